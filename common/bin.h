@@ -1,0 +1,229 @@
+// bin.h: the .bin format, token sequences on disk, as `data/tokenize pack` writes them and the loader maps them.
+//
+//   byte   0  char[8]  "tunebin\n"
+//          8  u32      version, 1
+//         12  u32      kind: 1 text, 2 classify, 3 instruct
+//         16  u32      bytes per token, 2 (vocabulary up to 65536) or 4
+//         20  u32      size of this header, 256
+//         24  u64      S, sequences (text: documents, without special tokens)
+//         32  u64      N, tokens
+//         40  u64      vocabulary size; every token is smaller
+//         48  u64      fingerprint of the tokenizer (tokenizer.h)
+//         56  u64      fingerprint of the template (instruct), else 0
+//         64           zeros, for what classify and instruct need
+//        248  u64      FNV-1a of bytes 0 … 247
+//        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
+//             token[N]
+//
+// All little-endian, as the machines are that this runs on.
+#pragma once
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common.h"
+#include "files.h"
+#include "tokenizer.h"
+
+enum BinKind : uint32_t { BIN_TEXT = 1, BIN_CLASSIFY = 2, BIN_INSTRUCT = 3 };
+
+struct BinHeader {
+    char magic[8] = {'t', 'u', 'n', 'e', 'b', 'i', 'n', '\n'};
+    uint32_t version = 1, kind = BIN_TEXT, token_bytes = 2, header_bytes = 256;
+    uint64_t sequences = 0, tokens = 0, vocab = 0, tokenizer = 0, templ = 0;
+    char zeros[184] = {};
+    uint64_t checksum = 0;
+    uint64_t expected_checksum() const { return fnv1a(this, 248); }
+};
+static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
+
+// ---------------------------------------------------------------- writing
+// BinWriter out("x.bin", BIN_TEXT, vocabulary size, tokenizer fingerprint);
+// out.append(ids, n); ... out.end_sequence(); ... out.finish();
+//
+// Tokens go to an unnamed file beside PATH while the number of sequences is not known; finish() puts header, offsets and tokens
+// into PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is left.
+struct BinWriter {
+    std::string path;
+    BinHeader header;
+    std::vector<uint64_t> offsets = {0};
+    std::vector<char> buffer;
+    int tokens_fd = -1;
+
+    BinWriter(const std::string& path, BinKind kind, size_t vocab, uint64_t tokenizer) : path(path) {
+        header.kind = kind;
+        header.token_bytes = vocab <= 65536 ? 2 : 4;
+        header.vocab = vocab;
+        header.tokenizer = tokenizer;
+        std::string name = path + ".tokens.tmp";
+        tokens_fd = open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (tokens_fd < 0) fail("cannot write %s: %s", name.c_str(), strerror(errno));
+        unlink(name.c_str());  // the file lives as long as it is open, whatever happens to us
+    }
+    ~BinWriter() { if (tokens_fd >= 0) close(tokens_fd); }
+    BinWriter(const BinWriter&) = delete;
+    BinWriter& operator=(const BinWriter&) = delete;
+
+    void append(const int32_t* ids, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+            uint32_t id = ids[i];
+            if (id >= header.vocab) fail("%s: cannot write the token %d: the vocabulary has %zu", path.c_str(), ids[i], (size_t)header.vocab);
+            const char* bytes = (const char*)&id;  // little-endian: the low bytes come first
+            buffer.insert(buffer.end(), bytes, bytes + header.token_bytes);
+        }
+        header.tokens += n;
+        if (buffer.size() >= 1 << 20) flush();
+    }
+    void end_sequence() { offsets.push_back(header.tokens); }
+    size_t sequence_length() const { return header.tokens - offsets.back(); }  // of the sequence being written
+
+    void finish() {
+        if (header.tokens != offsets.back()) end_sequence();
+        flush();
+        header.sequences = offsets.size() - 1;
+        if (header.tokens == 0) fail("%s: nothing to write: the input holds no tokens", path.c_str());
+        header.checksum = header.expected_checksum();
+
+        std::string tmp = path + ".tmp";
+        int fd = open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (fd < 0) fail("cannot write %s: %s", tmp.c_str(), strerror(errno));
+        try {
+            write_all(fd, &header, sizeof header);
+            write_all(fd, offsets.data(), offsets.size() * 8);
+            buffer.resize(1 << 20);
+            if (lseek(tokens_fd, 0, SEEK_SET) != 0) give_up();
+            for (uint64_t left = header.tokens * header.token_bytes; left > 0;) {
+                ssize_t n = read(tokens_fd, buffer.data(), std::min<uint64_t>(left, buffer.size()));
+                if (n == 0) errno = EIO;
+                if (n <= 0) give_up();
+                write_all(fd, buffer.data(), n);
+                left -= n;
+            }
+            if (fsync(fd) != 0) give_up();
+            if (rename(tmp.c_str(), path.c_str()) != 0) give_up();
+        } catch (...) {
+            close(fd);
+            unlink(tmp.c_str());
+            throw;
+        }
+        close(fd);
+        sync_directory_of(path);
+        close(tokens_fd);
+        tokens_fd = -1;
+    }
+
+    void flush() {
+        write_all(tokens_fd, buffer.data(), buffer.size());
+        buffer.clear();
+    }
+    void write_all(int fd, const void* data, size_t n) {
+        for (const char* p = (const char*)data; n > 0;) {
+            ssize_t done = write(fd, p, n);
+            if (done < 0 && errno != EINTR) give_up();
+            if (done > 0) { p += done; n -= done; }
+        }
+    }
+    [[noreturn]] void give_up() {
+        fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(), strerror(errno),
+             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes) / 1e6);
+    }
+};
+
+// ---------------------------------------------------------------- reading
+// BinFile data("x.bin"); data.token(s, i) is token i of sequence s. The file is mapped, not read.
+struct BinFile {
+    std::string path;
+    BinHeader header;
+    const char* map = nullptr;  // the whole file
+    size_t bytes = 0;
+    const uint64_t* offsets = nullptr;  // (S + 1)
+    const void* data = nullptr;         // (N) u16 or u32
+
+    explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
+        try {
+            open_map();
+            check(kind);
+        } catch (...) {
+            unmap();
+            throw;
+        }
+    }
+    ~BinFile() { unmap(); }
+    BinFile(const BinFile&) = delete;
+    BinFile& operator=(const BinFile&) = delete;
+
+    size_t sequences() const { return header.sequences; }
+    size_t documents() const { return header.sequences; }
+    size_t tokens() const { return header.tokens; }
+    size_t vocab() const { return header.vocab; }
+    uint64_t fingerprint() const { return header.tokenizer; }
+    size_t length(size_t s) const { return offsets[s + 1] - offsets[s]; }
+
+    int32_t token(size_t s, size_t i) const {
+        uint64_t at = offsets[s] + i;
+        uint32_t t = header.token_bytes == 2 ? ((const uint16_t*)data)[at] : ((const uint32_t*)data)[at];
+        if (t >= header.vocab)
+            fail("%s: sequence %zu, token %zu: expected an id below %zu, found %u: the file is damaged, pack it again", path.c_str(), s, i, vocab(), t);
+        return t;
+    }
+
+    // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
+    void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
+        if (header.tokenizer == fingerprint) return;
+        fail("%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack --tokenizer %s --kind text --in FILE --out %s",
+             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint, dir.c_str(), path.c_str());
+    }
+
+    void open_map() {
+        int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+        if (fd < 0) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+        struct stat st;
+        if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+            close(fd);
+            fail("cannot read %s: expected a .bin file, found a directory or device", path.c_str());
+        }
+        bytes = st.st_size;
+        void* m = bytes ? mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+        int error = errno;
+        close(fd);
+        if (m == MAP_FAILED) fail("cannot map %s: %s", path.c_str(), strerror(error));
+        map = (const char*)m;
+    }
+    void unmap() {
+        if (map) munmap((void*)map, bytes);
+        map = nullptr;
+    }
+
+    void check(BinKind kind) {
+        const char* p = path.c_str();
+        const BinHeader good;
+        if (bytes < sizeof header) fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", p, bytes);
+        memcpy(&header, map, sizeof header);
+        if (memcmp(header.magic, good.magic, 8)) fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
+        if (header.version != good.version) fail("%s: expected .bin version %u, found %u; pack the data again", p, good.version, header.version);
+        if (header.checksum != header.expected_checksum()) fail("%s: the header is damaged (its checksum is wrong); pack the data again", p);
+        if (header.kind != kind) fail("%s: expected data of kind %s, found %s", p, kind_name(kind), kind_name(header.kind));
+        if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 || header.vocab > INT32_MAX)
+            fail("%s: the header makes no sense (%u bytes of header, %u per token, vocabulary %llu); pack the data again", p, header.header_bytes,
+                 header.token_bytes, (unsigned long long)header.vocab);
+        // in 128 bits, so that no number in the header can wrap around
+        unsigned __int128 expected = (unsigned __int128)256 + ((unsigned __int128)header.sequences + 1) * 8 + (unsigned __int128)header.tokens * header.token_bytes;
+        if (expected != bytes)
+            fail("%s: expected %.0f bytes (%llu sequences, %llu tokens), found %zu: the file is cut off or damaged; pack the data again", p, (double)expected,
+                 (unsigned long long)header.sequences, (unsigned long long)header.tokens, bytes);
+        if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
+        offsets = (const uint64_t*)(map + 256);
+        data = map + 256 + (header.sequences + 1) * 8;
+        if (offsets[0] != 0 || offsets[header.sequences] != header.tokens)
+            fail("%s: expected offsets from 0 to %llu, found %llu to %llu: the file is damaged; pack the data again", p, (unsigned long long)header.tokens,
+                 (unsigned long long)offsets[0], (unsigned long long)offsets[header.sequences]);
+        for (size_t s = 0; s < header.sequences; s++)
+            if (offsets[s] > offsets[s + 1])
+                fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
+    }
+    static const char* kind_name(uint32_t kind) {
+        return kind == BIN_TEXT ? "text" : kind == BIN_CLASSIFY ? "classify" : kind == BIN_INSTRUCT ? "instruct" : "unknown";
+    }
+};

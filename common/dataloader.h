@@ -1,0 +1,244 @@
+// dataloader.h: from .bin files to batches: whole sequences, back to back, in a fixed budget of tokens.
+//
+// Everything drawn at random depends on (seed, epoch, sequence, position) and nothing else: neither on the size of a batch nor on
+// where a run was stopped. The loader's whole state is a Cursor of one number, so a resumed run sees the same batches.
+#pragma once
+#include <algorithm>
+#include <vector>
+
+#include "attention.cuh"
+#include "bin.h"
+#include "crossentropy.cuh"
+#include "embedding.cuh"
+#include "tokenizer.h"
+
+// ---------------------------------------------------------------- batches
+struct Batch {  // pointers into one block of memory, on the host or on the device
+    int N, M;   // tokens and rows with a target, both with their filler
+    StepCounters* counters;
+    double* inverse_targets;  // (1) 1 / (targets in the whole step): what every loss is multiplied with
+    int *tokens, *types, *pos;             // (N)
+    int *rows, *targets;                   // (M)
+    Sequences seq;
+    SortedIds by_token, by_pos, by_type;
+};
+
+// Capacities of a run. A batch's memory has this size whatever is in it.
+struct BatchShape {
+    int N = 0;  // tokens
+    int M = 0;  // rows with a target
+    // bytes of the block; with `base`, `batch` points into it
+    size_t plan(Batch* batch, char* base) const {
+        size_t at = 0, ids = embedding_slots(N) + 1;
+        auto take = [&](size_t bytes) {
+            char* p = base + at;
+            at = round_up(at + bytes, 64);
+            return p;
+        };
+        auto ints = [&](size_t n) { return (int*)take(n * sizeof(int)); };
+        Batch b{};
+        b.N = N, b.M = M;
+        b.counters = (StepCounters*)take(sizeof(StepCounters));
+        b.inverse_targets = (double*)take(sizeof(double));
+        b.tokens = ints(N), b.types = ints(N), b.pos = ints(N), b.rows = ints(M), b.targets = ints(M);
+        b.seq.start = ints(N + 1), b.seq.tiles = ints(2 * (size_t)max_tiles());
+        for (SortedIds* s : {&b.by_token, &b.by_pos, &b.by_type}) {
+            s->order = ints(N), s->run_start = ints(N + 1), s->run_id = ints(N), s->run_slot = ints(N);
+            s->multi_id = ints(ids), s->multi_slot = ints(ids + 1);
+        }
+        if (batch) *batch = b;
+        return at;
+    }
+    int max_tiles() const { return N + N / ATTENTION_TILE + 1; }
+};
+
+// Collects sequences and lays them out as a Batch in host memory.
+struct BatchBuilder {
+    BatchShape shape;
+    int pad_id = 0, pad_length = 1;  // filler: sequences of this token, at most so long
+    bool fill_up = false;            // fill up to N tokens and M rows to a multiple of 128 (devices that want one shape)
+    std::vector<int> tokens, types, rows, targets, start{0};
+
+    void clear() {
+        tokens.clear(), types.clear(), rows.clear(), targets.clear();
+        start.assign(1, 0);
+    }
+    bool fits(size_t n, size_t m) const { return tokens.size() + n <= (size_t)shape.N && rows.size() + m <= (size_t)shape.M; }
+    // A sequence: its tokens and types, and of those with a target the positions in it (ascending) and the targets.
+    void add(const std::vector<int>& t, const std::vector<int>& ty, const std::vector<int>& positions, const std::vector<int>& target) {
+        for (size_t i = 0; i < positions.size(); i++) rows.push_back((int)tokens.size() + positions[i]), targets.push_back(target[i]);
+        tokens.insert(tokens.end(), t.begin(), t.end());
+        types.insert(types.end(), ty.begin(), ty.end());
+        start.push_back((int)tokens.size());
+    }
+    // Lays the batch out at `base` (host memory of shape.plan() bytes).
+    Batch finish(char* base, StepCounters counters, double inverse_targets) {
+        if (fill_up) {
+            while ((int)tokens.size() < shape.N) {
+                int n = std::min(pad_length, shape.N - (int)tokens.size());
+                tokens.insert(tokens.end(), n, pad_id);
+                types.insert(types.end(), n, 0);
+                start.push_back((int)tokens.size());
+            }
+            while (rows.size() % 128) rows.push_back(-1), targets.push_back(-1);
+        }
+        Batch b;
+        shape.plan(&b, base);
+        b.N = (int)tokens.size(), b.M = (int)rows.size();
+        *b.counters = counters;
+        *b.inverse_targets = inverse_targets;
+        std::copy(tokens.begin(), tokens.end(), b.tokens);
+        std::copy(types.begin(), types.end(), b.types);
+        std::copy(rows.begin(), rows.end(), b.rows);
+        std::copy(targets.begin(), targets.end(), b.targets);
+        b.seq.N = b.N, b.seq.S = (int)start.size() - 1, b.seq.W = 0, b.seq.longest = 0;
+        std::copy(start.begin(), start.end(), (int*)b.seq.start);
+        int* tile = (int*)b.seq.tiles;
+        for (int s = 0; s < b.seq.S; s++) {
+            int n = start[s + 1] - start[s];
+            b.seq.longest = std::max(b.seq.longest, n);
+            for (int i = 0; i < n; i++) b.pos[start[s] + i] = i;
+            for (int i = 0; i < n; i += ATTENTION_TILE, b.seq.W++) *tile++ = s, *tile++ = i;
+        }
+        sort_ids(b.by_token, b.tokens, b.N);
+        sort_ids(b.by_pos, b.pos, b.N);
+        sort_ids(b.by_type, b.types, b.N);
+        return b;
+    }
+
+  private:
+    std::vector<uint64_t> keys;
+    void sort_ids(SortedIds& s, const int* ids, int N) {  // see embedding.cuh
+        keys.resize(N);
+        for (int n = 0; n < N; n++) keys[n] = (uint64_t)ids[n] << 32 | (uint32_t)n;
+        std::sort(keys.begin(), keys.end());
+        int *order = (int*)s.order, *run_start = (int*)s.run_start, *run_id = (int*)s.run_id, *run_slot = (int*)s.run_slot;
+        int *multi_id = (int*)s.multi_id, *multi_slot = (int*)s.multi_slot;
+        int slots = 0;
+        s.R = s.U = 0;
+        for (int i = 0, end; i < N; i = end) {
+            int id = (int)(keys[i] >> 32);
+            for (end = i; end < N && (int)(keys[end] >> 32) == id; end++) order[end] = (int)(uint32_t)keys[end];
+            bool several = end - i > EMBEDDING_RUN;
+            if (several) multi_id[s.U] = id, multi_slot[s.U++] = slots;
+            for (int j = i; j < end; j += EMBEDDING_RUN) run_start[s.R] = j, run_id[s.R] = id, run_slot[s.R++] = several ? slots++ : -1;
+        }
+        run_start[s.R] = N;
+        multi_slot[s.U] = slots;
+    }
+};
+
+// The same batch in device memory: copies the block, keeps the sizes.
+inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
+    device::copy_to_device(device_base, host_base, shape.plan(nullptr, nullptr));
+    Batch b;
+    shape.plan(&b, device_base);
+    b.N = host.N, b.M = host.M;
+    b.seq.N = host.seq.N, b.seq.S = host.seq.S, b.seq.W = host.seq.W, b.seq.longest = host.seq.longest;
+    b.by_token.R = host.by_token.R, b.by_token.U = host.by_token.U;
+    b.by_pos.R = host.by_pos.R, b.by_pos.U = host.by_pos.U;
+    b.by_type.R = host.by_type.R, b.by_type.U = host.by_type.U;
+    return b;
+}
+
+// ---------------------------------------------------------------- masked-LM sequences
+// A document's tokens in pieces, each a sequence of at most T tokens, never across documents. Pieces alternate between
+//   [CLS] A [SEP]           T − 2 tokens of text
+//   [CLS] A [SEP] B [SEP]   T − 3 tokens of text, B follows A, types 0 and 1, the cut drawn anew in every epoch
+// beginning with the one or the other by the document's number. In each, max(1, round(rate · n)) of the n tokens of text become
+// targets (Devlin et al. 2018): 80 % are replaced by [MASK], 10 % by any id of the vocabulary, 10 % stay.
+struct MaskedLmData {
+    const BinFile& file;
+    int T, V, cls, sep, mask;
+    double rate = 0.15;
+    uint64_t seed = 0;
+    bool whole_words = false;             // all pieces of a word are chosen together (needs `continues`)
+    std::vector<char> continues;          // (V) is this id a continuation piece (##…)?
+    std::vector<uint64_t> first;          // (documents + 1) number of the first piece of each document
+    std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
+    std::vector<std::pair<uint64_t, int>> drawn;
+
+    MaskedLmData(const BinFile& file, int T, int V, const WordPiece& words) : file(file), T(T), V(V), cls(words.cls()), sep(words.sep()), mask(words.mask()) {
+        if (T < 5) fail_usage("--max-len: expected at least 5, found %d", T);
+        first.assign(1, 0);
+        for (uint64_t d = 0; d < file.documents(); d++) first.push_back(first.back() + pieces(d, file.length(d)));
+        if (first.back() == 0) fail("%s: it has no tokens to train on", file.path.c_str());
+    }
+    uint64_t sequences() const { return first.back(); }
+    // Piece k of document d begins at token begin(d, k): two neighbouring pieces hold 2T − 5 tokens.
+    uint64_t begin(uint64_t d, uint64_t k) const { return k / 2 * (2 * (uint64_t)T - 5) + (k % 2 ? (d % 2 ? T - 3 : T - 2) : 0); }
+    uint64_t pieces(uint64_t d, uint64_t n) const {
+        uint64_t k = n / (2 * (uint64_t)T - 5) * 2;
+        while (begin(d, k) < n) k++;
+        return k;
+    }
+    // Makes sequence q of an epoch in tokens, types, positions, targets.
+    void make(uint64_t epoch, uint64_t q) {
+        uint64_t d = std::upper_bound(first.begin(), first.end(), q) - first.begin() - 1, k = q - first[d];
+        uint64_t from = begin(d, k), to = std::min(begin(d, k + 1), file.length(d)), n = to - from;
+        uint64_t key = mix64(seed, epoch, q);
+        bool pair = (k + d) % 2 && n > 1;
+        uint64_t cut = pair ? 1 + below(mix64(key, 1), n - 1) : n;  // tokens of A
+        tokens.assign(1, cls), types.assign(1, 0);
+        positions.clear(), targets.clear(), drawn.clear();
+        for (uint64_t i = 0; i < n; i++) {
+            if (i == cut) tokens.push_back(sep), types.push_back(0);
+            int p = (int)tokens.size(), id = file.token(d, from + i);
+            tokens.push_back(id), types.push_back(i >= cut);
+            if (whole_words && !drawn.empty() && i != cut && continues[id]) drawn.push_back({drawn.back().first, p});  // its word's draw
+            else drawn.push_back({mix64(key, 2, p), p});
+        }
+        tokens.push_back(sep), types.push_back(pair);
+        choose(key, std::max(1, (int)lround(rate * (double)n)));
+    }
+
+  private:
+    // The positions with the smallest draws become targets; of whole words, those that still fit (at least one word).
+    void choose(uint64_t key, int want) {
+        if (!whole_words) {
+            std::nth_element(drawn.begin(), drawn.begin() + want - 1, drawn.end());
+            drawn.resize(want);
+        } else {
+            std::sort(drawn.begin(), drawn.end());
+            size_t kept = 0;
+            for (size_t i = 0, end; i < drawn.size() && (int)kept < want; i = end) {
+                for (end = i; end < drawn.size() && drawn[end].first == drawn[i].first; end++) {}
+                if (kept > 0 && kept + (end - i) > (size_t)want) continue;
+                for (size_t j = i; j < end; j++) drawn[kept++] = drawn[j];
+            }
+            drawn.resize(kept);
+        }
+        std::sort(drawn.begin(), drawn.end(), [](auto& a, auto& b) { return a.second < b.second; });
+        for (auto& [draw, p] : drawn) {
+            positions.push_back(p), targets.push_back(tokens[p]);
+            double u = uniform(mix64(key, 3, p));
+            if (u < 0.8) tokens[p] = mask;
+            else if (u < 0.9) tokens[p] = (int)below(mix64(key, 4, p), V);
+        }
+    }
+};
+
+// ---------------------------------------------------------------- order
+// Position in an endless stream of epochs: sequence `next % sequences` of epoch `next / sequences`, shuffled anew in each epoch.
+struct Cursor {
+    uint64_t next = 0;
+};
+
+// Fills the builder with whole sequences from the cursor on, until the next one does not fit. `shuffle` false: in file order.
+// Stops before `end` (a count of sequences since the start of epoch 0). Returns the number of sequences taken.
+template <class Data>
+int fill_batch(BatchBuilder& builder, Data& data, Cursor& cursor, uint64_t seed, bool shuffle, uint64_t end = UINT64_MAX) {
+    builder.clear();
+    uint64_t n = data.sequences();
+    int taken = 0;
+    for (; cursor.next < end; cursor.next++, taken++) {
+        uint64_t epoch = cursor.next / n, i = cursor.next % n;
+        data.make(epoch, shuffle ? Permutation(n, mix64(seed, epoch))(i) : i);
+        if (!builder.fits(data.tokens.size(), data.targets.size())) break;
+        builder.add(data.tokens, data.types, data.positions, data.targets);
+    }
+    if (taken == 0 && cursor.next < end)
+        fail_usage("--batch-tokens: a sequence of %zu tokens with %zu targets does not fit into %d tokens and %d targets", data.tokens.size(), data.targets.size(),
+                   builder.shape.N, builder.shape.M);
+    return taken;
+}

@@ -1,0 +1,97 @@
+// device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; and the one place where a program's device is picked.
+//   g++            the loops of namespace cpu run, on plain memory
+//   g++ -DSHIM     the kernels of namespace gpu run, on the CPU (shim.h)
+//   nvcc           the kernels of namespace gpu run, on the GPU
+#pragma once
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "common.h"
+#if defined(__CUDACC__) || defined(SHIM)
+#define WITH_KERNELS
+#include "shim.h"
+#endif
+
+namespace cpu {
+// n bytes, zeroed, aligned to 2 MiB (huge pages where the system has them). Fails if there is not enough memory.
+inline void* device_alloc(size_t bytes) {
+    size_t size = round_up(bytes ? bytes : 1, 2 << 20);
+    void* p = mmap(nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) fail("could not get %.1f MiB of memory: take a smaller --batch-tokens or a smaller model", bytes / 1048576.0);
+    char* aligned = (char*)round_up((size_t)p, 2 << 20);
+    madvise(aligned, size, MADV_HUGEPAGE);
+    return aligned;
+}
+inline void copy_to_device(void* device, const void* host, size_t bytes) { memcpy(device, host, bytes); }
+inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
+inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
+inline void device_sync() {}
+inline size_t device_memory() {  // bytes that a run may take: all of the machine's memory
+    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+}
+inline std::string device_name() {
+    std::string name = "CPU";
+    if (FILE* f = fopen("/proc/cpuinfo", "r")) {
+        char line[256];
+        while (fgets(line, sizeof line, f))
+            if (!strncmp(line, "model name", 10) && strchr(line, ':')) {
+                name = strchr(line, ':') + 2;
+                if (!name.empty() && name.back() == '\n') name.pop_back();
+                break;
+            }
+        fclose(f);
+    }
+    return name;
+}
+}  // namespace cpu
+
+#ifdef WITH_KERNELS
+namespace gpu {
+#ifdef __CUDACC__
+// Every CUDA call goes through this: the call, the place and the reason in one line.
+#define CUDA_CHECK(call)                                                                                       \
+    do {                                                                                                       \
+        cudaError_t error_ = (call);                                                                           \
+        if (error_ != cudaSuccess) fail("%s:%d: %s: %s", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
+    } while (0)
+inline size_t device_memory() {
+    size_t free = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&free, &total));
+    return free;
+}
+inline void* device_alloc(size_t bytes) {  // zeroed
+    void* p = nullptr;
+    cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation)
+        fail("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller --batch-tokens or a smaller model", bytes / 1048576.0,
+             device_memory() / 1048576.0);
+    CUDA_CHECK(error);
+    CUDA_CHECK(cudaMemset(p, 0, bytes));
+    return p;
+}
+inline void copy_to_device(void* device, const void* host, size_t bytes) { CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream)); }
+inline void copy_to_host(void* host, const void* device, size_t bytes) {
+    CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+}
+inline void device_zero(void* p, size_t bytes) { CUDA_CHECK(cudaMemsetAsync(p, 0, bytes, stream)); }
+inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(stream)); }
+inline std::string device_name() {
+    cudaDeviceProp prop;
+    CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
+    return prop.name;
+}
+#else
+using cpu::copy_to_device;
+using cpu::copy_to_host;
+using cpu::device_alloc;
+using cpu::device_memory;
+using cpu::device_sync;
+using cpu::device_zero;
+inline std::string device_name() { return "shim (the GPU's kernels, on the CPU)"; }
+#endif
+}  // namespace gpu
+namespace device = gpu;
+#else
+namespace device = cpu;
+#endif

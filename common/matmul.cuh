@@ -1,0 +1,150 @@
+// matmul.cuh: the linear layer and its gradients. weight is (OC, C), as in PyTorch's Linear.
+//
+//   out(N,OC)     = inp(N,C) weightᵀ + bias         (and, fused: act = gelu(out))
+//   dinp(N,C)     = dout(N,OC) weight               (and, fused: · gelu'(pre))
+//   dweight(OC,C) += doutᵀ inp,   dbias(OC) += Σₙ dout
+//
+// On the CPU a single-threaded BLAS runs under one OpenMP loop of ours over panels of rows: the bits do not depend on the number of
+// threads, and bias and GELU are applied while a panel is in the cache. Without a BLAS (make BLAS=loops) a blocked loop stands in.
+#pragma once
+#ifndef BLAS_LOOPS
+#include <cblas.h>
+extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+#endif
+
+#include <algorithm>
+
+#include "gelu.cuh"
+#include "layernorm.cuh"  // CHUNK_ROWS
+
+constexpr size_t column_sum_scratch(size_t N, size_t C) { return ceil_div(N, CHUNK_ROWS) * C; }  // elements of acc<T>
+
+namespace cpu {
+// c(m,n) = beta c + op(a) op(b), row-major with leading dimensions lda, ldb, ldc; op(x) = xᵀ where ta / tb is set. Runs on one thread.
+// c may be of a wider type than a and b (gradients of bf16 parameters are fp32).
+template <class TA, class TC>
+void gemm_loops(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta, TC* c, size_t ldc) {
+    typedef acc<TA> A;
+    constexpr int KB = 128, NB = 256;  // op(b) in blocks (KB, NB) that stay in the cache, as acc<TA>
+    A block[KB * NB], row[NB];
+    for (int j0 = 0; j0 < n; j0 += NB) {
+        int nb = std::min(NB, n - j0);
+        std::vector<A> sum((size_t)m * nb, A(0));  // (m, nb): rounded to TC only once
+        for (int p0 = 0; p0 < k; p0 += KB) {
+            int kb = std::min(KB, k - p0);
+            for (int p = 0; p < kb; p++)
+                for (int j = 0; j < nb; j++) block[p * NB + j] = (A)(tb ? b[(size_t)(j0 + j) * ldb + p0 + p] : b[(size_t)(p0 + p) * ldb + j0 + j]);
+            for (int i = 0; i < m; i++) {
+                A* s = &sum[(size_t)i * nb];
+                for (int j = 0; j < nb; j++) row[j] = s[j];
+                for (int p = 0; p < kb; p++) {
+                    A x = (A)(ta ? a[(size_t)(p0 + p) * lda + i] : a[(size_t)i * lda + p0 + p]);
+                    for (int j = 0; j < nb; j++) row[j] += x * block[p * NB + j];
+                }
+                for (int j = 0; j < nb; j++) s[j] = row[j];
+            }
+        }
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j < nb; j++) {
+                TC& out = c[(size_t)i * ldc + j0 + j];
+                out = sum[(size_t)i * nb + j] + (beta == TC(0) ? A(0) : A(beta) * A(out));
+            }
+    }
+}
+template <class TA, class TC>
+void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta, TC* c, size_t ldc) {
+    if (m == 0 || n == 0) return;
+#ifndef BLAS_LOOPS
+    CBLAS_TRANSPOSE opa = ta ? CblasTrans : CblasNoTrans, opb = tb ? CblasTrans : CblasNoTrans;
+    if constexpr (std::is_same_v<TA, float>)
+        cblas_sgemm(CblasRowMajor, opa, opb, m, n, k, 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    else if constexpr (std::is_same_v<TA, double>)
+        cblas_dgemm(CblasRowMajor, opa, opb, m, n, k, 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    else
+#endif
+        gemm_loops(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
+}
+// The BLAS must not start threads of its own under our loops. Once, at the start of a program.
+inline void blas_single_threaded() {
+#ifndef BLAS_LOOPS
+    if (openblas_set_num_threads) openblas_set_num_threads(1);
+#endif
+}
+
+constexpr int PANEL = 256;  // rows of a panel: fixed, so that its results do not depend on the number of threads
+
+// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
+template <class T>
+void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    #pragma omp parallel for schedule(static, 1)
+    for (int n = 0; n < N; n += PANEL) {
+        int rows = std::min(PANEL, N - n);
+        T* o = out + (size_t)n * OC;  // (rows, OC)
+        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), o, OC);
+        if (!bias) continue;
+        for (int r = 0; r < rows; r++)
+            for (int c = 0; c < OC; c++) o[(size_t)r * OC + c] = (acc<T>)o[(size_t)r * OC + c] + (acc<T>)bias[c];
+    }
+}
+// pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
+template <Gelu kind, class T>
+void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    #pragma omp parallel for schedule(static, 1)
+    for (int n = 0; n < N; n += PANEL) {
+        int rows = std::min(PANEL, N - n);
+        T *p = pre + (size_t)n * OC, *a = act + (size_t)n * OC;  // (rows, OC)
+        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), p, OC);
+        for (int r = 0; r < rows; r++, p += OC, a += OC)
+            for (int c = 0; c < OC; c++) {
+                p[c] = (acc<T>)p[c] + (acc<T>)bias[c];
+                a[c] = gelu<kind>((acc<T>)p[c]);
+            }
+    }
+}
+// dinp(N,C) = dout(N,OC) weight(OC,C); with add: += instead of =
+template <class T>
+void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
+    #pragma omp parallel for schedule(static, 1)
+    for (int n = 0; n < N; n += PANEL) {
+        int rows = std::min(PANEL, N - n);
+        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add ? 1 : 0), dinp + (size_t)n * C, C);
+    }
+}
+// the same where inp was gelu(pre(N,C)): dpre(N,C) = (dout(N,OC) weight(OC,C)) · gelu'(pre)
+template <Gelu kind, class T>
+void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
+    #pragma omp parallel for schedule(static, 1)
+    for (int n = 0; n < N; n += PANEL) {
+        int rows = std::min(PANEL, N - n);
+        T* d = dpre + (size_t)n * C;        // (rows, C)
+        const T* p = pre + (size_t)n * C;   // (rows, C)
+        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(0), d, C);
+        for (size_t i = 0; i < (size_t)rows * C; i++) d[i] = (acc<T>)d[i] * gelu_derivative<kind>((acc<T>)p[i]);
+    }
+}
+// sum(C) += Σₙ inp(N,C); scratch(column_sum_scratch(N,C))
+template <class T>
+void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
+    int chunks = (int)ceil_div(N, CHUNK_ROWS);
+    #pragma omp parallel for
+    for (int k = 0; k < chunks; k++) {
+        acc<T>* s = scratch + (size_t)k * C;  // (C)
+        for (int c = 0; c < C; c++) s[c] = 0;
+        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++)
+            for (int c = 0; c < C; c++) s[c] += (acc<T>)inp[(size_t)n * C + c];
+    }
+    for (int k = 0; k < chunks; k++)
+        for (int c = 0; c < C; c++) sum[c] += scratch[(size_t)k * C + c];
+}
+// dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC)), not read without dbias
+template <class T>
+void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, acc<T>* scratch, int N, int C, int OC) {
+    if (N == 0) return;
+    // panels of output channels: small enough to share among threads, large enough that packing inp again for each does not matter
+    int panel = std::clamp((int)round_up(ceil_div(OC, 4), 64), 128, 512);
+    #pragma omp parallel for schedule(static, 1)
+    for (int o = 0; o < OC; o += panel)
+        gemm(true, false, std::min(panel, OC - o), C, N, dout + o, OC, inp, C, acc<T>(1), dweight + (size_t)o * C, C);
+    if (dbias) column_sum(dbias, dout, scratch, N, OC);
+}
+}  // namespace cpu

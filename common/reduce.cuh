@@ -1,0 +1,41 @@
+// reduce.cuh: sums and maxima over a warp or a block, in a fixed order: the same bits every time.
+#pragma once
+#include "shim.h"
+
+// All lanes get the result. The butterfly adds the same pairs in every lane, so all get the same bits.
+template <class T>
+__device__ inline T warp_sum(T v) {
+    for (int o = 16; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+    return v;
+}
+template <class T>
+__device__ inline T warp_max(T v) {
+    for (int o = 16; o > 0; o /= 2) {
+        T w = __shfl_xor_sync(0xffffffffu, v, o);
+        v = w > v ? w : v;
+    }
+    return v;
+}
+
+// All threads of a one-dimensional block (a multiple of 32 of them) call it and get the result: each warp reduces its 32 values,
+// leaves the result in shared memory, and then every warp reduces those.
+template <class T>
+__device__ inline T block_sum(T v) {
+    __shared__ T partial[32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    v = warp_sum(v);
+    __syncthreads();  // a call just before this one may still be reading
+    if (lane == 0) partial[warp] = v;
+    __syncthreads();  // every warp has written
+    return warp_sum(lane < warps ? partial[lane] : T(0));
+}
+template <class T>
+__device__ inline T block_max(T v) {
+    __shared__ T partial[32];
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    v = warp_max(v);
+    __syncthreads();  // as above
+    if (lane == 0) partial[warp] = v;
+    __syncthreads();
+    return warp_max(lane < warps ? partial[lane] : partial[0]);
+}

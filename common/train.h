@@ -1,0 +1,422 @@
+// train.h: what every training program shares: flags, schedule, the optimiser's memory, the loop with validation, checkpoints and
+// resume, the console and metrics.jsonl. A program brings a Task (see train() at the end).
+#pragma once
+#include <omp.h>
+#include <signal.h>
+#include <sys/time.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "adamw.cuh"
+#include "arena.h"
+#include "checkpoint.h"
+#include "cli.h"
+#include "dataloader.h"
+
+inline double seconds_now() {
+    timeval t;
+    gettimeofday(&t, nullptr);
+    return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
+}
+
+// ---------------------------------------------------------------- flags
+struct TrainFlags {
+    std::string data, out, init;
+    bool resume = false, overfit = false;
+    int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1;
+    double epochs = 0, lr = 1e-3, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
+           dropout = 0.1;
+    std::string schedule = "linear";
+
+    std::vector<FlagGroup> groups() {
+        return {{"Run", "train",
+                 {{"data", &data, "DIR", "train.bin, val.bin and the tokenizer, as data/*.py make them"},
+                  {"out", &out, "DIR", "run directory: best/, last/, metrics.jsonl, config.json"},
+                  {"init", &init, "DIR", "go on from this model directory (ours or Hugging Face's) instead of from scratch"},
+                  {"resume", &resume, "go on where the run in --out stopped, bit for bit"},
+                  {"seed", &seed, at_least(0), "of initialisation, order, masks and dropout"}}},
+                {"Training", "train",
+                 {{"steps", &steps, at_least(1), "optimiser steps"},
+                  {"epochs", &epochs, at_least(0), "instead of --steps: passes over the data; 0: use --steps"},
+                  {"batch-tokens", &batch_tokens, between(128, 1 << 24), "tokens of a micro-batch, a multiple of 128"},
+                  {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
+                  {"lr", &lr, above(0), "peak learning rate"},
+                  {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},
+                  {"warmup", &warmup, at_least(0), "rising from 0: a number of steps, or below 1 a share of them"},
+                  {"final-lr", &final_lr, between(0, 1), "where the schedule ends, as a share of --lr"},
+                  {"decay-share", &decay_share, between(0, 1), "wsd: share of the steps in which the rate falls"},
+                  {"weight-decay", &weight_decay, at_least(0), "AdamW, on matrices and embeddings"},
+                  {"beta1", &beta1, up_to(0, 1), "AdamW"},
+                  {"beta2", &beta2, up_to(0, 1), "AdamW"},
+                  {"eps", &eps, above(0), "AdamW"},
+                  {"clip", &clip, at_least(0), "largest norm of the gradient; 0: no clipping"},
+                  {"dropout", &dropout, up_to(0, 1), "of embeddings, attention and both branches of every layer"},
+                  {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
+                {"Validation", "train",
+                 {{"eval-every", &eval_every, at_least(0), "steps from one validation and checkpoint to the next; 0: only at the end"},
+                  {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
+                  {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
+    }
+    void check() const {
+        if (data.empty()) fail_usage("--data DIR is missing: the folder with train.bin and val.bin; data/text.py --help says how to make one");
+        if (out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
+        if (batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)batch_tokens);
+        if (resume && !init.empty()) fail_usage("--resume goes on from --out, --init starts from another model: give one of them");
+    }
+};
+
+// Learning rate of step `step` (from 0) of `steps`: a linear warmup, then the schedule down to final_lr · lr.
+inline double learning_rate(const TrainFlags& f, int64_t step) {
+    double warmup = f.warmup < 1 ? f.warmup * (double)f.steps : f.warmup;
+    if ((double)step < warmup) return f.lr * (double)(step + 1) / (warmup + 1);
+    double t = std::min(1.0, ((double)step - warmup) / std::max(1.0, (double)f.steps - warmup));  // 0 → 1 over the rest of the run
+    double share = 1;
+    if (f.schedule == "linear") share = 1 - t;
+    if (f.schedule == "cosine") share = 0.5 * (1 + cos(M_PI * t));
+    if (f.schedule == "wsd") {
+        double begin = 1 - f.decay_share;
+        double from = std::max(0.0, (begin * (double)f.steps - warmup) / std::max(1.0, (double)f.steps - warmup));
+        share = t <= from ? 1 : (1 - t) / (1 - from);
+    }
+    return f.lr * (f.final_lr + (1 - f.final_lr) * share);
+}
+
+// ---------------------------------------------------------------- parameters in memory
+// The parameters and all that the optimiser keeps for them; arrays of n elements in device memory.
+struct Optimizer {
+    std::vector<Spec> table;
+    size_t n = 0;
+    real* params = nullptr;
+    areal *grads = nullptr, *m = nullptr, *v = nullptr, *master = nullptr;  // master: only where real is bf16
+    float *lr_factor = nullptr, *decay = nullptr;                           // (n / PARAM_BLOCK)
+    double* norm_scratch = nullptr;                                         // (NORM_CHUNKS)
+    StepStats* stats = nullptr;
+    AdamWStep* hyper = nullptr;
+
+    static constexpr bool has_master = !std::is_same_v<real, areal>;
+
+    void plan(Arena& arena) {
+        arena.region("parameters");
+        arena.take(params, n);
+        arena.region("gradients");
+        arena.take(grads, n);
+        arena.region(has_master ? "AdamW m, v, master" : "AdamW m, v");
+        arena.take(m, n), arena.take(v, n);
+        if (has_master) arena.take(master, n);
+        arena.take(lr_factor, n / PARAM_BLOCK), arena.take(decay, n / PARAM_BLOCK);
+        arena.take(norm_scratch, NORM_CHUNKS), arena.take(stats, 1), arena.take(hyper, 1);
+    }
+    // Sets parameters (and masters) from host memory.
+    void upload(const std::vector<areal>& values) {
+        std::vector<real> rounded(n);
+        for (size_t i = 0; i < n; i++) rounded[i] = values[i];
+        device::copy_to_device(params, rounded.data(), n * sizeof(real));
+        if (has_master) device::copy_to_device(master, values.data(), n * sizeof(areal));
+        device::device_sync();
+    }
+    std::vector<areal> download() const { return host_copy(has_master ? master : (const areal*)(const void*)params); }
+    std::vector<areal> host_copy(const areal* array) const {
+        std::vector<areal> values(n);
+        device::copy_to_host(values.data(), array, n * sizeof(areal));
+        return values;
+    }
+    void set_blocks(double weight_decay) {
+        std::vector<float> factors(n / PARAM_BLOCK, 1.0f), decays(n / PARAM_BLOCK, 0.0f);
+        for (const Spec& s : table)
+            for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) decays[b] = s.decay ? (float)weight_decay : 0.0f;
+        device::copy_to_device(lr_factor, factors.data(), factors.size() * sizeof(float));
+        device::copy_to_device(decay, decays.data(), decays.size() * sizeof(float));
+        device::device_sync();
+    }
+    void zero_gradients() {
+        device::device_zero(grads, n * sizeof(areal));
+        device::device_zero(stats, sizeof(StepStats));
+    }
+    // After the step's gradients are complete. Nothing changes if loss or norm is not finite.
+    void update(const TrainFlags& f, int64_t step) {
+        AdamWStep h{learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, (double)step + 1), 1 - pow(f.beta2, (double)step + 1), f.clip};
+        device::copy_to_device(hyper, &h, sizeof h);
+        device::norm_squared(stats, grads, norm_scratch, n);
+        device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
+    }
+};
+
+// Initial values by the table: N(0, std), zeros or ones, each element from (seed, its tensor's name and its index) alone.
+inline std::vector<areal> initial_values(const std::vector<Spec>& table, size_t n, uint64_t seed) {
+    std::vector<areal> values(n, areal(0));
+    for (const Spec& s : table) {
+        size_t each = s.piece();
+        for (size_t k = 0; k < s.names.size(); k++) {
+            uint64_t key = mix64(seed);
+            for (char c : s.names[k]) key = mix64(key, (uint8_t)c);
+            areal* p = &values[s.offset + k * each];
+            #pragma omp parallel for
+            for (size_t i = 0; i < each; i++) p[i] = s.init == Init::normal ? (areal)(float)(s.std * normal(mix64(key, i))) : areal(s.init == Init::ones);
+        }
+    }
+    return values;
+}
+
+// ---------------------------------------------------------------- the machine's peak
+// FLOP/s of dense matrix products at this precision; 0 where it is not known. GPU: the data sheet. CPU: probed, 50 ms.
+inline double peak_flops() {
+#ifdef __CUDACC__
+    std::string name = device::device_name();
+    struct Row { const char* part; double bf16, fp32; };
+    for (Row r : {Row{"H200", 989e12, 67e12}, Row{"H100", 989e12, 67e12}, Row{"A100", 312e12, 19.5e12}, Row{"L40S", 362e12, 91.6e12}, Row{"4090", 165e12, 82.6e12}})
+        if (name.find(r.part) != std::string::npos) return sizeof(real) == 2 ? r.bf16 : r.fp32;
+    return 0;
+#elif defined(SHIM)
+    return 0;
+#else
+    constexpr int n = 384;
+    double best = 0;
+    #pragma omp parallel
+    {
+        std::vector<real> a(n * n, real(0.5f)), b(n * n, real(0.25f)), c(n * n, real(0.0f));
+        for (int i = 0; i < 4; i++) {
+            #pragma omp barrier
+            double t = omp_get_wtime();
+            cpu::gemm(false, true, n, n, n, a.data(), n, b.data(), n, real(0.0f), c.data(), n);
+            #pragma omp barrier
+            t = omp_get_wtime() - t;
+            #pragma omp single
+            best = std::max(best, 2.0 * n * n * n * omp_get_num_threads() / t);
+        }
+    }
+    return best;
+#endif
+}
+
+// ---------------------------------------------------------------- console
+inline std::string duration(double s) {  // 42s, 3m10s, 2h05m
+    if (s < 60) return format("%.0fs", s);
+    if (s < 3600) return format("%dm%02ds", (int)s / 60, (int)s % 60);
+    return format("%dh%02dm", (int)(s / 3600), (int)s / 60 % 60);
+}
+inline std::string thousands(double x) {  // 12,345
+    std::string s = format("%.0f", x);
+    for (int i = (int)s.size() - 3; i > (s[0] == '-'); i -= 3) s.insert(i, ",");
+    return s;
+}
+inline void print_parameter_table(const std::vector<Spec>& table) {
+    printf("\nparameters                                             shape            number\n");
+    size_t total = 0, layers = 0;
+    for (const Spec& s : table) {
+        size_t n = s.names.size();
+        std::string shape;
+        for (size_t d : s.shape) n *= d, shape += (shape.empty() ? "" : " x ") + std::to_string(d);
+        if (s.names.size() > 1) shape = std::to_string(s.names.size()) + " x " + shape;
+        total += n;
+        layers = std::max(layers, (size_t)(s.layer + 1));
+        if (s.layer <= 0 || s.layer == table.back().layer)
+            printf("  %-52s %-15s %s\n", s.names[s.names.size() > 1 ? 1 : 0].c_str(), shape.c_str(), thousands((double)n).c_str());
+        else if (s.layer == 1 && &s > &table[0] && (&s)[-1].layer == 0)
+            printf("  ... and the same for every other layer\n");
+    }
+    printf("  %-68s %s\n", "total", thousands((double)total).c_str());
+}
+inline void print_memory_table(const Arena& arena, size_t largest) {
+    printf("\nmemory                MiB\n");
+    for (const Arena::Region& r : arena.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
+    printf("  %-18s %7.1f of %.0f on %s; largest --batch-tokens that fits: %s\n\n", "total", (double)arena.used / 1048576, (double)device::device_memory() / 1048576,
+           device::device_name().c_str(), largest ? thousands((double)largest).c_str() : "none");
+}
+
+// ---------------------------------------------------------------- signals
+inline volatile sig_atomic_t interrupted = 0;
+inline void on_signal(int) {  // the first finishes the step and saves, the second stops at once
+    if (interrupted) _exit(EXIT_INTERRUPTED);
+    interrupted = 1;
+}
+
+// ---------------------------------------------------------------- metrics.jsonl
+struct Metrics {
+    std::string path;
+    FILE* file = nullptr;
+    // Opens for appending; on resume drops the lines of steps after `step`, which will be made again.
+    void open(const std::string& p, bool resume, int64_t step) {
+        path = p;
+        std::string kept;
+        if (resume && exists(path)) {
+            std::string text = read_file(path);
+            for (size_t at = 0, end; at < text.size(); at = end + 1) {
+                end = text.find('\n', at);
+                if (end == std::string::npos) break;  // a line that was cut off
+                std::string line = text.substr(at, end - at);
+                const Json j = parse_json(line, path);
+                const Json* s = j.find("step");
+                if (s && s->i <= step) kept += line + "\n";
+            }
+        }
+        write_file_atomic(path, kept);
+        file = fopen(path.c_str(), "a");
+        if (!file) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+    }
+    void add(const Json& line) {
+        std::string s = dump_json(line) + "\n";
+        if (fwrite(s.data(), 1, s.size(), file) != s.size() || fflush(file)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
+    }
+    ~Metrics() { if (file) fclose(file); }
+};
+
+// ---------------------------------------------------------------- the loop
+struct Eval {
+    double loss = 0, accuracy = 0;  // means over `targets`
+    uint64_t targets = 0;
+};
+
+// On --resume: takes the flags of the run in --out; those that would make it another run may not be given anew.
+inline void resume_flags(Cli& cli, const TrainFlags& f) {
+    std::string path = f.out + "/config.json";
+    if (!exists(path)) fail("--resume: expected %s, found no such file: nothing was started in %s yet", path.c_str(), f.out.c_str());
+    Json saved = parse_json(read_file(path), path);
+    const Json* flags = saved.find("flags");
+    if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
+    std::string free = " out data resume steps epochs eval-every eval-tokens log-every ";
+    for (auto& [name, value] : flags->o) {
+        const Flag* flag = cli.find(name);
+        if (flag && flag->given && free.find(" " + name + " ") == std::string::npos && dump_json(flag->json()) != dump_json(value))
+            fail_usage("--%s: the run in %s has %s, a resumed run keeps its flags (to go on differently: --init %s/last --out ANOTHER)", name.c_str(), f.out.c_str(),
+                       dump_json(value).c_str(), f.out.c_str());
+    }
+    Json rest = Json::make_object();
+    for (auto& [name, value] : flags->o)
+        if (name != "resume" && name != "out" && name != "init") rest.set(name, value);
+    cli.from_json(rest, path);
+}
+
+// Trains. A Task brings what differs from program to program:
+//   Optimizer opt; BatchShape shape; BatchBuilder builder;   parameters; capacities of a micro-batch; one that knows the filler
+//   int fill(BatchBuilder&, Cursor&)               collects the next micro-batch in the order of this run; the number of sequences
+//   void forward_backward(const Batch&, StepStats*)
+//   Eval evaluate()                                on the validation data
+//   void save_model(const std::string& dir)        writes the files of a model directory
+//   double flops(double tokens, double targets, double mean_length)   work of so many tokens, forward and backward
+//   Json identity()                                what a resumed run has to share: sizes, fingerprints of data and tokenizer
+//   void set_dropout(double p)
+template <class Task>
+int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
+    Optimizer& opt = task.opt;
+    std::string last = f.out + "/last", best_dir = f.out + "/best";
+    int64_t step = 0, best_step = -1;
+    Cursor cursor;
+    double best = INFINITY, tokens_seen = 0, trained_s = 0;
+    make_directories(f.out);
+    opt.set_blocks(f.weight_decay);
+
+    if (f.resume) {
+        std::string from = resolve_model_dir(last);
+        std::vector<areal> m(opt.n), v(opt.n), master(opt.n);
+        constexpr bool exact = std::is_same_v<real, float>;  // model.safetensors holds every bit of the parameters
+        Json state = load_training_state(from, opt.table, m.data(), v.data(), exact ? nullptr : master.data());
+        if (dump_json(*state.find("identity")) != dump_json(task.identity()))
+            fail("%s: it was trained with %s, this run has %s: give --data and --out of the same run", from.c_str(), dump_json(*state.find("identity")).c_str(),
+                 dump_json(task.identity()).c_str());
+        if (exact) load_tensors(from, opt.table, master.data()).refuse_missing(from);
+        opt.upload(master);
+        device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));
+        device::copy_to_device(opt.v, v.data(), opt.n * sizeof(areal));
+        device::device_sync();
+        step = state.find("step")->i, cursor.next = (uint64_t)state.find("next_sequence")->i;
+        tokens_seen = state.find("tokens")->d, trained_s = state.find("seconds")->d;
+        if (const Json* b = state.find("best_loss"); b->kind != Json::null) best = b->d, best_step = state.find("best_step")->i;
+        printf("resumed %s at step %lld\n", from.c_str(), (long long)step);
+    } else if (exists(f.out + "/metrics.jsonl")) {
+        fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
+    }
+    Json run = Json::make_object();
+    run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
+    write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
+    Metrics metrics;
+    metrics.open(f.out + "/metrics.jsonl", f.resume, step);
+    if (!f.resume) metrics.add(Json::make_object().set("step", 0).set("unigram_loss", unigram_loss));
+
+    auto save = [&](const std::string& dir, bool with_state) {
+        save_directory(dir, [&](const std::string& tmp) {
+            task.save_model(tmp);
+            if (!with_state) return;
+            Json state = Json::make_object();
+            state.set("step", step).set("next_sequence", cursor.next).set("tokens", tokens_seen).set("seconds", trained_s);
+            state.set("best_loss", best).set("best_step", best_step).set("identity", task.identity());
+            std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
+            if (!std::is_same_v<real, float>) master = opt.download();
+            save_training_state(tmp, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(), state);
+        });
+    };
+    auto validate = [&] {
+        Eval e = task.evaluate();
+        bool better = e.loss < best;
+        if (better) best = e.loss, best_step = step;
+        printf("step %lld | validation: loss %.4f | perplexity %.2f | accuracy %.2f %%%s\n", (long long)step, e.loss, exp(e.loss), 100 * e.accuracy,
+               better ? " | best so far" : "");
+        fflush(stdout);
+        metrics.add(Json::make_object().set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_perplexity", exp(e.loss)).set(
+            "val_accuracy", e.accuracy).set("val_targets", e.targets));
+        save(last, true);
+        if (better) save(best_dir, false);
+    };
+
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    if (f.overfit) task.set_dropout(0);
+    double peak = peak_flops();
+    if (peak > 0) printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n", peak / 1e9);
+
+    std::vector<BatchBuilder> micro(f.accum, task.builder);
+    std::vector<char> host(task.shape.plan(nullptr, nullptr));
+    char* block = (char*)device::device_alloc(host.size());
+    double step_s = 0;  // of recent steps, smoothed
+    while (step < f.steps) {
+        double begin = seconds_now();
+        // the whole step's micro-batches, to know the number of its targets before it starts
+        if (f.overfit) cursor.next = 0;
+        double tokens = 0, targets = 0, sequences = 0;
+        for (BatchBuilder& b : micro) {
+            sequences += task.fill(b, cursor);
+            tokens += (double)b.tokens.size(), targets += (double)b.targets.size();
+        }
+        opt.zero_gradients();
+        uint64_t token0 = 0;
+        for (BatchBuilder& b : micro) {
+            StepCounters counters{(uint64_t)f.seed, (uint64_t)step, token0};
+            token0 += b.tokens.size();
+            Batch batch = b.finish(host.data(), counters, 1 / targets);
+            task.forward_backward(to_device(batch, task.shape, block, host.data()), opt.stats);
+        }
+        opt.update(f, step);
+        StepStats stats;
+        device::copy_to_host(&stats, opt.stats, sizeof stats);
+        double loss = stats.loss / targets, norm = sqrt(stats.norm2), seconds = seconds_now() - begin;
+        if (!std::isfinite(loss) || !std::isfinite(norm)) {
+            if (!f.resume || step > 0) save(last, true);
+            throw Error(EXIT_NOT_FINITE, format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s holds the "
+                                                "model before this step: go on from it with a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str()));
+        }
+        double lr = learning_rate(f, step);
+        step++, tokens_seen += tokens, trained_s += seconds;
+        step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
+        double share = peak > 0 ? task.flops(tokens, targets, tokens / sequences) / seconds / peak : 0;
+        if (step % f.log_every == 0 || step == f.steps) {
+            printf("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %s tokens/s%s | %s left\n", (long long)step, (long long)f.steps, loss, lr, norm,
+                   thousands(tokens / seconds).c_str(), peak > 0 ? format(" | %.0f %% of peak", 100 * share).c_str() : "",
+                   duration(step_s * (double)(f.steps - step)).c_str());
+            fflush(stdout);
+        }
+        Json line = Json::make_object();
+        line.set("step", step).set("loss", loss).set("accuracy", stats.correct / targets).set("lr", lr).set("norm", norm).set("tokens", tokens_seen);
+        line.set("tokens_per_s", tokens / seconds);
+        if (peak > 0) line.set("of_peak", share);
+        metrics.add(line);
+        if (interrupted) {
+            save(last, true);
+            printf("stopped at step %lld; go on with --resume --out %s\n", (long long)step, f.out.c_str());
+            return EXIT_INTERRUPTED;
+        }
+        if (step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0)) validate();
+    }
+    printf("\n%s tokens in %s of training; best validation loss %.4f at step %lld (unigrams: %.4f)\nmodels: %s (best), %s (last)\n", thousands(tokens_seen).c_str(),
+           duration(trained_s).c_str(), best, (long long)best_step, unigram_loss, best_dir.c_str(), last.c_str());
+    return EXIT_OK;
+}

@@ -1,0 +1,652 @@
+// train_bert.cu: pretraining of a BERT encoder by masked LM (Devlin et al. 2018), from one end to the other.
+//
+//   make && ./train_bert --data data/books --size mini --out runs/bert       train
+//   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ." ask
+//
+// Read in this order: config → parameters → activations → forward → backward → the task (data, validation) → main.
+// The model is post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/common.h.
+#include <algorithm>
+#include <cmath>
+
+#include "common/adamw.cuh"
+#include "common/arena.h"
+#include "common/attention.cuh"
+#include "common/checkpoint.h"
+#include "common/cli.h"
+#include "common/crossentropy.cuh"
+#include "common/dataloader.h"
+#include "common/embedding.cuh"
+#include "common/gather.cuh"
+#include "common/layernorm.cuh"
+#include "common/matmul.cuh"
+#include "common/train.h"
+
+using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
+
+// ---------------------------------------------------------------- parameters
+constexpr int MAX_LAYERS = 128;
+
+template <class X>  // X: real for the parameters, areal for their gradients
+struct BertTensors {
+    X* wte;                  // (Vp, C)  word embeddings, and the decoder of the masked-LM head
+    X* wpe;                  // (T, C)
+    X* wtt;                  // (types, C)
+    X *ln_embed_w, *ln_embed_b;  // (C)
+    struct Layer {
+        X *qkvw, *qkvb;    // (3C, C), (3C)
+        X *attw, *attb;    // (C, C), (C)
+        X *ln1w, *ln1b;    // (C)
+        X *fcw, *fcb;      // (FF, C), (FF)
+        X *projw, *projb;  // (C, FF), (C)
+        X *ln2w, *ln2b;    // (C)
+    } layer[MAX_LAYERS];
+    X *headw, *headb;        // (C, C), (C)
+    X *ln_head_w, *ln_head_b;  // (C)
+    X* decoder_bias;         // (Vp)
+};
+
+// The one table of the model's parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
+// Points the members of `t` into the array at `base` (total_count(table) elements; nullptr: only the table is wanted).
+template <class X>
+std::vector<Spec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
+    std::vector<Spec> table;
+    std::vector<X**> members;
+    auto tensor = [&](X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer, size_t count = 0) {
+        Spec s;
+        s.names = names, s.shape = shape, s.decay = decay, s.init = init, s.std = c.init_std, s.layer = layer, s.count = count;
+        table.push_back(s);
+        members.push_back(&p);
+    };
+    // a matrix and its bias; several parts lie behind each other, as one matrix
+    auto linear = [&](X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer) {
+        std::vector<std::string> weights, biases;
+        for (auto& part : parts) weights.push_back(prefix + part + ".weight"), biases.push_back(prefix + part + ".bias");
+        tensor(w, weights, {out, in}, true, Init::normal, layer);
+        tensor(b, biases, {out}, false, Init::zeros, layer);
+    };
+    auto layernorm = [&](X*& w, X*& b, std::string name, int layer) {
+        tensor(w, {name + ".weight"}, {(size_t)c.C}, false, Init::ones, layer);
+        tensor(b, {name + ".bias"}, {(size_t)c.C}, false, Init::zeros, layer);
+    };
+    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
+    int L = (int)c.L;
+    tensor(t.wte, {"bert.embeddings.word_embeddings.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
+    tensor(t.wpe, {"bert.embeddings.position_embeddings.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
+    tensor(t.wtt, {"bert.embeddings.token_type_embeddings.weight"}, {(size_t)c.types, C}, true, Init::normal, -1);
+    layernorm(t.ln_embed_w, t.ln_embed_b, "bert.embeddings.LayerNorm", -1);
+    for (int l = 0; l < L; l++) {
+        auto& p = t.layer[l];
+        std::string name = format("bert.encoder.layer.%d.", l);
+        linear(p.qkvw, p.qkvb, name + "attention.self.", {"query", "key", "value"}, C, C, l);
+        linear(p.attw, p.attb, name + "attention.output.", {"dense"}, C, C, l);
+        layernorm(p.ln1w, p.ln1b, name + "attention.output.LayerNorm", l);
+        linear(p.fcw, p.fcb, name + "intermediate.", {"dense"}, FF, C, l);
+        linear(p.projw, p.projb, name + "output.", {"dense"}, C, FF, l);
+        layernorm(p.ln2w, p.ln2b, name + "output.LayerNorm", l);
+    }
+    linear(t.headw, t.headb, "cls.predictions.transform.", {"dense"}, C, C, L);
+    layernorm(t.ln_head_w, t.ln_head_b, "cls.predictions.transform.LayerNorm", L);
+    tensor(t.decoder_bias, {"cls.predictions.bias"}, {V}, false, Init::zeros, L, Vp);
+    layout(table);
+    for (size_t i = 0; i < table.size(); i++) *members[i] = base ? base + table[i].offset : nullptr;
+    return table;
+}
+
+// ---------------------------------------------------------------- activations
+struct BertActivations {
+    real* embedded;               // (N, C)  sum of the three embeddings
+    areal *mean_embed, *rstd_embed;  // (N)
+    real* x0;                     // (N, C)  input of the first layer
+    struct Layer {
+        real* qkv;                // (N, 3, NH, HS)
+        real* att;                // (N, C)  heads side by side
+        areal* lse;               // (NH, N)
+        real* sum1;               // (N, C)  residual + dropout(attention's output)
+        areal *mean1, *rstd1;     // (N)
+        real* x1;                 // (N, C)  after the first LayerNorm
+        real *pre, *act;          // (N, FF) before and after GELU
+        real* sum2;               // (N, C)
+        areal *mean2, *rstd2;     // (N)
+        real* x2;                 // (N, C)  output of the layer
+    } layer[MAX_LAYERS];
+    // head, over the M rows that have a target
+    real *picked, *head_pre, *head_act, *head_out;  // (M, C)
+    areal *mean_head, *rstd_head;                   // (M)
+    real* logits;                 // (R, Vp) of R rows at a time; overwritten by their gradient
+    areal *losses, *correct;      // (M)
+    // gradients on the way back
+    real *dx, *dsum, *dbranch;    // (N, C)
+    real* dwide;                  // (N, max(FF, 4C))
+    real *dhead, *dhead2;         // (M, C)
+    areal *delta, *scratch;       // (NH, N); partial sums
+};
+
+constexpr size_t LOGITS_BUDGET = 64 << 20;  // bytes of logits at a time
+
+struct Bert {
+    BertConfig config;
+    BertTensors<real> params;
+    BertTensors<areal> grads;
+    BertActivations acts;
+    BatchShape shape;  // capacities
+    int R = 0;         // rows of logits at a time
+    float dropout = 0;
+
+    int Vp() const { return (int)round_up(config.V, 64); }
+
+    // Buffers for `shape`; without `backward` only what the forward pass needs.
+    void plan_activations(Arena& arena, bool backward) {
+        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
+        R = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        auto& a = acts;
+        arena.region("activations");
+        arena.take(a.embedded, N * C), arena.take(a.mean_embed, N), arena.take(a.rstd_embed, N), arena.take(a.x0, N * C);
+        for (int l = 0; l < config.L; l++) {
+            auto& p = a.layer[l];
+            if (l > 0 && !backward) {  // without a backward pass all layers share the first one's buffers
+                p = a.layer[0];
+                continue;
+            }
+            arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
+            arena.take(p.sum1, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N), arena.take(p.x1, N * C);
+            arena.take(p.pre, N * FF), arena.take(p.act, N * FF);
+            arena.take(p.sum2, N * C), arena.take(p.mean2, N), arena.take(p.rstd2, N), arena.take(p.x2, N * C);
+        }
+        arena.take(a.picked, M * C), arena.take(a.head_pre, M * C), arena.take(a.head_act, M * C), arena.take(a.head_out, M * C);
+        arena.take(a.mean_head, M), arena.take(a.rstd_head, M);
+        arena.region("logits");
+        arena.take(a.logits, (size_t)R * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
+        if (!backward) return;
+        arena.region("scratch");
+        size_t wide = std::max(FF, 4 * C);
+        arena.take(a.dx, N * C), arena.take(a.dsum, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide);
+        arena.take(a.dhead, M * C), arena.take(a.dhead2, M * C), arena.take(a.delta, NH * N);
+        arena.take(a.scratch, std::max({layernorm_scratch(std::max(N, M), C), column_sum_scratch(N, wide), column_sum_scratch(R, Vp()),
+                                        embedding_slots(N) * C}));
+    }
+
+    Dropout drop(const Batch& batch, int site) const { return {batch.counters, (uint32_t)site, dropout}; }
+    // dropout sites: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l
+
+    // ---------------------------------------------------------------- forward
+    // The encoder over the batch's N tokens; returns its output (N, C).
+    real* encode(const Batch& b) {
+        int N = b.N, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        areal eps = (areal)config.eps;
+        auto& a = acts;
+        embedding_forward(a.embedded, params.wte, params.wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
+        layernorm_forward(a.x0, a.mean_embed, a.rstd_embed, a.embedded, params.ln_embed_w, params.ln_embed_b, N, C, eps);
+        dropout_forward(a.x0, a.x0, N, C, drop(b, 0));
+        real* x = a.x0;  // (N, C)
+        for (int l = 0; l < config.L; l++) {
+            auto& p = params.layer[l];
+            auto& q = a.layer[l];
+            matmul_forward(q.qkv, x, p.qkvw, p.qkvb, N, C, 3 * C);
+            attention_forward(q.att, q.lse, q.qkv, b.seq, NH, HS, false, drop(b, 3 * l + 1));
+            matmul_forward(q.sum1, q.att, p.attw, p.attb, N, C, C);
+            residual_layernorm_forward(q.x1, q.sum1, q.mean1, q.rstd1, x, q.sum1, p.ln1w, p.ln1b, N, C, eps, drop(b, 3 * l + 2));
+            matmul_gelu_forward<Gelu::erf>(q.act, q.pre, q.x1, p.fcw, p.fcb, N, C, FF);
+            matmul_forward(q.sum2, q.act, p.projw, p.projb, N, FF, C);
+            residual_layernorm_forward(q.x2, q.sum2, q.mean2, q.rstd2, q.x1, q.sum2, p.ln2w, p.ln2b, N, C, eps, drop(b, 3 * l + 3));
+            x = q.x2;
+        }
+        return x;
+    }
+    // The masked-LM head up to its last LayerNorm, over the M rows with a target: acts.head_out (M, C).
+    void head_forward(const Batch& b, const real* x) {
+        int M = b.M, C = config.C;
+        auto& a = acts;
+        gather_rows(a.picked, x, b.rows, M, C);
+        matmul_gelu_forward<Gelu::erf>(a.head_act, a.head_pre, a.picked, params.headw, params.headb, M, C, C);
+        layernorm_forward(a.head_out, a.mean_head, a.rstd_head, a.head_act, params.ln_head_w, params.ln_head_b, M, C, (areal)config.eps);
+    }
+    // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
+    void logits_forward(int m, int rows) {
+        matmul_forward(acts.logits, acts.head_out + (size_t)m * config.C, params.wte, params.decoder_bias, rows, config.C, Vp());
+    }
+
+    // Adds the batch's Σ losses and hits to `stats`. No gradients.
+    void forward(const Batch& b, StepStats* stats) {
+        head_forward(b, encode(b));
+        for (int m = 0; m < b.M; m += R) {
+            int rows = std::min(R, b.M - m);
+            logits_forward(m, rows);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), false);
+        }
+        sum_losses(stats, acts.losses, acts.correct, b.M);
+    }
+
+    // ---------------------------------------------------------------- forward and backward
+    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass stands under the
+    // forward line that it differentiates.
+    void forward_backward(const Batch& b, StepStats* stats) {
+        int N = b.N, M = b.M, C = config.C;
+        auto& a = acts;
+        real* x = encode(b);
+        head_forward(b, x);
+
+        // the vocabulary, in chunks of rows: logits = head_out wteᵀ + decoder_bias, loss, and straight back
+        for (int m = 0; m < M; m += R) {
+            int rows = std::min(R, M - m);
+            logits_forward(m, rows);
+            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), true);
+            matmul_backward_input(a.dhead + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
+            matmul_backward_weight(grads.wte, grads.decoder_bias, a.logits, a.head_out + (size_t)m * C, a.scratch, rows, C, Vp());
+        }
+        sum_losses(stats, a.losses, a.correct, M);
+
+        // head_out = layernorm(head_act)
+        layernorm_backward(a.dhead, grads.ln_head_w, grads.ln_head_b, a.dhead, a.head_act, params.ln_head_w, a.mean_head, a.rstd_head, a.scratch, M, C);
+        // head_act = gelu(head_pre), head_pre = picked headwᵀ + headb
+        gelu_backward<Gelu::erf>(a.dhead, a.dhead, a.head_pre, (size_t)M * C);
+        matmul_backward_weight(grads.headw, grads.headb, a.dhead, a.picked, a.scratch, M, C, C);
+        matmul_backward_input(a.dhead2, a.dhead, params.headw, M, C, C);
+        // picked = x[rows]
+        scatter_rows(a.dx, a.dhead2, b.rows, N, M, C);
+        encode_backward(b);
+    }
+
+    // From acts.dx (N, C), the gradient of the encoder's output, to the gradients of all its parameters.
+    void encode_backward(const Batch& b) {
+        int N = b.N, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        auto& a = acts;
+        real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
+        for (int l = config.L - 1; l >= 0; l--) {
+            auto& p = params.layer[l];
+            auto& g = grads.layer[l];
+            auto& q = a.layer[l];
+            const real* x = l == 0 ? a.x0 : a.layer[l - 1].x2;  // (N, C) input of the layer
+            // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
+            residual_layernorm_backward(a.dsum, a.dbranch, g.ln2w, g.ln2b, a.dx, (const real*)nullptr, q.sum2, p.ln2w, q.mean2, q.rstd2, a.scratch, N, C,
+                                        drop(b, 3 * l + 3));
+            matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, N, FF, C);
+            matmul_backward_input_gelu<Gelu::erf>(dpre, a.dbranch, p.projw, q.pre, N, FF, C);
+            // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses, the second gradient is added to the first
+            matmul_backward_weight(g.fcw, g.fcb, dpre, q.x1, a.scratch, N, C, FF);
+            matmul_backward_input(a.dsum, dpre, p.fcw, N, C, FF, true);
+            // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
+            residual_layernorm_backward(a.dx, a.dbranch, g.ln1w, g.ln1b, a.dsum, (const real*)nullptr, q.sum1, p.ln1w, q.mean1, q.rstd1, a.scratch, N, C,
+                                        drop(b, 3 * l + 2));
+            matmul_backward_weight(g.attw, g.attb, a.dbranch, q.att, a.scratch, N, C, C);
+            matmul_backward_input(datt, a.dbranch, p.attw, N, C, C);
+            // att = attention(qkv)
+            attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, false, drop(b, 3 * l + 1));
+            // qkv = x qkvwᵀ + qkvb; x has two uses
+            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, a.scratch, N, C, 3 * C);
+            matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, true);
+        }
+        // x0 = dropout(layernorm(embedded))
+        dropout_forward(a.dx, a.dx, N, C, drop(b, 0));
+        layernorm_backward(a.dx, grads.ln_embed_w, grads.ln_embed_b, a.dx, a.embedded, params.ln_embed_w, a.mean_embed, a.rstd_embed, a.scratch, N, C);
+        // embedded = wte[tokens] + wpe[pos] + wtt[types]
+        embedding_backward(grads.wte, a.dx, b.by_token, a.scratch, C);
+        embedding_backward(grads.wpe, a.dx, b.by_pos, a.scratch, C);
+        embedding_backward(grads.wtt, a.dx, b.by_type, a.scratch, C);
+    }
+
+    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product, `share` of the rows reach the vocabulary
+    double flops_per_token(double T, double share) const {
+        double C = config.C, matrices = config.L * (4 * C * C + 2 * C * config.FF) + share * (C * config.V + C * C);
+        return 6 * matrices + 3 * 4 * config.L * T * C;
+    }
+};
+
+// ---------------------------------------------------------------- the task
+struct BertTask {
+    Bert model;
+    Optimizer opt;
+    BatchShape shape;
+    BatchBuilder builder;
+    TrainFlags& f;
+    MaskedLmData train_data, val_data;
+    WordPiece words;
+    BertConfig config;
+    std::vector<char> host;  // validation batches
+    char* block = nullptr;
+
+    BertTask(TrainFlags& f, const BinFile& train, const BinFile& val, const WordPiece& words, const BertConfig& config, int max_len, double mask_rate, bool whole_words)
+        : f(f), train_data(train, max_len, (int)config.V, words), val_data(val, max_len, (int)config.V, words), words(words), config(config) {
+        train_data.rate = mask_rate, train_data.seed = f.seed, train_data.whole_words = whole_words;
+        for (int id = 0; id < config.V; id++) train_data.continues.push_back(words.is_continuation(id));
+        // rows for the targets of a micro-batch: 25 % more than the mean share; the builder closes a batch that reaches it
+        shape = shape_for(f.batch_tokens, mask_rate, max_len);
+        builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = max_len;
+#ifdef WITH_KERNELS
+        builder.fill_up = true;
+#endif
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        opt.table = bert_table(model.params, config, (real*)nullptr);
+        opt.n = total_count(opt.table);
+    }
+    static BatchShape shape_for(int64_t tokens, double rate, int max_len) {
+        BatchShape s;
+        s.N = (int)tokens;
+        double most = std::max(1.25 * std::max(rate, 0.15) * (double)tokens, 0.15 * max_len) + 64;
+        s.M = (int)std::min((size_t)tokens, round_up((size_t)most, 128));
+        return s;
+    }
+    // All of the run's device memory, in order.
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.plan(nullptr, nullptr));
+    }
+    void allocate(Arena& arena) {
+        plan(arena);
+        bert_table(model.params, config, opt.params);
+        bert_table(model.grads, config, opt.grads);
+        host.resize(shape.plan(nullptr, nullptr));
+    }
+
+    // What train() asks for
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
+    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
+    void set_dropout(double p) { model.dropout = (float)p; }
+    double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
+
+    // Validation always masks 15 %, with masks and sequences that depend on nothing but the data: figures of all runs compare.
+    Eval evaluate() {
+        float dropout = model.dropout;
+        model.dropout = 0;
+        device_zero(opt.stats, sizeof(StepStats));
+        Eval e;
+        Cursor cursor;
+        double tokens = 0;
+        while (cursor.next < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens)) {
+            fill_batch(builder, val_data, cursor, 0, true, val_data.sequences());
+            tokens += (double)builder.tokens.size(), e.targets += builder.targets.size();
+            Batch batch = builder.finish(host.data(), StepCounters{}, 1);
+            model.forward(to_device(batch, shape, block, host.data()), opt.stats);
+        }
+        StepStats stats;
+        copy_to_host(&stats, opt.stats, sizeof stats);
+        model.dropout = dropout;
+        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets;
+        return e;
+    }
+    void save_model(const std::string& dir) {
+        write_bert_config(dir, config);
+        words.save(dir, (int)config.T);
+        std::vector<areal> values = opt.download();
+        save_tensors(dir, opt.table, values.data());
+    }
+    Json identity() const {
+        Json j = Json::make_object();
+        j.set("precision", sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16");
+        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
+        j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
+        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.documents());
+        return j;
+    }
+};
+
+// Mean loss of guessing every target by how frequent its token is in the training data: what a model that reads no context reaches.
+double unigram_loss(const BinFile& train, MaskedLmData& val, int V, int64_t most_tokens) {
+    std::vector<double> count(V, 1.0);  // add-one smoothing
+    double total = V, loss = 0, targets = 0;
+    size_t limit = 20000000;            // tokens to count: enough for the estimate
+    for (size_t d = 0; d < train.documents() && limit > 0; d++)
+        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
+    double tokens = 0;
+    Permutation order(val.sequences(), mix64(0, 0));
+    for (uint64_t q = 0; q < val.sequences() && (most_tokens == 0 || tokens < (double)most_tokens); q++) {
+        val.make(0, order(q));
+        tokens += (double)val.tokens.size();
+        for (int t : val.targets) loss -= log(count[t] / total), targets++;
+    }
+    return loss / targets;
+}
+
+// ---------------------------------------------------------------- fill-mask
+// The model of a directory, for up to `tokens` tokens at a time, without gradients.
+struct LoadedBert {
+    Bert model;
+    WordPiece words;
+    std::vector<Spec> table;
+    BatchBuilder builder;
+    std::vector<char> host;
+    char* block = nullptr;
+
+    LoadedBert(const std::string& path, int tokens) {
+        std::string dir = resolve_model_dir(path);
+        model.config = read_bert_config(dir);
+        check_bert_config(model.config, dir);
+        words = WordPiece::load(dir);
+        if ((int64_t)words.tokens.size() > model.config.V)
+            fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), words.tokens.size(), (long long)model.config.V);
+        model.shape.N = model.shape.M = tokens;
+        builder.shape = model.shape, builder.pad_id = words.pad(), builder.pad_length = (int)model.config.T;
+#ifdef WITH_KERNELS
+        builder.fill_up = true;
+#endif
+        table = bert_table(model.params, model.config, (real*)nullptr);
+        real* params = nullptr;
+        auto plan = [&](Arena& arena) {
+            arena.region("parameters");
+            arena.take(params, total_count(table));
+            model.plan_activations(arena, false);
+            arena.take(block, model.shape.plan(nullptr, nullptr));
+        };
+        Arena measure;
+        plan(measure);
+        Arena arena(device_alloc(measure.used));
+        plan(arena);
+        bert_table(model.params, model.config, params);
+        host.resize(model.shape.plan(nullptr, nullptr));
+        std::vector<areal> values(total_count(table));
+        load_tensors(dir, table, values.data()).refuse_missing(dir);
+        std::vector<real> rounded(values.begin(), values.end());
+        copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
+        device_sync();
+    }
+    static void check_bert_config(const BertConfig& c, const std::string& where) {
+        int64_t HS = c.C / c.NH;
+        if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+        if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
+    }
+};
+
+struct FillFlags {
+    std::string model, logits;
+    bool json = false;
+    int64_t top = 5;
+};
+
+// Prints the most likely words for every [MASK] of every text.
+int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
+    if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+    std::vector<std::vector<int>> sequences;
+    LoadedBert bert(f.model, 4096);
+    const BertConfig& c = bert.model.config;
+    std::vector<float> all_logits;
+    int64_t masks = 0;
+    for (const std::string& text : texts) {
+        std::vector<int> ids{bert.words.cls()};
+        bert.words.encode(text, ids);
+        ids.push_back(bert.words.sep());
+        if ((int64_t)ids.size() > std::min<int64_t>(c.T, bert.model.shape.N))
+            fail("the text has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), (long long)std::min<int64_t>(c.T, bert.model.shape.N), text.c_str());
+        std::vector<int> positions;
+        for (size_t i = 0; i < ids.size(); i++)
+            if (ids[i] == bert.words.mask()) positions.push_back((int)i);
+        if (positions.empty()) fail_usage("expected at least one [MASK] in the text, found none: \"%s\"", text.c_str());
+        bert.builder.clear();
+        bert.builder.add(ids, std::vector<int>(ids.size(), 0), positions, std::vector<int>(positions.size(), 0));
+        Batch host = bert.builder.finish(bert.host.data(), StepCounters{}, 1);
+        Batch b = to_device(host, bert.model.shape, bert.block, bert.host.data());
+        bert.model.head_forward(b, bert.model.encode(b));
+        std::vector<real> row(bert.model.Vp());
+        Json answers = Json::make_array();
+        if (!f.json) printf("%s%s\n", masks ? "\n" : "", text.c_str());
+        for (size_t k = 0; k < positions.size(); k++, masks++) {
+            bert.model.logits_forward((int)k, 1);
+            copy_to_host(row.data(), bert.model.acts.logits, row.size() * sizeof(real));
+            std::vector<double> p(c.V);
+            double top = -INFINITY, sum = 0;
+            for (int v = 0; v < c.V; v++) all_logits.push_back((float)row[v]), p[v] = (double)row[v], top = std::max(top, p[v]);
+            for (double& x : p) sum += x = exp(x - top);
+            std::vector<int> order(c.V);
+            for (int v = 0; v < c.V; v++) order[v] = v;
+            int best = (int)std::min<int64_t>(f.top, c.V);
+            std::partial_sort(order.begin(), order.begin() + best, order.end(), [&](int a, int b) { return p[a] > p[b]; });
+            Json guesses = Json::make_array();
+            for (int i = 0; i < best; i++) {
+                std::string token = order[i] < (int)bert.words.tokens.size() ? bert.words.tokens[order[i]] : format("[%d]", order[i]);
+                if (!f.json) printf("  [MASK] %-3zu %5.1f %%  %s\n", k + 1, 100 * p[order[i]] / sum, token.c_str());
+                guesses.a.push_back(Json::make_object().set("token", token).set("id", order[i]).set("p", p[order[i]] / sum));
+            }
+            answers.a.push_back(guesses);
+        }
+        if (f.json) printf("%s\n", dump_json(Json::make_object().set("text", text).set("masks", answers)).c_str());
+    }
+    if (!f.logits.empty()) write_safetensors(f.logits, {{"logits", "F32", {(size_t)masks, (size_t)c.V}, all_logits.data()}});
+    return EXIT_OK;
+}
+
+// ---------------------------------------------------------------- main
+struct BertFlags {
+    std::string size = "mini";
+    int64_t layers = 0, width = 0, heads = 0, inner = 0, max_len = 128, positions = 0;
+    double mask_rate = 0.15;
+    bool whole_words = false;
+};
+
+BertConfig bert_size(const BertFlags& f) {
+    struct Size { const char* name; int64_t L, C; };
+    BertConfig c;
+    for (Size s : {Size{"tiny", 2, 128}, Size{"mini", 4, 256}, Size{"small", 4, 512}, Size{"medium", 8, 512}, Size{"base", 12, 768}, Size{"large", 24, 1024}})
+        if (f.size == s.name) c.L = s.L, c.C = s.C;
+    if (f.layers) c.L = f.layers;
+    if (f.width) c.C = f.width;
+    if (!f.heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
+    c.NH = f.heads ? f.heads : c.C / 64;
+    c.FF = f.inner ? f.inner : 4 * c.C;
+    if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
+    if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
+        fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
+    return c;
+}
+
+int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
+    if (f.resume) {
+        if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
+        resume_flags(cli, f);
+    }
+    f.check();
+    BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
+    WordPiece words = WordPiece::load(f.data);
+    train_file.require_tokenizer(words.fingerprint(), f.data);
+    val_file.require_tokenizer(words.fingerprint(), f.data);
+
+    BertConfig config = bert_size(bf);
+    config.V = (int64_t)words.tokens.size(), config.T = bf.positions ? bf.positions : bf.max_len, config.pad_id = words.pad();
+    std::string init;
+    if (!f.init.empty()) {
+        init = resolve_model_dir(f.init);
+        for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
+            if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+        config = read_bert_config(init);
+        LoadedBert::check_bert_config(config, init);
+        if ((int64_t)words.tokens.size() > config.V)
+            fail("--init %s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", f.init.c_str(),
+                 (long long)config.V, f.data.c_str(), words.tokens.size(), init.c_str());
+        if (WordPiece::load(init).fingerprint() != words.fingerprint())
+            fail("--init %s: %s was packed with another tokenizer: make it anew with --tokenizer %s", f.init.c_str(), f.data.c_str(), init.c_str());
+    }
+    config.dropout = config.attention_dropout = f.dropout;
+    if (bf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)bf.max_len);
+    if (bf.max_len > f.batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)bf.max_len, (long long)f.batch_tokens);
+
+    BertTask task(f, train_file, val_file, words, config, (int)bf.max_len, bf.mask_rate, bf.whole_words);
+    double tokens_per_epoch = (double)train_file.tokens() + 2.5 * (double)task.train_data.sequences();
+    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
+
+    print_parameter_table(task.opt.table);
+    Arena measure;
+    task.plan(measure);
+    // memory grows linearly with --batch-tokens; find the largest that fits by halving
+    auto bytes = [&](int64_t tokens) {
+        Bert planned;
+        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)bf.max_len);
+        Arena a;
+        Optimizer opt = task.opt;
+        opt.plan(a);
+        planned.plan_activations(a, true);
+        return a.used + planned.shape.plan(nullptr, nullptr);
+    };
+    int64_t low = 0, high = 1 << 17;  // in units of 128 tokens
+    while (high - low > 1) {
+        int64_t mid = (low + high) / 2;
+        (bytes(mid * 128) <= device_memory() ? low : high) = mid;
+    }
+    print_memory_table(measure, low * 128);
+    if (measure.used > device_memory())
+        fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
+             (double)device_memory() / 1048576, (long long)low * 128);
+    Arena arena(device_alloc(measure.used));
+    task.allocate(arena);
+
+    if (!f.resume) {
+        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
+        if (!init.empty()) {
+            LoadReport report = load_tensors(init, task.opt.table, values.data());
+            printf("%s: loaded %zu tensors", init.c_str(), report.loaded);
+            if (!report.missing.empty()) printf("; made new: %s", name_list(report.missing).c_str());
+            if (!report.unused.empty()) printf("; not used here: %s", name_list(report.unused).c_str());
+            printf("\n");
+            if (report.loaded == 0) fail("%s: no tensor of a BERT in it", init.c_str());
+        }
+        task.opt.upload(values);
+    }
+    double unigram = unigram_loss(train_file, task.val_data, (int)config.V, f.eval_tokens);
+    printf("data: %s tokens in %s documents for training, %s for validation; %s sequences of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
+           thousands((double)train_file.documents()).c_str(), thousands((double)val_file.tokens()).c_str(), thousands((double)task.train_data.sequences()).c_str(),
+           (long long)bf.max_len);
+    printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
+           (long long)f.batch_tokens, (double)(f.steps * f.accum * f.batch_tokens) / tokens_per_epoch, unigram);
+    return train(task, cli, f, unigram);
+}
+
+#ifndef NO_MAIN
+int main(int argc, char** argv) {
+    try {
+        blas_single_threaded();
+        TrainFlags f;
+        BertFlags bf;
+        FillFlags ff;
+        std::vector<FlagGroup> groups = f.groups();
+        groups.insert(groups.begin() + 1, {"Model", "train",
+                                           {{"size", &bf.size, "tiny|mini|small|medium|base|large", "2/128, 4/256, 4/512, 8/512, 12/768, 24/1024 layers/width"},
+                                            {"layers", &bf.layers, between(0, MAX_LAYERS), "0: of the size"},
+                                            {"width", &bf.width, between(0, 1 << 16), "channels, 0: of the size"},
+                                            {"heads", &bf.heads, between(0, 1 << 12), "0: width / 64"},
+                                            {"inner", &bf.inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
+                                            {"max-len", &bf.max_len, between(5, 1 << 16), "tokens of a training sequence"},
+                                            {"positions", &bf.positions, between(0, 1 << 16), "longest input the model takes; 0: --max-len"}}});
+        groups.push_back({"Masked LM", "train",
+                          {{"mask-rate", &bf.mask_rate, between(0.01, 0.9), "share of tokens to guess in training (validation: always 0.15)"},
+                           {"whole-words", &bf.whole_words, "mask all pieces of a word together"}}});
+        groups.push_back({"Asking", "fill-mask",
+                          {{"model", &ff.model, "DIR", "a run directory or a model directory"},
+                           {"top", &ff.top, between(1, 1000), "how many guesses"},
+                           {"json", &ff.json, "a line of JSON per text"},
+                           {"logits", &ff.logits, "FILE", "also write the logits (masks, V) as safetensors"}}});
+        Cli cli{"train_bert", "pretraining of a BERT encoder by masked LM.",
+                "  ./train_bert --data data/books --size mini --steps 2000 --out runs/bert\n"
+                "  ./train_bert --resume --out runs/bert\n"
+                "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
+                {{"train", "", "pretrain on DATA/train.bin"}, {"fill-mask", "TEXT...", "the most likely words for every [MASK]", 1, CLI_MANY}},
+                groups, false, "", {}};
+        if (!cli.parse(argc, argv)) return EXIT_OK;
+        return cli.verb == "fill-mask" ? fill_mask(ff, cli.words) : train_bert(cli, f, bf);
+    } catch (const Error& e) {
+        fflush(stdout);
+        fprintf(stderr, "error: %s\n", e.what());
+        return e.code;
+    } catch (const std::bad_alloc&) {
+        fprintf(stderr, "error: out of memory: take a smaller --batch-tokens or a smaller model\n");
+        return EXIT_FAILED;
+    }
+}
+#endif
