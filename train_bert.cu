@@ -637,7 +637,7 @@ int main(int argc, char** argv) {
                 "  ./train_bert --resume --out runs/bert\n"
                 "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
                 {{"train", "", "pretrain on DATA/train.bin"}, {"fill-mask", "TEXT...", "the most likely words for every [MASK]", 1, CLI_MANY}},
-                groups, false, "", {}};
+                groups};
         if (!cli.parse(argc, argv)) return EXIT_OK;
         return cli.verb == "fill-mask" ? fill_mask(ff, cli.words) : train_bert(cli, f, bf);
     } catch (const Error& e) {

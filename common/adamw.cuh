@@ -67,3 +67,63 @@ void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>*
     }
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// one block per chunk, then one block for the chunks
+template <int>
+__global__ void norm_chunks_kernel(double* chunks, const float* grads, size_t chunk, size_t n) {
+    size_t begin = blockIdx.x * chunk, end = min(begin + chunk, n);
+    double sum = 0;
+    for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += (double)grads[i] * (double)grads[i];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) chunks[blockIdx.x] = sum;
+}
+template <int>
+__global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
+    double sum = 0;
+    for (int k = threadIdx.x; k < NORM_CHUNKS; k += blockDim.x) sum += chunks[k];
+    sum = block_sum(sum);
+    if (threadIdx.x == 0) stats->norm2 = sum;
+}
+inline void norm_squared(StepStats* stats, const float* grads, double* scratch, size_t n) {
+    launch(norm_chunks_kernel<0>, NORM_CHUNKS, 128, 0, scratch, grads, ceil_div(n, NORM_CHUNKS), n);
+    launch(norm_total_kernel<0>, 1, 128, 0, stats, (const double*)scratch);
+}
+
+// one block per PARAM_BLOCK parameters, one thread per parameter; thread 0 works out what they all share
+template <class T>
+__global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats, const AdamWStep* step,
+                                    ParamBlocks blocks) {
+    if (!isfinite(stats->norm2) || !isfinite(stats->loss)) return;  // the whole grid
+    __shared__ float scale, lr, shrink, inv1, inv2;
+    if (threadIdx.x == 0) {
+        double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1, rate = step->lr * blocks.lr_factor[blockIdx.x];
+        scale = (float)(clip < 1 ? clip : 1);
+        lr = (float)rate;
+        shrink = (float)(1 - rate * blocks.decay[blockIdx.x]);
+        inv1 = (float)(1 / step->correction1);
+        inv2 = (float)(1 / step->correction2);
+    }
+    __syncthreads();  // thread 0 has written
+    size_t i = (size_t)blockIdx.x * PARAM_BLOCK + threadIdx.x;
+    float b1 = (float)step->beta1, b2 = (float)step->beta2, one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2);
+    float g = grads[i] * scale;
+    float new_m = b1 * m[i] + one_b1 * g, new_v = b2 * v[i] + one_b2 * g * g;
+    float w = master ? master[i] : (float)params[i];
+    w = w * shrink - lr * (new_m * inv1) / (sqrtf(new_v * inv2) + (float)step->eps);
+    m[i] = new_m;
+    v[i] = new_v;
+    if (master) master[i] = w;
+    params[i] = (T)w;
+}
+template <class T>
+void adamw_update(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats, const AdamWStep* step, ParamBlocks blocks,
+                  size_t n) {
+    if (n == 0) return;
+    launch(adamw_update_kernel<T>, (unsigned)(n / PARAM_BLOCK), PARAM_BLOCK, 0, params, master, m, v, grads, stats, step, blocks);
+}
+}  // namespace gpu
+#endif

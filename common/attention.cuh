@@ -167,3 +167,274 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
         }
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// All arithmetic is fp32. A block of 256 threads works on tiles of 64 rows (queries or keys) in shared memory. It is a square of
+// 16 × 16 threads: thread (y, x) has rows 4y … 4y+3 of a tile of results, and columns x, x+16, x+32, …; so a row of results
+// belongs to 16 lanes of one warp.
+constexpr int TILE = ATTENTION_TILE, TILE_P = TILE + 4;  // rows of a tile; floats between rows of a tile of scores
+static_assert(TILE == 64, "a thread has 4 × 4 of the scores");
+template <int HS> constexpr int TILE_HS = HS + 4;        // floats between rows of a tile of vectors: 16-byte loads hit different banks
+
+// tile(64, HS) = factor · rows [row, row+64) of x, zeros from `end` on; `stride` elements from row to row
+template <int HS, class T>
+__device__ inline void load_tile(float* tile, const T* x, int row, int end, size_t stride, float factor) {
+    constexpr int W = 16 / sizeof(T), PER_ROW = HS / W;
+    for (int i = threadIdx.x; i < TILE * PER_ROW; i += blockDim.x) {
+        int r = i / PER_ROW, c = i % PER_ROW * W;
+        float v[W] = {};
+        if (row + r < end) load<W>(v, x + (size_t)(row + r) * stride + c);
+        UNROLL for (int k = 0; k < W; k++) v[k] *= factor;
+        UNROLL for (int k = 0; k < W; k += 4) store<4>(tile + r * TILE_HS<HS> + c + k, v + k);
+    }
+}
+// s[i][j] = a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
+template <int HS>
+__device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
+    int x = threadIdx.x % 16, y = threadIdx.x / 16;
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int j = 0; j < 4; j++) s[i][j] = 0;
+    for (int c = 0; c < HS; c += 4) {
+        float u[4][4], v[4][4];
+        UNROLL for (int i = 0; i < 4; i++) load<4>(u[i], a + (4 * y + i) * TILE_HS<HS> + c);
+        UNROLL for (int j = 0; j < 4; j++) load<4>(v[j], b + (x + 16 * j) * TILE_HS<HS> + c);
+        UNROLL for (int i = 0; i < 4; i++)
+            UNROLL for (int j = 0; j < 4; j++)
+                UNROLL for (int k = 0; k < 4; k++) s[i][j] += u[i][k] * v[j][k];
+    }
+}
+// o[i][e] += Σ_j p[4y+i][j] b[j][x+16e] over the first `n` rows of b: a tile of scores times a tile of vectors
+template <int HS>
+__device__ inline void tile_multiply(float o[4][HS / 16], const float* p, const float* b, int n) {
+    int x = threadIdx.x % 16, y = threadIdx.x / 16;
+    for (int j = 0; j < n; j += 4) {
+        float w[4][4];
+        UNROLL for (int i = 0; i < 4; i++) load<4>(w[i], p + (4 * y + i) * TILE_P + j);
+        UNROLL for (int k = 0; k < 4; k++)
+            UNROLL for (int e = 0; e < HS / 16; e++) {
+                float v = b[(j + k) * TILE_HS<HS> + x + 16 * e];
+                UNROLL for (int i = 0; i < 4; i++) o[i][e] += w[i][k] * v;
+            }
+    }
+}
+// leaves the 4 × 4 scores of every thread in shared memory for tile_multiply
+__device__ inline void put_scores(float* p, const float s[4][4]) {
+    int x = threadIdx.x % 16, y = threadIdx.x / 16;
+    __syncwarp();  // the rows of a warp are its own: the warp has used what it put there before …
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int j = 0; j < 4; j++) p[(4 * y + i) * TILE_P + x + 16 * j] = s[i][j];
+    __syncwarp();  // … and sees all of what it puts there now
+}
+template <int HS> constexpr size_t attention_forward_shared = (2 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+
+// One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in registers; the
+// keys come by in tiles of 64, followed by their values in the same place.
+template <int HS, class T>
+__global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
+    constexpr int E = HS / 16;
+    DYNAMIC_SHARED(float, q);                                         // (64, HS)
+    float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
+    int s = seq.tiles[2 * blockIdx.x], i0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (s < 0) return;  // the whole block
+    int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    size_t C = (size_t)NH * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
+    float o[4][E], top[4], sum[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+        top[i] = -INFINITY;
+        sum[i] = 0;
+        UNROLL for (int e = 0; e < E; e++) o[i][e] = 0;
+    }
+    int end = causal ? min(len, i0 + TILE) : len;
+    for (int j0 = 0; j0 < end; j0 += TILE) {
+        __syncthreads();  // everybody is done with the values of the tile before
+        load_tile<HS>(kv, from + C, j0, len, 3 * C, 1.0f);
+        __syncthreads();  // the keys (and, the first time, the queries) are there
+        float score[4][4];
+        tile_dot<HS>(score, q, kv);
+        UNROLL for (int i = 0; i < 4; i++) {
+            int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;  // keys that it sees: at least key 0
+            float best = top[i], add = 0;
+            UNROLL for (int j = 0; j < 4; j++)
+                if (j0 + x + 16 * j < seen) best = fmaxf(best, score[i][j]);
+            for (int d = 8; d > 0; d /= 2) best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, d));
+            UNROLL for (int j = 0; j < 4; j++) {
+                score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - best) : 0.0f;
+                add += score[i][j];
+            }
+            for (int d = 8; d > 0; d /= 2) add += __shfl_xor_sync(0xffffffffu, add, d);
+            float keep = j0 == 0 ? 0.0f : vec_exp(top[i] - best);
+            top[i] = best;
+            sum[i] = sum[i] * keep + add;
+            UNROLL for (int e = 0; e < E; e++) o[i][e] *= keep;
+            if (dropout.p > 0) {
+                DropoutRow drop(dropout, n0 + query, NH, h);
+                UNROLL for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
+            }
+        }
+        put_scores(p, score);
+        __syncthreads();  // everybody is done with the keys
+        load_tile<HS>(kv, from + 2 * C, j0, len, 3 * C, 1.0f);
+        __syncthreads();  // the values are there
+        tile_multiply<HS>(o, p, kv, min(TILE, end - j0));
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        int query = i0 + 4 * y + i;
+        if (query >= len) continue;
+        float by = 1.0f / sum[i];
+        UNROLL for (int e = 0; e < E; e++) out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * by);
+        if (x == 0) lse[(size_t)h * seq.N + n0 + query] = top[i] + logf(sum[i]);
+    }
+}
+
+// delta(NH, N): one warp per token and head
+template <int HS, class T>
+__global__ void attention_delta_kernel(float* delta, const T* dout, const T* out, int N, int NH) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;  // token · NH + head
+    if (i >= (size_t)N * NH) return;                                  // the whole warp
+    int lane = threadIdx.x % 32;
+    float sum = 0;
+    for (int c = lane; c < HS; c += 32) sum += (float)dout[i * HS + c] * (float)out[i * HS + c];
+    sum = warp_sum(sum);
+    if (lane == 0) delta[i % NH * N + i / NH] = sum;
+}
+
+// dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
+template <int HS, class T>
+__global__ void __launch_bounds__(256) attention_dq_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq, int NH,
+                                                           bool causal, Dropout dropout) {
+    constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
+    DYNAMIC_SHARED(float, q);                                                // (64, HS)
+    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
+    int s = seq.tiles[2 * blockIdx.x], i0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (s < 0) return;  // the whole block
+    int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
+    load_tile<HS>(q, from, i0, len, 3 * C, scale);
+    load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
+    UNROLL for (int i = 0; i < 4; i++) {
+        int query = min(i0 + 4 * y + i, len - 1);
+        l[i] = lse[(size_t)h * seq.N + n0 + query];
+        del[i] = delta[(size_t)h * seq.N + n0 + query];
+        UNROLL for (int e = 0; e < E; e++) dq[i][e] = 0;
+    }
+    int end = causal ? min(len, i0 + TILE) : len;
+    for (int j0 = 0; j0 < end; j0 += TILE) {
+        __syncthreads();  // everybody is done with the tile before
+        load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
+        load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
+        __syncthreads();  // all four tiles are there
+        float score[4][4], dp[4][4];
+        tile_dot<HS>(score, q, k);
+        tile_dot<HS>(dp, d, v);
+        UNROLL for (int i = 0; i < 4; i++) {
+            int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;
+            DropoutRow drop(dropout, n0 + query, NH, h);
+            UNROLL for (int j = 0; j < 4; j++) {
+                int key = j0 + x + 16 * j;
+                float keep = dropout.p > 0 ? drop(key) : 1.0f;
+                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * keep - del[i]) : 0.0f;
+            }
+        }
+        put_scores(p, score);
+        tile_multiply<HS>(dq, p, k, min(TILE, end - j0));
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        int query = i0 + 4 * y + i;
+        if (query >= len) continue;
+        T* to = dqkv + (size_t)(n0 + query) * 3 * C + (size_t)h * HS;
+        UNROLL for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
+    }
+}
+
+// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by. The scores lie
+// on their side here: a row is a key, a column a query.
+template <int HS, class T>
+__global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq, int NH,
+                                                            bool causal, Dropout dropout) {
+    constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
+    DYNAMIC_SHARED(float, q);                                                // (64, HS)
+    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
+    int s = seq.tiles[2 * blockIdx.x], j0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (s < 0) return;  // the whole block
+    int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
+    load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
+    load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
+    UNROLL for (int i = 0; i < 4; i++)
+        UNROLL for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
+    for (int i0 = causal ? j0 : 0; i0 < len; i0 += TILE) {
+        __syncthreads();  // everybody is done with the tile before
+        load_tile<HS>(q, from, i0, len, 3 * C, scale);
+        load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
+        __syncthreads();  // all four tiles are there
+        float score[4][4], dp[4][4];
+        tile_dot<HS>(score, k, q);
+        tile_dot<HS>(dp, v, d);
+        UNROLL for (int j = 0; j < 4; j++) {
+            int query = i0 + x + 16 * j, known = min(query, len - 1);
+            float l = lse[(size_t)h * seq.N + n0 + known], del = delta[(size_t)h * seq.N + n0 + known];
+            DropoutRow drop(dropout, n0 + query, NH, h);
+            UNROLL for (int i = 0; i < 4; i++) {
+                int key = j0 + 4 * y + i;
+                bool sees = query < len && key < len && (!causal || key <= query);
+                float keep = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
+                score[i][j] = w * keep;
+                dp[i][j] = w * (dp[i][j] * keep - del);
+            }
+        }
+        put_scores(p, score);
+        tile_multiply<HS>(dv, p, d, min(TILE, len - i0));
+        put_scores(p, dp);
+        tile_multiply<HS>(dk, p, q, min(TILE, len - i0));  // q holds q/√HS: the factor is in
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        int key = j0 + 4 * y + i;
+        if (key >= len) continue;
+        T* to = dqkv + (size_t)(n0 + key) * 3 * C + (size_t)h * HS;
+        UNROLL for (int e = 0; e < E; e++) {
+            to[C + x + 16 * e] = (T)dk[i][e];
+            to[2 * C + x + 16 * e] = (T)dv[i][e];
+        }
+    }
+}
+
+// Calls f(head size) with the head size as a constant.
+template <class F>
+void pick_head_size(int HS, F f) {
+    if (HS == 32) f(std::integral_constant<int, 32>());
+    else if (HS == 64) f(std::integral_constant<int, 64>());
+    else if (HS == 128) f(std::integral_constant<int, 128>());
+    else fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly", HS);
+}
+template <class T>
+void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
+    if (seq.W == 0) return;
+    pick_head_size(HS, [&](auto hs) {
+        constexpr int H = decltype(hs)::value;
+        launch(attention_forward_kernel<H, T>, dim3(seq.W, NH), 256, attention_forward_shared<H>, out, lse, qkv, seq, NH, causal, dropout);
+    });
+}
+template <class T>
+void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse, Sequences seq, int NH, int HS, bool causal,
+                        Dropout dropout) {
+    if (seq.W == 0) return;
+    pick_head_size(HS, [&](auto hs) {
+        constexpr int H = decltype(hs)::value;
+        launch(attention_delta_kernel<H, T>, (unsigned)ceil_div((size_t)seq.N * NH * 32, THREADS), THREADS, 0, delta, dout, out, seq.N, NH);
+        const float* del = delta;
+        launch(attention_dq_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
+        launch(attention_dkv_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
+    });
+}
+}  // namespace gpu
+#endif

@@ -69,7 +69,7 @@ struct Flag {
         errno = 0;
         if (type == TEXT) *(std::string*)value = text;
         if (type == CHOICE) {
-            if (text.empty() || ("|" + what + "|").find("|" + text + "|") == std::string::npos) return false;
+            if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos) return false;
             *(std::string*)value = text;
         }
         if (type == BOOL) {
@@ -134,11 +134,11 @@ inline std::string nearest(const std::string& word, const std::vector<std::strin
 struct Cli {
     std::string program, about, examples;
     std::vector<Verb> verbs;
-    std::vector<FlagGroup> groups;
+    std::vector<FlagGroup> groups{};
     bool verb_required = false;  // true: the first word has to be a verb
     // set by parse()
-    std::string verb;
-    std::vector<std::string> words;  // the ones that are no flags
+    std::string verb{};
+    std::vector<std::string> words{};  // the ones that are no flags
 
     // The command line → variables, verb, words. false: --help was asked for and has been printed.
     bool parse(int argc, const char* const* argv) {
@@ -214,6 +214,7 @@ struct Cli {
             for (const Flag& f : g.flags) {
                 std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what, preset = dump_json(f.json());
                 if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
+                if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
                 s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(), preset.empty() ? "" : (" (default " + preset + ")").c_str());
             }

@@ -56,3 +56,80 @@ void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
     stats->correct += right;
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// One block per row, which it reads three times (the cache holds it): largest logit, Σ exp, gradient.
+template <int W, class T>
+__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale, int V, int Vp, bool backward) {
+    int m = blockIdx.x, target = targets[m], step = blockDim.x * W;
+    T* row = logits + (size_t)m * Vp;  // (Vp)
+    float x[W];
+    if (target < 0) {  // the whole block
+        if (threadIdx.x == 0) losses[m] = correct[m] = 0;
+        UNROLL for (int k = 0; k < W; k++) x[k] = 0;
+        for (int v = threadIdx.x * W; backward && v < Vp; v += step) store<W>(row + v, x);
+        return;
+    }
+    float top = -INFINITY, before = -INFINITY, sum = 0, x_target = (float)row[target];  // before: the largest logit left of the target
+    for (int v = threadIdx.x * W; v < V; v += step) {
+        load<W>(x, row + v);
+        UNROLL for (int k = 0; k < W; k++) {
+            if (v + k < V && x[k] > top) top = x[k];
+            if (v + k < target && x[k] > before) before = x[k];
+        }
+    }
+    top = block_max(top);
+    before = block_max(before);
+    for (int v = threadIdx.x * W; v < V; v += step) {
+        load<W>(x, row + v);
+        UNROLL for (int k = 0; k < W; k++)
+            if (v + k < V) sum += vec_exp(x[k] - top);
+    }
+    sum = block_sum(sum);  // its barriers also let every thread read x_target before anybody overwrites it
+    if (threadIdx.x == 0) {
+        losses[m] = logf(sum) + top - x_target;
+        correct[m] = x_target == top && (target == 0 || before < top);
+    }
+    if (!backward) return;
+    float s = (float)scale[0], by = s / sum;
+    for (int v = threadIdx.x * W; v < Vp; v += step) {
+        load<W>(x, row + v);
+        UNROLL for (int k = 0; k < W; k++) {
+            if (v + k == target) x[k] = (vec_exp(x[k] - top) / sum - 1) * s;
+            else x[k] = v + k < V ? vec_exp(x[k] - top) * by : 0.0f;
+        }
+        store<W>(row + v, x);
+    }
+}
+template <class T>
+void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward) {
+    if (M == 0) return;
+    unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
+    pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
+        launch(crossentropy_kernel<decltype(w)::value, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward);
+    });
+}
+
+// one block; a thread adds every 256th
+template <int>
+__global__ void sum_losses_kernel(StepStats* stats, const float* losses, const float* correct, int M) {
+    double loss = 0, right = 0;
+    for (int m = threadIdx.x; m < M; m += blockDim.x) {
+        loss += losses[m];
+        right += correct[m];
+    }
+    loss = block_sum(loss);
+    right = block_sum(right);
+    if (threadIdx.x == 0) {
+        stats->loss += loss;
+        stats->correct += right;
+    }
+}
+inline void sum_losses(StepStats* stats, const float* losses, const float* correct, int M) {
+    launch(sum_losses_kernel<0>, 1, THREADS, 0, stats, losses, correct, M);
+}
+}  // namespace gpu
+#endif

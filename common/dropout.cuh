@@ -57,3 +57,30 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     }
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// one thread per W elements of a row
+template <int W, class T>
+__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
+    if (i >= (size_t)N * C) return;
+    float x[W];
+    load<W>(x, inp + i);
+    DropoutRow keep(dropout, i / C);
+    uint32_t c = (uint32_t)(i % C);
+    UNROLL for (int k = 0; k < W; k++) x[k] *= keep(c + k);  // 1 if there is no dropout
+    store<W>(out + i, x);
+}
+template <class T>
+void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
+    if (N == 0 || (dropout.p <= 0 && out == inp)) return;
+    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
+        constexpr int W = decltype(w)::value;
+        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout);
+    });
+}
+}  // namespace gpu
+#endif

@@ -59,3 +59,65 @@ void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partia
     }
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// one thread per W channels of a token
+template <int W, class T>
+__global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N,
+                                         int C) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
+    if (i >= (size_t)N * C) return;
+    int n = (int)(i / C), c = (int)(i % C);
+    float x[W], y[W];
+    load<W>(x, wte + (size_t)tokens[n] * C + c);
+    load<W>(y, wpe + (size_t)pos[n] * C + c);
+    UNROLL for (int k = 0; k < W; k++) x[k] += y[k];
+    if (wtt) {
+        load<W>(y, wtt + (size_t)types[n] * C + c);
+        UNROLL for (int k = 0; k < W; k++) x[k] += y[k];
+    }
+    store<W>(out + i, x);
+}
+template <class T>
+void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N, int C) {
+    if (N == 0) return;
+    pick_width<T>(rows_are_wide<T>(C, out, wte, wpe, wtt), [&](auto w) {
+        constexpr int W = decltype(w)::value;
+        launch(embedding_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N, C);
+    });
+}
+
+// pass 1: one block per run, a thread per channel; the sum of up to 64 rows stays in a register
+template <class T>
+__global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
+    int r = blockIdx.x, begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
+    if (begin == end) return;
+    float* to = slot < 0 ? dw + (size_t)ids.run_id[r] * C : partial + (size_t)slot * C;  // (C)
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+        float sum = slot < 0 ? to[c] : 0.0f;
+        for (int i = begin; i < end; i++) sum += (float)dout[(size_t)ids.order[i] * C + c];
+        to[c] = sum;
+    }
+}
+// pass 2: one block per id with several runs, a thread per channel
+template <int>
+__global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
+    int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
+    if (begin == end) return;
+    float* to = dw + (size_t)ids.multi_id[u] * C;  // (C)
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+        float sum = to[c];
+        for (int slot = begin; slot < end; slot++) sum += partial[(size_t)slot * C + c];
+        to[c] = sum;
+    }
+}
+template <class T>
+void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
+    if (ids.R > 0) launch(embedding_runs_kernel<T>, ids.R, 128, 0, dw, dout, ids, partial, C);
+    if (ids.U > 0) launch(embedding_partials_kernel<0>, ids.U, 128, 0, dw, ids, (const float*)partial, C);
+}
+}  // namespace gpu
+#endif

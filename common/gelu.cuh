@@ -37,3 +37,46 @@ void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
     for (size_t i = 0; i < n; i++) dinp[i] = (acc<T>)dout[i] * gelu_derivative<kind>((acc<T>)inp[i]);
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// one thread per W elements
+template <Gelu kind, int W, class T>
+__global__ void gelu_forward_kernel(T* out, const T* inp, size_t n) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
+    if (i >= n) return;
+    float x[W];
+    load<W>(x, inp + i);
+    UNROLL for (int k = 0; k < W; k++) x[k] = gelu<kind>(x[k]);
+    store<W>(out + i, x);
+}
+template <Gelu kind, int W, class T>
+__global__ void gelu_backward_kernel(T* dinp, const T* dout, const T* inp, size_t n) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
+    if (i >= n) return;
+    float x[W], d[W];
+    load<W>(x, inp + i);
+    load<W>(d, dout + i);
+    UNROLL for (int k = 0; k < W; k++) d[k] *= gelu_derivative<kind>(x[k]);
+    store<W>(dinp + i, d);
+}
+template <Gelu kind, class T>
+void gelu_forward(T* out, const T* inp, size_t n) {
+    if (n == 0) return;
+    pick_width<T>(rows_are_wide<T>(n, out, inp), [&](auto w) {
+        constexpr int W = decltype(w)::value;
+        launch(gelu_forward_kernel<kind, W, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, out, inp, n);
+    });
+}
+template <Gelu kind, class T>
+void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
+    if (n == 0) return;
+    pick_width<T>(rows_are_wide<T>(n, dinp, dout, inp), [&](auto w) {
+        constexpr int W = decltype(w)::value;
+        launch(gelu_backward_kernel<kind, W, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, dinp, dout, inp, n);
+    });
+}
+}  // namespace gpu
+#endif

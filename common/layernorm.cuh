@@ -115,3 +115,154 @@ void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, 
     residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+namespace gpu {
+// One warp per row. The first loop leaves the row in `x` (sum, if there is a residual), and every lane reads back in the later
+// loops what it wrote itself, so nothing waits for memory but the warp's own sums.
+template <int W, bool RESIDUAL, class T>
+__global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch, const T* weight, const T* bias,
+                                         int N, int C, float eps, Dropout dropout) {
+    int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (n >= N) return;  // the whole warp
+    size_t row = (size_t)n * C;
+    const T* x = RESIDUAL ? sum + row : residual + row;  // (C)
+    float a[W], b[W], m = 0, v = 0;
+    DropoutRow keep(dropout, n);
+    for (int c = lane * W; c < C; c += 32 * W) {
+        if (RESIDUAL) {
+            load<W>(a, residual + row + c);
+            load<W>(b, branch + row + c);
+            if (dropout.p > 0) {
+                UNROLL for (int k = 0; k < W; k++) a[k] += b[k] * keep(c + k);
+            } else {
+                UNROLL for (int k = 0; k < W; k++) a[k] += b[k];
+            }
+            store<W>(sum + row + c, a);
+        }
+        load<W>(a, x + c);  // rounded to T, as the backward pass will see it
+        UNROLL for (int k = 0; k < W; k++) m += a[k];
+    }
+    m = warp_sum(m) / C;
+    for (int c = lane * W; c < C; c += 32 * W) {
+        load<W>(a, x + c);
+        UNROLL for (int k = 0; k < W; k++) v += (a[k] - m) * (a[k] - m);
+    }
+    float r = 1.0f / sqrtf(warp_sum(v) / C + eps);
+    for (int c = lane * W; c < C; c += 32 * W) {
+        float w[W];
+        load<W>(a, x + c);
+        load<W>(w, weight + c);
+        load<W>(b, bias + c);
+        UNROLL for (int k = 0; k < W; k++) a[k] = (a[k] - m) * r * w[k] + b[k];
+        store<W>(out + row + c, a);
+    }
+    if (lane == 0) {
+        mean[n] = m;
+        rstd[n] = r;
+    }
+}
+template <class T>
+void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N, int C,
+                                float eps, Dropout dropout) {
+    if (N == 0) return;
+    pick_width<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), [&](auto w) {
+        launch(layernorm_forward_kernel<decltype(w)::value, true, T>, (unsigned)ceil_div(N, 4), 128, 0, out, sum, mean, rstd, residual, branch, weight,
+               bias, N, C, eps, dropout);
+    });
+}
+template <class T>
+void layernorm_forward(T* out, float* mean, float* rstd, const T* inp, const T* weight, const T* bias, int N, int C, float eps) {
+    if (N == 0) return;
+    pick_width<T>(rows_are_wide<T>(C, out, inp, weight, bias), [&](auto w) {
+        launch(layernorm_forward_kernel<decltype(w)::value, false, T>, (unsigned)ceil_div(N, 4), 128, 0, out, (T*)nullptr, mean, rstd, inp,
+               (const T*)nullptr, weight, bias, N, C, eps, Dropout());
+    });
+}
+
+// One block per chunk of CHUNK_ROWS rows. First the chunk's share of dweight and dbias: one thread per channel, down the rows, sums in
+// registers. Then dsum and dbranch: one warp per row.
+template <int W, class T>
+__global__ void layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight, const float* mean,
+                                          const float* rstd, float* scratch, int N, int C, Dropout dropout) {
+    int begin = blockIdx.x * CHUNK_ROWS, end = min(begin + CHUNK_ROWS, N);
+    for (int c = threadIdx.x; c < C; c += blockDim.x) {
+        float dw = 0, db = 0;
+        for (int n = begin; n < end; n++) {
+            float d = (float)dout[(size_t)n * C + c];
+            dw += d * (((float)sum[(size_t)n * C + c] - mean[n]) * rstd[n]);
+            db += d;
+        }
+        scratch[(size_t)blockIdx.x * 2 * C + c] = dw;
+        scratch[(size_t)blockIdx.x * 2 * C + C + c] = db;
+    }
+    __syncthreads();  // dsum may be dout: nobody writes before everybody has read
+    int lane = threadIdx.x % 32, warps = blockDim.x / 32;
+    for (int n = begin + threadIdx.x / 32; n < end; n += warps) {
+        size_t row = (size_t)n * C;
+        float d[W], x[W], w[W], m = mean[n], r = rstd[n], g_mean = 0, gx_mean = 0;
+        for (int c = lane * W; c < C; c += 32 * W) {
+            load<W>(d, dout + row + c);
+            load<W>(x, sum + row + c);
+            load<W>(w, weight + c);
+            UNROLL for (int k = 0; k < W; k++) {
+                float g = d[k] * w[k];
+                g_mean += g;
+                gx_mean += g * ((x[k] - m) * r);
+            }
+        }
+        g_mean = warp_sum(g_mean) / C;
+        gx_mean = warp_sum(gx_mean) / C;
+        DropoutRow keep(dropout, n);
+        for (int c = lane * W; c < C; c += 32 * W) {
+            float dres[W];
+            load<W>(d, dout + row + c);
+            load<W>(x, sum + row + c);
+            load<W>(w, weight + c);
+            if (dresidual) load<W>(dres, dresidual + row + c);
+            UNROLL for (int k = 0; k < W; k++) {
+                d[k] = r * (d[k] * w[k] - g_mean - (x[k] - m) * r * gx_mean) + (dresidual ? dres[k] : 0.0f);
+                d[k] = (float)(T)d[k];  // the branch gets the dsum that the residual gets
+            }
+            store<W>(dsum + row + c, d);
+            if (!dbranch) continue;
+            if (dropout.p > 0) {
+                UNROLL for (int k = 0; k < W; k++) d[k] *= keep(c + k);
+            }
+            store<W>(dbranch + row + c, d);
+        }
+    }
+}
+// to(C) += the sum over chunks of scratch(chunks, stride), in order; one thread per channel
+template <int>
+__global__ void add_chunks_kernel(float* to, const float* scratch, int chunks, int stride, int C) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x;
+    if (c >= C) return;
+    float sum = 0;
+    for (int k = 0; k < chunks; k++) sum += scratch[(size_t)k * stride + c];
+    to[c] += sum;
+}
+inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C) {
+    launch(add_chunks_kernel<0>, (unsigned)ceil_div(C, 64), 64, 0, to, scratch, chunks, stride, C);
+}
+template <class T>
+void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual, const T* sum, const T* weight,
+                                 const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout) {
+    if (N == 0) return;
+    int chunks = (int)ceil_div(N, CHUNK_ROWS);
+    pick_width<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), [&](auto w) {
+        launch(layernorm_backward_kernel<decltype(w)::value, T>, chunks, THREADS, 0, dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C,
+               dropout);
+    });
+    add_chunks(dweight, scratch, chunks, 2 * C, C);
+    add_chunks(dbias, scratch + C, chunks, 2 * C, C);
+}
+template <class T>
+void layernorm_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight, const float* mean, const float* rstd,
+                        float* scratch, int N, int C) {
+    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
+}
+}  // namespace gpu
+#endif

@@ -148,3 +148,111 @@ void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const
     if (dbias) column_sum(dbias, dout, scratch, N, OC);
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+#include "pack.cuh"
+#include "reduce.cuh"
+#ifdef __CUDACC__
+#include <cublas_v2.h>
+#endif
+namespace gpu {
+// The one seam to the matrix product: c(m,n) = beta c + op(a) op(b), row-major, as cpu::gemm. Products are summed in fp32 and rounded
+// to c's type once.
+#ifdef __CUDACC__
+#define CUBLAS_CHECK(call)                                                                                              \
+    do {                                                                                                                \
+        cublasStatus_t status_ = (call);                                                                                \
+        if (status_ != CUBLAS_STATUS_SUCCESS) fail("%s:%d: %s: %s", __FILE__, __LINE__, #call, cublasGetStatusString(status_)); \
+    } while (0)
+template <class T>
+constexpr cudaDataType_t cuda_type = std::is_same_v<T, float> ? CUDA_R_32F : CUDA_R_16BF;
+
+template <class TA, class TC>
+void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
+    static cublasHandle_t handle = nullptr;
+    if (!handle) CUBLAS_CHECK(cublasCreate(&handle));  // its default mode never rounds fp32 to TF32
+    if (m == 0 || n == 0) return;
+    CUBLAS_CHECK(cublasSetStream(handle, stream));
+    // cuBLAS stores matrices by columns: what we call c is cᵀ to it, and cᵀ = op(b)ᵀ op(a)ᵀ
+    float one = 1;
+    CUBLAS_CHECK(cublasGemmEx(handle, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &one, b, cuda_type<TA>, (int)ldb, a,
+                              cuda_type<TA>, (int)lda, &beta, c, cuda_type<TC>, (int)ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+}
+#else
+template <class TA, class TC>
+void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
+    constexpr int ROWS = 64;
+    #pragma omp parallel for
+    for (int i = 0; i < m; i += ROWS)
+        cpu::gemm(ta, tb, std::min(ROWS, m - i), n, k, a + (ta ? (size_t)i : i * lda), lda, b, ldb, TC(beta), c + i * ldc, ldc);
+}
+#endif
+
+// out(N,OC) += bias(OC), and act = gelu(out) if ACT; one thread per W elements
+template <int W, bool ACT, Gelu kind, class T>
+__global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
+    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
+    if (i >= n) return;
+    float x[W], b[W];
+    load<W>(x, out + i);
+    load<W>(b, bias + i % OC);
+    UNROLL for (int k = 0; k < W; k++) x[k] = (float)(T)(x[k] + b[k]);  // rounded before GELU, as the backward pass will see it
+    store<W>(out + i, x);
+    if constexpr (ACT) {
+        UNROLL for (int k = 0; k < W; k++) x[k] = gelu<kind>(x[k]);
+        store<W>(act + i, x);
+    }
+}
+template <bool ACT, Gelu kind, class T>
+void add_bias(T* act, T* out, const T* bias, int N, int OC) {
+    size_t n = (size_t)N * OC;
+    if (n == 0) return;
+    pick_width<T>(rows_are_wide<T>(OC, act, out, bias), [&](auto w) {
+        constexpr int W = decltype(w)::value;
+        launch(bias_kernel<W, ACT, kind, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, act, out, bias, n, OC);
+    });
+}
+template <class T>
+void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC);
+    if (bias) add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+}
+template <Gelu kind, class T>
+void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
+    add_bias<true, kind>(act, pre, bias, N, OC);
+}
+template <class T>
+void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
+    gemm(false, false, N, C, OC, dout, OC, weight, C, add ? 1 : 0, dinp, C);
+}
+template <Gelu kind, class T>
+void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
+    gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C);
+    gelu_backward<kind>(dpre, dpre, pre, (size_t)N * C);
+}
+
+// one block per chunk of rows and 128 channels, one thread per channel
+template <class T>
+__global__ void column_sum_kernel(float* scratch, const T* inp, int N, int C) {
+    int c = blockIdx.x * blockDim.x + threadIdx.x, begin = blockIdx.y * CHUNK_ROWS, end = min(begin + CHUNK_ROWS, N);
+    if (c >= C) return;
+    float sum = 0;
+    for (int n = begin; n < end; n++) sum += (float)inp[(size_t)n * C + c];
+    scratch[(size_t)blockIdx.y * C + c] = sum;
+}
+template <class T>
+void column_sum(float* sum, const T* inp, float* scratch, int N, int C) {
+    if (N == 0) return;
+    int chunks = (int)ceil_div(N, CHUNK_ROWS);
+    launch(column_sum_kernel<T>, dim3((unsigned)ceil_div(C, 128), chunks), 128, 0, scratch, inp, N, C);
+    add_chunks(sum, scratch, chunks, C, C);
+}
+template <class T>
+void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T* inp, float* scratch, int N, int C, int OC) {
+    if (N == 0) return;
+    gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C);
+    if (dbias) column_sum(dbias, dout, scratch, N, OC);
+}
+}  // namespace gpu
+#endif

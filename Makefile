@@ -1,0 +1,112 @@
+# make              builds everything for this machine: the GPU if nvcc and a GPU are there, else the CPU
+# make test         the tests that need nothing but a compiler                make help   all the rest
+#
+#   DEVICE=cpu      loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
+#   DEVICE=gpu      the CUDA kernels, by nvcc               PRECISION=fp32 or bf16
+#   DEVICE=shim     the CUDA kernels, run on the CPU        PRECISION=fp32 or bf16   (slow: for tests)
+#
+# Objects lie under build/DEVICE-PRECISION/, so switching back and forth rebuilds nothing.
+SHELL = /bin/bash
+MAKEFLAGS += --no-print-directory
+
+# ---- what this machine has
+CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))))
+NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+HAVE_GPU := $(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU | grep -v ^0))
+# cuBLAS: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
+CUBLAS_INC ?= $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublas_v2.h $(CUDA_HOME)/targets/*/include/cublas_v2.h .deps/nvidia/*/include/cublas_v2.h)) \
+	$(if $(NVCC),$(shell python3 -c 'import glob, site, sys; print(*[p[:-11] for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublas_v2.h")][:1])' 2>/dev/null)))
+
+DEVICE ?= $(if $(HAVE_GPU),gpu,cpu)
+PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
+PAIR := $(DEVICE)-$(PRECISION)
+ifeq ($(filter $(PAIR),cpu-fp32 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
+$(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32 and fp64, gpu and shim have fp32 and bf16)
+endif
+B := build/$(PAIR)
+
+# ---- flags
+# Never -Ofast or -ffinite-math-only: the code uses infinities and tests for NaN.
+WARN := -Wall -Wextra
+FAST := -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
+DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
+DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Wl$(,)-rpath$(,)'$$ORIGIN/../../.deps/lib')
+, := ,
+BLAS ?= openblas
+BLAS_FLAGS := $(if $(filter loops,$(BLAS)),-DBLAS_LOOPS)
+BLAS_LIBS := $(if $(filter loops,$(BLAS)),,-lopenblas)
+PRECISION_FLAG := $(if $(filter bf16,$(PRECISION)),-DPRECISION_BF16)$(if $(filter fp64,$(PRECISION)),-DPRECISION_FP64)
+CXXFLAGS := -std=c++17 -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
+LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
+# native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
+ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90])
+NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
+GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(abspath $(CUBLAS_INC)../lib) -l:$(notdir $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublas.so*))) -lgomp
+
+PROGRAMS := train_bert
+all: $(PROGRAMS) data/tokenize
+	@echo "built for $(DEVICE), $(PRECISION)$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
+
+# ./train_bert is the last one built
+$(PROGRAMS): %: $(B)/%
+	@ln -sf $< $@
+.PHONY: all $(PROGRAMS)
+
+# ---- compiling
+build/files.o: common/files.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) -O2 -c $< -o $@
+build/cpu-$(PRECISION)/%.o: %.cu
+	@mkdir -p $(@D)
+	g++ -x c++ $(CXXFLAGS) $(FAST) $(PRECISION_FLAG) -fopenmp -c $< -o $@
+build/shim-$(PRECISION)/%.o: %.cu
+	@mkdir -p $(@D)
+	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM $(PRECISION_FLAG) -fopenmp -c $< -o $@
+build/gpu-$(PRECISION)/%.o: %.cu
+	$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
+	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is none in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
+
+build/cpu-$(PRECISION)/%: build/cpu-$(PRECISION)/%.o build/files.o
+	g++ -fopenmp $^ -o $@ $(LIBS)
+build/shim-$(PRECISION)/%: build/shim-$(PRECISION)/%.o build/files.o
+	g++ -fopenmp $^ -o $@ $(LIBS)
+build/gpu-$(PRECISION)/%: build/gpu-$(PRECISION)/%.o build/files.o
+	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
+
+data/tokenize: build/tokenize.o build/files.o
+	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc
+build/tokenize.o: data/tokenize.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) -O3 -march=native -fopenmp -c $< -o $@
+.PRECIOUS: build/%.o
+
+# ---- tests: see test/README.md
+include test/tests.mk
+
+# ---- the rest
+deps:                 # copies what a build needs into .deps/, for machines without a network
+	bash dev/setup.sh deps
+setup:                # prints what is missing on this machine, and installs it if it may
+	bash dev/setup.sh
+bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)
+	bash dev/bench/run.sh
+clean:
+	rm -rf build $(PROGRAMS) data/tokenize
+help:
+	@sed -n '/^# make /,/^$$/p;/^# ----/q' Makefile | grep '^#' | sed 's/^# \{0,1\}//' | head -8
+	@echo
+	@echo "make test         unit tests, gradients in double, every CUDA kernel on the shim, the programs   (3 minutes)"
+	@echo "make test-asan    the same kernels and parsers under AddressSanitizer and UBSan"
+	@echo "make test-tsan    the kernels under ThreadSanitizer, small shapes"
+	@echo "make test-hf      against PyTorch and transformers, in a virtual environment (.venv)"
+	@echo "make test-gpu     compiles the GPU build (and runs the kernel tests if there is a GPU)"
+	@echo "make setup        what is missing on this machine, installed if it may be; make deps   a copy of it in .deps/"
+	@echo "make bench        training speed beside PyTorch's"
+	@echo "make clean"
+	@echo
+	@echo "BLAS=loops        without a BLAS: loops of our own, slower      ARCH=...   nvcc's architecture flags"
+.PHONY: deps setup bench clean help
+
+-include $(wildcard build/*.d build/*/*.d)

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# What a build and its tests need. Prints what is missing and installs it with apt if it may (root, or sudo without a password);
+# else prints the command and exits 1.
+#
+#   dev/setup.sh         on this machine
+#   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a network builds from it
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+has_header() { echo "#include <$1>" | g++ -x c++ -std=c++17 $([ -d .deps/include ] && echo -isystem .deps/include) -fsyntax-only - 2>/dev/null; }
+has_library() { echo 'int main() {}' | g++ -x c++ - $([ -d .deps/lib ] && echo -L.deps/lib) -l"$1" -o /dev/null 2>/dev/null; }
+
+missing() {
+    command -v g++ >/dev/null || { echo g++; echo libopenblas-dev; echo doctest-dev; echo nlohmann-json3-dev; echo libutf8proc-dev; }
+    command -v make >/dev/null || echo make
+    command -v python3 >/dev/null || echo python3
+    command -v g++ >/dev/null || return 0
+    has_header cblas.h && has_library openblas || echo libopenblas-dev
+    has_header doctest/doctest.h || echo doctest-dev
+    has_header nlohmann/json.hpp || echo nlohmann-json3-dev
+    has_header utf8proc.h && has_library utf8proc || echo libutf8proc-dev
+}
+
+install_missing() {
+    local packages sudo=""
+    packages=$(missing | sort -u | tr '\n' ' ')
+    if [ -z "${packages// /}" ]; then
+        echo "setup: nothing is missing"
+        return
+    fi
+    echo "setup: missing: $packages"
+    local command="apt-get install -y --no-install-recommends $packages"
+    if ! command -v apt-get >/dev/null; then
+        echo "setup: no apt-get here; install the equivalents of: $packages" >&2
+        exit 1
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if ! sudo -n true 2>/dev/null; then
+            echo "setup: run this, then again: sudo apt-get update && sudo $command" >&2
+            exit 1
+        fi
+        sudo="sudo -n"
+    fi
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo $command -qq >/dev/null
+    echo "setup: installed"
+}
+
+# cuBLAS for the toolkit's version, where nvcc is there without it: from the wheel on PyPI, unpacked
+get_cublas() {
+    local nvcc home major
+    nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
+    [ -n "$nvcc" ] || return 0
+    home=$(dirname "$(dirname "$(realpath "$nvcc")")")
+    for d in "$home" /usr/local/cuda; do
+        if ls "$d"/include/cublas_v2.h "$d"/targets/*/include/cublas_v2.h >/dev/null 2>&1; then return 0; fi
+    done
+    if ls .deps/nvidia/*/include/cublas_v2.h >/dev/null 2>&1; then return 0; fi
+    major=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
+    local version
+    version=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\.[0-9]*\),.*/\1/p')
+    local name="nvidia-cublas==$version.*"
+    [ "$major" -ge 13 ] || name="nvidia-cublas-cu$major"
+    echo "setup: nvcc $version is here without cuBLAS: taking it from the wheel ($name, 400 MB)"
+    mkdir -p .deps/wheels
+    if ! python3 -m pip download -q --disable-pip-version-check --no-deps -d .deps/wheels "$name"; then
+        echo "setup: could not get the wheel; the GPU build will be skipped" >&2
+        return 0
+    fi
+    python3 - <<'PY'
+import glob, zipfile
+for wheel in glob.glob(".deps/wheels/nvidia_cublas*.whl"):
+    with zipfile.ZipFile(wheel) as z:
+        z.extractall(".deps", [n for n in z.namelist() if n.startswith("nvidia/") and ("/include/cublas" in n or "/lib/libcublas" in n)])
+PY
+    rm -rf .deps/wheels
+}
+
+copy_deps() {
+    mkdir -p .deps/include .deps/lib
+    local inc=/usr/include lib
+    lib=/usr/lib/$(g++ -dumpmachine)
+    cp -r $inc/doctest $inc/nlohmann $inc/utf8proc.h .deps/include/
+    cp $(ls $inc/cblas.h $inc/$(g++ -dumpmachine)/cblas.h $inc/$(g++ -dumpmachine)/openblas_config.h 2>/dev/null) .deps/include/
+    cp -L "$lib"/libopenblas.so.0 "$lib"/libutf8proc.so.2 .deps/lib/
+    ln -sf libopenblas.so.0 .deps/lib/libopenblas.so
+    ln -sf libutf8proc.so.2 .deps/lib/libutf8proc.so
+    for l in libgfortran.so.5 libquadmath.so.0; do if [ -e "$lib/$l" ]; then cp -L "$lib/$l" .deps/lib/; fi; done
+    echo "setup: .deps/ has doctest, nlohmann-json, utf8proc, OpenBLAS$(ls -d .deps/nvidia >/dev/null 2>&1 && echo ', cuBLAS')"
+}
+
+install_missing
+get_cublas
+if [ "${1:-}" = deps ]; then copy_deps; fi

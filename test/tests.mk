@@ -1,0 +1,108 @@
+# The tests, by what they need; test/README.md says what each one proves. test/run.py runs the commands, adds up what their runners
+# count, and prints "N passed, N failed" at the end.
+TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
+MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_ops
+UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp,$(wildcard test/test_*.cpp)))
+KERNEL_TESTS := build/test/test_kernels build/test/test_shim
+ORDERS := forward reverse random
+
+build/test/main.o: test/main.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) -O1 -c $< -o $@
+build/test/%_fp64.o: test/%.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(TEST_FLAGS) -DPRECISION_FP64 -c $< -o $@
+build/test/%_fp32.o: test/%.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
+build/test/%.o: test/%.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
+build/test/%: build/test/%.o build/test/main.o build/files.o
+	g++ -fopenmp $^ -o $@ $(LIBS)
+# CUDA kernels on the shim
+build/test/%.o: test/%.cu
+	@mkdir -p $(@D)
+	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -fopenmp -c $< -o $@
+$(KERNEL_TESTS): %: %.o build/files.o
+	g++ -fopenmp $^ -o $@ $(LIBS)
+
+# under the sanitizers: AddressSanitizer and UBSan for kernels and parsers, ThreadSanitizer for kernels (it has threads of its own, no OpenMP)
+ASAN := -O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
+TSAN := -O1 -g -fsanitize=thread
+ASAN_TESTS := $(addprefix build/asan/,$(notdir $(KERNEL_TESTS) $(UNIT_TESTS)))
+TSAN_TESTS := $(addprefix build/tsan/,$(notdir $(KERNEL_TESTS)))
+build/asan/main.o: test/main.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
+build/asan/files.o: common/files.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
+build/asan/%.o: test/%.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(ASAN) -Itest -c $< -o $@
+build/asan/%.o: test/%.cu
+	@mkdir -p $(@D)
+	g++ -x c++ $(CXXFLAGS) $(ASAN) -DSHIM -c $< -o $@
+$(addprefix build/asan/,$(notdir $(UNIT_TESTS))): %: %.o build/asan/main.o build/asan/files.o
+	g++ $(ASAN) $^ -o $@ $(LIBS)
+$(addprefix build/asan/,$(notdir $(KERNEL_TESTS))): %: %.o build/asan/files.o
+	g++ $(ASAN) $^ -o $@ $(LIBS)
+build/tsan/%.o: test/%.cu
+	@mkdir -p $(@D)
+	g++ -x c++ $(CXXFLAGS) $(TSAN) -DSHIM -c $< -o $@
+build/tsan/files.o: common/files.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) $(TSAN) -c $< -o $@
+$(TSAN_TESTS): %: %.o build/tsan/files.o
+	g++ $(TSAN) $^ -o $@ $(LIBS)
+
+TEST_PROGRAMS := build/cpu-fp32/train_bert build/shim-fp32/train_bert data/tokenize
+tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
+build/shim-fp32/train_bert:
+	@$(MAKE) DEVICE=shim PRECISION=fp32 $@
+ifneq ($(PAIR),cpu-fp32)
+build/cpu-fp32/train_bert:
+	@$(MAKE) DEVICE=cpu PRECISION=fp32 $@
+endif
+
+test: setup-quiet
+	@$(MAKE) -j2 tests
+	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels") \
+		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
+test-asan: setup-quiet
+	@$(MAKE) -j2 $(ASAN_TESTS)
+	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
+test-tsan: setup-quiet
+	@$(MAKE) -j2 $(TSAN_TESTS)
+	python3 test/run.py $(foreach t,$(TSAN_TESTS),"TEST_SMALL=1 $(t)")
+
+# against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
+PYTHON ?= .venv/bin/python
+.venv/bin/python: dev/requirements.txt
+	python3 -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' dev/requirements.txt)
+	.venv/bin/python -m pip install -q --disable-pip-version-check -r dev/requirements.txt
+	@touch $@
+test-hf: setup-quiet $(PYTHON)
+	@$(MAKE) -j2 $(TEST_PROGRAMS)
+	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
+
+# compiles everything for the GPU; runs the kernel tests where there is one
+build/gpu-fp32/test_kernels: test/test_kernels.cu build/files.o
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) $^ -o $@ $(LIBS) $(GPU_LIBS)
+test-gpu: setup-quiet
+ifeq ($(NVCC),)
+	@echo "test-gpu: SKIPPED: there is no nvcc on this machine"; echo "0 passed, 0 failed"
+else ifeq ($(CUBLAS_INC),)
+	@$(if $(GPU_RETRY),echo "test-gpu: SKIPPED: nvcc is here, cuBLAS is not (make deps)"; echo "0 passed, 0 failed",$(MAKE) test-gpu GPU_RETRY=1)
+else
+	python3 test/run.py --each "$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/train_bert" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/train_bert" \
+		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels)
+	$(if $(HAVE_GPU),,@echo "test-gpu: compiled; there is no GPU here to run it on")
+endif
+
+setup-quiet:
+	@bash dev/setup.sh > build-setup.log 2>&1 || { cat build-setup.log; rm -f build-setup.log; exit 1; }; rm -f build-setup.log
+.PHONY: test tests test-asan test-tsan test-hf test-gpu setup-quiet
