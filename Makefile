@@ -10,20 +10,23 @@ SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # ---- what this machine has
-CUDA_HOME ?= $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))))
-NVCC ?= $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+CUDA_HOME := $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))))
+NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 HAVE_GPU := $(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU | grep -v ^0))
-# cuBLAS: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
-CUBLAS_INC ?= $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublas_v2.h $(CUDA_HOME)/targets/*/include/cublas_v2.h .deps/nvidia/*/include/cublas_v2.h)) \
-	$(if $(NVCC),$(shell python3 -c 'import glob, site, sys; print(*[p[:-11] for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublas_v2.h")][:1])' 2>/dev/null)))
-
 DEVICE ?= $(if $(HAVE_GPU),gpu,cpu)
 PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
 PAIR := $(DEVICE)-$(PRECISION)
 ifeq ($(filter $(PAIR),cpu-fp32 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
 $(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32 and fp64, gpu and shim have fp32 and bf16)
 endif
-B := build/$(PAIR)
+BLAS ?= openblas
+B := build/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
+
+ifeq ($(DEVICE),gpu)
+# cuBLAS: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
+CUBLAS_INC := $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublas_v2.h $(CUDA_HOME)/targets/*/include/cublas_v2.h .deps/nvidia/*/include/cublas_v2.h)) \
+	$(if $(NVCC),$(shell python3 -c 'import glob, site, sys; print(*[p[:-11] for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublas_v2.h")][:1])' 2>/dev/null)))
+endif
 
 # ---- flags
 # Never -Ofast or -ffinite-math-only: the code uses infinities and tests for NaN.
@@ -32,9 +35,9 @@ FAST := -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -
 DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
 DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Wl$(,)-rpath$(,)'$$ORIGIN/../../.deps/lib')
 , := ,
-BLAS ?= openblas
-BLAS_FLAGS := $(if $(filter loops,$(BLAS)),-DBLAS_LOOPS)
-BLAS_LIBS := $(if $(filter loops,$(BLAS)),,-lopenblas)
+LOOPS := $(if $(filter loops,$(BLAS)),-loops)
+BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
+BLAS_LIBS := $(if $(LOOPS),,-lopenblas)
 PRECISION_FLAG := $(if $(filter bf16,$(PRECISION)),-DPRECISION_BF16)$(if $(filter fp64,$(PRECISION)),-DPRECISION_FP64)
 CXXFLAGS := -std=c++17 -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
@@ -56,23 +59,23 @@ $(PROGRAMS): %: $(B)/%
 build/files.o: common/files.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O2 -c $< -o $@
-build/cpu-$(PRECISION)/%.o: %.cu
+build/cpu-$(PRECISION)$(LOOPS)/%.o: %.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) $(FAST) $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/shim-$(PRECISION)/%.o: %.cu
+build/shim-$(PRECISION)$(LOOPS)/%.o: %.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/gpu-$(PRECISION)/%.o: %.cu
+build/gpu-$(PRECISION)$(LOOPS)/%.o: %.cu
 	$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
 	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is none in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
 
-build/cpu-$(PRECISION)/%: build/cpu-$(PRECISION)/%.o build/files.o
+build/cpu-$(PRECISION)$(LOOPS)/%: build/cpu-$(PRECISION)$(LOOPS)/%.o build/files.o
 	g++ -fopenmp $^ -o $@ $(LIBS)
-build/shim-$(PRECISION)/%: build/shim-$(PRECISION)/%.o build/files.o
+build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o build/files.o
 	g++ -fopenmp $^ -o $@ $(LIBS)
-build/gpu-$(PRECISION)/%: build/gpu-$(PRECISION)/%.o build/files.o
+build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o build/files.o
 	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
 
 data/tokenize: build/tokenize.o build/files.o
@@ -80,7 +83,7 @@ data/tokenize: build/tokenize.o build/files.o
 build/tokenize.o: data/tokenize.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O3 -march=native -fopenmp -c $< -o $@
-.PRECIOUS: build/%.o
+.SECONDARY:  # keep the objects
 
 # ---- tests: see test/README.md
 include test/tests.mk

@@ -3,6 +3,7 @@
 # else prints the command and exits 1.
 #
 #   dev/setup.sh         on this machine
+#   dev/setup.sh gpu     also cuBLAS, where nvcc is there without it
 #   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a network builds from it
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -89,6 +90,9 @@ copy_deps() {
     echo "setup: .deps/ has doctest, nlohmann-json, utf8proc, OpenBLAS$(ls -d .deps/nvidia >/dev/null 2>&1 && echo ', cuBLAS')"
 }
 
-install_missing
-get_cublas
-if [ "${1:-}" = deps ]; then copy_deps; fi
+case "${1:-}" in
+    "") install_missing ;;
+    gpu) install_missing; get_cublas ;;
+    deps) install_missing; get_cublas; copy_deps ;;
+    *) echo "usage: dev/setup.sh [gpu|deps]" >&2; exit 2 ;;
+esac

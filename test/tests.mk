@@ -59,10 +59,12 @@ $(TSAN_TESTS): %: %.o build/tsan/files.o
 
 TEST_PROGRAMS := build/cpu-fp32/train_bert build/shim-fp32/train_bert data/tokenize
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
-build/shim-fp32/train_bert:
+ifneq ($(PAIR),shim-fp32)
+build/shim-fp32/train_bert: FORCE
 	@$(MAKE) DEVICE=shim PRECISION=fp32 $@
+endif
 ifneq ($(PAIR),cpu-fp32)
-build/cpu-fp32/train_bert:
+build/cpu-fp32/train_bert: FORCE
 	@$(MAKE) DEVICE=cpu PRECISION=fp32 $@
 endif
 
@@ -92,17 +94,19 @@ test-hf: setup-quiet $(PYTHON)
 build/gpu-fp32/test_kernels: test/test_kernels.cu build/files.o
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $^ -o $@ $(LIBS) $(GPU_LIBS)
-test-gpu: setup-quiet
-ifeq ($(NVCC),)
-	@echo "test-gpu: SKIPPED: there is no nvcc on this machine"; echo "0 passed, 0 failed"
-else ifeq ($(CUBLAS_INC),)
-	@$(if $(GPU_RETRY),echo "test-gpu: SKIPPED: nvcc is here, cuBLAS is not (make deps)"; echo "0 passed, 0 failed",$(MAKE) test-gpu GPU_RETRY=1)
+test-gpu:
+	@bash dev/setup.sh gpu
+	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build
+test-gpu-build:
+ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
+	@echo "test-gpu: SKIPPED: $(if $(NVCC),nvcc is here but no cuBLAS,there is no nvcc on this machine)"; echo "0 passed, 0 failed"
 else
+	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
 	python3 test/run.py --each "$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/train_bert" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/train_bert" \
 		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels)
-	$(if $(HAVE_GPU),,@echo "test-gpu: compiled; there is no GPU here to run it on")
 endif
 
 setup-quiet:
 	@bash dev/setup.sh > build-setup.log 2>&1 || { cat build-setup.log; rm -f build-setup.log; exit 1; }; rm -f build-setup.log
-.PHONY: test tests test-asan test-tsan test-hf test-gpu setup-quiet
+FORCE:
+.PHONY: FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
