@@ -307,7 +307,7 @@ struct BertTask {
     BertTask(TrainFlags& f, const BinFile& train, const BinFile& val, const WordPiece& words, const BertConfig& config, int max_len, double mask_rate, bool whole_words)
         : f(f), train_data(train, max_len, (int)config.V, words), val_data(val, max_len, (int)config.V, words), words(words), config(config) {
         train_data.rate = mask_rate, train_data.seed = f.seed, train_data.whole_words = whole_words;
-        for (int id = 0; id < config.V; id++) train_data.continues.push_back(words.is_continuation(id));
+        for (size_t id = 0; id < words.tokens.size(); id++) train_data.continues.push_back(words.is_continuation((int)id));  // V may be larger
         // rows for the targets of a micro-batch: 25 % more than the mean share; the builder closes a batch that reaches it
         shape = shape_for(f.batch_tokens, mask_rate, max_len);
         builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = max_len;
@@ -377,6 +377,8 @@ struct BertTask {
         j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
         j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
         j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.documents());
+        j.set("train_data", format("%016llx", (unsigned long long)data_fingerprint(train_data.file)));
+        j.set("val_data", format("%016llx", (unsigned long long)data_fingerprint(val_data.file)));
         return j;
     }
 };
@@ -430,6 +432,8 @@ struct LoadedBert {
         };
         Arena measure;
         plan(measure);
+        if (measure.used > device_memory())
+            fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / 1048576, (double)device_memory() / 1048576);
         Arena arena(device_alloc(measure.used));
         plan(arena);
         bert_table(model.params, model.config, params);
@@ -463,7 +467,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     int64_t masks = 0;
     for (const std::string& text : texts) {
         std::vector<int> ids{bert.words.cls()};
-        bert.words.encode(text, ids);
+        if (size_t invalid = bert.words.encode(text, ids)) fail("text %zu: expected UTF-8, found %zu bytes that are not", &text - &texts[0] + 1, invalid);
         ids.push_back(bert.words.sep());
         if ((int64_t)ids.size() > std::min<int64_t>(c.T, bert.model.shape.N))
             fail("the text has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), (long long)std::min<int64_t>(c.T, bert.model.shape.N), text.c_str());
@@ -500,6 +504,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
         }
         if (f.json) printf("%s\n", dump_json(Json::make_object().set("text", text).set("masks", answers)).c_str());
     }
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
     if (!f.logits.empty()) write_safetensors(f.logits, {{"logits", "F32", {(size_t)masks, (size_t)c.V}, all_logits.data()}});
     return EXIT_OK;
 }
@@ -534,25 +539,32 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         resume_flags(cli, f);
     }
     f.check();
+    if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
+    if (cli.given("steps")) f.epochs = 0;  // of the run that is resumed
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     WordPiece words = WordPiece::load(f.data);
     train_file.require_tokenizer(words.fingerprint(), f.data);
     val_file.require_tokenizer(words.fingerprint(), f.data);
+    for (const BinFile* file : {&train_file, &val_file})
+        if (file->vocab() != words.tokens.size())
+            fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again", file->path.c_str(), words.tokens.size(),
+                 f.data.c_str(), file->vocab());
 
     BertConfig config = bert_size(bf);
     config.V = (int64_t)words.tokens.size(), config.T = bf.positions ? bf.positions : bf.max_len, config.pad_id = words.pad();
     std::string init;
-    if (!f.init.empty()) {
-        init = resolve_model_dir(f.init);
+    if (f.resume || !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
+        init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
         for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
-            if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+            if (!f.resume && cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
         config = read_bert_config(init);
         LoadedBert::check_bert_config(config, init);
+        if (config.types < 2) fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld", init.c_str(), (long long)config.types);
         if ((int64_t)words.tokens.size() > config.V)
-            fail("--init %s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", f.init.c_str(),
+            fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(),
                  (long long)config.V, f.data.c_str(), words.tokens.size(), init.c_str());
         if (WordPiece::load(init).fingerprint() != words.fingerprint())
-            fail("--init %s: %s was packed with another tokenizer: make it anew with --tokenizer %s", f.init.c_str(), f.data.c_str(), init.c_str());
+            fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), f.data.c_str(), init.c_str());
     }
     config.dropout = config.attention_dropout = f.dropout;
     if (bf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)bf.max_len);
@@ -581,6 +593,8 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         (bytes(mid * 128) <= device_memory() ? low : high) = mid;
     }
     print_memory_table(measure, low * 128);
+    if (low == 0)
+        fail("the model needs more than the %.1f MiB that the device has, whatever the batch: take a smaller model", (double)device_memory() / 1048576);
     if (measure.used > device_memory())
         fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
              (double)device_memory() / 1048576, (long long)low * 128);
@@ -611,7 +625,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 #ifndef NO_MAIN
 int main(int argc, char** argv) {
     try {
-        blas_single_threaded();
+        cpu::blas_single_threaded();
         TrainFlags f;
         BertFlags bf;
         FillFlags ff;
@@ -642,7 +656,9 @@ int main(int argc, char** argv) {
         return cli.verb == "fill-mask" ? fill_mask(ff, cli.words) : train_bert(cli, f, bf);
     } catch (const Error& e) {
         fflush(stdout);
-        fprintf(stderr, "error: %s\n", e.what());
+        std::string line = e.what();
+        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
+        fprintf(stderr, "error: %s\n", line.c_str());
         return e.code;
     } catch (const std::bad_alloc&) {
         fprintf(stderr, "error: out of memory: take a smaller --batch-tokens or a smaller model\n");

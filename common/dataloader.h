@@ -141,6 +141,15 @@ inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_
     return b;
 }
 
+// ---------------------------------------------------------------- which data it is
+// Files of other contents give another number: all bytes up to 1 MiB, of larger files the header and 4 KiB in each of 256 places.
+inline uint64_t data_fingerprint(const BinFile& file) {
+    size_t stretch = 4096, step = std::max(stretch, file.bytes / 256);
+    uint64_t hash = fnv1a(&file.bytes, sizeof file.bytes);
+    for (size_t at = 0; at < file.bytes; at += step) hash = fnv1a(file.map + at, std::min(stretch, file.bytes - at), hash);
+    return hash;
+}
+
 // ---------------------------------------------------------------- masked-LM sequences
 // A document's tokens in pieces, each a sequence of at most T tokens, never across documents. Pieces alternate between
 //   [CLS] A [SEP]           T − 2 tokens of text

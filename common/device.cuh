@@ -26,8 +26,15 @@ inline void copy_to_device(void* device, const void* host, size_t bytes) { memcp
 inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
 inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
 inline void device_sync() {}
-inline size_t device_memory() {  // bytes that a run may take: all of the machine's memory
-    return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+inline size_t device_memory() {  // bytes that a run may take: all of the machine's memory, or of the container's
+    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
+        if (FILE* f = fopen(path, "r")) {
+            unsigned long long limit;
+            if (fscanf(f, "%llu", &limit) == 1 && limit < bytes) bytes = limit;
+            fclose(f);
+        }
+    return bytes;
 }
 inline std::string device_name() {
     std::string name = "CPU";

@@ -37,14 +37,12 @@ const char* dtype_of() {
 // IEEE half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits
 inline float half_to_float(uint16_t h) {
     int exponent = h >> 10 & 31, fraction = h & 1023;
-    uint32_t bits = (uint32_t)(h & 0x8000) << 16;
-    if (exponent == 31) bits |= 0x7f800000 | fraction << 13;                       // infinity, NaN
-    else if (exponent) bits |= (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
-    else {                                                                         // zero, or fraction * 2^-24
-        float x = fraction * (1.0f / 16777216);
-        return bits ? -x : x;
-    }
-    float f;
+    uint32_t bits;
+    float f = fraction * (1.0f / 16777216);  // exponent 0: fraction * 2^-24
+    memcpy(&bits, &f, 4);
+    if (exponent == 31) bits = 0x7f800000 | fraction << 13;                       // infinity, NaN
+    else if (exponent) bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
+    bits |= (uint32_t)(h & 0x8000) << 16;
     memcpy(&f, &bits, 4);
     return f;
 }

@@ -21,6 +21,9 @@
 //   -fsanitize=address   also reads beyond dynamic shared memory (and any other overrun)
 //   -fsanitize=thread    data races: between the threads of a block, where only __syncthreads() and
 //                __syncwarp() order memory (a shuffle does not), and between blocks
+// What it does not find: reads of static __shared__ arrays that nobody wrote (they hold what an earlier block left; the dynamic ones
+// are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside different
+// collectives at the same time.
 #pragma once
 #include "common.h"
 

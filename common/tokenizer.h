@@ -409,8 +409,8 @@ struct WordPiece {
 
     // Learns `size` tokens: the five special ones, an alphabet, then pieces, each the union of the pair of neighbouring pieces that
     // is most frequent within the words counted so far. Of equally frequent pairs the lexicographically greater is taken (first
-    // piece, then second, compared as vocab.txt has them). Alphabet: the 1000 most frequent characters, fewer where `size` is
-    // small, each as the beginning and as the continuation of a word, where it occurs so. Words with other characters do not
+    // piece, then second, compared as vocab.txt has them). Alphabet: the 1000 most frequent characters (where `size` is
+    // small: (size - 5) / 2), each as the beginning and as the continuation of a word, where it occurs so. Words with other characters do not
     // take part. Pairs that occur once are not merged, so a small text can give fewer than `size` tokens.
     // The result depends on the counts only. progress(tokens so far) is called now and then.
     static WordPiece learn(const Counts& counts, size_t size, bool lower_case, const std::function<void(size_t)>& progress = {}) {
@@ -427,7 +427,7 @@ struct WordPiece {
         std::vector<std::pair<int64_t, int32_t>> frequent;  // (−count, code point): sorts by count, then by code point
         for (auto [c, n] : chars) frequent.push_back({-n, c});
         std::sort(frequent.begin(), frequent.end());
-        if (frequent.size() > std::min<size_t>(1000, size / 4)) frequent.resize(std::min<size_t>(1000, size / 4));
+        frequent.resize(std::min({frequent.size(), (size_t)1000, (size - 5) / 2}));  // at most two tokens each
         std::unordered_set<int32_t> alphabet;
         for (auto [n, c] : frequent) alphabet.insert(c);
 

@@ -38,7 +38,7 @@ struct TrainFlags {
                   {"seed", &seed, at_least(0), "of initialisation, order, masks and dropout"}}},
                 {"Training", "train",
                  {{"steps", &steps, at_least(1), "optimiser steps"},
-                  {"epochs", &epochs, at_least(0), "instead of --steps: passes over the data; 0: use --steps"},
+                  {"epochs", &epochs, between(0, 1e6), "instead of --steps: passes over the data; 0: use --steps"},
                   {"batch-tokens", &batch_tokens, between(128, 1 << 24), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
                   {"lr", &lr, above(0), "peak learning rate"},
@@ -62,7 +62,6 @@ struct TrainFlags {
         if (data.empty()) fail_usage("--data DIR is missing: the folder with train.bin and val.bin; data/text.py --help says how to make one");
         if (out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
         if (batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)batch_tokens);
-        if (resume && !init.empty()) fail_usage("--resume goes on from --out, --init starts from another model: give one of them");
     }
 };
 
@@ -200,22 +199,37 @@ inline std::string thousands(double x) {  // 12,345
     for (int i = (int)s.size() - 3; i > (s[0] == '-'); i -= 3) s.insert(i, ",");
     return s;
 }
+// "a.{query,key,value}.weight" for several names that differ in the middle
+inline std::string joined_names(const std::vector<std::string>& names) {
+    if (names.size() == 1) return names[0];
+    size_t head = 0, tail = 0;
+    auto same = [&](auto at) {
+        for (const std::string& n : names)
+            if (at(n) != at(names[0])) return false;
+        return true;
+    };
+    while (same([&](const std::string& n) { return n[head]; })) head++;
+    while (same([&](const std::string& n) { return n[n.size() - 1 - tail]; })) tail++;
+    while (tail > 0 && names[0][names[0].size() - tail] != '.') tail--;  // whole parts: query, key, value
+    std::string s;
+    for (const std::string& n : names) s += (s.empty() ? "{" : ",") + n.substr(head, n.size() - head - tail);
+    return names[0].substr(0, head) + s + "}" + names[0].substr(names[0].size() - tail);
+}
 inline void print_parameter_table(const std::vector<Spec>& table) {
-    printf("\nparameters                                             shape            number\n");
-    size_t total = 0, layers = 0;
+    printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
+    size_t total = 0;
     for (const Spec& s : table) {
         size_t n = s.names.size();
         std::string shape;
         for (size_t d : s.shape) n *= d, shape += (shape.empty() ? "" : " x ") + std::to_string(d);
         if (s.names.size() > 1) shape = std::to_string(s.names.size()) + " x " + shape;
         total += n;
-        layers = std::max(layers, (size_t)(s.layer + 1));
         if (s.layer <= 0 || s.layer == table.back().layer)
-            printf("  %-52s %-15s %s\n", s.names[s.names.size() > 1 ? 1 : 0].c_str(), shape.c_str(), thousands((double)n).c_str());
+            printf("  %-62s %-15s %s\n", joined_names(s.names).c_str(), shape.c_str(), thousands((double)n).c_str());
         else if (s.layer == 1 && &s > &table[0] && (&s)[-1].layer == 0)
             printf("  ... and the same for every other layer\n");
     }
-    printf("  %-68s %s\n", "total", thousands((double)total).c_str());
+    printf("  %-78s %s\n", "total", thousands((double)total).c_str());
 }
 inline void print_memory_table(const Arena& arena, size_t largest) {
     printf("\nmemory                MiB\n");
@@ -235,8 +249,8 @@ inline void on_signal(int) {  // the first finishes the step and saves, the seco
 struct Metrics {
     std::string path;
     FILE* file = nullptr;
-    // Opens for appending; on resume drops the lines of steps after `step`, which will be made again.
-    void open(const std::string& p, bool resume, int64_t step) {
+    // Opens for appending; on resume drops the lines of steps after `step`, which will be made again. Is the file empty?
+    bool open(const std::string& p, bool resume, int64_t step) {
         path = p;
         std::string kept;
         if (resume && exists(path)) {
@@ -253,6 +267,7 @@ struct Metrics {
         write_file_atomic(path, kept);
         file = fopen(path.c_str(), "a");
         if (!file) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+        return kept.empty();
     }
     void add(const Json& line) {
         std::string s = dump_json(line) + "\n";
@@ -283,7 +298,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     }
     Json rest = Json::make_object();
     for (auto& [name, value] : flags->o)
-        if (name != "resume" && name != "out" && name != "init") rest.set(name, value);
+        if (name != "resume" && name != "out") rest.set(name, value);
     cli.from_json(rest, path);
 }
 
@@ -323,16 +338,12 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         tokens_seen = state.find("tokens")->d, trained_s = state.find("seconds")->d;
         if (const Json* b = state.find("best_loss"); b->kind != Json::null) best = b->d, best_step = state.find("best_step")->i;
         printf("resumed %s at step %lld\n", from.c_str(), (long long)step);
-    } else if (exists(f.out + "/metrics.jsonl")) {
-        fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
+    } else if (exists(f.out + "/metrics.jsonl") || exists(last) || exists(best_dir) || is_model_directory(f.out)) {
+        fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory", f.out.c_str());
     }
     Json run = Json::make_object();
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
     write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
-    Metrics metrics;
-    metrics.open(f.out + "/metrics.jsonl", f.resume, step);
-    if (!f.resume) metrics.add(Json::make_object().set("step", 0).set("unigram_loss", unigram_loss));
-
     auto save = [&](const std::string& dir, bool with_state) {
         save_directory(dir, [&](const std::string& tmp) {
             task.save_model(tmp);
@@ -345,8 +356,15 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
             save_training_state(tmp, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(), state);
         });
     };
+    if (!f.resume) save(last, true);  // a full disk shows now, and a run that is killed before its first validation can be resumed
+    Metrics metrics;
+    if (metrics.open(f.out + "/metrics.jsonl", f.resume, step)) metrics.add(Json::make_object().set("step", 0).set("unigram_loss", unigram_loss));
+
     auto validate = [&] {
         Eval e = task.evaluate();
+        if (!std::isfinite(e.loss))
+            throw Error(EXIT_NOT_FINITE, format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: go on from it with a smaller --lr or "
+                                                "--clip", (long long)step, e.loss, last.c_str()));
         bool better = e.loss < best;
         if (better) best = e.loss, best_step = step;
         printf("step %lld | validation: loss %.4f | perplexity %.2f | accuracy %.2f %%%s\n", (long long)step, e.loss, exp(e.loss), 100 * e.accuracy,
@@ -354,8 +372,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         fflush(stdout);
         metrics.add(Json::make_object().set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_perplexity", exp(e.loss)).set(
             "val_accuracy", e.accuracy).set("val_targets", e.targets));
+        if (better) save(best_dir, false);  // first: last/ says that it is there
         save(last, true);
-        if (better) save(best_dir, false);
     };
 
     signal(SIGINT, on_signal);
@@ -367,7 +385,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     std::vector<BatchBuilder> micro(f.accum, task.builder);
     std::vector<char> host(task.shape.plan(nullptr, nullptr));
     char* block = (char*)device::device_alloc(host.size());
-    double step_s = 0;  // of recent steps, smoothed
+    double step_s = 0;            // of recent steps, smoothed
+    double computed = 0, used = 0;  // tokens with and without filler
     while (step < f.steps) {
         double begin = seconds_now();
         // the whole step's micro-batches, to know the number of its targets before it starts
@@ -390,12 +409,16 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         device::copy_to_host(&stats, opt.stats, sizeof stats);
         double loss = stats.loss / targets, norm = sqrt(stats.norm2), seconds = seconds_now() - begin;
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
-            if (!f.resume || step > 0) save(last, true);
+            std::vector<areal> values = opt.download();
+            bool sound = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });  // else the checkpoint before is worth more
+            if (sound) save(last, true);
             throw Error(EXIT_NOT_FINITE, format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s holds the "
-                                                "model before this step: go on from it with a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str()));
+                                                "%s: go on from it with a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str(),
+                                                sound ? "model before this step" : "checkpoint before, as the parameters themselves are not finite"));
         }
         double lr = learning_rate(f, step);
         step++, tokens_seen += tokens, trained_s += seconds;
+        used += tokens, computed += task.builder.fill_up ? (double)f.accum * task.shape.N : tokens;
         step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
         double share = peak > 0 ? task.flops(tokens, targets, tokens / sequences) / seconds / peak : 0;
         if (step % f.log_every == 0 || step == f.steps) {
@@ -409,13 +432,15 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         line.set("tokens_per_s", tokens / seconds);
         if (peak > 0) line.set("of_peak", share);
         metrics.add(line);
+        bool due = step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0);
+        if (due) validate();  // before the run may stop: nothing would make up for it
         if (interrupted) {
-            save(last, true);
+            if (!due) save(last, true);
             printf("stopped at step %lld; go on with --resume --out %s\n", (long long)step, f.out.c_str());
             return EXIT_INTERRUPTED;
         }
-        if (step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0)) validate();
     }
+    if (computed > used) printf("%.1f %% of the computed tokens were filler\n", 100 * (1 - used / computed));
     printf("\n%s tokens in %s of training; best validation loss %.4f at step %lld (unigrams: %.4f)\nmodels: %s (best), %s (last)\n", thousands(tokens_seen).c_str(),
            duration(trained_s).c_str(), best, (long long)best_step, unigram_loss, best_dir.c_str(), last.c_str());
     return EXIT_OK;

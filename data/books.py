@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Books of Project Gutenberg, by number -> train.bin, val.bin and a tokenizer. A book is a document: none is in both parts."""
+import itertools
+import os
+import re
+import sys
+
+import common
+
+# Novels and tales in English, in the public domain in the United States: about 40 MB
+DEFAULT = [11, 12, 16, 33, 35, 36, 43, 45, 46, 55, 73, 74, 76, 77, 78, 84, 98, 103, 105, 110, 113, 120, 121, 135, 140, 141, 145, 146, 155, 158, 160,
+           161, 164, 174, 201, 203, 209, 215, 219, 233, 236, 244, 271, 289, 345, 500, 514, 521, 541, 583, 730, 766, 768, 805, 829, 863, 910, 996, 1184,
+           1257, 1260, 1268, 1342, 1399, 1400, 1661, 2413, 2554, 2591, 2600, 2701, 2814, 2852, 28054, 64317]
+URL = "https://www.gutenberg.org/cache/epub/{n}/pg{n}.txt"
+
+START = re.compile(r"\*\*\* ?START OF (THE|THIS) PROJECT GUTENBERG|\*END\*? ?THE SMALL PRINT", re.I)
+END = re.compile(r"\*\*\* ?END OF (THE|THIS) PROJECT GUTENBERG|^\s*End of (the |this )?Project Gutenberg", re.I)
+CREDITS = re.compile(r"\s*\[?(Produced by|E-?text prepared by|This e-?text was|Transcribed (from|by)|\*\*\*)", re.I)
+
+
+def strip_gutenberg(text):
+    """Without the licence before and behind the book, and without the paragraphs of credits at its beginning."""
+    lines = text.split("\n")
+    starts = [i for i, line in enumerate(lines) if START.search(line)]
+    if starts:
+        lines = lines[starts[0] + 1:]
+    ends = [i for i, line in enumerate(lines) if END.search(line)]
+    if ends:
+        lines = lines[:ends[0]]
+    paragraphs = re.split(r"\n[ \t]*\n", "\n".join(lines).strip())
+    while len(paragraphs) > 1 and CREDITS.match(paragraphs[0]):
+        paragraphs.pop(0)
+    return "\n\n".join(paragraphs).strip()
+
+
+def downloaded(numbers, url, cache):
+    for i, n in enumerate(numbers):
+        path = os.path.join(cache, "pg%d.txt" % n)
+        if not os.path.exists(path):
+            sys.stderr.write("book %d of %d: number %d\n" % (i + 1, len(numbers), n))
+        common.download(url.replace("{n}", str(n)), path)
+        yield path, lambda path=path: open(path, "rb")
+
+
+def body():
+    p = common.parser(__doc__, """\
+  data/books.py --out data/books                           %d well-known novels and tales
+  data/books.py 11 12 1342 --vocab-size 4096 --out data/three
+  data/books.py --from books/ --out data/books             local files; a line <|endoftext|> ends a book within a file
+""" % len(DEFAULT))
+    p.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="numbers of books (default: a list of %d)" % len(DEFAULT))
+    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files, also .xz, .gz, .bz2, .zip, and download nothing")
+    p.add_argument("--url", default=URL, help="where book {n} is (default %(default)s)")
+    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "gutenberg"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    args = p.parse_args()
+    if args.source and args.numbers:
+        raise common.Usage("expected either numbers of books or --from, found both")
+    if any(n < 1 for n in args.numbers):
+        raise common.Usage("expected numbers of books from 1, found %d" % min(args.numbers))
+    if "{n}" not in args.url:
+        raise common.Usage("--url: expected {n} in place of the book's number, found %s" % args.url)
+    common.check(args)
+    files = common.text_files(args.source, (".txt", ".md")) if args.source else downloaded(args.numbers or DEFAULT, args.url, args.cache)
+    books = itertools.chain.from_iterable(common.documents_of(common.lines_of(*f)) for f in files)
+    common.finish(args, map(strip_gutenberg, books))
+
+
+if __name__ == "__main__":
+    common.main(body)

@@ -1,0 +1,360 @@
+// tokenize: learns tokenizers, turns text into ids and back, and packs text into .bin files.
+// See data/tokenize --help; the rules of WordPiece are in common/tokenizer.h, the .bin format in common/bin.h.
+#include <charconv>
+#include <chrono>
+#include <omp.h>
+
+#include "../common/bin.h"
+#include "../common/cli.h"
+#include "../common/tokenizer.h"
+
+struct Options {
+    std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot";
+    int64_t size = 8192;
+    bool lower_case = true, json = false;
+};
+
+// ---------------------------------------------------------------- progress, on standard error
+// A terminal gets one line that is written over; anything else gets a line every ten seconds.
+struct Progress {
+    using clock = std::chrono::steady_clock;
+    std::string what;
+    double total;  // in whatever unit update() counts; 0 if unknown
+    bool terminal = isatty(2);
+    clock::time_point start = clock::now(), last = start;
+
+    Progress(const std::string& what, double total) : what(what), total(total) {}
+    static double seconds(clock::duration d) { return std::chrono::duration<double>(d).count(); }
+    double elapsed() const { return seconds(clock::now() - start); }
+    void update(double done) {
+        auto now = clock::now();
+        if (seconds(now - last) < (terminal ? 0.2 : 10)) return;
+        last = now;
+        double share = total > 0 ? std::min(1.0, done / total) : 0;
+        std::string line = share > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * share, elapsed() * (1 - share) / share)
+                                     : format("%s: %.0f s", what.c_str(), elapsed());
+        fprintf(stderr, terminal ? "\r%-70s" : "%s\n", line.c_str());
+    }
+    ~Progress() { if (terminal && last != start) fprintf(stderr, "\r%70s\r", ""); }
+};
+
+// ---------------------------------------------------------------- reading text
+// Calls f(block) for the text of a file, block by block. A block is about 16 MB and ends with a line's end or the file's,
+// so memory is bounded by the longest line.
+template <class F>
+static void for_each_block(const std::string& path, F f) {
+    if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
+    FILE* file = fopen(path.c_str(), "rb");
+    if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+    std::string block;
+    for (size_t used = 0;;) {
+        block.resize(used + (16 << 20));
+        size_t n = fread(&block[used], 1, block.size() - used, file);
+        if (ferror(file)) { int e = errno; fclose(file); fail("cannot read %s: %s", path.c_str(), strerror(e)); }
+        block.resize(used + n);
+        if (n == 0) break;
+        size_t cut = block.rfind('\n') + 1;  // npos + 1 == 0: no line's end in it, read on
+        if (cut > 0) f(std::string_view(block).substr(0, cut));
+        block.erase(0, cut);
+        used = block.size();
+    }
+    fclose(file);
+    if (!block.empty()) f(std::string_view(block));
+}
+
+// A block in parts of about 256 kB that end at line ends, for the threads to share
+static std::vector<std::string_view> parts_of(std::string_view block) {
+    std::vector<std::string_view> parts;
+    while (!block.empty()) {
+        size_t cut = block.find('\n', std::min<size_t>(256 << 10, block.size()));
+        cut = cut == block.npos ? block.size() : cut + 1;
+        parts.push_back(block.substr(0, cut));
+        block.remove_prefix(cut);
+    }
+    return parts;
+}
+
+static std::string_view trimmed(std::string_view line) {
+    while (!line.empty() && byte_table.kind[(uint8_t)line.front()] == SPACE) line.remove_prefix(1);
+    while (!line.empty() && byte_table.kind[(uint8_t)line.back()] == SPACE) line.remove_suffix(1);
+    return line;
+}
+
+// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends with it.
+template <class F>
+static void for_each_stretch(std::string_view text, const std::string& documents, F f) {
+    size_t start = 0;
+    for (size_t at = 0; at < text.size();) {
+        size_t end = std::min(text.find('\n', at), text.size());
+        std::string_view line = trimmed(text.substr(at, end - at));
+        bool separator = (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
+        if (separator || documents == "line") {
+            f(text.substr(start, (separator ? at : end) - start), true);
+            start = end + 1;
+        }
+        at = end + 1;
+    }
+    if (start < text.size()) f(text.substr(start), false);
+}
+
+static double total_size(const std::vector<std::string>& files) {
+    double total = 0;
+    struct stat st;
+    for (const std::string& f : files) {
+        if (stat(f.c_str(), &st) != 0) fail("cannot read %s: %s", f.c_str(), strerror(errno));
+        total += st.st_size;
+    }
+    return total;
+}
+
+static void require(const std::string& value, const char* verb, const char* flag) {
+    if (value.empty()) fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
+}
+
+static WordPiece load_tokenizer(const std::string& dir) {
+    if (!exists(dir + "/vocab.txt") && (exists(dir + "/merges.txt") || exists(dir + "/vocab.bpe")))
+        fail_usage("%s holds a byte-level BPE tokenizer: that comes with train_gpt, expected WordPiece (vocab.txt)", dir.c_str());
+    return WordPiece::load(dir);
+}
+
+static void report_invalid(size_t invalid) {
+    if (invalid) fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were dropped\n", invalid);
+}
+
+// ---------------------------------------------------------------- learn
+static void learn(const Options& o, const std::vector<std::string>& files) {
+    if (o.type == "bpe") fail_usage("--type bpe: byte-level BPE comes with train_gpt, expected wordpiece");
+    require(o.out, "learn", "--out DIR");
+    WordPiece rules;  // no pieces yet, only how words are made
+    rules.lower_case = rules.strip_accents = o.lower_case;
+    double total = total_size(files), bytes = 0, start = omp_get_wtime();
+    make_directories(o.out);
+    size_t invalid = 0;
+    std::vector<WordPiece::Counts> counts(omp_get_max_threads());  // one for each thread
+    {
+        Progress progress("counting words", total);
+        for (const std::string& file : files)
+            for_each_block(file, [&](std::string_view block) {
+                auto parts = parts_of(block);
+                #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
+                for (size_t i = 0; i < parts.size(); i++)
+                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
+                        invalid += rules.count_words(text, counts[omp_get_thread_num()]);
+                    });
+                progress.update(bytes += block.size());
+            });
+    }
+    for (size_t t = 1; t < counts.size(); t++)
+        for (const auto& [word, n] : counts[t]) counts[0][word] += n;
+    if (counts[0].empty()) fail("there are no words in %s%s", files[0].c_str(), files.size() > 1 ? " and the other files" : "");
+    report_invalid(invalid);
+
+    WordPiece learned;
+    {
+        Progress progress("learning pieces", o.size);
+        learned = WordPiece::learn(counts[0], o.size, o.lower_case, [&](size_t tokens) { progress.update(tokens); });
+    }
+    if ((int64_t)learned.size() < o.size)
+        fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller --size\n", (long long)o.size, learned.size());
+    learned.save(o.out);
+    printf("%s/vocab.txt: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(), learned.size(), counts[0].size(), bytes / 1e6,
+           omp_get_wtime() - start, (unsigned long long)learned.fingerprint());
+}
+
+// ---------------------------------------------------------------- encode, decode: standard input → standard output, line by line
+struct Lines {
+    char* line = nullptr;
+    size_t capacity = 0, number = 0;
+    ~Lines() { free(line); }
+    bool next(std::string_view& out) {
+        ssize_t n = getline(&line, &capacity, stdin);
+        if (n < 0) {
+            if (ferror(stdin)) fail("cannot read standard input: %s", strerror(errno));
+            return false;
+        }
+        number++;
+        out = std::string_view(line, n);
+        if (!out.empty() && out.back() == '\n') out.remove_suffix(1);
+        return true;
+    }
+    std::string where() const { return format("standard input, line %zu", number); }
+};
+
+static void print_line(std::string& out) {
+    static const bool terminal = isatty(0);
+    out += '\n';
+    if (fwrite(out.data(), 1, out.size(), stdout) != out.size() || (terminal && fflush(stdout))) fail("cannot write standard output: %s", strerror(errno));
+    out.clear();
+}
+
+static void encode(const Options& o) {
+    require(o.tokenizer, "encode", "--tokenizer DIR");
+    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+    Lines lines;
+    std::string_view text;
+    std::string out, decoded;
+    std::vector<int32_t> ids;
+    size_t invalid = 0;
+    while (lines.next(text)) {
+        if (o.json) {
+            Json json = parse_json(text, lines.where());
+            if (json.kind != Json::string) fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
+            decoded = json.s;
+            text = decoded;
+        }
+        ids.clear();
+        invalid += tokenizer.encode(text, ids);
+        if (o.json) out += '[';
+        for (size_t i = 0; i < ids.size(); i++) {
+            char digits[12];
+            if (i) out += o.json ? ", " : " ";
+            out.append(digits, std::to_chars(digits, digits + 12, ids[i]).ptr);
+        }
+        if (o.json) out += ']';
+        print_line(out);
+    }
+    report_invalid(invalid);
+}
+
+static void decode(const Options& o) {
+    require(o.tokenizer, "decode", "--tokenizer DIR");
+    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+    Lines lines;
+    std::string_view text;
+    std::string out;
+    while (lines.next(text)) {
+        std::vector<int32_t> ids;
+        auto add = [&](int64_t id) {
+            if (id < 0 || id >= (int64_t)tokenizer.size())
+                fail("%s: expected ids from 0 to %zu, found %lld", lines.where().c_str(), tokenizer.size() - 1, (long long)id);
+            ids.push_back(id);
+        };
+        if (o.json) {
+            Json json = parse_json(text, lines.where());
+            if (json.kind != Json::array) fail("%s: expected a JSON array of ids, found %.60s", lines.where().c_str(), dump_json(json).c_str());
+            for (const Json& id : json.a) {
+                if (id.kind != Json::integer) fail("%s: expected an integer, found %.60s", lines.where().c_str(), dump_json(id).c_str());
+                add(id.i);
+            }
+            out = dump_json(tokenizer.decode(ids));
+        } else {
+            for (text = trimmed(text); !text.empty(); text = trimmed(text)) {
+                int64_t id = -1;
+                auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+                size_t n = end - text.data();
+                if (error != std::errc() || (n < text.size() && byte_table.kind[(uint8_t)text[n]] != SPACE))
+                    fail("%s: expected ids separated by spaces, found \"%.*s\"", lines.where().c_str(), (int)std::min<size_t>(text.size(), 40), text.data());
+                add(id);
+                text.remove_prefix(n);
+            }
+            out = tokenizer.decode(ids);
+        }
+        print_line(out);
+    }
+}
+
+// ---------------------------------------------------------------- pack
+static void pack(const Options& o, std::vector<std::string> files) {
+    if (o.kind == "classify") fail_usage("--kind classify comes with finetune_cls, expected text");
+    if (o.kind == "instruct") fail_usage("--kind instruct comes with sft, expected text");
+    require(o.tokenizer, "pack", "--tokenizer DIR");
+    require(o.in, "pack", "--in FILE");
+    require(o.out, "pack", "--out FILE.bin");
+    files.insert(files.begin(), o.in);
+    double total = total_size(files), bytes = 0, start = omp_get_wtime();
+    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+    size_t slash = o.out.rfind('/');
+    if (slash != o.out.npos && slash > 0) make_directories(o.out.substr(0, slash));
+    BinWriter out(o.out, BIN_TEXT, tokenizer.size(), tokenizer.fingerprint());
+
+    struct Encoded {
+        std::vector<int32_t> ids;
+        std::vector<size_t> ends;  // where in ids documents end
+        size_t invalid = 0, unknown = 0;
+    };
+    std::vector<Encoded> encoded;  // of each part of a block
+    size_t invalid = 0, unknown = 0;
+    auto end_document = [&] { if (out.sequence_length() > 0) out.end_sequence(); };  // documents without a token are left out
+    Progress progress("packing", total);
+    for (const std::string& file : files) {
+        for_each_block(file, [&](std::string_view block) {
+            auto parts = parts_of(block);
+            encoded.assign(parts.size(), {});
+            #pragma omp parallel for schedule(dynamic)
+            for (size_t i = 0; i < parts.size(); i++) {
+                Encoded& e = encoded[i];
+                e.ids.reserve(parts[i].size() / 3);
+                for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
+                    e.invalid += tokenizer.encode(text, e.ids);
+                    if (ends) e.ends.push_back(e.ids.size());
+                });
+                e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+            }
+            for (const Encoded& e : encoded) {
+                size_t done = 0;
+                for (size_t end : e.ends) {
+                    out.append(e.ids.data() + done, end - done);
+                    end_document();
+                    done = end;
+                }
+                out.append(e.ids.data() + done, e.ids.size() - done);
+                invalid += e.invalid;
+                unknown += e.unknown;
+            }
+            progress.update(bytes += block.size());
+        });
+        end_document();
+    }
+    out.finish();
+    report_invalid(invalid);
+    double seconds = omp_get_wtime() - start;
+    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %.3f %% [UNK], in %.2f s (%.1f MB/s)\n", o.out.c_str(),
+           (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes, out.header.tokens / bytes,
+           100.0 * unknown / out.header.tokens, seconds, bytes / seconds / 1e6);
+}
+
+int main(int argc, char** argv) {
+    Options o;
+    Cli cli{"data/tokenize",
+            "learns tokenizers, turns text into ids and back, packs text into .bin files.",
+            "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
+            "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
+            "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n",
+            {{"learn", "FILE...", "text files -> vocab.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
+             {"encode", "< text", "a line of ids per line of text, without special tokens"},
+             {"decode", "< ids", "a line of text per line of ids"},
+             {"pack", "[MORE FILES]", "text files -> a .bin file", 0, CLI_MANY}},
+            {{"Learning",
+              "learn",
+              {{"type", &o.type, "wordpiece|bpe", "kind of tokenizer"},
+               {"size", &o.size, between(32, 1000000), "tokens in the vocabulary"},
+               {"lower-case", &o.lower_case, "lower-case the text and drop accents, as BERT does by default"},
+               {"out", &o.out, "DIR", "directory for the tokenizer's files"}}},
+             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt, tokenizer_config.json"}}},
+             {"Lines", "encode decode", {{"json", &o.json, "text as a JSON string and ids as a JSON array per line"}}},
+             {"Packing",
+              "pack",
+              {{"kind", &o.kind, "text|classify|instruct", "what the file holds"},
+               {"in", &o.in, "FILE", "the text, UTF-8"},
+               {"documents", &o.documents, "eot|line|blank|file", "a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
+               {"out", &o.out, "FILE.bin", "the packed file"}}}},
+            true,
+            "",
+            {}};
+    try {
+        if (!cli.parse(argc, argv)) return EXIT_OK;
+        if (cli.verb == "learn") learn(o, cli.words);
+        if (cli.verb == "encode") encode(o);
+        if (cli.verb == "decode") decode(o);
+        if (cli.verb == "pack") pack(o, cli.words);
+        if (fflush(stdout) != 0) fail("cannot write standard output: %s", strerror(errno));
+        return EXIT_OK;
+    } catch (const Error& e) {
+        fflush(stdout);
+        fprintf(stderr, "error: %s\n", e.what());
+        return e.code;
+    } catch (const std::bad_alloc&) {
+        fprintf(stderr, "error: out of memory\n");
+        return EXIT_FAILED;
+    }
+}

@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Makes test/fixtures/*.safetensors: what PyTorch + transformers compute, for our tests to compare with.
+
+    python3 -m venv .venv && .venv/bin/pip install -r dev/requirements.txt && .venv/bin/python dev/fixtures.py
+
+Everything is computed in float64 and stored as float32 (a relative error of at most 6e-8); the parameters are rounded to float32
+before, so that they are exact. All the files hold these tensors, in our packed form:
+
+    tokens (N) types (N) seq_start (S+1)   I32   sequence s is tokens[seq_start[s] .. seq_start[s+1])
+    rows (M) targets (M)                   I32   the rows of the N that have a target, ascending
+    logits (M, V)   loss (1)               F32   loss: the mean over the M targets
+    param/NAME  grad/NAME                  F32   before; gradient of the loss, not clipped
+    after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient, clipped
+    given/NAME                             F32   of some: after three AdamW steps each of which is given grad/*, clipped
+"""
+import argparse
+import json
+import os
+import sys
+
+import safetensors.torch
+import torch
+import transformers
+from transformers import BertConfig, BertForMaskedLM
+
+OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
+DECAY, CLIP, STEPS = 0.01, 1.0, 3
+GIVEN = ("embeddings.token_type_embeddings.weight", "layer.1.attention.output.dense.weight", "layer.0.attention.self.query.bias",
+         "layer.0.output.LayerNorm.weight", "cls.predictions.bias")
+
+
+def init(model, generator):
+    """No two weights alike: N(0, 0.15), LayerNorm weights around 1; rounded to float32."""
+    for name, p in model.named_parameters():
+        x = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.15
+        if name.endswith("LayerNorm.weight"):
+            x += 1
+        with torch.no_grad():
+            p.copy_(x.float().double())
+
+
+def adamw_three_steps(model, gradient):
+    """gradient(): fills .grad. Decay on matrices and embeddings only."""
+    named = list(model.named_parameters())
+    groups = [dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=DECAY),
+              dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0)]
+    optimiser = torch.optim.AdamW(groups, **OPTIMISER)
+    for _ in range(STEPS):
+        gradient()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+    return {n: p.detach().clone() for n, p in named}
+
+
+def bert_mlm():
+    vocab, max_len, lengths = 61, 32, [1, 5, 17, 32]
+    config = BertConfig(vocab_size=vocab, max_position_embeddings=max_len, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=128, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                        hidden_act="gelu", layer_norm_eps=1e-12, attn_implementation="eager")
+    generator = torch.Generator().manual_seed(2)
+    model = BertForMaskedLM(config).double().train()
+    init(model, generator)
+
+    # A ragged batch: padded for PyTorch, packed for us. Type 1 from a third of a sequence on; about a third of the rows have targets.
+    padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
+    types, mask, labels = torch.zeros_like(padded), torch.zeros_like(padded), torch.full_like(padded, -100)
+    for s, n in enumerate(lengths):
+        padded[s, :n] = torch.randint(vocab, (n,), generator=generator)
+        types[s, (n + 2) // 3:n] = 1
+        mask[s, :n] = 1
+        chosen = torch.randperm(n, generator=generator)[:max(1, n // 3)]
+        labels[s, chosen] = torch.randint(vocab, (len(chosen),), generator=generator)
+    real = mask.bool()
+    packed_labels = labels[real]
+    rows = (packed_labels >= 0).nonzero().flatten()
+
+    def forward():
+        return model(input_ids=padded, token_type_ids=types, attention_mask=mask, labels=labels)
+
+    def fresh_gradient():
+        model.zero_grad()
+        forward().loss.backward()
+
+    fresh_gradient()
+    out = forward()
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    grads = {n: p.grad.clone() for n, p in model.named_parameters()}
+    tensors = {"tokens": padded[real], "types": types[real], "seq_start": torch.tensor([0] + lengths).cumsum(0), "rows": rows,
+               "targets": packed_labels[rows], "logits": out.logits[real][rows].detach(), "loss": out.loss.detach().reshape(1)}
+
+    after = adamw_three_steps(model, fresh_gradient)
+
+    def given_gradient():
+        for n, p in model.named_parameters():
+            p.grad = grads[n].float().double()
+
+    with torch.no_grad():
+        for n, p in model.named_parameters():
+            p.copy_(before[n])
+    given = adamw_three_steps(model, given_gradient)
+    given = {n: x for n, x in given.items() if n.endswith(GIVEN)}
+    assert len(given) == len(GIVEN)
+    for kind, values in (("param", before), ("grad", grads), ("after", after), ("given", given)):
+        tensors |= {f"{kind}/{n}": x for n, x in values.items()}
+    norm = torch.sqrt(sum((g ** 2).sum() for g in grads.values())).item()
+    facts = {"model": "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0",
+             "optimiser": f"AdamW {OPTIMISER}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+             "grad_norm": repr(norm), "loss": repr(out.loss.item())}
+    return tensors, facts
+
+
+def main():
+    here = os.path.dirname(os.path.abspath(__file__))
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--out", default=os.path.join(here, "..", "test", "fixtures"))
+    out = args.parse_args().out
+    os.makedirs(out, exist_ok=True)
+    torch.set_num_threads(1)
+    for name, make in (("bert_mlm", bert_mlm),):
+        tensors, facts = make()
+        tensors = {n: (x.float() if x.is_floating_point() else x.int()).contiguous() for n, x in tensors.items()}
+        facts |= {"made_by": "dev/fixtures.py", "torch": torch.__version__, "transformers": transformers.__version__}
+        path = os.path.join(out, name + ".safetensors")
+        safetensors.torch.save_file(tensors, path, metadata={"about": json.dumps(facts)})  # one key: the library shuffles several
+        print(f"{os.path.relpath(path)}: {len(tensors)} tensors, {os.path.getsize(path)} bytes, loss {facts['loss']}, norm {facts['grad_norm']}")
+        if os.path.getsize(path) >= 1_000_000:
+            sys.exit(f"{path}: expected less than 1 MB, so that it can be committed")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Checkpoints in both directions: transformers reads what train_bert writes, train_bert what transformers writes; logits to 1e-4.
+
+    python test/hf/test_interchange.py        (needs dev/requirements.txt; train_bert and data/tokenize built; no network)
+"""
+import json
+import logging
+import os
+import random
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+import warnings
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, HERE)
+import make_tiny_bert
+
+TRAIN_BERT = os.environ.get("TRAIN_BERT", os.path.join(ROOT, "train_bert"))
+TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
+TEXTS = ["the old man was very [MASK] .", "[MASK]", "She went to the [MASK] house, and [MASK] came in the night!", "river 42 [MASK] tiger [MASK] [MASK] walked?"]
+TOLERANCE = 1e-4
+
+transformers.utils.logging.disable_progress_bar()
+torch.set_num_threads(1)
+
+
+def run(*command, ok=True, **more):
+    done = subprocess.run(command, capture_output=True, text=True, **more)
+    if ok and done.returncode != 0:
+        raise AssertionError("%s: exit code %d\n%s%s" % (shlex.join(command), done.returncode, done.stdout[-2000:], done.stderr[-2000:]))
+    return done
+
+
+class Warnings(logging.Handler):
+    """Everything that transformers logs at WARNING or above, and Python's own warnings."""
+
+    def __enter__(self):
+        self.messages = []
+        self.log = logging.getLogger("transformers")
+        self.log.addHandler(self)
+        self.caught = warnings.catch_warnings()
+        self.caught.__enter__()
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest: self.messages.append(str(message))
+        return self
+
+    def __exit__(self, *error):
+        self.caught.__exit__(*error)
+        self.log.removeHandler(self)
+
+    def emit(self, record):
+        if record.levelno >= logging.WARNING:
+            self.messages.append(record.getMessage())
+
+
+def read_theirs(directory):
+    """(model, tokenizer, what from_pretrained complained about: a list of texts)"""
+    with Warnings() as log:
+        model, info = AutoModelForMaskedLM.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    complaints = log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names]
+    return model.eval(), tokenizer, complaints
+
+
+def their_logits(model, tokenizer, texts=TEXTS):
+    """(masks, V): the logits of every [MASK] of every text, in order."""
+    rows = []
+    for text in texts:
+        batch = tokenizer(text, return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**batch).logits[0]
+        rows.append(logits[batch["input_ids"][0] == tokenizer.mask_token_id])
+    return torch.cat(rows)
+
+
+class Interchange(unittest.TestCase):
+    def setUp(self):
+        for program in (TRAIN_BERT, TOKENIZE):
+            if not os.path.exists(program):
+                print("\nSKIPPED: expected %s, found nothing: run make" % program, file=sys.stderr)
+                self.skipTest("no " + program)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+        self.tiny = self.path("tiny")
+        make_tiny_bert.make(self.tiny)
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def our_logits(self, directory, texts=TEXTS):
+        out = self.path("logits.safetensors")
+        run(TRAIN_BERT, "fill-mask", "--model", directory, "--json", "--logits", out, *texts)
+        return load_file(out)["logits"]
+
+    def assert_same(self, ours, theirs, tolerance=TOLERANCE):
+        self.assertEqual(ours.shape, theirs.shape)
+        self.assertGreater(theirs.std().item(), 0.05)  # a comparison of zeros would prove nothing
+        worst = (ours - theirs).abs().max().item()
+        self.assertLessEqual(worst, tolerance)
+        return worst
+
+    def rewrite(self, name, change):
+        """A copy of the tiny model with changed tensors: change(name, tensor) gives a new pair or None."""
+        directory = self.path(name)
+        shutil.copytree(self.tiny, directory)
+        path = os.path.join(directory, "model.safetensors")
+        pairs = [change(n, t) for n, t in load_file(path).items()]
+        save_file(dict(p for p in pairs if p), path, metadata={"format": "pt"})
+        return directory
+
+    def test_we_read_theirs(self):
+        model, tokenizer, complaints = read_theirs(self.tiny)
+        self.assertEqual(complaints, [])
+        self.assertEqual(len(their_logits(model, tokenizer)), 7)
+        worst = self.assert_same(self.our_logits(self.tiny), their_logits(model, tokenizer))
+        print("\nread theirs: largest difference %.1e" % worst, file=sys.stderr)
+        # the json names the same words
+        lines = run(TRAIN_BERT, "fill-mask", "--model", self.tiny, "--json", *TEXTS).stdout.splitlines()
+        ids = [mask[0]["id"] for line in lines for mask in json.loads(line)["masks"]]
+        self.assertEqual(ids, their_logits(model, tokenizer).argmax(-1).tolist())
+
+    def test_the_longest_text(self):
+        model, tokenizer, _ = read_theirs(self.tiny)
+        text = ["[MASK] " + "the " * 44 + "."]  # with [CLS] and [SEP] 48 tokens, as many as there are positions
+        self.assert_same(self.our_logits(self.tiny, text), their_logits(model, tokenizer, text))
+        done = run(TRAIN_BERT, "fill-mask", "--model", self.tiny, text[0] + " .", ok=False)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
+
+    def test_we_read_other_spellings(self):
+        expected = self.our_logits(self.tiny)
+        old = self.rewrite("gamma", lambda n, t: (n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"), t))
+        self.assertIn("bert.embeddings.LayerNorm.gamma", load_file(os.path.join(old, "model.safetensors")))
+        self.assertTrue(torch.equal(self.our_logits(old), expected))
+        bare = self.rewrite("bare", lambda n, t: (n.removeprefix("bert."), t))
+        self.assertTrue(torch.equal(self.our_logits(bare), expected))
+        full = self.rewrite("full", lambda n, t: (n, t))  # with the copies and the buffer that old files have
+        path = os.path.join(full, "model.safetensors")
+        tensors = load_file(path)
+        tensors["cls.predictions.decoder.weight"] = tensors["bert.embeddings.word_embeddings.weight"].clone()
+        tensors["cls.predictions.decoder.bias"] = tensors["cls.predictions.bias"].clone()
+        tensors["bert.embeddings.position_ids"] = torch.arange(48).reshape(1, -1)
+        tensors["bert.pooler.dense.weight"] = torch.randn(64, 64)
+        save_file(tensors, path)
+        self.assertTrue(torch.equal(self.our_logits(full), expected))
+
+    def test_we_read_half_precision(self):
+        for dtype in (torch.float16, torch.bfloat16, torch.float64):
+            directory = self.rewrite(str(dtype), lambda n, t: (n, t.to(dtype)))
+            model, tokenizer, _ = read_theirs(directory)
+            self.assertEqual(model.dtype, torch.float32)
+            self.assert_same(self.our_logits(directory), their_logits(model, tokenizer))
+
+    def test_we_read_shards(self):
+        model, _, _ = read_theirs(self.tiny)
+        directory = self.path("shards")
+        shutil.copytree(self.tiny, directory)
+        os.remove(os.path.join(directory, "model.safetensors"))
+        model.save_pretrained(directory, max_shard_size="100KB")
+        self.assertIn("model.safetensors.index.json", os.listdir(directory))
+        self.assertTrue(torch.equal(self.our_logits(directory), self.our_logits(self.tiny)))
+
+    def test_a_pickle_is_refused_with_a_command_that_helps(self):
+        directory = self.rewrite("pickle", lambda n, t: (n, t))
+        path = os.path.join(directory, "model.safetensors")
+        torch.save(load_file(path), os.path.join(directory, "pytorch_model.bin"))
+        os.remove(path)
+        done = run(TRAIN_BERT, "fill-mask", "--model", directory, TEXTS[0], ok=False)
+        self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+        command = done.stderr[done.stderr.index("python3 -c"):]
+        run("sh", "-c", command.replace("python3", shlex.quote(sys.executable), 1))
+        self.assertTrue(torch.equal(self.our_logits(directory), self.our_logits(self.tiny)))
+
+    def test_a_complaint_would_be_seen(self):
+        """The check that from_pretrained does not complain is one: a missing tensor, and a superfluous one, show in the log and in the report."""
+        worse = self.rewrite("worse", lambda n, t: None if n == "cls.predictions.bias" else (n.replace("layer.0.output.dense", "layer.0.output.danse"), t))
+        _, _, complaints = read_theirs(worse)
+        for part in ("missing_keys", "unexpected_keys", "danse"):
+            self.assertIn(part, " ".join(complaints))
+        self.assertTrue(any("_keys:" not in c for c in complaints), "nothing was logged")
+
+    def make_data(self):
+        """A data directory packed with the tiny model's tokenizer."""
+        data = self.path("data")
+        os.makedirs(data)
+        rng = random.Random(1)
+        for name, lines in (("train", 400), ("val", 40)):
+            text = "".join(" ".join(rng.choices(make_tiny_bert.WORDS, k=rng.randint(3, 30))) + "\n" + ("<|endoftext|>\n" if i % 4 == 3 else "") for i in range(lines))
+            with open(self.path(name + ".txt"), "w") as f:
+                f.write(text)
+            run(TOKENIZE, "pack", "--tokenizer", self.tiny, "--kind", "text", "--in", self.path(name + ".txt"), "--out", os.path.join(data, name + ".bin"))
+        for name in os.listdir(self.tiny):
+            if "token" in name or name == "vocab.txt":
+                shutil.copy(os.path.join(self.tiny, name), data)
+        return data
+
+    def check_we_write(self, out, *flags):
+        run(TRAIN_BERT, "train", "--data", self.make_data(), "--out", out, "--steps", "2", "--warmup", "1", "--batch-tokens", "256", "--max-len", "48",
+            "--lr", "0.01", "--dropout", "0", *flags)
+        last = os.path.join(out, "last")
+        model, tokenizer, complaints = read_theirs(last)
+        self.assertEqual(complaints, [])
+        self.assertEqual(type(model).__name__, "BertForMaskedLM")
+        ours, theirs = self.our_logits(last), their_logits(model, tokenizer)
+        if flags[0] == "--init":
+            worst = self.assert_same(ours, theirs)
+        else:  # fresh weights: the logits are small
+            worst = (ours - theirs).abs().max().item()
+            self.assertGreater(theirs.std().item(), 1e-4)
+            self.assertLessEqual(worst, min(TOLERANCE, 0.01 * theirs.std().item()))
+        print("\nwe write: largest difference %.1e" % worst, file=sys.stderr)
+        # and back: what transformers saves after reading ours are our bits
+        again = self.path("again")
+        shutil.copytree(last, again)
+        model.save_pretrained(again)
+        for name, tensor in load_file(os.path.join(last, "model.safetensors")).items():
+            self.assertTrue(torch.equal(load_file(os.path.join(again, "model.safetensors"))[name], tensor), name)
+        self.assertTrue(torch.equal(self.our_logits(again), ours))
+        return model, tokenizer
+
+    def test_we_write_after_training_theirs(self):
+        model, tokenizer = self.check_we_write(self.path("run"), "--init", self.tiny)
+        before = load_file(os.path.join(self.tiny, "model.safetensors"))
+        for name, p in model.named_parameters():
+            self.assertFalse(torch.equal(p, before[name]), name + " did not learn")
+        self.assertEqual(tokenizer(TEXTS)["input_ids"], AutoTokenizer.from_pretrained(self.tiny)(TEXTS)["input_ids"])
+
+    def test_we_write_from_scratch(self):
+        model, _ = self.check_we_write(self.path("run"), "--layers", "3", "--width", "64", "--heads", "2", "--inner", "96", "--positions", "50")
+        config = model.config
+        self.assertEqual((config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size, config.max_position_embeddings),
+                         (3, 64, 2, 96, 50))
+        self.assertEqual((config.vocab_size, config.pad_token_id, config.layer_norm_eps, config.hidden_act), (len(make_tiny_bert.VOCAB), 0, 1e-12, "gelu"))
+
+    def test_what_ours_refuses(self):
+        """One line on standard error, exit code 1."""
+        def config(**changes):
+            directory = self.path("bad")
+            shutil.rmtree(directory, ignore_errors=True)
+            shutil.copytree(self.tiny, directory)
+            path = os.path.join(directory, "config.json")
+            with open(path) as f:
+                values = json.load(f)
+            with open(path, "w") as f:
+                json.dump({**values, **changes}, f)
+            return directory
+        for changes, part in (({"hidden_act": "relu"}, "hidden_act"), ({"model_type": "gpt2"}, "model_type"), ({"num_attention_heads": 3}, "num_attention_heads"),
+                              ({"vocab_size": 1000}, "word_embeddings.weight"), ({"num_hidden_layers": 3}, "layer.2"), ({"intermediate_size": 128}, "intermediate")):
+            done = run(TRAIN_BERT, "fill-mask", "--model", config(**changes), TEXTS[0], ok=False)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
+            self.assertIn(part, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,99 @@
+// small_bert.h: random numbers for tests, and a BERT with all its memory, small enough to look at every element.
+// Include after ../train_bert.cu.
+#pragma once
+#include <doctest/doctest.h>
+
+#include <set>
+
+static const bool blas_is_single_threaded = (blas_single_threaded(), true);
+
+// n numbers N(mean, std), a function of the seed
+template <class X = real>
+std::vector<X> random_numbers(size_t n, uint64_t seed, double std = 1, double mean = 0) {
+    std::vector<X> x(n);
+    for (size_t i = 0; i < n; i++) x[i] = (X)(float)(mean + std * normal(mix64(seed, i)));
+    return x;
+}
+template <class X>
+double l2(const X* x, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return std::sqrt(sum);
+}
+// ‖x − y‖ / ‖y‖
+template <class X, class Y>
+double distance(const X* x, const Y* y, size_t n) {
+    double d = 0, norm = 0;
+    for (size_t i = 0; i < n; i++) d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]), norm += (double)y[i] * (double)y[i];
+    return d == 0 ? 0 : std::sqrt(d / norm);
+}
+
+// A batch of random sequences of these lengths; about a third of the tokens (at least one in a sequence) have a target.
+inline void add_random_sequences(BatchBuilder& builder, const std::vector<int>& lengths, int V, uint64_t seed) {
+    for (size_t s = 0; s < lengths.size(); s++) {
+        std::vector<int> tokens, types, positions, targets;
+        for (int i = 0; i < lengths[s]; i++) {
+            uint64_t key = mix64(seed, s, i);
+            tokens.push_back((int)below(mix64(key, 1), V)), types.push_back(i > lengths[s] / 3);
+            if (below(mix64(key, 2), 3) == 0 || (i + 1 == lengths[s] && positions.empty())) positions.push_back(i), targets.push_back((int)below(mix64(key, 3), V));
+        }
+        builder.add(tokens, types, positions, targets);
+    }
+}
+
+struct SmallBert {
+    BertConfig config;
+    Bert model;
+    Optimizer opt;
+    BatchBuilder builder;
+    std::vector<char> host, memory;
+
+    static BertConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
+        BertConfig c;
+        c.L = L, c.C = C, c.NH = NH, c.FF = FF, c.V = V, c.T = T;
+        return c;
+    }
+    SmallBert(const BertConfig& config, int N, float dropout = 0) : config(config) {
+        model.config = config, model.dropout = dropout;
+        model.shape.N = model.shape.M = N;
+        builder.shape = model.shape, builder.pad_length = (int)config.T;
+        opt.table = bert_table(model.params, config, (real*)nullptr);
+        opt.n = total_count(opt.table);
+        auto plan = [&](Arena& arena) {
+            opt.plan(arena);
+            model.plan_activations(arena, true);
+        };
+        Arena measure;
+        plan(measure);
+        memory.resize(measure.used + 256);
+        Arena arena((void*)round_up((size_t)memory.data(), 256));
+        plan(arena);
+        bert_table(model.params, config, opt.params);
+        bert_table(model.grads, config, opt.grads);
+        host.resize(model.shape.plan(nullptr, nullptr));
+        opt.set_blocks(0.01);
+    }
+    // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
+    void randomise(uint64_t seed, double std = 0.15) {
+        for (const Spec& s : opt.table)
+            for (size_t i = 0; i < s.names.size() * s.piece(); i++) opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
+    }
+    // What the builder holds, as a batch of a step of `targets` targets (0: the batch's own)
+    Batch batch(StepCounters counters = {1, 2, 0}, size_t targets = 0) {
+        return builder.finish(host.data(), counters, 1.0 / (double)(targets ? targets : builder.targets.size()));
+    }
+    // mean loss of a batch, forward pass only
+    double loss(const Batch& b) {
+        StepStats stats{};
+        model.forward(b, &stats);
+        return stats.loss * *b.inverse_targets;
+    }
+};
+
+// Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
+template <class F>
+void for_each_tensor(const std::vector<Spec>& table, F f) {
+    for (const Spec& s : table)
+        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.piece(), s.piece());
+}
+inline bool is_key_bias(const std::string& name) { return name.find("self.key.bias") != std::string::npos; }

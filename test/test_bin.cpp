@@ -1,0 +1,182 @@
+// .bin files: what is written is read; everything else is refused with one clear line.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <random>
+
+#include "../common/bin.h"
+#include "temp.h"
+
+namespace {
+
+size_t entries(const TempDir& d) {  // how many files there are
+    return std::distance(std::filesystem::directory_iterator(d.path), std::filesystem::directory_iterator());
+}
+
+template <class F>
+std::string bin_error(F f) {
+    try { f(); } catch (const Error& e) { return e.what(); }
+    return "no error";
+}
+void write_sequences(const std::string& path, size_t vocab, const std::vector<std::vector<int32_t>>& sequences) {
+    BinWriter out(path, BIN_TEXT, vocab, 0x1234567890abcdef);
+    for (const auto& s : sequences) {
+        out.append(s.data(), s.size());
+        out.end_sequence();
+    }
+    out.finish();
+}
+std::string open_error(const std::string& path) { return bin_error([&] { BinFile f(path); }); }
+
+// a valid file with one field of its header changed, its checksum right again
+template <class T>
+std::string with_field(std::string bytes, size_t at, T value) {
+    memcpy(&bytes[at], &value, sizeof value);
+    uint64_t sum = fnv1a(bytes.data(), 248);
+    memcpy(&bytes[248], &sum, 8);
+    return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("bin: written and read, 2 and 4 bytes a token") {
+    TempDir s;
+    for (size_t vocab : {300, 65536, 65537, 1000000}) {
+        std::vector<std::vector<int32_t>> sequences = {{1, 2, 3}, {}, {(int32_t)vocab - 1}, {7, 0}};
+        write_sequences(s / "x.bin", vocab, sequences);
+        BinFile f(s / "x.bin");
+        CHECK(f.header.token_bytes == (vocab <= 65536 ? 2 : 4));
+        CHECK(f.documents() == 4);
+        CHECK(f.tokens() == 6);
+        CHECK(f.vocab() == vocab);
+        CHECK(f.fingerprint() == 0x1234567890abcdef);
+        for (size_t d = 0; d < 4; d++) {
+            CHECK(f.length(d) == sequences[d].size());
+            for (size_t i = 0; i < f.length(d); i++) CHECK(f.token(d, i) == sequences[d][i]);
+        }
+        CHECK(entries(s) == 1);  // no temporary files
+    }
+}
+
+TEST_CASE("bin: more than a buffer, the last sequence left open") {
+    TempDir s;
+    std::vector<int32_t> ids(700000);
+    for (size_t i = 0; i < ids.size(); i++) ids[i] = i * 7 % 1000;
+    {
+        BinWriter out(s / "x.bin", BIN_TEXT, 1000, 1);
+        for (int r = 0; r < 3; r++) { out.append(ids.data(), ids.size()); if (r == 0) out.end_sequence(); }
+        CHECK(out.sequence_length() == 2 * ids.size());
+        out.finish();
+    }
+    BinFile f(s / "x.bin");
+    CHECK(f.documents() == 2);
+    CHECK(f.length(1) == 2 * ids.size());
+    size_t wrong = 0;
+    for (size_t i = 0; i < f.length(1); i++) wrong += f.token(1, i) != ids[i % ids.size()];
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("bin: an unfinished or failed writer leaves the old file") {
+    TempDir s;
+    write_sequences(s / "x.bin", 10, {{1, 2}});
+    {
+        BinWriter out(s / "x.bin", BIN_TEXT, 10, 1);
+        int32_t ids[2] = {3, 10};
+        out.append(ids, 1);
+        CHECK(has(bin_error([&] { out.append(ids, 2); }), "cannot write the token 10: the vocabulary has 10"));
+    }
+    CHECK(BinFile(s / "x.bin").token(0, 1) == 2);
+    CHECK(has(bin_error([&] { write_sequences(s / "x.bin", 10, {{}, {}}); }), "the input holds no tokens"));
+    CHECK(BinFile(s / "x.bin").tokens() == 2);
+    CHECK(has(bin_error([&] { write_sequences(s / "none/x.bin", 10, {{1}}); }), "No such file"));
+
+    std::string during, at_end;
+    {
+        FullDisk full(3 << 20);
+        during = bin_error([&] { write_sequences(s / "x.bin", 10, {std::vector<int32_t>(4 << 20, 1)}); });
+    }
+    {
+        FullDisk full(2 << 20);  // the tokens fit, with header and offsets they do not
+        at_end = bin_error([&] { write_sequences(s / "x.bin", 10, {std::vector<int32_t>(1 << 20, 1)}); });
+    }
+    CHECK(has(during, "File too large; nothing was written"));
+    CHECK(has(at_end, "File too large; nothing was written"));
+    CHECK(BinFile(s / "x.bin").tokens() == 2);
+    CHECK(entries(s) == 1);
+}
+
+TEST_CASE("bin: foreign tokenizers are refused with the command that helps") {
+    TempDir s;
+    write_sequences(s / "x.bin", 10, {{1}});
+    BinFile f(s / "x.bin");
+    f.require_tokenizer(0x1234567890abcdef, "tok");
+    std::string e = bin_error([&] { f.require_tokenizer(5, "tok"); });
+    CHECK(has(e, "was made with another tokenizer (1234567890abcdef) than that of tok (0000000000000005)"));
+    CHECK(has(e, "data/tokenize pack --tokenizer tok --kind text --in FILE --out " + s / "x.bin"));
+}
+
+TEST_CASE("bin: bad files") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    CHECK(has(open_error(s / "none"), "No such file"));
+    CHECK(has(open_error(s.path), "found a directory"));
+    write_bytes(path, "");
+    CHECK(has(open_error(path), "found 0 bytes"));
+    write_bytes(path, "short");
+    CHECK(has(open_error(path), "found 5 bytes"));
+    write_bytes(path, std::string(1000, 'x'));
+    CHECK(has(open_error(path), "expected a .bin file, found something else"));
+
+    write_sequences(path, 10, {{1, 2, 3}, {4, 5}});  // offsets at 256 264 272, tokens at 280
+    const std::string good = read_file(path);
+    CHECK(good.size() == 256 + 3 * 8 + 5 * 2);
+    auto bad = [&](const std::string& bytes) { write_bytes(path, bytes); return open_error(path); };
+    auto damaged = [&](size_t at) { std::string b = good; b[at] ^= 1; return bad(b); };
+    CHECK(bad(good) == "no error");
+    CHECK(has(damaged(0), "found something else"));
+    CHECK(has(damaged(8), "expected .bin version 1, found 0"));
+    CHECK(has(damaged(24), "its checksum is wrong"));
+    CHECK(has(damaged(250), "its checksum is wrong"));
+    CHECK(has(bad(good.substr(0, 256)), "the file is cut off"));
+    CHECK(has(bad(good.substr(0, good.size() - 1)), "expected 290 bytes (2 sequences, 5 tokens), found 289"));
+    CHECK(has(bad(good + "x"), "found 291"));
+    CHECK(has(bad(with_field<uint32_t>(good, 12, 2)), "expected data of kind text, found classify"));
+    CHECK(has(bad(with_field<uint32_t>(good, 12, 77)), "found unknown"));
+    CHECK(has(bad(with_field<uint32_t>(good, 16, 3)), "makes no sense"));
+    CHECK(has(bad(with_field<uint32_t>(good, 16, 4)), "expected 300 bytes"));
+    CHECK(has(bad(with_field<uint64_t>(good, 24, ~0ull)), "the file is cut off"));
+    CHECK(has(bad(with_field<uint64_t>(good, 24, (1ull << 61) + 2)), "the file is cut off"));  // × 8 wraps to the right size
+    CHECK(has(bad(with_field<uint64_t>(good, 32, (1ull << 63) + 5)), "the file is cut off"));
+    CHECK(has(bad(with_field<uint64_t>(good, 40, 0)), "makes no sense"));
+    CHECK(has(bad(with_field<uint64_t>(good, 256, 1)), "expected offsets from 0 to 5, found 1 to 5"));
+    CHECK(has(bad(with_field<uint64_t>(good, 264, 6)), "sequence 1 begins behind its end"));
+    CHECK(has(bad(with_field<uint64_t>(good, 272, 99)), "found 0 to 99"));
+
+    write_bytes(path, with_field<uint16_t>(good, 280, 10));  // tokens are checked when they are read
+    BinFile f(path);
+    CHECK(f.token(0, 1) == 2);
+    CHECK(has(bin_error([&] { f.token(0, 0); }), "sequence 0, token 0: expected an id below 10, found 10"));
+}
+
+TEST_CASE("fuzz: .bin files, with right and wrong checksums") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    std::mt19937 rng(5);
+    write_sequences(path, 70000, {{1, 2, 3}, {}, {4, 5}, {69999}});
+    const std::string good = read_file(path);
+    int opened = 0;
+    for (int i = 0; i < 5000; i++) {
+        std::string bytes = good;
+        for (int n = 1 + rng() % 3; n > 0; n--) bytes[8 + rng() % (bytes.size() - 8)] = rng() % 3 ? 1 << rng() % 8 : rng();
+        if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
+        if (bytes.size() >= 256 && rng() % 4) bytes = with_field<char>(bytes, 8, bytes[8]);
+        write_bytes(path, bytes);
+        try {
+            BinFile f(path);
+            opened++;
+            for (size_t d = 0; d < f.documents(); d++)
+                for (size_t t = 0; t < f.length(d); t++) f.token(d, t);
+        } catch (const Error&) {}
+    }
+    CHECK(opened > 50);
+}

@@ -1,0 +1,119 @@
+// test_fixtures.cpp: our BERT beside PyTorch's: logits, loss, every gradient, and AdamW (dev/fixtures.py made the reference in double).
+// Built twice: with -DPRECISION_FP64, where the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, and in fp32 (1e-5).
+// Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
+#include "../train_bert.cu"
+#include "small_bert.h"
+
+static constexpr bool fp64 = std::is_same_v<real, double>;
+static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
+
+struct Reference {
+    SafeTensors file;
+    SmallBert bert{SmallBert::dimensions(2, 64, 2, 128, 61, 32), 55};
+    std::vector<int> targets;
+
+    Reference() : file(std::string(getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures") + "/bert_mlm.safetensors") {
+        auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
+        std::vector<int> tokens = ints("tokens"), types = ints("types"), start = ints("seq_start"), rows = ints("rows");
+        targets = ints("targets");
+        for (size_t s = 0, m = 0; s + 1 < start.size(); s++) {
+            int begin = start[s], end = start[s + 1];
+            std::vector<int> positions, target;
+            for (; m < rows.size() && rows[m] < end; m++) positions.push_back(rows[m] - begin), target.push_back(targets[m]);
+            bert.builder.add({tokens.begin() + begin, tokens.begin() + end}, {types.begin() + begin, types.begin() + end}, positions, target);
+        }
+        REQUIRE(bert.builder.rows == rows);
+        put("param/", bert.opt.params);
+    }
+    void put(const std::string& prefix, real* to) {
+        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            std::vector<real> values = read(prefix + name);
+            REQUIRE(values.size() == n);
+            std::copy(values.begin(), values.end(), to + at);
+        });
+    }
+    std::vector<real> read(const std::string& name) const {
+        REQUIRE_MESSAGE(file.find(name), name);
+        return file.read<real>(name, file.find(name)->shape);
+    }
+    // transformers gives its word embeddings padding_idx=0: PyTorch then leaves the gradient of looking up id 0 away (not that of the
+    // tied decoder). Ours is a derivative for every id, as test_gradients shows. The reference has id 0 in it, so that id's run, which
+    // is the first, is emptied here.
+    Batch batch() {
+        Batch b = bert.batch();
+        if (b.by_token.run_id[0] == 0) ((int*)b.by_token.run_start)[0] = b.by_token.run_start[1];
+        return b;
+    }
+    // the optimiser of dev/fixtures.py
+    static TrainFlags flags() {
+        TrainFlags f;
+        f.lr = 1e-3, f.schedule = "constant", f.warmup = 0, f.beta1 = 0.9, f.beta2 = 0.98, f.eps = 1e-6, f.weight_decay = 0.01, f.clip = 1;
+        return f;
+    }
+};
+
+TEST_SUITE("reference outputs") {
+    TEST_CASE("logits, loss and gradients are PyTorch's") {
+        Reference r;
+        SmallBert& bert = r.bert;
+        const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Vp();
+        Batch b = r.batch();
+
+        bert.model.head_forward(b, bert.model.encode(b));
+        bert.model.logits_forward(0, M);
+        std::vector<real> logits = r.read("logits"), ours;
+        REQUIRE(logits.size() == (size_t)M * V);
+        for (int m = 0; m < M; m++) ours.insert(ours.end(), bert.model.acts.logits + m * Vp, bert.model.acts.logits + m * Vp + V);
+        CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
+
+        bert.opt.zero_gradients();
+        bert.model.forward_backward(b, bert.opt.stats);
+        CHECK(bert.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
+        double correct = 0;
+        for (int m = 0; m < M; m++) correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
+        CHECK(bert.opt.stats->correct == correct);
+
+        double query_bias = 0;
+        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            std::vector<real> g = r.read("grad/" + name);
+            REQUIRE(g.size() == n);
+            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
+            // zero in exact arithmetic; what is left is rounding
+            if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= 1e-6 * query_bias, name);
+            else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
+        });
+    }
+
+    TEST_CASE("three AdamW steps on given gradients are PyTorch's") {
+        Reference r;
+        r.put("grad/", (real*)r.bert.opt.grads);
+        for (int step = 0; step < 3; step++) r.bert.opt.update(Reference::flags(), step);
+        int compared = 0;
+        for_each_tensor(r.bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            if (!r.file.find("given/" + name)) return;
+            std::vector<real> after = r.read("given/" + name), before = r.read("param/" + name), moved(n), expected(n);
+            CHECK_MESSAGE(distance(r.bert.opt.params + at, after.data(), n) <= TOLERANCE, name);
+            // and how far they went, which is 1 % of them: both ends are rounded to float32, so ten times the tolerance of fp32
+            for (size_t i = 0; i < n; i++) moved[i] = r.bert.opt.params[at + i] - before[i], expected[i] = after[i] - before[i];
+            CHECK_MESSAGE(distance(moved.data(), expected.data(), n) <= 1e-4, name);
+            compared++;
+        });
+        CHECK(compared == 5);
+    }
+
+    // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go either way
+    TEST_CASE("three training steps are PyTorch's" * doctest::skip(!fp64)) {
+        Reference r;
+        Batch b = r.batch();
+        for (int step = 0; step < 3; step++) {
+            r.bert.opt.zero_gradients();
+            r.bert.model.forward_backward(b, r.bert.opt.stats);
+            r.bert.opt.update(Reference::flags(), step);
+        }
+        for_each_tensor(r.bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            std::vector<real> after = r.read("after/" + name);
+            REQUIRE(after.size() == n);
+            CHECK_MESSAGE(distance(r.bert.opt.params + at, after.data(), n) <= TOLERANCE, name);
+        });
+    }
+}

@@ -1,0 +1,555 @@
+// test_kernels.cu: every kernel of namespace gpu against the loops of namespace cpu, in float and bf16, at hostile shapes.
+//   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and threads
+//   nvcc                 the kernels run on the GPU
+//   TEST_SMALL=1         smaller shapes, for the sanitizers
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include "../common/adamw.cuh"
+#include "../common/attention.cuh"
+#include "../common/embedding.cuh"
+#include "../common/gather.cuh"
+
+static const bool small = getenv("TEST_SMALL") && *getenv("TEST_SMALL") == '1';
+
+// ---------------------------------------------------------------- data
+// An array in device memory, a copy of a host's. On the shim it is exactly as long as it says, so that ASan sees every overrun.
+template <class T>
+struct Device {
+    T* p;
+    size_t n;
+#ifdef __CUDACC__
+    explicit Device(const std::vector<T>& host) : p((T*)gpu::device_alloc(host.size() * sizeof(T))), n(host.size()) {
+        if (n) gpu::copy_to_device(p, host.data(), n * sizeof(T));
+        gpu::device_sync();
+    }
+    ~Device() { cudaFree(p); }
+#else
+    explicit Device(const std::vector<T>& host) : p((T*)malloc(host.size() * sizeof(T))), n(host.size()) {
+        if (n) memcpy((void*)p, (const void*)host.data(), n * sizeof(T));
+    }
+    ~Device() { free((void*)p); }
+#endif
+    Device(const Device&) = delete;
+    std::vector<T> get() const {
+        std::vector<T> host(n);
+        if (n) gpu::copy_to_host((void*)host.data(), p, n * sizeof(T));
+        return host;
+    }
+    operator T*() { return p; }
+    operator const T*() const { return p; }
+};
+
+static uint64_t seed = 1;  // every array gets numbers of its own
+template <class T>
+std::vector<T> noise(size_t n, double scale = 1, double shift = 0) {  // uniform with standard deviation `scale`
+    std::vector<T> x(n);
+    seed++;
+    for (size_t i = 0; i < n; i++) x[i] = (T)(float)((uniform(mix64(seed, i)) * 2 - 1) * scale * 1.7320508 + shift);
+    return x;
+}
+template <class T>
+std::vector<T> nothing(size_t n) {  // NaN: an output that is not written will not go unnoticed
+    std::vector<T> x(n);
+    if (n) memset((void*)x.data(), 0xff, n * sizeof(T));
+    return x;
+}
+static int below(int i, int n) { return (int)below(mix64(seed, (uint64_t)i), (uint64_t)n); }
+
+// ---------------------------------------------------------------- comparison
+constexpr float EPS = 1.1920929e-7f;  // an ulp of fp32, relative
+constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 bits of significand
+
+static uint64_t bits = 0;  // of all results so far
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    return a.size() == b.size() && (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
+}
+
+// Both sides compute in fp32 and differ in the order of summation (and on a GPU in fused multiply-add, exp and tanh, which are good to
+// a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the size of its terms, for which we take
+// the largest element of the tensor; the factor 4 covers the tails and the functions. A result stored in bf16 may then be rounded the
+// other way: one ulp of bf16 (`roundings` of them, where a stored value enters the next one).
+template <class T>
+void check(const char* what, const std::vector<T>& got, const std::vector<T>& want, double length = 1, int roundings = 1) {
+    REQUIRE(got.size() == want.size());
+    double largest = 0, worst = 0;
+    size_t at = 0;
+    for (const T& x : want)
+        if (std::isfinite((float)x)) largest = std::max(largest, (double)fabsf((float)x));
+    for (size_t i = 0; i < got.size(); i++) {
+        double g = (float)got[i], w = (float)want[i], limit = 4 * EPS * (std::sqrt(length) * largest + fabs(w)) + 1e-37;
+        if (std::is_same_v<T, bf16>) limit += roundings * BF16_ULP * fabs(w) + (roundings - 1) * BF16_ULP * largest;
+        bool same = g == w || (std::isnan(g) && std::isnan(w));
+        double error = same ? 0 : std::isfinite(g) && std::isfinite(w) ? fabs(g - w) / limit : 1e30;
+        if (error > worst) worst = error, at = i;
+    }
+    for (const T& x : got) {
+        float f = (float)x;
+        uint32_t u;
+        memcpy(&u, &f, 4);
+        bits = mix64(bits, u);
+    }
+    if (getenv("TEST_VERBOSE")) printf("%-32s %-5s %8zu elements, worst %.3f of the limit\n", what, sizeof(T) == 2 ? "bf16" : "fp32", got.size(), worst);
+    std::string said = worst <= 1 ? "" : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit", what, at, got.size(),
+                                                (double)(float)got[at], (double)(float)want[at], worst);
+    INFO(said);
+    CHECK(worst <= 1);
+}
+#define EXACTLY(what, got, want) CHECK_MESSAGE(same_bits(got, want), what " differs")
+
+struct Dice {  // dropout with counters on both sides
+    std::vector<StepCounters> host{{42, 7, 1000}};
+    Device<StepCounters> device{host};
+    Dropout cpu(float p, uint32_t site = 3) const { return {host.data(), site, p}; }
+    Dropout gpu(float p, uint32_t site = 3) const { return {device.p, site, p}; }
+};
+
+// ---------------------------------------------------------------- embedding
+struct HostIds {  // the index that the loader makes, with `spare` unused entries at the end
+    std::vector<int> order, run_start, run_id, run_slot, multi_id, multi_slot;
+    explicit HostIds(const std::vector<int>& ids, int spare) {
+        int n = (int)ids.size();
+        for (int i = 0; i < n; i++) order.push_back(i);
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return ids[(size_t)a] < ids[(size_t)b]; });
+        int slots = 0;
+        multi_slot.push_back(0);
+        for (int i = 0, j; i < n; i = j) {
+            int id = ids[(size_t)order[(size_t)i]];
+            for (j = i; j < n && ids[(size_t)order[(size_t)j]] == id;) j++;
+            bool single = j - i <= EMBEDDING_RUN;
+            for (int k = i; k < j; k += EMBEDDING_RUN) {
+                run_start.push_back(k);
+                run_id.push_back(id);
+                run_slot.push_back(single ? -1 : slots++);
+            }
+            if (single) continue;
+            multi_id.push_back(id);
+            multi_slot.push_back(slots);
+        }
+        for (int i = 0; i < spare; i++) {
+            run_start.push_back(n);
+            run_id.push_back(0);
+            run_slot.push_back(-1);
+            multi_id.push_back(0);
+            multi_slot.push_back(slots);
+        }
+        run_start.push_back(n);
+    }
+    SortedIds view() const {
+        return {order.data(), run_start.data(), run_id.data(), run_slot.data(), (int)run_id.size(), multi_id.data(), multi_slot.data(), (int)multi_id.size()};
+    }
+};
+TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
+    struct Shape { int N, C, V; };
+    for (Shape s : {Shape{1, 64, 10}, {65, 65, 50257}, {300, 128, 40}, {700, 7, 3}}) {
+        CAPTURE(s.N);
+        CAPTURE(s.C);
+        int maxT = 70, types = 2;
+        size_t NC = (size_t)s.N * s.C;
+        auto wte = noise<T>((size_t)s.V * s.C), wpe = noise<T>((size_t)maxT * s.C), wtt = noise<T>((size_t)types * s.C), dout = noise<T>(NC);
+        std::vector<int> tokens, pos, type;
+        for (int n = 0; n < s.N; n++) {
+            tokens.push_back(n % 3 == 0 ? s.V - 1 : below(n, s.V));  // one id is frequent: several runs
+            pos.push_back(n % maxT);
+            type.push_back(n % 2);
+        }
+        Device<T> d_wte(wte), d_wpe(wpe), d_wtt(wtt), d_dout(dout), d_out(nothing<T>(NC));
+        Device<int> d_tokens(tokens), d_pos(pos), d_type(type);
+        for (bool with_types : {true, false}) {
+            auto out = nothing<T>(NC);
+            cpu::embedding_forward<T>(out.data(), wte.data(), wpe.data(), with_types ? wtt.data() : nullptr, tokens.data(), pos.data(), type.data(), s.N, s.C);
+            gpu::embedding_forward<T>(d_out, d_wte, d_wpe, with_types ? d_wtt.p : nullptr, d_tokens, d_pos, d_type, s.N, s.C);
+            check("embedding_forward", d_out.get(), out);
+        }
+        struct Table { const std::vector<int>* ids; int rows; };
+        for (Table t : {Table{&tokens, s.V}, {&pos, maxT}, {&type, types}}) {
+            HostIds ids(*t.ids, 3);
+            Device<int> order(ids.order), start(ids.run_start), id(ids.run_id), slot(ids.run_slot), multi(ids.multi_id), multi_slot(ids.multi_slot);
+            SortedIds there = {order, start, id, slot, (int)ids.run_id.size(), multi, multi_slot, (int)ids.multi_id.size()};
+            auto dw = noise<float>((size_t)t.rows * s.C), partial = nothing<float>(embedding_slots(s.N) * s.C);
+            Device<float> d_dw(dw), d_partial(partial);
+            cpu::embedding_backward<T>(dw.data(), dout.data(), ids.view(), partial.data(), s.C);
+            gpu::embedding_backward<T>(d_dw, d_dout, there, d_partial, s.C);
+            check("embedding_backward", d_dw.get(), dw, s.N);
+        }
+    }
+}
+
+// ---------------------------------------------------------------- layernorm
+TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
+    Dice dice;
+    struct Shape { int N, C; };
+    std::vector<Shape> shapes = {{1, 64}, {65, 65}, {129, 31}, {3, 1}, {130, 128}, {300, 768}};
+    if (small) shapes = {{1, 64}, {5, 65}, {129, 32}};
+    for (Shape s : shapes) {
+        CAPTURE(s.N);
+        CAPTURE(s.C);
+        size_t NC = (size_t)s.N * s.C, N = s.N, C = s.C;
+        float eps = 1e-5f;
+        auto residual = noise<T>(NC, 1, 0.5), branch = noise<T>(NC), weight = noise<T>(C, 0.3, 1), bias = noise<T>(C), dout = noise<T>(NC), dres = noise<T>(NC);
+        Device<T> d_residual(residual), d_branch(branch), d_weight(weight), d_bias(bias), d_dout(dout), d_dres(dres);
+        auto out = nothing<T>(NC), sum = nothing<T>(NC);
+        auto mean = nothing<float>(N), rstd = nothing<float>(N);
+        {
+            Device<T> d_out(out);
+            Device<float> d_mean(mean), d_rstd(rstd);
+            cpu::layernorm_forward<T>(out.data(), mean.data(), rstd.data(), residual.data(), weight.data(), bias.data(), s.N, s.C, eps);
+            gpu::layernorm_forward<T>(d_out, d_mean, d_rstd, d_residual, d_weight, d_bias, s.N, s.C, eps);
+            check("layernorm_forward mean", d_mean.get(), mean, C);
+            check("layernorm_forward rstd", d_rstd.get(), rstd, C);
+            check("layernorm_forward out", d_out.get(), out, C);
+            auto dw = noise<float>(C), db = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
+            Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
+            Device<T> d_dinp(dout);  // in place
+            auto dinp = dout;
+            cpu::layernorm_backward<T>(dinp.data(), dw.data(), db.data(), dinp.data(), residual.data(), weight.data(), mean.data(), rstd.data(), scratch.data(), s.N,
+                                       s.C);
+            gpu::layernorm_backward<T>(d_dinp, d_dw, d_db, d_dinp, d_residual, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C);
+            check("layernorm_backward dinp", d_dinp.get(), dinp, C);
+            check("layernorm_backward dweight", d_dw.get(), dw, N);
+            check("layernorm_backward dbias", d_db.get(), db, N);
+        }
+        for (float p : {0.0f, 0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
+            for (bool in_place : {false, true}) {
+                CAPTURE(p);
+                CAPTURE(in_place);
+                Device<T> d_out(nothing<T>(NC)), d_sum(in_place ? branch : nothing<T>(NC));
+                Device<float> d_mean(nothing<float>(N)), d_rstd(nothing<float>(N));
+                sum = in_place ? branch : nothing<T>(NC);
+                cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(), in_place ? sum.data() : branch.data(),
+                                                   weight.data(), bias.data(), s.N, s.C, eps, dice.cpu(p));
+                gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual, in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps,
+                                                   dice.gpu(p));
+                check("residual_layernorm sum", d_sum.get(), sum);
+                check("residual_layernorm mean", d_mean.get(), mean, C);
+                check("residual_layernorm rstd", d_rstd.get(), rstd, C);
+                check("residual_layernorm out", d_out.get(), out, C);
+
+                auto dw = noise<float>(C), db = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
+                auto dsum = in_place ? dres : nothing<T>(NC), dbranch = nothing<T>(NC);
+                Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
+                Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
+                const T* no = nullptr;
+                cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(), in_place ? dsum.data() : no, sum.data(),
+                                                    weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
+                gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no, c_sum, d_weight, c_mean, c_rstd, d_scratch,
+                                                    s.N, s.C, dice.gpu(p));
+                check("residual_layernorm dsum", d_dsum.get(), dsum, C);
+                check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
+                check("residual_layernorm dweight", d_dw.get(), dw, N);
+                check("residual_layernorm dbias", d_db.get(), db, N);
+            }
+    }
+}
+
+// ---------------------------------------------------------------- elementwise
+template <Gelu kind, class T>
+void test_gelu() {
+    for (size_t n : {size_t(1), size_t(7), size_t(1000), size_t(4096 + 8)}) {
+        auto x = noise<T>(n, 3), d = noise<T>(n), out = nothing<T>(n);
+        x[0] = 0.0f;
+        if (n > 5) x[1] = 30.0f, x[2] = -30.0f, x[3] = -4.0f, x[4] = 1e-20f;
+        Device<T> d_x(x), d_d(d), d_out(out);
+        cpu::gelu_forward<kind, T>(out.data(), x.data(), n);
+        gpu::gelu_forward<kind, T>(d_out, d_x, n);
+        check("gelu_forward", d_out.get(), out);
+        cpu::gelu_backward<kind, T>(d.data(), d.data(), x.data(), n);  // in place
+        gpu::gelu_backward<kind, T>(d_d, d_d, d_x, n);
+        check("gelu_backward", d_d.get(), d);
+    }
+}
+TEST_CASE_TEMPLATE("gelu", T, float, bf16) {
+    test_gelu<Gelu::erf, T>();
+    test_gelu<Gelu::tanh, T>();
+}
+TEST_CASE_TEMPLATE("dropout", T, float, bf16) {
+    Dice dice;
+    struct Shape { int N, C; };
+    for (Shape s : {Shape{1, 64}, {65, 65}, {300, 128}})
+        for (float p : {0.0f, 0.1f, 0.5f}) {
+            size_t n = (size_t)s.N * s.C;
+            auto x = noise<T>(n), out = nothing<T>(n);
+            Device<T> d_x(x), d_out(out);
+            cpu::dropout_forward<T>(out.data(), x.data(), s.N, s.C, dice.cpu(p));
+            gpu::dropout_forward<T>(d_out, d_x, s.N, s.C, dice.gpu(p));
+            EXACTLY("dropout_forward", d_out.get(), out);
+            gpu::dropout_forward<T>(d_x, d_x, s.N, s.C, dice.gpu(p));
+            EXACTLY("dropout_forward in place", d_x.get(), out);
+        }
+}
+TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
+    struct Shape { int N, M, C; };
+    for (Shape s : {Shape{1, 1, 64}, {65, 30, 65}, {300, 128, 128}, {10, 4, 3}, {10, 0, 64}})
+        for (bool none : {false, true}) {
+            std::vector<int> rows;
+            for (int m = 0; m < s.M; m++) rows.push_back(none || m % 7 == 3 ? -1 : (m * 2 + 1) % s.N);
+            auto x = noise<T>((size_t)s.N * s.C), d = noise<T>((size_t)s.M * s.C), out = nothing<T>((size_t)s.M * s.C), dx = nothing<T>((size_t)s.N * s.C);
+            Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
+            Device<int> d_rows(rows);
+            cpu::gather_rows<T>(out.data(), x.data(), rows.data(), s.M, s.C);
+            gpu::gather_rows<T>(d_out, d_x, d_rows, s.M, s.C);
+            EXACTLY("gather_rows", d_out.get(), out);
+            cpu::scatter_rows<T>(dx.data(), d.data(), rows.data(), s.N, s.M, s.C);
+            gpu::scatter_rows<T>(d_dx, d_d, d_rows, s.N, s.M, s.C);
+            EXACTLY("scatter_rows", d_dx.get(), dx);
+        }
+}
+
+// ---------------------------------------------------------------- matmul
+// The second rounding: bias and GELU apply to a product that was stored in T.
+TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
+    struct Shape { int N, C, OC; };
+    std::vector<Shape> shapes = {{1, 64, 64}, {65, 65, 33}, {130, 100, 257}, {257, 128, 384}};
+    if (small) shapes = {{1, 64, 64}, {65, 33, 34}};
+    for (Shape s : shapes) {
+        CAPTURE(s.N);
+        CAPTURE(s.C);
+        size_t N = s.N, C = s.C, OC = s.OC;
+        auto inp = noise<T>(N * C), weight = noise<T>(OC * C, 0.1), bias = noise<T>(OC), dout = noise<T>(N * OC), out = nothing<T>(N * OC), pre = out;
+        Device<T> d_inp(inp), d_weight(weight), d_bias(bias), d_dout(dout), d_out(out), d_pre(out);
+        cpu::matmul_forward<T>(out.data(), inp.data(), weight.data(), nullptr, s.N, s.C, s.OC);
+        gpu::matmul_forward<T>(d_out, d_inp, d_weight, nullptr, s.N, s.C, s.OC);
+        check("matmul_forward", d_out.get(), out, C);
+        cpu::matmul_forward<T>(out.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
+        gpu::matmul_forward<T>(d_out, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
+        check("matmul_forward, bias", d_out.get(), out, C, 2);
+        cpu::matmul_gelu_forward<Gelu::tanh, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
+        gpu::matmul_gelu_forward<Gelu::tanh, T>(d_out, d_pre, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
+        check("matmul_gelu_forward tanh", d_out.get(), out, C, 3);
+        cpu::matmul_gelu_forward<Gelu::erf, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
+        gpu::matmul_gelu_forward<Gelu::erf, T>(d_out, d_pre, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
+        check("matmul_gelu_forward pre", d_pre.get(), pre, C, 2);
+        check("matmul_gelu_forward erf", d_out.get(), out, C, 3);
+
+        auto dinp = noise<T>(N * C);
+        Device<T> d_dinp(dinp);
+        cpu::matmul_backward_input<T>(dinp.data(), dout.data(), weight.data(), s.N, s.C, s.OC, true);
+        gpu::matmul_backward_input<T>(d_dinp, d_dout, d_weight, s.N, s.C, s.OC, true);
+        check("matmul_backward_input, add", d_dinp.get(), dinp, OC);
+        cpu::matmul_backward_input<T>(dinp.data(), dout.data(), weight.data(), s.N, s.C, s.OC);
+        gpu::matmul_backward_input<T>(d_dinp, d_dout, d_weight, s.N, s.C, s.OC);
+        check("matmul_backward_input", d_dinp.get(), dinp, OC);
+        cpu::matmul_backward_input_gelu<Gelu::erf, T>(dinp.data(), dout.data(), weight.data(), inp.data(), s.N, s.C, s.OC);
+        gpu::matmul_backward_input_gelu<Gelu::erf, T>(d_dinp, d_dout, d_weight, d_inp, s.N, s.C, s.OC);
+        check("matmul_backward_input_gelu", d_dinp.get(), dinp, OC, 2);
+
+        auto dw = noise<float>(OC * C), db = noise<float>(OC), scratch = nothing<float>(column_sum_scratch(N, OC));
+        Device<float> d_dw(dw), d_db(db), d_scratch(scratch);
+        for (bool with_bias : {true, false, true}) {
+            cpu::matmul_backward_weight<T>(dw.data(), with_bias ? db.data() : nullptr, dout.data(), inp.data(), scratch.data(), s.N, s.C, s.OC);
+            gpu::matmul_backward_weight<T>(d_dw, with_bias ? d_db.p : nullptr, d_dout, d_inp, d_scratch, s.N, s.C, s.OC);
+        }
+        check("matmul_backward_weight", d_dw.get(), dw, 3 * N);
+        check("column_sum", d_db.get(), db, 2 * N);
+        gpu::matmul_backward_weight<T>(d_dw, d_db, d_dout, d_inp, d_scratch, 0, s.C, s.OC);  // no row has a target
+        gpu::matmul_forward<T>(d_out, d_inp, d_weight, d_bias, 0, s.C, s.OC);
+        check("matmul_backward_weight, N = 0", d_dw.get(), dw, 3 * N);
+    }
+}
+
+// ---------------------------------------------------------------- attention
+static void test_attention_lengths(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths) {
+    start = {0};
+    for (int len : lengths) {
+        for (int i = 0; i < len; i += ATTENTION_TILE) {
+            tiles.push_back((int)start.size() - 1);
+            tiles.push_back(i);
+        }
+        start.push_back(start.back() + len);
+    }
+    for (int spare = 0; spare < 2; spare++) {  // unused capacity
+        start.push_back(start.back());
+        tiles.push_back(-1);
+        tiles.push_back(0);
+    }
+}
+template <class T>
+void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal, float p) {
+    Dice dice;
+    std::vector<int> start, tiles;
+    test_attention_lengths(start, tiles, lengths);
+    int N = start.back(), longest = *std::max_element(lengths.begin(), lengths.end());
+    CAPTURE(N);
+    CAPTURE(HS);
+    CAPTURE(causal);
+    CAPTURE(p);
+    Device<int> d_start(start), d_tiles(tiles);
+    Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N, longest}, there = here;
+    there.start = d_start;
+    there.tiles = d_tiles;
+    size_t n = (size_t)N * NH * HS;
+    auto qkv = noise<T>(3 * n, 1.5), dout = noise<T>(n), out = nothing<T>(n), dqkv = nothing<T>(3 * n);  // scores of std 2
+    auto lse = nothing<float>((size_t)NH * N), delta = lse;
+    Device<T> d_qkv(qkv), d_dout(dout), d_out(out), d_dqkv(dqkv);
+    Device<float> d_lse(lse), d_delta(lse);
+    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, HS, causal, dice.cpu(p));
+    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, HS, causal, dice.gpu(p));
+    // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest` of them
+    check("attention_forward out", d_out.get(), out, HS + longest);
+    check("attention_forward lse", d_lse.get(), lse, HS);
+    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH, HS, causal, dice.cpu(p));
+    Device<T> c_out(out);
+    Device<float> c_lse(lse);
+    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
+    check("attention_backward", d_dqkv.get(), dqkv, HS + longest);
+}
+static const std::vector<int> ragged = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
+TEST_CASE_TEMPLATE("attention", T, float, bf16) {
+    for (bool causal : {false, true})
+        for (float p : {0.0f, 0.1f}) {
+            test_attention<T>({1}, 1, 64, causal, p);
+            test_attention<T>({1, 1, 3, 1}, 2, 32, causal, p);
+            test_attention<T>({65}, 1, 64, causal, p);
+            if (small) continue;
+            for (int HS : {32, 64, 128}) test_attention<T>(ragged, 2, HS, causal, p);
+        }
+    if (!small) test_attention<T>({300, 513}, 1, 64, false, 0.1f);
+    CHECK_THROWS_AS(test_attention<T>({5}, 2, 48, false, 0), Error);
+}
+
+// ---------------------------------------------------------------- cross-entropy
+TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
+    struct Shape { int M, V, Vp; };
+    std::vector<Shape> shapes = {{1, 2, 64}, {65, 2, 2}, {7, 65, 65}, {5, 1000, 1024}, {3, 5000, 5056}, {6, 50257, 50304}, {2, 50257, 50257}, {0, 10, 64}};
+    if (small) shapes = {{1, 2, 64}, {33, 3, 3}, {4, 700, 704}, {2, 5001, 5056}};
+    for (Shape s : shapes)
+        for (int which : {0, 1, 2}) {  // some targets, none, all
+            CAPTURE(s.M);
+            CAPTURE(s.V);
+            CAPTURE(which);
+            std::vector<int> targets;
+            for (int m = 0; m < s.M; m++) targets.push_back(which == 1 || (which == 0 && m % 3 == 1) ? -1 : m % 4 == 0 ? s.V - 1 : below(m, s.V));
+            auto logits = noise<T>((size_t)s.M * s.Vp, 4);
+            for (int m = 0; m < s.M; m++) {
+                T* x = &logits[(size_t)m * s.Vp];
+                if (targets[(size_t)m] >= 0 && m % 2 == 0) x[targets[(size_t)m]] = 20.0f;  // the largest …
+                if (m % 4 == 0) x[0] = 20.0f;                                              // … but not the first of equals
+                if (m % 5 == 1 && targets[(size_t)m] != s.V - 1) x[s.V - 1] = -INFINITY;
+                for (int v = s.V; v < s.Vp; v++) x[v] = 100.0f;                            // must not count
+            }
+            std::vector<double> scale = {1.0 / 37};
+            auto losses = nothing<float>(s.M), correct = losses;
+            Device<T> d_logits(logits);
+            Device<int> d_targets(targets);
+            Device<float> d_losses(losses), d_correct(correct);
+            Device<double> d_scale(scale);
+            auto before = logits;
+            cpu::crossentropy<T>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), s.M, s.V, s.Vp, false);
+            gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, false);
+            EXACTLY("logits without backward", d_logits.get(), before);
+            check("crossentropy losses", d_losses.get(), losses, s.V + 256);  // + 256: a small loss is a difference of logits 16 times as large
+            cpu::crossentropy<T>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), s.M, s.V, s.Vp, true);
+            gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, true);
+            check("crossentropy losses", d_losses.get(), losses, s.V + 256);
+            EXACTLY("correct", d_correct.get(), correct);
+            check("crossentropy dlogits", d_logits.get(), logits, s.V);
+
+            std::vector<StepStats> stats = {{1.5, 2, 3}};
+            Device<StepStats> d_stats(stats);
+            Device<float> c_losses(losses);
+            cpu::sum_losses<float>(stats.data(), losses.data(), correct.data(), s.M);
+            gpu::sum_losses(d_stats, c_losses.p, d_correct.p, s.M);
+            CHECK(d_stats.get()[0].loss == doctest::Approx(stats[0].loss).epsilon(1e-13));  // sums in double
+            CHECK(d_stats.get()[0].correct == stats[0].correct);
+            CHECK(d_stats.get()[0].norm2 == 3);
+        }
+}
+
+// ---------------------------------------------------------------- optimiser
+TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
+    for (size_t n : {size_t(256), size_t(256 * 37), size_t(256 * 1030)}) {
+        if (small && n > 10000) continue;
+        CAPTURE(n);
+        auto params = noise<T>(n), start = params;
+        auto grads = noise<float>(n, 0.1), m = noise<float>(n, 0.01), v = noise<float>(n, 1e-4, 1e-3), master = noise<float>(n);
+        auto lr_factor = noise<float>(n / PARAM_BLOCK, 0.2, 1), decay = noise<float>(n / PARAM_BLOCK, 0.01, 0.1);
+        for (float& x : v) x = fabsf(x);
+        std::vector<StepStats> stats = {{1, 2, 3}};
+        auto scratch = nothing<double>(NORM_CHUNKS);
+        Device<T> d_params(params);
+        Device<float> d_grads(grads), d_m(m), d_v(v), d_master(master), d_lr(lr_factor), d_decay(decay);
+        Device<StepStats> d_stats(stats);
+        Device<double> d_scratch(scratch);
+        cpu::norm_squared<float>(stats.data(), grads.data(), scratch.data(), n);
+        gpu::norm_squared(d_stats, d_grads.p, d_scratch, n);
+        CHECK(d_stats.get()[0].norm2 == doctest::Approx(stats[0].norm2).epsilon(1e-12));  // sums in double
+        CHECK(d_stats.get()[0].loss == 1);
+
+        float* no_master = nullptr;
+        bool own = std::is_same_v<T, float>;  // fp32 parameters are their own master
+        for (double clip : {0.0, 1.0, 1e6}) {
+            std::vector<AdamWStep> step = {{1e-2, 0.9, 0.98, 1e-6, 1 - 0.9 * 0.9, 1 - 0.98 * 0.98, clip}};
+            Device<AdamWStep> d_step(step);
+            cpu::adamw_update<T>(params.data(), own ? no_master : master.data(), m.data(), v.data(), grads.data(), stats.data(), step.data(),
+                                 {lr_factor.data(), decay.data()}, n);
+            gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_stats, d_step, {d_lr, d_decay}, n);
+            check("adamw params", d_params.get(), params);
+            check("adamw master", d_master.get(), master);
+            check("adamw m", d_m.get(), m);
+            check("adamw v", d_v.get(), v);
+        }
+        auto p0 = d_params.get();
+        auto m0 = d_m.get();
+        for (double bad : {(double)INFINITY, (double)NAN}) {  // nothing changes
+            std::vector<AdamWStep> step = {{1e-2, 0.9, 0.98, 1e-6, 0.19, 0.04, 1.0}};
+            Device<AdamWStep> d_step(step);
+            for (int which : {0, 1}) {
+                Device<StepStats> d_bad(std::vector<StepStats>{{which ? bad : 1.0, 0, which ? 1.0 : bad}});
+                gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step, {d_lr, d_decay}, n);
+                EXACTLY("params after a step that is not finite", d_params.get(), p0);
+                EXACTLY("m after a step that is not finite", d_m.get(), m0);
+            }
+        }
+    }
+}
+
+#ifndef __CUDACC__
+// ---------------------------------------------------------------- the same bits, whatever the order
+TEST_CASE("three orders, the same bits") {
+    shim::Order before = shim::order;
+    uint64_t seen[3], bits_before = bits, seed_before = seed;
+    for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {
+        shim::order = order;
+        bits = 0;
+        seed = 1000;
+        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 1, 32, true, 0.1f);
+        Dice dice;
+        int N = 130, C = 33, V = 600;
+        auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
+        auto mean = noise<float>(N), rstd = noise<float>(N), dx = nothing<float>((size_t)N * C), dw = noise<float>(C), db = noise<float>(C);
+        gpu::residual_layernorm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(), w.data(), mean.data(), rstd.data(),
+                                                scratch.data(), N, C, dice.gpu(0.1f));
+        check("layernorm", dx, dx);
+        check("layernorm", dw, dw);
+        check("layernorm", db, db);
+        auto logits = noise<float>((size_t)4 * V), losses = nothing<float>(4), correct = losses;
+        std::vector<int> targets = {5, -1, 599, 0};
+        std::vector<double> scale = {1};
+        gpu::crossentropy<float>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V, true);
+        check("crossentropy", logits, logits);
+        check("crossentropy", losses, losses);
+        seen[order] = bits;
+    }
+    shim::order = before;
+    bits = bits_before;
+    seed = seed_before;
+    CHECK(seen[0] == seen[1]);
+    CHECK(seen[0] == seen[2]);
+}
+#endif
+
+int main(int argc, char** argv) {
+    cpu::blas_single_threaded();
+#ifdef __CUDACC__
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
+        printf("test_kernels: no GPU here: nothing was tested\n");
+        return EXIT_FAILED;
+    }
+#endif
+    int status = doctest::Context(argc, argv).run();
+    printf("bits of all results: %016llx\n", (unsigned long long)bits);
+    return status;
+}

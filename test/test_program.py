@@ -1,0 +1,893 @@
+#!/usr/bin/env python3
+"""train_bert and data/tokenize as a user runs them: trained, killed, resumed, fed with nonsense.
+
+    make && python3 test/test_program.py                 all; about two minutes on two cores
+    python3 test/test_program.py Resume BadInput.test_table
+
+Needs Python 3.9 and nothing else. Other binaries: TRAIN_BERT, TRAIN_BERT_SHIM, TRAIN_BERT_FP64, TOKENIZE in the environment.
+"""
+import hashlib
+import json
+import math
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def binary(variable, path):
+    found = os.path.join(ROOT, os.environ.get(variable, path))
+    return found if os.access(found, os.X_OK) else None
+
+
+TRAIN_BERT = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
+SHIM = binary("TRAIN_BERT_SHIM", "build/shim-fp32/train_bert")
+FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
+TOKENIZE = binary("TOKENIZE", "data/tokenize")
+
+TIMEOUT = 120  # seconds; nothing here takes a tenth of it on an idle machine
+TINY = "--layers 2 --width 64 --max-len 32 --batch-tokens 256".split()
+TIME_FIELDS = {"tokens_per_s", "of_peak", "seconds"}  # all that may differ between two runs of the same flags
+
+
+# ---------------------------------------------------------------- running programs
+def command(args, program=None):
+    return [program or TRAIN_BERT] + [str(a) for a in args]
+
+
+def environment(**extra):
+    # one thread unless a test wants more: at these sizes a second one gains nothing, and on a busy machine it waits at every barrier
+    return {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in extra.items()}}
+
+
+def run(args, code=0, program=None, full_disk=None, stdout=subprocess.PIPE, **env):
+    """Runs to the end and checks the exit code. full_disk: no file can grow beyond so many bytes."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
+
+    done = subprocess.run(command(args, program), stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=TIMEOUT, cwd=W.dir,
+                          env=environment(**env), preexec_fn=limit if full_disk is not None else None)
+    done.out, done.err = (done.stdout or b"").decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if code is not None and done.returncode != code:
+        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
+    return done
+
+
+def start(args, **env):
+    return subprocess.Popen(command(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment(**env))
+
+
+def wait_until(condition, process, what):
+    """Until condition(); False if the process ended before."""
+    end = time.time() + TIMEOUT
+    while not condition():
+        if process.poll() is not None:
+            return False
+        if time.time() > end:
+            process.kill()
+            raise AssertionError("waited %d s in vain for %s" % (TIMEOUT, what))
+        time.sleep(0.001)
+    return True
+
+
+def finish(process):
+    try:
+        out, err = process.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, out.decode(), err.decode()
+
+
+# ---------------------------------------------------------------- reading and forging files
+def read(path, mode="rb"):
+    with open(path, mode) as f:
+        return f.read()
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def snapshot(directory):
+    """Every file below a directory and a hash of its bytes."""
+    return {os.path.relpath(os.path.join(d, f), directory): hashlib.sha256(read(os.path.join(d, f))).hexdigest()
+            for d, _, files in os.walk(directory) for f in files}
+
+
+def metrics(out):
+    lines = []
+    for line in read(os.path.join(out, "metrics.jsonl"), "r").splitlines():
+        lines.append({k: v for k, v in json.loads(line).items() if k not in TIME_FIELDS})
+    return lines
+
+
+def steps_of(out):
+    return [m for m in metrics(out) if "loss" in m]
+
+
+def losses(out):
+    return [m["loss"] for m in steps_of(out)]
+
+
+def validations(out):
+    return [m["val_loss"] for m in metrics(out) if "val_loss" in m]
+
+
+def line_count(out):
+    try:
+        return read(os.path.join(out, "metrics.jsonl")).count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+def read_safetensors(path):
+    """→ {name: (dtype, shape, bytes)}, metadata"""
+    data = read(path)
+    n, = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8:8 + n])
+    metadata = header.pop("__metadata__", {})
+    return {k: (v["dtype"], v["shape"], data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]) for k, v in header.items()}, metadata
+
+
+def safetensors(tensors):
+    """{name: (dtype, shape, bytes)} → the bytes of a file"""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    return with_header(json.dumps(header).encode()) + b"".join(data for _, _, data in tensors.values())
+
+
+def with_header(text, size=None):
+    return struct.pack("<Q", len(text) if size is None else size) + text
+
+
+def checkpoint(directory):
+    """What --resume goes on from: the bytes of the model, the optimiser's tensors, the counters (without the time)."""
+    state, metadata = read_safetensors(os.path.join(directory, "training_state.safetensors"))
+    counters = {k: v for k, v in json.loads(metadata["counters"]).items() if k not in TIME_FIELDS}
+    return read(os.path.join(directory, "model.safetensors")), state, counters
+
+
+def fnv1a(data):
+    h = 0xcbf29ce484222325
+    for byte in data:
+        h = (h ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+    return h
+
+
+def pack_bin(documents, vocab, fingerprint):
+    """A .bin file (common/bin.h) of documents, lists of ids."""
+    header = struct.pack("<8sIIIIQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), sum(map(len, documents)), vocab, fingerprint, 0).ljust(248, b"\0")
+    offsets = [0]
+    for d in documents:
+        offsets.append(offsets[-1] + len(d))
+    ids = [i for d in documents for i in d]
+    return header + struct.pack("<Q", fnv1a(header)) + struct.pack("<%dQ" % len(offsets), *offsets) + struct.pack("<%dH" % len(ids), *ids)
+
+
+def unpack_bin(data):
+    """→ documents, vocabulary size, fingerprint"""
+    S, N, vocab, fingerprint = struct.unpack("<QQQQ", data[24:56])
+    offsets = struct.unpack("<%dQ" % (S + 1), data[256:264 + 8 * S])
+    ids = struct.unpack("<%dH" % N, data[264 + 8 * S:])
+    return [list(ids[a:b]) for a, b in zip(offsets, offsets[1:])], vocab, fingerprint
+
+
+# ---------------------------------------------------------------- a small world with a tokenizer, data and a trained model
+def make_text(seed, documents):
+    """Sentences in which every word follows from the others: who does what, where, and how that is."""
+    r = random.Random(seed)
+    who = "king queen farmer sailor doctor teacher painter hunter baker singer child soldier".split()
+    does = "rules visits ploughs crosses heals reads paints follows bakes sings breaks guards".split()
+    what = "country garden meadow ocean village letter picture forest bread melody window castle".split()
+    how = "wise proud tired brave gentle patient silent quick hungry cheerful curious strong".split()
+    text = []
+    for _ in range(documents):
+        for _ in range(r.randint(3, 12)):
+            i = r.randrange(len(who))
+            text.append("the %s %s the %s , for the %s is %s ." % (who[i], does[i], what[i], who[i], how[i]))
+        text.append("<|endoftext|>")
+    return "\n".join(text) + "\n"
+
+
+class World:
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix="tune_program_")
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def build(self):
+        write(self.path("train.txt"), make_text(1, 300))
+        write(self.path("val.txt"), make_text(2, 30))
+        for tokenizer, size in (("data", 256), ("other", 128)):
+            run(["learn", "--type", "wordpiece", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
+            for part in ("train", "val"):
+                run(["pack", "--tokenizer", tokenizer, "--kind", "text", "--in", part + ".txt", "--out", "%s/%s.bin" % (tokenizer, part)], program=TOKENIZE)
+        # a trained model, whose last checkpoint can be resumed; positions beyond --max-len stay as they were initialised
+        run(train("run", *TINY, "--positions", 128, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
+
+    def variant(self, base, name, files):
+        """A copy of a directory in which files are replaced (bytes), changed (a function of the bytes) or missing (None)."""
+        copy = self.path("variants", name)
+        if os.path.exists(copy):
+            shutil.rmtree(copy)
+        shutil.copytree(self.path(base), copy)
+        for file, new in files.items():
+            if new is None:
+                os.unlink(os.path.join(copy, file))
+            else:
+                write(os.path.join(copy, file), new(read(os.path.join(copy, file))) if callable(new) else new)
+        return copy
+
+
+W = World()
+
+
+def setUpModule():
+    began = time.time()
+    W.build()
+    print("made a text, a tokenizer, data and a model in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+
+
+def tearDownModule():
+    shutil.rmtree(W.dir)
+
+
+def train(out, *flags, data="data"):
+    return ["train", "--data", W.path(data), "--out", W.path(out)] + list(flags)
+
+
+class Case(unittest.TestCase):
+    maxDiff = 2000
+
+    def assert_one_line(self, err):
+        """The one form in which a program fails."""
+        self.assertTrue(err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, "expected one line \"error: ...\", found %r" % err)
+        self.assertGreater(len(err), 20)
+        for word in ("std::", "what():", "terminate", "Sanitizer", "nlohmann", "(null)"):
+            self.assertNotIn(word, err)
+
+    def assert_close(self, a, b, limit):
+        self.assertEqual(len(a), len(b))
+        for i, (x, y) in enumerate(zip(a, b)):
+            self.assertLessEqual(abs(x - y), limit, "step %d: %r and %r" % (i + 1, x, y))
+
+    def assert_same_run(self, a, b):
+        """Two run directories that one could not tell apart but by the clock."""
+        a, b = W.path(a), W.path(b)
+        self.assertEqual(metrics(a), metrics(b))
+        model_a, state_a, counters_a = checkpoint(a + "/last")
+        model_b, state_b, counters_b = checkpoint(b + "/last")
+        self.assertEqual(counters_a, counters_b)
+        self.assertTrue(state_a == state_b, "last/: the optimiser's state differs")
+        self.assertTrue(model_a == model_b, "last/: the models differ")
+        self.assertTrue(snapshot(a + "/best") == snapshot(b + "/best"), "best/ differs")
+        self.assertEqual(sorted(os.listdir(a)), sorted(os.listdir(b)))
+
+
+# ---------------------------------------------------------------- learning
+class Learning(Case):
+    def test_overfits_one_batch(self):
+        run(train("overfit", *TINY, "--overfit-one-batch", "--steps", 250, "--lr", 3e-3, "--schedule", "constant", "--eval-every", 0, "--log-every", 50))
+        trace = losses(W.path("overfit"))
+        self.assertGreater(trace[0], 4)  # about ln 160
+        self.assertLess(min(trace), 0.1)
+        self.assertLess(trace[-1], 0.1)
+
+    def test_validation_loss_falls_below_unigrams(self):
+        first = metrics(W.path("run"))[0]
+        self.assertEqual(sorted(first), ["step", "unigram_loss"])
+        curve = validations(W.path("run"))
+        print("validation %s, unigrams %.3f" % (" ".join("%.3f" % v for v in curve), first["unigram_loss"]))
+        self.assertEqual(len(curve), 4)
+        self.assertLess(curve[-1], 0.6 * first["unigram_loss"])
+        self.assertLess(curve[-1], curve[0])
+
+    def test_init_goes_on_at_the_same_loss(self):
+        """--init RUN takes RUN/best. A step too small to change anything leaves the validation loss where it was."""
+        run(train("continued", "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 1, "--lr", 1e-12, "--eval-tokens", 2048))
+        self.assertAlmostEqual(validations(W.path("continued"))[0], min(validations(W.path("run"))), delta=0.02)
+        self.assertEqual(json.loads(read(W.path("continued/best/config.json")))["hidden_size"], 64)
+
+    def test_loss_of_a_packed_batch_is_that_of_its_sequences(self):
+        flags = ["--init", W.path("run"), "--max-len", 128, "--steps", 1, "--lr", 1e-12, "--dropout", 0, "--eval-tokens", 0]
+        for tokens in (128, 1024):  # sequences of 128 tokens: one by one, and eight to a batch
+            run(train("packed%d" % tokens, *flags, "--batch-tokens", tokens))
+        one, packed = (metrics(W.path(d))[-1] for d in ("packed128", "packed1024"))
+        self.assertEqual(one["val_targets"], packed["val_targets"])
+        self.assertAlmostEqual(one["val_loss"], packed["val_loss"], delta=2e-6)
+
+    def test_whole_words(self):
+        for name, flags in (("pieces", []), ("words", ["--whole-words"])):
+            run(train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other"))  # a small vocabulary: words of several pieces
+            self.assertTrue(all(map(math.isfinite, losses(W.path(name)))))
+        self.assertNotEqual(losses(W.path("pieces")), losses(W.path("words")))
+        self.assertEqual(*(metrics(W.path(d))[-1]["val_targets"] for d in ("pieces", "words")))  # validation masks do not depend on it
+
+    def test_schedules(self):
+        steps, warmup, lr, final = 20, 4, 2e-3, 0.1
+
+        def expected(schedule, i):
+            if i < warmup:
+                return lr * (i + 1) / (warmup + 1)
+            t = (i - warmup) / (steps - warmup)
+            wsd = 1 if i <= 0.75 * steps else (steps - i) / (0.25 * steps)
+            share = {"constant": 1, "linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2, "wsd": wsd}[schedule]
+            return lr * (final + (1 - final) * share)
+
+        for schedule in ("constant", "linear", "cosine", "wsd"):
+            with self.subTest(schedule):
+                out = "schedule-" + schedule
+                run(train(out, *TINY, "--steps", steps, "--warmup", warmup, "--lr", lr, "--final-lr", final, "--decay-share", 0.25, "--schedule", schedule, "--eval-every", 0))
+                self.assert_close([m["lr"] for m in steps_of(W.path(out))], [expected(schedule, i) for i in range(steps)], 1e-9)
+
+
+# ---------------------------------------------------------------- the same numbers
+class SameNumbers(Case):
+    def test_accumulation_equals_the_full_batch(self):
+        """Documents of k · (2T − 5) tokens become sequences of exactly T, so that half of the budget holds half of the sequences."""
+        documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
+        exact = [d[:len(d) // 59 * 59] for d in documents if len(d) >= 59]
+        data = W.variant("data", "exact", {"train.bin": pack_bin(exact, vocab, fingerprint)})
+        flags = [*TINY, "--steps", 8, "--lr", 3e-3, "--warmup", 0, "--dropout", 0.1, "--eval-every", 0]
+        run(train("full", *flags, data=data))
+        run(train("accum", *flags, "--batch-tokens", 128, "--accum", 2, data=data))
+        for name in ("full", "accum"):
+            self.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
+        self.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
+        self.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+
+    def test_any_number_of_threads_gives_the_same_bits(self):
+        for threads in (1, 2, 3):
+            run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
+        self.assert_same_run("threads1", "threads2")
+        self.assert_same_run("threads1", "threads3")
+
+    def trace(self, out, program):
+        run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
+        return losses(W.path(out)) + validations(W.path(out))
+
+    @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
+    def test_shim_equals_cpu(self):
+        self.assert_close(self.trace("cpu", TRAIN_BERT), self.trace("shim", SHIM), 1e-4)
+
+    @unittest.skipUnless(FP64, "build/cpu-fp64/train_bert is not built: make DEVICE=cpu PRECISION=fp64")
+    def test_fp64_is_near_fp32(self):
+        self.assert_close(self.trace("fp32", TRAIN_BERT), self.trace("fp64", FP64), 1e-4)
+
+
+# ---------------------------------------------------------------- interrupted and resumed
+class Resume(Case):
+    FLAGS = [*TINY, "--steps", 24, "--eval-every", 5, "--eval-tokens", 512]
+
+    def reference(self, name, flags):
+        if not os.path.exists(W.path(name)):
+            run(train(name, *flags))
+        return name
+
+    def killed(self, out, flags, seed, kills):
+        """Kills a run and its resumptions at random moments, then lets it end."""
+        r = random.Random(seed)
+        for i in range(kills + 1):
+            resume = os.path.exists(W.path(out, "last"))
+            args = ["--resume", "--data", W.path("data"), "--out", W.path(out)] if resume else train(out, *flags)
+            if i == kills:
+                return run(args)
+            process = start(args)
+            goal = r.randint(1, 11) + line_count(W.path(out))
+            wait_until(lambda: line_count(W.path(out)) >= goal, process, "%d lines of metrics" % goal)
+            time.sleep(r.random() * 0.01)
+            process.kill()
+            finish(process)
+
+    def test_killed_at_random_steps(self):
+        reference = self.reference("whole", self.FLAGS)
+        for seed in range(4):
+            with self.subTest(seed):
+                self.killed("killed%d" % seed, self.FLAGS, seed, 3)
+                self.assert_same_run(reference, "killed%d" % seed)
+
+    def test_killed_before_the_first_checkpoint(self):
+        """The run directory is there: --resume has to be able to go on from it."""
+        reference = self.reference("whole", self.FLAGS)
+        process = start(train("early", *self.FLAGS))
+        wait_until(lambda: line_count(W.path("early")) >= 3, process, "3 lines of metrics")
+        process.kill()
+        finish(process)
+        self.assertLess(steps_of(W.path("early"))[-1]["step"], 5, "killed too late to prove anything")
+        run(["--resume", "--data", W.path("data"), "--out", W.path("early")])
+        self.assert_same_run(reference, "early")
+
+    def test_killed_while_saving(self):
+        """Between the save of last/ and that of best/, and within them."""
+        flags = [*self.FLAGS, "--steps", 12, "--eval-every", 3]
+        reference = self.reference("whole12", flags)
+        for i in range(6):
+            with self.subTest(i):
+                out = "saving%d" % i
+                process = start(train(out, *flags))
+                directory = W.path(out, "last" if i % 2 else "best")
+                before = []
+
+                def replaced():  # a new inode: the directory has just been exchanged
+                    try:
+                        inode = os.stat(directory).st_ino
+                    except FileNotFoundError:
+                        return False
+                    before.append(inode)
+                    return inode != before[0]
+
+                wait_until(replaced, process, directory)
+                time.sleep(0.001 * (i // 2))
+                process.kill()
+                finish(process)
+                run(["--resume", "--data", W.path("data"), "--out", W.path(out)])
+                self.assert_same_run(reference, out)
+
+    def test_killed_run_that_began_with_init(self):
+        flags = ["--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 16, "--eval-every", 4, "--eval-tokens", 512, "--lr", 1e-4]
+        reference = self.reference("whole-init", flags)
+        self.killed("killed-init", flags, 5, 2)
+        self.assert_same_run(reference, "killed-init")
+
+    def test_signals_finish_the_step_and_save(self):
+        """With a validation in every step, and in some: what was due at the step that was interrupted must not be lost."""
+        for number, every in ((signal.SIGTERM, 5), (signal.SIGINT, 5), (signal.SIGTERM, 1), (signal.SIGINT, 1)):
+            with self.subTest(signal=number.name, eval_every=every):
+                flags = [*self.FLAGS, "--eval-every", every]
+                reference = self.reference("whole" if every == 5 else "whole-every", flags)
+                out = "signal%d-%d" % (number, every)
+                process = start(train(out, *flags))
+                wait_until(lambda: line_count(W.path(out)) >= 8, process, "8 lines of metrics")
+                process.send_signal(number)
+                code, console, err = finish(process)
+                self.assertEqual((code, err), (130, ""))
+                stopped = int(re.search(r"stopped at step (\d+)", console).group(1))
+                self.assertLess(stopped, 24)
+                self.assertIn("--resume", console)
+                self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], stopped)
+                self.assertEqual(steps_of(W.path(out))[-1]["step"], stopped)
+                console = run(["--resume", "--data", W.path("data"), "--out", W.path(out)]).out
+                self.assertIn("at step %d\n" % stopped, console)
+                self.assert_same_run(reference, out)
+
+    def test_second_signal_stops_at_once(self):
+        # steps of several seconds
+        process = start(train("stopped", "--layers", 12, "--width", 256, "--max-len", 128, "--batch-tokens", 4096, "--steps", 9, "--eval-tokens", 512))
+        wait_until(lambda: line_count(W.path("stopped")) >= 1, process, "the first line of metrics")
+        time.sleep(0.3)
+        before = snapshot(W.path("stopped"))
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        self.assertIsNone(process.poll(), "the first signal lets the step end")
+        began = time.time()
+        process.send_signal(signal.SIGINT)
+        code, console, err = finish(process)
+        self.assertEqual((code, err), (130, ""))
+        self.assertNotIn("stopped at", console)
+        self.assertLess(time.time() - began, 1.0)
+        self.assertEqual(snapshot(W.path("stopped")), before)
+
+    def test_finished_run_can_be_prolonged(self):
+        flags = [*TINY, "--eval-every", 4, "--eval-tokens", 512, "--schedule", "constant", "--warmup", 2]
+        run(train("long", *flags, "--steps", 12))
+        run(train("short", *flags, "--steps", 8))
+        before = snapshot(W.path("short/last"))
+        run(["--resume", "--out", W.path("short")])  # nothing left to do; the data's place is in config.json
+        self.assertEqual(snapshot(W.path("short/last")), before)
+        run(["--resume", "--out", W.path("short"), "--steps", 12])
+        self.assert_same_run("long", "short")
+
+    def test_full_disk(self):
+        """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had been."""
+        flags = [*self.FLAGS]
+        reference = self.reference("whole", flags)
+        process = start(train("disk", *flags))
+        wait_until(lambda: line_count(W.path("disk")) >= 9, process, "9 lines of metrics")
+        process.send_signal(signal.SIGTERM)
+        finish(process)
+        for limit in (100, 2000, 20000, 400000):
+            with self.subTest(limit):
+                before = {d: snapshot(W.path("disk", d)) for d in ("last", "best")}
+                done = run(["--resume", "--data", W.path("data"), "--out", W.path("disk")], code=1, full_disk=limit)
+                self.assert_one_line(done.err)
+                self.assertIn("File too large", done.err)
+                self.assertEqual(before, {d: snapshot(W.path("disk", d)) for d in ("last", "best")})
+                self.assertEqual([f for f in os.listdir(W.path("disk")) if "tmp" in f], [])
+        run(["--resume", "--data", W.path("data"), "--out", W.path("disk")])
+        self.assert_same_run(reference, "disk")
+
+
+# ---------------------------------------------------------------- what a run leaves behind
+class RunDirectory(Case):
+    def test_config(self):
+        config = json.loads(read(W.path("run/config.json")))
+        self.assertEqual(config["program"], "train_bert")
+        text = run(["train", "--help"]).out
+        flags = set(re.findall(r"^  --(?:\[no-\])?([a-z0-9-]+)", text, re.M)) - {"help"}
+        self.assertGreater(len(flags), 25)
+        self.assertEqual(flags, set(config["flags"]))
+        self.assertEqual((config["flags"]["lr"], config["flags"]["layers"], config["flags"]["positions"]), (5e-3, 2, 128))
+        identity = config["identity"]
+        self.assertEqual(identity["tokenizer"], "%016x" % unpack_bin(read(W.path("data/train.bin")))[2])
+        for key in ("train_data", "val_data"):
+            self.assertRegex(identity[key], "^[0-9a-f]{16}$")
+
+    def test_metrics(self):
+        lines = metrics(W.path("run"))
+        self.assertEqual([m["step"] for m in lines if "loss" in m], list(range(1, 401)))
+        self.assertEqual([m["step"] for m in lines if "val_loss" in m], [100, 200, 300, 400])
+        for m in lines[1:]:
+            wanted = {"val_loss", "val_perplexity", "val_accuracy"} if "val_loss" in m else {"loss", "accuracy", "lr", "norm", "tokens"}
+            self.assertLessEqual(wanted, set(m))
+            self.assertTrue(all(map(math.isfinite, m.values())), m)
+
+    def test_files(self):
+        files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+        self.assertEqual(set(os.listdir(W.path("run"))), {"best", "last", "config.json", "metrics.jsonl"})
+        self.assertEqual(set(os.listdir(W.path("run/best"))), files)
+        self.assertEqual(set(os.listdir(W.path("run/last"))), files | {"training_state.safetensors"})
+
+    def test_best_is_kept_when_the_loss_rises(self):
+        run(train("rising", "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 12, "--eval-every", 4, "--lr", 0.3, "--warmup", 6,
+                  "--eval-tokens", 512, "--schedule", "constant"))
+        curve = validations(W.path("rising"))
+        best = min(range(len(curve)), key=curve.__getitem__)
+        self.assertLess(best, len(curve) - 1, curve)
+        counters = checkpoint(W.path("rising/last"))[2]
+        self.assertEqual((counters["best_step"], counters["best_loss"]), (4 * (best + 1), curve[best]))
+        self.assertNotEqual(read(W.path("rising/best/model.safetensors")), read(W.path("rising/last/model.safetensors")))
+
+    def test_console(self):
+        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
+        for part in ("word_embeddings.weight", "total", "activations", "largest --batch-tokens that fits", "step 1/2 | loss", "| lr", "| norm", "tokens/s", "left",
+                     "validation: loss", "perplexity", "accuracy"):
+            self.assertIn(part, text)
+
+    def test_epochs(self):
+        text = run(train("epochs", *TINY, "--batch-tokens", 4096, "--epochs", 0.5, "--eval-tokens", 512)).out
+        self.assertIn(": 0.5", text)
+        steps = len(steps_of(W.path("epochs")))
+        self.assertGreater(steps, 1)
+        run(["--resume", "--out", W.path("epochs"), "--steps", steps + 2])  # what is given now has the last word
+        self.assertEqual(len(steps_of(W.path("epochs"))), steps + 2)
+
+
+# ---------------------------------------------------------------- asking
+class FillMask(Case):
+    def ask(self, *words):
+        return run(["fill-mask", "--model", W.path("run"), *words]).out
+
+    def test_one_mask(self):
+        lines = self.ask("the farmer ploughs the [MASK] , for the farmer is tired .").splitlines()
+        self.assertEqual(len(lines), 6)
+        for line in lines[1:]:
+            self.assertRegex(line, r"^  \[MASK\] 1 +[0-9.]+ %  \S+$")
+        self.assertTrue(lines[1].endswith(" meadow"), lines)
+
+    def test_two_masks_and_several_texts(self):
+        text = self.ask("the [MASK] heals the [MASK] .", "the queen [MASK] the garden .")
+        self.assertEqual(len(re.findall(r"^  \[MASK\] 1 ", text, re.M)), 10)
+        self.assertEqual(len(re.findall(r"^  \[MASK\] 2 ", text, re.M)), 5)
+
+    def test_json(self):
+        texts = ["the [MASK] heals the [MASK] .", "the queen \"[MASK]\" caf\u00e9 ."]
+        lines = [json.loads(line) for line in self.ask("--json", "--top", "3", *texts).splitlines()]
+        self.assertEqual([line["text"] for line in lines], texts)
+        self.assertEqual([len(line["masks"]) for line in lines], [2, 1])
+        for guesses in (g for line in lines for g in line["masks"]):
+            self.assertEqual(len(guesses), 3)
+            p = [g["p"] for g in guesses]
+            self.assertTrue(1 >= p[0] >= p[1] >= p[2] > 0 and sum(p) <= 1 + 1e-9)
+
+    def test_texts_do_not_influence_each_other(self):
+        a, b = "the [MASK] heals the village .", "the queen [MASK] the garden ."
+        both = self.ask("--json", a, b).splitlines()
+        self.assertEqual(both, self.ask("--json", a).splitlines() + self.ask("--json", b).splitlines())
+
+
+# ---------------------------------------------------------------- a loss that is not finite
+class NotFinite(Case):
+    def assert_stopped(self, out, args):
+        done = run(args, code=3)
+        self.assert_one_line(done.err)
+        step = int(re.match(r"error: step (\d+): ", done.err).group(1))
+        self.assertEqual(len(steps_of(W.path(out))), step - 1)
+        self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], step - 1)
+        return step
+
+    def test_infinity_in_the_model(self):
+        """Nothing changes: last/ holds what --init gave, bit for bit."""
+        def inject(data):
+            tensors, _ = read_safetensors(W.path("run/best/model.safetensors"))
+            name = "bert.encoder.layer.0.output.dense.bias"
+            dtype, shape, values = tensors[name]
+            tensors[name] = (dtype, shape, struct.pack("<f", math.inf) + values[4:])
+            return safetensors(tensors)
+
+        model = W.variant("run/best", "infinite", {"model.safetensors": inject})
+        step = self.assert_stopped("infinite", train("infinite", "--init", model, "--max-len", 32, "--batch-tokens", 256, "--steps", 5))
+        self.assertEqual(step, 1)
+        self.assertEqual(read_safetensors(W.path("infinite/last/model.safetensors"))[0], read_safetensors(model + "/model.safetensors")[0])
+        _, state, _ = checkpoint(W.path("infinite/last"))
+        self.assertEqual([t for t in state.values() if t[2].strip(b"\0")], [], "m and v are still zero")
+
+    def test_far_too_high_a_learning_rate(self):
+        for lr, every in (("1e30", 0), ("1e39", 0), ("1e39", 1)):  # 1e39 is more than a float holds: the parameters themselves overflow
+            with self.subTest(lr=lr, eval_every=every):
+                out = "wild%s-%d" % (lr, every)
+                run(train(out, *TINY, "--steps", 4, "--schedule", "constant", "--warmup", 0, "--eval-tokens", 512))
+                config = json.loads(read(W.path(out, "config.json")))
+                config["flags"]["lr"], config["flags"]["clip"] = float(lr), 0  # a run that goes well for four steps, and then does not
+                write(W.path(out, "config.json"), json.dumps(config))
+                done = run(["--resume", "--out", W.path(out), "--steps", 50, "--eval-every", every], code=3)
+                self.assert_one_line(done.err)
+                self.assertRegex(done.err, r"^error: step [5-9]: ")
+                for d in ("last", "best"):
+                    for name, (_, _, data) in read_safetensors(W.path(out, d, "model.safetensors"))[0].items():
+                        self.assertTrue(all(map(math.isfinite, struct.unpack("<%df" % (len(data) // 4), data))), "%s/: %s is not finite" % (d, name))
+
+
+# ---------------------------------------------------------------- bad inputs
+def patched(at, new):
+    return lambda data: data[:at] + new + data[at + len(new):]
+
+
+def forged(**fields):
+    """Another number in a .bin's header, with a checksum that is right."""
+    at = {"version": ("<I", 8), "kind": ("<I", 12), "sequences": ("<Q", 24), "tokens": ("<Q", 32), "vocab": ("<Q", 40)}
+
+    def forge(data):
+        for name, value in fields.items():
+            form, offset = at[name]
+            data = patched(offset, struct.pack(form, value))(data)
+        return patched(248, struct.pack("<Q", fnv1a(data[:248])))(data)
+    return forge
+
+
+def header_edit(edit):
+    """Changes the JSON header of a safetensors file."""
+    def change(data):
+        n, = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8:8 + n])
+        edit(header)
+        return with_header(json.dumps(header).encode()) + data[8 + n:]
+    return change
+
+
+def config_edit(**changes):
+    return lambda data: json.dumps({**json.loads(data), **changes})
+
+
+WORD = "bert.embeddings.word_embeddings.weight"
+
+
+class BadInput(Case):
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+
+    def data(self, name, **files):
+        return train("bad-out", *TINY, "--steps", 3, data=W.variant("data", name.replace(" ", "-"), {f + ".bin" if f in ("train", "val") else f: v for f, v in files.items()}))
+
+    def init(self, name, files):
+        return train("bad-out", "--init", W.variant("run/best", name.replace(" ", "-"), files), "--max-len", 32, "--batch-tokens", 256, "--steps", 3)
+
+    def flags(self, *flags):
+        return train("bad-out", *TINY, "--steps", 3, *flags)
+
+    def resume(self, *flags):
+        return ["--resume", "--out", W.path("run"), *flags]
+
+    def ask(self, *words, model="run"):
+        return ["fill-mask", "--model", W.path(model), *words]
+
+    def table(self):
+        train_bin, other = read(W.path("data/train.bin")), read(W.path("other/train.bin"))
+        model = read(W.path("run/best/model.safetensors"))
+        documents, vocab, fingerprint = unpack_bin(train_bin)
+        first_token = 264 + 8 * len(documents)
+        swapped = pack_bin([documents[1], documents[0]] + documents[2:], vocab, fingerprint)
+        shorter = pack_bin(documents[1:], vocab, fingerprint)
+        long_text = "the king " * 100 + "[MASK]"
+        os.makedirs(W.path("pickle"), exist_ok=True)
+        write(W.path("pickle/config.json"), read(W.path("run/best/config.json")))
+        write(W.path("pickle/vocab.txt"), read(W.path("run/best/vocab.txt")))
+        write(W.path("pickle/pytorch_model.bin"), b"PK\3\4")
+        write(W.path("file"), "a file, no directory\n")
+        write(W.path("started/config.json"), read(W.path("run/config.json")))  # nothing but a config.json
+        # name, command line, exit code, what the message has to say
+        return [
+            # data
+            ("no data directory", train("bad-out", data="nowhere"), 1, ["nowhere", "No such file"]),
+            ("data directory is a file", train("bad-out", data="file"), 1, ["file"]),
+            ("no train.bin", self.data("no train.bin", train=None), 1, ["train.bin", "No such file"]),
+            ("no val.bin", self.data("no val.bin", val=None), 1, ["val.bin", "No such file"]),
+            ("no tokenizer", self.data("no tokenizer", **{"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt", "data/tokenize learn"]),
+            ("truncated .bin", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off", "%d bytes" % len(train_bin)]),
+            (".bin cut within its header", self.data("cut header", train=train_bin[:100]), 1, ["train.bin", "100 bytes"]),
+            ("empty .bin", self.data("empty", train=b""), 1, ["train.bin", "0 bytes"]),
+            ("empty val.bin", self.data("empty val", val=b""), 1, ["val.bin", "0 bytes"]),
+            ("foreign file as .bin", self.data("foreign", train=make_text(3, 9)), 1, ["train.bin", "data/tokenize pack"]),
+            (".bin with a damaged header", self.data("damaged header", train=patched(40, b"\xff")), 1, ["train.bin", "checksum"]),
+            (".bin of another version", self.data("version", train=forged(version=9)), 1, ["version 1", "found 9"]),
+            (".bin of another kind", self.data("kind", train=forged(kind=2)), 1, ["text", "classify"]),
+            (".bin with 2^61 tokens", self.data("huge", train=forged(tokens=1 << 61)), 1, ["train.bin", "bytes"]),
+            (".bin with 2^64 - 1 sequences", self.data("sequences", train=forged(sequences=(1 << 64) - 1)), 1, ["train.bin", "bytes"]),
+            (".bin with offsets that go back", self.data("offsets", train=patched(264, struct.pack("<Q", 1 << 40))), 1, ["train.bin", "damaged"]),
+            (".bin of another tokenizer", self.data("tokenizer", train=other), 1, ["train.bin", "another tokenizer", "data/tokenize pack --tokenizer"]),
+            ("val.bin of another tokenizer", self.data("val tokenizer", val=read(W.path("other/val.bin"))), 1, ["val.bin", "data/tokenize pack --tokenizer"]),
+            ("token out of range", self.data("token", train=patched(first_token + 20, b"\xff\xff")), 1, ["train.bin", "65535"]),
+            ("token out of range in val.bin", self.data("val token", val=lambda d: d[:-2] + b"\xff\xff"), 1, ["val.bin", "65535"]),
+            (".bin with a vocabulary that is not the tokenizer's", self.data("vocab", train=lambda d: forged(vocab=60000)(patched(first_token, b"\x50\xea")(d))), 1,
+             ["train.bin", "60000", str(vocab)]),
+            # checkpoints
+            ("--init of nothing", self.flags("--init", W.path("nowhere")), 1, ["nowhere"]),
+            ("--init of a file", self.flags("--init", W.path("file")), 1, ["file"]),
+            ("--init of an empty directory", self.flags("--init", W.path("empty")), 1, ["empty", "config.json"]),
+            ("safetensors with a huge header", self.init("huge header", {"model.safetensors": with_header(model[8:], 1 << 60)}), 1, ["model.safetensors", "header"]),
+            ("safetensors with a header beyond its end", self.init("header end", {"model.safetensors": with_header(model[8:], 50000000)}), 1, ["cut off"]),
+            ("safetensors with overlapping tensors", self.init("overlap", {"model.safetensors": header_edit(
+                lambda h: h[WORD].update(data_offsets=[n - 64 for n in h[WORD]["data_offsets"]] if h[WORD]["data_offsets"][0] else
+                                         [n + 64 for n in h[WORD]["data_offsets"]]))}), 1, ["model.safetensors", "data"]),
+            ("safetensors of integers", self.init("dtype", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="I32"))}), 1, [WORD, "I32"]),
+            ("safetensors of an unknown type", self.init("dtype x", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="Q7"))}), 1, [WORD, "Q7"]),
+            ("safetensors of another shape", self.init("shape", {"model.safetensors": header_edit(lambda h: h[WORD].update(shape=h[WORD]["shape"][::-1]))}), 1, [WORD, "64"]),
+            ("truncated safetensors", self.init("truncated model", {"model.safetensors": model[:len(model) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("empty safetensors", self.init("empty model", {"model.safetensors": b""}), 1, ["model.safetensors", "0 bytes"]),
+            ("safetensors with a broken header", self.init("broken header", {"model.safetensors": model[:8] + b"{x" + model[10:]}), 1, ["model.safetensors"]),
+            ("safetensors without any tensor of a BERT", self.init("foreign model", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of a BERT"]),
+            ("no config.json", self.init("no config", {"config.json": None}), 1, ["config.json"]),
+            ("broken config.json", self.init("broken config", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
+            ("config.json that is no object", self.init("list config", {"config.json": b"[1, 2]\n"}), 1, ["config.json"]),
+            ("config.json of another model_type", self.init("model type", {"config.json": config_edit(model_type="gpt2")}), 1, ["config.json", "bert", "gpt2"]),
+            ("hidden_size that heads do not divide", self.init("heads", {"config.json": config_edit(hidden_size=65, num_attention_heads=2)}), 1, ["65", "2"]),
+            ("heads of a size that is not implemented", self.init("head size", {"config.json": config_edit(num_attention_heads=16)}), 1, ["32, 64 or 128"]),
+            ("config.json with a text for a number", self.init("text", {"config.json": config_edit(hidden_size="64")}), 1, ["hidden_size"]),
+            ("config.json with one token type", self.init("types", {"config.json": config_edit(type_vocab_size=1)}), 1, ["type_vocab_size"]),
+            ("config.json of a model beyond all memory", self.init("giant", {"config.json": config_edit(vocab_size=1 << 30, hidden_size=1 << 20, num_attention_heads=1 << 14)}), 1,
+             ["MiB"]),
+            ("--init with another tokenizer's data", train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"), 1, ["another tokenizer", "--tokenizer"]),
+            ("--init with dimensions", self.flags("--init", W.path("run")), 2, ["--init", "dimensions"]),
+            ("only a pytorch_model.bin", train("bad-out", "--init", W.path("pickle"), "--max-len", 32), 1, ["pytorch_model.bin", "safetensors", "convert"]),
+            # the command line
+            ("nothing given", [], 2, ["--data"]),
+            ("no --out", ["--data", W.path("data")], 2, ["--out"]),
+            ("unknown flag", self.flags("--learning-rte", 1), 2, ["--learning-rte", "nearest: --"]),
+            ("misspelt flag", self.flags("--warmupp", 1), 2, ["--warmupp", "nearest: --warmup"]),
+            ("one dash", self.flags("-steps", 1), 2, ["-steps", "--steps"]),
+            ("a flag of another verb", self.flags("--top", 1), 2, ["--top", "fill-mask"]),
+            ("misspelt verb", ["trian", "--data", W.path("data")], 2, ["trian", "nearest: train"]),
+            ("a word too many", self.flags("word"), 2, ["word"]),
+            ("value out of range", self.flags("--dropout", 1), 2, ["--dropout", "< 1", "1"]),
+            ("value below the range", self.flags("--lr", 0), 2, ["--lr", "> 0"]),
+            ("endless epochs", self.flags("--epochs", "1e300"), 2, ["--epochs"]),
+            ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
+            ("not a number", self.flags("--lr", "fast"), 2, ["--lr", "fast"]),
+            ("nan", self.flags("--lr", "nan"), 2, ["--lr", "nan"]),
+            ("not an integer", self.flags("--steps", "1e3"), 2, ["--steps", "integer"]),
+            ("more than an integer holds", self.flags("--steps", 10**30), 2, ["--steps"]),
+            ("unknown choice", self.flags("--schedule", "sine"), 2, ["--schedule", "cosine", "sine"]),
+            ("missing value", self.flags("--lr"), 2, ["--lr", "nothing"]),
+            ("a flag where a value should be", self.flags("--lr", "--seed", 1), 2, ["--lr", "--seed"]),
+            ("--max-len beyond --batch-tokens", self.flags("--max-len", 512), 2, ["--max-len", "--batch-tokens"]),
+            ("--max-len beyond the positions", self.flags("--positions", 16), 2, ["--max-len", "16"]),
+            ("--batch-tokens that is no multiple of 128", self.flags("--batch-tokens", 300), 2, ["128", "300"]),
+            ("--width that is no multiple of 64", self.flags("--width", 100), 2, ["--width", "64", "100"]),
+            ("--heads that do not divide the width", self.flags("--heads", 3), 2, ["--heads"]),
+            ("more memory than there is", self.flags("--size", "large", "--batch-tokens", 1 << 24), 1, ["MiB", "--batch-tokens", "or less"]),
+            ("a model beyond all memory", self.flags("--layers", 128, "--width", 65536), 1, ["MiB", "smaller model"]),
+            # the run directory
+            ("--out below a file", train("file/out", *TINY), 1, ["file"]),
+            ("--out that is a file", train("file", *TINY), 1, ["file"]),
+            ("--out with a run in it", train("run", *TINY), 2, ["run", "--resume"]),
+            ("--out that is a model directory", train("run/best", *TINY), 2, ["run/best"]),
+            ("--resume without --out", ["--resume"], 2, ["--out"]),
+            ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
+            ("--resume of a run without a checkpoint", ["--resume", "--out", W.path("started")], 1, ["started/last"]),
+            ("--resume of a model directory", ["--resume", "--out", W.path("run/best")], 1, ["flags"]),
+            ("--resume with another --lr", self.resume("--lr", 1), 2, ["--lr", "0.005", "--init"]),
+            ("--resume with other dimensions", self.resume("--width", 128), 2, ["--width", "64"]),
+            ("--resume and --init", self.resume("--init", W.path("run/best")), 2, ["--init"]),
+            ("--resume with other data", self.resume("--data", W.variant("data", "shorter", {"train.bin": shorter}), "--steps", 400), 1, ["--data"]),
+            ("--resume with as much of other data", self.resume("--data", W.variant("data", "swapped", {"train.bin": swapped}), "--steps", 400), 1, ["--data"]),
+            ("--resume with another val.bin", self.resume("--data", W.variant("data", "val", {"val.bin": train_bin}), "--steps", 400), 1, ["--data"]),
+            ("--resume with another tokenizer", self.resume("--data", W.path("other"), "--steps", 400), 1, ["tokenizer"]),
+            # asking
+            ("fill-mask without --model", ["fill-mask", "the [MASK] ."], 2, ["--model"]),
+            ("fill-mask without a text", self.ask(), 2, ["TEXT"]),
+            ("fill-mask without [MASK]", self.ask("the king is wise ."), 2, ["[MASK]"]),
+            ("fill-mask with an empty text", self.ask(""), 2, ["[MASK]"]),
+            ("fill-mask without [MASK] in two lines", self.ask("the king\nis wise ."), 2, ["[MASK]"]),
+            ("fill-mask with too long a text", self.ask(long_text), 1, ["203", "128"]),
+            ("fill-mask with bytes that are not UTF-8", self.ask(b"caf\xe9 is [MASK] ."), 1, ["UTF-8"]),
+            ("fill-mask --json with bytes that are not UTF-8", self.ask("--json", b"caf\xe9 is [MASK] ."), 1, ["UTF-8"]),
+            ("fill-mask with no model", self.ask("the [MASK] .", model="nowhere"), 1, ["nowhere"]),
+            ("fill-mask with only a pytorch_model.bin", self.ask("the [MASK] .", model="pickle"), 1, ["pytorch_model.bin", "convert"]),
+            ("fill-mask with a model beyond all memory", ["fill-mask", "--model", W.path("variants/giant"), "the [MASK] ."], 1, ["memory"]),
+            ("fill-mask --logits into a missing directory", self.ask("--logits", W.path("nowhere/x"), "the [MASK] ."), 1, ["nowhere/x", "No such file"]),
+            # the tokenizer's program
+            ("packing nothing", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", W.path("nowhere.txt"), "--out", W.path("bad.bin")), 1, ["nowhere.txt"]),
+            ("packing an empty file", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")), 1, ["no tokens"]),
+            ("packing with no tokenizer", (TOKENIZE, "pack", "--tokenizer", W.path("empty"), "--in", W.path("val.txt"), "--out", W.path("bad.bin")), 1, ["vocab.txt"]),
+            ("packing below a file", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", W.path("val.txt"), "--out", W.path("file/bad.bin")), 1, ["file"]),
+            ("learning from nothing", (TOKENIZE, "learn", "--size", 100, "--out", W.path("bad"), W.path("nowhere.txt")), 1, ["nowhere.txt"]),
+            ("no verb", (TOKENIZE,), 2, ["verb"]),
+        ]
+
+    def test_table(self):
+        os.makedirs(W.path("empty"), exist_ok=True)
+        table = self.table()
+        after = snapshot(W.dir)
+        for name, args, code, says in table:
+            before = after
+            with self.subTest(name):
+                program = None
+                if isinstance(args, tuple):
+                    program, *args = args
+                done = subprocess.run([program or TRAIN_BERT] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      stdin=subprocess.DEVNULL, timeout=TIMEOUT, cwd=W.dir, env=environment())
+                err = done.stderr.decode("utf-8", "replace")
+                after = snapshot(W.dir)
+                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
+                self.assertEqual(done.returncode, code, err)
+                self.assert_one_line(err)
+                for part in says:
+                    self.assertIn(part, err)
+                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
+                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
+        print("%d bad inputs" % len(table))
+
+    def test_full_disk_at_the_start(self):
+        """A new run finds out before its first step that there is no room for a checkpoint."""
+        done = run(train("no-room", *TINY, "--steps", 3), code=1, full_disk=20000)
+        self.assert_one_line(done.err)
+        self.assertIn("File too large", done.err)
+        self.assertEqual(steps_of(W.path("no-room")) if os.path.exists(W.path("no-room/metrics.jsonl")) else [], [])
+        run(train("no-room", *TINY, "--steps", 3, "--eval-tokens", 512))  # and with room again the same command works
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            for flags in ([], ["--json"]):
+                done = run(["fill-mask", "--model", W.path("run"), *flags, "the [MASK] ."], code=1, stdout=full)
+                self.assert_one_line(done.err)
+                self.assertIn("No space left", done.err)
+            done = run(["pack", "--tokenizer", "data", "--in", "val.txt", "--out", "full.bin"], code=1, stdout=full, program=TOKENIZE)
+            self.assert_one_line(done.err)
+
+    def test_full_disk_while_packing(self):
+        before = read(W.path("data/val.bin"))
+        done = run(["pack", "--tokenizer", "data", "--in", "train.txt", "--out", "data/val.bin"], code=1, full_disk=4000, program=TOKENIZE)
+        self.assert_one_line(done.err)
+        self.assertEqual(read(W.path("data/val.bin")), before)
+        self.assertEqual([f for f in os.listdir(W.path("data")) if "tmp" in f], [])
+
+
+if __name__ == "__main__":
+    for name, found in (("train_bert", TRAIN_BERT), ("data/tokenize", TOKENIZE)):
+        if not found:
+            sys.exit("error: %s is not built: run make" % name)
+    began = time.time()
+    result = unittest.main(verbosity=2, exit=False).result
+    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
+    for test, why in result.skipped:
+        print("SKIPPED %s: %s" % (test, why))
+    print("test_program.py: %d passed, %d failed, %d skipped in %.0f s" % (result.testsRun - failed - len(result.skipped), failed, len(result.skipped), time.time() - began))
+    sys.exit(not result.wasSuccessful())

@@ -1,0 +1,153 @@
+// test_shim.cu: does the shim run right kernels right, and does it catch the wrong ones of bugs.cu?
+//   test_shim              all checks that this build can make (plain, -fsanitize=address, -fsanitize=thread)
+//   test_shim bug NAME     run one kernel of bugs.cu and see what happens
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+
+#include "bugs.cu"
+
+struct Outcome {
+    int status;        // exit status, or 128 + signal
+    std::string text;  // what it printed, stdout and stderr
+};
+
+static Outcome run_bug(const char* name, const char* order) {
+    std::string command = format("SHIM_ORDER=%s ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66:atexit_sleep_ms=0 '%s' bug %s 2>&1", order,
+                                 std::string(program_invocation_name).c_str(), name);
+    FILE* f = popen(command.c_str(), "r");
+    REQUIRE(f != nullptr);
+    Outcome o;
+    char line[4096];
+    while (fgets(line, sizeof line, f)) o.text += line;
+    int s = pclose(f);
+    o.status = WIFEXITED(s) ? WEXITSTATUS(s) : 128 + WTERMSIG(s);
+    return o;
+}
+
+// `name` has to end with this status and print this text, in each of the orders
+static void expect(const char* name, int status, const char* text, std::vector<const char*> orders = {"forward", "reverse", "random"}) {
+    for (const char* order : orders) {
+        Outcome o = run_bug(name, order);
+        std::string said = format("%s, SHIM_ORDER=%s: expected exit status %d and \"%s\"; it printed:\n%s", name, order, status, text, o.text.c_str());
+        INFO(said);
+        CHECK(o.status == status);
+        CHECK(o.text.find(text) != std::string::npos);
+    }
+}
+
+constexpr int WRONG_RESULT = 1, ABORTED = 128 + 6, RACE = 66;
+constexpr bool tsan = SHIM_TSAN(true ||) false, asan = SHIM_ASAN(true ||) false;
+
+TEST_SUITE("shim") {
+    TEST_CASE("right kernels pass") {
+        expect("early-return", 0, "right");
+        expect("async-right", 0, "right");
+        expect("syncwarp-as-barrier", 0, "right");
+        expect("two-blocks-atomic", 0, "right");
+    }
+    TEST_CASE("waiting for a thread that never comes") {
+        expect("divergent-barrier", ABORTED, "deadlock");
+        expect("divergent-barrier", ABORTED, "waits at __shfl_xor_sync()");
+    }
+    TEST_CASE("lanes of a warp that disagree") {
+        expect("mixed-collectives", ABORTED, "different collectives");
+        expect("lane-outside-mask", ABORTED, "outside the mask");
+        expect("shuffle-from-returned-lane", WRONG_RESULT, "nan");
+    }
+    TEST_CASE("a missing __syncthreads") {
+        if (tsan) expect("missing-barrier", RACE, "data race");
+        else expect("missing-barrier", WRONG_RESULT, "wrong", {"reverse", "random"});  // in step, nobody runs far enough ahead
+    }
+    TEST_CASE("shared memory that nobody wrote") { expect("uninitialised-shared", WRONG_RESULT, "nan"); }
+    TEST_CASE("writes beyond dynamic shared memory") {
+        if (tsan) return;  // a race on the way there
+        if (asan) expect("shared-overrun-write", 1, "AddressSanitizer");
+        else expect("shared-overrun-write", ABORTED, "beyond its dynamic shared memory");
+    }
+    TEST_CASE("a stack that is too small") {
+        if (!tsan && !asan) expect("deep-stack", ABORTED, "stack overflowed");
+    }
+    TEST_CASE("cp.async: the wait is forgotten, too late, or for too little") {
+        expect("async-no-wait", ABORTED, "cp.async copies under way");
+        expect("async-no-commit", ABORTED, "cp.async copies under way");
+        if (tsan) {
+            expect("async-late-wait", RACE, "data race");
+            expect("async-wait-off-by-one", RACE, "data race");
+        } else {
+            expect("async-late-wait", WRONG_RESULT, "nan");
+            expect("async-wait-off-by-one", WRONG_RESULT, "nan");
+        }
+        expect("async-unaligned", ABORTED, "multiple of 16");
+    }
+    TEST_CASE("cp.async: other threads read without a barrier") {
+        if (tsan) expect("async-no-barrier", RACE, "data race");
+        else expect("async-no-barrier", WRONG_RESULT, "wrong");
+    }
+    TEST_CASE("reads beyond memory (ASan)" * doctest::skip(!asan)) {
+        expect("shared-overrun-read", 1, "AddressSanitizer");
+        expect("global-overrun", 1, "AddressSanitizer");
+    }
+    TEST_CASE("a shuffle in place of __syncwarp (TSan)" * doctest::skip(!tsan)) { expect("shuffle-as-barrier", RACE, "data race"); }
+    TEST_CASE("two blocks that write the same address (TSan)" * doctest::skip(!tsan)) {
+        expect("two-blocks-one-address", RACE, "data race");
+    }
+}
+
+// ---------------------------------------------------------------- the collectives, against their definition
+template <int>
+__global__ void collectives_kernel(int* out, double* sums) {
+    int t = threadIdx.x, lane = t % 32, n = blockDim.x;
+    int* o = out + (size_t)blockIdx.x * n * 8 + t * 8;
+    o[0] = __shfl_sync(~0u, t, 7);
+    o[1] = __shfl_xor_sync(~0u, t, 5);
+    o[2] = __shfl_down_sync(~0u, t, 3);
+    o[3] = __shfl_up_sync(~0u, t, 3);
+    o[4] = __shfl_sync(~0u, t, 5, 8);
+    o[5] = (int)__ballot_sync(~0u, lane % 3 == 0);
+    o[6] = __any_sync(~0u, lane == 31) * 2 + __any_sync(~0u, 0);
+    o[7] = __all_sync(~0u, lane < 32) * 2 + __all_sync(~0u, lane < 31);
+    double s = block_sum((double)t), m = block_max(-(double)t);
+    float sf = block_sum((float)t);
+    if (t == 0) sums[blockIdx.x] = s + m + sf;
+}
+
+TEST_SUITE("collectives") {
+    TEST_CASE("shuffles, votes and reductions, in three orders") {
+        shim::Order before = shim::order;
+        for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {
+            shim::order = order;
+            CAPTURE(order);
+            const int blocks = 5, n = 96;
+            std::vector<int> out(blocks * n * 8);
+            std::vector<double> sums(blocks);
+            launch(collectives_kernel<0>, blocks, n, 0, out.data(), sums.data());
+            int bad = 0;
+            for (int b = 0; b < blocks; b++) {
+                for (int t = 0; t < n; t++) {
+                    int lane = t % 32, w = t - lane;
+                    unsigned ballot = 0;
+                    for (int i = 0; i < 32; i += 3) ballot |= 1u << i;
+                    int want[8] = {w + 7, t ^ 5, lane + 3 < 32 ? t + 3 : t, lane >= 3 ? t - 3 : t, (t & ~7) + 5, (int)ballot, 2, 2};
+                    for (int i = 0; i < 8; i++) bad += out[(size_t)(b * n + t) * 8 + i] != want[i];
+                }
+                CHECK(sums[b] == 2.0 * (n * (n - 1) / 2));
+            }
+            CHECK(bad == 0);
+        }
+        shim::order = before;
+    }
+    TEST_CASE("a launch that no GPU would take is an error") {
+        int* none = nullptr;
+        double* no = nullptr;
+        CHECK_THROWS_AS(launch(collectives_kernel<0>, 1, 2048, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel<0>, 1, 32, 1 << 20, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel<0>, dim3(1, 70000), 32, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel<0>, 0, 32, 0, none, no), Error);
+    }
+}
+
+int main(int argc, char** argv) {
+    if (argc == 3 && !strcmp(argv[1], "bug")) return bugs::run(argv[2]);
+    return doctest::Context(argc, argv).run();
+}
