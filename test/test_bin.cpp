@@ -180,3 +180,26 @@ TEST_CASE("fuzz: .bin files, with right and wrong checksums") {
     }
     CHECK(opened > 50);
 }
+
+TEST_CASE("bin: more than 2^31 tokens") {
+    // 4 GiB of zeros that take no room on the disk (a sparse file), with three tokens behind them
+    TempDir s;
+    BinHeader header;
+    header.sequences = 2, header.tokens = (1ull << 31) + 8, header.vocab = 300;
+    header.checksum = header.expected_checksum();
+    uint64_t offsets[3] = {0, (1ull << 31) + 5, header.tokens};
+    uint16_t last[3] = {7, 8, 299};
+    std::string path = s / "big.bin";
+    FILE* f = fopen(path.c_str(), "wb");
+    REQUIRE(f);
+    REQUIRE(fwrite(&header, sizeof header, 1, f) == 1);
+    REQUIRE(fwrite(offsets, sizeof offsets, 1, f) == 1);
+    REQUIRE(fseeko(f, (off_t)(offsets[1] * 2), SEEK_CUR) == 0);
+    REQUIRE(fwrite(last, sizeof last, 1, f) == 1);
+    REQUIRE(fclose(f) == 0);
+    BinFile big(path);
+    CHECK(big.tokens() == header.tokens);
+    CHECK(big.length(0) == (1ull << 31) + 5);
+    CHECK(big.token(0, (1ull << 31) + 4) == 0);
+    for (int i = 0; i < 3; i++) CHECK(big.token(1, i) == last[i]);
+}

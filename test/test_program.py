@@ -145,6 +145,13 @@ def read_safetensors(path):
     return {k: (v["dtype"], v["shape"], data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]) for k, v in header.items()}, metadata
 
 
+def inode_of(path):
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
 def safetensors(tensors):
     """{name: (dtype, shape, bytes)} → the bytes of a file"""
     header, at = {"__metadata__": {"format": "pt"}}, 0
@@ -191,18 +198,20 @@ def unpack_bin(data):
 
 
 # ---------------------------------------------------------------- a small world with a tokenizer, data and a trained model
+WHO = "king queen farmer sailor doctor teacher painter hunter baker singer child soldier".split()
+DOES = "rules visits ploughs crosses heals reads paints follows bakes sings breaks guards".split()
+WHAT = "country garden meadow ocean village letter picture forest bread melody window castle".split()
+HOW = "wise proud tired brave gentle patient silent quick hungry cheerful curious strong".split()
+
+
 def make_text(seed, documents):
-    """Sentences in which every word follows from the others: who does what, where, and how that is."""
+    """Sentences in which every word follows from the others: who does what, and how they are."""
     r = random.Random(seed)
-    who = "king queen farmer sailor doctor teacher painter hunter baker singer child soldier".split()
-    does = "rules visits ploughs crosses heals reads paints follows bakes sings breaks guards".split()
-    what = "country garden meadow ocean village letter picture forest bread melody window castle".split()
-    how = "wise proud tired brave gentle patient silent quick hungry cheerful curious strong".split()
     text = []
     for _ in range(documents):
         for _ in range(r.randint(3, 12)):
-            i = r.randrange(len(who))
-            text.append("the %s %s the %s , for the %s is %s ." % (who[i], does[i], what[i], who[i], how[i]))
+            i = r.randrange(len(WHO))
+            text.append("the %s %s the %s , for the %s is %s ." % (WHO[i], DOES[i], WHAT[i], WHO[i], HOW[i]))
         text.append("<|endoftext|>")
     return "\n".join(text) + "\n"
 
@@ -249,6 +258,10 @@ def setUpModule():
 
 def tearDownModule():
     shutil.rmtree(W.dir)
+
+
+# from the trained model on, with a learning rate that undoes the training
+RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --lr 0.1 --warmup 5 --eval-tokens 512 --schedule constant".split()
 
 
 def train(out, *flags, data="data"):
@@ -376,7 +389,8 @@ class SameNumbers(Case):
 
 # ---------------------------------------------------------------- interrupted and resumed
 class Resume(Case):
-    FLAGS = [*TINY, "--steps", 24, "--eval-every", 5, "--eval-tokens", 512]
+    STEPS = 40
+    FLAGS = [*TINY, "--steps", STEPS, "--eval-every", 8, "--eval-tokens", 512]
 
     def reference(self, name, flags):
         if not os.path.exists(W.path(name)):
@@ -392,7 +406,7 @@ class Resume(Case):
             if i == kills:
                 return run(args)
             process = start(args)
-            goal = r.randint(1, 11) + line_count(W.path(out))
+            goal = r.randint(1, 16) + line_count(W.path(out))
             wait_until(lambda: line_count(W.path(out)) >= goal, process, "%d lines of metrics" % goal)
             time.sleep(r.random() * 0.01)
             process.kill()
@@ -407,36 +421,32 @@ class Resume(Case):
 
     def test_killed_before_the_first_checkpoint(self):
         """The run directory is there: --resume has to be able to go on from it."""
-        reference = self.reference("whole", self.FLAGS)
-        process = start(train("early", *self.FLAGS))
+        flags = [*self.FLAGS, "--eval-every", 0]
+        reference = self.reference("whole-0", flags)
+        process = start(train("early", *flags))
         wait_until(lambda: line_count(W.path("early")) >= 3, process, "3 lines of metrics")
         process.kill()
         finish(process)
-        self.assertLess(steps_of(W.path("early"))[-1]["step"], 5, "killed too late to prove anything")
+        self.assertLess(steps_of(W.path("early"))[-1]["step"], self.STEPS, "killed too late to prove anything")
         run(["--resume", "--data", W.path("data"), "--out", W.path("early")])
         self.assert_same_run(reference, "early")
 
     def test_killed_while_saving(self):
-        """Between the save of last/ and that of best/, and within them."""
-        flags = [*self.FLAGS, "--steps", 12, "--eval-every", 3]
-        reference = self.reference("whole12", flags)
-        for i in range(6):
+        """Within and between the saves of best/ and last/, in a run whose best model is its first: a later one would cover what was lost."""
+        flags = [*RISING, "--steps", 4]
+        reference = self.reference("whole-rising", flags)
+        for i in range(8):
             with self.subTest(i):
                 out = "saving%d" % i
                 process = start(train(out, *flags))
-                directory = W.path(out, "last" if i % 2 else "best")
-                before = []
-
-                def replaced():  # a new inode: the directory has just been exchanged
-                    try:
-                        inode = os.stat(directory).st_ino
-                    except FileNotFoundError:
-                        return False
-                    before.append(inode)
-                    return inode != before[0]
-
-                wait_until(replaced, process, directory)
-                time.sleep(0.001 * (i // 2))
+                last, best = W.path(out, "last"), W.path(out, "best")
+                wait_until(lambda: os.path.exists(last), process, last)  # of step 0
+                inode = os.stat(last).st_ino
+                if i % 2:
+                    wait_until(lambda: os.path.exists(best), process, best)
+                else:
+                    wait_until(lambda: inode_of(last) not in (inode, None), process, "a new " + last)
+                time.sleep(0.002 * (i // 2))
                 process.kill()
                 finish(process)
                 run(["--resume", "--data", W.path("data"), "--out", W.path(out)])
@@ -450,10 +460,10 @@ class Resume(Case):
 
     def test_signals_finish_the_step_and_save(self):
         """With a validation in every step, and in some: what was due at the step that was interrupted must not be lost."""
-        for number, every in ((signal.SIGTERM, 5), (signal.SIGINT, 5), (signal.SIGTERM, 1), (signal.SIGINT, 1)):
+        for number, every, steps in ((signal.SIGTERM, 8, 40), (signal.SIGINT, 8, 40), (signal.SIGTERM, 1, 12), (signal.SIGINT, 1, 12)):
             with self.subTest(signal=number.name, eval_every=every):
-                flags = [*self.FLAGS, "--eval-every", every]
-                reference = self.reference("whole" if every == 5 else "whole-every", flags)
+                flags = [*self.FLAGS, "--eval-every", every, "--steps", steps]
+                reference = self.reference("whole-%d-%d" % (every, steps), flags)
                 out = "signal%d-%d" % (number, every)
                 process = start(train(out, *flags))
                 wait_until(lambda: line_count(W.path(out)) >= 8, process, "8 lines of metrics")
@@ -461,7 +471,7 @@ class Resume(Case):
                 code, console, err = finish(process)
                 self.assertEqual((code, err), (130, ""))
                 stopped = int(re.search(r"stopped at step (\d+)", console).group(1))
-                self.assertLess(stopped, 24)
+                self.assertLess(stopped, steps)
                 self.assertIn("--resume", console)
                 self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], stopped)
                 self.assertEqual(steps_of(W.path(out))[-1]["step"], stopped)
@@ -498,10 +508,9 @@ class Resume(Case):
 
     def test_full_disk(self):
         """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had been."""
-        flags = [*self.FLAGS]
-        reference = self.reference("whole", flags)
-        process = start(train("disk", *flags))
-        wait_until(lambda: line_count(W.path("disk")) >= 9, process, "9 lines of metrics")
+        reference = self.reference("whole", self.FLAGS)
+        process = start(train("disk", *self.FLAGS))
+        wait_until(lambda: line_count(W.path("disk")) >= 12, process, "12 lines of metrics")
         process.send_signal(signal.SIGTERM)
         finish(process)
         for limit in (100, 2000, 20000, 400000):
@@ -547,13 +556,12 @@ class RunDirectory(Case):
         self.assertEqual(set(os.listdir(W.path("run/last"))), files | {"training_state.safetensors"})
 
     def test_best_is_kept_when_the_loss_rises(self):
-        run(train("rising", "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 12, "--eval-every", 4, "--lr", 0.3, "--warmup", 6,
-                  "--eval-tokens", 512, "--schedule", "constant"))
+        run(train("rising", *RISING, "--steps", 6))
         curve = validations(W.path("rising"))
         best = min(range(len(curve)), key=curve.__getitem__)
         self.assertLess(best, len(curve) - 1, curve)
         counters = checkpoint(W.path("rising/last"))[2]
-        self.assertEqual((counters["best_step"], counters["best_loss"]), (4 * (best + 1), curve[best]))
+        self.assertEqual((counters["best_step"], counters["best_loss"]), (best + 1, curve[best]))
         self.assertNotEqual(read(W.path("rising/best/model.safetensors")), read(W.path("rising/last/model.safetensors")))
 
     def test_console(self):
@@ -581,7 +589,7 @@ class FillMask(Case):
         self.assertEqual(len(lines), 6)
         for line in lines[1:]:
             self.assertRegex(line, r"^  \[MASK\] 1 +[0-9.]+ %  \S+$")
-        self.assertTrue(lines[1].endswith(" meadow"), lines)
+        self.assertLessEqual({line.split()[-1] for line in lines[1:]}, set(WHAT), "what farmers plough is a noun")
 
     def test_two_masks_and_several_texts(self):
         text = self.ask("the [MASK] heals the [MASK] .", "the queen [MASK] the garden .")

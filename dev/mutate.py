@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Breaks the code in one place at a time and looks whether a test notices.
+
+    python3 dev/mutate.py              all mutations; prints a Markdown table (a copy of it is in test/README.md)
+    python3 dev/mutate.py attention    those whose file or name contains the word
+
+A mutation is a place in a file, marked by [[ ]] in a piece of text that occurs once, and what stands there instead. All of them go into
+one copy of the tree, each as (mutant == 17 ? wrong : right), so that the tests are built once; the environment variable MUTANT says
+which one is alive. The mutated places are expressions, therefore; whole statements are expressions of type void.
+Only the code that the CPU runs is mutated: what stands before the kernels in common/*.cuh.
+"""
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
+         "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
+TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": []}
+G, F, O = "gradients fixtures ops".split()
+VOID = object()  # the statement is left away
+
+# file, text with [[the place]], what stands there instead, the test that is asked first
+MUTATIONS = [
+    # embedding
+    ("common/embedding.cuh", "[[to[c] += (acc<T>)d[c]]];", VOID, G),
+    ("common/embedding.cuh", "+= [[partial[(size_t)slot * C + c]]];", "partial[(size_t)ids.multi_slot[u] * C + c]", G),
+    ("common/embedding.cuh", "[[slot < ids.multi_slot[u + 1]]]; slot++)\n            for (int c = 0; c < C; c++) to[c] +=", "slot < ids.multi_slot[u + 1] - 1", G),
+    ("common/embedding.cuh", "if (slot >= 0) for (int c = 0; c < C; c++) [[to[c] = 0]];", VOID, G),
+    ("common/embedding.cuh", "+ (tt ? (acc<T>)[[tt[c]]] : 0)", "tt[c] * 2", F),
+    # layernorm
+    ("common/layernorm.cuh", "[[g_mean += g]];", VOID, G),
+    ("common/layernorm.cuh", "[[gx_mean += g * xhat]];", VOID, G),
+    ("common/layernorm.cuh", "dw[c] += [[(A)d[c] * xhat]];", "g * xhat", G),
+    ("common/layernorm.cuh", "db[c] += [[(A)d[c]]];", "g", G),
+    ("common/layernorm.cuh", "dx[c] = [[r]] * (g - g_mean", "A(1)", G),
+    ("common/layernorm.cuh", "dx[c] = r * (g - [[g_mean]] - xhat", "A(0)", G),
+    ("common/layernorm.cuh", "dx[c] = r * (g - g_mean - [[xhat * gx_mean]])", "A(0)", G),
+    ("common/layernorm.cuh", "dx[c] = r * (g - g_mean - [[xhat]] * gx_mean)", "xhat * A(1.001)", G),
+    ("common/layernorm.cuh", "+ (dres ? [[(A)dres[c]]] : 0);", "A(0)", G),
+    ("common/layernorm.cuh", "dy[c] = [[(A)dx[c] * keep(c)]];", "(A)dx[c]", G),
+    ("common/layernorm.cuh", "dy[c] = [[dx[c]]];", "T(0)", G),
+    ("common/layernorm.cuh", "[[dweight[c] += scratch[(size_t)k * 2 * C + c]]];", "dweight[c] = scratch[(size_t)k * 2 * C + c]", G),
+    ("common/layernorm.cuh", "dbias[c] += [[scratch[(size_t)k * 2 * C + C + c]]];", "scratch[C + c]", G),
+    ("common/layernorm.cuh", "for (int c = 0; c < 2 * C; c++) [[dw[c] = 0]];", VOID, G),
+    # matmul
+    ("common/matmul.cuh", "T([[add ? 1 : 0]]), dinp", "0", G),
+    ("common/matmul.cuh", "T([[add ? 1 : 0]]), dinp", "1", G),
+    ("common/matmul.cuh", "d[i] = (acc<T>)d[i] * [[gelu_derivative<kind>((acc<T>)p[i])]];", "acc<T>(1)", G),
+    ("common/matmul.cuh", "dout + o, OC, inp, C, acc<T>([[1]]), dweight", "0", G),
+    ("common/matmul.cuh", "[[column_sum(dbias, dout, scratch, N, OC)]];", VOID, G),
+    ("common/matmul.cuh", "s[c] += [[(acc<T>)inp[(size_t)n * C + c]]];", "(acc<T>)inp[(size_t)n * C]", G),
+    ("common/matmul.cuh", "n < N && [[n < (k + 1) * CHUNK_ROWS]]; n++", "n < (k + 1) * CHUNK_ROWS - 1", G),
+    ("common/matmul.cuh", "sum[c] += [[scratch[(size_t)k * C + c]]];", "scratch[c]", G),
+    ("common/matmul.cuh", "int rows = std::min([[PANEL]], N - n);\n        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add", "PANEL - 1", G),
+    # gelu
+    ("common/gelu.cuh", "return normal_cdf(x) + [[x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x)]];", "A(0)", G),
+    ("common/gelu.cuh", "return [[normal_cdf(x)]] + x", "A(1)", G),
+    ("common/gelu.cuh", "* (A(1) + A([[3 * 0.044715]]) * x * x)", "0.044715", G),
+    ("common/gelu.cuh", "x * (A(1) - [[t * t]]) * du", "t", G),
+    ("common/gelu.cuh", "dinp[i] = [[(acc<T>)dout[i]]] * gelu_derivative", "acc<T>(1)", G),
+    # gather and scatter
+    ("common/gather.cuh", "[[device_zero(dinp, (size_t)N * C * sizeof(T))]];", VOID, G),
+    ("common/gather.cuh", "(dinp + (size_t)[[rows[m]]] * C), (const void*)(dout", "m", G),
+    # cross-entropy
+    ("common/crossentropy.cuh", "x[target] = (vec_exp(x_target - top) / sum - [[1]]) * s;", "A(0.999)", G),
+    ("common/crossentropy.cuh", "/ sum - 1) * [[s]];", "A(1)", G),
+    ("common/crossentropy.cuh", "by = [[s / sum]];", "1 / sum", G),
+    ("common/crossentropy.cuh", "for (int v = V; v < Vp; v++) [[x[v] = (A)0]];", VOID, G),
+    ("common/crossentropy.cuh", "if (backward) for (int v = 0; v < Vp; v++) [[x[v] = (A)0]];", VOID, G),
+    ("common/crossentropy.cuh", "for (int v = 0; [[v < V]]; v++) x[v] = vec_exp", "v < V - 1", G),
+    ("common/crossentropy.cuh", "v < target && first; v++) first = [[(A)x[v] < top]];", "true", O),
+    # attention
+    ("common/attention.cuh", "[[sum += (A)y[i] * (A)o[i]]];", VOID, G),
+    ("common/attention.cuh", "y[j] = [[w * keep]];", "w", G),
+    ("common/attention.cuh", "z[j] = w * ([[z[j] * keep]] - del);", "z[j]", G),
+    ("common/attention.cuh", "z[j] = w * (z[j] * keep - [[del]]);", "A(0)", G),
+    ("common/attention.cuh", "z[j] = [[w]] * (z[j] - del);", "A(1)", G),
+    ("common/attention.cuh", "z[j] = w * (z[j] - [[del]]);", "A(0)", G),
+    ("common/attention.cuh", "for (int j = seen; j < cols; j++) [[y[j] = z[j] = 0]];", VOID, G),
+    ("common/attention.cuh", "[[y[j] = w]];", VOID, G),
+    ("common/attention.cuh", "cols, HS, rows, [[pd]], TK", "ds", G),
+    ("common/attention.cuh", "cols, HS, rows, [[ds]], TK", "pd", G),
+    ("common/attention.cuh", "rows, HS, cols, [[ds]], TK", "pd", G),
+    ("common/attention.cuh", "pd, TK, d + (size_t)[[i0]] * HS", "0", G),
+    ("common/attention.cuh", "HS, A([[1]]), dv", "0", G),
+    ("common/attention.cuh", "HS, A([[1]]), dk", "0", G),
+    ("common/attention.cuh", "[[y[C + i] = dk[(size_t)t * HS + i]]];", VOID, G),
+    ("common/attention.cuh", "y[2 * C + i] = [[dv[(size_t)t * HS + i]]];", "dv[i]", G),
+    ("common/attention.cuh", "dv + (size_t)[[j0]] * HS, HS);", "0", G),
+    ("common/attention.cuh", "q + (size_t)[[i0]] * HS, HS, A(1), dk", "0", G),
+    ("common/attention.cuh", "k + (size_t)j0 * HS, HS, A([[1]]), dq", "0", G),
+    ("common/attention.cuh", "y[i] = dq[(size_t)t * HS + i] * [[scale]];", "A(1)", G),
+    ("common/attention.cuh", "DropoutRow drop(dropout, [[n]], NH, h);", "n - n0", G),
+    ("common/attention.cuh", "DropoutRow drop(dropout, n, NH, [[h]]);", "0", G),
+    ("common/attention.cuh", "keep = drop([[j0 + j]]);", "j", G),
+    ("common/attention.cuh", "sum[i] = sum[i] * [[keep]] + add;", "A(1)", G),
+    ("common/attention.cuh", "if (j0 > 0) for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= [[keep]];", "A(1)", G),
+    # dropout
+    ("common/dropout.cuh", "o[c] = (acc<T>)x[c] * [[keep(c)]];", "acc<T>(1)", O),
+    ("common/dropout.cuh", "[[d.at->token0 + token]]) *", "token", O),
+    ("common/dropout.cuh", "mix64(d.at->seed, [[d.at->step]], d.site", "0", O),
+    ("common/dropout.cuh", "d.at->step, [[d.site]], (", "0", O),
+    ("common/dropout.cuh", "scale = [[1.0f / (1.0f - d.p)]];", "1.0f", O),
+    ("common/dropout.cuh", "return [[x < threshold]] ?", "x < threshold / 100 * 99", O),
+    # norm and AdamW
+    ("common/adamw.cuh", "sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])", F),
+    ("common/adamw.cuh", "(k + 1) * chunk < n ? [[(k + 1) * chunk]] : n;", "(k + 1) * chunk - 1", O),
+    ("common/adamw.cuh", "if ([[!std::isfinite(stats->norm2)]] ||", "false", O),
+    ("common/adamw.cuh", "|| [[!std::isfinite(stats->loss)]]) return", "false", O),
+    ("common/adamw.cuh", "A g = grads[i] * [[scale]];", "A(1)", F),
+    ("common/adamw.cuh", "m[i] = b1 * m[i] + [[one_b1]] * g;", "A(1)", F),
+    ("common/adamw.cuh", "v[i] = b2 * v[i] + one_b2 * g * [[g]];", "A(1)", F),
+    ("common/adamw.cuh", "w = w * [[shrink]] - lr", "A(1)", F),
+    ("common/adamw.cuh", "lr * (m[i] * [[inv1]])", "A(1)", F),
+    ("common/adamw.cuh", "std::sqrt(v[i] * [[inv2]])", "A(1)", F),
+    ("common/adamw.cuh", "+ [[eps]]);", "A(0)", F),
+    ("common/adamw.cuh", "if (master) [[master[i] = w]];", VOID, O),
+    ("common/train.h", "decays[b] = [[s.decay]] ?", "true", F),
+    ("common/train.h", "1 - pow(f.beta1, [[(double)step + 1]])", "(double)step + 2", F),
+    ("common/train.h", "1 - pow(f.beta2, [[(double)step + 1]])", "(double)step + 2", F),
+    ("common/train.h", "return f.lr * (double)([[step + 1]]) / (warmup + 1);", "step", O),
+    ("common/train.h", "share = t <= from ? 1 : [[(1 - t) / (1 - from)]];", "1 - t", O),
+    # loader
+    ("common/dataloader.h", "bool several = [[end - i > EMBEDDING_RUN]];", "false", G),
+    ("common/dataloader.h", "std::max(1, (int)[[lround(rate * (double)n)]])", "(rate * (double)n)", O),
+    ("common/dataloader.h", "std::max([[1]], (int)lround", "0", O),
+    ("common/dataloader.h", "if ([[u < 0.8]]) tokens[p] = mask;", "u < 0.9", O),
+    ("common/dataloader.h", "else if ([[u < 0.9]]) tokens", "u < 1", O),
+    ("common/dataloader.h", "tokens[p] = (int)below(mix64(key, 4, p), [[V]]);", "V / 2", O),
+    ("common/dataloader.h", "targets.push_back([[tokens[p]]]);\n            double u", "mask", O),
+    ("common/dataloader.h", "uint64_t key = mix64(seed, [[epoch]], q);", "0", O),
+    ("common/dataloader.h", "bool pair = [[(k + d) % 2]] &&", "k % 4 == 3", O),
+    ("common/dataloader.h", "types.push_back([[i >= cut]]);", "false", O),
+    ("common/dataloader.h", "else drawn.push_back({[[mix64(key, 2, p)]], p});", "(uint64_t)p", O),
+    ("common/dataloader.h", "drawn.push_back({[[drawn.back().first]], p});", "mix64(key, 2, p)", O),
+    ("common/dataloader.h", "if ([[kept > 0 && kept + (end - i) > (size_t)want]]) continue;", "false", O),
+    ("common/dataloader.h", "std::min([[begin(d, k + 1)]], file.length(d))", "begin(d, k + 1) - 1", O),
+    ("common/dataloader.h", "Permutation(n, [[mix64(seed, epoch)]])", "seed", O),
+    ("common/dataloader.h", "b.pos[start[s] + i] = [[i]];", "start[s] + i", F),
+    ("common/dataloader.h", "rows.push_back((int)tokens.size() + [[positions[i]]])", "positions[i] - 1", F),
+    ("common/vecmath.h", "__builtin_fmaf(x, 1.44269504f, -n) + [[x * 1.925963033e-8f]]", "0", O),
+    ("common/rng.h", "} while ([[i >= n]]);", "i > n", O),
+]
+
+# The backward pass of train_bert.cu: every statement of it, left away in turn, and some wrong in a subtler way.
+BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
+    ("drop(b, 3 * l + [[2]]));\n            matmul_backward_weight", "3"),
+    ("drop(b, 3 * l + [[3]]));\n            matmul_backward_weight", "2"),
+    ("b.seq, NH, HS, false, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
+    ("const real* x = [[l == 0 ? a.x0 : a.layer[l - 1].x2]];", "a.x0"),
+    ("matmul_backward_input(a.dsum, dpre, p.fcw, N, C, FF, [[true]]);", "false"),
+    ("matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, [[true]]);", "false"),
+    ("a.head_out + (size_t)[[m]] * C, a.scratch, rows", "0"),
+    ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
+    ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
+]]
+
+
+def backward_statements():
+    """Every call in the two functions of the backward pass, up to its ;"""
+    text = open(os.path.join(TOP, "train_bert.cu"), encoding="utf8").read()
+    body = text[text.index("    void forward_backward(const Batch& b, StepStats* stats) {\n        int N"):text.index("    // Work of one token, forward and backward")]
+    calls = re.findall(r"^ +(\w+(?:<[\w:]+>)?\([^;{}]*\));$", body, re.M)
+    skip = ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")
+    return [("train_bert.cu", f"[[{c}]];", VOID, G) for c in calls if not c.startswith(skip)]
+
+
+def locate(file, text, marked):
+    """Start and end of the marked place in the text of the file."""
+    match = re.search(r"\[\[(.*)\]\]", marked, re.S)
+    before, place, after = marked[:match.start()], match.group(1), marked[match.end():]
+    end = text.find("#ifdef WITH_KERNELS") if file.endswith(".cuh") else len(text)
+    whole = before + place + after
+    if text.count(whole, 0, end) != 1:
+        sys.exit(f"{file}: expected once, found {text.count(whole, 0, end)} times: {whole}")
+    start = text.index(whole) + len(before)
+    return start, start + len(place), place
+
+
+def apply(tree, mutations):
+    places = {}
+    for number, (file, marked, new, _) in enumerate(mutations, 1):
+        text = open(os.path.join(tree, file), encoding="utf8").read()
+        start, end, old = locate(file, text, marked)
+        places.setdefault(file, {}).setdefault((start, end, old), []).append((number, new))
+    for file, spans in places.items():
+        path = os.path.join(tree, file)
+        text = open(path, encoding="utf8").read()
+        # outer places contain inner ones: replace from the back, inner first, by marks that are filled in at the end
+        order = sorted(spans, key=lambda s: (s[0], -s[1]))
+        def render(lo, hi, todo):
+            out, at = "", lo
+            while todo:
+                start, end, old = todo[0]
+                inner = [s for s in todo[1:] if s[0] < end]
+                todo = todo[1 + len(inner):]
+                code = render(start, end, inner)
+                for number, new in spans[(start, end, old)]:
+                    if new is VOID:
+                        code = f"(mutant == {number} ? (void)0 : (void)({code}))"
+                    elif re.search(r"[^<>=!]=[^=]", old):  # an assignment
+                        code = f"(mutant == {number} ? (void)({new}) : (void)({code}))"
+                    else:
+                        code = f"(mutant == {number} ? ({new}) : ({code}))"
+                out += text[at:start] + code
+                at = end
+            return out + text[at:hi]
+        with open(path, "w", encoding="utf8") as f:
+            f.write(render(0, len(text), order))
+    path = os.path.join(tree, "common/common.h")
+    text = open(path, encoding="utf8").read()
+    with open(path, "w", encoding="utf8") as f:
+        f.write(text.replace("#include <vector>\n", '#include <vector>\ninline const int mutant = getenv("MUTANT") ? atoi(getenv("MUTANT")) : 0;\n', 1))
+
+
+def main():
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    everything = MUTATIONS + BACKWARD + backward_statements()
+    mutations = [m for m in everything if word in m[0] or word in m[1]]
+    with tempfile.TemporaryDirectory(prefix="mutate_") as tree:
+        for part in ("common", "test"):
+            shutil.copytree(os.path.join(TOP, part), os.path.join(tree, part))
+        shutil.copy(os.path.join(TOP, "train_bert.cu"), tree)
+        apply(tree, mutations)
+        run = lambda command, **more: subprocess.run(command, cwd=tree, capture_output=True, text=True, **more)
+
+        def build(name):
+            done = run(["nice", "-n", "10", "g++", *FLAGS, *TESTS[name], f"test/test_{name}.cpp", "test/main.cpp", "common/files.cpp", "-lopenblas", "-lutf8proc",
+                        "-o", name])
+            if done.returncode:
+                sys.exit(f"{name} does not build:\n{done.stderr[:4000]}")
+
+        def caught_by(name, number):
+            """The test case that fails, or None."""
+            try:
+                done = run(["nice", "-n", "10", f"./{name}", "--abort-after=1", "--no-colors"], env={**os.environ, "MUTANT": str(number)}, timeout=300)
+            except subprocess.TimeoutExpired:
+                return f"{name}: hangs"
+            if done.returncode == 0:
+                return None
+            case = re.search(r"TEST CASE:  (.*)", done.stdout)
+            return f"test_{name}: {case.group(1) if case else 'crashes'}"
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            list(pool.map(build, TESTS))
+        for name in TESTS:
+            if found := caught_by(name, 0):
+                sys.exit(f"without a mutation there is a failure: {found}")
+
+        def check(number):
+            first = mutations[number - 1][3]
+            for name in [first] + [t for t in TESTS if t != first]:
+                if found := caught_by(name, number):
+                    return found
+            return "**survives**"
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(check, range(1, len(mutations) + 1)))
+    print("| file | in | instead of | stands | caught by |\n|---|---|---|---|---|")
+    code = lambda s: "`" + re.sub(r"\s+", " ", s).replace("|", "\\|") + "`"
+    for (file, marked, new, _), result in zip(mutations, results):
+        old = re.search(r"\[\[(.*)\]\]", marked, re.S).group(1)
+        around = re.sub(r"\s+", " ", re.sub(r"\[\[(.*)\]\]", "…", marked, flags=re.S)).strip()
+        print(f"| {os.path.basename(file)} | {code(around) if len(around) > 3 else ''} | {code(old)} | {'nothing' if new is VOID else code(new)} | {result} |")
+    survivors = results.count("**survives**")
+    print(f"\n{len(results) - survivors} of {len(results)} mutations are caught.")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
