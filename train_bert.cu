@@ -624,6 +624,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 
 #ifndef NO_MAIN
 int main(int argc, char** argv) {
+    wait_passively(argv);
     try {
         cpu::blas_single_threaded();
         TrainFlags f;

@@ -369,7 +369,7 @@ template <class T> SHIM_FN Gathered gather(const char* op, unsigned mask, const 
         q.op = op;
         q.mask = mask;
     } else if (q.op != op || q.mask != mask) {
-        fprintf(stderr, "shim: %s mask %08x meets %s mask %08x\n", op, mask, q.op, q.mask);
+        fprintf(stderr, "shim: one %s, mask %08x; another %s, mask %08x\n", op, mask, q.op, q.mask);
         die("the lanes of a warp call different collectives");
     }
     unsigned side = q.phase & 1;

@@ -6,6 +6,7 @@
 
 Needs Python 3.9 and nothing else. Other binaries: TRAIN_BERT, TRAIN_BERT_SHIM, TRAIN_BERT_FP64, TOKENIZE in the environment.
 """
+import atexit
 import hashlib
 import json
 import math
@@ -217,13 +218,12 @@ def make_text(seed, documents):
 
 
 class World:
-    def __init__(self):
-        self.dir = tempfile.mkdtemp(prefix="tune_program_")
-
     def path(self, *parts):
         return os.path.join(self.dir, *parts)
 
     def build(self):
+        self.dir = tempfile.mkdtemp(prefix="tune_program_")
+        atexit.register(shutil.rmtree, self.dir)
         write(self.path("train.txt"), make_text(1, 300))
         write(self.path("val.txt"), make_text(2, 30))
         for tokenizer, size in (("data", 256), ("other", 128)):
@@ -256,12 +256,8 @@ def setUpModule():
     print("made a text, a tokenizer, data and a model in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
 
 
-def tearDownModule():
-    shutil.rmtree(W.dir)
-
-
-# from the trained model on, with a learning rate that undoes the training
-RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --lr 0.1 --warmup 5 --eval-tokens 512 --schedule constant".split()
+# from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the best
+RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000 --beta1 0 --beta2 0".split()
 
 
 def train(out, *flags, data="data"):
@@ -589,7 +585,7 @@ class FillMask(Case):
         self.assertEqual(len(lines), 6)
         for line in lines[1:]:
             self.assertRegex(line, r"^  \[MASK\] 1 +[0-9.]+ %  \S+$")
-        self.assertLessEqual({line.split()[-1] for line in lines[1:]}, set(WHAT), "what farmers plough is a noun")
+        self.assertGreaterEqual(len({line.split()[-1] for line in lines[1:]} & set(WHAT)), 3, "what farmers plough is a noun: %s" % lines)
 
     def test_two_masks_and_several_texts(self):
         text = self.ask("the [MASK] heals the [MASK] .", "the queen [MASK] the garden .")
@@ -897,5 +893,6 @@ if __name__ == "__main__":
     failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
     for test, why in result.skipped:
         print("SKIPPED %s: %s" % (test, why))
-    print("test_program.py: %d passed, %d failed, %d skipped in %.0f s" % (result.testsRun - failed - len(result.skipped), failed, len(result.skipped), time.time() - began))
+    print("test_program.py: %d passed, %d failed%s, %.0f s" % (result.testsRun - failed - len(result.skipped), failed,
+                                                           ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
     sys.exit(not result.wasSuccessful())

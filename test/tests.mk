@@ -57,16 +57,18 @@ build/tsan/files.o: common/files.cpp
 $(TSAN_TESTS): %: %.o build/tsan/files.o
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
-TEST_PROGRAMS := build/cpu-fp32/train_bert build/shim-fp32/train_bert data/tokenize
+TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert data/tokenize
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
-ifneq ($(PAIR),shim-fp32)
-build/shim-fp32/train_bert: FORCE
-	@$(MAKE) DEVICE=shim PRECISION=fp32 $@
+# programs of another device or precision than this make's: by a make of their own
+define other_build
+ifneq ($(PAIR),$(1)-$(2))
+build/$(1)-$(2)/train_bert: FORCE
+	@$$(MAKE) DEVICE=$(1) PRECISION=$(2) $$@
 endif
-ifneq ($(PAIR),cpu-fp32)
-build/cpu-fp32/train_bert: FORCE
-	@$(MAKE) DEVICE=cpu PRECISION=fp32 $@
-endif
+endef
+$(eval $(call other_build,cpu,fp32))
+$(eval $(call other_build,cpu,fp64))
+$(eval $(call other_build,shim,fp32))
 
 test: setup-quiet
 	@$(MAKE) -j2 tests
