@@ -566,6 +566,8 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         if (WordPiece::load(init).fingerprint() != words.fingerprint())
             fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), f.data.c_str(), init.c_str());
     }
+    // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
+    if (f.lr == 0) f.lr = config.C <= 256 ? 1e-3 : config.C <= 512 ? 5e-4 : config.C <= 768 ? 2e-4 : 1e-4;
     config.dropout = config.attention_dropout = f.dropout;
     if (bf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)bf.max_len);
     if (bf.max_len > f.batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)bf.max_len, (long long)f.batch_tokens);

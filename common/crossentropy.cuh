@@ -5,6 +5,8 @@
 // A target of −1 is ignored: loss 0, gradient 0. `scale` is 1 / (targets in the whole optimiser step), so that losses and gradients of
 // micro-batches simply add up.
 #pragma once
+#include <algorithm>
+
 #include "device.cuh"
 #include "vecmath.h"
 
@@ -30,9 +32,15 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
             if (backward) for (int v = 0; v < Vp; v++) x[v] = (A)0;
             continue;
         }
-        A top = -INFINITY, sum = 0, x_target = (A)x[target];
+        A top = -INFINITY, x_target = (A)x[target];
         for (int v = 0; v < V; v++) top = (A)x[v] > top ? (A)x[v] : top;
-        for (int v = 0; v < V; v++) sum += vec_exp((A)x[v] - top);
+        double total = 0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
+        for (int v0 = 0; v0 < V; v0 += 1024) {
+            A part = 0;
+            for (int v = v0; v < std::min(V, v0 + 1024); v++) part += vec_exp((A)x[v] - top);
+            total += part;
+        }
+        A sum = (A)total;
         losses[m] = std::log(sum) + top - x_target;
         bool first = x_target == top;
         for (int v = 0; v < target && first; v++) first = (A)x[v] < top;

@@ -12,14 +12,6 @@
 #include "shim.h"
 #endif
 
-// OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine. libgomp reads the variable before
-// main(), so a program starts itself once more with it set; the user's own setting stays.
-inline void wait_passively(char** argv) {
-    if (getenv("OMP_WAIT_POLICY")) return;
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    execv("/proc/self/exe", argv);  // where there is no /proc: go on as we are
-}
-
 namespace cpu {
 // n bytes, zeroed, aligned to 2 MiB (huge pages where the system has them). Fails if there is not enough memory.
 inline void* device_alloc(size_t bytes) {
@@ -84,6 +76,7 @@ inline void* device_alloc(size_t bytes) {  // zeroed
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     return p;
 }
+// Returns when `host` may be used again: what is not pinned memory has been copied to the driver's own by then.
 inline void copy_to_device(void* device, const void* host, size_t bytes) { CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream)); }
 inline void copy_to_host(void* host, const void* device, size_t bytes) {
     CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));

@@ -25,7 +25,7 @@ struct TrainFlags {
     std::string data, out, init;
     bool resume = false, overfit = false;
     int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1;
-    double epochs = 0, lr = 1e-3, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
+    double epochs = 0, lr = 0, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
            dropout = 0.1;
     std::string schedule = "linear";
 
@@ -41,7 +41,7 @@ struct TrainFlags {
                   {"epochs", &epochs, between(0, 1e6), "instead of --steps: passes over the data; 0: use --steps"},
                   {"batch-tokens", &batch_tokens, between(128, 1 << 24), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
-                  {"lr", &lr, above(0), "peak learning rate"},
+                  {"lr", &lr, at_least(0), "peak learning rate; 0: by the model's width"},
                   {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},
                   {"warmup", &warmup, at_least(0), "rising from 0: a number of steps, or below 1 a share of them"},
                   {"final-lr", &final_lr, between(0, 1), "where the schedule ends, as a share of --lr"},

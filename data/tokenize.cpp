@@ -314,6 +314,7 @@ static void pack(const Options& o, std::vector<std::string> files) {
 }
 
 int main(int argc, char** argv) {
+    wait_passively(argv);
     Options o;
     Cli cli{"data/tokenize",
             "learns tokenizers, turns text into ids and back, packs text into .bin files.",

@@ -28,8 +28,8 @@ $(KERNEL_TESTS): %: %.o build/files.o
 	g++ -fopenmp $^ -o $@ $(LIBS)
 
 # under the sanitizers: AddressSanitizer and UBSan for kernels and parsers, ThreadSanitizer for kernels (it has threads of its own, no OpenMP)
-ASAN := -O1 -g -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
-TSAN := -O1 -g -fsanitize=thread
+ASAN := -O1 -g1 -Wno-unknown-pragmas -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined
+TSAN := -O1 -g1 -Wno-unknown-pragmas -fsanitize=thread
 ASAN_TESTS := $(addprefix build/asan/,$(notdir $(KERNEL_TESTS) $(UNIT_TESTS)))
 TSAN_TESTS := $(addprefix build/tsan/,$(notdir $(KERNEL_TESTS)))
 build/asan/main.o: test/main.cpp
@@ -79,7 +79,7 @@ test-asan: setup-quiet
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
 test-tsan: setup-quiet
 	@$(MAKE) -j2 $(TSAN_TESTS)
-	python3 test/run.py $(foreach t,$(TSAN_TESTS),"TEST_SMALL=1 $(t)")
+	python3 test/run.py build/tsan/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels")
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
 PYTHON ?= .venv/bin/python
