@@ -39,7 +39,7 @@ struct TrainFlags {
                 {"Training", "train",
                  {{"steps", &steps, at_least(1), "optimiser steps"},
                   {"epochs", &epochs, between(0, 1e6), "instead of --steps: passes over the data; 0: use --steps"},
-                  {"batch-tokens", &batch_tokens, between(128, 1 << 24), "tokens of a micro-batch, a multiple of 128"},
+                  {"batch-tokens", &batch_tokens, between(128, 1 << 22), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
                   {"lr", &lr, at_least(0), "peak learning rate; 0: by the model's width"},
                   {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},

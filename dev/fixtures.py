@@ -65,7 +65,7 @@ def bert_mlm():
     padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
     types, mask, labels = torch.zeros_like(padded), torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
-        padded[s, :n] = torch.randint(vocab, (n,), generator=generator)
+        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)  # not 0: transformers' padding_idx, of which PyTorch drops the gradient
         types[s, (n + 2) // 3:n] = 1
         mask[s, :n] = 1
         chosen = torch.randperm(n, generator=generator)[:max(1, n // 3)]
