@@ -94,7 +94,8 @@ deps:                 # copies what a build needs into .deps/, for machines with
 setup:                # prints what is missing on this machine, and installs it if it may
 	bash dev/setup.sh
 bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)
-	bash dev/bench/run.sh
+	@$(MAKE) DEVICE=cpu
+	$(PYTHON) dev/bench/bert_cpu.py
 clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:

@@ -112,7 +112,7 @@ struct BertActivations {
     // head, over the M rows that have a target
     real *picked, *head_pre, *head_act, *head_out;  // (M, C)
     areal *mean_head, *rstd_head;                   // (M)
-    real* logits;                 // (R, Vp) of R rows at a time; overwritten by their gradient
+    real* logits;                 // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;      // (M)
     // gradients on the way back
     real *dx, *dsum, *dbranch;    // (N, C)
@@ -129,7 +129,7 @@ struct Bert {
     BertTensors<areal> grads;
     BertActivations acts;
     BatchShape shape;  // capacities
-    int R = 0;         // rows of logits at a time
+    int head_rows = 0;  // rows of logits at a time
     float dropout = 0;
 
     int Vp() const { return (int)round_up(config.V, 64); }
@@ -137,7 +137,7 @@ struct Bert {
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
         size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
-        R = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         auto& a = acts;
         arena.region("activations");
         arena.take(a.embedded, N * C), arena.take(a.mean_embed, N), arena.take(a.rstd_embed, N), arena.take(a.x0, N * C);
@@ -155,13 +155,13 @@ struct Bert {
         arena.take(a.picked, M * C), arena.take(a.head_pre, M * C), arena.take(a.head_act, M * C), arena.take(a.head_out, M * C);
         arena.take(a.mean_head, M), arena.take(a.rstd_head, M);
         arena.region("logits");
-        arena.take(a.logits, (size_t)R * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
+        arena.take(a.logits, (size_t)head_rows * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
         if (!backward) return;
         arena.region("scratch");
         size_t wide = std::max(FF, 4 * C);
         arena.take(a.dx, N * C), arena.take(a.dsum, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide);
         arena.take(a.dhead, M * C), arena.take(a.dhead2, M * C), arena.take(a.delta, NH * N);
-        arena.take(a.scratch, std::max({layernorm_scratch(std::max(N, M), C), column_sum_scratch(N, wide), column_sum_scratch(R, Vp()),
+        arena.take(a.scratch, std::max({layernorm_scratch(std::max(N, M), C), column_sum_scratch(N, wide), column_sum_scratch(head_rows, Vp()),
                                         embedding_slots(N) * C}));
     }
 
@@ -208,8 +208,8 @@ struct Bert {
     // Adds the batch's Σ losses and hits to `stats`. No gradients.
     void forward(const Batch& b, StepStats* stats) {
         head_forward(b, encode(b));
-        for (int m = 0; m < b.M; m += R) {
-            int rows = std::min(R, b.M - m);
+        for (int m = 0; m < b.M; m += head_rows) {
+            int rows = std::min(head_rows, b.M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), false);
         }
@@ -226,8 +226,8 @@ struct Bert {
         head_forward(b, x);
 
         // the vocabulary, in chunks of rows: logits = head_out wteᵀ + decoder_bias, loss, and straight back
-        for (int m = 0; m < M; m += R) {
-            int rows = std::min(R, M - m);
+        for (int m = 0; m < M; m += head_rows) {
+            int rows = std::min(head_rows, M - m);
             logits_forward(m, rows);
             crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), true);
             matmul_backward_input(a.dhead + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
@@ -303,6 +303,7 @@ struct BertTask {
     BertConfig config;
     std::vector<char> host;  // validation batches
     char* block = nullptr;
+    uint64_t val_sequences = 0;  // how many are validated on: the first ones in a fixed random order
 
     BertTask(TrainFlags& f, const BinFile& train, const BinFile& val, const WordPiece& words, const BertConfig& config, int max_len, double mask_rate, bool whole_words)
         : f(f), train_data(train, max_len, (int)config.V, words), val_data(val, max_len, (int)config.V, words), words(words), config(config) {
@@ -317,7 +318,12 @@ struct BertTask {
         model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
         opt.table = bert_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
+        for (double tokens = 0; val_sequences < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_sequences++) {
+            val_data.make(0, val_order(val_sequences));
+            tokens += (double)val_data.tokens.size();
+        }
     }
+    uint64_t val_order(uint64_t i) const { return Permutation(val_data.sequences(), mix64(0, 0))(i); }  // as fill_batch() with seed 0 draws it
     static BatchShape shape_for(int64_t tokens, double rate, int max_len) {
         BatchShape s;
         s.N = (int)tokens;
@@ -352,10 +358,9 @@ struct BertTask {
         device_zero(opt.stats, sizeof(StepStats));
         Eval e;
         Cursor cursor;
-        double tokens = 0;
-        while (cursor.next < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens)) {
-            fill_batch(builder, val_data, cursor, 0, true, val_data.sequences());
-            tokens += (double)builder.tokens.size(), e.targets += builder.targets.size();
+        while (cursor.next < val_sequences) {
+            fill_batch(builder, val_data, cursor, 0, true, val_sequences);
+            e.targets += builder.targets.size();
             Batch batch = builder.finish(host.data(), StepCounters{}, 1);
             model.forward(to_device(batch, shape, block, host.data()), opt.stats);
         }
@@ -376,25 +381,25 @@ struct BertTask {
         j.set("precision", sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16");
         j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
         j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
-        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.documents());
-        j.set("train_data", format("%016llx", (unsigned long long)data_fingerprint(train_data.file)));
-        j.set("val_data", format("%016llx", (unsigned long long)data_fingerprint(val_data.file)));
+        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.sequences());
+        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
+        j.set("val_data", format("%016llx", (unsigned long long)val_data.file.header.content));
         return j;
     }
 };
 
 // Mean loss of guessing every target by how frequent its token is in the training data: what a model that reads no context reaches.
-double unigram_loss(const BinFile& train, MaskedLmData& val, int V, int64_t most_tokens) {
+double unigram_loss(BertTask& task) {
+    const BinFile& train = task.train_data.file;
+    MaskedLmData& val = task.val_data;
+    int V = (int)task.config.V;
     std::vector<double> count(V, 1.0);  // add-one smoothing
     double total = V, loss = 0, targets = 0;
     size_t limit = 20000000;            // tokens to count: enough for the estimate
-    for (size_t d = 0; d < train.documents() && limit > 0; d++)
+    for (size_t d = 0; d < train.sequences() && limit > 0; d++)
         for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
-    double tokens = 0;
-    Permutation order(val.sequences(), mix64(0, 0));
-    for (uint64_t q = 0; q < val.sequences() && (most_tokens == 0 || tokens < (double)most_tokens); q++) {
-        val.make(0, order(q));
-        tokens += (double)val.tokens.size();
+    for (uint64_t q = 0; q < task.val_sequences; q++) {
+        val.make(0, task.val_order(q));
         for (int t : val.targets) loss -= log(count[t] / total), targets++;
     }
     return loss / targets;
@@ -488,7 +493,8 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
             copy_to_host(row.data(), bert.model.acts.logits, row.size() * sizeof(real));
             std::vector<double> p(c.V);
             double top = -INFINITY, sum = 0;
-            for (int v = 0; v < c.V; v++) all_logits.push_back((float)row[v]), p[v] = (double)row[v], top = std::max(top, p[v]);
+            for (int v = 0; v < c.V; v++) p[v] = (double)row[v], top = std::max(top, p[v]);
+            if (!f.logits.empty()) all_logits.insert(all_logits.end(), p.begin(), p.end());
             for (double& x : p) sum += x = exp(x - top);
             std::vector<int> order(c.V);
             for (int v = 0; v < c.V; v++) order[v] = v;
@@ -579,6 +585,8 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     print_parameter_table(task.opt.table);
     Arena measure;
     task.plan(measure);
+    // a checkpoint copies parameters, m and v; where the device is the host they take room beside the rest
+    auto host_copies = [&] { return device_is_host ? 3 * task.opt.n * sizeof(areal) : 0; };
     // memory grows linearly with --batch-tokens; find the largest that fits by halving
     auto bytes = [&](int64_t tokens) {
         Bert planned;
@@ -587,20 +595,21 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         Optimizer opt = task.opt;
         opt.plan(a);
         planned.plan_activations(a, true);
-        return a.used + planned.shape.plan(nullptr, nullptr);
+        return a.used + host_copies() + planned.shape.plan(nullptr, nullptr);
     };
-    int64_t low = 0, high = 1 << 17;  // in units of 128 tokens
+    int64_t low = 0, high = (1 << 22) / 128 + 1;  // in units of 128 tokens, up to what --batch-tokens takes
     while (high - low > 1) {
         int64_t mid = (low + high) / 2;
         (bytes(mid * 128) <= device_memory() ? low : high) = mid;
     }
+    if (host_copies()) measure.regions.push_back({"copies at a save", host_copies()}), measure.used += host_copies();
     print_memory_table(measure, low * 128);
     if (low == 0)
         fail("the model needs more than the %.1f MiB that the device has, whatever the batch: take a smaller model", (double)device_memory() / 1048576);
     if (measure.used > device_memory())
         fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
              (double)device_memory() / 1048576, (long long)low * 128);
-    Arena arena(device_alloc(measure.used));
+    Arena arena(device_alloc(measure.used - host_copies()));
     task.allocate(arena);
 
     if (!f.resume) {
@@ -615,12 +624,12 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         }
         task.opt.upload(values);
     }
-    double unigram = unigram_loss(train_file, task.val_data, (int)config.V, f.eval_tokens);
+    double unigram = unigram_loss(task);
     printf("data: %s tokens in %s documents for training, %s for validation; %s sequences of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
-           thousands((double)train_file.documents()).c_str(), thousands((double)val_file.tokens()).c_str(), thousands((double)task.train_data.sequences()).c_str(),
+           thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), thousands((double)task.train_data.sequences()).c_str(),
            (long long)bf.max_len);
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
-           (long long)f.batch_tokens, (double)(f.steps * f.accum * f.batch_tokens) / tokens_per_epoch, unigram);
+           (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
     return train(task, cli, f, unigram);
 }
 
@@ -628,7 +637,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 int main(int argc, char** argv) {
     wait_passively(argv);
     try {
-        cpu::blas_single_threaded();
+        blas_init();
         TrainFlags f;
         BertFlags bf;
         FillFlags ff;
@@ -655,6 +664,8 @@ int main(int argc, char** argv) {
                 "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
                 {{"train", "", "pretrain on DATA/train.bin"}, {"fill-mask", "TEXT...", "the most likely words for every [MASK]", 1, CLI_MANY}},
                 groups};
+        cli.closing = "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by Ctrl-C or SIGTERM (the first finishes\n"
+                      "the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number of CPU threads; it changes no result.\n";
         if (!cli.parse(argc, argv)) return EXIT_OK;
         return cli.verb == "fill-mask" ? fill_mask(ff, cli.words) : train_bert(cli, f, bf);
     } catch (const Error& e) {

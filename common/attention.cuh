@@ -20,7 +20,6 @@ struct Sequences {
     const int* tiles;  // (W, 2) work list: sequence, first query of the tile counted from the sequence's start; sequence −1: nothing
     int S, W;
     int N;             // tokens
-    int longest;       // tokens of the longest sequence
 };
 
 namespace cpu {

@@ -10,7 +10,8 @@
 //         40  u64      vocabulary size; every token is smaller
 //         48  u64      fingerprint of the tokenizer (tokenizer.h)
 //         56  u64      fingerprint of the template (instruct), else 0
-//         64           zeros, for what classify and instruct need
+//         64  u64      FNV-1a of everything behind the header: what the data are known by
+//         72           zeros, for what classify and instruct need
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
@@ -25,15 +26,16 @@
 
 #include "common.h"
 #include "files.h"
-#include "tokenizer.h"
+#include "common.h"
+#include "files.h"
 
 enum BinKind : uint32_t { BIN_TEXT = 1, BIN_CLASSIFY = 2, BIN_INSTRUCT = 3 };
 
 struct BinHeader {
     char magic[8] = {'t', 'u', 'n', 'e', 'b', 'i', 'n', '\n'};
     uint32_t version = 1, kind = BIN_TEXT, token_bytes = 2, header_bytes = 256;
-    uint64_t sequences = 0, tokens = 0, vocab = 0, tokenizer = 0, templ = 0;
-    char zeros[184] = {};
+    uint64_t sequences = 0, tokens = 0, vocab = 0, tokenizer = 0, templ = 0, content = 0;
+    char zeros[176] = {};
     uint64_t checksum = 0;
     uint64_t expected_checksum() const { return fnv1a(this, 248); }
 };
@@ -84,7 +86,7 @@ struct BinWriter {
         flush();
         header.sequences = offsets.size() - 1;
         if (header.tokens == 0) fail("%s: nothing to write: the input holds no tokens", path.c_str());
-        header.checksum = header.expected_checksum();
+        header.content = fnv1a(offsets.data(), offsets.size() * 8);
 
         std::string tmp = path + ".tmp";
         int fd = open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -99,8 +101,12 @@ struct BinWriter {
                 if (n == 0) errno = EIO;
                 if (n <= 0) give_up();
                 write_all(fd, buffer.data(), n);
+                header.content = fnv1a(buffer.data(), n, header.content);
                 left -= n;
             }
+            header.checksum = header.expected_checksum();  // once more, now that it is known
+            if (lseek(fd, 0, SEEK_SET) != 0) give_up();
+            write_all(fd, &header, sizeof header);
             if (fsync(fd) != 0) give_up();
             if (rename(tmp.c_str(), path.c_str()) != 0) give_up();
         } catch (...) {
@@ -155,7 +161,6 @@ struct BinFile {
     BinFile& operator=(const BinFile&) = delete;
 
     size_t sequences() const { return header.sequences; }
-    size_t documents() const { return header.sequences; }
     size_t tokens() const { return header.tokens; }
     size_t vocab() const { return header.vocab; }
     uint64_t fingerprint() const { return header.tokenizer; }
@@ -222,6 +227,8 @@ struct BinFile {
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
                 fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
+        // the whole content, where that takes no more than about a second
+        if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256)) fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
     }
     static const char* kind_name(uint32_t kind) {
         return kind == BIN_TEXT ? "text" : kind == BIN_CLASSIFY ? "classify" : kind == BIN_INSTRUCT ? "instruct" : "unknown";

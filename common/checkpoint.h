@@ -245,10 +245,12 @@ void save_directory(const std::string& path, F fill) {
 // ---------------------------------------------------------------- training state
 // A number for a parameter table; state of another one is refused.
 inline std::string layout_fingerprint(const std::vector<Spec>& specs) {
-    uint64_t hash = 14695981039346656037u;  // FNV-1a
+    uint64_t hash = fnv1a("", 0);
     for (const Spec& s : specs)
-        for (const std::string& name : s.names)
-            for (unsigned char c : format("%s %s %zu %zu;", name.c_str(), shape_text(s.shape).c_str(), s.offset, s.count)) hash = (hash ^ c) * 1099511628211u;
+        for (const std::string& name : s.names) {
+            std::string row = format("%s %s %zu %zu;", name.c_str(), shape_text(s.shape).c_str(), s.offset, s.count);
+            hash = fnv1a(row.data(), row.size(), hash);
+        }
     return format("%016llx", (unsigned long long)hash);
 }
 

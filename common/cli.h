@@ -137,6 +137,7 @@ struct Cli {
     std::vector<FlagGroup> groups{};
     bool verb_required = false;  // true: the first word has to be a verb
     // set by parse()
+    std::string closing{};  // what --help ends with
     std::string verb{};
     std::vector<std::string> words{};  // the ones that are no flags
 
@@ -216,10 +217,11 @@ struct Cli {
                 if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
+                if (left.size() > 34) left += "\n" + std::string(36, ' ');
                 s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(), preset.empty() ? "" : (" (default " + preset + ")").c_str());
             }
         }
-        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n";
+        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n" + closing;
     }
 
     std::vector<std::string> flag_names() const {

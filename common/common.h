@@ -7,6 +7,7 @@
 //   C   channels (hidden size)                    OC  output channels of a matrix product
 //   L   layers      NH  heads      HS  head size, C = NH * HS      FF  inner size of the feed-forward part
 //   V   vocabulary (or number of classes)         Vp  V rounded up to a multiple of 64, the size in memory
+//   W   tiles of queries in a batch               R   runs of equal ids, U ids that have several (embedding.cuh)
 //
 // Every pointer is declared with its shape: `const T* inp,  // (N, C)`, row-major, the last index runs fastest.
 #pragma once
@@ -66,6 +67,12 @@ typedef acc<real> areal;  // type of statistics, parameter gradients and master 
 // All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, filled up with zeros: weight decay and the factor of
 // the learning rate are looked up once per block.
 constexpr int PARAM_BLOCK = 256;
+
+// FNV-1a; h: the hash of what came before
+inline uint64_t fnv1a(const void* data, size_t bytes, uint64_t h = 0xcbf29ce484222325) {
+    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const unsigned char*)data)[i]) * 0x100000001b3;
+    return h;
+}
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }

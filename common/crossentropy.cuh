@@ -1,4 +1,4 @@
-// crossentropy.cuh: softmax cross-entropy, forward and backward in one visit to the logits.
+// crossentropy.cuh: softmax cross-entropy, forward and backward in one call, in place.
 //
 //   loss = log Σ_v exp(x_v) − x_target          dx_v = (softmax(x)_v − [v = target]) · scale
 //

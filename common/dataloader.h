@@ -16,7 +16,7 @@
 struct Batch {  // pointers into one block of memory, on the host or on the device
     int N, M;   // tokens and rows with a target, both with their filler
     StepCounters* counters;
-    double* inverse_targets;  // (1) 1 / (targets in the whole step): what every loss is multiplied with
+    double* inverse_targets;  // (1) 1 / (targets in the whole step): what the gradient of every loss is multiplied with
     int *tokens, *types, *pos;             // (N)
     int *rows, *targets;                   // (M)
     Sequences seq;
@@ -91,12 +91,11 @@ struct BatchBuilder {
         std::copy(types.begin(), types.end(), b.types);
         std::copy(rows.begin(), rows.end(), b.rows);
         std::copy(targets.begin(), targets.end(), b.targets);
-        b.seq.N = b.N, b.seq.S = (int)start.size() - 1, b.seq.W = 0, b.seq.longest = 0;
+        b.seq.N = b.N, b.seq.S = (int)start.size() - 1, b.seq.W = 0;
         std::copy(start.begin(), start.end(), (int*)b.seq.start);
         int* tile = (int*)b.seq.tiles;
         for (int s = 0; s < b.seq.S; s++) {
             int n = start[s + 1] - start[s];
-            b.seq.longest = std::max(b.seq.longest, n);
             for (int i = 0; i < n; i++) b.pos[start[s] + i] = i;
             for (int i = 0; i < n; i += ATTENTION_TILE, b.seq.W++) *tile++ = s, *tile++ = i;
         }
@@ -134,31 +133,22 @@ inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_
     Batch b;
     shape.plan(&b, device_base);
     b.N = host.N, b.M = host.M;
-    b.seq.N = host.seq.N, b.seq.S = host.seq.S, b.seq.W = host.seq.W, b.seq.longest = host.seq.longest;
+    b.seq.N = host.seq.N, b.seq.S = host.seq.S, b.seq.W = host.seq.W;
     b.by_token.R = host.by_token.R, b.by_token.U = host.by_token.U;
     b.by_pos.R = host.by_pos.R, b.by_pos.U = host.by_pos.U;
     b.by_type.R = host.by_type.R, b.by_type.U = host.by_type.U;
     return b;
 }
 
-// ---------------------------------------------------------------- which data it is
-// Files of other contents give another number: all bytes up to 1 MiB, of larger files the header and 4 KiB in each of 256 places.
-inline uint64_t data_fingerprint(const BinFile& file) {
-    size_t stretch = 4096, step = std::max(stretch, file.bytes / 256);
-    uint64_t hash = fnv1a(&file.bytes, sizeof file.bytes);
-    for (size_t at = 0; at < file.bytes; at += step) hash = fnv1a(file.map + at, std::min(stretch, file.bytes - at), hash);
-    return hash;
-}
-
 // ---------------------------------------------------------------- masked-LM sequences
 // A document's tokens in pieces, each a sequence of at most T tokens, never across documents. Pieces alternate between
 //   [CLS] A [SEP]           T − 2 tokens of text
 //   [CLS] A [SEP] B [SEP]   T − 3 tokens of text, B follows A, types 0 and 1, the cut drawn anew in every epoch
-// beginning with the one or the other by the document's number. In each, max(1, round(rate · n)) of the n tokens of text become
+// beginning with the one or the other by the document's number. In each, max(1, round(rate · n)) of the n tokens of text that are no special tokens become
 // targets (Devlin et al. 2018): 80 % are replaced by [MASK], 10 % by any id of the vocabulary, 10 % stay.
 struct MaskedLmData {
     const BinFile& file;
-    int T, V, cls, sep, mask;
+    int T, V, cls, sep, mask, pad;
     double rate = 0.15;
     uint64_t seed = 0;
     bool whole_words = false;             // all pieces of a word are chosen together (needs `continues`)
@@ -167,10 +157,10 @@ struct MaskedLmData {
     std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
     std::vector<std::pair<uint64_t, int>> drawn;
 
-    MaskedLmData(const BinFile& file, int T, int V, const WordPiece& words) : file(file), T(T), V(V), cls(words.cls()), sep(words.sep()), mask(words.mask()) {
+    MaskedLmData(const BinFile& file, int T, int V, const WordPiece& words) : file(file), T(T), V(V), cls(words.cls()), sep(words.sep()), mask(words.mask()), pad(words.pad()) {
         if (T < 5) fail_usage("--max-len: expected at least 5, found %d", T);
         first.assign(1, 0);
-        for (uint64_t d = 0; d < file.documents(); d++) first.push_back(first.back() + pieces(d, file.length(d)));
+        for (uint64_t d = 0; d < file.sequences(); d++) first.push_back(first.back() + pieces(d, file.length(d)));
         if (first.back() == 0) fail("%s: it has no tokens to train on", file.path.c_str());
     }
     uint64_t sequences() const { return first.back(); }
@@ -194,11 +184,12 @@ struct MaskedLmData {
             if (i == cut) tokens.push_back(sep), types.push_back(0);
             int p = (int)tokens.size(), id = file.token(d, from + i);
             tokens.push_back(id), types.push_back(i >= cut);
+            if (id == cls || id == sep || id == mask || id == pad) continue;  // written in the text: nothing to guess
             if (whole_words && !drawn.empty() && i != cut && continues[id]) drawn.push_back({drawn.back().first, p});  // its word's draw
             else drawn.push_back({mix64(key, 2, p), p});
         }
         tokens.push_back(sep), types.push_back(pair);
-        choose(key, std::max(1, (int)lround(rate * (double)n)));
+        if (!drawn.empty()) choose(key, std::max(1, (int)lround(rate * (double)drawn.size())));
     }
 
   private:

@@ -11,6 +11,11 @@
 #define WITH_KERNELS
 #include "shim.h"
 #endif
+#ifdef __CUDACC__
+constexpr bool device_is_host = false;
+#else
+constexpr bool device_is_host = true;
+#endif
 
 namespace cpu {
 // n bytes, zeroed, aligned to 2 MiB (huge pages where the system has them). Fails if there is not enough memory.
@@ -26,8 +31,15 @@ inline void copy_to_device(void* device, const void* host, size_t bytes) { memcp
 inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
 inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
 inline void device_sync() {}
-inline size_t device_memory() {  // bytes that a run may take: all of the machine's memory, or of the container's
+inline size_t device_memory() {  // bytes that a run may take: what the machine has available, or what its container may have
     size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    if (FILE* f = fopen("/proc/meminfo", "r")) {
+        char line[256];
+        unsigned long long kib;
+        while (fgets(line, sizeof line, f))
+            if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) bytes = kib << 10;
+        fclose(f);
+    }
     for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
         if (FILE* f = fopen(path, "r")) {
             unsigned long long limit;
@@ -64,7 +76,8 @@ namespace gpu {
 inline size_t device_memory() {
     size_t free = 0, total = 0;
     CUDA_CHECK(cudaMemGetInfo(&free, &total));
-    return free;
+    size_t reserve = 256 << 20;  // for the libraries
+    return free > reserve ? free - reserve : 0;
 }
 inline void* device_alloc(size_t bytes) {  // zeroed
     void* p = nullptr;
@@ -76,8 +89,11 @@ inline void* device_alloc(size_t bytes) {  // zeroed
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     return p;
 }
-// Returns when `host` may be used again: what is not pinned memory has been copied to the driver's own by then.
-inline void copy_to_device(void* device, const void* host, size_t bytes) { CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream)); }
+// Returns when `host` may be used again.
+inline void copy_to_device(void* device, const void* host, size_t bytes) {
+    CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
+    CUDA_CHECK(cudaStreamSynchronize(stream));
+}
 inline void copy_to_host(void* host, const void* device, size_t bytes) {
     CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
     CUDA_CHECK(cudaStreamSynchronize(stream));

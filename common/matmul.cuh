@@ -64,8 +64,8 @@ void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const 
 #endif
         gemm_loops(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
-// The BLAS must not start threads of its own under our loops. Once, at the start of a program.
-inline void blas_single_threaded() {
+// Once, at the start of a program: the BLAS must not start threads of its own under our loops.
+inline void blas_init() {
 #ifndef BLAS_LOOPS
     if (openblas_set_num_threads) openblas_set_num_threads(1);
 #endif
@@ -167,18 +167,26 @@ namespace gpu {
 template <class T>
 constexpr cudaDataType_t cuda_type = std::is_same_v<T, float> ? CUDA_R_32F : CUDA_R_16BF;
 
+inline cublasHandle_t cublas = nullptr;
+// Once, at the start of a program, before memory is planned. Its default mode never rounds fp32 to TF32; sums of bf16 products are not to
+// be kept in bf16 either.
+inline void blas_init() {
+    cpu::blas_init();
+    CUBLAS_CHECK(cublasCreate(&cublas));
+    CUBLAS_CHECK(cublasSetStream(cublas, stream));
+    CUBLAS_CHECK(cublasSetMathMode(cublas, (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)));
+}
+
 template <class TA, class TC>
 void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
-    static cublasHandle_t handle = nullptr;
-    if (!handle) CUBLAS_CHECK(cublasCreate(&handle));  // its default mode never rounds fp32 to TF32
     if (m == 0 || n == 0) return;
-    CUBLAS_CHECK(cublasSetStream(handle, stream));
     // cuBLAS stores matrices by columns: what we call c is cᵀ to it, and cᵀ = op(b)ᵀ op(a)ᵀ
     float one = 1;
-    CUBLAS_CHECK(cublasGemmEx(handle, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &one, b, cuda_type<TA>, (int)ldb, a,
+    CUBLAS_CHECK(cublasGemmEx(cublas, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &one, b, cuda_type<TA>, (int)ldb, a,
                               cuda_type<TA>, (int)lda, &beta, c, cuda_type<TC>, (int)ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
 }
 #else
+using cpu::blas_init;
 template <class TA, class TC>
 void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
     constexpr int ROWS = 64;

@@ -26,11 +26,6 @@
 #include "common.h"
 #include "files.h"
 
-// FNV-1a, 64 bits: h = (h ^ byte) * prime for every byte
-inline uint64_t fnv1a(const void* data, size_t bytes, uint64_t h = 0xcbf29ce484222325) {
-    for (size_t i = 0; i < bytes; i++) h = (h ^ ((const unsigned char*)data)[i]) * 0x100000001b3;
-    return h;
-}
 
 // ---------------------------------------------------------------- characters
 // What an ASCII byte means to BERT; bytes of other characters, and controls, are OTHER: they need the full rules.

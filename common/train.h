@@ -2,7 +2,9 @@
 // resume, the console and metrics.jsonl. A program brings a Task (see train() at the end).
 #pragma once
 #include <omp.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/time.h>
 
 #include <algorithm>
@@ -41,7 +43,7 @@ struct TrainFlags {
                   {"epochs", &epochs, between(0, 1e6), "instead of --steps: passes over the data; 0: use --steps"},
                   {"batch-tokens", &batch_tokens, between(128, 1 << 22), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
-                  {"lr", &lr, at_least(0), "peak learning rate; 0: by the model's width"},
+                  {"lr", &lr, at_least(0), "peak learning rate; 0: by the width, 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to 768, 1e-4"},
                   {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},
                   {"warmup", &warmup, at_least(0), "rising from 0: a number of steps, or below 1 a share of them"},
                   {"final-lr", &final_lr, between(0, 1), "where the schedule ends, as a share of --lr"},
@@ -51,10 +53,10 @@ struct TrainFlags {
                   {"beta2", &beta2, up_to(0, 1), "AdamW"},
                   {"eps", &eps, above(0), "AdamW"},
                   {"clip", &clip, at_least(0), "largest norm of the gradient; 0: no clipping"},
-                  {"dropout", &dropout, up_to(0, 1), "of embeddings, attention and both branches of every layer"},
+                  {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
-                 {{"eval-every", &eval_every, at_least(0), "steps from one validation and checkpoint to the next; 0: only at the end"},
+                 {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
                   {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
                   {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
     }
@@ -303,7 +305,8 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
 }
 
 // Trains. A Task brings what differs from program to program:
-//   Optimizer opt; BatchShape shape; BatchBuilder builder;   parameters; capacities of a micro-batch; one that knows the filler
+//   Optimizer opt; BatchShape shape; char* block;  parameters; capacities of a micro-batch, and its place in device memory
+//   BatchBuilder builder                           one that knows shape and filler
 //   int fill(BatchBuilder&, Cursor&)               collects the next micro-batch in the order of this run; the number of sequences
 //   void forward_backward(const Batch&, StepStats*)
 //   Eval evaluate()                                on the validation data
@@ -318,7 +321,12 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     int64_t step = 0, best_step = -1;
     Cursor cursor;
     double best = INFINITY, tokens_seen = 0, trained_s = 0;
+    if (!f.resume && (exists(f.out + "/metrics.jsonl") || exists(last) || exists(best_dir) || is_model_directory(f.out)))
+        fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory", f.out.c_str());
     make_directories(f.out);
+    int lock = open((f.out + "/lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666);  // released when the process ends, however it does
+    if (lock < 0) fail("--out %s: cannot write there: %s", f.out.c_str(), strerror(errno));
+    if (flock(lock, LOCK_EX | LOCK_NB)) fail("--out %s: another process is training there", f.out.c_str());
     opt.set_blocks(f.weight_decay);
 
     if (f.resume) {
@@ -326,20 +334,27 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         std::vector<areal> m(opt.n), v(opt.n), master(opt.n);
         constexpr bool exact = std::is_same_v<real, float>;  // model.safetensors holds every bit of the parameters
         Json state = load_training_state(from, opt.table, m.data(), v.data(), exact ? nullptr : master.data());
-        if (dump_json(*state.find("identity")) != dump_json(task.identity()))
-            fail("%s: it was trained with %s, this run has %s: give --data and --out of the same run", from.c_str(), dump_json(*state.find("identity")).c_str(),
+        auto counter = [&](const char* key) -> const Json& {
+            const Json* j = state.find(key);
+            if (!j) fail("%s/training_state.safetensors: expected \"%s\" in its counters, found none: the file is damaged", from.c_str(), key);
+            return *j;
+        };
+        if (dump_json(counter("identity")) != dump_json(task.identity()))
+            fail("%s: it was trained with %s, this run has %s: give --data and --out of the same run", from.c_str(), dump_json(counter("identity")).c_str(),
                  dump_json(task.identity()).c_str());
         if (exact) load_tensors(from, opt.table, master.data()).refuse_missing(from);
         opt.upload(master);
         device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));
         device::copy_to_device(opt.v, v.data(), opt.n * sizeof(areal));
         device::device_sync();
-        step = state.find("step")->i, cursor.next = (uint64_t)state.find("next_sequence")->i;
-        tokens_seen = state.find("tokens")->d, trained_s = state.find("seconds")->d;
-        if (const Json* b = state.find("best_loss"); b->kind != Json::null) best = b->d, best_step = state.find("best_step")->i;
+        step = counter("step").i, cursor.next = (uint64_t)counter("next_sequence").i;
+        tokens_seen = counter("tokens").d, trained_s = counter("seconds").d;
+        if (counter("best_loss").kind != Json::null) best = counter("best_loss").d, best_step = counter("best_step").i;
         printf("resumed %s at step %lld\n", from.c_str(), (long long)step);
-    } else if (exists(f.out + "/metrics.jsonl") || exists(last) || exists(best_dir) || is_model_directory(f.out)) {
-        fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory", f.out.c_str());
+        if (step >= f.steps) {
+            printf("the run is finished: step %lld of %lld; --steps with a larger number goes on\n", (long long)step, (long long)f.steps);
+            return EXIT_OK;
+        }
     }
     Json run = Json::make_object();
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
@@ -363,8 +378,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     auto validate = [&] {
         Eval e = task.evaluate();
         if (!std::isfinite(e.loss))
-            throw Error(EXIT_NOT_FINITE, format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: go on from it with a smaller --lr or "
-                                                "--clip", (long long)step, e.loss, last.c_str()));
+            throw Error(EXIT_NOT_FINITE, format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: go on with --init %s --out "
+                                                "ANOTHER and a smaller --lr or --clip", (long long)step, e.loss, last.c_str(), last.c_str()));
         bool better = e.loss < best;
         if (better) best = e.loss, best_step = step;
         printf("step %lld | validation: loss %.4f | perplexity %.2f | accuracy %.2f %%%s\n", (long long)step, e.loss, exp(e.loss), 100 * e.accuracy,
@@ -384,25 +399,26 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
 
     std::vector<BatchBuilder> micro(f.accum, task.builder);
     std::vector<char> host(task.shape.plan(nullptr, nullptr));
-    char* block = (char*)device::device_alloc(host.size());
     double step_s = 0;            // of recent steps, smoothed
     double computed = 0, used = 0;  // tokens with and without filler
     while (step < f.steps) {
         double begin = seconds_now();
         // the whole step's micro-batches, to know the number of its targets before it starts
         if (f.overfit) cursor.next = 0;
+        Cursor before = cursor;
         double tokens = 0, targets = 0, sequences = 0;
         for (BatchBuilder& b : micro) {
             sequences += task.fill(b, cursor);
             tokens += (double)b.tokens.size(), targets += (double)b.targets.size();
         }
+        if (targets == 0) fail("step %lld: none of its %.0f tokens can be a target: is the text made of special tokens?", (long long)step + 1, tokens);
         opt.zero_gradients();
         uint64_t token0 = 0;
         for (BatchBuilder& b : micro) {
             StepCounters counters{(uint64_t)f.seed, (uint64_t)step, token0};
             token0 += b.tokens.size();
             Batch batch = b.finish(host.data(), counters, 1 / targets);
-            task.forward_backward(to_device(batch, task.shape, block, host.data()), opt.stats);
+            task.forward_backward(to_device(batch, task.shape, task.block, host.data()), opt.stats);
         }
         opt.update(f, step);
         StepStats stats;
@@ -411,10 +427,11 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
             std::vector<areal> values = opt.download();
             bool sound = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });  // else the checkpoint before is worth more
+            cursor = before;
             if (sound) save(last, true);
             throw Error(EXIT_NOT_FINITE, format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s holds the "
-                                                "%s: go on from it with a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str(),
-                                                sound ? "model before this step" : "checkpoint before, as the parameters themselves are not finite"));
+                                                "%s: go on with --init %s --out ANOTHER and a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str(),
+                                                sound ? "model before this step" : "checkpoint before, as the parameters themselves are not finite", last.c_str()));
         }
         double lr = learning_rate(f, step);
         step++, tokens_seen += tokens, trained_s += seconds;

@@ -83,15 +83,15 @@ copy_deps() {
     lib=/usr/lib/$(g++ -dumpmachine)
     cp -r $inc/doctest $inc/nlohmann $inc/utf8proc.h .deps/include/
     cp $(ls $inc/cblas.h $inc/$(g++ -dumpmachine)/cblas.h $inc/$(g++ -dumpmachine)/openblas_config.h 2>/dev/null) .deps/include/
-    cp -L "$lib"/libopenblas.so.0 "$lib"/libutf8proc.so.2 .deps/lib/
+    cp -L "$lib"/libopenblas.so.0 "$lib"/libutf8proc.so.[0-9] .deps/lib/
     ln -sf libopenblas.so.0 .deps/lib/libopenblas.so
-    ln -sf libutf8proc.so.2 .deps/lib/libutf8proc.so
+    (cd .deps/lib && ln -sf libutf8proc.so.[0-9] libutf8proc.so)
     for l in libgfortran.so.5 libquadmath.so.0; do if [ -e "$lib/$l" ]; then cp -L "$lib/$l" .deps/lib/; fi; done
     echo "setup: .deps/ has doctest, nlohmann-json, utf8proc, OpenBLAS$(ls -d .deps/nvidia >/dev/null 2>&1 && echo ', cuBLAS')"
 }
 
 case "${1:-}" in
-    "") install_missing ;;
+    "") install_missing; if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then get_cublas; fi ;;
     gpu) install_missing; get_cublas ;;
     deps) install_missing; get_cublas; copy_deps ;;
     *) echo "usage: dev/setup.sh [gpu|deps]" >&2; exit 2 ;;

@@ -5,7 +5,7 @@
 
 #include <set>
 
-static const bool blas_is_single_threaded = (blas_single_threaded(), true);
+static const bool blas_is_single_threaded = (blas_init(), true);
 
 // n numbers N(mean, std), a function of the seed
 template <class X = real>

@@ -28,10 +28,12 @@ void write_sequences(const std::string& path, size_t vocab, const std::vector<st
 }
 std::string open_error(const std::string& path) { return bin_error([&] { BinFile f(path); }); }
 
-// a valid file with one field of its header changed, its checksum right again
+// a valid file with one field changed, its checksums right again
 template <class T>
 std::string with_field(std::string bytes, size_t at, T value) {
     memcpy(&bytes[at], &value, sizeof value);
+    uint64_t content = fnv1a(bytes.data() + 256, bytes.size() - 256);
+    memcpy(&bytes[64], &content, 8);
     uint64_t sum = fnv1a(bytes.data(), 248);
     memcpy(&bytes[248], &sum, 8);
     return bytes;
@@ -46,7 +48,7 @@ TEST_CASE("bin: written and read, 2 and 4 bytes a token") {
         write_sequences(s / "x.bin", vocab, sequences);
         BinFile f(s / "x.bin");
         CHECK(f.header.token_bytes == (vocab <= 65536 ? 2 : 4));
-        CHECK(f.documents() == 4);
+        CHECK(f.sequences() == 4);
         CHECK(f.tokens() == 6);
         CHECK(f.vocab() == vocab);
         CHECK(f.fingerprint() == 0x1234567890abcdef);
@@ -69,7 +71,7 @@ TEST_CASE("bin: more than a buffer, the last sequence left open") {
         out.finish();
     }
     BinFile f(s / "x.bin");
-    CHECK(f.documents() == 2);
+    CHECK(f.sequences() == 2);
     CHECK(f.length(1) == 2 * ids.size());
     size_t wrong = 0;
     for (size_t i = 0; i < f.length(1); i++) wrong += f.token(1, i) != ids[i % ids.size()];
@@ -174,7 +176,7 @@ TEST_CASE("fuzz: .bin files, with right and wrong checksums") {
         try {
             BinFile f(path);
             opened++;
-            for (size_t d = 0; d < f.documents(); d++)
+            for (size_t d = 0; d < f.sequences(); d++)
                 for (size_t t = 0; t < f.length(d); t++) f.token(d, t);
         } catch (const Error&) {}
     }
@@ -202,4 +204,16 @@ TEST_CASE("bin: more than 2^31 tokens") {
     CHECK(big.length(0) == (1ull << 31) + 5);
     CHECK(big.token(0, (1ull << 31) + 4) == 0);
     for (int i = 0; i < 3; i++) CHECK(big.token(1, i) == last[i]);
+}
+
+TEST_CASE("bin: damaged content") {
+    TempDir s;
+    write_sequences(s / "x.bin", 300, {{1, 2, 3}, {4, 5}});
+    std::string bytes = read_file(s / "x.bin");
+    for (size_t at : {256 + 3 * 8, (int)bytes.size() - 1}) {  // a bit of the first and of the last token
+        std::string damaged = bytes;
+        damaged[at] ^= 1;
+        write_bytes(s / "y.bin", damaged);
+        CHECK(has(open_error(s / "y.bin"), "the content is damaged"));
+    }
 }

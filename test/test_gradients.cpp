@@ -313,7 +313,7 @@ TEST_SUITE("gradients of ops") {
         std::vector<int> start{0};
         for (int n : lengths) start.push_back(start.back() + n);
         const int N = start.back(), C = NH * HS;
-        Sequences seq{start.data(), nullptr, (int)lengths.size(), 0, N, *std::max_element(lengths.begin(), lengths.end())};
+        Sequences seq{start.data(), nullptr, (int)lengths.size(), 0, N};
         Numbers qkv = random_numbers(N * 3 * C, 1), dout = random_numbers(N * C, 2), out(N * C), lse(NH * N);
         auto loss = [&] {
             attention_forward(out.data(), lse.data(), qkv.data(), seq, NH, HS, causal, dropout);
@@ -359,7 +359,7 @@ TEST_SUITE("gradients of the model") {
     static void check_model(float dropout) {
         SmallBert bert(SmallBert::dimensions(2, 16, 2, 24, 37, 12), 40, dropout);
         bert.randomise(1);
-        bert.model.R = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        bert.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(bert.builder, {12, 1, 7, 3, 12}, 37, 2);
         REQUIRE(bert.builder.targets.size() % 5 != 0);
         REQUIRE(bert.builder.targets.size() > 5);

@@ -377,7 +377,7 @@ void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal
     CAPTURE(causal);
     CAPTURE(p);
     Device<int> d_start(start), d_tiles(tiles);
-    Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N, longest}, there = here;
+    Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
     size_t n = (size_t)N * NH * HS;
@@ -546,7 +546,7 @@ TEST_CASE("three orders, the same bits") {
 #endif
 
 int main(int argc, char** argv) {
-    cpu::blas_single_threaded();
+    cpu::blas_init();
 #ifdef __CUDACC__
     int devices = 0;
     if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {

@@ -182,12 +182,13 @@ def fnv1a(data):
 
 def pack_bin(documents, vocab, fingerprint):
     """A .bin file (common/bin.h) of documents, lists of ids."""
-    header = struct.pack("<8sIIIIQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), sum(map(len, documents)), vocab, fingerprint, 0).ljust(248, b"\0")
     offsets = [0]
     for d in documents:
         offsets.append(offsets[-1] + len(d))
     ids = [i for d in documents for i in d]
-    return header + struct.pack("<Q", fnv1a(header)) + struct.pack("<%dQ" % len(offsets), *offsets) + struct.pack("<%dH" % len(ids), *ids)
+    content = struct.pack("<%dQ" % len(offsets), *offsets) + struct.pack("<%dH" % len(ids), *ids)
+    header = struct.pack("<8sIIIIQQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), len(ids), vocab, fingerprint, 0, fnv1a(content)).ljust(248, b"\0")
+    return header + struct.pack("<Q", fnv1a(header)) + content
 
 
 def unpack_bin(data):
@@ -323,6 +324,13 @@ class Learning(Case):
         one, packed = (metrics(W.path(d))[-1] for d in ("packed128", "packed1024"))
         self.assertEqual(one["val_targets"], packed["val_targets"])
         self.assertAlmostEqual(one["val_loss"], packed["val_loss"], delta=2e-6)
+
+    def test_validation_data_do_not_depend_on_the_batch(self):
+        for tokens in (128, 384):
+            run(train("val%d" % tokens, *TINY, "--steps", 1, "--eval-tokens", 700, "--batch-tokens", tokens))
+        small, large = (metrics(W.path("val%d" % n)) for n in (128, 384))
+        self.assertEqual(small[-1]["val_targets"], large[-1]["val_targets"])
+        self.assertEqual(small[0]["unigram_loss"], large[0]["unigram_loss"])
 
     def test_whole_words(self):
         for name, flags in (("pieces", []), ("words", ["--whole-words"])):
@@ -497,10 +505,22 @@ class Resume(Case):
         run(train("long", *flags, "--steps", 12))
         run(train("short", *flags, "--steps", 8))
         before = snapshot(W.path("short/last"))
-        run(["--resume", "--out", W.path("short")])  # nothing left to do; the data's place is in config.json
+        done = run(["--resume", "--out", W.path("short")])  # nothing left to do; the data's place is in config.json
+        self.assertIn("the run is finished: step 8 of 8", done.out)
         self.assertEqual(snapshot(W.path("short/last")), before)
         run(["--resume", "--out", W.path("short"), "--steps", 12])
         self.assert_same_run("long", "short")
+
+    def test_two_processes_in_one_run(self):
+        first = start(train("shared", *TINY, "--steps", 100000, "--eval-every", 0, "--eval-tokens", 128))
+        try:
+            wait_until(lambda: os.path.exists(W.path("shared/metrics.jsonl")), first, "metrics.jsonl")
+            done = run(["--resume", "--out", W.path("shared")], code=1)
+            self.assert_one_line(done.err)
+            self.assertIn("another process is training there", done.err)
+        finally:
+            first.kill()
+            finish(first)
 
     def test_full_disk(self):
         """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had been."""
@@ -547,7 +567,7 @@ class RunDirectory(Case):
 
     def test_files(self):
         files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
-        self.assertEqual(set(os.listdir(W.path("run"))), {"best", "last", "config.json", "metrics.jsonl"})
+        self.assertEqual(set(os.listdir(W.path("run"))), {"best", "last", "config.json", "lock", "metrics.jsonl"})
         self.assertEqual(set(os.listdir(W.path("run/best"))), files)
         self.assertEqual(set(os.listdir(W.path("run/last"))), files | {"training_state.safetensors"})
 
@@ -615,7 +635,10 @@ class NotFinite(Case):
         self.assert_one_line(done.err)
         step = int(re.match(r"error: step (\d+): ", done.err).group(1))
         self.assertEqual(len(steps_of(W.path(out))), step - 1)
-        self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], step - 1)
+        counters = checkpoint(W.path(out, "last"))[2]
+        self.assertEqual(counters["step"], step - 1)
+        if step == 1:
+            self.assertEqual(counters["next_sequence"], 0, "the step that failed has used no data")
         return step
 
     def test_infinity_in_the_model(self):
@@ -663,6 +686,7 @@ def forged(**fields):
         for name, value in fields.items():
             form, offset = at[name]
             data = patched(offset, struct.pack(form, value))(data)
+        data = patched(64, struct.pack("<Q", fnv1a(data[256:])))(data)
         return patched(248, struct.pack("<Q", fnv1a(data[:248])))(data)
     return forge
 
@@ -737,8 +761,9 @@ class BadInput(Case):
             (".bin with offsets that go back", self.data("offsets", train=patched(264, struct.pack("<Q", 1 << 40))), 1, ["train.bin", "damaged"]),
             (".bin of another tokenizer", self.data("tokenizer", train=other), 1, ["train.bin", "another tokenizer", "data/tokenize pack --tokenizer"]),
             ("val.bin of another tokenizer", self.data("val tokenizer", val=read(W.path("other/val.bin"))), 1, ["val.bin", "data/tokenize pack --tokenizer"]),
-            ("token out of range", self.data("token", train=patched(first_token + 20, b"\xff\xff")), 1, ["train.bin", "65535"]),
-            ("token out of range in val.bin", self.data("val token", val=lambda d: d[:-2] + b"\xff\xff"), 1, ["val.bin", "65535"]),
+            ("token out of range", self.data("token", train=lambda d: forged()(patched(first_token + 20, b"\xff\xff")(d))), 1, ["train.bin", "65535"]),
+            ("token out of range in val.bin", self.data("val token", val=lambda d: forged()(d[:-2] + b"\xff\xff")), 1, ["val.bin", "65535"]),
+            ("damaged content", self.data("damage", train=patched(first_token + 20, b"\xff")), 1, ["train.bin", "the content is damaged", "pack"]),
             (".bin with a vocabulary that is not the tokenizer's", self.data("vocab", train=lambda d: forged(vocab=60000)(patched(first_token, b"\x50\xea")(d))), 1,
              ["train.bin", "60000", str(vocab)]),
             # checkpoints
@@ -779,8 +804,8 @@ class BadInput(Case):
             ("a flag of another verb", self.flags("--top", 1), 2, ["--top", "fill-mask"]),
             ("misspelt verb", ["trian", "--data", W.path("data")], 2, ["trian", "nearest: train"]),
             ("a word too many", self.flags("word"), 2, ["word"]),
-            ("value out of range", self.flags("--dropout", 1), 2, ["--dropout", "< 1", "1"]),
-            ("value below the range", self.flags("--lr", 0), 2, ["--lr", "> 0"]),
+            ("value out of range", self.flags("--dropout", 1), 2, ["--dropout", "0.999", "1"]),
+            ("value below the range", self.flags("--lr", -1), 2, ["--lr", ">= 0"]),
             ("endless epochs", self.flags("--epochs", "1e300"), 2, ["--epochs"]),
             ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
             ("not a number", self.flags("--lr", "fast"), 2, ["--lr", "fast"]),
@@ -795,7 +820,7 @@ class BadInput(Case):
             ("--batch-tokens that is no multiple of 128", self.flags("--batch-tokens", 300), 2, ["128", "300"]),
             ("--width that is no multiple of 64", self.flags("--width", 100), 2, ["--width", "64", "100"]),
             ("--heads that do not divide the width", self.flags("--heads", 3), 2, ["--heads"]),
-            ("more memory than there is", self.flags("--size", "large", "--batch-tokens", 1 << 24), 1, ["MiB", "--batch-tokens", "or less"]),
+            ("more memory than there is", self.flags("--size", "large", "--batch-tokens", 1 << 22), 1, ["MiB", "--batch-tokens", "or less"]),
             ("a model beyond all memory", self.flags("--layers", 128, "--width", 65536), 1, ["MiB", "smaller model"]),
             # the run directory
             ("--out below a file", train("file/out", *TINY), 1, ["file"]),

@@ -88,7 +88,7 @@ PYTHON ?= .venv/bin/python
 	.venv/bin/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' dev/requirements.txt)
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r dev/requirements.txt
 	@touch $@
-test-hf: setup-quiet $(PYTHON)
+test-hf: setup-quiet $(filter .venv/bin/python,$(PYTHON))
 	@$(MAKE) -j2 $(TEST_PROGRAMS)
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
