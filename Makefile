@@ -14,12 +14,15 @@ CUDA_HOME := $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(r
 NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 HAVE_GPU := $(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU | grep -v ^0))
 DEVICE ?= $(if $(HAVE_GPU),gpu,cpu)
+BLAS ?= openblas
+ifeq ($(filter openblas loops,$(BLAS)),)
+$(error BLAS=$(BLAS): expected openblas or loops)
+endif
 PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
 PAIR := $(DEVICE)-$(PRECISION)
 ifeq ($(filter $(PAIR),cpu-fp32 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
 $(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32 and fp64, gpu and shim have fp32 and bf16)
 endif
-BLAS ?= openblas
 B := build/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
 
 ifeq ($(DEVICE),gpu)
@@ -48,7 +51,7 @@ GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(ab
 
 PROGRAMS := train_bert
 all: $(PROGRAMS) data/tokenize
-	@echo "built for $(DEVICE), $(PRECISION)$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
+	@echo "built for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS); ./train_bert is now $(B)/train_bert$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
 
 # ./train_bert is the last one built
 $(PROGRAMS): %: $(B)/%

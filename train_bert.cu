@@ -376,9 +376,10 @@ struct BertTask {
         std::vector<areal> values = opt.download();
         save_tensors(dir, opt.table, values.data());
     }
+    static const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
     Json identity() const {
         Json j = Json::make_object();
-        j.set("precision", sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16");
+        j.set("precision", precision());
         j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
         j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
         j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.sequences());
@@ -465,6 +466,8 @@ struct FillFlags {
 // Prints the most likely words for every [MASK] of every text.
 int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+    for (const std::string& text : texts)
+        if (text.find("[MASK]") == std::string::npos) fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());
     std::vector<std::vector<int>> sequences;
     LoadedBert bert(f.model, 4096);
     const BertConfig& c = bert.model.config;
@@ -479,7 +482,6 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
         std::vector<int> positions;
         for (size_t i = 0; i < ids.size(); i++)
             if (ids[i] == bert.words.mask()) positions.push_back((int)i);
-        if (positions.empty()) fail_usage("expected at least one [MASK] in the text, found none: \"%s\"", text.c_str());
         bert.builder.clear();
         bert.builder.add(ids, std::vector<int>(ids.size(), 0), positions, std::vector<int>(positions.size(), 0));
         Batch host = bert.builder.finish(bert.host.data(), StepCounters{}, 1);
@@ -519,7 +521,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
 struct BertFlags {
     std::string size = "mini";
     int64_t layers = 0, width = 0, heads = 0, inner = 0, max_len = 128, positions = 0;
-    double mask_rate = 0.15;
+    double mask_rate = 0.15, init_std = 0.02;
     bool whole_words = false;
 };
 
@@ -533,6 +535,7 @@ BertConfig bert_size(const BertFlags& f) {
     if (!f.heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
     c.NH = f.heads ? f.heads : c.C / 64;
     c.FF = f.inner ? f.inner : 4 * c.C;
+    c.init_std = f.init_std;
     if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
     if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
         fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
@@ -545,6 +548,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         resume_flags(cli, f);
     }
     f.check();
+    f.open_run();
     if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
     if (cli.given("steps")) f.epochs = 0;  // of the run that is resumed
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
@@ -582,6 +586,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     double tokens_per_epoch = (double)train_file.tokens() + 2.5 * (double)task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
 
+    printf("train_bert on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
     print_parameter_table(task.opt.table);
     Arena measure;
     task.plan(measure);
@@ -649,6 +654,7 @@ int main(int argc, char** argv) {
                                             {"heads", &bf.heads, between(0, 1 << 12), "0: width / 64"},
                                             {"inner", &bf.inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
                                             {"max-len", &bf.max_len, between(5, 1 << 16), "tokens of a training sequence"},
+                                            {"init-std", &bf.init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
                                             {"positions", &bf.positions, between(0, 1 << 16), "longest input the model takes; 0: --max-len"}}});
         groups.push_back({"Masked LM", "train",
                           {{"mask-rate", &bf.mask_rate, between(0.01, 0.9), "share of tokens to guess in training (validation: always 0.15)"},

@@ -60,10 +60,24 @@ struct TrainFlags {
                   {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
                   {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
     }
-    void check() const {
+    void check() {
         if (data.empty()) fail_usage("--data DIR is missing: the folder with train.bin and val.bin; data/text.py --help says how to make one");
         if (out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
         if (batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)batch_tokens);
+        for (const char* file : {"train.bin", "val.bin"})
+            if (!exists(data + "/" + file))
+                fail("--data %s: expected %s there, found none: make it with data/books.py --out %s, or of your own text with data/text.py FILE... --out %s", data.c_str(), file,
+                     data.c_str(), data.c_str());
+        if (char* full = realpath(data.c_str(), nullptr)) data = full, free(full);  // for a --resume from elsewhere
+    }
+    // Makes --out ready for this process alone, before anything takes time.
+    void open_run() const {
+        if (!resume && (exists(out + "/metrics.jsonl") || exists(out + "/last") || exists(out + "/best") || is_model_directory(out)))
+            fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory", out.c_str());
+        make_directories(out);
+        int lock = open(out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);  // a lock on the directory, released when the process ends, however it does
+        if (lock < 0) fail("--out %s: expected a directory: %s", out.c_str(), strerror(errno));
+        if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) fail("--out %s: another process is training there", out.c_str());
     }
 };
 
@@ -160,7 +174,7 @@ inline std::vector<areal> initial_values(const std::vector<Spec>& table, size_t 
 }
 
 // ---------------------------------------------------------------- the machine's peak
-// FLOP/s of dense matrix products at this precision; 0 where it is not known. GPU: the data sheet. CPU: probed, 50 ms.
+// FLOP/s of dense matrix products at this precision; 0 where it is not known. GPU: the data sheet. CPU: the best of some products.
 inline double peak_flops() {
 #ifdef __CUDACC__
     std::string name = device::device_name();
@@ -176,7 +190,7 @@ inline double peak_flops() {
     #pragma omp parallel
     {
         std::vector<real> a(n * n, real(0.5f)), b(n * n, real(0.25f)), c(n * n, real(0.0f));
-        for (int i = 0; i < 4; i++) {
+        for (int i = 0; i < 20; i++) {
             #pragma omp barrier
             double t = omp_get_wtime();
             cpu::gemm(false, true, n, n, n, a.data(), n, b.data(), n, real(0.0f), c.data(), n);
@@ -245,6 +259,8 @@ inline volatile sig_atomic_t interrupted = 0;
 inline void on_signal(int) {  // the first finishes the step and saves, the second stops at once
     if (interrupted) _exit(EXIT_INTERRUPTED);
     interrupted = 1;
+    const char text[] = "\nfinishing the step, then saving; once more to stop at once\n";
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) return;  // nobody to tell
 }
 
 // ---------------------------------------------------------------- metrics.jsonl
@@ -298,6 +314,9 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
             fail_usage("--%s: the run in %s has %s, a resumed run keeps its flags (to go on differently: --init %s/last --out ANOTHER)", name.c_str(), f.out.c_str(),
                        dump_json(value).c_str(), f.out.c_str());
     }
+    const Json* steps = flags->find("steps");
+    if (steps && cli.given("steps") && steps->i != f.steps)
+        printf("the run had %lld steps and now has %lld: from here on the learning rate follows a schedule of that length\n", (long long)steps->i, (long long)f.steps);
     Json rest = Json::make_object();
     for (auto& [name, value] : flags->o)
         if (name != "resume" && name != "out") rest.set(name, value);
@@ -321,12 +340,6 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     int64_t step = 0, best_step = -1;
     Cursor cursor;
     double best = INFINITY, tokens_seen = 0, trained_s = 0;
-    if (!f.resume && (exists(f.out + "/metrics.jsonl") || exists(last) || exists(best_dir) || is_model_directory(f.out)))
-        fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory", f.out.c_str());
-    make_directories(f.out);
-    int lock = open((f.out + "/lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666);  // released when the process ends, however it does
-    if (lock < 0) fail("--out %s: cannot write there: %s", f.out.c_str(), strerror(errno));
-    if (flock(lock, LOCK_EX | LOCK_NB)) fail("--out %s: another process is training there", f.out.c_str());
     opt.set_blocks(f.weight_decay);
 
     if (f.resume) {
@@ -437,7 +450,9 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         step++, tokens_seen += tokens, trained_s += seconds;
         used += tokens, computed += task.builder.fill_up ? (double)f.accum * task.shape.N : tokens;
         step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
-        double share = peak > 0 ? task.flops(tokens, targets, tokens / sequences) / seconds / peak : 0;
+        double speed = task.flops(tokens, targets, tokens / sequences) / seconds;
+        if (peak > 0) peak = std::max(peak, speed);  // the probe may have met a busy moment
+        double share = peak > 0 ? speed / peak : 0;
         if (step % f.log_every == 0 || step == f.steps) {
             printf("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %s tokens/s%s | %s left\n", (long long)step, (long long)f.steps, loss, lr, norm,
                    thousands(tokens / seconds).c_str(), peak > 0 ? format(" | %.0f %% of peak", 100 * share).c_str() : "",
@@ -458,7 +473,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         }
     }
     if (computed > used) printf("%.1f %% of the computed tokens were filler\n", 100 * (1 - used / computed));
-    printf("\n%s tokens in %s of training; best validation loss %.4f at step %lld (unigrams: %.4f)\nmodels: %s (best), %s (last)\n", thousands(tokens_seen).c_str(),
+    printf("\n%s tokens in %s of training; best validation loss %.4f at step %lld (guessing by frequency: %.4f)\nmodels: %s (best), %s (last)\n", thousands(tokens_seen).c_str(),
            duration(trained_s).c_str(), best, (long long)best_step, unigram_loss, best_dir.c_str(), last.c_str());
     return EXIT_OK;
 }

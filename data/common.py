@@ -12,6 +12,7 @@ import io
 import lzma
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -292,6 +293,8 @@ def copy_documents(source, documents, path):
 def finish(args, documents, val_documents=None):
     """Documents (strings, streamed) -> args.out. Which are for validation depends on their text and the seed only."""
     out = args.out.rstrip("/") or "/"
+    if args.tokenizer and not any(os.path.exists(os.path.join(args.tokenizer, n)) for n in ("vocab.txt", "tokenizer.json")):
+        raise Failure("--tokenizer %s: expected vocab.txt or tokenizer.json there, found neither" % args.tokenizer)
     os.makedirs(out, exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
@@ -347,7 +350,7 @@ def finish(args, documents, val_documents=None):
                 os.replace(in_work(name), os.path.join(out, name))
             elif os.path.exists(os.path.join(out, name)):
                 os.remove(os.path.join(out, name))
-    print("\nnext: ./train_bert --data %s --size mini --out runs/bert" % out)
+    print("\nnext: ./train_bert --data %s --size mini --out runs/bert" % shlex.quote(out))
 
 
 def main(body):

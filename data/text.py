@@ -15,7 +15,7 @@ def body():
     p.add_argument("paths", nargs="*", metavar="FILE|DIR", help="UTF-8 text, also .xz, .gz, .bz2, .zip; of folders all files .txt and .md, and these compressed")
     p.add_argument("--from", dest="source", action="append", default=[], metavar="FILE|DIR", help="the same")
     p.add_argument("--documents", choices=["eot", "line", "blank", "file"], default="eot",
-                   help="a document ends at a line <|endoftext|>, at every line, at a blank line, or only where its file ends, as it does always (default eot)")
+                   help="a document ends at a line <|endoftext|>, at every line, at a blank line, or only where its file ends; it always does there and at a line <|endoftext|> (default eot)")
     args = p.parse_args()
     if not args.paths + args.source:
         raise common.Usage("expected files or folders, found none; see data/text.py --help")

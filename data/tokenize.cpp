@@ -155,7 +155,7 @@ static void learn(const Options& o, const std::vector<std::string>& files) {
         learned = WordPiece::learn(counts[0], o.size, o.lower_case, [&](size_t tokens) { progress.update(tokens); });
     }
     if ((int64_t)learned.size() < o.size)
-        fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller --size\n", (long long)o.size, learned.size());
+        fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n", (long long)o.size, learned.size());
     learned.save(o.out);
     printf("%s/vocab.txt: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(), learned.size(), counts[0].size(), bytes / 1e6,
            omp_get_wtime() - start, (unsigned long long)learned.fingerprint());

@@ -127,7 +127,7 @@ MUTATIONS = [
     ("common/train.h", "share = t <= from ? 1 : [[(1 - t) / (1 - from)]];", "1 - t", O),
     # loader
     ("common/dataloader.h", "bool several = [[end - i > EMBEDDING_RUN]];", "false", G),
-    ("common/dataloader.h", "std::max(1, (int)[[lround(rate * (double)n)]])", "(rate * (double)n)", O),
+    ("common/dataloader.h", "std::max(1, (int)[[lround(rate * (double)drawn.size())]])", "(rate * (double)drawn.size())", O),
     ("common/dataloader.h", "std::max([[1]], (int)lround", "0", O),
     ("common/dataloader.h", "if ([[u < 0.8]]) tokens[p] = mask;", "u < 0.9", O),
     ("common/dataloader.h", "else if ([[u < 0.9]]) tokens", "u < 1", O),
@@ -220,6 +220,9 @@ def apply(tree, mutations):
 
 def main():
     word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in ("-h", "--help"):
+        print(__doc__)
+        return
     everything = MUTATIONS + BACKWARD + backward_statements()
     mutations = [m for m in everything if word in m[0] or word in m[1]]
     with tempfile.TemporaryDirectory(prefix="mutate_") as tree:

@@ -4,6 +4,7 @@
 #
 #   dev/setup.sh         on this machine
 #   dev/setup.sh gpu     also cuBLAS, where nvcc is there without it
+#   dev/setup.sh hf      also what a Python virtual environment needs, for make test-hf
 #   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a network builds from it
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,13 +24,22 @@ missing() {
 }
 
 install_missing() {
-    local packages sudo=""
+    if command -v g++ >/dev/null && [ "$(g++ -dumpversion | cut -d. -f1)" -lt 12 ]; then
+        echo "setup: g++ 12 or newer is needed, this is $(g++ -dumpversion): install g++-12 and make it the g++ of your PATH" >&2
+        exit 1
+    fi
+    local packages
     packages=$(missing | sort -u | tr '\n' ' ')
     if [ -z "${packages// /}" ]; then
         echo "setup: nothing is missing"
         return
     fi
     echo "setup: missing: $packages"
+    apt_install $packages
+}
+
+apt_install() {
+    local packages="$*" sudo=""
     local command="apt-get install -y --no-install-recommends $packages"
     if ! command -v apt-get >/dev/null; then
         echo "setup: no apt-get here; install the equivalents of: $packages" >&2
@@ -42,6 +52,7 @@ install_missing() {
         fi
         sudo="sudo -n"
     fi
+    echo "setup: installing them, about half a minute"
     $sudo apt-get update -qq
     DEBIAN_FRONTEND=noninteractive $sudo $command -qq >/dev/null
     echo "setup: installed"
@@ -94,5 +105,7 @@ case "${1:-}" in
     "") install_missing; if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then get_cublas; fi ;;
     gpu) install_missing; get_cublas ;;
     deps) install_missing; get_cublas; copy_deps ;;
-    *) echo "usage: dev/setup.sh [gpu|deps]" >&2; exit 2 ;;
+    hf) install_missing; python3 -c "import ensurepip, venv" 2>/dev/null || apt_install python3-venv ;;
+    -h | --help) sed -n '2,/^set/p' dev/setup.sh | grep '^#' | sed 's/^# \{0,1\}//' ;;
+    *) echo "usage: dev/setup.sh [gpu|hf|deps]" >&2; exit 2 ;;
 esac

@@ -27,6 +27,9 @@ def count(output, code):
 
 def main():
     commands = sys.argv[1:]
+    if commands in ([], ["-h"], ["--help"]):
+        print(__doc__)
+        return
     each = commands[:1] == ["--each"]
     total_passed = total_failed = 0
     for command in commands[each:]:

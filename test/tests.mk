@@ -83,12 +83,13 @@ test-tsan: setup-quiet
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
 PYTHON ?= .venv/bin/python
-.venv/bin/python: dev/requirements.txt
+.venv/done: dev/requirements.txt
+	@bash dev/setup.sh hf
 	python3 -m venv .venv
 	.venv/bin/python -m pip install -q --disable-pip-version-check $$(grep '^torch==' dev/requirements.txt)
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r dev/requirements.txt
 	@touch $@
-test-hf: setup-quiet $(filter .venv/bin/python,$(PYTHON))
+test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 	@$(MAKE) -j2 $(TEST_PROGRAMS)
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
