@@ -125,5 +125,9 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* fmt,
 inline void wait_passively(char** argv) {
     if (getenv("OMP_WAIT_POLICY")) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);
-    execv("/proc/self/exe", argv);  // where there is no /proc: go on as we are
+    char self[4096];  // the program's own path: execv("/proc/self/exe") would show as "exe" in ps and top
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) return;  // no /proc: go on as we are
+    self[n] = 0;
+    execv(self, argv);
 }

@@ -69,10 +69,16 @@ def sha256(path):
 
 
 def download(url, path, checksum=None, attempts=4):
-    """URL -> path. What is there already stays; a part that is there (path.part) is gone on with by HTTP Range; the name `path`
-    appears only when all is there and the SHA-256, where one is known, is right."""
+    """URL -> path. What is there already stays; a part that is there (path.part) is gone on with by HTTP Range, unless the file behind
+    the URL has changed since; the name `path` appears only when all is there and the SHA-256 is right. Where the right one is not
+    known (Gutenberg's books change), that of the download is kept in path.sha256: a copy that is damaged later is fetched again."""
+    kept = path + ".sha256"
     if os.path.exists(path):
-        if checksum is None or sha256(path) == checksum:
+        expected = checksum
+        if expected is None and os.path.exists(kept):
+            with open(kept, encoding="ascii", errors="replace") as f:
+                expected = f.read().strip()
+        if expected is None or sha256(path) == expected:
             return path
         os.remove(path)  # of another version, or damaged
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -89,11 +95,16 @@ def download(url, path, checksum=None, attempts=4):
                 reason = getattr(e, "reason", None) or e
                 raise Failure("cannot download %s: %s; run the same command again to go on, or give a local copy with --from" % (url, reason))
         time.sleep(min(2 ** attempt, 8) * float(os.environ.get("DOWNLOAD_PAUSE", "1")))
-    found = checksum and sha256(part)
-    if found != checksum:
+    found = sha256(part)
+    if checksum and found != checksum:
         os.remove(part)
         raise Failure("%s: expected SHA-256 %s, found %s: the download was damaged or the file has changed" % (url, checksum, found))
+    if not checksum:
+        with open(kept, "w", encoding="ascii") as f:
+            f.write(found + "\n")
     os.replace(part, path)
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(part + ".tag")
     return path
 
 
@@ -101,8 +112,12 @@ def fetch(url, part):
     """One attempt: appends to the file `part` what is missing from it."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     request = urllib.request.Request(url, headers={"User-Agent": "tune.cu data scripts"})
+    tag = part + ".tag"  # which version of the file the part is of: the server's ETag, or its date
     if have:
         request.add_header("Range", "bytes=%d-" % have)
+        if os.path.exists(tag):
+            with open(tag, encoding="latin-1") as f:
+                request.add_header("If-Range", f.read().strip())  # of another version the server sends all
     try:
         answer = urllib.request.urlopen(request, timeout=60)
     except urllib.error.HTTPError as e:
@@ -116,6 +131,12 @@ def fetch(url, part):
     with answer:
         if answer.status != 206 or not (answer.headers.get("Content-Range") or "").startswith("bytes %d-" % have):
             have = 0  # the server sends all of it
+        version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        if version and not version.startswith("W/"):  # a weak ETag cannot stand in If-Range
+            with open(tag, "w", encoding="latin-1") as f:
+                f.write(version)
+        elif not have and os.path.exists(tag):
+            os.remove(tag)
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
         progress = Progress(os.path.basename(part)[:-5], total, have)

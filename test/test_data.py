@@ -287,7 +287,7 @@ def open_bytes(path):
 # ---------------------------------------------------------------- downloads
 class Server(http.server.BaseHTTPRequestHandler):
     """Files from `files`, with Range; `breaks`: how often the connection ends in the middle."""
-    files, breaks, ranges, log = {}, 0, True, []
+    files, breaks, ranges, log, tag = {}, 0, True, [], None
 
     def do_GET(self):
         cls = type(self)
@@ -295,6 +295,8 @@ class Server(http.server.BaseHTTPRequestHandler):
         cls.log.append(wanted)
         if data is None:
             return self.send_error(404)
+        if self.headers.get("If-Range", cls.tag) != cls.tag:
+            wanted = None  # another version: all of it
         start = int(wanted[6:-1]) if wanted and cls.ranges else 0
         if start and start >= len(data):
             self.send_response(416)
@@ -305,6 +307,8 @@ class Server(http.server.BaseHTTPRequestHandler):
         if wanted and cls.ranges:
             self.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))
         self.send_header("Content-Length", str(len(data) - start))
+        if cls.tag:
+            self.send_header("ETag", cls.tag)
         self.end_headers()
         end = len(data)
         if cls.breaks > 0:
@@ -323,7 +327,7 @@ class Downloads(Case):
         os.environ.update(DOWNLOAD_PAUSE="0.01", no_proxy="*")
         import common
         self.common = common
-        Server.files, Server.breaks, Server.ranges, Server.log = {"/x": bytes(range(256)) * 2000}, 0, True, []
+        Server.files, Server.breaks, Server.ranges, Server.log, Server.tag = {"/x": bytes(range(256)) * 2000}, 0, True, [], None
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -364,6 +368,23 @@ class Downloads(Case):
         self.assertNotIn(None, Server.log)
         self.assertEqual(open_bytes(self.target), Server.files["/x"])
 
+    def test_a_file_that_changes_between_two_runs_is_not_joined(self):
+        Server.breaks, Server.tag = 99, '"one"'
+        self.fails("run the same command again to go on")
+        Server.breaks, Server.tag, Server.files["/x"] = 0, '"two"', b"another version " * 40000
+        self.get()
+        self.assertEqual(open_bytes(self.target), Server.files["/x"])
+        self.assertEqual(sorted(os.listdir(self.path("cache"))), ["x", "x.sha256"])
+
+    def test_checksum_of_the_first_download_is_kept(self):
+        self.get()
+        self.get()
+        self.assertEqual(Server.log, [None])  # the second time from the cache
+        with open(self.target, "ab") as f:
+            f.write(b"damage")
+        self.get()
+        self.assertEqual(open_bytes(self.target), Server.files["/x"])
+
     def test_server_without_ranges(self):
         Server.breaks, Server.ranges = 1, False
         self.get(self.sum)
@@ -396,7 +417,7 @@ class Downloads(Case):
             Server.files["/%d.txt" % n] = ("*** START OF THIS PROJECT GUTENBERG EBOOK ***\n" + story(n) + "\nEnd of Project Gutenberg's X\n").encode()
         words = ["books.py", "11", "12", "--url", self.url + "/{n}.txt", "--cache", "cache", "--vocab-size", "150", "--out", "out"]
         self.script(*words)
-        self.assertEqual(sorted(os.listdir(self.path("cache"))), ["pg11.txt", "pg12.txt"])
+        self.assertEqual(sorted(os.listdir(self.path("cache"))), ["pg11.txt", "pg11.txt.sha256", "pg12.txt", "pg12.txt.sha256"])
         found = [d for part in ("train", "val") for d in self.documents(self.path("out", part + ".bin"), "out")]
         self.assertEqual(sorted(found), sorted(self.normal(story(n)) for n in (11, 12)))
         run = self.call(sys.executable, os.path.join(ROOT, "data", "books.py"), "13", *words[3:])
