@@ -353,6 +353,12 @@ def finish(args, documents, val_documents=None):
                 copy_documents(f, val, in_work("val.txt"))
         print("%d documents for training (%.1f MB), %d for validation (%.1f MB)" % (
             len(train), os.path.getsize(in_work("train.txt")) / 1e6, len(val), os.path.getsize(in_work("val.txt")) / 1e6))
+        share = os.path.getsize(in_work("val.txt")) / (os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt")))
+        if val_documents is None and share > max(0.2, 2 * args.val_share):
+            print("note: %.0f %% of the text is for validation, since documents stay whole; more and smaller ones divide better" % (100 * share))
+        share = os.path.getsize(in_work("val.txt")) / (os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt")))
+        if val_documents is None and share > max(0.2, 2 * args.val_share):
+            print("note: %.0f %% of the text is for validation, since whole documents are; more and smaller documents divide better" % (100 * share))
 
         tokenizer_files = ["vocab.txt", "tokenizer_config.json", "tokenizer.json"]
         if args.tokenizer:

@@ -311,6 +311,9 @@ static void pack(const Options& o, std::vector<std::string> files) {
     printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %.3f %% [UNK], in %.2f s (%.1f MB/s)\n", o.out.c_str(),
            (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes, out.header.tokens / bytes,
            100.0 * unknown / out.header.tokens, seconds, bytes / seconds / 1e6);
+    if ((double)unknown > 0.05 * (double)out.header.tokens)
+        fprintf(stderr, "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from it\n", 100.0 * unknown / out.header.tokens,
+                o.tokenizer.c_str());
 }
 
 int main(int argc, char** argv) {

@@ -25,7 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, HERE)
 import make_tiny_bert
 
-TRAIN_BERT = os.environ.get("TRAIN_BERT", os.path.join(ROOT, "train_bert"))
+TRAIN_BERT = os.environ.get("TRAIN_BERT", os.path.join(ROOT, "build/cpu-fp32/train_bert"))
 TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 TEXTS = ["the old man was very [MASK] .", "[MASK]", "She went to the [MASK] house, and [MASK] came in the night!", "river 42 [MASK] tiger [MASK] [MASK] walked?"]
 TOLERANCE = 1e-4
@@ -87,8 +87,7 @@ class Interchange(unittest.TestCase):
     def setUp(self):
         for program in (TRAIN_BERT, TOKENIZE):
             if not os.path.exists(program):
-                print("\nSKIPPED: expected %s, found nothing: run make" % program, file=sys.stderr)
-                self.skipTest("no " + program)
+                self.fail("expected %s, found nothing: run make test-hf" % program)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.dir = folder.name
