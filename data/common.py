@@ -377,7 +377,7 @@ def finish(args, documents, val_documents=None):
                 os.replace(in_work(name), os.path.join(out, name))
             elif os.path.exists(os.path.join(out, name)):
                 os.remove(os.path.join(out, name))
-    print("\nnext: ./train_bert --data %s --size mini --out runs/bert" % shlex.quote(out))
+    print("\nnext: ./train_bert --data %s --out runs/bert --max-len 32 --positions 128" % shlex.quote(out))
 
 
 def main(body):

@@ -204,7 +204,7 @@ class Scripts(Case):
             z.writestr("a/story.json", "{}")
         self.write("again.txt", story(3))
         out = self.script("text.py", "in", "again.txt", "--vocab-size", "150", "--val-share", "0.25", "--out", "out")
-        self.assertIn("next: ./train_bert --data out --size mini --out runs/bert", out)
+        self.assertIn("next: ./train_bert --data out --out runs/bert --max-len 32 --positions 128", out)
         self.assertIn("1 documents are exact repetitions", out)
         train, val = self.check_directory("out", 6, 2)
         self.assertEqual(sorted(train + val), sorted(self.normal(story(i)) for i in range(8)))
