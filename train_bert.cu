@@ -45,51 +45,35 @@ struct BertTensors {
     X* decoder_bias;         // (Vp)
 };
 
-// The one table of the model's parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
-// Points the members of `t` into the array at `base` (total_count(table) elements; nullptr: only the table is wanted).
+// The encoder's part of the table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
 template <class X>
-std::vector<Spec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
-    std::vector<Spec> table;
-    std::vector<X**> members;
-    auto tensor = [&](X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer, size_t count = 0) {
-        Spec s;
-        s.names = names, s.shape = shape, s.decay = decay, s.init = init, s.std = c.init_std, s.layer = layer, s.count = count;
-        table.push_back(s);
-        members.push_back(&p);
-    };
-    // a matrix and its bias; several parts lie behind each other, as one matrix
-    auto linear = [&](X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer) {
-        std::vector<std::string> weights, biases;
-        for (auto& part : parts) weights.push_back(prefix + part + ".weight"), biases.push_back(prefix + part + ".bias");
-        tensor(w, weights, {out, in}, true, Init::normal, layer);
-        tensor(b, biases, {out}, false, Init::zeros, layer);
-    };
-    auto layernorm = [&](X*& w, X*& b, std::string name, int layer) {
-        tensor(w, {name + ".weight"}, {(size_t)c.C}, false, Init::ones, layer);
-        tensor(b, {name + ".bias"}, {(size_t)c.C}, false, Init::zeros, layer);
-    };
+void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
-    int L = (int)c.L;
-    tensor(t.wte, {"bert.embeddings.word_embeddings.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
-    tensor(t.wpe, {"bert.embeddings.position_embeddings.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
-    tensor(t.wtt, {"bert.embeddings.token_type_embeddings.weight"}, {(size_t)c.types, C}, true, Init::normal, -1);
-    layernorm(t.ln_embed_w, t.ln_embed_b, "bert.embeddings.LayerNorm", -1);
-    for (int l = 0; l < L; l++) {
+    table.tensor(t.wte, {"bert.embeddings.word_embeddings.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
+    table.tensor(t.wpe, {"bert.embeddings.position_embeddings.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
+    table.tensor(t.wtt, {"bert.embeddings.token_type_embeddings.weight"}, {(size_t)c.types, C}, true, Init::normal, -1);
+    table.layernorm(t.ln_embed_w, t.ln_embed_b, "bert.embeddings.LayerNorm", C, -1);
+    for (int l = 0; l < c.L; l++) {
         auto& p = t.layer[l];
         std::string name = format("bert.encoder.layer.%d.", l);
-        linear(p.qkvw, p.qkvb, name + "attention.self.", {"query", "key", "value"}, C, C, l);
-        linear(p.attw, p.attb, name + "attention.output.", {"dense"}, C, C, l);
-        layernorm(p.ln1w, p.ln1b, name + "attention.output.LayerNorm", l);
-        linear(p.fcw, p.fcb, name + "intermediate.", {"dense"}, FF, C, l);
-        linear(p.projw, p.projb, name + "output.", {"dense"}, C, FF, l);
-        layernorm(p.ln2w, p.ln2b, name + "output.LayerNorm", l);
+        table.linear(p.qkvw, p.qkvb, name + "attention.self.", {"query", "key", "value"}, C, C, l);
+        table.linear(p.attw, p.attb, name + "attention.output.", {"dense"}, C, C, l);
+        table.layernorm(p.ln1w, p.ln1b, name + "attention.output.LayerNorm", C, l);
+        table.linear(p.fcw, p.fcb, name + "intermediate.", {"dense"}, FF, C, l);
+        table.linear(p.projw, p.projb, name + "output.", {"dense"}, C, FF, l);
+        table.layernorm(p.ln2w, p.ln2b, name + "output.LayerNorm", C, l);
     }
-    linear(t.headw, t.headb, "cls.predictions.transform.", {"dense"}, C, C, L);
-    layernorm(t.ln_head_w, t.ln_head_b, "cls.predictions.transform.LayerNorm", L);
-    tensor(t.decoder_bias, {"cls.predictions.bias"}, {V}, false, Init::zeros, L, Vp);
-    layout(table);
-    for (size_t i = 0; i < table.size(); i++) *members[i] = base ? base + table[i].offset : nullptr;
-    return table;
+}
+// The whole table: the encoder and the masked-LM head.
+template <class X>
+std::vector<Spec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
+    TableBuilder<X> table{c.init_std, {}, {}};
+    int L = (int)c.L;
+    encoder_table(table, t, c);
+    table.linear(t.headw, t.headb, "cls.predictions.transform.", {"dense"}, c.C, c.C, L);
+    table.layernorm(t.ln_head_w, t.ln_head_b, "cls.predictions.transform.LayerNorm", c.C, L);
+    table.tensor(t.decoder_bias, {"cls.predictions.bias"}, {(size_t)c.V}, false, Init::zeros, L, round_up(c.V, 64));
+    return table.point(base);
 }
 
 // ---------------------------------------------------------------- activations
@@ -115,9 +99,10 @@ struct BertActivations {
     real* logits;                 // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;      // (M)
     // gradients on the way back
+    real *dhead, *dhead2;         // (M, C)
+    areal* head_scratch;          // partial sums
     real *dx, *dsum, *dbranch;    // (N, C)
     real* dwide;                  // (N, max(FF, 4C))
-    real *dhead, *dhead2;         // (M, C)
     areal *delta, *scratch;       // (NH, N); partial sums
 };
 
@@ -131,15 +116,19 @@ struct Bert {
     BatchShape shape;  // capacities
     int head_rows = 0;  // rows of logits at a time
     float dropout = 0;
+    int frozen = -1;    // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
 
     int Vp() const { return (int)round_up(config.V, 64); }
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
-        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
-        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        plan_encoder(arena, backward);
+        plan_head(arena, backward);
+    }
+    void plan_encoder(Arena& arena, bool backward) {
+        size_t N = shape.N, C = config.C, FF = config.FF, NH = config.NH;
         auto& a = acts;
-        arena.region("activations");
+        arena.region("encoder");
         arena.take(a.embedded, N * C), arena.take(a.mean_embed, N), arena.take(a.rstd_embed, N), arena.take(a.x0, N * C);
         for (int l = 0; l < config.L; l++) {
             auto& p = a.layer[l];
@@ -152,17 +141,22 @@ struct Bert {
             arena.take(p.pre, N * FF), arena.take(p.act, N * FF);
             arena.take(p.sum2, N * C), arena.take(p.mean2, N), arena.take(p.rstd2, N), arena.take(p.x2, N * C);
         }
+        if (!backward) return;
+        size_t wide = std::max(FF, 4 * C);
+        arena.take(a.dx, N * C), arena.take(a.dsum, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide), arena.take(a.delta, NH * N);
+        arena.take(a.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+    }
+    void plan_head(Arena& arena, bool backward) {
+        size_t M = shape.M, C = config.C;
+        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        auto& a = acts;
+        arena.region("masked-LM head");
         arena.take(a.picked, M * C), arena.take(a.head_pre, M * C), arena.take(a.head_act, M * C), arena.take(a.head_out, M * C);
         arena.take(a.mean_head, M), arena.take(a.rstd_head, M);
-        arena.region("logits");
         arena.take(a.logits, (size_t)head_rows * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
         if (!backward) return;
-        arena.region("scratch");
-        size_t wide = std::max(FF, 4 * C);
-        arena.take(a.dx, N * C), arena.take(a.dsum, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide);
-        arena.take(a.dhead, M * C), arena.take(a.dhead2, M * C), arena.take(a.delta, NH * N);
-        arena.take(a.scratch, std::max({layernorm_scratch(std::max(N, M), C), column_sum_scratch(N, wide), column_sum_scratch(head_rows, Vp()),
-                                        embedding_slots(N) * C}));
+        arena.take(a.dhead, M * C), arena.take(a.dhead2, M * C);
+        arena.take(a.head_scratch, std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(head_rows, Vp())}));
     }
 
     Dropout drop(const Batch& batch, int site) const { return {batch.counters, (uint32_t)site, dropout}; }
@@ -231,27 +225,27 @@ struct Bert {
             logits_forward(m, rows);
             crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), true);
             matmul_backward_input(a.dhead + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, grads.decoder_bias, a.logits, a.head_out + (size_t)m * C, a.scratch, rows, C, Vp());
+            matmul_backward_weight(grads.wte, grads.decoder_bias, a.logits, a.head_out + (size_t)m * C, a.head_scratch, rows, C, Vp());
         }
         sum_losses(stats, a.losses, a.correct, M);
 
         // head_out = layernorm(head_act)
-        layernorm_backward(a.dhead, grads.ln_head_w, grads.ln_head_b, a.dhead, a.head_act, params.ln_head_w, a.mean_head, a.rstd_head, a.scratch, M, C);
+        layernorm_backward(a.dhead, grads.ln_head_w, grads.ln_head_b, a.dhead, a.head_act, params.ln_head_w, a.mean_head, a.rstd_head, a.head_scratch, M, C);
         // head_act = gelu(head_pre), head_pre = picked headwᵀ + headb
         gelu_backward<Gelu::erf>(a.dhead, a.dhead, a.head_pre, (size_t)M * C);
-        matmul_backward_weight(grads.headw, grads.headb, a.dhead, a.picked, a.scratch, M, C, C);
+        matmul_backward_weight(grads.headw, grads.headb, a.dhead, a.picked, a.head_scratch, M, C, C);
         matmul_backward_input(a.dhead2, a.dhead, params.headw, M, C, C);
         // picked = x[rows]
         scatter_rows(a.dx, a.dhead2, b.rows, N, M, C);
         encode_backward(b);
     }
 
-    // From acts.dx (N, C), the gradient of the encoder's output, to the gradients of all its parameters.
+    // From acts.dx (N, C), the gradient of the encoder's output, to the gradients of all its parameters that are not frozen.
     void encode_backward(const Batch& b) {
         int N = b.N, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         auto& a = acts;
         real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
-        for (int l = config.L - 1; l >= 0; l--) {
+        for (int l = config.L - 1; l >= std::max(frozen, 0); l--) {
             auto& p = params.layer[l];
             auto& g = grads.layer[l];
             auto& q = a.layer[l];
@@ -275,6 +269,7 @@ struct Bert {
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, a.scratch, N, C, 3 * C);
             matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, true);
         }
+        if (frozen >= 0) return;
         // x0 = dropout(layernorm(embedded))
         dropout_forward(a.dx, a.dx, N, C, drop(b, 0));
         layernorm_backward(a.dx, grads.ln_embed_w, grads.ln_embed_b, a.dx, a.embedded, params.ln_embed_w, a.mean_embed, a.rstd_embed, a.scratch, N, C);
@@ -313,7 +308,7 @@ struct BertTask {
         shape = shape_for(f.batch_tokens, mask_rate, max_len);
         builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = max_len;
 #ifdef WITH_KERNELS
-        builder.fill_up = true;
+        builder.fill = shape.N;
 #endif
         model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
         opt.table = bert_table(model.params, config, (real*)nullptr);
@@ -349,6 +344,7 @@ struct BertTask {
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
+    float lr_factor(const Spec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
 
     // Validation always masks 15 %, with masks and sequences that depend on nothing but the data: figures of all runs compare.
@@ -367,7 +363,9 @@ struct BertTask {
         StepStats stats;
         copy_to_host(&stats, opt.stats, sizeof stats);
         model.dropout = dropout;
-        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets;
+        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
+        e.report = format("loss %.4f | perplexity %.2f | accuracy %.2f %%", e.loss, exp(e.loss), 100 * e.accuracy);
+        e.numbers.set("val_perplexity", exp(e.loss));
         return e;
     }
     void save_model(const std::string& dir) {
@@ -426,7 +424,7 @@ struct LoadedBert {
         model.shape.N = model.shape.M = tokens;
         builder.shape = model.shape, builder.pad_id = words.pad(), builder.pad_length = (int)model.config.T;
 #ifdef WITH_KERNELS
-        builder.fill_up = true;
+        builder.fill = tokens;
 #endif
         table = bert_table(model.params, model.config, (real*)nullptr);
         real* params = nullptr;
@@ -547,7 +545,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
         resume_flags(cli, f);
     }
-    f.check();
+    f.check({"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     f.open_run();
     if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
     if (cli.given("steps")) f.epochs = 0;  // of the run that is resumed
@@ -592,28 +590,22 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     task.plan(measure);
     // a checkpoint copies parameters, m and v; where the device is the host they take room beside the rest
     auto host_copies = [&] { return device_is_host ? 3 * task.opt.n * sizeof(areal) : 0; };
-    // memory grows linearly with --batch-tokens; find the largest that fits by halving
-    auto bytes = [&](int64_t tokens) {
+    int64_t units = largest_that_fits((1 << 22) / 128, [&](int64_t n) {  // of 128 tokens, up to what --batch-tokens takes
         Bert planned;
-        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)bf.max_len);
+        planned.config = config, planned.shape = BertTask::shape_for(n * 128, bf.mask_rate, (int)bf.max_len);
         Arena a;
         Optimizer opt = task.opt;
         opt.plan(a);
         planned.plan_activations(a, true);
         return a.used + host_copies() + planned.shape.plan(nullptr, nullptr);
-    };
-    int64_t low = 0, high = (1 << 22) / 128 + 1;  // in units of 128 tokens, up to what --batch-tokens takes
-    while (high - low > 1) {
-        int64_t mid = (low + high) / 2;
-        (bytes(mid * 128) <= device_memory() ? low : high) = mid;
-    }
+    });
     if (host_copies()) measure.regions.push_back({"copies at a save", host_copies()}), measure.used += host_copies();
-    print_memory_table(measure, low * 128);
-    if (low == 0)
+    print_memory_table(measure, "--batch-tokens", units * 128);
+    if (units == 0)
         fail("the model needs more than the %.1f MiB that the device has, whatever the batch: take a smaller model", (double)device_memory() / 1048576);
     if (measure.used > device_memory())
         fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
-             (double)device_memory() / 1048576, (long long)low * 128);
+             (double)device_memory() / 1048576, (long long)units * 128);
     Arena arena(device_alloc(measure.used - host_copies()));
     task.allocate(arena);
 
@@ -641,12 +633,13 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 #ifndef NO_MAIN
 int main(int argc, char** argv) {
     wait_passively(argv);
-    try {
+    return run_program([&] {
         blas_init();
         TrainFlags f;
         BertFlags bf;
         FillFlags ff;
-        std::vector<FlagGroup> groups = f.groups();
+        std::vector<FlagGroup> groups =
+            f.groups("go on from this model directory (ours or Hugging Face's) instead of from scratch", "peak learning rate; 0: by the width, 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to 768, 1e-4");
         groups.insert(groups.begin() + 1, {"Model", "train",
                                            {{"size", &bf.size, "tiny|mini|small|medium|base|large", "2/128, 4/256, 4/512, 8/512, 12/768, 24/1024 layers/width"},
                                             {"layers", &bf.layers, between(0, MAX_LAYERS), "0: of the size"},
@@ -670,19 +663,9 @@ int main(int argc, char** argv) {
                 "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
                 {{"train", "", "pretrain on DATA/train.bin"}, {"fill-mask", "TEXT...", "the most likely words for every [MASK]", 1, CLI_MANY}},
                 groups};
-        cli.closing = "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by Ctrl-C or SIGTERM (the first finishes\n"
-                      "the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number of CPU threads; it changes no result.\n";
-        if (!cli.parse(argc, argv)) return EXIT_OK;
+        cli.closing = EXIT_CODES_TEXT;
+        if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.verb == "fill-mask" ? fill_mask(ff, cli.words) : train_bert(cli, f, bf);
-    } catch (const Error& e) {
-        fflush(stdout);
-        std::string line = e.what();
-        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
-        fprintf(stderr, "error: %s\n", line.c_str());
-        return e.code;
-    } catch (const std::bad_alloc&) {
-        fprintf(stderr, "error: out of memory: take a smaller --batch-tokens or a smaller model\n");
-        return EXIT_FAILED;
-    }
+    });
 }
 #endif

@@ -55,6 +55,39 @@ inline size_t total_count(const std::vector<Spec>& specs) {
     return specs.empty() ? 0 : specs.back().offset + round_up(specs.back().count, PARAM_BLOCK);
 }
 
+// Collects the rows of a table, each with the member of a struct of pointers that it belongs to.
+template <class X>
+struct TableBuilder {
+    double std;  // of Init::normal
+    std::vector<Spec> rows;
+    std::vector<X**> members;
+
+    // count: elements in memory, where they are more than the names' (a padded vocabulary)
+    void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer, size_t count = 0) {
+        Spec s;
+        s.names = names, s.shape = shape, s.decay = decay, s.init = init, s.std = std, s.layer = layer, s.count = count;
+        rows.push_back(s);
+        members.push_back(&p);
+    }
+    // a matrix (out, in) and its bias; several parts lie behind each other, as one matrix; out_memory: rows in memory, where they are more
+    void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer, size_t out_memory = 0) {
+        std::vector<std::string> weights, biases;
+        for (auto& part : parts) weights.push_back(prefix + part + ".weight"), biases.push_back(prefix + part + ".bias");
+        tensor(w, weights, {out, in}, true, Init::normal, layer, out_memory * in);
+        tensor(b, biases, {out}, false, Init::zeros, layer, out_memory);
+    }
+    void layernorm(X*& w, X*& b, std::string name, size_t C, int layer) {
+        tensor(w, {name + ".weight"}, {C}, false, Init::ones, layer);
+        tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
+    }
+    // Lays the table out and points the members into the array at `base` (total_count() elements; nullptr: only the table is wanted).
+    std::vector<Spec> point(X* base) {
+        layout(rows);
+        for (size_t i = 0; i < rows.size(); i++) *members[i] = base ? base + rows[i].offset : nullptr;
+        return rows;
+    }
+};
+
 // (rows, cols) → (cols, rows)
 template <class From, class To>
 void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
@@ -127,8 +160,9 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
 }
 
 // Reads the tensors of the table from directory `dir` into dst (total_count elements), wherever and in whatever spelling and type they are there.
+// Those named in `skip` count as missing, whatever the file holds.
 template <class T>
-LoadReport load_tensors(const std::string& dir, const std::vector<Spec>& specs, T* dst) {
+LoadReport load_tensors(const std::string& dir, const std::vector<Spec>& specs, T* dst, const std::vector<std::string>& skip = {}) {
     struct Entry {
         const SafeTensors* file;
         const TensorInfo* info;
@@ -170,7 +204,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<Spec>& specs, 
         size_t piece = s.piece();
         for (size_t i = 0; i < s.names.size(); i++) {
             auto f = found.find(canonical_name(s.names[i]));
-            if (f == found.end()) {
+            if (f == found.end() || std::find(skip.begin(), skip.end(), s.names[i]) != skip.end()) {
                 report.missing.push_back(s.names[i]);
                 continue;
             }

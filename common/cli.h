@@ -110,6 +110,28 @@ struct FlagGroup {
     }
 };
 
+// Takes flags out of a table that a program shares with others.
+inline void without(std::vector<FlagGroup>& groups, const std::vector<std::string>& names) {
+    for (FlagGroup& g : groups)
+        g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }), g.flags.end());
+}
+// A program's main: runs body(), which returns the exit code; an error is one line on standard error.
+template <class F>
+int run_program(F body) {
+    try {
+        return body();
+    } catch (const Error& e) {
+        fflush(stdout);
+        std::string line = e.what();
+        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
+        fprintf(stderr, "error: %s\n", line.c_str());
+        return e.code;
+    } catch (const std::bad_alloc&) {
+        fprintf(stderr, "error: out of memory: take a smaller batch or a smaller model\n");
+        return EXIT_FAILED;
+    }
+}
+
 // the number of letters to insert, delete or replace to get from a to b
 inline size_t edit_distance(const std::string& a, const std::string& b) {
     std::vector<size_t> row(b.size() + 1);

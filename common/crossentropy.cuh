@@ -3,7 +3,8 @@
 //   loss = log Σ_v exp(x_v) − x_target          dx_v = (softmax(x)_v − [v = target]) · scale
 //
 // A target of −1 is ignored: loss 0, gradient 0. `scale` is 1 / (targets in the whole optimiser step), so that losses and gradients of
-// micro-batches simply add up.
+// micro-batches simply add up. With weights of the classes, loss and gradient of a row are multiplied with the weight of its target, and
+// `scale` is 1 / Σ weights.
 #pragma once
 #include <algorithm>
 
@@ -12,7 +13,7 @@
 
 // Numbers of a step that live in device memory and are read once, at its end.
 struct StepStats {
-    double loss;     // Σ losses over the targets of the step
+    double loss;     // Σ (weighted) losses over the targets of the step
     double correct;  // how many of the targets were the most likely class
     double norm2;    // squared norm of the gradient
 };
@@ -20,8 +21,10 @@ struct StepStats {
 namespace cpu {
 // losses(M), correct(M: 1 if the target is the largest logit, the first of equals, else 0)
 // logits(M,Vp): if backward, overwritten by their gradient · scale[0] (columns V … Vp and rows without a target: 0)
+// weights(V) of the classes, or nullptr
 template <class T>
-void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward) {
+void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward,
+                  const double* weights = nullptr) {
     typedef acc<T> A;
     #pragma omp parallel for schedule(static, 1)
     for (int m = 0; m < M; m++) {
@@ -40,13 +43,13 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
             for (int v = v0; v < std::min(V, v0 + 1024); v++) part += vec_exp((A)x[v] - top);
             total += part;
         }
-        A sum = (A)total;
-        losses[m] = std::log(sum) + top - x_target;
+        A sum = (A)total, weight = weights ? (A)weights[target] : (A)1;
+        losses[m] = weight * (std::log(sum) + top - x_target);
         bool first = x_target == top;
         for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
         correct[m] = first;
         if (!backward) continue;
-        A s = (A)scale[0], by = s / sum;
+        A s = (A)scale[0] * weight, by = s / sum;
         for (int v = 0; v < V; v++) x[v] = vec_exp((A)x[v] - top) * by;
         x[target] = (vec_exp(x_target - top) / sum - 1) * s;
         for (int v = V; v < Vp; v++) x[v] = (A)0;
@@ -71,10 +74,11 @@ void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
 namespace gpu {
 // One block per row, which it reads three times (the cache holds it): largest logit, Σ exp, gradient.
 template <int W, class T>
-__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale, int V, int Vp, bool backward) {
+__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale, int V, int Vp, bool backward,
+                                    const double* weights) {
     int m = blockIdx.x, target = targets[m], step = blockDim.x * W;
     T* row = logits + (size_t)m * Vp;  // (Vp)
-    float x[W];
+    float x[W], weight = weights && target >= 0 ? (float)weights[target] : 1.0f;
     if (target < 0) {  // the whole block
         if (threadIdx.x == 0) losses[m] = correct[m] = 0;
         UNROLL for (int k = 0; k < W; k++) x[k] = 0;
@@ -98,11 +102,11 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
     }
     sum = block_sum(sum);  // its barriers also let every thread read x_target before anybody overwrites it
     if (threadIdx.x == 0) {
-        losses[m] = logf(sum) + top - x_target;
+        losses[m] = weight * (logf(sum) + top - x_target);
         correct[m] = x_target == top && (target == 0 || before < top);
     }
     if (!backward) return;
-    float s = (float)scale[0], by = s / sum;
+    float s = (float)scale[0] * weight, by = s / sum;
     for (int v = threadIdx.x * W; v < Vp; v += step) {
         load<W>(x, row + v);
         UNROLL for (int k = 0; k < W; k++) {
@@ -113,11 +117,12 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
     }
 }
 template <class T>
-void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward) {
+void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward,
+                  const double* weights = nullptr) {
     if (M == 0) return;
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
     pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
-        launch(crossentropy_kernel<decltype(w)::value, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward);
+        launch(crossentropy_kernel<decltype(w)::value, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward, weights);
     });
 }
 

@@ -56,7 +56,8 @@ struct BatchShape {
 struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;  // filler: sequences of this token, at most so long
-    bool fill_up = false;            // fill up to N tokens and M rows to a multiple of 128 (devices that want one shape)
+    int fill = 0;                    // fill up to a multiple of so many tokens, and the rows to a multiple of 128 (what kernels like); 0: do not
+    const double* weights = nullptr;  // of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
     void clear() {
@@ -64,6 +65,13 @@ struct BatchBuilder {
         start.assign(1, 0);
     }
     bool fits(size_t n, size_t m) const { return tokens.size() + n <= (size_t)shape.N && rows.size() + m <= (size_t)shape.M; }
+    // What the losses of its targets are divided by, together with those of the step's other micro-batches
+    double weight() const {
+        if (!weights) return (double)targets.size();
+        double sum = 0;
+        for (int t : targets) sum += weights[t];
+        return sum;
+    }
     // A sequence: its tokens and types, and of those with a target the positions in it (ascending) and the targets.
     void add(const std::vector<int>& t, const std::vector<int>& ty, const std::vector<int>& positions, const std::vector<int>& target) {
         for (size_t i = 0; i < positions.size(); i++) rows.push_back((int)tokens.size() + positions[i]), targets.push_back(target[i]);
@@ -73,14 +81,15 @@ struct BatchBuilder {
     }
     // Lays the batch out at `base` (host memory of shape.plan() bytes).
     Batch finish(char* base, StepCounters counters, double inverse_targets) {
-        if (fill_up) {
-            while ((int)tokens.size() < shape.N) {
-                int n = std::min(pad_length, shape.N - (int)tokens.size());
+        if (fill) {
+            size_t full = std::min<size_t>(round_up(tokens.size(), fill), shape.N);
+            while (tokens.size() < full) {
+                int n = (int)std::min<size_t>(pad_length, full - tokens.size());
                 tokens.insert(tokens.end(), n, pad_id);
                 types.insert(types.end(), n, 0);
                 start.push_back((int)tokens.size());
             }
-            while (rows.size() % 128) rows.push_back(-1), targets.push_back(-1);
+            while (rows.size() % 128 && (int)rows.size() < shape.M) rows.push_back(-1), targets.push_back(-1);
         }
         Batch b;
         shape.plan(&b, base);

@@ -43,16 +43,17 @@ struct DropoutRow {
     }
 };
 
-// out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
+// out(N,C) = dropout(inp(N,C)); out may be inp. Row n belongs to token n, or to token rows[n] where rows(N) is given (rows that were gathered).
+// The backward pass is the same function applied to the gradient.
 namespace cpu {
 template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
+void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows = nullptr) {
     if (dropout.p <= 0 && out == inp) return;
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)
-        DropoutRow keep(dropout, n);
+        DropoutRow keep(dropout, rows ? rows[n] : n);
         for (int c = 0; c < C; c++) o[c] = (acc<T>)x[c] * keep(c);
     }
 }
@@ -64,22 +65,22 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
 namespace gpu {
 // one thread per W elements of a row
 template <int W, class T>
-__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
+__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows) {
     size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
     if (i >= (size_t)N * C) return;
     float x[W];
     load<W>(x, inp + i);
-    DropoutRow keep(dropout, i / C);
+    DropoutRow keep(dropout, rows ? rows[i / C] : i / C);
     uint32_t c = (uint32_t)(i % C);
     UNROLL for (int k = 0; k < W; k++) x[k] *= keep(c + k);  // 1 if there is no dropout
     store<W>(out + i, x);
 }
 template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
+void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows = nullptr) {
     if (N == 0 || (dropout.p <= 0 && out == inp)) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
         constexpr int W = decltype(w)::value;
-        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout);
+        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout, rows);
     });
 }
 }  // namespace gpu

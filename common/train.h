@@ -26,24 +26,25 @@ inline double seconds_now() {
 struct TrainFlags {
     std::string data, out, init;
     bool resume = false, overfit = false;
-    int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1;
+    int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1, patience = 0;
     double epochs = 0, lr = 0, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
            dropout = 0.1;
     std::string schedule = "linear";
 
-    std::vector<FlagGroup> groups() {
+    // what --init takes, and what --lr 0 means, differ from program to program
+    std::vector<FlagGroup> groups(const char* init_help, const char* lr_help) {
         return {{"Run", "train",
                  {{"data", &data, "DIR", "train.bin, val.bin and the tokenizer, as data/*.py make them"},
                   {"out", &out, "DIR", "run directory: best/, last/, metrics.jsonl, config.json"},
-                  {"init", &init, "DIR", "go on from this model directory (ours or Hugging Face's) instead of from scratch"},
+                  {"init", &init, "DIR", init_help},
                   {"resume", &resume, "go on where the run in --out stopped, bit for bit"},
                   {"seed", &seed, at_least(0), "of initialisation, order, masks and dropout"}}},
                 {"Training", "train",
-                 {{"steps", &steps, at_least(1), "optimiser steps"},
-                  {"epochs", &epochs, between(0, 1e6), "instead of --steps: passes over the data; 0: use --steps"},
+                 {{"steps", &steps, at_least(steps ? 1 : 0), steps ? "optimiser steps" : "optimiser steps, instead of --epochs"},
+                  {"epochs", &epochs, between(0, 1e6), steps ? "instead of --steps: passes over the data; 0: use --steps" : "passes over the data"},
                   {"batch-tokens", &batch_tokens, between(128, 1 << 22), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
-                  {"lr", &lr, at_least(0), "peak learning rate; 0: by the width, 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to 768, 1e-4"},
+                  {"lr", &lr, at_least(0), lr_help},
                   {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},
                   {"warmup", &warmup, at_least(0), "rising from 0: a number of steps, or below 1 a share of them"},
                   {"final-lr", &final_lr, between(0, 1), "where the schedule ends, as a share of --lr"},
@@ -56,18 +57,19 @@ struct TrainFlags {
                   {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
-                 {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
+                 {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end of the run or, fine-tuning, of an epoch"},
                   {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
                   {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
     }
-    void check() {
-        if (data.empty()) fail_usage("--data DIR is missing: the folder with train.bin and val.bin; data/text.py --help says how to make one");
+    // `files` have to be in --data; `scripts` make them of a public source and of the user's own data.
+    void check(std::vector<const char*> files, std::pair<const char*, const char*> scripts) {
+        if (data.empty()) fail_usage("--data DIR is missing: the folder with %s; %s --help says how to make one", files[0], scripts.second);
         if (out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
         if (batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)batch_tokens);
-        for (const char* file : {"train.bin", "val.bin"})
+        for (const char* file : files)
             if (!exists(data + "/" + file))
-                fail("--data %s: expected %s there, found none: make it with data/books.py --out %s, or of your own text with data/text.py FILE... --out %s", data.c_str(), file,
-                     data.c_str(), data.c_str());
+                fail("--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... --out %s", data.c_str(), file, scripts.first,
+                     data.c_str(), scripts.second, data.c_str());
         if (char* full = realpath(data.c_str(), nullptr)) data = full, free(full);  // for a --resume from elsewhere
     }
     // Makes --out ready for this process alone, before anything takes time.
@@ -80,6 +82,10 @@ struct TrainFlags {
         if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) fail("--out %s: another process is training there", out.c_str());
     }
 };
+
+inline const char* EXIT_CODES_TEXT =
+    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by Ctrl-C or SIGTERM (the first finishes\n"
+    "the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number of CPU threads; it changes no result.\n";
 
 // Learning rate of step `step` (from 0) of `steps`: a linear warmup, then the schedule down to final_lr · lr.
 inline double learning_rate(const TrainFlags& f, int64_t step) {
@@ -136,10 +142,13 @@ struct Optimizer {
         device::copy_to_host(values.data(), array, n * sizeof(areal));
         return values;
     }
-    void set_blocks(double weight_decay) {
+    // lr_factor(spec): what the learning rate of a tensor is multiplied with
+    template <class F>
+    void set_blocks(double weight_decay, F lr_factor_of) {
         std::vector<float> factors(n / PARAM_BLOCK, 1.0f), decays(n / PARAM_BLOCK, 0.0f);
         for (const Spec& s : table)
-            for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) decays[b] = s.decay ? (float)weight_decay : 0.0f;
+            for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++)
+                factors[b] = lr_factor_of(s), decays[b] = s.decay ? (float)weight_decay : 0.0f;
         device::copy_to_device(lr_factor, factors.data(), factors.size() * sizeof(float));
         device::copy_to_device(decay, decays.data(), decays.size() * sizeof(float));
         device::device_sync();
@@ -247,11 +256,22 @@ inline void print_parameter_table(const std::vector<Spec>& table) {
     }
     printf("  %-78s %s\n", "total", thousands((double)total).c_str());
 }
-inline void print_memory_table(const Arena& arena, size_t largest) {
+// `largest`: of the flag that decides about memory ("--batch-tokens"), the largest value that fits
+inline void print_memory_table(const Arena& arena, const char* flag, size_t largest) {
     printf("\nmemory                MiB\n");
     for (const Arena::Region& r : arena.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
-    printf("  %-18s %7.1f of %.0f on %s; largest --batch-tokens that fits: %s\n\n", "total", (double)arena.used / 1048576, (double)device::device_memory() / 1048576,
-           device::device_name().c_str(), largest ? thousands((double)largest).c_str() : "none");
+    printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)arena.used / 1048576, (double)device::device_memory() / 1048576,
+           device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
+}
+// The largest n in 1 … most for which bytes(n), which grows with n, fits into the device's memory; 0: none
+template <class F>
+int64_t largest_that_fits(int64_t most, F bytes) {
+    int64_t low = 0, high = most + 1;
+    while (high - low > 1) {
+        int64_t mid = (low + high) / 2;
+        (bytes(mid) <= device::device_memory() ? low : high) = mid;
+    }
+    return low;
 }
 
 // ---------------------------------------------------------------- signals
@@ -297,7 +317,10 @@ struct Metrics {
 // ---------------------------------------------------------------- the loop
 struct Eval {
     double loss = 0, accuracy = 0;  // means over `targets`
-    uint64_t targets = 0;
+    uint64_t targets = 0;           // 0: there is nothing to validate on, the last model is the one to take
+    double score = 0;               // the best model is the one with the largest, among equals that with the smallest loss
+    std::string report;             // for the console, without a line's end
+    Json numbers = Json::make_object();  // more keys for metrics.jsonl
 };
 
 // On --resume: takes the flags of the run in --out; those that would make it another run may not be given anew.
@@ -331,6 +354,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
 //   Eval evaluate()                                on the validation data
 //   void save_model(const std::string& dir)        writes the files of a model directory
 //   double flops(double tokens, double targets, double mean_length)   work of so many tokens, forward and backward
+//   float lr_factor(const Spec&)                   of the learning rate; 0: the tensor stays as it is
 //   Json identity()                                what a resumed run has to share: sizes, fingerprints of data and tokenizer
 //   void set_dropout(double p)
 template <class Task>
@@ -339,8 +363,9 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     std::string last = f.out + "/last", best_dir = f.out + "/best";
     int64_t step = 0, best_step = -1;
     Cursor cursor;
-    double best = INFINITY, tokens_seen = 0, trained_s = 0;
-    opt.set_blocks(f.weight_decay);
+    double best = INFINITY, best_score = -INFINITY, tokens_seen = 0, trained_s = 0;
+    int64_t stale = 0;  // validations since the best one
+    opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task.lr_factor(s); });
 
     if (f.resume) {
         std::string from = resolve_model_dir(last);
@@ -362,10 +387,12 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         device::device_sync();
         step = counter("step").i, cursor.next = (uint64_t)counter("next_sequence").i;
         tokens_seen = counter("tokens").d, trained_s = counter("seconds").d;
-        if (counter("best_loss").kind != Json::null) best = counter("best_loss").d, best_step = counter("best_step").i;
+        if (counter("best_loss").kind != Json::null) best = counter("best_loss").d, best_score = counter("best_score").d, best_step = counter("best_step").i;
+        stale = counter("stale").i;
         printf("resumed %s at step %lld\n", from.c_str(), (long long)step);
-        if (step >= f.steps) {
-            printf("the run is finished: step %lld of %lld; --steps with a larger number goes on\n", (long long)step, (long long)f.steps);
+        if (step >= f.steps || (f.patience > 0 && stale >= f.patience)) {
+            printf("the run is finished: step %lld of %lld; %s with a larger number goes on\n", (long long)step, (long long)f.steps,
+                   step < f.steps ? "--patience" : f.epochs > 0 ? "--epochs" : "--steps");
             return EXIT_OK;
         }
     }
@@ -378,7 +405,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
             if (!with_state) return;
             Json state = Json::make_object();
             state.set("step", step).set("next_sequence", cursor.next).set("tokens", tokens_seen).set("seconds", trained_s);
-            state.set("best_loss", best).set("best_step", best_step).set("identity", task.identity());
+            state.set("best_loss", best).set("best_score", best_score).set("best_step", best_step).set("stale", stale).set("identity", task.identity());
             std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
             if (!std::is_same_v<real, float>) master = opt.download();
             save_training_state(tmp, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(), state);
@@ -390,16 +417,19 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
 
     auto validate = [&] {
         Eval e = task.evaluate();
+        if (e.targets == 0) return save(last, true);
         if (!std::isfinite(e.loss))
             throw Error(EXIT_NOT_FINITE, format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: go on with --init %s --out "
                                                 "ANOTHER and a smaller --lr or --clip", (long long)step, e.loss, last.c_str(), last.c_str()));
-        bool better = e.loss < best;
-        if (better) best = e.loss, best_step = step;
-        printf("step %lld | validation: loss %.4f | perplexity %.2f | accuracy %.2f %%%s\n", (long long)step, e.loss, exp(e.loss), 100 * e.accuracy,
-               better ? " | best so far" : "");
+        bool better = e.score > best_score || (e.score == best_score && e.loss < best);
+        stale = better ? 0 : stale + 1;
+        if (better) best = e.loss, best_score = e.score, best_step = step;
+        printf("step %lld | validation: %s%s\n", (long long)step, e.report.c_str(), better ? " | best so far" : "");
         fflush(stdout);
-        metrics.add(Json::make_object().set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_perplexity", exp(e.loss)).set(
-            "val_accuracy", e.accuracy).set("val_targets", e.targets));
+        Json line = Json::make_object();
+        line.set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_accuracy", e.accuracy).set("val_targets", e.targets);
+        for (auto& [key, value] : e.numbers.o) line.set(key, value);
+        metrics.add(line);
         if (better) save(best_dir, false);  // first: last/ says that it is there
         save(last, true);
     };
@@ -419,24 +449,26 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         // the whole step's micro-batches, to know the number of its targets before it starts
         if (f.overfit) cursor.next = 0;
         Cursor before = cursor;
-        double tokens = 0, targets = 0, sequences = 0;
+        double tokens = 0, targets = 0, weight = 0, sequences = 0;
         for (BatchBuilder& b : micro) {
             sequences += task.fill(b, cursor);
-            tokens += (double)b.tokens.size(), targets += (double)b.targets.size();
+            tokens += (double)b.tokens.size(), targets += (double)b.targets.size(), weight += b.weight();
         }
         if (targets == 0) fail("step %lld: none of its %.0f tokens can be a target: is the text made of special tokens?", (long long)step + 1, tokens);
         opt.zero_gradients();
         uint64_t token0 = 0;
+        double filler = -tokens;
         for (BatchBuilder& b : micro) {
             StepCounters counters{(uint64_t)f.seed, (uint64_t)step, token0};
             token0 += b.tokens.size();
-            Batch batch = b.finish(host.data(), counters, 1 / targets);
+            Batch batch = b.finish(host.data(), counters, 1 / weight);
+            filler += batch.N;
             task.forward_backward(to_device(batch, task.shape, task.block, host.data()), opt.stats);
         }
         opt.update(f, step);
         StepStats stats;
         device::copy_to_host(&stats, opt.stats, sizeof stats);
-        double loss = stats.loss / targets, norm = sqrt(stats.norm2), seconds = seconds_now() - begin;
+        double loss = stats.loss / weight, norm = sqrt(stats.norm2), seconds = seconds_now() - begin;
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
             std::vector<areal> values = opt.download();
             bool sound = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });  // else the checkpoint before is worth more
@@ -448,7 +480,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         }
         double lr = learning_rate(f, step);
         step++, tokens_seen += tokens, trained_s += seconds;
-        used += tokens, computed += task.builder.fill_up ? (double)f.accum * task.shape.N : tokens;
+        used += tokens, computed += tokens + filler;
         step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
         double speed = task.flops(tokens, targets, tokens / sequences) / seconds;
         if (peak > 0) peak = std::max(peak, speed);  // the probe may have met a busy moment
@@ -466,6 +498,9 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         metrics.add(line);
         bool due = step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0);
         if (due) validate();  // before the run may stop: nothing would make up for it
+        bool enough = f.patience > 0 && stale >= f.patience;
+        if (enough && step < f.steps) printf("no better model in %lld validations: stopped early\n", (long long)stale);
+        if (enough) break;
         if (interrupted) {
             if (!due) save(last, true);
             printf("stopped at step %lld; go on with --resume --out %s\n", (long long)step, f.out.c_str());
@@ -473,7 +508,9 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         }
     }
     if (computed > used) printf("%.1f %% of the computed tokens were filler\n", 100 * (1 - used / computed));
-    printf("\n%s tokens in %s of training; best validation loss %.4f at step %lld (guessing by frequency: %.4f)\nmodels: %s (best), %s (last)\n", thousands(tokens_seen).c_str(),
-           duration(trained_s).c_str(), best, (long long)best_step, unigram_loss, best_dir.c_str(), last.c_str());
+    printf("\n%s tokens in %s of training", thousands(tokens_seen).c_str(), duration(trained_s).c_str());
+    if (best_step >= 0) printf("; best model: step %lld, validation loss %.4f (guessing by frequency: %.4f)\nmodels: %s (best), %s (last)\n", (long long)best_step, best,
+                               unigram_loss, best_dir.c_str(), last.c_str());
+    else printf("\nmodel: %s\n", last.c_str());
     return EXIT_OK;
 }

@@ -71,7 +71,7 @@ struct SmallBert {
         bert_table(model.params, config, opt.params);
         bert_table(model.grads, config, opt.grads);
         host.resize(model.shape.plan(nullptr, nullptr));
-        opt.set_blocks(0.01);
+        opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
     }
     // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
     void randomise(uint64_t seed, double std = 0.15) {

@@ -674,7 +674,7 @@ TEST_SUITE("the model in fp32") {
         size_t targets = bert.builder.targets.size();
         Floats bare = gradients(bert, bert.batch());
         StepStats stats = *bert.opt.stats;
-        bert.builder.fill_up = true, bert.builder.pad_id = 3;
+        bert.builder.fill = bert.builder.shape.N, bert.builder.pad_id = 3;
         Batch b = bert.batch({1, 2, 0}, targets);
         CHECK((b.N == 256 && b.M == 128));
         compare(bert, gradients(bert, b), bare);
@@ -804,7 +804,7 @@ TEST_SUITE("optimiser") {
     }
     TEST_CASE("weight decay is for matrices and embeddings") {
         SmallBert bert(SIZE, 128);
-        bert.opt.set_blocks(0.25);
+        bert.opt.set_blocks(0.25, [](const Spec&) { return 1.0f; });
         for (const Spec& s : bert.opt.table) {
             bool matrix = s.shape.size() == 2;
             for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) {

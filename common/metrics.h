@@ -1,0 +1,73 @@
+// metrics.h: how good a classifier is. All from the confusion matrix; equal to scikit-learn's figures (test/hf).
+#pragma once
+#include <cmath>
+
+#include "common.h"
+
+// Wilson's interval for a share of `right` in n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for small n.
+inline std::pair<double, double> wilson_interval(double right, double n) {
+    if (n == 0) return {0, 1};
+    const double z = 1.959963984540054;  // 97.5 % of a normal distribution
+    double p = right / n, centre = p + z * z / (2 * n), half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)), scale = 1 + z * z / n;
+    return {(centre - half) / scale, (centre + half) / scale};
+}
+
+struct Confusion {
+    int K;                       // classes
+    std::vector<int64_t> count;  // (K, K) [gold][predicted]
+
+    explicit Confusion(int K = 0) : K(K), count((size_t)K * K, 0) {}
+    void add(int gold, int predicted) { count[(size_t)gold * K + predicted]++; }
+    int64_t at(int gold, int predicted) const { return count[(size_t)gold * K + predicted]; }
+    int64_t gold(int k) const {  // examples of class k
+        int64_t n = 0;
+        for (int j = 0; j < K; j++) n += at(k, j);
+        return n;
+    }
+    int64_t predicted(int k) const {  // examples taken for class k
+        int64_t n = 0;
+        for (int i = 0; i < K; i++) n += at(i, k);
+        return n;
+    }
+    int64_t total() const {
+        int64_t n = 0;
+        for (int64_t c : count) n += c;
+        return n;
+    }
+    int64_t right() const {
+        int64_t n = 0;
+        for (int k = 0; k < K; k++) n += at(k, k);
+        return n;
+    }
+    // 0 where there is nothing to divide by
+    double accuracy() const { return total() ? (double)right() / (double)total() : 0; }
+    double precision(int k) const { return predicted(k) ? (double)at(k, k) / (double)predicted(k) : 0; }
+    double recall(int k) const { return gold(k) ? (double)at(k, k) / (double)gold(k) : 0; }
+    double f1(int k) const {  // harmonic mean of precision and recall
+        int64_t both = gold(k) + predicted(k);
+        return both ? 2.0 * (double)at(k, k) / (double)both : 0;
+    }
+    double macro_f1() const {  // mean over all K classes
+        double sum = 0;
+        for (int k = 0; k < K; k++) sum += f1(k);
+        return sum / K;
+    }
+    // Matthews' correlation coefficient for K classes (Gorodkin 2004)
+    double mcc() const {
+        double n = (double)total(), c = (double)right(), pt = 0, pp = 0, tt = 0;
+        for (int k = 0; k < K; k++) {
+            double t = (double)gold(k), p = (double)predicted(k);
+            pt += p * t, pp += p * p, tt += t * t;
+        }
+        double below = std::sqrt((n * n - pp) * (n * n - tt));
+        return below > 0 ? (c * n - pt) / below : 0;
+    }
+};
+
+// Mean and sample standard deviation of some runs
+inline std::pair<double, double> mean_and_sd(const std::vector<double>& x) {
+    double mean = 0, sum = 0;
+    for (double v : x) mean += v / (double)x.size();
+    for (double v : x) sum += (v - mean) * (v - mean);
+    return {mean, x.size() > 1 ? std::sqrt(sum / (double)(x.size() - 1)) : 0};
+}
