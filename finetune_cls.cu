@@ -13,6 +13,8 @@
 #endif
 #include "train_bert.cu"
 
+#include <functional>
+
 #include "common/labelled.h"
 #include "common/metrics.h"
 #include "common/tanh.cuh"
@@ -275,35 +277,37 @@ struct Results {
 // OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set; OUT/errors.tsv: the mistakes, the most confident first.
 struct PredictionFiles {
     std::vector<std::string> labels;
-    std::string rows, columns;
-    std::vector<std::pair<double, std::string>> errors;
-    bool pairs = false;
+    struct Row {
+        std::string shown, rest;
+        double confidence;
+        bool wrong;
+    };
+    std::vector<Row> rows;
 
-    PredictionFiles(const std::vector<std::string>& labels, bool pairs) : labels(labels), pairs(pairs) {
-        columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
-        for (const std::string& l : labels) columns += "\tp(" + clean(l) + ")";
-        columns += "\tset\n";
-    }
     static std::string clean(std::string s) {
         for (char& c : s)
             if ((unsigned char)c < 32) c = ' ';
         return s;
     }
-    // shown: the text, behind a tab the second one
+    // shown: the text, of a pair both with a tab between them
     void add(std::string_view shown, int gold, int prediction, const double* p, const std::string& set) {
-        std::string row(shown);
-        if (pairs && row.find('\t') == row.npos) row += '\t';
-        row += "\t" + clean(labels[gold]) + "\t" + clean(labels[prediction]);
-        for (size_t k = 0; k < labels.size(); k++) row += format("\t%.6f", p[k]);
-        row += "\t" + set + "\n";
-        rows += row;
-        if (gold != prediction) errors.push_back({-p[prediction], row});
+        std::string rest = "\t" + clean(labels[gold]) + "\t" + clean(labels[prediction]);
+        for (size_t k = 0; k < labels.size(); k++) rest += format("\t%.6f", p[k]);
+        rows.push_back({std::string(shown), rest + "\t" + set + "\n", p[prediction], gold != prediction});
     }
     void write(const std::string& out) {
-        write_file_atomic(out + "/predictions.tsv", columns + rows);
-        std::stable_sort(errors.begin(), errors.end(), [](auto& a, auto& b) { return a.first < b.first; });
+        bool pairs = std::any_of(rows.begin(), rows.end(), [](const Row& r) { return r.shown.find('\t') != r.shown.npos; });
+        std::string columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
+        for (const std::string& l : labels) columns += "\tp(" + clean(l) + ")";
+        columns += "\tset\n";
+        auto line = [&](const Row& r) { return r.shown + (pairs && r.shown.find('\t') == r.shown.npos ? "\t" : "") + r.rest; };
         std::string text = columns;
-        for (auto& [confidence, row] : errors) text += row;
+        for (const Row& r : rows) text += line(r);
+        write_file_atomic(out + "/predictions.tsv", text);
+        std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
+        text = columns;
+        for (const Row& r : rows)
+            if (r.wrong) text += line(r);
         write_file_atomic(out + "/errors.tsv", text);
     }
 };
@@ -593,13 +597,10 @@ int train_once(Run& run, Cli& cli, Arena arena) {
     load_tensors(dir, task.opt.table, values.data()).refuse_missing(dir);
     task.opt.upload(values);
     Json results = Json::make_object().set("model", dir).set("seed", f.seed).set("training_examples", (int64_t)task.train_data.sequences());
-    bool pairs = false;
     std::vector<ClassifyData> data;
-    for (auto& [name, file] : run.sets) {
-        data.emplace_back(*file, run.words, (size_t)run.cf.max_len, task.labels);
-        for (size_t s = 0; s < file->sequences() && !pairs; s++) pairs = file->second(s) < file->length(s);
-    }
-    PredictionFiles files(task.labels, pairs);
+    for (auto& set : run.sets)
+        data.emplace_back(*set.second, run.words, (size_t)run.cf.max_len, task.labels);
+    PredictionFiles files{task.labels, {}};
     for (size_t i = 0; i < run.sets.size(); i++) {
         const std::string& name = run.sets[i].first;
         Results r = task.run(data[i], [&](uint64_t q, int gold, int prediction, const double* p) { files.add(data[i].file.text(q), gold, prediction, p, name); });
@@ -658,7 +659,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     int64_t per_step = cf.batch * f.accum, examples = (int64_t)measured.train_data.sequences();
     if (cli.given("steps")) run.f.epochs = 0;
     if (run.f.epochs > 0) run.f.steps = std::max<int64_t>(1, llround(run.f.epochs * (double)examples / (double)per_step));
-    if (run.f.eval_every == 0) run.f.eval_every = std::max<int64_t>(1, llround((double)examples / (double)per_step));
+    if (run.f.eval_every == 0) run.f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)examples / (double)per_step));  // an epoch
 
     printf("finetune_cls on %s, %s%s\n", device_name().c_str(), measured.model.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
     print_parameter_table(measured.opt.table);
@@ -744,12 +745,11 @@ int evaluate_file(const ClassifyFlags& cf) {
     };
     std::vector<Row> waiting;  // for their probabilities
     Results results(c.labels);
-    bool pairs = false;
-    std::unique_ptr<PredictionFiles> files;
+    PredictionFiles files{c.labels, {}};
     Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* p) {
         Row& row = waiting[at++];
         int prediction = results.add(row.gold, p);
-        if (files) files->add(row.text, row.gold, prediction, p, name);
+        if (!cf.out.empty()) files.add(row.text, row.gold, prediction, p, name);
     }, {}};
     // the rows whose batch is done are forgotten
     auto add = [&](const std::vector<int>& tokens, const std::vector<int>& types, Row row) {
@@ -763,8 +763,6 @@ int evaluate_file(const ClassifyFlags& cf) {
         if (file.fingerprint() != c.words.fingerprint())
             fail("%s: it was packed with another tokenizer than that of %s: pack it anew, or give the .tsv, .csv or .jsonl itself", cf.data.c_str(), c.dir.c_str());
         ClassifyData data(file, c.words, T, c.labels);
-        for (size_t s = 0; s < file.sequences() && !pairs; s++) pairs = file.second(s) < file.length(s);
-        if (!cf.out.empty()) files = std::make_unique<PredictionFiles>(c.labels, pairs);
         for (uint64_t q = 0; q < data.sequences(); q++) {
             cut += data.make(0, q);
             add(data.tokens, data.types, {std::string(file.text(q)), data.label(q)});
@@ -773,7 +771,6 @@ int evaluate_file(const ClassifyFlags& cf) {
         LabelledFile file(cf.data, cf.columns, true);
         LabelledRow row;
         std::vector<int> a, b;
-        if (!cf.out.empty()) files = std::make_unique<PredictionFiles>(c.labels, file.has_text2());
         while (file.next(row)) {
             size_t gold = std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin();
             if (gold == c.labels.size())
@@ -781,7 +778,9 @@ int evaluate_file(const ClassifyFlags& cf) {
             a.clear(), b.clear();
             c.words.encode(row.text, a), c.words.encode(row.text2, b);
             cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, T);
-            add(tokens, types, {shown_text(row), (int)gold});
+            std::string shown;
+            append_shown(shown, row);
+            add(tokens, types, {shown, (int)gold});
         }
     }
     predictor.flush();
@@ -789,8 +788,8 @@ int evaluate_file(const ClassifyFlags& cf) {
     if (cf.json) printf("%s\n", dump_json(results.json()).c_str());
     else printf("%s: %s\n%s\n", name.c_str(), results.line().c_str(), results.table().c_str());
     if (cut) fprintf(stderr, "warning: %zu of them have more than %zu tokens and were cut\n", cut, T);
-    if (files) {
-        files->write(cf.out);
+    if (!cf.out.empty()) {
+        files.write(cf.out);
         if (!cf.json) printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", cf.out.c_str());
     }
     return EXIT_OK;
