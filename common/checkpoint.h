@@ -337,11 +337,15 @@ inline void config_expects(const Json& config, const std::string& path, const ch
         fail("%s: %s: expected %s, found %s: %s", path.c_str(), key, dump_json(value).c_str(), dump_json(*j).c_str(), why);
 }
 
+// Is this a model's config.json? A run's has neither key; some early uploads of BERT have no model_type.
+inline bool is_model_config(const Json& config) { return config.find("model_type") || config.find("num_attention_heads"); }
+
 inline Json read_config(const std::string& dir, const std::string& model_type) {
     std::string path = dir + "/config.json";
     if (!exists(path)) fail("%s: expected a model's config.json, found no such file", path.c_str());
     Json config = parse_json(read_file(path), path);
     const Json* type = config.find("model_type");
+    if (!type && model_type == "bert" && is_model_config(config)) return config;  // as Google's small BERTs are published
     if (!type || type->s != model_type)
         fail("%s: expected \"model_type\": \"%s\", found %s", path.c_str(), model_type.c_str(), type ? dump_json(*type).c_str() : "none");
     return config;
@@ -388,11 +392,11 @@ inline void write_bert_config(const std::string& dir, const BertConfig& c, const
 }
 
 // ---------------------------------------------------------------- finding a model
-// Does dir hold a model: a config.json with a model_type (a run's config.json has none), and weights?
+// Does dir hold a model: its config.json, and weights?
 inline bool is_model_directory(const std::string& dir) {
     if (!exists(dir + "/config.json") || is_directory(dir + "/config.json")) return false;
     bool weights = exists(dir + "/model.safetensors") || exists(dir + "/model.safetensors.index.json") || exists(dir + "/pytorch_model.bin");
-    return weights && parse_json(read_file(dir + "/config.json"), dir + "/config.json").find("model_type");
+    return weights && is_model_config(parse_json(read_file(dir + "/config.json"), dir + "/config.json"));
 }
 // DIR itself, or of a run directory DIR/best, else DIR/last. X.old stands in where X is missing: a save that was cut short left it,
 // on a file system that cannot exchange two directories in one step.

@@ -71,14 +71,19 @@ inline void blas_init() {
 #endif
 }
 
-constexpr int PANEL = 256;  // rows of a panel: fixed, so that its results do not depend on the number of threads
+// Rows of a panel: at most 256, an even number of panels of nearly the same size (fine-tuning has batches of a few hundred tokens: 256 rows
+// for one core and 44 for the other would waste much). It depends on N alone, so that results do not depend on the number of threads.
+inline int panel_rows(int N) {
+    return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2 * ceil_div(N, 512)), 8);
+}
 
 // out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
 template <class T>
 void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += PANEL) {
-        int rows = std::min(PANEL, N - n);
+    for (int n = 0; n < N; n += panel) {
+        int rows = std::min(panel, N - n);
         T* o = out + (size_t)n * OC;  // (rows, OC)
         gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), o, OC);
         if (!bias) continue;
@@ -89,9 +94,10 @@ void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N,
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += PANEL) {
-        int rows = std::min(PANEL, N - n);
+    for (int n = 0; n < N; n += panel) {
+        int rows = std::min(panel, N - n);
         T *p = pre + (size_t)n * OC, *a = act + (size_t)n * OC;  // (rows, OC)
         gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), p, OC);
         for (int r = 0; r < rows; r++, p += OC, a += OC)
@@ -104,18 +110,20 @@ void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T*
 // dinp(N,C) = dout(N,OC) weight(OC,C); with add: += instead of =
 template <class T>
 void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
+    const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += PANEL) {
-        int rows = std::min(PANEL, N - n);
+    for (int n = 0; n < N; n += panel) {
+        int rows = std::min(panel, N - n);
         gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add ? 1 : 0), dinp + (size_t)n * C, C);
     }
 }
 // the same where inp was gelu(pre(N,C)): dpre(N,C) = (dout(N,OC) weight(OC,C)) · gelu'(pre)
 template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
+    const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += PANEL) {
-        int rows = std::min(PANEL, N - n);
+    for (int n = 0; n < N; n += panel) {
+        int rows = std::min(panel, N - n);
         T* d = dpre + (size_t)n * C;        // (rows, C)
         const T* p = pre + (size_t)n * C;   // (rows, C)
         gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(0), d, C);
@@ -141,7 +149,7 @@ template <class T>
 void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, acc<T>* scratch, int N, int C, int OC) {
     if (N == 0) return;
     // panels of output channels: small enough to share among threads, large enough that packing inp again for each does not matter
-    int panel = std::clamp((int)round_up(ceil_div(OC, 4), 64), 128, 512);
+    int panel = OC <= 512 ? std::max((int)round_up(ceil_div(OC, 2), 16), 64) : std::clamp((int)round_up(ceil_div(OC, 4), 64), 128, 512);
     #pragma omp parallel for schedule(static, 1)
     for (int o = 0; o < OC; o += panel)
         gemm(true, false, std::min(panel, OC - o), C, N, dout + o, OC, inp, C, acc<T>(1), dweight + (size_t)o * C, C);
