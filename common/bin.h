@@ -11,10 +11,22 @@
 //         48  u64      fingerprint of the tokenizer (tokenizer.h)
 //         56  u64      fingerprint of the template (instruct), else 0
 //         64  u64      FNV-1a of everything behind the header: what the data are known by
-//         72           zeros, for what classify and instruct need
+//         72  u32      classify: number of labels                                     (text: this and the next three are 0)
+//         76  u32      0
+//         80  u64      classify: bytes of all shown texts
+//         88  u64      classify: bytes of the names
+//         96           zeros, for what instruct needs
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
+//
+// classify, behind the tokens, which zeros fill up to a multiple of 8 bytes; a sequence is an example, without special tokens:
+//
+//             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
+//             i32 label[S]        0 ... number of labels - 1
+//             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no second
+//             char texts[...]     the text as it was, control characters as spaces, a tab between two segments: for people to read
+//             char names[...]     {"labels": ["negative", "positive"]}
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
@@ -24,8 +36,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "common.h"
-#include "files.h"
+#include <algorithm>
+
 #include "common.h"
 #include "files.h"
 
@@ -35,7 +47,9 @@ struct BinHeader {
     char magic[8] = {'t', 'u', 'n', 'e', 'b', 'i', 'n', '\n'};
     uint32_t version = 1, kind = BIN_TEXT, token_bytes = 2, header_bytes = 256;
     uint64_t sequences = 0, tokens = 0, vocab = 0, tokenizer = 0, templ = 0, content = 0;
-    char zeros[176] = {};
+    uint32_t labels = 0, zero = 0;
+    uint64_t text_bytes = 0, names_bytes = 0;
+    char zeros[152] = {};
     uint64_t checksum = 0;
     uint64_t expected_checksum() const { return fnv1a(this, 248); }
 };
@@ -44,27 +58,35 @@ static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 // ---------------------------------------------------------------- writing
 // BinWriter out("x.bin", BIN_TEXT, vocabulary size, tokenizer fingerprint);
 // out.append(ids, n); ... out.end_sequence(); ... out.finish();
+// Of kind classify: out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"}; out.finish();
 //
-// Tokens go to an unnamed file beside PATH while the number of sequences is not known; finish() puts header, offsets and tokens
-// into PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is left.
+// Tokens and texts go to unnamed files beside PATH while the number of sequences is not known; finish() puts all together
+// in PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is left.
 struct BinWriter {
     std::string path;
     BinHeader header;
     std::vector<uint64_t> offsets = {0};
     std::vector<char> buffer;
     int tokens_fd = -1;
+    // classify
+    std::vector<std::string> labels;
+    std::vector<uint64_t> text_at = {0};
+    std::vector<int32_t> label;
+    std::vector<uint32_t> second;
+    std::string text_buffer;
+    int texts_fd = -1;
 
     BinWriter(const std::string& path, BinKind kind, size_t vocab, uint64_t tokenizer) : path(path) {
         header.kind = kind;
         header.token_bytes = vocab <= 65536 ? 2 : 4;
         header.vocab = vocab;
         header.tokenizer = tokenizer;
-        std::string name = path + ".tokens.tmp";
-        tokens_fd = open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (tokens_fd < 0) fail("cannot write %s: %s", name.c_str(), strerror(errno));
-        unlink(name.c_str());  // the file lives as long as it is open, whatever happens to us
+        tokens_fd = unnamed_file(path + ".tokens.tmp");
     }
-    ~BinWriter() { if (tokens_fd >= 0) close(tokens_fd); }
+    ~BinWriter() {
+        if (tokens_fd >= 0) close(tokens_fd);
+        if (texts_fd >= 0) close(texts_fd);
+    }
     BinWriter(const BinWriter&) = delete;
     BinWriter& operator=(const BinWriter&) = delete;
 
@@ -80,29 +102,53 @@ struct BinWriter {
     }
     void end_sequence() { offsets.push_back(header.tokens); }
     size_t sequence_length() const { return header.tokens - offsets.back(); }  // of the sequence being written
+    // Instead of end_sequence(), of kind classify. A label may be any number until finish().
+    void end_example(int32_t label, size_t second, std::string_view shown) {
+        if (second > sequence_length() || sequence_length() > UINT32_MAX)
+            fail("%s: cannot write an example of %zu tokens whose second segment begins at %zu", path.c_str(), sequence_length(), second);
+        end_sequence();
+        this->label.push_back(label);
+        this->second.push_back(second);
+        text_buffer += shown;
+        header.text_bytes += shown.size();
+        text_at.push_back(header.text_bytes);
+        if (text_buffer.size() >= 1 << 20) flush_texts();
+    }
 
     void finish() {
         if (header.tokens != offsets.back()) end_sequence();
         flush();
         header.sequences = offsets.size() - 1;
         if (header.tokens == 0) fail("%s: nothing to write: the input holds no tokens", path.c_str());
-        header.content = fnv1a(offsets.data(), offsets.size() * 8);
+        std::string names;
+        if (header.kind == BIN_CLASSIFY) {
+            flush_texts();
+            Json list = Json::make_array(), all;
+            for (const std::string& name : labels) list.a.push_back(name);
+            names = dump_json(all.set("labels", list));
+            header.labels = labels.size();
+            header.names_bytes = names.size();
+            if (label.size() != header.sequences) fail("%s: cannot write %zu sequences with %zu labels", path.c_str(), (size_t)header.sequences, label.size());
+            for (int32_t l : label)
+                if (l < 0 || (size_t)l >= labels.size()) fail("%s: cannot write the label %d: there are %zu", path.c_str(), l, labels.size());
+        }
 
         std::string tmp = path + ".tmp";
         int fd = open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
         if (fd < 0) fail("cannot write %s: %s", tmp.c_str(), strerror(errno));
         try {
             write_all(fd, &header, sizeof header);
-            write_all(fd, offsets.data(), offsets.size() * 8);
-            buffer.resize(1 << 20);
-            if (lseek(tokens_fd, 0, SEEK_SET) != 0) give_up();
-            for (uint64_t left = header.tokens * header.token_bytes; left > 0;) {
-                ssize_t n = read(tokens_fd, buffer.data(), std::min<uint64_t>(left, buffer.size()));
-                if (n == 0) errno = EIO;
-                if (n <= 0) give_up();
-                write_all(fd, buffer.data(), n);
-                header.content = fnv1a(buffer.data(), n, header.content);
-                left -= n;
+            header.content = fnv1a(nullptr, 0);
+            write_content(fd, offsets.data(), offsets.size() * 8);
+            copy_content(fd, tokens_fd, header.tokens * header.token_bytes);
+            if (header.kind == BIN_CLASSIFY) {
+                const char zeros[8] = {};
+                write_content(fd, zeros, round_up(header.tokens * header.token_bytes, 8) - header.tokens * header.token_bytes);
+                write_content(fd, text_at.data(), text_at.size() * 8);
+                write_content(fd, label.data(), label.size() * 4);
+                write_content(fd, second.data(), second.size() * 4);
+                copy_content(fd, texts_fd, header.text_bytes);
+                write_content(fd, names.data(), names.size());
             }
             header.checksum = header.expected_checksum();  // once more, now that it is known
             if (lseek(fd, 0, SEEK_SET) != 0) give_up();
@@ -120,9 +166,35 @@ struct BinWriter {
         tokens_fd = -1;
     }
 
+    static int unnamed_file(const std::string& name) {
+        int fd = open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        if (fd < 0) fail("cannot write %s: %s", name.c_str(), strerror(errno));
+        unlink(name.c_str());  // the file lives as long as it is open, whatever happens to us
+        return fd;
+    }
     void flush() {
         write_all(tokens_fd, buffer.data(), buffer.size());
         buffer.clear();
+    }
+    void flush_texts() {
+        if (texts_fd < 0) texts_fd = unnamed_file(path + ".texts.tmp");
+        write_all(texts_fd, text_buffer.data(), text_buffer.size());
+        text_buffer.clear();
+    }
+    void write_content(int fd, const void* data, size_t n) {
+        write_all(fd, data, n);
+        header.content = fnv1a(data, n, header.content);
+    }
+    void copy_content(int fd, int from, uint64_t left) {
+        buffer.resize(1 << 20);
+        if (lseek(from, 0, SEEK_SET) != 0) give_up();
+        while (left > 0) {
+            ssize_t n = read(from, buffer.data(), std::min<uint64_t>(left, buffer.size()));
+            if (n == 0) errno = EIO;
+            if (n <= 0) give_up();
+            write_content(fd, buffer.data(), n);
+            left -= n;
+        }
     }
     void write_all(int fd, const void* data, size_t n) {
         for (const char* p = (const char*)data; n > 0;) {
@@ -133,12 +205,13 @@ struct BinWriter {
     }
     [[noreturn]] void give_up() {
         fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(), strerror(errno),
-             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes) / 1e6);
+             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + label.size() * 16 + header.text_bytes) / 1e6);
     }
 };
 
 // ---------------------------------------------------------------- reading
 // BinFile data("x.bin"); data.token(s, i) is token i of sequence s. The file is mapped, not read.
+// BinFile data("x.bin", BIN_CLASSIFY); data.labels[data.label(s)], data.second(s), data.text(s)
 struct BinFile {
     std::string path;
     BinHeader header;
@@ -146,6 +219,12 @@ struct BinFile {
     size_t bytes = 0;
     const uint64_t* offsets = nullptr;  // (S + 1)
     const void* data = nullptr;         // (N) u16 or u32
+    // classify
+    const uint64_t* text_at = nullptr;  // (S + 1)
+    const int32_t* label_of = nullptr;  // (S)
+    const uint32_t* second_at = nullptr;  // (S)
+    const char* texts = nullptr;        // (text_bytes)
+    std::vector<std::string> labels;
 
     explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
         try {
@@ -165,6 +244,10 @@ struct BinFile {
     size_t vocab() const { return header.vocab; }
     uint64_t fingerprint() const { return header.tokenizer; }
     size_t length(size_t s) const { return offsets[s + 1] - offsets[s]; }
+    int32_t label(size_t s) const { return label_of[s]; }
+    size_t second(size_t s) const { return second_at[s]; }  // length(s) where there is no second segment
+    bool pair(size_t s) const { return second(s) < length(s); }
+    std::string_view text(size_t s) const { return std::string_view(texts + text_at[s], text_at[s + 1] - text_at[s]); }
 
     int32_t token(size_t s, size_t i) const {
         uint64_t at = offsets[s] + i;
@@ -177,8 +260,8 @@ struct BinFile {
     // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
     void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
         if (header.tokenizer == fingerprint) return;
-        fail("%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack --tokenizer %s --kind text --in FILE --out %s",
-             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint, dir.c_str(), path.c_str());
+        fail("%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack --tokenizer %s --kind %s --in FILE --out %s",
+             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint, dir.c_str(), kind_name(header.kind), path.c_str());
     }
 
     void open_map() {
@@ -214,7 +297,12 @@ struct BinFile {
             fail("%s: the header makes no sense (%u bytes of header, %u per token, vocabulary %llu); pack the data again", p, header.header_bytes,
                  header.token_bytes, (unsigned long long)header.vocab);
         // in 128 bits, so that no number in the header can wrap around
-        unsigned __int128 expected = (unsigned __int128)256 + ((unsigned __int128)header.sequences + 1) * 8 + (unsigned __int128)header.tokens * header.token_bytes;
+        unsigned __int128 S = header.sequences, token_bytes = (unsigned __int128)header.tokens * header.token_bytes;
+        unsigned __int128 behind_tokens = 256 + (S + 1) * 8 + token_bytes, expected = behind_tokens;
+        if (kind == BIN_CLASSIFY) {
+            behind_tokens = (behind_tokens + 7) / 8 * 8;
+            expected = behind_tokens + (S + 1) * 8 + S * 8 + header.text_bytes + header.names_bytes;
+        }
         if (expected != bytes)
             fail("%s: expected %.0f bytes (%llu sequences, %llu tokens), found %zu: the file is cut off or damaged; pack the data again", p, (double)expected,
                  (unsigned long long)header.sequences, (unsigned long long)header.tokens, bytes);
@@ -227,8 +315,39 @@ struct BinFile {
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
                 fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
+        if (kind == BIN_CLASSIFY) check_examples((size_t)behind_tokens);
         // the whole content, where that takes no more than about a second
         if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256)) fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
+    }
+    void check_examples(size_t behind_tokens) {
+        const char* p = path.c_str();
+        const size_t S = header.sequences;
+        text_at = (const uint64_t*)(map + behind_tokens);
+        label_of = (const int32_t*)(text_at + S + 1);
+        second_at = (const uint32_t*)(label_of + S);
+        texts = (const char*)(second_at + S);
+        if (text_at[0] != 0 || text_at[S] != header.text_bytes)
+            fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p, (size_t)header.text_bytes, (size_t)text_at[0], (size_t)text_at[S]);
+        Json names = parse_json(std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names of the labels");
+        const Json* list = names.find("labels");
+        if (!list || list->kind != Json::array) fail("%s: expected {\"labels\": [...]} at the end, found %.60s; pack the data again", p, dump_json(names).c_str());
+        for (const Json& name : list->a) {
+            if (name.kind != Json::string || name.s.empty()) fail("%s: expected names as labels, found %.60s; pack the data again", p, dump_json(name).c_str());
+            labels.push_back(name.s);
+        }
+        std::vector<std::string> sorted = labels;
+        std::sort(sorted.begin(), sorted.end());
+        auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+        if (twice != sorted.end()) fail("%s: expected different labels, found %s twice; pack the data again", p, dump_json(*twice).c_str());
+        if (labels.size() < 2 || labels.size() != header.labels)
+            fail("%s: expected the names of %u labels (at least 2), found %zu; pack the data again", p, header.labels, labels.size());
+        for (size_t s = 0; s < S; s++) {
+            if (text_at[s] > text_at[s + 1]) fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again", p, s);
+            if (label(s) < 0 || (size_t)label(s) >= labels.size())
+                fail("%s: example %zu: expected a label from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, labels.size() - 1, label(s));
+            if (second(s) > length(s))
+                fail("%s: example %zu: expected a second segment at %zu at most, found %zu: the file is damaged; pack the data again", p, s, length(s), second(s));
+        }
     }
     static const char* kind_name(uint32_t kind) {
         return kind == BIN_TEXT ? "text" : kind == BIN_CLASSIFY ? "classify" : kind == BIN_INSTRUCT ? "instruct" : "unknown";

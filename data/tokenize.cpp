@@ -6,10 +6,12 @@
 
 #include "../common/bin.h"
 #include "../common/cli.h"
+#include "../common/labelled.h"
 #include "../common/tokenizer.h"
 
 struct Options {
-    std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot";
+    std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
+    LabelledColumns columns;
     int64_t size = 8192;
     bool lower_case = true, json = false;
 };
@@ -111,14 +113,22 @@ static void require(const std::string& value, const char* verb, const char* flag
     if (value.empty()) fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
 }
 
+// Of DIR, DIR/best and DIR/last the first that has a vocab.txt: DIR may be a run of train_bert.
 static WordPiece load_tokenizer(const std::string& dir) {
-    if (!exists(dir + "/vocab.txt") && (exists(dir + "/merges.txt") || exists(dir + "/vocab.bpe")))
+    for (const std::string& d : {dir, dir + "/best", dir + "/last"})
+        if (exists(d + "/vocab.txt")) return WordPiece::load(d);
+    if (exists(dir + "/merges.txt") || exists(dir + "/vocab.bpe"))
         fail_usage("%s holds a byte-level BPE tokenizer: that comes with train_gpt, expected WordPiece (vocab.txt)", dir.c_str());
     return WordPiece::load(dir);
 }
 
 static void report_invalid(size_t invalid) {
     if (invalid) fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were dropped\n", invalid);
+}
+
+static void warn_of_unknown(double unknown, double tokens, const std::string& tokenizer) {
+    if (unknown > 0.05 * tokens)
+        fprintf(stderr, "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from it\n", 100 * unknown / tokens, tokenizer.c_str());
 }
 
 // ---------------------------------------------------------------- learn
@@ -253,18 +263,17 @@ static void decode(const Options& o) {
     }
 }
 
-// ---------------------------------------------------------------- pack
-static void pack(const Options& o, std::vector<std::string> files) {
-    if (o.kind == "classify") fail_usage("--kind classify comes with finetune_cls, expected text");
-    if (o.kind == "instruct") fail_usage("--kind instruct comes with sft, expected text");
-    require(o.tokenizer, "pack", "--tokenizer DIR");
-    require(o.in, "pack", "--in FILE");
-    require(o.out, "pack", "--out FILE.bin");
+// ---------------------------------------------------------------- pack --kind text
+static void make_directory_of(const std::string& path) {
+    size_t slash = path.rfind('/');
+    if (slash != path.npos && slash > 0) make_directories(path.substr(0, slash));
+}
+
+static void pack_text(const Options& o, std::vector<std::string> files) {
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     WordPiece tokenizer = load_tokenizer(o.tokenizer);
-    size_t slash = o.out.rfind('/');
-    if (slash != o.out.npos && slash > 0) make_directories(o.out.substr(0, slash));
+    make_directory_of(o.out);
     BinWriter out(o.out, BIN_TEXT, tokenizer.size(), tokenizer.fingerprint());
 
     struct Encoded {
@@ -311,9 +320,144 @@ static void pack(const Options& o, std::vector<std::string> files) {
     printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %.3f %% [UNK], in %.2f s (%.1f MB/s)\n", o.out.c_str(),
            (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes, out.header.tokens / bytes,
            100.0 * unknown / out.header.tokens, seconds, bytes / seconds / 1e6);
-    if ((double)unknown > 0.05 * (double)out.header.tokens)
-        fprintf(stderr, "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from it\n", 100.0 * unknown / out.header.tokens,
-                o.tokenizer.c_str());
+    warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
+}
+
+// ---------------------------------------------------------------- pack --kind classify
+// "a,b,c", or the labels of a .bin
+static std::vector<std::string> given_labels(const std::string& given) {
+    if (given.size() > 4 && given.compare(given.size() - 4, 4, ".bin") == 0) return BinFile(given, BIN_CLASSIFY).labels;
+    std::vector<std::string> labels;
+    for (size_t at = 0, end; at <= given.size(); at = end + 1) {
+        end = std::min(given.find(',', at), given.size());
+        labels.push_back(given.substr(at, end - at));
+        if (labels.back().empty()) fail_usage("--labels: expected names with commas between them, found an empty name in \"%s\"", given.c_str());
+        if (std::find(labels.begin(), labels.end() - 1, labels.back()) != labels.end() - 1)
+            fail_usage("--labels: expected different names, found %s twice", labels.back().c_str());
+    }
+    if (labels.size() < 2) fail_usage("--labels: expected at least two names, or a .bin file, found only \"%s\"", given.c_str());
+    return labels;
+}
+
+// The order of labels found in a file, as places in `names`: integers by their value, if all are, else by their bytes
+static std::vector<int32_t> sorted_labels(const std::vector<std::string>& names) {
+    std::vector<int32_t> order(names.size());
+    std::vector<int64_t> numbers(names.size(), 0);
+    bool integers = true;
+    for (size_t i = 0; i < names.size(); i++) {
+        const char* end = names[i].data() + names[i].size();
+        auto [p, error] = std::from_chars(names[i].data(), end, numbers[i]);
+        integers &= p == end && error == std::errc();
+        order[i] = i;
+    }
+    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+        return integers && numbers[a] != numbers[b] ? numbers[a] < numbers[b] : names[a] < names[b];
+    });
+    return order;
+}
+
+// f(i) for the first 20 of n, with commas between them
+template <class F>
+static std::string listed(size_t n, F f) {
+    std::string s;
+    for (size_t i = 0; i < std::min<size_t>(n, 20); i++) s += (i ? ", " : "") + f(i);
+    return n > 20 ? s + format(" and %zu more", n - 20) : s;
+}
+
+static void pack_labelled(const Options& o) {
+    double total = total_size({o.in}), start = omp_get_wtime();
+    std::vector<std::string> labels;
+    if (!o.labels.empty()) labels = given_labels(o.labels);
+    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+    LabelledFile in(o.in, o.columns, true);
+    make_directory_of(o.out);
+    BinWriter out(o.out, BIN_CLASSIFY, tokenizer.size(), tokenizer.fingerprint());
+
+    std::unordered_map<std::string, int32_t> number;  // of a label; without --labels first in the order of the file
+    for (const std::string& name : labels) number.emplace(name, (int32_t)number.size());
+    auto number_of = [&](const LabelledRow& row) {
+        auto found = number.find(row.label);
+        if (found != number.end()) return found->second;
+        if (!o.labels.empty())
+            fail("%s, line %zu: expected one of the labels %s, found %s", o.in.c_str(), row.line, listed(labels.size(), [&](size_t i) { return labels[i]; }).c_str(),
+                 row.label.c_str());
+        labels.push_back(row.label);
+        return number[row.label] = labels.size() - 1;
+    };
+
+    struct Example {
+        LabelledRow row;
+        std::vector<int32_t> ids;
+        size_t second = 0, unknown = 0;
+        std::string shown;
+    };
+    std::vector<Example> examples;  // of a block, the first n; the others are kept for their memory
+    size_t unknown = 0, pairs = 0, longest = 0;
+    Progress progress("packing", total);
+    for (size_t n = 1; n > 0; progress.update(in.bytes())) {
+        n = 0;
+        for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
+            if (n == examples.size()) examples.emplace_back();
+            if (!in.next(examples[n].row)) break;
+        }
+        #pragma omp parallel for schedule(dynamic, 64)
+        for (size_t i = 0; i < n; i++) {
+            Example& e = examples[i];
+            e.ids.clear();
+            e.shown.clear();
+            tokenizer.encode(e.row.text, e.ids);
+            e.second = e.ids.size();
+            if (e.row.pair) tokenizer.encode(e.row.text2, e.ids);
+            e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+            append_shown(e.shown, e.row);
+        }
+        for (size_t i = 0; i < n; i++) {
+            const Example& e = examples[i];
+            if (e.second == 0 || (e.row.pair && e.second == e.ids.size()))
+                fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", o.in.c_str(), e.row.line,
+                     (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
+            out.append(e.ids.data(), e.ids.size());
+            out.end_example(number_of(e.row), e.second, e.shown);
+            unknown += e.unknown;
+            pairs += e.row.pair;
+            longest = std::max(longest, e.ids.size() + 2 + e.row.pair);
+        }
+    }
+    size_t S = out.label.size();
+    if (S == 0) fail("%s: expected rows with a text and a label, found none", o.in.c_str());
+    if (labels.size() < 2) fail("%s: expected at least two different labels, found only %s; the labels of other data are given with --labels", o.in.c_str(), labels[0].c_str());
+    std::vector<int32_t> order(labels.size()), place(labels.size());  // order[place of a label in the .bin] = its number so far
+    for (size_t i = 0; i < order.size(); i++) order[i] = i;
+    if (o.labels.empty()) order = sorted_labels(labels);
+    std::vector<size_t> count(labels.size());
+    for (size_t i = 0; i < order.size(); i++) {
+        place[order[i]] = i;
+        out.labels.push_back(labels[order[i]]);
+    }
+    for (int32_t& label : out.label) count[label = place[label]]++;
+    out.finish();
+
+    double seconds = omp_get_wtime() - start;
+    std::string counts = listed(labels.size(), [&](size_t i) { return format("%s %zu (%.1f %%)", out.labels[i].c_str(), count[i], 100.0 * count[i] / S); });
+    printf("%s: %zu examples, %zu of them pairs, %zu tokens; with [CLS] and [SEP] %.1f an example, the longest has %zu; labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
+           o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest, counts.c_str(), 100.0 * unknown / out.header.tokens,
+           seconds, in.bytes() / seconds / 1e6);
+    warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
+}
+
+// Checks the command line of pack, for either kind.
+static void pack(const Options& o, Cli& cli) {
+    if (o.kind == "instruct") fail_usage("--kind instruct comes with sft, expected text or classify");
+    bool text = o.kind == "text";
+    for (const char* flag : {"documents", "labels", "text-column", "text2-column", "label-column"})
+        if (cli.given(flag) && text != !strcmp(flag, "documents")) fail_usage("--%s is not for --kind %s", flag, o.kind.c_str());
+    if (cli.given("labels")) require(o.labels, "pack", "names or a .bin file behind --labels");
+    require(o.tokenizer, "pack", "--tokenizer DIR");
+    require(o.in, "pack", "--in FILE");
+    require(o.out, "pack", "--out FILE.bin");
+    if (text) return pack_text(o, cli.words);
+    if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
+    pack_labelled(o);
 }
 
 int main(int argc, char** argv) {
@@ -323,24 +467,29 @@ int main(int argc, char** argv) {
             "learns tokenizers, turns text into ids and back, packs text into .bin files.",
             "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
             "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
-            "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n",
+            "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n"
+            "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n",
             {{"learn", "FILE...", "text files -> vocab.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
              {"encode", "< text", "a line of ids per line of text, without special tokens"},
              {"decode", "< ids", "a line of text per line of ids"},
-             {"pack", "[MORE FILES]", "text files -> a .bin file", 0, CLI_MANY}},
+             {"pack", "[MORE FILES]", "text files, or one of labelled texts -> a .bin file", 0, CLI_MANY}},
             {{"Learning",
               "learn",
               {{"type", &o.type, "wordpiece|bpe", "kind of tokenizer"},
                {"size", &o.size, between(32, 1000000), "tokens in the vocabulary"},
                {"lower-case", &o.lower_case, "lower-case the text and drop accents, as BERT does by default"},
                {"out", &o.out, "DIR", "directory for the tokenizer's files"}}},
-             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt, tokenizer_config.json"}}},
+             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt, tokenizer_config.json; or a run of train_bert"}}},
              {"Lines", "encode decode", {{"json", &o.json, "text as a JSON string and ids as a JSON array per line"}}},
              {"Packing",
               "pack",
               {{"kind", &o.kind, "text|classify|instruct", "what the file holds"},
-               {"in", &o.in, "FILE", "the text, UTF-8"},
-               {"documents", &o.documents, "eot|line|blank|file", "a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
+               {"in", &o.in, "FILE", "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2"},
+               {"documents", &o.documents, "eot|line|blank|file", "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
+               {"labels", &o.labels, "A,B,...", "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
+               {"text-column", &o.columns.text, "NAME", "classify: the column of the text"},
+               {"text2-column", &o.columns.text2, "NAME", "classify: the column of a second text"},
+               {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
                {"out", &o.out, "FILE.bin", "the packed file"}}}},
             true,
             "",
@@ -350,7 +499,7 @@ int main(int argc, char** argv) {
         if (cli.verb == "learn") learn(o, cli.words);
         if (cli.verb == "encode") encode(o);
         if (cli.verb == "decode") decode(o);
-        if (cli.verb == "pack") pack(o, cli.words);
+        if (cli.verb == "pack") pack(o, cli);
         if (fflush(stdout) != 0) fail("cannot write standard output: %s", strerror(errno));
         return EXIT_OK;
     } catch (const Error& e) {

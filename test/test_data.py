@@ -160,7 +160,6 @@ class Tokenize(Case):
         self.refused(2, "--out DIR", TOKENIZE, "learn", self.text)
         self.refused(2, "comes with train_gpt", TOKENIZE, "learn", "--type", "bpe", "--out", "x", self.text)
         self.refused(2, "expected one of eot|line|blank|file", *pack, "--documents", "page", "--in", self.text, "--out", "x.bin")
-        self.refused(2, "comes with finetune_cls", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "classify", "--in", self.text, "--out", "x.bin")
         self.refused(2, "comes with sft", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
         self.refused(2, "expected --in FILE", *pack, "--out", "x.bin")
         self.refused(2, "expected --tokenizer DIR", TOKENIZE, "encode")
