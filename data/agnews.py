@@ -15,7 +15,7 @@ CHECKSUM = {"train": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f
             "test": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"}
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 OTHER_NAMES = {"Science or Technology": "Sci/Tech"}
-TAG = re.compile(r"</?(a|b|i|u|p|br|hr|em|strong|font|img|span|div|table|tr|td|ul|li|object|param|embed|script)(\s[^<>]*)?/?>", re.I)
+TAG = re.compile(r"</?(a|b|i|u|p|br|hr|em|strong|font|img|span|div|table|tr|td|ul|li|object|param|embed|script|nobr)(\s[^<>]*)?/?>", re.I)
 
 
 def clean(text):

@@ -101,7 +101,7 @@ def download(url, path, checksum=None, attempts=4):
         except (OSError, http.client.HTTPException) as e:  # OSError: also URLError, time-out, connection reset
             if attempt == attempts - 1:
                 reason = getattr(e, "reason", None) or e
-                raise Failure("cannot download %s: %s; run the same command again to go on, or give a local copy with --from" % (url, reason))
+                raise Failure("cannot download %s: %s; run the same command again to go on, or give it a local copy" % (url, reason))
         time.sleep(min(2 ** attempt, 8) * float(os.environ.get("DOWNLOAD_PAUSE", "1")))
     found = sha256(part)
     if checksum and found != checksum:
@@ -424,8 +424,10 @@ def run_tokenize(folder, *words):
     """data/tokenize, called in this folder"""
     sys.stdout.flush()
     code = subprocess.call([os.path.abspath(tokenize_program()), *words], cwd=folder)
-    if code != 0:
-        raise Failure("data/tokenize %s ended with code %d" % (words[0], code))
+    if code > 0:
+        raise Failure("")  # it has said what is wrong
+    if code < 0:
+        raise Failure("data/tokenize %s was ended by signal %d" % (words[0], -code))
 
 
 def split_in_two(text, val_share):
@@ -665,7 +667,8 @@ def main(body):
     try:
         body()
     except Failure as e:
-        sys.stderr.write("error: %s\n" % e)
+        if str(e):
+            sys.stderr.write("error: %s\n" % e)
         sys.exit(2 if isinstance(e, Usage) else 1)
     except OSError as e:
         sys.stderr.write("error: %s%s\n" % (e.strerror or e, ": " + e.filename if e.filename else ""))

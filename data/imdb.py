@@ -4,6 +4,7 @@
 A share of the 25,000 training reviews is for validation. With --unlabelled, the 50,000 reviews without a label become text to pretrain on instead:
 train.bin and val.bin for train_bert.
 """
+import lzma
 import os
 import re
 import tarfile
@@ -36,13 +37,14 @@ def reviews(source, part, kinds):
                         yield decode(f.read(), path), found[2], path
         return
     try:
-        with tarfile.open(source, "r|*") as archive:
+        # unpacked here and not by tarfile, which takes a .gz that was cut short for a shorter one
+        with common.COMPRESSED.get(os.path.splitext(source)[1].replace(".tgz", ".gz"), open)(source, "rb") as f, tarfile.open(fileobj=f, mode="r|") as archive:
             for member in archive:
                 found = MEMBER.search(member.name)
                 if found and member.isfile() and found[1] == part and found[2] in kinds:
                     where = source + ":" + member.name
                     yield decode(archive.extractfile(member).read(), where), found[2], where
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as e:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
         raise common.Failure("cannot read %s: %s" % (source, getattr(e, "strerror", None) or e))
 
 

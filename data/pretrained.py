@@ -133,43 +133,46 @@ def source_of(args, work):
 
 
 # ---------------------------------------------------------------- what it is
-def read_config(path):
-    """The configuration of a BERT, and whether model_type had to be added."""
+# file: what the user knows it by, for errors
+def read_config(path, file):
+    """The configuration of a BERT, and whether model_type has to be added."""
     try:
         with open(path, encoding="utf-8") as f:
             config = json.load(f)
     except ValueError as e:
-        raise common.Failure("%s: expected JSON, found something else: %s" % (path, e))
+        raise common.Failure("%s: expected JSON, found something else: %s" % (file, e))
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None and not (isinstance(config, dict) and BERT_KEYS <= set(config)):
-        raise common.Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % path)
+        raise common.Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % file)
     if kind not in (None, "bert"):
-        raise common.Failure("%s: expected \"model_type\": \"bert\", found %s: only BERT is taken" % (path, json.dumps(kind)))
+        raise common.Failure("%s: expected \"model_type\": \"bert\", found %s: only BERT is taken" % (file, json.dumps(kind)))
     for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         if config.get(key, value) != value:
-            raise common.Failure("%s: %s: expected %s, found %s: not implemented" % (path, key, json.dumps(value), json.dumps(config[key])))
+            raise common.Failure("%s: %s: expected %s, found %s: not implemented" % (file, key, json.dumps(value), json.dumps(config[key])))
     for key in BERT_KEYS - {"hidden_act", "type_vocab_size"}:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise common.Failure("%s: %s: expected an integer from 1, found %s" % (path, key, json.dumps(config.get(key))))
+            raise common.Failure("%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key))))
     return config, kind is None
 
 
-def check_vocab(path, config):
+def check_vocab(path, file, config):
     """-> the tokens"""
     try:
         with open(path, encoding="utf-8", newline="\n") as f:
             tokens = [line.rstrip("\r\n") for line in f]
     except UnicodeDecodeError as e:
-        raise common.Failure("%s: expected UTF-8, found something else: %s" % (path, e))
+        raise common.Failure("%s: expected UTF-8, found something else: %s" % (file, e))
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
-        raise common.Failure("%s: expected the tokens %s, found no %s" % (path, ", ".join(SPECIAL), ", ".join(missing)))
+        raise common.Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
+    if len(set(tokens)) < len(tokens):
+        raise common.Failure("%s: expected a token on every line, none twice; found %d lines, %d tokens" % (file, len(tokens), len(set(tokens))))
     if len(tokens) > config["vocab_size"]:
-        raise common.Failure("%s: expected at most vocab_size = %d tokens, found %d: of another model" % (path, config["vocab_size"], len(tokens)))
+        raise common.Failure("%s: expected at most vocab_size = %d tokens, found %d: of another model" % (file, config["vocab_size"], len(tokens)))
     return tokens
 
 
-def check_weights(path, config):
+def check_weights(path, file, config):
     """-> the number of parameters; reads the header of a safetensors file only"""
     with open(path, "rb") as f:
         try:
@@ -180,16 +183,16 @@ def check_weights(path, config):
             tensors = {re.sub("^bert[.]", "", k): v for k, v in header.items() if k != "__metadata__"}
             end = max(t["data_offsets"][1] for t in tensors.values())
         except (ValueError, struct.error, KeyError, TypeError, AttributeError) as e:
-            raise common.Failure("%s: expected a safetensors file, found something else: %s" % (path, e))
+            raise common.Failure("%s: expected a safetensors file, found something else: %s" % (file, e))
     if os.path.getsize(path) != 8 + size + end:
-        raise common.Failure("%s: expected %d bytes, found %d: it was cut short, fetch it again" % (path, 8 + size + end, os.path.getsize(path)))
+        raise common.Failure("%s: expected %d bytes, found %d: it was cut short, fetch it again" % (file, 8 + size + end, os.path.getsize(path)))
     last = "encoder.layer.%d." % (config["num_hidden_layers"] - 1)
     V, T, C = config["vocab_size"], config["max_position_embeddings"], config["hidden_size"]
     for name, shape in (("embeddings.word_embeddings.weight", [V, C]), ("embeddings.position_embeddings.weight", [T, C]),
                         (last + "output.dense.weight", [C, config["intermediate_size"]])):
         found = tensors.get(name, {}).get("shape")
         if found != shape:
-            raise common.Failure("%s: %s: expected the shape %s that config.json asks for, found %s" % (path, name, shape, found or "no such tensor"))
+            raise common.Failure("%s: %s: expected the shape %s that config.json asks for, found %s" % (file, name, shape, found or "no such tensor"))
     count = 0
     for name, t in tensors.items():
         if not name.endswith("position_ids"):
@@ -225,6 +228,7 @@ def body():
 def make(args, work):
     get = source_of(args, work)
     in_work = lambda name: os.path.join(work, name)
+    shown = lambda name: args.model.rstrip("/") + "/" + name
 
     def fetch(name):
         """Puts a file of the model into `work`: of weights a link where that can be, else a copy. Is there one?"""
@@ -239,11 +243,11 @@ def make(args, work):
     for name in ("config.json", "vocab.txt"):
         if not fetch(name):
             raise common.Failure("%s: expected a model with %s, found none%s" % (args.model, name, ": not a BERT with WordPiece" if name == "vocab.txt" else ""))
-    config, added = read_config(in_work("config.json"))
+    config, added = read_config(in_work("config.json"), shown("config.json"))
     if added:
         write_json(in_work("config.json"), dict(config, model_type="bert"))
         print("config.json names no model_type; its keys are BERT's: \"model_type\": \"bert\" is added")
-    tokens = check_vocab(in_work("vocab.txt"), config)
+    tokens = check_vocab(in_work("vocab.txt"), shown("vocab.txt"), config)
     has_tokenizer = [fetch(name) for name in ("tokenizer_config.json", "tokenizer.json")]
     if not any(has_tokenizer):
         # Only the vocabulary tells whether it is lower-case: an uncased one has no token with a capital letter
@@ -258,9 +262,9 @@ def make(args, work):
         try:
             convert_weights.convert(in_work(weights), in_work("model.safetensors"))
         except convert_weights.Failure as e:
-            raise common.Failure(str(e).replace(work + os.sep, ""))
+            raise common.Failure(str(e).replace(in_work(weights), shown(weights)))
         print("pytorch_model.bin was converted to model.safetensors")
-    count = check_weights(in_work("model.safetensors"), config)
+    count = check_weights(in_work("model.safetensors"), shown("model.safetensors"), config)
     for name in ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "config.json"):  # with the last it is a model
         if os.path.exists(in_work(name)):
             os.replace(in_work(name), os.path.join(args.out, name))
