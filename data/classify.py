@@ -24,6 +24,9 @@ def body():
     args = p.parse_args()
     if args.no_header and not (args.text and args.label):
         raise common.Usage("--no-header: expected the numbers of the columns, --text N --label N, found %s" % ("no --label" if args.text else "no --text"))
+    names = [args.text or "text", args.text2 or "text2", args.label or "label"]
+    if len(set(names)) < 3:
+        raise common.Usage("--text, --text2, --label: expected three different columns, found %s" % ", ".join(names))
     common.check(args)
     parts = {"train": args.train, "val": args.val, "test": args.test}
     common.finish_classify(args, {part: common.labelled_rows(path, args.text or "text", args.text2, args.label or "label", not args.no_header)

@@ -200,19 +200,24 @@ def text_files(paths, endings):
                 yield file, lambda opener=opener, file=file: opener(file, "rb")
 
 
+def byte_lines(name, opener):
+    """(number, bytes) of every line of a file, with their ends"""
+    try:
+        with opener() as f:
+            yield from enumerate(io.BufferedReader(f) if isinstance(f, io.RawIOBase) else f, 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
+        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
+
+
 def lines_of(name, opener):
     """The lines of a file as text without their ends. Lines that are not UTF-8 are read as Windows-1252, counted and reported."""
     strange = 0
-    try:
-        with opener() as f:
-            for number, line in enumerate(io.BufferedReader(f) if isinstance(f, io.RawIOBase) else f):
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError:
-                    text, strange = line.decode("cp1252", "replace"), strange + 1
-                yield (text[1:] if number == 0 and text[:1] == "\ufeff" else text).rstrip("\r\n")
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
-        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
+    for number, line in byte_lines(name, opener):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text, strange = line.decode("cp1252", "replace"), strange + 1
+        yield (text[1:] if number == 1 and text[:1] == "\ufeff" else text).rstrip("\r\n")
     if strange:
         sys.stderr.write("note: %d lines of %s are not UTF-8 and were read as Windows-1252\n" % (strange, name))
 
@@ -238,16 +243,12 @@ ROW_ENDINGS = (".csv", ".tsv", ".jsonl")
 
 def strict_lines(name, opener):
     """(number, line) of a file of UTF-8 text, with their ends. Unlike running text, a row that cannot be read is an error."""
-    try:
-        with opener() as f:
-            for number, line in enumerate(io.BufferedReader(f) if isinstance(f, io.RawIOBase) else f, 1):
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError as e:
-                    raise Failure("%s, line %d: expected UTF-8, found the byte 0x%02x; convert it: iconv -f WINDOWS-1252 -t UTF-8" % (name, number, line[e.start]))
-                yield number, text[1:] if number == 1 and text[:1] == "\ufeff" else text
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
-        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
+    for number, line in byte_lines(name, opener):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as e:
+            raise Failure("%s, line %d: expected UTF-8, found the byte 0x%02x; convert it: iconv -f WINDOWS-1252 -t UTF-8" % (name, number, line[e.start]))
+        yield number, text[1:] if number == 1 and text[:1] == "\ufeff" else text
 
 
 def csv_cells(name, opener):

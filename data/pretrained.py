@@ -64,6 +64,10 @@ def from_server(name, revision, url, cache):
             common.download(address, path, checksum)
         except common.Missing:
             return None
+        except common.Failure as e:
+            if "the server says 401" in str(e):  # its answer to a name that it does not know, too
+                raise common.Failure("%s: expected the name of a public model, found none of that name (%s)" % (name, address))
+            raise
         if checksum:
             with open(kept, "w", encoding="ascii") as f:
                 f.write(checksum + "\n")

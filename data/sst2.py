@@ -16,14 +16,13 @@ NAMES = {"train": ("train.tsv", "sst2_glue_train.tsv"), "val": ("dev.tsv", "sst2
 LABELS = {"0": "negative", "1": "positive"}
 
 
-def columns(opener):
-    """The names in the first line: the files differ in the order and in the name of the text."""
-    with opener() as f:
-        return f.readline(1000).decode("utf-8", "replace").rstrip("\r\n").split("\t")
+def columns(name, opener):
+    """The names in the first line: the files differ in their order and in the name of the text."""
+    return next((cells for _, cells in common.tsv_cells(name, opener)), [])
 
 
 def rows(name, opener):
-    text = "content" if "content" in columns(opener) else "sentence"
+    text = "content" if "content" in columns(name, opener) else "sentence"
     for sentence, _, label, where in common.table_rows(name, common.tsv_cells(name, opener), text):
         if label not in LABELS:
             raise common.Failure("%s: expected the label 0 or 1, found %.40s" % (where, label))
@@ -53,7 +52,7 @@ def body():
         except common.Missing:
             pass
         else:
-            if "label" not in columns(files["test"][1]):
+            if "label" not in columns(*files["test"]):
                 print("note: %s has no labels (GLUE keeps them): no test.bin" % files.pop("test")[0])
     elif args.with_test:
         path = common.download(args.test_url, os.path.join(args.cache, "test_labelled.tsv"), TEST_CHECKSUM)

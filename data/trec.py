@@ -14,13 +14,12 @@ CHECKSUM = {"train_5500.label": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84f
 
 def rows(name, opener, fine):
     """A line: "COARSE:fine question", in Latin-1"""
-    with opener() as f:
-        for number, line in enumerate(f, 1):
-            where = "%s, line %d" % (name, number)
-            label, _, text = line.decode("latin-1").strip().partition(" ")
-            if ":" not in label or not text:
-                raise common.Failure("%s: expected COARSE:fine and a question, found %.60s" % (where, label + " " + text))
-            yield text.strip(), None, label if fine else label.split(":")[0], where
+    for number, line in common.byte_lines(name, opener):
+        where = "%s, line %d" % (name, number)
+        label, _, text = line.decode("latin-1").strip().partition(" ")
+        if ":" not in label or not text:
+            raise common.Failure("%s: expected COARSE:fine and a question, found %.60s" % (where, label + " " + text))
+        yield text.strip(), None, label if fine else label.split(":")[0], where
 
 
 def body():

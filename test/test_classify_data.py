@@ -212,6 +212,7 @@ class Classify(Case):
         self.refused_script(1, "expected vocab.txt or tokenizer.json", "classify.py", "a.csv", "--tokenizer", os.path.dirname(self.write("x/y", "")), "--out", "out")
         self.refused_script(2, "--limit: expected a number of rows from 1", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--limit", "0")
         self.refused_script(2, "--no-header: expected the numbers", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--no-header", "--text", "1")
+        self.refused_script(2, "expected three different columns", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--text", "label")
         self.refused_script(2, "--val-share", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-share", "1.5")
         self.refused_script(2, "expected {part}", "agnews.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out")
         self.refused_script(2, "expected {file}", "trec.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out")
@@ -329,6 +330,12 @@ class Corpora(CorpusCase):
         self.check_trec()
         self.make("trec.py", "--from", "q", "--fine")
         self.assertEqual((self.pairs("test"), self.names), ([("it ran ?", "NUM:date")], ["HUM:ind", "LOC:city", "NUM:date", "NUM:dist"]))
+        self.write("z/TREC.train.gz", trec_files()["train_5500.label"])
+        self.write("z/TREC.test", trec_files()["TREC_10.label"])
+        self.make("trec.py", "--from", "z")
+        with open(self.path("z/TREC.train.gz"), "r+b") as f:
+            f.truncate(100)
+        self.refused_script(1, "cannot read z/TREC.train.gz", "trec.py", "--from", "z", "--tokenizer", "tok", "--out", "out")
         self.write("q/TREC_10.label", "NUM it ran ?\n")
         self.refused_script(1, "TREC_10.label, line 1: expected COARSE:fine and a question, found NUM it ran ?", "trec.py", "--from", "q", "--tokenizer", "tok", "--out", "out")
 
@@ -623,7 +630,7 @@ class Hub(Server):
         self.end_headers()
 
     def do_GET(self):
-        self.redirect() if self.path in self.linked else super().do_GET()
+        self.redirect() if self.path in self.linked else self.send_error(401) if "/secret/" in self.path else super().do_GET()
 
 
 class PretrainedDownloads(EncoderCase):
@@ -677,6 +684,7 @@ class PretrainedDownloads(EncoderCase):
         Hub.linked.clear()
         self.refused_script(1, "google/tiny: expected model.safetensors or pytorch_model.bin, found neither", "pretrained.py", *self.words)
         self.refused_script(1, "google/none: expected a model with config.json, found none", "pretrained.py", "google/none", *self.words[1:])
+        self.refused_script(1, "google/secret: expected the name of a public model", "pretrained.py", "google/secret", *self.words[1:])
         self.url = "http://127.0.0.1:1"
         self.refused_script(1, "Connection refused", "pretrained.py", *self.words[:5], "--url", self.url + "/{name}/{file}", "--cache", "empty")
 
