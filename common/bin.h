@@ -130,7 +130,7 @@ struct BinWriter {
             header.names_bytes = names.size();
             if (label.size() != header.sequences) fail("%s: cannot write %zu sequences with %zu labels", path.c_str(), (size_t)header.sequences, label.size());
             for (int32_t l : label)
-                if (l < 0 || (size_t)l >= labels.size()) fail("%s: cannot write the label %d: there are %zu", path.c_str(), l, labels.size());
+                if ((uint32_t)l >= labels.size()) fail("%s: cannot write the label %d: there are %zu", path.c_str(), l, labels.size());
         }
 
         std::string tmp = path + ".tmp";
@@ -343,7 +343,7 @@ struct BinFile {
             fail("%s: expected the names of %u labels (at least 2), found %zu; pack the data again", p, header.labels, labels.size());
         for (size_t s = 0; s < S; s++) {
             if (text_at[s] > text_at[s + 1]) fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again", p, s);
-            if (label(s) < 0 || (size_t)label(s) >= labels.size())
+            if ((uint32_t)label(s) >= labels.size())  // as unsigned, a negative one is large
                 fail("%s: example %zu: expected a label from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, labels.size() - 1, label(s));
             if (second(s) > length(s))
                 fail("%s: example %zu: expected a second segment at %zu at most, found %zu: the file is damaged; pack the data again", p, s, length(s), second(s));

@@ -150,9 +150,7 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
             seen[shard.s] = true;
         }
     } else if (exists(pickle)) {
-        fail("%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 -c 'import torch, safetensors.torch as s; "
-             "s.save_file({k: v.clone().contiguous() for k, v in torch.load(\"%s\", map_location=\"cpu\", weights_only=True).items()}, "
-             "\"%s\", metadata={\"format\": \"pt\"})'", d, pickle.c_str(), file.c_str());
+        fail("%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 dev/convert_weights.py %s", d, d);
     } else {
         fail("%s: expected model.safetensors in this directory, found none", d);
     }

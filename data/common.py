@@ -1,14 +1,17 @@
-"""What the data scripts share: downloads, reading text, and documents -> train.bin, val.bin and the tokenizer's files.
+"""What the data scripts share: downloads, reading text and labelled rows, and the way from documents or rows to train.bin, val.bin and
+the tokenizer's files.
 
 Only Python's standard library. Whatever goes wrong is one line on standard error and exit code 1 (usage: 2).
 """
 import argparse
 import bz2
 import contextlib
+import csv
 import gzip
 import hashlib
 import http.client
 import io
+import json
 import lzma
 import os
 import re
@@ -18,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 import urllib.error
 import urllib.request
 import zipfile
@@ -29,6 +33,10 @@ EOT = "<|endoftext|>"
 
 class Failure(Exception):
     """An error that the user can do something about: its text says what was expected, what was found, what to do."""
+
+
+class Missing(Failure):
+    """The server has no such file."""
 
 
 # ---------------------------------------------------------------- progress
@@ -89,11 +97,11 @@ def download(url, path, checksum=None, attempts=4):
             break
         except urllib.error.HTTPError as e:
             if e.code < 500 or attempt == attempts - 1:
-                raise Failure("cannot download %s: the server says %d %s" % (url, e.code, e.reason))
+                raise (Missing if e.code in (404, 410) else Failure)("cannot download %s: the server says %d %s" % (url, e.code, e.reason))
         except (OSError, http.client.HTTPException) as e:  # OSError: also URLError, time-out, connection reset
             if attempt == attempts - 1:
                 reason = getattr(e, "reason", None) or e
-                raise Failure("cannot download %s: %s; run the same command again to go on, or give a local copy with --from" % (url, reason))
+                raise Failure("cannot download %s: %s; run the same command again to go on, or give it a local copy" % (url, reason))
         time.sleep(min(2 ** attempt, 8) * float(os.environ.get("DOWNLOAD_PAUSE", "1")))
     found = sha256(part)
     if checksum and found != checksum:
@@ -192,19 +200,24 @@ def text_files(paths, endings):
                 yield file, lambda opener=opener, file=file: opener(file, "rb")
 
 
+def byte_lines(name, opener):
+    """(number, bytes) of every line of a file, with their ends"""
+    try:
+        with opener() as f:
+            yield from enumerate(io.BufferedReader(f) if isinstance(f, io.RawIOBase) else f, 1)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
+        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
+
+
 def lines_of(name, opener):
     """The lines of a file as text without their ends. Lines that are not UTF-8 are read as Windows-1252, counted and reported."""
     strange = 0
-    try:
-        with opener() as f:
-            for number, line in enumerate(io.BufferedReader(f) if isinstance(f, io.RawIOBase) else f):
-                try:
-                    text = line.decode("utf-8")
-                except UnicodeDecodeError:
-                    text, strange = line.decode("cp1252", "replace"), strange + 1
-                yield (text[1:] if number == 0 and text[:1] == "\ufeff" else text).rstrip("\r\n")
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
-        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
+    for number, line in byte_lines(name, opener):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            text, strange = line.decode("cp1252", "replace"), strange + 1
+        yield (text[1:] if number == 1 and text[:1] == "\ufeff" else text).rstrip("\r\n")
     if strange:
         sys.stderr.write("note: %d lines of %s are not UTF-8 and were read as Windows-1252\n" % (strange, name))
 
@@ -223,15 +236,141 @@ def documents_of(lines, how="eot"):
     yield "\n".join(document)
 
 
+# ---------------------------------------------------------------- reading labelled rows
+# A row is (text, second text or None, label, where), all strings; `where` is "FILE, line N", for errors.
+ROW_ENDINGS = (".csv", ".tsv", ".jsonl")
+
+
+def strict_lines(name, opener):
+    """(number, line) of a file of UTF-8 text, with their ends. Unlike running text, a row that cannot be read is an error."""
+    for number, line in byte_lines(name, opener):
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as e:
+            raise Failure("%s, line %d: expected UTF-8, found the byte 0x%02x; convert it: iconv -f WINDOWS-1252 -t UTF-8" % (name, number, line[e.start]))
+        yield number, text[1:] if number == 1 and text[:1] == "\ufeff" else text
+
+
+def csv_cells(name, opener):
+    """(number of the line where the row begins, cells) of a file after RFC 4180"""
+    csv.field_size_limit(1 << 30)
+    at = [0]  # the last line read
+
+    def lines():
+        for number, line in strict_lines(name, opener):
+            at[0] = number
+            yield line[:-2] + "\n" if line.endswith("\r\n") else line
+
+    reader = csv.reader(lines(), strict=True)
+    while True:
+        begin = at[0] + 1
+        try:
+            yield begin, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as e:
+            if "unexpected end of data" in str(e):
+                raise Failure("%s, line %d: expected a closing quote of the row that begins here, found the end of the file" % (name, begin))
+            raise Failure("%s, line %d: expected a row of CSV, found something else: %s" % (name, begin, e))
+
+
+def tsv_cells(name, opener):
+    """(line number, cells): no quoting, a quote is a letter"""
+    for number, line in strict_lines(name, opener):
+        yield number, line.rstrip("\r\n").split("\t")
+
+
+def table_rows(name, cells, text="text", text2=None, label="label", header=True):
+    """Rows of a table whose first line names its columns; without such a line they are called 1, 2, 3 …
+    text2: a column that has to be there, or None: "text2" if it is there. A cell that is empty there: no second text."""
+    columns = None
+    blank = 0
+    for number, row in cells:
+        where = "%s, line %d" % (name, number)
+        if row in ([], [""]):
+            blank = blank or number  # allowed at the end
+            continue
+        if blank:
+            raise Failure("%s, line %d: expected %s, found an empty line" % (name, blank, "a row" if columns else "the names of the columns"))
+        if columns is None:
+            columns = [c.strip() for c in row] if header else [str(i + 1) for i in range(len(row))]
+            for wanted in [text, label] + ([text2] if text2 else []):
+                if columns.count(wanted) != 1:
+                    raise Failure("%s: expected one column %s, found %s: %s; name them with --text, --text2, --label%s" % (
+                        where, wanted, "several" if wanted in columns else "none", ", ".join(columns)[:200], "" if header else " NUMBER"))
+            second = columns.index(text2 or "text2") if (text2 or "text2") in columns else None
+            first, third = columns.index(text), columns.index(label)
+            if header:
+                continue
+        if len(row) != len(columns):
+            raise Failure("%s: expected %d columns, found %d" % (where, len(columns), len(row)))
+        yield row[first], row[second] if second is not None else None, row[third], where
+
+
+def jsonl_rows(name, opener, text="text", text2=None, label="label"):
+    """Rows of a file with a JSON object on every line; a label may also be an integer or true/false."""
+    for number, line in strict_lines(name, opener):
+        where = "%s, line %d" % (name, number)
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as e:
+            raise Failure("%s: expected a JSON object, found something else: %s" % (where, e))
+        if not isinstance(row, dict):
+            raise Failure("%s: expected a JSON object, found %.40s" % (where, line.strip()))
+        found = []
+        for key, needed, types in ((text, True, (str,)), (text2 or "text2", bool(text2), (str, type(None))), (label, True, (str, int))):
+            value = row.get(key)
+            if needed and key not in row:
+                raise Failure("%s: expected a key %s, found none: %s; name them with --text, --text2, --label" % (where, key, ", ".join(row)[:200]))
+            if not isinstance(value, types) and (needed or value is not None):
+                raise Failure("%s: %s: expected a string%s, found %.40s" % (where, key, " or an integer" if int in types else "", json.dumps(value)))
+            found.append(json.dumps(value) if isinstance(value, int) else value)
+        yield *found, where
+
+
+def labelled_rows(path, text="text", text2=None, label="label", header=True):
+    """The rows of one file .csv, .tsv or .jsonl, also compressed, or in a .zip that holds one such file."""
+    files = list(text_files([path], ROW_ENDINGS))
+    if len(files) > 1:
+        raise Failure("%s: expected one file with rows, found %d: %s" % (path, len(files), ", ".join(os.path.basename(f[0]) for f in files)[:200]))
+    name, opener = files[0]
+    ending = os.path.splitext(inner_name(name))[1].lower()
+    if ending == ".jsonl":
+        return jsonl_rows(name, opener, text, text2, label)
+    if ending not in ROW_ENDINGS:
+        raise Failure("%s: expected a file that ends in .csv, .tsv or .jsonl (or these with .gz, .xz, .bz2, .zip)" % path)
+    return table_rows(name, (csv_cells if ending == ".csv" else tsv_cells)(name, opener), text, text2, label, header)
+
+
+def named(paths, *names):
+    """Of the files under the paths the first of one of these names, compressed or not, as (path, opener)"""
+    endings = tuple({os.path.splitext(n)[1] for n in names})
+    found = {}
+    for name, opener in text_files(paths, endings):
+        found.setdefault(os.path.basename(inner_name(name).replace(":", "/")), (name, opener))
+    for name in names:
+        if name in found:
+            return found[name]
+    raise Missing("%s: expected a file %s there, found none" % (", ".join(paths), " or ".join(names)))
+
+
 # ---------------------------------------------------------------- documents -> a data directory
-def parser(description, examples):
+def plain_parser(description, examples, makes="the data directory to make: train.bin, val.bin, tokenizer files"):
     class Parser(argparse.ArgumentParser):
         def error(self, message):
             sys.stderr.write("error: %s; see %s --help\n" % (message, self.prog))
             sys.exit(2)
 
     p = Parser(description=description, epilog="examples:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out", required=True, metavar="DIR", help="the data directory to make: train.bin, val.bin, tokenizer files")
+    p.add_argument("--out", required=True, metavar="DIR", help=makes)
+    return p
+
+
+def parser(description, examples):
+    """The flags of a script that makes text to pretrain on."""
+    p = plain_parser(description, examples)
     p.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="learn a WordPiece vocabulary of N tokens from the training part (default 8192)")
     p.add_argument("--cased", action="store_true", help="keep upper case and accents in the learned vocabulary (default: lower-case, as BERT)")
     p.add_argument("--tokenizer", metavar="DIR", help="use this tokenizer and learn none")
@@ -247,6 +386,8 @@ def check(args):
         raise Usage("--val-share: expected a number between 0 and 1, found %g" % args.val_share)
     if not args.tokenizer and not 32 <= args.vocab_size <= 1000000:
         raise Usage("--vocab-size: expected 32 to 1000000, found %d" % args.vocab_size)
+    if getattr(args, "limit", None) is not None and args.limit < 1:
+        raise Usage("--limit: expected a number of rows from 1, found %d" % args.limit)
     if args.tokenizer and not os.path.isdir(args.tokenizer):
         raise Usage("--tokenizer: expected a directory, found none at %s" % args.tokenizer)
     if os.path.exists(args.out) and not os.path.isdir(args.out):
@@ -263,12 +404,31 @@ def tokenize_program():
     return os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 
 
+TOKENIZER_FILES = ["vocab.txt", "tokenizer_config.json", "tokenizer.json"]
+
+
+def tokenizer_dir(path):
+    """A data or model directory itself, or of a run directory best/, else last/: the first that holds a vocabulary."""
+    for folder in (path, os.path.join(path, "best"), os.path.join(path, "last")):
+        if any(os.path.exists(os.path.join(folder, n)) for n in ("vocab.txt", "tokenizer.json")):
+            return folder
+    raise Failure("--tokenizer %s: expected vocab.txt or tokenizer.json there, or in best/ or last/ below it, found neither" % path)
+
+
+def copy_tokenizer(folder, to):
+    for name in TOKENIZER_FILES:
+        if os.path.exists(os.path.join(folder, name)):
+            shutil.copyfile(os.path.join(folder, name), os.path.join(to, name))
+
+
 def run_tokenize(folder, *words):
     """data/tokenize, called in this folder"""
     sys.stdout.flush()
     code = subprocess.call([os.path.abspath(tokenize_program()), *words], cwd=folder)
-    if code != 0:
-        raise Failure("data/tokenize %s ended with code %d" % (words[0], code))
+    if code > 0:
+        raise Failure("")  # it has said what is wrong
+    if code < 0:
+        raise Failure("data/tokenize %s was ended by signal %d" % (words[0], -code))
 
 
 def split_in_two(text, val_share):
@@ -311,20 +471,34 @@ def copy_documents(source, documents, path):
             out.write((EOT + "\n").encode())
 
 
+@contextlib.contextmanager
+def making(out):
+    """A folder to work in, inside the data directory; gone afterwards, whatever happened."""
+    os.makedirs(out, exist_ok=True)
+    try:
+        work = tempfile.mkdtemp(prefix="making.", dir=out)
+    except OSError as e:
+        raise Failure("cannot write to %s: %s" % (out, e.strerror))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def put_in_place(work, out, names):
+    """All is made: now the names, and the tokenizer's. Files of an earlier run that this one does not make must not stay beside them."""
+    for name in TOKENIZER_FILES + [part + ending for part in ("train", "val", "test") for ending in (".bin", ".txt", ".tsv")]:
+        if os.path.exists(os.path.join(work, name)) and name in names + TOKENIZER_FILES:
+            os.replace(os.path.join(work, name), os.path.join(out, name))
+        elif os.path.exists(os.path.join(out, name)):
+            os.remove(os.path.join(out, name))
+
+
 def finish(args, documents, val_documents=None):
     """Documents (strings, streamed) -> args.out. Which are for validation depends on their text and the seed only."""
-    out = args.out.rstrip("/") or "/"
-    if args.tokenizer and not any(os.path.exists(os.path.join(args.tokenizer, n)) for n in ("vocab.txt", "tokenizer.json")):
-        raise Failure("--tokenizer %s: expected vocab.txt or tokenizer.json there, found neither" % args.tokenizer)
-    os.makedirs(out, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        try:
-            work = tempfile.mkdtemp(prefix="making.", dir=out)
-        except OSError as e:
-            raise Failure("cannot write to %s: %s" % (out, e.strerror))
-        stack.callback(shutil.rmtree, work, ignore_errors=True)
+    tokenizer = tokenizer_dir(args.tokenizer) if args.tokenizer else None
+    with making(args.out) as work:
         in_work = lambda name: os.path.join(work, name)
-
         with open(in_work("all"), "w+b") as f, open(in_work("all.val"), "w+b") as g:
             train = spool(documents, f)
             if not train:
@@ -356,28 +530,137 @@ def finish(args, documents, val_documents=None):
         share = os.path.getsize(in_work("val.txt")) / (os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt")))
         if val_documents is None and share > max(0.2, 2 * args.val_share):
             print("note: %.0f %% of the text is for validation, since documents stay whole; more and smaller ones divide better" % (100 * share))
-        share = os.path.getsize(in_work("val.txt")) / (os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt")))
-        if val_documents is None and share > max(0.2, 2 * args.val_share):
-            print("note: %.0f %% of the text is for validation, since whole documents are; more and smaller documents divide better" % (100 * share))
 
-        tokenizer_files = ["vocab.txt", "tokenizer_config.json", "tokenizer.json"]
-        if args.tokenizer:
-            for name in tokenizer_files:
-                if os.path.exists(os.path.join(args.tokenizer, name)):
-                    shutil.copyfile(os.path.join(args.tokenizer, name), in_work(name))
+        if tokenizer:
+            copy_tokenizer(tokenizer, work)
         else:
             run_tokenize(work, "learn", "--type", "wordpiece", "--size", str(args.vocab_size), "--out", ".",
                          "--no-lower-case" if args.cased else "--lower-case", "train.txt")
         for part in ("train", "val"):
             run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "text", "--in", part + ".txt", "--out", part + ".bin")
 
-        # All is made: now the names. Files of an earlier run that this one does not make must not stay beside them.
-        for name in tokenizer_files + ["train.bin", "val.bin", "train.txt", "val.txt"]:
-            if os.path.exists(in_work(name)) and (args.keep_text or not name.startswith(("train.txt", "val.txt"))):
-                os.replace(in_work(name), os.path.join(out, name))
-            elif os.path.exists(os.path.join(out, name)):
-                os.remove(os.path.join(out, name))
-    print("\nnext: ./train_bert --data %s --out runs/bert --max-len 32 --positions 128" % shlex.quote(out))
+        put_in_place(work, args.out, ["train.bin", "val.bin"] + (["train.txt", "val.txt"] if args.keep_text else []))
+    print("\nnext: ./train_bert --data %s --out runs/bert --max-len 32 --positions 128" % shlex.quote(args.out.rstrip("/") or "/"))
+
+
+# ---------------------------------------------------------------- labelled rows -> a data directory
+def classify_parser(description, examples, val_share=0.1, tokenizer_needed=True):
+    """The flags of a script that makes rows to learn labels from."""
+    p = plain_parser(description, examples)
+    p.add_argument("--tokenizer", required=tokenizer_needed, metavar="DIR", help="the model to be fine-tuned (a run or model directory), or a data directory: its vocabulary is used")
+    p.add_argument("--val-share", type=float, default=val_share, metavar="X",
+                   help="where there is no validation part, the share of the training rows that becomes one (default %g)" % val_share)
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
+    p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
+    p.add_argument("--keep-text", action="store_true", help="leave the rows as train.tsv, val.tsv, test.tsv in the data directory (default: no)")
+    return p
+
+
+def check_row(text, text2, label, where):
+    for name, value in (("text", text), ("second text", text2), ("label", label)):
+        if value is None:
+            continue
+        if "\0" in value:
+            raise Failure("%s: expected text, found a NUL character in the %s" % (where, name))
+        if not any(c.isalnum() for c in value) and all(unicodedata.category(c)[0] in "CZM" for c in value):
+            raise Failure("%s: expected a %s, found %s" % (where, name, "nothing but white space" if value else "an empty one"))
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Failure("%s: expected Unicode, found half of a surrogate pair in the %s" % (where, name))
+
+
+def spool_rows(rows, part, known, file):
+    """Writes rows as JSON lines. Returns (hash of the text, offset, size, label) of each. known: the labels allowed, None: all."""
+    found, offset, names = [], 0, {}
+    for text, text2, label, where in rows:
+        text2 = text2 if text2 and text2.strip() else None
+        check_row(text, text2, label, where)
+        label = label.strip()
+        if known is not None and label not in known:
+            listed = sorted(known)
+            raise Failure("%s: expected one of the labels %s%s, found %.60s" % (where, ", ".join(listed[:20]), " …" if len(listed) > 20 else "", label))
+        row = {"text": text, "label": label} if text2 is None else {"text": text, "text2": text2, "label": label}
+        data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        file.write(data)
+        digest = hashlib.sha256("\t".join(" ".join(t.split()) for t in (text, text2 or "")).encode()).digest()[:16]
+        found.append((digest, offset, len(data), names.setdefault(label, label)))
+        offset += len(data)
+    if not found:
+        raise Failure("there are no rows in the %s part of the input" % part)
+    return found
+
+
+def finish_classify(args, parts, labels=None, drop_overlap=False):
+    """parts: {"train": rows, "val": rows, "test": rows} -> args.out; train has to be there. Without val a share of train becomes it: which
+    rows depends on their text and the seed only, and rows of the same text stay on one side. labels: the names in their order (default: those
+    found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else they are only counted."""
+    tokenizer = tokenizer_dir(args.tokenizer)
+    draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
+    with making(args.out) as work, contextlib.ExitStack() as stack:
+        in_work = lambda name: os.path.join(work, name)
+        files, rows, known = {}, {}, set(labels) if labels else None
+        for part in ("train", "val", "test"):
+            if part in parts:
+                files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
+                rows[part] = spool_rows(parts[part], part, known, files[part])
+                known = known or {r[3] for r in rows["train"]}
+        for part in ("val", "test"):
+            both = {r[0] for r in rows.get(part, [])}
+            same = sum(r[0] in both for r in rows["train"])
+            if same:
+                print("%d rows of train have a text that is in %s, too%s" % (same, part, " and were left out" if drop_overlap else ""))
+            if drop_overlap:
+                rows["train"] = [r for r in rows["train"] if r[0] not in both]
+        if "val" not in rows:
+            texts = sorted({r[0] for r in rows["train"]}, key=lambda t: draw([t]))
+            if len(texts) < 2:
+                raise Failure("expected at least 2 different texts to divide into training and validation, found %d" % len(texts))
+            chosen = set(texts[:min(max(1, round(args.val_share * len(texts))), len(texts) - 1)])
+            rows["val"] = [r for r in rows["train"] if r[0] in chosen]
+            rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
+            files["val"] = files["train"]
+        if args.limit:
+            for part in rows:
+                rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+        if not rows["train"]:
+            raise Failure("no rows are left for training: every text is in val or test, too")
+        if not labels:
+            known = {r[3] for r in rows["train"]}
+            for part in rows:
+                for label in {r[3] for r in rows[part]} - known:
+                    raise Failure("label %s: expected rows of it for training, found them only for %s: take more rows, or another --seed or --val-share" % (label, part))
+        if len(known) < 2:
+            raise Failure("expected at least 2 labels, found one: %s" % ", ".join(known))
+
+        copy_tokenizer(tokenizer, work)
+        for part in ("train", "val", "test"):
+            if part in rows:
+                copy_rows(files[part], rows[part], in_work(part))
+                which = ["--labels", "train.bin"] if part != "train" else ["--labels", ",".join(labels)] if labels else []
+                run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "classify", "--in", part + ".jsonl", *which, "--out", part + ".bin")
+        put_in_place(work, args.out, [part + ending for part in rows for ending in [".bin"] + ([".tsv"] if args.keep_text else [])])
+    out = args.out.rstrip("/") or "/"
+    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
+    print("\nnext: ./finetune_cls --init %s --data %s --out runs/%s" % (shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out),
+                                                                      shlex.quote(os.path.basename(out) or "cls")))
+
+
+def copy_rows(source, rows, path):
+    """-> path.jsonl, and path.tsv for people: text, second text if any row has one, label"""
+    flat = lambda text: re.sub(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", " ", text or "")
+    pairs = False
+    with open(path + ".jsonl", "wb") as out:
+        for _, offset, size, _ in rows:
+            source.seek(offset)
+            data = source.read(size)
+            pairs = pairs or b'"text2": ' in data
+            out.write(data)
+    with open(path + ".jsonl", encoding="utf-8", newline="\n") as lines, open(path + ".tsv", "w", encoding="utf-8", newline="\n") as out:
+        out.write("text\ttext2\tlabel\n" if pairs else "text\tlabel\n")
+        for line in lines:
+            row = json.loads(line)
+            out.write("\t".join(flat(row.get(k)) for k in (["text", "text2", "label"] if pairs else ["text", "label"])) + "\n")
 
 
 def main(body):
@@ -385,7 +668,8 @@ def main(body):
     try:
         body()
     except Failure as e:
-        sys.stderr.write("error: %s\n" % e)
+        if str(e):
+            sys.stderr.write("error: %s\n" % e)
         sys.exit(2 if isinstance(e, Usage) else 1)
     except OSError as e:
         sys.stderr.write("error: %s%s\n" % (e.strerror or e, ": " + e.filename if e.filename else ""))

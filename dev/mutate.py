@@ -2,7 +2,7 @@
 """Breaks the code in one place at a time and looks whether a test notices.
 
     python3 dev/mutate.py              all mutations; prints a Markdown table (a copy of it is in test/README.md)
-    python3 dev/mutate.py attention    those whose file or name contains the word
+    python3 dev/mutate.py attention    those whose file or name contains the word, by the tests that are asked first for one of them
 
 A mutation is a place in a file, marked by [[ ]] in a piece of text that occurs once, and what stands there instead. All of them go into
 one copy of the tree, each as (mutant == 17 ? wrong : right), so that the tests are built once; the environment variable MUTANT says
@@ -20,8 +20,8 @@ import tempfile
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
-TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": []}
-G, F, O = "gradients fixtures ops".split()
+TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "labelled": [], "bin": []}
+G, F, O, L, B = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
@@ -145,6 +145,31 @@ MUTATIONS = [
     ("common/dataloader.h", "rows.push_back((int)tokens.size() + [[positions[i]]])", "positions[i] - 1", F),
     ("common/vecmath.h", "__builtin_fmaf(x, 1.44269504f, -n) + [[x * 1.925963033e-8f]]", "0", O),
     ("common/rng.h", "} while ([[i >= n]]);", "i > n", O),
+    # labelled texts
+    ("common/labelled.h", "bool breaks = [[c < 32]] ||", "c < 31", L),
+    ("common/labelled.h", "(c >= 127 && [[c < 160]])", "c < 128", L),
+    ("common/labelled.h", "if ([[number == 1]] && whole.substr(0, 3)", "number == 0", L),
+    ("common/labelled.h", "[[lines.bad(1, \"expected the column \\\"\" + name + \"\\\" once, found it twice\")]];", VOID, L),
+    ("common/labelled.h", "if ([[n_fields != width]])", "n_fields < width", L),
+    ("common/labelled.h", "size_t opened = [[lines.number]];", "lines.number + 1", L),
+    ("common/labelled.h", "[[field += '\"']];", VOID, L),
+    ("common/labelled.h", "row.line = [[lines.number]];\n        split();", "lines.number + 1", L),
+    ("common/labelled.h", "row.line = lines.number;\n        [[split()]];", VOID, L),
+    ("common/labelled.h", "[[row.text2.clear()]];\n        row.label.clear();", VOID, L),
+    ("common/labelled.h", "size_t empty = [[lines.number]];", "lines.number + 1", L),
+    ("common/labelled.h", "row.pair = [[!blank(row.text2)]];", "!row.text2.empty()", L),
+    ("common/labelled.h", "if ([[!value && needed]])", "false", L),
+    # examples in .bin files
+    ("common/bin.h", "if ([[second > sequence_length()]] ||", "false", B),
+    ("common/bin.h", "if ([[(uint32_t)l >= labels.size()]]) fail(", "(uint32_t)l > labels.size()", B),
+    ("common/bin.h", "[[header.content = fnv1a(data, n, header.content)]];", VOID, B),
+    ("common/bin.h", "[[round_up(header.tokens * header.token_bytes, 8)]] - header", "header.tokens * header.token_bytes", B),
+    ("common/bin.h", "if (text_at[0] != 0 || [[text_at[S] != header.text_bytes]])", "false", B),
+    ("common/bin.h", "if ([[text_at[s] > text_at[s + 1]]])", "false", B),
+    ("common/bin.h", "if ([[(uint32_t)label(s) >= labels.size()]])", "(uint32_t)label(s) > labels.size()", B),
+    ("common/bin.h", "if ([[second(s) > length(s)]])", "second(s) > length(s) + 1", B),
+    ("common/bin.h", "if ([[labels.size() < 2]] ||", "false", B),
+    ("common/bin.h", "behind_tokens = [[(behind_tokens + 7) / 8 * 8]];", "behind_tokens", B),
 ]
 
 # The backward pass of train_bert.cu: every statement of it, left away in turn, and some wrong in a subtler way.
@@ -225,6 +250,7 @@ def main():
         return
     everything = MUTATIONS + BACKWARD + backward_statements()
     mutations = [m for m in everything if word in m[0] or word in m[1]]
+    tests = [t for t in TESTS if any(m[3] == t for m in mutations)]
     with tempfile.TemporaryDirectory(prefix="mutate_") as tree:
         for part in ("common", "test"):
             shutil.copytree(os.path.join(TOP, part), os.path.join(tree, part))
@@ -250,14 +276,14 @@ def main():
             return f"test_{name}: {case.group(1) if case else 'crashes'}"
 
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            list(pool.map(build, TESTS))
-        for name in TESTS:
+            list(pool.map(build, tests))
+        for name in tests:
             if found := caught_by(name, 0):
                 sys.exit(f"without a mutation there is a failure: {found}")
 
         def check(number):
             first = mutations[number - 1][3]
-            for name in [first] + [t for t in TESTS if t != first]:
+            for name in [first] + [t for t in tests if t != first]:
                 if found := caught_by(name, number):
                     return found
             return "**survives**"

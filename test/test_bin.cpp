@@ -26,6 +26,21 @@ void write_sequences(const std::string& path, size_t vocab, const std::vector<st
     }
     out.finish();
 }
+struct Example {
+    std::vector<int32_t> ids;
+    size_t second;
+    int32_t label;
+    std::string shown;
+};
+void write_examples(const std::string& path, size_t vocab, const std::vector<Example>& examples, const std::vector<std::string>& labels) {
+    BinWriter out(path, BIN_CLASSIFY, vocab, 0x1234567890abcdef);
+    for (const Example& e : examples) {
+        out.append(e.ids.data(), e.ids.size());
+        out.end_example(e.label, e.second, e.shown);
+    }
+    out.labels = labels;
+    out.finish();
+}
 std::string open_error(const std::string& path) { return bin_error([&] { BinFile f(path); }); }
 
 // a valid file with one field changed, its checksums right again
@@ -216,4 +231,164 @@ TEST_CASE("bin: damaged content") {
         write_bytes(s / "y.bin", damaged);
         CHECK(has(open_error(s / "y.bin"), "the content is damaged"));
     }
+}
+
+// ---------------------------------------------------------------- classify
+TEST_CASE("bin: examples, written and read") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    const std::vector<std::string> labels = {"no", "yes, \"\u00e9\"", "3"};
+    for (size_t vocab : {300, 70000})
+        for (size_t n : {1, 2, 3, 4, 5}) {  // any number of tokens before the zeros
+            std::vector<Example> examples = {{{1, 2, 3}, 3, 2, "a b c"}, {{4, (int32_t)vocab - 1}, 1, 0, "d\te"}, {{}, 0, 1, ""}};
+            examples[0].ids.resize(n, 5);
+            examples[0].second = n;
+            write_examples(path, vocab, examples, labels);
+            CHECK(read_file(path).size() == 256 + 4 * 8 + round_up((n + 2) * (vocab == 300 ? 2 : 4), 8) + 4 * 8 + 3 * 8 + 8 + 38);
+            BinFile f(path, BIN_CLASSIFY);
+            CHECK(f.sequences() == 3);
+            CHECK(f.labels == labels);
+            for (size_t e = 0; e < 3; e++) {
+                CHECK(f.length(e) == examples[e].ids.size());
+                for (size_t i = 0; i < f.length(e); i++) CHECK(f.token(e, i) == examples[e].ids[i]);
+                CHECK(f.label(e) == examples[e].label);
+                CHECK(f.second(e) == examples[e].second);
+                CHECK(f.pair(e) == (e == 1));
+                CHECK(f.text(e) == examples[e].shown);
+            }
+            CHECK(entries(s) == 1);
+        }
+    CHECK(has(open_error(path), "expected data of kind text, found classify"));
+    BinFile f(path, BIN_CLASSIFY);
+    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }), "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
+}
+
+TEST_CASE("bin: the bytes of both kinds are those of the format") {
+    TempDir s;
+    auto u = [](uint64_t x, size_t bytes) { return std::string((const char*)&x, bytes); };
+    auto header = [&](uint32_t kind, uint64_t S, uint64_t N, uint64_t content, const std::string& more) {
+        std::string h = "tunebin\n" + u(1, 4) + u(kind, 4) + u(2, 4) + u(256, 4) + u(S, 8) + u(N, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(0, 8) + u(content, 8) + more;
+        h.resize(248);
+        return h + u(fnv1a(h.data(), 248), 8);
+    };
+    write_sequences(s / "t.bin", 10, {{1}, {2, 3}});
+    std::string content = u(0, 8) + u(1, 8) + u(3, 8) + u(1, 2) + u(2, 2) + u(3, 2);
+    CHECK(read_file(s / "t.bin") == header(1, 2, 3, fnv1a(content.data(), content.size()), "") + content);
+
+    write_examples(s / "c.bin", 10, {{{1}, 1, 1, "A"}, {{2, 3}, 1, 0, "B\tC"}}, {"x", "y"});
+    content += u(0, 2) + u(0, 8) + u(1, 8) + u(4, 8) + u(1, 4) + u(0, 4) + u(1, 4) + u(1, 4) + "AB\tC" + "{\"labels\": [\"x\", \"y\"]}";
+    CHECK(read_file(s / "c.bin") == header(2, 2, 3, fnv1a(content.data(), content.size()), u(2, 4) + u(0, 4) + u(4, 8) + u(22, 8)) + content);
+}
+
+TEST_CASE("bin: examples, more than a buffer, on a full disk") {
+    TempDir s;
+    const std::string path = s / "x.bin", text(300000, 'x');
+    std::vector<Example> examples;
+    for (int e = 0; e < 12; e++) examples.push_back({{e, e}, 2, e % 2, text + std::to_string(e)});
+    write_examples(path, 20, examples, {"a", "b"});
+    {
+        BinFile f(path, BIN_CLASSIFY);
+        for (size_t e = 0; e < 12; e++) CHECK(f.text(e) == examples[e].shown);
+    }
+    std::string during, at_end;
+    {
+        FullDisk full(2 << 20);
+        during = bin_error([&] { write_examples(path, 20, examples, {"a", "b", "c"}); });
+    }
+    {
+        FullDisk full(3600100);  // the texts fit, with the header they do not
+        at_end = bin_error([&] { write_examples(path, 20, examples, {"a", "b", "c"}); });
+    }
+    CHECK(has(during, "File too large; nothing was written"));
+    CHECK(has(at_end, "File too large; nothing was written (it takes 3.6 MB"));
+    CHECK(BinFile(path, BIN_CLASSIFY).labels.size() == 2);
+    CHECK(entries(s) == 1);
+}
+
+TEST_CASE("bin: examples that the writer refuses") {
+    TempDir s;
+    auto refused = [&](const std::vector<Example>& examples, const std::vector<std::string>& labels) { return bin_error([&] { write_examples(s / "x.bin", 10, examples, labels); }); };
+    CHECK(has(refused({{{1}, 2, 0, ""}}, {"a", "b"}), "cannot write an example of 1 tokens whose second segment begins at 2"));
+    CHECK(has(refused({{{1}, 1, 2, ""}}, {"a", "b"}), "cannot write the label 2: there are 2"));
+    CHECK(has(refused({{{1}, 1, -1, ""}}, {"a", "b"}), "cannot write the label -1"));
+    CHECK(has(refused({}, {"a", "b"}), "the input holds no tokens"));
+    CHECK(has(bin_error([&] {
+                  BinWriter out(s / "x.bin", BIN_CLASSIFY, 10, 1);
+                  int32_t id = 1;
+                  out.append(&id, 1);
+                  out.finish();
+              }), "cannot write 1 sequences with 0 labels"));
+    CHECK(entries(s) == 0);
+}
+
+TEST_CASE("bin: bad examples") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    write_examples(path, 10, {{{1, 2}, 1, 0, "a\tb"}, {{3}, 1, 1, "c"}}, {"no", "yes"});
+    // offsets at 256 264 272, tokens at 280, text_at at 288 296 304, labels at 312 316, second at 320 324, texts at 328, names at 332
+    const std::string good = read_file(path);
+    const std::string names = "{\"labels\": [\"no\", \"yes\"]}";
+    CHECK(good.substr(328) == "a\tbc" + names);
+    auto error = [&](const std::string& bytes) { write_bytes(path, bytes); return bin_error([&] { BinFile f(path, BIN_CLASSIFY); }); };
+    auto with_names = [&](const std::string& json) { return with_field<uint64_t>(good.substr(0, 332) + json, 88, json.size()); };
+    CHECK(error(good) == "no error");
+    CHECK(has(error(good.substr(0, 300)), "the file is cut off"));
+    CHECK(has(error(good + "x"), "the file is cut off or damaged"));
+    CHECK(has(error(with_field<uint32_t>(good, 12, 1)), "expected data of kind classify, found text"));
+    CHECK(has(error(with_field<uint64_t>(good, 80, 5)), "the file is cut off"));
+    CHECK(has(error(with_field<uint64_t>(good, 80, ~0ull)), "the file is cut off"));
+    CHECK(has(error(with_field<uint64_t>(good, 88, ~0ull)), "the file is cut off"));
+    CHECK(has(error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 4 + (1ull << 63)), 88, names.size() + (1ull << 63))), "the file is cut off"));  // the sum wraps
+    CHECK(has(error(with_field<uint64_t>(good, 24, (1ull << 60) + 2)), "the file is cut off"));
+    CHECK(has(error(with_field<uint64_t>(good, 288, 1)), "expected texts from 0 to 4, found 1 to 4"));
+    CHECK(has(error(with_field<uint64_t>(good, 304, 5)), "expected texts from 0 to 4, found 0 to 5"));
+    CHECK(has(error(with_field<uint64_t>(good, 296, 5)), "the text of example 1 begins behind its end"));
+    CHECK(has(error(with_field<int32_t>(good, 316, 2)), "example 1: expected a label from 0 to 1, found 2"));
+    CHECK(has(error(with_field<int32_t>(good, 312, -1)), "example 0: expected a label from 0 to 1, found -1"));
+    CHECK(has(error(with_field<uint32_t>(good, 320, 3)), "example 0: expected a second segment at 2 at most, found 3"));
+    CHECK(error(with_field<uint32_t>(good, 320, 2)) == "no error");
+    CHECK(has(error(with_field<uint32_t>(good, 72, 3)), "expected the names of 3 labels (at least 2), found 2"));
+    CHECK(has(error(with_field<uint32_t>(with_names("{\"labels\": [\"no\"]}"), 72, 1)), "expected the names of 1 labels (at least 2), found 1"));
+    CHECK(has(error(with_names("{\"labels\": [\"no\", \"no\"]}")), "expected different labels, found \"no\" twice"));
+    CHECK(has(error(with_names("{\"labels\": [\"no\", \"\"]}")), "expected names as labels, found \"\""));
+    CHECK(has(error(with_names("{\"labels\": [\"no\", 1]}")), "expected names as labels, found 1"));
+    CHECK(has(error(with_names("{\"labels\": \"no\"}")), "expected {\"labels\": [...]} at the end"));
+    CHECK(has(error(with_names("[]")), "expected {\"labels\": [...]} at the end"));
+    CHECK(has(error(with_names("")), "names of the labels: line 1"));
+    CHECK(has(error(with_names("{\"labels\": [\"no\", \"\xff\"]}")), "this is not JSON"));
+    std::string damaged = good;
+    damaged[328] ^= 1;
+    CHECK(has(error(damaged), "the content is damaged"));
+}
+
+TEST_CASE("fuzz: .bin files of kind classify") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    std::mt19937 rng(6);
+    write_examples(path, 10, {{{1, 2}, 1, 0, "a\tb"}, {{}, 0, 1, ""}, {{3}, 1, 1, "c"}}, {"no", "yes"});
+    const std::string good = read_file(path);
+    int opened = 0;
+    for (int i = 0; i < 6000; i++) {
+        std::string bytes = good;
+        for (int n = 1 + rng() % 3; n > 0; n--) {
+            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256) : rng() % 96;  // the sections, the fields of the header
+            bytes[at] = rng() % 3 ? 1 << rng() % 8 : rng();
+        }
+        if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
+        if (bytes.size() >= 256 && rng() % 4) bytes = with_field<char>(bytes, 8, bytes[8]);
+        write_bytes(path, bytes);
+        try {
+            BinFile f(path, BIN_CLASSIFY);
+            opened++;
+            size_t letters = 0;
+            for (size_t e = 0; e < f.sequences(); e++) {
+                CHECK((size_t)f.label(e) < f.labels.size());
+                CHECK(f.second(e) <= f.length(e));
+                for (char c : f.text(e)) letters += c != 0;
+                for (size_t t = 0; t < f.length(e); t++) f.token(e, t);
+            }
+            CHECK(letters <= 4);
+        } catch (const Error&) {}
+    }
+    CHECK(opened > 50);
 }

@@ -318,22 +318,28 @@ class Server(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def start_server(case, handler):
+    """The URL of a server that runs until the test ends; data/*.py can be imported meanwhile"""
+    sys.path.insert(0, os.path.join(ROOT, "data"))
+    case.addCleanup(sys.path.remove, os.path.join(ROOT, "data"))
+    os.environ.update(DOWNLOAD_PAUSE="0.01", no_proxy="*")
+    handler.files, handler.breaks, handler.ranges, handler.log, handler.tag = {}, 0, True, [], None
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    case.addCleanup(thread.join)
+    case.addCleanup(server.server_close)
+    case.addCleanup(server.shutdown)
+    return "http://127.0.0.1:%d" % server.server_port
+
+
 class Downloads(Case):
     def setUp(self):
         super().setUp()
-        sys.path.insert(0, os.path.join(ROOT, "data"))
-        self.addCleanup(sys.path.remove, os.path.join(ROOT, "data"))
-        os.environ.update(DOWNLOAD_PAUSE="0.01", no_proxy="*")
+        self.url = start_server(self, Server)
         import common
         self.common = common
-        Server.files, Server.breaks, Server.ranges, Server.log, Server.tag = {"/x": bytes(range(256)) * 2000}, 0, True, [], None
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        self.addCleanup(thread.join)
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
-        self.url = "http://127.0.0.1:%d" % server.server_port
+        Server.files["/x"] = bytes(range(256)) * 2000
         self.target = self.path("cache", "x")
         self.sum = hashlib.sha256(Server.files["/x"]).hexdigest()
 

@@ -61,6 +61,10 @@ TEST_CASE("labelled: TSV") {
     CHECK(read("text\tx\tx\na\tb\tc\n", {}, false) == "2:a||;");  // of a column that is not used
     CHECK(read("text\na\n\n", {}, false) == "2:a||;");
     CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
+    write_bytes(d / "x.tsv", "text\na\n");
+    LabelledRow row = {"old", "old", "old", true, true, 7};
+    CHECK(LabelledFile(d / "x.tsv", {}, false).next(row));
+    CHECK(all({{row}, "", 0}) == "2:a||;");
     CHECK(read("s\tt\tlabel\na\tb\tx\nc\t\tx\n", {"s", "t", "label"}) == "2:a|b|x;3:c||x;");
 }
 
@@ -145,7 +149,7 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
 
 TEST_CASE("labelled: what is shown has no control characters") {
     LabelledRow row;
-    row.text = "a\tb\r\nc\x1b\x7f\u0085\u2028\u2029\u00e9\u00a0\U0001f600 ";
+    row.text = "a\tb\r\nc\x1f\x7f\u0085\u2028\u2029\u00e9\u00a0\U0001f600 ";
     std::string shown = "x";
     append_shown(shown, row);
     CHECK(shown == "xa b  c     \u00e9\u00a0\U0001f600 ");

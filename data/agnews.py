@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""AG News (Zhang et al. 2015; for research, not for sale: World, Sports, Business, Sci/Tech) -> train.bin, val.bin, test.bin (7,600 rows).
+
+A text is the title, a space, the description. The files hold what was left of a web page, and that is undone: a backslash (a line break there)
+becomes a space, except in \\$; " #39;" and "&lt;" become ' and <; tags such as <b> go.
+"""
+import html
+import os
+import re
+
+import common
+
+URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{part}.csv"
+CHECKSUM = {"train": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
+            "test": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"}
+LABELS = ["World", "Sports", "Business", "Sci/Tech"]
+OTHER_NAMES = {"Science or Technology": "Sci/Tech"}
+TAG = re.compile(r"</?(a|b|i|u|p|br|hr|em|strong|font|img|span|div|table|tr|td|ul|li|object|param|embed|script|nobr)(\s[^<>]*)?/?>", re.I)
+
+
+def clean(text):
+    text = text.replace("\\$", "$").replace("\\", " ")
+    text = html.unescape(re.sub(r" ?#(\d{2,5});", r"&#\1;", text))
+    return " ".join(TAG.sub(" ", text).split())
+
+
+def rows(name, opener):
+    """.csv: class from 1, title, description, no header; .tsv: columns label and text"""
+    if common.inner_name(name).endswith(".tsv"):
+        for text, _, label, where in common.table_rows(name, common.tsv_cells(name, opener)):
+            yield clean(text), None, OTHER_NAMES.get(label, label), where
+        return
+    for number, row in common.csv_cells(name, opener):
+        where = "%s, line %d" % (name, number)
+        if len(row) != 3:
+            raise common.Failure("%s: expected 3 columns (class, title, description), found %d" % (where, len(row)))
+        if row[0] not in ("1", "2", "3", "4"):
+            raise common.Failure("%s: expected a class from 1 to 4, found %.40s" % (where, row[0]))
+        yield clean(row[1] + " " + row[2]), None, LABELS[int(row[0]) - 1], where
+
+
+def body():
+    p = common.classify_parser(__doc__, """\
+  data/agnews.py --tokenizer runs/bert --out data/agnews              120,000 rows, 31 MB; 5 % of them for validation
+  data/agnews.py --limit 4000 --tokenizer runs/bert --out data/agnews_small
+  data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out data/agnews
+""", val_share=0.05)
+    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files (train.csv, test.csv) and download nothing")
+    p.add_argument("--url", default=URL, help="where train.csv and test.csv, {part}.csv, are (default %(default)s)")
+    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "agnews"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    args = p.parse_args()
+    if "{part}" not in args.url:
+        raise common.Usage("--url: expected {part} in place of train and test, found %s" % args.url)
+    common.check(args)
+    source = args.source
+    if not source:
+        source = [common.download(args.url.replace("{part}", part), os.path.join(args.cache, part + ".csv"), CHECKSUM[part]) for part in ("train", "test")]
+    train = common.named(source, "train.csv", "ag_news_train.csv", "ag_news_train4k.tsv")
+    test = common.named(source, "test.csv", "ag_news_test.csv")
+    common.finish_classify(args, {"train": rows(*train), "test": rows(*test)}, LABELS)
+
+
+if __name__ == "__main__":
+    common.main(body)

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""TREC questions (Li and Roth 2002: what kind of answer a question wants) -> train.bin, val.bin, test.bin (500 rows).
+
+6 classes: ABBR, DESC, ENTY, HUM, LOC, NUM; with --fine the 50 below them, such as NUM:dist. A share of the 5,452 training rows is for validation.
+"""
+import os
+
+import common
+
+URL = "https://cogcomp.seas.upenn.edu/Data/QA/QC/{file}"
+CHECKSUM = {"train_5500.label": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84fc3a8646885f466ec3",
+            "TREC_10.label": "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e"}
+
+
+def rows(name, opener, fine):
+    """A line: "COARSE:fine question", in Latin-1"""
+    for number, line in common.byte_lines(name, opener):
+        where = "%s, line %d" % (name, number)
+        label, _, text = line.decode("latin-1").strip().partition(" ")
+        if ":" not in label or not text:
+            raise common.Failure("%s: expected COARSE:fine and a question, found %.60s" % (where, label + " " + text))
+        yield text.strip(), None, label if fine else label.split(":")[0], where
+
+
+def body():
+    p = common.classify_parser(__doc__, """\
+  data/trec.py --tokenizer runs/bert --out data/trec
+  data/trec.py --fine --tokenizer runs/bert --out data/trec50
+  data/trec.py --from questions/ --tokenizer runs/bert --out data/trec
+""")
+    p.add_argument("--fine", action="store_true", help="the 50 fine classes (default: the 6 coarse ones)")
+    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing")
+    p.add_argument("--url", default=URL, help="where the two files, {file}, are (default %(default)s)")
+    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "trec"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    args = p.parse_args()
+    if "{file}" not in args.url:
+        raise common.Usage("--url: expected {file} in place of the name, found %s" % args.url)
+    common.check(args)
+    source = args.source
+    if not source:
+        source = [common.download(args.url.replace("{file}", name), os.path.join(args.cache, name), checksum) for name, checksum in CHECKSUM.items()]
+    train = common.named(source, "train_5500.label", "TREC.train")
+    test = common.named(source, "TREC_10.label", "TREC.test")
+    common.finish_classify(args, {"train": rows(*train, args.fine), "test": rows(*test, args.fine)})
+
+
+if __name__ == "__main__":
+    common.main(body)
