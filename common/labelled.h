@@ -14,7 +14,7 @@
 #pragma once
 #include <errno.h>
 
-#include <memory>
+#include <algorithm>
 
 #include "common.h"
 #include "files.h"
@@ -30,13 +30,16 @@ struct LabelledColumns {
 
 // The text as one cell of a line: tabs, line breaks and other control characters become spaces.
 inline void append_cell(std::string& out, std::string_view text) {
-    for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+    const char *p = text.data(), *end = p + text.size(), *kept = p;  // out has what is before `kept`
+    while (p < end) {
         const char* start = p;
         int32_t c = (unsigned char)*p < 128 ? *p++ : next_code_point(p, end);
         bool breaks = c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029;  // C0, DEL, C1, line and paragraph separator
-        if (breaks) out += ' ';
-        else out.append(start, p);
+        if (!breaks) continue;
+        out.append(kept, start) += ' ';
+        kept = p;
     }
+    out.append(kept, end);
 }
 // What predictions show of a row: its text; of a pair both, with a tab between them
 inline void append_shown(std::string& out, const LabelledRow& row) {
