@@ -581,9 +581,9 @@ int train_once(Run& run, Cli& cli, Arena arena) {
     std::vector<double> share(task.model.K, 1.0 / (double)(task.train_data.sequences() + task.model.K));
     for (uint64_t q = 0; q < task.train_data.sequences(); q++) share[task.train_data.label(q)] += 1.0 / (double)(task.train_data.sequences() + task.model.K);
     for (uint64_t q = 0; q < task.dev_data.sequences(); q++) guess.add(task.dev_data.label(q), share.data());
-    printf("%s examples for training, %s to choose the epoch by (taken out of train.bin)%s; %lld steps of %lld x %lld: %.2f epochs\n",
-           thousands((double)task.train_data.sequences()).c_str(), thousands((double)task.dev_data.sequences()).c_str(),
-           guess.confusion.total() ? format("; always the most frequent class: %.2f %%", 100 * guess.confusion.accuracy()).c_str() : ": the last one's model is taken",
+    printf("%s examples for training, %s; %lld steps of %lld x %lld: %.2f epochs\n", thousands((double)task.train_data.sequences()).c_str(),
+           guess.confusion.total() ? format("%lld others of train.bin choose the epoch (always the most frequent class: %.2f %%)", (long long)guess.confusion.total(),
+                                            100 * guess.confusion.accuracy()).c_str() : "none choose the epoch: the last model is taken",
            (long long)f.steps, (long long)f.accum, (long long)run.cf.batch, (double)f.steps * (double)(f.accum * run.cf.batch) / (double)task.train_data.sequences());
     for (auto* data : {&task.train_data, &task.dev_data})
         if (size_t cut = data->count_cut())

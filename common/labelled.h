@@ -260,7 +260,7 @@ private:
                 for (const auto& [name, v] : json.o) found += (found.empty() ? "" : ", ") + start_of(name);
                 lines.bad(row.line, "expected \"" + key + "\", found " + (found.empty() ? "an empty object" : "the keys " + found));
             }
-            if (!value) return;
+            if (!value || (value->kind == Json::null && !needed)) return;
             if (value->kind == Json::string) to = value->s;
             else if (is_label && (value->kind == Json::integer || value->kind == Json::boolean)) to = dump_json(*value);
             else
