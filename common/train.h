@@ -330,7 +330,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
-    std::string free = " out data resume steps epochs eval-every eval-tokens log-every ";
+    std::string free = " out data resume steps epochs patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && free.find(" " + name + " ") == std::string::npos && dump_json(flag->json()) != dump_json(value))

@@ -251,7 +251,7 @@ class Learning(Case):
     def test_what_is_loaded(self):
         """Says which tensors come from --init, which are new and which have no place here."""
         said = re.search(r"^%s/best: (.*)$" % re.escape(W.path("run")), W.console, re.M).group(1)
-        tensors = set(read_safetensors(W.path("run/best/model.safetensors" if os.path.exists(W.path("run/best")) else "run/last/model.safetensors"))[0])
+        tensors = set(read_safetensors(W.path("run/best/model.safetensors"))[0])
         mine = set(read_safetensors(W.path("cls/best/model.safetensors"))[0])
         self.assertTrue(said.startswith("loaded %d tensors; made new: " % len(tensors & mine)), said)
         made, unused = said.split("; made new: ")[1].split("; not used here: ")
@@ -412,7 +412,7 @@ class Flags(Case):
 
     def test_freeze(self):
         """The embeddings and the first layers are those of --init bit for bit; everything above has changed."""
-        init = "run/best" if os.path.exists(W.path("run/best")) else "run/last"
+        init = "run/best"
         embeddings = {n for n in read_safetensors(W.path("cls/best/model.safetensors"))[0] if ".embeddings." in n}
         self.assertEqual(len(embeddings), 5)
         for freeze, layers in ((0, ()), (1, (0,)), (2, (0, 1))):
@@ -425,7 +425,7 @@ class Flags(Case):
 
     def test_layer_decay(self):
         """The smaller the factor, the less the lowest tensors move; the head moves as before."""
-        init = "run/best" if os.path.exists(W.path("run/best")) else "run/last"
+        init = "run/best"
 
         def moved(out, name):
             a, b = (struct.unpack("<%df" % (len(t[name][2]) // 4), t[name][2]) for t in (read_safetensors(W.path(d, "model.safetensors"))[0] for d in (init, out + "/last")))
@@ -453,7 +453,7 @@ class Flags(Case):
     def test_from_scratch(self):
         out = tune("scratch", *SMALL, "--from-scratch", "--steps", 2).out
         self.assertNotIn("loaded", out)
-        same, every = self.frozen_of("run/best" if os.path.exists(W.path("run/best")) else "run/last", "scratch/last")
+        same, every = self.frozen_of("run/best", "scratch/last")
         self.assertEqual({n for n in same if "LayerNorm" not in n and not n.endswith("bias")}, set())
 
     def test_overfit_one_batch(self):
@@ -543,13 +543,22 @@ class Resume(Case):
         first = snapshot(W.path("seeds-cut/seed-1"))
         out = resume("seeds-cut").out
         self.assertEqual(snapshot(W.path("seeds-cut/seed-1")), first)
-        self.assertNotIn("---- seed 1 ", out)
+        self.assertIn("the run is finished: step %d of %d" % (self.STEPS, self.STEPS), out.split("---- seed 2 ")[0])
         for seed in (1, 2, 3):
             self.assert_same_run("whole-seeds/seed-%d" % seed, "seeds-cut/seed-%d" % seed)
         self.assertEqual(results_of("whole-seeds"), results_of("seeds-cut"))
         before = snapshot(W.path("seeds-cut"))
         self.assertIn("3 seeds: mean", resume("seeds-cut").out)
         self.assertEqual(snapshot(W.path("seeds-cut")), before)
+
+    def test_seeds_can_be_prolonged(self):
+        flags = [*self.FLAGS, "--seeds", 2, "--schedule", "constant", "--warmup", 2]
+        tune("short-seeds", *flags, "--steps", 8)
+        resume("short-seeds", "--steps", 16)
+        tune("long-seeds", *flags, "--steps", 16)
+        for seed in (1, 2):
+            self.assert_same_run("long-seeds/seed-%d" % seed, "short-seeds/seed-%d" % seed)
+        self.assertEqual(results_of("long-seeds"), results_of("short-seeds"))
 
     def test_finished_run(self):
         tune("done", *self.FLAGS, "--steps", 8, "--schedule", "constant", "--warmup", 2)
@@ -592,6 +601,234 @@ class Shim(Case):
         for a, b in zip(*(run(["predict", "--json", "--model", "cls", *text], program=p).out.splitlines() for p in (FINETUNE, SHIM))):
             for label, p in json.loads(a)["probabilities"].items():
                 self.assertAlmostEqual(p, json.loads(b)["probabilities"][label], delta=1e-4)
+
+
+# ---------------------------------------------------------------- bad inputs
+CLASSIFIER = "classifier.weight"
+
+
+def not_finite(data):
+    """A classifier whose bias is not a number"""
+    tensors, _ = read_safetensors_bytes(data)
+    dtype, shape, values = tensors["classifier.bias"]
+    tensors["classifier.bias"] = (dtype, shape, struct.pack("<f", math.nan) + values[4:])
+    return safetensors(tensors)
+
+
+def with_damaged_encoder(data):
+    tensors, _ = read_safetensors_bytes(data)
+    name = "bert.encoder.layer.1.output.dense.bias"
+    dtype, shape, values = tensors[name]
+    tensors[name] = (dtype, shape, struct.pack("<f", math.nan) + values[4:])
+    return safetensors(tensors)
+
+
+def with_one_type(data):
+    tensors, _ = read_safetensors_bytes(data)
+    name = "bert.embeddings.token_type_embeddings.weight"
+    tensors[name] = ("F32", [1, 64], tensors[name][2][:256])
+    return safetensors(tensors)
+
+
+def read_safetensors_bytes(data):
+    return read_safetensors(write(W.path("one.safetensors"), data))
+
+
+class BadInput(Case):
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+
+    def data(self, name, **files):
+        return train("bad-out", *SMALL, "--steps", 2, data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}))
+
+    def init(self, name, files, *flags, base="run", data="task"):
+        return train("bad-out", *SMALL, "--steps", 2, *flags, init=W.variant(base + "/best", "init-" + name, files), data=data)
+
+    def flags(self, *flags):
+        return train("bad-out", *SMALL, "--steps", 2, *flags)
+
+    def model(self, name, files):
+        """Two command lines: eval and predict with a damaged classifier."""
+        m = W.variant("cls/best", "model-" + name, files)
+        return ["eval", "--model", m, "--data", W.path("task/val.tsv")], ["predict", "--model", m, "the king is wise ."]
+
+    def file(self, name, content, *flags):
+        return ["eval", "--model", W.path("cls"), "--data", write(W.path("files", name), content), *flags]
+
+    def pack(self, name, content, *flags):
+        return (TOKENIZE, "pack", "--kind", "classify", "--tokenizer", W.path("run"), "--in", write(W.path("files", name), content), "--out", W.path("bad-out.bin"), *flags)
+
+    def table(self):
+        rows = make_rows(20, 5)
+        good = tsv(rows)
+        train_bin, text_bin = read(W.path("task/train.bin")), read(W.path("text/train.bin"))
+        run(["pack", "--kind", "classify", "--tokenizer", "other", "--in", "task/train.tsv", "--out", "foreign.bin"], program=TOKENIZE)
+        foreign = read(W.path("foreign.bin"))
+        run(["pack", "--kind", "classify", "--tokenizer", "run", "--in", write(W.path("ugly.tsv"), good + "the end .\tugly\n"), "--out", "ugly.bin"], program=TOKENIZE)
+        ugly = read(W.path("ugly.bin"))
+        write(W.path("file"), "a file, no directory\n")
+        os.makedirs(W.path("empty"), exist_ok=True)
+        os.makedirs(W.path("folder.tsv"), exist_ok=True)
+        config = lambda **changes: {"config.json": config_edit(**changes)}
+        tune("cut-off", *SMALL, "--steps", 2)
+        os.unlink(W.path("cut-off/last/training_state.safetensors"))
+        labels = lambda *names: {str(k): name for k, name in enumerate(names)}
+        two = [  # eval and predict
+            ("no such model", (["eval", "--model", W.path("nowhere"), "--data", W.path("task/val.tsv")], ["predict", "--model", W.path("nowhere"), "x"]), 1, ["nowhere", "expected"]),
+            ("no --model", (["eval", "--data", W.path("task/val.tsv")], ["predict", "x"]), 2, ["--model"]),
+            ("an encoder as model", (["eval", "--model", W.path("run"), "--data", W.path("task/val.tsv")], ["predict", "--model", W.path("run"), "x"]), 1,
+             ["encoder without labels", "--init"]),
+            ("more labels than rows", self.model("four", config(id2label=labels("a", "b", "c", "d"))), 1, [CLASSIFIER, "(4, 64)", "(3, 64)", "config.json"]),
+            ("fewer labels than rows", self.model("two", config(id2label=labels("a", "b"))), 1, [CLASSIFIER, "(2, 64)", "(3, 64)"]),
+            ("no names for labels", self.model("unnamed", {"config.json": lambda d: json.dumps({k: v for k, v in json.loads(d).items() if k != "id2label"})}), 1, [CLASSIFIER, "(2, 64)", "(3, 64)"]),
+            ("a label twice", self.model("twice", config(id2label=labels("a", "b", "a"))), 1, ["id2label", '"a"']),
+            ("a label without a name", self.model("gap", config(id2label={"0": "a", "2": "b", "3": "c"})), 1, ["id2label", "0 to 2"]),
+            ("a number as a name", self.model("number", config(id2label={"0": "a", "1": 7, "2": "c"})), 1, ["id2label"]),
+            ("one label", self.model("one", config(id2label=labels("a"))), 1, ["id2label", "regression"]),
+            ("regression", self.model("regression", config(problem_type="regression")), 1, ["problem_type", "regression"]),
+            ("several labels at once", self.model("multi", config(problem_type="multi_label_classification")), 1, ["problem_type", "multi_label"]),
+            ("broken config.json", self.model("broken", {"config.json": lambda d: d[:80]}), 1, ["config.json", "line"]),
+            ("no tokenizer", self.model("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
+            ("truncated safetensors", self.model("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("no classifier in the file", self.model("headless", {"model.safetensors": lambda d: d.replace(b'"classifier.weight"', b'"classifier.wiight"')}), 1, [CLASSIFIER]),
+            ("not a number in the model", self.model("nan", {"model.safetensors": not_finite}), 3, ["model-nan", "classifier.bias", "finite", "nan"]),
+        ]
+        table = [
+            # the command line
+            ("nothing given", [], 2, ["--data"]),
+            ("no --init", ["--data", W.path("task"), "--out", W.path("bad-out")], 2, ["--init", "Hugging Face"]),
+            ("no --out", ["--data", W.path("task"), "--init", W.path("run")], 2, ["--out"]),
+            ("no --data", ["--init", W.path("run"), "--out", W.path("bad-out")], 2, ["--data"]),
+            ("a flag of another verb", self.flags("--json"), 2, ["--json", "predict"]),
+            ("a word too many", self.flags("word"), 2, ["word"]),
+            ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
+            ("--batch 0", self.flags("--batch", 0), 2, ["--batch", "1", "0"]),
+            ("--seeds 0", self.flags("--seeds", 0), 2, ["--seeds", "1", "0"]),
+            ("--max-len beyond the positions", self.flags("--max-len", 65), 2, ["--max-len", "64 positions", "65"]),
+            ("--max-len that holds nothing", self.flags("--max-len", 4), 2, ["--max-len", "5", "4"]),
+            ("--freeze more than there is", self.flags("--freeze", 3), 2, ["--freeze", "2 layers", "3"]),
+            ("--freeze with --from-scratch", self.flags("--freeze", 1, "--from-scratch"), 2, ["--freeze", "--from-scratch"]),
+            ("--examples more than there are", self.flags("--examples", 641), 2, ["--examples", "640", "641"]),
+            ("--dev-split that leaves nothing", self.flags("--examples", 10, "--dev-split", 0.999), 2, ["--dev-split", "10 examples"]),
+            ("--dev-split too small", self.flags("--examples", 10, "--dev-split", 0.01), 2, ["--dev-split", "10 examples"]),
+            ("--dev-split of all", self.flags("--dev-split", 1), 2, ["--dev-split", "< 1"]),
+            ("--class-weights of too few classes", self.flags("--class-weights", "1,2"), 2, ["--class-weights", "3", "bad, good, so so", "1,2"]),
+            ("--class-weights of too many", self.flags("--class-weights", "1,2,3,4"), 2, ["--class-weights", "3 positive numbers"]),
+            ("negative --class-weights", self.flags("--class-weights", "1,-2,3"), 2, ["--class-weights", "positive"]),
+            ("--class-weights that are no numbers", self.flags("--class-weights", "heavy"), 2, ["--class-weights", "heavy"]),
+            ("infinite --class-weights", self.flags("--class-weights", "1,inf,1"), 2, ["--class-weights", "inf"]),
+            ("balanced weights without an example of a class", self.flags("--class-weights", "balanced", "--examples", 2, "--dev-split", 0.5), 1, ["balanced", "--examples"]),
+            ("--layer-decay above 1", self.flags("--layer-decay", 2), 2, ["--layer-decay"]),
+            # the run directory
+            ("--out with a run in it", train("cls", *SMALL), 2, ["cls", "--resume"]),
+            ("--out that is a model directory", train("cls/best", *SMALL), 2, ["cls/best"]),
+            ("--out with runs of several seeds", train("seeds-there", *SMALL), 2, ["seeds-there", "--resume"]),
+            ("--out below a file", train("file/out", *SMALL), 1, ["file"]),
+            ("--out that is a file", train("file", *SMALL), 1, ["file"]),
+            ("--out that cannot be written", train("/proc/tune", *SMALL), 1, ["/proc/tune"]),
+            ("--resume without --out", ["--resume"], 2, ["--out"]),
+            ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
+            ("--resume with another --lr", ["--resume", "--out", W.path("cls"), "--lr", 1], 2, ["--lr", "0.001", "--init"]),
+            ("--resume with another --seed", ["--resume", "--out", W.path("cls"), "--seed", 2], 2, ["--seed"]),
+            ("--resume with another --dev-split", ["--resume", "--out", W.path("cls"), "--dev-split", 0.2], 2, ["--dev-split"]),
+            ("--resume with other data", ["--resume", "--out", W.path("cls"), "--epochs", 5, "--data", W.path("small-task")], 1, ["--data"]),
+            ("--resume without the optimiser's state", ["--resume", "--out", W.path("cut-off"), "--steps", 4], 1, ["training_state", "--init"]),
+            ("--resume of a run of train_bert", ["--resume", "--out", W.path("run")], 1, ["run/config.json", "finetune_cls"]),
+            # data
+            ("no data directory", train("bad-out", *SMALL, data="nowhere"), 1, ["nowhere", "train.bin"]),
+            ("no train.bin", self.data("empty", train=None), 1, ["train.bin"]),
+            ("texts without labels", self.data("text", train=text_bin), 1, ["train.bin", "pack --kind classify", "text"]),
+            ("val.bin without labels", self.data("val-text", val=text_bin), 1, ["val.bin", "classify", "text"]),
+            ("val.bin with a label that train.bin does not have", self.data("val-label", val=ugly), 1, ["val.bin", '"ugly"', "bad, good, so so", "--labels"]),
+            (".bin of another tokenizer", self.data("tokenizer", train=foreign), 1, ["train.bin", "another tokenizer", "--tokenizer"]),
+            ("test.bin of another tokenizer", self.data("test-tokenizer", test=foreign), 1, ["test.bin", "another tokenizer"]),
+            ("truncated .bin", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off"]),
+            ("truncated val.bin", self.data("val-truncated", val=train_bin[:300]), 1, ["val.bin", "cut off"]),
+            ("damaged .bin", self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")), 1, ["train.bin", "damaged"]),
+            # the pretrained model
+            ("--init of nothing", train("bad-out", *SMALL, init="nowhere"), 1, ["nowhere"]),
+            ("--init of an empty directory", train("bad-out", *SMALL, init="empty"), 1, ["empty", "config.json"]),
+            ("--init without a tokenizer", self.init("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
+            ("--init with a truncated model", self.init("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("--init of a foreign model", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of a BERT"]),
+            ("--init of another kind of model", self.init("gpt2", config(model_type="gpt2")), 1, ["config.json", "bert", "gpt2"]),
+            ("--init of a regression", self.init("regression", config(problem_type="regression"), base="cls"), 1, ["problem_type"]),
+            ("--init with one token type, and pairs", self.init("types", {**config(type_vocab_size=1), "model.safetensors": with_one_type}, data="pairs"), 1, ["pairs", "type_vocab_size"]),
+            ("--init that is not finite", self.init("nan", {"model.safetensors": with_damaged_encoder}), 3, ["init-nan", "layer.1.output.dense.bias", "finite", "nan"]),
+            # eval
+            ("eval without --data", ["eval", "--model", W.path("cls")], 2, ["--data", ".tsv"]),
+            ("eval of a directory", ["eval", "--model", W.path("cls"), "--data", W.path("task")], 2, ["task", ".bin", ".tsv", "directory"]),
+            ("eval of a directory that ends in .tsv", ["eval", "--model", W.path("cls"), "--data", W.path("folder.tsv")], 2, ["folder.tsv", "directory"]),
+            ("eval of nothing", ["eval", "--model", W.path("cls"), "--data", W.path("nowhere.tsv")], 1, ["nowhere.tsv"]),
+            ("eval of a .bin of another tokenizer", ["eval", "--model", W.path("cls"), "--data", W.path("foreign.bin")], 1, ["foreign.bin", "another tokenizer"]),
+            ("eval of a .bin with another label", ["eval", "--model", W.path("cls"), "--data", W.path("ugly.bin")], 1, ["ugly.bin", '"ugly"']),
+            ("eval of a .bin without labels", ["eval", "--model", W.path("cls"), "--data", W.path("text/val.bin")], 1, ["val.bin", "classify"]),
+            ("eval of another label", self.file("label.tsv", good + "the end .\tugly\n"), 1, ["label.tsv, line 7", '"ugly"', "bad, good, so so"]),
+            ("eval of an empty label", self.file("no-label.tsv", good + "the end .\t\n"), 1, ["no-label.tsv, line 7", "label"]),
+            ("eval of an empty text", self.file("no-text.tsv", good + "\tgood\n"), 1, ["no-text.tsv, line 7", "text"]),
+            ("eval of a text without tokens", self.file("no-token.tsv", good + "\u200b\tgood\n"), 1, ["no-token.tsv, line 7", "no token"]),
+            ("eval of a row too short", self.file("short.tsv", good + "the end .\n"), 1, ["short.tsv, line 7", "2 columns", "1"]),
+            ("eval of a row too long", self.file("long.tsv", good + "the\tend\tgood\n"), 1, ["long.tsv, line 7", "2 columns", "3"]),
+            ("eval of a quote left open", self.file("quote.csv", 'text,label\nthe end .,good\n"the,bad\n'), 1, ["quote.csv, line 3", "quote"]),
+            ("eval of broken JSON", self.file("broken.jsonl", jsonl(rows) + '{"text": "the end", "label"\n'), 1, ["broken.jsonl, line 6"]),
+            ("eval of bytes that are not UTF-8", self.file("latin.tsv", good.encode() + b"the caf\xe9 .\tgood\n"), 1, ["latin.tsv, line 7", "UTF-8", "0xe9"]),
+            ("eval of a NUL byte", self.file("nul.tsv", good + "the \0 .\tgood\n"), 1, ["nul.tsv, line 7", "NUL"]),
+            ("eval without a column of labels", self.file("columns.tsv", "text\tstars\nthe end .\t1\n"), 1, ["columns.tsv, line 1", '"label"', '"stars"', "--label-column"]),
+            ("eval of a header alone", self.file("header.tsv", "text\tlabel\n"), 1, ["header.tsv", "expected rows"]),
+            ("eval of an empty file", self.file("empty.tsv", ""), 1, ["empty.tsv", "header"]),
+            ("eval with --out below a file", self.file("good.tsv", good, "--out", W.path("file/out")), 1, ["file"]),
+            ("eval with the --out of a run", self.file("good.tsv", good, "--out", W.path("cls")), 2, ["cls", "--out"]),
+            # predict
+            ("predict of an empty text", ["predict", "--model", W.path("cls"), ""], 1, ["text 1"]),
+            ("predict of spaces", ["predict", "--model", W.path("cls"), "the king is wise .", " \t "], 1, ["text 2"]),
+            ("predict of bytes that are not UTF-8", ["predict", "--model", W.path("cls"), b"caf\xe9"], 1, ["text 1", "UTF-8"]),
+            ("predict of an empty line", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the king is wise .\n\nthe end\n"), 1, ["standard input, line 2"]),
+            ("predict of a line that is not UTF-8", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"\xff\n"), 1, ["standard input, line 1", "UTF-8"]),
+            ("predict of a NUL byte", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the \0 king\n"), 1, ["standard input, line 1", "NUL"]),
+            ("predict with only one token type", ["predict", "--model", W.variant("cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": with_one_type}), "a\tb"], 1,
+             ["text 1", "pair", "type_vocab_size"]),
+            # packing
+            ("packing a file of one class", self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"), 1, ["one.tsv", "two", "good", "--labels"]),
+            ("packing another label", self.pack("label2.tsv", good + "the end .\tugly\n", "--labels", W.path("task/train.bin")), 1, ["label2.tsv, line 7", "ugly"]),
+        ]
+        for name, lines, code, says in two:
+            table += [("eval: " + name, lines[0], code, says), ("predict: " + name, lines[1], code, says)]
+        return table
+
+    def test_table(self):
+        for directory in ("small-task", "seeds-there"):
+            shutil.rmtree(W.path(directory), ignore_errors=True)
+        pack("small-task", {"train": make_rows(9, 60), "val": make_rows(10, 20)})
+        tune("seeds-there", *SMALL, "--steps", 1, "--seeds", 2)
+        table = self.table()
+        after = snapshot(W.dir)
+        for name, args, code, says in table:
+            before = after
+            with self.subTest(name):
+                program, text = FINETUNE, None
+                if isinstance(args, tuple):
+                    program, *args = args
+                if "STDIN" in args:
+                    *args, _, text = args
+                done = subprocess.run([program] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      input=text or b"", timeout=TIMEOUT, cwd=W.dir, env=environment())
+                err = done.stderr.decode("utf-8", "replace")
+                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
+                after = snapshot(W.dir)
+                if os.environ.get("SHOW"):
+                    print("\n%-50s %d %s" % (name, done.returncode, err.replace(W.dir + "/", "").rstrip()))
+                self.assertEqual(done.returncode, code, err)
+                self.assert_one_line(err)
+                for part in says:
+                    self.assertIn(part, err)
+                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
+                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
+        print("%d bad inputs" % len(table))
+
+    def test_fails_before_the_training(self):
+        """What can be known at the start is said at the start: no step was made."""
+        run(["pack", "--kind", "classify", "--tokenizer", "run", "--in", write(W.path("late.tsv"), tsv(make_rows(20, 5)) + "the end .\tugly\n"), "--out", "late.bin"], program=TOKENIZE)
+        done = run(self.data("late", test=read(W.path("late.bin"))), code=1, program=FINETUNE)
+        self.assertNotIn("step 1", done.out)
 
 
 if __name__ == "__main__":
