@@ -536,7 +536,7 @@ struct ClassifyTask {
         if (e.targets == 0) return e;
         Results r = run(dev_data, [](uint64_t, int, int, const double*) {});
         e.loss = r.mean_loss(), e.accuracy = e.score = r.confusion.accuracy();
-        e.report = r.line() + "\n" + r.table() + "\n ";
+        e.report = r.line(), e.table = r.table() + "\n";
         e.numbers.set("dev", r.json());
         return e;
     }
@@ -718,6 +718,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)one.f.seed, (long long)k + 1, (long long)cf.seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
         if (!one.f.resume) one.f.open_run();
+        device_zero(memory, measure.used - host_copies);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
         if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) return code;
     }
     printf("\n%lld seeds: mean +- standard deviation\n", (long long)cf.seeds);

@@ -303,6 +303,60 @@ class Asking(Case):
         done = ask("eval", "--json", "--model", "cls", "--data", "columns.tsv", "--text-column", "review", "--label-column", "stars")
         self.assert_same_set(json.loads(done.out), results_of("cls")["test"])
 
+    def test_texts_with_tabs_and_line_breaks(self):
+        """In .csv and .jsonl a text may hold them; they are spaces to the model and in predictions.tsv."""
+        rows = make_rows(5, 100, wrong=0.3)
+        torn = [{"text": r["text"].replace(" , ", " ,\n\t"), "label": r["label"]} for r in rows]
+        write(W.path("torn.jsonl"), jsonl(torn))
+        write(W.path("torn.csv"), csv_text(torn))
+        for name in ("torn.jsonl", "torn.csv"):
+            done = ask("eval", "--json", "--model", "cls", "--data", name, "--out", "out-" + name)
+            self.assert_same_set(json.loads(done.out), results_of("cls")["test"])
+            columns, found = table_of(W.path("out-" + name, "predictions.tsv"))
+            self.assertEqual([r["text"] for r in found], [r["text"].replace("\n", " ").replace("\t", " ") for r in torn])
+
+    def test_pairs_and_single_texts_in_one_file(self):
+        rows = [{"text": r["text"] if i % 2 else r["text2"], "text2": r["text2"] if i % 2 else "", "label": r["label"]} for i, r in enumerate(make_pairs(11, 40))]
+        write(W.path("mixed.tsv"), tsv(rows))
+        write(W.path("mixed.jsonl"), jsonl([{k: v for k, v in r.items() if v} for r in rows]))
+        outs = []
+        for name in ("mixed.tsv", "mixed.jsonl"):
+            ask("eval", "--model", "pairs-cls", "--data", name, "--out", "out-" + name)
+            columns, found = table_of(W.path("out-" + name, "predictions.tsv"))
+            self.assertEqual(columns[:2], ["text", "text2"])
+            self.assertEqual([(r["text"], r["text2"], r["gold"]) for r in found], [(r["text"], r["text2"], r["label"]) for r in rows])
+            outs.append([{**r, "set": ""} for r in found])
+        self.assertEqual(*outs)
+        lines = "\n".join("\t".join(filter(None, (r["text"], r["text2"]))) for r in rows)
+        answers = [line.split("\t")[0] for line in ask("predict", "--model", "pairs-cls", text=lines).out.splitlines()]
+        self.assertEqual(answers, [r["prediction"] for r in outs[0]])
+
+    def test_labels_that_are_numbers(self):
+        """In .jsonl as numbers; 10 comes behind 9."""
+        r = random.Random(12)
+        rows = [{"text": sentence(r, HOW[i % 11]), "label": i % 11} for i in range(110)]
+        write(W.path("numbers/rows.jsonl"), jsonl(rows))
+        write(W.path("numbers/rows.tsv"), tsv([{k: str(v) for k, v in row.items()} for row in rows]))
+        run(["pack", "--tokenizer", "run", "--kind", "classify", "--in", "numbers/rows.jsonl", "--out", "numbers/train.bin"], program=TOKENIZE)
+        shutil.copy(W.path("numbers/train.bin"), W.path("numbers/val.bin"))
+        out = tune("numbers-cls", *SMALL, "--steps", 5, data="numbers").out
+        config = json.loads(read(W.path("numbers-cls/best/config.json")))
+        self.assertEqual(config["id2label"], {str(k): str(k) for k in range(11)})
+        self.assertRegex(out, r"\n  \d+ taken for \d+: \d+ times")  # of more than ten classes no matrix, but the most frequent mistakes
+        for name in ("rows.jsonl", "rows.tsv"):
+            self.assert_same_set(json.loads(ask("eval", "--json", "--model", "numbers-cls", "--data", "numbers/" + name).out), results_of("numbers-cls")["val"])
+
+    def test_long_texts_are_cut_and_said_so(self):
+        """Training, eval and predict cut at the --max-len of the training, the longer text of a pair first."""
+        rows = [{"text": "the king is wise . " * (1 + i % 9), "text2": "the queen is proud . " * (1 + i % 7), "label": ("no", "yes")[i % 2]} for i in range(60)]
+        pack("long", {"train": rows, "val": rows})
+        out = tune("long-cls", *SMALL, "--steps", 2, "--max-len", 16, "--dev-split", 0, data="long").out
+        self.assertRegex(out, r"\n\d+ of 60 training examples are longer than --max-len 16 and were cut\n")
+        done = ask("eval", "--json", "--model", "long-cls", "--data", "long/val.jsonl")
+        self.assert_same_set(json.loads(done.out), results_of("long-cls")["val"])
+        cut = int(re.search(r"(\d+) of 60 training examples", out).group(1))
+        self.assertEqual(done.err, "warning: %d of them have more than 16 tokens and were cut\n" % cut)
+
     def test_predict_from_arguments_and_standard_input(self):
         for model in ("cls", "pairs-cls"):
             with self.subTest(model):
@@ -474,8 +528,9 @@ class Flags(Case):
                 self.assertAlmostEqual(found["mean"], statistics.mean(values), delta=1e-12)
                 self.assertAlmostEqual(found["sd"], statistics.stdev(values), delta=1e-12)
         self.assertIn("2 seeds: mean +- standard deviation", out)
-        tune("seed5", *SMALL, "--seed", 5, "--steps", 12)
-        self.assert_same_run("seed5", "seeds/seed-5")
+        for seed in (5, 6):  # each of them is what a run of its own would have been
+            tune("seed%d" % seed, *SMALL, "--seed", seed, "--steps", 12)
+            self.assert_same_run("seed%d" % seed, "seeds/seed-%d" % seed)
         self.assertNotEqual(losses(W.path("seeds/seed-5")), losses(W.path("seeds/seed-6")))
 
     def test_max_len_beyond_the_positions_by_default(self):
