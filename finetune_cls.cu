@@ -708,20 +708,23 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     // the same with several seeds: OUT/seed-1, OUT/seed-2, ... and their mean
     std::string out = f.out;
+    int64_t seeds = cf.seeds, first = f.seed;
     write_file_atomic(out + "/config.json", dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
     Json all = Json::make_object();
     std::vector<std::string> dirs;
-    for (int64_t k = 0; k < cf.seeds; k++) {
+    cf.seeds = 1;  // these flags go into config.json: each of them is a run of its own
+    for (int64_t k = 0; k < seeds; k++) {
+        f.seed = first + k, f.out = out + format("/seed-%lld", (long long)f.seed);
         Run one = run;
-        one.f.seed = f.seed + k, one.f.out = out + format("/seed-%lld", (long long)one.f.seed);
-        dirs.push_back(one.f.out);
-        printf("\n---- seed %lld (%lld of %lld)\n", (long long)one.f.seed, (long long)k + 1, (long long)cf.seeds);
+        one.f.seed = f.seed, one.f.out = f.out;
+        dirs.push_back(f.out);
+        printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
         if (!one.f.resume) one.f.open_run();
         device_zero(memory, measure.used - host_copies);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
         if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) return code;
     }
-    printf("\n%lld seeds: mean +- standard deviation\n", (long long)cf.seeds);
+    printf("\n%lld seeds: mean +- standard deviation\n", (long long)seeds);
     for (auto& [name, file] : run.sets) {
         Json set = Json::make_object();
         std::string line;

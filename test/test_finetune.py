@@ -531,6 +531,11 @@ class Flags(Case):
         for seed in (5, 6):  # each of them is what a run of its own would have been
             tune("seed%d" % seed, *SMALL, "--seed", seed, "--steps", 12)
             self.assert_same_run("seed%d" % seed, "seeds/seed-%d" % seed)
+            alone, one = (json.loads(read(W.path(d, "config.json")))["flags"] for d in ("seed%d" % seed, "seeds/seed-%d" % seed))
+            self.assertEqual({**alone, "out": 0}, {**one, "out": 0})
+        before = snapshot(W.path("seeds"))
+        self.assertIn("the run is finished: step 12 of 12", resume("seeds/seed-6").out)
+        self.assertEqual(snapshot(W.path("seeds")), before)
         self.assertNotEqual(losses(W.path("seeds/seed-5")), losses(W.path("seeds/seed-6")))
 
     def test_max_len_beyond_the_positions_by_default(self):
@@ -554,10 +559,15 @@ class Resume(Case):
 
     def stop(self, args, directory, lines, number):
         """Sends a signal after so many lines of metrics; → exit code, console, standard error"""
-        process = self.start(args)
-        wait_until(lambda: line_count(W.path(directory)) >= lines, process, "%d lines of metrics" % lines)
-        process.send_signal(number)
-        return finish(process)
+        for _ in range(10):
+            process = self.start(args)
+            wait_until(lambda: line_count(W.path(directory)) >= lines, process, "%d lines of metrics" % lines)
+            process.send_signal(number)
+            code, console, err = finish(process)
+            if code != 0:
+                return code, console, err
+            shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: once more
+        self.fail("ten runs were done before a signal reached them")
 
     def test_terminated(self):
         for lines, flags in ((4, self.FLAGS), (20, self.FLAGS), (6, [*self.FLAGS, "--eval-every", 1, "--class-weights", "balanced", "--freeze", 1])):
