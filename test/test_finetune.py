@@ -672,31 +672,20 @@ class Shim(Case):
 CLASSIFIER = "classifier.weight"
 
 
-def not_finite(data):
-    """A classifier whose bias is not a number"""
-    tensors, _ = read_safetensors_bytes(data)
-    dtype, shape, values = tensors["classifier.bias"]
-    tensors["classifier.bias"] = (dtype, shape, struct.pack("<f", math.nan) + values[4:])
-    return safetensors(tensors)
+def with_tensor(name, change):
+    """A safetensors file with a tensor that is another: change(dtype, shape, bytes) → all three"""
+    def forge(data):
+        tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
+        tensors[name] = change(*tensors[name])
+        return safetensors(tensors)
+    return forge
 
 
-def with_damaged_encoder(data):
-    tensors, _ = read_safetensors_bytes(data)
-    name = "bert.encoder.layer.1.output.dense.bias"
-    dtype, shape, values = tensors[name]
-    tensors[name] = (dtype, shape, struct.pack("<f", math.nan) + values[4:])
-    return safetensors(tensors)
+def not_finite(dtype, shape, values):
+    return dtype, shape, struct.pack("<f", math.nan) + values[4:]
 
 
-def with_one_type(data):
-    tensors, _ = read_safetensors_bytes(data)
-    name = "bert.embeddings.token_type_embeddings.weight"
-    tensors[name] = ("F32", [1, 64], tensors[name][2][:256])
-    return safetensors(tensors)
-
-
-def read_safetensors_bytes(data):
-    return read_safetensors(write(W.path("one.safetensors"), data))
+one_token_type = with_tensor("bert.embeddings.token_type_embeddings.weight", lambda dtype, shape, values: (dtype, [1, 64], values[:256]))
 
 
 class BadInput(Case):
@@ -755,7 +744,7 @@ class BadInput(Case):
             ("no tokenizer", self.model("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
             ("truncated safetensors", self.model("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
             ("no classifier in the file", self.model("headless", {"model.safetensors": lambda d: d.replace(b'"classifier.weight"', b'"classifier.wiight"')}), 1, [CLASSIFIER]),
-            ("not a number in the model", self.model("nan", {"model.safetensors": not_finite}), 3, ["model-nan", "classifier.bias", "finite", "nan"]),
+            ("not a number in the model", self.model("nan", {"model.safetensors": with_tensor("classifier.bias", not_finite)}), 3, ["model-nan", "classifier.bias", "finite", "nan"]),
         ]
         table = [
             # the command line
@@ -817,8 +806,8 @@ class BadInput(Case):
             ("--init of a foreign model", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of a BERT"]),
             ("--init of another kind of model", self.init("gpt2", config(model_type="gpt2")), 1, ["config.json", "bert", "gpt2"]),
             ("--init of a regression", self.init("regression", config(problem_type="regression"), base="cls"), 1, ["problem_type"]),
-            ("--init with one token type, and pairs", self.init("types", {**config(type_vocab_size=1), "model.safetensors": with_one_type}, data="pairs"), 1, ["pairs", "type_vocab_size"]),
-            ("--init that is not finite", self.init("nan", {"model.safetensors": with_damaged_encoder}), 3, ["init-nan", "layer.1.output.dense.bias", "finite", "nan"]),
+            ("--init with one token type, and pairs", self.init("types", {**config(type_vocab_size=1), "model.safetensors": one_token_type}, data="pairs"), 1, ["pairs", "type_vocab_size"]),
+            ("--init that is not finite", self.init("nan", {"model.safetensors": with_tensor("bert.encoder.layer.1.output.dense.bias", not_finite)}), 3, ["init-nan", "layer.1.output.dense.bias", "finite", "nan"]),
             # eval
             ("eval without --data", ["eval", "--model", W.path("cls")], 2, ["--data", ".tsv"]),
             ("eval of a directory", ["eval", "--model", W.path("cls"), "--data", W.path("task")], 2, ["task", ".bin", ".tsv", "directory"]),
@@ -849,7 +838,7 @@ class BadInput(Case):
             ("predict of an empty line", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the king is wise .\n\nthe end\n"), 1, ["standard input, line 2"]),
             ("predict of a line that is not UTF-8", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"\xff\n"), 1, ["standard input, line 1", "UTF-8"]),
             ("predict of a NUL byte", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the \0 king\n"), 1, ["standard input, line 1", "NUL"]),
-            ("predict with only one token type", ["predict", "--model", W.variant("cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": with_one_type}), "a\tb"], 1,
+            ("predict with only one token type", ["predict", "--model", W.variant("cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": one_token_type}), "a\tb"], 1,
              ["text 1", "pair", "type_vocab_size"]),
             # packing
             ("packing a file of one class", self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"), 1, ["one.tsv", "two", "good", "--labels"]),
