@@ -139,7 +139,8 @@ struct ClassifyData {
         for (const std::string& name : file.labels) {
             size_t k = std::find(labels.begin(), labels.end(), name) - labels.begin();
             if (k == labels.size())
-                fail("%s: its label \"%s\" is not among the %zu of the model (%s)", file.path.c_str(), name.c_str(), labels.size(), name_list(labels).c_str());
+                fail("%s: expected the labels of the training data (%s), found \"%s\" as well: pack it with --labels and their train.bin", file.path.c_str(),
+                     name_list(labels).c_str(), name.c_str());
             label_id.push_back((int)k);
         }
         for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);
@@ -319,7 +320,7 @@ std::vector<std::string> read_labels(const std::string& dir) {
     Json config = parse_json(read_file(path), path);
     const Json *problem = config.find("problem_type"), *names = config.find("id2label");
     if (problem && problem->kind == Json::string && problem->s != "single_label_classification")
-        fail("%s: problem_type: expected \"single_label_classification\", found %s: only one label of several is supported", path.c_str(), dump_json(*problem).c_str());
+        fail("%s: problem_type: expected \"single_label_classification\", found %s: only classifiers that give a text one label are supported", path.c_str(), dump_json(*problem).c_str());
     std::vector<std::string> labels;
     if (names && names->kind == Json::object) {
         labels.resize(names->o.size());
@@ -338,6 +339,14 @@ std::vector<std::string> read_labels(const std::string& dir) {
     // transformers leaves out id2label where it is {0: LABEL_0, 1: LABEL_1}
     if (const Json* kind = config.find("architectures"); kind && dump_json(*kind).find("ForSequenceClassification") != std::string::npos) labels = {"LABEL_0", "LABEL_1"};
     return labels;
+}
+
+void refuse_not_finite(const std::vector<Spec>& table, const std::vector<areal>& values, const std::string& dir) {
+    for (const Spec& s : table)
+        for (size_t i = s.offset; i < s.offset + s.count; i++)
+            if (!std::isfinite(values[i]))
+                throw Error(EXIT_NOT_FINITE, format("%s: %s: expected finite numbers, found %g: the file is damaged, or its training went wrong: take another model",
+                                                    dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
 }
 
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
@@ -392,9 +401,13 @@ struct LoadedClassifier {
         host.resize(shape.plan(nullptr, nullptr));
         std::vector<areal> values(total_count(table));
         load_tensors(dir, table, values.data()).refuse_missing(dir);
+        refuse_not_finite(table, values, dir);
         std::vector<real> rounded(values.begin(), values.end());
         copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
         device_sync();
+    }
+    void refuse_pair(const std::string& where) const {
+        if (model.bert.config.types < 2) fail("%s: expected one text, found a pair: %s/config.json says type_vocab_size 1", where.c_str(), dir.c_str());
     }
 };
 
@@ -430,7 +443,7 @@ struct ClassifyTask {
         int K = (int)labels.size();
         // the examples of this run, and of these the part that chooses the epoch
         std::vector<uint32_t> order = stratified_order(train_data, K, (uint64_t)f.seed);
-        if (cf.examples > (int64_t)order.size()) fail_usage("--examples: %s has %zu, found %lld", train.path.c_str(), order.size(), (long long)cf.examples);
+        if (cf.examples > (int64_t)order.size()) fail_usage("--examples: %s has %zu examples, found %lld", train.path.c_str(), order.size(), (long long)cf.examples);
         if (cf.examples) order.resize(cf.examples);
         size_t n_dev = (size_t)llround(cf.dev_split * (double)order.size());
         if (cf.dev_split > 0 && (n_dev == 0 || n_dev == order.size()))
@@ -523,7 +536,7 @@ struct ClassifyTask {
         if (e.targets == 0) return e;
         Results r = run(dev_data, [](uint64_t, int, int, const double*) {});
         e.loss = r.mean_loss(), e.accuracy = e.score = r.confusion.accuracy();
-        e.report = r.line() + "\n" + r.table() + "\n ";
+        e.report = r.line(), e.table = r.table() + "\n";
         e.numbers.set("dev", r.json());
         return e;
     }
@@ -573,6 +586,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
             if (!report.unused.empty()) printf("; not used here: %s", name_list(report.unused).c_str());
             printf("\n");
             if (report.loaded == 0) fail("%s: no tensor of a BERT in it", run.init.c_str());
+            refuse_not_finite(task.opt.table, values, run.init);
         }
         task.opt.upload(values);
     }
@@ -624,6 +638,10 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     f.check({"train.bin"}, {"data/sst2.py", "data/classify.py"});
     if (f.init.empty()) fail_usage("--init DIR is missing: the pretrained encoder, a run of train_bert or a Hugging Face directory (data/pretrained.py)");
     if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
+    if (cli.given("steps")) f.epochs = 0;  // also of the run that is resumed
+    if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full);  // for a --resume from elsewhere
+    if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
+        fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
     f.open_run();
     BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     std::vector<std::unique_ptr<BinFile>> files;
@@ -649,6 +667,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if ((int64_t)words.tokens.size() > c.V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", init.c_str(), words.tokens.size(), (long long)c.V);
     if (cli.given("max-len") && cf.max_len > c.T) fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)c.T, (long long)cf.max_len);
     run.cf.max_len = std::min(cf.max_len, c.T);
+    for (auto& file : files) ClassifyData(*file, words, (size_t)run.cf.max_len, train_file.labels);  // checks its labels now, not behind the training
     if (cf.freeze > c.L) fail_usage("--freeze: %s has %lld layers, found %lld", init.c_str(), (long long)c.L, (long long)cf.freeze);
     if (cf.freeze >= 0 && cf.from_scratch) fail_usage("--freeze with --from-scratch: what is frozen would never learn anything");
     if (read_labels(init) != train_file.labels) run.new_tensors = {"classifier.weight", "classifier.bias"};
@@ -657,8 +676,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     ClassifyTask measured(run.f, run.cf, train_file, words, c);
     int64_t per_step = cf.batch * f.accum, examples = (int64_t)measured.train_data.sequences();
-    if (cli.given("steps")) run.f.epochs = 0;
-    if (run.f.epochs > 0) run.f.steps = std::max<int64_t>(1, llround(run.f.epochs * (double)examples / (double)per_step));
+    if (f.epochs > 0) run.f.steps = f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)per_step));
     if (run.f.eval_every == 0) run.f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)examples / (double)per_step));  // an epoch
 
     printf("finetune_cls on %s, %s%s\n", device_name().c_str(), measured.model.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
@@ -690,20 +708,23 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     // the same with several seeds: OUT/seed-1, OUT/seed-2, ... and their mean
     std::string out = f.out;
+    int64_t seeds = cf.seeds, first = f.seed;
     write_file_atomic(out + "/config.json", dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
     Json all = Json::make_object();
     std::vector<std::string> dirs;
-    for (int64_t k = 0; k < cf.seeds; k++) {
+    cf.seeds = 1;  // these flags go into config.json: each of them is a run of its own
+    for (int64_t k = 0; k < seeds; k++) {
+        f.seed = first + k, f.out = out + format("/seed-%lld", (long long)f.seed);
         Run one = run;
-        one.f.seed = f.seed + k, one.f.out = out + format("/seed-%lld", (long long)one.f.seed);
-        dirs.push_back(one.f.out);
-        if (f.resume && exists(one.f.out + "/results.json")) continue;
-        printf("\n---- seed %lld (%lld of %lld)\n", (long long)one.f.seed, (long long)k + 1, (long long)cf.seeds);
+        one.f.seed = f.seed, one.f.out = f.out;
+        dirs.push_back(f.out);
+        printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
         if (!one.f.resume) one.f.open_run();
+        device_zero(memory, measure.used - host_copies);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
         if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) return code;
     }
-    printf("\n%lld seeds: mean +- standard deviation\n", (long long)cf.seeds);
+    printf("\n%lld seeds: mean +- standard deviation\n", (long long)seeds);
     for (auto& [name, file] : run.sets) {
         Json set = Json::make_object();
         std::string line;
@@ -734,6 +755,9 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 // ---------------------------------------------------------------- eval
 int evaluate_file(const ClassifyFlags& cf) {
     if (cf.data.empty()) fail_usage("--data FILE is missing: a .bin, .tsv, .csv or .jsonl with labels");
+    if (is_directory(cf.data)) fail_usage("--data %s: expected a file, .bin, .tsv, .csv or .jsonl, found a directory", cf.data.c_str());
+    if (!cf.out.empty() && (exists(cf.out + "/metrics.jsonl") || is_model_directory(cf.out)))
+        fail_usage("--out %s: a run or a model is there already, whose files this would overwrite: take another directory", cf.out.c_str());
     LoadedClassifier c(cf.model);
     size_t T = c.T, cut = 0, at = 0;
     std::string name = cf.data.substr(cf.data.rfind('/') + 1);
@@ -764,6 +788,7 @@ int evaluate_file(const ClassifyFlags& cf) {
             fail("%s: it was packed with another tokenizer than that of %s: pack it anew, or give the .tsv, .csv or .jsonl itself", cf.data.c_str(), c.dir.c_str());
         ClassifyData data(file, c.words, T, c.labels);
         for (uint64_t q = 0; q < data.sequences(); q++) {
+            if (file.pair(q)) c.refuse_pair(format("%s, example %zu", cf.data.c_str(), (size_t)q + 1));
             cut += data.make(0, q);
             add(data.tokens, data.types, {std::string(file.text(q)), data.label(q)});
         }
@@ -777,6 +802,10 @@ int evaluate_file(const ClassifyFlags& cf) {
                 fail("%s, line %zu: expected a label of the model (%s), found \"%s\"", cf.data.c_str(), row.line, name_list(c.labels).c_str(), row.label.c_str());
             a.clear(), b.clear();
             c.words.encode(row.text, a), c.words.encode(row.text2, b);
+            if (a.empty() || (row.pair && b.empty()))
+                fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", cf.data.c_str(), row.line,
+                     (a.empty() ? cf.columns.text : cf.columns.text2).c_str());
+            if (row.pair) c.refuse_pair(format("%s, line %zu", cf.data.c_str(), row.line));
             cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, T);
             std::string shown;
             append_shown(shown, row);
@@ -784,7 +813,7 @@ int evaluate_file(const ClassifyFlags& cf) {
         }
     }
     predictor.flush();
-    if (results.confusion.total() == 0) fail("%s: there are no rows in it", cf.data.c_str());
+    if (results.confusion.total() == 0) fail("%s: expected rows with a text and a label, found none", cf.data.c_str());
     if (cf.json) printf("%s\n", dump_json(results.json()).c_str());
     else printf("%s: %s\n%s\n", name.c_str(), results.line().c_str(), results.table().c_str());
     if (cut) fprintf(stderr, "warning: %zu of them have more than %zu tokens and were cut\n", cut, T);
@@ -792,6 +821,7 @@ int evaluate_file(const ClassifyFlags& cf) {
         files.write(cf.out);
         if (!cf.json) printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", cf.out.c_str());
     }
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
     return EXIT_OK;
 }
 
@@ -813,23 +843,27 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
         } else {
             out = c.labels[best];
             for (int k = 0; k < c.model.K; k++) out += format("%s%s %.4f", k ? "  " : "\t", c.labels[k].c_str(), p[k]);
-            out += "\t" + text;
+            size_t tab = text.find('\t');
+            append_cell(out += '\t', std::string_view(text).substr(0, tab));
+            if (tab != text.npos) append_cell(out += '\t', std::string_view(text).substr(tab + 1));
         }
         out += '\n';
         if (fwrite(out.data(), 1, out.size(), stdout) != out.size()) fail("cannot write standard output: %s", strerror(errno));
     }, {}};
     std::vector<int> tokens, types, a, b;
     auto add = [&](const std::string& text, const std::string& where) {
-        size_t tab = text.find('\t');
+        size_t tab = text.find('\t'), nul = text.find('\0');
         a.clear(), b.clear();
         size_t invalid = c.words.encode(std::string_view(text).substr(0, tab), a);
         if (tab != text.npos) invalid += c.words.encode(std::string_view(text).substr(tab + 1), b);
-        if (invalid || a.empty()) {  // what came before is answered first
+        if (invalid || a.empty() || nul != text.npos) {  // what came before is answered first
             predictor.flush();
             fflush(stdout);
+            if (nul != text.npos) fail("%s: expected a text, found a NUL byte", where.c_str());
             if (invalid) fail("%s: expected UTF-8, found %zu bytes that are not", where.c_str(), invalid);
             fail("%s: expected a text, found nothing", where.c_str());
         }
+        if (!b.empty()) c.refuse_pair(where);
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, T);
         if (at == waiting.size()) waiting.clear(), at = 0;
         waiting.push_back(text);

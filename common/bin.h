@@ -292,7 +292,7 @@ struct BinFile {
         if (memcmp(header.magic, good.magic, 8)) fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
         if (header.version != good.version) fail("%s: expected .bin version %u, found %u; pack the data again", p, good.version, header.version);
         if (header.checksum != header.expected_checksum()) fail("%s: the header is damaged (its checksum is wrong); pack the data again", p);
-        if (header.kind != kind) fail("%s: expected data of kind %s, found %s", p, kind_name(kind), kind_name(header.kind));
+        if (header.kind != kind) fail("%s: expected data of kind %s, found %s; make it with data/tokenize pack --kind %s", p, kind_name(kind), kind_name(header.kind), kind_name(kind));
         if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 || header.vocab > INT32_MAX)
             fail("%s: the header makes no sense (%u bytes of header, %u per token, vocabulary %llu); pack the data again", p, header.header_bytes,
                  header.token_bytes, (unsigned long long)header.vocab);

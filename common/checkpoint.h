@@ -95,11 +95,12 @@ void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
         for (size_t j = 0; j < cols; j++) dst[j * rows + i] = (To)src[i * cols + j];
 }
 
-// "a, b, c and 9 more"
+// "a, b, c and 9 more"; up to four in full
 inline std::string name_list(const std::vector<std::string>& names) {
     std::string s;
-    for (size_t i = 0; i < names.size() && i < 3; i++) s += (i ? ", " : "") + names[i];
-    return names.size() > 3 ? s + format(" and %zu more", names.size() - 3) : s;
+    size_t shown = names.size() <= 4 ? names.size() : 3;
+    for (size_t i = 0; i < shown; i++) s += (i ? ", " : "") + names[i];
+    return shown < names.size() ? s + format(" and %zu more", names.size() - shown) : s;
 }
 
 // ---------------------------------------------------------------- tensors in

@@ -320,6 +320,7 @@ struct Eval {
     uint64_t targets = 0;           // 0: there is nothing to validate on, the last model is the one to take
     double score = 0;               // the best model is the one with the largest, among equals that with the smallest loss
     std::string report;             // for the console, without a line's end
+    std::string table;              // below it, if there is one, with its line ends
     Json numbers = Json::make_object();  // more keys for metrics.jsonl
 };
 
@@ -330,7 +331,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
-    std::string free = " out data resume steps epochs eval-every eval-tokens log-every ";
+    std::string free = " out data resume steps epochs patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && free.find(" " + name + " ") == std::string::npos && dump_json(flag->json()) != dump_json(value))
@@ -424,7 +425,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         bool better = e.score > best_score || (e.score == best_score && e.loss < best);
         stale = better ? 0 : stale + 1;
         if (better) best = e.loss, best_score = e.score, best_step = step;
-        printf("step %lld | validation: %s%s\n", (long long)step, e.report.c_str(), better ? " | best so far" : "");
+        printf("step %lld | validation: %s%s\n%s", (long long)step, e.report.c_str(), better ? " | best so far" : "", e.table.c_str());
         fflush(stdout);
         Json line = Json::make_object();
         line.set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_accuracy", e.accuracy).set("val_targets", e.targets);

@@ -582,7 +582,7 @@ class RunDirectory(Case):
 
     def test_console(self):
         text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
-        for part in ("word_embeddings.weight", "total", "activations", "largest --batch-tokens that fits", "step 1/2 | loss", "| lr", "| norm", "tokens/s", "left",
+        for part in ("word_embeddings.weight", "total", "masked-LM head", "largest --batch-tokens that fits", "step 1/2 | loss", "| lr", "| norm", "tokens/s", "left",
                      "validation: loss", "perplexity", "accuracy"):
             self.assertIn(part, text)
 

@@ -57,12 +57,12 @@ build/tsan/files.o: common/files.cpp
 $(TSAN_TESTS): %: %.o build/tsan/files.o
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
-TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert data/tokenize
+TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert build/cpu-fp32/finetune_cls build/shim-fp32/finetune_cls data/tokenize
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 # programs of another device or precision than this make's: by a make of their own
 define other_build
 ifneq ($(PAIR),$(1)-$(2))
-build/$(1)-$(2)/train_bert: FORCE
+$(addprefix build/$(1)-$(2)/,$(PROGRAMS)): build/files.o FORCE
 	@$$(MAKE) DEVICE=$(1) PRECISION=$(2) $$@
 endif
 endef
