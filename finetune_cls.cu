@@ -514,7 +514,7 @@ struct ClassifyTask {
     void set_dropout(double p) { model.bert.dropout = (float)p; }
     double flops(double tokens, double targets, double mean_length) const { return model.flops(tokens, targets, mean_length); }
     // Layer-wise decay: 1 for the head, then each layer downwards `layer_decay` times the one above, the embeddings last.
-    float lr_factor(const Spec& s) const { return s.layer < cf.freeze || (cf.freeze >= 0 && s.layer < 0) ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer)); }
+    float lr_factor(const Spec& s) const { return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer)); }
 
     // Runs the model over a set; `each` is called with (q, gold, prediction, probabilities).
     template <class F>
@@ -603,7 +603,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
         if (size_t cut = data->count_cut())
             printf("%zu of %llu %s examples are longer than --max-len %lld and were cut\n", cut, (unsigned long long)data->sequences(), data == &task.dev_data ? "dev" : "training",
                    (long long)run.cf.max_len);
-    if (int code = train(task, cli, f, guess.confusion.total() ? guess.mean_loss() : 0); code != EXIT_OK) return code;
+    if (int code = train(task, cli, f, guess.confusion.total() ? guess.mean_loss() : NAN); code != EXIT_OK) return code;
 
     // the sets that are reported: by the best model, once
     std::string dir = resolve_model_dir(f.out);
@@ -622,9 +622,12 @@ int train_once(Run& run, Cli& cli, Arena arena) {
         if (size_t cut = data[i].count_cut()) printf("  %zu of them are longer than --max-len %lld and were cut\n", cut, (long long)run.cf.max_len);
         results.set(name, r.json());
     }
-    if (!run.sets.empty()) {
+    if (run.sets.empty()) {  // what chose the epoch: a little too kind a figure
+        printf("\nno val.bin or test.bin in %s: nothing to report on but the examples that chose the epoch\n", f.data.c_str());
+        if (task.dev_data.sequences()) results.set("dev", task.run(task.dev_data, [](uint64_t, int, int, const double*) {}).json());
+    } else {
         files.write(f.out);
-        printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first), results.json\n", f.out.c_str());
+        printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first), results.json\n", without_slash(f.out).c_str());
     }
     write_file_atomic(f.out + "/results.json", dump_json(results, 2) + "\n");
     return EXIT_OK;
@@ -725,7 +728,10 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) return code;
     }
     printf("\n%lld seeds: mean +- standard deviation\n", (long long)seeds);
-    for (auto& [name, file] : run.sets) {
+    std::vector<std::string> set_names;
+    for (auto& set : run.sets) set_names.push_back(set.first);
+    if (set_names.empty() && measured.dev_data.sequences()) set_names = {"dev"};
+    for (const std::string& name : set_names) {
         Json set = Json::make_object();
         std::string line;
         for (const char* key : {"accuracy", "macro_f1", "mcc"}) {
@@ -819,7 +825,7 @@ int evaluate_file(const ClassifyFlags& cf) {
     if (cut) fprintf(stderr, "warning: %zu of them have more than %zu tokens and were cut\n", cut, T);
     if (!cf.out.empty()) {
         files.write(cf.out);
-        if (!cf.json) printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", cf.out.c_str());
+        if (!cf.json) printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", without_slash(cf.out).c_str());
     }
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
     return EXIT_OK;
@@ -897,8 +903,13 @@ int main(int argc, char** argv) {
         TrainFlags f;
         f.steps = 0, f.epochs = 3, f.warmup = 0.1, f.beta2 = 0.999, f.eps = 1e-8, f.eval_every = 0, f.log_every = 25;
         ClassifyFlags cf;
-        std::vector<FlagGroup> groups = f.groups("the pretrained encoder: a run of train_bert or a Hugging Face directory", "peak learning rate; 0: by the width, 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, 1e-5");
+        std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens", "eval-tokens"});
+        describe(groups, "data", "train.bin, and val.bin and test.bin to report on, made with --tokenizer of --init (data/classify.py)");
+        describe(groups, "out", "run directory: best/, last/, metrics.jsonl, results.json, predictions.tsv, errors.tsv, config.json");
+        describe(groups, "init", "the pretrained encoder: a run of train_bert or a Hugging Face directory");
+        describe(groups, "lr", "peak learning rate; 0: by the width, 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, 1e-5");
+        describe(groups, "eval-every", "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: once an epoch");
         groups.insert(groups.begin() + 1, {"Task", "train",
                                            {{"batch", &cf.batch, between(1, 1 << 16), "examples of a micro-batch"},
                                             {"max-len", &cf.max_len, between(5, 1 << 16), "tokens of an example; what is longer is cut"},

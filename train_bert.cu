@@ -638,8 +638,7 @@ int main(int argc, char** argv) {
         TrainFlags f;
         BertFlags bf;
         FillFlags ff;
-        std::vector<FlagGroup> groups =
-            f.groups("go on from this model directory (ours or Hugging Face's) instead of from scratch", "peak learning rate; 0: by the width, 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to 768, 1e-4");
+        std::vector<FlagGroup> groups = f.groups();
         groups.insert(groups.begin() + 1, {"Model", "train",
                                            {{"size", &bf.size, "tiny|mini|small|medium|base|large", "2/128, 4/256, 4/512, 8/512, 12/768, 24/1024 layers/width"},
                                             {"layers", &bf.layers, between(0, MAX_LAYERS), "0: of the size"},

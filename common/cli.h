@@ -115,6 +115,11 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
     for (FlagGroup& g : groups)
         g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }), g.flags.end());
 }
+inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
+    for (FlagGroup& g : groups)
+        for (Flag& f : g.flags)
+            if (f.name == name) f.help = help;
+}
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>
 int run_program(F body) {

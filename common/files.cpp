@@ -260,7 +260,7 @@ void make_directories(const std::string& path) {
     for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
         std::string part = path.substr(0, slash);
         if (mkdir(part.c_str(), 0777) != 0 && !is_directory(part))
-            fail("cannot make the directory %s: %s", part.c_str(), strerror(errno));
+            fail("cannot make the directory %s: %s", part.c_str(), errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
         if (slash == path.npos) return;
     }
 }

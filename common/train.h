@@ -31,12 +31,12 @@ struct TrainFlags {
            dropout = 0.1;
     std::string schedule = "linear";
 
-    // what --init takes, and what --lr 0 means, differ from program to program
-    std::vector<FlagGroup> groups(const char* init_help, const char* lr_help) {
+    // A program may take some out (without()) and say of others what they mean to it (describe()).
+    std::vector<FlagGroup> groups() {
         return {{"Run", "train",
                  {{"data", &data, "DIR", "train.bin, val.bin and the tokenizer, as data/*.py make them"},
                   {"out", &out, "DIR", "run directory: best/, last/, metrics.jsonl, config.json"},
-                  {"init", &init, "DIR", init_help},
+                  {"init", &init, "DIR", "go on from this model directory (ours or Hugging Face's) instead of from scratch"},
                   {"resume", &resume, "go on where the run in --out stopped, bit for bit"},
                   {"seed", &seed, at_least(0), "of initialisation, order, masks and dropout"}}},
                 {"Training", "train",
@@ -44,7 +44,7 @@ struct TrainFlags {
                   {"epochs", &epochs, between(0, 1e6), steps ? "instead of --steps: passes over the data; 0: use --steps" : "passes over the data"},
                   {"batch-tokens", &batch_tokens, between(128, 1 << 22), "tokens of a micro-batch, a multiple of 128"},
                   {"accum", &accum, between(1, 1 << 20), "micro-batches of an optimiser step"},
-                  {"lr", &lr, at_least(0), lr_help},
+                  {"lr", &lr, at_least(0), "peak learning rate; 0: by the width, 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to 768, 1e-4"},
                   {"schedule", &schedule, "linear|cosine|constant|wsd", "of the learning rate after the warmup; wsd: constant, then down in the last part"},
                   {"warmup", &warmup, at_least(0), "rising from 0: a number of steps, or below 1 a share of them"},
                   {"final-lr", &final_lr, between(0, 1), "where the schedule ends, as a share of --lr"},
@@ -57,7 +57,7 @@ struct TrainFlags {
                   {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
-                 {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end of the run or, fine-tuning, of an epoch"},
+                 {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
                   {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
                   {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
     }
@@ -378,9 +378,13 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
             if (!j) fail("%s/training_state.safetensors: expected \"%s\" in its counters, found none: the file is damaged", from.c_str(), key);
             return *j;
         };
-        if (dump_json(counter("identity")) != dump_json(task.identity()))
-            fail("%s: it was trained with %s, this run has %s: give --data and --out of the same run", from.c_str(), dump_json(counter("identity")).c_str(),
-                 dump_json(task.identity()).c_str());
+        const Json identity = task.identity();
+        for (const auto& [key, value] : identity.o) {
+            const Json* saved = counter("identity").find(key);
+            if (!saved || dump_json(*saved) != dump_json(value))
+                fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", from.c_str(), key.c_str(),
+                     saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
+        }
         if (exact) load_tensors(from, opt.table, master.data()).refuse_missing(from);
         opt.upload(master);
         device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));
@@ -414,7 +418,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
     };
     if (!f.resume) save(last, true);  // a full disk shows now, and a run that is killed before its first validation can be resumed
     Metrics metrics;
-    if (metrics.open(f.out + "/metrics.jsonl", f.resume, step)) metrics.add(Json::make_object().set("step", 0).set("unigram_loss", unigram_loss));
+    if (metrics.open(f.out + "/metrics.jsonl", f.resume, step)) metrics.add(Json::make_object().set("step", 0).set("unigram_loss", unigram_loss));  // nan: null
 
     auto validate = [&] {
         Eval e = task.evaluate();
