@@ -196,7 +196,7 @@ MUTATIONS = [
     ("finetune_cls.cu", "if (![[builder.fits(tokens.size(), 1)]]) flush();", "builder.fits(tokens.size() + 1, 1)", C),
     ("finetune_cls.cu", "[[model.bert.dropout = 0]];", VOID, C),
     ("finetune_cls.cu", "[[model.bert.dropout = dropout]];", VOID, C),
-    ("finetune_cls.cu", "const real* x = &logits[(size_t)m * [[Kp]]];", "K", C),
+    ("finetune_cls.cu", "const real* x = [[&logits[(size_t)m * Kp]]];", "&logits[(size_t)m * K]", C),
     ("finetune_cls.cu", "p[k] = std::exp((double)x[k] - [[top]]);", "0.0", C),
     ("finetune_cls.cu", "confusion.add([[gold]], best);", "best", C),
     ("finetune_cls.cu", "std::max([[p[gold]]], 1e-300)", "p[best]", C),
