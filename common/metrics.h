@@ -1,5 +1,6 @@
 // metrics.h: how good a classifier is. All from the confusion matrix; equal to scikit-learn's figures (test/hf).
 #pragma once
+#include <algorithm>
 #include <cmath>
 
 #include "common.h"
@@ -9,7 +10,7 @@ inline std::pair<double, double> wilson_interval(double right, double n) {
     if (n == 0) return {0, 1};
     const double z = 1.959963984540054;  // 97.5 % of a normal distribution
     double p = right / n, centre = p + z * z / (2 * n), half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)), scale = 1 + z * z / n;
-    return {(centre - half) / scale, (centre + half) / scale};
+    return {std::max(0.0, (centre - half) / scale), std::min(1.0, (centre + half) / scale)};  // rounding may take it 1e-17 too far
 }
 
 struct Confusion {

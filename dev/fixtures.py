@@ -11,7 +11,8 @@ before, so that they are exact. All the files hold these tensors, in our packed 
     logits (M, V)   loss (1)               F32   loss: the mean over the M targets
     param/NAME  grad/NAME                  F32   before; gradient of the loss, not clipped
     after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient, clipped
-    given/NAME                             F32   of some: after three AdamW steps each of which is given grad/*, clipped
+    given/NAME                             F32   bert_mlm, of some: after three AdamW steps each of which is given grad/*, clipped
+    class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w; logits are (M, K)
 """
 import argparse
 import json
@@ -21,7 +22,7 @@ import sys
 import safetensors.torch
 import torch
 import transformers
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
 DECAY, CLIP, STEPS = 0.01, 1.0, 3
@@ -39,12 +40,12 @@ def init(model, generator):
             p.copy_(x.float().double())
 
 
-def adamw_three_steps(model, gradient):
+def adamw_three_steps(model, gradient, options=OPTIMISER):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
     named = list(model.named_parameters())
     groups = [dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=DECAY),
               dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0)]
-    optimiser = torch.optim.AdamW(groups, **OPTIMISER)
+    optimiser = torch.optim.AdamW(groups, **options)
     for _ in range(STEPS):
         gradient()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -109,14 +110,61 @@ def bert_mlm():
     return tensors, facts
 
 
+def bert_classifier():
+    """Single texts and pairs, three classes with weights; the optimiser with finetune_cls's defaults."""
+    vocab, max_len, lengths, weights = 37, 16, [3, 16, 7, 12, 1, 16, 5, 9], [1.0, 0.25, 3.0]
+    optimiser = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    config = BertConfig(vocab_size=vocab, max_position_embeddings=max_len, hidden_size=32, num_hidden_layers=2, num_attention_heads=1,
+                        intermediate_size=48, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+                        hidden_act="gelu", layer_norm_eps=1e-12, attn_implementation="eager", num_labels=len(weights))
+    generator = torch.Generator().manual_seed(3)
+    model = BertForSequenceClassification(config).double().train()
+    init(model, generator)
+    padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
+    types, mask = torch.zeros_like(padded), torch.zeros_like(padded)
+    for s, n in enumerate(lengths):
+        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)
+        types[s, (n + 2) // 3:n] = s % 2  # every second one is a pair
+        mask[s, :n] = 1
+    labels = torch.tensor([0, 1, 2, 1, 0, 2, 2, 1])
+    real = mask.bool()
+    weight = torch.tensor(weights, dtype=torch.float64)
+
+    def forward():
+        logits = model(input_ids=padded, token_type_ids=types, attention_mask=mask).logits
+        return logits, torch.nn.CrossEntropyLoss(weight)(logits, labels)
+
+    def fresh_gradient():
+        model.zero_grad()
+        forward()[1].backward()
+
+    fresh_gradient()
+    logits, loss = forward()
+    start = torch.tensor([0] + lengths).cumsum(0)
+    tensors = {"tokens": padded[real], "types": types[real], "seq_start": start, "rows": start[:-1], "targets": labels, "class_weights": weight,
+               "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
+    tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
+    norm = torch.sqrt(sum((p.grad ** 2).sum() for p in model.parameters())).item()
+    tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser).items()}
+    facts = {"model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), dropout 0",
+             "optimiser": f"AdamW {optimiser}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+             "grad_norm": repr(norm), "loss": repr(loss.item())}
+    return tensors, facts
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--out", default=os.path.join(here, "..", "test", "fixtures"))
-    out = args.parse_args().out
+    args.add_argument("--only", default="", help="make only the file of this name")
+    args = args.parse_args()
+    out = args.out
     os.makedirs(out, exist_ok=True)
     torch.set_num_threads(1)
-    for name, make in (("bert_mlm", bert_mlm),):
+    for name, make in (("bert_mlm", bert_mlm), ("bert_classifier", bert_classifier)):
+        if args.only not in ("", name):
+            continue
         tensors, facts = make()
         tensors = {n: (x.float() if x.is_floating_point() else x.int()).contiguous() for n, x in tensors.items()}
         facts |= {"made_by": "dev/fixtures.py", "torch": torch.__version__, "transformers": transformers.__version__}

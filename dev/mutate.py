@@ -2,7 +2,7 @@
 """Breaks the code in one place at a time and looks whether a test notices.
 
     python3 dev/mutate.py              all mutations; prints a Markdown table (a copy of it is in test/README.md)
-    python3 dev/mutate.py attention    those whose file or name contains the word, by the tests that are asked first for one of them
+    python3 dev/mutate.py attention    those in whose file or text this regular expression is found, by the tests that are asked first for one of them
 
 A mutation is a place in a file, marked by [[ ]] in a piece of text that occurs once, and what stands there instead. All of them go into
 one copy of the tree, each as (mutant == 17 ? wrong : right), so that the tests are built once; the environment variable MUTANT says
@@ -20,8 +20,8 @@ import tempfile
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
-TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "labelled": [], "bin": []}
-G, F, O, L, B = TESTS
+TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": []}
+G, F, O, C, M, L, B = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
@@ -74,6 +74,13 @@ MUTATIONS = [
     ("common/crossentropy.cuh", "if (backward) for (int v = 0; v < Vp; v++) [[x[v] = (A)0]];", VOID, G),
     ("common/crossentropy.cuh", "for (int v = 0; [[v < V]]; v++) x[v] = vec_exp", "v < V - 1", G),
     ("common/crossentropy.cuh", "v < target && first; v++) first = [[(A)x[v] < top]];", "true", O),
+    ("common/crossentropy.cuh", "weight = weights ? [[(A)weights[target]]] : (A)1;", "A(1)", G),
+    ("common/crossentropy.cuh", "losses[m] = [[weight]] * (std::log", "A(1)", G),
+    ("common/crossentropy.cuh", "A s = (A)scale[0] * [[weight]], by", "A(1)", G),
+    # tanh
+    ("common/tanh.cuh", "out[i] = vec_tanh([[(acc<T>)inp[i]]]);", "(acc<T>)inp[i] * acc<T>(0.999)", G),
+    ("common/tanh.cuh", "* (A(1) - [[(A)out[i] * (A)out[i]]]);", "(A)out[i]", G),
+    ("common/tanh.cuh", "dinp[i] = [[(A)dout[i]]] * (A(1)", "A(1)", G),
     # attention
     ("common/attention.cuh", "[[sum += (A)y[i] * (A)o[i]]];", VOID, G),
     ("common/attention.cuh", "y[j] = [[w * keep]];", "w", G),
@@ -107,6 +114,7 @@ MUTATIONS = [
     ("common/dropout.cuh", "d.at->step, [[d.site]], (", "0", O),
     ("common/dropout.cuh", "scale = [[1.0f / (1.0f - d.p)]];", "1.0f", O),
     ("common/dropout.cuh", "return [[x < threshold]] ?", "x < threshold / 100 * 99", O),
+    ("common/dropout.cuh", "DropoutRow keep(dropout, [[rows ? rows[n] : n]]);", "n", G),
     # norm and AdamW
     ("common/adamw.cuh", "sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])", F),
     ("common/adamw.cuh", "(k + 1) * chunk < n ? [[(k + 1) * chunk]] : n;", "(k + 1) * chunk - 1", O),
@@ -143,6 +151,55 @@ MUTATIONS = [
     ("common/dataloader.h", "Permutation(n, [[mix64(seed, epoch)]])", "seed", O),
     ("common/dataloader.h", "b.pos[start[s] + i] = [[i]];", "start[s] + i", F),
     ("common/dataloader.h", "rows.push_back((int)tokens.size() + [[positions[i]]])", "positions[i] - 1", F),
+    ("common/dataloader.h", "for (int t : targets) sum += [[weights[t]]];", "1", C),
+    # metrics
+    ("common/metrics.h", "n += [[at(i, k)]];", "at(k, i)", M),
+    ("common/metrics.h", "(double)at(k, k) / (double)[[predicted(k)]] : 0", "gold(k)", M),
+    ("common/metrics.h", "(double)at(k, k) / (double)[[gold(k)]] : 0", "predicted(k)", M),
+    ("common/metrics.h", "return both ? [[2.0]] *", "1.0", M),
+    ("common/metrics.h", "return sum / [[K]];", "(K - 1)", M),
+    ("common/metrics.h", "pt += [[p * t]], pp", "p * p", M),
+    ("common/metrics.h", "tt += [[t * t]];", "p * t", M),
+    ("common/metrics.h", "(c * n - [[pt]]) / below", "0.0", M),
+    ("common/metrics.h", "half = z * std::sqrt([[p * (1 - p) / n]] +", "p / n", M),
+    ("common/metrics.h", "scale = 1 + [[z * z / n]];", "0.0", M),
+    ("common/metrics.h", "(double)(x.size() - [[1]])", "0", M),
+    # the classifier
+    ("finetune_cls.cu", "return bert.drop(batch, [[3 * (int)bert.config.L + 1]]); }", "3 * (int)bert.config.L", C),
+    ("finetune_cls.cu", "dropout_forward(dropped, pooled, M, C, drop(b), [[b.rows]]);", "(int*)nullptr", C),
+    ("finetune_cls.cu", "dropout_forward(dpooled, dpooled, M, C, drop(b), [[b.rows]]);", "(int*)nullptr", G),
+    ("finetune_cls.cu", "b.inverse_targets, M, [[K]], Kp(), true, class_weights);", "Kp()", G),
+    ("finetune_cls.cu", "Kp(), true, [[class_weights]]);", "nullptr", G),
+    ("finetune_cls.cu", "if ([[bert.frozen >= bert.config.L]]) return;", "bert.frozen >= 0", G),
+    ("train_bert.cu", "l >= std::max([[frozen]], 0); l--", "-1", G),
+    ("train_bert.cu", "if ([[frozen >= 0]]) return;", "frozen > 0", G),
+    # its examples
+    ("finetune_cls.cu", "[[nb >= na]] ? nb-- : na--", "nb > na", C),
+    ("finetune_cls.cu", "room = T - ([[pair ? 3 : 2]]);", "3", C),
+    ("finetune_cls.cu", "cut = [[true]]) nb", "false", C),
+    ("finetune_cls.cu", "types.resize(tokens.size(), [[1]]);", "0", C),
+    ("finetune_cls.cu", "label_id.push_back([[(int)k]]);", "(int)label_id.size()", C),
+    ("finetune_cls.cu", "targets[0] = [[label(q)]];", "file.label(which[q])", C),
+    ("finetune_cls.cu", "cut += [[file.length(s) + (file.second(s) < file.length(s) ? 3 : 2) > T]];", "file.length(s) + 2 > T", C),
+    ("finetune_cls.cu", "(double)rank[k]++ + [[0.5]]", "0.0", C),
+    ("finetune_cls.cu", "/ (double)[[size[k]]], data", "n", C),
+    ("finetune_cls.cu", "Permutation shuffled(n, [[mix64(seed, 0x5eed)]]);", "0", C),
+    ("finetune_cls.cu", "dev_data.which.assign(order.begin(), order.begin() + [[n_dev]]);", "n_dev / 2", C),
+    ("finetune_cls.cu", "train_data.which.assign(order.begin() + [[n_dev]], order.end());", "0", C),
+    ("finetune_cls.cu", "for (double w : weights) if (w != 1) [[builder.weights = weights.data()]];", VOID, C),
+    ("finetune_cls.cu", "model.class_weights = [[builder.weights ? class_weights : nullptr]];", "nullptr", C),
+    ("finetune_cls.cu", "(double)train_data.sequences() / ([[K * n[k]]]);", "n[k]", C),
+    ("finetune_cls.cu", "cursor.next + [[(uint64_t)cf.batch]]); }", "1000", C),
+    ("finetune_cls.cu", "return s.layer < [[cf.freeze]] ?", "cf.freeze - 1", C),
+    ("finetune_cls.cu", "(double)([[model.bert.config.L - s.layer]])); }", "model.bert.config.L - 1 - s.layer", C),
+    # its answers
+    ("finetune_cls.cu", "if (![[builder.fits(tokens.size(), 1)]]) flush();", "builder.fits(tokens.size() + 1, 1)", C),
+    ("finetune_cls.cu", "[[model.bert.dropout = 0]];", VOID, C),
+    ("finetune_cls.cu", "[[model.bert.dropout = dropout]];", VOID, C),
+    ("finetune_cls.cu", "const real* x = [[&logits[(size_t)m * Kp]]];", "&logits[(size_t)m * K]", C),
+    ("finetune_cls.cu", "p[k] = std::exp((double)x[k] - [[top]]);", "0.0", C),
+    ("finetune_cls.cu", "confusion.add([[gold]], best);", "best", C),
+    ("finetune_cls.cu", "std::max([[p[gold]]], 1e-300)", "p[best]", C),
     ("common/vecmath.h", "__builtin_fmaf(x, 1.44269504f, -n) + [[x * 1.925963033e-8f]]", "0", O),
     ("common/rng.h", "} while ([[i >= n]]);", "i > n", O),
     # labelled texts
@@ -172,7 +229,7 @@ MUTATIONS = [
     ("common/bin.h", "behind_tokens = [[(behind_tokens + 7) / 8 * 8]];", "behind_tokens", B),
 ]
 
-# The backward pass of train_bert.cu: every statement of it, left away in turn, and some wrong in a subtler way.
+# The backward pass of train_bert.cu and a classifier's passes: every statement of them, left away in turn, and some wrong in a subtler way.
 BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("drop(b, 3 * l + [[2]]));\n            matmul_backward_weight", "3"),
     ("drop(b, 3 * l + [[3]]));\n            matmul_backward_weight", "2"),
@@ -180,19 +237,24 @@ BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("const real* x = [[l == 0 ? a.x0 : a.layer[l - 1].x2]];", "a.x0"),
     ("matmul_backward_input(a.dsum, dpre, p.fcw, N, C, FF, [[true]]);", "false"),
     ("matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, [[true]]);", "false"),
-    ("a.head_out + (size_t)[[m]] * C, a.scratch, rows", "0"),
+    ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
     ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
     ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
 ]]
 
 
+def statements(file, first, behind, skip):
+    """Every call between two pieces of the file's text, up to its ;"""
+    text = open(os.path.join(TOP, file), encoding="utf8").read()
+    calls = re.findall(r"^ +(\w+(?:<[\w:]+>)?\([^;{}]*\));$", text[text.index(first):text.index(behind)], re.M)
+    return [(file, f"[[{c}]];", VOID, G) for c in calls if not c.startswith(skip)]
+
+
 def backward_statements():
-    """Every call in the two functions of the backward pass, up to its ;"""
-    text = open(os.path.join(TOP, "train_bert.cu"), encoding="utf8").read()
-    body = text[text.index("    void forward_backward(const Batch& b, StepStats* stats) {\n        int N"):text.index("    // Work of one token, forward and backward")]
-    calls = re.findall(r"^ +(\w+(?:<[\w:]+>)?\([^;{}]*\));$", body, re.M)
-    skip = ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")
-    return [("train_bert.cu", f"[[{c}]];", VOID, G) for c in calls if not c.startswith(skip)]
+    """The functions of the backward pass, and all that a classifier computes."""
+    return (statements("train_bert.cu", "    void forward_backward(const Batch& b, StepStats* stats) {\n        int N", "    // Work of one token, forward and backward",
+                       ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
+            statements("finetune_cls.cu", "    void forward(const Batch& b) {", "    // Work of so many tokens", "forward("))
 
 
 def locate(file, text, marked):
@@ -249,12 +311,13 @@ def main():
         print(__doc__)
         return
     everything = MUTATIONS + BACKWARD + backward_statements()
-    mutations = [m for m in everything if word in m[0] or word in m[1]]
+    mutations = [m for m in everything if re.search(word, m[0] + " " + m[1])]
     tests = [t for t in TESTS if any(m[3] == t for m in mutations)]
     with tempfile.TemporaryDirectory(prefix="mutate_") as tree:
         for part in ("common", "test"):
             shutil.copytree(os.path.join(TOP, part), os.path.join(tree, part))
-        shutil.copy(os.path.join(TOP, "train_bert.cu"), tree)
+        for program in ("train_bert.cu", "finetune_cls.cu"):
+            shutil.copy(os.path.join(TOP, program), tree)
         apply(tree, mutations)
         run = lambda command, **more: subprocess.run(command, cwd=tree, capture_output=True, text=True, **more)
 

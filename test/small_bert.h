@@ -41,6 +41,12 @@ inline void add_random_sequences(BatchBuilder& builder, const std::vector<int>& 
     }
 }
 
+// Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
+inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
+    for (const Spec& s : opt.table)
+        for (size_t i = 0; i < s.names.size() * s.piece(); i++) opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
+}
+
 struct SmallBert {
     BertConfig config;
     Bert model;
@@ -73,11 +79,7 @@ struct SmallBert {
         host.resize(model.shape.plan(nullptr, nullptr));
         opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
     }
-    // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
-    void randomise(uint64_t seed, double std = 0.15) {
-        for (const Spec& s : opt.table)
-            for (size_t i = 0; i < s.names.size() * s.piece(); i++) opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
-    }
+    void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
     // What the builder holds, as a batch of a step of `targets` targets (0: the batch's own)
     Batch batch(StepCounters counters = {1, 2, 0}, size_t targets = 0) {
         return builder.finish(host.data(), counters, 1.0 / (double)(targets ? targets : builder.targets.size()));

@@ -1,18 +1,24 @@
-// test_fixtures.cpp: our BERT beside PyTorch's: logits, loss, every gradient, and AdamW (dev/fixtures.py made the reference in double).
-// Built twice: with -DPRECISION_FP64, where the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, and in fp32 (1e-5).
+// test_fixtures.cpp: our BERT, and a classifier on it, beside PyTorch's: logits, loss, every gradient, and AdamW (dev/fixtures.py made the
+// reference in double).
+// Built three times: with -DPRECISION_FP64, where the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5),
+// and in fp32 with -DSHIM: whole training steps of the kernels, on the CPU.
 // Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
-#include "../train_bert.cu"
+#include "../finetune_cls.cu"
 #include "small_bert.h"
+#include "small_classifier.h"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
 
-struct Reference {
+template <class Model>
+struct Fixture {
     SafeTensors file;
-    SmallBert bert{SmallBert::dimensions(2, 64, 2, 128, 61, 32), 55};
+    Model bert;
     std::vector<int> targets;
 
-    Reference() : file(std::string(getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures") + "/bert_mlm.safetensors") {
+    template <class... Arguments>
+    Fixture(const char* name, Arguments... arguments)
+        : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)), bert(arguments...) {
         auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), types = ints("types"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
@@ -36,10 +42,45 @@ struct Reference {
         REQUIRE_MESSAGE(file.find(name), name);
         return file.read<real>(name, file.find(name)->shape);
     }
+    // every gradient in opt.grads is PyTorch's
+    void check_gradients() const {
+        double query_bias = 0;
+        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            std::vector<real> g = read("grad/" + name);
+            REQUIRE(g.size() == n);
+            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
+            // zero in exact arithmetic; what is left is rounding
+            if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
+            else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
+        });
+    }
+    // and every parameter after the three steps
+    void check_after() const {
+        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
+            std::vector<real> after = read("after/" + name);
+            REQUIRE(after.size() == n);
+            CHECK_MESSAGE(distance(bert.opt.params + at, after.data(), n) <= TOLERANCE, name);
+        });
+    }
+};
+
+struct Reference : Fixture<SmallBert> {
+    Reference() : Fixture("bert_mlm", SmallBert::dimensions(2, 64, 2, 128, 61, 32), 55) {}
     // the optimiser of dev/fixtures.py
     static TrainFlags flags() {
         TrainFlags f;
         f.lr = 1e-3, f.schedule = "constant", f.warmup = 0, f.beta1 = 0.9, f.beta2 = 0.98, f.eps = 1e-6, f.weight_decay = 0.01, f.clip = 1;
+        return f;
+    }
+};
+
+struct ClassifierReference : Fixture<SmallClassifier> {
+    ClassifierReference() : Fixture("bert_classifier", SmallBert::dimensions(2, 32, 1, 48, 37, 16), 3, 69, 0.0f, std::vector<double>{1, 0.25, 3}) {
+        REQUIRE(read("class_weights") == std::vector<real>{1, 0.25f, 3});
+    }
+    static TrainFlags flags() {
+        TrainFlags f = Reference::flags();
+        f.beta2 = 0.999, f.eps = 1e-8;
         return f;
     }
 };
@@ -65,15 +106,7 @@ TEST_SUITE("reference outputs") {
         for (int m = 0; m < M; m++) correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
         CHECK(bert.opt.stats->correct == correct);
 
-        double query_bias = 0;
-        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
-            std::vector<real> g = r.read("grad/" + name);
-            REQUIRE(g.size() == n);
-            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
-            // zero in exact arithmetic; what is left is rounding
-            if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= 1e-6 * query_bias, name);
-            else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
-        });
+        r.check_gradients();
     }
 
     TEST_CASE("three AdamW steps on given gradients are PyTorch's") {
@@ -102,10 +135,31 @@ TEST_SUITE("reference outputs") {
             r.bert.model.forward_backward(b, r.bert.opt.stats);
             r.bert.opt.update(Reference::flags(), step);
         }
-        for_each_tensor(r.bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
-            std::vector<real> after = r.read("after/" + name);
-            REQUIRE(after.size() == n);
-            CHECK_MESSAGE(distance(r.bert.opt.params + at, after.data(), n) <= TOLERANCE, name);
-        });
+        r.check_after();
+    }
+
+    TEST_CASE("a classifier's logits, loss and gradients are PyTorch's") {
+        ClassifierReference r;
+        SmallClassifier& c = r.bert;
+        Batch b = c.batch();
+        c.model.forward(b);
+        std::vector<real> logits = r.read("logits"), ours = c.logits(b.M);
+        REQUIRE(logits.size() == ours.size());
+        CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
+        c.gradients(b);
+        CHECK(c.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
+        double correct = 0;
+        for (int m = 0; m < b.M; m++) correct += std::max_element(&logits[m * 3], &logits[m * 3] + 3) - &logits[m * 3] == r.targets[m];
+        CHECK(c.opt.stats->correct == correct);
+        r.check_gradients();
+    }
+    TEST_CASE("three training steps of a classifier are PyTorch's" * doctest::skip(!fp64)) {
+        ClassifierReference r;
+        Batch b = r.bert.batch();
+        for (int step = 0; step < 3; step++) {
+            r.bert.gradients(b);
+            r.bert.opt.update(ClassifierReference::flags(), step);
+        }
+        r.check_after();
     }
 }

@@ -9,6 +9,7 @@
 #include "../common/attention.cuh"
 #include "../common/embedding.cuh"
 #include "../common/gather.cuh"
+#include "../common/tanh.cuh"
 
 static const bool small = getenv("TEST_SMALL") && *getenv("TEST_SMALL") == '1';
 
@@ -280,6 +281,47 @@ TEST_CASE_TEMPLATE("dropout", T, float, bf16) {
             EXACTLY("dropout_forward in place", d_x.get(), out);
         }
 }
+TEST_CASE_TEMPLATE("dropout of gathered rows", T, float, bf16) {
+    Dice dice;
+    struct Shape { int M, C; };
+    for (Shape s : {Shape{1, 64}, {65, 65}, {33, 7}, {128, 256}, {0, 64}})
+        for (float p : {0.0f, 0.1f, 0.5f})
+            for (bool none : {false, true}) {
+                CAPTURE(s.M);
+                CAPTURE(p);
+                std::vector<int> rows;  // anywhere in the step, in no order, some of them filler
+                for (int m = 0; m < s.M; m++) rows.push_back(none || m % 7 == 3 ? -1 : below(m, 1 << 20));
+                size_t n = (size_t)s.M * s.C;
+                auto x = noise<T>(n), out = nothing<T>(n);
+                Device<T> d_x(x), d_out(out);
+                Device<int> d_rows(rows);
+                cpu::dropout_forward<T>(out.data(), x.data(), s.M, s.C, dice.cpu(p), rows.data());
+                gpu::dropout_forward<T>(d_out, d_x, s.M, s.C, dice.gpu(p), d_rows);
+                EXACTLY("dropout_forward, rows", d_out.get(), out);
+                gpu::dropout_forward<T>(d_x, d_x, s.M, s.C, dice.gpu(p), d_rows);
+                EXACTLY("dropout_forward, rows, in place", d_x.get(), out);
+            }
+}
+TEST_CASE_TEMPLATE("tanh", T, float, bf16) {
+    for (size_t n : {size_t(0), size_t(1), size_t(7), size_t(65 * 65), size_t(4096 + 8)}) {
+        CAPTURE(n);
+        auto x = noise<T>(n, 2), d = noise<T>(n), out = nothing<T>(n), dx = nothing<T>(n);
+        const float hostile[] = {0.0f, 30.0f, -30.0f, 1e-20f, -1e-3f, 100.0f};
+        for (size_t i = 0; i < n && i < 6; i++) x[i] = hostile[i];
+        Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
+        cpu::tanh_forward<T>(out.data(), x.data(), n);
+        gpu::tanh_forward<T>(d_out, d_x, n);
+        check("tanh_forward", d_out.get(), out);
+        Device<T> c_out(out);
+        cpu::tanh_backward<T>(dx.data(), d.data(), out.data(), n);
+        gpu::tanh_backward<T>(d_dx, d_d, c_out, n);
+        check("tanh_backward", d_dx.get(), dx);
+        gpu::tanh_forward<T>(d_x, d_x, n);
+        check("tanh_forward in place", d_x.get(), out);
+        gpu::tanh_backward<T>(d_d, d_d, c_out, n);
+        check("tanh_backward in place", d_d.get(), dx);
+    }
+}
 TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
     struct Shape { int N, M, C; };
     for (Shape s : {Shape{1, 1, 64}, {65, 30, 65}, {300, 128, 128}, {10, 4, 3}, {10, 0, 64}})
@@ -459,6 +501,38 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             CHECK(d_stats.get()[0].loss == doctest::Approx(stats[0].loss).epsilon(1e-13));  // sums in double
             CHECK(d_stats.get()[0].correct == stats[0].correct);
             CHECK(d_stats.get()[0].norm2 == 3);
+        }
+}
+
+TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
+    struct Shape { int M, K, Kp; };
+    for (Shape s : {Shape{1, 2, 8}, {65, 2, 2}, {33, 3, 8}, {7, 8, 8}, {20, 150, 152}, {9, 77, 77}, {0, 2, 8}})
+        for (bool none : {false, true}) {
+            CAPTURE(s.M);
+            CAPTURE(s.K);
+            std::vector<int> targets;
+            for (int m = 0; m < s.M; m++) targets.push_back(none || m % 5 == 1 ? -1 : m % 4 == 0 ? s.K - 1 : below(m, s.K));
+            auto logits = noise<T>((size_t)s.M * s.Kp, 3);
+            for (int m = 0; m < s.M; m++)
+                for (int v = s.K; v < s.Kp; v++) logits[(size_t)m * s.Kp + v] = 100.0f;  // must not count
+            std::vector<double> scale = {1.0 / 37}, weights;
+            for (int k = 0; k < s.K; k++) weights.push_back(k % 3 == 0 ? 0.01 : 0.5 + k);
+            std::vector<double> losses64(s.M), correct64(s.M), logits64;  // in double, as above
+            for (const T& x : logits) logits64.push_back((float)x);
+            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(), s.M, s.K, s.Kp, true, weights.data());
+            std::vector<float> losses(losses64.begin(), losses64.end()), correct(correct64.begin(), correct64.end());
+            std::vector<T> dlogits;
+            for (double x : logits64) dlogits.push_back((float)x);
+            Device<T> d_logits(logits);
+            Device<int> d_targets(targets);
+            Device<float> d_losses(nothing<float>(s.M)), d_correct(nothing<float>(s.M));
+            Device<double> d_scale(scale), d_weights(weights);
+            gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.K, s.Kp, false, d_weights);
+            EXACTLY("logits without backward", d_logits.get(), logits);
+            gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.K, s.Kp, true, d_weights);
+            check("crossentropy losses, weights", d_losses.get(), losses, 256);
+            EXACTLY("correct", d_correct.get(), correct);
+            check("crossentropy dlogits, weights", d_logits.get(), dlogits, 16);
         }
 }
 

@@ -1,8 +1,8 @@
 # The tests, by what they need; test/README.md says what each one proves. test/run.py runs the commands, adds up what their runners
 # count, and prints "N passed, N failed" at the end.
 TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
-MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_ops
-UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp,$(wildcard test/test_*.cpp)))
+MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier
+UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp,$(wildcard test/test_*.cpp)))
 KERNEL_TESTS := build/test/test_kernels build/test/test_shim
 ORDERS := forward reverse random
 
@@ -15,6 +15,9 @@ build/test/%_fp64.o: test/%.cpp
 build/test/%_fp32.o: test/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
+build/test/%_shim.o: test/%.cpp
+	@mkdir -p $(@D)
+	g++ $(CXXFLAGS) -O2 -march=native -fopenmp -DSHIM -DNO_MAIN -Itest -c $< -o $@
 build/test/%.o: test/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
@@ -105,7 +108,7 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 	@echo "test-gpu: SKIPPED: $(if $(NVCC),nvcc is here but no cuBLAS,there is no nvcc on this machine)"; echo "0 passed, 0 failed"
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
-	python3 test/run.py --each "$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/train_bert" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/train_bert" \
+	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
 		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels)
 endif
 
