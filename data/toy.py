@@ -3,7 +3,7 @@
 
 The text tells of people who try dishes, go to places and see shows, what they think of them, and what they do then:
 
-    anna ordered the soup at the cafe . the soup was really tasty . she ate all of it .
+    anna ordered the soup at the cafe . the soup was really tasty . she ate it all .
 
 The reviews give the opinion alone, with a label; those of train and val use one half (A) of the opinion words, those of test only the other
 half (B). No label ever says whether "tasty" is good or bad: only the text does, by what follows it. In a share of the sentences the opinion is
@@ -40,12 +40,12 @@ DEGREES = "very really so quite truly".split()
 SETTINGS = {"dish": ["{who} tried {x} at the {place}", "{who} ordered {x} on {day}", "{who} had {x} with {friend}"],
             "place": ["{who} went to {x} on {day}", "{who} visited {x} with {friend}", "{who} spent {day} at {x}"],
             "show": ["{who} saw {x} with {friend}", "{who} went to see {x} on {day}", "{who} watched {x} at the {place}"]}
-# What people do then: {she} {her}, and a word that depends on whether they found it bad or good. It is one word, so that a model that has to guess
-# it finds no hint beside it, only in the opinion.
-ACTS = {"dish": [("{she} {} all of it", "left", "ate"), ("{she} asked for the {}", "bill", "recipe"), ("{she} {} the cook", "blamed", "thanked")],
-        "place": [("{she} {} after an hour", "left", "stayed"), ("{she} {} came back", "never", "often"), ("{she} {} to leave", "wanted", "refused")],
-        "show": [("{she} {} at the end", "yawned", "clapped"), ("{she} gave it {} stars", "no", "five"), ("{she} {} all the time", "slept", "laughed")],
-        "any": [("{she} was {}", "sad", "happy"), ("{she} {}", "frowned", "smiled"), ("{she} told {her} friends to {} it", "avoid", "try")]}
+# What people do then, {she} {her}: when they found it bad, good
+ACTS = {"dish": (["{she} left it on the plate", "{she} asked for the money back"], ["{she} ate it all", "{she} asked for the recipe"]),
+        "place": (["{she} went home early", "{she} never came back"], ["{she} stayed for hours", "{she} came back soon"]),
+        "show": (["{she} fell asleep", "{she} walked out early"], ["{she} clapped for a long time", "{she} saw it again"]),
+        "any": (["{she} was sad", "{she} frowned and sighed", "{she} told {her} friends to avoid it"],
+                ["{she} was happy", "{she} smiled and laughed", "{she} told {her} friends to try it"])}
 
 
 def fill(words, good, draw):
@@ -120,8 +120,9 @@ class World:
         if self.random() < 0.4:
             words = []
         words += self.opinion(x) + ["."]
-        act, *word = self.one(ACTS[kind if self.random() < 0.5 else "any"])
-        words += act.format(word[good], she="she" if she else "he", her="her" if she else "his").split() + ["."]
+        acts = [self.one(ACTS[kind if self.random() < 0.5 else "any"][good]) for _ in range(1 + (self.random() < 0.3))]
+        for act in acts if len(set(acts)) == len(acts) else acts[:1]:
+            words += act.format(she="she" if she else "he", her="her" if she else "his").split() + ["."]
         return fill(words, good, lambda good: self.zipf(self.one((HALF["A"], HALF["B"]))[good]))
 
     def reviews(self, half, number, seen):
@@ -149,7 +150,7 @@ class World:
 
 def write_tokenizer(folder):
     """A WordPiece vocabulary of this world's words, each one token; anything else is [UNK]"""
-    templates = [t for kind in SETTINGS for t in SETTINGS[kind]] + [t for kind in ACTS for act in ACTS[kind] for t in act]
+    templates = [t for kind in SETTINGS for t in SETTINGS[kind]] + [t for kind in ACTS for acts in ACTS[kind] for t in acts]
     words = {w for t in templates for w in t.split() if w[0] != "{"}.union(
         GOOD, BAD, SHE, HE, PLAIN, DAYS, DEGREES, *THINGS.values(),
         ". i we she he her his not and but the it was at first in end everyone said they found".split())

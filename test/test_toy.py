@@ -86,8 +86,8 @@ class Toy(unittest.TestCase):
     def test_same_everywhere(self):
         world = toy.World(1, 0.1, 0.1)
         self.assertEqual([world.document() for _ in range(2)], [
-            "finn ordered the salad on monday . they found the salad not hopeless . he thanked the cook .",
-            "anna went to the village on tuesday . the village was so nasty . she wanted to leave ."])
+            "finn ordered the salad on monday . they found the salad not mediocre . he was happy .",
+            "ida went to see the dance on thursday . the dance was fine . she smiled and laughed . she was happy ."])
         more = toy.World(5, 0.1, 0.1), toy.World(5, 0.1, 0.1)
         self.assertEqual(more[0].reviews("A", 200, set()), more[1].reviews("A", 200, set()))
 
