@@ -140,7 +140,7 @@ class World:
                 words = []
             words += self.opinion(x) + ["."]
             if self.random() < 0.3:
-                words += self.opinion(x) + ["."]
+                words += ["it", "was", self.one(DEGREES), 1, "."]
             twins = [fill(words, good, deal) for good in (0, 1)]
             if not seen.intersection(twins):
                 seen.update(twins)
@@ -167,8 +167,8 @@ def body():
   data/toy.py --negation 0 --contrast 0 --out data/toyeasy
 """, "makes DIR/text (train.bin, val.bin, tokenizer) and DIR/reviews (train, val and test, each as .bin and .tsv, tokenizer)")
     p.add_argument("--labels", type=int, default=100, metavar="N", help="reviews in train, half of them positive (default 100)")
-    p.add_argument("--documents", type=int, default=40000, metavar="N", help="documents of the text (default 40000, 3.8 MB)")
-    p.add_argument("--negation", type=float, default=0.1, metavar="X", help="share of the opinions that are negated (default 0.1)")
+    p.add_argument("--documents", type=int, default=40000, metavar="N", help="documents of the text (default 40000, 3.6 MB)")
+    p.add_argument("--negation", type=float, default=0.1, metavar="X", help="share of the opinions that are negated (default 0.1; of a review the first sentence of opinion)")
     p.add_argument("--contrast", type=float, default=0.1, metavar="X", help="share of the sentences of opinion with a contrast (default 0.1)")
     p.add_argument("--seed", type=int, default=1, metavar="N", help="of everything that is drawn (default 1)")
     p.add_argument("--keep-text", action="store_true", help="leave train.txt and val.txt in DIR/text (default: no)")
