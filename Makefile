@@ -1,4 +1,5 @@
 # make              builds everything for this machine: the GPU if nvcc and a GPU are there, else the CPU
+# make demo         learns a small written world, then sentiment from 100 labels: 6 minutes on two cores
 # make test         the tests that need nothing but a compiler                make help   all the rest
 #
 #   DEVICE=cpu      loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
@@ -96,13 +97,16 @@ deps:                 # copies what a build needs into .deps/, for machines with
 	bash dev/setup.sh deps
 setup:                # prints what is missing on this machine, and installs it if it may
 	bash dev/setup.sh
+demo:                 # the whole story on a world of its own, in some minutes
+	@$(MAKE) all
+	python3 dev/demo.py
 bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)
 	@$(MAKE) DEVICE=cpu
 	$(PYTHON) dev/bench/bert_cpu.py
 clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:
-	@sed -n '/^# make /,/^$$/p;/^# ----/q' Makefile | grep '^#' | sed 's/^# \{0,1\}//' | head -8
+	@sed -n '/^# make /,/^$$/p;/^# ----/q' Makefile | grep '^#' | sed 's/^# \{0,1\}//' | head -9
 	@echo
 	@echo "make test         unit tests, gradients in double, every CUDA kernel on the shim, the programs   (3 minutes)"
 	@echo "make test-asan    the same kernels and parsers under AddressSanitizer and UBSan"
@@ -114,6 +118,6 @@ help:
 	@echo "make clean"
 	@echo
 	@echo "BLAS=loops        without a BLAS: loops of our own, slower      ARCH=...   nvcc's architecture flags"
-.PHONY: deps setup bench clean help
+.PHONY: deps setup demo bench clean help
 
 -include $(wildcard build/*.d build/*/*.d)

@@ -13,6 +13,7 @@
 #endif
 #include "train_bert.cu"
 
+#include <deque>
 #include <functional>
 
 #include "common/labelled.h"
@@ -186,7 +187,7 @@ struct Predictor {
     BatchBuilder& builder;
     char *host, *block;  // a batch in host and device memory
     std::function<void(const double*)> on;
-    std::vector<real> logits;
+    std::vector<real> logits;  // (M, Kp)
 
     void add(const std::vector<int>& tokens, const std::vector<int>& types) {
         if (!builder.fits(tokens.size(), 1)) flush();
@@ -251,7 +252,7 @@ struct Results {
         }
         if (!matrix) {
             std::vector<std::pair<int64_t, int>> wrong;
-            for (int i = 0; i < K * K; i++)
+            for (int i = 0; i < (int)confusion.count.size(); i++)
                 if (i / K != i % K && confusion.count[i] > 0) wrong.push_back({-confusion.count[i], i});
             std::sort(wrong.begin(), wrong.end());
             for (size_t i = 0; i < wrong.size() && i < 10; i++)
@@ -275,7 +276,7 @@ struct Results {
     }
 };
 
-// OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set; OUT/errors.tsv: the mistakes, the most confident first.
+// OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set, row (which example of the set, from 1); OUT/errors.tsv: the mistakes, the most confident first.
 struct PredictionFiles {
     std::vector<std::string> labels;
     struct Row {
@@ -291,16 +292,16 @@ struct PredictionFiles {
         return s;
     }
     // shown: the text, of a pair both with a tab between them
-    void add(std::string_view shown, int gold, int prediction, const double* p, const std::string& set) {
+    void add(std::string_view shown, int gold, int prediction, const double* p, const std::string& set, size_t number) {
         std::string rest = "\t" + clean(labels[gold]) + "\t" + clean(labels[prediction]);
         for (size_t k = 0; k < labels.size(); k++) rest += format("\t%.6f", p[k]);
-        rows.push_back({std::string(shown), rest + "\t" + set + "\n", p[prediction], gold != prediction});
+        rows.push_back({std::string(shown), rest + "\t" + set + format("\t%zu\n", number), p[prediction], gold != prediction});
     }
     void write(const std::string& out) {
         bool pairs = std::any_of(rows.begin(), rows.end(), [](const Row& r) { return r.shown.find('\t') != r.shown.npos; });
         std::string columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
         for (const std::string& l : labels) columns += "\tp(" + clean(l) + ")";
-        columns += "\tset\n";
+        columns += "\tset\trow\n";
         auto line = [&](const Row& r) { return r.shown + (pairs && r.shown.find('\t') == r.shown.npos ? "\t" : "") + r.rest; };
         std::string text = columns;
         for (const Row& r : rows) text += line(r);
@@ -376,7 +377,6 @@ struct LoadedClassifier {
             const Json* most = tokenizer.find("model_max_length");
             if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
         }
-        if (T < 5) fail("%s/config.json: max_position_embeddings: expected at least 5, found %zu", dir.c_str(), T);
         BatchShape& shape = model.bert.shape;
         shape.N = (int)round_up(std::max<size_t>(4096, T), 128), shape.M = shape.N / 4;
         builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = (int)T;
@@ -416,7 +416,7 @@ struct ClassifyFlags {
     bool from_scratch = false;
     int64_t batch = 32, max_len = 128, freeze = -1, examples = 0, seeds = 1;
     double dev_split = 0.1, layer_decay = 1;
-    std::string class_weights = "none";
+    std::string class_weights = "none", best_by = "accuracy";
     // eval, predict
     std::string model, data, out;
     LabelledColumns columns;
@@ -486,7 +486,7 @@ struct ClassifyTask {
             char* end;
             w[k] = strtod(p, &end);
             if (end == p || !(w[k] > 0) || !std::isfinite(w[k]) || *end != (k + 1 < K ? ',' : '\0'))
-                fail_usage("--class-weights: expected none, balanced or %d positive numbers with commas between, in the order %s, found \"%s\"", K, name_list(labels).c_str(),
+                fail_usage("--class-weights: expected none, balanced or %d positive numbers with commas between, in the order %s, found \"%s\"", K, name_list(labels, 100).c_str(),
                            cf.class_weights.c_str());
             p = end + 1;
         }
@@ -535,7 +535,9 @@ struct ClassifyTask {
         e.targets = dev_data.sequences();
         if (e.targets == 0) return e;
         Results r = run(dev_data, [](uint64_t, int, int, const double*) {});
-        e.loss = r.mean_loss(), e.accuracy = e.score = r.confusion.accuracy();
+        e.name = "dev split";
+        e.loss = r.mean_loss(), e.accuracy = r.confusion.accuracy();
+        e.score = cf.best_by == "macro-f1" ? r.confusion.macro_f1() : cf.best_by == "mcc" ? r.confusion.mcc() : cf.best_by == "loss" ? -e.loss : e.accuracy;
         e.report = r.line(), e.table = r.table() + "\n";
         e.numbers.set("dev", r.json());
         return e;
@@ -561,7 +563,7 @@ struct ClassifyTask {
 };
 
 // ---------------------------------------------------------------- train
-// What a run (or each of --seeds runs) leaves behind: OUT/results.json, predictions.tsv, errors.tsv.
+// What a run, or all of --seeds runs, start from.
 struct Run {
     TrainFlags f;
     ClassifyFlags cf;
@@ -573,6 +575,7 @@ struct Run {
     std::vector<std::string> new_tensors;  // those that are not taken from init
 };
 
+// Leaves behind, beside what train() does: OUT/results.json, predictions.tsv, errors.tsv.
 int train_once(Run& run, Cli& cli, Arena arena) {
     TrainFlags& f = run.f;
     ClassifyTask task(f, run.cf, run.train_file, run.words, run.config);
@@ -580,12 +583,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)f.seed);
         if (!run.cf.from_scratch) {
-            LoadReport report = load_tensors(run.init, task.opt.table, values.data(), run.new_tensors);
-            printf("%s: loaded %zu tensors", run.init.c_str(), report.loaded);
-            if (!report.missing.empty()) printf("; made new: %s", name_list(report.missing).c_str());
-            if (!report.unused.empty()) printf("; not used here: %s", name_list(report.unused).c_str());
-            printf("\n");
-            if (report.loaded == 0) fail("%s: no tensor of a BERT in it", run.init.c_str());
+            load_tensors(run.init, task.opt.table, values.data(), run.new_tensors).announce(run.init, {"bert.pooler.", "classifier."});
             refuse_not_finite(task.opt.table, values, run.init);
         }
         task.opt.upload(values);
@@ -599,6 +597,14 @@ int train_once(Run& run, Cli& cli, Arena arena) {
            guess.confusion.total() ? format("%lld others of train.bin choose the epoch (always the most frequent class: %.2f %%)", (long long)guess.confusion.total(),
                                             100 * guess.confusion.accuracy()).c_str() : "none choose the epoch: the last model is taken",
            (long long)f.steps, (long long)f.accum, (long long)run.cf.batch, (double)f.steps * (double)(f.accum * run.cf.batch) / (double)task.train_data.sequences());
+    std::vector<int64_t> count(task.model.K, 0);
+    for (uint64_t q = 0; q < task.train_data.sequences(); q++) count[task.train_data.label(q)]++;
+    std::vector<std::string> shares;
+    for (int k = 0; k < task.model.K; k++) {
+        shares.push_back(format("%s %s", task.labels[k].c_str(), thousands((double)count[k]).c_str()));
+        if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", task.labels[k].c_str());
+    }
+    printf("training examples: %s\n", name_list(shares, 20).c_str());
     for (auto* data : {&task.train_data, &task.dev_data})
         if (size_t cut = data->count_cut())
             printf("%zu of %llu %s examples are longer than --max-len %lld and were cut\n", cut, (unsigned long long)data->sequences(), data == &task.dev_data ? "dev" : "training",
@@ -617,7 +623,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
     PredictionFiles files{task.labels, {}};
     for (size_t i = 0; i < run.sets.size(); i++) {
         const std::string& name = run.sets[i].first;
-        Results r = task.run(data[i], [&](uint64_t q, int gold, int prediction, const double* p) { files.add(data[i].file.text(q), gold, prediction, p, name); });
+        Results r = task.run(data[i], [&](uint64_t q, int gold, int prediction, const double* p) { files.add(data[i].file.text(q), gold, prediction, p, name, q + 1); });
         printf("\n%s: %s\n%s\n", name.c_str(), r.line().c_str(), r.table().c_str());
         if (size_t cut = data[i].count_cut()) printf("  %zu of them are longer than --max-len %lld and were cut\n", cut, (long long)run.cf.max_len);
         results.set(name, r.json());
@@ -634,6 +640,8 @@ int train_once(Run& run, Cli& cli, Arena arena) {
 }
 
 int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
+    auto absolute = [&] { if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full); };  // for a --resume from elsewhere
+    absolute();
     if (f.resume) {
         if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
         resume_flags(cli, f);
@@ -642,13 +650,12 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (f.init.empty()) fail_usage("--init DIR is missing: the pretrained encoder, a run of train_bert or a Hugging Face directory (data/pretrained.py)");
     if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
     if (cli.given("steps")) f.epochs = 0;  // also of the run that is resumed
-    if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full);  // for a --resume from elsewhere
     if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
         fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
     f.open_run();
     BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     std::vector<std::unique_ptr<BinFile>> files;
-    std::string init = resolve_model_dir(f.init);
+    std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);  // last/ has all that a resumed run needs
     WordPiece words = WordPiece::load(init);
     Run run{f, cf, init, train_file, {}, words, read_bert_config(init), {}};
     for (const char* name : {"val", "test"})
@@ -662,7 +669,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         if (file.fingerprint() != words.fingerprint() || file.vocab() != words.tokens.size())
             fail("%s: it was packed with another tokenizer than that of %s: make the data anew with --tokenizer %s", file.path.c_str(), init.c_str(), f.init.c_str());
         bool pairs = false;
-        for (size_t s = 0; s < file.sequences() && !pairs; s++) pairs = file.second(s) < file.length(s);
+        for (size_t s = 0; s < file.sequences() && !pairs; s++) pairs = file.pair(s);
         if (pairs && c.types < 2) fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2", file.path.c_str(), init.c_str(), (long long)c.types);
     };
     check_file(train_file);
@@ -680,6 +687,8 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     ClassifyTask measured(run.f, run.cf, train_file, words, c);
     int64_t per_step = cf.batch * f.accum, examples = (int64_t)measured.train_data.sequences();
     if (f.epochs > 0) run.f.steps = f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)per_step));
+    if (run.f.steps == 0 && !cli.given("steps")) fail_usage("--epochs 0: expected more than 0, or --steps");
+    if (f.patience > 0 && cf.dev_split == 0) fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
     if (run.f.eval_every == 0) run.f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)examples / (double)per_step));  // an epoch
 
     printf("finetune_cls on %s, %s%s\n", device_name().c_str(), measured.model.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
@@ -703,10 +712,8 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
              (double)device_memory() / 1048576);
     void* memory = device_alloc(measure.used - host_copies);
 
-    std::string names;
-    for (size_t k = 0; k < train_file.labels.size() && k < 20; k++) names += (k ? ", " : "") + train_file.labels[k];
-    printf("data: %s examples in train.bin of %zu classes: %s%s\n", thousands((double)train_file.sequences()).c_str(), train_file.labels.size(), names.c_str(),
-           train_file.labels.size() > 20 ? ", ..." : "");
+    printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(), train_file.labels.size(),
+           name_list(train_file.labels, 20).c_str());
     if (cf.seeds == 1) return train_once(run, cli, Arena(memory));
 
     // the same with several seeds: OUT/seed-1, OUT/seed-2, ... and their mean
@@ -725,7 +732,10 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         one.f.resume = f.resume && exists(one.f.out + "/last");
         if (!one.f.resume) one.f.open_run();
         device_zero(memory, measure.used - host_copies);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
-        if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) return code;
+        if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) {
+            if (code == EXIT_INTERRUPTED) printf("all of the %lld seeds: --resume --out %s\n", (long long)seeds, out.c_str());
+            return code;
+        }
     }
     printf("\n%lld seeds: mean +- standard deviation\n", (long long)seeds);
     std::vector<std::string> set_names;
@@ -765,43 +775,44 @@ int evaluate_file(const ClassifyFlags& cf) {
     if (!cf.out.empty() && (exists(cf.out + "/metrics.jsonl") || is_model_directory(cf.out)))
         fail_usage("--out %s: a run or a model is there already, whose files this would overwrite: take another directory", cf.out.c_str());
     LoadedClassifier c(cf.model);
-    size_t T = c.T, cut = 0, at = 0;
+    size_t T = c.T, cut = 0;
     std::string name = cf.data.substr(cf.data.rfind('/') + 1);
     name = name.substr(0, name.rfind('.'));
     if (!cf.out.empty()) make_directories(cf.out);
     struct Row {
         std::string text;
         int gold;
+        size_t number;
     };
-    std::vector<Row> waiting;  // for their probabilities
+    std::deque<Row> waiting;  // for their probabilities
     Results results(c.labels);
     PredictionFiles files{c.labels, {}};
     Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* p) {
-        Row& row = waiting[at++];
+        const Row& row = waiting.front();
         int prediction = results.add(row.gold, p);
-        if (!cf.out.empty()) files.add(row.text, row.gold, prediction, p, name);
+        if (!cf.out.empty()) files.add(row.text, row.gold, prediction, p, name, row.number);
+        waiting.pop_front();
     }, {}};
-    // the rows whose batch is done are forgotten
     auto add = [&](const std::vector<int>& tokens, const std::vector<int>& types, Row row) {
-        if (at == waiting.size()) waiting.clear(), at = 0;
         waiting.push_back(std::move(row));
         predictor.add(tokens, types);
     };
     std::vector<int> tokens, types;
     if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin") {
         BinFile file(cf.data, BIN_CLASSIFY);
-        if (file.fingerprint() != c.words.fingerprint())
+        if (file.fingerprint() != c.words.fingerprint() || file.vocab() != c.words.tokens.size())
             fail("%s: it was packed with another tokenizer than that of %s: pack it anew, or give the .tsv, .csv or .jsonl itself", cf.data.c_str(), c.dir.c_str());
         ClassifyData data(file, c.words, T, c.labels);
         for (uint64_t q = 0; q < data.sequences(); q++) {
             if (file.pair(q)) c.refuse_pair(format("%s, example %zu", cf.data.c_str(), (size_t)q + 1));
             cut += data.make(0, q);
-            add(data.tokens, data.types, {std::string(file.text(q)), data.label(q)});
+            add(data.tokens, data.types, {std::string(file.text(q)), data.label(q), (size_t)q + 1});
         }
     } else {
         LabelledFile file(cf.data, cf.columns, true);
         LabelledRow row;
         std::vector<int> a, b;
+        size_t number = 0;
         while (file.next(row)) {
             size_t gold = std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin();
             if (gold == c.labels.size())
@@ -815,7 +826,7 @@ int evaluate_file(const ClassifyFlags& cf) {
             cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, T);
             std::string shown;
             append_shown(shown, row);
-            add(tokens, types, {shown, (int)gold});
+            add(tokens, types, {shown, (int)gold, ++number});
         }
     }
     predictor.flush();
@@ -835,11 +846,12 @@ int evaluate_file(const ClassifyFlags& cf) {
 // Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair.
 int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
     LoadedClassifier c(cf.model);
-    size_t T = c.T, cut = 0, at = 0, line = 0;
+    size_t T = c.T, cut = 0, line = 0;
     bool terminal = isatty(0);
-    std::vector<std::string> waiting;
+    std::deque<std::string> waiting;
     Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* p) {
-        const std::string& text = waiting[at++];
+        std::string text = std::move(waiting.front());
+        waiting.pop_front();
         int best = (int)(std::max_element(p, p + c.model.K) - p);
         std::string out;
         if (cf.json) {
@@ -871,7 +883,6 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
         }
         if (!b.empty()) c.refuse_pair(where);
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, T);
-        if (at == waiting.size()) waiting.clear(), at = 0;
         waiting.push_back(text);
         predictor.add(tokens, types);
     };
@@ -906,7 +917,9 @@ int main(int argc, char** argv) {
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens", "eval-tokens"});
         describe(groups, "data", "train.bin, and val.bin and test.bin to report on, made with --tokenizer of --init (data/classify.py)");
-        describe(groups, "out", "run directory: best/, last/, metrics.jsonl, results.json, predictions.tsv, errors.tsv, config.json");
+        describe(groups, "out", "run directory: best/, last/, metrics.jsonl, config.json, results.json; with a val.bin or test.bin predictions.tsv, errors.tsv");
+        describe(groups, "seed", "of new layers, order and dropout, and of the choice of --examples and of the dev split");
+        describe(groups, "dropout", "of embeddings, attention, both branches of every layer and what the classifier sees");
         describe(groups, "init", "the pretrained encoder: a run of train_bert or a Hugging Face directory");
         describe(groups, "lr", "peak learning rate; 0: by the width, 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, 1e-5");
         describe(groups, "eval-every", "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: once an epoch");
@@ -914,7 +927,9 @@ int main(int argc, char** argv) {
                                            {{"batch", &cf.batch, between(1, 1 << 16), "examples of a micro-batch"},
                                             {"max-len", &cf.max_len, between(5, 1 << 16), "tokens of an example; what is longer is cut"},
                                             {"examples", &cf.examples, at_least(0), "use only so many examples of train.bin, drawn with --seed; 0: all"},
-                                            {"dev-split", &cf.dev_split, up_to(0, 1), "share of them that chooses the best epoch; 0: the last epoch's model is taken"},
+                                            {"dev-split", &cf.dev_split, up_to(0, 1),
+                                             "share of them that chooses the best epoch (where texts repeat or overlap its figures are too high); 0: the last epoch's model"},
+                                            {"best-by", &cf.best_by, "accuracy|macro-f1|mcc|loss", "what makes one epoch better than another"},
                                             {"seeds", &cf.seeds, between(1, 1000), "train so many times, with --seed and the numbers behind it; report mean and deviation"},
                                             {"from-scratch", &cf.from_scratch, "the model of --init, but with random parameters: what pretraining is worth"},
                                             {"freeze", &cf.freeze, between(-1, MAX_LAYERS), "embeddings and so many first layers stay as they are; -1: nothing does"},

@@ -451,6 +451,7 @@ struct LoadedBert {
     static void check_bert_config(const BertConfig& c, const std::string& where) {
         int64_t HS = c.C / c.NH;
         if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+        if (c.T < 5) fail("%s/config.json: max_position_embeddings: expected at least 5, found %lld", where.c_str(), (long long)c.T);
         if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
     }
 };
@@ -612,12 +613,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
         if (!init.empty()) {
-            LoadReport report = load_tensors(init, task.opt.table, values.data());
-            printf("%s: loaded %zu tensors", init.c_str(), report.loaded);
-            if (!report.missing.empty()) printf("; made new: %s", name_list(report.missing).c_str());
-            if (!report.unused.empty()) printf("; not used here: %s", name_list(report.unused).c_str());
-            printf("\n");
-            if (report.loaded == 0) fail("%s: no tensor of a BERT in it", init.c_str());
+            load_tensors(init, task.opt.table, values.data()).announce(init, {"cls."});
         }
         task.opt.upload(values);
     }

@@ -95,10 +95,10 @@ void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
         for (size_t j = 0; j < cols; j++) dst[j * rows + i] = (To)src[i * cols + j];
 }
 
-// "a, b, c and 9 more"; up to four in full
-inline std::string name_list(const std::vector<std::string>& names) {
+// "a, b, c and 9 more"; up to `most` in full
+inline std::string name_list(const std::vector<std::string>& names, size_t most = 4) {
     std::string s;
-    size_t shown = names.size() <= 4 ? names.size() : 3;
+    size_t shown = names.size() <= most ? names.size() : most - 1;
     for (size_t i = 0; i < shown; i++) s += (i ? ", " : "") + names[i];
     return shown < names.size() ? s + format(" and %zu more", names.size() - shown) : s;
 }
@@ -111,6 +111,18 @@ struct LoadReport {
     std::vector<std::string> ignored;  // in the file, nothing to learn: buffers, copies of tied weights
     void refuse_missing(const std::string& dir) const {
         if (!missing.empty()) fail("%s: expected the tensor%s %s, found none of that name", dir.c_str(), missing.size() > 1 ? "s" : "", name_list(missing).c_str());
+    }
+    // Says what was loaded. Only tensors whose names begin with one of `prefixes` (a head) may be missing and are made new.
+    void announce(const std::string& dir, const std::vector<std::string>& prefixes) const {
+        if (loaded == 0) fail("%s: no tensor of this model in it", dir.c_str());
+        LoadReport incomplete;
+        for (const std::string& name : missing)
+            if (std::none_of(prefixes.begin(), prefixes.end(), [&](const std::string& p) { return name.rfind(p, 0) == 0; })) incomplete.missing.push_back(name);
+        incomplete.refuse_missing(dir);
+        printf("%s: loaded %zu tensors", dir.c_str(), loaded);
+        if (!missing.empty()) printf("; made new: %s", name_list(missing).c_str());
+        if (!unused.empty()) printf("; not used here: %s", name_list(unused).c_str());
+        printf("\n");
     }
 };
 

@@ -6,7 +6,7 @@
 //   T   longest sequence the model takes          B   batch size, where sequences are counted
 //   C   channels (hidden size)                    OC  output channels of a matrix product
 //   L   layers      NH  heads      HS  head size, C = NH * HS      FF  inner size of the feed-forward part
-//   V   vocabulary (or number of classes)         Vp  V rounded up to a multiple of 64, the size in memory
+//   V   vocabulary   Vp  V rounded up to a multiple of 64, the size in memory   K   classes   Kp  K rounded up to a multiple of 8
 //   W   tiles of queries in a batch               R   runs of equal ids, U ids that have several (embedding.cuh)
 //
 // Every pointer is declared with its shape: `const T* inp,  // (N, C)`, row-major, the last index runs fastest.

@@ -57,7 +57,7 @@ struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;  // filler: sequences of this token, at most so long
     int fill = 0;                    // fill up to a multiple of so many tokens, and the rows to a multiple of 128 (what kernels like); 0: do not
-    const double* weights = nullptr;  // of the classes; nullptr: 1
+    const double* weights = nullptr;  // (K) of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
     void clear() {

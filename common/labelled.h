@@ -5,7 +5,7 @@
 //   JSONL   an object per line. Texts are strings; a label is a string, an integer or a boolean (written 3, true).
 //
 // Columns come in any order, others are ignored. UTF-8, with or without a byte order mark; lines end in LF or CRLF; empty lines at the
-// end are ignored (in JSONL anywhere). An empty second text means that this row has only one. A column text2 may be missing, unless
+// end are ignored (in JSONL anywhere), as is white space around labels and names of columns. An empty second text means that this row has only one. A column text2 may be missing, unless
 // it was asked for by another name. Where no label is needed, it may be missing or empty.
 // What is not so is an error that begins with FILE, line N.
 //
@@ -118,9 +118,9 @@ struct LabelledFile {
             if (s->find('\0') != s->npos) lines.bad(row.line, "expected text, found a NUL character");  // JSON can write one
         if (blank(row.text)) lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text.c_str()));
         row.pair = !blank(row.text2);
-        row.has_label = !blank(row.label);
+        row.label = trimmed(row.label);
+        row.has_label = !row.label.empty();
         if (!row.pair) row.text2.clear();
-        if (!row.has_label) row.label.clear();
         if (need_label && !row.has_label) lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
         for (unsigned char c : row.label)
             if (c < 32 || c == 127) lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
@@ -134,6 +134,10 @@ private:
         if (ends(".csv")) return CSV;
         if (ends(".jsonl")) return JSONL;
         fail_usage("%s: expected a file that ends in .tsv, .csv or .jsonl", path.c_str());
+    }
+    static std::string trimmed(const std::string& s) {
+        size_t first = s.find_first_not_of(" \t\r\n\v\f");
+        return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
     }
     static bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
     // Is the row's second text optional? By its usual name it is.
@@ -206,7 +210,7 @@ private:
         auto place = [&](const std::string& name, const char* flag, bool needed) {
             size_t at = NONE;
             for (size_t i = 0; i < width; i++) {
-                if (fields[i] != name) continue;
+                if (trimmed(fields[i]) != name) continue;
                 if (at != NONE) lines.bad(1, "expected the column \"" + name + "\" once, found it twice");
                 at = i;
             }

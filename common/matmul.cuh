@@ -71,8 +71,8 @@ inline void blas_init() {
 #endif
 }
 
-// Rows of a panel: at most 256, an even number of panels of nearly the same size (fine-tuning has batches of a few hundred tokens: 256 rows
-// for one core and 44 for the other would waste much). It depends on N alone, so that results do not depend on the number of threads.
+// Rows of a panel: at most 256, in panels of nearly the same size, two of them at least (fine-tuning has batches of a few hundred tokens:
+// 256 rows for one core and 44 for the other would waste much; smaller panels cost more packing of the weights than they gain). It depends on N alone, so that results do not depend on the number of threads.
 inline int panel_rows(int N) {
     return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2 * ceil_div(N, 512)), 8);
 }

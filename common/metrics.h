@@ -48,7 +48,7 @@ struct Confusion {
         int64_t both = gold(k) + predicted(k);
         return both ? 2.0 * (double)at(k, k) / (double)both : 0;
     }
-    double macro_f1() const {  // mean over all K classes
+    double macro_f1() const {  // mean over all K classes, also those that do not occur here (scikit-learn: labels=range(K))
         double sum = 0;
         for (int k = 0; k < K; k++) sum += f1(k);
         return sum / K;

@@ -318,6 +318,7 @@ struct Metrics {
 struct Eval {
     double loss = 0, accuracy = 0;  // means over `targets`
     uint64_t targets = 0;           // 0: there is nothing to validate on, the last model is the one to take
+    std::string name = "validation";  // what it is called on the console
     double score = 0;               // the best model is the one with the largest, among equals that with the smallest loss
     std::string report;             // for the console, without a line's end
     std::string table;              // below it, if there is one, with its line ends
@@ -331,7 +332,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
-    std::string free = " out data resume steps epochs patience eval-every eval-tokens log-every ";
+    std::string free = " out data resume steps epochs seeds patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && free.find(" " + name + " ") == std::string::npos && dump_json(flag->json()) != dump_json(value))
@@ -429,7 +430,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         bool better = e.score > best_score || (e.score == best_score && e.loss < best);
         stale = better ? 0 : stale + 1;
         if (better) best = e.loss, best_score = e.score, best_step = step;
-        printf("step %lld | validation: %s%s\n%s", (long long)step, e.report.c_str(), better ? " | best so far" : "", e.table.c_str());
+        printf("step %lld | %s: %s%s\n%s", (long long)step, e.name.c_str(), e.report.c_str(), better ? " | best so far" : "", e.table.c_str());
         fflush(stdout);
         Json line = Json::make_object();
         line.set("step", step).set("tokens", tokens_seen).set("val_loss", e.loss).set("val_accuracy", e.accuracy).set("val_targets", e.targets);

@@ -17,9 +17,9 @@ def body():
     p.add_argument("train", metavar="FILE", help="the rows to learn from")
     p.add_argument("--val", metavar="FILE", help="the rows to validate with (default: a share of the others, see --val-share)")
     p.add_argument("--test", metavar="FILE", help="rows that become test.bin")
-    p.add_argument("--text", metavar="NAME", help="the column of the text (default text)")
-    p.add_argument("--text2", metavar="NAME", help="the column of the second text (default text2 where there is one)")
-    p.add_argument("--label", metavar="NAME", help="the column of the label (default label)")
+    p.add_argument("--text", "--text-column", dest="text", metavar="NAME", help="the column of the text (default text)")
+    p.add_argument("--text2", "--text2-column", dest="text2", metavar="NAME", help="the column of the second text (default text2 where there is one)")
+    p.add_argument("--label", "--label-column", dest="label", metavar="NAME", help="the column of the label (default label)")
     p.add_argument("--no-header", action="store_true", help="the first line is a row, too; columns are 1, 2, 3 …: --text 2 --label 1")
     args = p.parse_args()
     if args.no_header and not (args.text and args.label):

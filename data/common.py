@@ -562,7 +562,9 @@ def check_row(text, text2, label, where):
             continue
         if "\0" in value:
             raise Failure("%s: expected text, found a NUL character in the %s" % (where, name))
-        if not any(c.isalnum() for c in value) and all(unicodedata.category(c)[0] in "CZM" for c in value):
+        if name == "label" and any(ord(c) < 32 or ord(c) == 127 for c in value.strip()):
+            raise Failure("%s: expected a label without control characters, found %r" % (where, value))
+        if not any(c.isalnum() for c in value) and all(c == "\ufffd" or unicodedata.category(c)[0] in "CZM" for c in value):
             raise Failure("%s: expected a %s, found %s" % (where, name, "nothing but white space" if value else "an empty one"))
         try:
             value.encode()

@@ -235,13 +235,10 @@ def make(args, work):
     shown = lambda name: args.model.rstrip("/") + "/" + name
 
     def fetch(name):
-        """Puts a file of the model into `work`: of weights a link where that can be, else a copy. Is there one?"""
+        """Puts a copy of a file of the model into `work`. Is there one?"""
         path = get(name)
         if path and path != in_work(name):
-            try:
-                (os.link if name in WEIGHTS else shutil.copyfile)(os.path.realpath(path), in_work(name))
-            except OSError:  # on another file system
-                shutil.copyfile(path, in_work(name))
+            shutil.copyfile(path, in_work(name))
         return bool(path)
 
     for name in ("config.json", "vocab.txt"):

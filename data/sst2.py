@@ -50,9 +50,12 @@ def body():
         try:
             files["test"] = common.named(source, *NAMES["test"])
         except common.Missing:
-            pass
+            if args.with_test:
+                raise
         else:
             if "label" not in columns(*files["test"]):
+                if args.with_test:
+                    raise common.Failure("%s: expected a column label, found none (GLUE keeps them)" % files["test"][0])
                 print("note: %s has no labels (GLUE keeps them): no test.bin" % files.pop("test")[0])
     elif args.with_test:
         path = common.download(args.test_url, os.path.join(args.cache, "test_labelled.tsv"), TEST_CHECKSUM)

@@ -12,13 +12,16 @@ import pathlib
 import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEEDS = 3
+PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 --steps 1000 "
+            "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
+FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 1e-3 --eval-every 1000000 --log-every 50".split()
+QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
 TERMINAL = sys.stderr.isatty()
 
 
@@ -35,7 +38,7 @@ def run(title, command, log, follow=None):
     say(f"\n{title}\n  {' '.join(shlex.quote(str(c)) for c in command)}")
     begin = last = time.time()
     with open(log, "w") as f:
-        child = subprocess.Popen([str(c) for c in command], stdout=f, stderr=subprocess.STDOUT, cwd=ROOT)
+        child = subprocess.Popen([str(c) for c in command], stdout=f, stderr=subprocess.STDOUT)
         try:
             while child.poll() is None:
                 time.sleep(0.1)
@@ -66,9 +69,10 @@ def bar(share):
 
 
 def main():
-    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo")
+    out = pathlib.Path(os.path.relpath(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo", ROOT))  # as the commands that are printed
+    os.chdir(ROOT)
     for program in ("train_bert", "finetune_cls", "data/tokenize"):
-        if not (ROOT / program).exists():
+        if not os.path.exists(program):
             sys.exit(f"error: expected {program}, found none: run make first")
     if out.exists() and not (out / "demo").exists():
         sys.exit(f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one")
@@ -80,7 +84,7 @@ def main():
     run("1. A small written world: text, and reviews of which only a hundred have labels", [sys.executable, "data/toy.py", "--out", out / "toy"], out / "toy.log")
     toy = (out / "toy.log").read_text()
     say("  " + next(line for line in toy.splitlines() if "documents for training" in line))
-    say("  the text:     " + sample(out / "toy/text", ROOT))
+    say("  the text:     " + sample(out / "toy/text"))
     for line in open(out / "toy/reviews/train.tsv").read().splitlines()[1:4]:
         text, label = line.split("\t")
         say(f"  {label + ':':13s} {text}")
@@ -109,22 +113,22 @@ def main():
         say(f"  {'bag of words':22s} {float(bag[0]):5.1f} % {'':25s} {float(bag[1]):5.1f} % {'':8s}{bar(float(bag[1]) / 100)}")
     fine = [json.loads(line) for line in open(out / "pretrained/seed-1/metrics.jsonl")][-1]["tokens"]
     say(f"\n  Pretraining read {tokens:,.0f} tokens without labels, each fine-tuning {fine:,.0f}.")
-    subprocess.run([sys.executable, str(ROOT / "dev/plot.py"), f"masked LM={out / 'bert'}", "--out", str(out / "pretraining.svg"), "--title", "Masked LM on the toy world"], check=True,
+    subprocess.run([sys.executable, "dev/plot.py", f"masked LM={out / 'bert'}", "--out", str(out / "pretraining.svg"), "--title", "Masked LM on the toy world"], check=True,
                    stdout=subprocess.DEVNULL)
-    subprocess.run([sys.executable, str(ROOT / "dev/plot.py"), f"pretrained={out / 'pretrained/seed-1'}", f"from scratch={out / 'from-scratch/seed-1'}", "--out",
+    subprocess.run([sys.executable, "dev/plot.py", f"pretrained={out / 'pretrained/seed-1'}", f"from scratch={out / 'from-scratch/seed-1'}", "--out",
                     str(out / "finetuning.svg"), "--title", "Sentiment from 100 labels"], check=True, stdout=subprocess.DEVNULL)
     say(f"  {out}/pretraining.svg, {out}/finetuning.svg: the losses as pictures")
     say(f"\nAll of it took {clock(time.time() - begin)}. Now ask it yourself, with words of this world ({out}/toy/text/vocab.txt):\n")
     ask = ["./finetune_cls", "predict", "--model", str(out / "pretrained/seed-1")] + QUESTIONS
     say("  " + " ".join(shlex.quote(c) for c in ask))
-    say("".join("    " + line + "\n" for line in subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.splitlines()))
+    say("".join("    " + line + "\n" for line in subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()))
     say(f"  ./train_bert fill-mask --model {out}/bert \"the soup was [MASK] . she ate it all .\"")
     say("\nThe same on real data: README.md, \"Fine-tuning\".")
 
 
-def sample(folder, root):
+def sample(folder):
     """A document of the text"""
-    log = subprocess.run([str(root / "data/tokenize"), "decode", "--tokenizer", str(folder)], input=" ".join(map(str, first_ids(folder / "train.bin"))) + "\n", check=True,
+    log = subprocess.run(["data/tokenize", "decode", "--tokenizer", str(folder)], input=" ".join(map(str, first_ids(folder / "train.bin"))) + "\n", check=True,
                          stdout=subprocess.PIPE, text=True).stdout
     return log.strip()
 

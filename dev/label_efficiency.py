@@ -7,7 +7,7 @@
 A model is NAME=DIR, or NAME=scratch:DIR for random parameters in the shape of DIR; behind commas the data directory, if it is another one (another
 tokenizer), and flags for finetune_cls. Each number of labels is run with three seeds (--seeds): other examples, other order, other new
 layers. No epoch is chosen: the last one's model is reported, on val.bin and test.bin. NAME=bag trains data/bow.py on the TSV files
-beside the .bin files (--keep-text), on the first of the shuffled rows.
+beside the .bin files (--keep-text), on examples drawn the same way.
 
 Writes OUT.json, OUT.md and OUT.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean, Student's t). Runs that are done are not repeated.
 """
@@ -26,7 +26,7 @@ from html import escape
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 EPOCHS = [(100, 20), (500, 10), (2000, 5), (10 ** 9, 3)]  # up to so many labels, so many passes
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}       # 97.5 %, n - 1 degrees of freedom
+STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}  # 97.5 %, n - 1 degrees of freedom
 COLORS = ["#1f6fb4", "#d1602a", "#2c8a57", "#8a4fb0", "#9a7b1c"]
 
 
@@ -36,10 +36,15 @@ def train(model, n, a, work):
     scratch = init.startswith("scratch:")
     epochs = next(e for most, e in EPOCHS if n and n <= most or most == 10 ** 9)
     out = work / re.sub(r"\W+", "-", f"{name}-{n or 'all'}")
+    what = json.dumps([init, str(pathlib.Path(data).resolve()), flags, a.seeds])
+    note = out.with_name(out.name + ".what")  # so that results of other data or flags are not taken for these
+    if note.exists() and note.read_text() != what:
+        sys.exit(f"error: {out}: it holds the runs of {note.read_text()}, now asked for {what}: give another --work")
+    note.write_text(what)
     if not (out / "results.json").exists():
         command = [str(ROOT / "finetune_cls"), "--init", init.removeprefix("scratch:"), "--data", data, "--out", str(out), "--examples", str(n), "--seeds", str(a.seeds),
                    "--epochs", str(epochs), "--dev-split", "0", "--log-every", "200", "--eval-every", "1000000"] + (["--from-scratch"] if scratch else []) + flags
-        if out.exists():
+        if (out / "config.json").exists():  # begun earlier
             command = [str(ROOT / "finetune_cls"), "--resume", "--out", str(out)]
         print(" ".join(shlex.quote(c) for c in command), file=sys.stderr, flush=True)
         with open(str(out) + ".log", "a") as log:
@@ -53,8 +58,9 @@ def train(model, n, a, work):
 def bag(data, n, a):
     found = {s: [] for s in a.sets}
     header, *rows = open(f"{data}/train.tsv", encoding="utf-8").read().rstrip("\n").split("\n")
+    column = header.split("\t").index("label")
     for seed in range(1, (a.seeds if n else 1) + 1):
-        part = random.Random(seed).sample(rows, n or len(rows))
+        part = stratified(rows, lambda row: row.split("\t")[column], random.Random(seed))[:n or None]
         with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as f:
             f.write("\n".join([header] + part) + "\n")
             f.flush()
@@ -65,6 +71,19 @@ def bag(data, n, a):
         for s, value in zip(a.sets, re.findall(r"accuracy (\d+\.\d+) %", text)):
             found[s].append(float(value) / 100)
     return found, 0
+
+
+def stratified(rows, label, rng):
+    """The rows in a random order in which every stretch from the start has the classes' shares, as finetune_cls draws --examples"""
+    rows = rng.sample(rows, len(rows))
+    size, rank, keys = {}, {}, []
+    for r in rows:
+        size[label(r)] = size.get(label(r), 0) + 1
+    for r in rows:
+        k = label(r)
+        keys.append((rank.get(k, 0) + 0.5) / size[k])
+        rank[k] = rank.get(k, 0) + 1
+    return [rows[i] for i in sorted(range(len(rows)), key=keys.__getitem__)]
 
 
 def interval(values):
@@ -112,10 +131,14 @@ def main():
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--sets", default="val,test")
     p.add_argument("--title", default="")
-    p.add_argument("--work", default="runs/labels", help="where the runs go")
+    p.add_argument("--work", help="where the runs go (default runs/labels/NAME OF OUT)")
     p.add_argument("--out", required=True, help="OUT.json, OUT.md, OUT.svg")
     a = p.parse_args()
-    a.sets, sizes, work = a.sets.split(","), [int(n) for n in a.sizes.split(",")], pathlib.Path(a.work)
+    if not 2 <= a.seeds <= 10:
+        p.error("--seeds: expected 2 to 10")
+    if not pathlib.Path(f"{a.data}/train.tsv").exists():
+        p.error(f"--data {a.data}: expected train.tsv beside train.bin: make the data with --keep-text")
+    a.sets, sizes, work = a.sets.split(","), [int(n) for n in a.sizes.split(",")], pathlib.Path(a.work or f"runs/labels/{pathlib.Path(a.out).name}")
     work.mkdir(parents=True, exist_ok=True)
     total = len(open(f"{a.data}/train.tsv", encoding="utf-8").read().rstrip("\n").split("\n")) - 1
     results, table = {}, [f"| labels | model | {' | '.join(f'accuracy on {s}, %' for s in a.sets)} | tokens in fine-tuning |", "|---|---|" + "---|" * len(a.sets) + "---|"]

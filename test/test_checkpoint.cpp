@@ -247,7 +247,7 @@ TEST_CASE("checkpoint: config.json of BERT") {
     CHECK(error("\"bert\"", "\"bert\"") == "");
     CHECK(error("\"pad_token_id\": 5", "\"pad_token_id\": null") == "");
     CHECK(has(error("\"bert\"", "\"gpt2\""), "expected \"model_type\": \"bert\", found \"gpt2\""));
-    CHECK(has(error("\"model_type\"", "\"x\""), "expected \"model_type\": \"bert\", found none"));
+    CHECK(error("\"model_type\"", "\"x\"") == "");  // as Google's small BERTs are published
     CHECK(has(error("\"gelu\"", "\"gelu_new\""), "hidden_act: expected \"gelu\", found \"gelu_new\""));
     CHECK(has(error("\"absolute\"", "\"relative_key\""), "position_embedding_type: expected \"absolute\""));
     CHECK(has(error("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: expected false, found true"));

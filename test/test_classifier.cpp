@@ -210,7 +210,7 @@ TEST_SUITE("examples") {
             ClassifyData wrong(*e.file, e.words, 9, {"no", "yes"});
             FAIL("a label that the model does not have is an error");
         } catch (const Error& error) {
-            CHECK(has(error.what(), "train.bin: its label \"perhaps\" is not among the 2 of the model (no, yes)"));
+            CHECK(has(error.what(), "train.bin: expected the labels of the training data (no, yes), found \"perhaps\" as well"));
         }
     }
     TEST_CASE("stratified_order: a permutation in which every stretch from the start has the shares of the whole") {

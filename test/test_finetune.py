@@ -181,7 +181,7 @@ class Learning(Case):
 
         results = results_of(out)
         found, rows = table_of(W.path(out, "predictions.tsv"))
-        self.assertEqual(found, columns + ["gold", "prediction"] + ["p(%s)" % name for name in labels] + ["set"])
+        self.assertEqual(found, columns + ["gold", "prediction"] + ["p(%s)" % name for name in labels] + ["set", "row"])
         self.assertEqual([r["set"] for r in rows], [name for name, data in sets for _ in data])
         for row, given in zip(rows, [r for _, data in sets for r in data]):
             self.assertEqual([row[c] for c in columns] + [row["gold"]], list(given.values()))
@@ -205,7 +205,7 @@ class Learning(Case):
                 f1.append(2 * hit / (gold + taken))
             self.assertAlmostEqual(r["macro_f1"], sum(f1) / len(f1), delta=1e-12)
         found, errors = table_of(W.path(out, "errors.tsv"))
-        self.assertEqual(found, columns + ["gold", "prediction"] + ["p(%s)" % name for name in labels] + ["set"])
+        self.assertEqual(found, columns + ["gold", "prediction"] + ["p(%s)" % name for name in labels] + ["set", "row"])
         wrong = [row for row in rows if row["gold"] != row["prediction"]]
         key = lambda row: sorted(row.items())
         self.assertEqual(sorted(errors, key=key), sorted(wrong, key=key))
@@ -244,7 +244,7 @@ class Learning(Case):
 
     def test_console(self):
         for part in ("word_embeddings.weight", "classifier.weight", "largest --batch that fits", "640 examples in train.bin of 3 classes: bad, good, so so",
-                     "576 examples for training, 64 to choose the epoch by", "144 steps of 1 x 16: 4.00 epochs", "step 144/144 | loss", "best so far",
+                     "576 examples for training, 64 others of train.bin choose the epoch", "dev split: loss", "training examples: bad ", "144 steps of 1 x 16: 4.00 epochs", "step 144/144 | loss", "best so far",
                      "val: loss", "test: loss", "precision", "taken for", "95 % interval", "macro F1", "MCC", "predictions.tsv"):
             self.assertIn(part, W.console)
 
@@ -433,7 +433,7 @@ class Flags(Case):
 
     def test_examples(self):
         out = tune("examples", *SMALL, "--examples", 100, "--epochs", 1).out
-        self.assertIn("90 examples for training, 10 to choose the epoch by", out)
+        self.assertIn("90 examples for training, 10 others of train.bin choose the epoch", out)
         self.assertEqual(results_of("examples")["training_examples"], 90)
         self.assertEqual(len(steps_of(W.path("examples"))), round(90 / 16))
         tune("examples2", *SMALL, "--examples", 100, "--epochs", 1, "--seed", 2)
@@ -441,7 +441,7 @@ class Flags(Case):
 
     def test_dev_split_0_takes_the_last_model(self):
         out = tune("no-dev", *SMALL, "--dev-split", 0, "--epochs", 1).out
-        self.assertIn("the last one's model is taken", out)
+        self.assertIn("none choose the epoch: the last model is taken", out)
         self.assertFalse(os.path.exists(W.path("no-dev/best")))
         results = results_of("no-dev")
         self.assertEqual((results["model"], results["training_examples"]), (W.path("no-dev/last"), 640))
@@ -803,7 +803,7 @@ class BadInput(Case):
             ("--init of an empty directory", train("bad-out", *SMALL, init="empty"), 1, ["empty", "config.json"]),
             ("--init without a tokenizer", self.init("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
             ("--init with a truncated model", self.init("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("--init of a foreign model", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of a BERT"]),
+            ("--init of a foreign model", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of this model"]),
             ("--init of another kind of model", self.init("gpt2", config(model_type="gpt2")), 1, ["config.json", "bert", "gpt2"]),
             ("--init of a regression", self.init("regression", config(problem_type="regression"), base="cls"), 1, ["problem_type"]),
             ("--init with one token type, and pairs", self.init("types", {**config(type_vocab_size=1), "model.safetensors": one_token_type}, data="pairs"), 1, ["pairs", "type_vocab_size"]),

@@ -13,6 +13,7 @@
 # plateau for millions of tokens), text of the domain at the end (film reviews, and the sentences of SST-2's training part without their
 # labels: Gururangan et al. 2020), a mask rate of 0.2 (more to learn from each token).
 set -euo pipefail
+[ $# = 3 ] || { sed -n '2,13p' "$0" | cut -c3-; exit 2; }
 TEXT=$1 LABELS=$2 OUT=$3
 cd "$(dirname "$0")/../.."
 mkdir -p "$OUT/text"

@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""The toy world's claim, three pretraining seeds x three fine-tuning seeds: 100 labels that use one half of the opinion words, a test that uses
+the other half; pretrained, from scratch, and a bag of words. With and without negation and contrast. About half an hour on two cores.
+
+    python3 dev/recipes/toy.py runs/toy        flags of both trainings: PRETRAIN and FINETUNE in dev/demo.py
+    python3 dev/recipes/toy.py runs/toy hard   only the world with negation and contrast
+
+The world's seed is not the one that the recipe was made with. Runs that are done are not repeated.
+"""
+import json
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "dev"))
+from demo import FINETUNE, PRETRAIN  # noqa: E402
+
+WORLDS = {"easy": ["--negation", "0", "--contrast", "0"], "hard": []}
+
+
+def run(command, log):
+    command = [str(c) for c in command]
+    out = pathlib.Path(command[command.index("--out") + 1])
+    if command[0].startswith("./") and (out / "config.json").exists():  # begun earlier
+        command = [command[0], "--resume", "--out", str(out)]
+    with open(log, "a") as f:
+        subprocess.run(command, check=True, stdout=f, stderr=subprocess.STDOUT, cwd=ROOT)
+
+
+def main():
+    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/toy").resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    print("| world | model | words that labels used (val) | words that no label used (test) | each run on test |\n|---|---|---|---|---|")
+    for world in sys.argv[2:] or WORLDS:
+        data = out / world
+        if not (data / "reviews/test.bin").exists():
+            run([sys.executable, "data/toy.py", "--out", data, "--seed", "77"] + WORLDS[world], str(data) + ".log")
+        results = {"pretrained": [], "from scratch": []}
+        for seed in (1, 2, 3):
+            bert = out / f"{world}-bert-{seed}"
+            run(["./train_bert", "--data", data / "text", "--out", bert, "--seed", seed] + PRETRAIN, str(bert) + ".log")  # done: it says so
+            for name, more in (("pretrained", []), ("from scratch", ["--from-scratch"])):
+                fine = out / f"{world}-{name.replace(' ', '-')}-{seed}"
+                if not (fine / "results.json").exists():
+                    run(["./finetune_cls", "--init", bert, "--data", data / "reviews", "--out", fine, "--seeds", 3, "--seed", 10 * seed] + FINETUNE + more, str(fine) + ".log")
+                results[name].append(json.load(open(fine / "results.json")))
+        for name, rs in results.items():
+            runs = {s: [a for r in rs for a in r[s]["accuracy"]["runs"]] for s in ("val", "test")}
+            cells = [f"{100 * statistics.mean(v):.1f} +- {100 * statistics.stdev(v):.1f}" for v in runs.values()]
+            print(f"| {world} | {name} | {cells[0]} | {cells[1]} | {', '.join(f'{100 * a:.1f}' for a in runs['test'])} |", flush=True)
+        bag = re.findall(r"^  (words.*?): .*?(\d+\.\d+) %", (pathlib.Path(str(data) + ".log")).read_text(), re.M)
+        for kind in ("words", "words and pairs of words"):
+            values = dict(bag)
+            print(f"| {world} | bag of {kind} | {values[kind + ' on val']} | {values[kind + ' on test']} | |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
