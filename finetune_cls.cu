@@ -44,9 +44,9 @@ struct Classifier {
     int K = 2;  // classes
     ClassifierTensors<real> params;
     ClassifierTensors<areal> grads;
-    real *picked, *pooled, *dropped, *logits;  // (M, C) three times, (M, Kp)
+    real *pooled, *dropped, *logits;           // (M, C) twice, (M, Kp)
     areal *losses, *correct;                   // (M)
-    real *dpooled, *dpicked;                   // (M, C)
+    real* dpooled;                             // (M, C)
     areal* head_scratch;                       // partial sums
     const double* class_weights = nullptr;     // (K) in device memory, or nullptr: all 1
 
@@ -57,10 +57,10 @@ struct Classifier {
         size_t M = bert.shape.M, C = bert.config.C;
         bert.plan_encoder(arena, backward);
         arena.region("pooler, classifier");
-        arena.take(picked, M * C), arena.take(pooled, M * C), arena.take(dropped, M * C), arena.take(logits, M * Kp());
+        arena.take(pooled, M * C), arena.take(dropped, M * C), arena.take(logits, M * Kp());
         if (!backward) return;
         arena.take(losses, M), arena.take(correct, M);
-        arena.take(dpooled, M * C), arena.take(dpicked, M * C);
+        arena.take(dpooled, M * C);
         arena.take(head_scratch, column_sum_scratch(M, std::max((int)C, Kp())));
     }
     // Points parameters (and gradients) into their arrays.
@@ -71,42 +71,42 @@ struct Classifier {
         return table;
     }
 
-    // logits (M, Kp) of the batch's M sequences, whose first tokens are its rows
-    void forward(const Batch& b) {
+    // logits (M, Kp) of the batch's M sequences, whose first tokens are its rows. Returns the encoder's output (M, C).
+    real* forward(const Batch& b) {
         int M = b.M, C = bert.config.C;
-        real* x = bert.encode(b);  // (N, C)
-        gather_rows(picked, x, b.rows, M, C);
-        matmul_forward(pooled, picked, params.poolw, params.poolb, M, C, C);
+        real* x = bert.encode(b);  // (M, C)
+        matmul_forward(pooled, x, params.poolw, params.poolb, M, C, C);
         tanh_forward(pooled, pooled, (size_t)M * C);
-        dropout_forward(dropped, pooled, M, C, drop(b), b.rows);
+        dropout_forward(dropped, pooled, M, C, drop(b));
         matmul_forward(logits, dropped, params.clsw, params.clsb, M, C, Kp());
+        return x;
     }
 
     // Adds the batch's share of the loss to `stats` and of the gradients to `grads`.
     void forward_backward(const Batch& b, StepStats* stats) {
-        int N = b.N, M = b.M, C = bert.config.C;
-        forward(b);
+        int M = b.M, C = bert.config.C;
+        real* x = forward(b);  // (M, C)
         crossentropy(losses, correct, logits, b.targets, b.inverse_targets, M, K, Kp(), true, class_weights);
         sum_losses(stats, losses, correct, M);
         // logits = dropped clswᵀ + clsb
         matmul_backward_weight(grads.clsw, grads.clsb, logits, dropped, head_scratch, M, C, Kp());
         matmul_backward_input(dpooled, logits, params.clsw, M, C, Kp());
-        // dropped = dropout(pooled), pooled = tanh(picked poolwᵀ + poolb)
-        dropout_forward(dpooled, dpooled, M, C, drop(b), b.rows);
+        // dropped = dropout(pooled), pooled = tanh(x poolwᵀ + poolb)
+        dropout_forward(dpooled, dpooled, M, C, drop(b));
         tanh_backward(dpooled, dpooled, pooled, (size_t)M * C);
-        matmul_backward_weight(grads.poolw, grads.poolb, dpooled, picked, head_scratch, M, C, C);
+        matmul_backward_weight(grads.poolw, grads.poolb, dpooled, x, head_scratch, M, C, C);
         if (bert.frozen >= bert.config.L) return;
-        matmul_backward_input(dpicked, dpooled, params.poolw, M, C, C);
-        // picked = x[rows]
-        scatter_rows(bert.acts.dx, dpicked, b.rows, N, M, C);
+        matmul_backward_input(bert.acts.dx, dpooled, params.poolw, M, C, C);
         bert.encode_backward(b);
     }
 
-    // Work of so many tokens in so many sequences, forward and backward, in FLOP; what is frozen has no backward pass.
+    // Work of so many tokens in so many sequences, forward and backward, in FLOP; what is frozen has no backward pass, and only [CLS] gets past
+    // the last attention.
     double flops(double tokens, double sequences, double T) const {
-        double C = bert.config.C, L = bert.config.L, trained = bert.frozen < 0 ? L : L - bert.frozen;
-        double layer = 2 * (4 * C * C + 2 * C * bert.config.FF) + 4 * T * C;  // forward, of a token
-        return tokens * layer * (L + 2 * trained) + 6 * sequences * (C * C + C * K);
+        double C = bert.config.C, L = bert.config.L, passes = 3 * L - 2 * std::max(0, bert.frozen);  // a backward pass counts twice
+        double below = tokens * (2 * 3 * C * C + 4 * T * C), behind = 2 * (C * C + 2 * C * bert.config.FF);  // of a layer, forward
+        double last = bert.frozen < L ? 3 : 1;
+        return passes * below + ((passes - last) * tokens + last * sequences) * behind + 6 * sequences * (C * C + C * K);
     }
     static const char* precision() { return BertTask::precision(); }
 };

@@ -92,14 +92,15 @@ struct BertActivations {
         real* sum2;               // (N, C)
         areal *mean2, *rstd2;     // (N)
         real* x2;                 // (N, C)  output of the layer
-    } layer[MAX_LAYERS];
+    } layer[MAX_LAYERS];          // of the last layer everything behind `lse` has only the M rows that have a target
+    real *last_att, *last_x;      // (M, C)  these rows of the last layer's att and input
     // head, over the M rows that have a target
-    real *picked, *head_pre, *head_act, *head_out;  // (M, C)
+    real *head_pre, *head_act, *head_out;  // (M, C)
     areal *mean_head, *rstd_head;                   // (M)
     real* logits;                 // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;      // (M)
     // gradients on the way back
-    real *dhead, *dhead2;         // (M, C)
+    real* dhead;                  // (M, C)
     areal* head_scratch;          // partial sums
     real *dx, *dsum, *dbranch;    // (N, C)
     real* dwide;                  // (N, max(FF, 4C))
@@ -136,11 +137,13 @@ struct Bert {
                 p = a.layer[0];
                 continue;
             }
+            size_t R = l == config.L - 1 ? shape.M : N;
             arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
-            arena.take(p.sum1, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N), arena.take(p.x1, N * C);
-            arena.take(p.pre, N * FF), arena.take(p.act, N * FF);
-            arena.take(p.sum2, N * C), arena.take(p.mean2, N), arena.take(p.rstd2, N), arena.take(p.x2, N * C);
+            arena.take(p.sum1, R * C), arena.take(p.mean1, R), arena.take(p.rstd1, R), arena.take(p.x1, R * C);
+            arena.take(p.pre, R * FF), arena.take(p.act, R * FF);
+            arena.take(p.sum2, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.x2, R * C);
         }
+        arena.take(a.last_att, shape.M * C), arena.take(a.last_x, shape.M * C);
         if (!backward) return;
         size_t wide = std::max(FF, 4 * C);
         arena.take(a.dx, N * C), arena.take(a.dsum, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide), arena.take(a.delta, NH * N);
@@ -151,21 +154,25 @@ struct Bert {
         head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         auto& a = acts;
         arena.region("masked-LM head");
-        arena.take(a.picked, M * C), arena.take(a.head_pre, M * C), arena.take(a.head_act, M * C), arena.take(a.head_out, M * C);
+        arena.take(a.head_pre, M * C), arena.take(a.head_act, M * C), arena.take(a.head_out, M * C);
         arena.take(a.mean_head, M), arena.take(a.rstd_head, M);
         arena.take(a.logits, (size_t)head_rows * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
         if (!backward) return;
-        arena.take(a.dhead, M * C), arena.take(a.dhead2, M * C);
+        arena.take(a.dhead, M * C);
         arena.take(a.head_scratch, std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(head_rows, Vp())}));
     }
 
-    Dropout drop(const Batch& batch, int site) const { return {batch.counters, (uint32_t)site, dropout}; }
-    // dropout sites: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l
+    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its rows are the tokens, or
+    // behind the last attention the M rows that have a target.
+    Dropout drop(const Batch& batch, int site) const {
+        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+    }
 
     // ---------------------------------------------------------------- forward
-    // The encoder over the batch's N tokens; returns its output (N, C).
+    // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads the others, so behind the
+    // attention of the last layer they are not computed.
     real* encode(const Batch& b) {
-        int N = b.N, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
         auto& a = acts;
         embedding_forward(a.embedded, params.wte, params.wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
@@ -177,21 +184,27 @@ struct Bert {
             auto& q = a.layer[l];
             matmul_forward(q.qkv, x, p.qkvw, p.qkvb, N, C, 3 * C);
             attention_forward(q.att, q.lse, q.qkv, b.seq, NH, HS, false, drop(b, 3 * l + 1));
-            matmul_forward(q.sum1, q.att, p.attw, p.attb, N, C, C);
-            residual_layernorm_forward(q.x1, q.sum1, q.mean1, q.rstd1, x, q.sum1, p.ln1w, p.ln1b, N, C, eps, drop(b, 3 * l + 2));
-            matmul_gelu_forward<Gelu::erf>(q.act, q.pre, q.x1, p.fcw, p.fcb, N, C, FF);
-            matmul_forward(q.sum2, q.act, p.projw, p.projb, N, FF, C);
-            residual_layernorm_forward(q.x2, q.sum2, q.mean2, q.rstd2, q.x1, q.sum2, p.ln2w, p.ln2b, N, C, eps, drop(b, 3 * l + 3));
+            real* att = q.att;  // (R, C)
+            int R = N;
+            if (l == config.L - 1) {
+                gather_rows(a.last_att, q.att, b.rows, M, C);
+                gather_rows(a.last_x, x, b.rows, M, C);
+                att = a.last_att, x = a.last_x, R = M;
+            }
+            matmul_forward(q.sum1, att, p.attw, p.attb, R, C, C);
+            residual_layernorm_forward(q.x1, q.sum1, q.mean1, q.rstd1, x, q.sum1, p.ln1w, p.ln1b, R, C, eps, drop(b, 3 * l + 2));
+            matmul_gelu_forward<Gelu::erf>(q.act, q.pre, q.x1, p.fcw, p.fcb, R, C, FF);
+            matmul_forward(q.sum2, q.act, p.projw, p.projb, R, FF, C);
+            residual_layernorm_forward(q.x2, q.sum2, q.mean2, q.rstd2, q.x1, q.sum2, p.ln2w, p.ln2b, R, C, eps, drop(b, 3 * l + 3));
             x = q.x2;
         }
         return x;
     }
-    // The masked-LM head up to its last LayerNorm, over the M rows with a target: acts.head_out (M, C).
+    // The masked-LM head up to its last LayerNorm, of x (M, C): acts.head_out (M, C).
     void head_forward(const Batch& b, const real* x) {
         int M = b.M, C = config.C;
         auto& a = acts;
-        gather_rows(a.picked, x, b.rows, M, C);
-        matmul_gelu_forward<Gelu::erf>(a.head_act, a.head_pre, a.picked, params.headw, params.headb, M, C, C);
+        matmul_gelu_forward<Gelu::erf>(a.head_act, a.head_pre, x, params.headw, params.headb, M, C, C);
         layernorm_forward(a.head_out, a.mean_head, a.rstd_head, a.head_act, params.ln_head_w, params.ln_head_b, M, C, (areal)config.eps);
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
@@ -214,9 +227,9 @@ struct Bert {
     // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass stands under the
     // forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
-        int N = b.N, M = b.M, C = config.C;
+        int M = b.M, C = config.C;
         auto& a = acts;
-        real* x = encode(b);
+        real* x = encode(b);  // (M, C)
         head_forward(b, x);
 
         // the vocabulary, in chunks of rows: logits = head_out wteᵀ + decoder_bias, loss, and straight back
@@ -231,18 +244,16 @@ struct Bert {
 
         // head_out = layernorm(head_act)
         layernorm_backward(a.dhead, grads.ln_head_w, grads.ln_head_b, a.dhead, a.head_act, params.ln_head_w, a.mean_head, a.rstd_head, a.head_scratch, M, C);
-        // head_act = gelu(head_pre), head_pre = picked headwᵀ + headb
+        // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
         gelu_backward<Gelu::erf>(a.dhead, a.dhead, a.head_pre, (size_t)M * C);
-        matmul_backward_weight(grads.headw, grads.headb, a.dhead, a.picked, a.head_scratch, M, C, C);
-        matmul_backward_input(a.dhead2, a.dhead, params.headw, M, C, C);
-        // picked = x[rows]
-        scatter_rows(a.dx, a.dhead2, b.rows, N, M, C);
+        matmul_backward_weight(grads.headw, grads.headb, a.dhead, x, a.head_scratch, M, C, C);
+        matmul_backward_input(a.dx, a.dhead, params.headw, M, C, C);
         encode_backward(b);
     }
 
-    // From acts.dx (N, C), the gradient of the encoder's output, to the gradients of all its parameters that are not frozen.
+    // From acts.dx (M, C), the gradient of the encoder's output, to the gradients of all its parameters that are not frozen.
     void encode_backward(const Batch& b) {
-        int N = b.N, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         auto& a = acts;
         real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
         for (int l = config.L - 1; l >= std::max(frozen, 0); l--) {
@@ -250,19 +261,26 @@ struct Bert {
             auto& g = grads.layer[l];
             auto& q = a.layer[l];
             const real* x = l == 0 ? a.x0 : a.layer[l - 1].x2;  // (N, C) input of the layer
+            bool last = l == config.L - 1;
+            int R = last ? M : N;
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
-            residual_layernorm_backward(a.dsum, a.dbranch, g.ln2w, g.ln2b, a.dx, (const real*)nullptr, q.sum2, p.ln2w, q.mean2, q.rstd2, a.scratch, N, C,
+            residual_layernorm_backward(a.dsum, a.dbranch, g.ln2w, g.ln2b, a.dx, (const real*)nullptr, q.sum2, p.ln2w, q.mean2, q.rstd2, a.scratch, R, C,
                                         drop(b, 3 * l + 3));
-            matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, N, FF, C);
-            matmul_backward_input_gelu<Gelu::erf>(dpre, a.dbranch, p.projw, q.pre, N, FF, C);
+            matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, R, FF, C);
+            matmul_backward_input_gelu<Gelu::erf>(dpre, a.dbranch, p.projw, q.pre, R, FF, C);
             // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses, the second gradient is added to the first
-            matmul_backward_weight(g.fcw, g.fcb, dpre, q.x1, a.scratch, N, C, FF);
-            matmul_backward_input(a.dsum, dpre, p.fcw, N, C, FF, true);
+            matmul_backward_weight(g.fcw, g.fcb, dpre, q.x1, a.scratch, R, C, FF);
+            matmul_backward_input(a.dsum, dpre, p.fcw, R, C, FF, true);
             // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
-            residual_layernorm_backward(a.dx, a.dbranch, g.ln1w, g.ln1b, a.dsum, (const real*)nullptr, q.sum1, p.ln1w, q.mean1, q.rstd1, a.scratch, N, C,
+            real* dx = last ? a.dwide : a.dx;  // (R, C)
+            residual_layernorm_backward(dx, a.dbranch, g.ln1w, g.ln1b, a.dsum, (const real*)nullptr, q.sum1, p.ln1w, q.mean1, q.rstd1, a.scratch, R, C,
                                         drop(b, 3 * l + 2));
-            matmul_backward_weight(g.attw, g.attb, a.dbranch, q.att, a.scratch, N, C, C);
-            matmul_backward_input(datt, a.dbranch, p.attw, N, C, C);
+            matmul_backward_weight(g.attw, g.attb, a.dbranch, last ? a.last_att : q.att, a.scratch, R, C, C);
+            matmul_backward_input(last ? a.dsum : datt, a.dbranch, p.attw, R, C, C);
+            if (last) {  // last_att = att[rows], last_x = x[rows]
+                scatter_rows(datt, a.dsum, b.rows, N, M, C);
+                scatter_rows(a.dx, dx, b.rows, N, M, C);
+            }
             // att = attention(qkv)
             attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, false, drop(b, 3 * l + 1));
             // qkv = x qkvwᵀ + qkvb; x has two uses
@@ -279,9 +297,9 @@ struct Bert {
         embedding_backward(grads.wtt, a.dx, b.by_type, a.scratch, C);
     }
 
-    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product, `share` of the rows reach the vocabulary
+    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product; only `share` of the rows get past the last attention
     double flops_per_token(double T, double share) const {
-        double C = config.C, matrices = config.L * (4 * C * C + 2 * C * config.FF) + share * (C * config.V + C * C);
+        double C = config.C, rest = C * C + 2 * C * config.FF, matrices = config.L * 3 * C * C + (config.L - 1 + share) * rest + share * (C * config.V + C * C);
         return 6 * matrices + 3 * 4 * config.L * T * C;
     }
 };

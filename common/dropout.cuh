@@ -18,14 +18,16 @@ struct Dropout {
     const StepCounters* at = nullptr;  // in device memory
     uint32_t site = 0;                 // which dropout of the model: every call has a number of its own
     float p = 0;                       // probability of dropping; 0 switches it off (`at` is not read then)
+    const int* rows = nullptr;         // the token of each row, in device memory; nullptr: row n is token n
 };
 
-// One row of a dropout site: two 32-bit keys, made once per row.
+// Row n of a dropout site: two 32-bit keys, made once per row.
 struct DropoutRow {
     uint32_t k0, k1, threshold;
     float scale;
-    HOST_DEVICE DropoutRow(const Dropout& d, uint64_t token, uint32_t rows_per_token = 1, uint32_t row = 0) : k0(0), k1(0), threshold(0), scale(1) {
+    HOST_DEVICE DropoutRow(const Dropout& d, int64_t n, uint32_t rows_per_token = 1, uint32_t row = 0) : k0(0), k1(0), threshold(0), scale(1) {
         if (d.p <= 0) return;
+        uint64_t token = d.rows ? d.rows[n] : n;
         uint64_t key = mix64(d.at->seed, d.at->step, d.site, (d.at->token0 + token) * rows_per_token + row);
         k0 = (uint32_t)key;
         k1 = (uint32_t)(key >> 32);
@@ -43,17 +45,16 @@ struct DropoutRow {
     }
 };
 
-// out(N,C) = dropout(inp(N,C)); out may be inp. Row n belongs to token n, or to token rows[n] where rows(N) is given (rows that were gathered).
-// The backward pass is the same function applied to the gradient.
+// out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
 namespace cpu {
 template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows = nullptr) {
+void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
     #pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)
-        DropoutRow keep(dropout, rows ? rows[n] : n);
+        DropoutRow keep(dropout, n);
         for (int c = 0; c < C; c++) o[c] = (acc<T>)x[c] * keep(c);
     }
 }
@@ -65,22 +66,22 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout, const 
 namespace gpu {
 // one thread per W elements of a row
 template <int W, class T>
-__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows) {
+__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
     size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
     if (i >= (size_t)N * C) return;
     float x[W];
     load<W>(x, inp + i);
-    DropoutRow keep(dropout, rows ? rows[i / C] : i / C);
+    DropoutRow keep(dropout, i / C);
     uint32_t c = (uint32_t)(i % C);
     UNROLL for (int k = 0; k < W; k++) x[k] *= keep(c + k);  // 1 if there is no dropout
     store<W>(out + i, x);
 }
 template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout, const int* rows = nullptr) {
+void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (N == 0 || (dropout.p <= 0 && out == inp)) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
         constexpr int W = decltype(w)::value;
-        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout, rows);
+        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout);
     });
 }
 }  // namespace gpu

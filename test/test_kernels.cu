@@ -104,8 +104,8 @@ void check(const char* what, const std::vector<T>& got, const std::vector<T>& wa
 struct Dice {  // dropout with counters on both sides
     std::vector<StepCounters> host{{42, 7, 1000}};
     Device<StepCounters> device{host};
-    Dropout cpu(float p, uint32_t site = 3) const { return {host.data(), site, p}; }
-    Dropout gpu(float p, uint32_t site = 3) const { return {device.p, site, p}; }
+    Dropout cpu(float p, uint32_t site = 3, const int* rows = nullptr) const { return {host.data(), site, p, rows}; }
+    Dropout gpu(float p, uint32_t site = 3, const int* rows = nullptr) const { return {device.p, site, p, rows}; }
 };
 
 // ---------------------------------------------------------------- embedding
@@ -217,13 +217,17 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
             for (bool in_place : {false, true}) {
                 CAPTURE(p);
                 CAPTURE(in_place);
+                std::vector<int> tokens;  // of the rows, where some were gathered
+                for (int n = 0; n < s.N; n++) tokens.push_back(n % 5 == 2 ? -1 : 3 * n + 1);
+                Device<int> d_tokens(tokens);
+                const int *rows = in_place ? tokens.data() : nullptr, *d_rows = in_place ? d_tokens.p : nullptr;
                 Device<T> d_out(nothing<T>(NC)), d_sum(in_place ? branch : nothing<T>(NC));
                 Device<float> d_mean(nothing<float>(N)), d_rstd(nothing<float>(N));
                 sum = in_place ? branch : nothing<T>(NC);
                 cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(), in_place ? sum.data() : branch.data(),
-                                                   weight.data(), bias.data(), s.N, s.C, eps, dice.cpu(p));
+                                                   weight.data(), bias.data(), s.N, s.C, eps, dice.cpu(p, 3, rows));
                 gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual, in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps,
-                                                   dice.gpu(p));
+                                                   dice.gpu(p, 3, d_rows));
                 check("residual_layernorm sum", d_sum.get(), sum);
                 check("residual_layernorm mean", d_mean.get(), mean, C, 1, 1);
                 check("residual_layernorm rstd", d_rstd.get(), rstd, C);
@@ -235,9 +239,9 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
                 const T* no = nullptr;
                 cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(), in_place ? dsum.data() : no, sum.data(),
-                                                    weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
+                                                    weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p, 3, rows));
                 gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no, c_sum, d_weight, c_mean, c_rstd, d_scratch,
-                                                    s.N, s.C, dice.gpu(p));
+                                                    s.N, s.C, dice.gpu(p, 3, d_rows));
                 check("residual_layernorm dsum", d_dsum.get(), dsum, C);
                 check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
                 check("residual_layernorm dweight", d_dw.get(), dw, N);
@@ -295,10 +299,10 @@ TEST_CASE_TEMPLATE("dropout of gathered rows", T, float, bf16) {
                 auto x = noise<T>(n), out = nothing<T>(n);
                 Device<T> d_x(x), d_out(out);
                 Device<int> d_rows(rows);
-                cpu::dropout_forward<T>(out.data(), x.data(), s.M, s.C, dice.cpu(p), rows.data());
-                gpu::dropout_forward<T>(d_out, d_x, s.M, s.C, dice.gpu(p), d_rows);
+                cpu::dropout_forward<T>(out.data(), x.data(), s.M, s.C, dice.cpu(p, 3, rows.data()));
+                gpu::dropout_forward<T>(d_out, d_x, s.M, s.C, dice.gpu(p, 3, d_rows));
                 EXACTLY("dropout_forward, rows", d_out.get(), out);
-                gpu::dropout_forward<T>(d_x, d_x, s.M, s.C, dice.gpu(p), d_rows);
+                gpu::dropout_forward<T>(d_x, d_x, s.M, s.C, dice.gpu(p, 3, d_rows));
                 EXACTLY("dropout_forward, rows, in place", d_x.get(), out);
             }
 }
