@@ -56,7 +56,7 @@ MUTATIONS = [
     ("common/matmul.cuh", "s[c] += [[(acc<T>)inp[(size_t)n * C + c]]];", "(acc<T>)inp[(size_t)n * C]", G),
     ("common/matmul.cuh", "n < N && [[n < (k + 1) * CHUNK_ROWS]]; n++", "n < (k + 1) * CHUNK_ROWS - 1", G),
     ("common/matmul.cuh", "sum[c] += [[scratch[(size_t)k * C + c]]];", "scratch[c]", G),
-    ("common/matmul.cuh", "int rows = std::min([[PANEL]], N - n);\n        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add", "PANEL - 1", G),
+    ("common/matmul.cuh", "int rows = std::min([[panel]], N - n);\n        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add", "panel - 1", G),
     # gelu
     ("common/gelu.cuh", "return normal_cdf(x) + [[x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x)]];", "A(0)", G),
     ("common/gelu.cuh", "return [[normal_cdf(x)]] + x", "A(1)", G),
@@ -114,7 +114,7 @@ MUTATIONS = [
     ("common/dropout.cuh", "d.at->step, [[d.site]], (", "0", O),
     ("common/dropout.cuh", "scale = [[1.0f / (1.0f - d.p)]];", "1.0f", O),
     ("common/dropout.cuh", "return [[x < threshold]] ?", "x < threshold / 100 * 99", O),
-    ("common/dropout.cuh", "DropoutRow keep(dropout, [[rows ? rows[n] : n]]);", "n", G),
+    ("common/dropout.cuh", "uint64_t token = [[d.rows ? d.rows[n] : n]];", "n", G),
     # norm and AdamW
     ("common/adamw.cuh", "sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])", F),
     ("common/adamw.cuh", "(k + 1) * chunk < n ? [[(k + 1) * chunk]] : n;", "(k + 1) * chunk - 1", O),
@@ -166,8 +166,11 @@ MUTATIONS = [
     ("common/metrics.h", "(double)(x.size() - [[1]])", "0", M),
     # the classifier
     ("finetune_cls.cu", "return bert.drop(batch, [[3 * (int)bert.config.L + 1]]); }", "3 * (int)bert.config.L", C),
-    ("finetune_cls.cu", "dropout_forward(dropped, pooled, M, C, drop(b), [[b.rows]]);", "(int*)nullptr", C),
-    ("finetune_cls.cu", "dropout_forward(dpooled, dpooled, M, C, drop(b), [[b.rows]]);", "(int*)nullptr", G),
+        ("train_bert.cu", "site > 3 * (int)config.L - 2 ? [[batch.rows]] : nullptr", "nullptr", C),
+    ("train_bert.cu", "site > 3 * (int)config.L - [[2]] ? batch.rows", "3", C),
+    ("train_bert.cu", "[[gather_rows(a.last_att, q.att, b.rows, M, C)]];", VOID, F),
+    ("train_bert.cu", "[[gather_rows(a.last_x, x, b.rows, M, C)]];", VOID, F),
+    ("train_bert.cu", "g.attb, a.dbranch, [[last ? a.last_att : q.att]]", "q.att", G),
     ("finetune_cls.cu", "b.inverse_targets, M, [[K]], Kp(), true, class_weights);", "Kp()", G),
     ("finetune_cls.cu", "Kp(), true, [[class_weights]]);", "nullptr", G),
     ("finetune_cls.cu", "if ([[bert.frozen >= bert.config.L]]) return;", "bert.frozen >= 0", G),
@@ -235,7 +238,7 @@ BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("drop(b, 3 * l + [[3]]));\n            matmul_backward_weight", "2"),
     ("b.seq, NH, HS, false, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
     ("const real* x = [[l == 0 ? a.x0 : a.layer[l - 1].x2]];", "a.x0"),
-    ("matmul_backward_input(a.dsum, dpre, p.fcw, N, C, FF, [[true]]);", "false"),
+    ("matmul_backward_input(a.dsum, dpre, p.fcw, R, C, FF, [[true]]);", "false"),
     ("matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, [[true]]);", "false"),
     ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
     ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
@@ -252,9 +255,9 @@ def statements(file, first, behind, skip):
 
 def backward_statements():
     """The functions of the backward pass, and all that a classifier computes."""
-    return (statements("train_bert.cu", "    void forward_backward(const Batch& b, StepStats* stats) {\n        int N", "    // Work of one token, forward and backward",
+    return (statements("train_bert.cu", "    void forward_backward(const Batch& b, StepStats* stats) {\n        int M", "    // Work of one token, forward and backward",
                        ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
-            statements("finetune_cls.cu", "    void forward(const Batch& b) {", "    // Work of so many tokens", "forward("))
+            statements("finetune_cls.cu", "    real* forward(const Batch& b) {", "    // Work of so many tokens", "forward("))
 
 
 def locate(file, text, marked):
