@@ -35,7 +35,7 @@ def say(text=""):
 
 def run(title, command, log, follow=None):
     """Runs a command with its output in a file; follow: a run whose metrics.jsonl tells how far it is. Returns the seconds it took."""
-    say(f"\n{title}\n  {' '.join(shlex.quote(str(c)) for c in command)}")
+    say(f"\n{title}\n  {' '.join('python3' if c == sys.executable else shlex.quote(str(c)) for c in command)}")
     begin = last = time.time()
     with open(log, "w") as f:
         child = subprocess.Popen([str(c) for c in command], stdout=f, stderr=subprocess.STDOUT)
