@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEEDS = 3
 PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 --steps 1000 "
             "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
-FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 1e-3 --eval-every 1000000 --log-every 50".split()
+FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
 TERMINAL = sys.stderr.isatty()
 
