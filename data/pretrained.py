@@ -152,7 +152,8 @@ def read_config(path, file):
         raise common.Failure("%s: expected \"model_type\": \"bert\", found %s: only BERT is taken" % (file, json.dumps(kind)))
     for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         if config.get(key, value) != value:
-            raise common.Failure("%s: %s: expected %s, found %s: not implemented" % (file, key, json.dumps(value), json.dumps(config[key])))
+            raise common.Failure("%s: %s: expected %s, found %s: train_bert and finetune_cls would refuse it; take another model" % (
+                file, key, json.dumps(value), json.dumps(config[key])))
     for key in BERT_KEYS - {"hidden_act", "type_vocab_size"}:
         if not isinstance(config.get(key), int) or config[key] < 1:
             raise common.Failure("%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key))))
