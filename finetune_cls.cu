@@ -640,8 +640,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
 }
 
 int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
-    auto absolute = [&] { if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full); };  // for a --resume from elsewhere
-    absolute();
+    if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full);  // for a --resume from elsewhere
     if (f.resume) {
         if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
         resume_flags(cli, f);
