@@ -143,7 +143,7 @@ struct Bpe {
     // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not UTF-8.
     // goes_on: the text ends with the end of a line, and behind it comes more, which does not begin with white space.
     template <class Word>
-    static size_t for_each_word(std::string_view text, bool goes_on, Word&& word) {
+    static size_t split(std::string_view text, bool goes_on, Word&& word) {
         const char *p = text.data(), *end = p + text.size();
         size_t invalid = 0;
         while (p < end) {
@@ -173,6 +173,18 @@ struct Bpe {
             word(start, (size_t)(p - start));
         }
         return invalid;
+    }
+
+    // The same, and special() for every <|endoftext|>, which parts the text
+    template <class Word, class Special>
+    static size_t split(std::string_view text, bool goes_on, Word&& word, Special&& special) {
+        size_t invalid = 0, at;
+        while ((at = text.find(eot_name)) != text.npos) {
+            invalid += split(text.substr(0, at), false, word);
+            special();
+            text.remove_prefix(at + strlen(eot_name));
+        }
+        return invalid + split(text, goes_on, word);
     }
 
     // ------------------------------------------------------------ words → ids
@@ -251,7 +263,7 @@ struct Bpe {
     }
 
     // Appends the ids of `text`. specials: <|endoftext|> in the text becomes its id. Returns how many bytes are not UTF-8 (they are kept).
-    // goes_on: as for for_each_word. Safe to call from several threads.
+    // goes_on: as for split. Safe to call from several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids, bool specials = true, bool goes_on = false) const {
         if (text.size() > INT32_MAX) fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
@@ -274,15 +286,7 @@ struct Bpe {
             }
             ids.insert(ids.end(), cache.ids.begin() + e->ids_at, cache.ids.begin() + e->ids_at + e->ids);
         };
-        size_t invalid = 0;
-        while (specials) {
-            size_t at = text.find(eot_name);
-            if (at == text.npos) break;
-            invalid += for_each_word(text.substr(0, at), false, word);
-            ids.push_back(eot_id);
-            text.remove_prefix(at + strlen(eot_name));
-        }
-        return invalid + for_each_word(text, goes_on, word);
+        return specials ? split(text, goes_on, word, [&] { ids.push_back(eot_id); }) : split(text, goes_on, word);
     }
     std::vector<int32_t> encode(std::string_view text, bool specials = true) const {
         std::vector<int32_t> ids;
@@ -496,7 +500,7 @@ struct Bpe {
     typedef std::unordered_map<std::string, int64_t> Counts;  // word → how often
 
     static size_t count_words(std::string_view text, Counts& counts, bool goes_on = false) {
-        return for_each_word(text, goes_on, [&](const char* w, size_t n) { counts[std::string(w, n)]++; });
+        return split(text, goes_on, [&](const char* w, size_t n) { counts[std::string(w, n)]++; }, [] {});
     }
 
     // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the words counted so far, and
