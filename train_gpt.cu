@@ -549,7 +549,7 @@ struct GptTask {
     }
     void save_model(const std::string& dir) {
         write_gpt_config(dir, config);
-        bpe.save(dir);
+        bpe.save(dir, (int)config.T);
         std::vector<areal> values = opt.download();
         save_tensors(dir, opt.table, values.data());
     }
@@ -638,8 +638,7 @@ struct SamplingFlags {
     bool greedy = false, json = false;
 
     std::vector<Flag> flags() {
-        return {{"model", &model, "DIR", "a run directory or a model directory"},
-                {"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
+        return {{"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
                 {"temperature", &temperature, between(0, 100), "1: as the model says; below 1 bolder guesses become rarer; 0: always the most likely token"},
                 {"greedy", &greedy, "always the most likely token, as --temperature 0"},
                 {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens; 0: from all"},
@@ -745,7 +744,7 @@ GptConfig gpt_size(const GptFlags& f) {
     return c;
 }
 
-int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf, const SamplingFlags& sf) {
+int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     if (f.resume) {
         if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
         resume_flags(cli, f);
@@ -830,9 +829,10 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf, const SamplingFlags& sf) {
            thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), (long long)gf.max_len);
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
            (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
+    Sampler sampler = SamplingFlags().sampler();
     return train(task, cli, f, unigram, [&](int64_t step) {
         if (!gf.sample_every || step % gf.sample_every) return;
-        Answer a = task.generator.generate(sample, sf.max_new, sf.sampler())[0];
+        Answer a = task.generator.generate(sample, SamplingFlags().max_new, sampler)[0];
         printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
         fflush(stdout);
     });
@@ -861,10 +861,8 @@ int main(int argc, char** argv) {
         groups.push_back({"Samples", "train",
                           {{"sample-every", &gf.sample_every, at_least(0), "steps from one sample of the model's writing to the next; 0: none"},
                            {"sample-prompt", &gf.sample_prompt, "TEXT", "what the samples begin with"}}});
-        groups.push_back({"Writing", "train generate", sf.flags()});
-        groups.back().flags.erase(groups.back().flags.begin());  // --model
-        without(groups, {});
-        groups.push_back({"Generation", "generate",
+        groups.push_back({"Sampling", "generate", sf.flags()});
+        groups.push_back({"Prompts", "generate",
                           {{"model", &sf.model, "DIR", "a run directory or a model directory"},
                            {"prompt", &sf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
                            {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
@@ -877,7 +875,7 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.verb == "generate" ? generate(sf, cli.words) : train_gpt(cli, f, gf, sf);
+        return cli.verb == "generate" ? generate(sf, cli.words) : train_gpt(cli, f, gf);
     });
 }
 #endif
