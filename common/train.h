@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "adamw.cuh"
 #include "arena.h"
@@ -410,8 +411,9 @@ inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> file
 //   float lr_factor(const Spec&)                   of the learning rate; 0: the tensor stays as it is
 //   Json identity()                                what a resumed run has to share: sizes, fingerprints of data and tokenizer
 //   void set_dropout(double p)
+// after_step(steps done), if given, comes after each step and its validation.
 template <class Task>
-int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
+int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::function<void(int64_t)>& after_step = nullptr) {
     Optimizer& opt = task.opt;
     std::string last = f.out + "/last", best_dir = f.out + "/best";
     int64_t step = 0, best_step = -1;
@@ -555,6 +557,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         metrics.add(line);
         bool due = step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0);
         if (due) validate();  // before the run may stop: nothing would make up for it
+        if (after_step) after_step(step);
         bool enough = f.patience > 0 && stale >= f.patience;
         if (enough && step < f.steps) printf("no better model in %lld validations: stopped early\n", (long long)stale);
         if (enough) break;
