@@ -18,8 +18,12 @@
 #endif
 #include "train_gpt.cu"
 
-#include "common/instruct.h"
+#include <filesystem>
+#include <map>
+
+#include "common/labelled.h"
 #include "common/metrics.h"
+#include "common/rouge.h"
 
 // ---------------------------------------------------------------- data
 // Is this task, "family/name", among those that a list "name,family,..." names?
@@ -221,7 +225,7 @@ struct Evaluator {
                 std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}});
                 for (size_t i = 0; i < rows.size(); i++) {
                     TestSet::Row row = set.row(rows[i]);
-                    std::string text = trimmed_text(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
+                    std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
                     score.add(text, row);
                     Json line = Json::make_object();
                     if (out) {
@@ -697,3 +701,55 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
     return EXIT_OK;
 }
+
+// ---------------------------------------------------------------- main
+#ifdef SFT_MAIN
+int main(int argc, char** argv) {
+    wait_passively(argv);
+    return run_program([&] {
+        blas_init();
+        TrainFlags f;
+        f.steps = 0, f.epochs = 3, f.warmup = 0.03, f.beta2 = 0.999, f.eps = 1e-8, f.weight_decay = 0.01, f.schedule = "cosine", f.eval_every = 0, f.log_every = 25;
+        SftFlags sf;
+        SftEvalFlags ef;
+        std::string models;
+        std::vector<FlagGroup> groups = f.groups();
+        without(groups, {"batch-tokens"});
+        describe(groups, "data", "train.bin, and val.bin and test_*.bin to report on, packed with --tokenizer of --init (data/instructions.py)");
+        describe(groups, "out", "run directory: best/, last/, metrics.jsonl, config.json; with test_*.bin results.json, answers.jsonl");
+        describe(groups, "init", "the pretrained decoder: a run of train_gpt or a Hugging Face directory");
+        describe(groups, "lr", "peak learning rate; 0: by the width, 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, 2e-5");
+        describe(groups, "eval-every", "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: once an epoch");
+        groups.insert(groups.begin() + 1, {"Task", "train",
+                                           {{"batch", &sf.batch, between(1, 1 << 16), "rows of a micro-batch, and answers at a time"},
+                                            {"max-len", &sf.max_len, between(0, 1 << 20), "tokens of a row, at most; 0: as many as the model has positions"},
+                                            {"train-on-prompt", &sf.on_prompt, "the prompt's tokens are targets as well (for comparison)"}}});
+        groups.insert(groups.begin() + 2, {"Mixture", "train",
+                                           {{"mix", &sf.mix, "size|equal", "a task's share: by its rows, or all the same"},
+                                            {"cap", &sf.cap, at_least(0), "by rows, but none counts more than so many (FLAN); 0: no limit"},
+                                            {"weights", &sf.weights, "NAME=X,...", "times X the share of a task or family"},
+                                            {"holdout", &sf.holdout, "NAME,...", "tasks or families that are not trained on, but reported on"}}});
+        groups.push_back({"Answers", "train",
+                          {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task that are answered, before and after; 0: all"},
+                           {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "tokens of an answer, at most"}}});
+        groups.push_back({"Evaluation", "eval",
+                          {{"model", &models, "DIR,...", "runs or model directories; the last one is compared with the first"},
+                           {"data", &ef.data, "FILE", "a .bin file of instructions, or the folder with test_*.bin; more of them behind the flags"},
+                           {"out", &ef.out, "DIR", "also write results.json and answers_N.jsonl there"},
+                           {"rows", &ef.rows, at_least(0), "rows of each task; 0: all"},
+                           {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "tokens of an answer, at most"},
+                           {"batch", &ef.batch, between(1, 1 << 16), "answers at a time"},
+                           {"json", &ef.json, "JSON instead of a table"}}});
+        Cli cli{"sft", "fine-tuning of a decoder for text generation and on instructions.",
+                "  ./sft --init runs/gpt --data data/alpaca --out runs/sft\n"
+                "  ./sft eval --model runs/gpt,runs/sft --data data/alpaca/test.bin\n",
+                {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
+                 {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY}},
+                groups};
+        cli.closing = EXIT_CODES_TEXT;
+        if (!cli.parse(argc, argv)) return (int)EXIT_OK;
+        ef.models = split_list(models);
+        return cli.verb == "eval" ? evaluate(ef, cli.words) : train_sft(cli, f, sf);
+    });
+}
+#endif

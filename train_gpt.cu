@@ -590,7 +590,6 @@ struct LoadedGpt {
     Gpt model;
     Bpe bpe;
     Generator generator;
-    std::vector<Spec> table;
     char* block = nullptr;
 
     explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
@@ -600,34 +599,17 @@ struct LoadedGpt {
         if ((int64_t)bpe.size() > model.config.V)
             fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), bpe.size(), (long long)model.config.V);
         model.config.eot = bpe.eot();
-        table = gpt_table(model.params, model.config, (real*)nullptr);
     }
     LoadedGpt(const LoadedGpt&) = delete;
     // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at once.
     void allocate(int N, int M, int slots, int context) {
         model.shape.N = N, model.shape.M = M;
-        real* params = nullptr;
-        auto plan = [&](Arena& arena) {
-            arena.region("parameters");
-            arena.take(params, total_count(table));
+        load_parameters(dir, [&](real* base) { return gpt_table(model.params, model.config, base); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, model.shape.plan(nullptr, nullptr));
             generator.plan(arena, model, slots, context);
             generator.block = block;
-        };
-        Arena measure;
-        plan(measure);
-        if (measure.used > device_memory())
-            fail("%s: the model needs %.1f MiB of memory for %d texts of %d tokens at a time, the device has %.1f MiB: take a smaller --batch", dir.c_str(),
-                 (double)measure.used / 1048576, slots, context, (double)device_memory() / 1048576);
-        Arena arena(device_alloc(measure.used));
-        plan(arena);
-        gpt_table(model.params, model.config, params);
-        std::vector<areal> values(total_count(table));
-        load_tensors(dir, table, values.data()).refuse_missing(dir);
-        std::vector<real> rounded(values.begin(), values.end());
-        copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
-        device_sync();
+        });
     }
 };
 
@@ -745,14 +727,8 @@ GptConfig gpt_size(const GptFlags& f) {
 }
 
 int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
-    if (f.resume) {
-        if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
-        resume_flags(cli, f);
-    }
-    f.check({"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
+    prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
     f.open_run();
-    if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
-    if (cli.given("steps")) f.epochs = 0;  // of the run that is resumed
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     Bpe bpe = Bpe::load(f.data);
     train_file.require_tokenizer(bpe.fingerprint(), f.data);
@@ -794,29 +770,14 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
 
     printf("train_gpt on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
     print_parameter_table(task.opt.table);
-    Arena measure;
-    task.plan(measure);
-    // a checkpoint copies parameters, m and v; where the device is the host they take room beside the rest
-    auto host_copies = [&] { return device_is_host ? 3 * task.opt.n * sizeof(areal) : 0; };
-    int64_t units = largest_that_fits((1 << 22) / 128, [&](int64_t n) {  // of 128 tokens, up to what --batch-tokens takes
+    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Gpt planned;
-        planned.config = config, planned.shape.N = planned.shape.M = (int)n * 128;
-        Arena a;
-        Optimizer opt = task.opt;
         Generator generator;
-        opt.plan(a);
+        planned.config = config, planned.shape.N = planned.shape.M = (int)tokens;
         planned.plan_activations(a, true);
         if (gf.sample_every) generator.plan(a, planned, 1, (int)config.T);
-        return a.used + host_copies() + planned.shape.plan(nullptr, nullptr);
-    });
-    if (host_copies()) measure.regions.push_back({"copies at a save", host_copies()}), measure.used += host_copies();
-    print_memory_table(measure, "--batch-tokens", units * 128);
-    if (units == 0)
-        fail("the model needs more than the %.1f MiB that the device has, whatever the batch: take a smaller model", (double)device_memory() / 1048576);
-    if (measure.used > device_memory())
-        fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
-             (double)device_memory() / 1048576, (long long)units * 128);
-    Arena arena(device_alloc(measure.used - host_copies()));
+        return planned.shape;
+    }));
     task.allocate(arena);
 
     if (!f.resume) {

@@ -19,6 +19,12 @@
 #include "common.h"
 #include "files.h"
 
+// Without white space around it
+inline std::string trimmed(const std::string& s) {
+    size_t first = s.find_first_not_of(" \t\r\n\v\f");
+    return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
+}
+
 struct LabelledRow {
     std::string text, text2, label;
     bool pair = false, has_label = false;  // is there a text2, is there a label
@@ -134,10 +140,6 @@ private:
         if (ends(".csv")) return CSV;
         if (ends(".jsonl")) return JSONL;
         fail_usage("%s: expected a file that ends in .tsv, .csv or .jsonl", path.c_str());
-    }
-    static std::string trimmed(const std::string& s) {
-        size_t first = s.find_first_not_of(" \t\r\n\v\f");
-        return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
     }
     static bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
     // Is the row's second text optional? By its usual name it is.
