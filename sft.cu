@@ -21,7 +21,7 @@
 #include <filesystem>
 #include <map>
 
-#include "common/labelled.h"
+#include "common/instruct.h"
 #include "common/metrics.h"
 #include "common/rouge.h"
 
@@ -109,23 +109,6 @@ struct TestSet {
     std::string name;
     const BinFile* file;
     std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks
-    // What evaluation needs to know of row s
-    struct Row {
-        std::string input;
-        std::vector<std::string> outputs, options;
-    };
-    Row row(uint32_t s) const {
-        const Json j = parse_json(file->text(s), format("%s, row %u", file->path.c_str(), s + 1));
-        Row r;
-        auto strings = [&](const char* key, std::vector<std::string>& to) {
-            if (const Json* list = j.find(key))
-                for (const Json& item : list->a) to.push_back(item.s);
-        };
-        if (const Json* input = j.find("input")) r.input = input->s;
-        strings("outputs", r.outputs), strings("options", r.options);
-        if (r.outputs.empty()) fail("%s, row %u: expected \"outputs\", found %.60s: pack the data again", file->path.c_str(), s + 1, std::string(file->text(s)).c_str());
-        return r;
-    }
     size_t count() const {
         size_t n = 0;
         for (auto& list : rows) n += list.size();
@@ -150,7 +133,7 @@ struct TaskScore {
     int64_t with_options = 0, by_sum = 0, by_mean = 0;  // the right option has the largest Σ log p, or the largest per byte
     int64_t too_long = 0;                               // the prompt fills the context: no answer
 
-    void add(const std::string& answer, const TestSet::Row& row) {
+    void add(const std::string& answer, const InstructText& row) {
         rows++;
         exact += exact_match(answer, row.outputs);
         rouge += rouge_l(answer, row.outputs);
@@ -178,9 +161,9 @@ Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
         b.score.emplace_back(set.rows.size());
         for (size_t t = 0; t < set.rows.size(); t++) {
             std::map<std::string, size_t> count;
-            std::vector<TestSet::Row> rows;
+            std::vector<InstructText> rows;
             for (uint32_t s : set.rows[t]) {
-                rows.push_back(set.row(s));
+                rows.push_back(parse_instruct_text(*set.file, s));
                 for (const std::string& o : rows.back().outputs) count[o]++;
             }
             auto often = std::max_element(count.begin(), count.end(), [](auto& a, auto& b) { return a.second < b.second; });
@@ -212,6 +195,8 @@ struct Evaluator {
         double shown = seconds_now();
         for (const TestSet& set : sets) {
             result.score.emplace_back(set.rows.size());
+            bool space;  // does the template put one before an answer?
+            Template::from_json(set.file->templ, set.file->path).before_output(false, space);
             for (size_t t = 0; t < set.rows.size(); t++) {
                 TaskScore& score = result.score.back()[t];
                 std::vector<std::vector<int>> prompts;
@@ -224,7 +209,7 @@ struct Evaluator {
                 }
                 std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}});
                 for (size_t i = 0; i < rows.size(); i++) {
-                    TestSet::Row row = set.row(rows[i]);
+                    InstructText row = parse_instruct_text(*set.file, rows[i]);
                     std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
                     score.add(text, row);
                     Json line = Json::make_object();
@@ -235,7 +220,7 @@ struct Evaluator {
                         line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
                         line.set("rouge_l", rouge_l(text, row.outputs));
                     }
-                    if (!row.options.empty()) choose(score, prompts[i], row, out ? &line : nullptr);
+                    if (!row.options.empty()) choose(score, prompts[i], row, space, out ? &line : nullptr);
                     if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
                 }
                 done += set.rows[t].size();
@@ -249,7 +234,7 @@ struct Evaluator {
         return result;
     }
     // Which of the options is most likely as an answer, its end included?
-    void choose(TaskScore& score, const std::vector<int>& prompt, const TestSet::Row& row, Json* line) {
+    void choose(TaskScore& score, const std::vector<int>& prompt, const InstructText& row, bool space, Json* line) {
         std::vector<std::pair<size_t, size_t>> part;  // targets of each option in the batch
         std::vector<double> sums(row.options.size(), 0);
         auto flush = [&](size_t first) {
@@ -270,7 +255,7 @@ struct Evaluator {
         generator.builder.clear();
         for (size_t k = 0; k < row.options.size(); k++) {
             std::vector<int> ids = prompt, answer, positions;
-            bpe.encode(row.options[k], answer, false);
+            bpe.encode((space ? " " : "") + row.options[k], answer, false);
             answer.push_back(bpe.eot());
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
@@ -702,6 +687,159 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     return EXIT_OK;
 }
 
+// ---------------------------------------------------------------- generate, chat
+struct AskFlags {
+    std::string input;
+    int64_t shots = 0;
+    bool json = false;
+};
+
+// A tuned model with its template, to answer up to `slots` prompts at a time.
+struct LoadedSft {
+    LoadedGpt gpt;
+    Template templ;
+
+    LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
+        std::string file = gpt.dir + "/template.json";
+        if (!exists(file)) fail("%s: expected template.json, found none: tune the model first: ./sft --init %s --data DIR --out DIR", gpt.dir.c_str(), path.c_str());
+        templ = Template::load(file);
+        int T = (int)gpt.model.config.T;
+        gpt.allocate(std::max(T, 2048), slots, slots, T);
+    }
+    static const std::string& checked(const std::string& path) {
+        if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
+        return path;
+    }
+    // <|endoftext|> and the rendered row, which leaves room for an answer; what had to go is told in `shortened`.
+    std::vector<int> prompt(const InstructRow& row, size_t shots, int64_t room, bool truncate, Shortened& shortened) const {
+        RenderedRow rendered;
+        int64_t most = gpt.model.config.T - 1 - room;
+        if (most < 1) fail_usage("--max-new-tokens: the model's context is %lld tokens, found %lld", (long long)gpt.model.config.T, (long long)room);
+        shortened = render_row(gpt.bpe, templ, row, shots, false, (size_t)most, truncate, rendered);
+        if (!shortened.fits)
+            fail("%s: the prompt has %zu tokens, the model's context %lld, of which %lld are for the answer: shorten it, or ask for fewer --max-new-tokens", row.where.c_str(),
+                 rendered.ids.size(), (long long)gpt.model.config.T, (long long)room);
+        rendered.ids.insert(rendered.ids.begin(), gpt.bpe.eot());
+        return {rendered.ids.begin(), rendered.ids.end()};
+    }
+};
+
+// Answers the instruction on the command line, or each row of standard input (JSON lines) with a JSON line.
+int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::string>& words) {
+    LoadedSft sft(sf.model, words.empty() ? (int)sf.batch : 1);
+    const Bpe& bpe = sft.gpt.bpe;
+    std::vector<InstructRow> rows;
+    if (!words.empty()) {
+        InstructRow row;
+        row.turns.push_back({words[0], af.input, ""}), row.where = "the instruction";
+        for (const std::string* text : {&words[0], &af.input})
+            if (invalid_utf8(*text) != text->npos) fail("expected UTF-8, found other bytes in \"%.60s\"", text->c_str());
+        rows.push_back(row);
+    } else {
+        if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
+        InstructFile in("/dev/stdin", false);
+        for (InstructRow row; in.next(row);) rows.push_back(row);
+    }
+    std::vector<std::vector<int>> prompts;
+    for (const InstructRow& row : rows) {
+        Shortened shortened;
+        prompts.push_back(sft.prompt(row, (size_t)af.shots, sf.max_new, false, shortened));
+    }
+    bool stream = !words.empty() && !af.json, begun = false;
+    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
+        if (!stream) return true;
+        std::string text = bpe.decode(&token, 1);
+        if (!begun) text = Template::answer_of(text), begun = true;
+        fwrite(text.data(), 1, text.size(), stdout), fflush(stdout);
+        return true;
+    });
+    if (stream) printf("\n");
+    for (size_t i = 0; i < rows.size() && !stream; i++) {
+        const Answer& a = answers[i];
+        std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
+        const Turn& turn = rows[i].turns.back();
+        Json line = Json::make_object();
+        if (!rows[i].task.empty()) line.set("task", rows[i].task);
+        line.set("instruction", turn.instruction).set("input", turn.input).set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
+        printf("%s\n", dump_json(line).c_str());
+    }
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    return EXIT_OK;
+}
+
+// A conversation. Earlier turns are shown to the model as long as they fit.
+int chat(const SamplingFlags& sf) {
+    LoadedSft sft(sf.model, 1);
+    const Bpe& bpe = sft.gpt.bpe;
+    bool terminal = isatty(0);
+    if (terminal) printf("/reset forgets what was said, /system TEXT goes before it, /quit or Ctrl-D ends; Ctrl-C stops an answer\n");
+    struct sigaction on_ctrl_c {};
+    on_ctrl_c.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART: it also ends the wait for a line
+    sigaction(SIGINT, &on_ctrl_c, nullptr);
+    InstructRow row;
+    row.where = "this message";
+    Sampler sampler = sf.sampler();
+    char* buffer = nullptr;
+    size_t capacity = 0;
+    for (;;) {
+        if (terminal) fputs("\n> ", stdout), fflush(stdout);
+        interrupted = 0, errno = 0;
+        ssize_t n = getline(&buffer, &capacity, stdin);
+        if (n < 0 && errno == EINTR) {
+            clearerr(stdin);
+            continue;
+        }
+        if (n < 0) break;
+        std::string text = trimmed(std::string(buffer, n));
+        if (text.empty()) continue;
+        if (text == "/quit") break;
+        if (text == "/reset") {
+            row.turns.clear();
+            continue;
+        }
+        if (text == "/system" || text.rfind("/system ", 0) == 0) {
+            row.system = trimmed(text.substr(7)), row.turns.clear();
+            continue;
+        }
+        if (text[0] == '/') {
+            fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
+            continue;
+        }
+        if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
+            fprintf(stderr, "expected UTF-8 text, found other bytes: say it again\n");
+            continue;
+        }
+        row.turns.push_back({text, "", ""});
+        Shortened shortened;
+        std::vector<int> prompt;
+        try {
+            prompt = sft.prompt(row, 0, std::min(sf.max_new, sft.gpt.model.config.T / 2), true, shortened);
+        } catch (const Error& e) {
+            fprintf(stderr, "%s\n", e.what());
+            row.turns.pop_back();
+            continue;
+        }
+        if (shortened.turns) fprintf(stderr, "(the earliest turns no longer fit into the context)\n");
+        std::string answer;
+        Answer a = sft.gpt.generator.generate({prompt}, sf.max_new, sampler, [&](size_t, int token) {
+            std::string bytes = bpe.decode(&token, 1);
+            if (answer.empty()) bytes = Template::answer_of(bytes);
+            answer += bytes;
+            fwrite(bytes.data(), 1, bytes.size(), stdout), fflush(stdout);
+            return !interrupted;
+        })[0];
+        printf("\n");
+        if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+        if (a.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
+        if (trimmed(answer).empty()) row.turns.pop_back();  // an empty answer is no example to follow
+        else row.turns.back().output = answer;
+        sampler.seed++;  // a question that is asked twice may get another answer
+    }
+    free(buffer);
+    if (terminal) printf("\n");
+    return EXIT_OK;
+}
+
 // ---------------------------------------------------------------- main
 #ifdef SFT_MAIN
 int main(int argc, char** argv) {
@@ -712,6 +850,9 @@ int main(int argc, char** argv) {
         f.steps = 0, f.epochs = 3, f.warmup = 0.03, f.beta2 = 0.999, f.eps = 1e-8, f.weight_decay = 0.01, f.schedule = "cosine", f.eval_every = 0, f.log_every = 25;
         SftFlags sf;
         SftEvalFlags ef;
+        SamplingFlags gf;
+        AskFlags af;
+        gf.temperature = 0, gf.top_k = 0, gf.max_new = 128;
         std::string models;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});
@@ -740,15 +881,29 @@ int main(int argc, char** argv) {
                            {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "tokens of an answer, at most"},
                            {"batch", &ef.batch, between(1, 1 << 16), "answers at a time"},
                            {"json", &ef.json, "JSON instead of a table"}}});
+        groups.push_back({"Asking", "generate chat", {{"model", &gf.model, "DIR", "the --out of a tuning run, or its best/"}}});
+        groups.push_back({"Questions", "generate",
+                          {{"input", &af.input, "TEXT", "what the instruction on the command line is about"},
+                           {"shots", &af.shots, between(0, 2), "worked examples of a row to show before its question"},
+                           {"batch", &gf.batch, between(1, 1 << 16), "answers at a time"},
+                           {"json", &af.json, "a JSON line also for an instruction on the command line"}}});
+        groups.push_back({"Sampling", "generate chat", gf.flags()});
         Cli cli{"sft", "fine-tuning of a decoder for text generation and on instructions.",
                 "  ./sft --init runs/gpt --data data/alpaca --out runs/sft\n"
-                "  ./sft eval --model runs/gpt,runs/sft --data data/alpaca/test.bin\n",
+                "  ./sft eval --model runs/gpt,runs/sft --data data/alpaca/test.bin\n"
+                "  ./sft generate --model runs/sft \"Name the first fruit.\" --input \"pear, fig, plum\"\n"
+                "  ./sft generate --model runs/sft < questions.jsonl > answers.jsonl\n"
+                "  ./sft chat --model runs/sft\n",
                 {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
-                 {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY}},
+                 {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
+                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\"} of standard input", 0, 1},
+                 {"chat", "", "a conversation in the terminal"}},
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         ef.models = split_list(models);
+        if (cli.verb == "generate") return ask(gf, af, cli.words);
+        if (cli.verb == "chat") return chat(gf);
         return cli.verb == "eval" ? evaluate(ef, cli.words) : train_sft(cli, f, sf);
     });
 }
