@@ -1,10 +1,12 @@
 // tokenize: learns tokenizers, turns text into ids and back, and packs text into .bin files.
-// See data/tokenize --help; the rules of WordPiece are in common/tokenizer.h, the .bin format in common/bin.h.
+// See data/tokenize --help; the rules of WordPiece are in common/tokenizer.h, those of byte-level BPE in common/bpe.h, the .bin format in
+// common/bin.h.
 #include <charconv>
 #include <chrono>
 #include <omp.h>
 
 #include "../common/bin.h"
+#include "../common/bpe.h"
 #include "../common/cli.h"
 #include "../common/labelled.h"
 #include "../common/tokenizer.h"
@@ -41,8 +43,17 @@ struct Progress {
 };
 
 // ---------------------------------------------------------------- reading text
-// Calls f(block) for the text of a file, block by block. A block is about 16 MB and ends with a line's end or the file's,
-// so memory is bounded by the longest line.
+// May text be cut here, behind a line's end, so that no tokenizer and no separator of documents can tell? What follows has to be neither white
+// space, which BPE may take together with the line's end, nor a line <|endoftext|>.
+static bool is_cut(std::string_view text, size_t at) {
+    constexpr std::string_view eot = "<|endoftext|>";
+    if (at == 0 || text[at - 1] != '\n' || at + eot.size() > text.size() || text.substr(at, eot.size()) == eot) return false;
+    const char* p = text.data() + at;
+    return !is_space(next_code_point(p, text.data() + text.size()));
+}
+
+// Calls f(block, is it the last?) for the text of a file, block by block. A block is about 16 MB and ends at a cut or with the file, so
+// memory is bounded by the longest line.
 template <class F>
 static void for_each_block(const std::string& path, F f) {
     if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
@@ -56,20 +67,22 @@ static void for_each_block(const std::string& path, F f) {
         block.resize(used + n);
         if (n == 0) break;
         size_t cut = block.rfind('\n') + 1;  // npos + 1 == 0: no line's end in it, read on
-        if (cut > 0) f(std::string_view(block).substr(0, cut));
+        while (cut > 0 && !is_cut(block, cut)) cut = cut > 1 ? block.rfind('\n', cut - 2) + 1 : 0;
+        if (cut > 0) f(std::string_view(block).substr(0, cut), false);
         block.erase(0, cut);
         used = block.size();
     }
     fclose(file);
-    if (!block.empty()) f(std::string_view(block));
+    if (!block.empty()) f(std::string_view(block), true);
 }
 
-// A block in parts of about 256 kB that end at line ends, for the threads to share
+// A block in parts of about 256 kB that end at cuts, for the threads to share
 static std::vector<std::string_view> parts_of(std::string_view block) {
     std::vector<std::string_view> parts;
     while (!block.empty()) {
-        size_t cut = block.find('\n', std::min<size_t>(256 << 10, block.size()));
-        cut = cut == block.npos ? block.size() : cut + 1;
+        size_t cut = std::min<size_t>(256 << 10, block.size());
+        do cut = std::min(block.find('\n', cut), block.size() - 1) + 1;
+        while (cut < block.size() && !is_cut(block, cut));
         parts.push_back(block.substr(0, cut));
         block.remove_prefix(cut);
     }
@@ -82,21 +95,27 @@ static std::string_view trimmed(std::string_view line) {
     return line;
 }
 
-// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends with it.
+// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends with it. A document
+// is without the line's end before the separator, or before the file's end; of `file` it is all bytes. last: the file ends with this text.
 template <class F>
-static void for_each_stretch(std::string_view text, const std::string& documents, F f) {
+static void for_each_stretch(std::string_view text, const std::string& documents, bool last, F f) {
+    auto without_line_end = [](std::string_view s) {
+        if (!s.empty() && s.back() == '\n') s.remove_suffix(1);
+        if (!s.empty() && s.back() == '\r') s.remove_suffix(1);
+        return s;
+    };
     size_t start = 0;
-    for (size_t at = 0; at < text.size();) {
+    for (size_t at = 0; at < text.size() && documents != "file";) {
         size_t end = std::min(text.find('\n', at), text.size());
         std::string_view line = trimmed(text.substr(at, end - at));
         bool separator = (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
         if (separator || documents == "line") {
-            f(text.substr(start, (separator ? at : end) - start), true);
+            f(without_line_end(text.substr(start, (separator ? at : end) - start)), true);
             start = end + 1;
         }
         at = end + 1;
     }
-    if (start < text.size()) f(text.substr(start), false);
+    if (start < text.size()) f(last && documents != "file" ? without_line_end(text.substr(start)) : text.substr(start), false);
 }
 
 static double total_size(const std::vector<std::string>& files) {
@@ -113,17 +132,24 @@ static void require(const std::string& value, const char* verb, const char* flag
     if (value.empty()) fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
 }
 
-// Of DIR, DIR/best and DIR/last the first that has a vocab.txt: DIR may be a run of train_bert.
-static WordPiece load_tokenizer(const std::string& dir) {
+// Of DIR, DIR/best and DIR/last the first that holds a tokenizer: DIR may be a run of train_bert or train_gpt.
+static std::string tokenizer_dir(const std::string& dir) {
     for (const std::string& d : {dir, dir + "/best", dir + "/last"})
-        if (exists(d + "/vocab.txt")) return WordPiece::load(d);
-    if (exists(dir + "/merges.txt") || exists(dir + "/vocab.bpe"))
-        fail_usage("%s holds a byte-level BPE tokenizer: that comes with train_gpt, expected WordPiece (vocab.txt)", dir.c_str());
-    return WordPiece::load(dir);
+        for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json"})
+            if (exists(d + "/" + name)) return d;
+    return dir;
 }
 
-static void report_invalid(size_t invalid) {
-    if (invalid) fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were dropped\n", invalid);
+// Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
+template <class F>
+static void with_tokenizer(const std::string& given, F f) {
+    std::string dir = tokenizer_dir(given);
+    if (Bpe::is_in(dir)) f(Bpe::load(dir));
+    else f(WordPiece::load(dir));
+}
+
+static void report_invalid(size_t invalid, bool kept) {
+    if (invalid) fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were %s\n", invalid, kept ? "kept as they are" : "dropped");
 }
 
 static void warn_of_unknown(double unknown, double tokens, const std::string& tokenizer) {
@@ -132,9 +158,15 @@ static void warn_of_unknown(double unknown, double tokens, const std::string& to
 }
 
 // ---------------------------------------------------------------- learn
-static void learn(const Options& o, const std::vector<std::string>& files) {
-    if (o.type == "bpe") fail_usage("--type bpe: byte-level BPE comes with train_gpt, expected wordpiece");
+static void learn(const Options& o, Cli& cli) {
+    const std::vector<std::string>& files = cli.words;
+    bool bpe = o.type == "bpe";
     require(o.out, "learn", "--out DIR");
+    if (bpe && cli.given("lower-case")) fail_usage("--lower-case is not for --type bpe, which keeps every byte");
+    if (bpe && o.size < 257) fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld", (long long)o.size);
+    for (const char* name : {"vocab.txt", "vocab.json", "encoder.json"})
+        if (exists(o.out + "/" + name) && bpe == !strcmp(name, "vocab.txt"))
+            fail_usage("--out %s: expected no tokenizer of another type there, found %s; take another directory", o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
     rules.lower_case = rules.strip_accents = o.lower_case;
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
@@ -144,31 +176,35 @@ static void learn(const Options& o, const std::vector<std::string>& files) {
     {
         Progress progress("counting words", total);
         for (const std::string& file : files)
-            for_each_block(file, [&](std::string_view block) {
+            for_each_block(file, [&](std::string_view block, bool last) {
                 auto parts = parts_of(block);
                 #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
-                for (size_t i = 0; i < parts.size(); i++)
-                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
-                        invalid += rules.count_words(text, counts[omp_get_thread_num()]);
+                for (size_t i = 0; i < parts.size(); i++) {
+                    bool last_part = last && i + 1 == parts.size();
+                    for_each_stretch(parts[i], "eot", last_part, [&](std::string_view text, bool ends) {
+                        auto& mine = counts[omp_get_thread_num()];
+                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !last_part) : rules.count_words(text, mine);
                     });
+                }
                 progress.update(bytes += block.size());
             });
     }
     for (size_t t = 1; t < counts.size(); t++)
         for (const auto& [word, n] : counts[t]) counts[0][word] += n;
     if (counts[0].empty()) fail("there are no words in %s%s", files[0].c_str(), files.size() > 1 ? " and the other files" : "");
-    report_invalid(invalid);
+    report_invalid(invalid, bpe);
 
-    WordPiece learned;
-    {
-        Progress progress("learning pieces", o.size);
-        learned = WordPiece::learn(counts[0], o.size, o.lower_case, [&](size_t tokens) { progress.update(tokens); });
-    }
-    if ((int64_t)learned.size() < o.size)
-        fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n", (long long)o.size, learned.size());
-    learned.save(o.out);
-    printf("%s/vocab.txt: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(), learned.size(), counts[0].size(), bytes / 1e6,
-           omp_get_wtime() - start, (unsigned long long)learned.fingerprint());
+    Progress progress("learning pieces", o.size);
+    auto update = [&](size_t tokens) { progress.update(tokens); };
+    auto save = [&](const auto& learned, const char* name) {
+        if ((int64_t)learned.size() < o.size)
+            fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n", (long long)o.size, learned.size());
+        learned.save(o.out);
+        printf("%s/%s: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(), name, learned.size(), counts[0].size(), bytes / 1e6,
+               omp_get_wtime() - start, (unsigned long long)learned.fingerprint());
+    };
+    if (bpe) save(Bpe::learn(counts[0], o.size, update), "vocab.json");
+    else save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
 }
 
 // ---------------------------------------------------------------- encode, decode: standard input → standard output, line by line
@@ -197,9 +233,8 @@ static void print_line(std::string& out) {
     out.clear();
 }
 
-static void encode(const Options& o) {
-    require(o.tokenizer, "encode", "--tokenizer DIR");
-    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+template <class Tokenizer>  // WordPiece or Bpe, as below
+static void encode(const Options& o, const Tokenizer& tokenizer) {
     Lines lines;
     std::string_view text;
     std::string out, decoded;
@@ -223,12 +258,11 @@ static void encode(const Options& o) {
         if (o.json) out += ']';
         print_line(out);
     }
-    report_invalid(invalid);
+    report_invalid(invalid, std::is_same_v<Tokenizer, Bpe>);
 }
 
-static void decode(const Options& o) {
-    require(o.tokenizer, "decode", "--tokenizer DIR");
-    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+template <class Tokenizer>
+static void decode(const Options& o, const Tokenizer& tokenizer) {
     Lines lines;
     std::string_view text;
     std::string out;
@@ -269,35 +303,42 @@ static void make_directory_of(const std::string& path) {
     if (slash != path.npos && slash > 0) make_directories(path.substr(0, slash));
 }
 
-static void pack_text(const Options& o, std::vector<std::string> files) {
+template <class Tokenizer>
+static void pack_text(const Options& o, std::vector<std::string> files, const Tokenizer& tokenizer) {
+    constexpr bool bpe = std::is_same_v<Tokenizer, Bpe>;
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
-    WordPiece tokenizer = load_tokenizer(o.tokenizer);
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_TEXT, tokenizer.size(), tokenizer.fingerprint());
 
     struct Encoded {
         std::vector<int32_t> ids;
         std::vector<size_t> ends;  // where in ids documents end
-        size_t invalid = 0, unknown = 0;
+        size_t invalid = 0, unknown = 0, inner = 0;  // inner: <|endoftext|> that is no line of its own
     };
     std::vector<Encoded> encoded;  // of each part of a block
-    size_t invalid = 0, unknown = 0;
+    size_t invalid = 0, unknown = 0, inner = 0;
     auto end_document = [&] { if (out.sequence_length() > 0) out.end_sequence(); };  // documents without a token are left out
     Progress progress("packing", total);
     for (const std::string& file : files) {
-        for_each_block(file, [&](std::string_view block) {
+        for_each_block(file, [&](std::string_view block, bool last) {
             auto parts = parts_of(block);
             encoded.assign(parts.size(), {});
             #pragma omp parallel for schedule(dynamic)
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
                 e.ids.reserve(parts[i].size() / 3);
-                for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
-                    e.invalid += tokenizer.encode(text, e.ids);
+                bool last_part = last && i + 1 == parts.size();
+                for_each_stretch(parts[i], o.documents, last_part, [&](std::string_view text, bool ends) {
+                    if constexpr (bpe) {
+                        e.invalid += tokenizer.encode(text, e.ids, false, !ends && !last_part);
+                        for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
+                    } else {
+                        e.invalid += tokenizer.encode(text, e.ids);
+                    }
                     if (ends) e.ends.push_back(e.ids.size());
                 });
-                e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+                if constexpr (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
             }
             for (const Encoded& e : encoded) {
                 size_t done = 0;
@@ -309,17 +350,21 @@ static void pack_text(const Options& o, std::vector<std::string> files) {
                 out.append(e.ids.data() + done, e.ids.size() - done);
                 invalid += e.invalid;
                 unknown += e.unknown;
+                inner += e.inner;
             }
             progress.update(bytes += block.size());
         });
         end_document();
     }
     out.finish();
-    report_invalid(invalid);
+    report_invalid(invalid, bpe);
+    if (inner)
+        fprintf(stderr, "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end at a line of their own with it%s\n", inner,
+                o.documents == "eot" ? "" : " (--documents eot)");
     double seconds = omp_get_wtime() - start;
-    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %.3f %% [UNK], in %.2f s (%.1f MB/s)\n", o.out.c_str(),
+    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %sin %.2f s (%.1f MB/s)\n", o.out.c_str(),
            (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes, out.header.tokens / bytes,
-           100.0 * unknown / out.header.tokens, seconds, bytes / seconds / 1e6);
+           bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(), seconds, bytes / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
 
@@ -368,7 +413,9 @@ static void pack_labelled(const Options& o) {
     double total = total_size({o.in}), start = omp_get_wtime();
     std::vector<std::string> labels;
     if (!o.labels.empty()) labels = given_labels(o.labels);
-    WordPiece tokenizer = load_tokenizer(o.tokenizer);
+    std::string dir = tokenizer_dir(o.tokenizer);
+    if (Bpe::is_in(dir)) fail_usage("--tokenizer %s: expected WordPiece (vocab.txt) for --kind classify, as finetune_cls needs it, found byte-level BPE", dir.c_str());
+    WordPiece tokenizer = WordPiece::load(dir);
     LabelledFile in(o.in, o.columns, true);
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_CLASSIFY, tokenizer.size(), tokenizer.fingerprint());
@@ -455,7 +502,7 @@ static void pack(const Options& o, Cli& cli) {
     require(o.tokenizer, "pack", "--tokenizer DIR");
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
-    if (text) return pack_text(o, cli.words);
+    if (text) return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
     if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
     pack_labelled(o);
 }
@@ -466,20 +513,21 @@ int main(int argc, char** argv) {
     Cli cli{"data/tokenize",
             "learns tokenizers, turns text into ids and back, packs text into .bin files.",
             "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
+            "  data/tokenize learn --type bpe --size 8192 --out tok books.txt\n"
             "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
             "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n"
             "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n",
-            {{"learn", "FILE...", "text files -> vocab.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
+            {{"learn", "FILE...", "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
              {"encode", "< text", "a line of ids per line of text, without special tokens"},
              {"decode", "< ids", "a line of text per line of ids"},
              {"pack", "[MORE FILES]", "text files, or one of labelled texts -> a .bin file", 0, CLI_MANY}},
             {{"Learning",
               "learn",
-              {{"type", &o.type, "wordpiece|bpe", "kind of tokenizer"},
+              {{"type", &o.type, "wordpiece|bpe", "for an encoder (BERT) or for a decoder (GPT-2, byte-level)"},
                {"size", &o.size, between(32, 1000000), "tokens in the vocabulary"},
-               {"lower-case", &o.lower_case, "lower-case the text and drop accents, as BERT does by default"},
+               {"lower-case", &o.lower_case, "wordpiece: lower-case the text and drop accents, as BERT does by default"},
                {"out", &o.out, "DIR", "directory for the tokenizer's files"}}},
-             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt, tokenizer_config.json; or a run of train_bert"}}},
+             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt (WordPiece), or vocab.json and merges.txt (BPE); or a run of train_bert or train_gpt"}}},
              {"Lines", "encode decode", {{"json", &o.json, "text as a JSON string and ids as a JSON array per line"}}},
              {"Packing",
               "pack",
@@ -496,9 +544,11 @@ int main(int argc, char** argv) {
             {}};
     try {
         if (!cli.parse(argc, argv)) return EXIT_OK;
-        if (cli.verb == "learn") learn(o, cli.words);
-        if (cli.verb == "encode") encode(o);
-        if (cli.verb == "decode") decode(o);
+        if (cli.verb == "learn") learn(o, cli);
+        if (cli.verb == "encode" || cli.verb == "decode") {
+            require(o.tokenizer, cli.verb.c_str(), "--tokenizer DIR");
+            with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { cli.verb == "encode" ? encode(o, tokenizer) : decode(o, tokenizer); });
+        }
         if (cli.verb == "pack") pack(o, cli);
         if (fflush(stdout) != 0) fail("cannot write standard output: %s", strerror(errno));
         return EXIT_OK;
