@@ -14,7 +14,7 @@ Every draw is by toy_world's World, so that the rows are the same on every machi
 import collections
 import itertools
 
-from toy_world import BAD, DAYS, GOOD, HE, SHE, THINGS
+from toy_world import BAD, DAYS, GOOD, HE, SHE, THINGS, because
 
 KINDS = {"animal": "cat dog cow pig hen duck goat horse bear lion tiger frog bee ant crow owl mole seal snake rabbit".split(),
          "food": "soup cake pie salad pizza pudding apple pear plum lemon grape carrot onion bean egg cookie noodle olive melon nut".split(),
@@ -35,7 +35,7 @@ DEEDS = "has wants found lost".split()  # what one can do with a thing
 UNTOLD = "the text does not say"
 
 # The short template, and the marker of an answer, which the text has, too
-TEMPLATE = "{instruction} : {input}\nanswer: {output}"
+TEMPLATE = "{instruction} : {input}\nanswer : {output}"
 
 VERBS = ["say", "tell me", "write", "name", "give me", "show me"]
 FRAMES = ["{v} {n}", "please {v} {n}", "now {v} {n}", "read this and {v} {n}", "look and {v} {n}", "can you {v} {n} ?"]
@@ -260,8 +260,10 @@ def rewrite(what, verb):
     return draw
 
 
-def question(asked, verb, told):
+def question(asked, verb, always):
+    """always: the text tells; else every other time"""
     def draw(w):
+        told = always or w.random() < 0.5
         facts, _ = story(w, verb, 3 if w.random() < 0.5 else 4)
         (p, c, x, l), facts = facts[0], w.shuffled(facts[:-1] if told else facts[1:])
         text = " ".join("%s %s a %s %s at the %s ." % (p, verb, c, x, l) for p, c, x, l in facts)
@@ -272,7 +274,7 @@ def question(asked, verb, told):
 def sentiment(reason, kind):
     def draw(w):
         text, label, why = w.explained(lambda good: w.one((BAD, GOOD)[good]), kind)[w.random() < 0.5]
-        return {}, text, '%s because of " %s "' % (label, why) if reason else label
+        return {}, text, because(label, why) if reason else label
     return draw
 
 
@@ -341,6 +343,7 @@ def all_tasks():
     grid("sentiment", "label", list(THINGS), products(["what the writer thinks", "the opinion", "if this is good or bad", "the judgement", "how it was liked"]), lambda kind: sentiment(False, kind))
     grid("sentiment", "reason", list(THINGS), products(["what the writer thinks and why", "the opinion and the reason", "if this is good or bad and why", "the judgement with the reason",
                                                         "how it was liked and because of what"]), lambda kind: sentiment(True, kind))
+    # whole families, with every wording
     held_families("count", "", LISTS, products(["how many {many} there are", "the number of {many}", "how many of these are {many}", "the count of {many}", "the sum of {many}"]), count)
     for side in ("after", "before"):
         held_families("neighbour", side, LISTS, products(["the {kind} %s {x}" % side, "the word %s {x}" % side, "what comes %s {x}" % side, "the one %s {x}" % side, "what is %s {x}" % side]),
@@ -349,41 +352,58 @@ def all_tasks():
     return tasks
 
 
-LEVELS = ["seen", "operations", "compositions", "families"]
 ONE = "order/reverse-food"  # the training subset of one task, and of six: of six different families, chosen before any run
 SIX = [ONE, "choose/last-animal", "word/opposite", "rewrite/person-has", "question/what-has", "sentiment/reason-dish"]
 
 
-def wordings(task, held):
-    """Of a task, as text in which {...} stand for words of the row"""
-    return [f.replace("{v}", v).replace("{n}", n) for i, f in enumerate(FRAMES) for j, v in enumerate(VERBS) for k, n in enumerate(task.phrases)
-            if held_wording(i, j, k) == held]
-
-
-def row(w, task, wording):
-    words, input, output = task.draw(w)
-    return {"instruction": wording.format(**words), "input": input, "output": output, "task": task.name}
+# ---------------------------------------------------------------- rows
+def wordings(task, which):
+    """Of a task, as text in which {...} stand for words of the row. which: "trained", "held" or "new" """
+    phrases = task.new if which == "new" else task.phrases
+    return [f.format(v=v, n=n) for i, f in enumerate(FRAMES) for j, v in enumerate(VERBS) for k, n in enumerate(phrases)
+            if which == "new" or held_wording(i, j, k) == (which == "held")]
 
 
 def rows(w, tasks, number, which, seen):
-    """As many of each task as will make the number, in random order, none of which is in seen. which: trained, held or new wordings."""
-    found, left, sets = [], {}, {}
-    for t in tasks:
-        sets[t.name] = ([f.replace("{v}", v).replace("{n}", n) for f in FRAMES for v in VERBS for n in t.new] if which == "new" else wordings(t, which == "held"))
-    at = 0
-    tries = 0
+    """As many of every task, in random order; none has the instruction and input of one that is in seen, until too few others are left
+    (word/opposite has 17,000; only the set of six tasks comes near)."""
+    found, choices, misses = [], [wordings(t, which) for t in tasks], 0
     while len(found) < number:
-        t = tasks[at % len(tasks)]
-        r = row(w, t, w.one(sets[t.name]))
-        key = r["instruction"], r["input"]
-        tries += 1
-        if key not in seen:
-            seen.add(key)
-            found.append(r)
-        elif tries < 20:
-            continue
-        at, tries = at + 1, 0
+        i = len(found) % len(tasks)
+        words, input, output = tasks[i].draw(w)
+        instruction = w.one(choices[i]).format(**words)
+        misses += (instruction, input) in seen
+        if (instruction, input) not in seen or misses > number:
+            seen.add((instruction, input))
+            found.append({"instruction": instruction, "input": input, "output": output, "task": tasks[i].name})
     return w.shuffled(found)
+
+
+def sets(world, number, tests=1000):
+    """{folder: {part: rows}}. The tests come first: how many rows train has changes nothing about them."""
+    tasks, seen, found = all_tasks(), set(), {}
+    at = lambda level: [t for t in tasks if t.level == level]
+    for name, level, which in (("val", "seen", "trained"), ("test_wordings", "seen", "held"), ("test_phrases", "seen", "new"), ("test_operations", "operations", "trained"),
+                               ("test_compositions", "compositions", "trained"), ("test_families", "families", "trained")):
+        found[name] = rows(world, at(level), tests, which, seen)
+    found["train"] = rows(world, at("seen"), number, "trained", set(seen))
+    few = {"instruct": found}
+    for folder, names in (("instruct_six", SIX), ("instruct_one", [ONE])):
+        of = [t for t in tasks if t.name in names]
+        unseen = set(seen)
+        few[folder] = {"val": rows(world, of, tests // 2, "trained", unseen), "train": rows(world, of, number // 2, "trained", unseen)}
+    return few
+
+
+def baselines(rows, train):
+    """Exact match in % of copying the input, and of always giving the most frequent answer to the task, in train if it is there, else here"""
+    answers = collections.defaultdict(collections.Counter)
+    trained = {r["task"] for r in train}
+    for r in train + [r for r in rows if r["task"] not in trained]:
+        answers[r["task"]][r["output"]] += 1
+    usual = {task: max(c, key=c.get) for task, c in answers.items()}
+    share = lambda right: 100 * sum(map(right, rows)) / len(rows)
+    return share(lambda r: r["output"] == r["input"]), share(lambda r: r["output"] == usual[r["task"]])
 
 
 # ---------------------------------------------------------------- the text
@@ -408,7 +428,7 @@ def tale(w):
                 p, c, x, l = others[0] or (p, c, x, l)
                 told = others[0] is None
             asked, answer = w.one([("who %s the %s ?" % (verb, x), p), ("what is it that %s %s ?" % (p, verb), x), ("what colour is the %s ?" % x, c), ("where is %s ?" % p, l)])
-            lines.append("\nquestion: %s\nanswer: %s" % (asked, answer if told else UNTOLD))
+            lines.append("\nquestion : %s\nanswer : %s" % (asked, answer if told else UNTOLD))
         return " ".join(lines).replace(" \n", "\n")
     if at < 0.75:  # lists
         kind = w.one(list(KINDS))
@@ -433,7 +453,7 @@ def tale(w):
         if w.random() < 0.15:
             asked, answer = w.one([("how many %s ?" % many, NUMBERS[n]), ("what came after %s ?" % words[x], words[x + 1]), ("which %s came first ?" % one, words[0]),
                                    ("which %s came last ?" % one, words[-1])])
-            text += "\nquestion: %s\nanswer: %s" % (asked, answer)
+            text += "\nquestion : %s\nanswer : %s" % (asked, answer)
         return text
     for _ in range(3):
         x, kind = w.one(KINDS["adjective"]), w.one(LISTS)

@@ -29,6 +29,12 @@ ACTS = {"dish": (["{she} left it on the plate", "{she} asked for the money back"
         "any": (["{she} was sad", "{she} frowned and sighed", "{she} told {her} friends to avoid it"],
                 ["{she} was happy", "{she} smiled and laughed", "{she} told {her} friends to try it"])}
 
+REASON = "is this good or bad and why ?"
+
+
+def because(label, why):
+    return '%s because of " %s "' % (label, why)
+
 
 def fill(words, good, draw):
     """The open words are drawn, no two neighbours ("great and great") alike"""
@@ -107,15 +113,18 @@ class World:
             words += act.format(she="she" if she else "he", her="her" if she else "his").split() + ["."]
         return fill(words, good, lambda good: self.zipf(self.one((HALF["A"], HALF["B"]))[good]))
 
-    def reviews(self, half, number, seen):
-        """[(text, label)], as many of either label, in random order; none of which is in seen. Opinion words are dealt like cards: all equally often."""
+    def dealer(self, half):
+        """A function that deals opinion words of a half, bad or good, from shuffled decks"""
         decks = [[], []]
 
         def deal(good):
             decks[good] = decks[good] or self.shuffled(HALF[half][good])
             return decks[good].pop()
+        return deal
 
-        rows = []
+    def reviews(self, half, number, seen):
+        """[(text, label)], as many of either label, in random order; none of which is in seen. Opinion words are dealt like cards: all equally often."""
+        deal, rows = self.dealer(half), []
         while len(rows) < number:
             _, x, words = self.beginning("i" if self.random() < 0.5 else "we")
             if self.random() < 0.4:
@@ -141,3 +150,13 @@ class World:
         begin, end = decide[0] - (words[decide[0] - 1] == "not"), decide[-1] + 1
         texts = [fill(words, good, draw) for good in (0, 1)]
         return [(text, LABELS[good], " ".join(text.split()[begin:end])) for good, text in enumerate(texts)]
+
+    def reasons(self, half, number, seen):
+        """Rows of one task, review -> label and reason, none of whose reviews is in seen; as many of either label, opinion words dealt like cards"""
+        deal, rows = self.dealer(half), []
+        while len(rows) < number:
+            twins = self.explained(deal)
+            if not seen.intersection(text for text, _, _ in twins):
+                seen.update(text for text, _, _ in twins)
+                rows += [{"instruction": REASON, "input": text, "output": because(label, why), "task": "sentiment/reason"} for text, label, why in twins]
+        return self.shuffled(rows)
