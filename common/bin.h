@@ -11,11 +11,12 @@
 //         48  u64      fingerprint of the tokenizer (tokenizer.h)
 //         56  u64      fingerprint of the template (instruct), else 0
 //         64  u64      FNV-1a of everything behind the header: what the data are known by
-//         72  u32      classify: number of labels                                     (text: this and the next three are 0)
+//         72  u32      classify: number of labels, instruct: of tasks                 (text: this and the next three are 0)
 //         76  u32      0
-//         80  u64      classify: bytes of all shown texts
-//         88  u64      classify: bytes of the names
-//         96           zeros, for what instruct needs
+//         80  u64      bytes of all texts
+//         88  u64      bytes of the names
+//         96  u64      instruct: K, supervised spans                                  (else 0)
+//        104           zeros
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
@@ -27,6 +28,16 @@
 //             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no second
 //             char texts[...]     the text as it was, control characters as spaces, a tab between two segments: for people to read
 //             char names[...]     {"labels": ["negative", "positive"]}
+//
+// instruct, behind the tokens in the same way; a sequence is a row as it is learned, rendered by the template, special tokens and all:
+//
+//             u64 text_at[S+1]
+//             u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0, span_at[S] = K
+//             u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end token; 0 < begin < end,
+//                                 and none begins before the one before it has ended
+//             i32 task[S]         0 ... number of tasks - 1
+//             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs (instruct.h)
+//             char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's fingerprint is that of this template
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
@@ -48,17 +59,26 @@ struct BinHeader {
     uint32_t version = 1, kind = BIN_TEXT, token_bytes = 2, header_bytes = 256;
     uint64_t sequences = 0, tokens = 0, vocab = 0, tokenizer = 0, templ = 0, content = 0;
     uint32_t labels = 0, zero = 0;
-    uint64_t text_bytes = 0, names_bytes = 0;
-    char zeros[152] = {};
+    uint64_t text_bytes = 0, names_bytes = 0, spans = 0;
+    char zeros[144] = {};
     uint64_t checksum = 0;
     uint64_t expected_checksum() const { return fnv1a(this, 248); }
 };
 static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
+struct BinSpan { uint32_t begin, end; };  // tokens [begin, end) of a sequence
+
+// What a template is known by
+inline uint64_t template_fingerprint(const Json& templ) {
+    std::string text = dump_json(templ);
+    return fnv1a(text.data(), text.size());
+}
+
 // ---------------------------------------------------------------- writing
 // BinWriter out("x.bin", BIN_TEXT, vocabulary size, tokenizer fingerprint);
 // out.append(ids, n); ... out.end_sequence(); ... out.finish();
 // Of kind classify: out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"}; out.finish();
+// Of kind instruct: out.append(ids, n); ... out.end_row(task, spans, text); ... out.tasks = {...}; out.templ = ...; out.finish();
 //
 // Tokens and texts go to unnamed files beside PATH while the number of sequences is not known; finish() puts all together
 // in PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is left.
@@ -70,9 +90,16 @@ struct BinWriter {
     int tokens_fd = -1;
     // classify
     std::vector<std::string> labels;
-    std::vector<uint64_t> text_at = {0};
     std::vector<int32_t> label;
     std::vector<uint32_t> second;
+    // instruct
+    std::vector<std::string> tasks;
+    Json templ;
+    std::vector<int32_t> task;
+    std::vector<uint64_t> span_at = {0};
+    std::vector<BinSpan> spans;
+    // both
+    std::vector<uint64_t> text_at = {0};
     std::string text_buffer;
     int texts_fd = -1;
 
@@ -109,10 +136,22 @@ struct BinWriter {
         end_sequence();
         this->label.push_back(label);
         this->second.push_back(second);
-        text_buffer += shown;
-        header.text_bytes += shown.size();
-        text_at.push_back(header.text_bytes);
-        if (text_buffer.size() >= 1 << 20) flush_texts();
+        add_text(shown);
+    }
+    // Instead of end_sequence(), of kind instruct
+    void end_row(int32_t task, const std::vector<BinSpan>& row_spans, std::string_view text) {
+        size_t length = sequence_length(), last = 1;  // the first token cannot be predicted
+        if (row_spans.empty()) fail("%s: cannot write a row without a supervised token", path.c_str());
+        for (const BinSpan& span : row_spans) {
+            if (span.begin < last || span.end <= span.begin || span.end > length)
+                fail("%s: cannot write a row of %zu tokens with the span %u to %u", path.c_str(), length, span.begin, span.end);
+            last = span.end;
+        }
+        end_sequence();
+        this->task.push_back(task);
+        spans.insert(spans.end(), row_spans.begin(), row_spans.end());
+        span_at.push_back(spans.size());
+        add_text(text);
     }
 
     void finish() {
@@ -121,16 +160,24 @@ struct BinWriter {
         header.sequences = offsets.size() - 1;
         if (header.tokens == 0) fail("%s: nothing to write: the input holds no tokens", path.c_str());
         std::string names;
-        if (header.kind == BIN_CLASSIFY) {
+        if (header.kind != BIN_TEXT) {
             flush_texts();
+            const bool classify = header.kind == BIN_CLASSIFY;
+            const std::vector<std::string>& known = classify ? labels : tasks;
+            const std::vector<int32_t>& used = classify ? label : task;  // (S)
+            const char *one = classify ? "label" : "task", *many = classify ? "labels" : "tasks";
             Json list = Json::make_array(), all;
-            for (const std::string& name : labels) list.a.push_back(name);
-            names = dump_json(all.set("labels", list));
-            header.labels = labels.size();
+            for (const std::string& name : known) list.a.push_back(name);
+            all.set(many, list);
+            if (!classify) all.set("template", templ);
+            names = dump_json(all);
+            header.labels = known.size();
             header.names_bytes = names.size();
-            if (label.size() != header.sequences) fail("%s: cannot write %zu sequences with %zu labels", path.c_str(), (size_t)header.sequences, label.size());
-            for (int32_t l : label)
-                if ((uint32_t)l >= labels.size()) fail("%s: cannot write the label %d: there are %zu", path.c_str(), l, labels.size());
+            header.spans = spans.size();
+            header.templ = classify ? 0 : template_fingerprint(templ);
+            if (used.size() != header.sequences) fail("%s: cannot write %zu sequences with %zu %s", path.c_str(), (size_t)header.sequences, used.size(), many);
+            for (int32_t l : used)
+                if ((uint32_t)l >= known.size()) fail("%s: cannot write the %s %d: there are %zu", path.c_str(), one, l, known.size());
         }
 
         std::string tmp = path + ".tmp";
@@ -141,12 +188,18 @@ struct BinWriter {
             header.content = fnv1a(nullptr, 0);
             write_content(fd, offsets.data(), offsets.size() * 8);
             copy_content(fd, tokens_fd, header.tokens * header.token_bytes);
-            if (header.kind == BIN_CLASSIFY) {
+            if (header.kind != BIN_TEXT) {
                 const char zeros[8] = {};
                 write_content(fd, zeros, round_up(header.tokens * header.token_bytes, 8) - header.tokens * header.token_bytes);
                 write_content(fd, text_at.data(), text_at.size() * 8);
-                write_content(fd, label.data(), label.size() * 4);
-                write_content(fd, second.data(), second.size() * 4);
+                if (header.kind == BIN_INSTRUCT) {
+                    write_content(fd, span_at.data(), span_at.size() * 8);
+                    write_content(fd, spans.data(), spans.size() * 8);
+                    write_content(fd, task.data(), task.size() * 4);
+                } else {
+                    write_content(fd, label.data(), label.size() * 4);
+                    write_content(fd, second.data(), second.size() * 4);
+                }
                 copy_content(fd, texts_fd, header.text_bytes);
                 write_content(fd, names.data(), names.size());
             }
@@ -175,6 +228,12 @@ struct BinWriter {
     void flush() {
         write_all(tokens_fd, buffer.data(), buffer.size());
         buffer.clear();
+    }
+    void add_text(std::string_view text) {
+        text_buffer += text;
+        header.text_bytes += text.size();
+        text_at.push_back(header.text_bytes);
+        if (text_buffer.size() >= 1 << 20) flush_texts();
     }
     void flush_texts() {
         if (texts_fd < 0) texts_fd = unnamed_file(path + ".texts.tmp");
@@ -205,13 +264,14 @@ struct BinWriter {
     }
     [[noreturn]] void give_up() {
         fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(), strerror(errno),
-             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + label.size() * 16 + header.text_bytes) / 1e6);
+             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + text_at.size() * 16 + spans.size() * 8 + header.text_bytes) / 1e6);
     }
 };
 
 // ---------------------------------------------------------------- reading
 // BinFile data("x.bin"); data.token(s, i) is token i of sequence s. The file is mapped, not read.
 // BinFile data("x.bin", BIN_CLASSIFY); data.labels[data.label(s)], data.second(s), data.text(s)
+// BinFile data("x.bin", BIN_INSTRUCT); data.tasks[data.task(s)], data.span(s, i), i < data.spans(s), data.text(s), data.templ
 struct BinFile {
     std::string path;
     BinHeader header;
@@ -220,11 +280,18 @@ struct BinFile {
     const uint64_t* offsets = nullptr;  // (S + 1)
     const void* data = nullptr;         // (N) u16 or u32
     // classify
-    const uint64_t* text_at = nullptr;  // (S + 1)
     const int32_t* label_of = nullptr;  // (S)
     const uint32_t* second_at = nullptr;  // (S)
-    const char* texts = nullptr;        // (text_bytes)
     std::vector<std::string> labels;
+    // instruct
+    const uint64_t* span_at = nullptr;  // (S + 1)
+    const BinSpan* span_list = nullptr;  // (K)
+    const int32_t* task_of = nullptr;   // (S)
+    std::vector<std::string> tasks;
+    Json templ;
+    // both
+    const uint64_t* text_at = nullptr;  // (S + 1)
+    const char* texts = nullptr;        // (text_bytes)
 
     explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
         try {
@@ -247,6 +314,9 @@ struct BinFile {
     int32_t label(size_t s) const { return label_of[s]; }
     size_t second(size_t s) const { return second_at[s]; }  // length(s) where there is no second segment
     bool pair(size_t s) const { return second(s) < length(s); }
+    int32_t task(size_t s) const { return task_of[s]; }
+    size_t spans(size_t s) const { return span_at[s + 1] - span_at[s]; }
+    BinSpan span(size_t s, size_t i) const { return span_list[span_at[s] + i]; }
     std::string_view text(size_t s) const { return std::string_view(texts + text_at[s], text_at[s + 1] - text_at[s]); }
 
     int32_t token(size_t s, size_t i) const {
@@ -299,9 +369,10 @@ struct BinFile {
         // in 128 bits, so that no number in the header can wrap around
         unsigned __int128 S = header.sequences, token_bytes = (unsigned __int128)header.tokens * header.token_bytes;
         unsigned __int128 behind_tokens = 256 + (S + 1) * 8 + token_bytes, expected = behind_tokens;
-        if (kind == BIN_CLASSIFY) {
+        if (kind != BIN_TEXT) {
             behind_tokens = (behind_tokens + 7) / 8 * 8;
-            expected = behind_tokens + (S + 1) * 8 + S * 8 + header.text_bytes + header.names_bytes;
+            expected = behind_tokens + (S + 1) * 8 + header.text_bytes + header.names_bytes;
+            expected += kind == BIN_CLASSIFY ? S * 8 : (S + 1) * 8 + (unsigned __int128)header.spans * 8 + S * 4;
         }
         if (expected != bytes)
             fail("%s: expected %.0f bytes (%llu sequences, %llu tokens), found %zu: the file is cut off or damaged; pack the data again", p, (double)expected,
@@ -315,38 +386,82 @@ struct BinFile {
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
                 fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
-        if (kind == BIN_CLASSIFY) check_examples((size_t)behind_tokens);
+        if (kind != BIN_TEXT) check_texts((size_t)behind_tokens);
+        if (kind == BIN_CLASSIFY) check_examples();
+        if (kind == BIN_INSTRUCT) check_rows();
         // the whole content, where that takes no more than about a second
         if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256)) fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
     }
-    void check_examples(size_t behind_tokens) {
-        const char* p = path.c_str();
+    // Where the texts lie
+    void check_texts(size_t behind_tokens) {
         const size_t S = header.sequences;
         text_at = (const uint64_t*)(map + behind_tokens);
-        label_of = (const int32_t*)(text_at + S + 1);
-        second_at = (const uint32_t*)(label_of + S);
-        texts = (const char*)(second_at + S);
+        texts = map + bytes - header.names_bytes - header.text_bytes;
         if (text_at[0] != 0 || text_at[S] != header.text_bytes)
-            fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p, (size_t)header.text_bytes, (size_t)text_at[0], (size_t)text_at[S]);
-        Json names = parse_json(std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names of the labels");
-        const Json* list = names.find("labels");
-        if (!list || list->kind != Json::array) fail("%s: expected {\"labels\": [...]} at the end, found %.60s; pack the data again", p, dump_json(names).c_str());
+            fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", path.c_str(), (size_t)header.text_bytes, (size_t)text_at[0],
+                 (size_t)text_at[S]);
+        for (size_t s = 0; s < S; s++)
+            if (text_at[s] > text_at[s + 1]) fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again", path.c_str(), s);
+    }
+    // The names behind the texts: {key: ["a", "b", ...]}, at least `least` of them
+    std::vector<std::string> names_of(const Json& names, const char* key, size_t least) const {
+        const char* p = path.c_str();
+        const Json* list = names.find(key);
+        if (!list || list->kind != Json::array) fail("%s: expected {\"%s\": [...]} at the end, found %.60s; pack the data again", p, key, dump_json(names).c_str());
+        std::vector<std::string> found;
         for (const Json& name : list->a) {
-            if (name.kind != Json::string || name.s.empty()) fail("%s: expected names as labels, found %.60s; pack the data again", p, dump_json(name).c_str());
-            labels.push_back(name.s);
+            if (name.kind != Json::string || name.s.empty()) fail("%s: expected names as %s, found %.60s; pack the data again", p, key, dump_json(name).c_str());
+            found.push_back(name.s);
         }
-        std::vector<std::string> sorted = labels;
+        std::vector<std::string> sorted = found;
         std::sort(sorted.begin(), sorted.end());
         auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-        if (twice != sorted.end()) fail("%s: expected different labels, found %s twice; pack the data again", p, dump_json(*twice).c_str());
-        if (labels.size() < 2 || labels.size() != header.labels)
-            fail("%s: expected the names of %u labels (at least 2), found %zu; pack the data again", p, header.labels, labels.size());
+        if (twice != sorted.end()) fail("%s: expected different %s, found %s twice; pack the data again", p, key, dump_json(*twice).c_str());
+        if (found.size() < least || found.size() != header.labels)
+            fail("%s: expected the names of %u %s (at least %zu), found %zu; pack the data again", p, header.labels, key, least, found.size());
+        return found;
+    }
+    Json names() const { return parse_json(std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names"); }
+    void check_examples() {
+        const char* p = path.c_str();
+        const size_t S = header.sequences;
+        label_of = (const int32_t*)(text_at + S + 1);
+        second_at = (const uint32_t*)(label_of + S);
+        labels = names_of(names(), "labels", 2);
         for (size_t s = 0; s < S; s++) {
-            if (text_at[s] > text_at[s + 1]) fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again", p, s);
             if ((uint32_t)label(s) >= labels.size())  // as unsigned, a negative one is large
                 fail("%s: example %zu: expected a label from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, labels.size() - 1, label(s));
             if (second(s) > length(s))
                 fail("%s: example %zu: expected a second segment at %zu at most, found %zu: the file is damaged; pack the data again", p, s, length(s), second(s));
+        }
+    }
+    void check_rows() {
+        const char* p = path.c_str();
+        const size_t S = header.sequences;
+        span_at = text_at + S + 1;
+        span_list = (const BinSpan*)(span_at + S + 1);
+        task_of = (const int32_t*)(span_list + header.spans);
+        Json all = names();
+        tasks = names_of(all, "tasks", 1);
+        if (!all.find("template") || all.find("template")->kind != Json::object) fail("%s: expected {\"template\": {...}} at the end, found none; pack the data again", p);
+        templ = *all.find("template");
+        if (header.templ != template_fingerprint(templ))
+            fail("%s: expected the template %016llx, found %016llx: the file is damaged; pack the data again", p, (unsigned long long)header.templ,
+                 (unsigned long long)template_fingerprint(templ));
+        if (span_at[0] != 0 || span_at[S] != header.spans)
+            fail("%s: expected spans from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p, (size_t)header.spans, (size_t)span_at[0], (size_t)span_at[S]);
+        for (size_t s = 0; s < S; s++) {
+            if (span_at[s] >= span_at[s + 1] || span_at[s + 1] > header.spans)
+                fail("%s: row %zu: expected at least one span, found %zu to %zu: the file is damaged; pack the data again", p, s, (size_t)span_at[s], (size_t)span_at[s + 1]);
+            if ((uint32_t)task(s) >= tasks.size())
+                fail("%s: row %zu: expected a task from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, tasks.size() - 1, task(s));
+            size_t last = 1;  // the first token cannot be predicted
+            for (size_t i = 0; i < spans(s); i++) {
+                BinSpan a = span(s, i);
+                if (a.begin < last || a.end <= a.begin || a.end > length(s))
+                    fail("%s: row %zu: expected a span from %zu to %zu, found %u to %u: the file is damaged; pack the data again", p, s, last, length(s), a.begin, a.end);
+                last = a.end;
+            }
         }
     }
     static const char* kind_name(uint32_t kind) {

@@ -47,6 +47,18 @@ inline void append_shown(std::string& out, const LabelledRow& row) {
     if (row.pair) append_cell(out += '\t', row.text2);
 }
 
+// at most 40 bytes of a text, as a JSON string
+inline std::string start_of(std::string_view s) {
+    size_t n = std::min<size_t>(s.size(), 40);
+    while (n < s.size() && n > 0 && (s[n] & 0xC0) == 0x80) n--;  // not within a character
+    return dump_json(std::string(s.substr(0, n)));
+}
+inline std::string trimmed(const std::string& s) {
+    size_t first = s.find_first_not_of(" \t\r\n\v\f");
+    return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
+}
+inline bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
+
 // ---------------------------------------------------------------- lines
 struct LineReader {
     std::string path;
@@ -88,6 +100,29 @@ struct LineReader {
         return true;
     }
     [[noreturn]] void bad(size_t number, const std::string& what) const { fail("%s, line %zu: %s", path.c_str(), number, what.c_str()); }
+
+    // The next line that is not blank, as a JSON object; false at the end of the file
+    bool next_object(Json& json) {
+        do
+            if (!next()) return false;
+        while (line.find_first_not_of(" \t\r") == line.npos);
+        const std::string where = format("%s, line %zu", path.c_str(), number), line_1 = where + ": line 1, ";
+        try {
+            json = parse_json(line, where);
+        } catch (const Error& e) {  // the parser's line is always 1 here
+            std::string what = e.what();
+            if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), where + ", ");
+            throw Error(e.code, what);
+        }
+        if (json.kind != Json::object) bad(number, "expected a JSON object, found " + start_of(dump_json(json)));
+        return true;
+    }
+    // "text" needed, found "label", "n"
+    [[noreturn]] void bad_keys(const Json& json, const std::string& expected) const {
+        std::string found;
+        for (const auto& [name, v] : json.o) found += (found.empty() ? "" : ", ") + start_of(name);
+        bad(number, "expected " + expected + ", found " + (found.empty() ? "an empty object" : "the keys " + found));
+    }
 };
 
 // ---------------------------------------------------------------- rows
@@ -135,11 +170,6 @@ private:
         if (ends(".jsonl")) return JSONL;
         fail_usage("%s: expected a file that ends in .tsv, .csv or .jsonl", path.c_str());
     }
-    static std::string trimmed(const std::string& s) {
-        size_t first = s.find_first_not_of(" \t\r\n\v\f");
-        return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
-    }
-    static bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
     // Is the row's second text optional? By its usual name it is.
     bool text2_may_be_missing() const { return columns.text2 == LabelledColumns().text2; }
 
@@ -192,13 +222,6 @@ private:
         }
     }
 
-    // at most 40 bytes of a text, as a JSON string
-    static std::string start_of(std::string_view s) {
-        size_t n = std::min<size_t>(s.size(), 40);
-        while (n < s.size() && n > 0 && (s[n] & 0xC0) == 0x80) n--;  // not within a character
-        return dump_json(std::string(s.substr(0, n)));
-    }
-
     void split() { kind == TSV ? split_tsv() : split_csv(); }
 
     void read_header() {
@@ -242,28 +265,13 @@ private:
     }
 
     bool read_json(LabelledRow& row) {
-        do
-            if (!lines.next()) return false;
-        while (lines.line.find_first_not_of(" \t\r") == lines.line.npos);
-        row.line = lines.number;
-        const std::string where = format("%s, line %zu", lines.path.c_str(), lines.number), line_1 = where + ": line 1, ";
         Json json;
-        try {
-            json = parse_json(lines.line, where);
-        } catch (const Error& e) {  // the parser's line is always 1 here
-            std::string what = e.what();
-            if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), where + ", ");
-            throw Error(e.code, what);
-        }
-        if (json.kind != Json::object) lines.bad(row.line, "expected a JSON object, found " + start_of(dump_json(json)));
+        if (!lines.next_object(json)) return false;
+        row.line = lines.number;
         auto get = [&](const std::string& key, bool needed, bool is_label, std::string& to) {
             to.clear();
             const Json* value = json.find(key);
-            if (!value && needed) {
-                std::string found;
-                for (const auto& [name, v] : json.o) found += (found.empty() ? "" : ", ") + start_of(name);
-                lines.bad(row.line, "expected \"" + key + "\", found " + (found.empty() ? "an empty object" : "the keys " + found));
-            }
+            if (!value && needed) lines.bad_keys(json, "\"" + key + "\"");
             if (!value || (value->kind == Json::null && !needed)) return;
             if (value->kind == Json::string) to = value->s;
             else if (is_label && (value->kind == Json::integer || value->kind == Json::boolean)) to = dump_json(*value);

@@ -13,8 +13,9 @@
 
 struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
+    std::string templ = "alpaca", task = "all", overlong = "drop";
     LabelledColumns columns;
-    int64_t size = 8192;
+    int64_t size = 8192, shots = 0, max_len = 0, show = 0;
     bool lower_case = true, json = false;
 };
 
@@ -492,17 +493,23 @@ static void pack_labelled(const Options& o) {
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
 
-// Checks the command line of pack, for either kind.
+#include "pack_instruct.h"
+
+// Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {
-    if (o.kind == "instruct") fail_usage("--kind instruct comes with sft, expected text or classify");
-    bool text = o.kind == "text";
-    for (const char* flag : {"documents", "labels", "text-column", "text2-column", "label-column"})
-        if (cli.given(flag) && text != !strcmp(flag, "documents")) fail_usage("--%s is not for --kind %s", flag, o.kind.c_str());
+    const std::pair<const char*, std::vector<const char*>> flags_of[] = {
+        {"text", {"documents"}}, {"classify", {"labels", "text-column", "text2-column", "label-column"}}, {"instruct", {"template", "shots", "max-len", "overlong", "task", "show"}}};
+    for (const auto& [kind, flags] : flags_of)
+        for (const char* flag : flags)
+            if (cli.given(flag) && o.kind != kind) fail_usage("--%s is not for --kind %s", flag, o.kind.c_str());
+    if (cli.given("overlong") && o.max_len == 0) fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
+    if (cli.given("task")) require(o.task, "pack", "a name behind --task");
     if (cli.given("labels")) require(o.labels, "pack", "names or a .bin file behind --labels");
     require(o.tokenizer, "pack", "--tokenizer DIR");
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
-    if (text) return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
+    if (o.kind == "instruct") return pack_instruct(o, cli.words);
+    if (o.kind == "text") return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
     if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
     pack_labelled(o);
 }
@@ -516,11 +523,12 @@ int main(int argc, char** argv) {
             "  data/tokenize learn --type bpe --size 8192 --out tok books.txt\n"
             "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
             "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n"
-            "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n",
+            "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n"
+            "  data/tokenize pack --tokenizer runs/gpt --kind instruct --in train.jsonl --out train.bin --max-len 512 --show 3\n",
             {{"learn", "FILE...", "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
              {"encode", "< text", "a line of ids per line of text, without special tokens"},
              {"decode", "< ids", "a line of text per line of ids"},
-             {"pack", "[MORE FILES]", "text files, or one of labelled texts -> a .bin file", 0, CLI_MANY}},
+             {"pack", "[MORE FILES]", "files of text or of instructions, or one of labelled texts -> a .bin file", 0, CLI_MANY}},
             {{"Learning",
               "learn",
               {{"type", &o.type, "wordpiece|bpe", "for an encoder (BERT) or for a decoder (GPT-2, byte-level)"},
@@ -532,12 +540,18 @@ int main(int argc, char** argv) {
              {"Packing",
               "pack",
               {{"kind", &o.kind, "text|classify|instruct", "what the file holds"},
-               {"in", &o.in, "FILE", "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2"},
+               {"in", &o.in, "FILE", "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2; instruct: .jsonl"},
                {"documents", &o.documents, "eot|line|blank|file", "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
                {"labels", &o.labels, "A,B,...", "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
                {"text-column", &o.columns.text, "NAME", "classify: the column of the text"},
                {"text2-column", &o.columns.text2, "NAME", "classify: the column of a second text"},
                {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
+               {"template", &o.templ, "NAME", "instruct: alpaca, short, or a file with {instruction}, {input} and at its end {output}"},
+               {"shots", &o.shots, between(0, 2), "instruct: how many of a row's worked examples are shown before its question"},
+               {"max-len", &o.max_len, at_least(0), "instruct: tokens of the longest row, 0: any"},
+               {"overlong", &o.overlong, "drop|truncate|error", "instruct: rows that are longer are left out, lose examples, earlier turns, the end of their input (an answer is never cut), or are refused"},
+               {"task", &o.task, "NAME", "instruct: the task of rows that name none"},
+               {"show", &o.show, at_least(0), "instruct: print the first N rows, decoded, with what is supervised in brackets"},
                {"out", &o.out, "FILE.bin", "the packed file"}}}},
             true,
             "",

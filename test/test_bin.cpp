@@ -354,7 +354,7 @@ TEST_CASE("bin: bad examples") {
     CHECK(has(error(with_names("{\"labels\": [\"no\", 1]}")), "expected names as labels, found 1"));
     CHECK(has(error(with_names("{\"labels\": \"no\"}")), "expected {\"labels\": [...]} at the end"));
     CHECK(has(error(with_names("[]")), "expected {\"labels\": [...]} at the end"));
-    CHECK(has(error(with_names("")), "names of the labels: line 1"));
+    CHECK(has(error(with_names("")), "names: line 1"));
     CHECK(has(error(with_names("{\"labels\": [\"no\", \"\xff\"]}")), "this is not JSON"));
     std::string damaged = good;
     damaged[328] ^= 1;
@@ -388,6 +388,157 @@ TEST_CASE("fuzz: .bin files of kind classify") {
                 for (size_t t = 0; t < f.length(e); t++) f.token(e, t);
             }
             CHECK(letters <= 4);
+        } catch (const Error&) {}
+    }
+    CHECK(opened > 50);
+}
+
+// ---------------------------------------------------------------- instruct
+struct Row {
+    std::vector<int32_t> ids;
+    std::vector<BinSpan> spans;
+    int32_t task;
+    std::string text;
+};
+static Json a_template() { return Json().set("name", "t").set("text", "{instruction}{output}"); }
+static void write_rows(const std::string& path, size_t vocab, const std::vector<Row>& rows, const std::vector<std::string>& tasks) {
+    BinWriter out(path, BIN_INSTRUCT, vocab, 0x1234567890abcdef);
+    for (const Row& r : rows) {
+        out.append(r.ids.data(), r.ids.size());
+        out.end_row(r.task, r.spans, r.text);
+    }
+    out.tasks = tasks;
+    out.templ = a_template();
+    out.finish();
+}
+
+TEST_CASE("bin: rows of instructions, written and read") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    const std::vector<std::string> tasks = {"list/first", "list/\u00e9", "3"};
+    for (size_t vocab : {300, 70000})
+        for (size_t n : {2, 3, 4, 5, 6}) {
+            std::vector<Row> rows = {{{}, {{1, 2}}, 2, "{\"input\": \"a\"}"}, {{4, 5, 6, 7, (int32_t)vocab - 1}, {{1, 2}, {2, 3}, {4, 5}}, 0, ""}, {{1, 2}, {{1, 2}}, 1, "x"}};
+            rows[0].ids.resize(n, 5);
+            write_rows(path, vocab, rows, tasks);
+            BinFile f(path, BIN_INSTRUCT);
+            CHECK(f.sequences() == 3);
+            CHECK(f.tasks == tasks);
+            CHECK(dump_json(f.templ) == dump_json(a_template()));
+            CHECK(f.header.templ == template_fingerprint(a_template()));
+            for (size_t r = 0; r < 3; r++) {
+                CHECK(f.length(r) == rows[r].ids.size());
+                for (size_t i = 0; i < f.length(r); i++) CHECK(f.token(r, i) == rows[r].ids[i]);
+                CHECK(f.task(r) == rows[r].task);
+                CHECK(f.text(r) == rows[r].text);
+                REQUIRE(f.spans(r) == rows[r].spans.size());
+                for (size_t i = 0; i < f.spans(r); i++) CHECK((f.span(r, i).begin == rows[r].spans[i].begin && f.span(r, i).end == rows[r].spans[i].end));
+            }
+            CHECK(entries(s) == 1);
+        }
+    CHECK(has(open_error(path), "expected data of kind text, found instruct"));
+    CHECK(has(bin_error([&] { BinFile f(path, BIN_CLASSIFY); }), "expected data of kind classify, found instruct"));
+    BinFile f(path, BIN_INSTRUCT);
+    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }), "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
+}
+
+TEST_CASE("bin: the bytes of kind instruct are those of the format") {
+    TempDir s;
+    auto u = [](uint64_t x, size_t bytes) { return std::string((const char*)&x, bytes); };
+    write_rows(s / "i.bin", 10, {{{1, 9}, {{1, 2}}, 1, "A"}, {{2, 3, 4}, {{1, 2}, {2, 3}}, 0, "BC"}}, {"x", "y"});
+    std::string templ = "{\"name\": \"t\", \"text\": \"{instruction}{output}\"}", names = "{\"tasks\": [\"x\", \"y\"], \"template\": " + templ + "}";
+    std::string content = u(0, 8) + u(2, 8) + u(5, 8) + u(1, 2) + u(9, 2) + u(2, 2) + u(3, 2) + u(4, 2) + std::string(6, '\0');
+    content += u(0, 8) + u(1, 8) + u(3, 8) + u(0, 8) + u(1, 8) + u(3, 8) + u(1, 4) + u(2, 4) + u(1, 4) + u(2, 4) + u(2, 4) + u(3, 4) + u(1, 4) + u(0, 4) + "ABC" + names;
+    std::string h = "tunebin\n" + u(1, 4) + u(3, 4) + u(2, 4) + u(256, 4) + u(2, 8) + u(5, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(fnv1a(templ.data(), templ.size()), 8) +
+                    u(fnv1a(content.data(), content.size()), 8) + u(2, 4) + u(0, 4) + u(3, 8) + u(names.size(), 8) + u(3, 8);
+    h.resize(248);
+    CHECK(read_file(s / "i.bin") == h + u(fnv1a(h.data(), 248), 8) + content);
+}
+
+TEST_CASE("bin: rows that the writer refuses") {
+    TempDir s;
+    auto refused = [&](const Row& row) { return bin_error([&] { write_rows(s / "x.bin", 10, {row}, {"a"}); }); };
+    CHECK(has(refused({{1, 2}, {}, 0, ""}), "cannot write a row without a supervised token"));
+    CHECK(has(refused({{1, 2}, {{0, 1}}, 0, ""}), "cannot write a row of 2 tokens with the span 0 to 1"));
+    CHECK(has(refused({{1, 2}, {{1, 1}}, 0, ""}), "with the span 1 to 1"));
+    CHECK(has(refused({{1, 2}, {{1, 3}}, 0, ""}), "with the span 1 to 3"));
+    CHECK(has(refused({{1, 2, 3}, {{1, 3}, {2, 3}}, 0, ""}), "with the span 2 to 3"));
+    CHECK(has(refused({{1, 2}, {{1, 2}}, 1, ""}), "cannot write the task 1: there are 1"));
+    CHECK(has(refused({{1, 2}, {{1, 2}}, -1, ""}), "cannot write the task -1"));
+    CHECK(entries(s) == 0);
+}
+
+TEST_CASE("bin: bad rows of instructions") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    write_rows(path, 10, {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, "c"}}, {"x", "y"});
+    // offsets at 256 264 272, tokens at 280, text_at at 296 304 312, span_at at 320 328 336, spans at 344 352 360, tasks at 368 372, texts at 376, names at 379
+    const std::string good = read_file(path);
+    const std::string templ = "\"template\": {\"name\": \"t\", \"text\": \"{instruction}{output}\"}", names = "{\"tasks\": [\"x\", \"y\"], " + templ + "}";
+    CHECK(good.substr(376) == "abc" + names);
+    auto error = [&](const std::string& bytes) { write_bytes(path, bytes); return bin_error([&] { BinFile f(path, BIN_INSTRUCT); }); };
+    auto with_names = [&](const std::string& json) { return with_field<uint64_t>(good.substr(0, 379) + json, 88, json.size()); };
+    CHECK(error(good) == "no error");
+    CHECK(has(error(good.substr(0, 370)), "the file is cut off"));
+    CHECK(has(error(good + "x"), "the file is cut off or damaged"));
+    for (size_t at : {24, 32, 80, 88, 96}) {
+        CHECK(has(error(with_field<uint64_t>(good, at, ~0ull)), "the file is cut off"));
+        CHECK(has(error(with_field<uint64_t>(good, at, (1ull << 61) + 3)), "the file is cut off"));  // the size in bytes wraps
+    }
+    CHECK(has(error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 3 + (1ull << 63)), 88, names.size() + (1ull << 63))), "the file is cut off"));
+    CHECK(has(error(with_field<uint64_t>(good, 296, 1)), "expected texts from 0 to 3, found 1 to 3"));
+    CHECK(has(error(with_field<uint64_t>(good, 304, 9)), "the text of example 1 begins behind its end"));
+    CHECK(has(error(with_field<uint64_t>(good, 320, 1)), "expected spans from 0 to 3, found 1 to 3"));
+    CHECK(has(error(with_field<uint64_t>(good, 336, 2)), "expected spans from 0 to 3, found 0 to 2"));
+    CHECK(has(error(with_field<uint64_t>(good, 328, 3)), "row 0: expected a span from 2 to 2, found 1 to 2"));
+    CHECK(has(error(with_field<uint64_t>(good, 328, 0)), "row 0: expected at least one span, found 0 to 0"));
+    CHECK(has(error(with_field<uint64_t>(good, 328, ~0ull)), "row 0: expected at least one span"));
+    CHECK(has(error(with_field<uint32_t>(good, 344, 0)), "row 0: expected a span from 1 to 2, found 0 to 2"));
+    CHECK(has(error(with_field<uint32_t>(good, 348, 1)), "row 0: expected a span from 1 to 2, found 1 to 1"));
+    CHECK(has(error(with_field<uint32_t>(good, 348, 3)), "row 0: expected a span from 1 to 2, found 1 to 3"));
+    CHECK(has(error(with_field<uint32_t>(good, 360, 1)), "row 1: expected a span from 2 to 3, found 1 to 3"));
+    CHECK(has(error(with_field<int32_t>(good, 368, 2)), "row 0: expected a task from 0 to 1, found 2"));
+    CHECK(has(error(with_field<int32_t>(good, 372, -1)), "row 1: expected a task from 0 to 1, found -1"));
+    CHECK(has(error(with_field<uint32_t>(good, 72, 3)), "expected the names of 3 tasks (at least 1), found 2"));
+    CHECK(has(error(with_field<uint64_t>(good, 56, 1)), "expected the template 0000000000000001, found"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"]}")), "expected {\"template\": {...}} at the end"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"], \"template\": 1}")), "expected {\"template\": {...}} at the end"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"x\"], " + templ + "}")), "expected different tasks, found \"x\" twice"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"\"], " + templ + "}")), "expected names as tasks, found \"\""));
+    CHECK(has(error(with_names("{" + templ + "}")), "expected {\"tasks\": [...]} at the end"));
+    std::string damaged = good;
+    damaged[376] ^= 1;
+    CHECK(has(error(damaged), "the content is damaged"));
+}
+
+TEST_CASE("fuzz: .bin files of kind instruct") {
+    TempDir s;
+    const std::string path = s / "x.bin";
+    std::mt19937 rng(7);
+    write_rows(path, 10, {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, ""}, {{1, 2, 3, 4}, {{2, 4}}, 1, "c"}}, {"x", "y"});
+    const std::string good = read_file(path);
+    int opened = 0;
+    for (int i = 0; i < 6000; i++) {
+        std::string bytes = good;
+        for (int n = 1 + rng() % 3; n > 0; n--) {
+            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256) : rng() % 104;  // the sections, the fields of the header
+            bytes[at] = rng() % 3 ? 1 << rng() % 8 : rng();
+        }
+        if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
+        if (bytes.size() >= 256 && rng() % 4) bytes = with_field<char>(bytes, 8, bytes[8]);
+        write_bytes(path, bytes);
+        try {
+            BinFile f(path, BIN_INSTRUCT);
+            opened++;
+            size_t letters = 0;
+            for (size_t r = 0; r < f.sequences(); r++) {
+                CHECK((size_t)f.task(r) < f.tasks.size());
+                CHECK(f.spans(r) > 0);
+                for (size_t k = 0; k < f.spans(r); k++)
+                    for (size_t t = f.span(r, k).begin; t < f.span(r, k).end; t++) f.token(r, t - 1), f.token(r, t);
+                for (char c : f.text(r)) letters += c != 0;
+            }
+            CHECK(letters <= 3);
         } catch (const Error&) {}
     }
     CHECK(opened > 50);

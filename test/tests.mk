@@ -93,7 +93,7 @@ PYTHON ?= .venv/bin/python
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r dev/requirements.txt
 	@touch $@
 test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
-	@$(MAKE) -j2 $(TEST_PROGRAMS)
+	@$(MAKE) -j2 $(TEST_PROGRAMS) build/test/test_rouge
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one

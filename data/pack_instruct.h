@@ -1,0 +1,100 @@
+// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is rendered: common/instruct.h.
+#pragma once
+#include "../common/instruct.h"
+
+static void pack_instruct(const Options& o, std::vector<std::string> files) {
+    files.insert(files.begin(), o.in);
+    double total = total_size(files), bytes = 0, start = omp_get_wtime();
+    const std::string dir = tokenizer_dir(o.tokenizer);
+    if (!Bpe::is_in(dir)) fail_usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, found WordPiece", dir.c_str());
+    const Bpe bpe = Bpe::load(dir);
+    const Template templ = Template::load(o.templ);
+    make_directory_of(o.out);
+    BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
+    out.templ = templ.json();
+
+    struct Rendered {
+        InstructRow row;
+        RenderedRow tokens;
+        Shortened shortened;
+        std::string text;
+    };
+    std::vector<Rendered> rows;  // of a block, the first n; the others are kept for their memory
+    std::unordered_map<std::string, int32_t> number;  // of a task
+    std::vector<size_t> count;                        // rows of each task
+    size_t read = 0, nothing = 0, too_long = 0, dropped = 0, supervised = 0, longest = 0, examples = 0, turns = 0, inputs = 0;
+    Progress progress("packing", total);
+    for (const std::string& file : files) {
+        InstructFile in(file, true);
+        const size_t before = read;
+        for (size_t n = 1; n > 0; progress.update(bytes + in.bytes())) {
+            n = 0;
+            for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
+                if (n == rows.size()) rows.emplace_back();
+                if (!in.next(rows[n].row)) break;
+            }
+            std::string error;  // of the first row that has one: no exception may leave a parallel loop
+            size_t error_at = n;
+            #pragma omp parallel for schedule(dynamic, 64)
+            for (size_t i = 0; i < n; i++) {
+                Rendered& r = rows[i];
+                if (r.row.outputs.empty()) continue;
+                try {
+                    r.shortened = render_row(bpe, templ, r.row, o.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
+                    r.text = dump_instruct_text(r.row);
+                } catch (const Error& e) {
+                    #pragma omp critical
+                    if (i < error_at) error = e.what(), error_at = i;
+                }
+            }
+            if (!error.empty()) fail("%s", error.c_str());
+            for (size_t i = 0; i < n; i++) {
+                const Rendered& r = rows[i];
+                read++;
+                if (r.row.outputs.empty()) {
+                    nothing++;
+                    continue;
+                }
+                too_long += !r.shortened.fits || r.shortened.cut();
+                if (!r.shortened.fits) {
+                    if (o.overlong == "error")
+                        fail("%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows out, --overlong truncate cuts their inputs", r.row.where.c_str(),
+                             (long long)o.max_len, r.tokens.ids.size());
+                    dropped++;
+                    continue;
+                }
+                examples += r.shortened.examples;
+                turns += r.shortened.turns;
+                inputs += r.shortened.input;
+                auto [task, is_new] = number.emplace(r.row.task.empty() ? o.task : r.row.task, (int32_t)number.size());
+                if (is_new) out.tasks.push_back(task->first), count.push_back(0);
+                count[task->second]++;
+                out.append(r.tokens.ids.data(), r.tokens.ids.size());
+                out.end_row(task->second, r.tokens.spans, r.text);
+                supervised += r.tokens.supervised();
+                longest = std::max(longest, r.tokens.ids.size());
+            }
+        }
+        if (read == before) fail("%s: expected rows of instructions, found none", file.c_str());
+        bytes += in.bytes();
+    }
+    const size_t S = out.task.size(), N = out.header.tokens;
+    std::string lost = format("%zu dropped with nothing to learn, %zu too long", nothing, too_long);
+    if (too_long) {
+        lost += format(" (more than %lld tokens): %zu dropped", (long long)o.max_len, dropped);
+        if (examples) lost += format(", %zu without some of their examples", examples);
+        if (turns) lost += format(", %zu without their earliest turns", turns);
+        if (inputs) lost += format(", %zu with the end of their input cut off", inputs);
+    }
+    if (S == 0) fail("%s: expected rows to learn, found none in %zu: %s", o.in.c_str(), read, lost.c_str());
+    out.finish();
+
+    double seconds = omp_get_wtime() - start;
+    printf("%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu tasks: %s; in %.2f s (%.1f MB/s)\n", o.out.c_str(), S, N,
+           supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(), count.size(),
+           listed(count.size(), [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); }).c_str(), seconds, bytes / seconds / 1e6);
+    if (o.show) {
+        BinFile file(o.out, BIN_INSTRUCT);
+        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());
+    }
+}
