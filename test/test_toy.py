@@ -17,7 +17,7 @@ TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "data"))
 import bow  # noqa: E402
-import toy  # noqa: E402
+import toy_world as toy  # noqa: E402
 
 OPINIONS = set(toy.GOOD + toy.BAD)
 
