@@ -497,8 +497,8 @@ void print_mixture(const InstructData& data, const std::string& holdout) {
     printf("mixture: %s rows of %zu tasks an epoch\n", thousands((double)all).c_str(), used);
     printf("  %-*s      rows   an epoch   share   answer tokens\n", (int)width, "task");
     for (size_t t = 0, shown = 0; t < tasks.size(); t++) {
-        if (shown++ == 60) {
-            printf("  ... and %zu more tasks\n", tasks.size() - 60);
+        if (shown++ == 30 && tasks.size() > 40) {
+            printf("  ... and %zu more tasks\n", tasks.size() - 30);
             break;
         }
         if (data.rows[t].empty()) printf("  %-*s  %s\n", (int)width, tasks[t].c_str(), named_in(tasks[t], holdout) ? "held out" : "no rows");
@@ -614,7 +614,6 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (rows_to_answer) {
         printf("%s test rows of %zu sets: the answers before tuning\n", thousands((double)rows_to_answer).c_str(), sets.size());
         fflush(stdout);
-        std::string before = f.init;
         if (f.resume) {  // its parameters for a moment, then the run's own again
             load_tensors(resolve_model_dir(f.init), task.opt.table, values.data()).refuse_missing(f.init);
             task.opt.upload(values);

@@ -569,8 +569,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::f
     }
     if (computed > used) printf("%.1f %% of the computed tokens were filler\n", 100 * (1 - used / computed));
     printf("\n%s tokens in %s of training", thousands(tokens_seen).c_str(), duration(trained_s).c_str());
-    if (best_step >= 0) printf("; best model: step %lld, validation loss %.4f (guessing by frequency: %.4f)\nmodels: %s (best), %s (last)\n", (long long)best_step, best,
-                               unigram_loss, best_dir.c_str(), last.c_str());
+    if (best_step >= 0) printf("; best model: step %lld, validation loss %.4f%s\nmodels: %s (best), %s (last)\n", (long long)best_step, best,
+                               std::isfinite(unigram_loss) ? format(" (guessing by frequency: %.4f)", unigram_loss).c_str() : "", best_dir.c_str(), last.c_str());
     else printf("\nmodel: %s\n", last.c_str());
     return EXIT_OK;
 }
