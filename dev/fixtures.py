@@ -22,7 +22,7 @@ import sys
 import safetensors.torch
 import torch
 import transformers
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
 
 OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
 DECAY, CLIP, STEPS = 0.01, 1.0, 3
@@ -34,16 +34,16 @@ def init(model, generator):
     """No two weights alike: N(0, 0.15), LayerNorm weights around 1; rounded to float32."""
     for name, p in model.named_parameters():
         x = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.15
-        if name.endswith("LayerNorm.weight"):
+        if name.endswith(("LayerNorm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
             x += 1
         with torch.no_grad():
             p.copy_(x.float().double())
 
 
-def adamw_three_steps(model, gradient, options=OPTIMISER):
+def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
     named = list(model.named_parameters())
-    groups = [dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=DECAY),
+    groups = [dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=decay),
               dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0)]
     optimiser = torch.optim.AdamW(groups, **options)
     for _ in range(STEPS):
@@ -153,6 +153,54 @@ def bert_classifier():
     return tensors, facts
 
 
+def gpt2_lm():
+    """A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its token i + 1."""
+    vocab, max_len, lengths, decay = 61, 32, [1, 5, 17, 32], 0.1
+    optimiser = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
+    config = GPT2Config(vocab_size=vocab, n_positions=max_len, n_embd=64, n_layer=2, n_head=2, n_inner=128, resid_pdrop=0.0, embd_pdrop=0.0,
+                        attn_pdrop=0.0, activation_function="gelu_new", layer_norm_epsilon=1e-5, bos_token_id=60, eos_token_id=60,
+                        attn_implementation="eager")
+    generator = torch.Generator().manual_seed(4)
+    model = GPT2LMHeadModel(config).double().train()
+    init(model, generator)
+    padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
+    mask, labels = torch.zeros_like(padded), torch.full_like(padded, -100)
+    for s, n in enumerate(lengths):
+        padded[s, :n] = torch.randint(vocab, (n,), generator=generator)
+        mask[s, :n] = 1
+        if n > 1:  # about half of the tokens that follow another one
+            chosen = 1 + torch.randperm(n - 1, generator=generator)[:max(1, n // 2)]
+            labels[s, chosen] = padded[s, chosen]
+    real = mask.bool()
+    shifted = torch.full_like(labels, -100)
+    shifted[:, :-1] = labels[:, 1:]
+    targets = shifted[real]
+    rows = (targets >= 0).nonzero().flatten()
+
+    def forward():
+        out = model(input_ids=padded, attention_mask=mask, labels=labels)
+        logits = out.logits[real][rows]
+        return logits, torch.nn.functional.cross_entropy(logits, targets[rows]), out.loss
+
+    def fresh_gradient():
+        model.zero_grad()
+        forward()[1].backward()
+
+    fresh_gradient()
+    logits, loss, theirs = forward()
+    assert abs(loss.item() - theirs.item()) < 1e-6, (loss, theirs)  # theirs is computed in float32
+    tensors = {"tokens": padded[real], "types": torch.zeros_like(padded[real]), "seq_start": torch.tensor([0] + lengths).cumsum(0), "rows": rows,
+               "targets": targets[rows], "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
+    tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
+    norm = torch.sqrt(sum((p.grad ** 2).sum() for p in model.parameters())).item()
+    tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser, decay).items()}
+    facts = {"model": "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0",
+             "optimiser": f"AdamW {optimiser}, decay {decay} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+             "grad_norm": repr(norm), "loss": repr(loss.item())}
+    return tensors, facts
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -162,7 +210,7 @@ def main():
     out = args.out
     os.makedirs(out, exist_ok=True)
     torch.set_num_threads(1)
-    for name, make in (("bert_mlm", bert_mlm), ("bert_classifier", bert_classifier)):
+    for name, make in (("bert_mlm", bert_mlm), ("bert_classifier", bert_classifier), ("gpt2_lm", gpt2_lm)):
         if args.only not in ("", name):
             continue
         tensors, facts = make()

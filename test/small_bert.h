@@ -1,51 +1,6 @@
-// small_bert.h: random numbers for tests, and a BERT with all its memory, small enough to look at every element.
-// Include after ../train_bert.cu.
+// small_bert.h: a BERT with all its memory, small enough to look at every element. Include after ../train_bert.cu.
 #pragma once
-#include <doctest/doctest.h>
-
-#include <set>
-
-static const bool blas_is_single_threaded = (blas_init(), true);
-
-// n numbers N(mean, std), a function of the seed
-template <class X = real>
-std::vector<X> random_numbers(size_t n, uint64_t seed, double std = 1, double mean = 0) {
-    std::vector<X> x(n);
-    for (size_t i = 0; i < n; i++) x[i] = (X)(float)(mean + std * normal(mix64(seed, i)));
-    return x;
-}
-template <class X>
-double l2(const X* x, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
-    return std::sqrt(sum);
-}
-// ‖x − y‖ / ‖y‖
-template <class X, class Y>
-double distance(const X* x, const Y* y, size_t n) {
-    double d = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]), norm += (double)y[i] * (double)y[i];
-    return d == 0 ? 0 : std::sqrt(d / norm);
-}
-
-// A batch of random sequences of these lengths; about a third of the tokens (at least one in a sequence) have a target.
-inline void add_random_sequences(BatchBuilder& builder, const std::vector<int>& lengths, int V, uint64_t seed) {
-    for (size_t s = 0; s < lengths.size(); s++) {
-        std::vector<int> tokens, types, positions, targets;
-        for (int i = 0; i < lengths[s]; i++) {
-            uint64_t key = mix64(seed, s, i);
-            tokens.push_back((int)below(mix64(key, 1), V)), types.push_back(i > lengths[s] / 3);
-            if (below(mix64(key, 2), 3) == 0 || (i + 1 == lengths[s] && positions.empty())) positions.push_back(i), targets.push_back((int)below(mix64(key, 3), V));
-        }
-        builder.add(tokens, types, positions, targets);
-    }
-}
-
-// Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
-inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
-    for (const Spec& s : opt.table)
-        for (size_t i = 0; i < s.names.size() * s.piece(); i++) opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
-}
+#include "small.h"
 
 struct SmallBert {
     BertConfig config;
@@ -92,10 +47,4 @@ struct SmallBert {
     }
 };
 
-// Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
-template <class F>
-void for_each_tensor(const std::vector<Spec>& table, F f) {
-    for (const Spec& s : table)
-        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.piece(), s.piece());
-}
 inline bool is_key_bias(const std::string& name) { return name.find("self.key.bias") != std::string::npos; }

@@ -456,6 +456,49 @@ TEST_CASE_TEMPLATE("attention", T, float, bf16) {
     CHECK_THROWS_AS(test_attention<T>({5}, 2, 48, false, 0), Error);
 }
 
+// a cache of noise, with sequences taken over by attention_cache() and tokens added one by one
+template <class T>
+void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int HS) {
+    std::vector<int> start, tiles, slot_of, pos;
+    test_attention_lengths(start, tiles, lengths);
+    int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;
+    CAPTURE(N);
+    CAPTURE(HS);
+    CAPTURE(context);
+    for (int s = 0; s < S; s++) slot_of.push_back(s < R ? slots - 1 - s : 0);  // not in their order; spare sequences are empty
+    pos = lengths;
+    size_t C = (size_t)NH * HS, size = (size_t)slots * context * C;
+    auto qkv = noise<T>(3 * N * C, 1.5), k = noise<T>(size), v = noise<T>(size);
+    Device<int> d_start(start), d_tiles(tiles), d_slots(slot_of);
+    Sequences here = {start.data(), tiles.data(), S, (int)tiles.size() / 2, N}, there = here;
+    there.start = d_start;
+    there.tiles = d_tiles;
+    Device<T> d_qkv(qkv), d_k(k), d_v(v);
+    KvCache<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
+    cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, HS);
+    gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, HS);
+    EXACTLY("attention_cache, keys", d_k.get(), k);
+    EXACTLY("attention_cache, values", d_v.get(), v);
+    for (int step = 0; step < 2; step++) {  // the second one reads what the first one added
+        CAPTURE(step);
+        auto row = noise<T>(3 * R * C, 1.5), out = nothing<T>(R * C);
+        Device<T> d_row(row), d_out(out);
+        Device<int> d_pos(pos);
+        cpu::attention_decode<T>(out.data(), cache, row.data(), slot_of.data(), pos.data(), R, NH, HS);
+        gpu::attention_decode<T>(d_out, d_cache, d_row, d_slots, d_pos, R, NH, HS);
+        check("attention_decode out", d_out.get(), out, HS + context);  // as attention_forward
+        EXACTLY("attention_decode, keys", d_k.get(), k);
+        EXACTLY("attention_decode, values", d_v.get(), v);
+        for (int& p : pos) p++;
+    }
+}
+TEST_CASE_TEMPLATE("attention with a cache", T, float, bf16) {
+    test_decode<T>({1}, 1, 3, 1, 64);
+    test_decode<T>({1, 3, 2}, 5, 6, 2, 32);
+    if (small) return;
+    for (int HS : {32, 64, 128}) test_decode<T>({1, 63, 64, 126, 127, 128, 255, 300}, 9, 302, 2, HS);
+}
+
 // ---------------------------------------------------------------- cross-entropy
 TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
     struct Shape { int M, V, Vp; };

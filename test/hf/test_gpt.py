@@ -1,0 +1,153 @@
+"""Decoders in both directions: transformers computes the validation loss that train_gpt prints, of directories that either of them wrote, and
+writes on as train_gpt does, greedily, token for token.
+
+    python test/hf/test_gpt.py        (needs dev/requirements.txt; train_gpt and data/tokenize built; no network)
+"""
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from test_interchange import ROOT, TOKENIZE, Warnings, run
+
+sys.path.insert(0, os.path.join(ROOT, "test"))
+from test_program import make_text, unpack_bin
+
+TRAIN_GPT = os.environ.get("TRAIN_GPT", os.path.join(ROOT, "build/cpu-fp32/train_gpt"))
+T = 48
+PROMPTS = ["the king", "the farmer ploughs the garden , for the", "caf\u00e9 \"the\" ", "the queen visits the village , for the queen is proud .\nthe sailor", "a", "x" * 40]
+SMALL = "--layers 2 --width 64 --max-len 48 --batch-tokens 512 --eval-every 0 --eval-tokens 0".split()
+
+
+def make_random(directory, tokenizer, vocab, seed=1):
+    """A random decoder as transformers saves it, with a tokenizer's files beside it: weights N(0, 0.15), LayerNorm weights around 1."""
+    with open(os.path.join(tokenizer, "vocab.json")) as f:
+        eot = json.load(f)["<|endoftext|>"]
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=vocab, n_positions=T, n_embd=64, n_layer=3, n_head=2, bos_token_id=eot, eos_token_id=eot))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.15 + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")))
+    model.eval().save_pretrained(directory)
+    for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(tokenizer, file), directory)
+    return model
+
+
+def read_theirs(directory):
+    """(model, tokenizer, what from_pretrained complained about)"""
+    with Warnings() as log:
+        model, info = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    return model.eval(), tokenizer, log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names]
+
+
+def their_loss(model, documents, eot):
+    """Of all windows of at most T tokens of <|endoftext|> d0 ... dn, each predicting the token after it."""
+    loss = targets = 0
+    for d in documents:
+        stream = [eot] + d + [eot]
+        for i in range(0, len(d) + 1, T):
+            x, y = torch.tensor([stream[i:i + T][:len(d) + 1 - i]]), torch.tensor(stream[i + 1:i + 1 + T])
+            with torch.no_grad():
+                loss += torch.nn.functional.cross_entropy(model(input_ids=x).logits[0], y, reduction="sum").item()
+            targets += len(y)
+    return loss / targets, targets
+
+
+class Gpt(unittest.TestCase):
+    def setUp(self):
+        for program in (TRAIN_GPT, TOKENIZE):
+            if not os.path.exists(program):
+                self.fail("expected %s, found nothing: run make test-hf" % program)
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.dir = folder.name
+        for name, seed, documents in (("train", 1, 200), ("val", 2, 15)):
+            with open(self.path(name + ".txt"), "w") as f:
+                f.write(make_text(seed, documents))
+        run(TOKENIZE, "learn", "--type", "bpe", "--size", "400", "--out", self.path("data"), self.path("train.txt"))
+        for name in ("train", "val"):
+            run(TOKENIZE, "pack", "--tokenizer", self.path("data"), "--kind", "text", "--in", self.path(name + ".txt"), "--out", self.path("data", name + ".bin"))
+        with open(self.path("data/val.bin"), "rb") as f:
+            self.documents, self.vocab, _ = unpack_bin(f.read())
+
+    def path(self, *parts):
+        return os.path.join(self.dir, *parts)
+
+    def our_validation(self, out, *flags):
+        """The last validation loss of a run of train_gpt."""
+        run(TRAIN_GPT, "--data", self.path("data"), "--out", self.path(out), *SMALL[SMALL.index("--max-len"):], *flags)
+        with open(self.path(out, "metrics.jsonl")) as f:
+            return [json.loads(line) for line in f if "val_loss" in line][-1]
+
+    def assert_same(self, directory, ours, tolerance=1e-5):
+        model, tokenizer, complaints = read_theirs(directory)
+        self.assertEqual(complaints, [])
+        eot = tokenizer.eos_token_id
+        self.assertEqual((tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", eot))
+        loss, targets = their_loss(model, self.documents, eot)
+        self.assertEqual(ours["val_targets"], targets)
+        self.assertAlmostEqual(ours["val_loss"], loss, delta=tolerance)
+
+        lines = run(TRAIN_GPT, "generate", "--model", directory, "--greedy", "--max-new-tokens", str(2 * T), "--json",
+                    input="".join(json.dumps({"prompt": p}) + "\n" for p in PROMPTS)).stdout.splitlines()
+        longest = 0
+        for prompt, line in zip(PROMPTS, lines):
+            answer = json.loads(line)
+            x = tokenizer(prompt, return_tensors="pt")
+            n = x["input_ids"].shape[1]
+            with torch.no_grad():
+                ids = model.generate(**x, do_sample=False, max_length=T, pad_token_id=eot)[0, n:].tolist()
+            theirs = ids[:-1] if ids[-1] == eot else ids
+            if answer["stop"] == "context":  # we also say what follows the last token that fits
+                self.assertEqual((answer["tokens"], len(ids)), (T - n + 1, T - n))
+                self.assertTrue(answer["text"].startswith(tokenizer.decode(theirs, clean_up_tokenization_spaces=False).rstrip("\ufffd")))
+            else:
+                self.assertEqual((answer["stop"], answer["tokens"]), ("end", len(theirs)))
+                self.assertEqual(answer["text"], tokenizer.decode(theirs, clean_up_tokenization_spaces=False))
+            longest = max(longest, len(theirs))
+        self.assertGreater(longest, 20)
+        return loss
+
+    def test_our_directory_in_transformers(self):
+        ours = self.our_validation("run", *SMALL[:4], "--steps", "200", "--lr", "5e-3")
+        loss = self.assert_same(self.path("run/best"), ours)
+        print("trained: loss %.6f, theirs %.6f" % (ours["val_loss"], loss))
+        self.assertLess(loss, 1)
+
+    def test_their_directory_in_ours(self):
+        """As it was saved, in half precision, without the prefix `transformer.`, and with the buffers of older files and a copy of the tied matrix."""
+        model = make_random(self.path("theirs"), self.path("data"), self.vocab)
+        state = load_file(self.path("theirs/model.safetensors"))
+        self.assertEqual(next(n for n in state if "c_attn.weight" in n), "transformer.h.0.attn.c_attn.weight")
+        bare = {n.removeprefix("transformer."): t for n, t in state.items()}
+        old = dict(state, **{"transformer.h.%d.attn.bias" % l: torch.tril(torch.ones(1, 1, T, T)) for l in range(3)},
+                   **{"transformer.h.%d.attn.masked_bias" % l: torch.tensor(-1e4) for l in range(3)}, **{"lm_head.weight": state["transformer.wte.weight"].clone()})
+        half = {n: t.bfloat16() for n, t in state.items()}
+        eot = model.config.eos_token_id
+        for name, tensors in (("theirs", state), ("bare", bare), ("old", old), ("half", half)):
+            with self.subTest(name):
+                if name != "theirs":
+                    shutil.copytree(self.path("theirs"), self.path(name))
+                    save_file(tensors, self.path(name, "model.safetensors"), metadata={"format": "pt"})
+                    model.load_state_dict({n: t.float() for n, t in (half if name == "half" else state).items()}, strict=False)
+                ours = self.our_validation("from-" + name, "--init", self.path(name), "--steps", "1", "--lr", "1e-12")
+                loss, targets = their_loss(model, self.documents, eot)
+                self.assertEqual(ours["val_targets"], targets)
+                self.assertAlmostEqual(ours["val_loss"], loss, delta=1e-4)  # of a random model: about 15
+                # and what we wrote of it is read by transformers
+                self.assert_same(self.path("from-" + name, "last"), ours, 1e-4)
+
+
+if __name__ == "__main__":
+    unittest.main()

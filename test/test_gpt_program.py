@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""train_gpt as a user runs it: trained, killed, resumed, asked to write, fed with nonsense. The tools, and what is said about runs that are
+killed and resumed, are those of test_program.py.
+
+    make && python3 test/test_gpt_program.py             all; about two minutes on two cores
+    python3 test/test_gpt_program.py Resume BadInput.test_table
+
+Needs Python 3.9 and nothing else. Other binaries: TRAIN_GPT, TRAIN_GPT_SHIM, TRAIN_BERT, TOKENIZE in the environment.
+"""
+import atexit
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import test_program as base
+from test_program import (RISING, TIMEOUT, TINY, TOKENIZE, W, config_edit, environment, fnv1a, header_edit, losses, make_text, metrics, pack_bin, patched, read,
+                          read_safetensors, run, safetensors, snapshot, steps_of, train, unpack_bin, validations, with_header, write)
+
+TRAIN_GPT = base.binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
+SHIM = base.binary("TRAIN_GPT_SHIM", "build/shim-fp32/train_gpt")
+base.TRAIN_BERT = TRAIN_GPT  # what run() and the inherited tests start
+
+
+def build_world():
+    W.dir = tempfile.mkdtemp(prefix="tune_gpt_")
+    atexit.register(shutil.rmtree, W.dir)
+    write(W.path("train.txt"), make_text(1, 300))
+    write(W.path("val.txt"), make_text(2, 30))
+    for tokenizer, size in (("data", 400), ("other", 300)):
+        run(["learn", "--type", "bpe", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
+        for part in ("train", "val"):
+            run(["pack", "--tokenizer", tokenizer, "--kind", "text", "--in", part + ".txt", "--out", "%s/%s.bin" % (tokenizer, part)], program=TOKENIZE)
+    # a trained model, whose last checkpoint can be resumed
+    run(train("run", *TINY, "--max-len", 64, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
+
+
+def setUpModule():
+    began = time.time()
+    build_world()
+    print("made a text, a tokenizer, data and a model in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+
+
+def write_on(*flags, model="run", code=0, text=None):
+    """generate; text: standard input"""
+    args = ["generate", "--model", W.path(model), *flags]
+    done = subprocess.run([TRAIN_GPT] + [a if isinstance(a, bytes) else str(a) for a in args], input=text if isinstance(text, bytes) else (text or "").encode(),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, cwd=W.dir, env=environment())
+    done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if done.returncode != code:
+        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
+    return done
+
+
+def as_json(prompts, *flags, **more):
+    done = write_on("--json", *flags, text="".join(json.dumps({"prompt": p}) + "\n" for p in prompts), **more)
+    return [json.loads(line) for line in done.out.splitlines()]
+
+
+PROMPTS = ["the king", "the farmer ploughs the garden , for the", "", "the queen visits the village , for the queen is proud .\nthe sailor", "a", "caf\u00e9 \"the\" "]
+
+
+# ---------------------------------------------------------------- learning
+class Learning(base.Case):
+    def test_overfits_one_batch(self):
+        run(train("overfit", *TINY, "--overfit-one-batch", "--steps", 250, "--lr", 3e-3, "--schedule", "constant", "--eval-every", 0, "--log-every", 50))
+        trace = losses(W.path("overfit"))
+        self.assertGreater(trace[0], 5)  # about ln 400
+        # what stands at the beginning of a window cannot be known: 8 windows, of which each may begin with one of 12 subjects or anywhere
+        self.assertLess(trace[-1], 0.15)
+
+    def test_validation_loss_falls_below_unigrams(self):
+        first = metrics(W.path("run"))[0]
+        curve = validations(W.path("run"))
+        print("validation %s, unigrams %.3f" % (" ".join("%.3f" % v for v in curve), first["unigram_loss"]))
+        self.assertEqual(len(curve), 4)
+        self.assertLess(curve[-1], 0.4 * first["unigram_loss"])
+
+    def test_bits_per_byte(self):
+        """With all of val.bin validated on: the targets' bytes are those of the text, <|endoftext|> has none."""
+        run(train("bits", *TINY, "--steps", 1, "--eval-tokens", 0))
+        m = metrics(W.path("bits"))[-1]
+        documents = [d for d in read(W.path("val.txt"), "r").split("<|endoftext|>\n") if d]
+        ids, vocab, _ = unpack_bin(read(W.path("data/val.bin")))
+        self.assertEqual(len(ids), len(documents))
+        self.assertEqual(m["val_targets"], sum(map(len, ids)) + len(ids))
+        names = json.loads(read(W.path("data/vocab.json")))
+        size = {i: len(name) for name, i in names.items()}  # the text is ASCII: a character of a name is a byte
+        size[names["<|endoftext|>"]] = 0
+        byte_count = sum(size[i] for d in ids for i in d)
+        self.assertAlmostEqual(m["val_bits_per_byte"], m["val_loss"] / math.log(2) * m["val_targets"] / byte_count, delta=1e-9)
+        self.assertAlmostEqual(m["val_perplexity"], math.exp(m["val_loss"]), delta=1e-6)
+
+    def test_init_goes_on_at_the_same_loss(self):
+        run(train("continued", "--init", W.path("run"), "--max-len", 64, "--batch-tokens", 256, "--steps", 1, "--lr", 1e-12, "--eval-tokens", 2048))
+        self.assertAlmostEqual(validations(W.path("continued"))[0], min(validations(W.path("run"))), delta=2e-6)
+
+    def test_validation_data_do_not_depend_on_the_batch(self):
+        for tokens in (128, 384):
+            run(train("val%d" % tokens, *TINY, "--steps", 1, "--lr", 1e-12, "--dropout", 0, "--eval-tokens", 700, "--batch-tokens", tokens))
+        small, large = (metrics(W.path("val%d" % n)) for n in (128, 384))
+        self.assertEqual(small[-1]["val_targets"], large[-1]["val_targets"])
+        self.assertAlmostEqual(small[-1]["val_loss"], large[-1]["val_loss"], delta=2e-6)  # and packing changes no loss
+        self.assertEqual(small[0]["unigram_loss"], large[0]["unigram_loss"])
+
+    def test_samples_change_nothing(self):
+        """A sample every second step, within a run with dropout: the run's numbers are those of one without."""
+        flags = [*TINY, "--steps", 6, "--eval-every", 3, "--eval-tokens", 512]
+        run(train("silent", *flags))
+        text = run(train("talking", *flags, "--sample-every", 2, "--sample-prompt", "the king")).out
+        self.assertEqual(text.count("sample: the king"), 3)
+        self.assertEqual(metrics(W.path("silent")), metrics(W.path("talking")))
+        self.assertEqual(read(W.path("silent/last/model.safetensors")), read(W.path("talking/last/model.safetensors")))
+
+    def test_no_new_names(self):
+        tensors, _ = read_safetensors(W.path("run/best/model.safetensors"))
+        self.assertEqual(len(tensors), 2 + 2 * 12 + 2)
+        self.assertEqual(tensors["transformer.h.0.attn.c_attn.weight"][1], [64, 192])  # (in, out)
+        self.assertNotIn("lm_head.weight", tensors)
+        self.assertEqual(set(os.listdir(W.path("run/best"))), {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "tokenizer.json",
+                                                                "tokenizer_config.json", "vocab.json"})
+
+
+# ---------------------------------------------------------------- the same numbers
+class SameNumbers(base.Case):
+    def test_accumulation_equals_the_full_batch(self):
+        """Documents of T - 1 tokens are one window of exactly T, so that half of the budget holds half of the windows."""
+        documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
+        exact = [d[:31] for d in documents if len(d) >= 31]
+        data = W.variant("data", "exact", {"train.bin": pack_bin(exact, vocab, fingerprint)})
+        flags = [*TINY, "--steps", 8, "--lr", 3e-3, "--warmup", 0, "--dropout", 0.1, "--eval-every", 0]
+        run(train("full", *flags, data=data))
+        run(train("accum", *flags, "--batch-tokens", 128, "--accum", 2, data=data))
+        for name in ("full", "accum"):
+            self.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
+        self.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
+        self.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+
+    def test_any_number_of_threads_gives_the_same_bits(self):
+        for threads in (1, 2, 3):
+            run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
+        self.assert_same_run("threads1", "threads2")
+        self.assert_same_run("threads1", "threads3")
+
+    def trace(self, out, program):
+        run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
+        return losses(W.path(out)) + validations(W.path(out))
+
+    @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
+    def test_shim_equals_cpu(self):
+        self.assert_close(self.trace("cpu", TRAIN_GPT), self.trace("shim", SHIM), 1e-4)
+
+    @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
+    def test_shim_writes_the_same(self):
+        args = ["generate", "--model", W.path("run"), "--greedy", "--max-new-tokens", 12, "--batch", 2, *[p for p in PROMPTS if p]]
+        self.assertEqual(run(args).out, run(args, program=SHIM).out)
+
+
+# ---------------------------------------------------------------- interrupted and resumed
+class Resume(base.Resume):
+    pass
+
+
+# ---------------------------------------------------------------- writing
+class Generate(base.Case):
+    def test_it_has_learned_to_write(self):
+        """In the text, what follows `the NAME VERB the OBJECT , for the` is the name again."""
+        text = write_on("--greedy", "--max-new-tokens", 8, "--prompt", "the farmer ploughs the meadow , for the").out
+        self.assertIn("for the farmer is tired .", text)
+
+    def test_the_same_whatever_the_batch_and_the_order_of_words(self):
+        for flags in (["--greedy"], ["--temperature", 0.9, "--top-k", 30, "--top-p", 0.95, "--seed", 3]):
+            one = as_json(PROMPTS, "--max-new-tokens", 20, "--batch", 1, *flags)
+            self.assertEqual([a["prompt"] for a in one], PROMPTS)
+            self.assertEqual(one, as_json(PROMPTS, "--max-new-tokens", 20, "--batch", 3, *flags))
+            self.assertEqual(one, as_json(PROMPTS, "--max-new-tokens", 20, *flags))
+            plain = write_on("--max-new-tokens", 20, *flags, *PROMPTS).out
+            self.assertEqual(plain, "\n--------\n".join(a["prompt"] + a["text"] for a in one) + "\n")
+
+    def test_one_prompt_streams_the_same(self):
+        one = as_json(PROMPTS[1:2], "--max-new-tokens", 30)[0]
+        for args in (["--prompt", PROMPTS[1]], [PROMPTS[1]]):
+            self.assertEqual(write_on("--max-new-tokens", 30, *args).out, PROMPTS[1] + one["text"] + "\n")
+        self.assertEqual(write_on("--max-new-tokens", 30, text=PROMPTS[1] + "\n").out, PROMPTS[1] + one["text"] + "\n")
+
+    def test_seeds_and_temperature(self):
+        texts = [as_json(["the"], "--max-new-tokens", 30, "--temperature", 1.5, "--seed", s)[0]["text"] for s in (1, 1, 2)]
+        self.assertEqual(texts[0], texts[1])
+        self.assertNotEqual(texts[0], texts[2])
+        greedy = as_json(["the"], "--max-new-tokens", 30, "--greedy")
+        for flags in (["--temperature", 0], ["--top-k", 1], ["--top-p", 0]):
+            self.assertEqual(as_json(["the"], "--max-new-tokens", 30, *flags), greedy)
+
+    def test_stops(self):
+        """At the end of a document, at the length that was asked for, and where the context is full, which is said."""
+        a = as_json(["the king rules the country , for the king is wise .\n"] * 20, "--max-new-tokens", 50, "--temperature", 1)
+        self.assertEqual({x["stop"] for x in a} - {"end", "context", "length"}, set())
+        self.assertEqual(as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], {**as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], "tokens": 3, "stop": "length"})
+        done = write_on("--greedy", "--json", "--max-new-tokens", 1000, "the king")
+        answer = json.loads(done.out)
+        if answer["stop"] == "context":
+            self.assertIn("the model's context of 64 tokens is full", done.err)
+        self.assertTrue(any(x["stop"] == "end" for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0)))
+        full = [x for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0) if x["stop"] == "context"]
+        self.assertTrue(full)
+        for x in full:
+            ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=(json.dumps("the") + "\n").encode(),
+                                            stdout=subprocess.PIPE, check=True).stdout)
+            self.assertEqual(len(ids) + x["tokens"], 65)  # 64 that the model has seen, and what it said to the last of them
+
+    def test_no_lines(self):
+        self.assertEqual(write_on(text="").out, "")
+
+
+# ---------------------------------------------------------------- bad inputs
+WTE = "transformer.wte.weight"
+
+
+class BadInput(base.Case):
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+
+    def init(self, name, files):
+        return train("bad-out", "--init", W.variant("run/best", name.replace(" ", "-"), files), "--max-len", 32, "--batch-tokens", 256, "--steps", 3)
+
+    def data(self, name, files):
+        return train("bad-out", *TINY, "--steps", 3, data=W.variant("data", name.replace(" ", "-"), files))
+
+    def flags(self, *flags):
+        return train("bad-out", *TINY, "--steps", 3, *flags)
+
+    def ask(self, *flags, model="run", text=""):
+        return (["generate", "--model", W.path(model), *flags], text)
+
+    def table(self):
+        model = read(W.path("run/best/model.safetensors"))
+        documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
+        write(W.path("file"), "a file, no directory\n")
+        os.makedirs(W.path("pickle"), exist_ok=True)
+        write(W.path("pickle/config.json"), read(W.path("run/best/config.json")))
+        for file in ("vocab.json", "merges.txt"):
+            write(W.path("pickle", file), read(W.path("run/best", file)))
+        write(W.path("pickle/pytorch_model.bin"), b"PK\3\4")
+        return [
+            # data
+            ("no data directory", train("bad-out", data="nowhere"), 1, ["nowhere", "train.bin"]),
+            ("no val.bin", self.data("no val", {"val.bin": None}), 1, ["val.bin"]),
+            ("no tokenizer", self.data("no tokenizer", {"vocab.json": None, "merges.txt": None, "tokenizer.json": None}), 1, ["vocab.json"]),
+            ("data of another tokenizer", self.data("tokenizer", {"train.bin": read(W.path("other/train.bin"))}), 1, ["another tokenizer"]),
+            ("damaged content", self.data("damage", {"train.bin": patched(264 + 8 * len(documents) + 20, b"\xff")}), 1, ["damaged"]),
+            (".bin of empty documents", self.data("empty documents", {"val.bin": pack_bin([[], []], vocab, fingerprint)}), 1, ["val.bin", "no tokens"]),
+            ("empty val.bin", self.data("empty val", {"val.bin": b""}), 1, ["val.bin", "0 bytes"]),
+            # checkpoints
+            ("--init of nothing", self.flags("--init", W.path("nowhere")), 1, ["nowhere"]),
+            ("--init with dimensions", self.flags("--init", W.path("run")), 2, ["--init", "dimensions"]),
+            ("--init with another tokenizer's data", train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"), 1, ["another tokenizer", "--tokenizer"]),
+            ("--init of a BERT", self.init("bert", {"config.json": config_edit(model_type="bert")}), 1, ["config.json", "gpt2", "bert"]),
+            ("--init with fewer tokens", self.init("few tokens", {"config.json": config_edit(vocab_size=100)}), 1, ["100", str(vocab)]),
+            ("another activation", self.init("relu", {"config.json": config_edit(activation_function="relu")}), 1, ["activation_function", "gelu_new", "relu"]),
+            ("an output matrix of its own", self.init("untied", {"config.json": config_edit(tie_word_embeddings=False)}), 1, ["tie_word_embeddings"]),
+            ("heads that do not divide", self.init("heads", {"config.json": config_edit(n_head=3)}), 1, ["64", "3"]),
+            ("heads of a size that is not implemented", self.init("head size", {"config.json": config_edit(n_head=16)}), 1, ["32, 64 or 128"]),
+            ("another shape", self.init("shape", {"model.safetensors": header_edit(lambda h: h[WTE].update(shape=h[WTE]["shape"][::-1]))}), 1, [WTE, "64"]),
+            ("a tensor that is missing", self.init("missing", {"model.safetensors": header_edit(lambda h: h.update({"x": h.pop("transformer.ln_f.bias")}))}), 1,
+             ["transformer.ln_f.bias"]),
+            ("truncated model", self.init("truncated", {"model.safetensors": model[:len(model) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("model of nothing", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of this model"]),
+            ("broken config.json", self.init("broken", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
+            ("a model beyond all memory", self.init("giant", {"config.json": config_edit(n_positions=1 << 24, n_embd=1 << 20, n_head=1 << 14)}), 1, ["MiB"]),
+            ("only a pytorch_model.bin", train("bad-out", "--init", W.path("pickle"), "--max-len", 32), 1, ["pytorch_model.bin", "convert"]),
+            # the command line
+            ("nothing given", [], 2, ["--data"]),
+            ("unknown flag", self.flags("--mask-rate", 0.1), 2, ["--mask-rate"]),
+            ("unknown size", self.flags("--size", "base"), 2, ["--size", "medium", "base"]),
+            ("--max-len beyond the positions", self.flags("--positions", 16), 2, ["--max-len", "16"]),
+            ("--max-len of one token", self.flags("--max-len", 1), 2, ["--max-len", "2"]),
+            ("--max-len beyond --batch-tokens", self.flags("--max-len", 512), 2, ["--max-len", "--batch-tokens"]),
+            ("--heads that do not divide", self.flags("--heads", 3), 2, ["--heads"]),
+            ("--heads of a size that is not implemented", self.flags("--heads", 4), 2, ["32, 64 or 128"]),
+            ("a sample prompt that is too long", self.flags("--sample-every", 1, "--sample-prompt", "the king rules " * 20), 2, ["--sample-prompt", "32"]),
+            ("a flag of generate", self.flags("--top-k", 3), 2, ["--top-k", "generate"]),
+            ("--resume with another --lr", ["--resume", "--out", W.path("run"), "--lr", 1], 2, ["--lr", "0.005"]),
+            ("--resume with other data", ["--resume", "--out", W.path("run"), "--data", W.path("other")], 1, ["tokenizer"]),
+            # writing
+            ("generate without --model", (["generate", "the"], ""), 2, ["--model"]),
+            ("generate with no model", self.ask("the", model="nowhere"), 1, ["nowhere"]),
+            ("generate with a tokenizer only", self.ask("the", model="data"), 1, ["data", "config.json"]),
+            ("generate with only a pytorch_model.bin", self.ask("the", model="pickle"), 1, ["pytorch_model.bin"]),
+            ("generate with a prompt that is too long", self.ask("the king rules " * 40), 1, ["prompt 1", "the model takes 64"]),
+            ("generate with bytes that are not UTF-8", self.ask("the", b"caf\xe9"), 1, ["prompt 2", "UTF-8"]),
+            ("generate with lines that are not UTF-8", self.ask(text=b"the\ncaf\xe9\n"), 1, ["prompt 2", "UTF-8"]),
+            ("generate with malformed JSON", self.ask("--json", text='{"prompt": "the"}\n{"prompt": \n'), 1, ["standard input, line 2"]),
+            ("generate with JSON that has no prompt", self.ask("--json", text='{"prompt": "the"}\n{"text": "the"}\n'), 1, ["line 2", "prompt"]),
+            ("generate with JSON that is no object", self.ask("--json", text='["the"]\n'), 1, ["line 1", "prompt"]),
+            ("generate with a negative temperature", self.ask("--temperature", -1, "the"), 2, ["--temperature"]),
+            ("generate with --top-p above 1", self.ask("--top-p", 1.5, "the"), 2, ["--top-p"]),
+            ("generate no tokens", self.ask("--max-new-tokens", 0, "the"), 2, ["--max-new-tokens"]),
+            ("generate with a flag of train", self.ask("--lr", 1, "the"), 2, ["--lr", "train"]),
+        ]
+
+    def test_table(self):
+        table = self.table()
+        after = snapshot(W.dir)
+        for name, args, code, says in table:
+            before = after
+            with self.subTest(name):
+                args, text = args if isinstance(args, tuple) else (args, "")
+                done = subprocess.run([TRAIN_GPT] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT, cwd=W.dir, env=environment())
+                err = done.stderr.decode("utf-8", "replace")
+                after = snapshot(W.dir)
+                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
+                self.assertEqual(done.returncode, code, err)
+                self.assert_one_line(err)
+                for part in says:
+                    self.assertIn(part, err)
+                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
+                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
+        print("%d bad inputs" % len(table))
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            for flags in ([], ["--json"]):
+                done = run(["generate", "--model", W.path("run"), *flags, "the"], code=1, stdout=full)
+                self.assert_one_line(done.err)
+                self.assertIn("No space left", done.err)
+
+
+if __name__ == "__main__":
+    for name, found in (("train_gpt", TRAIN_GPT), ("data/tokenize", TOKENIZE)):
+        if not found:
+            sys.exit("error: %s is not built: run make" % name)
+    unittest.main(verbosity=2)
