@@ -69,17 +69,16 @@ def encoder(args):
 
 
 def write_rows(args, parts, tokenizer):
-    """{part: rows} -> args.out, each as .jsonl and .bin"""
+    """{part: rows} -> args.out: each as .jsonl and .bin, the template and the tokenizer"""
     with common.making(args.out) as work:
-        names = ["template.txt"]
-        with open(os.path.join(work, "template.txt"), "w", encoding="utf-8", newline="\n") as f:
-            f.write(toy_instructions.TEMPLATE)
-        for part in parts:
-            with open(os.path.join(work, part + ".jsonl"), "w", encoding="utf-8", newline="\n") as f:
-                f.write("".join(json.dumps(row) + "\n" for row in parts[part]))
-            common.run_tokenize(work, "pack", "--tokenizer", tokenizer, "--kind", "instruct", "--template", "template.txt", "--in", part + ".jsonl", "--out", part + ".bin")
-            names += [part + ".jsonl", part + ".bin"]
-        for name in names:
+        common.copy_tokenizer(tokenizer, work)
+        with open(os.path.join(work, "toy.txt"), "w", encoding="utf-8", newline="\n") as f:
+            f.write(toy_instructions.TEMPLATE + "\n")
+        for name in parts:
+            with open(os.path.join(work, name + ".jsonl"), "w", encoding="utf-8", newline="\n") as f:
+                f.write("".join(json.dumps(row) + "\n" for row in parts[name]))
+            common.run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "instruct", "--template", "toy.txt", "--in", name + ".jsonl", "--out", name + ".bin")
+        for name in os.listdir(work):
             os.replace(os.path.join(work, name), os.path.join(args.out, name))
 
 
