@@ -50,7 +50,7 @@ ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -ge
 NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
 GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(abspath $(CUBLAS_INC)../lib) -l:$(notdir $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublas.so*))) -lgomp
 
-PROGRAMS := train_bert finetune_cls
+PROGRAMS := train_bert finetune_cls train_gpt sft
 all: $(PROGRAMS) data/tokenize
 	@echo "built for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS); ./train_bert is now $(B)/train_bert$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
 

@@ -342,14 +342,6 @@ std::vector<std::string> read_labels(const std::string& dir) {
     return labels;
 }
 
-void refuse_not_finite(const std::vector<Spec>& table, const std::vector<areal>& values, const std::string& dir) {
-    for (const Spec& s : table)
-        for (size_t i = s.offset; i < s.offset + s.count; i++)
-            if (!std::isfinite(values[i]))
-                throw Error(EXIT_NOT_FINITE, format("%s: %s: expected finite numbers, found %g: the file is damaged, or its training went wrong: take another model",
-                                                    dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
-}
-
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
 struct LoadedClassifier {
     Classifier model;
@@ -365,7 +357,7 @@ struct LoadedClassifier {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a fine-tuning run, or a model directory");
         dir = resolve_model_dir(path);
         BertConfig& c = model.bert.config = read_bert_config(dir);
-        LoadedBert::check_bert_config(c, dir);
+        check_bert_config(c, dir);
         labels = read_labels(dir);
         if (labels.empty()) fail("%s: expected a classifier, found an encoder without labels: fine-tune it first: ./finetune_cls --init %s --data DIR --out DIR", dir.c_str(), path.c_str());
         model.K = (int)labels.size();
@@ -383,28 +375,11 @@ struct LoadedClassifier {
 #ifdef WITH_KERNELS
         builder.fill = 128;
 #endif
-        std::vector<Spec> table = model.point(nullptr, nullptr);
-        real* params = nullptr;
-        auto plan = [&](Arena& arena) {
-            arena.region("parameters");
-            arena.take(params, total_count(table));
+        load_parameters(dir, [&](real* base) { return model.point(base, nullptr); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, shape.plan(nullptr, nullptr));
-        };
-        Arena measure;
-        plan(measure);
-        if (measure.used > device_memory())
-            fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / 1048576, (double)device_memory() / 1048576);
-        Arena arena(device_alloc(measure.used));
-        plan(arena);
-        model.point(params, nullptr);
+        });
         host.resize(shape.plan(nullptr, nullptr));
-        std::vector<areal> values(total_count(table));
-        load_tensors(dir, table, values.data()).refuse_missing(dir);
-        refuse_not_finite(table, values, dir);
-        std::vector<real> rounded(values.begin(), values.end());
-        copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
-        device_sync();
     }
     void refuse_pair(const std::string& where) const {
         if (model.bert.config.types < 2) fail("%s: expected one text, found a pair: %s/config.json says type_vocab_size 1", where.c_str(), dir.c_str());
@@ -640,15 +615,8 @@ int train_once(Run& run, Cli& cli, Arena arena) {
 }
 
 int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
-    if (char* full = realpath(f.init.c_str(), nullptr)) f.init = full, free(full);  // for a --resume from elsewhere
-    if (f.resume) {
-        if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
-        resume_flags(cli, f);
-    }
-    f.check({"train.bin"}, {"data/sst2.py", "data/classify.py"});
+    prepare_flags(cli, f, {"train.bin"}, {"data/sst2.py", "data/classify.py"});
     if (f.init.empty()) fail_usage("--init DIR is missing: the pretrained encoder, a run of train_bert or a Hugging Face directory (data/pretrained.py)");
-    if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
-    if (cli.given("steps")) f.epochs = 0;  // also of the run that is resumed
     if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
         fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
     f.open_run();
@@ -663,7 +631,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             run.sets.push_back({name, files.back().get()});
         }
     BertConfig& c = run.config;
-    LoadedBert::check_bert_config(c, init);
+    check_bert_config(c, init);
     auto check_file = [&](const BinFile& file) {
         if (file.fingerprint() != words.fingerprint() || file.vocab() != words.tokens.size())
             fail("%s: it was packed with another tokenizer than that of %s: make the data anew with --tokenizer %s", file.path.c_str(), init.c_str(), f.init.c_str());
@@ -692,24 +660,12 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     printf("finetune_cls on %s, %s%s\n", device_name().c_str(), measured.model.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
     print_parameter_table(measured.opt.table);
-    Arena measure;
-    measured.plan(measure);
-    size_t host_copies = device_is_host ? 3 * measured.opt.n * sizeof(areal) : 0;  // a checkpoint copies parameters, m and v
-    int64_t largest = largest_that_fits(1 << 16, [&](int64_t batch) {
+    void* memory = run_memory(measured, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
         Classifier planned;
         planned.bert.config = c, planned.K = measured.model.K, planned.bert.shape = ClassifyTask::shape_for(batch, run.cf.max_len);
-        Arena a;
-        Optimizer opt = measured.opt;
-        opt.plan(a);
-        planned.plan_activations(a, true);
-        return a.used + host_copies + planned.bert.shape.plan(nullptr, nullptr);
+        planned.plan_activations(arena, true);
+        return planned.bert.shape;
     });
-    if (host_copies) measure.regions.push_back({"copies at a save", host_copies}), measure.used += host_copies;
-    print_memory_table(measure, "--batch", largest);
-    if (measure.used > device_memory())
-        fail("the run needs %.1f MiB, the device has %.1f MiB: take a smaller --batch (and --accum for the same step) or --max-len", (double)measure.used / 1048576,
-             (double)device_memory() / 1048576);
-    void* memory = device_alloc(measure.used - host_copies);
 
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(), train_file.labels.size(),
            name_list(train_file.labels, 20).c_str());
@@ -730,7 +686,9 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
         if (!one.f.resume) one.f.open_run();
-        device_zero(memory, measure.used - host_copies);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
+        Arena all_of_it;
+        measured.plan(all_of_it);
+        device_zero(memory, all_of_it.used);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
         if (int code = train_once(one, cli, Arena(memory)); code != EXIT_OK) {
             if (code == EXIT_INTERRUPTED) printf("all of the %lld seeds: --resume --out %s\n", (long long)seeds, out.c_str());
             return code;

@@ -423,11 +423,17 @@ double unigram_loss(BertTask& task) {
 }
 
 // ---------------------------------------------------------------- fill-mask
+void check_bert_config(const BertConfig& c, const std::string& where) {
+    int64_t HS = c.C / c.NH;
+    if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+    if (c.T < 5) fail("%s/config.json: max_position_embeddings: expected at least 5, found %lld", where.c_str(), (long long)c.T);
+    if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
+}
+
 // The model of a directory, for up to `tokens` tokens at a time, without gradients.
 struct LoadedBert {
     Bert model;
     WordPiece words;
-    std::vector<Spec> table;
     BatchBuilder builder;
     std::vector<char> host;
     char* block = nullptr;
@@ -444,33 +450,11 @@ struct LoadedBert {
 #ifdef WITH_KERNELS
         builder.fill = tokens;
 #endif
-        table = bert_table(model.params, model.config, (real*)nullptr);
-        real* params = nullptr;
-        auto plan = [&](Arena& arena) {
-            arena.region("parameters");
-            arena.take(params, total_count(table));
+        load_parameters(dir, [&](real* base) { return bert_table(model.params, model.config, base); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, model.shape.plan(nullptr, nullptr));
-        };
-        Arena measure;
-        plan(measure);
-        if (measure.used > device_memory())
-            fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / 1048576, (double)device_memory() / 1048576);
-        Arena arena(device_alloc(measure.used));
-        plan(arena);
-        bert_table(model.params, model.config, params);
+        });
         host.resize(model.shape.plan(nullptr, nullptr));
-        std::vector<areal> values(total_count(table));
-        load_tensors(dir, table, values.data()).refuse_missing(dir);
-        std::vector<real> rounded(values.begin(), values.end());
-        copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
-        device_sync();
-    }
-    static void check_bert_config(const BertConfig& c, const std::string& where) {
-        int64_t HS = c.C / c.NH;
-        if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
-        if (c.T < 5) fail("%s/config.json: max_position_embeddings: expected at least 5, found %lld", where.c_str(), (long long)c.T);
-        if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
     }
 };
 
@@ -560,14 +544,8 @@ BertConfig bert_size(const BertFlags& f) {
 }
 
 int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
-    if (f.resume) {
-        if (f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
-        resume_flags(cli, f);
-    }
-    f.check({"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
+    prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     f.open_run();
-    if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
-    if (cli.given("steps")) f.epochs = 0;  // of the run that is resumed
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     WordPiece words = WordPiece::load(f.data);
     train_file.require_tokenizer(words.fingerprint(), f.data);
@@ -585,7 +563,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
             if (!f.resume && cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
         config = read_bert_config(init);
-        LoadedBert::check_bert_config(config, init);
+        check_bert_config(config, init);
         if (config.types < 2) fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld", init.c_str(), (long long)config.types);
         if ((int64_t)words.tokens.size() > config.V)
             fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(),
@@ -605,27 +583,12 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 
     printf("train_bert on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
     print_parameter_table(task.opt.table);
-    Arena measure;
-    task.plan(measure);
-    // a checkpoint copies parameters, m and v; where the device is the host they take room beside the rest
-    auto host_copies = [&] { return device_is_host ? 3 * task.opt.n * sizeof(areal) : 0; };
-    int64_t units = largest_that_fits((1 << 22) / 128, [&](int64_t n) {  // of 128 tokens, up to what --batch-tokens takes
+    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Bert planned;
-        planned.config = config, planned.shape = BertTask::shape_for(n * 128, bf.mask_rate, (int)bf.max_len);
-        Arena a;
-        Optimizer opt = task.opt;
-        opt.plan(a);
+        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)bf.max_len);
         planned.plan_activations(a, true);
-        return a.used + host_copies() + planned.shape.plan(nullptr, nullptr);
-    });
-    if (host_copies()) measure.regions.push_back({"copies at a save", host_copies()}), measure.used += host_copies();
-    print_memory_table(measure, "--batch-tokens", units * 128);
-    if (units == 0)
-        fail("the model needs more than the %.1f MiB that the device has, whatever the batch: take a smaller model", (double)device_memory() / 1048576);
-    if (measure.used > device_memory())
-        fail("the run needs %.1f MiB, the device has %.1f MiB: take --batch-tokens %lld or less (and --accum for the same step)", (double)measure.used / 1048576,
-             (double)device_memory() / 1048576, (long long)units * 128);
-    Arena arena(device_alloc(measure.used - host_copies()));
+        return planned.shape;
+    }));
     task.allocate(arena);
 
     if (!f.resume) {

@@ -8,6 +8,9 @@
 // drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is ever in memory: p is recomputed from lse.
 //
 // qkv(N, 3, NH, HS) holds q, k, v of a token side by side, as one matrix product leaves them.
+//
+// Generation keeps the keys and values of what was there before (KvCache): attention_cache() takes them over from the packed pass over the
+// prompts, attention_decode() adds one token a row and lets it look back.
 #pragma once
 #include "dropout.cuh"
 #include "matmul.cuh"
@@ -20,6 +23,13 @@ struct Sequences {
     const int* tiles;  // (W, 2) work list: sequence, first query of the tile counted from the sequence's start; sequence −1: nothing
     int S, W;
     int N;             // tokens
+};
+
+// Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
+template <class T>
+struct KvCache {
+    T *k, *v;     // (slots, NH, context, HS)
+    int context;
 };
 
 namespace cpu {
@@ -163,6 +173,53 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
                     y[2 * C + i] = dv[(size_t)t * HS + i];
                 }
             }
+        }
+}
+
+// Keys and values of sequence s of qkv(N, 3, NH, HS) into slot slots[s], from position 0 on; slots(S)
+template <class T>
+void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+    size_t C = (size_t)NH * HS;
+    for (int s = 0; s < seq.S; s++)
+        for (int t = 0; t < seq.start[s + 1] - seq.start[s]; t++)
+            for (int h = 0; h < NH; h++) {
+                const T* x = qkv + (size_t)(seq.start[s] + t) * 3 * C + (size_t)h * HS;
+                size_t to = (((size_t)slots[s] * NH + h) * cache.context + t) * HS;
+                memcpy((void*)(cache.k + to), (const void*)(x + C), HS * sizeof(T));
+                memcpy((void*)(cache.v + to), (const void*)(x + 2 * C), HS * sizeof(T));
+            }
+}
+// out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, 3, NH, HS), slots(R), all different, and pos(R), its position. Adds their
+// keys and values to the cache.
+template <class T>
+void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int HS) {
+    typedef acc<T> A;
+    size_t C = (size_t)NH * HS;
+    A scale = 1 / std::sqrt((A)HS);
+    #pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * PARALLEL)
+    for (int r = 0; r < R; r++)
+        for (int h = 0; h < NH; h++) {
+            const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;                       // (HS)
+            size_t at = ((size_t)slots[r] * NH + h) * cache.context * HS;
+            T *k = cache.k + at, *v = cache.v + at;                                      // (context, HS)
+            int n = pos[r] + 1;
+            memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)(q + C), HS * sizeof(T));
+            memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(q + 2 * C), HS * sizeof(T));
+            A *p = attention_room<A>(n + HS), *o = p + n, top = -INFINITY, sum = 0;      // (n), (HS)
+            for (int j = 0; j < n; j++) {
+                A s = 0;
+                for (int c = 0; c < HS; c++) s += (A)q[c] * (A)k[(size_t)j * HS + c];
+                p[j] = s * scale;
+                top = p[j] > top ? p[j] : top;
+            }
+            for (int j = 0; j < n; j++) {
+                p[j] = vec_exp(p[j] - top);
+                sum += p[j];
+            }
+            std::fill(o, o + HS, A(0));
+            for (int j = 0; j < n; j++)
+                for (int c = 0; c < HS; c++) o[c] += p[j] * (A)v[(size_t)j * HS + c];
+            for (int c = 0; c < HS; c++) out[(size_t)r * C + (size_t)h * HS + c] = o[c] / sum;
         }
 }
 }  // namespace cpu
@@ -407,6 +464,63 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
     }
 }
 
+// one block per 64 tokens of one head, a thread per element at a time
+template <class T>
+__global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+    int s = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (s < 0) return;  // the whole block
+    int n0 = seq.start[s], end = min(t0 + TILE, seq.start[s + 1] - n0);
+    size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
+    for (int i = t0 * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
+        const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
+        cache.k[to + i] = x[C];
+        cache.v[to + i] = x[2 * C];
+    }
+}
+// One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in shared memory; the
+// values are then summed by 128 / HS groups of threads, a thread per channel, each group over every (128 / HS)-th key.
+template <int HS, class T>
+__global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
+    constexpr int KEYS = 128, GROUPS = KEYS / HS, W = 16 / sizeof(T);
+    __shared__ float q[HS], p[KEYS], part[KEYS];
+    int r = blockIdx.x, h = blockIdx.y, t = threadIdx.x, n = pos[r] + 1;
+    size_t C = (size_t)NH * HS, at = ((size_t)slots[r] * NH + h) * cache.context * HS;
+    T *k = cache.k + at, *v = cache.v + at;                   // (context, HS)
+    const T* from = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS) of q, then of k, v
+    if (t < HS) {
+        q[t] = (float)from[t] * (1.0f / sqrtf((float)HS));
+        k[(size_t)(n - 1) * HS + t] = from[C + t];
+        v[(size_t)(n - 1) * HS + t] = from[2 * C + t];
+    }
+    __syncthreads();  // query, key and value of this token are there
+    float o = 0, top = -INFINITY, sum = 0;
+    int channel = t % HS, group = t / HS;
+    for (int j0 = 0; j0 < n; j0 += KEYS) {
+        int j = j0 + t;
+        float s = -INFINITY;
+        if (j < n) {
+            s = 0;
+            for (int c = 0; c < HS; c += W) {
+                float x[W];
+                load<W>(x, k + (size_t)j * HS + c);
+                UNROLL for (int i = 0; i < W; i++) s += q[c + i] * x[i];
+            }
+        }
+        float best = fmaxf(top, block_max(s)), w = j < n ? vec_exp(s - best) : 0.0f;  // its barriers: the values before are summed
+        float keep = j0 == 0 ? 0.0f : vec_exp(top - best);
+        p[t] = w;
+        sum = sum * keep + block_sum(w);  // its barriers also let everybody see p
+        top = best;
+        o *= keep;
+        for (int i = group; i < min(KEYS, n - j0); i += GROUPS) o += p[i] * (float)v[(size_t)(j0 + i) * HS + channel];
+    }
+    part[t] = o;
+    __syncthreads();  // all groups have left their sums
+    if (t >= HS) return;
+    for (int g = 1; g < GROUPS; g++) o += part[g * HS + t];
+    out[(size_t)r * C + (size_t)h * HS + t] = (T)(o / sum);
+}
+
 // Calls f(head size) with the head size as a constant.
 template <class F>
 void pick_head_size(int HS, F f) {
@@ -433,6 +547,17 @@ void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, cons
         const float* del = delta;
         launch(attention_dq_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
         launch(attention_dkv_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
+    });
+}
+template <class T>
+void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+    if (seq.W > 0) launch(attention_cache_kernel<T>, dim3(seq.W, NH), 256, 0, cache, qkv, seq, slots, NH, HS);
+}
+template <class T>
+void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int HS) {
+    if (R == 0) return;
+    pick_head_size(HS, [&](auto hs) {
+        launch(attention_decode_kernel<decltype(hs)::value, T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH);
     });
 }
 }  // namespace gpu

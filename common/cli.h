@@ -35,6 +35,16 @@ inline Range at_least(double lo) { return {lo, INFINITY, false, false}; }
 inline Range between(double lo, double hi) { return {lo, hi, false, false}; }   // both included
 inline Range up_to(double lo, double hi) { return {lo, hi, false, true}; }      // lo <= x < hi
 
+// "a,b,c" → a, b, c; empty ones are left out
+inline std::vector<std::string> split_list(const std::string& text) {
+    std::vector<std::string> list;
+    for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = std::min(text.find(',', at), text.size());
+        if (end > at) list.push_back(text.substr(at, end - at));
+    }
+    return list;
+}
+
 struct Flag {
     enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE } type;
     std::string name;

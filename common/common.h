@@ -120,6 +120,9 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* fmt,
 }
 
 // ---------------------------------------------------------------- threads
+// A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many such loops).
+constexpr size_t PARALLEL = 1 << 15;
+
 // OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine. libgomp reads the variable before
 // main(), so a program starts itself once more with it set; the user's own setting stays.
 inline void wait_passively(char** argv) {

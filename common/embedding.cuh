@@ -28,7 +28,7 @@ namespace cpu {
 // out(N,C); wte(V,C), wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N, int C) {
-    #pragma omp parallel for
+    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                     // (C)
         const T* te = wte + (size_t)tokens[n] * C;      // (C)

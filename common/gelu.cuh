@@ -27,13 +27,13 @@ namespace cpu {
 // out(n) = gelu(inp(n)); out may be inp
 template <Gelu kind, class T>
 void gelu_forward(T* out, const T* inp, size_t n) {
-    #pragma omp parallel for
+    #pragma omp parallel for if (n >= PARALLEL)
     for (size_t i = 0; i < n; i++) out[i] = gelu<kind>((acc<T>)inp[i]);
 }
 // dinp(n) = dout(n) gelu'(inp(n)); dinp may be dout
 template <Gelu kind, class T>
 void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
-    #pragma omp parallel for
+    #pragma omp parallel for if (n >= PARALLEL)
     for (size_t i = 0; i < n; i++) dinp[i] = (acc<T>)dout[i] * gelu_derivative<kind>((acc<T>)inp[i]);
 }
 }  // namespace cpu

@@ -20,7 +20,7 @@ template <class T>
 void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N,
                                 int C, acc<T> eps, Dropout dropout) {
     typedef acc<T> A;
-    #pragma omp parallel for
+    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
         const T *x = residual + row, *y = branch + row;  // (C)
@@ -45,7 +45,7 @@ void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, cons
 template <class T>
 void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C, acc<T> eps) {
     typedef acc<T> A;
-    #pragma omp parallel for
+    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)

@@ -77,9 +77,36 @@ inline int panel_rows(int N) {
     return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2 * ceil_div(N, 512)), 8);
 }
 
+// Few rows (generation: one row a prompt): panels of output channels instead, so that there is work for all threads. Up to FEW_ROWS the
+// weights are read once, straight from where they are: a BLAS would copy them into another order first, which takes longer than the
+// product itself. Four output channels at a time: so many sums under way hide how long one addition takes.
+constexpr int FEW_ROWS = 8;
+template <class T>
+void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    typedef acc<T> A;
+    #pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * PARALLEL)
+    for (int o = 0; o < OC; o += 4) {
+        const T* w[4];  // (C) each; beyond the last channel that one again
+        for (int k = 0; k < 4; k++) w[k] = weight + (size_t)std::min(o + k, OC - 1) * C;
+        const T *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];
+        for (int n = 0; n < N; n++) {
+            const T* x = inp + (size_t)n * C;  // (C)
+            A s0 = 0, s1 = 0, s2 = 0, s3 = 0;
+            for (int c = 0; c < C; c++) {
+                s0 += (A)x[c] * (A)w0[c];
+                s1 += (A)x[c] * (A)w1[c];
+                s2 += (A)x[c] * (A)w2[c];
+                s3 += (A)x[c] * (A)w3[c];
+            }
+            const A s[4] = {s0, s1, s2, s3};
+            for (int k = 0; k < 4 && o + k < OC; k++) out[(size_t)n * OC + o + k] = s[k] + (bias ? (A)bias[o + k] : A(0));
+        }
+    }
+}
 // out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
 template <class T>
 void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
     const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
     for (int n = 0; n < N; n += panel) {
@@ -94,6 +121,10 @@ void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N,
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    if (N <= FEW_ROWS) {
+        matmul_few_rows(pre, inp, weight, bias, N, C, OC);
+        return gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC);
+    }
     const int panel = panel_rows(N);
     #pragma omp parallel for schedule(static, 1)
     for (int n = 0; n < N; n += panel) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "adamw.cuh"
 #include "arena.h"
@@ -60,17 +61,6 @@ struct TrainFlags {
                  {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
                   {"eval-tokens", &eval_tokens, at_least(0), "tokens of val.bin to validate on, the same ones each time; 0: all"},
                   {"log-every", &log_every, at_least(1), "steps from one line on the console to the next"}}}};
-    }
-    // `files` have to be in --data; `scripts` make them of a public source and of the user's own data.
-    void check(std::vector<const char*> files, std::pair<const char*, const char*> scripts) {
-        if (data.empty()) fail_usage("--data DIR is missing: the folder with %s; %s --help says how to make one", files[0], scripts.second);
-        if (out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
-        if (batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)batch_tokens);
-        for (const char* file : files)
-            if (!exists(data + "/" + file))
-                fail("--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... --out %s", data.c_str(), file, scripts.first,
-                     data.c_str(), scripts.second, data.c_str());
-        if (char* full = realpath(data.c_str(), nullptr)) data = full, free(full);  // for a --resume from elsewhere
     }
     // Makes --out ready for this process alone, before anything takes time.
     void open_run() const {
@@ -256,22 +246,66 @@ inline void print_parameter_table(const std::vector<Spec>& table) {
     }
     printf("  %-78s %s\n", "total", thousands((double)total).c_str());
 }
-// `largest`: of the flag that decides about memory ("--batch-tokens"), the largest value that fits
-inline void print_memory_table(const Arena& arena, const char* flag, size_t largest) {
-    printf("\nmemory                MiB\n");
-    for (const Arena::Region& r : arena.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
-    printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)arena.used / 1048576, (double)device::device_memory() / 1048576,
-           device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
-}
-// The largest n in 1 … most for which bytes(n), which grows with n, fits into the device's memory; 0: none
-template <class F>
-int64_t largest_that_fits(int64_t most, F bytes) {
-    int64_t low = 0, high = most + 1;
+
+// ---------------------------------------------------------------- memory
+// The device's memory for a run: prints the table, and fails where it does not fit. `flag` decides how much it is, in steps of `unit` up to `most`;
+// plan_model(arena, value) takes what the model would need with that value, and returns its batch's shape.
+template <class Task, class PlanModel>
+void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanModel plan_model) {
+    Arena measure;
+    task.plan(measure);
+    size_t here = measure.used, device = device::device_memory();
+    size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;  // of parameters, m and v at a save; elsewhere they are not on the device
+    int64_t low = 0, high = most / unit + 1;  // the largest value that fits is low · unit
     while (high - low > 1) {
         int64_t mid = (low + high) / 2;
-        (bytes(mid) <= device::device_memory() ? low : high) = mid;
+        Arena arena;
+        Optimizer opt = task.opt;
+        opt.plan(arena);
+        BatchShape shape = plan_model(arena, mid * unit);
+        (arena.used + shape.plan(nullptr, nullptr) + copies <= device ? low : high) = mid;
     }
-    return low;
+    if (copies) measure.regions.push_back({"copies at a save", copies}), measure.used += copies;
+    printf("\nmemory                MiB\n");
+    for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
+    printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)measure.used / 1048576, (double)device / 1048576, device::device_name().c_str(), flag,
+           low ? thousands((double)(low * unit)).c_str() : "none");
+    if (measure.used > device)
+        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576, (double)device / 1048576,
+             low ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)(low * unit)).c_str() : "take shorter sequences or a smaller model");
+    return device::device_alloc(here);
+}
+inline void refuse_not_finite(const std::vector<Spec>& table, const std::vector<areal>& values, const std::string& dir) {
+    for (const Spec& s : table)
+        for (size_t i = s.offset; i < s.offset + s.count; i++)
+            if (!std::isfinite(values[i]))
+                throw Error(EXIT_NOT_FINITE, format("%s: %s: expected finite numbers, found %g: the file is damaged, or its training went wrong: take another model",
+                                                    dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
+}
+// For asking: memory for the parameters, and for what plan_rest(arena) takes; then the parameters of the model in `dir`.
+// point(base) points the model's tensors into `base` and returns their table.
+template <class Point, class PlanRest>
+void load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
+    std::vector<Spec> table = point(nullptr);
+    std::vector<areal> values(total_count(table));
+    load_tensors(dir, table, values.data()).refuse_missing(dir);
+    refuse_not_finite(table, values, dir);
+    real* params = nullptr;
+    auto plan = [&](Arena& arena) {
+        arena.region("parameters");
+        arena.take(params, values.size());
+        plan_rest(arena);
+    };
+    Arena measure;
+    plan(measure);
+    if (measure.used > device::device_memory())
+        fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / 1048576, (double)device::device_memory() / 1048576);
+    Arena arena(device::device_alloc(measure.used));
+    plan(arena);
+    point(params);
+    std::vector<real> rounded(values.begin(), values.end());
+    device::copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
+    device::device_sync();
 }
 
 // ---------------------------------------------------------------- signals
@@ -348,6 +382,24 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     cli.from_json(rest, path);
 }
 
+// Before anything else: takes the flags of a resumed run, and checks what every program needs. `files` have to be in --data; `scripts` make them of
+// a public source and of the user's own data.
+inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> files, std::pair<const char*, const char*> scripts) {
+    if (f.resume && f.out.empty()) fail_usage("--resume: expected --out DIR, the run to go on with");
+    if (f.resume) resume_flags(cli, f);
+    if (f.data.empty()) fail_usage("--data DIR is missing: the folder with %s; %s --help says how to make one", files[0], scripts.second);
+    if (f.out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
+    if (f.batch_tokens % 128) fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)f.batch_tokens);
+    if (cli.given("steps") && cli.given("epochs")) fail_usage("--steps and --epochs both say how long to train: give one of them");
+    if (cli.given("steps")) f.epochs = 0;  // also those of the run that is resumed
+    for (const char* file : files)
+        if (!exists(f.data + "/" + file))
+            fail("--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... --out %s", f.data.c_str(), file, scripts.first,
+                 f.data.c_str(), scripts.second, f.data.c_str());
+    for (std::string* path : {&f.data, &f.init})  // for a --resume from elsewhere
+        if (char* full = realpath(path->c_str(), nullptr)) *path = full, free(full);
+}
+
 // Trains. A Task brings what differs from program to program:
 //   Optimizer opt; BatchShape shape; char* block;  parameters; capacities of a micro-batch, and its place in device memory
 //   BatchBuilder builder                           one that knows shape and filler
@@ -359,8 +411,9 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
 //   float lr_factor(const Spec&)                   of the learning rate; 0: the tensor stays as it is
 //   Json identity()                                what a resumed run has to share: sizes, fingerprints of data and tokenizer
 //   void set_dropout(double p)
+// after_step(steps done), if given, comes after each step and its validation.
 template <class Task>
-int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
+int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::function<void(int64_t)>& after_step = nullptr) {
     Optimizer& opt = task.opt;
     std::string last = f.out + "/last", best_dir = f.out + "/best";
     int64_t step = 0, best_step = -1;
@@ -504,6 +557,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss) {
         metrics.add(line);
         bool due = step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0);
         if (due) validate();  // before the run may stop: nothing would make up for it
+        if (after_step) after_step(step);
         bool enough = f.patience > 0 && stale >= f.patience;
         if (enough && step < f.steps) printf("no better model in %lld validations: stopped early\n", (long long)stale);
         if (enough) break;

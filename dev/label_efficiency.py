@@ -7,7 +7,8 @@
 A model is NAME=DIR, or NAME=scratch:DIR for random parameters in the shape of DIR; behind commas the data directory, if it is another one (another
 tokenizer), and flags for finetune_cls. Each number of labels is run with three seeds (--seeds): other examples, other order, other new
 layers. No epoch is chosen: the last one's model is reported, on val.bin and test.bin. NAME=bag trains data/bow.py on the TSV files
-beside the .bin files (--keep-text), on examples drawn the same way.
+beside the .bin files (--keep-text), on examples drawn the same way. --all NAME=RUN takes what a run of finetune_cls on all labels has reached
+instead of training it once more, whatever its seeds and epochs were.
 
 Writes OUT.json, OUT.md and OUT.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean, Student's t). Runs that are done are not repeated.
 """
@@ -33,6 +34,8 @@ COLORS = ["#1f6fb4", "#d1602a", "#2c8a57", "#8a4fb0", "#9a7b1c"]
 def train(model, n, a, work):
     """[(accuracy on each set) of each seed], tokens of one fine-tuning"""
     name, init, data, flags = model
+    if n == 0 and name in a.all:
+        return finished(pathlib.Path(a.all[name]), a.sets)
     scratch = init.startswith("scratch:")
     epochs = next(e for most, e in EPOCHS if n and n <= most or most == 10 ** 9)
     out = work / re.sub(r"\W+", "-", f"{name}-{n or 'all'}")
@@ -49,10 +52,16 @@ def train(model, n, a, work):
         print(" ".join(shlex.quote(c) for c in command), file=sys.stderr, flush=True)
         with open(str(out) + ".log", "a") as log:
             subprocess.run(command, check=True, stdout=log)
-    results = json.load(open(out / "results.json"))
-    lines = (out / "seed-1" / "metrics.jsonl").read_text().splitlines()
-    tokens = max(json.loads(line).get("tokens", 0) for line in lines)
-    return {s: results[s]["accuracy"]["runs"] for s in a.sets}, tokens
+    return finished(out, a.sets)
+
+
+def finished(run, sets):
+    """[(accuracy on each set) of each seed], tokens of one fine-tuning, of a run of finetune_cls with or without --seeds"""
+    results = json.load(open(run / "results.json"))
+    one = run / "metrics.jsonl"
+    lines = (one if one.exists() else run / "seed-1" / "metrics.jsonl").read_text().splitlines()
+    accuracy = {s: results[s]["accuracy"] for s in sets}
+    return {s: a["runs"] if isinstance(a, dict) else [a] for s, a in accuracy.items()}, max(json.loads(line).get("tokens", 0) for line in lines)
 
 
 def bag(data, n, a):
@@ -127,6 +136,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--data", required=True, help="directory with train.bin, val.bin, ...")
     p.add_argument("--model", action="append", required=True, metavar="NAME=DIR[,DATA][,FLAGS]")
+    p.add_argument("--all", action="append", default=[], metavar="NAME=RUN", help="a finished run of this model on all labels")
     p.add_argument("--sizes", default="100,500,2000,0", help="numbers of labels; 0: all")
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--sets", default="val,test")
@@ -138,6 +148,7 @@ def main():
         p.error("--seeds: expected 2 to 10")
     if not pathlib.Path(f"{a.data}/train.tsv").exists():
         p.error(f"--data {a.data}: expected train.tsv beside train.bin: make the data with --keep-text")
+    a.all = dict(text.split("=", 1) for text in a.all)
     a.sets, sizes, work = a.sets.split(","), [int(n) for n in a.sizes.split(",")], pathlib.Path(a.work or f"runs/labels/{pathlib.Path(a.out).name}")
     work.mkdir(parents=True, exist_ok=True)
     total = len(open(f"{a.data}/train.tsv", encoding="utf-8").read().rstrip("\n").split("\n")) - 1
@@ -150,7 +161,7 @@ def main():
             model = (name, init, data, shlex.split(" ".join(more)))
             accuracy, tokens = bag(data, n, a) if init == "bag" else train(model, n, a, work)
             results.setdefault(name, {})[str(n)] = {"accuracy": accuracy, "tokens": tokens}
-            cells = [f"{100 * statistics.mean(accuracy[s]):.1f} +- {100 * (statistics.stdev(accuracy[s]) if len(accuracy[s]) > 1 else 0):.1f}" for s in a.sets]
+            cells = [f"{100 * statistics.mean(accuracy[s]):.1f}" + (f" +- {100 * statistics.stdev(accuracy[s]):.1f}" if len(accuracy[s]) > 1 else "") for s in a.sets]
             table.append(f"| {n or total:,} | {name} | {' | '.join(cells)} | {f'{tokens:,.0f}' if tokens else ''} |")
             print(table[-1], flush=True)
             pathlib.Path(a.out + ".json").write_text(json.dumps(results, indent=1) + "\n")

@@ -1,0 +1,910 @@
+// sft.cu: fine-tuning a decoder for text generation and on instructions (Wei et al. 2021, Wang et al. 2022), and using what comes out.
+//
+//   ./sft --init runs/gpt --data data/instruct --out runs/sft      train
+//   ./sft eval --model runs/gpt --model runs/sft --data data/instruct/test_tasks.bin      is it better on tasks that it never saw?
+//   ./sft generate --model runs/sft < questions.jsonl              ask, from a program
+//   ./sft chat --model runs/sft                                    ask, in a terminal
+//
+// The model is that of train_gpt.cu, without a single new parameter: an instruction, its input and the answer are plain text, put together by a
+// template (common/instruct.h). New is only which rows have a target: those that predict a token of an answer, or the <|endoftext|> behind it.
+//
+//   tokens     <|endoftext|>  Q   u   e  s  t  i  o  n     A    n    s
+//   targets          −        −   −   −  −  −  −  −  A     n    s    <|endoftext|>
+//
+// Read in this order: data and mixture → the task → evaluation → generate, chat → main.
+#ifndef NO_MAIN
+#define NO_MAIN  // that of train_gpt.cu
+#define SFT_MAIN
+#endif
+#include "train_gpt.cu"
+
+#include <filesystem>
+#include <map>
+
+#include "common/instruct.h"
+#include "common/metrics.h"
+#include "common/rouge.h"
+
+// ---------------------------------------------------------------- data
+// Is this task, "family/name", among those that a list "name,family,..." names?
+bool named_in(const std::string& task, const std::string& list) {
+    std::string family = task.substr(0, task.find('/')), name = task.substr(task.find('/') + 1);
+    for (const std::string& n : split_list(list))
+        if (n == task || n == family || n == name) return true;
+    return false;
+}
+
+// The rows of a .bin file that a run trains on, mixed: make(epoch, q) makes the q-th row of an epoch in tokens, types, positions, targets.
+//
+// An epoch holds take[t] rows of task t, as many together as there are rows (of --mix size without a cap: every row once). Which of a task's
+// rows these are goes on from epoch to epoch: none comes a second time before all have come once.
+struct InstructData {
+    const BinFile& file;
+    int eot;
+    bool on_prompt = false;                     // also the prompt's tokens are targets
+    uint64_t seed = 0;
+    std::vector<std::vector<uint32_t>> rows;    // of each task
+    std::vector<uint64_t> take, first;          // (tasks), (tasks + 1): rows of an epoch, and those of the tasks before
+    std::vector<int> tokens, types, positions, targets;
+
+    InstructData(const BinFile& file, int eot) : file(file), eot(eot), rows(file.tasks.size()), take(rows.size()) {
+        for (size_t s = 0; s < file.sequences(); s++) rows[file.task(s)].push_back((uint32_t)s);
+        mix(std::vector<double>(rows.size(), 1.0), "size", 0);
+    }
+    uint64_t sequences() const { return first.back(); }
+
+    // Shares of the tasks: weight · min(rows, cap) of "size", weight of "equal"; a task without rows has none. (Raffel et al. 2019, section 3.5.2)
+    void mix(const std::vector<double>& weights, const std::string& how, uint64_t cap) {
+        size_t n = rows.size();
+        uint64_t total = 0, taken = 0;
+        std::vector<double> share(n);
+        double sum = 0;
+        for (size_t t = 0; t < n; t++) {
+            uint64_t have = rows[t].size(), counted = cap ? std::min(cap, have) : have;
+            total += counted;
+            sum += share[t] = have == 0 ? 0 : weights[t] * (how == "equal" ? 1.0 : (double)counted);
+        }
+        // the largest remainders are rounded up, so that the sum is exact
+        std::vector<std::pair<double, size_t>> rest;
+        for (size_t t = 0; t < n; t++) {
+            double exact = sum > 0 ? (double)total * share[t] / sum : 0;
+            taken += take[t] = (uint64_t)exact;
+            rest.push_back({(double)take[t] - exact, t});
+        }
+        std::sort(rest.begin(), rest.end());
+        for (size_t i = 0; taken < total; i++, taken++) take[rest[i].second]++;
+        first.assign(1, 0);
+        for (size_t t = 0; t < n; t++) first.push_back(first.back() + take[t]);
+    }
+    void make(uint64_t epoch, uint64_t q) {
+        size_t t = std::upper_bound(first.begin(), first.end(), q) - first.begin() - 1, n = rows[t].size();
+        uint64_t at = epoch * take[t] + (q - first[t]);  // of all rows of this task that were ever taken
+        make_row(rows[t][Permutation(n, mix64(seed, t, at / n))(at % n)]);
+    }
+    // Row s: tokens <|endoftext|> r0 … rn−2, and where r[i] is supervised the target r[i] at position i.
+    void make_row(size_t s) {
+        size_t n = file.length(s);
+        tokens.assign(1, eot), types.assign(n, 0), positions.clear(), targets.clear();
+        for (size_t i = 0; i + 1 < n; i++) tokens.push_back(file.token(s, i));
+        if (on_prompt)
+            for (size_t i = 0; i < n; i++) positions.push_back((int)i), targets.push_back(file.token(s, i));
+        else
+            for (size_t k = 0; k < file.spans(s); k++) {
+                auto [begin, end] = file.span(s, k);
+                for (size_t i = begin; i < end; i++) positions.push_back((int)i), targets.push_back(file.token(s, i));
+            }
+    }
+    // How many rows are longer than T tokens
+    size_t longer_than(size_t T) const {
+        size_t count = 0;
+        for (auto& list : rows)
+            for (uint32_t s : list) count += file.length(s) > T;
+        return count;
+    }
+};
+
+// ---------------------------------------------------------------- evaluation
+// A set of rows that is reported on: of each task the first ones of a file.
+struct TestSet {
+    std::string name;
+    const BinFile* file;
+    std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks
+    size_t count() const {
+        size_t n = 0;
+        for (auto& list : rows) n += list.size();
+        return n;
+    }
+};
+// The first `most` rows (0: all) of each task for which chosen(task) is true
+template <class F>
+TestSet test_set(const std::string& name, const BinFile& file, int64_t most, F chosen) {
+    TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size())};
+    for (size_t s = 0; s < file.sequences(); s++) {
+        auto& list = set.rows[file.task(s)];
+        if ((most == 0 || (int64_t)list.size() < most) && chosen(file.tasks[file.task(s)])) list.push_back((uint32_t)s);
+    }
+    return set;
+}
+
+// Σ over the rows of a task
+struct TaskScore {
+    int64_t rows = 0, exact = 0;
+    double rouge = 0;
+    int64_t with_options = 0, by_sum = 0, by_mean = 0;  // the right option has the largest Σ log p, or the largest per byte
+    int64_t too_long = 0;                               // the prompt fills the context: no answer
+
+    void add(const std::string& answer, const InstructText& row) {
+        rows++;
+        exact += exact_match(answer, row.outputs);
+        rouge += rouge_l(answer, row.outputs);
+    }
+    double exact_share() const { return (double)exact / (double)std::max<int64_t>(rows, 1); }
+    double mean_rouge() const { return rouge / (double)std::max<int64_t>(rows, 1); }
+    Json json() const {
+        Json j = Json::make_object();
+        j.set("rows", rows).set("exact_match", exact_share()).set("rouge_l", mean_rouge());
+        if (with_options) j.set("options", with_options).set("option_accuracy", (double)by_sum / (double)with_options).set("option_accuracy_per_byte", (double)by_mean / (double)with_options);
+        if (too_long) j.set("too_long", too_long);
+        return j;
+    }
+};
+// Something that answers: a model, or a baseline. Its scores are score[set][task].
+struct Answerer {
+    std::string name;
+    std::vector<std::vector<TaskScore>> score;
+};
+
+// The answer that most rows of a task have (knowing the test set: what guessing can reach at best), and the input as it is.
+Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
+    Answerer b{copy ? "copy the input" : "most frequent answer", {}};
+    for (const TestSet& set : sets) {
+        b.score.emplace_back(set.rows.size());
+        for (size_t t = 0; t < set.rows.size(); t++) {
+            std::map<std::string, size_t> count;
+            std::vector<InstructText> rows;
+            for (uint32_t s : set.rows[t]) {
+                rows.push_back(parse_instruct_text(*set.file, s));
+                for (const std::string& o : rows.back().outputs) count[o]++;
+            }
+            auto often = std::max_element(count.begin(), count.end(), [](auto& a, auto& b) { return a.second < b.second; });
+            for (auto& row : rows) b.score.back()[t].add(copy ? row.input : often->first, row);
+        }
+    }
+    return b;
+}
+
+// A model's answers. Whoever makes one owns the memory: that of model and generator, and a StepStats.
+struct Evaluator {
+    Gpt& model;
+    Generator& generator;
+    const Bpe& bpe;
+    StepStats* stats;
+    int64_t max_new;
+
+    // <|endoftext|> and the row up to its last answer
+    std::vector<int> prompt(const BinFile& file, uint32_t s) const {
+        std::vector<int> ids{bpe.eot()};
+        for (size_t i = 0; i < file.span(s, file.spans(s) - 1).begin; i++) ids.push_back(file.token(s, i));
+        return ids;
+    }
+    // Answers all rows, greedily, and writes them to `out` (or nullptr) as JSON lines.
+    Answerer run(const std::string& name, const std::vector<TestSet>& sets, FILE* out) {
+        Answerer result{name, {}};
+        size_t total = 0, done = 0;
+        for (const TestSet& set : sets) total += set.count();
+        double shown = seconds_now();
+        for (const TestSet& set : sets) {
+            result.score.emplace_back(set.rows.size());
+            bool space;  // does the template put one before an answer?
+            Template::from_json(set.file->templ, set.file->path).before_output(false, space);
+            for (size_t t = 0; t < set.rows.size(); t++) {
+                TaskScore& score = result.score.back()[t];
+                std::vector<std::vector<int>> prompts;
+                std::vector<uint32_t> rows;
+                size_t most = std::min(generator.memory.context - 1, model.shape.N);
+                for (uint32_t s : set.rows[t]) {
+                    std::vector<int> ids = prompt(*set.file, s);
+                    if (ids.size() <= most) prompts.push_back(ids), rows.push_back(s);
+                    else score.rows++, score.too_long++;
+                }
+                std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}});
+                for (size_t i = 0; i < rows.size(); i++) {
+                    InstructText row = parse_instruct_text(*set.file, rows[i]);
+                    std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
+                    score.add(text, row);
+                    Json line = Json::make_object();
+                    if (out) {
+                        Json outputs = Json::make_array();
+                        for (auto& o : row.outputs) outputs.a.push_back(o);
+                        line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", bpe.decode(prompts[i].data() + 1, prompts[i].size() - 1));
+                        line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
+                        line.set("rouge_l", rouge_l(text, row.outputs));
+                    }
+                    if (!row.options.empty()) choose(score, prompts[i], row, space, out ? &line : nullptr);
+                    if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
+                }
+                done += set.rows[t].size();
+                if (seconds_now() - shown > 1 && isatty(2)) {
+                    fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done, total);
+                    shown = seconds_now();
+                }
+            }
+        }
+        if (isatty(2)) fprintf(stderr, "\r%*s\r", 60, "");
+        return result;
+    }
+    // Which of the options is most likely as an answer, its end included?
+    void choose(TaskScore& score, const std::vector<int>& prompt, const InstructText& row, bool space, Json* line) {
+        std::vector<std::pair<size_t, size_t>> part;  // targets of each option in the batch
+        std::vector<double> sums(row.options.size(), 0);
+        auto flush = [&](size_t first) {
+            if (generator.builder.rows.empty()) return;
+            Batch b = to_device(generator.builder.finish(generator.host.data(), StepCounters{}, 1), model.shape, generator.block, generator.host.data());
+            float dropout = model.dropout;
+            model.dropout = 0;
+            device_zero(stats, sizeof(StepStats));
+            model.forward(b, stats);
+            model.dropout = dropout;
+            std::vector<areal> losses(b.M);
+            copy_to_host(losses.data(), model.acts.losses, b.M * sizeof(areal));
+            for (size_t k = 0; k < part.size(); k++)
+                for (size_t m = part[k].first; m < part[k].second; m++) sums[first + k] -= (double)losses[m];
+            part.clear(), generator.builder.clear();
+        };
+        size_t first = 0;
+        generator.builder.clear();
+        for (size_t k = 0; k < row.options.size(); k++) {
+            std::vector<int> ids = prompt, answer, positions;
+            bpe.encode((space ? " " : "") + row.options[k], answer, false);
+            answer.push_back(bpe.eot());
+            for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
+            ids.insert(ids.end(), answer.begin(), answer.end() - 1);
+            if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return;  // cannot be compared: not counted
+            if (!generator.builder.fits(ids.size(), answer.size())) flush(first), first = k;
+            part.push_back({generator.builder.rows.size(), generator.builder.rows.size() + answer.size()});
+            generator.builder.add(ids, std::vector<int>(ids.size(), 0), positions, answer);
+        }
+        flush(first);
+        size_t by_sum = 0, by_mean = 0;
+        auto mean = [&](size_t k) { return sums[k] / (double)std::max<size_t>(row.options[k].size(), 1); };
+        for (size_t k = 1; k < sums.size(); k++) {
+            if (sums[k] > sums[by_sum]) by_sum = k;
+            if (mean(k) > mean(by_mean)) by_mean = k;
+        }
+        auto right = [&](size_t k) { return std::find(row.outputs.begin(), row.outputs.end(), row.options[k]) != row.outputs.end(); };
+        score.with_options++, score.by_sum += right(by_sum), score.by_mean += right(by_mean);
+        if (line) line->set("option", row.options[by_sum]).set("option_per_byte", row.options[by_mean]);
+    }
+};
+
+// The means over the tasks of a set, of one answerer
+struct SetMean {
+    std::vector<double> exact, rouge, options;  // of each task that has rows
+    SetMean(const std::vector<TaskScore>& score) {
+        for (const TaskScore& s : score) {
+            if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
+            if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options);
+        }
+    }
+    static double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }
+};
+
+// A table for each set: every task's mean counts the same. The last model is compared with the first.
+void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, bool tasks, uint64_t seed) {
+    size_t width = 20;
+    for (const Answerer& a : answerers) width = std::max(width, a.name.size());
+    for (size_t k = 0; k < sets.size(); k++) {
+        const TestSet& set = sets[k];
+        size_t with_rows = 0;
+        for (auto& list : set.rows) with_rows += !list.empty();
+        if (!with_rows) continue;
+        printf("\n%s: %zu tasks, %s rows\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), with_rows, thousands((double)set.count()).c_str(), (int)width, "mean over tasks");
+        if (tasks)
+            for (size_t t = 0; t < set.rows.size(); t++) {
+                if (set.rows[t].empty()) continue;
+                printf("  %s (%zu rows)\n", set.file->tasks[t].c_str(), set.rows[t].size());
+                for (const Answerer& a : answerers) {
+                    const TaskScore& s = a.score[k][t];
+                    printf("    %-*s  %7.1f %%    %7.3f", (int)width - 2, a.name.c_str(), 100 * s.exact_share(), s.mean_rouge());
+                    if (s.with_options) printf("   right option %5.1f %% (per byte %5.1f %%)", 100.0 * (double)s.by_sum / (double)s.with_options, 100.0 * (double)s.by_mean / (double)s.with_options);
+                    printf("\n");
+                }
+            }
+        if (tasks) printf("  all tasks\n");
+        int64_t too_long = 0;
+        for (const Answerer& a : answerers) {
+            SetMean m(a.score[k]);
+            printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * SetMean::mean(m.exact), SetMean::mean(m.rouge));
+            if (!m.options.empty()) printf("   right option %5.1f %%", 100 * SetMean::mean(m.options));
+            printf("\n");
+            for (const TaskScore& s : a.score[k]) too_long = std::max(too_long, s.too_long);
+        }
+        if (answerers.size() >= 4) {  // two baselines, two models
+            SetMean a(answerers.back().score[k]), b(answerers[2].score[k]);
+            Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
+            printf("  %-*s  %+7.1f %%   %+8.3f   95 %% of draws of tasks: %+.1f to %+.1f, %+.3f to %+.3f\n", (int)width, "last - first model", 100 * exact.mean, rouge.mean, 100 * exact.low,
+                   100 * exact.high, rouge.low, rouge.high);
+        }
+        if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
+    }
+}
+Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers) {
+    Json all = Json::make_object();
+    for (size_t k = 0; k < sets.size(); k++) {
+        Json set = Json::make_object();
+        for (const Answerer& a : answerers) {
+            Json tasks = Json::make_object();
+            for (size_t t = 0; t < sets[k].rows.size(); t++)
+                if (!sets[k].rows[t].empty()) tasks.set(sets[k].file->tasks[t], a.score[k][t].json());
+            SetMean m(a.score[k]);
+            Json one = Json::make_object();
+            one.set("exact_match", SetMean::mean(m.exact)).set("rouge_l", SetMean::mean(m.rouge));
+            if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options));
+            set.set(a.name, one.set("tasks", tasks));
+        }
+        all.set(sets[k].name, set);
+    }
+    return all;
+}
+
+// ---------------------------------------------------------------- the task
+struct SftFlags {
+    int64_t batch = 16, max_len = 0, cap = 0, eval_rows = 100, max_new = 128;
+    std::string mix = "size", weights, holdout;
+    bool on_prompt = false;
+};
+
+struct SftTask {
+    Gpt model;
+    Optimizer opt;
+    BatchShape shape;
+    BatchBuilder builder;
+    TrainFlags& f;
+    const SftFlags& sf;
+    InstructData train_data;
+    std::unique_ptr<InstructData> val_data;  // of val.bin, or none
+    const Bpe& bpe;
+    GptConfig config;
+    Generator generator;     // answers, before and after
+    StepStats* answer_stats = nullptr;
+    std::vector<char> host;  // validation batches
+    char* block = nullptr;
+    uint64_t val_rows = 0;   // how many are validated on: the first ones in a fixed random order
+
+    SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe, const GptConfig& config)
+        : f(f), sf(sf), train_data(train, bpe.eot()), bpe(bpe), config(config) {
+        // what is held out is no part of an epoch
+        std::vector<double> weights = task_weights(train.tasks);
+        for (size_t t = 0; t < train.tasks.size(); t++)
+            if (named_in(train.tasks[t], sf.holdout)) train_data.rows[t].clear();
+        train_data.mix(weights, sf.mix, (uint64_t)sf.cap);
+        train_data.seed = (uint64_t)f.seed, train_data.on_prompt = sf.on_prompt;
+        if (val) {
+            val_data = std::make_unique<InstructData>(*val, bpe.eot());
+            for (size_t t = 0; t < val->tasks.size(); t++)
+                if (named_in(val->tasks[t], sf.holdout)) val_data->rows[t].clear();
+            val_data->mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
+            for (double tokens = 0; val_rows < val_data->sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_rows++) {
+                val_data->make(0, Permutation(val_data->sequences(), mix64(0, 0))(val_rows));  // as fill_batch() with seed 0 draws it
+                tokens += (double)val_data->tokens.size();
+            }
+        }
+        shape = shape_for(sf.batch, sf.max_len);
+        builder.shape = shape, builder.pad_id = bpe.eot(), builder.pad_length = (int)sf.max_len;
+#ifdef WITH_KERNELS
+        builder.fill = 128;
+#endif
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        opt.table = gpt_table(model.params, config, (real*)nullptr);
+        opt.n = total_count(opt.table);
+    }
+    static BatchShape shape_for(int64_t batch, int64_t T) {
+        BatchShape s;
+        s.N = s.M = (int)round_up(batch * T, 128);  // every token may have a target
+        return s;
+    }
+    // "name=2,family=0.5": the product of all that name a task; others have 1
+    std::vector<double> task_weights(const std::vector<std::string>& tasks) const {
+        std::vector<double> w(tasks.size(), 1.0);
+        for (const std::string& item : split_list(sf.weights)) {
+            size_t equal = item.rfind('=');
+            char* end = nullptr;
+            double value = equal == item.npos ? -1 : strtod(item.c_str() + equal + 1, &end);
+            if (!(value >= 0) || !std::isfinite(value) || !end || *end || end == item.c_str() + equal + 1)
+                fail_usage("--weights: expected NAME=NUMBER with commas between, found \"%s\"", item.c_str());
+            bool found = false;
+            for (size_t t = 0; t < tasks.size(); t++)
+                if (named_in(tasks[t], item.substr(0, equal))) w[t] *= value, found = true;
+            if (!found) fail_usage("--weights: there is no task or family \"%s\" in the training data", item.substr(0, equal).c_str());
+        }
+        return w;
+    }
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(answer_stats, 1);
+        if (sf.eval_rows >= 0) generator.plan(arena, model, (int)sf.batch, (int)config.T);
+        generator.block = block;
+    }
+    void allocate(Arena& arena) {
+        plan(arena);
+        gpt_table(model.params, config, opt.params);
+        gpt_table(model.grads, config, opt.grads);
+        host.resize(shape.plan(nullptr, nullptr));
+    }
+
+    // What train() asks for
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)sf.batch); }
+    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
+    void set_dropout(double p) { model.dropout = (float)p; }
+    float lr_factor(const Spec&) const { return 1; }
+    double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
+
+    Eval evaluate() {
+        Eval e;
+        float dropout = model.dropout;
+        model.dropout = 0;
+        device_zero(opt.stats, sizeof(StepStats));
+        Cursor cursor;
+        while (cursor.next < val_rows) {
+            fill_batch(builder, *val_data, cursor, 0, true, val_rows);
+            e.targets += builder.targets.size();
+            model.forward(to_device(builder.finish(host.data(), StepCounters{}, 1), shape, block, host.data()), opt.stats);
+        }
+        StepStats stats;
+        copy_to_host(&stats, opt.stats, sizeof stats);
+        model.dropout = dropout;
+        if (!e.targets) return e;
+        e.name = "answers in val.bin";
+        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
+        e.report = format("loss %.4f | perplexity %.2f | tokens right %.2f %%", e.loss, exp(e.loss), 100 * e.accuracy);
+        return e;
+    }
+    void save_model(const std::string& dir) {
+        write_gpt_config(dir, config);
+        bpe.save(dir);
+        write_file_atomic(dir + "/template.json", dump_json(train_data.file.templ, 2) + "\n");
+        std::vector<areal> values = opt.download();
+        save_tensors(dir, opt.table, values.data());
+    }
+    Json identity() const {
+        Json j = Json::make_object();
+        j.set("precision", GptTask::precision());
+        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
+        j.set("tokenizer", format("%016llx", (unsigned long long)bpe.fingerprint()));
+        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
+        j.set("val_data", format("%016llx", (unsigned long long)(val_data ? val_data->file.header.content : 0)));
+        return j;
+    }
+};
+
+// Tasks, their rows and their shares of an epoch
+void print_mixture(const InstructData& data, const std::string& holdout) {
+    const auto& tasks = data.file.tasks;
+    std::vector<uint64_t> supervised(tasks.size(), 0), tokens(tasks.size(), 0);
+    size_t width = 4, used = 0;
+    uint64_t all = 0;
+    for (size_t t = 0; t < tasks.size(); t++) {
+        for (uint32_t s : data.rows[t]) {
+            tokens[t] += data.file.length(s);
+            for (size_t k = 0; k < data.file.spans(s); k++) supervised[t] += data.file.span(s, k).end - data.file.span(s, k).begin;
+        }
+        used += data.take[t] > 0, all += data.take[t];
+        width = std::max(width, tasks[t].size());
+    }
+    printf("mixture: %s rows of %zu tasks an epoch\n", thousands((double)all).c_str(), used);
+    printf("  %-*s      rows   an epoch   share   answer tokens\n", (int)width, "task");
+    for (size_t t = 0, shown = 0; t < tasks.size(); t++) {
+        if (shown++ == 60) {
+            printf("  ... and %zu more tasks\n", tasks.size() - 60);
+            break;
+        }
+        if (data.rows[t].empty()) printf("  %-*s  %s\n", (int)width, tasks[t].c_str(), named_in(tasks[t], holdout) ? "held out" : "no rows");
+        else
+            printf("  %-*s  %8s   %8s  %5.1f %%  %5.1f %% of %s\n", (int)width, tasks[t].c_str(), thousands((double)data.rows[t].size()).c_str(), thousands((double)data.take[t]).c_str(),
+                   100 * (double)data.take[t] / (double)std::max<uint64_t>(all, 1), 100 * (double)supervised[t] / (double)tokens[t], thousands((double)tokens[t]).c_str());
+    }
+}
+
+// DATA/test.bin and DATA/test_NAME.bin, sorted
+std::vector<std::string> test_files(const std::string& dir) {
+    std::vector<std::string> files;
+    for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+        std::string name = entry.path().filename().string();
+        if (name == "test.bin" || (name.rfind("test_", 0) == 0 && name.size() > 9 && name.substr(name.size() - 4) == ".bin")) files.push_back(dir + "/" + name);
+    }
+    std::sort(files.begin(), files.end());
+    return files;
+}
+std::string set_name(const std::string& path) {  // "data/test_tasks.bin" → "test_tasks"
+    std::string name = path.substr(path.rfind('/') + 1);
+    return name.substr(0, name.rfind('.'));
+}
+
+// Does data that was packed with this tokenizer and this template fit the model?
+void check_data(const BinFile& file, const Bpe& bpe, const std::string& dir) {
+    if (file.fingerprint() != bpe.fingerprint() || file.vocab() != bpe.size())
+        fail("%s: it was packed with another tokenizer than that of %s: pack it anew with --tokenizer %s", file.path.c_str(), dir.c_str(), dir.c_str());
+    std::string path = dir + "/template.json";
+    if (!exists(path)) return;
+    uint64_t known = template_fingerprint(parse_json(read_file(path), path));
+    if (known != file.header.templ)
+        fail("%s: it was packed with another template (%016llx) than %s was tuned with (%016llx): pack it anew with --template %s", file.path.c_str(),
+             (unsigned long long)file.header.templ, dir.c_str(), (unsigned long long)known, path.c_str());
+}
+
+int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
+    prepare_flags(cli, f, {"train.bin"}, {"data/alpaca.py", "data/instructions.py"});
+    if (f.init.empty()) fail_usage("--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's kind");
+    f.open_run();
+    BinFile train_file(f.data + "/train.bin", BIN_INSTRUCT);
+    std::vector<std::unique_ptr<BinFile>> files;
+    auto open_file = [&](const std::string& path) { return files.emplace_back(std::make_unique<BinFile>(path, BIN_INSTRUCT)).get(); };
+    const BinFile* val_file = exists(f.data + "/val.bin") ? open_file(f.data + "/val.bin") : nullptr;
+    std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);  // last/ has all that a resumed run needs
+    GptConfig config = read_gpt_config(init);
+    Gpt::check_config(config, init);
+    Bpe bpe = Bpe::load(init);
+    if ((int64_t)bpe.size() > config.V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", init.c_str(), bpe.size(), (long long)config.V);
+    if (cli.given("max-len") && sf.max_len > config.T) fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)sf.max_len);
+    config.eot = bpe.eot(), config.dropout = f.dropout;
+    if (sf.max_len == 0) sf.max_len = config.T;
+    check_data(train_file, bpe, init);
+    for (const std::string& name : split_list(sf.holdout)) {
+        bool found = false;
+        for (const std::string& task : train_file.tasks) found |= named_in(task, name);
+        if (!found) fail_usage("--holdout: there is no task or family \"%s\" in %s", name.c_str(), train_file.path.c_str());
+    }
+    std::vector<TestSet> sets;
+    if (!sf.holdout.empty()) sets.push_back(test_set("held out of train.bin", train_file, sf.eval_rows, [&](const std::string& task) { return named_in(task, sf.holdout); }));
+    for (const std::string& path : test_files(f.data)) sets.push_back(test_set(set_name(path), *open_file(path), sf.eval_rows, [](const std::string&) { return true; }));
+    for (auto& file : files) {
+        check_data(*file, bpe, init);
+        if (file->header.templ != train_file.header.templ) fail("%s: it was packed with another template than %s: pack both with the same", file->path.c_str(), train_file.path.c_str());
+    }
+    // Wider decoders take lower rates
+    if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
+
+    SftTask task(f, sf, train_file, val_file, bpe, config);
+    if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
+    for (InstructData* data : {&task.train_data, task.val_data.get()})
+        if (size_t n = data ? data->longer_than((size_t)sf.max_len) : 0)
+            fail("%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it anew with --max-len %lld --overlong drop (or truncate)", data->file.path.c_str(), n,
+                 (long long)sf.max_len, cli.given("max-len") ? " with this --max-len" : "", (long long)sf.max_len);
+    int64_t per_step = sf.batch * f.accum, rows = (int64_t)task.train_data.sequences();
+    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)rows / (double)per_step));
+    if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
+    if (f.eval_every == 0) f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)rows / (double)per_step));  // an epoch
+
+    printf("sft on %s, %s%s\n", device_name().c_str(), GptTask::precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_parameter_table(task.opt.table);
+    Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
+        Gpt planned;
+        Generator answers;
+        planned.config = config, planned.shape = SftTask::shape_for(batch, sf.max_len);
+        planned.plan_activations(a, true);
+        answers.plan(a, planned, (int)batch, (int)config.T);
+        return planned.shape;
+    }));
+    task.allocate(arena);
+    print_mixture(task.train_data, sf.holdout);
+    printf("%lld steps of %lld x %lld rows: %.2f epochs; no new parameters\n", (long long)f.steps, (long long)f.accum, (long long)sf.batch, (double)(f.steps * per_step) / (double)rows);
+
+    std::vector<areal> values(task.opt.n);
+    LoadReport report = load_tensors(init, task.opt.table, values.data());
+    if (!f.resume) report.announce(init, {});
+    report.refuse_missing(init);
+    refuse_not_finite(task.opt.table, values, init);
+    task.opt.upload(values);
+
+    // what the model answers before it is tuned; a resumed run finds it in a file
+    size_t rows_to_answer = 0;
+    for (const TestSet& set : sets) rows_to_answer += set.count();
+    Evaluator evaluator{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
+    std::vector<Answerer> answerers;
+    if (rows_to_answer) answerers = {baseline(sets, false), baseline(sets, true)};
+    auto answer = [&](const std::string& name, const std::string& path) {
+        FILE* out = fopen(path.c_str(), "w");
+        if (!out) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+        answerers.push_back(evaluator.run(name, sets, out));
+        if (fclose(out)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
+    };
+    if (rows_to_answer) {
+        printf("%s test rows of %zu sets: the answers before tuning\n", thousands((double)rows_to_answer).c_str(), sets.size());
+        fflush(stdout);
+        std::string before = f.init;
+        if (f.resume) {  // its parameters for a moment, then the run's own again
+            load_tensors(resolve_model_dir(f.init), task.opt.table, values.data()).refuse_missing(f.init);
+            task.opt.upload(values);
+        }
+        answer("before", f.out + "/answers_before.jsonl");
+    }
+    if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
+    if (!rows_to_answer) return EXIT_OK;
+
+    std::string dir = resolve_model_dir(f.out);
+    load_tensors(dir, task.opt.table, values.data()).refuse_missing(dir);
+    task.opt.upload(values);
+    answer("tuned", f.out + "/answers.jsonl");
+    print_results(sets, answerers, false, 1);
+    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, answerers), 2) + "\n");
+    printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n", without_slash(f.out).c_str());
+    return EXIT_OK;
+}
+
+// ---------------------------------------------------------------- eval
+struct SftEvalFlags {
+    std::vector<std::string> models;
+    std::string data, out;
+    int64_t rows = 100, max_new = 128, batch = 16;
+    bool json = false;
+};
+
+// One table for some files of rows and some models, the first of which is what the last is compared with.
+int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
+    std::vector<std::string> paths;
+    if (!ef.data.empty()) paths.push_back(ef.data);
+    paths.insert(paths.end(), more.begin(), more.end());
+    if (paths.empty()) fail_usage("--data FILE is missing: .bin files of instructions, or the folder with test_*.bin");
+    if (ef.models.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
+    std::vector<std::unique_ptr<BinFile>> files;
+    std::vector<TestSet> sets;
+    for (const std::string& path : paths) {
+        std::vector<std::string> list = is_directory(path) ? test_files(path) : std::vector<std::string>{path};
+        if (list.empty()) fail("%s: expected test.bin or test_*.bin there, found none", path.c_str());
+        for (const std::string& file : list) {
+            files.push_back(std::make_unique<BinFile>(file, BIN_INSTRUCT));
+            sets.push_back(test_set(set_name(file), *files.back(), ef.rows, [](const std::string&) { return true; }));
+        }
+    }
+    if (!ef.out.empty()) make_directories(ef.out);
+    std::vector<Answerer> answerers = {baseline(sets, false), baseline(sets, true)};
+    size_t longest = 1;
+    for (auto& file : files)
+        for (size_t s = 0; s < file->sequences(); s++) longest = std::max(longest, file->length(s));
+    for (const std::string& path : ef.models) {
+        LoadedGpt gpt(path);
+        for (auto& file : files) check_data(*file, gpt.bpe, gpt.dir);
+        int T = (int)gpt.model.config.T, N = (int)std::max<size_t>(4096, T);
+        StepStats* stats = (StepStats*)device_alloc(sizeof(StepStats));
+        gpt.allocate(N, N, (int)ef.batch, T);
+        Evaluator evaluator{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
+        FILE* out = nullptr;
+        if (!ef.out.empty()) {
+            std::string name = format("%s/answers_%zu.jsonl", ef.out.c_str(), answerers.size() - 1);
+            out = fopen(name.c_str(), "w");
+            if (!out) fail("%s: could not open it for writing: %s", name.c_str(), strerror(errno));
+        }
+        answerers.push_back(evaluator.run(without_slash(path), sets, out));
+        if (out && fclose(out)) fail("%s: could not write the answers: %s", ef.out.c_str(), strerror(errno));
+    }
+    if (ef.json) printf("%s\n", dump_json(results_json(sets, answerers)).c_str());
+    else print_results(sets, answerers, true, 1);
+    if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results_json(sets, answerers), 2) + "\n");
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    return EXIT_OK;
+}
+
+// ---------------------------------------------------------------- generate, chat
+struct AskFlags {
+    std::string input;
+    int64_t shots = 0;
+    bool json = false;
+};
+
+// A tuned model with its template, to answer up to `slots` prompts at a time.
+struct LoadedSft {
+    LoadedGpt gpt;
+    Template templ;
+
+    LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
+        std::string file = gpt.dir + "/template.json";
+        if (!exists(file)) fail("%s: expected template.json, found none: tune the model first: ./sft --init %s --data DIR --out DIR", gpt.dir.c_str(), path.c_str());
+        templ = Template::load(file);
+        int T = (int)gpt.model.config.T;
+        gpt.allocate(std::max(T, 2048), slots, slots, T);
+    }
+    static const std::string& checked(const std::string& path) {
+        if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
+        return path;
+    }
+    // <|endoftext|> and the rendered row, which leaves room for an answer; what had to go is told in `shortened`.
+    std::vector<int> prompt(const InstructRow& row, size_t shots, int64_t room, bool truncate, Shortened& shortened) const {
+        RenderedRow rendered;
+        int64_t most = gpt.model.config.T - 1 - room;
+        if (most < 1) fail_usage("--max-new-tokens: the model's context is %lld tokens, found %lld", (long long)gpt.model.config.T, (long long)room);
+        shortened = render_row(gpt.bpe, templ, row, shots, false, (size_t)most, truncate, rendered);
+        if (!shortened.fits)
+            fail("%s: the prompt has %zu tokens, the model's context %lld, of which %lld are for the answer: shorten it, or ask for fewer --max-new-tokens", row.where.c_str(),
+                 rendered.ids.size(), (long long)gpt.model.config.T, (long long)room);
+        rendered.ids.insert(rendered.ids.begin(), gpt.bpe.eot());
+        return {rendered.ids.begin(), rendered.ids.end()};
+    }
+};
+
+// Answers the instruction on the command line, or each row of standard input (JSON lines) with a JSON line.
+int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::string>& words) {
+    LoadedSft sft(sf.model, words.empty() ? (int)sf.batch : 1);
+    const Bpe& bpe = sft.gpt.bpe;
+    std::vector<InstructRow> rows;
+    if (!words.empty()) {
+        InstructRow row;
+        row.turns.push_back({words[0], af.input, ""}), row.where = "the instruction";
+        for (const std::string* text : {&words[0], &af.input})
+            if (invalid_utf8(*text) != text->npos) fail("expected UTF-8, found other bytes in \"%.60s\"", text->c_str());
+        rows.push_back(row);
+    } else {
+        if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
+        InstructFile in("/dev/stdin", false);
+        for (InstructRow row; in.next(row);) rows.push_back(row);
+    }
+    std::vector<std::vector<int>> prompts;
+    for (const InstructRow& row : rows) {
+        Shortened shortened;
+        prompts.push_back(sft.prompt(row, (size_t)af.shots, sf.max_new, false, shortened));
+    }
+    bool stream = !words.empty() && !af.json, begun = false;
+    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
+        if (!stream) return true;
+        std::string text = bpe.decode(&token, 1);
+        if (!begun) text = Template::answer_of(text), begun = true;
+        fwrite(text.data(), 1, text.size(), stdout), fflush(stdout);
+        return true;
+    });
+    if (stream) printf("\n");
+    for (size_t i = 0; i < rows.size() && !stream; i++) {
+        const Answer& a = answers[i];
+        std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
+        const Turn& turn = rows[i].turns.back();
+        Json line = Json::make_object();
+        if (!rows[i].task.empty()) line.set("task", rows[i].task);
+        line.set("instruction", turn.instruction).set("input", turn.input).set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
+        printf("%s\n", dump_json(line).c_str());
+    }
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    return EXIT_OK;
+}
+
+// A conversation. Earlier turns are shown to the model as long as they fit.
+int chat(const SamplingFlags& sf) {
+    LoadedSft sft(sf.model, 1);
+    const Bpe& bpe = sft.gpt.bpe;
+    bool terminal = isatty(0);
+    if (terminal) printf("/reset forgets what was said, /system TEXT goes before it, /quit or Ctrl-D ends; Ctrl-C stops an answer\n");
+    struct sigaction on_ctrl_c {};
+    on_ctrl_c.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART: it also ends the wait for a line
+    sigaction(SIGINT, &on_ctrl_c, nullptr);
+    InstructRow row;
+    row.where = "this message";
+    Sampler sampler = sf.sampler();
+    char* buffer = nullptr;
+    size_t capacity = 0;
+    for (;;) {
+        if (terminal) fputs("\n> ", stdout), fflush(stdout);
+        interrupted = 0, errno = 0;
+        ssize_t n = getline(&buffer, &capacity, stdin);
+        if (n < 0 && errno == EINTR) {
+            clearerr(stdin);
+            continue;
+        }
+        if (n < 0) break;
+        std::string text = trimmed(std::string(buffer, n));
+        if (text.empty()) continue;
+        if (text == "/quit") break;
+        if (text == "/reset") {
+            row.turns.clear();
+            continue;
+        }
+        if (text == "/system" || text.rfind("/system ", 0) == 0) {
+            row.system = trimmed(text.substr(7)), row.turns.clear();
+            continue;
+        }
+        if (text[0] == '/') {
+            fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
+            continue;
+        }
+        if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
+            fprintf(stderr, "expected UTF-8 text, found other bytes: say it again\n");
+            continue;
+        }
+        row.turns.push_back({text, "", ""});
+        Shortened shortened;
+        std::vector<int> prompt;
+        try {
+            prompt = sft.prompt(row, 0, std::min(sf.max_new, sft.gpt.model.config.T / 2), true, shortened);
+        } catch (const Error& e) {
+            fprintf(stderr, "%s\n", e.what());
+            row.turns.pop_back();
+            continue;
+        }
+        if (shortened.turns) fprintf(stderr, "(the earliest turns no longer fit into the context)\n");
+        std::string answer;
+        Answer a = sft.gpt.generator.generate({prompt}, sf.max_new, sampler, [&](size_t, int token) {
+            std::string bytes = bpe.decode(&token, 1);
+            if (answer.empty()) bytes = Template::answer_of(bytes);
+            answer += bytes;
+            fwrite(bytes.data(), 1, bytes.size(), stdout), fflush(stdout);
+            return !interrupted;
+        })[0];
+        printf("\n");
+        if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+        if (a.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
+        if (trimmed(answer).empty()) row.turns.pop_back();  // an empty answer is no example to follow
+        else row.turns.back().output = answer;
+        sampler.seed++;  // a question that is asked twice may get another answer
+    }
+    free(buffer);
+    if (terminal) printf("\n");
+    return EXIT_OK;
+}
+
+// ---------------------------------------------------------------- main
+#ifdef SFT_MAIN
+int main(int argc, char** argv) {
+    wait_passively(argv);
+    return run_program([&] {
+        blas_init();
+        TrainFlags f;
+        f.steps = 0, f.epochs = 3, f.warmup = 0.03, f.beta2 = 0.999, f.eps = 1e-8, f.weight_decay = 0.01, f.schedule = "cosine", f.eval_every = 0, f.log_every = 25;
+        SftFlags sf;
+        SftEvalFlags ef;
+        SamplingFlags gf;
+        AskFlags af;
+        gf.temperature = 0, gf.top_k = 0, gf.max_new = 128;
+        std::string models;
+        std::vector<FlagGroup> groups = f.groups();
+        without(groups, {"batch-tokens"});
+        describe(groups, "data", "train.bin, and val.bin and test_*.bin to report on, packed with --tokenizer of --init (data/instructions.py)");
+        describe(groups, "out", "run directory: best/, last/, metrics.jsonl, config.json; with test_*.bin results.json, answers.jsonl");
+        describe(groups, "init", "the pretrained decoder: a run of train_gpt or a Hugging Face directory");
+        describe(groups, "lr", "peak learning rate; 0: by the width, 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, 2e-5");
+        describe(groups, "eval-every", "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: once an epoch");
+        groups.insert(groups.begin() + 1, {"Task", "train",
+                                           {{"batch", &sf.batch, between(1, 1 << 16), "rows of a micro-batch, and answers at a time"},
+                                            {"max-len", &sf.max_len, between(0, 1 << 20), "tokens of a row, at most; 0: as many as the model has positions"},
+                                            {"train-on-prompt", &sf.on_prompt, "the prompt's tokens are targets as well (for comparison)"}}});
+        groups.insert(groups.begin() + 2, {"Mixture", "train",
+                                           {{"mix", &sf.mix, "size|equal", "a task's share: by its rows, or all the same"},
+                                            {"cap", &sf.cap, at_least(0), "by rows, but none counts more than so many (FLAN); 0: no limit"},
+                                            {"weights", &sf.weights, "NAME=X,...", "times X the share of a task or family"},
+                                            {"holdout", &sf.holdout, "NAME,...", "tasks or families that are not trained on, but reported on"}}});
+        groups.push_back({"Answers", "train",
+                          {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task that are answered, before and after; 0: all"},
+                           {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "tokens of an answer, at most"}}});
+        groups.push_back({"Evaluation", "eval",
+                          {{"model", &models, "DIR,...", "runs or model directories; the last one is compared with the first"},
+                           {"data", &ef.data, "FILE", "a .bin file of instructions, or the folder with test_*.bin; more of them behind the flags"},
+                           {"out", &ef.out, "DIR", "also write results.json and answers_N.jsonl there"},
+                           {"rows", &ef.rows, at_least(0), "rows of each task; 0: all"},
+                           {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "tokens of an answer, at most"},
+                           {"batch", &ef.batch, between(1, 1 << 16), "answers at a time"},
+                           {"json", &ef.json, "JSON instead of a table"}}});
+        groups.push_back({"Asking", "generate chat", {{"model", &gf.model, "DIR", "the --out of a tuning run, or its best/"}}});
+        groups.push_back({"Questions", "generate",
+                          {{"input", &af.input, "TEXT", "what the instruction on the command line is about"},
+                           {"shots", &af.shots, between(0, 2), "worked examples of a row to show before its question"},
+                           {"batch", &gf.batch, between(1, 1 << 16), "answers at a time"},
+                           {"json", &af.json, "a JSON line also for an instruction on the command line"}}});
+        groups.push_back({"Sampling", "generate chat", gf.flags()});
+        Cli cli{"sft", "fine-tuning of a decoder for text generation and on instructions.",
+                "  ./sft --init runs/gpt --data data/alpaca --out runs/sft\n"
+                "  ./sft eval --model runs/gpt,runs/sft --data data/alpaca/test.bin\n"
+                "  ./sft generate --model runs/sft \"Name the first fruit.\" --input \"pear, fig, plum\"\n"
+                "  ./sft generate --model runs/sft < questions.jsonl > answers.jsonl\n"
+                "  ./sft chat --model runs/sft\n",
+                {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
+                 {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
+                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\"} of standard input", 0, 1},
+                 {"chat", "", "a conversation in the terminal"}},
+                groups};
+        cli.closing = EXIT_CODES_TEXT;
+        if (!cli.parse(argc, argv)) return (int)EXIT_OK;
+        ef.models = split_list(models);
+        if (cli.verb == "generate") return ask(gf, af, cli.words);
+        if (cli.verb == "chat") return chat(gf);
+        return cli.verb == "eval" ? evaluate(ef, cli.words) : train_sft(cli, f, sf);
+    });
+}
+#endif

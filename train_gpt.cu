@@ -1,0 +1,842 @@
+// train_gpt.cu: pretraining of a GPT-2-type decoder (Radford et al. 2019), and text generation, from one end to the other.
+//
+//   make && ./train_gpt --data data/shakespeare --size tiny --out runs/gpt                    train
+//   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       write on
+//
+// Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation) → main.
+// The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions: common/common.h.
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "common/adamw.cuh"
+#include "common/arena.h"
+#include "common/attention.cuh"
+#include "common/bpe.h"
+#include "common/checkpoint.h"
+#include "common/cli.h"
+#include "common/crossentropy.cuh"
+#include "common/dataloader.h"
+#include "common/embedding.cuh"
+#include "common/gather.cuh"
+#include "common/layernorm.cuh"
+#include "common/matmul.cuh"
+#include "common/train.h"
+
+using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
+
+// ---------------------------------------------------------------- parameters
+constexpr int MAX_LAYERS = 128;
+
+template <class X>  // X: real for the parameters, areal for their gradients
+struct GptTensors {
+    X* wte;                // (Vp, C)  word embeddings, and the output matrix
+    X* wpe;                // (T, C)
+    struct Layer {
+        X *ln1w, *ln1b;    // (C)
+        X *qkvw, *qkvb;    // (3C, C), (3C)
+        X *attw, *attb;    // (C, C), (C)
+        X *ln2w, *ln2b;    // (C)
+        X *fcw, *fcb;      // (FF, C), (FF)
+        X *projw, *projb;  // (C, FF), (C)
+    } layer[MAX_LAYERS];
+    X *lnfw, *lnfb;        // (C)
+};
+
+// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The two matrices of a layer
+// that write into the residual stream begin smaller, by √(2L): so many of them add up there.
+template <class X>
+std::vector<Spec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
+    TableBuilder<X> table{c.init_std, {}, {}};
+    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
+    double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
+    table.tensor(t.wte, {"transformer.wte.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
+    table.tensor(t.wpe, {"transformer.wpe.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
+    for (int l = 0; l < c.L; l++) {
+        auto& p = t.layer[l];
+        std::string name = format("transformer.h.%d.", l);
+        table.layernorm(p.ln1w, p.ln1b, name + "ln_1", C, l);
+        table.conv1d(p.qkvw, p.qkvb, name + "attn.c_attn", 3 * C, C, l, c.init_std);
+        table.conv1d(p.attw, p.attb, name + "attn.c_proj", C, C, l, residual_std);
+        table.layernorm(p.ln2w, p.ln2b, name + "ln_2", C, l);
+        table.conv1d(p.fcw, p.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
+        table.conv1d(p.projw, p.projb, name + "mlp.c_proj", C, FF, l, residual_std);
+    }
+    table.layernorm(t.lnfw, t.lnfb, "transformer.ln_f", C, (int)c.L);
+    return table.point(base);
+}
+
+// ---------------------------------------------------------------- activations
+struct GptActivations {
+    struct Layer {
+        real* x;                // (N, C)  input of the layer: the residual stream
+        areal *mean1, *rstd1;   // (N)
+        real* ln1;              // (N, C)
+        real* qkv;              // (N, 3, NH, HS)
+        real* att;              // (N, C)  heads side by side
+        areal* lse;             // (NH, N)
+        real* sum;              // (N, C)  x + dropout(attention's output)
+        areal *mean2, *rstd2;   // (N)
+        real* ln2;              // (N, C)
+        real *pre, *act;        // (N, FF) before and after GELU
+    } layer[MAX_LAYERS];        // of the last layer everything behind `lse` has only the M rows that have a target
+    real *last_att, *last_x;    // (M, C)  these rows of the last layer's att and x
+    real* x;                    // (M, C)  the residual stream behind the last layer
+    areal *meanf, *rstdf;       // (M)
+    real* lnf;                  // (M, C)
+    real* logits;               // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
+    areal *losses, *correct;    // (M)
+    // gradients on the way back
+    real* dlast;                // (M, C)
+    real *dx, *dln, *dbranch;   // (N, C)
+    real* dwide;                // (N, max(FF, 4C))
+    areal *delta, *scratch;     // (NH, N); partial sums
+};
+
+// What generation remembers: the keys and values of all layers, in slots of one sequence each.
+struct KvMemory {
+    real *k, *v;         // (L, slots, NH, context, HS)
+    int slots, context;
+    KvCache<real> layer(int l, int C) const {
+        size_t n = (size_t)slots * context * C;
+        return {k + l * n, v + l * n, context};
+    }
+};
+
+constexpr size_t LOGITS_BUDGET = 64 << 20;  // bytes of logits at a time
+
+struct Gpt {
+    GptConfig config;
+    GptTensors<real> params;
+    GptTensors<areal> grads;
+    GptActivations acts;
+    BatchShape shape;  // capacities
+    int head_rows = 0;  // rows of logits at a time
+    float dropout = 0;
+
+    int Vp() const { return (int)round_up(config.V, 64); }
+
+    // Buffers for `shape`; without `backward` only what the forward pass needs.
+    void plan_activations(Arena& arena, bool backward) {
+        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
+        auto& a = acts;
+        arena.region("decoder");
+        for (int l = 0; l < config.L; l++) {
+            auto& p = a.layer[l];
+            if (l > 0 && !backward) {  // without a backward pass all layers share the first one's buffers
+                p = a.layer[0];
+                continue;
+            }
+            size_t R = l == config.L - 1 ? M : N;
+            arena.take(p.x, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N), arena.take(p.ln1, N * C);
+            arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
+            arena.take(p.sum, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.ln2, R * C);
+            arena.take(p.pre, R * FF), arena.take(p.act, R * FF);
+        }
+        arena.take(a.last_att, M * C), arena.take(a.last_x, M * C), arena.take(a.x, M * C);
+        arena.take(a.meanf, M), arena.take(a.rstdf, M), arena.take(a.lnf, M * C);
+        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        arena.region("vocabulary");
+        arena.take(a.logits, (size_t)head_rows * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
+        if (!backward) return;
+        size_t wide = std::max(FF, 4 * C);
+        arena.region("backward");
+        arena.take(a.dlast, M * C);
+        arena.take(a.dx, N * C), arena.take(a.dln, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide), arena.take(a.delta, NH * N);
+        arena.take(a.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+    }
+
+    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its rows are the tokens, or
+    // behind the last attention the M rows that have a target.
+    Dropout drop(const Batch& batch, int site) const {
+        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+    }
+
+    // ---------------------------------------------------------------- forward
+    // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads the others, so behind the
+    // attention of the last layer they are not computed. With `memory`, the keys and values of sequence s are kept in slot slots[s].
+    real* decode(const Batch& b, const KvMemory* memory = nullptr, const int* slots = nullptr) {
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        areal eps = (areal)config.eps;
+        auto& a = acts;
+        real* x = a.layer[0].x;  // (N, C)
+        embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
+        dropout_forward(x, x, N, C, drop(b, 0));
+        layernorm_forward(a.layer[0].ln1, a.layer[0].mean1, a.layer[0].rstd1, x, params.layer[0].ln1w, params.layer[0].ln1b, N, C, eps);
+        for (int l = 0; l < config.L; l++) {
+            auto& p = params.layer[l];
+            auto& q = a.layer[l];
+            matmul_forward(q.qkv, q.ln1, p.qkvw, p.qkvb, N, C, 3 * C);
+            attention_forward(q.att, q.lse, q.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
+            if (memory) attention_cache(memory->layer(l, C), q.qkv, b.seq, slots, NH, HS);
+            bool last = l == config.L - 1;
+            real* att = q.att;  // (R, C)
+            int R = N;
+            if (last) {
+                gather_rows(a.last_att, q.att, b.rows, M, C);
+                gather_rows(a.last_x, x, b.rows, M, C);
+                att = a.last_att, x = a.last_x, R = M;
+            }
+            matmul_forward(q.sum, att, p.attw, p.attb, R, C, C);
+            residual_layernorm_forward(q.ln2, q.sum, q.mean2, q.rstd2, x, q.sum, p.ln2w, p.ln2b, R, C, eps, drop(b, 3 * l + 2));
+            matmul_gelu_forward<Gelu::tanh>(q.act, q.pre, q.ln2, p.fcw, p.fcb, R, C, FF);
+            // the layer's output, and the LayerNorm that follows: the next layer's first one, or the model's last one
+            if (last) {
+                matmul_forward(a.x, q.act, p.projw, p.projb, M, FF, C);
+                residual_layernorm_forward(a.lnf, a.x, a.meanf, a.rstdf, q.sum, a.x, params.lnfw, params.lnfb, M, C, eps, drop(b, 3 * l + 3));
+            } else {
+                auto& next = a.layer[l + 1];
+                x = next.x;
+                matmul_forward(x, q.act, p.projw, p.projb, N, FF, C);
+                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, q.sum, x, params.layer[l + 1].ln1w, params.layer[l + 1].ln1b, N, C, eps,
+                                           drop(b, 3 * l + 3));
+            }
+        }
+        return a.lnf;
+    }
+    // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
+    void logits_forward(int m, int rows) {
+        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.wte, (const real*)nullptr, rows, config.C, Vp());
+    }
+
+    // Adds the batch's Σ losses and hits to `stats`. No gradients.
+    void forward(const Batch& b, StepStats* stats) {
+        decode(b);
+        for (int m = 0; m < b.M; m += head_rows) {
+            int rows = std::min(head_rows, b.M - m);
+            logits_forward(m, rows);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), false);
+        }
+        sum_losses(stats, acts.losses, acts.correct, b.M);
+    }
+
+    // ---------------------------------------------------------------- forward and backward
+    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass stands under the
+    // forward line that it differentiates.
+    void forward_backward(const Batch& b, StepStats* stats) {
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF, L = config.L;
+        auto& a = acts;
+        decode(b);
+
+        // the vocabulary, in chunks of rows: logits = lnf wteᵀ, loss, and straight back
+        for (int m = 0; m < M; m += head_rows) {
+            int rows = std::min(head_rows, M - m);
+            logits_forward(m, rows);
+            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), true);
+            matmul_backward_input(a.dlast + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
+            matmul_backward_weight(grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)m * C, a.scratch, rows, C, Vp());
+        }
+        sum_losses(stats, a.losses, a.correct, M);
+
+        // lnf = layernorm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
+        real* dx = a.dlast;  // (R, C) gradient of the residual stream
+        residual_layernorm_backward(dx, a.dbranch, grads.lnfw, grads.lnfb, a.dlast, (const real*)nullptr, a.x, params.lnfw, a.meanf, a.rstdf, a.scratch, M, C,
+                                    drop(b, 3 * L));
+        real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
+        for (int l = L - 1; l >= 0; l--) {
+            auto& p = params.layer[l];
+            auto& g = grads.layer[l];
+            auto& q = a.layer[l];
+            bool last = l == L - 1;
+            int R = last ? M : N;
+            // branch = act projwᵀ + projb, act = gelu(pre)
+            matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, R, FF, C);
+            matmul_backward_input_gelu<Gelu::tanh>(dpre, a.dbranch, p.projw, q.pre, R, FF, C);
+            // pre = ln2 fcwᵀ + fcb
+            matmul_backward_weight(g.fcw, g.fcb, dpre, q.ln2, a.scratch, R, C, FF);
+            matmul_backward_input(a.dln, dpre, p.fcw, R, C, FF);
+            // ln2 = layernorm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the LayerNorm
+            residual_layernorm_backward(dx, a.dbranch, g.ln2w, g.ln2b, a.dln, dx, q.sum, p.ln2w, q.mean2, q.rstd2, a.scratch, R, C, drop(b, 3 * l + 2));
+            matmul_backward_weight(g.attw, g.attb, a.dbranch, last ? a.last_att : q.att, a.scratch, R, C, C);
+            matmul_backward_input(last ? a.dln : datt, a.dbranch, p.attw, R, C, C);
+            if (last) {  // last_att = att[rows], last_x = x[rows]
+                scatter_rows(datt, a.dln, b.rows, N, M, C);
+                scatter_rows(a.dx, a.dlast, b.rows, N, M, C);
+                dx = a.dx;
+            }
+            // att = attention(qkv)
+            attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
+            // qkv = ln1 qkvwᵀ + qkvb
+            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, q.ln1, a.scratch, N, C, 3 * C);
+            matmul_backward_input(a.dln, dqkv, p.qkvw, N, C, 3 * C);
+            // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0 dropout(embeddings): the same site 3l
+            residual_layernorm_backward(dx, a.dbranch, g.ln1w, g.ln1b, a.dln, dx, q.x, p.ln1w, q.mean1, q.rstd1, a.scratch, N, C, drop(b, 3 * l));
+        }
+        // embeddings = wte[tokens] + wpe[pos]
+        embedding_backward(grads.wte, a.dbranch, b.by_token, a.scratch, C);
+        embedding_backward(grads.wpe, a.dbranch, b.by_pos, a.scratch, C);
+    }
+
+    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product; only `share` of the rows get past the last
+    // attention, and a token looks back at half of the sequence's T
+    double flops_per_token(double T, double share) const {
+        double C = config.C, rest = C * C + 2 * C * config.FF, matrices = config.L * 3 * C * C + (config.L - 1 + share) * rest + share * C * config.V;
+        return 6 * matrices + 3 * 4 * config.L * T / 2 * C;
+    }
+    static void check_config(const GptConfig& c, const std::string& where) {
+        int64_t HS = c.C / c.NH;
+        if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+        if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
+    }
+};
+
+// ---------------------------------------------------------------- generation
+// Picks a token by its logits: those of the top_k largest (0: all), of these the fewest that hold top_p of the probability.
+struct Sampler {
+    double temperature = 1, top_p = 1;  // temperature 0: always the largest
+    int64_t top_k = 0;
+    uint64_t seed = 1;
+    std::vector<std::pair<float, int>> room;
+
+    // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
+    template <class T>
+    int pick(const T* logits, int V, uint64_t prompt, uint64_t position) {
+        if (temperature == 0) {
+            int best = 0;
+            for (int v = 1; v < V; v++)
+                if ((float)logits[v] > (float)logits[best]) best = v;
+            return best;
+        }
+        room.resize(V);
+        float top = -INFINITY;
+        for (int v = 0; v < V; v++) room[v] = {(float)logits[v], v}, top = std::max(top, room[v].first);
+        auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
+        size_t n = V;
+        if (top_k > 0 && top_k < V) n = (size_t)top_k, std::partial_sort(room.begin(), room.begin() + n, room.end(), larger);
+        double total = 0;
+        auto weight = [&](size_t i) { return exp((double)(room[i].first - top) / temperature); };
+        for (size_t i = 0; i < n; i++) total += weight(i);
+        if (top_p < 1) {  // sort as many as it takes
+            double sum = 0;
+            size_t kept = 0;
+            for (size_t sorted = 64; kept < n && (kept == 0 || sum < top_p * total); sorted *= 4) {
+                std::partial_sort(room.begin() + kept, room.begin() + std::min(sorted, n), room.begin() + n, larger);
+                while (kept < std::min(sorted, n) && (kept == 0 || sum < top_p * total)) sum += weight(kept++);
+            }
+            n = kept, total = sum;
+        }
+        double left = uniform(mix64(seed, prompt, position)) * total;
+        size_t i = 0;
+        while (i + 1 < n && (left -= weight(i)) >= 0) i++;
+        return room[i].second;
+    }
+};
+
+enum class Stop { end, length, context, interrupted };  // <|endoftext|>; as many tokens as asked for; no room; on_token() said so
+inline const char* stop_name(Stop s) { return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted"; }
+
+struct Answer {
+    std::vector<int> tokens;  // without <|endoftext|>
+    Stop stop = Stop::interrupted;
+};
+
+// Continues texts, `slots` of them at a time: the prompts go through the packed forward pass of the model, which leaves their keys and values
+// in the cache; then every step adds a token to each. Who is done makes room for the next prompt.
+struct Generator {
+    Gpt* model = nullptr;
+    KvMemory memory{};
+    BatchBuilder builder;
+    char* block = nullptr;    // device memory of model->shape.plan() bytes, the owner's
+    std::vector<char> host;   // the same on the host
+    int* index = nullptr;     // (3, slots) tokens, positions and slots of the rows of a step
+    real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, 3C), (R, C), (R, C), (R, FF), (R, FF)
+    areal *mean, *rstd;       // (R)
+    real* logits = nullptr;   // (R, Vp)
+    std::vector<real> host_logits;
+    std::vector<int> host_index;
+    struct Row {
+        size_t prompt;
+        int slot, pos, token;  // the last token, not yet seen by the model, and where it stands
+        bool done;
+    };
+    std::vector<Row> rows;
+    std::vector<int> free_slots;
+
+    void plan(Arena& arena, Gpt& gpt, int slots, int context) {
+        model = &gpt;
+        const GptConfig& c = gpt.config;
+        size_t R = slots, C = c.C;
+        memory.slots = slots, memory.context = context;
+        arena.region("keys and values");
+        arena.take(memory.k, c.L * R * context * C), arena.take(memory.v, c.L * R * context * C);
+        arena.region("generation");
+        arena.take(index, 3 * R), arena.take(x, R * C), arena.take(ln, R * C), arena.take(qkv, R * 3 * C), arena.take(att, R * C), arena.take(sum, R * C);
+        arena.take(pre, R * c.FF), arena.take(act, R * c.FF), arena.take(mean, R), arena.take(rstd, R), arena.take(logits, R * gpt.Vp());
+        builder.shape = gpt.shape;
+        if (!arena.base) return;
+        host.resize(gpt.shape.plan(nullptr, nullptr));
+        host_index.resize(3 * R);
+        host_logits.resize(device_is_host ? 0 : R * gpt.Vp());
+        rows.reserve(R);
+        free_slots.reserve(R);
+    }
+
+    // The prompts in the builder, which belong to rows [first, …): their logits, of the last token of each.
+    void prefill(size_t first) {
+        int M = (int)builder.targets.size();
+        for (int m = 0; m < M; m++) host_index[m] = rows[first + m].slot;
+        copy_to_device(index, host_index.data(), M * sizeof(int));
+        Batch b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
+        float dropout = model->dropout;
+        model->dropout = 0;
+        real* out = model->decode(b, &memory, index);  // (M, C)
+        model->dropout = dropout;
+        matmul_forward(logits, out, model->params.wte, (const real*)nullptr, M, model->config.C, model->Vp());
+    }
+    // One token more of every row: the logits of the one after it. decode(), with one query a row.
+    void step() {
+        const GptConfig& c = model->config;
+        auto& params = model->params;
+        int R = (int)rows.size(), C = c.C, NH = c.NH, HS = C / NH, FF = c.FF;
+        areal eps = (areal)c.eps;
+        for (int r = 0; r < R; r++) host_index[r] = rows[r].token, host_index[R + r] = rows[r].pos, host_index[2 * R + r] = rows[r].slot;
+        copy_to_device(index, host_index.data(), 3 * R * sizeof(int));
+        const int *tokens = index, *pos = index + R, *slots = index + 2 * R;  // (R)
+        embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, tokens, pos, (const int*)nullptr, R, C);
+        layernorm_forward(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R, C, eps);
+        for (int l = 0; l < c.L; l++) {
+            auto& p = params.layer[l];
+            matmul_forward(qkv, ln, p.qkvw, p.qkvb, R, C, 3 * C);
+            attention_decode(att, memory.layer(l, C), qkv, slots, pos, R, NH, HS);
+            matmul_forward(sum, att, p.attw, p.attb, R, C, C);
+            residual_layernorm_forward(ln, sum, mean, rstd, x, sum, p.ln2w, p.ln2b, R, C, eps, Dropout());
+            matmul_gelu_forward<Gelu::tanh>(act, pre, ln, p.fcw, p.fcb, R, C, FF);
+            matmul_forward(x, act, p.projw, p.projb, R, FF, C);
+            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw, *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;
+            residual_layernorm_forward(ln, x, mean, rstd, sum, x, w, b, R, C, eps, Dropout());
+        }
+        matmul_forward(logits, ln, params.wte, (const real*)nullptr, R, C, model->Vp());
+    }
+
+    // Continues every prompt (1 … context tokens) by up to max_new tokens. on_token(prompt, token) sees each token at once, and ends everything
+    // by returning false.
+    std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int64_t max_new, Sampler sampler,
+                                 const std::function<bool(size_t, int)>& on_token = nullptr) {
+        std::vector<Answer> answers(prompts.size());
+        for (size_t i = 0; i < prompts.size(); i++) {
+            size_t n = prompts[i].size(), most = std::min(memory.context, model->shape.N);
+            if (n < 1 || n > most) fail("prompt %zu: expected 1 to %zu tokens, found %zu", i + 1, most, n);
+            answers[i].tokens.reserve(std::min<size_t>(max_new, memory.context - n + 1));
+        }
+        bool go_on = true;
+        rows.clear(), free_slots.clear();
+        for (int s = memory.slots - 1; s >= 0; s--) free_slots.push_back(s);
+        // the next token of rows [first, …), by the logits in row 0, 1, … of `logits`
+        auto take = [&](size_t first) {
+            const real* x = logits;
+            if (!device_is_host) copy_to_host(host_logits.data(), logits, (rows.size() - first) * model->Vp() * sizeof(real)), x = host_logits.data();
+            for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
+                Row& row = rows[r];
+                Answer& answer = answers[row.prompt];
+                row.token = sampler.pick(x, (int)model->config.V, row.prompt, row.pos);
+                row.done = true;
+                if (row.token == model->config.eot) answer.stop = Stop::end;
+                else {
+                    answer.tokens.push_back(row.token);
+                    if (on_token) go_on = on_token(row.prompt, row.token);
+                    if ((int64_t)answer.tokens.size() == max_new) answer.stop = Stop::length;
+                    else if (row.pos == memory.context) answer.stop = Stop::context;
+                    else row.done = false;
+                }
+                if (row.done) free_slots.push_back(row.slot);
+            }
+            rows.erase(std::remove_if(rows.begin() + first, rows.end(), [](const Row& row) { return row.done; }), rows.end());
+        };
+        for (size_t next = 0; go_on && (next < prompts.size() || !rows.empty());) {
+            builder.clear();
+            size_t first = rows.size();
+            while (next < prompts.size() && !free_slots.empty() && builder.fits(prompts[next].size(), 1)) {
+                const std::vector<int>& prompt = prompts[next];
+                builder.add(prompt, std::vector<int>(prompt.size(), 0), {(int)prompt.size() - 1}, {0});
+                rows.push_back({next++, free_slots.back(), (int)prompt.size(), -1, false});
+                free_slots.pop_back();
+            }
+            if (rows.size() > first) {
+                prefill(first);
+                take(first);
+                continue;  // more prompts may fit
+            }
+            step();
+            for (Row& row : rows) row.pos++;
+            take(0);
+        }
+        return answers;
+    }
+};
+
+// ---------------------------------------------------------------- the task
+struct GptTask {
+    Gpt model;
+    Optimizer opt;
+    BatchShape shape;
+    BatchBuilder builder;
+    TrainFlags& f;
+    CausalLmData train_data, val_data;
+    Bpe bpe;
+    GptConfig config;
+    Generator generator;     // samples while training
+    std::vector<char> host;  // validation batches
+    char* block = nullptr;
+    uint64_t val_sequences = 0;  // how many are validated on: the first ones in a fixed random order
+    bool samples;
+
+    GptTask(TrainFlags& f, const BinFile& train, const BinFile& val, const Bpe& bpe, const GptConfig& config, int max_len, bool samples)
+        : f(f), train_data(train, max_len, bpe.eot()), val_data(val, max_len, bpe.eot()), bpe(bpe), config(config), samples(samples) {
+        train_data.seed = f.seed, train_data.draw_offsets = true;
+        shape.N = shape.M = (int)f.batch_tokens;  // every position has a target
+        builder.shape = shape, builder.pad_id = bpe.eot(), builder.pad_length = max_len;
+#ifdef WITH_KERNELS
+        builder.fill = shape.N;
+#endif
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        opt.table = gpt_table(model.params, config, (real*)nullptr);
+        opt.n = total_count(opt.table);
+        for (double tokens = 0; val_sequences < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_sequences++) {
+            val_data.make(0, val_order(val_sequences));
+            tokens += (double)val_data.tokens.size();
+        }
+    }
+    uint64_t val_order(uint64_t i) const { return Permutation(val_data.sequences(), mix64(0, 0))(i); }  // as fill_batch() with seed 0 draws it
+    // All of the run's device memory, in order.
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.plan(nullptr, nullptr));
+        if (samples) generator.plan(arena, model, 1, (int)config.T);
+        generator.block = block;
+    }
+    void allocate(Arena& arena) {
+        plan(arena);
+        gpt_table(model.params, config, opt.params);
+        gpt_table(model.grads, config, opt.grads);
+        host.resize(shape.plan(nullptr, nullptr));
+    }
+
+    // What train() asks for
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
+    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
+    void set_dropout(double p) { model.dropout = (float)p; }
+    float lr_factor(const Spec&) const { return 1; }
+    double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
+
+    // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits spent on it count and
+    // bits per byte compare between tokenizers.
+    double bytes_of(int token) const { return token == bpe.eot() ? 0 : (double)bpe.tokens[token].size(); }
+
+    Eval evaluate() {
+        float dropout = model.dropout;
+        model.dropout = 0;
+        device_zero(opt.stats, sizeof(StepStats));
+        Eval e;
+        Cursor cursor;
+        double bytes = 0;
+        while (cursor.next < val_sequences) {
+            fill_batch(builder, val_data, cursor, 0, true, val_sequences);
+            e.targets += builder.targets.size();
+            for (int t : builder.targets) bytes += bytes_of(t);
+            Batch batch = builder.finish(host.data(), StepCounters{}, 1);
+            model.forward(to_device(batch, shape, block, host.data()), opt.stats);
+        }
+        StepStats stats;
+        copy_to_host(&stats, opt.stats, sizeof stats);
+        model.dropout = dropout;
+        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
+        double bits = stats.loss / log(2.0) / bytes;
+        e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss), bits, 100 * e.accuracy);
+        e.numbers.set("val_perplexity", exp(e.loss)).set("val_bits_per_byte", bits);
+        return e;
+    }
+    void save_model(const std::string& dir) {
+        write_gpt_config(dir, config);
+        bpe.save(dir, (int)config.T);
+        std::vector<areal> values = opt.download();
+        save_tensors(dir, opt.table, values.data());
+    }
+    static const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
+    Json identity() const {
+        Json j = Json::make_object();
+        j.set("precision", precision());
+        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
+        j.set("tokenizer", format("%016llx", (unsigned long long)bpe.fingerprint()));
+        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.sequences());
+        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
+        j.set("val_data", format("%016llx", (unsigned long long)val_data.file.header.content));
+        return j;
+    }
+};
+
+// Mean loss of guessing every target by how frequent it is in the training data: what a model that reads no context reaches.
+double unigram_loss(GptTask& task) {
+    const BinFile& train = task.train_data.file;
+    std::vector<double> count(task.config.V, 1.0);  // add-one smoothing
+    double total = (double)task.config.V, loss = 0, targets = 0;
+    size_t limit = 20000000;                        // tokens to count: enough for the estimate
+    for (size_t d = 0; d < train.sequences() && limit > 0; d++) {
+        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
+        count[task.bpe.eot()]++, total++;
+    }
+    for (uint64_t q = 0; q < task.val_sequences; q++) {
+        task.val_data.make(0, task.val_order(q));
+        for (int t : task.val_data.targets) loss -= log(count[t] / total), targets++;
+    }
+    return loss / targets;
+}
+
+// ---------------------------------------------------------------- generate
+// The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants.
+struct LoadedGpt {
+    std::string dir;
+    Gpt model;
+    Bpe bpe;
+    Generator generator;
+    char* block = nullptr;
+
+    explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
+        model.config = read_gpt_config(dir);
+        Gpt::check_config(model.config, dir);
+        bpe = Bpe::load(dir);
+        if ((int64_t)bpe.size() > model.config.V)
+            fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), bpe.size(), (long long)model.config.V);
+        model.config.eot = bpe.eot();
+    }
+    LoadedGpt(const LoadedGpt&) = delete;
+    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at once.
+    void allocate(int N, int M, int slots, int context) {
+        model.shape.N = N, model.shape.M = M;
+        load_parameters(dir, [&](real* base) { return gpt_table(model.params, model.config, base); }, [&](Arena& arena) {
+            model.plan_activations(arena, false);
+            arena.take(block, model.shape.plan(nullptr, nullptr));
+            generator.plan(arena, model, slots, context);
+            generator.block = block;
+        });
+    }
+};
+
+struct SamplingFlags {
+    std::string model, prompt;
+    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
+    double temperature = 0.8, top_p = 1;
+    bool greedy = false, json = false;
+
+    std::vector<Flag> flags() {
+        return {{"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
+                {"temperature", &temperature, between(0, 100), "1: as the model says; below 1 bolder guesses become rarer; 0: always the most likely token"},
+                {"greedy", &greedy, "always the most likely token, as --temperature 0"},
+                {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens; 0: from all"},
+                {"top-p", &top_p, between(0, 1), "draw from the fewest tokens that hold this share of the probability"},
+                {"seed", &seed, at_least(0), "the same seed, prompt and place in the list: the same text"}};
+    }
+    Sampler sampler() const {
+        Sampler s;
+        s.temperature = greedy ? 0 : temperature, s.top_k = top_k, s.top_p = top_p, s.seed = (uint64_t)seed;
+        return s;
+    }
+};
+
+// The lines of standard input; of JSON each the value of `key`.
+std::vector<std::string> read_prompts(bool json, const char* key) {
+    std::vector<std::string> prompts;
+    std::string line;
+    for (int c; (c = getchar()) != EOF || !line.empty();) {
+        if (c != '\n' && c != EOF) {
+            line += (char)c;
+            continue;
+        }
+        std::string where = format("standard input, line %zu", prompts.size() + 1);
+        if (json) {
+            const Json j = parse_json(line, where), *text = j.find(key);
+            if (!text || text->kind != Json::string) fail("%s: expected an object with a text \"%s\", found %.60s", where.c_str(), key, line.c_str());
+            prompts.push_back(text->s);
+        } else {
+            prompts.push_back(line);
+        }
+        line.clear();
+    }
+    return prompts;
+}
+
+// Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
+int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
+    if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+    if (!f.prompt.empty()) prompts.insert(prompts.begin(), f.prompt);
+    LoadedGpt gpt(f.model);
+    if (prompts.empty()) prompts = read_prompts(f.json, "prompt");
+    if (prompts.empty()) return EXIT_OK;  // no lines
+    const int64_t T = gpt.model.config.T;
+    std::vector<std::vector<int>> ids;
+    size_t longest = 0, all = 0;
+    for (const std::string& text : prompts) {
+        if (size_t at = invalid_utf8(text); at != text.npos) fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
+        ids.emplace_back();
+        gpt.bpe.encode(text, ids.back());
+        if (text.empty()) ids.back() = {gpt.bpe.eot()};  // a new text begins
+        if ((int64_t)ids.back().size() > T)
+            fail("prompt %zu has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), ids.back().size(), (long long)T, text.c_str());
+        longest = std::max(longest, ids.back().size()), all += ids.back().size();
+    }
+    int slots = (int)std::min<size_t>(f.batch, prompts.size()), context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
+    gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
+
+    bool stream = prompts.size() == 1 && !f.json;
+    if (stream) fputs(prompts[0].c_str(), stdout), fflush(stdout);
+    std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), [&](size_t, int token) {
+        if (!stream) return true;
+        std::string bytes = gpt.bpe.decode(&token, 1);
+        fwrite(bytes.data(), 1, bytes.size(), stdout), fflush(stdout);
+        return true;
+    });
+    size_t full = 0;
+    for (size_t i = 0; i < prompts.size(); i++) {
+        const Answer& a = answers[i];
+        std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
+        full += a.stop == Stop::context;
+        if (f.json)
+            printf("%s\n", dump_json(Json::make_object().set("prompt", prompts[i]).set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop))).c_str());
+        else if (stream) printf("\n");
+        else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
+    }
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    if (full) fprintf(stderr, "%s%zu of %zu texts: the model's context of %lld tokens is full\n", "note: ", full, prompts.size(), (long long)T);
+    return EXIT_OK;
+}
+
+// ---------------------------------------------------------------- main
+struct GptFlags {
+    std::string size = "mini", sample_prompt;
+    int64_t layers = 0, width = 0, heads = 0, inner = 0, max_len = 256, positions = 0, sample_every = 0;
+    double init_std = 0.02;
+};
+
+GptConfig gpt_size(const GptFlags& f) {
+    struct Size { const char* name; int64_t L, C; };
+    GptConfig c;
+    for (Size s : {Size{"tiny", 2, 128}, Size{"mini", 4, 256}, Size{"small", 6, 384}, Size{"gpt2", 12, 768}, Size{"medium", 24, 1024}, Size{"large", 36, 1280},
+                   Size{"xl", 48, 1600}})
+        if (f.size == s.name) c.L = s.L, c.C = s.C;
+    if (f.layers) c.L = f.layers;
+    if (f.width) c.C = f.width;
+    if (!f.heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
+    c.NH = f.heads ? f.heads : c.C / 64;
+    c.FF = f.inner ? f.inner : 4 * c.C;
+    c.init_std = f.init_std;
+    if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
+    if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
+        fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
+    return c;
+}
+
+int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
+    prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
+    f.open_run();
+    BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
+    Bpe bpe = Bpe::load(f.data);
+    train_file.require_tokenizer(bpe.fingerprint(), f.data);
+    val_file.require_tokenizer(bpe.fingerprint(), f.data);
+    for (const BinFile* file : {&train_file, &val_file})
+        if (file->vocab() != bpe.size())
+            fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again", file->path.c_str(), bpe.size(), f.data.c_str(),
+                 file->vocab());
+
+    GptConfig config = gpt_size(gf);
+    config.V = (int64_t)bpe.size(), config.T = gf.positions ? gf.positions : gf.max_len;
+    std::string init;
+    if (f.resume || !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
+        init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
+        for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
+            if (!f.resume && cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+        config = read_gpt_config(init);
+        Gpt::check_config(config, init);
+        if ((int64_t)bpe.size() > config.V)
+            fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(), (long long)config.V,
+                 f.data.c_str(), bpe.size(), init.c_str());
+        if (Bpe::load(init).fingerprint() != bpe.fingerprint())
+            fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), f.data.c_str(), init.c_str());
+    }
+    // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with 2e-4 (Brown et al. 2020)
+    if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
+    config.dropout = f.dropout, config.eot = bpe.eot();
+    if (gf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)gf.max_len);
+    if (gf.max_len > f.batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)gf.max_len, (long long)f.batch_tokens);
+    std::vector<std::vector<int>> sample(1);
+    bpe.encode(gf.sample_prompt, sample[0]);
+    if (sample[0].empty()) sample[0] = {bpe.eot()};
+    if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
+        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu", (long long)most, sample[0].size());
+
+    GptTask task(f, train_file, val_file, bpe, config, (int)gf.max_len, gf.sample_every > 0);
+    double tokens_per_epoch = (double)train_file.tokens() + (double)train_file.sequences();
+    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
+
+    printf("train_gpt on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_parameter_table(task.opt.table);
+    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
+        Gpt planned;
+        Generator generator;
+        planned.config = config, planned.shape.N = planned.shape.M = (int)tokens;
+        planned.plan_activations(a, true);
+        if (gf.sample_every) generator.plan(a, planned, 1, (int)config.T);
+        return planned.shape;
+    }));
+    task.allocate(arena);
+
+    if (!f.resume) {
+        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
+        if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {});
+        task.opt.upload(values);
+    }
+    double unigram = unigram_loss(task);
+    printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
+           thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), (long long)gf.max_len);
+    printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
+           (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
+    Sampler sampler = SamplingFlags().sampler();
+    return train(task, cli, f, unigram, [&](int64_t step) {
+        if (!gf.sample_every || step % gf.sample_every) return;
+        Answer a = task.generator.generate(sample, SamplingFlags().max_new, sampler)[0];
+        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
+        fflush(stdout);
+    });
+}
+
+#ifndef NO_MAIN
+int main(int argc, char** argv) {
+    wait_passively(argv);
+    return run_program([&] {
+        blas_init();
+        TrainFlags f;
+        f.beta2 = 0.95, f.eps = 1e-8, f.weight_decay = 0.1, f.schedule = "cosine";
+        GptFlags gf;
+        SamplingFlags sf;
+        std::vector<FlagGroup> groups = f.groups();
+        describe(groups, "lr", "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
+        groups.insert(groups.begin() + 1, {"Model", "train",
+                                           {{"size", &gf.size, "tiny|mini|small|gpt2|medium|large|xl", "2/128, 4/256, 6/384, 12/768, 24/1024, 36/1280, 48/1600 layers/width"},
+                                            {"layers", &gf.layers, between(0, MAX_LAYERS), "0: of the size"},
+                                            {"width", &gf.width, between(0, 1 << 16), "channels, 0: of the size"},
+                                            {"heads", &gf.heads, between(0, 1 << 12), "0: width / 64"},
+                                            {"inner", &gf.inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
+                                            {"max-len", &gf.max_len, between(2, 1 << 16), "tokens of a training window, at most"},
+                                            {"init-std", &gf.init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
+                                            {"positions", &gf.positions, between(0, 1 << 16), "the context: the longest text the model takes; 0: --max-len"}}});
+        groups.push_back({"Samples", "train",
+                          {{"sample-every", &gf.sample_every, at_least(0), "steps from one sample of the model's writing to the next; 0: none"},
+                           {"sample-prompt", &gf.sample_prompt, "TEXT", "what the samples begin with"}}});
+        groups.push_back({"Sampling", "generate", sf.flags()});
+        groups.push_back({"Prompts", "generate",
+                          {{"model", &sf.model, "DIR", "a run directory or a model directory"},
+                           {"prompt", &sf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
+                           {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
+                           {"json", &sf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
+        Cli cli{"train_gpt", "pretraining of a GPT-2-type decoder, and text generation.",
+                "  ./train_gpt --data data/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
+                "  ./train_gpt --resume --out runs/gpt\n"
+                "  ./train_gpt generate --model runs/gpt --prompt \"KING RICHARD:\" --max-new-tokens 200 --temperature 0.8 --top-k 40\n",
+                {{"train", "", "pretrain on DATA/train.bin"}, {"generate", "[PROMPT...]", "continue texts", 0, CLI_MANY}},
+                groups};
+        cli.closing = EXIT_CODES_TEXT;
+        if (!cli.parse(argc, argv)) return (int)EXIT_OK;
+        return cli.verb == "generate" ? generate(sf, cli.words) : train_gpt(cli, f, gf);
+    });
+}
+#endif
