@@ -512,7 +512,8 @@ def making(out):
 
 def put_in_place(work, out, names):
     """All is made: now the names, and the tokenizer's. Files of an earlier run that this one does not make must not stay beside them."""
-    for name in TOKENIZER_FILES + [part + ending for part in ("train", "val", "test") for ending in (".bin", ".txt", ".tsv")]:
+    tests = sorted({os.path.splitext(f)[0] for f in os.listdir(out) + names if re.fullmatch(r"test_\w+\.(bin|jsonl)", f)})
+    for name in TOKENIZER_FILES + [part + ending for part in ["train", "val", "test"] + tests for ending in (".bin", ".txt", ".tsv", ".jsonl")]:
         if os.path.exists(os.path.join(work, name)) and name in names + TOKENIZER_FILES:
             os.replace(os.path.join(work, name), os.path.join(out, name))
         elif os.path.exists(os.path.join(out, name)):
@@ -694,6 +695,166 @@ def copy_rows(source, rows, path):
         for line in lines:
             row = json.loads(line)
             out.write("\t".join(flat(row.get(k)) for k in (["text", "text2", "label"] if pairs else ["text", "label"])) + "\n")
+
+
+# ---------------------------------------------------------------- rows of instructions -> a data directory
+# A row is (object, where): what common/instruct.h reads from a line of JSONL, and "FILE, line N" for errors. data/tokenize pack checks it.
+def instruct_parser(description, examples, val_share=0.02):
+    """The flags of a script that makes instructions to tune on."""
+    p = plain_parser(description, examples, "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files")
+    p.add_argument("--tokenizer", required=True, metavar="DIR", help="the model to be tuned (a run or model directory), or a data directory: its byte-level BPE is used")
+    p.add_argument("--template", default="alpaca", metavar="NAME", help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)")
+    p.add_argument("--shots", type=int, default=0, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default 0)")
+    p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: any)")
+    p.add_argument("--overlong", choices=["drop", "truncate", "error"], help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)")
+    p.add_argument("--val-share", type=float, default=val_share, metavar="X", help="share of the rows for training that becomes val.bin (default %g)" % val_share)
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
+    p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
+    p.add_argument("--keep-text", action="store_true", help="leave the rows as train.jsonl, val.jsonl, test_NAME.jsonl in the data directory (default: no)")
+    return p
+
+
+def check_instruct(args):
+    check(args)
+    if not 0 <= args.shots <= 2:
+        raise Usage("--shots: expected 0 to 2, found %d" % args.shots)
+    if args.max_len < 0:
+        raise Usage("--max-len: expected a number of tokens from 1, found %d" % args.max_len)
+    if args.overlong and not args.max_len:
+        raise Usage("--overlong: expected --max-len T, beyond which a row is too long, found none")
+    if args.template not in ("alpaca", "short") and not os.path.isfile(args.template):
+        raise Usage("--template: expected alpaca, short or a file, found %s" % args.template)
+
+
+def question_of(row):
+    """All of a row but its answers, as text: rows that agree in it must not be on both sides of a split"""
+    squeeze = lambda text: " ".join(text.split()) if isinstance(text, str) else ""
+    if isinstance(row.get("messages"), list):
+        return json.dumps([squeeze(m.get("content")) for m in row["messages"] if isinstance(m, dict) and m.get("role") != "assistant"])
+    return squeeze(row.get("instruction", row.get("prompt"))) + "\t" + squeeze(row.get("input"))
+
+
+def spool_instructions(rows, part, file):
+    """Writes rows as JSON lines. Returns (hash of the question, offset, size, where) of each."""
+    found, offset = [], 0
+    for row, where in rows:
+        try:
+            data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        except UnicodeEncodeError:
+            raise Failure("%s: expected Unicode, found half of a surrogate pair" % where)
+        file.write(data)
+        found.append((hashlib.sha256(question_of(row).encode()).digest()[:16], offset, len(data), where))
+        offset += len(data)
+    if not found:
+        raise Failure("there are no rows in the %s part of the input" % part)
+    return found
+
+
+def run_pack(folder, part, rows, words):
+    """data/tokenize pack; an error names the place where the row came from, not the line of our file"""
+    sys.stdout.flush()
+    run = subprocess.run([os.path.abspath(tokenize_program()), "pack", "--tokenizer", ".", "--kind", "instruct", "--in", part + ".jsonl", "--out", part + ".bin", *words],
+                         cwd=folder, stderr=subprocess.PIPE)
+    message = run.stderr.decode("utf-8", "replace")
+    at = re.search(r"^error: %s\.jsonl, line (\d+)" % re.escape(part), message, re.M)
+    if at:
+        message = message.replace("%s.jsonl, line %s" % (part, at[1]), rows[int(at[1]) - 1][3], 1)
+    sys.stderr.write(message)
+    if run.returncode < 0:
+        raise Failure("data/tokenize pack was ended by signal %d" % -run.returncode)
+    if run.returncode:
+        raise (Usage if run.returncode == 2 else Failure)("")
+
+
+def finish_instruct(args, parts):
+    """parts: {"train": rows, "val": rows, "test_NAME": rows, ...} -> args.out; train has to be there. Without val a share of train becomes it: which
+    rows depends on their questions and the seed only. Rows of train whose question is in another part, too, are left out and counted."""
+    tokenizer = tokenizer_dir(args.tokenizer)
+    if not is_bpe(tokenizer):
+        raise Usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer)
+    draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
+    words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template), "--shots", str(args.shots)]
+    words += (["--max-len", str(args.max_len)] if args.max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
+    with making(args.out) as work, contextlib.ExitStack() as stack:
+        in_work = lambda name: os.path.join(work, name)
+        files, rows = {}, {}
+        for part in parts:
+            files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
+            rows[part] = spool_instructions(parts[part], part, files[part])
+        for part in sorted(set(parts) - {"train"}):
+            both = {r[0] for r in rows[part]}
+            same = sum(r[0] in both for r in rows["train"])
+            if same:
+                print("%d rows of train have a question that is in %s, too, and were left out" % (same, part))
+                rows["train"] = [r for r in rows["train"] if r[0] not in both]
+        if "val" not in rows:
+            questions = sorted({r[0] for r in rows["train"]}, key=lambda q: draw([q]))
+            if len(questions) < 2:
+                raise Failure("expected at least 2 different questions to divide into training and validation, found %d" % len(questions))
+            chosen = set(questions[:min(max(1, round(args.val_share * len(questions))), len(questions) - 1)])
+            rows["val"] = [r for r in rows["train"] if r[0] in chosen]
+            rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
+            files["val"] = files["train"]
+        if args.limit:
+            for part in rows:
+                rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+        if not rows["train"]:
+            raise Failure("no rows are left for training: every question is in another part, too")
+        copy_tokenizer(tokenizer, work)
+        order = ["train", "val"] + sorted(set(rows) - {"train", "val"})
+        for part in order:
+            with open(in_work(part + ".jsonl"), "wb") as out:
+                for _, offset, size, _ in rows[part]:
+                    files[part].seek(offset)
+                    out.write(files[part].read(size))
+            run_pack(work, part, rows[part], words)
+        put_in_place(work, args.out, [part + ending for part in order for ending in [".bin"] + ([".jsonl"] if args.keep_text else [])])
+    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
+    out = args.out.rstrip("/") or "/"
+    print("\nnext: ./sft --init %s --data %s --out runs/%s" % (shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out), shlex.quote(os.path.basename(out) or "sft")))
+
+
+def json_rows(name, opener):
+    """(object, where) of a file of JSON: an object a line (.jsonl), or one array of objects (.json)"""
+    if os.path.splitext(inner_name(name))[1].lower() != ".json":
+        for number, line in strict_lines(name, opener):
+            where = "%s, line %d" % (name, number)
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as e:
+                raise Failure("%s: expected a JSON object, found something else: %s" % (where, e))
+            if not isinstance(row, dict):
+                raise Failure("%s: expected a JSON object, found %.40s" % (where, line.strip()))
+            yield row, where
+        return
+    try:
+        rows = json.loads("".join(line for _, line in strict_lines(name, opener)))
+    except (ValueError, RecursionError) as e:
+        raise Failure("%s: expected a JSON array, found something else: %s" % (name, e))
+    if not isinstance(rows, list):
+        raise Failure("%s: expected a JSON array of objects, found %.40s" % (name, json.dumps(rows)))
+    for number, row in enumerate(rows, 1):
+        where = "%s, element %d" % (name, number)
+        if not isinstance(row, dict):
+            raise Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(row)))
+        yield row, where
+
+
+def drawn(names, seed, n):
+    """n of the names (None: all) in a fixed order of the seed's; a smaller n gives the first of them"""
+    order = sorted(names, key=lambda name: hashlib.sha256(("%s %s" % (seed, name)).encode()).digest())
+    return order if n is None else order[:n]
+
+
+def field(row, key, where, types=str):
+    """row[key], of one of the types"""
+    if key not in row:
+        raise Failure("%s: expected a key %s, found none: %s" % (where, key, ", ".join(row)[:200]))
+    if not isinstance(row[key], types):
+        raise Failure("%s: %s: expected %s, found %.40s" % (where, key, "a string" if types is str else "a list" if types is list else "a string or a list", json.dumps(row[key])))
+    return row[key]
 
 
 def main(body):

@@ -90,9 +90,11 @@ static void pack_instruct(const Options& o, std::vector<std::string> files) {
     out.finish();
 
     double seconds = omp_get_wtime() - start;
-    printf("%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu tasks: %s; in %.2f s (%.1f MB/s)\n", o.out.c_str(), S, N,
-           supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(), count.size(),
-           listed(count.size(), [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); }).c_str(), seconds, bytes / seconds / 1e6);
+    std::string per_task = listed(count.size(), [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); });
+    if (count.size() > 20) per_task = format("%zu to %zu rows each", *std::min_element(count.begin(), count.end()), *std::max_element(count.begin(), count.end()));
+    printf("%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu task%s %s; in %.2f s (%.1f MB/s)\n", o.out.c_str(), S, N,
+           supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(), count.size(), count.size() == 1 ? ":" : "s:", per_task.c_str(), seconds,
+           bytes / seconds / 1e6);
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
         for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Your own instructions -> train.bin, val.bin and, asked for, test_holdout.bin.
+
+Files .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row: instruction, output, perhaps input; or prompt and
+completion; or messages, of which only the assistant's are learned; perhaps a task, "name" or "family/name". Rows of several files that name no
+task have their file's name as one.
+"""
+import os
+
+import common
+
+
+def rows(paths, several):
+    for path in paths:
+        for name, opener in common.text_files([path], (".jsonl", ".json")):
+            task = os.path.splitext(os.path.basename(common.inner_name(name).replace(":", "/")))[0]
+            for row, where in common.json_rows(name, opener):
+                if several and row.get("task") is None:
+                    row["task"] = task
+                yield row, where
+
+
+def is_in(row, names):
+    """Is the row's task, or its family, one of the names?"""
+    task = row.get("task") if isinstance(row.get("task"), str) else ""
+    return task.strip() in names or task.split("/")[0].strip() in names
+
+
+def body():
+    p = common.instruct_parser(__doc__, """\
+  data/instructions.py mine.jsonl --tokenizer runs/gpt --out data/mine
+  data/instructions.py lists.jsonl words.jsonl stories.json --holdout words --tokenizer runs/gpt --out data/mine --max-len 256
+""", val_share=0.05)
+    p.add_argument("files", nargs="+", metavar="FILE", help="rows to learn from")
+    p.add_argument("--val", action="append", metavar="FILE", help="rows to validate with (default: a share of the others, see --val-share)")
+    p.add_argument("--holdout", default="", metavar="NAME,...", help="tasks or families that are kept out of training and become test_holdout.bin")
+    args = p.parse_args()
+    common.check_instruct(args)
+    several = sum(1 for path in args.files for _ in common.text_files([path], (".jsonl", ".json"))) > 1
+    held_out = {n.strip() for n in args.holdout.split(",") if n.strip()}
+    if held_out:  # before the work begins: is there every one of them?
+        tasks = {row["task"].strip() for row, _ in rows(args.files, several) if isinstance(row.get("task"), str)}
+        known = tasks | {t.split("/")[0].strip() for t in tasks}
+        for name in sorted(held_out - known):
+            raise common.Failure("--holdout: expected tasks or families of the files, found %s; there are %s" % (name, ", ".join(sorted(tasks))[:300] or "no tasks in them"))
+    parts = {"train": (r for r in rows(args.files, several) if not is_in(r[0], held_out))}
+    if args.val:
+        parts["val"] = (r for r in rows(args.val, several) if not is_in(r[0], held_out))
+    if held_out:
+        parts["test_holdout"] = (r for r in rows(args.files, several) if is_in(r[0], held_out))
+    common.finish_instruct(args, parts)
+
+
+if __name__ == "__main__":
+    common.main(body)
