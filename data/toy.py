@@ -19,7 +19,6 @@ tasks and families are held out (toy_instructions.py):
     answer : cow and pig
 """
 import argparse
-import json
 import os
 import tempfile
 
@@ -68,21 +67,6 @@ def encoder(args):
             print("  %s: %s" % (("words", "words and pairs of words")[n - 1] + " on " + name, bow.report(classifier.correct(rows[name]), len(rows[name]))))
 
 
-def write_rows(args, parts, tokenizer):
-    """{part: rows} -> args.out, each as .jsonl and .bin"""
-    with common.making(args.out) as work:
-        names = ["template.txt"]
-        with open(os.path.join(work, "template.txt"), "w", encoding="utf-8", newline="\n") as f:
-            f.write(toy_instructions.TEMPLATE)
-        for part in parts:
-            with open(os.path.join(work, part + ".jsonl"), "w", encoding="utf-8", newline="\n") as f:
-                f.write("".join(json.dumps(row) + "\n" for row in parts[part]))
-            common.run_tokenize(work, "pack", "--tokenizer", tokenizer, "--kind", "instruct", "--template", "template.txt", "--in", part + ".jsonl", "--out", part + ".bin")
-            names += [part + ".jsonl", part + ".bin"]
-        for name in names:
-            os.replace(os.path.join(work, name), os.path.join(args.out, name))
-
-
 def decoder(args):
     """DIR/gpt/text, DIR/reasons, DIR/instruct, DIR/instruct_six, DIR/instruct_one"""
     world = World(args.seed + 2000, args.negation, args.contrast)
@@ -99,8 +83,13 @@ def decoder(args):
                 f.write(document + "\n" + common.EOT + "\n")
         common.run_tokenize(tokenizer, "learn", "--type", "bpe", "--size", str(BPE_SIZE), "--out", ".", text)
         common.finish(part(args, os.path.join("gpt", "text"), tokenizer, args.keep_text), stories)
+        template = os.path.join(tokenizer, "toy.txt")
+        with open(template, "w", encoding="utf-8", newline="\n") as f:
+            f.write(toy_instructions.TEMPLATE + "\n")
         for name, parts in folders.items():
-            write_rows(part(args, name, tokenizer, True), parts, tokenizer)
+            made = part(args, name, tokenizer, True)
+            made.template, made.shots, made.max_len, made.overlong = template, 0, 0, None
+            common.finish_instruct(made, {which: ((row, which) for row in rows) for which, rows in parts.items()})
 
     print("\nExact match without a model, in %:                            copy the input   the task's most frequent answer")
     for name, parts in folders.items():

@@ -296,8 +296,8 @@ def all_tasks():
 
     for i, at in enumerate(POSITIONS):
         # "the last of five foods": of each position one kind whose lists of five come in the test only
-        of_five = LISTS[(i + 3) % len(LISTS)]
-        phrases = products(["the {at} {kind}", "the {at} one", "the {at} word", "the {kind} that is {at}", "the {at} item"])
+        of_five = LISTS[(i + 4) % len(LISTS)]
+        phrases = products(["the {at} {kind}", "the {at} one", "the {at} in the list", "the {kind} that is {at}", "the {at} item"])
         grid("choose", at, LISTS + ["adjective"], phrases, lambda kind: choose(at, kind, avoid=5 if kind == of_five else None))
         tasks.append(Task("choose/%s-of-five-%s" % (at, MANY[of_five]), "compositions", *phrases, choose(at, of_five, lengths=[5])))
     grid("find", "", LISTS, products(["the {kind}", "the one {kind}", "the word that is {a}", "the only {kind}", "what here is {a}"]), find)
@@ -344,7 +344,7 @@ def all_tasks():
     grid("sentiment", "reason", list(THINGS), products(["what the writer thinks and why", "the opinion and the reason", "if this is good or bad and why", "the judgement with the reason",
                                                         "how it was liked and because of what"]), lambda kind: sentiment(True, kind))
     # whole families, with every wording
-    held_families("count", "", LISTS, products(["how many {many} there are", "the number of {many}", "how many of these are {many}", "the count of {many}", "the sum of {many}"]), count)
+    held_families("count", "", LISTS, products(["how many {many} there are", "the number of {many}", "how many of these are {many}", "what number of {many} there is", "the sum of {many}"]), count)
     for side in ("after", "before"):
         held_families("neighbour", side, LISTS, products(["the {kind} %s {x}" % side, "the word %s {x}" % side, "what comes %s {x}" % side, "the one %s {x}" % side, "what is %s {x}" % side]),
                       lambda kind: neighbour(side, kind))

@@ -1,4 +1,5 @@
-"""data/toy.py: nothing but the opinion words tells the labels of the reviews; data/bow.py: right where it can be, one line where it cannot.
+"""data/toy.py: nothing but the opinion words tells the labels of the reviews; the instructions' answers are right, and what is held out is not in
+train; data/bow.py: right where it can be, one line where it cannot.
 
     python3 test/test_toy.py        (standard library only; needs data/tokenize)
 """
@@ -17,6 +18,7 @@ TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "data"))
 import bow  # noqa: E402
+import toy_instructions  # noqa: E402
 import toy_world as toy  # noqa: E402
 
 OPINIONS = set(toy.GOOD + toy.BAD)
@@ -32,7 +34,7 @@ class Toy(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.dir = os.path.join(cls.folder.name, "toy")
-        cls.answer = run("data/toy.py", "--out", cls.dir, "--documents", "2000", "--keep-text")
+        cls.answer = run("data/toy.py", "--out", cls.dir, "--documents", "2000", "--keep-text", "--only", "encoder")
         cls.rows = {}
         if cls.answer.returncode == 0:
             cls.rows = {part: bow.read_rows(os.path.join(cls.dir, "reviews", part + ".tsv")) for part in ("train", "val", "test")}
@@ -92,11 +94,247 @@ class Toy(unittest.TestCase):
         self.assertEqual(more[0].reviews("A", 200, set()), more[1].reviews("A", 200, set()))
 
     def test_bad_flags(self):
-        for flags, words in ((["--labels", "7"], "even number"), (["--negation", "2"], "between 0 and 1"), (["--documents", "1"], "100 or more")):
+        for flags, words in ((["--labels", "7"], "even number"), (["--negation", "2"], "between 0 and 1"), (["--documents", "1"], "100 or more"),
+                             (["--rows", "1"], "200 or more"), (["--stories", "1"], "100 or more"), (["--only", "text"], "invalid choice")):
             answer = run("data/toy.py", "--out", os.path.join(self.folder.name, "never"), *flags)
             self.assertEqual(answer.returncode, 2)
             self.assertIn(words, answer.stderr)
             self.assertEqual(answer.stderr.count("\n"), 1)
+
+
+KIND = {word: kind for kind, words in toy_instructions.KINDS.items() for word in words}
+NUMBER = "zero one two three four five six seven eight nine ten".split()
+DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
+PLACE = {"first": 0, "second": 1, "third": 2, "last": -1}
+
+
+def masked(instruction):
+    """With the words that differ from row to row left open: its wording, and what the task asks for"""
+    return " ".join(KIND.get(w, w) for w in instruction.split())
+
+
+def right(row):
+    """Whether the answer is right, found out another way than it was made: from the task's name and the texts"""
+    (family, name), text, out = row["task"].split("/"), row["input"], row["output"]
+    what, _, kind = name.partition("-")
+    words = text.split(" , ")
+    of = lambda kind: [w for w in words if KIND[w] == kind]
+    at = lambda: words[(len(words) - 1) // 2 if what == "middle" else PLACE[what]]
+    asked = [w for w in row["instruction"].split() if w in KIND]
+    if family == "choose":
+        return out == at() and ("five" not in name or len(words) == 5)
+    if family == "find":
+        return [out] == of(name)
+    if family == "remove":
+        return len(of(name)) == 1 and text in (" , ".join(out.split(" , ")[:i] + of(name) + out.split(" , ")[i:]) for i in range(5))
+    if family == "there":
+        return out == ("yes" if of(name) else "no")
+    if family == "count":
+        return NUMBER.index(out) == len(of(name)) > 0
+    if family == "odd":
+        return KIND[out] != name and len(of(name)) == len(words) - 1 and out in words
+    if family == "neighbour":
+        pair = [asked[0], out] if what == "after" else [out, asked[0]]
+        return any(words[i:i + 2] == pair for i in range(len(words)))
+    if family in ("order", "format", "repeat", "arrange"):
+        order, form = (what, "comma") if family == "order" else ("same", what) if family != "arrange" else (what, kind)
+        tokens = out.split()
+        got = {"comma": lambda: out.split(" , "), "and": lambda: out.split(" and "), "number": lambda: tokens[1::2], "bracket": lambda: tokens[1::3],
+               "twice": lambda: [x.split()[0] for x in out.split(" , ")]}[form]()
+        marks = {"comma": lambda: out.count(",") == len(got) - 1, "and": lambda: len(tokens) == 2 * len(got) - 1, "number": lambda: tokens[::2] == NUMBER[1:len(got) + 1],
+                 "bracket": lambda: set(tokens[::3]) == {"("} and set(tokens[2::3]) == {")"}, "twice": lambda: all(x.split() == [y, y] for x, y in zip(out.split(" , "), got))}[form]()
+        return marks and {"same": got == words, "reverse": got[::-1] == words, "firsttwo": len(got) == 2 and got == words[:2], "lasttwo": len(got) == 2 and got == words[len(words) - 2:]}[order]
+    if family in ("transform", "word"):
+        transform, word = (kind, at()) if family == "transform" else (what, words[0])
+        if transform == "opposite":
+            return sorted((out, word)) in [sorted(p) for p in toy_instructions.PAIRS]
+        if transform == "singular":
+            word, out = out, word
+        return out == {"plural": word + "s" if word != "box" else "boxes", "singular": word + "s" if word != "box" else "boxes", "kind": KIND.get(word), "twice": word + " " + word}[transform]
+    if family == "continue":
+        circle = DAYS if name == "days" else NUMBER if name == "numbers" else words[:2]
+        steps = words + [out]
+        return all(circle[(circle.index(x) + 1) % len(circle)] == y for x, y in zip(steps, steps[1:])) and (out, name) != ("zero", "numbers")
+    if family in ("negate", "contrary", "past"):
+        before, after = text.split(), out.split()
+        opposites = {x: y for a, b in toy_instructions.PAIRS for x, y in ((a, b), (b, a))}
+        if family == "negate":
+            longer, shorter = sorted((before, after), key=len)[::-1]
+            return len(longer) == len(shorter) + 1 and [w for w in longer if w != "not"] == shorter and longer[longer.index("not") - 1] in ("is", "was")
+        change = [(x, y) for x, y in zip(before, after) if x != y]
+        return len(before) == len(after) and change == ([("is", "was")] if family == "past" else [(before[-2], opposites[before[-2]])])
+    if family == "rewrite":
+        change = [(x, y) for x, y in zip(text.split(), out.split()) if x != y]
+        return len(change) == 1 and change[0][1] == asked[0] and text.split()[0 if what == "person" else {"colour": 3, "thing": 4, "place": 7}[what]] == change[0][0]
+    if family in ("question", "untold"):
+        facts = [s.split() for s in text.rstrip(" .").split(" . ")]  # anna has a red ball at the park
+        key, value = {"who": (4, 0), "what": (0, 4), "colour": (4, 3), "place": (0, 7)}[what]
+        told = [f[value] for f in facts if f[key] == asked[0] and f[1] == kind]
+        return out == told[0] if told else (family, out) == ("untold", "the text does not say")
+    if family == "sentiment":
+        last = text.split(" but ")[-1].rstrip(" .").split(" . ")[-1].split()  # the last judgement
+        opinions = [i for i, w in enumerate(last) if w in OPINIONS]
+        good = (last[opinions[0]] in toy.GOOD) != (last[opinions[0] - 1] == "not")
+        reason = " ".join(last[opinions[0] - (last[opinions[0] - 1] == "not"):opinions[-1] + 1])
+        return out == toy.LABELS[good] + ('' if what == "label" else ' because of " %s "' % reason)
+    raise AssertionError(row)
+
+
+class Instructions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.dir = os.path.join(cls.folder.name, "toy")
+        cls.answer = run("data/toy.py", "--out", cls.dir, "--stories", "2000", "--rows", "6000", "--keep-text", "--only", "decoder")
+        cls.rows = {}
+        for folder in ("instruct", "instruct_six", "instruct_one", "reasons"):
+            for name in sorted(os.listdir(os.path.join(cls.dir, folder)) if cls.answer.returncode == 0 else []):
+                if name.endswith(".jsonl"):
+                    with open(os.path.join(cls.dir, folder, name)) as f:
+                        cls.rows[folder, name[:-6]] = [json.loads(line) for line in f]
+        cls.train = cls.rows.get(("instruct", "train"), [])
+        cls.tests = {name: rows for (folder, name), rows in cls.rows.items() if folder == "instruct" and name.startswith("test_")}
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def names(self, rows):
+        return {r["task"] for r in rows}
+
+    def test_files(self):
+        self.assertEqual(self.answer.returncode, 0, self.answer.stderr)
+        self.assertEqual({k: len(v) for k, v in self.rows.items()}, {
+            ("instruct", "train"): 6000, ("instruct", "val"): 1000, **{("instruct", "test_" + x): 1000 for x in ("wordings", "phrases", "operations", "compositions", "families")},
+            ("instruct_six", "train"): 3000, ("instruct_six", "val"): 500, ("instruct_one", "train"): 3000, ("instruct_one", "val"): 500,
+            ("reasons", "train"): 1000, ("reasons", "val"): 1000, ("reasons", "test"): 1000})
+        for folder, name in self.rows:
+            self.assertTrue(os.path.exists(os.path.join(self.dir, folder, name + ".bin")), (folder, name))
+
+    def test_tasks_and_families(self):
+        families = lambda rows: {name.split("/")[0] for name in self.names(rows)}
+        self.assertEqual((len(self.names(self.train)), len(families(self.train))), (171, 18))
+        self.assertEqual({name: len(self.names(rows)) for name, rows in self.tests.items()},
+                         {"test_wordings": 171, "test_phrases": 171, "test_operations": 36, "test_compositions": 12, "test_families": 24})
+        self.assertEqual((len(self.names(self.rows["instruct_six", "train"])), len(self.names(self.rows["instruct_one", "train"]))), (6, 1))
+        self.assertLessEqual(self.names(self.rows["instruct_six", "train"]) | self.names(self.rows["instruct_one", "train"]), self.names(self.train))
+        # whole families, and tasks of families that are trained
+        self.assertEqual(families(self.tests["test_families"]), {"count", "neighbour", "odd"})
+        self.assertEqual(families(self.tests["test_families"]) & families(self.train), set())
+        for level in ("test_operations", "test_compositions"):
+            self.assertEqual(self.names(self.tests[level]) & self.names(self.train), set())
+            self.assertLessEqual(families(self.tests[level]), families(self.train))
+        # every operation and every kind that is held out together is trained with others
+        trained = [name.split("/")[1].split("-") for name in self.names(self.train)]
+        for name in self.names(self.tests["test_operations"]):
+            family, parts = name.split("/")[0], name.split("/")[1].split("-")
+            for part in parts:
+                self.assertTrue(any(part in t for t in trained), name)
+            if len(parts) == 2:
+                self.assertTrue(any(x.startswith(family + "/" + parts[0] + "-") for x in self.names(self.train)), name)
+
+    def test_compositions(self):
+        lengths = collections.defaultdict(set)
+        for r in self.train:
+            if r["task"].startswith("choose/"):
+                lengths[r["task"]].add(len(r["input"].split(" , ")))
+        for name in self.names(self.tests["test_compositions"]):
+            family, parts = name.split("/")[0], name.split("/")[1].split("-")
+            if family == "choose":  # last-of-five-foods
+                kind = {"people": "person"}.get(parts[3], parts[3][:-1])
+                self.assertNotIn(5, lengths["choose/%s-%s" % (parts[0], kind)])
+                self.assertIn(3, lengths["choose/%s-%s" % (parts[0], kind)])
+                self.assertTrue(any(5 in n for task, n in lengths.items() if task.startswith("choose/" + parts[0])))
+                self.assertTrue(any(5 in n for task, n in lengths.items() if task.endswith("-" + kind)))
+            else:
+                for i in (0, 1):
+                    self.assertGreaterEqual(sum(x.startswith(family + "/") and x.split("/")[1].split("-")[i] == parts[i] for x in self.names(self.train)), 2, name)
+
+    def test_answers_are_right(self):
+        for key, rows in self.rows.items():
+            wrong = [r for r in rows if not right(r if key[0] != "reasons" else dict(r, task="sentiment/reason-any"))]
+            self.assertEqual(wrong[:3], [], key)
+        # and the check is one: another answer is not right, nor is a copy of the input
+        def wrong(row):
+            try:
+                return not right(row)
+            except (ValueError, LookupError):  # not even a number, or a word of the world
+                return True
+        for name in ("test_operations", "test_compositions", "test_families"):
+            for r in self.tests[name]:
+                self.assertTrue(wrong(dict(r, output=r["input"])), r)
+                self.assertTrue(wrong(dict(r, output="dog" if r["output"] != "dog" else "cow")), r)
+
+    def test_held_out(self):
+        train = {masked(r["instruction"]) for r in self.train}
+        words = {w for t in train for w in t.split()}
+        for name in ("test_wordings", "test_phrases"):
+            self.assertEqual(sorted({masked(r["instruction"]) for r in self.tests[name]} & train)[:3], [], name)
+        for name in ("test_wordings", "test_operations", "test_compositions"):  # nothing but known words
+            self.assertEqual({w for r in self.tests[name] for w in masked(r["instruction"]).split()} - words, set(), name)
+        # as in train.jsonl of its full size: no wording that is held out can be drawn
+        for task in toy_instructions.all_tasks():
+            sets = [set(toy_instructions.wordings(task, which)) for which in ("trained", "held", "new")]
+            self.assertEqual(sum(map(len, sets)), len(set.union(*sets)), task.name)
+            self.assertGreaterEqual(min(map(len, sets)), 27, task.name)
+
+    def test_unseen(self):
+        seen = [(r["instruction"], r["input"]) for name, rows in self.tests.items() for r in rows] + [(r["instruction"], r["input"]) for r in self.rows["instruct", "val"]]
+        self.assertEqual(len(seen), len(set(seen)))
+        for folder in ("instruct", "instruct_six", "instruct_one"):
+            train = [(r["instruction"], r["input"]) for r in self.rows[folder, "train"]]
+            self.assertEqual(len(train), len(set(train)), folder)
+            self.assertEqual(set(train) & set(seen), set(), folder)
+            self.assertEqual(set(train) & {(r["instruction"], r["input"]) for r in self.rows[folder, "val"]}, set(), folder)
+        reviews = [r["input"] for name in ("train", "val", "test") for r in self.rows["reasons", name]]
+        self.assertEqual(len(set(reviews)), 3000)
+
+    def test_text(self):
+        with open(os.path.join(self.dir, "gpt", "text", "train.txt")) as f:
+            text = f.read()
+        for skill in ("answer : ", " there were three ", " after ", " before ", " backwards : ", " said all twice : ", " in brackets : ", " counted : ", "the opposite of ",
+                      "the plural of ", " all are animals but ", " is an animal .", "answer : the text does not say", "question : who ", "question : how many "):
+            self.assertIn(skill, text)
+        for rows in self.tests.values():  # no instruction is given in it
+            for r in rows:
+                self.assertNotIn(r["instruction"], text)
+
+    def test_every_word_is_one_token(self):
+        """With the space before it; the words that only begin an instruction without one. Those of the phrases that are held out may be several."""
+        rows = [r for (_, name), rows in self.rows.items() if name != "test_phrases" for r in rows]
+        first = {r["instruction"].split()[0] for r in rows}
+        words = sorted({" " + w for r in rows for key in ("instruction", "input", "output") for w in r[key].split()[key == "instruction":]} | first)
+        done = subprocess.run([TOKENIZE, "encode", "--tokenizer", os.path.join(self.dir, "gpt", "text")], input="".join(w + "\n" for w in words), stdout=subprocess.PIPE, text=True)
+        ids = [line.split() for line in done.stdout.splitlines()]
+        self.assertEqual(len(ids), len(words))
+        self.assertEqual([w for w, i in zip(words, ids) if len(i) != 1], [])
+
+    def test_reasons(self):
+        for part, half in (("train", "A"), ("val", "A"), ("test", "B")):
+            rows = self.rows["reasons", part]
+            used = collections.Counter(w for r in rows for w in r["input"].split() if w in OPINIONS)
+            self.assertEqual(set(used), set(toy.HALF[half][0] + toy.HALF[half][1]))
+            self.assertTrue(all(r["output"].split('" ')[1].rstrip(' "') in r["input"] for r in rows))
+            # with the opinion words left open, the two classes are the same reviews: twins
+            open_texts = {label: collections.Counter(" ".join("?" if w in OPINIONS else w for w in r["input"].split()) for r in rows if r["output"].startswith(label)) for label in toy.LABELS}
+            self.assertEqual(open_texts["negative"], open_texts["positive"], part)
+
+    def test_not_by_copying(self):
+        for (folder, part), rows in self.rows.items():
+            if part != "train":
+                copied, usual = toy_instructions.baselines(rows, self.rows[folder, "train"])
+                self.assertEqual(copied, 0)
+                self.assertLess(usual, 25)  # the most frequent answer to a task: yes or no, told or not, one of three kinds
+
+    def test_same_everywhere(self):
+        world = toy.World(1, 0.1, 0.1)
+        tasks = toy_instructions.all_tasks()
+        self.assertEqual(toy_instructions.rows(world, tasks[40:42], 2, "trained", set()), [
+            {"instruction": "look and tell me the word that is a food", "input": "plum , bear , farm", "output": "plum", "task": "find/food"},
+            {"instruction": "look and give me the word that is an animal", "input": "beach , ant , white", "output": "ant", "task": "find/animal"}])
+        self.assertEqual([toy_instructions.tale(world) for _ in range(2)], [
+            "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
+            "gold is a colour . silver and black are colours . of all animals mia likes crow best ."])
 
 
 class Bow(unittest.TestCase):
