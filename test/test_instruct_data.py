@@ -142,7 +142,7 @@ class Pack(Case):
         self.assertIn("2 too long (more than 30 tokens): 1 dropped, 1 with the end of their input cut off;", out)
         self.assertEqual([r[0] for r in self.rows()], ["say 1\nanswer :[ it is 1]", "say 2\na long\nanswer :[ it is 2]"])
         self.assertEqual(self.rows()[1][2]["input"], "a long, long input")  # what evaluation shows is whole
-        self.refused(1, "a.jsonl, line 2: expected at most 30 tokens (--max-len), found 44; --overlong drop leaves such rows out",
+        self.refused(1, "a.jsonl, line 2: expected at most 30 tokens (--max-len), found 42; --overlong drop leaves such rows out",
                      TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--out", "y.bin", *words, "--overlong", "error")
         self.assertFalse(os.path.exists(self.path("y.bin")))
 
