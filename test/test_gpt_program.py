@@ -260,7 +260,7 @@ class BadInput(base.Case):
             ("--init with dimensions", self.flags("--init", W.path("run")), 2, ["--init", "dimensions"]),
             ("--init with another tokenizer's data", train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"), 1, ["another tokenizer", "--tokenizer"]),
             ("--init of a BERT", self.init("bert", {"config.json": config_edit(model_type="bert")}), 1, ["config.json", "gpt2", "bert"]),
-            ("--init with fewer tokens", self.init("few tokens", {"config.json": config_edit(vocab_size=100)}), 1, ["100", str(vocab)]),
+            ("--init with fewer tokens", self.init("few tokens", {"config.json": config_edit(vocab_size=100, eos_token_id=99)}), 1, ["100", str(vocab)]),
             ("another activation", self.init("relu", {"config.json": config_edit(activation_function="relu")}), 1, ["activation_function", "gelu_new", "relu"]),
             ("an output matrix of its own", self.init("untied", {"config.json": config_edit(tie_word_embeddings=False)}), 1, ["tie_word_embeddings"]),
             ("heads that do not divide", self.init("heads", {"config.json": config_edit(n_head=3)}), 1, ["64", "3"]),

@@ -276,7 +276,7 @@ class Own(Case):
                 (1, "t.txt: expected a template with {output}", "good.jsonl", "--template", "t.txt"),
                 (2, "--template: expected alpaca, short or a file", "good.jsonl", "--template", "x"),
                 (2, "--shots: expected 0 to 2", "good.jsonl", "--shots", "3"),
-                (2, "--overlong: expected --max-len T", "good.jsonl", "--overlong", "drop"),
+                (2, "--overlong: expected --max-len N", "good.jsonl", "--overlong", "drop"),
                 (2, "--max-len", "good.jsonl", "--max-len", "-1"),
                 (2, "--val-share", "good.jsonl", "--val-share", "1"),
                 (2, "--limit", "good.jsonl", "--limit", "0")]:
