@@ -76,10 +76,10 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def download(url, path, checksum=None, attempts=4):
+def download(url, path, checksum=None, attempts=4, first=None):
     """URL -> path. What is there already stays; a part that is there (path.part) is gone on with by HTTP Range, unless the file behind
     the URL has changed since; the name `path` appears only when all is there and the SHA-256 is right. Where the right one is not
-    known (Gutenberg's books change), that of the download is kept in path.sha256: a copy that is damaged later is fetched again."""
+    known (Gutenberg's books change), that of the download is kept in path.sha256: a copy that is damaged later is fetched again. first: only so many bytes of the file's beginning."""
     kept = path + ".sha256"
     if os.path.exists(path):
         expected = checksum
@@ -93,10 +93,10 @@ def download(url, path, checksum=None, attempts=4):
     part = path + ".part"
     for attempt in range(attempts):
         try:
-            fetch(url, part)
+            fetch(url, part, first)
             break
         except urllib.error.HTTPError as e:
-            if e.code < 500 or attempt == attempts - 1:
+            if (e.code < 500 and e.code != 429) or attempt == attempts - 1:  # 429: too many requests for now
                 raise (Missing if e.code in (404, 410) else Failure)("cannot download %s: the server says %d %s" % (url, e.code, e.reason))
         except (OSError, http.client.HTTPException) as e:  # OSError: also URLError, time-out, connection reset
             if attempt == attempts - 1:
@@ -116,14 +116,17 @@ def download(url, path, checksum=None, attempts=4):
     return path
 
 
-def fetch(url, part):
+def fetch(url, part, first=None):
     """One attempt: appends to the file `part` what is missing from it."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
+    if first and have >= first:
+        os.truncate(part, first)
+        return
     request = urllib.request.Request(url, headers={"User-Agent": "tune.cu data scripts"})
     tag = part + ".tag"  # which version of the file the part is of: the server's ETag, or its date
-    if have:
-        request.add_header("Range", "bytes=%d-" % have)
-        if os.path.exists(tag):
+    if have or first:
+        request.add_header("Range", "bytes=%d-%s" % (have, first - 1 if first else ""))
+        if have and os.path.exists(tag):
             with open(tag, encoding="latin-1") as f:
                 request.add_header("If-Range", f.read().strip())  # of another version the server sends all
     try:
@@ -135,7 +138,7 @@ def fetch(url, part):
         if size and int(size.group(1)) == have:
             return
         os.remove(part)
-        return fetch(url, part)
+        return fetch(url, part, first)
     with answer:
         if answer.status != 206 or not (answer.headers.get("Content-Range") or "").startswith("bytes %d-" % have):
             have = 0  # the server sends all of it
@@ -147,9 +150,11 @@ def fetch(url, part):
             os.remove(tag)
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length else None
+        if first and total:
+            total = min(total, first)  # a server without ranges sends all of it
         progress = Progress(os.path.basename(part)[:-5], total, have)
         with open(part, "ab" if have else "wb") as f:
-            for block in iter(lambda: answer.read(1 << 16), b""):
+            for block in iter(lambda: answer.read(min(1 << 16, first - have) if first else 1 << 16), b""):
                 f.write(block)
                 have += len(block)
                 progress.update(have)
@@ -368,11 +373,14 @@ def plain_parser(description, examples, makes="the data directory to make: train
     return p
 
 
-def parser(description, examples):
+def parser(description, examples, tokenizer_type="wordpiece", vocab_size=8192):
     """The flags of a script that makes text to pretrain on."""
     p = plain_parser(description, examples)
-    p.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="learn a WordPiece vocabulary of N tokens from the training part (default 8192)")
-    p.add_argument("--cased", action="store_true", help="keep upper case and accents in the learned vocabulary (default: lower-case, as BERT)")
+    p.add_argument("--tokenizer-type", choices=["wordpiece", "bpe"], default=tokenizer_type,
+                   help="kind of vocabulary to learn: wordpiece for train_bert, bpe (byte-level) for train_gpt (default %s)" % tokenizer_type)
+    p.add_argument("--vocab-size", type=int, default=vocab_size, metavar="N",
+                   help="learn a vocabulary of N tokens from the training part; 257 with bpe: single bytes (default %d)" % vocab_size)
+    p.add_argument("--cased", action="store_true", help="wordpiece: keep upper case and accents in the learned vocabulary (default: lower-case, as BERT)")
     p.add_argument("--tokenizer", metavar="DIR", help="use this tokenizer and learn none")
     p.add_argument("--val-share", type=float, default=0.05, metavar="X", help="share of the documents that goes to val.bin, at least one (default 0.05)")
     p.add_argument("--seed", type=int, default=1, metavar="N", help="which documents these are (default 1)")
@@ -384,8 +392,12 @@ def check(args):
     """Everything about the common flags that can be refused before the work begins."""
     if not 0 < args.val_share < 1:
         raise Usage("--val-share: expected a number between 0 and 1, found %g" % args.val_share)
-    if not args.tokenizer and not 32 <= args.vocab_size <= 1000000:
-        raise Usage("--vocab-size: expected 32 to 1000000, found %d" % args.vocab_size)
+    bpe = getattr(args, "tokenizer_type", "wordpiece") == "bpe"
+    smallest = 257 if bpe else 32
+    if not args.tokenizer and not smallest <= args.vocab_size <= 1000000:
+        raise Usage("--vocab-size: expected %d to 1000000%s, found %d" % (smallest, " (256 bytes and <|endoftext|>)" if bpe else "", args.vocab_size))
+    if bpe and args.cased:
+        raise Usage("--cased is for wordpiece: bpe keeps every byte")
     if getattr(args, "limit", None) is not None and args.limit < 1:
         raise Usage("--limit: expected a number of rows from 1, found %d" % args.limit)
     if args.tokenizer and not os.path.isdir(args.tokenizer):
@@ -404,15 +416,28 @@ def tokenize_program():
     return os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 
 
-TOKENIZER_FILES = ["vocab.txt", "tokenizer_config.json", "tokenizer.json"]
+VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json")  # of WordPiece; of BPE, by either name; of either
+TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json"]
 
 
 def tokenizer_dir(path):
     """A data or model directory itself, or of a run directory best/, else last/: the first that holds a vocabulary."""
     for folder in (path, os.path.join(path, "best"), os.path.join(path, "last")):
-        if any(os.path.exists(os.path.join(folder, n)) for n in ("vocab.txt", "tokenizer.json")):
+        if any(os.path.exists(os.path.join(folder, n)) for n in VOCABULARIES):
             return folder
-    raise Failure("--tokenizer %s: expected vocab.txt or tokenizer.json there, or in best/ or last/ below it, found neither" % path)
+    raise Failure("--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, or in best/ or last/ below it, found none" % path)
+
+
+def is_bpe(folder):
+    """Of a folder with a tokenizer; as data/tokenize sees it"""
+    has = lambda *names: any(os.path.exists(os.path.join(folder, n)) for n in names)
+    if has("vocab.txt") or has("vocab.json", "encoder.json", "merges.txt", "vocab.bpe"):
+        return not has("vocab.txt")
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
+        try:
+            return json.load(f)["model"]["type"] == "BPE"
+        except (ValueError, LookupError, TypeError):
+            return False  # data/tokenize says what is wrong with it
 
 
 def copy_tokenizer(folder, to):
@@ -531,16 +556,22 @@ def finish(args, documents, val_documents=None):
         if val_documents is None and share > max(0.2, 2 * args.val_share):
             print("note: %.0f %% of the text is for validation, since documents stay whole; more and smaller ones divide better" % (100 * share))
 
-        if tokenizer:
-            copy_tokenizer(tokenizer, work)
-        else:
-            run_tokenize(work, "learn", "--type", "wordpiece", "--size", str(args.vocab_size), "--out", ".",
-                         "--no-lower-case" if args.cased else "--lower-case", "train.txt")
-        for part in ("train", "val"):
-            run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "text", "--in", part + ".txt", "--out", part + ".bin")
+        pack_text(args, work, tokenizer)
 
-        put_in_place(work, args.out, ["train.bin", "val.bin"] + (["train.txt", "val.txt"] if args.keep_text else []))
-    print("\nnext: ./train_bert --data %s --out runs/bert --max-len 32 --positions 128" % shlex.quote(args.out.rstrip("/") or "/"))
+
+def pack_text(args, work, tokenizer, documents="eot"):
+    """train.txt and val.txt in the folder `work` -> args.out, with this tokenizer or one learned from train.txt"""
+    if tokenizer:
+        copy_tokenizer(tokenizer, work)
+    else:
+        case = [] if args.tokenizer_type == "bpe" else ["--no-lower-case"] if args.cased else ["--lower-case"]
+        run_tokenize(work, "learn", "--type", args.tokenizer_type, "--size", str(args.vocab_size), "--out", ".", *case, "train.txt")
+    for part in ("train", "val"):
+        run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "text", "--documents", documents, "--in", part + ".txt", "--out", part + ".bin")
+    bpe = is_bpe(work)
+    put_in_place(work, args.out, ["train.bin", "val.bin"] + (["train.txt", "val.txt"] if args.keep_text else []))
+    out = shlex.quote(args.out.rstrip("/") or "/")
+    print("\nnext: ./train_%s" % ("gpt --data %s --out runs/gpt" if bpe else "bert --data %s --out runs/bert --max-len 32 --positions 128") % out)
 
 
 # ---------------------------------------------------------------- labelled rows -> a data directory

@@ -55,6 +55,8 @@ def body():
   data/imdb.py --from aclImdb_v1.tar.gz --limit 2000 --tokenizer runs/bert --out data/imdb_small
 """, tokenizer_needed=False)
     p.add_argument("--unlabelled", action="store_true", help="the reviews without a label, as text to pretrain on; --tokenizer may be left out then")
+    p.add_argument("--tokenizer-type", choices=["wordpiece", "bpe"], default="wordpiece",
+                   help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, bpe (byte-level) for train_gpt (default wordpiece)")
     p.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="--unlabelled without --tokenizer learns a vocabulary of N tokens (default 8192)")
     p.add_argument("--cased", action="store_true", help="--unlabelled without --tokenizer: keep upper case and accents (default: lower-case)")
     p.add_argument("--from", dest="source", metavar="FILE|DIR", help="use this archive, or this folder that was in it, and download nothing")

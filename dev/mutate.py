@@ -20,13 +20,40 @@ import tempfile
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
-TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [],
+TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [], "bpe": [],
          "gpt_gradients": ["-DPRECISION_FP64"], "gpt": []}
-G, F, O, C, M, L, B, P, D = TESTS
+G, F, O, C, M, L, B, P, A, D = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
 MUTATIONS = [
+    # byte-level BPE, and the merging of pairs that it shares with WordPiece
+    ("common/bpe.h", "return (b >= 33 && b <= 126) || (b >= [[161]] && b <= 172)", "160", P),
+    ("common/bpe.h", "if ([[joined == id_of.end()]])", "false && left", P),
+    ("common/bpe.h", "if ([[find(left, right)]]) fail", "(const Merge*)nullptr", P),
+    ("common/bpe.h", "return major == 'L' ? LETTER : [[major == 'N']] ? DIGIT", "c >= '0' && c <= '9'", P),
+    ("common/bpe.h", "invalid += [[c < 0]];", "0", P),
+    ("common/bpe.h", "if ([[(size_t)(end - p) >= n]] && memcmp(p, c, n) == 0) return n;", "(size_t)(end - p) > n", P),
+    ("common/bpe.h", "if ([[*p == ' ' && next < end]])", "is_space((uint8_t)*p) && next < end", P),
+    ("common/bpe.h", "if ([[after != WHITE]]) {", "after == LETTER", P),
+    ("common/bpe.h", "last > start && ([[p < end || goes_on]])) p = last;", "p < end", P),
+    ("common/bpe.h", "last > start && (p < end || goes_on)) [[p = last]];", VOID, P),
+    ("common/bpe.h", "invalid += split(text.substr(0, at), [[false]], word);", "true", P),
+    ("common/bpe.h", "(e.hash == h && e.bytes == n && [[memcmp(&bytes[e.bytes_at], w, n) == 0]])", "e.ids < 3", P),
+    ("common/bpe.h", "if ([[cache.serial != serial]]) cache.clear(serial);", "cache.serial == 0", P),
+    ("common/bpe.h", "if ([[!m || m->rank != rank]]) continue;", "!m", P),
+    ("common/bpe.h", "if (after[i] < (int32_t)n) { [[before[after[i]] = i]]; consider(i); }", VOID, P),
+    ("common/bpe.h", "if (before[i] >= 0) [[consider(before[i])]];", VOID, P),
+    ("common/bpe.h", "if ([[cache.used == Cache::capacity / 2]]) {", "cache.used == 99", P),
+    ("common/bpe.h", "h = [[fnv1a(t.data(), n, fnv1a(&n, 4, h))]];", "fnv1a(&n, 4, h)", P),
+    ("common/bpe.h", "h = [[fnv1a(&right, 4, fnv1a(&left, 4, h))]];", "h + left * right", P),
+    ("common/bpe.h", "bool version = [[text.substr(0, 8) == \"#version\"]];", "true", P),
+    ("common/bpe.h", "refuse_unless(all.find(\"normalizer\"), all_path, \"normalizer\", [[false]], \"none\");", "true", P),
+    ("common/bpe.h", "merge_pairs(words, b.tokens, [[size - 1]], join, progress);", "size", P),
+    ("common/tokenizer.h", "return xa != ya ? [[tokens[xa] < tokens[ya]]] : tokens[xb] < tokens[yb];", "xa < ya", P),
+    ("common/tokenizer.h", "return xa != ya ? tokens[xa] < tokens[ya] : [[tokens[xb] < tokens[yb]]];", "tokens[xb] > tokens[yb]", P),
+    ("common/tokenizer.h", "if ([[best.count < 2]]) continue;", "best.count < 1", P),
+    ("common/tokenizer.h", "if (to > 0) { [[lose(piece[to - 1], a)]]; gain(piece[to - 1], ab); }", VOID, P),
     # embedding
     ("common/embedding.cuh", "[[to[c] += (acc<T>)d[c]]];", VOID, G),
     ("common/embedding.cuh", "+= [[partial[(size_t)slot * C + c]]];", "partial[(size_t)ids.multi_slot[u] * C + c]", G),
@@ -273,7 +300,7 @@ BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
     ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
     ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
-]] + [("train_gpt.cu", s, new, P) for s, new in [
+]] + [("train_gpt.cu", s, new, A) for s, new in [
     ("a.scratch, M, C,\n                                    drop(b, [[3 * L]]));", "3 * L - 1"),
     ("a.scratch, R, C, drop(b, 3 * l + [[2]]));", "3"),
     ("b.seq, NH, HS, true, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
@@ -301,7 +328,7 @@ def backward_statements():
                        ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
             statements("finetune_cls.cu", "    real* forward(const Batch& b) {", "    // Work of so many tokens", "forward(") +
             statements("train_gpt.cu", "    void forward_backward(const Batch& b, StepStats* stats) {", "    // Work of one token, forward and backward",
-                       ("decode", "logits_forward", "sum_losses", "crossentropy"), P))
+                       ("decode", "logits_forward", "sum_losses", "crossentropy"), A))
 
 
 def locate(file, text, marked):

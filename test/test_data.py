@@ -8,6 +8,7 @@ import http.server
 import json
 import lzma
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 SHARED = os.path.join(ROOT, "..", "shared", "data", "pretrain")
 ENV = dict(os.environ, TOKENIZE=TOKENIZE, DOWNLOAD_PAUSE="0.01", PYTHONDONTWRITEBYTECODE="1", no_proxy="*")
 TOKENIZER_FILES = {"vocab.txt", "tokenizer.json", "tokenizer_config.json"}
+BPE_FILES = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"}
 sys.dont_write_bytecode = True
 
 
@@ -81,8 +83,8 @@ class Case(unittest.TestCase):
         ids = struct.unpack_from("<%dH" % tokens, data, 256 + 8 * (sequences + 1))
         self.assertEqual((offsets[0], offsets[-1], len(data)), (0, tokens, 256 + 8 * (sequences + 1) + 2 * tokens))
         self.assertLess(max(ids), vocab)
-        lines = "".join(" ".join(map(str, ids[a:b])) + "\n" for a, b in zip(offsets, offsets[1:]))
-        return self.tokenize("decode", "--tokenizer", tokenizer, text=lines).splitlines()
+        lines = "".join(json.dumps(ids[a:b]) + "\n" for a, b in zip(offsets, offsets[1:]))
+        return [json.loads(line) for line in self.tokenize("decode", "--tokenizer", tokenizer, "--json", text=lines).splitlines()]
 
     def normal(self, text):
         """Text as it comes back from ids."""
@@ -158,7 +160,10 @@ class Tokenize(Case):
         self.refused(2, "unknown flag --sizes; nearest: --size", TOKENIZE, "learn", "--sizes", "9", self.text)
         self.refused(2, "expected an integer from 32", TOKENIZE, "learn", "--size", "5", "--out", "x", self.text)
         self.refused(2, "--out DIR", TOKENIZE, "learn", self.text)
-        self.refused(2, "comes with train_gpt", TOKENIZE, "learn", "--type", "bpe", "--out", "x", self.text)
+        self.refused(2, "expected one of wordpiece|bpe", TOKENIZE, "learn", "--type", "unigram", "--out", "x", self.text)
+        self.refused(2, "--lower-case is not for --type bpe", TOKENIZE, "learn", "--type", "bpe", "--lower-case", "--out", "x", self.text)
+        self.refused(2, "expected at least 257 tokens", TOKENIZE, "learn", "--type", "bpe", "--size", "256", "--out", "x", self.text)
+        self.refused(2, "found vocab.txt; take another directory", TOKENIZE, "learn", "--type", "bpe", "--size", "300", "--out", "tok", self.text)
         self.refused(2, "expected one of eot|line|blank|file", *pack, "--documents", "page", "--in", self.text, "--out", "x.bin")
         self.refused(2, "comes with sft", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
         self.refused(2, "expected --in FILE", *pack, "--out", "x.bin")
@@ -185,10 +190,106 @@ class Tokenize(Case):
             self.assertEqual((run.returncode, b"cannot write standard output" in run.stderr), (1, True))
 
 
+class TokenizeBpe(Case):
+    def setUp(self):
+        super().setUp()
+        self.text = self.write("text.txt", story(1) + "\n<|endoftext|>\n" + story(2))
+        self.tokenize("learn", "--type", "bpe", "--size", "300", "--out", self.path("tok"), self.text)
+
+    def pack(self, path, *flags, tokenizer="tok"):
+        """The documents of the packed file as bytes, and what pack said on standard error"""
+        run = self.call(TOKENIZE, "pack", "--tokenizer", tokenizer, "--kind", "text", "--in", path, "--out", "x.bin", *flags)
+        self.assertEqual(run.returncode, 0, run.stderr.decode())
+        data = open_bytes(self.path("x.bin"))
+        sequences, tokens, vocab = struct.unpack_from("<QQQ", data, 24)
+        offsets = struct.unpack_from("<%dQ" % (sequences + 1), data, 256)
+        ids = struct.unpack_from("<%dH" % tokens, data, 256 + 8 * (sequences + 1))
+        byte = {}  # the other way round than common/bpe.h: from GPT-2's description
+        plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        for b in range(256):
+            byte[chr(b) if b in plain else chr(256 + len([x for x in range(b) if x not in plain]))] = b
+        pieces = {i: bytes(byte[c] for c in t) for t, i in json.loads(open_bytes(self.path(tokenizer, "vocab.json"))).items()}
+        self.assertEqual(vocab, len(pieces))
+        return [b"".join(map(pieces.get, ids[a:b])) for a, b in zip(offsets, offsets[1:])], run.stderr.decode()
+
+    def test_files(self):
+        self.assertEqual(set(os.listdir(self.path("tok"))), BPE_FILES)
+        self.assertEqual(open_bytes(self.path("tok/merges.txt")).split(b"\n")[0], b"#version: 0.2")
+        self.refused(2, "found vocab.json; take another directory", TOKENIZE, "learn", "--type", "wordpiece", "--out", "tok", self.text)
+
+    def test_encode_and_decode(self):
+        text = "The fox  ran.\n\n caf\u00e9 <|endoftext|>\t\u4e2d\n"
+        ids = self.tokenize("encode", "--tokenizer", "tok", text=text)
+        self.assertEqual((len(ids.split("\n")), ids.split("\n")[1], ids.split("\n")[2].split().count("299")), (4, "", 1))
+        self.assertEqual(self.tokenize("decode", "--tokenizer", "tok", text=ids), text)
+        array = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text='"a\\n\\nfox "\n'))
+        self.assertEqual(json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=json.dumps(array))), "a\n\nfox ")
+        run = self.call(TOKENIZE, "encode", "--tokenizer", "tok", text=b"a\xff\xfe b\n")
+        self.assertIn(b"2 bytes of the input are not UTF-8 and were kept", run.stderr)
+        self.assertEqual(self.call(TOKENIZE, "decode", "--tokenizer", "tok", text=run.stdout).stdout, b"a\xff\xfe b\n")
+        self.refused(1, "expected ids from 0 to 299, found 300", TOKENIZE, "decode", "--tokenizer", "tok", text="300\n")
+
+    def test_stock_names_and_runs(self):
+        expected = self.tokenize("encode", "--tokenizer", "tok", text="the lazy fox\n")
+        for folder, names in (("stock", {"vocab.json": "encoder.json", "merges.txt": "vocab.bpe"}), ("all", {"tokenizer.json": "tokenizer.json"}),
+                              ("run/best", {n: n for n in BPE_FILES})):
+            for name, other in names.items():
+                self.write(folder + "/" + other, open_bytes(self.path("tok", name)))
+            self.assertEqual(self.tokenize("encode", "--tokenizer", folder.split("/")[0], text="the lazy fox\n"), expected, folder)
+
+    def test_documents(self):
+        text = self.write("d.txt", b"fox a\r\nfox s \n\n \nfox \xff\n\n<|endoftext|> \n\nfox d\n<|endoftext|>\n<|endoftext|>\nlast\n")
+        expected = {"eot": [b"fox a\r\nfox s \n\n \nfox \xff\n", b"\nfox d", b"last"], "file": [open_bytes(text)],
+                    "line": [b"fox a", b"fox s ", b" ", b"fox \xff", b"<|endoftext|> ", b"fox d", b"<|endoftext|>", b"<|endoftext|>", b"last"],
+                    "blank": [b"fox a\r\nfox s ", b"fox \xff", b"<|endoftext|> ", b"fox d\n<|endoftext|>\n<|endoftext|>\nlast"]}
+        for how, documents in expected.items():
+            found, said = self.pack(text, "--documents", how)
+            self.assertEqual(found, documents, how)
+            self.assertIn("1 bytes of the input are not UTF-8 and were kept", said)
+            self.assertEqual("times <|endoftext|> stands within a document" in said, how != "eot")
+
+    def test_parts_change_nothing(self):
+        """Texts larger than the parts that threads share (256 kB) and than a block (16 MB): no byte is lost, and the ids are those of the text in
+        one piece."""
+        rng = random.Random(1)
+        words = ["fox", "ran", " ", "  ", "\n", "\n\n", " \n", "\n ", "\t", "\u00a0", "\u3000", "\u00e9", "\u3002", "12", "'s", "!", "\r\n", "<|endoftext|>"]
+        noise = "".join(rng.choice(words) for _ in range(400000))
+        text = self.write("big.txt", (noise + story(3)) * 18)
+        self.assertGreater(os.path.getsize(text), 17 << 20)
+        expected, said = self.pack(text, "--documents", "file")
+        self.assertEqual(expected, [open_bytes(text)])
+        # the same through encode --json, which takes the text as one string; there <|endoftext|> is a token
+        quiet = (noise + story(3)).replace("<|endoftext|>", "|") * 18
+        self.write("big.txt", quiet)
+        self.pack("big.txt", "--documents", "file")
+        data = open_bytes(self.path("x.bin"))
+        ids = struct.unpack_from("<%dH" % struct.unpack_from("<Q", data, 32)[0], data, 256 + 16)
+        one = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text=json.dumps(quiet) + "\n"))
+        self.assertEqual(list(ids) == one, True)  # not assertEqual of the lists: their difference would take minutes to print
+
+    def test_learning_is_deterministic(self):
+        big = self.write("big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400)))
+        found = []
+        for threads in ("1", "3"):
+            subprocess.run([TOKENIZE, "learn", "--type", "bpe", "--size", "500", "--out", self.path(threads), big], env=dict(ENV, OMP_NUM_THREADS=threads),
+                           stdout=subprocess.DEVNULL, check=True)
+            found.append([open_bytes(self.path(threads, name)) for name in sorted(BPE_FILES)])
+        self.assertEqual(found[0], found[1])
+
+    def test_bad_input(self):
+        self.refused(2, "expected WordPiece (vocab.txt) for --kind classify", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "classify", "--in", self.text, "--out", "x.bin")
+        self.refused(2, "comes with sft", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
+        self.refused(1, "there are no words", TOKENIZE, "learn", "--type", "bpe", "--out", "x", self.write("empty.txt", "<|endoftext|>\n"))
+        self.refused(1, "the input holds no tokens", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "text", "--in", "empty.txt", "--out", "x.bin")
+        os.remove(self.path("tok/vocab.json"))
+        os.remove(self.path("tok/tokenizer.json"))
+        self.refused(1, "tok: expected vocab.json or encoder.json beside tok/merges.txt", TOKENIZE, "encode", "--tokenizer", "tok", text="a")
+
+
 class Scripts(Case):
-    def check_directory(self, out, train, val):
+    def check_directory(self, out, train, val, tokenizer=TOKENIZER_FILES):
         files = set(os.listdir(self.path(out)))
-        self.assertEqual(files, TOKENIZER_FILES | {"train.bin", "val.bin"})
+        self.assertEqual(files, tokenizer | {"train.bin", "val.bin"})
         found = [self.documents(self.path(out, part + ".bin"), self.path(out)) for part in ("train", "val")]
         self.assertEqual([len(f) for f in found], [train, val])
         self.assertFalse(set(found[0]) & set(found[1]), "a document in both parts")
@@ -254,6 +355,48 @@ class Scripts(Case):
         self.script("wikitext.py", "--from", "w.zip", "--vocab-size", "120", "--out", "out")
         self.check_directory("out", 9, 4)  # the corpus' own parts
 
+    def test_bpe(self):
+        for i in range(4):
+            self.write("in/%d.txt" % i, story(i))
+        self.script("text.py", "in", "--vocab-size", "150", "--out", "out")
+        self.assertIn("next: ./train_gpt --data out --out runs/gpt", self.script("text.py", "in", "--tokenizer-type", "bpe", "--vocab-size", "300", "--out", "out"))
+        self.check_directory("out", 3, 1, BPE_FILES)  # the vocabulary of the earlier run is gone
+        self.assertIn("./train_gpt", self.script("text.py", "in", "--tokenizer", "out", "--out", "other"))
+        self.check_directory("other", 3, 1, BPE_FILES)
+        self.assertEqual(open_bytes(self.path("out/train.bin")), open_bytes(self.path("other/train.bin")))
+        self.refused_script(2, "--vocab-size: expected 257 to", "text.py", "in", "--tokenizer-type", "bpe", "--vocab-size", "200", "--out", "o")
+        self.refused_script(2, "--cased is for wordpiece", "text.py", "in", "--tokenizer-type", "bpe", "--cased", "--out", "o")
+
+    def test_shakespeare(self):
+        text = "First Citizen:\r\nCaf\u00e9, speak.\n\n" * 50
+        self.write("input.txt", text)
+        self.assertIn("./train_gpt", self.script("shakespeare.py", "--from", "input.txt", "--keep-text", "--out", "out"))
+        cut = int(len(text) * 0.9)
+        for part, expected in (("train", text[:cut]), ("val", text[cut:])):
+            self.assertEqual(open_bytes(self.path("out", part + ".txt")), expected.encode())
+            self.assertEqual(struct.unpack_from("<QQQ", open_bytes(self.path("out", part + ".bin")), 24), (1, len(expected.encode()), 257))
+        self.refused_script(1, "expected UTF-8, found the byte 0xff at byte 2", "shakespeare.py", "--from", self.write("bad.txt", b"ab\xff"), "--out", "o")
+        self.refused_script(1, "expected a text that can be divided", "shakespeare.py", "--from", self.write("small.txt", "a"), "--out", "o")
+
+    def test_tinystories(self):
+        self.write("s/train.txt", "\n<|endoftext|>\n".join(story(i) for i in range(6)))
+        self.write("s/valid.txt.gz", "\n<|endoftext|>\n".join(story(i) for i in range(6, 8)))
+        self.script("tinystories.py", "--from", "s", "--vocab-size", "300", "--out", "out")
+        self.check_directory("out", 6, 2, BPE_FILES)
+        self.script("tinystories.py", "--from", "s/train.txt", "--vocab-size", "300", "--out", "out")
+        self.check_directory("out", 5, 1, BPE_FILES)
+        self.refused_script(1, "expected a file for training", "tinystories.py", "--from", "s/valid.txt.gz", "--out", "o")
+        self.refused_script(2, "--megabytes: expected a number from 0", "tinystories.py", "--megabytes", "-1", "--out", "o")
+
+    def test_fineweb(self):
+        self.write("w/a.jsonl.gz", "".join(json.dumps({"text": story(i), "id": i}) + "\n" for i in range(5)))
+        self.write("w/b.txt", story(5) + "\n<|endoftext|>\n" + story(6))
+        self.script("fineweb.py", "--from", "w", "--vocab-size", "300", "--out", "out")
+        self.check_directory("out", 6, 1, BPE_FILES)
+        bad = self.write("bad.jsonl", '{"text": "a"}\n{"text": 5}\n')
+        self.refused_script(1, "bad.jsonl, line 2: expected a JSON object with a string text", "fineweb.py", "--from", bad, "--out", "o")
+        self.refused_script(1, "found Parquet", "fineweb.py", "--from", self.write("x.parquet", "PAR1"), "--out", "o")
+
     def test_bad_inputs(self):
         text = self.write("a.txt", story(1))
         self.refused_script(2, "--out", "text.py", text)
@@ -296,7 +439,8 @@ class Server(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         if self.headers.get("If-Range", cls.tag) != cls.tag:
             wanted = None  # another version: all of it
-        start = int(wanted[6:-1]) if wanted and cls.ranges else 0
+        start, last = (int(n) if n else len(data) - 1 for n in wanted[6:].split("-")) if wanted and cls.ranges else (0, len(data) - 1)
+        end = min(last + 1, len(data))
         if start and start >= len(data):
             self.send_response(416)
             self.send_header("Content-Range", "bytes */%d" % len(data))
@@ -304,14 +448,13 @@ class Server(http.server.BaseHTTPRequestHandler):
             return self.end_headers()
         self.send_response(206 if wanted and cls.ranges else 200)
         if wanted and cls.ranges:
-            self.send_header("Content-Range", "bytes %d-%d/%d" % (start, len(data) - 1, len(data)))
-        self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Range", "bytes %d-%d/%d" % (start, end - 1, len(data)))
+        self.send_header("Content-Length", str(end - start))
         if cls.tag:
             self.send_header("ETag", cls.tag)
         self.end_headers()
-        end = len(data)
         if cls.breaks > 0:
-            cls.breaks, end = cls.breaks - 1, start + (len(data) - start) // 2
+            cls.breaks, end = cls.breaks - 1, start + (end - start) // 2
         self.wfile.write(data[start:end])
 
     def log_message(self, *args):
@@ -429,12 +572,71 @@ class Downloads(Case):
         self.assertEqual(run.returncode, 1)
         self.assertIn(b"the server says 404", run.stderr)
 
+    def test_only_the_beginning(self):
+        get = lambda: self.common.download(self.url + "/x", self.target, None, first=300000)
+        for Server.ranges, Server.breaks in ((True, 0), (True, 1), (False, 0), (False, 1)):
+            Server.log = []
+            self.assertEqual(open_bytes(get()), Server.files["/x"][:300000])
+            self.assertEqual(Server.log[0], "bytes=0-299999")
+            os.remove(self.target)
+        self.assertEqual(open_bytes(self.common.download(self.url + "/x", self.target, None, first=10 ** 9)), Server.files["/x"])  # there is no more
+
+    def test_shakespeare_checksum(self):
+        Server.files["/input.txt"] = b"To be, or not to be"
+        self.refused_script(1, "expected SHA-256 86c4e6aa", "shakespeare.py", "--url", self.url + "/input.txt", "--cache", "cache", "--out", "out")
+
+    def test_tinystories(self):
+        stories = [story(i) for i in range(2000)]
+        Server.files["/train.txt"] = "\n<|endoftext|>\n".join(stories).encode()
+        Server.files["/valid.txt"] = (story(3000) + "\n<|endoftext|>\n" + story(3001)).encode()
+        words = ["tinystories.py", "--url", self.url + "/{part}.txt", "--cache", "cache", "--vocab-size", "300", "--out", "out", "--keep-text"]
+        self.assertGreater(len(Server.files["/train.txt"]), 2000000)
+        for megabytes in (1, 0):
+            self.script(*words, "--megabytes", str(megabytes))
+            # as many whole stories as fit into the first megabyte, or all
+            whole = sum(1 for i in range(len(stories)) if len("\n<|endoftext|>\n".join(stories[:i + 1])) + 14 < (megabytes * 1000000 or 1e9))
+            self.assertIn(open_bytes(self.path("out/train.txt")).count(b"<|endoftext|>"), (whole, whole + 1) if megabytes else (2000,))
+            self.assertEqual(open_bytes(self.path("out/train.txt")), "".join(s + "\n<|endoftext|>\n" for s in stories[:whole]).encode())
+            self.assertEqual(open_bytes(self.path("out/val.txt")).count(b"<|endoftext|>"), 2)
+
+    def test_fineweb(self):
+        page = lambda first, n: json.dumps({"rows": [{"row_idx": i, "row": {"text": story(i)}, "truncated_cells": []} for i in range(first, first + n)]}).encode()
+        Server.files.update({"/0": page(0, 100), "/100": page(100, 100), "/200": page(200, 30)})
+        words = ["fineweb.py", "--url", self.url + "/{offset}", "--cache", "cache", "--vocab-size", "300", "--out", "out", "--keep-text"]
+        count = lambda: sum(open_bytes(self.path("out", part)).count(b"<|endoftext|>") for part in ("train.txt", "val.txt"))
+        self.script(*words, "--documents", "150")
+        self.assertEqual((count(), len(Server.log)), (150, 2))
+        self.assertIn("there are only 230 pages", self.script(*words, "--documents", "500"))
+        self.assertEqual((count(), len(Server.log)), (230, 3))  # the first two come from the cache
+        Server.files["/0"] = b'{"error": "busy"}'
+        run = self.call(sys.executable, os.path.join(ROOT, "data", words[0]), *words[1:4], "other", *words[5:])
+        self.assertEqual((run.returncode, os.listdir(self.path("other/fineweb-edu"))), (1, ["rows-00000000.json.sha256"]))  # what is no page does not stay
+        self.assertIn(b'expected {"rows": [{"row": {"text": ...}}, ...]}, found something else', run.stderr)
+
     def test_wikitext_checksum(self):
         Server.files["/2.zip"] = b"not the corpus"
         self.refused_script(1, "expected SHA-256 ef7edb56", "wikitext.py", "--url", self.url + "/{n}.zip", "--cache", "cache", "--out", "out")
 
 
 class RealText(Case):
+    def test_bpe_reference(self):
+        """The merges that another program learned from a corpus, vocabulary of 500"""
+        folder = os.path.join(SHARED, "..", "reference", "bpe_train")
+        if not os.path.isdir(folder):
+            print("\nSKIPPED: %s is not here" % folder, file=sys.stderr)
+            self.skipTest("no " + folder)
+        self.tokenize("learn", "--type", "bpe", "--size", "500", "--out", self.path("tok"), os.path.join(folder, "corpus.en"))
+        learned, expected = open_bytes(self.path("tok/merges.txt")), open_bytes(os.path.join(folder, "train-bpe-reference-merges.txt"))
+        self.assertEqual(learned, b"#version: 0.2\n" + expected)
+        with open(os.path.join(folder, "train-bpe-reference-vocab.json"), encoding="utf-8") as f, open(self.path("tok/vocab.json"), encoding="utf-8") as g:
+            reference, ours = json.load(f), json.load(g)
+        self.assertEqual(set(reference), set(ours))  # there <|endoftext|> is the first, in GPT-2's vocabulary the last
+        for name in ("address.txt", "german.txt", "tinystories_sample.txt"):
+            text = open_bytes(os.path.join(folder, name))
+            array = json.dumps(text.decode()).encode() + b"\n"
+            ids = self.tokenize("encode", "--tokenizer", "tok", "--json", text=array)
+            self.assertEqual(json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=ids)).encode(), text)
+
     def test_shared_data(self):
         if not os.path.isdir(SHARED):
             print("\nSKIPPED: %s is not here" % SHARED, file=sys.stderr)

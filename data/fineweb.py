@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""A sample of FineWeb-Edu or FineWeb (web pages in English, filtered; ODC-By 1.0) -> train.bin, val.bin and a tokenizer. A document is a page.
+
+The pages come a hundred at a time from Hugging Face's dataset viewer, which needs no Parquet: good for some ten thousand of them (10,000 are
+about 45 MB). For more, convert the Parquet files to JSONL and give them with --from.
+"""
+import json
+import os
+import sys
+
+import common
+
+URL = "https://datasets-server.huggingface.co/rows?dataset=HuggingFaceFW%2F{name}&config=sample-10BT&split=train&offset={offset}&length=100"
+PAGE = 100  # rows of one request, the most that the server gives
+
+
+def downloaded(args):
+    """The texts of rows 0 ... args.documents - 1. Each hundred is a file in the cache, so that a run that was interrupted goes on."""
+    texts = 0
+    for offset in range(0, args.documents, PAGE):
+        path = os.path.join(args.cache, args.name, "rows-%08d.json" % offset)
+        if not os.path.exists(path):
+            sys.stderr.write("%s: pages %d to %d of %d\n" % (args.name, offset + 1, min(offset + PAGE, args.documents), args.documents))
+        common.download(args.url.replace("{name}", args.name).replace("{offset}", str(offset)), path, attempts=8)
+        try:
+            with open(path, encoding="utf-8") as f:
+                rows = [row["row"]["text"] for row in json.load(f)["rows"]]
+            if not all(isinstance(text, str) for text in rows):
+                raise TypeError
+        except (ValueError, LookupError, TypeError):
+            os.remove(path)
+            raise common.Failure("%s: expected {\"rows\": [{\"row\": {\"text\": ...}}, ...]}, found something else; run the same command again, later" % path)
+        yield from rows[:args.documents - offset]
+        texts += len(rows)
+        if len(rows) < PAGE and texts < args.documents:
+            sys.stderr.write("note: there are only %d pages\n" % texts)
+            return
+
+
+def local(paths):
+    """Of .jsonl files the key "text" of every row; of .txt files the documents between lines <|endoftext|>"""
+    for name, opener in common.text_files(paths, (".jsonl", ".txt")):
+        if common.inner_name(name).lower().endswith(".parquet"):
+            raise common.Failure("%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name)
+        if not common.inner_name(name).lower().endswith(".jsonl"):
+            yield from common.documents_of(common.lines_of(name, opener))
+            continue
+        for number, line in common.strict_lines(name, opener):
+            try:
+                text = json.loads(line)["text"] if line.strip() else ""
+            except (ValueError, LookupError, TypeError, RecursionError):
+                text = None
+            if not isinstance(text, str):
+                raise common.Failure("%s, line %d: expected a JSON object with a string text, found %.60s" % (name, number, line.strip()))
+            yield text
+
+
+def body():
+    p = common.parser(__doc__, """\
+  data/fineweb.py --out data/web                                     10,000 pages of FineWeb-Edu
+  data/fineweb.py --name fineweb --documents 2000 --out data/web
+  data/fineweb.py --from pages.jsonl.gz --vocab-size 16384 --out data/web
+""", "bpe")
+    p.add_argument("--name", choices=["fineweb-edu", "fineweb"], default="fineweb-edu", help="which of the two (default fineweb-edu)")
+    p.add_argument("--documents", type=int, default=10000, metavar="N", help="how many pages (default 10000)")
+    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR",
+                   help="use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing")
+    p.add_argument("--url", default=URL, help="where 100 rows of {name} from {offset} on are (default %(default)s)".replace("%2F", "%%2F"))
+    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "fineweb"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    args = p.parse_args()
+    if args.documents < 1:
+        raise common.Usage("--documents: expected a number from 1, found %d" % args.documents)
+    if "{offset}" not in args.url:
+        raise common.Usage("--url: expected {offset} in place of the first row's number, found %s" % args.url)
+    common.check(args)
+    common.finish(args, local(args.source) if args.source else downloaded(args))
+
+
+if __name__ == "__main__":
+    common.main(body)
