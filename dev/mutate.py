@@ -22,7 +22,7 @@ FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
 TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [], "bpe": [],
          "gpt_gradients": ["-DPRECISION_FP64"], "gpt": []}
-G, F, O, C, M, L, B, E, P, D = TESTS
+G, F, O, C, M, L, B, E, A, D = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
@@ -298,7 +298,7 @@ BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
     ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
     ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
-]] + [("train_gpt.cu", s, new, P) for s, new in [
+]] + [("train_gpt.cu", s, new, A) for s, new in [
     ("a.scratch, M, C,\n                                    drop(b, [[3 * L]]));", "3 * L - 1"),
     ("a.scratch, R, C, drop(b, 3 * l + [[2]]));", "3"),
     ("b.seq, NH, HS, true, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
@@ -326,7 +326,7 @@ def backward_statements():
                        ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
             statements("finetune_cls.cu", "    real* forward(const Batch& b) {", "    // Work of so many tokens", "forward(") +
             statements("train_gpt.cu", "    void forward_backward(const Batch& b, StepStats* stats) {", "    // Work of one token, forward and backward",
-                       ("decode", "logits_forward", "sum_losses", "crossentropy"), P))
+                       ("decode", "logits_forward", "sum_losses", "crossentropy"), A))
 
 
 def locate(file, text, marked):

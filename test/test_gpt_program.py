@@ -199,19 +199,17 @@ class Generate(base.Case):
 
     def test_stops(self):
         """At the end of a document, at the length that was asked for, and where the context is full, which is said."""
-        a = as_json(["the king rules the country , for the king is wise .\n"] * 20, "--max-new-tokens", 50, "--temperature", 1)
-        self.assertEqual({x["stop"] for x in a} - {"end", "context", "length"}, set())
-        self.assertEqual(as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], {**as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], "tokens": 3, "stop": "length"})
+        short = as_json(["the"], "--max-new-tokens", 3, "--greedy")[0]
+        self.assertEqual((short["tokens"], short["stop"]), (3, "length"))
         done = write_on("--greedy", "--json", "--max-new-tokens", 1000, "the king")
         answer = json.loads(done.out)
-        if answer["stop"] == "context":
-            self.assertIn("the model's context of 64 tokens is full", done.err)
-        self.assertTrue(any(x["stop"] == "end" for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0)))
-        full = [x for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0) if x["stop"] == "context"]
+        self.assertEqual(done.err, "" if answer["stop"] == "end" else "1 of 1 texts end because the model's context of 64 tokens is full\n")
+        many = as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0)
+        self.assertTrue(any(x["stop"] == "end" for x in many))
+        full = [x for x in many if x["stop"] == "context"]
         self.assertTrue(full)
+        ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=b'"the"\n', stdout=subprocess.PIPE, check=True).stdout)
         for x in full:
-            ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=(json.dumps("the") + "\n").encode(),
-                                            stdout=subprocess.PIPE, check=True).stdout)
             self.assertEqual(len(ids) + x["tokens"], 65)  # 64 that the model has seen, and what it said to the last of them
 
     def test_no_lines(self):
