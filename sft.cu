@@ -779,6 +779,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
     } else {
         if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
         InstructFile in("/dev/stdin", false);
+        in.lines.path = "standard input";
         for (InstructRow row; in.next(row);) rows.push_back(row);
     }
     std::vector<std::vector<int>> prompts;

@@ -63,8 +63,8 @@ static void add_rows(std::vector<InstructRow>& rows, const std::string& task, in
     for (int i = 0; i < n; i++) rows.push_back(row_of(task, "do " + task, format("text %d", i), format("answer %d", i)));
 }
 
-static GptConfig small_size(int T = 96) {
-    GptConfig c = SmallGpt::dimensions(2, 16, 2, 24, V, T);
+static GptConfig small_size(int C = 16) {
+    GptConfig c = SmallGpt::dimensions(2, C, 2, 24, V, 96);
     c.eot = EOT;
     return c;
 }
@@ -215,7 +215,8 @@ TEST_SUITE("mixture") {
         CHECK(take_of(data, {1, 1, 1}, "size", 4) == Counts{4, 3, 1});
         CHECK(take_of(data, {1, 1, 1}, "equal", 4) == Counts{3, 3, 2});  // 8 rows, 2 2/3 of each
         CHECK(take_of(data, {2, 1, 0.5}, "size", 0) == Counts{12, 2, 0});  // 20 : 3 : 0.5 of 14 = 11.9, 1.8, 0.3
-        CHECK(take_of(data, {1, 1, 2}, "equal", 0) == Counts{3, 4, 7});  // 3.5, 3.5, 7
+        CHECK(take_of(data, {1, 1, 2}, "equal", 0) == Counts{4, 3, 7});  // 3.5, 3.5, 7
+        CHECK(take_of(data, {1, 2, 1}, "size", 0) == Counts{8, 5, 1});   // 8.2, 4.9, 0.8: the largest remainders are rounded up
         CHECK(take_of(data, {0, 1, 0}, "equal", 0) == Counts{0, 14, 0});
         CHECK(take_of(data, {0, 0, 0}, "size", 0) == Counts{0, 0, 0});
         CHECK(data.sequences() == 0);
@@ -296,10 +297,10 @@ struct Tune {
     SftFlags sf;
     std::vector<char> memory;
     std::unique_ptr<SftTask> task;
-    explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {}, const BinFile* val = nullptr, bool answers = true) {
+    explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {}, const BinFile* val = nullptr, bool answers = true, int C = 16) {
         f.lr = 0.01, f.warmup = 0, f.dropout = 0, f.seed = 5, sf.batch = 4, sf.max_len = 96;
         if (change) change(f, sf);
-        task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(), answers);
+        task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
         Arena measure;
         task->plan(measure);
         memory.resize(measure.used + 256);
@@ -374,6 +375,8 @@ TEST_SUITE("the task") {
         }
         Tune held(train, [&](TrainFlags& f, SftFlags& sf) { f.eval_tokens = 0, sf.holdout = "b", sf.on_prompt = true; }, both.file.get());
         CHECK(held.task->val_rows == 12);
+        held.task->fill(held.task->builder, *std::make_unique<Cursor>());
+        CHECK(held.task->builder.targets.size() == held.task->builder.tokens.size());  // in training every token is one
         CHECK(held.task->evaluate().targets == 10 * 9 + 2 * 10);  // " answ" "er" " " and a digit or two, and the end
         Tune few(train, [&](TrainFlags& f, SftFlags&) { f.eval_tokens = 60; }, both.file.get());
         CHECK((few.task->val_rows > 0 && few.task->val_rows < 5));
@@ -529,6 +532,7 @@ TEST_SUITE("answers") {
                 CHECK(e.space_before(*r.file, (uint32_t)s, text) == space);
                 Json line = Json::make_object();
                 e.choose(score, prompt, text, e.space_before(*r.file, (uint32_t)s, text), &line);
+                CHECK(t.task->model.dropout == 0.2f);  // as it was
                 t.task->model.dropout = 0;
                 std::vector<double> sums, means;
                 for (const std::string& o : text.options) {
@@ -544,6 +548,14 @@ TEST_SUITE("answers") {
             CHECK((score.with_options == 40 && score.by_sum == by_sum && score.by_mean == by_mean));
             CHECK(differ > 3);  // else the two could be the same
             CHECK((by_sum > 0 && by_sum < 40));
+            // options of which one does not fit into the context cannot be compared
+            Ids prompt = e.prompt(*r.file, 0);
+            for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {  // the last of these tokens are said, not read
+                InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
+                int64_t before = score.with_options;
+                e.choose(score, prompt, text, space, nullptr);
+                CHECK(score.with_options - before == (prompt.size() + room <= 96));
+            }
         }
     }
     TEST_CASE("a template with a space before the answers of some rows only") {
@@ -623,7 +635,7 @@ TEST_SUITE("asking") {
         for (size_t shots : {0, 1, 2})
             for (const Template& templ : {Template::alpaca(), Template::short_one()}) {
                 Rows r(rows, templ, shots);
-                Tune t(r, [](TrainFlags&, SftFlags& sf) { sf.max_len = 96; });
+                Tune t(r, {}, nullptr, true, 64);  // heads of 32 channels: what a directory may hold
                 TempDir dir;
                 t.task->save_model(dir.path);
                 CHECK(Template::load(dir / "template.json").fingerprint() == r.file->header.templ);
@@ -636,7 +648,7 @@ TEST_SUITE("asking") {
                     CHECK(asked.prompt(question, shots, 1, false, shortened) == t.evaluator().prompt(*r.file, (uint32_t)s));
                     CHECK((shortened.fits && !shortened.cut()));
                 }
-                SmallGpt base(small_size(), 32);
+                SmallGpt base(small_size(64), 32);
                 TempDir other;
                 base.randomise(2);
                 save_tensors(other.path, base.opt.table, base.opt.params);
@@ -653,7 +665,7 @@ TEST_SUITE("asking") {
     }
     TEST_CASE("a conversation that is too long loses its earliest turns, and leaves room for the answer") {
         Rows r(ragged_rows());
-        Tune t(r);
+        Tune t(r, {}, nullptr, true, 64);
         TempDir dir;
         t.task->save_model(dir.path);
         LoadedSft asked(dir.path, 1);  // 96 positions

@@ -33,7 +33,7 @@ TRAIN_GPT = base.binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
 SFT = base.binary("SFT", "build/cpu-fp32/sft")
 SHIM = base.binary("SFT_SHIM", "build/shim-fp32/sft")
 
-SMALL = "--batch 16 --lr 3e-3 --dropout 0 --eval-rows 12 --max-new-tokens 12 --log-every 10".split()
+SMALL = "--batch 16 --lr 3e-3 --dropout 0 --eval-rows 12 --max-new-tokens 20 --log-every 10".split()
 T = 64  # the model's context
 
 
@@ -47,7 +47,7 @@ def who(r):
 
 def why(r):
     i = r.randrange(12)
-    return {"instruction": "why ?", "input": "the %s is %s ." % (WHO[i], HOW[i]), "output": ['because of "%s"' % HOW[i], "it is " + HOW[i]], "task": "facts/why"}
+    return {"instruction": "why ?", "input": "the %s is %s ." % (WHO[i], HOW[i]), "output": ['as "%s"' % HOW[i], "it is " + HOW[i]], "task": "facts/why"}
 
 
 def talk(r):
@@ -200,7 +200,8 @@ class Learning(Case):
                         outputs = row.get("output") or row.get("completion") or row["messages"][-1]["content"]
                         self.assertEqual(a["outputs"], outputs if isinstance(outputs, list) else [outputs])
                         self.assertEqual(a["exact"], normal(a["answer"]) in map(normal, a["outputs"]))
-                        self.assertIn(row["messages"][-1]["content"] if "messages" in row and 0 else list(row.values())[0] if "messages" not in row else "how ?", a["prompt"])
+                        question = row["messages"][-2]["content"] if "messages" in row else row.get("prompt") or row["input"]
+                        self.assertIn(question + "\nanswer :", a["prompt"])
                         self.assertTrue(a["prompt"].endswith("\nanswer :"))
                         self.assertEqual("option" in a, task == "facts/who")
                     means.append(sum(a["exact"] for a in mine) / len(mine))
@@ -277,33 +278,35 @@ class Flags(Case):
     def test_holdout(self):
         """Its rows train nothing: a run with them, held out, is one without them. They are reported on."""
         pack("mixed/train.bin", make_rows(1, 40) + make_rows(5, 40, LISTS))
-        out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists,why", data="mixed").out
-        self.assertRegex(out, r"lists/first +held out")
-        self.assertRegex(out, r"facts/why +held out")
-        results = results_of("held")
-        self.assertEqual(set(results["held out of train.bin"]["tuned"]["tasks"]), {"lists/first", "lists/last", "facts/why"})
-        pack("rest/train.bin", [r for r in make_rows(1, 40) if r["task"] != "facts/why"])
-        self.assertIn("mixture: 27 rows of 2 tasks", out)
-        self.trace("rest-run", "--steps", 6, data="rest")
-        self.assertEqual(sorted(m["tokens"] for m in steps_of(W.path("held"))), sorted(m["tokens"] for m in steps_of(W.path("held"))))
-        self.assertNotEqual(losses(W.path("held")), self.trace("all-of-mixed", "--steps", 6, data="mixed"))
+        pack("mixed/val.bin", make_rows(2, 9) + make_rows(6, 9, LISTS))
+        pack("rest/train.bin", make_rows(1, 40))
+        pack("rest/val.bin", make_rows(2, 9))
+        tune("held-lists", *SMALL, "--steps", 6, "--holdout", "lists", data="mixed")
+        tune("never-there", *SMALL, "--steps", 6, data="rest")
+        self.assertEqual(metrics(W.path("held-lists")), metrics(W.path("never-there")))
+        self.assertTrue(read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors")))
+        self.assertFalse(os.path.exists(W.path("never-there/results.json")))
+        self.assertEqual(set(results_of("held-lists")["held out of train.bin"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
+        out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists/last,why", data="mixed").out
+        for task in ("lists/last", "facts/why"):
+            self.assertRegex(out, task + " +held out")
+        self.assertEqual(set(results_of("held")["held out of train.bin"]["tuned"]["tasks"]), {"lists/last", "facts/why"})
+        self.assertIn("mixture: 47 rows of 3 tasks", out)  # 14 + 13 + 20
 
     def test_mixtures(self):
         pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
-        for flags, expected in (([], (60, 20, 4)), (["--mix", "equal"], (28, 28, 28)), (["--cap", 10], (10, 10, 4)), (["--weights", "who=0.5,talk=5"], (32, 21, 21))):
+        for flags, expected in (([], (60, 20, 4)), (["--mix", "equal"], (28, 28, 28)), (["--cap", 10], (10, 10, 4)),
+                                (["--weights", "who=0.5,talk=5"], (36, 24, 24)), (["--mix", "equal", "--weights", "facts=0.5"], (21, 21, 42))):
             with self.subTest(flags):
                 out = tune("mix", *SMALL, "--steps", 1, *flags, data="uneven").out
                 shutil.rmtree(W.path("mix"))
                 found = [int(n) for n in re.findall(r"^  (?:facts/who|facts/why|talk/how) +\d+ +(\d+) ", out, re.M)]
-                self.assertEqual(tuple(found), expected if flags[:1] != ["--weights"] else tuple(found))
-                self.assertEqual(sum(found), sum(expected) if flags[:1] != ["--weights"] else 84)
-                if flags[:1] == ["--weights"]:  # shares 30 : 20 : 20
-                    self.assertEqual(tuple(found), (36, 24, 24))
+                self.assertEqual(tuple(found), expected)
 
     def test_train_on_prompt(self):
         """Another loss from the first step on; validation still counts the answers alone."""
-        plain, prompt = self.trace("answers-only", "--steps", 3), self.trace("on-prompt", "--steps", 3, "--train-on-prompt")
-        self.assertNotAlmostEqual(plain[0], prompt[0], delta=0.01)
+        plain, prompt = self.trace("answers-only", "--steps", 20), self.trace("on-prompt", "--steps", 20, "--train-on-prompt")
+        self.assertTrue(all(a != b for a, b in zip(plain, prompt)))
         targets = [[m["val_targets"] for m in metrics(W.path(d)) if "val_loss" in m] for d in ("answers-only", "on-prompt")]
         self.assertEqual(*targets)
 
@@ -315,7 +318,7 @@ class Flags(Case):
 class Evaluation(Case):
     def test_eval_says_what_training_said(self):
         """In batches of another size, from the stored model"""
-        found = json.loads(ask("eval", "--json", "--model", "run,tuned", "--data", "task", "--rows", 12, "--max-new-tokens", 12, "--batch", 5).out)
+        found = json.loads(ask("eval", "--json", "--model", "run,tuned", "--data", "task", "--rows", 12, "--max-new-tokens", 20, "--batch", 5).out)
         known = results_of("tuned")
         self.assertEqual(set(found), {"test_seen", "test_lists"})
         for name in found:
@@ -348,12 +351,12 @@ class Generate(Case):
         for row in given:
             if "messages" in row:
                 row["messages"] = row["messages"][:-1]
-        found = generate(given, "--max-new-tokens", 12)
+        found = generate(given, "--max-new-tokens", 20)
         self.assertEqual([f["output"].strip() for f in found], [a["answer"] for a in said])
         self.assertEqual([f["stop"] for f in found], [a["stop"] for a in said])
         self.assertEqual([f["task"] for f in found], [a["task"] for a in said])
-        self.assertEqual(found, generate(given, "--max-new-tokens", 12, "--batch", 1))
-        self.assertEqual(found, generate(order, "--max-new-tokens", 12, "--batch", 3))  # what rows have as answers is not looked at
+        self.assertEqual(found, generate(given, "--max-new-tokens", 20, "--batch", 1))
+        self.assertEqual(found, generate(order, "--max-new-tokens", 20, "--batch", 3))  # what rows have as answers is not looked at
 
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
@@ -384,7 +387,7 @@ class Generate(Case):
 
     def test_context(self):
         """--max-new-tokens is 128 by default, the model has 64 positions: an answer ends where the context does, and that is said."""
-        long = "the king is wise . " * 11
+        long = "the king is wise . " * 10
         done = ask("generate", "--model", "tuned", "--temperature", 5, text=jsonl([{"prompt": long}, {"prompt": "who rules the country ?"}]))
         stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
         self.assertLessEqual(set(stops), {"end", "context"})
@@ -452,7 +455,7 @@ class Terminal:
 
 class Chat(Case):
     def say(self, *lines, code=0, model="tuned"):
-        return ask("chat", "--model", model, text="".join(line + "\n" for line in lines), code=code)
+        return ask("chat", "--model", model, "--max-new-tokens", 8, text="".join(line + "\n" for line in lines), code=code)
 
     def test_conversation(self):
         """The second question can only be answered by who remembers the first; the prompt is that of generate."""
@@ -483,12 +486,12 @@ class Chat(Case):
     def test_history_that_no_longer_fits(self):
         """The earliest turns go; a message that is too long is refused, and the conversation goes on."""
         done = self.say(*["who rules the country ?"] * 8, "the king is wise . " * 20, "who rules the country ?")
-        self.assertEqual(done.out, "king\n" * 9)
+        self.assertEqual((done.out.count("\n"), done.out.split("\n")[0]), (9, "king"))
         self.assertIn("(the earliest turns no longer fit into the context)", done.err)
         self.assertRegex(done.err, r"this message: the prompt has \d+ tokens, expected at most \d+ of the model's context of 64: shorten it")
 
     def test_terminal(self):
-        t = Terminal(["chat", "--model", "tuned"])
+        t = Terminal(["chat", "--model", "tuned", "--max-new-tokens", 8])
         self.assertIn("/reset", t.wait_for("\n> "))
         t.type("who rules the country ?\n")
         self.assertIn("king", t.wait_for("\n> "))
@@ -574,11 +577,11 @@ class Resume(Case):
         self.assert_same_run("whole-epochs", "epochs")
 
     def test_finished_run(self):
-        tune("done", *self.FLAGS, "--steps", 6, "--schedule", "constant", "--warmup", 2)
+        tune("done", *self.FLAGS, "--steps", 6, "--eval-every", 6, "--schedule", "constant", "--warmup", 2)
         before = snapshot(W.path("done"))
         self.assertIn("the run is finished: step 6 of 6", resume("done").out)
         self.assertEqual(snapshot(W.path("done")), before)
-        tune("longer", *self.FLAGS, "--steps", 12, "--schedule", "constant", "--warmup", 2)
+        tune("longer", *self.FLAGS, "--steps", 12, "--eval-every", 6, "--schedule", "constant", "--warmup", 2)
         resume("done", "--steps", 12)
         self.assert_same_run("longer", "done")
 
@@ -611,7 +614,7 @@ class Packing(Case):
     def test_overlong(self):
         rows = make_rows(1, 3) + [{"instruction": "why ?", "input": "the king is wise . " * 15, "output": "so"}, {"prompt": "x " * 60, "completion": "y"}]
         out = pack("long.bin", rows).out
-        self.assertIn("4 rows" if 0 else "3 rows", out)
+        self.assertIn("3 rows", out)
         self.assertIn("2 too long (more than 64 tokens): 2 dropped", out)
         out = pack("cut.bin", rows, "--overlong", "truncate").out
         self.assertIn("4 rows", out)
