@@ -1,7 +1,7 @@
 // sft.cu: fine-tuning a decoder for text generation and on instructions (Wei et al. 2021, Wang et al. 2022), and using what comes out.
 //
 //   ./sft --init runs/gpt --data data/instruct --out runs/sft      train
-//   ./sft eval --model runs/gpt --model runs/sft --data data/instruct/test_tasks.bin      is it better on tasks that it never saw?
+//   ./sft eval --model runs/gpt,runs/sft --data data/instruct/test_tasks.bin              is it better on tasks that it never saw?
 //   ./sft generate --model runs/sft < questions.jsonl              ask, from a program
 //   ./sft chat --model runs/sft                                    ask, in a terminal
 //
@@ -64,10 +64,11 @@ struct InstructData {
             total += counted;
             sum += share[t] = have == 0 ? 0 : weights[t] * (how == "equal" ? 1.0 : (double)counted);
         }
+        if (sum == 0) total = 0;  // all weights are
         // the largest remainders are rounded up, so that the sum is exact
         std::vector<std::pair<double, size_t>> rest;
         for (size_t t = 0; t < n; t++) {
-            double exact = sum > 0 ? (double)total * share[t] / sum : 0;
+            double exact = total ? (double)total * share[t] / sum : 0;
             taken += take[t] = (uint64_t)exact;
             rest.push_back({(double)take[t] - exact, t});
         }
@@ -126,15 +127,30 @@ TestSet test_set(const std::string& name, const BinFile& file, int64_t most, F c
     return set;
 }
 
+// What stands in the first pair of double quotes: of `positive because of "good"` that is good; "" where there is none.
+std::string quoted(const std::string& text) {
+    size_t begin = text.find('"'), end = begin == text.npos ? begin : text.find('"', begin + 1);
+    return end == text.npos ? "" : trimmed(text.substr(begin + 1, end - begin - 1));
+}
+// Is `word` in the text, not as a part of a longer one?
+bool has_word(const std::string& text, const std::string& word) {
+    auto letter = [&](size_t i) { return i < text.size() && (isalnum((unsigned char)text[i]) || (unsigned char)text[i] >= 128); };
+    for (size_t at = word.empty() ? text.npos : text.find(word); at != text.npos; at = text.find(word, at + 1))
+        if ((at == 0 || !letter(at - 1)) && !letter(at + word.size())) return true;
+    return false;
+}
+
 // Σ over the rows of a task
 struct TaskScore {
     int64_t rows = 0, exact = 0;
     double rouge = 0;
     int64_t with_options = 0, by_sum = 0, by_mean = 0;  // the right option has the largest Σ log p, or the largest per byte
+    int64_t quotes = 0, quotes_of_input = 0;            // the reference quotes a word; the answer quotes one that is in the input
     int64_t too_long = 0;                               // the prompt fills the context: no answer
 
     void add(const std::string& answer, const InstructText& row) {
         rows++;
+        if (!quoted(row.outputs[0]).empty()) quotes++, quotes_of_input += has_word(row.input, quoted(answer));
         exact += exact_match(answer, row.outputs);
         rouge += rouge_l(answer, row.outputs);
     }
@@ -144,6 +160,7 @@ struct TaskScore {
         Json j = Json::make_object();
         j.set("rows", rows).set("exact_match", exact_share()).set("rouge_l", mean_rouge());
         if (with_options) j.set("options", with_options).set("option_accuracy", (double)by_sum / (double)with_options).set("option_accuracy_per_byte", (double)by_mean / (double)with_options);
+        if (quotes) j.set("quotes", quotes).set("quotes_of_input", (double)quotes_of_input / (double)quotes);
         if (too_long) j.set("too_long", too_long);
         return j;
     }
@@ -195,8 +212,6 @@ struct Evaluator {
         double shown = seconds_now();
         for (const TestSet& set : sets) {
             result.score.emplace_back(set.rows.size());
-            bool space;  // does the template put one before an answer?
-            Template::from_json(set.file->templ, set.file->path).before_output(false, space);
             for (size_t t = 0; t < set.rows.size(); t++) {
                 TaskScore& score = result.score.back()[t];
                 std::vector<std::vector<int>> prompts;
@@ -220,7 +235,7 @@ struct Evaluator {
                         line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
                         line.set("rouge_l", rouge_l(text, row.outputs));
                     }
-                    if (!row.options.empty()) choose(score, prompts[i], row, space, out ? &line : nullptr);
+                    if (!row.options.empty()) choose(score, prompts[i], row, space_before(*set.file, rows[i], row), out ? &line : nullptr);
                     if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
                 }
                 done += set.rows[t].size();
@@ -232,6 +247,13 @@ struct Evaluator {
         }
         if (isatty(2)) fprintf(stderr, "\r%*s\r", 60, "");
         return result;
+    }
+    // Does the template put a space before this row's answer? Then it is the answer's first token's (instruct.h).
+    bool space_before(const BinFile& file, uint32_t s, const InstructText& row) const {
+        std::vector<int> answer;
+        BinSpan span = file.span(s, file.spans(s) - 1);
+        for (size_t i = span.begin; i + 1 < span.end; i++) answer.push_back(file.token(s, i));
+        return bpe.decode(answer) == " " + row.outputs[0];
     }
     // Which of the options is most likely as an answer, its end included?
     void choose(TaskScore& score, const std::vector<int>& prompt, const InstructText& row, bool space, Json* line) {
@@ -307,6 +329,7 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
                     const TaskScore& s = a.score[k][t];
                     printf("    %-*s  %7.1f %%    %7.3f", (int)width - 2, a.name.c_str(), 100 * s.exact_share(), s.mean_rouge());
                     if (s.with_options) printf("   right option %5.1f %% (per byte %5.1f %%)", 100.0 * (double)s.by_sum / (double)s.with_options, 100.0 * (double)s.by_mean / (double)s.with_options);
+                    if (s.quotes) printf("   quotes its input %5.1f %%", 100.0 * (double)s.quotes_of_input / (double)s.quotes);
                     printf("\n");
                 }
             }
@@ -328,7 +351,7 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
     }
 }
-Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers) {
+Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, uint64_t seed) {
     Json all = Json::make_object();
     for (size_t k = 0; k < sets.size(); k++) {
         Json set = Json::make_object();
@@ -340,6 +363,12 @@ Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>&
             Json one = Json::make_object();
             one.set("exact_match", SetMean::mean(m.exact)).set("rouge_l", SetMean::mean(m.rouge));
             if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options));
+            if (!m.exact.empty() && &a == &answerers.back() && answerers.size() >= 4) {
+                SetMean b(answerers[2].score[k]);
+                auto interval = [](const Interval& i) { return Json::make_object().set("mean", i.mean).set("low", i.low).set("high", i.high); };
+                one.set("minus_first_model", Json::make_object().set("exact_match", interval(paired_bootstrap(m.exact, b.exact, seed)))
+                                                 .set("rouge_l", interval(paired_bootstrap(m.rouge, b.rouge, seed))));
+            }
             set.set(a.name, one.set("tasks", tasks));
         }
         all.set(sets[k].name, set);
@@ -370,9 +399,10 @@ struct SftTask {
     std::vector<char> host;  // validation batches
     char* block = nullptr;
     uint64_t val_rows = 0;   // how many are validated on: the first ones in a fixed random order
+    bool answers;            // are there test rows to answer?
 
-    SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe, const GptConfig& config)
-        : f(f), sf(sf), train_data(train, bpe.eot()), bpe(bpe), config(config) {
+    SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe, const GptConfig& config, bool answers)
+        : f(f), sf(sf), train_data(train, bpe.eot()), bpe(bpe), config(config), answers(answers) {
         // what is held out is no part of an epoch
         std::vector<double> weights = task_weights(train.tasks);
         for (size_t t = 0; t < train.tasks.size(); t++)
@@ -389,7 +419,7 @@ struct SftTask {
                 tokens += (double)val_data->tokens.size();
             }
         }
-        shape = shape_for(sf.batch, sf.max_len);
+        shape = shape_for(sf.batch);
         builder.shape = shape, builder.pad_id = bpe.eot(), builder.pad_length = (int)sf.max_len;
 #ifdef WITH_KERNELS
         builder.fill = 128;
@@ -398,9 +428,9 @@ struct SftTask {
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
     }
-    static BatchShape shape_for(int64_t batch, int64_t T) {
+    BatchShape shape_for(int64_t batch) const {
         BatchShape s;
-        s.N = s.M = (int)round_up(batch * T, 128);  // every token may have a target
+        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, answers ? config.T : 0), 128);  // every token may have a target; any prompt fits
         return s;
     }
     // "name=2,family=0.5": the product of all that name a task; others have 1
@@ -425,7 +455,7 @@ struct SftTask {
         arena.region("batch");
         arena.take(block, shape.plan(nullptr, nullptr));
         arena.take(answer_stats, 1);
-        if (sf.eval_rows >= 0) generator.plan(arena, model, (int)sf.batch, (int)config.T);
+        if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
         generator.block = block;
     }
     void allocate(Arena& arena) {
@@ -464,7 +494,7 @@ struct SftTask {
     }
     void save_model(const std::string& dir) {
         write_gpt_config(dir, config);
-        bpe.save(dir);
+        bpe.save(dir, (int)config.T);
         write_file_atomic(dir + "/template.json", dump_json(train_data.file.templ, 2) + "\n");
         std::vector<areal> values = opt.download();
         save_tensors(dir, opt.table, values.data());
@@ -511,7 +541,10 @@ void print_mixture(const InstructData& data, const std::string& holdout) {
 // DATA/test.bin and DATA/test_NAME.bin, sorted
 std::vector<std::string> test_files(const std::string& dir) {
     std::vector<std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    std::error_code error;
+    std::filesystem::directory_iterator entries(dir, error);
+    if (error) fail("cannot read the directory %s: %s", dir.c_str(), error.message().c_str());
+    for (const auto& entry : entries) {
         std::string name = entry.path().filename().string();
         if (name == "test.bin" || (name.rfind("test_", 0) == 0 && name.size() > 9 && name.substr(name.size() - 4) == ".bin")) files.push_back(dir + "/" + name);
     }
@@ -567,7 +600,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     // Wider decoders take lower rates
     if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
 
-    SftTask task(f, sf, train_file, val_file, bpe, config);
+    size_t rows_to_answer = 0;
+    for (const TestSet& set : sets) rows_to_answer += set.count();
+    SftTask task(f, sf, train_file, val_file, bpe, config, rows_to_answer > 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
         if (size_t n = data ? data->longer_than((size_t)sf.max_len) : 0)
@@ -583,9 +618,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator answers;
-        planned.config = config, planned.shape = SftTask::shape_for(batch, sf.max_len);
+        planned.config = config, planned.shape = task.shape_for(batch);
         planned.plan_activations(a, true);
-        answers.plan(a, planned, (int)batch, (int)config.T);
+        if (task.answers) answers.plan(a, planned, (int)batch, (int)config.T);
         return planned.shape;
     }));
     task.allocate(arena);
@@ -599,9 +634,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     refuse_not_finite(task.opt.table, values, init);
     task.opt.upload(values);
 
-    // what the model answers before it is tuned; a resumed run finds it in a file
-    size_t rows_to_answer = 0;
-    for (const TestSet& set : sets) rows_to_answer += set.count();
+    // what the model answers before it is tuned
     Evaluator evaluator{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
     std::vector<Answerer> answerers;
     if (rows_to_answer) answerers = {baseline(sets, false), baseline(sets, true)};
@@ -622,13 +655,14 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     }
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
     if (!rows_to_answer) return EXIT_OK;
+    signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
 
     std::string dir = resolve_model_dir(f.out);
     load_tensors(dir, task.opt.table, values.data()).refuse_missing(dir);
     task.opt.upload(values);
     answer("tuned", f.out + "/answers.jsonl");
     print_results(sets, answerers, false, 1);
-    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, answerers), 2) + "\n");
+    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, answerers, 1), 2) + "\n");
     printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n", without_slash(f.out).c_str());
     return EXIT_OK;
 }
@@ -655,33 +689,40 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
         if (list.empty()) fail("%s: expected test.bin or test_*.bin there, found none", path.c_str());
         for (const std::string& file : list) {
             files.push_back(std::make_unique<BinFile>(file, BIN_INSTRUCT));
-            sets.push_back(test_set(set_name(file), *files.back(), ef.rows, [](const std::string&) { return true; }));
+            std::string name = set_name(file);
+            for (const TestSet& set : sets)
+                if (set.name == name) name = file;  // two folders have a test.bin
+            sets.push_back(test_set(name, *files.back(), ef.rows, [](const std::string&) { return true; }));
         }
+    }
+    std::vector<std::unique_ptr<LoadedGpt>> models;  // first look at all, then answer
+    for (const std::string& path : ef.models) {
+        models.push_back(std::make_unique<LoadedGpt>(path));
+        for (auto& file : files) check_data(*file, models.back()->bpe, models.back()->dir);
     }
     if (!ef.out.empty()) make_directories(ef.out);
     std::vector<Answerer> answerers = {baseline(sets, false), baseline(sets, true)};
     size_t longest = 1;
     for (auto& file : files)
         for (size_t s = 0; s < file->sequences(); s++) longest = std::max(longest, file->length(s));
-    for (const std::string& path : ef.models) {
-        LoadedGpt gpt(path);
-        for (auto& file : files) check_data(*file, gpt.bpe, gpt.dir);
-        int T = (int)gpt.model.config.T, N = (int)std::max<size_t>(4096, T);
+    for (size_t i = 0; i < models.size(); i++) {
+        LoadedGpt& gpt = *models[i];
+        int64_t T = gpt.model.config.T, N = std::max<int64_t>(4096, T);
         StepStats* stats = (StepStats*)device_alloc(sizeof(StepStats));
-        gpt.allocate(N, N, (int)ef.batch, T);
+        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)std::min(T, (int64_t)longest + ef.max_new));
         Evaluator evaluator{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
         FILE* out = nullptr;
         if (!ef.out.empty()) {
-            std::string name = format("%s/answers_%zu.jsonl", ef.out.c_str(), answerers.size() - 1);
+            std::string name = format("%s/answers_%zu.jsonl", ef.out.c_str(), i + 1);
             out = fopen(name.c_str(), "w");
             if (!out) fail("%s: could not open it for writing: %s", name.c_str(), strerror(errno));
         }
-        answerers.push_back(evaluator.run(without_slash(path), sets, out));
+        answerers.push_back(evaluator.run(without_slash(ef.models[i]), sets, out));
         if (out && fclose(out)) fail("%s: could not write the answers: %s", ef.out.c_str(), strerror(errno));
     }
-    if (ef.json) printf("%s\n", dump_json(results_json(sets, answerers)).c_str());
+    if (ef.json) printf("%s\n", dump_json(results_json(sets, answerers, 1)).c_str());
     else print_results(sets, answerers, true, 1);
-    if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results_json(sets, answerers), 2) + "\n");
+    if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results_json(sets, answerers, 1), 2) + "\n");
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
     return EXIT_OK;
 }
@@ -709,15 +750,14 @@ struct LoadedSft {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
         return path;
     }
-    // <|endoftext|> and the rendered row, which leaves room for an answer; what had to go is told in `shortened`.
+    // <|endoftext|> and the rendered row, which leaves room for an answer of so many tokens; what had to go is told in `shortened`.
     std::vector<int> prompt(const InstructRow& row, size_t shots, int64_t room, bool truncate, Shortened& shortened) const {
         RenderedRow rendered;
         int64_t most = gpt.model.config.T - 1 - room;
-        if (most < 1) fail_usage("--max-new-tokens: the model's context is %lld tokens, found %lld", (long long)gpt.model.config.T, (long long)room);
         shortened = render_row(gpt.bpe, templ, row, shots, false, (size_t)most, truncate, rendered);
         if (!shortened.fits)
-            fail("%s: the prompt has %zu tokens, the model's context %lld, of which %lld are for the answer: shorten it, or ask for fewer --max-new-tokens", row.where.c_str(),
-                 rendered.ids.size(), (long long)gpt.model.config.T, (long long)room);
+            fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it", row.where.c_str(), rendered.ids.size(), (long long)most,
+                 (long long)gpt.model.config.T);
         rendered.ids.insert(rendered.ids.begin(), gpt.bpe.eot());
         return {rendered.ids.begin(), rendered.ids.end()};
     }
@@ -725,24 +765,27 @@ struct LoadedSft {
 
 // Answers the instruction on the command line, or each row of standard input (JSON lines) with a JSON line.
 int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::string>& words) {
+    if (words.empty() && !af.input.empty()) fail_usage("--input: it belongs to an instruction on the command line, found none there");
+    if (!words.empty() && blank(words[0])) fail_usage("generate: expected an instruction, found an empty text");
     LoadedSft sft(sf.model, words.empty() ? (int)sf.batch : 1);
     const Bpe& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows;
     if (!words.empty()) {
         InstructRow row;
-        row.turns.push_back({words[0], af.input, ""}), row.where = "the instruction";
+        row.turns.push_back({words[0], blank(af.input) ? "" : af.input, ""}), row.where = "the instruction";
         for (const std::string* text : {&words[0], &af.input})
             if (invalid_utf8(*text) != text->npos) fail("expected UTF-8, found other bytes in \"%.60s\"", text->c_str());
         rows.push_back(row);
     } else {
         if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
         InstructFile in("/dev/stdin", false);
+        in.lines.path = "standard input";
         for (InstructRow row; in.next(row);) rows.push_back(row);
     }
     std::vector<std::vector<int>> prompts;
     for (const InstructRow& row : rows) {
         Shortened shortened;
-        prompts.push_back(sft.prompt(row, (size_t)af.shots, sf.max_new, false, shortened));
+        prompts.push_back(sft.prompt(row, (size_t)af.shots, 1, false, shortened));
     }
     bool stream = !words.empty() && !af.json, begun = false;
     std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
@@ -753,6 +796,8 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         return true;
     });
     if (stream) printf("\n");
+    size_t full = 0;
+    for (const Answer& a : answers) full += a.stop == Stop::context;
     for (size_t i = 0; i < rows.size() && !stream; i++) {
         const Answer& a = answers[i];
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
@@ -763,6 +808,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         printf("%s\n", dump_json(line).c_str());
     }
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    if (full) fprintf(stderr, "note: %zu of %zu answers are cut off: the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
     return EXIT_OK;
 }
 
@@ -792,6 +838,10 @@ int chat(const SamplingFlags& sf) {
         std::string text = trimmed(std::string(buffer, n));
         if (text.empty()) continue;
         if (text == "/quit") break;
+        if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
+            fprintf(stderr, "expected UTF-8 text, found other bytes: say it again\n");
+            continue;
+        }
         if (text == "/reset") {
             row.turns.clear();
             continue;
@@ -802,10 +852,6 @@ int chat(const SamplingFlags& sf) {
         }
         if (text[0] == '/') {
             fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
-            continue;
-        }
-        if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
-            fprintf(stderr, "expected UTF-8 text, found other bytes: say it again\n");
             continue;
         }
         row.turns.push_back({text, "", ""});

@@ -2,8 +2,8 @@
 # count, and prints "N passed, N failed" at the end.
 TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
-	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt
-UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp,$(wildcard test/test_*.cpp)))
+	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
+UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp test/test_sft.cpp,$(wildcard test/test_*.cpp)))
 KERNEL_TESTS := build/test/test_kernels build/test/test_shim
 ORDERS := forward reverse random
 
@@ -62,7 +62,7 @@ $(TSAN_TESTS): %: %.o build/tsan/files.o
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
 TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert build/cpu-fp32/finetune_cls build/shim-fp32/finetune_cls \
-	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt data/tokenize
+	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt build/cpu-fp32/sft build/shim-fp32/sft data/tokenize
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 # programs of another device or precision than this make's: by a make of their own
 define other_build

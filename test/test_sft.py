@@ -1,0 +1,830 @@
+#!/usr/bin/env python3
+"""sft as a user runs it: tuned, killed, resumed, asked in scripts and in a terminal, fed with nonsense. The tools are those of test_program.py.
+
+    make && python3 test/test_sft.py                     all; about a minute and a half on one core
+    python3 test/test_sft.py Resume BadInput.test_table
+
+Needs Python 3.9 and nothing else. Other binaries: SFT, SFT_SHIM, TRAIN_GPT, TOKENIZE in the environment.
+"""
+import atexit
+import collections
+import json
+import math
+import os
+import pty
+import random
+import re
+import select
+import shutil
+import signal
+import string
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+import test_program as base
+from test_program import (DOES, HOW, TIMEOUT, TOKENIZE, W, WHAT, WHO, checkpoint, config_edit, environment, finish, line_count, losses, make_text, metrics, patched, read,
+                          read_safetensors, run, safetensors, snapshot, steps_of, wait_until, write)
+
+TRAIN_GPT = base.binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
+SFT = base.binary("SFT", "build/cpu-fp32/sft")
+SHIM = base.binary("SFT_SHIM", "build/shim-fp32/sft")
+
+SMALL = "--batch 16 --lr 3e-3 --dropout 0 --eval-rows 12 --max-new-tokens 20 --log-every 10".split()
+T = 64  # the model's context
+
+
+# ---------------------------------------------------------------- rows
+def who(r):
+    i = r.randrange(12)
+    options = [WHO[i]] + r.sample([w for w in WHO if w != WHO[i]], 2)
+    r.shuffle(options)
+    return {"prompt": "who %s the %s ?" % (DOES[i], WHAT[i]), "completion": WHO[i], "task": "facts/who", "options": options}
+
+
+def why(r):
+    i = r.randrange(12)
+    return {"instruction": "why ?", "input": "the %s is %s ." % (WHO[i], HOW[i]), "output": ['as "%s"' % HOW[i], "it is " + HOW[i]], "task": "facts/why"}
+
+
+def talk(r):
+    i = r.randrange(12)
+    return {"messages": [{"role": "user", "content": "who %s the %s ?" % (DOES[i], WHAT[i])}, {"role": "assistant", "content": WHO[i]},
+                         {"role": "user", "content": "how ?"}, {"role": "assistant", "content": HOW[i]}], "task": "talk/how"}
+
+
+def pick(r, place):
+    words = r.sample(WHAT, 3)
+    return {"instruction": place, "input": " , ".join(words), "output": words[0 if place == "first" else 2], "task": "lists/" + place}
+
+
+def make_rows(seed, n, kinds=(who, why, talk)):
+    r = random.Random(seed)
+    return [kinds[i % len(kinds)](r) for i in range(n)]
+
+
+LISTS = (lambda r: pick(r, "first"), lambda r: pick(r, "last"))
+
+
+def jsonl(rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def pack(name, rows, *flags, tokenizer="run", template="short", code=0):
+    """A .bin and its .jsonl"""
+    path = W.path(name)
+    write(path[:-4] + ".jsonl", rows if isinstance(rows, (str, bytes)) else jsonl(rows))
+    return run(["pack", "--tokenizer", W.path(tokenizer), "--kind", "instruct", "--template", template, "--max-len", T, "--in", path[:-4] + ".jsonl", "--out", path, *flags],
+               code, program=TOKENIZE)
+
+
+def tune(out, *flags, data="task", init="run", code=0, **more):
+    return run(train(out, *flags, data=data, init=init), code, program=SFT, **more)
+
+
+def train(out, *flags, data="task", init="run"):
+    return ["train", "--init", W.path(init), "--data", W.path(data), "--out", W.path(out), *flags]
+
+
+def resume(out, *flags, code=0, **more):
+    return run(["--resume", "--out", W.path(out), *flags], code, program=SFT, **more)
+
+
+def ask(*args, code=0, text=None, program=None):
+    """eval, generate, chat; text: standard input"""
+    done = subprocess.run([program or SFT] + [a if isinstance(a, bytes) else str(a) for a in args], input=text if isinstance(text, bytes) else (text or "").encode(),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, cwd=W.dir, env=environment())
+    done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+    if done.returncode != code:
+        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
+    return done
+
+
+def generate(rows, *flags, model="tuned", **more):
+    return [json.loads(line) for line in ask("generate", "--model", model, *flags, text=jsonl(rows), **more).out.splitlines()]
+
+
+def results_of(out):
+    return json.loads(read(W.path(out, "results.json")))
+
+
+def answers_of(path):
+    return [json.loads(line) for line in read(W.path(path)).decode().splitlines()]
+
+
+def normal(text):
+    return " ".join("".join(c for c in text if c not in string.punctuation).lower().split())
+
+
+def build_world():
+    W.dir = tempfile.mkdtemp(prefix="tune_sft_")
+    atexit.register(shutil.rmtree, W.dir)
+    write(W.path("train.txt"), make_text(1, 300))
+    write(W.path("val.txt"), make_text(2, 30))
+    for tokenizer, size in (("text", 400), ("other", 300)):
+        run(["learn", "--type", "bpe", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
+    for part in ("train", "val"):
+        run(["pack", "--tokenizer", "text", "--kind", "text", "--in", part + ".txt", "--out", "text/%s.bin" % part], program=TOKENIZE)
+    run(["train", "--data", "text", "--out", "run", *"--layers 2 --width 64 --batch-tokens 512 --lr 5e-3 --steps 200 --eval-every 0 --eval-tokens 1024".split(), "--max-len", T],
+        program=TRAIN_GPT)
+    W.packed = pack("task/train.bin", make_rows(1, 480), "--show", 3).out
+    pack("task/val.bin", make_rows(2, 60))
+    pack("task/test_seen.bin", make_rows(3, 36))
+    pack("task/test_lists.bin", make_rows(4, 20, LISTS))
+    W.console = tune("tuned", *SMALL, "--epochs", 10).out
+
+
+def setUpModule():
+    began = time.time()
+    build_world()
+    print("made texts, rows and two models in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+
+
+class Case(base.Case):
+    def assert_same_run(self, a, b):
+        super().assert_same_run(a, b)
+        for name in ("results.json", "answers.jsonl", "answers_before.jsonl"):
+            if os.path.exists(W.path(a, name)):
+                self.assertTrue(read(W.path(a, name)) == read(W.path(b, name)), name)
+
+
+# ---------------------------------------------------------------- learning, and what a run leaves behind
+class Learning(Case):
+    def test_files(self):
+        self.assertEqual(set(os.listdir(W.path("tuned"))), {"best", "last", "config.json", "metrics.jsonl", "results.json", "answers.jsonl", "answers_before.jsonl"})
+        model = {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "template.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"}
+        self.assertEqual(set(os.listdir(W.path("tuned/best"))), model)
+        self.assertEqual(set(os.listdir(W.path("tuned/last"))), model | {"training_state.safetensors"})
+
+    def test_no_new_parameters(self):
+        """The tuned model has the tensors of the base, their names, types and shapes, and the same vocabulary; every one of them has learned."""
+        before, after = (read_safetensors(W.path(d, "model.safetensors"))[0] for d in ("run/best", "tuned/best"))
+        self.assertEqual({n: t[:2] for n, t in before.items()}, {n: t[:2] for n, t in after.items()})
+        self.assertEqual([n for n in before if before[n][2] == after[n][2]], [])
+        for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+            self.assertEqual(read(W.path("run/best", file)), read(W.path("tuned/best", file)), file)
+
+    def test_template_is_stored(self):
+        for part in ("best", "last"):
+            stored = json.loads(read(W.path("tuned", part, "template.json")))
+            self.assertEqual(stored["name"], "short")
+            self.assertEqual(stored["text"], "{instruction}\n{input}\nanswer : {output}")
+
+    def test_it_learns(self):
+        r = results_of("tuned")
+        print("exact match before %.2f, tuned %.2f" % (r["test_seen"]["before"]["exact_match"], r["test_seen"]["tuned"]["exact_match"]))
+        self.assertEqual(r["test_seen"]["before"]["exact_match"], 0)
+        self.assertGreaterEqual(r["test_seen"]["tuned"]["exact_match"], 0.9)
+        self.assertGreaterEqual(r["test_seen"]["tuned"]["tasks"]["facts/who"]["option_accuracy"], 0.9)
+        self.assertGreaterEqual(r["test_seen"]["tuned"]["tasks"]["facts/why"]["quotes_of_input"], 0.9)
+        curve = [m["val_loss"] for m in metrics(W.path("tuned")) if "val_loss" in m]
+        self.assertEqual(len(curve), 10)  # after each epoch
+        self.assertLess(curve[-1], 0.3)
+
+    def test_results_are_those_of_the_answers(self):
+        """results.json from the answers, computed here anew."""
+        results = results_of("tuned")
+        for name, file in (("before", "answers_before.jsonl"), ("tuned", "answers.jsonl")):
+            for set_name, rows in (("test_seen", make_rows(3, 36)), ("test_lists", make_rows(4, 20, LISTS))):
+                said = [a for a in answers_of("tuned/" + file) if a["set"] == set_name]
+                r, means = results[set_name][name], []
+                self.assertEqual(set(r["tasks"]), {row["task"] for row in rows})
+                for task, found in r["tasks"].items():
+                    mine, given = [a for a in said if a["task"] == task], [row for row in rows if row["task"] == task]
+                    self.assertEqual(len(mine), min(len(given), 12))
+                    self.assertEqual(found["rows"], len(mine))
+                    for a, row in zip(mine, given):
+                        outputs = row.get("output") or row.get("completion") or row["messages"][-1]["content"]
+                        self.assertEqual(a["outputs"], outputs if isinstance(outputs, list) else [outputs])
+                        self.assertEqual(a["exact"], normal(a["answer"]) in map(normal, a["outputs"]))
+                        question = row["messages"][-2]["content"] if "messages" in row else row.get("prompt") or row["input"]
+                        self.assertIn(question + "\nanswer :", a["prompt"])
+                        self.assertTrue(a["prompt"].endswith("\nanswer :"))
+                        self.assertEqual("option" in a, task == "facts/who")
+                    means.append(sum(a["exact"] for a in mine) / len(mine))
+                    self.assertAlmostEqual(found["exact_match"], means[-1], delta=1e-12)
+                    self.assertAlmostEqual(found["rouge_l"], sum(a["rouge_l"] for a in mine) / len(mine), delta=1e-12)
+                    if task == "facts/who":
+                        self.assertEqual(found["options"], len(mine))
+                        self.assertAlmostEqual(found["option_accuracy"], sum(a["option"] in a["outputs"] for a in mine) / len(mine), delta=1e-12)
+                        self.assertAlmostEqual(found["option_accuracy_per_byte"], sum(a["option_per_byte"] in a["outputs"] for a in mine) / len(mine), delta=1e-12)
+                    if task == "facts/why":
+                        right = [re.search('"(.*?)"', a["answer"]) for a in mine]
+                        right = sum(bool(q) and q.group(1).strip() in a["prompt"].replace("\n", " ").split() for a, q in zip(mine, right))
+                        self.assertEqual((found["quotes"], found["quotes_of_input"]), (len(mine), right / len(mine)))
+                self.assertAlmostEqual(r["exact_match"], sum(means) / len(means), delta=1e-12)
+        lists = results["test_lists"]
+        self.assertEqual(lists["copy the input"]["exact_match"], 0)
+        often = collections.Counter(row["output"] for row in make_rows(4, 20, LISTS) if row["task"] == "lists/first").most_common(1)[0][1]
+        self.assertAlmostEqual(lists["most frequent answer"]["tasks"]["lists/first"]["exact_match"], often / 10, delta=1e-12)
+        for set_name in ("test_seen", "test_lists"):
+            for key in ("exact_match", "rouge_l"):
+                d = results[set_name]["tuned"]["minus_first_model"][key]
+                self.assertAlmostEqual(d["mean"], results[set_name]["tuned"][key] - results[set_name]["before"][key], delta=1e-12)
+                self.assertTrue(d["low"] <= d["mean"] <= d["high"])
+
+    def test_console(self):
+        for part in ("mixture: 480 rows of 3 tasks an epoch", "facts/who", "33.3 %", "300 steps of 1 x 16 rows: 10.00 epochs; no new parameters", "56 test rows of 2 sets",
+                     "largest --batch that fits", "step 300/300 | loss", "answers in val.bin: loss", "best so far", "copy the input", "most frequent answer", "before", "tuned",
+                     "last - first model", "95 % of draws of tasks", "results.json"):
+            self.assertIn(part, W.console)
+
+    def test_show(self):
+        """pack --show: rows decoded, what is learned in brackets"""
+        rows = make_rows(1, 3)
+        self.assertIn("%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % (rows[0]["prompt"], rows[0]["completion"]), W.packed)
+        m = [m["content"] for m in rows[2]["messages"]]
+        self.assertIn("%s\nanswer :\u27e6 %s<|endoftext|>\u27e7%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % tuple(m), W.packed)
+
+    def test_config_holds_every_flag(self):
+        config = json.loads(read(W.path("tuned/config.json")))
+        flags = set(re.findall(r"^  --(?:\[no-\])?([a-z0-9-]+)", ask("train", "--help").out, re.M)) - {"help"}
+        self.assertGreater(len(flags), 30)
+        self.assertLessEqual(flags, set(config["flags"]))
+        self.assertEqual((config["program"], config["flags"]["epochs"], config["flags"]["batch"], config["flags"]["mix"]), ("sft", 10, 16, "size"))
+
+    def test_no_test_sets(self):
+        """Without test_*.bin there is nothing to report, without val.bin the last model is taken."""
+        os.makedirs(W.path("bare"), exist_ok=True)
+        shutil.copy(W.path("task/train.bin"), W.path("bare/train.bin"))
+        tune("bare-run", *SMALL, "--steps", 2, data="bare")
+        self.assertEqual(set(os.listdir(W.path("bare-run"))), {"last", "config.json", "metrics.jsonl"})
+
+    def test_continuing_from_a_tuned_model(self):
+        """Its template is the data's, and what it says before is what it said."""
+        tune("again", *SMALL, "--steps", 1, "--lr", 1e-12, init="tuned")
+        self.assertEqual(read(W.path("again/answers_before.jsonl")), read(W.path("tuned/answers.jsonl")))
+
+
+# ---------------------------------------------------------------- flags
+class Flags(Case):
+    def trace(self, out, *flags, **more):
+        tune(out, *SMALL, "--eval-rows", 1, *flags, **more)
+        return losses(W.path(out))
+
+    def test_accumulation_is_the_same_step(self):
+        one = self.trace("accum1", "--steps", 8, "--batch", 16)
+        self.assert_close(one, self.trace("accum2", "--steps", 8, "--batch", 8, "--accum", 2), 2e-5)
+        self.assert_close(one, self.trace("accum16", "--steps", 8, "--batch", 1, "--accum", 16), 2e-5)
+
+    def test_threads_change_nothing(self):
+        self.trace("threads1", "--steps", 8)
+        self.trace("threads3", "--steps", 8, OMP_NUM_THREADS=3)
+        self.assert_same_run("threads1", "threads3")
+
+    def test_holdout(self):
+        """Its rows train nothing: a run with them, held out, is one without them. They are reported on."""
+        pack("mixed/train.bin", make_rows(1, 40) + make_rows(5, 40, LISTS))
+        pack("mixed/val.bin", make_rows(2, 9) + make_rows(6, 9, LISTS))
+        pack("rest/train.bin", make_rows(1, 40))
+        pack("rest/val.bin", make_rows(2, 9))
+        tune("held-lists", *SMALL, "--steps", 6, "--holdout", "lists", data="mixed")
+        tune("never-there", *SMALL, "--steps", 6, data="rest")
+        self.assertEqual(metrics(W.path("held-lists")), metrics(W.path("never-there")))
+        self.assertTrue(read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors")))
+        self.assertFalse(os.path.exists(W.path("never-there/results.json")))
+        self.assertEqual(set(results_of("held-lists")["held out of train.bin"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
+        out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists/last,why", data="mixed").out
+        for task in ("lists/last", "facts/why"):
+            self.assertRegex(out, task + " +held out")
+        self.assertEqual(set(results_of("held")["held out of train.bin"]["tuned"]["tasks"]), {"lists/last", "facts/why"})
+        self.assertIn("mixture: 47 rows of 3 tasks", out)  # 14 + 13 + 20
+
+    def test_mixtures(self):
+        pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
+        for flags, expected in (([], (60, 20, 4)), (["--mix", "equal"], (28, 28, 28)), (["--cap", 10], (10, 10, 4)),
+                                (["--weights", "who=0.5,talk=5"], (36, 24, 24)), (["--mix", "equal", "--weights", "facts=0.5"], (21, 21, 42))):
+            with self.subTest(flags):
+                out = tune("mix", *SMALL, "--steps", 1, *flags, data="uneven").out
+                shutil.rmtree(W.path("mix"))
+                found = [int(n) for n in re.findall(r"^  (?:facts/who|facts/why|talk/how) +\d+ +(\d+) ", out, re.M)]
+                self.assertEqual(tuple(found), expected)
+
+    def test_train_on_prompt(self):
+        """Another loss from the first step on; validation still counts the answers alone."""
+        plain, prompt = self.trace("answers-only", "--steps", 20), self.trace("on-prompt", "--steps", 20, "--train-on-prompt")
+        self.assertTrue(all(a != b for a, b in zip(plain, prompt)))
+        targets = [[m["val_targets"] for m in metrics(W.path(d)) if "val_loss" in m] for d in ("answers-only", "on-prompt")]
+        self.assertEqual(*targets)
+
+    def test_overfit_one_batch(self):
+        self.assertLess(self.trace("overfit", "--overfit-one-batch", "--steps", 120, "--schedule", "constant", "--eval-every", 0)[-1], 0.02)
+
+
+# ---------------------------------------------------------------- eval
+class Evaluation(Case):
+    def test_eval_says_what_training_said(self):
+        """In batches of another size, from the stored model"""
+        found = json.loads(ask("eval", "--json", "--model", "run,tuned", "--data", "task", "--rows", 12, "--max-new-tokens", 20, "--batch", 5).out)
+        known = results_of("tuned")
+        self.assertEqual(set(found), {"test_seen", "test_lists"})
+        for name in found:
+            for mine, theirs in (("run", "before"), ("tuned", "tuned"), ("copy the input", "copy the input"), ("most frequent answer", "most frequent answer")):
+                self.assertEqual(found[name][mine], known[name][theirs])
+
+    def test_table_and_files(self):
+        done = ask("eval", "--model", "run,tuned", "--data", "task/test_seen.bin", "--out", "evaluated", "--rows", 0, "task/test_lists.bin")
+        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "last - first model"):
+            self.assertIn(part, done.out)
+        self.assertEqual(set(os.listdir(W.path("evaluated"))), {"results.json", "answers_1.jsonl", "answers_2.jsonl"})
+        self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
+        self.assertEqual(done.err, "")
+
+    def test_sets_of_the_same_name(self):
+        for folder, seed in (("one", 6), ("two", 7)):
+            pack(folder + "/test.bin", make_rows(seed, 6))
+        found = json.loads(ask("eval", "--json", "--model", "tuned", "--data", "one", "two").out)
+        self.assertEqual(set(found), {"test", "two/test.bin"})
+
+
+# ---------------------------------------------------------------- generate
+class Generate(Case):
+    def test_answers_are_those_of_the_evaluation(self):
+        """The same template, the same tokens: a row that is asked has the answer that the program gave in its own evaluation."""
+        rows = {"test_seen": make_rows(3, 36), "test_lists": make_rows(4, 20, LISTS)}
+        said = answers_of("tuned/answers.jsonl")
+        order = [row for name in ("test_lists", "test_seen") for task in dict.fromkeys(r["task"] for r in rows[name]) for row in [r for r in rows[name] if r["task"] == task][:12]]
+        given = [{k: v for k, v in row.items() if k not in ("output", "completion")} for row in order]
+        for row in given:
+            if "messages" in row:
+                row["messages"] = row["messages"][:-1]
+        found = generate(given, "--max-new-tokens", 20)
+        self.assertEqual([f["output"].strip() for f in found], [a["answer"] for a in said])
+        self.assertEqual([f["stop"] for f in found], [a["stop"] for a in said])
+        self.assertEqual([f["task"] for f in found], [a["task"] for a in said])
+        self.assertEqual(found, generate(given, "--max-new-tokens", 20, "--batch", 1))
+        self.assertEqual(found, generate(order, "--max-new-tokens", 20, "--batch", 3))  # what rows have as answers is not looked at
+
+    def test_on_the_command_line(self):
+        row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
+        answer = generate([{"instruction": row["instruction"], "input": row["input"]}])[0]
+        self.assertEqual(answer["output"], row["output"][0])
+        self.assertEqual(ask("generate", "--model", "tuned", row["instruction"], "--input", row["input"]).out, answer["output"] + "\n")
+        self.assertEqual(json.loads(ask("generate", "--model", "tuned/best", row["instruction"], "--input", row["input"], "--json").out), answer)
+        plain = ask("generate", "--model", "tuned", "who rules the country ?")
+        self.assertEqual((plain.out, plain.err), ("king\n", ""))
+        self.assertEqual(ask("generate", "--model", "tuned", "who rules the country ?", "--input", " ").out, "king\n")
+
+    def test_shots(self):
+        row = {**make_rows(4, 1, LISTS)[0], "examples": [{"input": "a , b , c", "output": "a"}, {"input": "d , e", "output": "d"}]}
+        answers = [generate([row], "--shots", n)[0] for n in (0, 1, 2)]
+        self.assertEqual(answers[0], generate([{k: v for k, v in row.items() if k != "examples"}])[0])
+        pack("shots.bin", [row], "--shots", 2)
+        ask("eval", "--model", "tuned", "--data", "shots.bin", "--out", "shots")
+        self.assertEqual(answers_of("shots/answers_1.jsonl")[0]["answer"], answers[2]["output"].strip())
+        self.assertIn("a , b , c\nanswer : a\nd , e\nanswer : d", answers_of("shots/answers_1.jsonl")[0]["prompt"])
+
+    def test_seeds(self):
+        rows = [{"prompt": "the"}] * 3
+        flags = ["--temperature", 2, "--top-k", 50, "--max-new-tokens", 20]
+        one = generate(rows, *flags)
+        self.assertEqual(one, generate(rows, *flags))
+        self.assertNotEqual(one, generate(rows, *flags, "--seed", 2))
+        self.assertGreater(len({a["output"] for a in one}), 1)
+
+    def test_context(self):
+        """--max-new-tokens is 128 by default, the model has 64 positions: an answer ends where the context does, and that is said."""
+        long = "the king is wise . " * 10
+        done = ask("generate", "--model", "tuned", "--temperature", 5, text=jsonl([{"prompt": long}, {"prompt": "who rules the country ?"}]))
+        stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
+        self.assertLessEqual(set(stops), {"end", "context"})
+        if "context" in stops:
+            self.assertIn("%d of 2 answers are cut off: the model's context of 64 tokens is full" % stops.count("context"), done.err)
+        self.assertEqual(stops.count("context") > 0, done.err != "")
+        self.assertEqual(generate([{"prompt": "the"}], "--max-new-tokens", 1, "--temperature", 5)[0]["stop"], "length")
+
+    def test_nothing(self):
+        self.assertEqual(ask("generate", "--model", "tuned").out, "")
+
+    @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
+    def test_output_that_cannot_be_written(self):
+        with open("/dev/full", "w") as full:
+            for args in (["generate", "who ?"], ["generate", "--json", "who ?"], ["eval", "--data", "task/test_seen.bin"], ["eval", "--json", "--data", "task/test_seen.bin"]):
+                with self.subTest(args):
+                    done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full, program=SFT)
+                    self.assert_one_line(done.err)
+                    self.assertIn("No space left", done.err)
+
+
+# ---------------------------------------------------------------- chat
+class Terminal:
+    """A program on a terminal of its own, as somebody sits before it"""
+
+    def __init__(self, args):
+        self.text = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(W.dir)
+            os.execve(SFT, [SFT] + [str(a) for a in args], environment())
+
+    def wait_for(self, what):
+        """Until `what` was printed; → all that was, and forgets it"""
+        end = time.time() + TIMEOUT
+        while not (what(self.text) if callable(what) else what in self.text):
+            if not select.select([self.fd], [], [], max(0, end - time.time()))[0]:
+                raise AssertionError("waited in vain; there was %r" % self.text)
+            try:
+                self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
+            except OSError:
+                raise AssertionError("the program ended; there was %r" % self.text)
+        text, self.text = self.text, ""
+        return text
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def finish(self):
+        """→ exit code"""
+        end = time.time() + TIMEOUT
+        while time.time() < end:
+            if select.select([self.fd], [], [], 0.01)[0]:
+                try:
+                    self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
+                except OSError:
+                    pass
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+        os.kill(self.pid, signal.SIGKILL)
+        raise AssertionError("did not end")
+
+
+class Chat(Case):
+    def say(self, *lines, code=0, model="tuned"):
+        return ask("chat", "--model", model, "--max-new-tokens", 8, text="".join(line + "\n" for line in lines), code=code)
+
+    def test_conversation(self):
+        """The second question can only be answered by who remembers the first; the prompt is that of generate."""
+        for i in range(3):
+            question = "who %s the %s ?" % (DOES[i], WHAT[i])
+            done = self.say(question, "how ?")
+            self.assertEqual((done.out, done.err), ("%s\n%s\n" % (WHO[i], HOW[i]), ""))
+            again = generate([{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": WHO[i]}, {"role": "user", "content": "how ?"}]}])
+            self.assertEqual(again[0]["output"], HOW[i])
+
+    def test_reset_and_system(self):
+        question = "who rules the country ?"
+        alone = generate([{"prompt": "how ?"}])[0]["output"]
+        self.assertEqual(self.say(question, "/reset", "how ?").out, "king\n%s\n" % alone)
+        self.assertEqual(self.say("/reset", "", "  ", question, "/quit", question).out, "king\n")
+        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}])[0]["output"]
+        self.assertEqual(self.say(question, "/system  the sailor ", "how ?").out, "king\n%s\n" % system)
+        self.assertEqual(self.say("/system the sailor", "/system", question).out, "king\n")
+
+    def test_what_is_not_understood(self):
+        done = self.say("/rset", "who rules the country ?")
+        self.assertEqual(done.out, "king\n")
+        self.assertIn("expected /reset, /system TEXT or /quit, found /rset", done.err)
+        done = ask("chat", "--model", "tuned", text=b"caf\xe9\n/system caf\xe9\nwho rules the country ?\n")
+        self.assertEqual(done.out, "king\n")
+        self.assertEqual(done.err.count("expected UTF-8 text"), 2)
+
+    def test_history_that_no_longer_fits(self):
+        """The earliest turns go; a message that is too long is refused, and the conversation goes on."""
+        done = self.say(*["who rules the country ?"] * 8, "the king is wise . " * 20, "who rules the country ?")
+        self.assertEqual((done.out.count("\n"), done.out.split("\n")[0]), (9, "king"))
+        self.assertIn("(the earliest turns no longer fit into the context)", done.err)
+        self.assertRegex(done.err, r"this message: the prompt has \d+ tokens, expected at most \d+ of the model's context of 64: shorten it")
+
+    def test_terminal(self):
+        t = Terminal(["chat", "--model", "tuned", "--max-new-tokens", 8])
+        self.assertIn("/reset", t.wait_for("\n> "))
+        t.type("who rules the country ?\n")
+        self.assertIn("king", t.wait_for("\n> "))
+        t.type("\x03")  # at the prompt: nothing is lost
+        t.wait_for("\n> ")
+        t.type("how ?\n")
+        self.assertIn("wise", t.wait_for("\n> "))
+        t.type("\x04")
+        self.assertEqual(t.finish(), 0)
+
+    def test_ctrl_c_stops_an_answer_and_not_the_program(self):
+        """A model that has learned nothing talks until its 4,096 positions are full."""
+        run(["train", "--data", "text", "--out", "talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()], program=TRAIN_GPT)
+        shutil.copy(W.path("tuned/best/template.json"), W.path("talker/best/template.json"))
+        t = Terminal(["chat", "--model", "talker", "--max-new-tokens", 4000])
+        t.wait_for("\n> ")
+        t.type("speak\n")
+        t.wait_for(lambda text: len(text) > 100)
+        began = time.time()
+        t.type("\x03")
+        t.wait_for("\n> ")
+        self.assertLess(time.time() - began, 5)
+        t.type("/quit\n")
+        self.assertEqual(t.finish(), 0)
+
+
+# ---------------------------------------------------------------- stopping and going on
+class Resume(Case):
+    STEPS = 40
+    FLAGS = [*SMALL, "--steps", STEPS, "--eval-every", 8, "--log-every", 7]
+
+    def start(self, args):
+        return subprocess.Popen([SFT] + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment())
+
+    def stop(self, args, directory, lines, number):
+        """Sends a signal after so many lines of metrics; → exit code, console, standard error"""
+        for _ in range(10):
+            process = self.start(args)
+            wait_until(lambda: line_count(W.path(directory)) >= lines, process, "%d lines of metrics" % lines)
+            process.send_signal(number)
+            code, console, err = finish(process)
+            if code != 0:
+                return code, console, err
+            shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: once more
+        self.fail("ten runs were done before a signal reached them")
+
+    def test_killed(self):
+        """kill -9 before and behind the first validation; bit for bit the run that was not"""
+        pack("kinds/train.bin", make_rows(1, 240) + make_rows(5, 60, LISTS))
+        pack("kinds/val.bin", make_rows(2, 40))
+        pack("kinds/test.bin", make_rows(3, 9))
+        for name, flags in (("plain", []), ("accum", ["--batch", 4, "--accum", 3, "--dropout", 0.1]), ("mixed", ["--mix", "equal", "--holdout", "lists", "--weights", "who=2", "--train-on-prompt"]),
+                            ("capped", ["--cap", 7, "--seed", 9])):
+            data = "task" if name == "plain" else "kinds"
+            tune("whole-" + name, *self.FLAGS, *flags, data=data)
+            for lines in (3, 20) if name == "plain" else (12,):
+                with self.subTest(name, lines=lines):
+                    out = "killed-%s-%d" % (name, lines)
+                    self.stop(train(out, *self.FLAGS, *flags, data=data), out, lines, signal.SIGKILL)
+                    self.assertFalse(os.path.exists(W.path(out, "results.json")), "killed too late to prove anything")
+                    resume(out)
+                    self.assert_same_run("whole-" + name, out)
+
+    def test_ctrl_c(self):
+        tune("whole-ctrl-c", *self.FLAGS)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number.name):
+                out = "ctrl-c-%d" % number
+                code, console, err = self.stop(train(out, *self.FLAGS), out, 12, number)
+                self.assertEqual((code, err), (130, "\nfinishing the step, then saving; once more to stop at once\n"))
+                self.assertIn("--resume --out %s" % W.path(out), console)
+                self.assertFalse(os.path.exists(W.path(out, "results.json")))
+                self.assertLess(checkpoint(W.path(out, "last"))[2]["step"], self.STEPS)
+                resume(out)
+                self.assert_same_run("whole-ctrl-c", out)
+
+    def test_by_epochs(self):
+        flags = [*SMALL, "--epochs", 1.5]
+        tune("whole-epochs", *flags)
+        self.assertEqual(len(steps_of(W.path("whole-epochs"))), 45)
+        self.stop(train("epochs", *flags), "epochs", 10, signal.SIGTERM)
+        resume("epochs")
+        self.assert_same_run("whole-epochs", "epochs")
+
+    def test_finished_run(self):
+        tune("done", *self.FLAGS, "--steps", 6, "--eval-every", 6, "--schedule", "constant", "--warmup", 2)
+        before = snapshot(W.path("done"))
+        self.assertIn("the run is finished: step 6 of 6", resume("done").out)
+        self.assertEqual(snapshot(W.path("done")), before)
+        tune("longer", *self.FLAGS, "--steps", 12, "--eval-every", 6, "--schedule", "constant", "--warmup", 2)
+        resume("done", "--steps", 12)
+        self.assert_same_run("longer", "done")
+
+
+# ---------------------------------------------------------------- kernels
+@unittest.skipUnless(SHIM, "build/shim-fp32/sft is not built: make DEVICE=shim PRECISION=fp32")
+class Shim(Case):
+    def test_steps_are_those_of_the_cpu(self):
+        pack("few/train.bin", make_rows(1, 24))
+        pack("few/val.bin", make_rows(2, 6))
+        pack("few/test.bin", make_rows(3, 3))
+        for name, flags in (("plain", []), ("accum", ["--accum", 2, "--train-on-prompt", "--dropout", 0.1])):
+            with self.subTest(name):
+                args = [*SMALL, "--batch", 4, "--steps", 2, "--warmup", 0, "--max-new-tokens", 4, *flags]
+                tune("cpu-" + name, *args, data="few")
+                run(train("shim-" + name, *args, data="few"), program=SHIM)
+                cpu, shim = (metrics(W.path(d + name)) for d in ("cpu-", "shim-"))
+                for key, limit in (("loss", 1e-4), ("norm", 1e-3), ("val_loss", 1e-4)):
+                    self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], limit)
+                before = [[a["answer"] for a in answers_of(d + name + "/answers_before.jsonl")] for d in ("cpu-", "shim-")]
+                self.assertEqual(*before)
+
+    def test_generate(self):
+        rows = make_rows(3, 6)
+        self.assertEqual(generate(rows, "--max-new-tokens", 6), generate(rows, "--max-new-tokens", 6, program=SHIM))
+
+
+# ---------------------------------------------------------------- packing
+class Packing(Case):
+    def test_overlong(self):
+        rows = make_rows(1, 3) + [{"instruction": "why ?", "input": "the king is wise . " * 15, "output": "so"}, {"prompt": "x " * 60, "completion": "y"}]
+        out = pack("long.bin", rows).out
+        self.assertIn("3 rows", out)
+        self.assertIn("2 too long (more than 64 tokens): 2 dropped", out)
+        out = pack("cut.bin", rows, "--overlong", "truncate").out
+        self.assertIn("4 rows", out)
+        self.assertIn("2 too long (more than 64 tokens): 1 dropped, 1 with the end of their input cut off", out)
+        done = pack("never.bin", rows, "--overlong", "error", code=1)
+        self.assert_one_line(done.err)
+        self.assertIn("never.jsonl, line 4: expected at most 64 tokens", done.err)
+        # a prompt that was cut is asked as it was learned
+        ask("eval", "--model", "tuned", "--data", "cut.bin", "--out", "cut-out")
+        self.assertEqual(len(answers_of("cut-out/answers_1.jsonl")), 4)
+
+    def test_rows_with_nothing_to_learn(self):
+        out = pack("nothing.bin", make_rows(1, 3) + [{"instruction": "a", "output": " "}]).out
+        self.assertIn("1 dropped with nothing to learn", out)
+
+
+# ---------------------------------------------------------------- bad inputs
+def with_tensor(name, change):
+    """A safetensors file with a tensor that is another: change(dtype, shape, bytes) → all three"""
+    def forge(data):
+        tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
+        tensors[name] = change(*tensors[name])
+        return safetensors(tensors)
+    return forge
+
+
+def not_finite(dtype, shape, values):
+    return dtype, shape, struct.pack("<f", math.nan) + values[4:]
+
+
+class BadInput(Case):
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+
+    def flags(self, *flags):
+        return train("bad-out", *SMALL, "--steps", 2, *flags)
+
+    def data(self, name, **files):
+        return train("bad-out", *SMALL, "--steps", 2, data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}))
+
+    def init(self, name, files):
+        return train("bad-out", *SMALL, "--steps", 2, init=W.variant("run/best", "init-" + name, files))
+
+    def model(self, name, files, verb="generate"):
+        m = W.variant("tuned/best", "model-" + name, files)
+        return [verb, "--model", m, "who ?"] if verb == "generate" else [verb, "--model", m, "--data", W.path("task")]
+
+    def lines(self, text, *flags, model="tuned"):
+        return (["generate", "--model", W.path(model), *flags], text)
+
+    def table(self):
+        train_bin = read(W.path("task/train.bin"))
+        write(W.path("other.txt"), "Q {instruction} {input} A {output}\n")
+        write(W.path("no-input.txt"), "Q {instruction} A {output}\n")
+        for name, flags in (("foreign-template", dict(template=W.path("other.txt"))), ("foreign-tokenizer", dict(tokenizer="other"))):
+            pack(name + ".bin", make_rows(1, 12), **flags)
+        template, tokenizer = (read(W.path("foreign-%s.bin" % n)) for n in ("template", "tokenizer"))
+        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
+             "--out", W.path("too-long.bin")], program=TOKENIZE)
+        write(W.path("file"), "a file, no directory\n")
+        for folder in ("empty", "no-tests"):
+            os.makedirs(W.path(folder), exist_ok=True)
+        shutil.copy(W.path("task/train.bin"), W.path("no-tests/train.bin"))
+        tune("cut-off", *SMALL, "--steps", 2)
+        os.unlink(W.path("cut-off/last/training_state.safetensors"))
+        pack("small/train.bin", make_rows(8, 12))
+        stored = lambda **changes: {"template.json": lambda d: json.dumps({**json.loads(d), **changes})}
+        generate_ = ["generate", "--model", W.path("tuned")]
+        return [
+            # the command line
+            ("nothing given", [], 2, ["--data"]),
+            ("no --init", ["--data", W.path("task"), "--out", W.path("bad-out")], 2, ["--init", "train_gpt"]),
+            ("no --out", ["--data", W.path("task"), "--init", W.path("run")], 2, ["--out"]),
+            ("a flag that is train_gpt's", self.flags("--batch-tokens", 512), 2, ["--batch-tokens"]),
+            ("a flag of another verb", self.flags("--shots", 1), 2, ["--shots", "generate"]),
+            ("a word too many", self.flags("word"), 2, ["word"]),
+            ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
+            ("--epochs 0", train("bad-out", *SMALL, "--epochs", 0), 2, ["--epochs 0", "--steps"]),
+            ("--batch 0", self.flags("--batch", 0), 2, ["--batch", "1", "0"]),
+            ("--max-len beyond the positions", self.flags("--max-len", 65), 2, ["--max-len", "64 positions", "65"]),
+            ("rows longer than --max-len", self.flags("--max-len", 8), 1, ["train.bin", "8 tokens", "--max-len 8", "--overlong"]),
+            ("--mix of another kind", self.flags("--mix", "temperature"), 2, ["--mix", "size|equal", "temperature"]),
+            ("--holdout of nothing that is there", self.flags("--holdout", "facts,sums"), 2, ["--holdout", '"sums"', "train.bin"]),
+            ("--holdout of everything", self.flags("--holdout", "facts,talk"), 2, ["--holdout", "nothing is left"]),
+            ("--weights without a number", self.flags("--weights", "facts"), 2, ["--weights", "NAME=NUMBER", "facts"]),
+            ("--weights below zero", self.flags("--weights", "facts=-1"), 2, ["--weights", "facts=-1"]),
+            ("--weights of no task", self.flags("--weights", "sums=2"), 2, ["--weights", '"sums"']),
+            ("--weights of zero for everything", self.flags("--weights", "facts=0,talk=0"), 2, ["--weights", "nothing is left"]),
+            # the run directory
+            ("--out with a run in it", train("tuned", *SMALL), 2, ["tuned", "--resume"]),
+            ("--out that is a model directory", train("tuned/best", *SMALL), 2, ["tuned/best"]),
+            ("--out that is a file", train("file", *SMALL), 1, ["file"]),
+            ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
+            ("--resume with another --mix", ["--resume", "--out", W.path("tuned"), "--mix", "equal"], 2, ["--mix", '"size"', "--init"]),
+            ("--resume with another --holdout", ["--resume", "--out", W.path("tuned"), "--holdout", "talk"], 2, ["--holdout"]),
+            ("--resume with other data", ["--resume", "--out", W.path("tuned"), "--epochs", 11, "--data", W.path("small")], 1, ["train_data", "--data"]),
+            ("--resume without the optimiser's state", ["--resume", "--out", W.path("cut-off"), "--steps", 4], 1, ["training_state"]),
+            ("--resume of a run of train_gpt", ["--resume", "--out", W.path("run")], 1, ["run/config.json", "sft"]),
+            # data
+            ("no data directory", train("bad-out", *SMALL, data="nowhere"), 1, ["nowhere", "train.bin", "data/instructions.py"]),
+            ("no train.bin", self.data("none", train=None), 1, ["train.bin"]),
+            ("an empty train.bin", self.data("empty", train=b""), 1, ["train.bin", "0 bytes"]),
+            ("texts instead of rows", self.data("text", train=read(W.path("text/train.bin"))), 1, ["train.bin", "instruct", "text"]),
+            ("truncated rows", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off"]),
+            ("damaged rows", self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")), 1, ["train.bin", "damaged"]),
+            ("rows of another tokenizer", self.data("tokenizer", train=tokenizer), 1, ["train.bin", "another tokenizer", "--tokenizer"]),
+            ("val.bin of another tokenizer", self.data("val-tokenizer", val=tokenizer), 1, ["val.bin", "another tokenizer"]),
+            ("a test set of another tokenizer", self.data("test-tokenizer", test_seen=tokenizer), 1, ["test_seen.bin", "another tokenizer"]),
+            ("val.bin of another template", self.data("val-template", val=template), 1, ["val.bin", "another template", "train.bin"]),
+            ("a test set of another template", self.data("test-template", test_lists=template), 1, ["test_lists.bin", "another template"]),
+            ("a test set of texts", self.data("test-text", test_seen=read(W.path("text/val.bin"))), 1, ["test_seen.bin", "instruct"]),
+            ("rows longer than the context", self.data("long", train=read(W.path("too-long.bin"))), 1, ["train.bin", "1 rows", "64 tokens", "--overlong"]),
+            # the pretrained model
+            ("--init of nothing", train("bad-out", *SMALL, init="nowhere"), 1, ["nowhere"]),
+            ("--init of an empty directory", train("bad-out", *SMALL, init="empty"), 1, ["empty", "config.json"]),
+            ("--init of a BERT", self.init("bert", {"config.json": config_edit(model_type="bert")}), 1, ["gpt2", "bert"]),
+            ("--init without a tokenizer", self.init("vocab", {"vocab.json": None, "merges.txt": None, "tokenizer.json": None}), 1, ["vocab.json"]),
+            ("--init with a truncated model", self.init("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("--init that is not finite", self.init("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}), 3, ["ln_f.bias", "finite", "nan"]),
+            ("--init that was tuned with another template", train("bad-out", *SMALL, "--steps", 2, init="tuned", data=W.variant("small", "template", {"train.bin": template})), 1,
+             ["train.bin", "another template", "--template", "template.json"]),
+            # eval
+            ("eval without --model", ["eval", "--data", W.path("task")], 2, ["--model"]),
+            ("eval without --data", ["eval", "--model", W.path("tuned")], 2, ["--data"]),
+            ("eval of no model", ["eval", "--model", W.path("tuned") + "," + W.path("nowhere"), "--data", W.path("task")], 1, ["nowhere"]),
+            ("eval of nothing", ["eval", "--model", W.path("tuned"), "--data", W.path("nowhere.bin")], 1, ["nowhere.bin"]),
+            ("eval of a folder without test sets", ["eval", "--model", W.path("tuned"), "--data", W.path("no-tests")], 1, ["no-tests", "test_*.bin"]),
+            ("eval of .jsonl", ["eval", "--model", W.path("tuned"), "--data", W.path("task/val.jsonl")], 1, ["val.jsonl", ".bin"]),
+            ("eval of another template", ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-template.bin")], 1, ["foreign-template.bin", "another template", "--template"]),
+            ("eval of another tokenizer", ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-tokenizer.bin")], 1, ["foreign-tokenizer.bin", "another tokenizer"]),
+            ("eval with --out below a file", ["eval", "--model", W.path("tuned"), "--data", W.path("task"), "--out", W.path("file/out")], 1, ["file"]),
+            # generate and chat
+            ("generate without --model", ["generate", "who ?"], 2, ["--model"]),
+            ("generate with a model that was not tuned", ["generate", "--model", W.path("run"), "who ?"], 1, ["template.json", "--init"]),
+            ("chat with a model that was not tuned", ["chat", "--model", W.path("run")], 1, ["template.json", "--init"]),
+            ("chat without --model", ["chat"], 2, ["--model"]),
+            ("generate with two instructions", [*generate_, "who ?", "how ?"], 2, ["how ?"]),
+            ("generate with an empty instruction", [*generate_, " "], 2, ["instruction", "empty"]),
+            ("generate with --input alone", [*generate_, "--input", "pear"], 2, ["--input", "instruction"]),
+            ("generate with --shots 3", [*generate_, "--shots", 3], 2, ["--shots", "2", "3"]),
+            ("generate with bytes that are not UTF-8", [*generate_, b"caf\xe9"], 1, ["UTF-8"]),
+            ("generate with an instruction that is too long", [*generate_, "the king is wise " * 40], 1, ["the instruction", "tokens", "64"]),
+            ("a template without a placeholder", self.model("holder", stored(text="{instruction} : ")), 1, ["template.json", "{output}"]),
+            ("a template with an unknown placeholder", self.model("unknown", stored(text="{instruction} {system} {output}")), 1, ["template.json", "{system}"]),
+            ("a template that is no JSON", self.model("broken", {"template.json": b'{"name": '}), 1, ["template.json", "line 1"]),
+            ("a template without a field", self.model("field", {"template.json": b'{"name": "x"}'}), 1, ["template.json", '"text"']),
+            ("a template without {input}, and an input", [*self.model("no-input", stored(text="{instruction}\n{output}")), "--input", "pear"], 1, ["{input}"]),
+            ("generate with a truncated model", self.model("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
+            ("eval with a model that is not finite", self.model("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}, "eval"), 3, ["ln_f.bias", "finite"]),
+            ("a line that is no JSON", self.lines('{"prompt": "who ?"}\n{"prompt": \n'), 1, ["line 2"]),
+            ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
+            ("a line without an instruction", self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'), 1, ["line 3", '"instruction"', '"input"']),
+            ("a line with an instruction twice", self.lines('{"prompt": "who ?", "instruction": "how ?"}\n'), 1, ["line 1", "one of"]),
+            ("a line with an empty instruction", self.lines('{"instruction": " "}\n'), 1, ["line 1", "instruction"]),
+            ("a line that is not UTF-8", self.lines(b'{"prompt": "caf\xe9"}\n'), 1, ["line 1", "UTF-8", "0xe9"]),
+            ("a line with a number as instruction", self.lines('{"instruction": 3}\n'), 1, ["line 1", "string"]),
+            ("a line that is too long", self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])), 1, ["line 2", "tokens", "64"]),
+            ("messages that begin with the assistant", self.lines(jsonl([{"messages": [{"role": "assistant", "content": "x"}]}])), 1, ["line 1", "message 1", "user"]),
+            # packing
+            ("packing an answer longer than the context", ("pack", jsonl([{"prompt": "a", "completion": "b " * 80}]), ["--overlong", "truncate"]), 1, ["packed.jsonl", "none in 1", "1 dropped"]),
+            ("packing malformed JSON", ("pack", '{"prompt": "a", "completion": "b"}\n{"prompt"\n', []), 1, ["packed.jsonl, line 2"]),
+            ("packing a missing answer", ("pack", '{"instruction": "a"}\n', []), 1, ["packed.jsonl, line 1", '"output"']),
+            ("packing invalid UTF-8", ("pack", b'{"prompt": "caf\xe9", "completion": "b"}\n', []), 1, ["packed.jsonl, line 1", "UTF-8"]),
+            ("packing an empty file", ("pack", "", []), 1, ["packed.jsonl", "none"]),
+            ("packing with a template without {output}", ("pack", jsonl(make_rows(1, 3)), ["--template", write(W.path("bad.txt"), "{instruction}\n")]), 1, ["bad.txt", "{output}"]),
+            ("packing inputs with a template without {input}", ("pack", jsonl(make_rows(1, 3)), ["--template", W.path("no-input.txt")]), 1, ["packed.jsonl, line 2", "{input}"]),
+        ]
+
+    def test_table(self):
+        table = self.table()
+        write(W.path("packed.jsonl"), "")
+        after = snapshot(W.dir)
+        for name, args, code, says in table:
+            with self.subTest(name):
+                program, text = SFT, b""
+                if isinstance(args, tuple) and args[0] == "pack":
+                    _, text, flags = args
+                    write(W.path("packed.jsonl"), text)
+                    program, text = TOKENIZE, b""
+                    args = ["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--max-len", T, "--in", W.path("packed.jsonl"), "--out", W.path("bad-out.bin"), *flags]
+                    if "--template" not in flags:
+                        args += ["--template", "short"]
+                    after = snapshot(W.dir)
+                elif isinstance(args, tuple):
+                    args, text = args
+                before = after
+                done = subprocess.run([program] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT, cwd=W.dir, env=environment())
+                err = done.stderr.decode("utf-8", "replace")
+                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
+                after = snapshot(W.dir)
+                if os.environ.get("SHOW"):
+                    print("\n%-50s %d %s" % (name, done.returncode, err.replace(W.dir + "/", "").rstrip()))
+                self.assertEqual(done.returncode, code, err)
+                self.assert_one_line(err)
+                for part in says:
+                    self.assertIn(part, err)
+                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
+                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
+        print("%d bad inputs" % len(table))
+
+
+if __name__ == "__main__":
+    for name, found in (("train_gpt", TRAIN_GPT), ("sft", SFT), ("data/tokenize", TOKENIZE)):
+        if not found:
+            sys.exit("error: %s is not built: run make" % name)
+    began = time.time()
+    result = unittest.main(verbosity=2, exit=False).result
+    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
+    for test, why_not in result.skipped:
+        print("SKIPPED %s: %s" % (test, why_not))
+    print("test_sft.py: %d passed, %d failed%s, %.0f s" % (result.testsRun - failed - len(result.skipped), failed,
+                                                         ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
+    sys.exit(not result.wasSuccessful())
