@@ -247,14 +247,14 @@ MUTATIONS = [
     ("common/labelled.h", "if ([[!value && needed]])", "false", L),
     # examples in .bin files
     ("common/bin.h", "if ([[second > sequence_length()]] ||", "false", B),
-    ("common/bin.h", "if ([[(uint32_t)l >= labels.size()]]) fail(", "(uint32_t)l > labels.size()", B),
+    ("common/bin.h", "if ([[(uint32_t)l >= known.size()]]) fail(", "(uint32_t)l > known.size()", B),
     ("common/bin.h", "[[header.content = fnv1a(data, n, header.content)]];", VOID, B),
     ("common/bin.h", "[[round_up(header.tokens * header.token_bytes, 8)]] - header", "header.tokens * header.token_bytes", B),
     ("common/bin.h", "if (text_at[0] != 0 || [[text_at[S] != header.text_bytes]])", "false", B),
     ("common/bin.h", "if ([[text_at[s] > text_at[s + 1]]])", "false", B),
     ("common/bin.h", "if ([[(uint32_t)label(s) >= labels.size()]])", "(uint32_t)label(s) > labels.size()", B),
     ("common/bin.h", "if ([[second(s) > length(s)]])", "second(s) > length(s) + 1", B),
-    ("common/bin.h", "if ([[labels.size() < 2]] ||", "false", B),
+    ("common/bin.h", "if ([[found.size() < least]] ||", "false", B),
     ("common/bin.h", "behind_tokens = [[(behind_tokens + 7) / 8 * 8]];", "behind_tokens", B),
     # the decoder: windows of text
     ("common/dataloader.h", "return [[n <= 1]] ? 0 : n <= (uint64_t)T", "n <= 0", D),
