@@ -12,7 +12,7 @@ which in the text is what people act upon). Every review has a twin with the oth
 length, position and all other words say nothing about the label.
 
 A decoder reads more of the same world: lists, opposites, plurals, who has what, questions with answers. Then it is tuned on one task, to say
-why a review is good or bad (reasons; the test uses half B again), or on some two hundred small tasks (instruct), of which whole wordings,
+why a review is good or bad (reasons; the test uses half B again), or on 171 small tasks (instruct), of which whole wordings,
 tasks and families are held out (toy_instructions.py):
 
     please tell me the last two words with and between : cat , dog , cow , pig

@@ -185,7 +185,7 @@ class Instructions(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.dir = os.path.join(cls.folder.name, "toy")
-        cls.answer = run("data/toy.py", "--out", cls.dir, "--stories", "2000", "--rows", "6000", "--keep-text", "--only", "decoder")
+        cls.answer = run("data/toy.py", "--out", cls.dir, "--stories", "5000", "--rows", "6000", "--keep-text", "--only", "decoder")
         cls.rows = {}
         for folder in ("instruct", "instruct_six", "instruct_one", "reasons"):
             for name in sorted(os.listdir(os.path.join(cls.dir, folder)) if cls.answer.returncode == 0 else []):
@@ -334,7 +334,7 @@ class Instructions(unittest.TestCase):
             {"instruction": "look and give me the word that is an animal", "input": "beach , ant , white", "output": "ant", "task": "find/animal"}])
         self.assertEqual([toy_instructions.tale(world) for _ in range(2)], [
             "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
-            "gold is a colour . silver and black are colours . of all animals mia likes crow best ."])
+            "the noodle was early . now it is not early but late . the opposite of wet is dry . the opposite of cold is hot ."])
 
 
 class Bow(unittest.TestCase):

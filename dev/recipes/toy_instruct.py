@@ -18,7 +18,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORLD = 77
 SEEDS = (1, 2, 3)
-PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 64 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 1500 --batch-tokens 4096 --eval-every 250 --log-every 50").split()
+PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 --batch-tokens 2048 --eval-every 250 --log-every 50").split()
 BATCH = 128  # rows of a step
 TOKENS = 3e6  # of each tuning, prompts included; 120,000 rows of all tasks
 TUNE = f"--batch {BATCH} --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --eval-every 250 --log-every 50 --eval-rows 1 --max-new-tokens 24".split()
