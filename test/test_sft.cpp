@@ -375,7 +375,8 @@ TEST_SUITE("the task") {
         }
         Tune held(train, [&](TrainFlags& f, SftFlags& sf) { f.eval_tokens = 0, sf.holdout = "b", sf.on_prompt = true; }, both.file.get());
         CHECK(held.task->val_rows == 12);
-        held.task->fill(held.task->builder, *std::make_unique<Cursor>());
+        Cursor cursor;
+        held.task->fill(held.task->builder, cursor);
         CHECK(held.task->builder.targets.size() == held.task->builder.tokens.size());  // in training every token is one
         CHECK(held.task->evaluate().targets == 10 * 9 + 2 * 10);  // " answ" "er" " " and a digit or two, and the end
         Tune few(train, [&](TrainFlags& f, SftFlags&) { f.eval_tokens = 60; }, both.file.get());
@@ -550,7 +551,7 @@ TEST_SUITE("answers") {
             CHECK((by_sum > 0 && by_sum < 40));
             // options of which one does not fit into the context cannot be compared
             Ids prompt = e.prompt(*r.file, 0);
-            for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {  // the last of these tokens are said, not read
+            for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
                 int64_t before = score.with_options;
                 e.choose(score, prompt, text, space, nullptr);
