@@ -1,5 +1,5 @@
 # make              builds everything for this machine: the GPU if nvcc and a GPU are there, else the CPU
-# make demo         learns a small written world, then sentiment from 100 labels: 6 minutes on two cores
+# make demo         learns a small written world, sentiment from 100 labels, then instructions: a quarter of an hour
 # make test         the tests that need nothing but a compiler                make help   all the rest
 #
 #   DEVICE=cpu      loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64

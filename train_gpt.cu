@@ -697,7 +697,7 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
         else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
     }
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
-    if (full) fprintf(stderr, "%s%zu of %zu texts: the model's context of %lld tokens is full\n", "note: ", full, prompts.size(), (long long)T);
+    if (full) fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full, prompts.size(), (long long)T);
     return EXIT_OK;
 }
 

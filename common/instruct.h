@@ -237,7 +237,7 @@ struct Template {
         const std::string_view last = "{output}";
         for (const std::string* t : {&text, &without_input})
             if (t->size() < last.size() || std::string_view(*t).substr(t->size() - last.size()) != last)
-                fail("%s: expected {output} at the end of the template, found \"%.40s\" behind it", where.c_str(), t->c_str() + t->find(last) + last.size());
+                fail("%s: expected {output} at the end of the template, found %s behind it", where.c_str(), start_of(t->substr(t->find(last) + last.size())).c_str());
     }
 
     // The text with its placeholders filled. What is put in is not looked at again: "{input}" in an instruction stays as it is.
@@ -272,7 +272,7 @@ private:
                 fail("%s: %sexpected a template with {instruction}, {input} and {output} at most, found {%s} in it", where.c_str(), which, name.c_str());
         }
         for (const std::string& name : needed)
-            if (t.find("{" + name + "}") == t.npos) fail("%s: %sexpected a template with {%s}, found none in \"%.60s\"", where.c_str(), which, name.c_str(), t.c_str());
+            if (t.find("{" + name + "}") == t.npos) fail("%s: %sexpected a template with {%s}, found none in %s", where.c_str(), which, name.c_str(), start_of(t).c_str());
         for (const char* name : {"{instruction}", "{input}", "{output}"})
             if (t.find(name) != t.rfind(name)) fail("%s: %sexpected a template with one %s, found two", where.c_str(), which, name);
         if (t.find(Bpe::eot_name) != t.npos) fail("%s: %sexpected a template without %s, which ends every answer by itself, found it", where.c_str(), which, Bpe::eot_name);

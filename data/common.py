@@ -705,7 +705,7 @@ def instruct_parser(description, examples, val_share=0.02):
     p.add_argument("--tokenizer", required=True, metavar="DIR", help="the model to be tuned (a run or model directory), or a data directory: its byte-level BPE is used")
     p.add_argument("--template", default="alpaca", metavar="NAME", help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)")
     p.add_argument("--shots", type=int, default=0, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default 0)")
-    p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: any)")
+    p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: as many as the model of --tokenizer takes, or any if that is no model)")
     p.add_argument("--overlong", choices=["drop", "truncate", "error"], help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)")
     p.add_argument("--val-share", type=float, default=val_share, metavar="X", help="share of the rows for training that becomes val.bin (default %g)" % val_share)
     p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
@@ -720,8 +720,6 @@ def check_instruct(args):
         raise Usage("--shots: expected 0 to 2, found %d" % args.shots)
     if args.max_len < 0:
         raise Usage("--max-len: expected a number of tokens from 1, found %d" % args.max_len)
-    if args.overlong and not args.max_len:
-        raise Usage("--overlong: expected --max-len T, beyond which a row is too long, found none")
     if args.template not in ("alpaca", "short") and not os.path.isfile(args.template):
         raise Usage("--template: expected alpaca, short or a file, found %s" % args.template)
 

@@ -2,11 +2,17 @@
 #pragma once
 #include "../common/instruct.h"
 
-static void pack_instruct(const Options& o, std::vector<std::string> files) {
+// overlong: was --overlong given?
+static void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     const std::string dir = tokenizer_dir(o.tokenizer);
     if (!Bpe::is_in(dir)) fail_usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, found WordPiece", dir.c_str());
+    if (o.max_len == 0 && exists(dir + "/config.json")) {  // the directory of a model says how long a row may be
+        const Json config = parse_json(read_file(dir + "/config.json"), dir + "/config.json");
+        if (const Json* positions = config.find("n_positions"); positions && positions->kind == Json::integer) o.max_len = positions->i;
+    }
+    if (overlong && o.max_len == 0) fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
     const Template templ = Template::load(o.templ);
     make_directory_of(o.out);

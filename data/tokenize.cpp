@@ -502,13 +502,12 @@ static void pack(const Options& o, Cli& cli) {
     for (const auto& [kind, flags] : flags_of)
         for (const char* flag : flags)
             if (cli.given(flag) && o.kind != kind) fail_usage("--%s is not for --kind %s", flag, o.kind.c_str());
-    if (cli.given("overlong") && o.max_len == 0) fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     if (cli.given("task")) require(o.task, "pack", "a name behind --task");
     if (cli.given("labels")) require(o.labels, "pack", "names or a .bin file behind --labels");
     require(o.tokenizer, "pack", "--tokenizer DIR");
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
-    if (o.kind == "instruct") return pack_instruct(o, cli.words);
+    if (o.kind == "instruct") return pack_instruct(o, cli.words, cli.given("overlong"));
     if (o.kind == "text") return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
     if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
     pack_labelled(o);
@@ -548,7 +547,7 @@ int main(int argc, char** argv) {
                {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
                {"template", &o.templ, "NAME", "instruct: alpaca, short, or a file with {instruction}, {input} and at its end {output}"},
                {"shots", &o.shots, between(0, 2), "instruct: how many of a row's worked examples are shown before its question"},
-               {"max-len", &o.max_len, at_least(0), "instruct: tokens of the longest row, 0: any"},
+               {"max-len", &o.max_len, at_least(0), "instruct: tokens of the longest row; 0: as many as the model of --tokenizer takes, or any if that is no model"},
                {"overlong", &o.overlong, "drop|truncate|error", "instruct: rows that are longer are left out, lose examples, earlier turns, the end of their input (an answer is never cut), or are refused"},
                {"task", &o.task, "NAME", "instruct: the task of rows that name none"},
                {"show", &o.show, at_least(0), "instruct: print the first N rows, decoded, with what is supervised in brackets"},

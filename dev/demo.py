@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""The whole story in a few minutes on two cores, without a network: an encoder learns a small written world by masked LM, then sentiment
-from a hundred labels, and is asked about opinion words that no label ever mentioned. Called by `make demo`.
+"""The whole story in a quarter of an hour on two cores, without a network. An encoder learns a small written world by masked LM, then sentiment from
+a hundred labels, and is asked about opinion words that no label ever mentioned. A decoder learns to write about that world, then to give reasons,
+then some two hundred instructions at once, and is given tasks that no instruction ever asked for. Called by `make demo`.
 
     python3 dev/demo.py [OUT]          default: runs/demo, which is made anew
 
-Only Python's standard library. Everything it runs is printed, so that each step can be repeated and changed by hand.
+Only Python's standard library. Everything it runs is printed, so that each step can be repeated and changed by hand; OUT/report.html has it all on a page.
 """
+import html
 import json
 import os
 import pathlib
@@ -21,6 +23,11 @@ SEEDS = 3
 PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 --steps 1000 "
             "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
 FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
+GPT = ("--layers 4 --width 128 --heads 4 --max-len 64 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 1500 --batch-tokens 4096 --eval-every 150 "
+       "--log-every 20").split()
+TUNE = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
+LEVELS = [("test_wordings", "wordings", "seen tasks, asked in other words"), ("test_operations", "operations", "seen operations on another kind of list"),
+          ("test_compositions", "compositions", "two skills put together, or a longer list"), ("test_families", "families", "another kind of task altogether")]
 QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
 TERMINAL = sys.stderr.isatty()
 
@@ -68,10 +75,23 @@ def bar(share):
     return "#" * round(30 * share)
 
 
+def curve(runs, out, title):
+    """Losses of {name: run} as a picture"""
+    subprocess.run([sys.executable, "dev/plot.py", *(f"{name}={run}" for name, run in runs.items()), "--out", str(out), "--title", title], check=True, stdout=subprocess.DEVNULL)
+
+
+def ask(command):
+    """Runs a command that the reader may repeat, and shows its answer"""
+    say("\n  " + " ".join(shlex.quote(str(c)) for c in command))
+    text = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True).stdout.rstrip("\n")
+    say("\n".join("    " + line for line in text.split("\n")))
+    return text
+
+
 def main():
     out = pathlib.Path(os.path.relpath(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo", ROOT))  # as the commands that are printed
     os.chdir(ROOT)
-    for program in ("train_bert", "finetune_cls", "data/tokenize"):
+    for program in ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize"):
         if not os.path.exists(program):
             sys.exit(f"error: expected {program}, found none: run make first")
     if out.exists() and not (out / "demo").exists():
@@ -80,8 +100,22 @@ def main():
     out.mkdir(parents=True)
     (out / "demo").touch()
     begin = time.time()
+    parts = []  # of the report: (title, what is said, [header, rows ...], pictures)
 
-    run("1. A small written world: text, and reviews of which only a hundred have labels", [sys.executable, "data/toy.py", "--out", out / "toy"], out / "toy.log")
+    run("1. A small written world: text, reviews of which only a hundred have labels, instructions", [sys.executable, "data/toy.py", "--out", out / "toy"], out / "toy.log")
+    encoder(out, parts)
+    decoder(out, parts)
+    took = clock(time.time() - begin)
+    report(out, parts, took)
+    say(f"\nAll of it took {took}. On one page: {out}/report.html. Now ask it yourself, with words of this world:")
+    ask(["./finetune_cls", "predict", "--model", out / "pretrained/seed-1"] + QUESTIONS)
+    ask(["./train_bert", "fill-mask", "--model", out / "bert", "--top", 2, "the soup was [MASK] . she ate it all ."])
+    ask(["./train_gpt", "generate", "--model", out / "gpt", "--max-new-tokens", 24, "anna said : cat , dog , bird ."])
+    ask(["./sft", "generate", "--model", out / "instruct", "please name the last two foods", "--input", "soup , cake , pear , fish"])
+    say(f"\n  ./sft chat --model {out}/instruct\n\nThe same on real data: README.md.")
+
+
+def encoder(out, parts):
     toy = (out / "toy.log").read_text()
     say("  " + next(line for line in toy.splitlines() if "documents for training" in line))
     say("  the text:     " + sample(out / "toy/text"))
@@ -98,32 +132,87 @@ def main():
         say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | guessed right {100 * r['val_accuracy']:4.1f} % {bar(r['val_accuracy'])}")
     say(f"  {tokens:,.0f} tokens in {clock(seconds)}")
 
-    times = {}
-    for name, more in (("pretrained", []), ("from scratch", ["--from-scratch"])):
-        times[name] = run(f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
-                          ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more,
-                          out / (name.replace(" ", "-") + ".log"), "several")
+    names = {"pretrained": [], "from scratch": ["--from-scratch"]}
+    for name, more in names.items():
+        run(f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
+            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more,
+            out / (name.replace(" ", "-") + ".log"), "several")
     say("\nAccuracy on 2,000 new reviews, chance is 50 %:\n")
     say(f"  {'':22s} {'words that labels used':34s} {'words that no label used'}")
-    table = {name: [json.load(open(out / name.replace(" ", "-") / "results.json"))[s]["accuracy"] for s in ("val", "test")] for name in times}
-    for name, (a, b) in table.items():
+    table = [["accuracy on 2,000 new reviews, % (chance: 50)", "opinion words that labels used", "words that no label used"]]
+    for name in names:
+        a, b = [json.load(open(out / name.replace(" ", "-") / "results.json"))[s]["accuracy"] for s in ("val", "test")]
         say(f"  {name:22s} {100 * a['mean']:5.1f} % +- {100 * a['sd']:4.1f} {'':17s} {100 * b['mean']:5.1f} % +- {100 * b['sd']:4.1f}  {bar(b['mean'])}")
-    bag = re.findall(r"words on (?:val|test): (?:accuracy )?(\d+\.\d+) %", toy)
-    if len(bag) >= 2:
-        say(f"  {'bag of words':22s} {float(bag[0]):5.1f} % {'':25s} {float(bag[1]):5.1f} % {'':8s}{bar(float(bag[1]) / 100)}")
+        table.append([name] + [f"{100 * x['mean']:.1f} &plusmn; {100 * x['sd']:.1f}" for x in (a, b)])
+    bag = [float(x) for x in re.findall(r"words on (?:val|test): (?:accuracy )?(\d+\.\d+) %", toy)[:2]]
+    say(f"  {'bag of words':22s} {bag[0]:5.1f} % {'':25s} {bag[1]:5.1f} % {'':8s}{bar(bag[1] / 100)}")
+    table.append(["bag of words"] + [f"{x:.1f}" for x in bag])
     fine = [json.loads(line) for line in open(out / "pretrained/seed-1/metrics.jsonl")][-1]["tokens"]
     say(f"\n  Pretraining read {tokens:,.0f} tokens without labels, each fine-tuning {fine:,.0f}.")
-    subprocess.run([sys.executable, "dev/plot.py", f"masked LM={out / 'bert'}", "--out", str(out / "pretraining.svg"), "--title", "Masked LM on the toy world"], check=True,
-                   stdout=subprocess.DEVNULL)
-    subprocess.run([sys.executable, "dev/plot.py", f"pretrained={out / 'pretrained/seed-1'}", f"from scratch={out / 'from-scratch/seed-1'}", "--out",
-                    str(out / "finetuning.svg"), "--title", "Sentiment from 100 labels"], check=True, stdout=subprocess.DEVNULL)
-    say(f"  {out}/pretraining.svg, {out}/finetuning.svg: the losses as pictures")
-    say(f"\nAll of it took {clock(time.time() - begin)}. Now ask it yourself, with words of this world ({out}/toy/text/vocab.txt):\n")
-    ask = ["./finetune_cls", "predict", "--model", str(out / "pretrained/seed-1")] + QUESTIONS
-    say("  " + " ".join(shlex.quote(c) for c in ask))
-    say("".join("    " + line + "\n" for line in subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()))
-    say(f"  ./train_bert fill-mask --model {out}/bert \"the soup was [MASK] . she ate it all .\"")
-    say("\nThe same on real data: README.md, \"Fine-tuning\".")
+    curve({"masked LM": out / "bert"}, out / "bert.svg", "Masked LM on the toy world")
+    curve({"pretrained": out / "pretrained/seed-1", "from scratch": out / "from-scratch/seed-1"}, out / "finetuning.svg", "Sentiment from 100 labels")
+    parts.append(("An encoder, and a hundred labels", f"Masked LM on {tokens:,.0f} tokens without labels; then fine-tuning on 100 reviews, {fine:,.0f} tokens. The labels use one half of the "
+                  "opinion words, the test the other half, of which only the text says what they mean.", table, ["bert.svg", "finetuning.svg"]))
+
+
+def decoder(out, parts):
+    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT, out / "gpt.log", "one")
+    rows = [json.loads(line) for line in open(out / "gpt/metrics.jsonl")]
+    for r in [r for r in rows if "val_loss" in r]:
+        say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | {r['val_bits_per_byte']:.3f} bits per byte {bar(r['val_bits_per_byte'] / 2)}")
+    say(f"  {rows[-1]['tokens']:,.0f} tokens in {clock(seconds)}")
+    curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
+
+    run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--epochs", 2, "--eval-rows", 300] + TUNE, out / "reasons.log", "one")
+    found = json.load(open(out / "reasons/results.json"))["test"]
+    answers = [json.loads(line) for line in open(out / "reasons/answers.jsonl")][:300]
+    quoted = [(a, re.search(r'" (\w+) "', a["answer"])) for a in answers]
+    there = sum(bool(q) and q[1] in a["prompt"].split() for a, q in quoted) / len(answers)
+    say(f"  on reviews with opinion words that tuning never saw: before {100 * found['before']['exact_match']:.1f} %, tuned {100 * found['tuned']['exact_match']:.1f} % exactly right; "
+        f"the quoted word stands in the review in {100 * there:.1f} %")
+    for a in answers[:3]:
+        say("    " + a["prompt"].replace("\n", " | ") + a["answer"])
+    parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, asked about 300 others whose opinion words tuning never saw.",
+                  [["review &rarr; reason, %", "before", "tuned"], ["exactly right"] + [f"{100 * found[m]['exact_match']:.1f}" for m in ("before", "tuned")],
+                   ["the quoted word stands in the review", "", f"{100 * there:.1f}"]], ["gpt.svg"]))
+
+    run("6. Instruction tuning: many tasks at once, in many wordings",
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--epochs", 1, "--eval-rows", 10, "--eval-every", 200] + TUNE, out / "instruct.log", "one")
+    results = json.load(open(out / "instruct/results.json"))
+    say("\nExactly right, % of answers, on what tuning never saw:\n")
+    say(f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}")
+    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned"]]
+    for file, name, what in LEVELS:
+        level = results[file]
+        values = [100 * level[m]["exact_match"] for m in ("copy the input", "most frequent answer", "before", "tuned")]
+        tasks = len(level["tuned"]["tasks"])
+        say(f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}  {bar(values[3] / 100)}   {what}")
+        table.append([f"{name}: {what}", str(tasks)] + [f"{v:.1f}" for v in values])
+    curve({"answers": out / "instruct"}, out / "instruct.svg", "Instruction tuning: loss of the answers")
+    examples = []
+    for file, name, _ in LEVELS:
+        a = next(a for a in map(json.loads, open(out / "instruct/answers.jsonl")) if a["set"] == file)
+        examples.append([name, a["prompt"], a["answer"], " / ".join(a["outputs"])])
+        say(f"    {name}: {a['prompt']!r}{a['answer']!r} (right: {a['outputs'][0]!r})")
+    parts.append(("Many instructions at once", "The same decoder, tuned on every task that is not held out. What is held out follows from rules that were fixed before the first run.",
+                  table, ["instruct.svg"]))
+    parts.append(("Some answers", "The first of each set, right or wrong.", [["held out", "prompt", "answer", "right"]] + [[html.escape(c) for c in row] for row in examples], []))
+
+
+def report(out, parts, took):
+    """One page without anything from outside"""
+    text = ['<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>tune.cu: the whole story</title>',
+            "<style>body{font:16px/1.5 Helvetica,Arial,sans-serif;max-width:52em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;margin:1em 0;font-size:14px}"
+            "td,th{border-bottom:1px solid #ddd;padding:.3em .8em;text-align:left;white-space:pre-wrap}svg{width:100%;height:auto}</style>",
+            f"<h1>tune.cu: the whole story</h1><p>Made by <code>make demo</code> in {took}, on this machine, from nothing but a generated world.</p>"]
+    for title, said, table, pictures in parts:
+        text.append(f"<h2>{title}</h2><p>{said}</p><table>")
+        for i, row in enumerate(table):
+            cell = "th" if i == 0 else "td"
+            text.append("<tr>" + "".join(f"<{cell}>{c}</{cell}>" for c in row) + "</tr>")
+        text.append("</table>" + "".join((out / p).read_text() for p in pictures))
+    (out / "report.html").write_text("\n".join(text) + "</html>\n")
 
 
 def sample(folder):

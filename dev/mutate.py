@@ -20,13 +20,38 @@ import tempfile
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
-TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [],
+TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [], "bpe": [],
          "gpt_gradients": ["-DPRECISION_FP64"], "gpt": [], "sft": ["-DPRECISION_FP64"], "instruct": []}
-G, F, O, C, M, L, B, GG, GPT, S, I = TESTS
+G, F, O, C, M, L, B, E, A, D, S, I = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
 MUTATIONS = [
+    # byte-level BPE, and the merging of pairs that it shares with WordPiece
+    ("common/bpe.h", "return (b >= 33 && b <= 126) || (b >= [[161]] && b <= 172)", "160", E),
+    ("common/bpe.h", "if ([[joined == id_of.end()]])", "false && left", E),
+    ("common/bpe.h", "if ([[find(left, right)]]) fail", "(const Merge*)nullptr", E),
+    ("common/bpe.h", "return major == 'L' ? LETTER : [[major == 'N']] ? DIGIT", "c >= '0' && c <= '9'", E),
+    ("common/bpe.h", "invalid += [[c < 0]];", "0", E),
+    ("common/bpe.h", "if ([[(size_t)(end - p) >= n]] && memcmp(p, c, n) == 0) return n;", "(size_t)(end - p) > n", E),
+    ("common/bpe.h", "if ([[*p == ' ' && next < end]])", "is_space((uint8_t)*p) && next < end", E),
+    ("common/bpe.h", "if ([[after != WHITE]]) {", "after == LETTER", E),
+    ("common/bpe.h", "last > start && ([[p < end || goes_on]])) p = last;", "p < end", E),
+    ("common/bpe.h", "last > start && (p < end || goes_on)) [[p = last]];", VOID, E),
+    ("common/bpe.h", "invalid += split(text.substr(0, at), [[false]], word);", "true", E),
+    ("common/bpe.h", "if ([[cache.serial != serial]]) cache.clear(serial);", "cache.serial == 0", E),
+    ("common/bpe.h", "if ([[!m || m->rank != rank]]) continue;", "!m", E),
+    ("common/bpe.h", "if (after[i] < (int32_t)n) { [[before[after[i]] = i]]; consider(i); }", VOID, E),
+    ("common/bpe.h", "if (before[i] >= 0) [[consider(before[i])]];", VOID, E),
+    ("common/bpe.h", "h = [[fnv1a(t.data(), n, fnv1a(&n, 4, h))]];", "fnv1a(&n, 4, h)", E),
+    ("common/bpe.h", "h = [[fnv1a(&right, 4, fnv1a(&left, 4, h))]];", "h + left * right", E),
+    ("common/bpe.h", "bool version = [[text.substr(0, 8) == \"#version\"]];", "true", E),
+    ("common/bpe.h", "refuse_unless(all.find(\"normalizer\"), all_path, \"normalizer\", [[false]], \"none\");", "true", E),
+    ("common/bpe.h", "merge_pairs(words, b.tokens, [[size - 1]], join, progress);", "size", E),
+    ("common/tokenizer.h", "return xa != ya ? [[tokens[xa] < tokens[ya]]] : tokens[xb] < tokens[yb];", "xa < ya", E),
+    ("common/tokenizer.h", "return xa != ya ? tokens[xa] < tokens[ya] : [[tokens[xb] < tokens[yb]]];", "tokens[xb] > tokens[yb]", E),
+    ("common/tokenizer.h", "if ([[best.count < 2]]) continue;", "best.count < 1", E),
+    ("common/tokenizer.h", "if (to > 0) { [[lose(piece[to - 1], a)]]; gain(piece[to - 1], ab); }", VOID, E),
     # embedding
     ("common/embedding.cuh", "[[to[c] += (acc<T>)d[c]]];", VOID, G),
     ("common/embedding.cuh", "+= [[partial[(size_t)slot * C + c]]];", "partial[(size_t)ids.multi_slot[u] * C + c]", G),
@@ -231,6 +256,35 @@ MUTATIONS = [
     ("common/bin.h", "if ([[second(s) > length(s)]])", "second(s) > length(s) + 1", B),
     ("common/bin.h", "if ([[found.size() < least]] ||", "false", B),
     ("common/bin.h", "behind_tokens = [[(behind_tokens + 7) / 8 * 8]];", "behind_tokens", B),
+    # the decoder: windows of text
+    ("common/dataloader.h", "return [[n <= 1]] ? 0 : n <= (uint64_t)T", "n <= 0", D),
+    ("common/dataloader.h", "ceil_div(n, T) + [[1]];", "0", D),
+    ("common/dataloader.h", "head = [[draw_offsets]] ? 1 +", "false", D),
+    ("common/dataloader.h", "[[mix64(seed, epoch, d)]], T) : T;", "mix64(seed, d)", D),
+    ("common/dataloader.h", "tokens.push_back([[i == 0]] ? eot", "i == from", D),
+    ("common/dataloader.h", "targets.push_back([[i + 1 == n]] ? eot", "false", D),
+    ("common/dataloader.h", "if ([[data.tokens.empty()]]) continue;", "false", D),
+    # a few rows, and attention with a cache
+    ("common/matmul.cuh", "s[k] + (bias ? [[(A)bias[o + k]]] : A(0));", "A(0)", D),
+    ("common/matmul.cuh", "weight + (size_t)[[std::min(o + k, OC - 1)]] * C;", "o", D),
+    ("common/attention.cuh", "slots[s] * NH + h) * cache.context + [[t]]) * HS;", "0", D),
+    ("common/attention.cuh", "int n = [[pos[r] + 1]];", "pos[r]", D),
+    ("common/attention.cuh", "p[j] = s * [[scale]];", "A(1)", D),
+    ("common/attention.cuh", "[[memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(q + 2 * C), HS * sizeof(T))]];", VOID, D),
+    ("common/attention.cuh", "p[j] = vec_exp(p[j] - top);\n                [[sum += p[j]]];", VOID, D),
+    # the table, dropout and generation
+    ("train_gpt.cu", "c.init_std / [[sqrt(2.0 * (double)c.L)]];", "1", D),
+    ("train_gpt.cu", "site > 3 * (int)config.L - 2 ? [[batch.rows]] : nullptr", "nullptr", D),
+    ("train_gpt.cu", "host_index[m] = [[rows[first + m].slot]];", "m", D),
+    ("train_gpt.cu", "[[model->dropout = 0]];\n        real* out", VOID, D),
+    ("train_gpt.cu", "for (Row& row : rows) [[row.pos++]];", VOID, D),
+    ("train_gpt.cu", "if (row.done) [[free_slots.push_back(row.slot)]];", VOID, D),
+    ("train_gpt.cu", "else if ([[row.pos == memory.context]])", "row.pos + 1 == memory.context", D),
+    ("train_gpt.cu", "V, [[row.prompt]], row.pos);", "r", D),
+    ("train_gpt.cu", "row.prompt, [[row.pos]]);", "0", D),
+    ("train_gpt.cu", "exp((double)(room[i].first - top) / [[temperature]]);", "1.0", D),
+    ("train_gpt.cu", "n = kept, [[total = sum]];", VOID, D),
+    ("train_gpt.cu", "l + 1 < c.L ? params.layer[l + 1].ln1w : [[params.lnfw]]", "params.layer[0].ln1w", D),
     # rows of instructions: what is learned
     ("sft.cu", "tokens.assign(1, [[eot]]), types", "0", S),
     ("sft.cu", "for (size_t i = 0; [[i + 1 < n]]; i++) tokens", "i < n", S),
@@ -313,36 +367,9 @@ MUTATIONS = [
     ("sft.cu", "most = gpt.model.config.T - 1 - [[room]];", "0", S),
     ("sft.cu", "rendered.ids.insert(rendered.ids.begin(), [[gpt.bpe.eot()]]);", "0", S),
     ("sft.cu", "render_row(gpt.bpe, templ, row, [[shots]], false", "0", S),
-    # the decoder's generation
-    ("train_gpt.cu", "for (Row& row : rows) [[row.pos++]];", VOID, GPT),
-    ("train_gpt.cu", "[[attention_cache(memory->layer(l, C), q.qkv, b.seq, slots, NH, HS)]];", VOID, GPT),
-    ("train_gpt.cu", "if (row.done) [[free_slots.push_back(row.slot)]];", VOID, GPT),
-    ("train_gpt.cu", "else if ([[row.pos == memory.context]]) answer.stop", "row.pos + 1 == memory.context", GPT),
-    ("train_gpt.cu", "if ((int64_t)answer.tokens.size() == [[max_new]]) answer.stop", "max_new + 1", GPT),
-    ("train_gpt.cu", "if (row.token == [[model->config.eot]]) answer.stop", "-1", GPT),
-    ("train_gpt.cu", "host_index[R + r] = [[rows[r].pos]],", "0", GPT),
-    ("train_gpt.cu", "[[model->dropout = 0]];", VOID, GPT),
-    ("train_gpt.cu", "(size_t)top_k, [[std::partial_sort(room.begin(), room.begin() + n, room.end(), larger)]];", VOID, GPT),
-    ("train_gpt.cu", "weight = [&](size_t i) { return exp((double)(room[i].first - top) / [[temperature]]); };", "1.0", GPT),
-    ("train_gpt.cu", "uniform(mix64(seed, [[prompt]], position))", "0", GPT),
-    ("train_gpt.cu", "uniform(mix64(seed, prompt, [[position]]))", "0", GPT),
-    ("train_gpt.cu", "uniform(mix64([[seed]], prompt, position))", "0", GPT),
-    ("train_gpt.cu", "site > 3 * (int)config.L - 2 ? [[batch.rows]] : nullptr", "nullptr", GG),
-    ("train_gpt.cu", "site > 3 * (int)config.L - [[2]] ? batch.rows", "3", GPT),
-    ("train_gpt.cu", "attention_forward(q.att, q.lse, q.qkv, b.seq, NH, HS, [[true]], drop", "false", GPT),
-    ("train_gpt.cu", "crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + [[m]], b.inverse_targets, rows, config.V, Vp(), true)", "0", GG),
-    ("train_gpt.cu", "a.lnf + (size_t)[[m]] * C, a.scratch, rows", "0", GG),
-    ("train_gpt.cu", "matmul_backward_input(a.dlast + (size_t)[[m]] * C", "0", GG),
-    ("train_gpt.cu", "drop(b, 3 * l + [[2]]));\n            matmul_backward_weight", "3", GG),
-    ("train_gpt.cu", "b.seq, NH, HS, true, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2", GG),
-    ("train_gpt.cu", "M, C,\n                                    drop(b, [[3 * L]]));", "3 * L - 1", GG),
-    ("train_gpt.cu", "g.attb, a.dbranch, [[last ? a.last_att : q.att]]", "q.att", GG),
-    ("common/dataloader.h", "targets.push_back([[i + 1 == n ? eot : file.token(d, i)]]);", "file.token(d, std::min(i, n - 2))", GPT),
-    ("common/dataloader.h", "tokens.push_back([[i == 0 ? eot : file.token(d, i - 1)]]);", "i == 0 ? 1 : file.token(d, i - 1)", GPT),
-    ("common/dataloader.h", "1 + below(mix64(seed, [[epoch]], d), T) : T;", "0", GPT),
 ]
 
-# The backward pass of train_bert.cu and a classifier's passes: every statement of them, left away in turn, and some wrong in a subtler way.
+# The backward passes of train_bert.cu and train_gpt.cu, and a classifier's passes: every statement of them, left away in turn, and some wrong in a subtler way.
 BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("drop(b, 3 * l + [[2]]));\n            matmul_backward_weight", "3"),
     ("drop(b, 3 * l + [[3]]));\n            matmul_backward_weight", "2"),
@@ -353,6 +380,18 @@ BACKWARD = [("train_bert.cu", s, new, G) for s, new in [
     ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
     ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
     ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
+]] + [("train_gpt.cu", s, new, A) for s, new in [
+    ("a.scratch, M, C,\n                                    drop(b, [[3 * L]]));", "3 * L - 1"),
+    ("a.scratch, R, C, drop(b, 3 * l + [[2]]));", "3"),
+    ("b.seq, NH, HS, true, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
+    ("a.scratch, N, C, drop(b, [[3 * l]]));", "3 * l + 3"),
+    ("a.dln, [[dx]], q.sum", "(const real*)nullptr"),
+    ("a.dln, [[dx]], q.x", "(const real*)nullptr"),
+    ("[[last ? a.last_att : q.att]], a.scratch", "q.att"),
+    ("[[dx = a.dx]];", VOID),
+    ("grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)[[m]] * C", "0"),
+    ("matmul_backward_input(a.dlast + (size_t)[[m]] * C", "0"),
+    ("embedding_backward(grads.wpe, a.dbranch, [[b.by_pos]]", "b.by_type"),
 ]]
 
 
@@ -369,7 +408,7 @@ def backward_statements():
                        ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
             statements("finetune_cls.cu", "    real* forward(const Batch& b) {", "    // Work of so many tokens", "forward(") +
             statements("train_gpt.cu", "    void forward_backward(const Batch& b, StepStats* stats) {", "    // Work of one token, forward and backward",
-                       ("decode", "logits_forward", "sum_losses", "crossentropy"), GG))
+                       ("decode", "logits_forward", "sum_losses", "crossentropy"), A))
 
 
 def locate(file, text, marked):

@@ -82,6 +82,7 @@ TEST_CASE("BPE words: letters, numbers, the rest, each with one space before it"
     CHECK(words(" ...\"a") == " ...\"|a|");
     CHECK(words("\u00e9t\u00e9 \u4e2d\u6587 \u0661\u00b2\u2167") == "\u00e9t\u00e9| \u4e2d\u6587| \u0661\u00b2\u2167|");  // L*; N* are digits, superscripts, Roman
     CHECK(words("e\u0301a") == "e|\u0301|a|");                                                                          // a mark is no letter
+    CHECK(words("1\u0661!") == "1\u0661|!|");  // a digit of another script
     CHECK(words("a\U0001f600\u200db") == "a|\U0001f600\u200d|b|");
 }
 
@@ -336,6 +337,13 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
 
     CHECK(make({{"a", "b"}, {"b", "c"}}).fingerprint() != make({{"b", "c"}, {"a", "b"}}).fingerprint());
     CHECK(make({{"a", "b"}}).fingerprint() != make({}).fingerprint());
+    Bpe other = make({{"a", "b"}, {"b", "c"}});
+    const uint64_t before = other.fingerprint();
+    std::swap(other.merges[0], other.merges[1]);  // the same tokens
+    CHECK(other.fingerprint() != before);
+    std::swap(other.merges[0], other.merges[1]);
+    other.tokens[65][0] ^= 1;         // the same merges and lengths
+    CHECK(other.fingerprint() != before);
     Bpe first = b;  // <|endoftext|> may be any id
     std::swap(first.tokens[0], first.tokens.back());
     for (auto& [left, right] : first.merges)

@@ -209,7 +209,7 @@ class Classify(Case):
         self.write("a.csv", "text,label\nit,yes\nold,no\n")
         self.refused_script(2, "--tokenizer", "classify.py", "a.csv", "--out", "out")
         self.refused_script(2, "--tokenizer: expected a directory", "classify.py", "a.csv", "--tokenizer", "none", "--out", "out")
-        self.refused_script(1, "expected vocab.txt or tokenizer.json", "classify.py", "a.csv", "--tokenizer", os.path.dirname(self.write("x/y", "")), "--out", "out")
+        self.refused_script(1, "expected vocab.txt, vocab.json or tokenizer.json", "classify.py", "a.csv", "--tokenizer", os.path.dirname(self.write("x/y", "")), "--out", "out")
         self.refused_script(2, "--limit: expected a number of rows from 1", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--limit", "0")
         self.refused_script(2, "--no-header: expected the numbers", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--no-header", "--text", "1")
         self.refused_script(2, "expected three different columns", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--text", "label")

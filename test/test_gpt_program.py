@@ -199,19 +199,17 @@ class Generate(base.Case):
 
     def test_stops(self):
         """At the end of a document, at the length that was asked for, and where the context is full, which is said."""
-        a = as_json(["the king rules the country , for the king is wise .\n"] * 20, "--max-new-tokens", 50, "--temperature", 1)
-        self.assertEqual({x["stop"] for x in a} - {"end", "context", "length"}, set())
-        self.assertEqual(as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], {**as_json(["the"], "--max-new-tokens", 3, "--greedy")[0], "tokens": 3, "stop": "length"})
+        short = as_json(["the"], "--max-new-tokens", 3, "--greedy")[0]
+        self.assertEqual((short["tokens"], short["stop"]), (3, "length"))
         done = write_on("--greedy", "--json", "--max-new-tokens", 1000, "the king")
         answer = json.loads(done.out)
-        if answer["stop"] == "context":
-            self.assertIn("the model's context of 64 tokens is full", done.err)
-        self.assertTrue(any(x["stop"] == "end" for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0)))
-        full = [x for x in as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0) if x["stop"] == "context"]
+        self.assertEqual(done.err, "" if answer["stop"] == "end" else "1 of 1 texts end because the model's context of 64 tokens is full\n")
+        many = as_json(["the"] * 40, "--max-new-tokens", 200, "--temperature", 1.2, "--top-k", 0)
+        self.assertTrue(any(x["stop"] == "end" for x in many))
+        full = [x for x in many if x["stop"] == "context"]
         self.assertTrue(full)
+        ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=b'"the"\n', stdout=subprocess.PIPE, check=True).stdout)
         for x in full:
-            ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=(json.dumps("the") + "\n").encode(),
-                                            stdout=subprocess.PIPE, check=True).stdout)
             self.assertEqual(len(ids) + x["tokens"], 65)  # 64 that the model has seen, and what it said to the last of them
 
     def test_no_lines(self):
@@ -260,7 +258,7 @@ class BadInput(base.Case):
             ("--init with dimensions", self.flags("--init", W.path("run")), 2, ["--init", "dimensions"]),
             ("--init with another tokenizer's data", train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"), 1, ["another tokenizer", "--tokenizer"]),
             ("--init of a BERT", self.init("bert", {"config.json": config_edit(model_type="bert")}), 1, ["config.json", "gpt2", "bert"]),
-            ("--init with fewer tokens", self.init("few tokens", {"config.json": config_edit(vocab_size=100)}), 1, ["100", str(vocab)]),
+            ("--init with fewer tokens", self.init("few tokens", {"config.json": config_edit(vocab_size=100, eos_token_id=99)}), 1, ["100", str(vocab)]),
             ("another activation", self.init("relu", {"config.json": config_edit(activation_function="relu")}), 1, ["activation_function", "gelu_new", "relu"]),
             ("an output matrix of its own", self.init("untied", {"config.json": config_edit(tie_word_embeddings=False)}), 1, ["tie_word_embeddings"]),
             ("heads that do not divide", self.init("heads", {"config.json": config_edit(n_head=3)}), 1, ["64", "3"]),

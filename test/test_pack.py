@@ -193,7 +193,7 @@ class Pack(Case):
         self.refused_pack(1, "found a directory", "dir.tsv")
         for flag in ("--labels", "--text-column", "--text2-column", "--label-column"):
             self.refused(2, flag + " is not for --kind text", "pack", "--tokenizer", "tok", "--in", name, "--out", "x.bin", flag, "a,b")
-        self.refused(2, "comes with sft", "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", name, "--out", "x.bin")
+        self.refused(2, "expected byte-level BPE", "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", name, "--out", "x.bin")
 
     def test_unknown_tokens_warn(self):
         name = self.write("x.tsv", "text\tlabel\n\u4e2d \u4e2d good\tx\nb\ty\n")

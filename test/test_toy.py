@@ -139,10 +139,10 @@ def right(row):
     if family in ("order", "format", "repeat", "arrange"):
         order, form = (what, "comma") if family == "order" else ("same", what) if family != "arrange" else (what, kind)
         tokens = out.split()
-        got = {"comma": lambda: out.split(" , "), "and": lambda: out.split(" and "), "number": lambda: tokens[1::2], "bracket": lambda: tokens[1::3],
+        got = {"comma": lambda: out.split(" , "), "and": lambda: out.split(" and "), "number": lambda: tokens[1::2], "the": lambda: [x.split()[1] for x in out.split(" , ")],
                "twice": lambda: [x.split()[0] for x in out.split(" , ")]}[form]()
         marks = {"comma": lambda: out.count(",") == len(got) - 1, "and": lambda: len(tokens) == 2 * len(got) - 1, "number": lambda: tokens[::2] == NUMBER[1:len(got) + 1],
-                 "bracket": lambda: set(tokens[::3]) == {"("} and set(tokens[2::3]) == {")"}, "twice": lambda: all(x.split() == [y, y] for x, y in zip(out.split(" , "), got))}[form]()
+                 "the": lambda: all(x.split() == ["the", y] for x, y in zip(out.split(" , "), got)), "twice": lambda: all(x.split() == [y, y] for x, y in zip(out.split(" , "), got))}[form]()
         return marks and {"same": got == words, "reverse": got[::-1] == words, "firsttwo": len(got) == 2 and got == words[:2], "lasttwo": len(got) == 2 and got == words[len(words) - 2:]}[order]
     if family in ("transform", "word"):
         transform, word = (kind, at()) if family == "transform" else (what, words[0])
@@ -292,7 +292,7 @@ class Instructions(unittest.TestCase):
     def test_text(self):
         with open(os.path.join(self.dir, "gpt", "text", "train.txt")) as f:
             text = f.read()
-        for skill in ("answer : ", " there were three ", " after ", " before ", " backwards : ", " said all twice : ", " in brackets : ", " counted : ", "the opposite of ",
+        for skill in ("answer : ", " there were three ", " after ", " before ", " backwards : ", " said all twice : ", " pointed at all : the ", " counted : ", "the opposite of ",
                       "the plural of ", " all are animals but ", " is an animal .", "answer : the text does not say", "question : who ", "question : how many "):
             self.assertIn(skill, text)
         for rows in self.tests.values():  # no instruction is given in it

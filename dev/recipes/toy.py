@@ -37,7 +37,7 @@ def main():
     for world in sys.argv[2:] or WORLDS:
         data = out / world
         if not (data / "reviews/test.bin").exists():
-            run([sys.executable, "data/toy.py", "--out", data, "--seed", "77"] + WORLDS[world], str(data) + ".log")
+            run([sys.executable, "data/toy.py", "--only", "encoder", "--out", data, "--seed", "77"] + WORLDS[world], str(data) + ".log")
         results = {"pretrained": [], "from scratch": []}
         for seed in (1, 2, 3):
             bert = out / f"{world}-bert-{seed}"
