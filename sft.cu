@@ -808,7 +808,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         printf("%s\n", dump_json(line).c_str());
     }
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
-    if (full) fprintf(stderr, "note: %zu of %zu answers are cut off: the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
+    if (full) fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
     return EXIT_OK;
 }
 

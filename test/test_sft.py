@@ -392,7 +392,7 @@ class Generate(Case):
         stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
         self.assertLessEqual(set(stops), {"end", "context"})
         if "context" in stops:
-            self.assertIn("%d of 2 answers are cut off: the model's context of 64 tokens is full" % stops.count("context"), done.err)
+            self.assertIn("%d of 2 answers end because the model's context of 64 tokens is full" % stops.count("context"), done.err)
         self.assertEqual(stops.count("context") > 0, done.err != "")
         self.assertEqual(generate([{"prompt": "the"}], "--max-new-tokens", 1, "--temperature", 5)[0]["stop"], "length")
 
