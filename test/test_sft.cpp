@@ -604,6 +604,7 @@ TEST_SUITE("tables") {
             for (size_t t = 0; t < 3; t++) {
                 TaskScore& s = a.score[0][t];
                 s.rows = (int64_t)sets[0].rows[t].size(), s.exact = exact[t], s.rouge = 0.5 * (double)exact[t];
+                if (t != 0) s.quotes = 4, s.quotes_of_input = (int64_t)t;
                 if (t == 1) s.with_options = 2, s.by_sum = exact[t], s.by_mean = 1;
             }
             return a;
@@ -615,6 +616,7 @@ TEST_SUITE("tables") {
         CHECK(three.find("exact_match")->d == doctest::Approx((1 + 0.5 + 1) / 3));
         CHECK(three.find("rouge_l")->d == doctest::Approx((0.5 + 0.25 + 0.5) / 3));
         CHECK(three.find("option_accuracy")->d == doctest::Approx(0.5));
+        CHECK(three.find("quotes_of_input")->d == (0.25 + 0.5) / 2);
         CHECK(three.find("tasks")->find("a")->find("rows")->i == 4);
         CHECK(three.find("tasks")->find("b")->find("option_accuracy_per_byte")->d == 0.5);
         CHECK(!three.find("tasks")->find("a")->find("options"));
@@ -622,7 +624,9 @@ TEST_SUITE("tables") {
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
         CHECK((difference.find("mean")->d == expected.mean && difference.find("low")->d == expected.low && difference.find("high")->d == expected.high));
         CHECK(expected.low < expected.mean);
-        CHECK(!s.find("two")->find("minus_first_model"));
+        CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d == paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
+        CHECK(!s.find("one")->find("minus_first_model"));
+        CHECK(!s.find("copy the input")->find("minus_first_model"));
         CHECK(!json.find("none")->find("three")->find("minus_first_model"));  // no rows, no difference
         print_results(sets, all, true, 7);  // does not stumble over a set without rows
     }

@@ -229,7 +229,7 @@ class Learning(Case):
     def test_console(self):
         for part in ("mixture: 480 rows of 3 tasks an epoch", "facts/who", "33.3 %", "300 steps of 1 x 16 rows: 10.00 epochs; no new parameters", "56 test rows of 2 sets",
                      "largest --batch that fits", "step 300/300 | loss", "answers in val.bin: loss", "best so far", "copy the input", "most frequent answer", "before", "tuned",
-                     "last - first model", "95 % of draws of tasks", "results.json"):
+                     "quotes its input 100.0 %", "minus before, and what 95 % of draws of tasks give", "results.json"):
             self.assertIn(part, W.console)
 
     def test_show(self):
@@ -327,7 +327,7 @@ class Evaluation(Case):
 
     def test_table_and_files(self):
         done = ask("eval", "--model", "run,tuned", "--data", "task/test_seen.bin", "--out", "evaluated", "--rows", 0, "task/test_lists.bin")
-        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "last - first model"):
+        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "minus run, "):
             self.assertIn(part, done.out)
         self.assertEqual(set(os.listdir(W.path("evaluated"))), {"results.json", "answers_1.jsonl", "answers_2.jsonl"})
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
