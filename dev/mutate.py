@@ -12,6 +12,7 @@ Only the code that the CPU runs is mutated: what stands before the kernels in co
 import concurrent.futures
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -484,7 +485,8 @@ def main():
         def caught_by(name, number):
             """The test case that fails, or None."""
             try:
-                done = run(["nice", "-n", "10", f"./{name}", "--abort-after=1", "--no-colors"], env={**os.environ, "MUTANT": str(number)}, timeout=300)
+                done = run(["nice", "-n", "10", f"./{name}", "--abort-after=1", "--no-colors"], env={**os.environ, "MUTANT": str(number)}, timeout=300,
+                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)))  # an endless loop may want all of it
             except subprocess.TimeoutExpired:
                 return f"{name}: hangs"
             if done.returncode == 0:

@@ -420,11 +420,15 @@ class Terminal:
             os.chdir(W.dir)
             os.execve(SFT, [SFT] + [str(a) for a in args], environment())
 
-    def wait_for(self, what):
-        """Until `what` was printed; → all that was, and forgets it"""
+    def wait_for(self, what, key=None):
+        """Until `what` was printed; → all that was, and forgets it. key: pressed every second until then"""
         end = time.time() + TIMEOUT
         while not (what(self.text) if callable(what) else what in self.text):
-            if not select.select([self.fd], [], [], max(0, end - time.time()))[0]:
+            if key:
+                self.type(key)
+            if not select.select([self.fd], [], [], 1)[0]:
+                if time.time() < end:
+                    continue
                 raise AssertionError("waited in vain; there was %r" % self.text)
             try:
                 self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
@@ -468,10 +472,10 @@ class Chat(Case):
 
     def test_reset_and_system(self):
         question = "who rules the country ?"
-        alone = generate([{"prompt": "how ?"}])[0]["output"]
+        alone = generate([{"prompt": "how ?"}], "--max-new-tokens", 8)[0]["output"]
         self.assertEqual(self.say(question, "/reset", "how ?").out, "king\n%s\n" % alone)
         self.assertEqual(self.say("/reset", "", "  ", question, "/quit", question).out, "king\n")
-        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}])[0]["output"]
+        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}], "--max-new-tokens", 8)[0]["output"]
         self.assertEqual(self.say(question, "/system  the sailor ", "how ?").out, "king\n%s\n" % system)
         self.assertEqual(self.say("/system the sailor", "/system", question).out, "king\n")
 
@@ -495,8 +499,7 @@ class Chat(Case):
         self.assertIn("/reset", t.wait_for("\n> "))
         t.type("who rules the country ?\n")
         self.assertIn("king", t.wait_for("\n> "))
-        t.type("\x03")  # at the prompt: nothing is lost
-        t.wait_for("\n> ")
+        t.wait_for("\n> ", key="\x03")  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
         t.type("how ?\n")
         self.assertIn("wise", t.wait_for("\n> "))
         t.type("\x04")
@@ -671,7 +674,7 @@ class BadInput(Case):
         for name, flags in (("foreign-template", dict(template=W.path("other.txt"))), ("foreign-tokenizer", dict(tokenizer="other"))):
             pack(name + ".bin", make_rows(1, 12), **flags)
         template, tokenizer = (read(W.path("foreign-%s.bin" % n)) for n in ("template", "tokenizer"))
-        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
+        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--max-len", 1000, "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
              "--out", W.path("too-long.bin")], program=TOKENIZE)
         write(W.path("file"), "a file, no directory\n")
         for folder in ("empty", "no-tests"):
