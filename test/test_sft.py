@@ -501,7 +501,7 @@ class Chat(Case):
         self.assertIn("king", t.wait_for("\n> "))
         t.wait_for("\n> ", key="\x03")  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
         t.type("how ?\n")
-        self.assertIn("wise", t.wait_for("\n> "))
+        t.wait_for("wise")
         t.type("\x04")
         self.assertEqual(t.finish(), 0)
 
