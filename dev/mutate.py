@@ -332,7 +332,7 @@ MUTATIONS = [
     ("sft.cu", "float dropout = model.dropout;\n        [[model.dropout = 0]];\n        device_zero(opt.stats", VOID, S),
     ("sft.cu", "[[model.dropout = dropout]];\n        if (!e.targets)", VOID, S),
     ("sft.cu", "e.score = [[-e.loss]];\n        e.report = format(\"loss %.4f | perplexity %.2f | tokens", "e.loss", S),
-    ("sft.cu", "while (cursor.next < [[val_rows]]) {", "val_data->sequences()", S),
+    ("sft.cu", "*val_data, cursor, 0, true, [[val_rows]]);", "val_data->sequences()", S),
     ("sft.cu", "if ([[answers]]) generator.plan(arena, model, (int)sf.batch", "true", S),
     ("sft.cu", "dump_json([[train_data.file.templ]], 2)", "Template::alpaca().json()", S),
     # its answers
@@ -361,7 +361,7 @@ MUTATIONS = [
     ("sft.cu", "if (sums[k] > sums[by_sum]) [[by_sum = k]];", VOID, S),
     ("sft.cu", "if ([[mean(k) > mean(by_mean)]]) by_mean", "sums[k] > sums[by_mean]", S),
     ("sft.cu", "score.by_sum += [[right(by_sum)]],", "by_sum == 0", S),
-    ("sft.cu", "paired_bootstrap(m.exact, b.exact, [[seed]]))", "1", S),
+    ("sft.cu", "paired_bootstrap(m.exact, [[b.exact]], seed))", "b.rouge", S),
     ("sft.cu", "SetMean b([[answerers[2]]].score[k]);\n                auto", "answerers[1]", S),
     ("sft.cu", "if (s.rows) exact.push_back([[s.exact_share()]])", "s.mean_rouge()", S),
     # what it is asked
