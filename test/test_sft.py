@@ -470,6 +470,18 @@ class Chat(Case):
             again = generate([{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": WHO[i]}, {"role": "user", "content": "how ?"}]}])
             self.assertEqual(again[0]["output"], HOW[i])
 
+    def test_what_was_answered_is_part_of_the_conversation(self):
+        """With a model of text, which goes on from whatever stands there: chat is generate with the messages so far."""
+        model = W.variant("run/best", "chatty", {"template.json": read(W.path("tuned/best/template.json"))})
+        for i in range(6):
+            messages, expected = [], ""
+            for text in ("the %s %s the" % (WHO[i], DOES[i]), "for the"):
+                messages.append({"role": "user", "content": text})
+                answer = generate([{"messages": messages}], "--max-new-tokens", 8, model=model)[0]["output"]
+                messages.append({"role": "assistant", "content": answer})
+                expected += answer + "\n"
+            self.assertEqual(self.say("the %s %s the" % (WHO[i], DOES[i]), "for the", model=model).out, expected)
+
     def test_reset_and_system(self):
         question = "who rules the country ?"
         alone = generate([{"prompt": "how ?"}], "--max-new-tokens", 8)[0]["output"]
