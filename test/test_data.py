@@ -165,7 +165,7 @@ class Tokenize(Case):
         self.refused(2, "expected at least 257 tokens", TOKENIZE, "learn", "--type", "bpe", "--size", "256", "--out", "x", self.text)
         self.refused(2, "found vocab.txt; take another directory", TOKENIZE, "learn", "--type", "bpe", "--size", "300", "--out", "tok", self.text)
         self.refused(2, "expected one of eot|line|blank|file", *pack, "--documents", "page", "--in", self.text, "--out", "x.bin")
-        self.refused(2, "comes with sft", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
+        self.refused(2, "expected byte-level BPE", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
         self.refused(2, "expected --in FILE", *pack, "--out", "x.bin")
         self.refused(2, "expected --tokenizer DIR", TOKENIZE, "encode")
 
@@ -278,7 +278,6 @@ class TokenizeBpe(Case):
 
     def test_bad_input(self):
         self.refused(2, "expected WordPiece (vocab.txt) for --kind classify", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "classify", "--in", self.text, "--out", "x.bin")
-        self.refused(2, "comes with sft", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
         self.refused(1, "there are no words", TOKENIZE, "learn", "--type", "bpe", "--out", "x", self.write("empty.txt", "<|endoftext|>\n"))
         self.refused(1, "the input holds no tokens", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "text", "--in", "empty.txt", "--out", "x.bin")
         os.remove(self.path("tok/vocab.json"))

@@ -1,0 +1,77 @@
+"""CPU speed of text generation with a cache, one text at a time: train_gpt generate beside PyTorch's GPT2LMHeadModel.generate, the same model, alternating.
+
+    make && python3 dev/bench/generate_cpu.py        # in a Python with torch and transformers: dev/requirements.txt
+    python3 dev/bench/generate_cpu.py --model runs/gpt
+
+Without --model: 4 layers, 256 wide, 4 heads, vocabulary 4096, 256 positions, hardly trained. Greedy, from a prompt of a few tokens; the time of 200 tokens
+more, as the difference of a long and a short text, so that loading is on neither side. PyTorch may not stop before; where ours does, the
+program says so. Medians over the rounds.
+"""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from bert_cpu import ROOT, make_data
+
+SHORT, LONG = 20, 220
+
+
+def ours(model, prompt, n, threads):
+    begin = time.perf_counter()
+    text = subprocess.run([str(ROOT / "train_gpt"), "generate", "--model", model, "--greedy", "--json", "--max-new-tokens", str(n), "--prompt", prompt], check=True,
+                          stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive")).stdout
+    seconds = time.perf_counter() - begin
+    if json.loads(text)["tokens"] != n:
+        sys.exit(f"the text ends after {json.loads(text)['tokens']} tokens: give another --prompt")
+    return seconds
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", help="a model directory with room for 256 tokens (default: one that is made)")
+    p.add_argument("--prompt", default="the")
+    p.add_argument("--rounds", type=int, default=7)
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    a = p.parse_args()
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        sys.exit("needs torch and transformers: python3 -m pip install -r dev/requirements.txt")
+    torch.set_num_threads(a.threads)
+    with tempfile.TemporaryDirectory() as tmp:
+        if not a.model:
+            make_data(pathlib.Path(tmp), "bpe", 4096)
+            a.model = tmp + "/run/last"
+            subprocess.run([str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run", "--layers", "4", "--width", "256", "--heads", "4", "--max-len", "128", "--positions", "256",
+                            "--steps", "20", "--batch-tokens", "1024", "--eval-every", "0", "--eval-tokens", "128"], check=True, stdout=subprocess.DEVNULL)
+        model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()
+        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)(a.prompt)["input_ids"]])
+
+        def peer(n):
+            begin = time.perf_counter()
+            with torch.no_grad():
+                model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=n, min_new_tokens=n, do_sample=False, use_cache=True, pad_token_id=0)
+            return time.perf_counter() - begin
+
+        speeds = {"tune.cu": [], "PyTorch": []}
+        peer(SHORT)
+        for r in range(a.rounds):
+            for name, run in (("tune.cu", lambda n: ours(a.model, a.prompt, n, a.threads)), ("PyTorch", peer)):
+                short = run(SHORT)
+                speeds[name].append((LONG - SHORT) / (run(LONG) - short))
+            print(f"round {r + 1}: " + ", ".join(f"{n} {v[-1]:,.0f} tokens/s" for n, v in speeds.items()), file=sys.stderr)
+    ratio = statistics.median(o / t for o, t in zip(*speeds.values()))
+    print("\n| greedy, batch 1, with a cache | tokens/s | tune.cu is |\n|---|---|---|")
+    print(f"| tune.cu | {statistics.median(speeds['tune.cu']):,.0f} | |\n| PyTorch {torch.__version__}, transformers {transformers.__version__} | {statistics.median(speeds['PyTorch']):,.0f} | {ratio:.2f} x |")
+    print(f"\n{a.threads} threads")
+
+
+if __name__ == "__main__":
+    main()
