@@ -301,17 +301,18 @@ struct Evaluator {
 
 // The means over the tasks of a set, of one answerer
 struct SetMean {
-    std::vector<double> exact, rouge, options;  // of each task that has rows
+    std::vector<double> exact, rouge, options, quotes;  // of each task that has rows
     SetMean(const std::vector<TaskScore>& score) {
         for (const TaskScore& s : score) {
             if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
             if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options);
+            if (s.quotes) quotes.push_back((double)s.quotes_of_input / (double)s.quotes);
         }
     }
     static double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }
 };
 
-// A table for each set: every task's mean counts the same. The last model is compared with the first.
+// A table for each set: every task's mean counts the same. The other models are compared with the first.
 void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, bool tasks, uint64_t seed) {
     size_t width = 20;
     for (const Answerer& a : answerers) width = std::max(width, a.name.size());
@@ -339,14 +340,16 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
             SetMean m(a.score[k]);
             printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * SetMean::mean(m.exact), SetMean::mean(m.rouge));
             if (!m.options.empty()) printf("   right option %5.1f %%", 100 * SetMean::mean(m.options));
+            if (!m.quotes.empty()) printf("   quotes its input %5.1f %%", 100 * SetMean::mean(m.quotes));
             printf("\n");
             for (const TaskScore& s : a.score[k]) too_long = std::max(too_long, s.too_long);
         }
-        if (answerers.size() >= 4) {  // two baselines, two models
-            SetMean a(answerers.back().score[k]), b(answerers[2].score[k]);
+        for (size_t i = 3; i < answerers.size(); i++) {  // behind two baselines and the first model
+            SetMean a(answerers[i].score[k]), b(answerers[2].score[k]);
             Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
-            printf("  %-*s  %+7.1f %%   %+8.3f   95 %% of draws of tasks: %+.1f to %+.1f, %+.3f to %+.3f\n", (int)width, "last - first model", 100 * exact.mean, rouge.mean, 100 * exact.low,
-                   100 * exact.high, rouge.low, rouge.high);
+            if (i == 3) printf("  minus %s, and what 95 %% of draws of tasks give\n", answerers[2].name.c_str());
+            printf("  %-*s  %+7.1f %%   %+8.3f   %+.1f to %+.1f %%, %+.3f to %+.3f\n", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean, 100 * exact.low, 100 * exact.high,
+                   rouge.low, rouge.high);
         }
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
     }
@@ -363,7 +366,8 @@ Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>&
             Json one = Json::make_object();
             one.set("exact_match", SetMean::mean(m.exact)).set("rouge_l", SetMean::mean(m.rouge));
             if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options));
-            if (!m.exact.empty() && &a == &answerers.back() && answerers.size() >= 4) {
+            if (!m.quotes.empty()) one.set("quotes_of_input", SetMean::mean(m.quotes));
+            if (!m.exact.empty() && &a - &answerers[0] >= 3) {
                 SetMean b(answerers[2].score[k]);
                 auto interval = [](const Interval& i) { return Json::make_object().set("mean", i.mean).set("low", i.low).set("high", i.high); };
                 one.set("minus_first_model", Json::make_object().set("exact_match", interval(paired_bootstrap(m.exact, b.exact, seed)))
@@ -675,7 +679,7 @@ struct SftEvalFlags {
     bool json = false;
 };
 
-// One table for some files of rows and some models, the first of which is what the last is compared with.
+// One table for some files of rows and some models, the first of which is what the others are compared with.
 int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     std::vector<std::string> paths;
     if (!ef.data.empty()) paths.push_back(ef.data);
@@ -808,7 +812,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         printf("%s\n", dump_json(line).c_str());
     }
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
-    if (full) fprintf(stderr, "note: %zu of %zu answers are cut off: the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
+    if (full) fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
     return EXIT_OK;
 }
 
@@ -919,7 +923,7 @@ int main(int argc, char** argv) {
                           {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task that are answered, before and after; 0: all"},
                            {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "tokens of an answer, at most"}}});
         groups.push_back({"Evaluation", "eval",
-                          {{"model", &models, "DIR,...", "runs or model directories; the last one is compared with the first"},
+                          {{"model", &models, "DIR,...", "runs or model directories; the others are compared with the first"},
                            {"data", &ef.data, "FILE", "a .bin file of instructions, or the folder with test_*.bin; more of them behind the flags"},
                            {"out", &ef.out, "DIR", "also write results.json and answers_N.jsonl there"},
                            {"rows", &ef.rows, at_least(0), "rows of each task; 0: all"},

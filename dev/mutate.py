@@ -12,6 +12,7 @@ Only the code that the CPU runs is mutated: what stands before the kernels in co
 import concurrent.futures
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,8 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 FLAGS = ("-x c++ -std=c++17 -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math "
          "-fopenmp -DNO_MAIN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS").split()
 TESTS = {"gradients": ["-DPRECISION_FP64"], "fixtures": ["-DPRECISION_FP64"], "ops": [], "classifier": [], "metrics": [], "labelled": [], "bin": [], "bpe": [],
-         "gpt_gradients": ["-DPRECISION_FP64"], "gpt": []}
-G, F, O, C, M, L, B, E, A, D = TESTS
+         "gpt_gradients": ["-DPRECISION_FP64"], "gpt": [], "sft": ["-DPRECISION_FP64"], "instruct": []}
+G, F, O, C, M, L, B, E, A, D, S, I = TESTS
 VOID = object()  # the statement is left away
 
 # file, text with [[the place]], what stands there instead, the test that is asked first
@@ -285,6 +286,88 @@ MUTATIONS = [
     ("train_gpt.cu", "exp((double)(room[i].first - top) / [[temperature]]);", "1.0", D),
     ("train_gpt.cu", "n = kept, [[total = sum]];", VOID, D),
     ("train_gpt.cu", "l + 1 < c.L ? params.layer[l + 1].ln1w : [[params.lnfw]]", "params.layer[0].ln1w", D),
+    # rows of instructions: what is learned
+    ("sft.cu", "tokens.assign(1, [[eot]]), types", "0", S),
+    ("sft.cu", "for (size_t i = 0; [[i + 1 < n]]; i++) tokens", "i < n", S),
+    ("sft.cu", "k < [[file.spans(s)]]; k++) {\n                auto", "1", S),
+    ("sft.cu", "for (size_t i = begin; i < [[end]]; i++) positions", "end - 1", S),
+    ("sft.cu", "for (size_t i = [[begin]]; i < end; i++) positions", "begin + 1", S),
+    ("sft.cu", "i < end; i++) positions.push_back((int)[[i]]),", "i - 1", S),
+    ("sft.cu", "i < end; i++) positions.push_back((int)i), targets.push_back([[file.token(s, i)]]);", "file.token(s, i - 1)", S),
+    ("sft.cu", "if ([[on_prompt]])\n", "true", S),
+    ("sft.cu", "if ([[on_prompt]])\n", "false", S),
+    ("sft.cu", "count += [[file.length(s) > T]];", "file.length(s) >= T", S),
+    ("common/dataloader.h", "types.insert(types.end(), ty.begin(), ty.end());\n        [[start.push_back((int)tokens.size())]];", VOID, S),
+    ("common/dataloader.h", "b.pos[start[s] + i] = [[i]];", "start[s] + i", S),
+    ("common/instruct.h", "if ([[!piece.answer]]) continue;", "false", I),
+    ("common/instruct.h", "[[out.ids.push_back(bpe.eot())]];", VOID, I),
+    ("common/instruct.h", "out.spans.push_back({(uint32_t)[[begin]],", "begin + 1", I),
+    ("common/instruct.h", "pieces.push_back({([[space ? \" \" : \"\"]]) + turn.output", "\"\"", I),
+    ("common/instruct.h", "if (with_answer || [[i + 1 < row.turns.size()]])", "false", I),
+    ("common/instruct.h", "bpe.encode(piece.text, out.ids, [[false]]);", "true", I),
+    # the mixture
+    ("sft.cu", "counted = [[cap ? std::min(cap, have) : have]];", "have", S),
+    ("sft.cu", "weights[t] * ([[how == \"equal\" ? 1.0 : (double)counted]]);", "(double)counted", S),
+    ("sft.cu", "have == 0 ? 0 : [[weights[t]]] * (how", "1.0", S),
+    ("sft.cu", "share[t] = [[have == 0]] ? 0", "false", S),
+    ("sft.cu", "if (sum == 0) [[total = 0]];", VOID, S),
+    ("sft.cu", "[[std::sort(rest.begin(), rest.end())]];", VOID, S),
+    ("sft.cu", "taken < total; i++, taken++) [[take[rest[i].second]++]];", VOID, S),
+    ("sft.cu", "at = [[epoch * take[t]]] + (q", "0", S),
+    ("sft.cu", "mix64(seed, t, [[at / n]]))", "0", S),
+    ("sft.cu", "mix64([[seed]], t, at / n))", "0", S),
+    ("sft.cu", "if (n == task || [[n == family]] || n == name)", "false", S),
+    ("sft.cu", "if (n == task || n == family || [[n == name]])", "false", S),
+    # the task
+    ("sft.cu", "if ([[named_in(train.tasks[t], sf.holdout)]]) train_data", "false", S),
+    ("sft.cu", "if ([[named_in(val->tasks[t], sf.holdout)]])", "false", S),
+    ("sft.cu", "train_data.mix([[weights]], sf.mix", "std::vector<double>(weights.size(), 1.0)", S),
+    ("sft.cu", "sf.mix, [[(uint64_t)sf.cap]]);", "0", S),
+    ("sft.cu", "train_data.on_prompt = [[sf.on_prompt]];", "false", S),
+    ("sft.cu", "cursor.next + [[(uint64_t)sf.batch]]); }", "1000", S),
+    ("sft.cu", "if (named_in(tasks[t], item.substr(0, equal))) [[w[t] *= value]], found", VOID, S),
+    ("sft.cu", "if (!([[value >= 0]]) || !std::isfinite", "true", S),
+    ("sft.cu", "|| [[!std::isfinite(value)]] ||", "false", S),
+    ("sft.cu", "!end || [[*end]] || end ==", "false", S),
+    ("sft.cu", "float dropout = model.dropout;\n        [[model.dropout = 0]];\n        device_zero(opt.stats", VOID, S),
+    ("sft.cu", "[[model.dropout = dropout]];\n        if (!e.targets)", VOID, S),
+    ("sft.cu", "e.score = [[-e.loss]];\n        e.report = format(\"loss %.4f | perplexity %.2f | tokens", "e.loss", S),
+    ("sft.cu", "*val_data, cursor, 0, true, [[val_rows]]);", "val_data->sequences()", S),
+    ("sft.cu", "if ([[answers]]) generator.plan(arena, model, (int)sf.batch", "true", S),
+    ("sft.cu", "dump_json([[train_data.file.templ]], 2)", "Template::alpaca().json()", S),
+    # its answers
+    ("sft.cu", "i < file.span(s, [[file.spans(s) - 1]]).begin; i++) ids", "0", S),
+    ("sft.cu", "std::vector<int> ids{[[bpe.eot()]]};", "0", S),
+    ("sft.cu", "std::min(generator.memory.context - [[1]], model.shape.N)", "0", S),
+    ("sft.cu", "else [[score.rows++]], score.too_long++;", "0", S),
+    ("sft.cu", "(most == 0 || [[(int64_t)list.size() < most]])", "(int64_t)list.size() <= most", S),
+    ("sft.cu", "exact += [[exact_match(answer, row.outputs)]];", "answer == row.outputs[0]", S),
+    ("sft.cu", "rouge += [[rouge_l(answer, row.outputs)]];", "rouge_l(answer, row.outputs[0]).f", S),
+    ("sft.cu", "quotes_of_input += [[has_word(row.input, quoted(answer))]];", "!quoted(answer).empty()", S),
+    ("sft.cu", "(at == 0 || [[!letter(at - 1)]])", "true", S),
+    ("sft.cu", "&& [[!letter(at + word.size())]])", "true", S),
+    ("sft.cu", ".add([[copy ? row.input : often->first]], row)", "often->first", S),
+    ("sft.cu", "return bpe.decode(answer) == [[\" \" + row.outputs[0]]];", "row.outputs[0]", S),
+    ("sft.cu", "float dropout = model.dropout;\n            [[model.dropout = 0]];", VOID, S),
+    ("sft.cu", "[[model.dropout = dropout]];\n            std::vector<areal> losses", VOID, S),
+    ("sft.cu", "[[sums[first + k] -= (double)losses[m]]];", "sums[k] -= (double)losses[m]", S),
+    ("sft.cu", "[[sums[first + k] -= (double)losses[m]]];", "sums[first + k] += (double)losses[m]", S),
+    ("sft.cu", "false);\n            [[answer.push_back(bpe.eot())]];", VOID, S),
+    ("sft.cu", "positions.push_back((int)(prompt.size() - [[1]] + i));", "0", S),
+    ("sft.cu", "bpe.encode(([[space ? \" \" : \"\"]]) + row.options[k]", "\"\"", S),
+    ("sft.cu", "if ([[ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)]]) return;", "false", S),
+    ("sft.cu", "flush([[first]]), first = k;", "0", S),
+    ("sft.cu", "std::max<size_t>([[row.options[k].size()]], 1)", "1", S),
+    ("sft.cu", "if (sums[k] > sums[by_sum]) [[by_sum = k]];", VOID, S),
+    ("sft.cu", "if ([[mean(k) > mean(by_mean)]]) by_mean", "sums[k] > sums[by_mean]", S),
+    ("sft.cu", "score.by_sum += [[right(by_sum)]],", "by_sum == 0", S),
+    ("sft.cu", "paired_bootstrap(m.exact, [[b.exact]], seed))", "b.rouge", S),
+    ("sft.cu", "SetMean b([[answerers[2]]].score[k]);\n                auto", "answerers[1]", S),
+    ("sft.cu", "if (s.rows) exact.push_back([[s.exact_share()]])", "s.mean_rouge()", S),
+    # what it is asked
+    ("sft.cu", "most = gpt.model.config.T - 1 - [[room]];", "0", S),
+    ("sft.cu", "rendered.ids.insert(rendered.ids.begin(), [[gpt.bpe.eot()]]);", "0", S),
+    ("sft.cu", "render_row(gpt.bpe, templ, row, [[shots]], false", "0", S),
 ]
 
 # The backward passes of train_bert.cu and train_gpt.cu, and a classifier's passes: every statement of them, left away in turn, and some wrong in a subtler way.
@@ -388,7 +471,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="mutate_") as tree:
         for part in ("common", "test"):
             shutil.copytree(os.path.join(TOP, part), os.path.join(tree, part))
-        for program in ("train_bert.cu", "finetune_cls.cu", "train_gpt.cu"):
+        for program in ("train_bert.cu", "finetune_cls.cu", "train_gpt.cu", "sft.cu"):
             shutil.copy(os.path.join(TOP, program), tree)
         apply(tree, mutations)
         run = lambda command, **more: subprocess.run(command, cwd=tree, capture_output=True, text=True, **more)
@@ -402,7 +485,8 @@ def main():
         def caught_by(name, number):
             """The test case that fails, or None."""
             try:
-                done = run(["nice", "-n", "10", f"./{name}", "--abort-after=1", "--no-colors"], env={**os.environ, "MUTANT": str(number)}, timeout=300)
+                done = run(["nice", "-n", "10", f"./{name}", "--abort-after=1", "--no-colors"], env={**os.environ, "MUTANT": str(number)}, timeout=300,
+                           preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)))  # an endless loop may want all of it
             except subprocess.TimeoutExpired:
                 return f"{name}: hangs"
             if done.returncode == 0:

@@ -375,11 +375,13 @@ TEST_SUITE("the task") {
         }
         Tune held(train, [&](TrainFlags& f, SftFlags& sf) { f.eval_tokens = 0, sf.holdout = "b", sf.on_prompt = true; }, both.file.get());
         CHECK(held.task->val_rows == 12);
-        held.task->fill(held.task->builder, *std::make_unique<Cursor>());
+        Cursor cursor;
+        held.task->fill(held.task->builder, cursor);
         CHECK(held.task->builder.targets.size() == held.task->builder.tokens.size());  // in training every token is one
         CHECK(held.task->evaluate().targets == 10 * 9 + 2 * 10);  // " answ" "er" " " and a digit or two, and the end
         Tune few(train, [&](TrainFlags& f, SftFlags&) { f.eval_tokens = 60; }, both.file.get());
-        CHECK((few.task->val_rows > 0 && few.task->val_rows < 5));
+        uint64_t n = few.task->val_rows, seen = few.task->evaluate().targets;
+        CHECK((n > 0 && n < 5 && seen >= 9 * n && seen <= 10 * n));
         Tune none(train, [&](TrainFlags&, SftFlags& sf) { sf.holdout = "a,b"; }, both.file.get());
         CHECK(none.task->evaluate().targets == 0);
     }
@@ -480,7 +482,8 @@ TEST_SUITE("answers") {
         std::vector<TaskScore> score(r.file->tasks.size());
         std::vector<size_t> order;
         for (auto& list : sets[0].rows) order.insert(order.end(), list.begin(), list.end());
-        int exact = 0;
+        int64_t exact = 0, exact_said = 0;
+        double rouge = 0, rouge_said = 0;
         for (size_t i = 0; i < order.size(); i++) {
             size_t s = order[i];
             CHECK(lines[i].find("answer")->s == parse_json(dump_json(expected[s]), "t").s);
@@ -488,15 +491,18 @@ TEST_SUITE("answers") {
             CHECK(lines[i].find("set")->s == "all");
             CHECK(has(lines[i].find("prompt")->s, rows[s].turns.back().instruction));
             score[r.file->task(s)].add(expected[s], parse_instruct_text(*r.file, s));
-            exact += exact_match(expected[s], rows[s].outputs);
+            exact += exact_match(expected[s], rows[s].outputs), rouge += rouge_l(expected[s], rows[s].outputs);  // any of the references
             CHECK(lines[i].find("exact")->b == exact_match(expected[s], rows[s].outputs));
         }
         CHECK(exact >= 3);
-        CHECK(exact < (int)rows.size());
+        CHECK(exact < (int64_t)rows.size());
         for (size_t k = 0; k < score.size(); k++) {
             CHECK((a.score[0][k].rows == score[k].rows && a.score[0][k].exact == score[k].exact));
             CHECK(a.score[0][k].rouge == doctest::Approx(score[k].rouge).epsilon(1e-12));
+            exact_said += a.score[0][k].exact, rouge_said += a.score[0][k].rouge;
         }
+        CHECK(exact_said == exact);
+        CHECK(rouge_said == doctest::Approx(rouge).epsilon(1e-12));
         CHECK(lines.back().find("set")->s == "one");
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
@@ -515,12 +521,12 @@ TEST_SUITE("answers") {
         for (int i = 0; i < 40; i++) {
             Texts options;
             for (int k = 0; k < 2 + i % 4; k++) options.push_back(std::string(1 + below(mix64(1, i, k), 9), (char)('a' + k)) + (k % 2 ? " end" : ""));
-            rows.push_back(row_of(i % 2 ? "a" : "b", format("choose %d", i), i % 3 ? format("among %d", i * 7) : "", options[i % options.size()], options));
+            rows.push_back(row_of(i % 2 ? "a" : "b", format("choose %d", i), i % 3 ? format("among %d", i * 7) + std::string(10 * (i % 4), 'z') : "", options[i % options.size()], options));
         }
         for (bool space : {true, false}) {
             CAPTURE(space);
             Rows r(rows, space ? Template::short_one() : Template{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
-            Tune t(r, [](TrainFlags& f, SftFlags& sf) { sf.batch = 1, sf.max_len = 96, f.dropout = 0.2; });  // 128 tokens: options need several batches
+            Tune t(r, [](TrainFlags& f, SftFlags& sf) { sf.batch = 1, sf.max_len = 96, f.dropout = 0.2; });  // 128 tokens: options need several batches, of long prompts one each
             std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
             BatchBuilder builder = t.task->builder;
             Evaluator e = t.evaluator();
@@ -550,7 +556,7 @@ TEST_SUITE("answers") {
             CHECK((by_sum > 0 && by_sum < 40));
             // options of which one does not fit into the context cannot be compared
             Ids prompt = e.prompt(*r.file, 0);
-            for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {  // the last of these tokens are said, not read
+            for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
                 int64_t before = score.with_options;
                 e.choose(score, prompt, text, space, nullptr);
@@ -603,6 +609,7 @@ TEST_SUITE("tables") {
             for (size_t t = 0; t < 3; t++) {
                 TaskScore& s = a.score[0][t];
                 s.rows = (int64_t)sets[0].rows[t].size(), s.exact = exact[t], s.rouge = 0.5 * (double)exact[t];
+                if (t != 0) s.quotes = 4, s.quotes_of_input = (int64_t)t;
                 if (t == 1) s.with_options = 2, s.by_sum = exact[t], s.by_mean = 1;
             }
             return a;
@@ -614,6 +621,7 @@ TEST_SUITE("tables") {
         CHECK(three.find("exact_match")->d == doctest::Approx((1 + 0.5 + 1) / 3));
         CHECK(three.find("rouge_l")->d == doctest::Approx((0.5 + 0.25 + 0.5) / 3));
         CHECK(three.find("option_accuracy")->d == doctest::Approx(0.5));
+        CHECK(three.find("quotes_of_input")->d == (0.25 + 0.5) / 2);
         CHECK(three.find("tasks")->find("a")->find("rows")->i == 4);
         CHECK(three.find("tasks")->find("b")->find("option_accuracy_per_byte")->d == 0.5);
         CHECK(!three.find("tasks")->find("a")->find("options"));
@@ -621,7 +629,9 @@ TEST_SUITE("tables") {
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
         CHECK((difference.find("mean")->d == expected.mean && difference.find("low")->d == expected.low && difference.find("high")->d == expected.high));
         CHECK(expected.low < expected.mean);
-        CHECK(!s.find("two")->find("minus_first_model"));
+        CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d == paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
+        CHECK(!s.find("one")->find("minus_first_model"));
+        CHECK(!s.find("copy the input")->find("minus_first_model"));
         CHECK(!json.find("none")->find("three")->find("minus_first_model"));  // no rows, no difference
         print_results(sets, all, true, 7);  // does not stumble over a set without rows
     }

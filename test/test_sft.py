@@ -229,7 +229,7 @@ class Learning(Case):
     def test_console(self):
         for part in ("mixture: 480 rows of 3 tasks an epoch", "facts/who", "33.3 %", "300 steps of 1 x 16 rows: 10.00 epochs; no new parameters", "56 test rows of 2 sets",
                      "largest --batch that fits", "step 300/300 | loss", "answers in val.bin: loss", "best so far", "copy the input", "most frequent answer", "before", "tuned",
-                     "last - first model", "95 % of draws of tasks", "results.json"):
+                     "quotes its input 100.0 %", "minus before, and what 95 % of draws of tasks give", "results.json"):
             self.assertIn(part, W.console)
 
     def test_show(self):
@@ -327,7 +327,7 @@ class Evaluation(Case):
 
     def test_table_and_files(self):
         done = ask("eval", "--model", "run,tuned", "--data", "task/test_seen.bin", "--out", "evaluated", "--rows", 0, "task/test_lists.bin")
-        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "last - first model"):
+        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "minus run, "):
             self.assertIn(part, done.out)
         self.assertEqual(set(os.listdir(W.path("evaluated"))), {"results.json", "answers_1.jsonl", "answers_2.jsonl"})
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
@@ -392,7 +392,7 @@ class Generate(Case):
         stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
         self.assertLessEqual(set(stops), {"end", "context"})
         if "context" in stops:
-            self.assertIn("%d of 2 answers are cut off: the model's context of 64 tokens is full" % stops.count("context"), done.err)
+            self.assertIn("%d of 2 answers end because the model's context of 64 tokens is full" % stops.count("context"), done.err)
         self.assertEqual(stops.count("context") > 0, done.err != "")
         self.assertEqual(generate([{"prompt": "the"}], "--max-new-tokens", 1, "--temperature", 5)[0]["stop"], "length")
 
@@ -420,11 +420,15 @@ class Terminal:
             os.chdir(W.dir)
             os.execve(SFT, [SFT] + [str(a) for a in args], environment())
 
-    def wait_for(self, what):
-        """Until `what` was printed; → all that was, and forgets it"""
+    def wait_for(self, what, key=None):
+        """Until `what` was printed; → all that was, and forgets it. key: pressed every second until then"""
         end = time.time() + TIMEOUT
         while not (what(self.text) if callable(what) else what in self.text):
-            if not select.select([self.fd], [], [], max(0, end - time.time()))[0]:
+            if key:
+                self.type(key)
+            if not select.select([self.fd], [], [], 1)[0]:
+                if time.time() < end:
+                    continue
                 raise AssertionError("waited in vain; there was %r" % self.text)
             try:
                 self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
@@ -466,12 +470,24 @@ class Chat(Case):
             again = generate([{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": WHO[i]}, {"role": "user", "content": "how ?"}]}])
             self.assertEqual(again[0]["output"], HOW[i])
 
+    def test_what_was_answered_is_part_of_the_conversation(self):
+        """With a model of text, which goes on from whatever stands there: chat is generate with the messages so far."""
+        model = W.variant("run/best", "chatty", {"template.json": read(W.path("tuned/best/template.json"))})
+        for i in range(6):
+            messages, expected = [], ""
+            for text in ("the %s %s the" % (WHO[i], DOES[i]), "for the"):
+                messages.append({"role": "user", "content": text})
+                answer = generate([{"messages": messages}], "--max-new-tokens", 8, model=model)[0]["output"]
+                messages.append({"role": "assistant", "content": answer})
+                expected += answer + "\n"
+            self.assertEqual(self.say("the %s %s the" % (WHO[i], DOES[i]), "for the", model=model).out, expected)
+
     def test_reset_and_system(self):
         question = "who rules the country ?"
-        alone = generate([{"prompt": "how ?"}])[0]["output"]
+        alone = generate([{"prompt": "how ?"}], "--max-new-tokens", 8)[0]["output"]
         self.assertEqual(self.say(question, "/reset", "how ?").out, "king\n%s\n" % alone)
         self.assertEqual(self.say("/reset", "", "  ", question, "/quit", question).out, "king\n")
-        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}])[0]["output"]
+        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}], "--max-new-tokens", 8)[0]["output"]
         self.assertEqual(self.say(question, "/system  the sailor ", "how ?").out, "king\n%s\n" % system)
         self.assertEqual(self.say("/system the sailor", "/system", question).out, "king\n")
 
@@ -495,10 +511,9 @@ class Chat(Case):
         self.assertIn("/reset", t.wait_for("\n> "))
         t.type("who rules the country ?\n")
         self.assertIn("king", t.wait_for("\n> "))
-        t.type("\x03")  # at the prompt: nothing is lost
-        t.wait_for("\n> ")
+        t.wait_for("\n> ", key="\x03")  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
         t.type("how ?\n")
-        self.assertIn("wise", t.wait_for("\n> "))
+        t.wait_for("wise")
         t.type("\x04")
         self.assertEqual(t.finish(), 0)
 
@@ -671,7 +686,7 @@ class BadInput(Case):
         for name, flags in (("foreign-template", dict(template=W.path("other.txt"))), ("foreign-tokenizer", dict(tokenizer="other"))):
             pack(name + ".bin", make_rows(1, 12), **flags)
         template, tokenizer = (read(W.path("foreign-%s.bin" % n)) for n in ("template", "tokenizer"))
-        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
+        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--max-len", 1000, "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
              "--out", W.path("too-long.bin")], program=TOKENIZE)
         write(W.path("file"), "a file, no directory\n")
         for folder in ("empty", "no-tests"):
