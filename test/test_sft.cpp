@@ -592,6 +592,9 @@ TEST_SUITE("answers") {
         s.add("positive because of \"good\"", row), s.add("negative because of \"was\"", row), s.add("positive because of \"great\"", row), s.add("good", row);
         CHECK((s.rows == 4 && s.exact == 1 && s.quotes == 4 && s.quotes_of_input == 2));
         CHECK(s.json().find("quotes_of_input")->d == 0.5);
+        TaskScore second;  // of two references either will do
+        second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}), second.add("the red fig", {"x", {"a plum", "The red fig."}, {}});
+        CHECK((second.exact == 1 && second.rouge == doctest::Approx(2.0 / 3 + 1)));  // "red fig" of three words
         TaskScore plain;
         plain.add("good", {"x", {"good"}, {}});
         CHECK((plain.quotes == 0 && !plain.json().find("quotes")));
