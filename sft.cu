@@ -460,7 +460,7 @@ struct SftTask {
         arena.take(block, shape.plan(nullptr, nullptr));
         arena.take(answer_stats, 1);
         if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
-        generator.block = block;
+        generator.block = block, generator.words = (int)bpe.size();
     }
     void allocate(Arena& arena) {
         plan(arena);

@@ -335,6 +335,7 @@ struct Answer {
 struct Generator {
     Gpt* model = nullptr;
     KvMemory memory{};
+    int words = 0;            // tokens that may be drawn: those that the tokenizer knows, where the model's vocabulary is larger; 0: all
     BatchBuilder builder;
     char* block = nullptr;    // device memory of model->shape.plan() bytes, the owner's
     std::vector<char> host;   // the same on the host
@@ -428,7 +429,7 @@ struct Generator {
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
                 Answer& answer = answers[row.prompt];
-                row.token = sampler.pick(x, (int)model->config.V, row.prompt, row.pos);
+                row.token = sampler.pick(x, words ? words : (int)model->config.V, row.prompt, row.pos);
                 row.done = true;
                 if (row.token == model->config.eot) answer.stop = Stop::end;
                 else {
@@ -504,7 +505,7 @@ struct GptTask {
         arena.region("batch");
         arena.take(block, shape.plan(nullptr, nullptr));
         if (samples) generator.plan(arena, model, 1, (int)config.T);
-        generator.block = block;
+        generator.block = block, generator.words = (int)bpe.size();
     }
     void allocate(Arena& arena) {
         plan(arena);
@@ -598,7 +599,7 @@ struct LoadedGpt {
         bpe = Bpe::load(dir);
         if ((int64_t)bpe.size() > model.config.V)
             fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), bpe.size(), (long long)model.config.V);
-        model.config.eot = bpe.eot();
+        model.config.eot = bpe.eot(), generator.words = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
     // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at once.

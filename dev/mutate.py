@@ -282,6 +282,7 @@ MUTATIONS = [
     ("train_gpt.cu", "if (row.done) [[free_slots.push_back(row.slot)]];", VOID, D),
     ("train_gpt.cu", "else if ([[row.pos == memory.context]])", "row.pos + 1 == memory.context", D),
     ("train_gpt.cu", "V, [[row.prompt]], row.pos);", "r", D),
+    ("train_gpt.cu", "pick(x, [[words]] ?", "0", D),
     ("train_gpt.cu", "row.prompt, [[row.pos]]);", "0", D),
     ("train_gpt.cu", "exp((double)(room[i].first - top) / [[temperature]]);", "1.0", D),
     ("train_gpt.cu", "n = kept, [[total = sum]];", VOID, D),

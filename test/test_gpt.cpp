@@ -317,6 +317,21 @@ TEST_SUITE("generation") {
             CHECK(gpt.generator.generate(prompts, 10, other)[0].tokens != first[0]);
         }
     }
+    TEST_CASE("tokens that the tokenizer does not know are never drawn") {
+        SmallGpt gpt(SIZE, 64, 0, 2);
+        gpt.randomise(1, 0.08);
+        Sampler s;
+        s.temperature = 3;
+        auto largest = [&] {
+            int most = 0;
+            for (const Answer& a : gpt.generator.generate(some_prompts({4, 9, 2}, 50), 30, s))
+                for (int t : a.tokens) most = std::max(most, t);
+            return most;
+        };
+        CHECK(largest() >= 60);  // of 101
+        gpt.generator.words = 60;
+        CHECK(largest() < 60);
+    }
     TEST_CASE("every token is announced, and who listens may end it all") {
         SmallGpt gpt(SIZE, 64, 0, 2);
         gpt.randomise(1);
