@@ -23,7 +23,7 @@ SEEDS = 3
 PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 --steps 1000 "
             "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
 FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
-GPT = ("--layers 4 --width 128 --heads 4 --max-len 64 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 1500 --batch-tokens 4096 --eval-every 150 "
+GPT = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 --batch-tokens 2048 --eval-every 400 "
        "--log-every 20").split()
 TUNE = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
 LEVELS = [("test_wordings", "wordings", "seen tasks, asked in other words"), ("test_operations", "operations", "seen operations on another kind of list"),
