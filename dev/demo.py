@@ -164,18 +164,21 @@ def decoder(out, parts):
     curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
 
     run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--epochs", 2, "--eval-rows", 300] + TUNE, out / "reasons.log", "one")
-    found = json.load(open(out / "reasons/results.json"))["test"]
-    answers = [json.loads(line) for line in open(out / "reasons/answers.jsonl")][:300]
-    quoted = [(a, re.search(r'" (\w+) "', a["answer"])) for a in answers]
-    there = sum(bool(q) and q[1] in a["prompt"].split() for a, q in quoted) / len(answers)
-    say(f"  on reviews with opinion words that tuning never saw: before {100 * found['before']['exact_match']:.1f} %, tuned {100 * found['tuned']['exact_match']:.1f} % exactly right; "
-        f"the quoted word stands in the review in {100 * there:.1f} %")
-    for a in answers[:3]:
-        say("    " + a["prompt"].replace("\n", " | ") + a["answer"])
-    parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, asked about 300 others whose opinion words tuning never saw.",
-                  [["review &rarr; reason, %", "before", "tuned"], ["exactly right"] + [f"{100 * found[m]['exact_match']:.1f}" for m in ("before", "tuned")],
-                   ["the quoted word stands in the review", "", f"{100 * there:.1f}"]], ["gpt.svg"]))
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--epochs", 10, "--eval-rows", 1] + TUNE, out / "reasons.log", "one")
+    run("   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
+        ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons", "--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin", "--rows", 300, "--batch", 64,
+         "--max-new-tokens", 24, "--out", out / "reasons-answers"], out / "reasons-answers.log")
+    found = json.load(open(out / "reasons-answers/results.json"))
+    table = [["review &rarr; reason, % of 300", "exactly right", "quotes a word of the review"]]
+    for part, what in (("val", "opinion words that tuning saw"), ("test", "opinion words that it never saw")):
+        for model, name in ((out / "gpt", "before"), (out / "reasons", "tuned")):
+            r = found[part][str(model)]
+            there = r["tasks"]["sentiment/reason"]["quotes_of_input"]
+            table.append([f"{what}, {name}", f"{100 * r['exact_match']:.1f}", f"{100 * there:.1f}"])
+            say(f"  {what + ', ' + name:42s} exactly right {100 * r['exact_match']:5.1f} %, quotes a word of the review {100 * there:5.1f} %")
+    for a in [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][:2] + [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][-2:]:
+        say("    " + a["prompt"].replace("\n", " | ") + " " + a["answer"])
+    parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.", table, ["gpt.svg"]))
 
     run("6. Instruction tuning: many tasks at once, in many wordings",
         ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--epochs", 1, "--eval-rows", 10, "--eval-every", 200] + TUNE, out / "instruct.log", "one")
@@ -194,7 +197,7 @@ def decoder(out, parts):
     for file, name, _ in LEVELS:
         a = next(a for a in map(json.loads, open(out / "instruct/answers.jsonl")) if a["set"] == file)
         examples.append([name, a["prompt"], a["answer"], " / ".join(a["outputs"])])
-        say(f"    {name}: {a['prompt']!r}{a['answer']!r} (right: {a['outputs'][0]!r})")
+        say(f"    {name}: {a['prompt']} {a['answer']} (right: {a['outputs'][0]})".replace("\n", " | "))
     parts.append(("Many instructions at once", "The same decoder, tuned on every task that is not held out. What is held out follows from rules that were fixed before the first run.",
                   table, ["instruct.svg"]))
     parts.append(("Some answers", "The first of each set, right or wrong.", [["held out", "prompt", "answer", "right"]] + [[html.escape(c) for c in row] for row in examples], []))
