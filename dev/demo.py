@@ -111,7 +111,7 @@ def main():
     ask(["./finetune_cls", "predict", "--model", out / "pretrained/seed-1"] + QUESTIONS)
     ask(["./train_bert", "fill-mask", "--model", out / "bert", "--top", 2, "the soup was [MASK] . she ate it all ."])
     ask(["./train_gpt", "generate", "--model", out / "gpt", "--max-new-tokens", 24, "anna said : cat , dog , bird ."])
-    ask(["./sft", "generate", "--model", out / "instruct", "please name the last two foods", "--input", "soup , cake , pear , fish"])
+    ask(["./sft", "generate", "--model", out / "instruct", "please name the last two foods", "--input", "soup , cake , pear , lemon"])
     say(f"\n  ./sft chat --model {out}/instruct\n\nThe same on real data: README.md.")
 
 
