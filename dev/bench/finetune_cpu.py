@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "dev/bench"))
 def ours(a, out, peaks):
     command = [str(ROOT / "finetune_cls"), "--init", a.init, "--data", a.data, "--out", str(out), "--steps", str(a.steps + 5), "--batch", str(a.batch),
                "--eval-every", "1000000", "--dev-split", "0", "--log-every", "1000000"]
-    env = dict(os.environ, OMP_NUM_THREADS=str(a.threads), OMP_WAIT_POLICY="passive")
+    env = dict(os.environ, OMP_NUM_THREADS=str(a.threads))
     with tempfile.TemporaryDirectory() as tmp:  # only the training examples: nothing to report on
         for name in os.listdir(a.data):
             if name not in ("val.bin", "test.bin"):

@@ -25,7 +25,7 @@ def ours(data, out, threads, seed):
     command = [str(ROOT / "train_gpt"), "--data", data, "--out", str(out), "--layers", str(L), "--heads", str(NH), "--width", str(C), "--max-len", str(T), "--batch-tokens",
                str(B * T), "--steps", str(STEPS), "--lr", "1e-3", "--schedule", "cosine", "--final-lr", "0.1", "--warmup", "100", "--beta2", "0.99", "--weight-decay", "0.1",
                "--dropout", "0", "--eval-every", "0", "--eval-tokens", "0", "--log-every", "500", "--seed", str(seed)]
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="passive")
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
     subprocess.run(command, check=True, stdout=sys.stderr, env=env)
     rows = [json.loads(line) for line in open(out / "metrics.jsonl")]
     seconds, last = 0, 0
