@@ -99,7 +99,7 @@ def interval(values):
     return STUDENT.get(len(values), 2.5) * statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0
 
 
-def svg(results, sizes, sets, total, title):
+def svg(results, sizes, sets, total, title, across="labelled examples", upwards="accuracy"):
     W, H, L, R, T, B, gap = 430, 360, 52, 14, 40, 46, 130
     width = len(sets) * (W + 20) + gap
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
@@ -116,8 +116,8 @@ def svg(results, sizes, sets, total, title):
             out.append(f'<path d="M{left} {py(y):.1f}h{W - L - R}" stroke="#e4e4e4"/><text x="{left - 6}" y="{py(y) + 4:.1f}" text-anchor="end">{100 * y:.0f}</text>')
         for n, x in zip(sizes, xs):
             out.append(f'<text x="{px(x):.1f}" y="{H - B + 18}" text-anchor="middle">{n or total:,}</text>')
-        out.append(f'<text x="{left + (W - L - R) / 2}" y="{H - 8}" text-anchor="middle">labelled examples</text>')
-        out.append(f'<text x="{left}" y="{T - 6}">accuracy on {escape(s)}, %</text>')
+        out.append(f'<text x="{left + (W - L - R) / 2}" y="{H - 8}" text-anchor="middle">{escape(across)}</text>')
+        out.append(f'<text x="{left}" y="{T - 6}">{escape(upwards)} on {escape(s)}, %</text>')
         for (name, r), color in zip(results.items(), COLORS):
             points = [(px(x), r[str(n)]["accuracy"][s]) for n, x in zip(sizes, xs) if str(n) in r]
             path = " L".join(f"{x:.1f} {py(statistics.mean(v)):.1f}" for x, v in points)

@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Instruction tuning on real tasks: does it help on tasks that tuning never saw, and do more training tasks help more?
+
+    python3 dev/recipes/instruct.py TEXT INSTRUCTIONS OUT
+
+A decoder of 4 layers, 256 channels, 4,096 BPE tokens reads TEXT/rocstories*.txt* (a story on each line) and TEXT/books_simple*.txt* for 10 M tokens.
+Then it is tuned on 1, 4, 16 and all training tasks, each time with the same number of tokens, three draws of tasks each:
+  functions   the one-line tasks of data/functions.py, a quarter of which is held out: exact match
+  superni     the training tasks of Super-NaturalInstructions, evaluated on its official test tasks: ROUGE-L
+(the files that both scripts read are in INSTRUCTIONS, as their --from has it). About two hours on two cores; what is done is not repeated.
+
+Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg. Intervals: 95 % by bootstrap over the held-out tasks, each the mean of its three draws.
+"""
+import json
+import pathlib
+import random
+import statistics
+import sys
+
+from toy_instruct import ROOT, answers, row_length, run
+
+sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "data")]
+import common  # noqa: E402
+from label_efficiency import svg  # noqa: E402
+
+DRAWS = (1, 2, 3)
+TASKS = (1, 4, 16, 0)  # 0: all
+PRETRAIN = "--size mini --max-len 256 --dropout 0 --steps 2400 --batch-tokens 4096 --eval-every 200 --log-every 20".split()
+TUNE = "--max-len 256 --dropout 0.1 --lr 5e-4 --schedule linear --eval-every 0 --eval-rows 1 --max-new-tokens 4 --log-every 20".split()
+# script, flags of its own, rows a step, tokens of each tuning, what is measured
+SETS = {"functions": ("data/functions.py", ["--template", "short"], 64, 5e5, "exact_match"),
+        "superni": ("data/superni.py", ["--max-len", "256", "--overlong", "truncate"], 16, 1e6, "rouge_l")}
+
+
+def interval(values, rounds=10000):
+    """95 % of the means of as many tasks drawn from these"""
+    rng = random.Random(1)
+    means = sorted(statistics.fmean(rng.choices(values, k=len(values))) for _ in range(rounds))
+    return means[round(0.025 * rounds)], means[round(0.975 * rounds)]
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    text, instructions, out = [pathlib.Path(path).resolve() for path in sys.argv[1:]]
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "text/val.bin").exists():
+        marked = out / "stories.txt"
+        with open(marked, "w") as f:
+            for file in common.text_files(list(map(str, text.glob("rocstories*.txt*"))), (".txt",)):
+                f.writelines(f"{line}\n{common.EOT}\n" for line in common.lines_of(*file))
+        run([sys.executable, "data/text.py", marked, *text.glob("books_simple*.txt*"), "--tokenizer-type", "bpe", "--vocab-size", "4096", "--out", out / "text"], str(out / "text") + ".log")
+    base = out / "gpt"
+    run(["./train_gpt", "--data", out / "text", "--out", base] + PRETRAIN, str(base) + ".log")
+
+    results, tables, curves = {}, [], {}
+    for name, (script, flags, batch, tokens, measure) in SETS.items():
+        found = {}  # {rows of the table: {test: {task: [of each draw]}}}
+        for draw in DRAWS:
+            models = {}
+            for n in TASKS:
+                data, tuned = out / f"{name}-{n or 'all'}-{draw}", out / f"{name}-{n or 'all'}-{draw}-tuned"
+                if not (data / "val.bin").exists():
+                    run([sys.executable, script, "--from", instructions, "--tokenizer", base, "--seed", draw, "--out", data, *flags] + (["--tasks", n] if n else []), str(data) + ".log")
+                steps = round(tokens / (batch * row_length(data / "train.bin")))
+                run(["./sft", "--init", base, "--data", data, "--out", tuned, "--seed", draw, "--batch", batch, "--steps", steps] + TUNE, str(tuned) + ".log")
+                models[n or "all"] = tuned
+            for test, by_model in answers([base, *models.values()], data, out / f"{name}-answers-{draw}").items():
+                for row, key in {"copy the input": "copy the input", "before tuning": str(base), **{n: str(model) for n, model in models.items()}}.items():
+                    for task, values in by_model[key]["tasks"].items():
+                        found.setdefault(row, {}).setdefault(test, {}).setdefault(task, []).append(values[measure])
+        results[name] = found
+        tests = list(found["before tuning"])
+        tables += [f"{name}: {'exact match' if measure == 'exact_match' else 'ROUGE-L'} in %, mean over tasks and three draws of training tasks; more than before tuning, 95 % by bootstrap over tasks", "",
+                   "| tuned on | " + " | ".join(f"{t.removeprefix('test_')} ({len(found['before tuning'][t])} tasks) | gain" for t in tests) + " |", "|---|" + "---|---|" * len(tests)]
+        for row, by_test in found.items():
+            cells = []
+            for test in tests:
+                mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
+                gain = [100 * (mean[task] - statistics.fmean(found["before tuning"][test][task])) for task in mean]
+                low, high = interval(gain)
+                cells += [f"{100 * statistics.fmean(mean.values()):.1f}", "" if isinstance(row, str) and row != "all" else f"{statistics.fmean(gain):+.1f} ({low:+.1f} to {high:+.1f})"]
+            tables.append(f"| {row if row in ('copy the input', 'before tuning') else f'{row} tasks' if row != 1 else '1 task'} | " + " | ".join(cells) + " |")
+        tables.append("")
+        for test in tests:
+            line = {str(n): {"accuracy": {"held-out tasks": [statistics.fmean(v[i] for v in found[n or "all"][test].values()) for i in range(len(DRAWS))]}} for n in TASKS}
+            curves[f"{name}: {test.removeprefix('test_')}"] = line
+    (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "instruct.md").write_text("\n".join(tables))
+    (out / "instruct.svg").write_text(svg(curves, TASKS, ["held-out tasks"], 134, "More training tasks, equal training tokens", "training tasks (all: 34 and 134)", "score"))
+    print("\n".join(tables) + f"\n{out}/instruct.svg")
+
+
+if __name__ == "__main__":
+    main()
