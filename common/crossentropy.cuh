@@ -26,33 +26,41 @@ template <class T>
 void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward,
                   const double* weights = nullptr) {
     typedef acc<T> A;
-    #pragma omp parallel for schedule(static, 1)
-    for (int m = 0; m < M; m++) {
-        T* x = logits + (size_t)m * Vp;  // (Vp)
-        int target = targets[m];
-        losses[m] = correct[m] = 0;
-        if (target < 0) {
-            if (backward) for (int v = 0; v < Vp; v++) x[v] = (A)0;
-            continue;
+    #pragma omp parallel
+    {
+        std::vector<A> row(V);
+        A* terms = row.data();  // (V) exp(x − top) of a row
+        #pragma omp for schedule(static, 1)
+        for (int m = 0; m < M; m++) {
+            T* x = logits + (size_t)m * Vp;  // (Vp)
+            int target = targets[m];
+            losses[m] = correct[m] = 0;
+            if (target < 0) {
+                if (backward) for (int v = 0; v < Vp; v++) x[v] = (A)0;
+                continue;
+            }
+            A top = -INFINITY, x_target = (A)x[target];
+            #pragma omp simd reduction(max : top)
+            for (int v = 0; v < V; v++) top = (A)x[v] > top ? (A)x[v] : top;
+            bool first = x_target == top;
+            for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
+            correct[m] = first;
+            double total = 0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
+            for (int v0 = 0; v0 < V; v0 += 1024) {
+                A part = 0;
+                const int end = std::min(V, v0 + 1024);
+                #pragma omp simd reduction(+ : part)
+                for (int v = v0; v < end; v++) part += terms[v] = vec_exp((A)x[v] - top);
+                total += part;
+            }
+            A sum = (A)total, weight = weights ? (A)weights[target] : (A)1;
+            losses[m] = weight * (std::log(sum) + top - x_target);
+            if (!backward) continue;
+            A s = (A)scale[0] * weight, by = s / sum;
+            for (int v = 0; v < V; v++) x[v] = terms[v] * by;
+            x[target] = (terms[target] / sum - 1) * s;
+            for (int v = V; v < Vp; v++) x[v] = (A)0;
         }
-        A top = -INFINITY, x_target = (A)x[target];
-        for (int v = 0; v < V; v++) top = (A)x[v] > top ? (A)x[v] : top;
-        double total = 0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
-        for (int v0 = 0; v0 < V; v0 += 1024) {
-            A part = 0;
-            for (int v = v0; v < std::min(V, v0 + 1024); v++) part += vec_exp((A)x[v] - top);
-            total += part;
-        }
-        A sum = (A)total, weight = weights ? (A)weights[target] : (A)1;
-        losses[m] = weight * (std::log(sum) + top - x_target);
-        bool first = x_target == top;
-        for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
-        correct[m] = first;
-        if (!backward) continue;
-        A s = (A)scale[0] * weight, by = s / sum;
-        for (int v = 0; v < V; v++) x[v] = vec_exp((A)x[v] - top) * by;
-        x[target] = (vec_exp(x_target - top) / sum - 1) * s;
-        for (int v = V; v < Vp; v++) x[v] = (A)0;
     }
 }
 // stats->loss += Σ losses(M), stats->correct += Σ correct(M)
