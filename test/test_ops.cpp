@@ -715,6 +715,29 @@ TEST_SUITE("the model in fp32") {
     }
 }
 
+TEST_SUITE("memory") {
+    static size_t mapped() {  // bytes of this process's address space
+        unsigned long pages = 0;
+        if (FILE* f = fopen("/proc/self/statm", "r")) {
+            if (fscanf(f, "%lu", &pages) != 1) pages = 0;
+            fclose(f);
+        }
+        return pages * (size_t)sysconf(_SC_PAGESIZE);
+    }
+    TEST_CASE("it is zero, begins at 2 MiB, and what is freed is given back") {
+        size_t before = mapped(), sizes[] = {1, 2 << 20, (2 << 20) + 1, 40 << 20};
+        for (int i = 0; i < 64; i++) {
+            size_t n = sizes[i % 4];
+            char* p = (char*)device_alloc(n);
+            CHECK((size_t)p % (2 << 20) == 0);
+            CHECK((p[0] == 0 && p[n - 1] == 0));
+            p[0] = p[n - 1] = 1;
+            device_free(p, n);
+        }
+        CHECK(mapped() < before + (16 << 20));
+    }
+}
+
 TEST_SUITE("optimiser") {
     TEST_CASE("learning rates") {
         TrainFlags f;
