@@ -301,10 +301,7 @@ struct Tune {
         f.lr = 0.01, f.warmup = 0, f.dropout = 0, f.seed = 5, sf.batch = 4, sf.max_len = 96;
         if (change) change(f, sf);
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
-        Arena measure;
-        task->plan(measure);
-        memory.resize(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
+        Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1, 0.3);
@@ -507,7 +504,7 @@ TEST_SUITE("answers") {
 
         // its scores in a file: the same when they are read, and only for these rows
         std::string path = dir / "scores.json";
-        Answerer again;
+        Answerer again{"me", {}};
         CHECK(!read_scores(path, sets, again));
         write_scores(path, sets, a);
         CHECK(read_scores(path, sets, again));
