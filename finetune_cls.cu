@@ -108,7 +108,6 @@ struct Classifier {
         double last = bert.frozen < L ? 3 : 1;
         return passes * below + ((passes - last) * tokens + last * sequences) * behind + 6 * sequences * (C * C + C * K);
     }
-    static const char* precision() { return BertTask::precision(); }
 };
 
 // ---------------------------------------------------------------- data
@@ -350,6 +349,7 @@ struct LoadedClassifier {
     BatchBuilder builder;
     std::vector<char> host;
     char* block = nullptr;
+    std::shared_ptr<void> memory;
     std::string dir;
     size_t T = 0;  // the longest input, in tokens: what the model was fine-tuned with
 
@@ -362,7 +362,7 @@ struct LoadedClassifier {
         if (labels.empty()) fail("%s: expected a classifier, found an encoder without labels: fine-tune it first: ./finetune_cls --init %s --data DIR --out DIR", dir.c_str(), path.c_str());
         model.K = (int)labels.size();
         words = WordPiece::load(dir);
-        if ((int64_t)words.tokens.size() > c.V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), words.tokens.size(), (long long)c.V);
+        check_vocabulary(dir, words.tokens.size(), c.V);
         T = (size_t)c.T;
         if (exists(dir + "/tokenizer_config.json")) {
             const Json tokenizer = parse_json(read_file(dir + "/tokenizer_config.json"), dir + "/tokenizer_config.json");
@@ -371,11 +371,8 @@ struct LoadedClassifier {
         }
         BatchShape& shape = model.bert.shape;
         shape.N = (int)round_up(std::max<size_t>(4096, T), 128), shape.M = shape.N / 4;
-        builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = (int)T;
-#ifdef WITH_KERNELS
-        builder.fill = 128;
-#endif
-        load_parameters(dir, [&](real* base) { return model.point(base, nullptr); }, [&](Arena& arena) {
+        builder.set_up(shape, words.pad(), (int)T, 128);
+        memory = load_parameters(dir, [&](real* base) { return model.point(base, nullptr); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, shape.plan(nullptr, nullptr));
         });
@@ -429,10 +426,7 @@ struct ClassifyTask {
         for (double w : weights) if (w != 1) builder.weights = weights.data();
 
         shape = shape_for(cf.batch, cf.max_len);
-        builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = (int)cf.max_len;
-#ifdef WITH_KERNELS
-        builder.fill = 128;
-#endif
+        builder.set_up(shape, words.pad(), (int)cf.max_len, 128);
         model.bert.config = config, model.bert.shape = shape, model.bert.dropout = (float)f.dropout, model.bert.frozen = (int)cf.freeze;
         model.K = K;
         opt.table = model.point(nullptr, nullptr);
@@ -523,17 +517,12 @@ struct ClassifyTask {
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
         write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
         words.save(dir, (int)cf.max_len);
-        std::vector<areal> values = opt.download();
-        save_tensors(dir, opt.table, values.data());
+        opt.save(dir);
     }
     Json identity() const {
-        const BertConfig& c = model.bert.config;
-        Json j = Json::make_object(), names = Json::make_array();
+        Json names = Json::make_array();
         for (const std::string& l : labels) names.a.push_back(l);
-        j.set("precision", model.precision()).set("V", c.V).set("T", c.T).set("L", c.L).set("C", c.C).set("NH", c.NH).set("FF", c.FF).set("labels", names);
-        j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
-        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
-        return j;
+        return model_identity(model.bert.config).set("labels", names).set("tokenizer", hex(words.fingerprint())).set("train_data", hex(train_data.file.header.content));
     }
 };
 
@@ -588,9 +577,7 @@ int train_once(Run& run, Cli& cli, Arena arena) {
 
     // the sets that are reported: by the best model, once
     std::string dir = resolve_model_dir(f.out);
-    std::vector<areal> values(task.opt.n);
-    load_tensors(dir, task.opt.table, values.data()).refuse_missing(dir);
-    task.opt.upload(values);
+    task.opt.load(dir);
     Json results = Json::make_object().set("model", dir).set("seed", f.seed).set("training_examples", (int64_t)task.train_data.sequences());
     std::vector<ClassifyData> data;
     for (auto& set : run.sets)
@@ -641,7 +628,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     };
     check_file(train_file);
     for (auto& file : files) check_file(*file);
-    if ((int64_t)words.tokens.size() > c.V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", init.c_str(), words.tokens.size(), (long long)c.V);
+    check_vocabulary(init, words.tokens.size(), c.V);
     if (cli.given("max-len") && cf.max_len > c.T) fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)c.T, (long long)cf.max_len);
     run.cf.max_len = std::min(cf.max_len, c.T);
     for (auto& file : files) ClassifyData(*file, words, (size_t)run.cf.max_len, train_file.labels);  // checks its labels now, not behind the training
@@ -658,7 +645,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (f.patience > 0 && cf.dev_split == 0) fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
     if (run.f.eval_every == 0) run.f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)examples / (double)per_step));  // an epoch
 
-    printf("finetune_cls on %s, %s%s\n", device_name().c_str(), measured.model.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_machine("finetune_cls");
     print_parameter_table(measured.opt.table);
     void* memory = run_memory(measured, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
         Classifier planned;
@@ -795,7 +782,7 @@ int evaluate_file(const ClassifyFlags& cf) {
         files.write(cf.out);
         if (!cf.json) printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", without_slash(cf.out).c_str());
     }
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     return EXIT_OK;
 }
 
@@ -857,7 +844,7 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
         if (ferror(stdin)) fail("cannot read standard input: %s", strerror(errno));
     }
     predictor.flush();
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     if (cut) fprintf(stderr, "warning: %zu texts have more than %zu tokens and were cut\n", cut, T);
     return EXIT_OK;
 }

@@ -164,12 +164,46 @@ struct TaskScore {
         if (too_long) j.set("too_long", too_long);
         return j;
     }
+    // All of it, to be read again
+    Json sums() const {
+        Json j = Json::make_array();
+        j.a = {rows, exact, rouge, with_options, by_sum, by_mean, quotes, quotes_of_input, too_long};
+        return j;
+    }
+    static TaskScore of(const Json& j) { return {j.a[0].i, j.a[1].i, j.a[2].d, j.a[3].i, j.a[4].i, j.a[5].i, j.a[6].i, j.a[7].i, j.a[8].i}; }
 };
 // Something that answers: a model, or a baseline. Its scores are score[set][task].
 struct Answerer {
     std::string name;
     std::vector<std::vector<TaskScore>> score;
 };
+
+// Scores in a file, each set's with the fingerprint of its rows: a run that is resumed need not answer again.
+void write_scores(const std::string& path, const std::vector<TestSet>& sets, const Answerer& answerer) {
+    Json all = Json::make_object();
+    for (size_t k = 0; k < sets.size(); k++) {
+        Json scores = Json::make_array();
+        for (const TaskScore& s : answerer.score[k]) scores.a.push_back(s.sums());
+        all.set(sets[k].name, Json::make_object().set("data", hex(sets[k].file->header.content)).set("scores", scores));
+    }
+    write_file_atomic(path, dump_json(all) + "\n");
+}
+// False if there is no such file, or it is not about these rows.
+bool read_scores(const std::string& path, const std::vector<TestSet>& sets, Answerer& answerer) {
+    if (!exists(path)) return false;
+    const Json all = parse_json(read_file(path), path);
+    answerer.score.clear();
+    for (const TestSet& set : sets) {
+        const Json *saved = all.find(set.name), *data = saved ? saved->find("data") : nullptr, *scores = saved ? saved->find("scores") : nullptr;
+        if (!data || data->s != hex(set.file->header.content) || !scores || scores->a.size() != set.rows.size()) return false;
+        auto& tasks = answerer.score.emplace_back();
+        for (size_t t = 0; t < set.rows.size(); t++) {
+            if (scores->a[t].a.size() != 9 || scores->a[t].a[0].i != (int64_t)set.rows[t].size()) return false;
+            tasks.push_back(TaskScore::of(scores->a[t]));
+        }
+    }
+    return true;
+}
 
 // The answer that most rows of a task have (knowing the test set: what guessing can reach at best), and the input as it is.
 Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
@@ -207,43 +241,45 @@ struct Evaluator {
     // Answers all rows, greedily, and writes them to `out` (or nullptr) as JSON lines.
     Answerer run(const std::string& name, const std::vector<TestSet>& sets, FILE* out) {
         Answerer result{name, {}};
-        size_t total = 0, done = 0;
+        size_t total = 0, done = 0, most = std::min(generator.memory.context - 1, model.shape.N);
         for (const TestSet& set : sets) total += set.count();
         double shown = seconds_now();
         for (const TestSet& set : sets) {
-            result.score.emplace_back(set.rows.size());
-            for (size_t t = 0; t < set.rows.size(); t++) {
-                TaskScore& score = result.score.back()[t];
-                std::vector<std::vector<int>> prompts;
-                std::vector<uint32_t> rows;
-                size_t most = std::min(generator.memory.context - 1, model.shape.N);
+            std::vector<TaskScore>& score = result.score.emplace_back(set.rows.size());
+            std::vector<std::vector<int>> prompts;
+            std::vector<std::pair<size_t, uint32_t>> asked;  // task and row of each prompt
+            for (size_t t = 0; t < set.rows.size(); t++)
                 for (uint32_t s : set.rows[t]) {
                     std::vector<int> ids = prompt(*set.file, s);
-                    if (ids.size() <= most) prompts.push_back(ids), rows.push_back(s);
-                    else score.rows++, score.too_long++;
+                    if (ids.size() <= most) prompts.push_back(ids), asked.push_back({t, s});
+                    else score[t].rows++, score[t].too_long++;
                 }
-                std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}});
-                for (size_t i = 0; i < rows.size(); i++) {
-                    InstructText row = parse_instruct_text(*set.file, rows[i]);
-                    std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
-                    score.add(text, row);
-                    Json line = Json::make_object();
-                    if (out) {
-                        Json outputs = Json::make_array();
-                        for (auto& o : row.outputs) outputs.a.push_back(o);
-                        line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", bpe.decode(prompts[i].data() + 1, prompts[i].size() - 1));
-                        line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
-                        line.set("rouge_l", rouge_l(text, row.outputs));
-                    }
-                    if (!row.options.empty()) choose(score, prompts[i], row, space_before(*set.file, rows[i], row), out ? &line : nullptr);
-                    if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
-                }
-                done += set.rows[t].size();
+            size_t begun = 0;
+            std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}}, [&](size_t i, int) {
+                begun = std::max(begun, i);
                 if (seconds_now() - shown > 1 && isatty(2)) {
-                    fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done, total);
+                    fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done + begun, total);
                     shown = seconds_now();
                 }
+                return true;
+            });
+            for (size_t i = 0; i < asked.size(); i++) {
+                auto [t, s] = asked[i];
+                InstructText row = parse_instruct_text(*set.file, s);
+                std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
+                score[t].add(text, row);
+                Json line = Json::make_object();
+                if (out) {
+                    Json outputs = Json::make_array();
+                    for (auto& o : row.outputs) outputs.a.push_back(o);
+                    line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", bpe.decode(prompts[i].data() + 1, prompts[i].size() - 1));
+                    line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
+                    line.set("rouge_l", rouge_l(text, row.outputs));
+                }
+                if (!row.options.empty()) choose(score[t], prompts[i], row, space_before(*set.file, s, row), out ? &line : nullptr);
+                if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
             }
+            done += set.count();
         }
         if (isatty(2)) fprintf(stderr, "\r%*s\r", 60, "");
         return result;
@@ -402,7 +438,7 @@ struct SftTask {
     StepStats* answer_stats = nullptr;
     std::vector<char> host;  // validation batches
     char* block = nullptr;
-    uint64_t val_rows = 0;   // how many are validated on: the first ones in a fixed random order
+    uint64_t val_rows = 0;
     bool answers;            // are there test rows to answer?
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe, const GptConfig& config, bool answers)
@@ -418,16 +454,10 @@ struct SftTask {
             for (size_t t = 0; t < val->tasks.size(); t++)
                 if (named_in(val->tasks[t], sf.holdout)) val_data->rows[t].clear();
             val_data->mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
-            for (double tokens = 0; val_rows < val_data->sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_rows++) {
-                val_data->make(0, Permutation(val_data->sequences(), mix64(0, 0))(val_rows));  // as fill_batch() with seed 0 draws it
-                tokens += (double)val_data->tokens.size();
-            }
+            val_rows = validation_sequences(*val_data, f.eval_tokens);
         }
         shape = shape_for(sf.batch);
-        builder.shape = shape, builder.pad_id = bpe.eot(), builder.pad_length = (int)sf.max_len;
-#ifdef WITH_KERNELS
-        builder.fill = 128;
-#endif
+        builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
         model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
@@ -477,22 +507,9 @@ struct SftTask {
     double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
 
     Eval evaluate() {
-        Eval e;
-        float dropout = model.dropout;
-        model.dropout = 0;
-        device_zero(opt.stats, sizeof(StepStats));
-        Cursor cursor;
-        while (cursor.next < val_rows) {
-            fill_batch(builder, *val_data, cursor, 0, true, val_rows);
-            e.targets += builder.targets.size();
-            model.forward(to_device(builder.finish(host.data(), StepCounters{}, 1), shape, block, host.data()), opt.stats);
-        }
-        StepStats stats;
-        copy_to_host(&stats, opt.stats, sizeof stats);
-        model.dropout = dropout;
-        if (!e.targets) return e;
+        if (val_rows == 0) return {};
+        Eval e = mean_loss(*this, *val_data, val_rows);
         e.name = "answers in val.bin";
-        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
         e.report = format("loss %.4f | perplexity %.2f | tokens right %.2f %%", e.loss, exp(e.loss), 100 * e.accuracy);
         return e;
     }
@@ -500,17 +517,11 @@ struct SftTask {
         write_gpt_config(dir, config);
         bpe.save(dir, (int)config.T);
         write_file_atomic(dir + "/template.json", dump_json(train_data.file.templ, 2) + "\n");
-        std::vector<areal> values = opt.download();
-        save_tensors(dir, opt.table, values.data());
+        opt.save(dir);
     }
     Json identity() const {
-        Json j = Json::make_object();
-        j.set("precision", GptTask::precision());
-        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
-        j.set("tokenizer", format("%016llx", (unsigned long long)bpe.fingerprint()));
-        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
-        j.set("val_data", format("%016llx", (unsigned long long)(val_data ? val_data->file.header.content : 0)));
-        return j;
+        return model_identity(config).set("tokenizer", hex(bpe.fingerprint())).set("train_data", hex(train_data.file.header.content))
+            .set("val_data", hex(val_data ? val_data->file.header.content : 0));
     }
 };
 
@@ -584,7 +595,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     GptConfig config = read_gpt_config(init);
     Gpt::check_config(config, init);
     Bpe bpe = Bpe::load(init);
-    if ((int64_t)bpe.size() > config.V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", init.c_str(), bpe.size(), (long long)config.V);
+    check_vocabulary(init, bpe.size(), config.V);
     if (cli.given("max-len") && sf.max_len > config.T) fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)sf.max_len);
     config.eot = bpe.eot(), config.dropout = f.dropout;
     if (sf.max_len == 0) sf.max_len = config.T;
@@ -617,7 +628,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
     if (f.eval_every == 0) f.eval_every = std::max<int64_t>(1, (int64_t)ceil((double)rows / (double)per_step));  // an epoch
 
-    printf("sft on %s, %s%s\n", device_name().c_str(), GptTask::precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_machine("sft");
     print_parameter_table(task.opt.table);
     Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
@@ -638,33 +649,30 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     refuse_not_finite(task.opt.table, values, init);
     task.opt.upload(values);
 
-    // what the model answers before it is tuned
     Evaluator evaluator{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
-    std::vector<Answerer> answerers;
-    if (rows_to_answer) answerers = {baseline(sets, false), baseline(sets, true)};
     auto answer = [&](const std::string& name, const std::string& path) {
         FILE* out = fopen(path.c_str(), "w");
         if (!out) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
-        answerers.push_back(evaluator.run(name, sets, out));
+        Answerer answers = evaluator.run(name, sets, out);
         if (fclose(out)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
+        return answers;
     };
-    if (rows_to_answer) {
+    Answerer before{"before", {}};  // what the model answers before it is tuned
+    std::string scores = f.out + "/scores_before.json";
+    if (rows_to_answer && !(f.resume && read_scores(scores, sets, before))) {
         printf("%s test rows of %zu sets: the answers before tuning\n", thousands((double)rows_to_answer).c_str(), sets.size());
         fflush(stdout);
-        if (f.resume) {  // its parameters for a moment, then the run's own again
-            load_tensors(resolve_model_dir(f.init), task.opt.table, values.data()).refuse_missing(f.init);
-            task.opt.upload(values);
-        }
-        answer("before", f.out + "/answers_before.jsonl");
+        if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
+        before = answer("before", f.out + "/answers_before.jsonl");
+        write_scores(scores, sets, before);
     }
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
     if (!rows_to_answer) return EXIT_OK;
     signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
 
     std::string dir = resolve_model_dir(f.out);
-    load_tensors(dir, task.opt.table, values.data()).refuse_missing(dir);
-    task.opt.upload(values);
-    answer("tuned", f.out + "/answers.jsonl");
+    task.opt.load(dir);
+    std::vector<Answerer> answerers = {baseline(sets, false), baseline(sets, true), before, answer("tuned", f.out + "/answers.jsonl")};
     print_results(sets, answerers, false, 1);
     write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, answerers, 1), 2) + "\n");
     printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n", without_slash(f.out).c_str());
@@ -709,10 +717,10 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     size_t longest = 1;
     for (auto& file : files)
         for (size_t s = 0; s < file->sequences(); s++) longest = std::max(longest, file->length(s));
+    StepStats* stats = (StepStats*)device_alloc(sizeof(StepStats));
     for (size_t i = 0; i < models.size(); i++) {
         LoadedGpt& gpt = *models[i];
         int64_t T = gpt.model.config.T, N = std::max<int64_t>(4096, T);
-        StepStats* stats = (StepStats*)device_alloc(sizeof(StepStats));
         gpt.allocate((int)N, (int)N, (int)ef.batch, (int)std::min(T, (int64_t)longest + ef.max_new));
         Evaluator evaluator{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
         FILE* out = nullptr;
@@ -723,11 +731,12 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
         }
         answerers.push_back(evaluator.run(without_slash(ef.models[i]), sets, out));
         if (out && fclose(out)) fail("%s: could not write the answers: %s", ef.out.c_str(), strerror(errno));
+        models[i].reset();  // the next one takes its memory
     }
     if (ef.json) printf("%s\n", dump_json(results_json(sets, answerers, 1)).c_str());
     else print_results(sets, answerers, true, 1);
     if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results_json(sets, answerers, 1), 2) + "\n");
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     return EXIT_OK;
 }
 
@@ -811,7 +820,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         line.set("instruction", turn.instruction).set("input", turn.input).set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
     }
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     if (full) fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full, answers.size(), (long long)sft.gpt.model.config.T);
     return EXIT_OK;
 }
@@ -878,7 +887,7 @@ int chat(const SamplingFlags& sf) {
             return !interrupted;
         })[0];
         printf("\n");
-        if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+        flush_output();
         if (a.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
         if (trimmed(answer).empty()) row.turns.pop_back();  // an empty answer is no example to follow
         else row.turns.back().output = answer;

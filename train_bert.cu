@@ -316,7 +316,7 @@ struct BertTask {
     BertConfig config;
     std::vector<char> host;  // validation batches
     char* block = nullptr;
-    uint64_t val_sequences = 0;  // how many are validated on: the first ones in a fixed random order
+    uint64_t val_sequences;
 
     BertTask(TrainFlags& f, const BinFile& train, const BinFile& val, const WordPiece& words, const BertConfig& config, int max_len, double mask_rate, bool whole_words)
         : f(f), train_data(train, max_len, (int)config.V, words), val_data(val, max_len, (int)config.V, words), words(words), config(config) {
@@ -324,19 +324,12 @@ struct BertTask {
         for (size_t id = 0; id < words.tokens.size(); id++) train_data.continues.push_back(words.is_continuation((int)id));  // V may be larger
         // rows for the targets of a micro-batch: 25 % more than the mean share; the builder closes a batch that reaches it
         shape = shape_for(f.batch_tokens, mask_rate, max_len);
-        builder.shape = shape, builder.pad_id = words.pad(), builder.pad_length = max_len;
-#ifdef WITH_KERNELS
-        builder.fill = shape.N;
-#endif
+        builder.set_up(shape, words.pad(), max_len, shape.N);
         model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
         opt.table = bert_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
-        for (double tokens = 0; val_sequences < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_sequences++) {
-            val_data.make(0, val_order(val_sequences));
-            tokens += (double)val_data.tokens.size();
-        }
+        val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    uint64_t val_order(uint64_t i) const { return Permutation(val_data.sequences(), mix64(0, 0))(i); }  // as fill_batch() with seed 0 draws it
     static BatchShape shape_for(int64_t tokens, double rate, int max_len) {
         BatchShape s;
         s.N = (int)tokens;
@@ -367,21 +360,7 @@ struct BertTask {
 
     // Validation always masks 15 %, with masks and sequences that depend on nothing but the data: figures of all runs compare.
     Eval evaluate() {
-        float dropout = model.dropout;
-        model.dropout = 0;
-        device_zero(opt.stats, sizeof(StepStats));
-        Eval e;
-        Cursor cursor;
-        while (cursor.next < val_sequences) {
-            fill_batch(builder, val_data, cursor, 0, true, val_sequences);
-            e.targets += builder.targets.size();
-            Batch batch = builder.finish(host.data(), StepCounters{}, 1);
-            model.forward(to_device(batch, shape, block, host.data()), opt.stats);
-        }
-        StepStats stats;
-        copy_to_host(&stats, opt.stats, sizeof stats);
-        model.dropout = dropout;
-        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
+        Eval e = mean_loss(*this, val_data, val_sequences);
         e.report = format("loss %.4f | perplexity %.2f | accuracy %.2f %%", e.loss, exp(e.loss), 100 * e.accuracy);
         e.numbers.set("val_perplexity", exp(e.loss));
         return e;
@@ -389,38 +368,10 @@ struct BertTask {
     void save_model(const std::string& dir) {
         write_bert_config(dir, config);
         words.save(dir, (int)config.T);
-        std::vector<areal> values = opt.download();
-        save_tensors(dir, opt.table, values.data());
+        opt.save(dir);
     }
-    static const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
-    Json identity() const {
-        Json j = Json::make_object();
-        j.set("precision", precision());
-        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
-        j.set("tokenizer", format("%016llx", (unsigned long long)words.fingerprint()));
-        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.sequences());
-        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
-        j.set("val_data", format("%016llx", (unsigned long long)val_data.file.header.content));
-        return j;
-    }
+    Json identity() const { return pretraining_identity(config, words.fingerprint(), train_data.file, val_data.file); }
 };
-
-// Mean loss of guessing every target by how frequent its token is in the training data: what a model that reads no context reaches.
-double unigram_loss(BertTask& task) {
-    const BinFile& train = task.train_data.file;
-    MaskedLmData& val = task.val_data;
-    int V = (int)task.config.V;
-    std::vector<double> count(V, 1.0);  // add-one smoothing
-    double total = V, loss = 0, targets = 0;
-    size_t limit = 20000000;            // tokens to count: enough for the estimate
-    for (size_t d = 0; d < train.sequences() && limit > 0; d++)
-        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
-    for (uint64_t q = 0; q < task.val_sequences; q++) {
-        val.make(0, task.val_order(q));
-        for (int t : val.targets) loss -= log(count[t] / total), targets++;
-    }
-    return loss / targets;
-}
 
 // ---------------------------------------------------------------- fill-mask
 void check_bert_config(const BertConfig& c, const std::string& where) {
@@ -437,20 +388,17 @@ struct LoadedBert {
     BatchBuilder builder;
     std::vector<char> host;
     char* block = nullptr;
+    std::shared_ptr<void> memory;
 
     LoadedBert(const std::string& path, int tokens) {
         std::string dir = resolve_model_dir(path);
         model.config = read_bert_config(dir);
         check_bert_config(model.config, dir);
         words = WordPiece::load(dir);
-        if ((int64_t)words.tokens.size() > model.config.V)
-            fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), words.tokens.size(), (long long)model.config.V);
+        check_vocabulary(dir, words.tokens.size(), model.config.V);
         model.shape.N = model.shape.M = tokens;
-        builder.shape = model.shape, builder.pad_id = words.pad(), builder.pad_length = (int)model.config.T;
-#ifdef WITH_KERNELS
-        builder.fill = tokens;
-#endif
-        load_parameters(dir, [&](real* base) { return bert_table(model.params, model.config, base); }, [&](Arena& arena) {
+        builder.set_up(model.shape, words.pad(), (int)model.config.T, tokens);
+        memory = load_parameters(dir, [&](real* base) { return bert_table(model.params, model.config, base); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, model.shape.plan(nullptr, nullptr));
         });
@@ -513,79 +461,51 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
         }
         if (f.json) printf("%s\n", dump_json(Json::make_object().set("text", text).set("masks", answers)).c_str());
     }
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     if (!f.logits.empty()) write_safetensors(f.logits, {{"logits", "F32", {(size_t)masks, (size_t)c.V}, all_logits.data()}});
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
 struct BertFlags {
-    std::string size = "mini";
-    int64_t layers = 0, width = 0, heads = 0, inner = 0, max_len = 128, positions = 0;
-    double mask_rate = 0.15, init_std = 0.02;
+    SizeFlags size{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 4, 512}, {"medium", 8, 512}, {"base", 12, 768}, {"large", 24, 1024}}, 128};
+    double mask_rate = 0.15;
     bool whole_words = false;
 };
-
-BertConfig bert_size(const BertFlags& f) {
-    struct Size { const char* name; int64_t L, C; };
-    BertConfig c;
-    for (Size s : {Size{"tiny", 2, 128}, Size{"mini", 4, 256}, Size{"small", 4, 512}, Size{"medium", 8, 512}, Size{"base", 12, 768}, Size{"large", 24, 1024}})
-        if (f.size == s.name) c.L = s.L, c.C = s.C;
-    if (f.layers) c.L = f.layers;
-    if (f.width) c.C = f.width;
-    if (!f.heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
-    c.NH = f.heads ? f.heads : c.C / 64;
-    c.FF = f.inner ? f.inner : 4 * c.C;
-    c.init_std = f.init_std;
-    if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
-    if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
-        fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
-    return c;
-}
 
 int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     f.open_run();
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     WordPiece words = WordPiece::load(f.data);
-    train_file.require_tokenizer(words.fingerprint(), f.data);
-    val_file.require_tokenizer(words.fingerprint(), f.data);
-    for (const BinFile* file : {&train_file, &val_file})
-        if (file->vocab() != words.tokens.size())
-            fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again", file->path.c_str(), words.tokens.size(),
-                 f.data.c_str(), file->vocab());
+    for (const BinFile* file : {&train_file, &val_file}) check_text(*file, words, f.data);
 
-    BertConfig config = bert_size(bf);
-    config.V = (int64_t)words.tokens.size(), config.T = bf.positions ? bf.positions : bf.max_len, config.pad_id = words.pad();
+    const int64_t max_len = bf.size.max_len;
+    BertConfig config = bf.size.config<BertConfig>();
+    config.V = (int64_t)words.tokens.size(), config.pad_id = words.pad();
     std::string init;
     if (f.resume || !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
         init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
-        for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
-            if (!f.resume && cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+        if (!f.resume) SizeFlags::refuse_with_init(cli);
         config = read_bert_config(init);
         check_bert_config(config, init);
         if (config.types < 2) fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld", init.c_str(), (long long)config.types);
-        if ((int64_t)words.tokens.size() > config.V)
-            fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(),
-                 (long long)config.V, f.data.c_str(), words.tokens.size(), init.c_str());
-        if (WordPiece::load(init).fingerprint() != words.fingerprint())
-            fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), f.data.c_str(), init.c_str());
+        check_init(init, config.V, words, f.data);
     }
     // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
     if (f.lr == 0) f.lr = config.C <= 256 ? 1e-3 : config.C <= 512 ? 5e-4 : config.C <= 768 ? 2e-4 : 1e-4;
     config.dropout = config.attention_dropout = f.dropout;
-    if (bf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)bf.max_len);
-    if (bf.max_len > f.batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)bf.max_len, (long long)f.batch_tokens);
+    bf.size.check_max_len(config.T, f.batch_tokens);
 
-    BertTask task(f, train_file, val_file, words, config, (int)bf.max_len, bf.mask_rate, bf.whole_words);
+    BertTask task(f, train_file, val_file, words, config, (int)max_len, bf.mask_rate, bf.whole_words);
     double tokens_per_epoch = (double)train_file.tokens() + 2.5 * (double)task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
 
-    printf("train_bert on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_machine("train_bert");
     print_parameter_table(task.opt.table);
     Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Bert planned;
-        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)bf.max_len);
+        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)max_len);
         planned.plan_activations(a, true);
         return planned.shape;
     }));
@@ -593,15 +513,13 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
-        if (!init.empty()) {
-            load_tensors(init, task.opt.table, values.data()).announce(init, {"cls."});
-        }
+        if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {"cls."});
         task.opt.upload(values);
     }
-    double unigram = unigram_loss(task);
+    double unigram = unigram_loss(train_file, -1, config.V, task.val_data, task.val_sequences);
     printf("data: %s tokens in %s documents for training, %s for validation; %s sequences of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
            thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), thousands((double)task.train_data.sequences()).c_str(),
-           (long long)bf.max_len);
+           (long long)max_len);
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
            (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
     return train(task, cli, f, unigram);
@@ -616,15 +534,8 @@ int main(int argc, char** argv) {
         BertFlags bf;
         FillFlags ff;
         std::vector<FlagGroup> groups = f.groups();
-        groups.insert(groups.begin() + 1, {"Model", "train",
-                                           {{"size", &bf.size, "tiny|mini|small|medium|base|large", "2/128, 4/256, 4/512, 8/512, 12/768, 24/1024 layers/width"},
-                                            {"layers", &bf.layers, between(0, MAX_LAYERS), "0: of the size"},
-                                            {"width", &bf.width, between(0, 1 << 16), "channels, 0: of the size"},
-                                            {"heads", &bf.heads, between(0, 1 << 12), "0: width / 64"},
-                                            {"inner", &bf.inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
-                                            {"max-len", &bf.max_len, between(5, 1 << 16), "tokens of a training sequence; a model from scratch learns much faster from short ones (32) at first"},
-                                            {"init-std", &bf.init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
-                                            {"positions", &bf.positions, between(0, 1 << 16), "longest input the model takes; 0: --max-len"}}});
+        groups.insert(groups.begin() + 1, bf.size.group(MAX_LAYERS, 5, "tokens of a training sequence; a model from scratch learns much faster from short ones (32) at first",
+                                                        "longest input the model takes; 0: --max-len"));
         groups.push_back({"Masked LM", "train",
                           {{"mask-rate", &bf.mask_rate, between(0.01, 0.9), "share of tokens to guess in training (validation: always 0.15)"},
                            {"whole-words", &bf.whole_words, "mask all pieces of a word together"}}});

@@ -478,26 +478,19 @@ struct GptTask {
     Generator generator;     // samples while training
     std::vector<char> host;  // validation batches
     char* block = nullptr;
-    uint64_t val_sequences = 0;  // how many are validated on: the first ones in a fixed random order
+    uint64_t val_sequences;
     bool samples;
 
     GptTask(TrainFlags& f, const BinFile& train, const BinFile& val, const Bpe& bpe, const GptConfig& config, int max_len, bool samples)
         : f(f), train_data(train, max_len, bpe.eot()), val_data(val, max_len, bpe.eot()), bpe(bpe), config(config), samples(samples) {
         train_data.seed = f.seed, train_data.draw_offsets = true;
         shape.N = shape.M = (int)f.batch_tokens;  // every position has a target
-        builder.shape = shape, builder.pad_id = bpe.eot(), builder.pad_length = max_len;
-#ifdef WITH_KERNELS
-        builder.fill = shape.N;
-#endif
+        builder.set_up(shape, bpe.eot(), max_len, shape.N);
         model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
-        for (double tokens = 0; val_sequences < val_data.sequences() && (f.eval_tokens == 0 || tokens < (double)f.eval_tokens); val_sequences++) {
-            val_data.make(0, val_order(val_sequences));
-            tokens += (double)val_data.tokens.size();
-        }
+        val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    uint64_t val_order(uint64_t i) const { return Permutation(val_data.sequences(), mix64(0, 0))(i); }  // as fill_batch() with seed 0 draws it
     // All of the run's device memory, in order.
     void plan(Arena& arena) {
         opt.plan(arena);
@@ -526,24 +519,11 @@ struct GptTask {
     double bytes_of(int token) const { return token == bpe.eot() ? 0 : (double)bpe.tokens[token].size(); }
 
     Eval evaluate() {
-        float dropout = model.dropout;
-        model.dropout = 0;
-        device_zero(opt.stats, sizeof(StepStats));
-        Eval e;
-        Cursor cursor;
         double bytes = 0;
-        while (cursor.next < val_sequences) {
-            fill_batch(builder, val_data, cursor, 0, true, val_sequences);
-            e.targets += builder.targets.size();
-            for (int t : builder.targets) bytes += bytes_of(t);
-            Batch batch = builder.finish(host.data(), StepCounters{}, 1);
-            model.forward(to_device(batch, shape, block, host.data()), opt.stats);
-        }
-        StepStats stats;
-        copy_to_host(&stats, opt.stats, sizeof stats);
-        model.dropout = dropout;
-        e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
-        double bits = stats.loss / log(2.0) / bytes;
+        Eval e = mean_loss(*this, val_data, val_sequences, [&](const std::vector<int>& targets) {
+            for (int t : targets) bytes += bytes_of(t);
+        });
+        double bits = e.sum / log(2.0) / bytes;
         e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss), bits, 100 * e.accuracy);
         e.numbers.set("val_perplexity", exp(e.loss)).set("val_bits_per_byte", bits);
         return e;
@@ -551,38 +531,10 @@ struct GptTask {
     void save_model(const std::string& dir) {
         write_gpt_config(dir, config);
         bpe.save(dir, (int)config.T);
-        std::vector<areal> values = opt.download();
-        save_tensors(dir, opt.table, values.data());
+        opt.save(dir);
     }
-    static const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
-    Json identity() const {
-        Json j = Json::make_object();
-        j.set("precision", precision());
-        j.set("V", config.V).set("T", config.T).set("L", config.L).set("C", config.C).set("NH", config.NH).set("FF", config.FF);
-        j.set("tokenizer", format("%016llx", (unsigned long long)bpe.fingerprint()));
-        j.set("train_tokens", (int64_t)train_data.file.tokens()).set("train_documents", (int64_t)train_data.file.sequences());
-        j.set("train_data", format("%016llx", (unsigned long long)train_data.file.header.content));
-        j.set("val_data", format("%016llx", (unsigned long long)val_data.file.header.content));
-        return j;
-    }
+    Json identity() const { return pretraining_identity(config, bpe.fingerprint(), train_data.file, val_data.file); }
 };
-
-// Mean loss of guessing every target by how frequent it is in the training data: what a model that reads no context reaches.
-double unigram_loss(GptTask& task) {
-    const BinFile& train = task.train_data.file;
-    std::vector<double> count(task.config.V, 1.0);  // add-one smoothing
-    double total = (double)task.config.V, loss = 0, targets = 0;
-    size_t limit = 20000000;                        // tokens to count: enough for the estimate
-    for (size_t d = 0; d < train.sequences() && limit > 0; d++) {
-        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
-        count[task.bpe.eot()]++, total++;
-    }
-    for (uint64_t q = 0; q < task.val_sequences; q++) {
-        task.val_data.make(0, task.val_order(q));
-        for (int t : task.val_data.targets) loss -= log(count[t] / total), targets++;
-    }
-    return loss / targets;
-}
 
 // ---------------------------------------------------------------- generate
 // The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants.
@@ -592,20 +544,20 @@ struct LoadedGpt {
     Bpe bpe;
     Generator generator;
     char* block = nullptr;
+    std::shared_ptr<void> memory;  // all of the model's and the generator's
 
     explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
         model.config = read_gpt_config(dir);
         Gpt::check_config(model.config, dir);
         bpe = Bpe::load(dir);
-        if ((int64_t)bpe.size() > model.config.V)
-            fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), bpe.size(), (long long)model.config.V);
+        check_vocabulary(dir, bpe.size(), model.config.V);
         model.config.eot = bpe.eot(), generator.words = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
     // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at once.
     void allocate(int N, int M, int slots, int context) {
         model.shape.N = N, model.shape.M = M;
-        load_parameters(dir, [&](real* base) { return gpt_table(model.params, model.config, base); }, [&](Arena& arena) {
+        memory = load_parameters(dir, [&](real* base) { return gpt_table(model.params, model.config, base); }, [&](Arena& arena) {
             model.plan_activations(arena, false);
             arena.take(block, model.shape.plan(nullptr, nullptr));
             generator.plan(arena, model, slots, context);
@@ -697,79 +649,51 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
         else if (stream) printf("\n");
         else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
     }
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    flush_output();
     if (full) fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full, prompts.size(), (long long)T);
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
 struct GptFlags {
-    std::string size = "mini", sample_prompt;
-    int64_t layers = 0, width = 0, heads = 0, inner = 0, max_len = 256, positions = 0, sample_every = 0;
-    double init_std = 0.02;
+    SizeFlags size{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 6, 384}, {"gpt2", 12, 768}, {"medium", 24, 1024}, {"large", 36, 1280}, {"xl", 48, 1600}}, 256};
+    std::string sample_prompt;
+    int64_t sample_every = 0;
 };
-
-GptConfig gpt_size(const GptFlags& f) {
-    struct Size { const char* name; int64_t L, C; };
-    GptConfig c;
-    for (Size s : {Size{"tiny", 2, 128}, Size{"mini", 4, 256}, Size{"small", 6, 384}, Size{"gpt2", 12, 768}, Size{"medium", 24, 1024}, Size{"large", 36, 1280},
-                   Size{"xl", 48, 1600}})
-        if (f.size == s.name) c.L = s.L, c.C = s.C;
-    if (f.layers) c.L = f.layers;
-    if (f.width) c.C = f.width;
-    if (!f.heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
-    c.NH = f.heads ? f.heads : c.C / 64;
-    c.FF = f.inner ? f.inner : 4 * c.C;
-    c.init_std = f.init_std;
-    if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
-    if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
-        fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
-    return c;
-}
 
 int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
     f.open_run();
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     Bpe bpe = Bpe::load(f.data);
-    train_file.require_tokenizer(bpe.fingerprint(), f.data);
-    val_file.require_tokenizer(bpe.fingerprint(), f.data);
-    for (const BinFile* file : {&train_file, &val_file})
-        if (file->vocab() != bpe.size())
-            fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again", file->path.c_str(), bpe.size(), f.data.c_str(),
-                 file->vocab());
+    for (const BinFile* file : {&train_file, &val_file}) check_text(*file, bpe, f.data);
 
-    GptConfig config = gpt_size(gf);
-    config.V = (int64_t)bpe.size(), config.T = gf.positions ? gf.positions : gf.max_len;
+    const int64_t max_len = gf.size.max_len;
+    GptConfig config = gf.size.config<GptConfig>();
+    config.V = (int64_t)bpe.size();
     std::string init;
     if (f.resume || !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
         init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
-        for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
-            if (!f.resume && cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+        if (!f.resume) SizeFlags::refuse_with_init(cli);
         config = read_gpt_config(init);
         Gpt::check_config(config, init);
-        if ((int64_t)bpe.size() > config.V)
-            fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(), (long long)config.V,
-                 f.data.c_str(), bpe.size(), init.c_str());
-        if (Bpe::load(init).fingerprint() != bpe.fingerprint())
-            fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), f.data.c_str(), init.c_str());
+        check_init(init, config.V, bpe, f.data);
     }
     // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
     config.dropout = f.dropout, config.eot = bpe.eot();
-    if (gf.max_len > config.T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)config.T, (long long)gf.max_len);
-    if (gf.max_len > f.batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)gf.max_len, (long long)f.batch_tokens);
+    gf.size.check_max_len(config.T, f.batch_tokens);
     std::vector<std::vector<int>> sample(1);
     bpe.encode(gf.sample_prompt, sample[0]);
     if (sample[0].empty()) sample[0] = {bpe.eot()};
     if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
         fail_usage("--sample-prompt: expected at most %lld tokens, found %zu", (long long)most, sample[0].size());
 
-    GptTask task(f, train_file, val_file, bpe, config, (int)gf.max_len, gf.sample_every > 0);
+    GptTask task(f, train_file, val_file, bpe, config, (int)max_len, gf.sample_every > 0);
     double tokens_per_epoch = (double)train_file.tokens() + (double)train_file.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
 
-    printf("train_gpt on %s, %s%s\n", device_name().c_str(), task.precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+    print_machine("train_gpt");
     print_parameter_table(task.opt.table);
     Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Gpt planned;
@@ -786,9 +710,9 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
         if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {});
         task.opt.upload(values);
     }
-    double unigram = unigram_loss(task);
+    double unigram = unigram_loss(train_file, bpe.eot(), config.V, task.val_data, task.val_sequences);
     printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
-           thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), (long long)gf.max_len);
+           thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), (long long)max_len);
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
            (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
     Sampler sampler = SamplingFlags().sampler();
@@ -811,15 +735,7 @@ int main(int argc, char** argv) {
         SamplingFlags sf;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr", "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
-        groups.insert(groups.begin() + 1, {"Model", "train",
-                                           {{"size", &gf.size, "tiny|mini|small|gpt2|medium|large|xl", "2/128, 4/256, 6/384, 12/768, 24/1024, 36/1280, 48/1600 layers/width"},
-                                            {"layers", &gf.layers, between(0, MAX_LAYERS), "0: of the size"},
-                                            {"width", &gf.width, between(0, 1 << 16), "channels, 0: of the size"},
-                                            {"heads", &gf.heads, between(0, 1 << 12), "0: width / 64"},
-                                            {"inner", &gf.inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
-                                            {"max-len", &gf.max_len, between(2, 1 << 16), "tokens of a training window, at most"},
-                                            {"init-std", &gf.init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
-                                            {"positions", &gf.positions, between(0, 1 << 16), "the context: the longest text the model takes; 0: --max-len"}}});
+        groups.insert(groups.begin() + 1, gf.size.group(MAX_LAYERS, 2, "tokens of a training window, at most", "the context: the longest text the model takes; 0: --max-len"));
         groups.push_back({"Samples", "train",
                           {{"sample-every", &gf.sample_every, at_least(0), "steps from one sample of the model's writing to the next; 0: none"},
                            {"sample-prompt", &gf.sample_prompt, "TEXT", "what the samples begin with"}}});

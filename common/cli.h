@@ -130,6 +130,10 @@ inline void describe(std::vector<FlagGroup>& groups, const std::string& name, co
         for (Flag& f : g.flags)
             if (f.name == name) f.help = help;
 }
+// Behind the last line that a program prints.
+inline void flush_output() {
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+}
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>
 int run_program(F body) {

@@ -60,6 +60,12 @@ struct BatchBuilder {
     const double* weights = nullptr;  // (K) of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
+    void set_up(const BatchShape& capacities, int filler, int filler_length, [[maybe_unused]] int multiple) {
+        shape = capacities, pad_id = filler, pad_length = filler_length;
+#ifdef WITH_KERNELS
+        fill = multiple;
+#endif
+    }
     void clear() {
         tokens.clear(), types.clear(), rows.clear(), targets.clear();
         start.assign(1, 0);

@@ -23,10 +23,13 @@ inline void* device_alloc(size_t bytes) {
     size_t size = round_up(bytes ? bytes : 1, 2 << 20);
     void* p = mmap(nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) fail("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0);
-    char* aligned = (char*)round_up((size_t)p, 2 << 20);
+    char *aligned = (char*)round_up((size_t)p, 2 << 20), *end = (char*)p + size + (2 << 20);
+    if (aligned > p) munmap(p, aligned - (char*)p);
+    if (end > aligned + size) munmap(aligned + size, end - (aligned + size));
     madvise(aligned, size, MADV_HUGEPAGE);
     return aligned;
 }
+inline void device_free(void* p, size_t bytes) { munmap(p, round_up(bytes ? bytes : 1, 2 << 20)); }  // as many bytes as it was made with
 inline void copy_to_device(void* device, const void* host, size_t bytes) { memcpy(device, host, bytes); }
 inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
 inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
@@ -89,6 +92,7 @@ inline void* device_alloc(size_t bytes) {  // zeroed
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     return p;
 }
+inline void device_free(void* p, size_t) { cudaFree(p); }  // says nothing: an error that matters was reported where it happened
 // Returns when `host` may be used again.
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
     CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
@@ -109,6 +113,7 @@ inline std::string device_name() {
 using cpu::copy_to_device;
 using cpu::copy_to_host;
 using cpu::device_alloc;
+using cpu::device_free;
 using cpu::device_memory;
 using cpu::device_sync;
 using cpu::device_zero;

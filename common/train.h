@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <memory>
 
 #include "adamw.cuh"
 #include "arena.h"
@@ -73,6 +74,57 @@ struct TrainFlags {
     }
 };
 
+// The dimensions of a new model: those of a --size of the program, or each given by itself.
+struct SizeFlags {
+    struct Size { const char* name; int64_t L, C; };
+    std::vector<Size> sizes;
+    int64_t max_len, layers = 0, width = 0, heads = 0, inner = 0, positions = 0;
+    std::string size = "mini";
+    double init_std = 0.02;
+
+    FlagGroup group(int most_layers, int least_len, const char* max_len_help, const char* positions_help) {
+        std::string names, dimensions;
+        for (const Size& s : sizes) {
+            names += (names.empty() ? "" : "|") + std::string(s.name);
+            dimensions += format("%s%lld/%lld", dimensions.empty() ? "" : ", ", (long long)s.L, (long long)s.C);
+        }
+        return {"Model", "train",
+                {{"size", &size, names.c_str(), (dimensions + " layers/width").c_str()},
+                 {"layers", &layers, between(0, most_layers), "0: of the size"},
+                 {"width", &width, between(0, 1 << 16), "channels, 0: of the size"},
+                 {"heads", &heads, between(0, 1 << 12), "0: width / 64"},
+                 {"inner", &inner, between(0, 1 << 18), "width of the feed-forward part; 0: 4 x width"},
+                 {"max-len", &max_len, between(least_len, 1 << 16), max_len_help},
+                 {"init-std", &init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
+                 {"positions", &positions, between(0, 1 << 16), positions_help}}};
+    }
+    template <class Config>
+    Config config() const {
+        Config c;
+        for (const Size& s : sizes)
+            if (size == s.name) c.L = s.L, c.C = s.C;
+        if (layers) c.L = layers;
+        if (width) c.C = width;
+        if (!heads && c.C % 64) fail_usage("--width: expected a multiple of 64 (or --heads as well), found %lld", (long long)c.C);
+        c.NH = heads ? heads : c.C / 64;
+        c.FF = inner ? inner : 4 * c.C;
+        c.T = positions ? positions : max_len;
+        c.init_std = init_std;
+        if (c.C % c.NH) fail_usage("--heads: expected a divisor of the width %lld, found %lld", (long long)c.C, (long long)c.NH);
+        if (int64_t HS = c.C / c.NH; HS != 32 && HS != 64 && HS != 128)
+            fail_usage("--heads: expected heads of 32, 64 or 128 channels, found %lld / %lld = %lld", (long long)c.C, (long long)c.NH, (long long)HS);
+        return c;
+    }
+    static void refuse_with_init(Cli& cli) {
+        for (const char* flag : {"size", "layers", "width", "heads", "inner", "positions"})
+            if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+    }
+    void check_max_len(int64_t T, int64_t batch_tokens) const {
+        if (max_len > T) fail_usage("--max-len: the model has %lld positions, found %lld", (long long)T, (long long)max_len);
+        if (max_len > batch_tokens) fail_usage("--batch-tokens: expected at least --max-len %lld, found %lld", (long long)max_len, (long long)batch_tokens);
+    }
+};
+
 inline const char* EXIT_CODES_TEXT =
     "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by Ctrl-C or SIGTERM (the first finishes\n"
     "the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number of CPU threads; it changes no result.\n";
@@ -131,6 +183,12 @@ struct Optimizer {
         std::vector<areal> values(n);
         device::copy_to_host(values.data(), array, n * sizeof(areal));
         return values;
+    }
+    void save(const std::string& dir) const { save_tensors(dir, table, download().data()); }
+    void load(const std::string& dir) {  // the parameters of the model in `dir`, all of them
+        std::vector<areal> values(n);
+        load_tensors(dir, table, values.data()).refuse_missing(dir);
+        upload(values);
     }
     // lr_factor(spec): what the learning rate of a tensor is multiplied with
     template <class F>
@@ -230,6 +288,10 @@ inline std::string joined_names(const std::vector<std::string>& names) {
     for (const std::string& n : names) s += (s.empty() ? "{" : ",") + n.substr(head, n.size() - head - tail);
     return names[0].substr(0, head) + s + "}" + names[0].substr(names[0].size() - tail);
 }
+inline const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
+inline void print_machine(const char* program) {
+    printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(), device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+}
 inline void print_parameter_table(const std::vector<Spec>& table) {
     printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
     size_t total = 0;
@@ -283,9 +345,9 @@ inline void refuse_not_finite(const std::vector<Spec>& table, const std::vector<
                                                     dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
 }
 // For asking: memory for the parameters, and for what plan_rest(arena) takes; then the parameters of the model in `dir`.
-// point(base) points the model's tensors into `base` and returns their table.
+// point(base) points the model's tensors into `base` and returns their table. Whoever keeps what is returned keeps the memory.
 template <class Point, class PlanRest>
-void load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
+[[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
     std::vector<Spec> table = point(nullptr);
     std::vector<areal> values(total_count(table));
     load_tensors(dir, table, values.data()).refuse_missing(dir);
@@ -300,12 +362,14 @@ void load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
     plan(measure);
     if (measure.used > device::device_memory())
         fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / 1048576, (double)device::device_memory() / 1048576);
-    Arena arena(device::device_alloc(measure.used));
+    std::shared_ptr<void> memory(device::device_alloc(measure.used), [bytes = measure.used](void* p) { device::device_free(p, bytes); });
+    Arena arena(memory.get());
     plan(arena);
     point(params);
     std::vector<real> rounded(values.begin(), values.end());
     device::copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
     device::device_sync();
+    return memory;
 }
 
 // ---------------------------------------------------------------- signals
@@ -348,9 +412,10 @@ struct Metrics {
     ~Metrics() { if (file) fclose(file); }
 };
 
-// ---------------------------------------------------------------- the loop
+// ---------------------------------------------------------------- validation
 struct Eval {
     double loss = 0, accuracy = 0;  // means over `targets`
+    double sum = 0;                 // of the losses
     uint64_t targets = 0;           // 0: there is nothing to validate on, the last model is the one to take
     std::string name = "validation";  // what it is called on the console
     double score = 0;               // the best model is the one with the largest, among equals that with the smallest loss
@@ -359,6 +424,95 @@ struct Eval {
     Json numbers = Json::make_object();  // more keys for metrics.jsonl
 };
 
+// Which sequence of the validation data is the i-th: a random order that never changes, as fill_batch() with seed 0 draws it.
+template <class Data>
+uint64_t validation_order(const Data& data, uint64_t i) { return Permutation(data.sequences(), mix64(0, 0))(i); }
+
+// How many of them are validated on: the first ones that hold so many tokens together (0: all).
+template <class Data>
+uint64_t validation_sequences(Data& data, int64_t tokens) {
+    uint64_t count = 0;
+    for (double sum = 0; count < data.sequences() && (tokens == 0 || sum < (double)tokens); count++) {
+        data.make(0, validation_order(data, count));
+        sum += (double)data.tokens.size();
+    }
+    return count;
+}
+
+// A task's mean loss over so many sequences, without dropout; on_batch(its targets) is called for each batch.
+template <class Task, class Data>
+Eval mean_loss(Task& task, Data& data, uint64_t sequences, const std::function<void(const std::vector<int>&)>& on_batch = nullptr) {
+    float dropout = task.model.dropout;
+    task.model.dropout = 0;
+    device::device_zero(task.opt.stats, sizeof(StepStats));
+    Eval e;
+    Cursor cursor;
+    while (cursor.next < sequences) {
+        fill_batch(task.builder, data, cursor, 0, true, sequences);
+        e.targets += task.builder.targets.size();
+        if (on_batch) on_batch(task.builder.targets);
+        Batch batch = task.builder.finish(task.host.data(), StepCounters{}, 1);
+        task.model.forward(to_device(batch, task.shape, task.block, task.host.data()), task.opt.stats);
+    }
+    StepStats stats;
+    device::copy_to_host(&stats, task.opt.stats, sizeof stats);
+    task.model.dropout = dropout;
+    e.sum = stats.loss, e.loss = stats.loss / (double)e.targets, e.accuracy = stats.correct / (double)e.targets, e.score = -e.loss;
+    return e;
+}
+
+// Mean loss of guessing every target of the validation by how frequent it is in the training data: what a model that reads no context reaches.
+// end: a token that stands behind every document; -1: none does
+template <class Data>
+double unigram_loss(const BinFile& train, int end, int64_t V, Data& val, uint64_t sequences) {
+    std::vector<double> count(V, 1.0);  // add-one smoothing
+    double total = (double)V, loss = 0, targets = 0;
+    size_t limit = 20000000;            // tokens to count: enough for the estimate
+    for (size_t d = 0; d < train.sequences() && limit > 0; d++) {
+        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++, total++;
+        if (end >= 0) count[end]++, total++;
+    }
+    for (uint64_t q = 0; q < sequences; q++) {
+        val.make(0, validation_order(val, q));
+        for (int t : val.targets) loss -= log(count[t] / total), targets++;
+    }
+    return loss / targets;
+}
+
+// ---------------------------------------------------------------- do data, tokenizer and model belong together?
+inline void check_vocabulary(const std::string& dir, size_t tokens, int64_t V) {
+    if ((int64_t)tokens > V) fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), tokens, (long long)V);
+}
+// Pretraining: --data with its files, and the model to go on from
+template <class Tokenizer>
+void check_text(const BinFile& file, const Tokenizer& tokenizer, const std::string& data) {
+    file.require_tokenizer(tokenizer.fingerprint(), data);
+    if (file.vocab() != tokenizer.tokens.size())
+        fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again", file.path.c_str(), tokenizer.tokens.size(), data.c_str(),
+             file.vocab());
+}
+template <class Tokenizer>
+void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, const std::string& data) {
+    if ((int64_t)tokenizer.tokens.size() > V)
+        fail("%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer %s)", init.c_str(), (long long)V, data.c_str(),
+             tokenizer.tokens.size(), init.c_str());
+    if (Tokenizer::load(init).fingerprint() != tokenizer.fingerprint())
+        fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), data.c_str(), init.c_str());
+}
+
+// What a resumed run has to share (train() asks each task for it): the model's sizes, and of data and tokenizer the fingerprints
+inline std::string hex(uint64_t fingerprint) { return format("%016llx", (unsigned long long)fingerprint); }
+template <class Config>
+Json model_identity(const Config& c) {
+    return Json::make_object().set("precision", precision()).set("V", c.V).set("T", c.T).set("L", c.L).set("C", c.C).set("NH", c.NH).set("FF", c.FF);
+}
+template <class Config>
+Json pretraining_identity(const Config& c, uint64_t tokenizer, const BinFile& train, const BinFile& val) {
+    return model_identity(c).set("tokenizer", hex(tokenizer)).set("train_tokens", (int64_t)train.tokens()).set("train_documents", (int64_t)train.sequences())
+        .set("train_data", hex(train.header.content)).set("val_data", hex(val.header.content));
+}
+
+// ---------------------------------------------------------------- the loop
 // On --resume: takes the flags of the run in --out; those that would make it another run may not be given anew.
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";

@@ -56,3 +56,27 @@ inline void check_gradient(const std::string& name, Numbers& x, const Numbers& g
     REQUIRE(x.size() == g.size());
     check_gradient(name, x.data(), g.data(), x.size(), loss, most);
 }
+
+// The gradients of a small model: they add up in forward_backward(), the loss beside them is that of a forward pass, and what belongs to no tensor
+// (rows beyond the vocabulary, what fills up tensors) has none. check(name, at, n, gradients) then looks at elements [at, at + n), a tensor.
+template <class S, class Check>
+void check_model_gradients(S& small, const Batch& b, Check check) {
+    Numbers before(small.opt.n);
+    for (const Spec& s : small.opt.table)
+        for (size_t i = 0; i < s.names.size() * s.piece(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));
+    std::copy(before.begin(), before.end(), small.opt.grads);
+    StepStats stats{};
+    small.model.forward_backward(b, &stats);
+    Numbers added = minus(Numbers(small.opt.grads, small.opt.grads + small.opt.n), before), g = small.gradients(b);
+    CHECK(distance(added.data(), g.data(), g.size()) < 1e-13);
+    CHECK(stats.loss * *b.inverse_targets == doctest::Approx(small.loss(b)).epsilon(1e-14));
+
+    std::vector<char> used(small.opt.n);
+    for_each_tensor(small.opt.table, [&](const std::string& name, size_t at, size_t n) {
+        std::fill(&used[at], &used[at] + n, 1);
+        check(name, at, n, g);
+    });
+    double outside = 0;
+    for (size_t i = 0; i < small.opt.n; i++) outside += used[i] ? 0 : fabs(g[i]);
+    CHECK(outside == 0);
+}

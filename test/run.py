@@ -34,7 +34,8 @@ def main():
     total_passed = total_failed = 0
     for command in commands[each:]:
         begin = time.time()
-        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
+                              close_fds=False)  # a make among them shares the jobs of the one that runs this
         passed, failed, skipped = count(done.stdout, done.returncode)
         if each or passed + failed + skipped == 0:
             good = done.returncode == 0 and not re.search(r"\bwarning\b", done.stdout, re.I)  # a build has to be silent

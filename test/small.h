@@ -40,6 +40,15 @@ inline void add_random_sequences(BatchBuilder& builder, const std::vector<int>& 
     }
 }
 
+// Sequence s of a builder, put into another one
+inline void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
+    int begin = all.start[s], end = all.start[s + 1];
+    std::vector<int> positions, targets;
+    for (size_t m = 0; m < all.rows.size(); m++)
+        if (all.rows[m] >= begin && all.rows[m] < end) positions.push_back(all.rows[m] - begin), targets.push_back(all.targets[m]);
+    to.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end}, positions, targets);
+}
+
 // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
 inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
     for (const Spec& s : opt.table)
@@ -52,3 +61,53 @@ void for_each_tensor(const std::vector<Spec>& table, F f) {
     for (const Spec& s : table)
         for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.piece(), s.piece());
 }
+
+// Memory for what plan(arena) takes
+template <class Plan>
+Arena arena_for(std::vector<char>& memory, Plan plan) {
+    Arena measure;
+    plan(measure);
+    memory.resize(measure.used + 256);
+    return Arena((void*)round_up((size_t)memory.data(), 256));
+}
+
+// A model with all its memory, small enough to look at every element.
+template <class Model>
+struct Small {
+    Model model;
+    Optimizer opt;
+    BatchBuilder builder;
+    std::vector<char> host, memory;
+
+    // point(parameters, gradients) points the model's tensors there and returns their table; plan_rest(arena) takes its activations.
+    template <class Point, class PlanRest>
+    void allocate(const BatchShape& shape, int64_t T, Point point, PlanRest plan_rest) {
+        builder.shape = shape, builder.pad_length = (int)T;
+        opt.table = point(nullptr, nullptr);
+        opt.n = total_count(opt.table);
+        auto plan = [&](Arena& arena) {
+            opt.plan(arena);
+            plan_rest(arena);
+        };
+        Arena arena = arena_for(memory, plan);
+        plan(arena);
+        point(opt.params, opt.grads);
+        host.resize(shape.plan(nullptr, nullptr));
+        opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
+    }
+    void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
+    // What the builder holds, as a batch of a step whose weights (targets, where they have none) add up to `weight` (0: the batch's own)
+    Batch batch(StepCounters counters = {1, 2, 0}, double weight = 0) { return builder.finish(host.data(), counters, 1 / (weight ? weight : builder.weight())); }
+    // mean loss of a batch, forward pass only
+    double loss(const Batch& b) {
+        StepStats stats{};
+        model.forward(b, &stats);
+        return stats.loss * *b.inverse_targets;
+    }
+    // the gradients of a batch, its loss in opt.stats
+    std::vector<areal> gradients(const Batch& b) {
+        opt.zero_gradients();
+        model.forward_backward(b, opt.stats);
+        return {opt.grads, opt.grads + opt.n};
+    }
+};

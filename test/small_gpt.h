@@ -1,14 +1,10 @@
-// small_gpt.h: a decoder with all its memory, small enough to look at every element. Include after ../train_gpt.cu.
+// small_gpt.h: a small decoder. Include after ../train_gpt.cu.
 #pragma once
 #include "small.h"
 
-struct SmallGpt {
+struct SmallGpt : Small<Gpt> {
     GptConfig config;
-    Gpt model;
-    Optimizer opt;
     Generator generator;  // only with `slots`
-    BatchBuilder builder;
-    std::vector<char> host, memory;
 
     static GptConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
         GptConfig c;
@@ -18,41 +14,15 @@ struct SmallGpt {
     SmallGpt(const GptConfig& config, int N, float dropout = 0, int slots = 0) : config(config) {
         model.config = config, model.dropout = dropout;
         model.shape.N = model.shape.M = N;
-        builder.shape = model.shape, builder.pad_length = (int)config.T;
-        opt.table = gpt_table(model.params, config, (real*)nullptr);
-        opt.n = total_count(opt.table);
-        auto plan = [&](Arena& arena) {
-            opt.plan(arena);
+        auto point = [&](real* params, areal* grads) {
+            gpt_table(model.grads, config, grads);
+            return gpt_table(model.params, config, params);
+        };
+        allocate(model.shape, config.T, point, [&](Arena& arena) {
             model.plan_activations(arena, true);
             if (!slots) return;
             arena.take(generator.block, model.shape.plan(nullptr, nullptr));
             generator.plan(arena, model, slots, (int)config.T);
-        };
-        Arena measure;
-        plan(measure);
-        memory.resize(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
-        plan(arena);
-        gpt_table(model.params, config, opt.params);
-        gpt_table(model.grads, config, opt.grads);
-        host.resize(model.shape.plan(nullptr, nullptr));
-        opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
-    }
-    void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
-    // What the builder holds, as a batch of a step of `targets` targets (0: the batch's own)
-    Batch batch(StepCounters counters = {1, 2, 0}, size_t targets = 0) {
-        return builder.finish(host.data(), counters, 1.0 / (double)(targets ? targets : builder.targets.size()));
-    }
-    // mean loss of a batch, forward pass only
-    double loss(const Batch& b) {
-        StepStats stats{};
-        model.forward(b, &stats);
-        return stats.loss * *b.inverse_targets;
-    }
-    // the gradients of a batch, its loss in opt.stats
-    std::vector<areal> gradients(const Batch& b) {
-        opt.zero_gradients();
-        model.forward_backward(b, opt.stats);
-        return std::vector<areal>(opt.grads, opt.grads + opt.n);
+        });
     }
 };

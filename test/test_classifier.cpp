@@ -45,7 +45,7 @@ TEST_SUITE("classifier") {
         Floats together = c.logits(b.M), apart;
         for (size_t s = 0; s < LENGTHS.size(); s++) {
             c.builder.clear();
-            add_sequences(c.builder, all, s, s + 1);
+            add_sequence(c.builder, all, s);
             c.model.forward(c.batch());
             Floats one = c.logits(1);
             apart.insert(apart.end(), one.begin(), one.end());
@@ -67,7 +67,7 @@ TEST_SUITE("classifier") {
         uint64_t token0 = 0;
         for (auto [from, to] : {std::pair<size_t, size_t>{0, 4}, {4, 9}}) {
             c.builder.clear();
-            add_sequences(c.builder, all, from, to);
+            for (size_t s = from; s < to; s++) add_sequence(c.builder, all, s);
             c.model.forward_backward(c.batch({5, 6, token0}, all.weight()), c.opt.stats);
             parts.insert(parts.end(), c.model.dropped, c.model.dropped + (to - from) * C);
             token0 += c.builder.tokens.size();
@@ -247,10 +247,7 @@ struct Task {
         f.lr = 0.01, f.warmup = 0, f.weight_decay = 0.1, f.dropout = 0.1, cf.max_len = 16, cf.batch = 8;
         if (change) change(f, cf);
         task = std::make_unique<ClassifyTask>(f, cf, *e.file, e.words, config);
-        Arena measure;
-        task->plan(measure);
-        memory.resize(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
+        Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1);
@@ -380,7 +377,7 @@ TEST_SUITE("prediction") {
         c.model.bert.dropout = 0;
         for (size_t s = 0; s < lengths.size(); s++) {
             c.builder.clear();
-            add_sequences(c.builder, all, s, s + 1);
+            add_sequence(c.builder, all, s);
             c.model.forward(c.batch());
             Floats x = c.logits(1);
             double sum = exp((double)x[0]) + exp((double)x[1]) + exp((double)x[2]);

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""finetune_cls as a user runs it: trained, killed, resumed, asked, fed with nonsense. The tools are those of test_program.py.
+"""finetune_cls as a user runs it: trained, killed, resumed, asked, fed with nonsense.
 
     make && python3 test/test_finetune.py                all; under a minute on one core
     python3 test/test_finetune.py Resume BadInput.test_table
 
-Needs Python 3.9 and nothing else. Other binaries: FINETUNE_CLS, FINETUNE_CLS_SHIM and those of test_program.py in the environment.
+Needs Python 3.9 and nothing else. Other binaries: FINETUNE_CLS, FINETUNE_CLS_SHIM, TRAIN_BERT, TOKENIZE in the environment.
 """
-import atexit
 import collections
 import csv
 import io
@@ -19,18 +18,15 @@ import shutil
 import signal
 import statistics
 import struct
-import subprocess
-import sys
-import tempfile
-import time
 import unittest
 
-import test_program as base
-from test_program import (DOES, HOW, TIMEOUT, TOKENIZE, TRAIN_BERT, W, WHAT, WHO, checkpoint, config_edit, environment, finish, line_count, losses, make_text,
-                          metrics, patched, read, read_safetensors, run, safetensors, snapshot, steps_of, wait_until, write)
+import programs
+from programs import (DOES, HOW, TOKENIZE, W, WHAT, WHO, Call, binary, checkpoint, config_edit, jsonl, losses, metrics, not_finite, patched, read, read_safetensors,
+                      results_of, resume, run, safetensors, snapshot, steps_of, stop, train, tune, with_tensor, write)
 
-FINETUNE = base.binary("FINETUNE_CLS", "build/cpu-fp32/finetune_cls")
-SHIM = base.binary("FINETUNE_CLS_SHIM", "build/shim-fp32/finetune_cls")
+FINETUNE = W.program = binary("FINETUNE_CLS", "build/cpu-fp32/finetune_cls")
+SHIM = binary("FINETUNE_CLS_SHIM", "build/shim-fp32/finetune_cls")
+TRAIN_BERT = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
 
 LABELS = ["bad", "good", "so so"]
 SMALL = "--max-len 32 --batch 16 --lr 1e-3 --log-every 1".split()
@@ -74,10 +70,6 @@ def csv_text(rows):
     return out.getvalue()
 
 
-def jsonl(rows):
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
 def pack(directory, sets, tokenizer="run"):
     """sets: {"train": rows, ...}, as .tsv, .csv, .jsonl and .bin"""
     for name, rows in sets.items():
@@ -88,30 +80,9 @@ def pack(directory, sets, tokenizer="run"):
         run(["pack", "--tokenizer", W.path(tokenizer), "--kind", "classify", "--in", path + ".tsv", "--out", path + ".bin", *labels], program=TOKENIZE)
 
 
-def tune(out, *flags, data="task", init="run", code=0, **more):
-    return run(train(out, *flags, data=data, init=init), code, program=FINETUNE, **more)
-
-
-def train(out, *flags, data="task", init="run"):
-    return ["train", "--init", W.path(init), "--data", W.path(data), "--out", W.path(out), *flags]
-
-
-def resume(out, *flags, code=0, **more):
-    return run(["--resume", "--out", W.path(out), *flags], code, program=FINETUNE, **more)
-
-
-def ask(*args, code=0, text=None):
-    """eval and predict; text: standard input"""
-    done = subprocess.run([FINETUNE] + [a if isinstance(a, bytes) else str(a) for a in args], input=text if isinstance(text, bytes) else (text or "").encode(),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, cwd=W.dir, env=environment())
-    done.out, done.err = done.stdout.decode(), done.stderr.decode("utf-8", "replace")
-    if done.returncode != code:
-        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
-    return done
-
-
-def results_of(out):
-    return json.loads(read(W.path(out, "results.json")))
+def ask(*args, **more):
+    """eval and predict"""
+    return run(args, **more)
 
 
 def table_of(path):
@@ -128,16 +99,9 @@ def table_of(path):
 
 
 def build_world():
-    W.dir = tempfile.mkdtemp(prefix="tune_finetune_")
-    atexit.register(shutil.rmtree, W.dir)
-    write(W.path("train.txt"), make_text(1, 200))
-    write(W.path("val.txt"), make_text(2, 20))
-    run(["learn", "--type", "wordpiece", "--size", 256, "--out", "text", "train.txt"], program=TOKENIZE)
-    run(["learn", "--type", "wordpiece", "--size", 128, "--out", "other", "val.txt"], program=TOKENIZE)
-    for part in ("train", "val"):
-        run(["pack", "--tokenizer", "text", "--kind", "text", "--in", part + ".txt", "--out", "text/%s.bin" % part], program=TOKENIZE)
+    W.make("wordpiece", {"text": 256, "other": 128}, documents=200)
     run(["train", "--data", "text", "--out", "run", *"--layers 2 --width 64 --max-len 32 --positions 64 --batch-tokens 512 --lr 3e-3 --steps 100".split(),
-         "--eval-every", 0, "--eval-tokens", 1024])
+         "--eval-every", 0, "--eval-tokens", 1024], program=TRAIN_BERT)
     pack("task", {"train": make_rows(3, 640), "val": make_rows(4, 150), "test": make_rows(5, 100, wrong=0.3)})
     pack("pairs", {"train": make_pairs(6, 640), "val": make_pairs(7, 100)})
     W.console = tune("cls", *SMALL, "--epochs", 4).out
@@ -145,12 +109,10 @@ def build_world():
 
 
 def setUpModule():
-    began = time.time()
-    build_world()
-    print("made texts, data and three models in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+    programs.set_up(build_world, "texts, data and three models")
 
 
-class Case(base.Case):
+class Case(programs.Case):
     def assert_same_run(self, a, b):
         super().assert_same_run(a, b)
         self.assert_same_results(a, b)
@@ -408,7 +370,7 @@ class Asking(Case):
         with open("/dev/full", "w") as full:
             for args in (["predict", "the king is wise ."], ["eval", "--data", "task/val.tsv"], ["eval", "--json", "--data", "task/val.tsv"]):
                 with self.subTest(args[:2]):
-                    done = run([args[0], "--model", "cls", *args[1:]], code=1, stdout=full, program=FINETUNE)
+                    done = run([args[0], "--model", "cls", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
                     self.assertIn("No space left", done.err)
 
@@ -549,32 +511,17 @@ class Resume(Case):
     STEPS = 40
     FLAGS = [*SMALL, "--steps", STEPS, "--eval-every", 8, "--log-every", 7]
 
-    def start(self, args):
-        return subprocess.Popen([FINETUNE] + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment())
-
     def reference(self, name, flags):
         if not os.path.exists(W.path(name)):
             tune(name, *flags)
         return name
-
-    def stop(self, args, directory, lines, number):
-        """Sends a signal after so many lines of metrics; → exit code, console, standard error"""
-        for _ in range(10):
-            process = self.start(args)
-            wait_until(lambda: line_count(W.path(directory)) >= lines, process, "%d lines of metrics" % lines)
-            process.send_signal(number)
-            code, console, err = finish(process)
-            if code != 0:
-                return code, console, err
-            shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: once more
-        self.fail("ten runs were done before a signal reached them")
 
     def test_terminated(self):
         for lines, flags in ((4, self.FLAGS), (20, self.FLAGS), (6, [*self.FLAGS, "--eval-every", 1, "--class-weights", "balanced", "--freeze", 1])):
             with self.subTest(lines):
                 reference = self.reference("whole-%d" % len(flags), flags)
                 out = "terminated%d" % lines
-                code, console, err = self.stop(train(out, *flags), out, lines, signal.SIGTERM)
+                code, console, err = stop(train(out, *flags), out, lines, signal.SIGTERM)
                 self.assertEqual((code, err), (130, "\nfinishing the step, then saving; once more to stop at once\n"))
                 self.assertLess(checkpoint(W.path(out, "last"))[2]["step"], self.STEPS, "stopped too late to prove anything")
                 self.assertIn("--resume --out %s" % W.path(out), console)
@@ -586,7 +533,7 @@ class Resume(Case):
         for lines in (2, 11, 30):  # before the first validation, and behind it
             with self.subTest(lines):
                 out = "killed%d" % lines
-                self.stop(train(out, *self.FLAGS), out, lines, signal.SIGKILL)
+                stop(train(out, *self.FLAGS), out, lines, signal.SIGKILL)
                 self.assertFalse(os.path.exists(W.path(out, "results.json")), "killed too late to prove anything")
                 resume(out)
                 self.assert_same_run(reference, out)
@@ -594,7 +541,7 @@ class Resume(Case):
     def test_run_by_epochs(self):
         flags = [*SMALL, "--epochs", 1]
         tune("whole-epoch", *flags)
-        self.stop(train("epoch", *flags), "epoch", 8, signal.SIGTERM)
+        stop(train("epoch", *flags), "epoch", 8, signal.SIGTERM)
         resume("epoch")
         self.assert_same_run("whole-epoch", "epoch")
 
@@ -602,7 +549,7 @@ class Resume(Case):
         """Finished ones are not repeated, the one that was stopped goes on, the others follow."""
         flags = [*self.FLAGS, "--seeds", 3]
         tune("whole-seeds", *flags)
-        code, _, _ = self.stop(train("seeds-cut", *flags), "seeds-cut/seed-2", 12, signal.SIGTERM)
+        code, _, _ = stop(train("seeds-cut", *flags), "seeds-cut/seed-2", 12, signal.SIGTERM)
         self.assertEqual(code, 130)
         self.assertFalse(os.path.exists(W.path("seeds-cut/seed-3")))
         first = snapshot(W.path("seeds-cut/seed-1"))
@@ -637,10 +584,9 @@ class Resume(Case):
 
     def test_from_another_directory(self):
         """--init and --data are found again though they were given relative to another directory."""
-        run(["--init", "run", "--data", "task", "--out", "moved", *self.FLAGS, "--steps", 4], program=FINETUNE)
+        run(["--init", "run", "--data", "task", "--out", "moved", *self.FLAGS, "--steps", 4])
         os.makedirs(W.path("elsewhere"), exist_ok=True)
-        done = subprocess.run([FINETUNE, "--resume", "--out", "../moved", "--steps", "6"], cwd=W.path("elsewhere"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
-        self.assertEqual((done.returncode, done.stderr), (0, b""))
+        self.assertEqual(run(["--resume", "--out", "../moved", "--steps", 6], cwd=W.path("elsewhere")).err, "")
 
 
 # ---------------------------------------------------------------- kernels
@@ -672,19 +618,6 @@ class Shim(Case):
 CLASSIFIER = "classifier.weight"
 
 
-def with_tensor(name, change):
-    """A safetensors file with a tensor that is another: change(dtype, shape, bytes) → all three"""
-    def forge(data):
-        tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
-        tensors[name] = change(*tensors[name])
-        return safetensors(tensors)
-    return forge
-
-
-def not_finite(dtype, shape, values):
-    return dtype, shape, struct.pack("<f", math.nan) + values[4:]
-
-
 one_token_type = with_tensor("bert.embeddings.token_type_embeddings.weight", lambda dtype, shape, values: (dtype, [1, 64], values[:256]))
 
 
@@ -709,7 +642,8 @@ class BadInput(Case):
         return ["eval", "--model", W.path("cls"), "--data", write(W.path("files", name), content), *flags]
 
     def pack(self, name, content, *flags):
-        return (TOKENIZE, "pack", "--kind", "classify", "--tokenizer", W.path("run"), "--in", write(W.path("files", name), content), "--out", W.path("bad-out.bin"), *flags)
+        return Call(["pack", "--kind", "classify", "--tokenizer", W.path("run"), "--in", write(W.path("files", name), content), "--out", W.path("bad-out.bin"), *flags],
+                    program=TOKENIZE)
 
     def table(self):
         rows = make_rows(20, 5)
@@ -835,9 +769,9 @@ class BadInput(Case):
             ("predict of an empty text", ["predict", "--model", W.path("cls"), ""], 1, ["text 1"]),
             ("predict of spaces", ["predict", "--model", W.path("cls"), "the king is wise .", " \t "], 1, ["text 2"]),
             ("predict of bytes that are not UTF-8", ["predict", "--model", W.path("cls"), b"caf\xe9"], 1, ["text 1", "UTF-8"]),
-            ("predict of an empty line", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the king is wise .\n\nthe end\n"), 1, ["standard input, line 2"]),
-            ("predict of a line that is not UTF-8", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"\xff\n"), 1, ["standard input, line 1", "UTF-8"]),
-            ("predict of a NUL byte", (FINETUNE, "predict", "--model", W.path("cls"), "STDIN", b"the \0 king\n"), 1, ["standard input, line 1", "NUL"]),
+            ("predict of an empty line", Call(["predict", "--model", W.path("cls")], b"the king is wise .\n\nthe end\n"), 1, ["standard input, line 2"]),
+            ("predict of a line that is not UTF-8", Call(["predict", "--model", W.path("cls")], b"\xff\n"), 1, ["standard input, line 1", "UTF-8"]),
+            ("predict of a NUL byte", Call(["predict", "--model", W.path("cls")], b"the \0 king\n"), 1, ["standard input, line 1", "NUL"]),
             ("predict with only one token type", ["predict", "--model", W.variant("cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": one_token_type}), "a\tb"], 1,
              ["text 1", "pair", "type_vocab_size"]),
             # packing
@@ -853,47 +787,14 @@ class BadInput(Case):
             shutil.rmtree(W.path(directory), ignore_errors=True)
         pack("small-task", {"train": make_rows(9, 60), "val": make_rows(10, 20)})
         tune("seeds-there", *SMALL, "--steps", 1, "--seeds", 2)
-        table = self.table()
-        after = snapshot(W.dir)
-        for name, args, code, says in table:
-            before = after
-            with self.subTest(name):
-                program, text = FINETUNE, None
-                if isinstance(args, tuple):
-                    program, *args = args
-                if "STDIN" in args:
-                    *args, _, text = args
-                done = subprocess.run([program] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      input=text or b"", timeout=TIMEOUT, cwd=W.dir, env=environment())
-                err = done.stderr.decode("utf-8", "replace")
-                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
-                after = snapshot(W.dir)
-                if os.environ.get("SHOW"):
-                    print("\n%-50s %d %s" % (name, done.returncode, err.replace(W.dir + "/", "").rstrip()))
-                self.assertEqual(done.returncode, code, err)
-                self.assert_one_line(err)
-                for part in says:
-                    self.assertIn(part, err)
-                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
-                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
-        print("%d bad inputs" % len(table))
+        self.check_bad_inputs(self.table())
 
     def test_fails_before_the_training(self):
         """What can be known at the start is said at the start: no step was made."""
         run(["pack", "--kind", "classify", "--tokenizer", "run", "--in", write(W.path("late.tsv"), tsv(make_rows(20, 5)) + "the end .\tugly\n"), "--out", "late.bin"], program=TOKENIZE)
-        done = run(self.data("late", test=read(W.path("late.bin"))), code=1, program=FINETUNE)
+        done = run(self.data("late", test=read(W.path("late.bin"))), code=1)
         self.assertNotIn("step 1", done.out)
 
 
 if __name__ == "__main__":
-    for name, found in (("train_bert", TRAIN_BERT), ("finetune_cls", FINETUNE), ("data/tokenize", TOKENIZE)):
-        if not found:
-            sys.exit("error: %s is not built: run make" % name)
-    began = time.time()
-    result = unittest.main(verbosity=2, exit=False).result
-    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
-    for test, why in result.skipped:
-        print("SKIPPED %s: %s" % (test, why))
-    print("test_finetune.py: %d passed, %d failed%s, %.0f s" % (result.testsRun - failed - len(result.skipped), failed,
-                                                            ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
-    sys.exit(not result.wasSuccessful())
+    programs.main(**{"train_bert": TRAIN_BERT, "finetune_cls": FINETUNE, "data/tokenize": TOKENIZE})

@@ -1,6 +1,7 @@
 // test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation. Build with -DNO_MAIN.
 #include "../train_gpt.cu"
 #include "small_gpt.h"
+#include "same_sums.h"
 #include "temp.h"
 
 typedef std::vector<float> Floats;
@@ -86,16 +87,8 @@ TEST_SUITE("windows of text") {
 }
 
 // ---------------------------------------------------------------- the whole model
-static const std::vector<int> LENGTHS{40, 1, 17, 40, 3, 29};
 static const auto SIZE = SmallGpt::dimensions(2, 64, 2, 128, 101, 40);
 
-static void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
-    int begin = all.start[s], end = all.start[s + 1];
-    std::vector<int> positions, targets;
-    for (size_t m = 0; m < all.rows.size(); m++)
-        if (all.rows[m] >= begin && all.rows[m] < end) positions.push_back(all.rows[m] - begin), targets.push_back(all.targets[m]);
-    to.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end}, positions, targets);
-}
 // Gradients of two ways to the same sum. 1e-5: the tolerance of fp32 against PyTorch. Of c_attn.bias the part of the keys is zero but for rounding.
 static void compare(const SmallGpt& gpt, const Floats& a, const Floats& b) {
     size_t C = gpt.config.C;
@@ -110,42 +103,8 @@ static void compare(const SmallGpt& gpt, const Floats& a, const Floats& b) {
 }
 
 TEST_SUITE("the decoder in fp32") {
-    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") {
-        int before = omp_get_max_threads();
-        Floats reference;
-        for (int threads : {1, 2, 3}) {
-            omp_set_num_threads(threads);
-            SmallGpt gpt(SIZE, 600, 0.1f);
-            gpt.randomise(1);
-            TrainFlags f;
-            f.lr = 1e-3;
-            for (int step = 0; step < 3; step++) {
-                gpt.builder.clear();
-                add_random_sequences(gpt.builder, LENGTHS, 101, step), add_random_sequences(gpt.builder, LENGTHS, 101, step + 10);
-                gpt.gradients(gpt.batch({1, (uint64_t)step, 0}));
-                gpt.opt.update(f, step);
-            }
-            Floats params(gpt.opt.params, gpt.opt.params + gpt.opt.n);
-            if (threads == 1) reference = params;
-            CHECK_MESSAGE(memcmp(params.data(), reference.data(), params.size() * 4) == 0, threads, " threads");
-        }
-        omp_set_num_threads(before);
-    }
-    TEST_CASE("a packed batch gives the loss of its sequences one by one") {
-        SmallGpt gpt(SIZE, 200);
-        gpt.randomise(1);
-        add_random_sequences(gpt.builder, LENGTHS, 101, 1);
-        BatchBuilder all = gpt.builder;
-        StepStats together{}, apart{};
-        gpt.model.forward(gpt.batch(), &together);
-        for (size_t s = 0; s < LENGTHS.size(); s++) {
-            gpt.builder.clear();
-            add_sequence(gpt.builder, all, s);
-            gpt.model.forward(gpt.batch(), &apart);
-        }
-        CHECK(apart.loss == doctest::Approx(together.loss).epsilon(1e-6));
-        CHECK(apart.correct == together.correct);
-    }
+    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") { check_threads<SmallGpt>(SIZE); }
+    TEST_CASE("a packed batch gives the loss of its sequences one by one") { check_packing<SmallGpt>(SIZE); }
     TEST_CASE("a token knows nothing of those behind it") {
         SmallGpt gpt(SIZE, 40);
         gpt.randomise(1);
@@ -164,57 +123,9 @@ TEST_SUITE("the decoder in fp32") {
         CHECK(distance(&a[25 * 64], &b[25 * 64], 64) > 1e-3);
         CHECK(distance(&a[39 * 64], &b[39 * 64], 64) > 1e-4);
     }
-    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
-        SmallGpt gpt(SIZE, 200, 0.1f);
-        gpt.randomise(1);
-        add_random_sequences(gpt.builder, LENGTHS, 101, 1);
-        BatchBuilder all = gpt.builder;
-        Floats full = gpt.gradients(gpt.batch({5, 6, 0}));
-        StepStats stats = *gpt.opt.stats;
-        gpt.opt.zero_gradients();
-        uint64_t token0 = 0;
-        for (auto [from, to] : {std::pair<size_t, size_t>{0, 2}, {2, 6}}) {
-            gpt.builder.clear();
-            for (size_t s = from; s < to; s++) add_sequence(gpt.builder, all, s);
-            gpt.model.forward_backward(gpt.batch({5, 6, token0}, all.targets.size()), gpt.opt.stats);
-            token0 += gpt.builder.tokens.size();
-        }
-        CHECK(gpt.opt.stats->loss == doctest::Approx(stats.loss).epsilon(1e-6));
-        compare(gpt, Floats(gpt.opt.grads, gpt.opt.grads + gpt.opt.n), full);
-        // and dropout does something: another step has another loss
-        Floats other = gpt.gradients(gpt.batch({5, 7, 0}));
-        CHECK(distance(other.data(), full.data(), full.size()) > 0.01);
-    }
-    TEST_CASE("filler changes neither loss nor gradients") {  // devices that want one shape
-        SmallGpt gpt(SIZE, 256);
-        gpt.randomise(1);
-        add_random_sequences(gpt.builder, LENGTHS, 101, 1);
-        size_t targets = gpt.builder.targets.size();
-        Floats bare = gpt.gradients(gpt.batch());
-        StepStats stats = *gpt.opt.stats;
-        gpt.builder.fill = gpt.builder.shape.N, gpt.builder.pad_id = 3;
-        Batch b = gpt.batch({1, 2, 0}, targets);
-        CHECK((b.N == 256 && b.M == 128));
-        compare(gpt, gpt.gradients(b), bare);
-        CHECK(gpt.opt.stats->loss == doctest::Approx(stats.loss).epsilon(1e-6));
-        CHECK(gpt.opt.stats->correct == stats.correct);
-    }
-    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
-        SmallGpt gpt(SIZE, 200);
-        gpt.randomise(1);
-        add_random_sequences(gpt.builder, LENGTHS, 101, 1);
-        Batch b = gpt.batch();
-        double loss = gpt.loss(b);
-        Arena measure;
-        Gpt lean = gpt.model;
-        lean.plan_activations(measure, false);
-        std::vector<char> memory(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
-        lean.plan_activations(arena, false);
-        StepStats stats{};
-        lean.forward(b, &stats);
-        CHECK(stats.loss * *b.inverse_targets == loss);
-    }
+    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") { check_accumulation<SmallGpt>(SIZE, compare); }
+    TEST_CASE("filler changes neither loss nor gradients") { check_filler<SmallGpt>(SIZE, compare); }  // devices that want one shape
+    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") { check_without_backward<SmallGpt>(SIZE); }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
         GptTensors<real> t;

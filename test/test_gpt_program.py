@@ -1,61 +1,40 @@
 #!/usr/bin/env python3
-"""train_gpt as a user runs it: trained, killed, resumed, asked to write, fed with nonsense. The tools, and what is said about runs that are
-killed and resumed, are those of test_program.py.
+"""train_gpt as a user runs it: trained, killed, resumed, asked to write, fed with nonsense. What is said about runs that are killed
+and resumed is that of test_program.py.
 
     make && python3 test/test_gpt_program.py             all; about two minutes on two cores
     python3 test/test_gpt_program.py Resume BadInput.test_table
 
 Needs Python 3.9 and nothing else. Other binaries: TRAIN_GPT, TRAIN_GPT_SHIM, TRAIN_BERT, TOKENIZE in the environment.
 """
-import atexit
 import json
 import math
 import os
-import re
-import shutil
 import subprocess
-import sys
-import tempfile
-import time
 import unittest
 
-import test_program as base
-from test_program import (RISING, TIMEOUT, TINY, TOKENIZE, W, config_edit, environment, fnv1a, header_edit, losses, make_text, metrics, pack_bin, patched, read,
-                          read_safetensors, run, safetensors, snapshot, steps_of, train, unpack_bin, validations, with_header, write)
+import programs
+import test_program as bert
+from programs import (TOKENIZE, W, Call, Case, binary, config_edit, header_edit, losses, metrics, pack_bin, patched, read, read_safetensors, run, safetensors,
+                      unpack_bin, validations, write)
+from test_program import TINY, train
 
-TRAIN_GPT = base.binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
-SHIM = base.binary("TRAIN_GPT_SHIM", "build/shim-fp32/train_gpt")
-base.TRAIN_BERT = TRAIN_GPT  # what run() and the inherited tests start
+TRAIN_GPT = W.program = binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")  # also for what is inherited
+SHIM = binary("TRAIN_GPT_SHIM", "build/shim-fp32/train_gpt")
 
 
 def build_world():
-    W.dir = tempfile.mkdtemp(prefix="tune_gpt_")
-    atexit.register(shutil.rmtree, W.dir)
-    write(W.path("train.txt"), make_text(1, 300))
-    write(W.path("val.txt"), make_text(2, 30))
-    for tokenizer, size in (("data", 400), ("other", 300)):
-        run(["learn", "--type", "bpe", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
-        for part in ("train", "val"):
-            run(["pack", "--tokenizer", tokenizer, "--kind", "text", "--in", part + ".txt", "--out", "%s/%s.bin" % (tokenizer, part)], program=TOKENIZE)
+    W.make("bpe", {"data": 400, "other": 300})
     # a trained model, whose last checkpoint can be resumed
     run(train("run", *TINY, "--max-len", 64, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
 
 
 def setUpModule():
-    began = time.time()
-    build_world()
-    print("made a text, a tokenizer, data and a model in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+    programs.set_up(build_world, "a text, a tokenizer, data and a model")
 
 
-def write_on(*flags, model="run", code=0, text=None):
-    """generate; text: standard input"""
-    args = ["generate", "--model", W.path(model), *flags]
-    done = subprocess.run([TRAIN_GPT] + [a if isinstance(a, bytes) else str(a) for a in args], input=text if isinstance(text, bytes) else (text or "").encode(),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, cwd=W.dir, env=environment())
-    done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    if done.returncode != code:
-        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
-    return done
+def write_on(*flags, model="run", **more):
+    return run(["generate", "--model", W.path(model), *flags], **more)
 
 
 def as_json(prompts, *flags, **more):
@@ -67,7 +46,7 @@ PROMPTS = ["the king", "the farmer ploughs the garden , for the", "", "the queen
 
 
 # ---------------------------------------------------------------- learning
-class Learning(base.Case):
+class Learning(Case):
     def test_overfits_one_batch(self):
         run(train("overfit", *TINY, "--overfit-one-batch", "--steps", 250, "--lr", 3e-3, "--schedule", "constant", "--eval-every", 0, "--log-every", 50))
         trace = losses(W.path("overfit"))
@@ -128,33 +107,18 @@ class Learning(base.Case):
 
 
 # ---------------------------------------------------------------- the same numbers
-class SameNumbers(base.Case):
+class SameNumbers(Case):
     def test_accumulation_equals_the_full_batch(self):
         """Documents of T - 1 tokens are one window of exactly T, so that half of the budget holds half of the windows."""
         documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
-        exact = [d[:31] for d in documents if len(d) >= 31]
-        data = W.variant("data", "exact", {"train.bin": pack_bin(exact, vocab, fingerprint)})
-        flags = [*TINY, "--steps", 8, "--lr", 3e-3, "--warmup", 0, "--dropout", 0.1, "--eval-every", 0]
-        run(train("full", *flags, data=data))
-        run(train("accum", *flags, "--batch-tokens", 128, "--accum", 2, data=data))
-        for name in ("full", "accum"):
-            self.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
-        self.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
-        self.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+        bert.check_accumulation(self, pack_bin([d[:31] for d in documents if len(d) >= 31], vocab, fingerprint))
 
     def test_any_number_of_threads_gives_the_same_bits(self):
-        for threads in (1, 2, 3):
-            run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
-        self.assert_same_run("threads1", "threads2")
-        self.assert_same_run("threads1", "threads3")
-
-    def trace(self, out, program):
-        run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
-        return losses(W.path(out)) + validations(W.path(out))
+        bert.check_threads(self)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
     def test_shim_equals_cpu(self):
-        self.assert_close(self.trace("cpu", TRAIN_GPT), self.trace("shim", SHIM), 1e-4)
+        self.assert_close(bert.trace("cpu", TRAIN_GPT), bert.trace("shim", SHIM), 1e-4)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
     def test_shim_writes_the_same(self):
@@ -163,12 +127,12 @@ class SameNumbers(base.Case):
 
 
 # ---------------------------------------------------------------- interrupted and resumed
-class Resume(base.Resume):
+class Resume(bert.Resume):
     pass
 
 
 # ---------------------------------------------------------------- writing
-class Generate(base.Case):
+class Generate(Case):
     def test_it_has_learned_to_write(self):
         """In the text, what follows `the NAME VERB the OBJECT , for the` is the name again."""
         text = write_on("--greedy", "--max-new-tokens", 8, "--prompt", "the farmer ploughs the meadow , for the").out
@@ -220,7 +184,7 @@ class Generate(base.Case):
 WTE = "transformer.wte.weight"
 
 
-class BadInput(base.Case):
+class BadInput(Case):
     """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
 
     def init(self, name, files):
@@ -233,7 +197,7 @@ class BadInput(base.Case):
         return train("bad-out", *TINY, "--steps", 3, *flags)
 
     def ask(self, *flags, model="run", text=""):
-        return (["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--model", W.path(model), *flags], text)
 
     def table(self):
         model = read(W.path("run/best/model.safetensors"))
@@ -285,7 +249,7 @@ class BadInput(base.Case):
             ("--resume with another --lr", ["--resume", "--out", W.path("run"), "--lr", 1], 2, ["--lr", "0.005"]),
             ("--resume with other data", ["--resume", "--out", W.path("run"), "--data", W.path("other")], 1, ["tokenizer"]),
             # writing
-            ("generate without --model", (["generate", "the"], ""), 2, ["--model"]),
+            ("generate without --model", ["generate", "the"], 2, ["--model"]),
             ("generate with no model", self.ask("the", model="nowhere"), 1, ["nowhere"]),
             ("generate with a tokenizer only", self.ask("the", model="data"), 1, ["data", "config.json"]),
             ("generate with only a pytorch_model.bin", self.ask("the", model="pickle"), 1, ["pytorch_model.bin"]),
@@ -302,36 +266,12 @@ class BadInput(base.Case):
         ]
 
     def test_table(self):
-        table = self.table()
-        after = snapshot(W.dir)
-        for name, args, code, says in table:
-            before = after
-            with self.subTest(name):
-                args, text = args if isinstance(args, tuple) else (args, "")
-                done = subprocess.run([TRAIN_GPT] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT, cwd=W.dir, env=environment())
-                err = done.stderr.decode("utf-8", "replace")
-                after = snapshot(W.dir)
-                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
-                self.assertEqual(done.returncode, code, err)
-                self.assert_one_line(err)
-                for part in says:
-                    self.assertIn(part, err)
-                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
-                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
-        print("%d bad inputs" % len(table))
+        self.check_bad_inputs(self.table())
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
-        with open("/dev/full", "w") as full:
-            for flags in ([], ["--json"]):
-                done = run(["generate", "--model", W.path("run"), *flags, "the"], code=1, stdout=full)
-                self.assert_one_line(done.err)
-                self.assertIn("No space left", done.err)
+        self.check_full_output(*(["generate", "--model", W.path("run"), *flags, "the"] for flags in ([], ["--json"])))
 
 
 if __name__ == "__main__":
-    for name, found in (("train_gpt", TRAIN_GPT), ("data/tokenize", TOKENIZE)):
-        if not found:
-            sys.exit("error: %s is not built: run make" % name)
-    unittest.main(verbosity=2)
+    programs.main(**{"train_gpt": TRAIN_GPT, "data/tokenize": TOKENIZE})

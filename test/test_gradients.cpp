@@ -373,6 +373,18 @@ TEST_SUITE("gradients of ops") {
     }
 }
 
+// of a BERT or a classifier
+template <class S>
+static void check_bert_gradients(S& small, const Batch& b) {
+    double query_bias = 0;
+    check_model_gradients(small, b, [&](const std::string& name, size_t at, size_t n, const Numbers& g) {
+        if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
+        // a key bias adds the same to all scores of a query: its gradient is zero in exact arithmetic
+        if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
+        else check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
+    });
+}
+
 TEST_SUITE("gradients of the model") {
     static void check_model(float dropout) {
         SmallBert bert(SmallBert::dimensions(2, 16, 2, 24, 37, 12), 40, dropout);
@@ -382,32 +394,7 @@ TEST_SUITE("gradients of the model") {
         REQUIRE(bert.builder.targets.size() % 5 != 0);
         REQUIRE(bert.builder.targets.size() > 5);
         Batch b = bert.batch({3, 4, 5});
-        StepStats stats{};
-        Numbers before(bert.opt.n);
-        for (const Spec& s : bert.opt.table)  // gradients of parameters add up
-            for (size_t i = 0; i < s.names.size() * s.piece(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));
-        std::copy(before.begin(), before.end(), bert.opt.grads);
-        bert.model.forward_backward(b, &stats);
-        Numbers added = minus(Numbers(bert.opt.grads, bert.opt.grads + bert.opt.n), before);
-        bert.opt.zero_gradients();
-        stats = StepStats{};
-        bert.model.forward_backward(b, &stats);
-        Numbers g(bert.opt.grads, bert.opt.grads + bert.opt.n);
-        CHECK(distance(added.data(), g.data(), g.size()) < 1e-13);
-        CHECK(stats.loss * *b.inverse_targets == doctest::Approx(bert.loss(b)).epsilon(1e-14));
-
-        std::vector<char> used(bert.opt.n);
-        double query_bias = 0;
-        for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
-            std::fill(&used[at], &used[at] + n, 1);
-            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
-            // a key bias adds the same to all scores of a query: its gradient is zero in exact arithmetic
-            if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
-            else check_gradient(name, bert.opt.params + at, &g[at], n, [&] { return bert.loss(b); }, 48);
-        });
-        double outside = 0;  // rows V … Vp of the vocabulary, and what fills up tensors
-        for (size_t i = 0; i < bert.opt.n; i++) outside += used[i] ? 0 : fabs(g[i]);
-        CHECK(outside == 0);
+        check_bert_gradients(bert, b);
     }
     TEST_CASE("loss of a BERT by every parameter tensor") { check_model(0); }
     TEST_CASE("loss of a BERT by every parameter tensor, dropout 0.1") { check_model(0.1f); }
@@ -423,27 +410,7 @@ TEST_SUITE("gradients of the classifier") {
         randomise(c.opt, 1);
         add_random_examples(c.builder, LENGTHS, 37, K, 2);
         Batch b = c.batch({3, 4, 5});
-        Numbers before(c.opt.n);
-        for (const Spec& s : c.opt.table)  // gradients of parameters add up
-            for (size_t i = 0; i < s.names.size() * s.piece(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));
-        std::copy(before.begin(), before.end(), c.opt.grads);
-        StepStats stats{};
-        c.model.forward_backward(b, &stats);
-        Numbers added = minus(Numbers(c.opt.grads, c.opt.grads + c.opt.n), before), g = c.gradients(b);
-        CHECK(distance(added.data(), g.data(), g.size()) < 1e-13);
-        CHECK(stats.loss * *b.inverse_targets == doctest::Approx(c.loss(b)).epsilon(1e-14));
-
-        std::vector<char> used(c.opt.n);
-        double query_bias = 0;
-        for_each_tensor(c.opt.table, [&](const std::string& name, size_t at, size_t n) {
-            std::fill(&used[at], &used[at] + n, 1);
-            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
-            if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
-            else check_gradient(name, c.opt.params + at, &g[at], n, [&] { return c.loss(b); }, 48);
-        });
-        double outside = 0;  // rows K … Kp of the classifier, V … Vp of the vocabulary, and what fills up tensors
-        for (size_t i = 0; i < c.opt.n; i++) outside += used[i] ? 0 : fabs(g[i]);
-        CHECK(outside == 0);
+        check_bert_gradients(c, b);
     }
     TEST_CASE("loss of a classifier by every parameter tensor") { check_classifier(2, 0, {}); }
     TEST_CASE("loss of a classifier by every parameter tensor, class weights, dropout 0.1") {

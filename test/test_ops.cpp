@@ -2,6 +2,7 @@
 // Build with -DNO_MAIN.
 #include "../train_bert.cu"
 #include "small_bert.h"
+#include "same_sums.h"
 #include "temp.h"
 
 typedef std::vector<float> Floats;
@@ -582,55 +583,11 @@ TEST_SUITE("ops in fp32") {
 }
 
 // ---------------------------------------------------------------- the whole model
-static const std::vector<int> LENGTHS{40, 1, 17, 40, 3, 29};
 static const auto SIZE = SmallBert::dimensions(2, 64, 2, 128, 101, 40);
 
-static Floats gradients(SmallBert& bert, const Batch& b) {
-    bert.opt.zero_gradients();
-    bert.model.forward_backward(b, bert.opt.stats);
-    return Floats(bert.opt.grads, bert.opt.grads + bert.opt.n);
-}
-
 TEST_SUITE("the model in fp32") {
-    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") {
-        int before = omp_get_max_threads();
-        Floats reference;
-        for (int threads : {1, 2, 3}) {
-            omp_set_num_threads(threads);
-            SmallBert bert(SIZE, 600, 0.1f);
-            bert.randomise(1);
-            TrainFlags f;
-            f.lr = 1e-3;
-            for (int step = 0; step < 3; step++) {
-                bert.builder.clear();
-                add_random_sequences(bert.builder, LENGTHS, 101, step), add_random_sequences(bert.builder, LENGTHS, 101, step + 10);
-                gradients(bert, bert.batch({1, (uint64_t)step, 0}));
-                bert.opt.update(f, step);
-            }
-            Floats params(bert.opt.params, bert.opt.params + bert.opt.n);
-            if (threads == 1) reference = params;
-            CHECK_MESSAGE(memcmp(params.data(), reference.data(), params.size() * 4) == 0, threads, " threads");
-        }
-        omp_set_num_threads(before);
-    }
-    TEST_CASE("a packed batch gives the loss of its sequences one by one") {
-        SmallBert bert(SIZE, 200);
-        bert.randomise(1);
-        add_random_sequences(bert.builder, LENGTHS, 101, 1);
-        BatchBuilder all = bert.builder;
-        StepStats together{}, apart{};
-        bert.model.forward(bert.batch(), &together);
-        for (size_t s = 0, m = 0; s < LENGTHS.size(); s++) {
-            int begin = all.start[s], end = all.start[s + 1];
-            std::vector<int> positions, targets;
-            for (; m < all.rows.size() && all.rows[m] < end; m++) positions.push_back(all.rows[m] - begin), targets.push_back(all.targets[m]);
-            bert.builder.clear();
-            bert.builder.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end}, positions, targets);
-            bert.model.forward(bert.batch(), &apart);
-        }
-        CHECK(apart.loss == doctest::Approx(together.loss).epsilon(1e-6));
-        CHECK(apart.correct == together.correct);
-    }
+    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") { check_threads<SmallBert>(SIZE); }
+    TEST_CASE("a packed batch gives the loss of its sequences one by one") { check_packing<SmallBert>(SIZE); }
     // Gradients of two ways to the same sum. 1e-5: the tolerance of fp32 against PyTorch.
     static void compare(const SmallBert& bert, const Floats& a, const Floats& b) {
         double query_bias = 0;
@@ -640,63 +597,9 @@ TEST_SUITE("the model in fp32") {
             else CHECK_MESSAGE(distance(&a[at], &b[at], n) <= 1e-5, name);
         });
     }
-    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
-        SmallBert bert(SIZE, 200, 0.1f);
-        bert.randomise(1);
-        add_random_sequences(bert.builder, LENGTHS, 101, 1);
-        BatchBuilder all = bert.builder;
-        Floats full = gradients(bert, bert.batch({5, 6, 0}));
-        StepStats stats = *bert.opt.stats;
-        bert.opt.zero_gradients();
-        uint64_t token0 = 0;
-        for (auto [from, to] : {std::pair<size_t, size_t>{0, 2}, {2, 6}}) {
-            bert.builder.clear();
-            for (size_t s = from; s < to; s++) {
-                int begin = all.start[s], end = all.start[s + 1];
-                std::vector<int> positions, targets;
-                for (size_t m = 0; m < all.rows.size(); m++)
-                    if (all.rows[m] >= begin && all.rows[m] < end) positions.push_back(all.rows[m] - begin), targets.push_back(all.targets[m]);
-                bert.builder.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end}, positions, targets);
-            }
-            bert.model.forward_backward(bert.batch({5, 6, token0}, all.targets.size()), bert.opt.stats);
-            token0 += bert.builder.tokens.size();
-        }
-        CHECK(bert.opt.stats->loss == doctest::Approx(stats.loss).epsilon(1e-6));
-        compare(bert, Floats(bert.opt.grads, bert.opt.grads + bert.opt.n), full);
-        // and dropout does something: another step has another loss
-        Floats other = gradients(bert, bert.batch({5, 7, 0}));
-        CHECK(distance(other.data(), full.data(), full.size()) > 0.01);
-    }
-    TEST_CASE("filler changes neither loss nor gradients") {  // devices that want one shape
-        SmallBert bert(SIZE, 256);
-        bert.randomise(1);
-        add_random_sequences(bert.builder, LENGTHS, 101, 1);
-        size_t targets = bert.builder.targets.size();
-        Floats bare = gradients(bert, bert.batch());
-        StepStats stats = *bert.opt.stats;
-        bert.builder.fill = bert.builder.shape.N, bert.builder.pad_id = 3;
-        Batch b = bert.batch({1, 2, 0}, targets);
-        CHECK((b.N == 256 && b.M == 128));
-        compare(bert, gradients(bert, b), bare);
-        CHECK(bert.opt.stats->loss == doctest::Approx(stats.loss).epsilon(1e-6));
-        CHECK(bert.opt.stats->correct == stats.correct);
-    }
-    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
-        SmallBert bert(SIZE, 200);
-        bert.randomise(1);
-        add_random_sequences(bert.builder, LENGTHS, 101, 1);
-        Batch b = bert.batch();
-        double loss = bert.loss(b);
-        Arena measure;
-        Bert lean = bert.model;
-        lean.plan_activations(measure, false);
-        std::vector<char> memory(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
-        lean.plan_activations(arena, false);
-        StepStats stats{};
-        lean.forward(b, &stats);
-        CHECK(stats.loss * *b.inverse_targets == loss);
-    }
+    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") { check_accumulation<SmallBert>(SIZE, compare); }
+    TEST_CASE("filler changes neither loss nor gradients") { check_filler<SmallBert>(SIZE, compare); }  // devices that want one shape
+    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") { check_without_backward<SmallBert>(SIZE); }
     TEST_CASE("initial values: of the right size, and each from its name and index alone") {
         SmallBert bert(SIZE, 128);
         Floats a = initial_values(bert.opt.table, bert.opt.n, 1), b = initial_values(bert.opt.table, bert.opt.n, 2);
@@ -712,6 +615,29 @@ TEST_SUITE("the model in fp32") {
                 CHECK_MESSAGE(std::all_of(&a[at], &a[at] + n, [&](float x) { return x == one; }), name);
             }
         });
+    }
+}
+
+TEST_SUITE("memory") {
+    static size_t mapped() {  // bytes of this process's address space
+        unsigned long pages = 0;
+        if (FILE* f = fopen("/proc/self/statm", "r")) {
+            if (fscanf(f, "%lu", &pages) != 1) pages = 0;
+            fclose(f);
+        }
+        return pages * (size_t)sysconf(_SC_PAGESIZE);
+    }
+    TEST_CASE("it is zero, begins at 2 MiB, and what is freed is given back") {
+        size_t before = mapped(), sizes[] = {1, 2 << 20, (2 << 20) + 1, 40 << 20};
+        for (int i = 0; i < 64; i++) {
+            size_t n = sizes[i % 4];
+            char* p = (char*)device_alloc(n);
+            CHECK((size_t)p % (2 << 20) == 0);
+            CHECK((p[0] == 0 && p[n - 1] == 0));
+            p[0] = p[n - 1] = 1;
+            device_free(p, n);
+        }
+        CHECK(mapped() < before + (16 << 20));
     }
 }
 

@@ -6,291 +6,41 @@
 
 Needs Python 3.9 and nothing else. Other binaries: TRAIN_BERT, TRAIN_BERT_SHIM, TRAIN_BERT_FP64, TOKENIZE in the environment.
 """
-import atexit
-import hashlib
 import json
 import math
 import os
 import random
 import re
-import resource
-import shutil
 import signal
 import struct
-import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+import programs
+from programs import (TOKENIZE, W, WHAT, Call, Case, binary, checkpoint, config_edit, finish, fnv1a, header_edit, inode_of, line_count, losses, make_text, metrics,
+                      pack_bin, patched, read, read_safetensors, run, safetensors, snapshot, start, steps_of, unpack_bin, validations, wait_until, with_header, write)
 
-
-def binary(variable, path):
-    found = os.path.join(ROOT, os.environ.get(variable, path))
-    return found if os.access(found, os.X_OK) else None
-
-
-TRAIN_BERT = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
+TRAIN_BERT = W.program = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
 SHIM = binary("TRAIN_BERT_SHIM", "build/shim-fp32/train_bert")
 FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
-TOKENIZE = binary("TOKENIZE", "data/tokenize")
 
-TIMEOUT = 120  # seconds; nothing here takes a tenth of it on an idle machine
 TINY = "--layers 2 --width 64 --max-len 32 --batch-tokens 256".split()
-TIME_FIELDS = {"tokens_per_s", "of_peak", "seconds"}  # all that may differ between two runs of the same flags
-
-
-# ---------------------------------------------------------------- running programs
-def command(args, program=None):
-    return [program or TRAIN_BERT] + [str(a) for a in args]
-
-
-def environment(**extra):
-    # one thread unless a test wants more: at these sizes a second one gains nothing, and on a busy machine it waits at every barrier
-    return {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in extra.items()}}
-
-
-def run(args, code=0, program=None, full_disk=None, stdout=subprocess.PIPE, **env):
-    """Runs to the end and checks the exit code. full_disk: no file can grow beyond so many bytes."""
-
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
-
-    done = subprocess.run(command(args, program), stdout=stdout, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=TIMEOUT, cwd=W.dir,
-                          env=environment(**env), preexec_fn=limit if full_disk is not None else None)
-    done.out, done.err = (done.stdout or b"").decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    if code is not None and done.returncode != code:
-        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
-    return done
-
-
-def start(args, **env):
-    return subprocess.Popen(command(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment(**env))
-
-
-def wait_until(condition, process, what):
-    """Until condition(); False if the process ended before."""
-    end = time.time() + TIMEOUT
-    while not condition():
-        if process.poll() is not None:
-            return False
-        if time.time() > end:
-            process.kill()
-            raise AssertionError("waited %d s in vain for %s" % (TIMEOUT, what))
-        time.sleep(0.001)
-    return True
-
-
-def finish(process):
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
-    return process.returncode, out.decode(), err.decode()
-
-
-# ---------------------------------------------------------------- reading and forging files
-def read(path, mode="rb"):
-    with open(path, mode) as f:
-        return f.read()
-
-
-def write(path, data):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as f:
-        f.write(data if isinstance(data, bytes) else data.encode())
-    return path
-
-
-def snapshot(directory):
-    """Every file below a directory and a hash of its bytes."""
-    return {os.path.relpath(os.path.join(d, f), directory): hashlib.sha256(read(os.path.join(d, f))).hexdigest()
-            for d, _, files in os.walk(directory) for f in files}
-
-
-def metrics(out):
-    lines = []
-    for line in read(os.path.join(out, "metrics.jsonl"), "r").splitlines():
-        lines.append({k: v for k, v in json.loads(line).items() if k not in TIME_FIELDS})
-    return lines
-
-
-def steps_of(out):
-    return [m for m in metrics(out) if "loss" in m]
-
-
-def losses(out):
-    return [m["loss"] for m in steps_of(out)]
-
-
-def validations(out):
-    return [m["val_loss"] for m in metrics(out) if "val_loss" in m]
-
-
-def line_count(out):
-    try:
-        return read(os.path.join(out, "metrics.jsonl")).count(b"\n")
-    except FileNotFoundError:
-        return 0
-
-
-def read_safetensors(path):
-    """→ {name: (dtype, shape, bytes)}, metadata"""
-    data = read(path)
-    n, = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8:8 + n])
-    metadata = header.pop("__metadata__", {})
-    return {k: (v["dtype"], v["shape"], data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]) for k, v in header.items()}, metadata
-
-
-def inode_of(path):
-    try:
-        return os.stat(path).st_ino
-    except FileNotFoundError:
-        return None
-
-
-def safetensors(tensors):
-    """{name: (dtype, shape, bytes)} → the bytes of a file"""
-    header, at = {"__metadata__": {"format": "pt"}}, 0
-    for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(data)]}
-        at += len(data)
-    return with_header(json.dumps(header).encode()) + b"".join(data for _, _, data in tensors.values())
-
-
-def with_header(text, size=None):
-    return struct.pack("<Q", len(text) if size is None else size) + text
-
-
-def checkpoint(directory):
-    """What --resume goes on from: the bytes of the model, the optimiser's tensors, the counters (without the time)."""
-    state, metadata = read_safetensors(os.path.join(directory, "training_state.safetensors"))
-    counters = {k: v for k, v in json.loads(metadata["counters"]).items() if k not in TIME_FIELDS}
-    return read(os.path.join(directory, "model.safetensors")), state, counters
-
-
-def fnv1a(data):
-    h = 0xcbf29ce484222325
-    for byte in data:
-        h = (h ^ byte) * 0x100000001b3 & 0xffffffffffffffff
-    return h
-
-
-def pack_bin(documents, vocab, fingerprint):
-    """A .bin file (common/bin.h) of documents, lists of ids."""
-    offsets = [0]
-    for d in documents:
-        offsets.append(offsets[-1] + len(d))
-    ids = [i for d in documents for i in d]
-    content = struct.pack("<%dQ" % len(offsets), *offsets) + struct.pack("<%dH" % len(ids), *ids)
-    header = struct.pack("<8sIIIIQQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), len(ids), vocab, fingerprint, 0, fnv1a(content)).ljust(248, b"\0")
-    return header + struct.pack("<Q", fnv1a(header)) + content
-
-
-def unpack_bin(data):
-    """→ documents, vocabulary size, fingerprint"""
-    S, N, vocab, fingerprint = struct.unpack("<QQQQ", data[24:56])
-    offsets = struct.unpack("<%dQ" % (S + 1), data[256:264 + 8 * S])
-    ids = struct.unpack("<%dH" % N, data[264 + 8 * S:])
-    return [list(ids[a:b]) for a, b in zip(offsets, offsets[1:])], vocab, fingerprint
-
-
-# ---------------------------------------------------------------- a small world with a tokenizer, data and a trained model
-WHO = "king queen farmer sailor doctor teacher painter hunter baker singer child soldier".split()
-DOES = "rules visits ploughs crosses heals reads paints follows bakes sings breaks guards".split()
-WHAT = "country garden meadow ocean village letter picture forest bread melody window castle".split()
-HOW = "wise proud tired brave gentle patient silent quick hungry cheerful curious strong".split()
-
-
-def make_text(seed, documents):
-    """Sentences in which every word follows from the others: who does what, and how they are."""
-    r = random.Random(seed)
-    text = []
-    for _ in range(documents):
-        for _ in range(r.randint(3, 12)):
-            i = r.randrange(len(WHO))
-            text.append("the %s %s the %s , for the %s is %s ." % (WHO[i], DOES[i], WHAT[i], WHO[i], HOW[i]))
-        text.append("<|endoftext|>")
-    return "\n".join(text) + "\n"
-
-
-class World:
-    def path(self, *parts):
-        return os.path.join(self.dir, *parts)
-
-    def build(self):
-        self.dir = tempfile.mkdtemp(prefix="tune_program_")
-        atexit.register(shutil.rmtree, self.dir)
-        write(self.path("train.txt"), make_text(1, 300))
-        write(self.path("val.txt"), make_text(2, 30))
-        for tokenizer, size in (("data", 256), ("other", 128)):
-            run(["learn", "--type", "wordpiece", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
-            for part in ("train", "val"):
-                run(["pack", "--tokenizer", tokenizer, "--kind", "text", "--in", part + ".txt", "--out", "%s/%s.bin" % (tokenizer, part)], program=TOKENIZE)
-        # a trained model, whose last checkpoint can be resumed; positions beyond --max-len stay as they were initialised
-        run(train("run", *TINY, "--positions", 128, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
-
-    def variant(self, base, name, files):
-        """A copy of a directory in which files are replaced (bytes), changed (a function of the bytes) or missing (None)."""
-        copy = self.path("variants", name)
-        if os.path.exists(copy):
-            shutil.rmtree(copy)
-        shutil.copytree(self.path(base), copy)
-        for file, new in files.items():
-            if new is None:
-                os.unlink(os.path.join(copy, file))
-            else:
-                write(os.path.join(copy, file), new(read(os.path.join(copy, file))) if callable(new) else new)
-        return copy
-
-
-W = World()
-
-
-def setUpModule():
-    began = time.time()
-    W.build()
-    print("made a text, a tokenizer, data and a model in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
-
-
 # from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the best
 RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000 --beta1 0 --beta2 0".split()
 
 
+def build_world():
+    W.make("wordpiece", {"data": 256, "other": 128})
+    # a trained model, whose last checkpoint can be resumed; positions beyond --max-len stay as they were initialised
+    run(train("run", *TINY, "--positions", 128, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
+
+
+def setUpModule():
+    programs.set_up(build_world, "a text, a tokenizer, data and a model")
+
+
 def train(out, *flags, data="data"):
     return ["train", "--data", W.path(data), "--out", W.path(out)] + list(flags)
-
-
-class Case(unittest.TestCase):
-    maxDiff = 2000
-
-    def assert_one_line(self, err):
-        """The one form in which a program fails."""
-        self.assertTrue(err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, "expected one line \"error: ...\", found %r" % err)
-        self.assertGreater(len(err), 20)
-        for word in ("std::", "what():", "terminate", "Sanitizer", "nlohmann", "(null)"):
-            self.assertNotIn(word, err)
-
-    def assert_close(self, a, b, limit):
-        self.assertEqual(len(a), len(b))
-        for i, (x, y) in enumerate(zip(a, b)):
-            self.assertLessEqual(abs(x - y), limit, "step %d: %r and %r" % (i + 1, x, y))
-
-    def assert_same_run(self, a, b):
-        """Two run directories that one could not tell apart but by the clock."""
-        a, b = W.path(a), W.path(b)
-        self.assertEqual(metrics(a), metrics(b))
-        model_a, state_a, counters_a = checkpoint(a + "/last")
-        model_b, state_b, counters_b = checkpoint(b + "/last")
-        self.assertEqual(counters_a, counters_b)
-        self.assertTrue(state_a == state_b, "last/: the optimiser's state differs")
-        self.assertTrue(model_a == model_b, "last/: the models differ")
-        self.assertTrue(snapshot(a + "/best") == snapshot(b + "/best"), "best/ differs")
-        self.assertEqual(sorted(os.listdir(a)), sorted(os.listdir(b)))
 
 
 # ---------------------------------------------------------------- learning
@@ -358,37 +108,46 @@ class Learning(Case):
 
 
 # ---------------------------------------------------------------- the same numbers
+def check_accumulation(case, train_bin):
+    """train_bin: of documents that fill sequences exactly, so that half of the budget holds half of the sequences"""
+    data = W.variant("data", "exact", {"train.bin": train_bin})
+    flags = [*TINY, "--steps", 8, "--lr", 3e-3, "--warmup", 0, "--dropout", 0.1, "--eval-every", 0]
+    run(train("full", *flags, data=data))
+    run(train("accum", *flags, "--batch-tokens", 128, "--accum", 2, data=data))
+    for name in ("full", "accum"):
+        case.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
+    case.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
+    case.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+
+
+def check_threads(case):
+    for threads in (1, 2, 3):
+        run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
+    case.assert_same_run("threads1", "threads2")
+    case.assert_same_run("threads1", "threads3")
+
+
+def trace(out, program):
+    run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
+    return losses(W.path(out)) + validations(W.path(out))
+
+
 class SameNumbers(Case):
     def test_accumulation_equals_the_full_batch(self):
-        """Documents of k · (2T − 5) tokens become sequences of exactly T, so that half of the budget holds half of the sequences."""
+        """Documents of k · (2T − 5) tokens become sequences of exactly T."""
         documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
-        exact = [d[:len(d) // 59 * 59] for d in documents if len(d) >= 59]
-        data = W.variant("data", "exact", {"train.bin": pack_bin(exact, vocab, fingerprint)})
-        flags = [*TINY, "--steps", 8, "--lr", 3e-3, "--warmup", 0, "--dropout", 0.1, "--eval-every", 0]
-        run(train("full", *flags, data=data))
-        run(train("accum", *flags, "--batch-tokens", 128, "--accum", 2, data=data))
-        for name in ("full", "accum"):
-            self.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
-        self.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
-        self.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+        check_accumulation(self, pack_bin([d[:len(d) // 59 * 59] for d in documents if len(d) >= 59], vocab, fingerprint))
 
     def test_any_number_of_threads_gives_the_same_bits(self):
-        for threads in (1, 2, 3):
-            run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
-        self.assert_same_run("threads1", "threads2")
-        self.assert_same_run("threads1", "threads3")
-
-    def trace(self, out, program):
-        run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
-        return losses(W.path(out)) + validations(W.path(out))
+        check_threads(self)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
     def test_shim_equals_cpu(self):
-        self.assert_close(self.trace("cpu", TRAIN_BERT), self.trace("shim", SHIM), 1e-4)
+        self.assert_close(trace("cpu", TRAIN_BERT), trace("shim", SHIM), 1e-4)
 
     @unittest.skipUnless(FP64, "build/cpu-fp64/train_bert is not built: make DEVICE=cpu PRECISION=fp64")
     def test_fp64_is_near_fp32(self):
-        self.assert_close(self.trace("fp32", TRAIN_BERT), self.trace("fp64", FP64), 1e-4)
+        self.assert_close(trace("fp32", TRAIN_BERT), trace("fp64", FP64), 1e-4)
 
 
 # ---------------------------------------------------------------- interrupted and resumed
@@ -674,10 +433,6 @@ class NotFinite(Case):
 
 
 # ---------------------------------------------------------------- bad inputs
-def patched(at, new):
-    return lambda data: data[:at] + new + data[at + len(new):]
-
-
 def forged(**fields):
     """Another number in a .bin's header, with a checksum that is right."""
     at = {"version": ("<I", 8), "kind": ("<I", 12), "sequences": ("<Q", 24), "tokens": ("<Q", 32), "vocab": ("<Q", 40)}
@@ -689,20 +444,6 @@ def forged(**fields):
         data = patched(64, struct.pack("<Q", fnv1a(data[256:])))(data)
         return patched(248, struct.pack("<Q", fnv1a(data[:248])))(data)
     return forge
-
-
-def header_edit(edit):
-    """Changes the JSON header of a safetensors file."""
-    def change(data):
-        n, = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8:8 + n])
-        edit(header)
-        return with_header(json.dumps(header).encode()) + data[8 + n:]
-    return change
-
-
-def config_edit(**changes):
-    return lambda data: json.dumps({**json.loads(data), **changes})
 
 
 WORD = "bert.embeddings.word_embeddings.weight"
@@ -852,36 +593,17 @@ class BadInput(Case):
             ("fill-mask with a model beyond all memory", ["fill-mask", "--model", W.path("variants/giant"), "the [MASK] ."], 1, ["memory"]),
             ("fill-mask --logits into a missing directory", self.ask("--logits", W.path("nowhere/x"), "the [MASK] ."), 1, ["nowhere/x", "No such file"]),
             # the tokenizer's program
-            ("packing nothing", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", W.path("nowhere.txt"), "--out", W.path("bad.bin")), 1, ["nowhere.txt"]),
-            ("packing an empty file", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")), 1, ["no tokens"]),
-            ("packing with no tokenizer", (TOKENIZE, "pack", "--tokenizer", W.path("empty"), "--in", W.path("val.txt"), "--out", W.path("bad.bin")), 1, ["vocab.txt"]),
-            ("packing below a file", (TOKENIZE, "pack", "--tokenizer", W.path("data"), "--in", W.path("val.txt"), "--out", W.path("file/bad.bin")), 1, ["file"]),
-            ("learning from nothing", (TOKENIZE, "learn", "--size", 100, "--out", W.path("bad"), W.path("nowhere.txt")), 1, ["nowhere.txt"]),
-            ("no verb", (TOKENIZE,), 2, ["verb"]),
+            ("packing nothing", Call(["pack", "--tokenizer", W.path("data"), "--in", W.path("nowhere.txt"), "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["nowhere.txt"]),
+            ("packing an empty file", Call(["pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["no tokens"]),
+            ("packing with no tokenizer", Call(["pack", "--tokenizer", W.path("empty"), "--in", W.path("val.txt"), "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["vocab.txt"]),
+            ("packing below a file", Call(["pack", "--tokenizer", W.path("data"), "--in", W.path("val.txt"), "--out", W.path("file/bad.bin")], program=TOKENIZE), 1, ["file"]),
+            ("learning from nothing", Call(["learn", "--size", 100, "--out", W.path("bad"), W.path("nowhere.txt")], program=TOKENIZE), 1, ["nowhere.txt"]),
+            ("no verb", Call([], program=TOKENIZE), 2, ["verb"]),
         ]
 
     def test_table(self):
         os.makedirs(W.path("empty"), exist_ok=True)
-        table = self.table()
-        after = snapshot(W.dir)
-        for name, args, code, says in table:
-            before = after
-            with self.subTest(name):
-                program = None
-                if isinstance(args, tuple):
-                    program, *args = args
-                done = subprocess.run([program or TRAIN_BERT] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      stdin=subprocess.DEVNULL, timeout=TIMEOUT, cwd=W.dir, env=environment())
-                err = done.stderr.decode("utf-8", "replace")
-                after = snapshot(W.dir)
-                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
-                self.assertEqual(done.returncode, code, err)
-                self.assert_one_line(err)
-                for part in says:
-                    self.assertIn(part, err)
-                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
-                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
-        print("%d bad inputs" % len(table))
+        self.check_bad_inputs(self.table())
 
     def test_full_disk_at_the_start(self):
         """A new run finds out before its first step that there is no room for a checkpoint."""
@@ -893,13 +615,9 @@ class BadInput(Case):
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
+        self.check_full_output(*(["fill-mask", "--model", W.path("run"), *flags, "the [MASK] ."] for flags in ([], ["--json"])))
         with open("/dev/full", "w") as full:
-            for flags in ([], ["--json"]):
-                done = run(["fill-mask", "--model", W.path("run"), *flags, "the [MASK] ."], code=1, stdout=full)
-                self.assert_one_line(done.err)
-                self.assertIn("No space left", done.err)
-            done = run(["pack", "--tokenizer", "data", "--in", "val.txt", "--out", "full.bin"], code=1, stdout=full, program=TOKENIZE)
-            self.assert_one_line(done.err)
+            self.assert_one_line(run(["pack", "--tokenizer", "data", "--in", "val.txt", "--out", "full.bin"], code=1, stdout=full, program=TOKENIZE).err)
 
     def test_full_disk_while_packing(self):
         before = read(W.path("data/val.bin"))
@@ -910,14 +628,4 @@ class BadInput(Case):
 
 
 if __name__ == "__main__":
-    for name, found in (("train_bert", TRAIN_BERT), ("data/tokenize", TOKENIZE)):
-        if not found:
-            sys.exit("error: %s is not built: run make" % name)
-    began = time.time()
-    result = unittest.main(verbosity=2, exit=False).result
-    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
-    for test, why in result.skipped:
-        print("SKIPPED %s: %s" % (test, why))
-    print("test_program.py: %d passed, %d failed%s, %.0f s" % (result.testsRun - failed - len(result.skipped), failed,
-                                                           ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
-    sys.exit(not result.wasSuccessful())
+    programs.main(**{"train_bert": TRAIN_BERT, "data/tokenize": TOKENIZE})

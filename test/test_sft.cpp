@@ -301,10 +301,7 @@ struct Tune {
         f.lr = 0.01, f.warmup = 0, f.dropout = 0, f.seed = 5, sf.batch = 4, sf.max_len = 96;
         if (change) change(f, sf);
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
-        Arena measure;
-        task->plan(measure);
-        memory.resize(measure.used + 256);
-        Arena arena((void*)round_up((size_t)memory.data(), 256));
+        Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1, 0.3);
@@ -504,6 +501,21 @@ TEST_SUITE("answers") {
         CHECK(exact_said == exact);
         CHECK(rouge_said == doctest::Approx(rouge).epsilon(1e-12));
         CHECK(lines.back().find("set")->s == "one");
+
+        // its scores in a file: the same when they are read, and only for these rows
+        std::string path = dir / "scores.json";
+        Answerer again{"me", {}};
+        CHECK(!read_scores(path, sets, again));
+        write_scores(path, sets, a);
+        CHECK(read_scores(path, sets, again));
+        CHECK(dump_json(results_json(sets, {a, a}, 1)) == dump_json(results_json(sets, {again, again}, 1)));
+        for (size_t k = 0; k < sets.size(); k++)
+            for (size_t t = 0; t < a.score[k].size(); t++) CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
+        CHECK(!read_scores(path, {test_set("all", *r.file, 1, everything)}, again));  // fewer rows
+        CHECK(!read_scores(path, {test_set("none", *r.file, 0, everything)}, again));
+        rows[0].turns[0].instruction += "!";
+        Rows other(rows);
+        CHECK(!read_scores(path, {test_set("all", *other.file, 0, everything)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
         std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"), row_of("a", "say", std::string(82, 'x'), "a"), row_of("a", "say", std::string(83, 'x'), "a")};

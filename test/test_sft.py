@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""sft as a user runs it: tuned, killed, resumed, asked in scripts and in a terminal, fed with nonsense. The tools are those of test_program.py.
+"""sft as a user runs it: tuned, killed, resumed, asked in scripts and in a terminal, fed with nonsense.
 
     make && python3 test/test_sft.py                     all; about a minute and a half on one core
     python3 test/test_sft.py Resume BadInput.test_table
 
 Needs Python 3.9 and nothing else. Other binaries: SFT, SFT_SHIM, TRAIN_GPT, TOKENIZE in the environment.
 """
-import atexit
 import collections
 import json
-import math
 import os
 import pty
 import random
@@ -18,20 +16,16 @@ import select
 import shutil
 import signal
 import string
-import struct
-import subprocess
-import sys
-import tempfile
 import time
 import unittest
 
-import test_program as base
-from test_program import (DOES, HOW, TIMEOUT, TOKENIZE, W, WHAT, WHO, checkpoint, config_edit, environment, finish, line_count, losses, make_text, metrics, patched, read,
-                          read_safetensors, run, safetensors, snapshot, steps_of, wait_until, write)
+import programs
+from programs import (DOES, HOW, TIMEOUT, TOKENIZE, W, WHAT, WHO, Call, binary, checkpoint, config_edit, environment, jsonl, losses, metrics, not_finite, patched,
+                      read, read_safetensors, results_of, resume, run, snapshot, start, steps_of, stop, train, tune, with_tensor, write)
 
-TRAIN_GPT = base.binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
-SFT = base.binary("SFT", "build/cpu-fp32/sft")
-SHIM = base.binary("SFT_SHIM", "build/shim-fp32/sft")
+TRAIN_GPT = binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
+SFT = W.program = binary("SFT", "build/cpu-fp32/sft")
+SHIM = binary("SFT_SHIM", "build/shim-fp32/sft")
 
 SMALL = "--batch 16 --lr 3e-3 --dropout 0 --eval-rows 12 --max-new-tokens 20 --log-every 10".split()
 T = 64  # the model's context
@@ -69,10 +63,6 @@ def make_rows(seed, n, kinds=(who, why, talk)):
 LISTS = (lambda r: pick(r, "first"), lambda r: pick(r, "last"))
 
 
-def jsonl(rows):
-    return "".join(json.dumps(row) + "\n" for row in rows)
-
-
 def pack(name, rows, *flags, tokenizer="run", template="short", code=0):
     """A .bin and its .jsonl"""
     path = W.path(name)
@@ -81,34 +71,13 @@ def pack(name, rows, *flags, tokenizer="run", template="short", code=0):
                code, program=TOKENIZE)
 
 
-def tune(out, *flags, data="task", init="run", code=0, **more):
-    return run(train(out, *flags, data=data, init=init), code, program=SFT, **more)
-
-
-def train(out, *flags, data="task", init="run"):
-    return ["train", "--init", W.path(init), "--data", W.path(data), "--out", W.path(out), *flags]
-
-
-def resume(out, *flags, code=0, **more):
-    return run(["--resume", "--out", W.path(out), *flags], code, program=SFT, **more)
-
-
-def ask(*args, code=0, text=None, program=None):
-    """eval, generate, chat; text: standard input"""
-    done = subprocess.run([program or SFT] + [a if isinstance(a, bytes) else str(a) for a in args], input=text if isinstance(text, bytes) else (text or "").encode(),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=TIMEOUT, cwd=W.dir, env=environment())
-    done.out, done.err = done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
-    if done.returncode != code:
-        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
-    return done
+def ask(*args, **more):
+    """eval, generate, chat"""
+    return run(args, **more)
 
 
 def generate(rows, *flags, model="tuned", **more):
     return [json.loads(line) for line in ask("generate", "--model", model, *flags, text=jsonl(rows), **more).out.splitlines()]
-
-
-def results_of(out):
-    return json.loads(read(W.path(out, "results.json")))
 
 
 def answers_of(path):
@@ -120,14 +89,7 @@ def normal(text):
 
 
 def build_world():
-    W.dir = tempfile.mkdtemp(prefix="tune_sft_")
-    atexit.register(shutil.rmtree, W.dir)
-    write(W.path("train.txt"), make_text(1, 300))
-    write(W.path("val.txt"), make_text(2, 30))
-    for tokenizer, size in (("text", 400), ("other", 300)):
-        run(["learn", "--type", "bpe", "--size", size, "--out", tokenizer, "train.txt"], program=TOKENIZE)
-    for part in ("train", "val"):
-        run(["pack", "--tokenizer", "text", "--kind", "text", "--in", part + ".txt", "--out", "text/%s.bin" % part], program=TOKENIZE)
+    W.make("bpe", {"text": 400, "other": 300})
     run(["train", "--data", "text", "--out", "run", *"--layers 2 --width 64 --batch-tokens 512 --lr 5e-3 --steps 200 --eval-every 0 --eval-tokens 1024".split(), "--max-len", T],
         program=TRAIN_GPT)
     W.packed = pack("task/train.bin", make_rows(1, 480), "--show", 3).out
@@ -138,12 +100,10 @@ def build_world():
 
 
 def setUpModule():
-    began = time.time()
-    build_world()
-    print("made texts, rows and two models in %s (%.1f s)" % (W.dir, time.time() - began), flush=True)
+    programs.set_up(build_world, "texts, rows and two models")
 
 
-class Case(base.Case):
+class Case(programs.Case):
     def assert_same_run(self, a, b):
         super().assert_same_run(a, b)
         for name in ("results.json", "answers.jsonl", "answers_before.jsonl"):
@@ -154,7 +114,8 @@ class Case(base.Case):
 # ---------------------------------------------------------------- learning, and what a run leaves behind
 class Learning(Case):
     def test_files(self):
-        self.assertEqual(set(os.listdir(W.path("tuned"))), {"best", "last", "config.json", "metrics.jsonl", "results.json", "answers.jsonl", "answers_before.jsonl"})
+        self.assertEqual(set(os.listdir(W.path("tuned"))), {"best", "last", "config.json", "metrics.jsonl", "results.json", "answers.jsonl", "answers_before.jsonl",
+                                                           "scores_before.json"})
         model = {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "template.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"}
         self.assertEqual(set(os.listdir(W.path("tuned/best"))), model)
         self.assertEqual(set(os.listdir(W.path("tuned/last"))), model | {"training_state.safetensors"})
@@ -333,6 +294,17 @@ class Evaluation(Case):
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
         self.assertEqual(done.err, "")
 
+    def test_memory_is_given_back(self):
+        """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""
+        def peak(models):
+            process = start(["eval", "--model", ",".join(["tuned"] * models), "--data", "task", "--rows", 1])
+            process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.WEXITSTATUS(status)
+            self.assertEqual((status, process.communicate()[1]), (0, b""))
+            return used.ru_maxrss  # in KiB
+        self.assertLess(peak(6), peak(1) + 20000)
+
     def test_sets_of_the_same_name(self):
         for folder, seed in (("one", 6), ("two", 7)):
             pack(folder + "/test.bin", make_rows(seed, 6))
@@ -404,7 +376,7 @@ class Generate(Case):
         with open("/dev/full", "w") as full:
             for args in (["generate", "who ?"], ["generate", "--json", "who ?"], ["eval", "--data", "task/test_seen.bin"], ["eval", "--json", "--data", "task/test_seen.bin"]):
                 with self.subTest(args):
-                    done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full, program=SFT)
+                    done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
                     self.assertIn("No space left", done.err)
 
@@ -538,21 +510,6 @@ class Resume(Case):
     STEPS = 40
     FLAGS = [*SMALL, "--steps", STEPS, "--eval-every", 8, "--log-every", 7]
 
-    def start(self, args):
-        return subprocess.Popen([SFT] + [str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment())
-
-    def stop(self, args, directory, lines, number):
-        """Sends a signal after so many lines of metrics; → exit code, console, standard error"""
-        for _ in range(10):
-            process = self.start(args)
-            wait_until(lambda: line_count(W.path(directory)) >= lines, process, "%d lines of metrics" % lines)
-            process.send_signal(number)
-            code, console, err = finish(process)
-            if code != 0:
-                return code, console, err
-            shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: once more
-        self.fail("ten runs were done before a signal reached them")
-
     def test_killed(self):
         """kill -9 before and behind the first validation; bit for bit the run that was not"""
         pack("kinds/train.bin", make_rows(1, 240) + make_rows(5, 60, LISTS))
@@ -565,7 +522,7 @@ class Resume(Case):
             for lines in (3, 20) if name == "plain" else (12,):
                 with self.subTest(name, lines=lines):
                     out = "killed-%s-%d" % (name, lines)
-                    self.stop(train(out, *self.FLAGS, *flags, data=data), out, lines, signal.SIGKILL)
+                    stop(train(out, *self.FLAGS, *flags, data=data), out, lines, signal.SIGKILL)
                     self.assertFalse(os.path.exists(W.path(out, "results.json")), "killed too late to prove anything")
                     resume(out)
                     self.assert_same_run("whole-" + name, out)
@@ -575,7 +532,7 @@ class Resume(Case):
         for number in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(number.name):
                 out = "ctrl-c-%d" % number
-                code, console, err = self.stop(train(out, *self.FLAGS), out, 12, number)
+                code, console, err = stop(train(out, *self.FLAGS), out, 12, number)
                 self.assertEqual((code, err), (130, "\nfinishing the step, then saving; once more to stop at once\n"))
                 self.assertIn("--resume --out %s" % W.path(out), console)
                 self.assertFalse(os.path.exists(W.path(out, "results.json")))
@@ -583,11 +540,26 @@ class Resume(Case):
                 resume(out)
                 self.assert_same_run("whole-ctrl-c", out)
 
+    def test_answers_before_are_kept(self):
+        """A resumed run does not answer again what the model answered before; it does where its scores are gone or test rows are others."""
+        tune("whole-kept", *self.FLAGS)
+        stop(train("kept", *self.FLAGS), "kept", 12, signal.SIGTERM)
+        again = {name: shutil.copytree(W.path("kept"), W.path(name)) for name in ("no-scores", "other-rows")}
+        os.unlink(again["no-scores"] + "/scores_before.json")
+        self.assertNotIn("the answers before tuning", resume("kept").out)
+        self.assertIn("the answers before tuning", resume("no-scores").out)
+        for name in ("kept", "no-scores"):
+            self.assert_same_run("whole-kept", name)
+        pack("other-rows.bin", make_rows(9, 15))
+        data = W.variant("task", "other-rows", {"test_seen.bin": read(W.path("other-rows.bin"))})
+        self.assertIn("the answers before tuning", resume("other-rows", "--data", data).out)
+        self.assertEqual(results_of("other-rows")["test_seen"]["before"]["tasks"]["facts/who"]["rows"], 5)
+
     def test_by_epochs(self):
         flags = [*SMALL, "--epochs", 1.5]
         tune("whole-epochs", *flags)
         self.assertEqual(len(steps_of(W.path("whole-epochs"))), 45)
-        self.stop(train("epochs", *flags), "epochs", 10, signal.SIGTERM)
+        stop(train("epochs", *flags), "epochs", 10, signal.SIGTERM)
         resume("epochs")
         self.assert_same_run("whole-epochs", "epochs")
 
@@ -647,19 +619,6 @@ class Packing(Case):
 
 
 # ---------------------------------------------------------------- bad inputs
-def with_tensor(name, change):
-    """A safetensors file with a tensor that is another: change(dtype, shape, bytes) → all three"""
-    def forge(data):
-        tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
-        tensors[name] = change(*tensors[name])
-        return safetensors(tensors)
-    return forge
-
-
-def not_finite(dtype, shape, values):
-    return dtype, shape, struct.pack("<f", math.nan) + values[4:]
-
-
 class BadInput(Case):
     """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
 
@@ -677,7 +636,12 @@ class BadInput(Case):
         return [verb, "--model", m, "who ?"] if verb == "generate" else [verb, "--model", m, "--data", W.path("task")]
 
     def lines(self, text, *flags, model="tuned"):
-        return (["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--model", W.path(model), *flags], text)
+
+    def pack(self, name, text, *flags):
+        rows = write(W.path("files", name, "packed.jsonl"), text)
+        return Call(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--max-len", T, "--in", rows, "--out", W.path("bad-out.bin"), *flags],
+                    program=TOKENIZE)
 
     def table(self):
         train_bin = read(W.path("task/train.bin"))
@@ -788,58 +752,18 @@ class BadInput(Case):
             ("a line that is too long", self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])), 1, ["line 2", "tokens", "64"]),
             ("messages that begin with the assistant", self.lines(jsonl([{"messages": [{"role": "assistant", "content": "x"}]}])), 1, ["line 1", "message 1", "user"]),
             # packing
-            ("packing an answer longer than the context", ("pack", jsonl([{"prompt": "a", "completion": "b " * 80}]), ["--overlong", "truncate"]), 1, ["packed.jsonl", "none in 1", "1 dropped"]),
-            ("packing malformed JSON", ("pack", '{"prompt": "a", "completion": "b"}\n{"prompt"\n', []), 1, ["packed.jsonl, line 2"]),
-            ("packing a missing answer", ("pack", '{"instruction": "a"}\n', []), 1, ["packed.jsonl, line 1", '"output"']),
-            ("packing invalid UTF-8", ("pack", b'{"prompt": "caf\xe9", "completion": "b"}\n', []), 1, ["packed.jsonl, line 1", "UTF-8"]),
-            ("packing an empty file", ("pack", "", []), 1, ["packed.jsonl", "none"]),
-            ("packing with a template without {output}", ("pack", jsonl(make_rows(1, 3)), ["--template", write(W.path("bad.txt"), "{instruction}\n")]), 1, ["bad.txt", "{output}"]),
-            ("packing inputs with a template without {input}", ("pack", jsonl(make_rows(1, 3)), ["--template", W.path("no-input.txt")]), 1, ["packed.jsonl, line 2", "{input}"]),
+            ("packing an answer longer than the context", self.pack("long", jsonl([{"prompt": "a", "completion": "b " * 80}]), "--overlong", "truncate"), 1, ["packed.jsonl", "none in 1", "1 dropped"]),
+            ("packing malformed JSON", self.pack("json", '{"prompt": "a", "completion": "b"}\n{"prompt"\n'), 1, ["packed.jsonl, line 2"]),
+            ("packing a missing answer", self.pack("missing", '{"instruction": "a"}\n'), 1, ["packed.jsonl, line 1", '"output"']),
+            ("packing invalid UTF-8", self.pack("bytes", b'{"prompt": "caf\xe9", "completion": "b"}\n'), 1, ["packed.jsonl, line 1", "UTF-8"]),
+            ("packing an empty file", self.pack("empty", ""), 1, ["packed.jsonl", "none"]),
+            ("packing with a template without {output}", self.pack("no-output", jsonl(make_rows(1, 3)), "--template", write(W.path("bad.txt"), "{instruction}\n")), 1, ["bad.txt", "{output}"]),
+            ("packing inputs with a template without {input}", self.pack("no-input", jsonl(make_rows(1, 3)), "--template", W.path("no-input.txt")), 1, ["packed.jsonl, line 2", "{input}"]),
         ]
 
     def test_table(self):
-        table = self.table()
-        write(W.path("packed.jsonl"), "")
-        after = snapshot(W.dir)
-        for name, args, code, says in table:
-            with self.subTest(name):
-                program, text = SFT, b""
-                if isinstance(args, tuple) and args[0] == "pack":
-                    _, text, flags = args
-                    write(W.path("packed.jsonl"), text)
-                    program, text = TOKENIZE, b""
-                    args = ["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--max-len", T, "--in", W.path("packed.jsonl"), "--out", W.path("bad-out.bin"), *flags]
-                    if "--template" not in flags:
-                        args += ["--template", "short"]
-                    after = snapshot(W.dir)
-                elif isinstance(args, tuple):
-                    args, text = args
-                before = after
-                done = subprocess.run([program] + [a if isinstance(a, bytes) else str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT, cwd=W.dir, env=environment())
-                err = done.stderr.decode("utf-8", "replace")
-                shutil.rmtree(W.path("bad-out"), ignore_errors=True)
-                after = snapshot(W.dir)
-                if os.environ.get("SHOW"):
-                    print("\n%-50s %d %s" % (name, done.returncode, err.replace(W.dir + "/", "").rstrip()))
-                self.assertEqual(done.returncode, code, err)
-                self.assert_one_line(err)
-                for part in says:
-                    self.assertIn(part, err)
-                self.assertEqual([f for f in before if after.get(f) != before[f]], [], "files that were there before")
-                self.assertEqual([f for f in after if f not in before], [], "files that are left behind")
-        print("%d bad inputs" % len(table))
+        self.check_bad_inputs(self.table())
 
 
 if __name__ == "__main__":
-    for name, found in (("train_gpt", TRAIN_GPT), ("sft", SFT), ("data/tokenize", TOKENIZE)):
-        if not found:
-            sys.exit("error: %s is not built: run make" % name)
-    began = time.time()
-    result = unittest.main(verbosity=2, exit=False).result
-    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
-    for test, why_not in result.skipped:
-        print("SKIPPED %s: %s" % (test, why_not))
-    print("test_sft.py: %d passed, %d failed%s, %.0f s" % (result.testsRun - failed - len(result.skipped), failed,
-                                                         ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
-    sys.exit(not result.wasSuccessful())
+    programs.main(**{"train_gpt": TRAIN_GPT, "sft": SFT, "data/tokenize": TOKENIZE})

@@ -76,14 +76,14 @@ $(eval $(call other_build,cpu,fp64))
 $(eval $(call other_build,shim,fp32))
 
 test: setup-quiet
-	@$(MAKE) -j2 tests
+	@$(MAKE) tests
 	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels") \
 		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
 test-asan: setup-quiet
-	@$(MAKE) -j2 $(ASAN_TESTS)
+	@$(MAKE) $(ASAN_TESTS)
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
 test-tsan: setup-quiet
-	@$(MAKE) -j2 $(TSAN_TESTS)
+	@$(MAKE) $(TSAN_TESTS)
 	python3 test/run.py build/tsan/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels")
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
@@ -95,7 +95,7 @@ PYTHON ?= .venv/bin/python
 	.venv/bin/python -m pip install -q --disable-pip-version-check -r dev/requirements.txt
 	@touch $@
 test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
-	@$(MAKE) -j2 $(TEST_PROGRAMS) build/test/test_rouge
+	@$(MAKE) $(TEST_PROGRAMS) build/test/test_rouge
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one
