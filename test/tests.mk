@@ -4,7 +4,7 @@ TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
 	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
 UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp test/test_sft.cpp,$(wildcard test/test_*.cpp)))
-KERNEL_TESTS := build/test/test_kernels build/test/test_shim
+KERNEL_TESTS := build/test/test_kernels build/test/test_flash build/test/test_shim
 ORDERS := forward reverse random
 
 build/test/main.o: test/main.cpp
