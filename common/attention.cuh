@@ -347,13 +347,15 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
 template <int HS, class T>
 __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out, int N, int NH) {
     constexpr int W = 16 / sizeof(T), LANES = HS / W;
-    size_t thread = (size_t)blockIdx.x * blockDim.x + threadIdx.x, i = min(thread / LANES, (size_t)N * NH - 1);  // token · NH + head
+    size_t thread = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    unsigned i = (unsigned)min(thread / LANES, (size_t)N * NH - 1);  // token · NH + head
+    size_t at = (size_t)i * HS + thread % LANES * W;
     float a[W], b[W], sum = 0;
-    load<W>(a, dout + i * HS + thread % LANES * W);
-    load<W>(b, out + i * HS + thread % LANES * W);
+    load<W>(a, dout + at);
+    load<W>(b, out + at);
     UNROLL for (int c = 0; c < W; c++) sum += a[c] * b[c];
     for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
-    if (thread == i * LANES) delta[i % NH * N + i / NH] = sum;
+    if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
 }
 template <int HS, class T>
 void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {

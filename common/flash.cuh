@@ -4,10 +4,12 @@
 // A block of four warps has 128 queries of one head (in flash_dkv_kernel: keys), a warp 32 of them as two blocks of 16, the rows of one mma.
 // The other side comes by in tiles through shared memory, by cp.async: while one tile is worked on, the next one is on its way.
 //
-// What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4 clocks. The two
-// 16 × 16 blocks of a warp use what one ldmatrix_x4 brought for 4 mma, of some 1.6 clocks each on an H200 and 2 on an A100 (16·8·16 products
-// over the SM's four tensor cores), so that reading takes no longer than multiplying. With 16 rows a warp it would take twice as long.
-// The 32 × HS sums then fill most of a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one warp is at its
+// What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4 clocks. An mma takes the
+// SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does) and 2 on an A100. The two 16 × 16 blocks of a
+// warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to 8 clocks. With 16 rows a warp it would be 2 mma, and reading would
+// take longer than multiplying. The left operand is read once, into registers, where these have room: forward and dq with HS ≤ 64. Elsewhere
+// it comes again for every 32 of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
+// The sums of 32 × HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
 // exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they come out of an mma
 // they are, rounded to bf16, the left operand of the next one.
 //
@@ -81,6 +83,25 @@ __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16
         }
     }
 }
+// The same with the left tile in registers, once loaded by load_rows
+template <int HS, int M>
+__device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
+    UNROLL for (int k = 0; k < HS / 16; k++)
+        UNROLL for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
+}
+template <int HS, int M, int N>
+__device__ inline void multiply_rows(float s[M][N][4], const uint32_t x[HS / 16][M][4], const bf16* b) {
+    int pb = place_b<HS>();
+    UNROLL for (int k = 0; k < HS / 16; k++)
+        UNROLL for (int n = 0; n < N; n += 2) {
+            uint32_t y[4];
+            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+            UNROLL for (int m = 0; m < M; m++) {
+                mma_16x8x16(s[m][n], x[k][m], y);
+                mma_16x8x16(s[m][n + 1], x[k][m], y + 2);
+            }
+        }
+}
 // o[m][n] += Σ_j p[m][j] b[j][8n + …]: scores times a tile (8N, HS). The sums of two mma side by side hold the elements that the left operand of
 // the next one wants, in the same lanes.
 template <int HS, int M, int N>
@@ -129,6 +150,7 @@ template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * 
 template <int HS>
 __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>;
+    constexpr bool HELD = HS <= 64;            // the queries in registers
     DYNAMIC_SHARED(bf16, q);                   // (128, HS)
     bf16* kv = q + ATTENTION_TILE * HS;        // (2, 2, KEYS, HS): two buffers of keys and values
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
@@ -144,6 +166,7 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         cp_async_commit();
     };
     copy_tile<HS, ATTENTION_TILE, 128>(q, from, 3 * C, i0, len);
+    cp_async_commit();
     copy(0, 0);
 
     // A lane has rows 16m + 8r + g of the warp: top the largest score so far, sum its part of Σ exp(score − top)
@@ -159,6 +182,12 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
             k0[m][r] = drop.k0, k1[m][r] = drop.k1;
             threshold = drop.threshold, keep_scale = drop.scale;
         }
+    uint32_t x[HS / 16][M][4];
+    if (HELD) {
+        cp_async_wait<1>();
+        __syncthreads();  // the queries are there
+        load_rows<HS, M>(x, q + 32 * warp * HS);
+    }
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
@@ -168,7 +197,8 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         const bf16* k = kv + buffer * 2 * KEYS * HS;
         float s[M][KEYS / 8][4];
         clear<M, KEYS / 8>(s);
-        multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
+        if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
+        else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
         if (j0 + KEYS > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key; key 0 is seen by all
             UNROLL for (int m = 0; m < M; m++)
                 UNROLL for (int n = 0; n < KEYS / 8; n++)
@@ -224,6 +254,7 @@ template <int HS>
 __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH,
                                                           bool causal, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = 32;
+    constexpr bool HELD = HS <= 64;                                        // queries and dout in registers
     DYNAMIC_SHARED(bf16, q);                                               // (128, HS)
     bf16 *d = q + ATTENTION_TILE * HS, *kv = d + ATTENTION_TILE * HS;      // (128, HS); (2, 2, KEYS, HS)
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
@@ -240,6 +271,7 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     };
     copy_tile<HS, ATTENTION_TILE, 128>(q, from, 3 * C, i0, len);
     copy_tile<HS, ATTENTION_TILE, 128>(d, dout + (size_t)n0 * C + h * HS, C, i0, len);
+    cp_async_commit();
     copy(0, 0);
 
     float dq[M][HS / 8][4], lse2[M][2], del[M][2], by[M][2], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;  // lse2 in powers of 2
@@ -256,6 +288,13 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
             k0[m][r] = drop.k0, k1[m][r] = drop.k1;
             threshold = drop.threshold, keep_scale = drop.scale;
         }
+    uint32_t x[HS / 16][M][4], y[HS / 16][M][4];
+    if (HELD) {
+        cp_async_wait<1>();
+        __syncthreads();  // the queries and their dout are there
+        load_rows<HS, M>(x, q + 32 * warp * HS);
+        load_rows<HS, M>(y, d + 32 * warp * HS);
+    }
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
@@ -267,8 +306,13 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
-            multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
-            multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
+            if (HELD) {
+                multiply_rows<HS, M, SLICE / 8>(s, x, k);
+                multiply_rows<HS, M, SLICE / 8>(dp, y, v);
+            } else {
+                multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
+                multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
+            }
             if (j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
                 UNROLL for (int m = 0; m < M; m++)
                     UNROLL for (int n = 0; n < SLICE / 8; n++)
@@ -433,15 +477,15 @@ void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16
            dropout);
 }
 
-// dq(N, C) of dqkv(N, 3, C) = sum(N, C) / √HS, a thread per 8 elements
-static __global__ void flash_dq_store_kernel(bf16* dqkv, const float* sum, size_t N, int C, float scale) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * 8;
-    if (i >= N * C) return;
+// dq(N, C) of dqkv(N, 3, C) = sum(N, C) · scale, a thread per 8 elements
+static __global__ void flash_dq_store_kernel(bf16* dqkv, const float* sum, unsigned N, unsigned C, float scale) {
+    unsigned i = blockIdx.x * blockDim.x + threadIdx.x, n = i / (C / 8), c = i % (C / 8) * 8;
+    if (n >= N) return;
     float x[8];
-    load<4>(x, sum + i);
-    load<4>(x + 4, sum + i + 4);
+    load<4>(x, sum + (size_t)n * C + c);
+    load<4>(x + 4, sum + (size_t)n * C + c + 4);
     UNROLL for (int e = 0; e < 8; e++) x[e] *= scale;
-    store<8>(dqkv + i / C * 3 * C + i % C, x);
+    store<8>(dqkv + (size_t)n * 3 * C + c, x);
 }
 template <int HS>
 void flash_backward_atomic(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal,
@@ -450,7 +494,7 @@ void flash_backward_atomic(bf16* dqkv, float* dq, const float* delta, const bf16
     device_zero(dq, seq.N * C * sizeof(float));
     launch(flash_dkv_kernel<HS, true>, (unsigned)(seq.W * NH), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, true>, dqkv, dq, delta, dout, qkv, lse, seq, NH, causal,
            dropout);
-    launch(flash_dq_store_kernel, (unsigned)ceil_div(seq.N * C / 8, THREADS), THREADS, 0, dqkv, (const float*)dq, (size_t)seq.N, (int)C, 1.0f / sqrtf((float)HS));
+    launch(flash_dq_store_kernel, (unsigned)ceil_div(seq.N * C / 8, THREADS), THREADS, 0, dqkv, (const float*)dq, (unsigned)seq.N, (unsigned)C, 1.0f / sqrtf((float)HS));
 }
 }  // namespace gpu
 #endif

@@ -72,12 +72,13 @@ __device__ inline void cp_async_wait() {
 namespace shim {
 inline void ldmatrix(const char* op, uint32_t r[4], const bf16* row, bool trans) {
     if ((uintptr_t)row % 16) die("ldmatrix: the address of a row is not a multiple of 16");
-    Gathered rows = gather(op, ~0u, row);
+    struct Row { uint32_t at[4]; } mine;
+    for (int i = 0; i < 4; i++) mine.at[i] = ((const Word*)row)[i];
+    Gathered rows = gather(op, ~0u, mine);
     int g = lane() / 4, t = lane() % 4;
-    for (int m = 0; m < 4; m++) {
-        const bf16 *a = rows.from<const bf16*>(8 * m + (trans ? 2 * t : g)), *b = trans ? rows.from<const bf16*>(8 * m + 2 * t + 1) : a;
-        r[m] = (uint32_t)a[trans ? g : 2 * t].bits | (uint32_t)b[trans ? g : 2 * t + 1].bits << 16;
-    }
+    auto element = [&](int m, int i, int j) { return rows.from<Row>(8 * m + i).at[j / 2] >> 16 * (j % 2) & 0xffffu; };
+    for (int m = 0; m < 4; m++)
+        r[m] = trans ? element(m, 2 * t, g) | element(m, 2 * t + 1, g) << 16 : element(m, g, 2 * t) | element(m, g, 2 * t + 1) << 16;
 }
 }  // namespace shim
 #endif
