@@ -8,7 +8,7 @@
 // SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does) and 2 on an A100. The two 16 × 16 blocks of a
 // warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to 8 clocks. With 16 rows a warp it would be 2 mma, and reading would
 // take longer than multiplying. The left operand is read once, into registers, where these have room: forward and dq with HS ≤ 64. Elsewhere
-// it comes again for every 32 of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
+// it comes again for every 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
 // The sums of 32 × HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
 // exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they come out of an mma
 // they are, rounded to bf16, the left operand of the next one.
@@ -247,14 +247,15 @@ void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH
 }
 
 // ---------------------------------------------------------------- backward: dq
-// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made 32 keys at a time.
+// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for
+// as many keys at a time as there are registers for.
 template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16);
 
 template <int HS>
 __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH,
                                                           bool causal, Dropout dropout) {
-    constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = 32;
     constexpr bool HELD = HS <= 64;                                        // queries and dout in registers
+    constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                               // (128, HS)
     bf16 *d = q + ATTENTION_TILE * HS, *kv = d + ATTENTION_TILE * HS;      // (128, HS); (2, 2, KEYS, HS)
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
@@ -280,11 +281,11 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     clear<M, HS / 8>(dq);
     UNROLL for (int m = 0; m < M; m++)
         UNROLL for (int r = 0; r < 2; r++) {
-            int query = first + 16 * m + 8 * r + g, known = min(query, len - 1);
-            lse2[m][r] = query < len ? lse[(size_t)h * seq.N + n0 + known] * LOG2E : INFINITY;  // a query that is not there: p = 0
-            del[m][r] = query < len ? delta[(size_t)h * seq.N + n0 + known] : 0.0f;
+            int query = min(first + 16 * m + 8 * r + g, len - 1);  // what comes out for a query that is not there is not stored
+            lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
+            del[m][r] = delta[(size_t)h * seq.N + n0 + query];
             by[m][r] = scale;
-            DropoutRow drop(dropout, n0 + known, NH, h);
+            DropoutRow drop(dropout, n0 + query, NH, h);
             k0[m][r] = drop.k0, k1[m][r] = drop.k1;
             threshold = drop.threshold, keep_scale = drop.scale;
         }
