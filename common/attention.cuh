@@ -474,14 +474,16 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
 // one block per entry of the work list and head, a thread per element at a time
 template <class T>
 __global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
-    int s = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
-    if (s < 0) return;  // the whole block
-    int n0 = seq.start[s], end = min(t0 + ATTENTION_TILE, seq.start[s + 1] - n0);
-    size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
-    for (int i = t0 * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
-        const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
-        cache.k[to + i] = x[C];
-        cache.v[to + i] = x[2 * C];
+    int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (first < 0) return;  // the whole block
+    for (int s = first; s < first + max(-t0, 1); s++) {
+        int n0 = seq.start[s], begin = max(t0, 0), end = min(begin + ATTENTION_TILE, seq.start[s + 1] - n0);
+        size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
+        for (int i = begin * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
+            const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
+            cache.k[to + i] = x[C];
+            cache.v[to + i] = x[2 * C];
+        }
     }
 }
 // One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in shared memory; the

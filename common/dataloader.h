@@ -104,7 +104,7 @@ struct BatchBuilder {
         std::copy(start.begin(), start.end(), (int*)b.seq.start);
         for (int s = 0; s < b.seq.S; s++)
             for (int n = start[s]; n < start[s + 1]; n++) b.pos[n] = n - start[s];
-        b.seq.W = make_tiles((int*)b.seq.tiles, b.seq.start, b.seq.S);
+        b.seq.W = make_tiles((int*)b.seq.tiles, b.seq.start, b.seq.S, std::is_same_v<real, bf16>);
         sort_ids(b.by_token, b.tokens, b.N);
         sort_ids(b.by_pos, b.pos, b.N);
         sort_ids(b.by_type, b.types, b.N);

@@ -142,10 +142,36 @@ __device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* til
     }
 }
 
+// Of the tokens [0, 128) from n0 on, in several sequences: range[r] = first + 65536 · end of the sequence of token r, 0 beyond all of them
+__device__ inline void find_ranges(uint32_t* range, const int* start, int count, int n0) {
+    for (int s = threadIdx.x; s < count; s += blockDim.x)
+        for (int r = start[s] - n0; r < start[s + 1] - n0; r++) range[r] = (start[s] - n0) | (start[s + 1] - n0) << 16;
+    for (int r = start[count] - n0 + threadIdx.x; r < ATTENTION_TILE; r += blockDim.x) range[r] = 0;
+    __syncthreads();  // everybody sees all of them
+}
+
+// Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the rows are keys, the columns
+// queries, else the other way round.
+template <bool KEYS, int M, int N>
+__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, const uint32_t* range) {
+    int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    UNROLL for (int m = 0; m < M; m++)
+        UNROLL for (int r = 0; r < 2; r++) {
+            int row = row0 + 16 * m + 8 * r + g, from = range ? range[row] & 0xffff : 0, to = range ? range[row] >> 16 : row < len ? len : 0;
+            if (causal && KEYS) from = max(from, row);
+            if (causal && !KEYS) to = min(to, row + 1);
+            UNROLL for (int n = 0; n < N; n++)
+                UNROLL for (int i = 0; i < 2; i++) {
+                    int col = col0 + 8 * n + 2 * t + i;
+                    if (col < from || col >= to) s[m][n][2 * r + i] = -INFINITY;
+                }
+        }
+}
+
 // ---------------------------------------------------------------- forward
 // Queries stay in shared memory, their outputs, largest scores and sums in registers; keys and values come by.
 template <int HS> constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
-template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16);
+template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16) + ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
 __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
@@ -153,9 +179,11 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     constexpr bool HELD = HS <= 64;            // the queries in registers
     DYNAMIC_SHARED(bf16, q);                   // (128, HS)
     bf16* kv = q + ATTENTION_TILE * HS;        // (2, 2, KEYS, HS): two buffers of keys and values
+    uint32_t* range = (uint32_t*)(kv + 4 * KEYS * HS);  // (128), where there are several sequences
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
-    int n0 = seq.start[s0], len = seq.start[s0 + 1] - n0;
+    int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
+    i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;  // first query of the warp
     unsigned C = (unsigned)NH * HS;
     const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
@@ -168,6 +196,11 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     copy_tile<HS, ATTENTION_TILE, 128>(q, from, 3 * C, i0, len);
     cp_async_commit();
     copy(0, 0);
+    int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
+    if (count > 1) {
+        find_ranges(range, seq.start + s0, count, n0);
+        if (first < len) from_key = range[first] & 0xffff, to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+    }
 
     // A lane has rows 16m + 8r + g of the warp: top the largest score so far, sum its part of Σ exp(score − top)
     float o[M][HS / 8][4], top[M][2], sum[M][2], by[M][2], c = LOG2E / sqrtf((float)HS);
@@ -176,9 +209,11 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     clear<M, HS / 8>(o);
     UNROLL for (int m = 0; m < M; m++)
         UNROLL for (int r = 0; r < 2; r++) {
-            top[m][r] = -INFINITY;
+            top[m][r] = -1e30f;  // below every score, but a number: there may be tiles of which a query sees nothing
             sum[m][r] = 0;
-            DropoutRow drop(dropout, n0 + min(first + 16 * m + 8 * r + g, len - 1), NH, h);
+            int query = min(first + 16 * m + 8 * r + g, len - 1);
+            DropoutRow drop(dropout, n0 + query, NH, h);
+            if (count > 1) drop.start_at(range[query] & 0xffff);
             k0[m][r] = drop.k0, k1[m][r] = drop.k1;
             threshold = drop.threshold, keep_scale = drop.scale;
         }
@@ -193,19 +228,14 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         cp_async_wait<0>();
         __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
-        if (first >= len || (causal && j0 > first + 31)) continue;  // the whole warp has no queries, or they see none of these keys
+        if (first >= len || j0 >= to_key || j0 + KEYS <= from_key) continue;  // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;
         float s[M][KEYS / 8][4];
         clear<M, KEYS / 8>(s);
         if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
         else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
-        if (j0 + KEYS > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key; key 0 is seen by all
-            UNROLL for (int m = 0; m < M; m++)
-                UNROLL for (int n = 0; n < KEYS / 8; n++)
-                    UNROLL for (int i = 0; i < 4; i++) {
-                        int key = j0 + 8 * n + 2 * t + i % 2, query = first + 16 * m + i / 2 * 8 + g;
-                        if (key >= len || (causal && key > query)) s[m][n][i] = -INFINITY;
-                    }
+        if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key; every query sees itself
+            hide<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1 ? range : nullptr);
         UNROLL for (int m = 0; m < M; m++)
             UNROLL for (int r = 0; r < 2; r++) {
                 float best = top[m][r], add = 0;
@@ -249,7 +279,7 @@ void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH
 // ---------------------------------------------------------------- backward: dq
 // Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for
 // as many keys at a time as there are registers for.
-template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16);
+template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16) + ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
 __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH,
@@ -258,9 +288,11 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                               // (128, HS)
     bf16 *d = q + ATTENTION_TILE * HS, *kv = d + ATTENTION_TILE * HS;      // (128, HS); (2, 2, KEYS, HS)
+    uint32_t* range = (uint32_t*)(kv + 4 * KEYS * HS);                     // (128)
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
-    int n0 = seq.start[s0], len = seq.start[s0 + 1] - n0;
+    int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
+    i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;
     unsigned C = (unsigned)NH * HS;
     const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
@@ -274,6 +306,11 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     copy_tile<HS, ATTENTION_TILE, 128>(d, dout + (size_t)n0 * C + h * HS, C, i0, len);
     cp_async_commit();
     copy(0, 0);
+    int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
+    if (count > 1) {
+        find_ranges(range, seq.start + s0, count, n0);
+        if (first < len) from_key = range[first] & 0xffff, to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+    }
 
     float dq[M][HS / 8][4], lse2[M][2], del[M][2], by[M][2], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;  // lse2 in powers of 2
     uint32_t k0[M][2], k1[M][2], threshold = 0;
@@ -286,6 +323,7 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
             del[m][r] = delta[(size_t)h * seq.N + n0 + query];
             by[m][r] = scale;
             DropoutRow drop(dropout, n0 + query, NH, h);
+            if (count > 1) drop.start_at(range[query] & 0xffff);
             k0[m][r] = drop.k0, k1[m][r] = drop.k1;
             threshold = drop.threshold, keep_scale = drop.scale;
         }
@@ -302,7 +340,7 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
         __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
         ROLLED for (int j = 0; j < KEYS; j += SLICE) {
-            if (first >= len || (causal && j0 + j > first + 31)) continue;  // the whole warp
+            if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
             const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
@@ -314,13 +352,8 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
                 multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
                 multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
             }
-            if (j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
-                UNROLL for (int m = 0; m < M; m++)
-                    UNROLL for (int n = 0; n < SLICE / 8; n++)
-                        UNROLL for (int i = 0; i < 4; i++) {
-                            int key = j0 + j + 8 * n + 2 * t + i % 2, query = first + 16 * m + i / 2 * 8 + g;
-                            if (key >= len || (causal && key > query)) s[m][n][i] = -INFINITY;
-                        }
+            if (count > 1 || j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
+                hide<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1 ? range : nullptr);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
                 UNROLL for (int m = 0; m < M; m++)
                     UNROLL for (int n = 0; n < SLICE / 8; n++)
@@ -348,7 +381,7 @@ constexpr int FLASH_QUERIES = 64;  // of a tile
 template <int HS> constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;                                   // blocks of 16 keys of a warp
 template <int HS> constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
 template <int HS, bool ATOMIC>
-constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) + 8 * FLASH_QUERIES * sizeof(float)
+constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) + (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float)
                                     + (ATOMIC ? ATTENTION_TILE * FLASH_QUERIES * sizeof(bf16) : 0);
 
 template <int HS, bool ATOMIC>
@@ -359,10 +392,12 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     bf16 *v = k + SIZE, *qd = v + SIZE;                         // (128, HS); (2, 2, QUERIES, HS): two buffers of queries and dout
     float* stats = (float*)(qd + 4 * QUERIES * HS);             // (2, QUERIES, 2): their lse and delta
     uint32_t* keys = (uint32_t*)(stats + 4 * QUERIES);          // (2, QUERIES, 2): k0 and k1 of DropoutRow
-    bf16* ds = (bf16*)(keys + 4 * QUERIES);                     // (128, QUERIES), if ATOMIC
+    uint32_t* range = keys + 4 * QUERIES;                       // (128)
+    bf16* ds = (bf16*)(range + ATTENTION_TILE);                 // (128, QUERIES), if ATOMIC
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], j0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
-    int n0 = seq.start[s0], len = seq.start[s0 + 1] - n0;
+    int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
+    j0 = max(j0, 0);
     if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS;
@@ -378,6 +413,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             cp_async_4(stats + place + 1, delta + (size_t)h * seq.N + n0 + known, query < len);
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + known, NH, h);
+                if (count > 1) drop.start_at(range[known] & 0xffff);
                 keys[place] = drop.k0;
                 keys[place + 1] = drop.k1;
             }
@@ -386,7 +422,12 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     };
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
-    int begin = causal ? j0 : 0;
+    int begin = causal ? j0 : 0, from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
+    if (count > 1) find_ranges(range, seq.start + s0, count, n0);
+    if (count > 1 && !ATOMIC && first < len) {
+        from_query = max(from_query, (int)(range[first] & 0xffff));
+        to_query = range[min(first + 16 * M, len) - 1] >> 16;
+    }
     copy(begin, 0);
 
     float dk[M][HS / 8][4], dv[M][HS / 8][4], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
@@ -398,20 +439,15 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
         if (i0 + QUERIES < len) copy(i0 + QUERIES, buffer ^ 1);
         ROLLED for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
-            if (first >= len || (causal && first > i0 + i1 + SLICE - 1)) continue;  // the whole warp has no keys, or they are seen by none of these
+            if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query) continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
             multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
-            if (first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))  // some key of the warp is not seen by some query
-                UNROLL for (int m = 0; m < M; m++)
-                    UNROLL for (int n = 0; n < SLICE / 8; n++)
-                        UNROLL for (int i = 0; i < 4; i++) {
-                            int key = first + 16 * m + i / 2 * 8 + g, query = i0 + i1 + 8 * n + 2 * t + i % 2;
-                            if (key >= len || (causal && key > query)) s[m][n][i] = -INFINITY;
-                        }
+            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))  // some key of the warp is not seen by some query
+                hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1 ? range : nullptr);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
                 UNROLL for (int n = 0; n < SLICE / 8; n++) {
                     int place = 2 * (buffer * QUERIES + i1 + 8 * n + 2 * t);

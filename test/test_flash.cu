@@ -258,16 +258,17 @@ static uint64_t bits = 0;  // of all results that have to be the same in every o
 static void add_bits(const std::vector<bf16>& x) { bits = fnv1a(x.data(), x.size() * sizeof(bf16), bits); }
 
 enum Input { RANDOM, SHARP, FAR_BELOW };  // scores of standard deviation 2; of 40: p is nearly 0 or 1; all around −200: lse, too
-static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM) {
+static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM, bool group = false) {
     Dice dice;
     std::vector<int> start, tiles;
-    work_list(start, tiles, lengths);
+    work_list(start, tiles, lengths, group);
     int N = start.back(), C = NH * HS;
     CAPTURE(N);
     CAPTURE(HS);
     CAPTURE(causal);
     CAPTURE(p);
     CAPTURE(input);
+    CAPTURE(group);
     auto qkv = noise<bf16>((size_t)3 * N * C, input == SHARP ? 6 : 1.5), dout = noise<bf16>((size_t)N * C);
     if (input == FAR_BELOW)
         for (size_t i = 0; i < qkv.size(); i++) {
@@ -352,6 +353,42 @@ TEST_CASE("flash attention: ragged" * doctest::skip(small)) {
             for (int HS : {32, 64, 128}) test_flash(ragged, 2, HS, causal, p);
     test_flash({300, 513}, 1, 64, false, 0.5f);
     test_flash({300, 513}, 1, 64, true, 0.5f);
+}
+// Sequences that share tiles. The loops of attention.cuh do not look at the work list.
+TEST_CASE("flash attention: several sequences in a tile") {
+    for (bool causal : {false, true})
+        for (float p : {0.0f, 0.1f}) {
+            test_flash({1, 1, 3, 1}, 2, 32, causal, p, RANDOM, true);
+            test_flash({7, 40, 30, 20, 16}, 1, 64, causal, p, RANDOM, true);   // warps with one, two and three sequences
+            test_flash({64, 64, 129, 128, 1, 127}, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
+            if (small) continue;
+            for (int HS : {32, 64, 128}) test_flash(ragged, 2, HS, causal, p, RANDOM, true);
+            for (Input input : {SHARP, FAR_BELOW}) test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 64, causal, p, input, true);
+            test_flash(std::vector<int>(150, 1), 1, 64, causal, p, RANDOM, true);
+        }
+}
+TEST_CASE("the work list: every token once, at most a tile at a time, what takes longest first") {
+    for (bool group : {false, true})
+        for (auto lengths : {std::vector<int>{1}, ragged, {300, 5, 0, 9, 128, 128, 1000, 14, 14, 14, 90, 0}, std::vector<int>(1000, 1)}) {
+            std::vector<int> start, tiles;
+            work_list(start, tiles, lengths, group);
+            std::vector<int> seen(start.back());
+            int before = 1 << 30, W = (int)tiles.size() / 2, groups = 0;
+            for (int w = 0; w < W; w++) {
+                int s = tiles[2 * w], i = tiles[2 * w + 1];
+                if (s < 0) continue;
+                int begin = start[s] + std::max(i, 0), end = i < 0 ? start[s - i] : std::min(begin + ATTENTION_TILE, start[s + 1]);
+                groups += i < 0;
+                CHECK(end - begin <= ATTENTION_TILE);
+                for (int n = begin; n < end; n++) seen[n]++;
+                int len = i < 0 ? end - begin : start[s + 1] - start[s];
+                CHECK(len <= before);
+                before = len;
+            }
+            CHECK(std::count(seen.begin(), seen.end(), 1) == start.back());
+            CHECK((group || groups == 0));
+            if (lengths.size() == 1000) CHECK(W - 2 == (group ? 8 : 1000));
+        }
 }
 TEST_CASE("flash attention: weights of 0 and 1, and scores far below 0") {
     for (Input input : {SHARP, FAR_BELOW})

@@ -55,7 +55,7 @@ static void bench(int N, int T, int NH, int HS, bool causal, float p, int times)
     int S = N / T, C = NH * HS;
     std::vector<int> start, tiles(2 * ((size_t)S * ceil_div(T, ATTENTION_TILE)));
     for (int s = 0; s <= S; s++) start.push_back(s * T);
-    int W = make_tiles(tiles.data(), start.data(), S);
+    int W = make_tiles(tiles.data(), start.data(), S, true);
     N = S * T;
     Sequences seq = {on_device(start), on_device(tiles), S, W, N};
     StepCounters* at = on_device(std::vector<StepCounters>{{1, 2, 0}});
