@@ -7,19 +7,22 @@
 // What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4 clocks. An mma takes the
 // SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does) and 2 on an A100. The two 16 × 16 blocks of a
 // warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to 8 clocks. With 16 rows a warp it would be 2 mma, and reading would
-// take longer than multiplying. The left operand is read once, into registers, where these have room: forward and dq with HS ≤ 64. Elsewhere
-// it comes again for every 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
+// take longer than multiplying. The left operands are read once, into registers, where these have room (HS ≤ 64, but not v); elsewhere they come
+// again for every 16 or 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
 // The sums of 32 × HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
 // exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they come out of an mma
 // they are, rounded to bf16, the left operand of the next one.
+//
+// Sequences that are neighbours and fit into 128 tokens together share a block, see make_tiles(): they are treated as one, in which a query sees
+// the keys of its own sequence only; a warp skips what none of its rows sees.
 //
 // The 128 rows also matter to the level above: a tile of 64 keys and values (16 KB at HS = 64) is loaded once for 4·128·64·64 FLOP. At
 // 350 TFLOP/s that is 2.7 TB/s from the L2 cache, about half of what it gives; with 64 rows it would be all.
 //
 //                                 HS = 32        64        128           registers per thread (limit)
-//   forward: shared KB / block         24        48         64           255: 2 blocks per SM, on an H200 (227 KB) and an A100 (163 KB)
-//   dq                                 32        64         96           255: 2 blocks; HS = 128: 2 on an H200, 1 on an A100
-//   dk, dv                             34        66        130           255: 2 blocks of 4 warps; HS = 128: 1 of 8 warps
+//   forward: shared KB / block         25        49         65           255: 2 blocks per SM, on an H200 (227 KB) and an A100 (163 KB)
+//   dq                                 33        65         97           255: 2 blocks; HS = 128: 2 on an H200, 1 on an A100
+//   dk, dv                             35        67        131           255: 2 blocks of 4 warps; HS = 128: 1 of 8 warps
 //
 // Backward in two passes, dq by queries, dk and dv by keys. Per pair of query and key that is 7 products of 2 HS FLOP (s, dp, dq; s, dp, dv, dk)
 // and 2 exponentials. One pass by keys needs 5 and 1, but its dq is then a sum over blocks: added in fp32 with atomics (8 bytes to and from L2
@@ -387,7 +390,8 @@ constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * H
 template <int HS, bool ATOMIC>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal, Dropout dropout) {
-    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = 32, SIZE = ATTENTION_TILE * HS;
+    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32, SIZE = ATTENTION_TILE * HS;
+    constexpr bool HELD = HS <= 64;                             // keys in registers
     DYNAMIC_SHARED(bf16, k);                                    // (128, HS)
     bf16 *v = k + SIZE, *qd = v + SIZE;                         // (128, HS); (2, 2, QUERIES, HS): two buffers of queries and dout
     float* stats = (float*)(qd + 4 * QUERIES * HS);             // (2, QUERIES, 2): their lse and delta
@@ -421,6 +425,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         cp_async_commit();
     };
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
+    cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
     int begin = causal ? j0 : 0, from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
@@ -434,6 +439,12 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     clear<M, HS / 8>(dk);
     clear<M, HS / 8>(dv);
     DropoutRow any(dropout, n0);  // threshold and scale are the same for all rows
+    uint32_t x[HS / 16][M][4];
+    if (HELD) {
+        cp_async_wait<1>();
+        __syncthreads();  // the keys are there
+        load_rows<HS, M>(x, k + 16 * M * warp * HS);
+    }
     for (int i0 = begin, buffer = 0; i0 < len; i0 += QUERIES, buffer ^= 1) {
         cp_async_wait<0>();
         __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
@@ -444,7 +455,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
-            multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
+            if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
+            else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
             if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))  // some key of the warp is not seen by some query
                 hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1 ? range : nullptr);
@@ -457,11 +469,11 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                     if (decltype(drops)::value) k01 = *(const uint4*)(keys + place);
                     UNROLL for (int m = 0; m < M; m++)
                         UNROLL for (int i = 0; i < 4; i++) {
-                            float p = fast_exp2(s[m][n][i] * c - stat[i % 2 * 2] * LOG2E), x = dp[m][n][i];
+                            float p = fast_exp2(s[m][n][i] * c - stat[i % 2 * 2] * LOG2E), w = dp[m][n][i];
                             bool keep = !decltype(drops)::value || DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, i % 2 ? k01.z : k01.x, i % 2 ? k01.w : k01.y, any.threshold);
-                            if (decltype(drops)::value) x = keep ? x * any.scale : 0.0f;
+                            if (decltype(drops)::value) w = keep ? w * any.scale : 0.0f;
                             s[m][n][i] = keep ? p : 0.0f;
-                            dp[m][n][i] = p * (x - stat[i % 2 * 2 + 1]);
+                            dp[m][n][i] = p * (w - stat[i % 2 * 2 + 1]);
                         }
                 }
             };
