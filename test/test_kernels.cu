@@ -392,7 +392,7 @@ TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
 template <class T>
 void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int HS) {
     std::vector<int> start, tiles, slot_of, pos;
-    work_list(start, tiles, lengths);
+    work_list(start, tiles, lengths, std::is_same_v<T, bf16>);
     int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;
     CAPTURE(N);
     CAPTURE(HS);
