@@ -88,7 +88,7 @@ build/shim-bf16/bench_attention: dev/bench/attention.cu build/files.o
 	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -fopenmp $< -x none build/files.o -o $@ $(LIBS)
 build/gpu-bf16/bench_attention: dev/bench/attention.cu build/files.o
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $^ -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 
 data/tokenize: build/tokenize.o build/files.o
 	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc

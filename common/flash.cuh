@@ -156,11 +156,12 @@ __device__ inline void find_ranges(uint32_t* range, const int* start, int count,
 // Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the rows are keys, the columns
 // queries, else the other way round.
 template <bool KEYS, int M, int N>
-__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, const uint32_t* range) {
+__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, bool several, const uint32_t* range) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     UNROLL for (int m = 0; m < M; m++)
         UNROLL for (int r = 0; r < 2; r++) {
-            int row = row0 + 16 * m + 8 * r + g, from = range ? range[row] & 0xffff : 0, to = range ? range[row] >> 16 : row < len ? len : 0;
+            int row = row0 + 16 * m + 8 * r + g, from = 0, to = row < len ? len : 0;
+            if (several) from = range[row] & 0xffff, to = range[row] >> 16;
             if (causal && KEYS) from = max(from, row);
             if (causal && !KEYS) to = min(to, row + 1);
             UNROLL for (int n = 0; n < N; n++)
@@ -238,7 +239,7 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
         else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
         if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key; every query sees itself
-            hide<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1 ? range : nullptr);
+            hide<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
         UNROLL for (int m = 0; m < M; m++)
             UNROLL for (int r = 0; r < 2; r++) {
                 float best = top[m][r], add = 0;
@@ -280,13 +281,13 @@ void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH
 }
 
 // ---------------------------------------------------------------- backward: dq
-// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for
-// as many keys at a time as there are registers for.
+// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for as many keys at a
+// time as there are registers for.
 template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16) + ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
-__global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH,
-                                                          bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse,
+                                                          Sequences seq, int NH, bool causal, Dropout dropout) {
     constexpr bool HELD = HS <= 64;                                        // queries and dout in registers
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                               // (128, HS)
@@ -356,14 +357,15 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
                 multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
             }
             if (count > 1 || j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
-                hide<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1 ? range : nullptr);
+                hide<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
                 UNROLL for (int m = 0; m < M; m++)
                     UNROLL for (int n = 0; n < SLICE / 8; n++)
                         UNROLL for (int i = 0; i < 4; i++) {
                             int r = i / 2;
                             float p = fast_exp2(s[m][n][i] * c - lse2[m][r]), x = dp[m][n][i];
-                            if (decltype(drops)::value) x = DropoutRow::keeps(j0 + j + 8 * n + 2 * t + i % 2, k0[m][r], k1[m][r], threshold) ? x * keep_scale : 0.0f;
+                            if (decltype(drops)::value)
+                                x = DropoutRow::keeps(j0 + j + 8 * n + 2 * t + i % 2, k0[m][r], k1[m][r], threshold) ? x * keep_scale : 0.0f;
                             s[m][n][i] = p * (x - del[m][r]);
                         }
             };
@@ -389,7 +391,8 @@ constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * H
 
 template <int HS, bool ATOMIC>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
-    flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal, Dropout dropout) {
+    flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal,
+                     Dropout dropout) {
     constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32, SIZE = ATTENTION_TILE * HS;
     constexpr bool HELD = HS <= 64;                             // keys in registers
     DYNAMIC_SHARED(bf16, k);                                    // (128, HS)
@@ -413,7 +416,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + at, C, i0, len);
         if (threadIdx.x < QUERIES) {
             int query = i0 + threadIdx.x, known = min(query, len - 1), place = 2 * (buffer * QUERIES + threadIdx.x);
-            cp_async_4(stats + place, lse + (size_t)h * seq.N + n0 + known, query < len);  // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            cp_async_4(stats + place, lse + (size_t)h * seq.N + n0 + known, query < len);
             cp_async_4(stats + place + 1, delta + (size_t)h * seq.N + n0 + known, query < len);
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + known, NH, h);
@@ -459,7 +463,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
             if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))  // some key of the warp is not seen by some query
-                hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1 ? range : nullptr);
+                hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
                 UNROLL for (int n = 0; n < SLICE / 8; n++) {
                     int place = 2 * (buffer * QUERIES + i1 + 8 * n + 2 * t);
@@ -469,11 +473,15 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                     if (decltype(drops)::value) k01 = *(const uint4*)(keys + place);
                     UNROLL for (int m = 0; m < M; m++)
                         UNROLL for (int i = 0; i < 4; i++) {
-                            float p = fast_exp2(s[m][n][i] * c - stat[i % 2 * 2] * LOG2E), w = dp[m][n][i];
-                            bool keep = !decltype(drops)::value || DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, i % 2 ? k01.z : k01.x, i % 2 ? k01.w : k01.y, any.threshold);
-                            if (decltype(drops)::value) w = keep ? w * any.scale : 0.0f;
+                            int odd = i % 2;
+                            float p = fast_exp2(s[m][n][i] * c - stat[2 * odd] * LOG2E), w = dp[m][n][i];
+                            bool keep = true;
+                            if (decltype(drops)::value) {
+                                keep = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x, odd ? k01.w : k01.y, any.threshold);
+                                w = keep ? w * any.scale : 0.0f;
+                            }
                             s[m][n][i] = keep ? p : 0.0f;
-                            dp[m][n][i] = p * (w - stat[i % 2 * 2 + 1]);
+                            dp[m][n][i] = p * (w - stat[2 * odd + 1]);
                         }
                 }
             };
@@ -485,7 +493,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                 UNROLL for (int m = 0; m < M; m++)
                     UNROLL for (int n = 0; n < SLICE / 8; n++)
                         UNROLL for (int r = 0; r < 2; r++)
-                            store_4(ds + swizzle<QUERIES>(first - j0 + 16 * m + 8 * r + g, i1 / 8 + n) + 2 * t, pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
+                            store_4(ds + swizzle<QUERIES>(first - j0 + 16 * m + 8 * r + g, i1 / 8 + n) + 2 * t,
+                                    pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
         }
         if (ATOMIC) {  // dq[i] += Σ_j ds[i][j] k[j] over the keys of this block: a warp has 16 queries and, where there are 8 warps, half of HS
             constexpr int PARTS = BLOCK / 32 / (QUERIES / 16), WIDTH = HS / PARTS;

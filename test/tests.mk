@@ -101,7 +101,7 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 # compiles everything for the GPU; runs the kernel tests where there is one
 build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: test/%.cu build/files.o
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $^ -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 # machine code of the attention kernels, and what the assembler says about it
 build/gpu-bf16/flash_%.cubin: test/flash_kernels.cu
 	@mkdir -p $(@D)
