@@ -408,19 +408,19 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS;
-    size_t at = (size_t)n0 * C + h * HS;
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
     auto copy = [&](int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;
-        copy_tile<HS, QUERIES, BLOCK>(to, from, 3 * C, i0, len);
-        copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + at, C, i0, len);
+        int n = n0;
+        forget(n);  // every register counts: the addresses are computed anew for every tile
+        copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * (3 * C) + h * HS, 3 * C, i0, len);
+        copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + (size_t)n * C + h * HS, C, i0, len);
         if (threadIdx.x < QUERIES) {
             int query = i0 + threadIdx.x, known = min(query, len - 1), place = 2 * (buffer * QUERIES + threadIdx.x);
-            // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
-            cp_async_4(stats + place, lse + (size_t)h * seq.N + n0 + known, query < len);
-            cp_async_4(stats + place + 1, delta + (size_t)h * seq.N + n0 + known, query < len);
+            size_t row = (size_t)h * seq.N + n + known;
+            cp_async_4(stats + place, lse + row, query < len);  // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            cp_async_4(stats + place + 1, delta + row, query < len);
             if (dropout.p > 0) {
-                DropoutRow drop(dropout, n0 + known, NH, h);
+                DropoutRow drop(dropout, n + known, NH, h);
                 if (count > 1) drop.start_at(range[known] & 0xffff);
                 keys[place] = drop.k0;
                 keys[place + 1] = drop.k1;
@@ -428,6 +428,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         }
         cp_async_commit();
     };
+    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
     cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
@@ -493,7 +494,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                 UNROLL for (int m = 0; m < M; m++)
                     UNROLL for (int n = 0; n < SLICE / 8; n++)
                         UNROLL for (int r = 0; r < 2; r++)
-                            store_4(ds + swizzle<QUERIES>(first - j0 + 16 * m + 8 * r + g, i1 / 8 + n) + 2 * t,
+                            store_4(ds + swizzle<QUERIES>(16 * (M * warp + m) + 8 * r + g, i1 / 8 + n) + 2 * t,
                                     pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
         }
         if (ATOMIC) {  // dq[i] += Σ_j ds[i][j] k[j] over the keys of this block: a warp has 16 queries and, where there are 8 warps, half of HS

@@ -154,6 +154,14 @@ __device__ inline float fast_exp2(float x) {
     return x < -126.0f ? 0.0f : exp2f(x);
 #endif
 }
+// From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop and kept in registers.
+__device__ inline void forget(int& x) {
+#ifdef __CUDACC__
+    asm volatile("" : "+r"(x));
+#else
+    (void)x;
+#endif
+}
 // words of 32 bits between registers and memory of any type: 16 bytes with one instruction, and 4
 __device__ inline void copy_16(void* to, const void* from) {
 #ifdef __CUDACC__
