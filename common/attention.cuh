@@ -11,19 +11,12 @@
 //
 // Generation keeps the keys and values of what was there before (KvCache): attention_cache() takes them over from the packed pass over the
 // prompts, attention_decode() adds one token a row and lets it look back.
+//
+// On a GPU there are two of each kernel: here the exact ones, all arithmetic in fp32; in flash.cuh those for bf16, on the tensor cores.
 #pragma once
 #include "dropout.cuh"
 #include "matmul.cuh"
-
-constexpr int ATTENTION_TILE = 64;  // queries of one entry of the work list
-
-// The sequences of a batch; arrays in device memory. Unused capacity is filled up with entries that mean nothing to do.
-struct Sequences {
-    const int* start;  // (S+1)  sequence s is tokens [start[s], start[s+1])
-    const int* tiles;  // (W, 2) work list: sequence, first query of the tile counted from the sequence's start; sequence −1: nothing
-    int S, W;
-    int N;             // tokens
-};
+#include "sequences.h"
 
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
 template <class T>
@@ -225,14 +218,14 @@ void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, 
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
-#include "pack.cuh"
+#include "flash.cuh"
 #include "reduce.cuh"
 namespace gpu {
 // All arithmetic is fp32. A block of 256 threads works on tiles of 64 rows (queries or keys) in shared memory. It is a square of
 // 16 × 16 threads: thread (y, x) has rows 4y … 4y+3 of a tile of results, and columns x, x+16, x+32, …; so a row of results
 // belongs to 16 lanes of one warp.
-constexpr int TILE = ATTENTION_TILE, TILE_P = TILE + 4;  // rows of a tile; floats between rows of a tile of scores
-static_assert(TILE == 64, "a thread has 4 × 4 of the scores");
+constexpr int TILE = 64, TILE_P = TILE + 4;        // rows of a tile; floats between rows of a tile of scores
+constexpr int TILES = ATTENTION_TILE / TILE;       // blocks per entry of the work list
 template <int HS> constexpr int TILE_HS = HS + 4;        // floats between rows of a tile of vectors: 16-byte loads hit different banks
 
 // tile(64, HS) = factor · rows [row, row+64) of x, zeros from `end` on; `stride` elements from row to row
@@ -294,9 +287,11 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                         // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
-    int s = seq.tiles[2 * blockIdx.x], i0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
+    int s = entry[0], i0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    if (i0 >= len) return;
     size_t C = (size_t)NH * HS;
     const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
     load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
@@ -348,16 +343,24 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
     }
 }
 
-// delta(NH, N): one warp per token and head
+// delta(NH, N): 16 bytes of dout and of out a lane, as many lanes per token and head as that takes
 template <int HS, class T>
 __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out, int N, int NH) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;  // token · NH + head
-    if (i >= (size_t)N * NH) return;                                  // the whole warp
-    int lane = threadIdx.x % 32;
-    float sum = 0;
-    for (int c = lane; c < HS; c += 32) sum += (float)dout[i * HS + c] * (float)out[i * HS + c];
-    sum = warp_sum(sum);
-    if (lane == 0) delta[i % NH * N + i / NH] = sum;
+    constexpr int W = 16 / sizeof(T), LANES = HS / W;
+    size_t thread = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+    unsigned i = (unsigned)min(thread / LANES, (size_t)N * NH - 1);  // token · NH + head
+    size_t at = (size_t)i * HS + thread % LANES * W;
+    float a[W], b[W], sum = 0;
+    load<W>(a, dout + at);
+    load<W>(b, out + at);
+    UNROLL for (int c = 0; c < W; c++) sum += a[c] * b[c];
+    for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
+}
+template <int HS, class T>
+void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
+    size_t threads = (size_t)N * NH * HS * sizeof(T) / 16;
+    launch(attention_delta_kernel<HS, T>, (unsigned)ceil_div(threads, THREADS), THREADS, 0, delta, dout, out, N, NH);
 }
 
 // dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
@@ -367,9 +370,11 @@ __global__ void __launch_bounds__(256) attention_dq_kernel(T* dqkv, const float*
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                                // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
-    int s = seq.tiles[2 * blockIdx.x], i0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
+    int s = entry[0], i0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    if (i0 >= len) return;
     size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
     const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
     float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
@@ -418,9 +423,11 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                                // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
-    int s = seq.tiles[2 * blockIdx.x], j0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
+    int s = entry[0], j0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
+    if (j0 >= len) return;
     size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
     const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
     float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
@@ -464,17 +471,19 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
     }
 }
 
-// one block per 64 tokens of one head, a thread per element at a time
+// one block per entry of the work list and head, a thread per element at a time
 template <class T>
 __global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
-    int s = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
-    if (s < 0) return;  // the whole block
-    int n0 = seq.start[s], end = min(t0 + TILE, seq.start[s + 1] - n0);
-    size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
-    for (int i = t0 * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
-        const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
-        cache.k[to + i] = x[C];
-        cache.v[to + i] = x[2 * C];
+    int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
+    if (first < 0) return;  // the whole block
+    for (int s = first; s < first + max(-t0, 1); s++) {
+        int n0 = seq.start[s], begin = max(t0, 0), end = min(begin + ATTENTION_TILE, seq.start[s + 1] - n0);
+        size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
+        for (int i = begin * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
+            const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
+            cache.k[to + i] = x[C];
+            cache.v[to + i] = x[2 * C];
+        }
     }
 }
 // One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in shared memory; the
@@ -534,7 +543,8 @@ void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, 
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
-        launch(attention_forward_kernel<H, T>, dim3(seq.W, NH), 256, attention_forward_shared<H>, out, lse, qkv, seq, NH, causal, dropout);
+        if constexpr (std::is_same_v<T, bf16>) flash_forward<H>(out, lse, qkv, seq, NH, causal, dropout);
+        else launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse, qkv, seq, NH, causal, dropout);
     });
 }
 template <class T>
@@ -543,10 +553,24 @@ void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, cons
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
-        launch(attention_delta_kernel<H, T>, (unsigned)ceil_div((size_t)seq.N * NH * 32, THREADS), THREADS, 0, delta, dout, out, seq.N, NH);
-        const float* del = delta;
-        launch(attention_dq_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
-        launch(attention_dkv_kernel<H, T>, dim3(seq.W, NH), 256, attention_backward_shared<H>, dqkv, del, dout, qkv, lse, seq, NH, causal, dropout);
+        attention_delta<H>(delta, dout, out, seq.N, NH);
+        if constexpr (std::is_same_v<T, bf16>) {
+            flash_backward<H>(dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
+        } else {
+            dim3 grid(TILES * seq.W, NH);
+            launch(attention_dq_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
+            launch(attention_dkv_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
+        }
+    });
+}
+// The same in bf16 by one pass and float atomics: fewer products, other bits in every run. For comparison; dq(N, NH, HS) is scratch.
+inline void attention_backward_atomic(bf16* dqkv, float* delta, float* dq, const bf16* dout, const bf16* out, const bf16* qkv, const float* lse, Sequences seq,
+                                      int NH, int HS, bool causal, Dropout dropout) {
+    if (seq.W == 0) return;
+    pick_head_size(HS, [&](auto hs) {
+        constexpr int H = decltype(hs)::value;
+        attention_delta<H>(delta, dout, out, seq.N, NH);
+        flash_backward_atomic<H>(dqkv, dq, delta, dout, qkv, lse, seq, NH, causal, dropout);
     });
 }
 template <class T>

@@ -106,14 +106,11 @@ struct BatchBuilder {
         std::copy(types.begin(), types.end(), b.types);
         std::copy(rows.begin(), rows.end(), b.rows);
         std::copy(targets.begin(), targets.end(), b.targets);
-        b.seq.N = b.N, b.seq.S = (int)start.size() - 1, b.seq.W = 0;
+        b.seq.N = b.N, b.seq.S = (int)start.size() - 1;
         std::copy(start.begin(), start.end(), (int*)b.seq.start);
-        int* tile = (int*)b.seq.tiles;
-        for (int s = 0; s < b.seq.S; s++) {
-            int n = start[s + 1] - start[s];
-            for (int i = 0; i < n; i++) b.pos[start[s] + i] = i;
-            for (int i = 0; i < n; i += ATTENTION_TILE, b.seq.W++) *tile++ = s, *tile++ = i;
-        }
+        for (int s = 0; s < b.seq.S; s++)
+            for (int n = start[s]; n < start[s + 1]; n++) b.pos[n] = n - start[s];
+        b.seq.W = make_tiles((int*)b.seq.tiles, b.seq.start, b.seq.S, std::is_same_v<real, bf16>);
         sort_ids(b.by_token, b.tokens, b.N);
         sort_ids(b.by_pos, b.pos, b.N);
         sort_ids(b.by_type, b.types, b.N);

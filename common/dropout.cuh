@@ -36,12 +36,16 @@ struct DropoutRow {
     }
     // the factor of a column: 0 or 1 / (1 − p). The two rounds are those of a 32-bit finaliser (constants found by C. Wellons),
     // with the second key entering in between.
-    HOST_DEVICE float operator()(uint32_t column) const {
+    HOST_DEVICE float operator()(uint32_t column) const { return keeps(column, k0, k1, threshold) ? scale : 0.0f; }
+    // from now on column `first` is what column 0 was
+    HOST_DEVICE void start_at(uint32_t first) { k0 -= first * 0x9e3779b1u; }
+    // The finaliser ends with x ^= x >> 16. Then x ≥ threshold is decided by its upper half, or, if that is the threshold's, by the lower one,
+    // which was XORed with just this: so the threshold's upper half will do, and takes one instruction less.
+    HOST_DEVICE static bool keeps(uint32_t column, uint32_t k0, uint32_t k1, uint32_t threshold) {
         uint32_t x = column * 0x9e3779b1u + k0;
         x = (x ^ x >> 16) * 0x7feb352du + k1;
         x = (x ^ x >> 15) * 0x846ca68bu;
-        x ^= x >> 16;
-        return x < threshold ? 0.0f : scale;
+        return (x ^ threshold >> 16) >= threshold;
     }
 };
 

@@ -29,6 +29,7 @@
 
 #ifdef __CUDACC__  // ---------------------------------------------------------- the real thing
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define DYNAMIC_SHARED(T, name)                                          \
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];    \
     T* name = reinterpret_cast<T*>(dynamic_shared_)
@@ -64,6 +65,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
 #define UNROLL
+#define ROLLED
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(shim::blk->dynamic_shared)
 
 struct dim3 {
@@ -138,7 +140,7 @@ enum State : uint8_t { UNSTARTED, READY, AT_WARP, AT_BLOCK, DONE };
 
 typedef uint32_t __attribute__((may_alias)) Word;  // four bytes of anything (ThreadSanitizer would not see a memcpy)
 
-struct AsyncCopy { void* to; const void* from; unsigned group; };  // a cp.async of 16 bytes that has not happened yet
+struct AsyncCopy { void* to; const void* from; unsigned group; int words; };  // a cp.async that has not happened yet; from nullptr: zeros
 
 struct Thread {
     void* sp;                         // where its stack was left

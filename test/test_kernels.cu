@@ -10,52 +10,7 @@
 #include "../common/embedding.cuh"
 #include "../common/gather.cuh"
 #include "../common/tanh.cuh"
-
-static const bool small = getenv("TEST_SMALL") && *getenv("TEST_SMALL") == '1';
-
-// ---------------------------------------------------------------- data
-// An array in device memory, a copy of a host's. On the shim it is exactly as long as it says, so that ASan sees every overrun.
-template <class T>
-struct Device {
-    T* p;
-    size_t n;
-#ifdef __CUDACC__
-    explicit Device(const std::vector<T>& host) : p((T*)gpu::device_alloc(host.size() * sizeof(T))), n(host.size()) {
-        if (n) gpu::copy_to_device(p, host.data(), n * sizeof(T));
-        gpu::device_sync();
-    }
-    ~Device() { cudaFree(p); }
-#else
-    explicit Device(const std::vector<T>& host) : p((T*)malloc(host.size() * sizeof(T))), n(host.size()) {
-        if (n) memcpy((void*)p, (const void*)host.data(), n * sizeof(T));
-    }
-    ~Device() { free((void*)p); }
-#endif
-    Device(const Device&) = delete;
-    std::vector<T> get() const {
-        std::vector<T> host(n);
-        if (n) gpu::copy_to_host((void*)host.data(), p, n * sizeof(T));
-        return host;
-    }
-    operator T*() { return p; }
-    operator const T*() const { return p; }
-};
-
-static uint64_t seed = 1;  // every array gets numbers of its own
-template <class T>
-std::vector<T> noise(size_t n, double scale = 1, double shift = 0) {  // uniform with standard deviation `scale`
-    std::vector<T> x(n);
-    seed++;
-    for (size_t i = 0; i < n; i++) x[i] = (T)(float)((uniform(mix64(seed, i)) * 2 - 1) * scale * 1.7320508 + shift);
-    return x;
-}
-template <class T>
-std::vector<T> nothing(size_t n) {  // NaN: an output that is not written will not go unnoticed
-    std::vector<T> x(n);
-    if (n) memset((void*)x.data(), 0xff, n * sizeof(T));
-    return x;
-}
-static int below(int i, int n) { return (int)below(mix64(seed, (uint64_t)i), (uint64_t)n); }
+#include "kernels.h"
 
 // ---------------------------------------------------------------- comparison
 constexpr float EPS = 1.1920929e-7f;  // an ulp of fp32, relative
@@ -100,13 +55,6 @@ void check(const char* what, const std::vector<T>& got, const std::vector<T>& wa
     CHECK(worst <= 1);
 }
 #define EXACTLY(what, got, want) CHECK_MESSAGE(same_bits(got, want), what " differs")
-
-struct Dice {  // dropout with counters on both sides
-    std::vector<StepCounters> host{{42, 7, 1000}};
-    Device<StepCounters> device{host};
-    Dropout cpu(float p, uint32_t site = 3, const int* rows = nullptr) const { return {host.data(), site, p, rows}; }
-    Dropout gpu(float p, uint32_t site = 3, const int* rows = nullptr) const { return {device.p, site, p, rows}; }
-};
 
 // ---------------------------------------------------------------- embedding
 struct HostIds {  // the index that the loader makes, with `spare` unused entries at the end
@@ -397,26 +345,11 @@ TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- attention
-static void test_attention_lengths(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths) {
-    start = {0};
-    for (int len : lengths) {
-        for (int i = 0; i < len; i += ATTENTION_TILE) {
-            tiles.push_back((int)start.size() - 1);
-            tiles.push_back(i);
-        }
-        start.push_back(start.back() + len);
-    }
-    for (int spare = 0; spare < 2; spare++) {  // unused capacity
-        start.push_back(start.back());
-        tiles.push_back(-1);
-        tiles.push_back(0);
-    }
-}
 template <class T>
 void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal, float p) {
     Dice dice;
     std::vector<int> start, tiles;
-    test_attention_lengths(start, tiles, lengths);
+    work_list(start, tiles, lengths);
     int N = start.back(), longest = *std::max_element(lengths.begin(), lengths.end());
     CAPTURE(N);
     CAPTURE(HS);
@@ -442,8 +375,7 @@ void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal
     gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
     check("attention_backward", d_dqkv.get(), dqkv, HS + longest);
 }
-static const std::vector<int> ragged = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
-TEST_CASE_TEMPLATE("attention", T, float, bf16) {
+TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
             test_attention<T>({1}, 1, 64, causal, p);
@@ -460,7 +392,7 @@ TEST_CASE_TEMPLATE("attention", T, float, bf16) {
 template <class T>
 void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int HS) {
     std::vector<int> start, tiles, slot_of, pos;
-    test_attention_lengths(start, tiles, lengths);
+    work_list(start, tiles, lengths, std::is_same_v<T, bf16>);
     int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;
     CAPTURE(N);
     CAPTURE(HS);

@@ -4,7 +4,7 @@ TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
 	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
 UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp test/test_sft.cpp,$(wildcard test/test_*.cpp)))
-KERNEL_TESTS := build/test/test_kernels build/test/test_shim
+KERNEL_TESTS := build/test/test_kernels build/test/test_flash build/test/test_shim
 ORDERS := forward reverse random
 
 build/test/main.o: test/main.cpp
@@ -99,9 +99,16 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one
-build/gpu-fp32/test_kernels: test/test_kernels.cu build/files.o
+build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: test/%.cu build/files.o
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $^ -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+# machine code of the attention kernels, and what the assembler says about it
+build/gpu-bf16/flash_%.cubin: test/flash_kernels.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(filter-out $(ARCH),$(NVCCFLAGS)) -arch=$* -Xptxas -v -cubin $< -o $@ 2> $@.log || { cat $@.log; rm -f $@; exit 1; }
+machine-code: build/gpu-bf16/flash_sm_80.cubin build/gpu-bf16/flash_sm_90.cubin
+	@cat build/gpu-bf16/flash_*.cubin.log > build/gpu-bf16/flash.log
+	NVCC=$(NVCC) python3 test/machine_code.py build/gpu-bf16/flash.log build/gpu-bf16/flash_sm_90.cubin
 test-gpu:
 	@bash dev/setup.sh gpu
 	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build
@@ -111,10 +118,11 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
 	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
-		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels)
+		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_flash" \
+		"$(MAKE) DEVICE=gpu machine-code" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
 endif
 
 setup-quiet:
 	@bash dev/setup.sh > build-setup.log 2>&1 || { cat build-setup.log; rm -f build-setup.log; exit 1; }; rm -f build-setup.log
 FORCE:
-.PHONY: FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
+.PHONY: machine-code FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet

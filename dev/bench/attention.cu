@@ -1,0 +1,96 @@
+// attention.cu: how long the attention kernels in bf16 take: forward, backward in two passes, and in one with atomics.
+//   make DEVICE=gpu build/gpu-bf16/bench_attention && build/gpu-bf16/bench_attention
+// One JSON object a line: the median of 20 launches in microseconds; TFLOP/s counts 4 N T C forward and 2.5 times that backward, half of it if causal.
+// Without nvcc (make DEVICE=shim build/shim-bf16/bench_attention) it runs tiny shapes, to see that it works; those times mean nothing.
+#include <chrono>
+
+#include "../../common/attention.cuh"
+
+template <class T>
+T* on_device(const std::vector<T>& host) {
+    T* p = (T*)gpu::device_alloc(host.size() * sizeof(T));
+    gpu::copy_to_device((void*)p, host.data(), host.size() * sizeof(T));
+    return p;
+}
+static bf16* random_numbers(size_t n, uint64_t seed, float std) {  // uniform
+    std::vector<bf16> x(n);
+    for (size_t i = 0; i < n; i++) x[i] = (bf16)(((float)(mix64(seed, i) >> 40) * 0x1p-24f * 2 - 1) * 1.732f * std);
+    return on_device(x);
+}
+static void release(void* p) {
+#ifdef __CUDACC__
+    CUDA_CHECK(cudaFree(p));
+#else
+    (void)p;  // a few megabytes
+#endif
+}
+template <class F>
+double median_us(int times, F f) {
+    std::vector<double> us;
+    for (int i = 0; i < times + 3; i++) {  // the first three do not count
+#ifdef __CUDACC__
+        cudaEvent_t begin, end;
+        float ms;
+        CUDA_CHECK(cudaEventCreate(&begin));
+        CUDA_CHECK(cudaEventCreate(&end));
+        CUDA_CHECK(cudaEventRecord(begin, stream));
+        f();
+        CUDA_CHECK(cudaEventRecord(end, stream));
+        CUDA_CHECK(cudaEventSynchronize(end));
+        CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
+        CUDA_CHECK(cudaEventDestroy(begin));
+        CUDA_CHECK(cudaEventDestroy(end));
+        us.push_back(ms * 1e3);
+#else
+        auto begin = std::chrono::steady_clock::now();
+        f();
+        us.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() * 1e6);
+#endif
+    }
+    std::sort(us.begin() + 3, us.end());
+    return us[3 + times / 2];
+}
+// N tokens in sequences of T
+static void bench(int N, int T, int NH, int HS, bool causal, float p, int times) {
+    int S = N / T, C = NH * HS;
+    std::vector<int> start, tiles(2 * ((size_t)S * ceil_div(T, ATTENTION_TILE)));
+    for (int s = 0; s <= S; s++) start.push_back(s * T);
+    int W = make_tiles(tiles.data(), start.data(), S, true);
+    N = S * T;
+    Sequences seq = {on_device(start), on_device(tiles), S, W, N};
+    StepCounters* at = on_device(std::vector<StepCounters>{{1, 2, 0}});
+    Dropout dropout = {at, 1, p, nullptr};
+    bf16 *qkv = random_numbers((size_t)3 * N * C, 1, 1), *dout = random_numbers((size_t)N * C, 2, 1);
+    bf16 *out = (bf16*)gpu::device_alloc((size_t)N * C * sizeof(bf16)), *dqkv = (bf16*)gpu::device_alloc((size_t)3 * N * C * sizeof(bf16));
+    float *lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float)), *delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
+    float* dq = (float*)gpu::device_alloc((size_t)N * C * sizeof(float));
+    double forward = median_us(times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, HS, causal, dropout); });
+    double backward = median_us(times, [&] { gpu::attention_backward(dqkv, delta, dout, out, qkv, lse, seq, NH, HS, causal, dropout); });
+    double atomic = median_us(times, [&] { gpu::attention_backward_atomic(dqkv, delta, dq, dout, out, qkv, lse, seq, NH, HS, causal, dropout); });
+    double flop = 4.0 * N * T * C * (causal ? 0.5 : 1);
+    printf("{\"N\": %d, \"T\": %d, \"NH\": %d, \"HS\": %d, \"causal\": %s, \"dropout\": %.1f, \"forward_us\": %.1f, \"backward_us\": %.1f, \"backward_atomic_us\": %.1f, "
+           "\"forward_tflops\": %.1f, \"backward_tflops\": %.1f}\n", N, T, NH, HS, causal ? "true" : "false", p, forward, backward, atomic, flop / forward * 1e-6,
+           2.5 * flop / backward * 1e-6);
+    fflush(stdout);
+    void* all[] = {(void*)seq.start, (void*)seq.tiles, at, qkv, dout, out, dqkv, lse, delta, dq};
+    for (void* x : all) release(x);
+}
+int main() {
+    try {
+#ifdef __CUDACC__
+        int devices = 0;
+        if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) fail_usage("there is no GPU here");
+        const int N = 32768, times = 20;
+        for (float p : {0.0f, 0.1f})
+            for (int T : {16, 128, 512, 1024, 4096}) {
+                for (bool causal : {false, true}) bench(N, T, 12, 64, causal, p, times);
+                if (T >= 512) bench(N, T, 6, 128, true, p, times);
+            }
+#else
+        for (int HS : {32, 64, 128}) bench(256, 128, 2, HS, HS == 64, 0.1f, 1);
+#endif
+    } catch (const Error& e) {
+        fprintf(stderr, "error: %s\n", e.what());
+        return e.code;
+    }
+}
