@@ -39,3 +39,21 @@ __device__ inline T block_max(T v) {
     __syncthreads();
     return warp_max(lane < warps ? partial[lane] : partial[0]);
 }
+
+// K sums over the `warps` neighbouring warps that share a row (of at most 8 in a block); all threads of the block call it: v becomes the
+// row's sums in all of them. One warp needs no shared memory and no barrier.
+template <int K>
+__device__ inline void row_sums(float (&v)[K], int warps) {
+    UNROLL for (int k = 0; k < K; k++) v[k] = warp_sum(v[k]);
+    if (warps == 1) return;
+    __shared__ float partial[8][K];
+    int warp = threadIdx.x / 32, first = warp / warps * warps;
+    __syncthreads();  // a call just before this one may still be reading
+    if (threadIdx.x % 32 == 0)
+        UNROLL for (int k = 0; k < K; k++) partial[warp][k] = v[k];
+    __syncthreads();  // every warp has written
+    UNROLL for (int k = 0; k < K; k++) {
+        v[k] = 0;
+        for (int w = 0; w < warps; w++) v[k] += partial[first + w][k];
+    }
+}
