@@ -172,13 +172,8 @@ void crossentropy(float* losses, float* correct, T* logits, const int* targets, 
 // one block; a thread adds every 1024th
 template <int>
 __global__ void sum_losses_kernel(StepStats* stats, const float* losses, const float* correct, int M) {
-    double loss = 0, right = 0;
-    UNROLL for (int m = threadIdx.x; m < M; m += blockDim.x) {
-        loss += losses[m];
-        right += correct[m];
-    }
-    loss = block_sum(loss);
-    right = block_sum(right);
+    double loss = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return losses[m]; }));
+    double right = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return correct[m]; }));
     if (threadIdx.x == 0) {
         stats->loss += loss;
         stats->correct += right;

@@ -129,14 +129,10 @@ __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float*
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
     if (begin == end) return;  // the whole block
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.y * 32 + lane;
-    float sum = 0;
-    if (c < C) {
-        UNROLL for (int slot = begin + warp; slot < end; slot += THREADS / 32) sum += partial[(size_t)slot * C + c];
-    }
-    sums[warp][lane] = sum;
+    sums[warp][lane] = strided_sum<float>(begin + warp, c < C ? end : 0, THREADS / 32, [&](int slot) { return partial[(size_t)slot * C + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
-    sum = dw[(size_t)ids.multi_id[u] * C + c];
+    float sum = dw[(size_t)ids.multi_id[u] * C + c];
     UNROLL for (int w = 0; w < (int)THREADS / 32; w++) sum += sums[w][lane];
     dw[(size_t)ids.multi_id[u] * C + c] = sum;
 }

@@ -302,14 +302,10 @@ __global__ void add_chunks_kernel(float* to, float* second, const float* scratch
     __shared__ float partial[16][32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, c = blockIdx.x * 32 + lane;
     if (blockIdx.y == 1) to = second, scratch += C;
-    float sum = 0;
-    if (c < C) {
-        UNROLL for (int k = warp; k < chunks; k += warps) sum += scratch[(size_t)k * stride + c];
-    }
-    partial[warp][lane] = sum;
+    partial[warp][lane] = strided_sum<float>(warp, c < C ? chunks : 0, warps, [&](int k) { return scratch[(size_t)k * stride + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
-    sum = 0;
+    float sum = 0;
     for (int w = 0; w < warps; w++) sum += partial[w][lane];
     to[c] += sum;
 }
