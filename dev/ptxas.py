@@ -94,7 +94,7 @@ def machine_code(cuobjdump, cubins):
         name = names[mangled]
         base, arguments = name.split("<")[0], [a.strip() for a in name[name.find("<") + 1:-1].split(",")] if "<" in name else []
         wanted = ALWAYS_WIDE.get(base)
-        if base in WIDE and any(a in ("4", "8") for a in arguments[:2]):
+        if base in WIDE and arguments[base.startswith("gelu")] in ("4", "8"):
             wanted = WIDE[base]
         if base == "layernorm_forward_kernel" and wanted and arguments[1] == "8" and arguments[0] == "8":
             wanted = (2, 2)  # one pack a lane

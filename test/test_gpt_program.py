@@ -157,11 +157,11 @@ class SameNumbers(base.Case):
     def test_shim_equals_cpu(self):
         self.assert_close(self.trace("cpu", TRAIN_GPT), self.trace("shim", SHIM), 1e-4)
 
-    # What is stored in bf16 has 8 bits: a relative error of up to 2**-9. A logit of size 2 is off by up to 0.004 from that alone, and after
-    # the roundings of a dozen products before it by some 0.01; the loss is a mean over tens of targets and keeps a part of it.
+    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
+    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_gpt is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
-        self.assert_close(self.trace("exact", TRAIN_GPT), self.trace("bf16", SHIM_BF16), 0.02)
+        self.assert_close(self.trace("exact", TRAIN_GPT), self.trace("bf16", SHIM_BF16), 0.005)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
     def test_shim_writes_the_same(self):

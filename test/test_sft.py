@@ -620,8 +620,8 @@ class Shim(Case):
                 before = [[a["answer"] for a in answers_of(d + name + "/answers_before.jsonl")] for d in ("cpu-", "shim-")]
                 self.assertEqual(*before)
 
-    # What is stored in bf16 has 8 bits: a relative error of up to 2**-9. A logit of size 2 is off by up to 0.004 from that alone, and after
-    # the roundings of a dozen products before it by some 0.01; the loss is a mean over tens of targets and keeps a part of it.
+    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
+    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/sft is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         for name, seed, n in (("train", 1, 24), ("val", 2, 6), ("test", 3, 3)):
@@ -631,7 +631,7 @@ class Shim(Case):
         run(train("bf16", *args, data="little"), program=SHIM_BF16)
         cpu, shim = (metrics(W.path(d)) for d in ("exact", "bf16"))
         for key in ("loss", "val_loss"):
-            self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], 0.02)
+            self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], 0.005)
 
     def test_generate(self):
         rows = make_rows(3, 6)
