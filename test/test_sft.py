@@ -620,8 +620,8 @@ class Shim(Case):
                 before = [[a["answer"] for a in answers_of(d + name + "/answers_before.jsonl")] for d in ("cpu-", "shim-")]
                 self.assertEqual(*before)
 
-    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
-    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
+    # What is stored in bf16 is off by up to 2**-9 of its size. This model starts out wrong and sure of it (a loss of 11): logits of size 10, each off by
+    # up to 0.02, and as much again by the roundings before them; a batch has few targets to average over. 0.016 was seen.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/sft is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         for name, seed, n in (("train", 1, 24), ("val", 2, 6), ("test", 3, 3)):
@@ -631,7 +631,7 @@ class Shim(Case):
         run(train("bf16", *args, data="little"), program=SHIM_BF16)
         cpu, shim = (metrics(W.path(d)) for d in ("exact", "bf16"))
         for key in ("loss", "val_loss"):
-            self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], 0.005)
+            self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], 0.04)
 
     def test_generate(self):
         rows = make_rows(3, 6)
