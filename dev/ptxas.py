@@ -7,7 +7,7 @@
 With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes at a time must hold
 LDG.E.128 and STG.E.128 and no narrower access of their rows. finetune_cls holds the kernels of train_bert, sft those of train_gpt.
 Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named in the table; with
-another version only spills and stack are checked. The time: about two minutes on two cores.
+another version only spills and stack are checked. Takes about one minute of CPU.
 """
 import glob
 import os
