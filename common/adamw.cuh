@@ -72,12 +72,18 @@ void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>*
 #include "pack.cuh"
 #include "reduce.cuh"
 namespace gpu {
-// one block per chunk, then one block for the chunks
+// One block per chunk, then one block for the chunks. A thread has four loads of 16 bytes on their way: with 8 blocks on a multiprocessor 64 KB.
 template <int>
 __global__ void norm_chunks_kernel(double* chunks, const float* grads, size_t chunk, size_t n) {
-    size_t begin = blockIdx.x * chunk, end = min(begin + chunk, n);
+    size_t end = min((blockIdx.x + 1) * chunk, n);
     double sum = 0;
-    for (size_t i = begin + threadIdx.x; i < end; i += blockDim.x) sum += (double)grads[i] * (double)grads[i];
+    for (size_t i0 = blockIdx.x * chunk + threadIdx.x * 4; i0 < end; i0 += FLIGHT * 4 * blockDim.x) {
+        Pack<float, 4> g[FLIGHT] = {};
+        UNROLL for (int j = 0; j < FLIGHT; j++)
+            if (i0 + j * 4 * blockDim.x < end) g[j] = load_pack<4>(grads + i0 + j * 4 * blockDim.x);
+        UNROLL for (int j = 0; j < FLIGHT; j++)
+            UNROLL for (int k = 0; k < 4; k++) sum += (double)g[j].at[k] * (double)g[j].at[k];
+    }
     sum = block_sum(sum);
     if (threadIdx.x == 0) chunks[blockIdx.x] = sum;
 }
@@ -88,42 +94,59 @@ __global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
     sum = block_sum(sum);
     if (threadIdx.x == 0) stats->norm2 = sum;
 }
+// grads from a multiple of 16 bytes on, n a multiple of PARAM_BLOCK
 inline void norm_squared(StepStats* stats, const float* grads, double* scratch, size_t n) {
-    launch(norm_chunks_kernel<0>, NORM_CHUNKS, 128, 0, scratch, grads, ceil_div(n, NORM_CHUNKS), n);
-    launch(norm_total_kernel<0>, 1, 128, 0, stats, (const double*)scratch);
+    launch(norm_chunks_kernel<0>, NORM_CHUNKS, 128, 0, scratch, grads, ceil_div(n / PARAM_BLOCK, NORM_CHUNKS) * PARAM_BLOCK, n);
+    launch(norm_total_kernel<0>, 1, NORM_CHUNKS, 0, stats, (const double*)scratch);
 }
 
-// one block per PARAM_BLOCK parameters, one thread per parameter; thread 0 works out what they all share
+// One warp per PARAM_BLOCK parameters at a time, two times four to a lane: 16 bytes of every fp32 array, side by side in a warp (of bf16
+// parameters, two bytes of the 30 that a parameter costs, 8). A lane starts all its loads, 128 bytes, before it waits. What all parameters share
+// is worked out once per warp, in double as in the loops. The gradients are not zeroed here: that writes 4 bytes a parameter wherever it is done.
+constexpr size_t ADAMW_BLOCKS = 1056;  // eight on each of an H200's 132 multiprocessors; they share the parameters among them
 template <class T>
 __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats, const AdamWStep* step,
-                                    ParamBlocks blocks) {
+                                    ParamBlocks blocks, size_t n) {
     if (!isfinite(stats->norm2) || !isfinite(stats->loss)) return;  // the whole grid
-    __shared__ float scale, lr, shrink, inv1, inv2;
-    if (threadIdx.x == 0) {
-        double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1, rate = step->lr * blocks.lr_factor[blockIdx.x];
-        scale = (float)(clip < 1 ? clip : 1);
-        lr = (float)rate;
-        shrink = (float)(1 - rate * blocks.decay[blockIdx.x]);
-        inv1 = (float)(1 / step->correction1);
-        inv2 = (float)(1 / step->correction2);
+    double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1;
+    float scale = (float)(clip < 1 ? clip : 1), b1 = (float)step->beta1, b2 = (float)step->beta2, eps = (float)step->eps;
+    float one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2), inv1 = (float)(1 / step->correction1), inv2 = (float)(1 / step->correction2);
+    double rate = step->lr;
+    size_t warps = gridDim.x * (blockDim.x / 32), lane = threadIdx.x % 32;
+    for (size_t b = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; b < n / PARAM_BLOCK; b += warps) {
+        size_t i = b * PARAM_BLOCK + lane * 4;
+        float g[2][4], m1[2][4], v1[2][4], w[2][4];
+        UNROLL for (int j = 0; j < 2; j++) {
+            load<4>(g[j], grads + i + 128 * j);
+            load<4>(m1[j], m + i + 128 * j);
+            load<4>(v1[j], v + i + 128 * j);
+            if (master) load<4>(w[j], master + i + 128 * j);
+            else load<4>(w[j], params + i + 128 * j);
+        }
+        double lr_block = rate * blocks.lr_factor[b];
+        float lr = (float)lr_block, shrink = (float)(1 - lr_block * blocks.decay[b]);
+        UNROLL for (int j = 0; j < 2; j++) {
+            UNROLL for (int k = 0; k < 4; k++) {
+                float gk = g[j][k] * scale;
+                m1[j][k] = b1 * m1[j][k] + one_b1 * gk;
+                v1[j][k] = b2 * v1[j][k] + one_b2 * gk * gk;
+                w[j][k] = w[j][k] * shrink - lr * (m1[j][k] * inv1) / (sqrtf(v1[j][k] * inv2) + eps);
+            }
+            store<4>(m + i + 128 * j, m1[j]);
+            store<4>(v + i + 128 * j, v1[j]);
+            if (master) store<4>(master + i + 128 * j, w[j]);
+            store<4>(params + i + 128 * j, w[j]);
+        }
     }
-    __syncthreads();  // thread 0 has written
-    size_t i = (size_t)blockIdx.x * PARAM_BLOCK + threadIdx.x;
-    float b1 = (float)step->beta1, b2 = (float)step->beta2, one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2);
-    float g = grads[i] * scale;
-    float new_m = b1 * m[i] + one_b1 * g, new_v = b2 * v[i] + one_b2 * g * g;
-    float w = master ? master[i] : (float)params[i];
-    w = w * shrink - lr * (new_m * inv1) / (sqrtf(new_v * inv2) + (float)step->eps);
-    m[i] = new_m;
-    v[i] = new_v;
-    if (master) master[i] = w;
-    params[i] = (T)w;
 }
+// all arrays from a multiple of 16 bytes on
 template <class T>
 void adamw_update(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats, const AdamWStep* step, ParamBlocks blocks,
                   size_t n) {
     if (n == 0) return;
-    launch(adamw_update_kernel<T>, (unsigned)(n / PARAM_BLOCK), PARAM_BLOCK, 0, params, master, m, v, grads, stats, step, blocks);
+    static_assert(PARAM_BLOCK == 256, "a warp takes 32 x 2 x 4 parameters");
+    launch(adamw_update_kernel<T>, (unsigned)min(ceil_div(n / PARAM_BLOCK, THREADS / 32), ADAMW_BLOCKS), THREADS, 0, params, master, m, v, grads, stats, step,
+           blocks, n);
 }
 }  // namespace gpu
 #endif

@@ -78,50 +78,87 @@ void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
 
 #ifdef WITH_KERNELS
 #include "pack.cuh"
+#include "ptx.cuh"
 #include "reduce.cuh"
 namespace gpu {
-// One block per row, which it reads three times (the cache holds it): largest logit, Σ exp, gradient.
-template <int W, class T>
+// One block per row: first the largest logit and Σ exp in one go ("online": what was summed is rescaled whenever a larger logit comes), then
+// the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED; V = 50,257 in bf16: 101 of 227 KB), the row is copied there
+// as a whole, 101 KB on their way at once, and global memory is read once and written once, the floor; one row computes while the other one is
+// copied. Else the row is read twice, the second time from the L2 cache if that still holds it: of 264 rows at work, 53 MB in fp32, it may not.
+template <int W, bool SHARED, class T>
 __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale, int V, int Vp, bool backward,
                                     const double* weights) {
-    int m = blockIdx.x, target = targets[m], step = blockDim.x * W;
+    constexpr float LOG2E = 1.44269504f;
+    DYNAMIC_SHARED(T, copy);  // (Vp) if SHARED
+    int m = blockIdx.x, target = targets[m], first = threadIdx.x * W, step = blockDim.x * W;
     T* row = logits + (size_t)m * Vp;  // (Vp)
-    float x[W], weight = weights && target >= 0 ? (float)weights[target] : 1.0f;
-    if (target < 0) {  // the whole block
+    if (target < 0) {                  // the whole block
+        float zero[W] = {};
         if (threadIdx.x == 0) losses[m] = correct[m] = 0;
-        UNROLL for (int k = 0; k < W; k++) x[k] = 0;
-        for (int v = threadIdx.x * W; backward && v < Vp; v += step) store<W>(row + v, x);
+        for (int v = first; backward && v < Vp; v += step) store<W>(row + v, zero);
         return;
     }
     float top = -INFINITY, before = -INFINITY, sum = 0, x_target = (float)row[target];  // before: the largest logit left of the target
-    for (int v = threadIdx.x * W; v < V; v += step) {
-        load<W>(x, row + v);
-        UNROLL for (int k = 0; k < W; k++) {
-            if (v + k < V && x[k] > top) top = x[k];
-            if (v + k < target && x[k] > before) before = x[k];
+    const T* x = SHARED ? copy : row;
+    auto take = [&](int from, int to) {  // this thread's logits of [from, to)
+        for (int v = from + first; v < to && v < V; v += step) {
+            float a[W];
+            load<W>(a, x + v);
+            if (v + W > V) {
+                UNROLL for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
+            }
+            float largest = a[0];
+            UNROLL for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
+            if (v + W <= target) {
+                before = fmaxf(before, largest);
+            } else if (v < target) {
+                UNROLL for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
+            }
+            if (largest > top) {
+                sum *= fast_exp2((top - largest) * LOG2E);  // 0 the first time
+                top = largest;
+            }
+            float base = top > -INFINITY ? top * LOG2E : 0;  // −∞ − (−∞) would not be a number
+            UNROLL for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
         }
+    };
+    if constexpr (SHARED) {  // in four parts: the sums of the first begin while the others come. A thread reads what it copied: no barrier
+        int part = (Vp + 4 * step - 1) / (4 * step) * step;
+        for (int p = 0; p < 4; p++) {
+            for (int v = p * part + first; v < (p + 1) * part && v < Vp; v += step) cp_async_16(copy + v, row + v);
+            cp_async_commit();
+        }
+        cp_async_wait<3>(), take(0, part);
+        cp_async_wait<2>(), take(part, 2 * part);
+        cp_async_wait<1>(), take(2 * part, 3 * part);
+        cp_async_wait<0>(), take(3 * part, Vp);
+    } else {
+        take(0, Vp);
     }
+    float mine = top;
     top = block_max(top);
     before = block_max(before);
-    for (int v = threadIdx.x * W; v < V; v += step) {
-        load<W>(x, row + v);
-        UNROLL for (int k = 0; k < W; k++)
-            if (v + k < V) sum += vec_exp(x[k] - top);
-    }
-    sum = block_sum(sum);  // its barriers also let every thread read x_target before anybody overwrites it
+    sum = block_sum(mine > -INFINITY ? sum * fast_exp2((mine - top) * LOG2E) : sum);
+    // the barriers in there also let every thread read x_target before anybody overwrites it
+    float weight = weights ? (float)weights[target] : 1.0f;
     if (threadIdx.x == 0) {
         losses[m] = weight * (logf(sum) + top - x_target);
         correct[m] = x_target == top && (target == 0 || before < top);
     }
     if (!backward) return;
-    float s = (float)scale[0] * weight, by = s / sum;
-    for (int v = threadIdx.x * W; v < Vp; v += step) {
-        load<W>(x, row + v);
-        UNROLL for (int k = 0; k < W; k++) {
-            if (v + k == target) x[k] = (vec_exp(x[k] - top) / sum - 1) * s;
-            else x[k] = v + k < V ? vec_exp(x[k] - top) * by : 0.0f;
+    float s = (float)scale[0] * weight, by = s / sum, base = top * LOG2E;
+    for (int v = first; v < Vp; v += step) {
+        float a[W];
+        load<W>(a, x + v);
+        UNROLL for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * by;
+        if (v + W > V) {
+            UNROLL for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : 0.0f;
         }
-        store<W>(row + v, x);
+        if (v <= target && target < v + W) {
+            UNROLL for (int k = 0; k < W; k++)
+                if (v + k == target) a[k] = (fast_exp2(x_target * LOG2E - base) / sum - 1) * s;
+        }
+        store<W>(row + v, a);
     }
 }
 template <class T>
@@ -129,28 +166,29 @@ void crossentropy(float* losses, float* correct, T* logits, const int* targets, 
                   const double* weights = nullptr) {
     if (M == 0) return;
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
+    size_t bytes = Vp * sizeof(T);
     pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
-        launch(crossentropy_kernel<decltype(w)::value, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward, weights);
+        constexpr int W = decltype(w)::value;
+        if constexpr (W > 1) {
+            if (bytes + 2048 <= most_shared_memory() / 2)  // 2 KB: what a block has besides
+                return launch(crossentropy_kernel<W, true, T>, M, threads, bytes, losses, correct, logits, targets, scale, V, Vp, backward, weights);
+        }
+        launch(crossentropy_kernel<W, false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward, weights);
     });
 }
 
-// one block; a thread adds every 256th
+// one block; a thread adds every 1024th
 template <int>
 __global__ void sum_losses_kernel(StepStats* stats, const float* losses, const float* correct, int M) {
-    double loss = 0, right = 0;
-    for (int m = threadIdx.x; m < M; m += blockDim.x) {
-        loss += losses[m];
-        right += correct[m];
-    }
-    loss = block_sum(loss);
-    right = block_sum(right);
+    double loss = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return losses[m]; }));
+    double right = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return correct[m]; }));
     if (threadIdx.x == 0) {
         stats->loss += loss;
         stats->correct += right;
     }
 }
 inline void sum_losses(StepStats* stats, const float* losses, const float* correct, int M) {
-    launch(sum_losses_kernel<0>, 1, THREADS, 0, stats, losses, correct, M);
+    launch(sum_losses_kernel<0>, 1, 1024, 0, stats, losses, correct, M);
 }
 }  // namespace gpu
 #endif

@@ -68,25 +68,29 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
 #include "pack.cuh"
 #include "reduce.cuh"
 namespace gpu {
-// one thread per W elements of a row
+// one warp per row: the row's keys are made once, then cost about a dozen integer operations per element
 template <int W, class T>
 __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
-    if (i >= (size_t)N * C) return;
-    float x[W];
-    load<W>(x, inp + i);
-    DropoutRow keep(dropout, i / C);
-    uint32_t c = (uint32_t)(i % C);
-    UNROLL for (int k = 0; k < W; k++) x[k] *= keep(c + k);  // 1 if there is no dropout
-    store<W>(out + i, x);
+    int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (n >= N) return;
+    DropoutRow keep(dropout, n);
+    size_t row = (size_t)n * C;
+    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
+        Pack<T, W> x[FLIGHT];
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+            if (c < C) x[i] = load_pack<W>(inp + row + c);
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W) {
+            if (c >= C) continue;
+            UNROLL for (int k = 0; k < W; k++) x[i].at[k] = (T)((float)x[i].at[k] * keep(c + k));  // 1 if there is no dropout
+            store_pack<W>(out + row + c, x[i]);
+        }
+    }
 }
 template <class T>
 void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (N == 0 || (dropout.p <= 0 && out == inp)) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(dropout_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, inp, N, C, dropout);
-    });
+    pick_width<T>(rows_are_wide<T>(C, out, inp),
+                  [&](auto w) { launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout); });
 }
 }  // namespace gpu
 #endif

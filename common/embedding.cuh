@@ -64,60 +64,86 @@ void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partia
 #include "pack.cuh"
 #include "reduce.cuh"
 namespace gpu {
-// one thread per W channels of a token
+// one warp per token, from all tables at once; two packs of each lane at a time (six loads)
 template <int W, class T>
 __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N,
                                          int C) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
-    if (i >= (size_t)N * C) return;
-    int n = (int)(i / C), c = (int)(i % C);
-    float x[W], y[W];
-    load<W>(x, wte + (size_t)tokens[n] * C + c);
-    load<W>(y, wpe + (size_t)pos[n] * C + c);
-    UNROLL for (int k = 0; k < W; k++) x[k] += y[k];
-    if (wtt) {
-        load<W>(y, wtt + (size_t)types[n] * C + c);
-        UNROLL for (int k = 0; k < W; k++) x[k] += y[k];
+    int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (n >= N) return;
+    const T *te = wte + (size_t)tokens[n] * C, *pe = wpe + (size_t)pos[n] * C, *tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
+    for (int c0 = lane * W; c0 < C; c0 += 2 * 32 * W) {
+        Pack<T, W> x[2], y[2], z[2];
+        UNROLL for (int i = 0, c = c0; i < 2; i++, c += 32 * W)
+            if (c < C) {
+                x[i] = load_pack<W>(te + c);
+                y[i] = load_pack<W>(pe + c);
+                if (tt) z[i] = load_pack<W>(tt + c);
+            }
+        UNROLL for (int i = 0, c = c0; i < 2; i++, c += 32 * W) {
+            if (c >= C) continue;
+            UNROLL for (int k = 0; k < W; k++) {
+                float sum = (float)x[i].at[k] + (float)y[i].at[k];
+                x[i].at[k] = (T)(tt ? sum + (float)z[i].at[k] : sum);
+            }
+            store_pack<W>(out + (size_t)n * C + c, x[i]);
+        }
     }
-    store<W>(out + i, x);
 }
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N, int C) {
     if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(C, out, wte, wpe, wtt), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(embedding_forward_kernel<W, T>, (unsigned)ceil_div((size_t)N * C, THREADS * W), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N, C);
+        launch(embedding_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N, C);
     });
 }
 
-// pass 1: one block per run, a thread per channel; the sum of up to 64 rows stays in a register
-template <class T>
+// Pass 1: one block per run, W channels a thread, the sum of up to 64 rows in registers, eight rows on their way at a time. Tokens of a text
+// (Zipf): thousands of runs, most of them short. Positions: as many runs as the longest sequence has tokens, or more. Both fill a GPU.
+template <int W, class T>
 __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
     int r = blockIdx.x, begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
     if (begin == end) return;
     float* to = slot < 0 ? dw + (size_t)ids.run_id[r] * C : partial + (size_t)slot * C;  // (C)
-    for (int c = threadIdx.x; c < C; c += blockDim.x) {
-        float sum = slot < 0 ? to[c] : 0.0f;
-        for (int i = begin; i < end; i++) sum += (float)dout[(size_t)ids.order[i] * C + c];
-        to[c] = sum;
+    for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
+        float sum[W] = {};
+        if (slot < 0) {
+            UNROLL for (int k = 0; k < W; k++) sum[k] = to[c + k];
+        }
+        for (int i0 = begin; i0 < end; i0 += 8) {
+            Pack<T, W> d[8];
+            UNROLL for (int i = 0; i < 8; i++)
+                if (i0 + i < end) d[i] = load_pack<W>(dout + (size_t)ids.order[i0 + i] * C + c);
+            UNROLL for (int i = 0; i < 8; i++)
+                if (i0 + i < end) {
+                    UNROLL for (int k = 0; k < W; k++) sum[k] += (float)d[i].at[k];
+                }
+        }
+        UNROLL for (int k = 0; k < W; k++) to[c + k] = sum[k];
     }
 }
-// pass 2: one block per id with several runs, a thread per channel
+// Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums, then the first warp adds the
+// warps'. (Two types share all tokens between them: 16,384 tokens have 256 runs, which must not wait in one line.)
 template <int>
 __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
+    __shared__ float sums[THREADS / 32][32];
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
-    if (begin == end) return;
-    float* to = dw + (size_t)ids.multi_id[u] * C;  // (C)
-    for (int c = threadIdx.x; c < C; c += blockDim.x) {
-        float sum = to[c];
-        for (int slot = begin; slot < end; slot++) sum += partial[(size_t)slot * C + c];
-        to[c] = sum;
-    }
+    if (begin == end) return;  // the whole block
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.y * 32 + lane;
+    sums[warp][lane] = strided_sum<float>(begin + warp, c < C ? end : 0, THREADS / 32, [&](int slot) { return partial[(size_t)slot * C + c]; });
+    __syncthreads();  // every warp has written
+    if (warp > 0 || c >= C) return;
+    float sum = dw[(size_t)ids.multi_id[u] * C + c];
+    UNROLL for (int w = 0; w < (int)THREADS / 32; w++) sum += sums[w][lane];
+    dw[(size_t)ids.multi_id[u] * C + c] = sum;
 }
 template <class T>
 void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
-    if (ids.R > 0) launch(embedding_runs_kernel<T>, ids.R, 128, 0, dw, dout, ids, partial, C);
-    if (ids.U > 0) launch(embedding_partials_kernel<0>, ids.U, 128, 0, dw, ids, (const float*)partial, C);
+    if (ids.R > 0)
+        pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
+            constexpr int W = decltype(w)::value;
+            launch(embedding_runs_kernel<W, T>, ids.R, (unsigned)min(round_up(ceil_div(C, W), 32), (size_t)THREADS), 0, dw, dout, ids, partial, C);
+        });
+    if (ids.U > 0) launch(embedding_partials_kernel<0>, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids, (const float*)partial, C);
 }
 }  // namespace gpu
 #endif

@@ -28,42 +28,45 @@ void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) 
 #include "pack.cuh"
 #include "reduce.cuh"
 namespace gpu {
-// one thread per W elements of a row
+// one warp per row; the packs go through registers as they are
 template <int W, class T>
 __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
-    if (i >= (size_t)M * C) return;
-    int row = rows[i / C];
-    float x[W] = {};
-    if (row >= 0) load<W>(x, inp + (size_t)row * C + i % C);
-    store<W>(out + i, x);
+    int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (m >= M) return;
+    int row = rows[m];
+    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
+        Pack<T, W> x[FLIGHT] = {};
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+            if (row >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)row * C + c);
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+            if (c < C) store_pack<W>(out + (size_t)m * C + c, x[i]);
+    }
 }
 template <int W, class T>
 __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int M, int C) {
-    size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
-    if (i >= (size_t)M * C) return;
-    int row = rows[i / C];
-    if (row < 0) return;
-    float x[W];
-    load<W>(x, dout + i);
-    store<W>(dinp + (size_t)row * C + i % C, x);
+    int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    if (m >= M || rows[m] < 0) return;
+    T* to = dinp + (size_t)rows[m] * C;  // (C)
+    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
+        Pack<T, W> x[FLIGHT];
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+            if (c < C) x[i] = load_pack<W>(dout + (size_t)m * C + c);
+        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+            if (c < C) store_pack<W>(to + c, x[i]);
+    }
 }
 template <class T>
 void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
     if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(gather_rows_kernel<W, T>, (unsigned)ceil_div((size_t)M * C, THREADS * W), THREADS, 0, out, inp, rows, M, C);
-    });
+    pick_width<T>(rows_are_wide<T>(C, out, inp),
+                  [&](auto w) { launch(gather_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C); });
 }
 template <class T>
 void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
     if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, dinp, dout), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(scatter_rows_kernel<W, T>, (unsigned)ceil_div((size_t)M * C, THREADS * W), THREADS, 0, dinp, dout, rows, M, C);
-    });
+    pick_width<T>(rows_are_wide<T>(C, dinp, dout),
+                  [&](auto w) { launch(scatter_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, dinp, dout, rows, M, C); });
 }
 }  // namespace gpu
 #endif

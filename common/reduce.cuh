@@ -39,3 +39,33 @@ __device__ inline T block_max(T v) {
     __syncthreads();
     return warp_max(lane < warps ? partial[lane] : partial[0]);
 }
+
+// x(from) + x(from + step) + … up to n, in this order; eight loads are on their way at a time
+template <class T, class F>
+__device__ inline T strided_sum(int from, int n, int step, F x) {
+    T sum = 0;
+    for (int i = from; i < n; i += 8 * step) {
+        T a[8];
+        UNROLL for (int j = 0; j < 8; j++) a[j] = i + j * step < n ? x(i + j * step) : T(0);
+        UNROLL for (int j = 0; j < 8; j++) sum += a[j];
+    }
+    return sum;
+}
+
+// K sums over the `warps` neighbouring warps that share a row (of at most 8 in a block); all threads of the block call it: v becomes the
+// row's sums in all of them. One warp needs no shared memory and no barrier.
+template <int K>
+__device__ inline void row_sums(float (&v)[K], int warps) {
+    UNROLL for (int k = 0; k < K; k++) v[k] = warp_sum(v[k]);
+    if (warps == 1) return;
+    __shared__ float partial[8][K];
+    int warp = threadIdx.x / 32, first = warp / warps * warps;
+    __syncthreads();  // a call just before this one may still be reading
+    if (threadIdx.x % 32 == 0)
+        UNROLL for (int k = 0; k < K; k++) partial[warp][k] = v[k];
+    __syncthreads();  // every warp has written
+    UNROLL for (int k = 0; k < K; k++) {
+        v[k] = 0;
+        for (int w = 0; w < warps; w++) v[k] += partial[first + w][k];
+    }
+}

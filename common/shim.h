@@ -36,6 +36,11 @@
 
 inline cudaStream_t stream = 0;  // every kernel and library call of a program runs on it
 
+inline size_t most_shared_memory() {  // bytes that a block may have
+    int device = 0, most = 0;
+    if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) most = 48 * 1024;
+    return (size_t)most;
+}
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     cudaError_t e = cudaSuccess;
@@ -528,6 +533,7 @@ inline unsigned __ballot_sync(unsigned mask, int pred) { return shim::ballot("wa
 inline int __any_sync(unsigned mask, int pred) { return shim::ballot("waits at __any_sync()", mask, pred) != 0; }
 inline int __all_sync(unsigned mask, int pred) { return shim::ballot("waits at __all_sync()", mask, !pred) == 0; }
 
+inline size_t most_shared_memory() { return shim::MAX_SHARED; }
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     size_t threads = (size_t)block.x * block.y * block.z;

@@ -62,7 +62,7 @@ $(TSAN_TESTS): %: %.o build/tsan/files.o
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
 TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert build/cpu-fp32/finetune_cls build/shim-fp32/finetune_cls \
-	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt build/cpu-fp32/sft build/shim-fp32/sft data/tokenize
+	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt build/cpu-fp32/sft build/shim-fp32/sft data/tokenize $(PROGRAMS:%=build/shim-bf16/%)
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 # programs of another device or precision than this make's: by a make of their own
 define other_build
@@ -74,6 +74,7 @@ endef
 $(eval $(call other_build,cpu,fp32))
 $(eval $(call other_build,cpu,fp64))
 $(eval $(call other_build,shim,fp32))
+$(eval $(call other_build,shim,bf16))
 
 test: setup-quiet
 	@$(MAKE) tests
@@ -119,7 +120,7 @@ else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
 	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
 		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_flash" \
-		"$(MAKE) DEVICE=gpu machine-code" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
+		"$(MAKE) DEVICE=gpu machine-code" "python3 dev/ptxas.py" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
 endif
 
 setup-quiet:

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""What ptxas makes of every kernel of every program, for the H100 and H200 (sm_90): registers, shared memory, and that nothing spills.
+
+    python3 dev/ptxas.py            compiles, compares with dev/results/ptxas.tsv, exits 1 where they differ
+    python3 dev/ptxas.py --write    writes that table anew (after looking at what changed)
+
+With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes at a time must hold
+LDG.E.128 and STG.E.128 and no narrower access of their rows. finetune_cls holds the kernels of train_bert, sft those of train_gpt.
+Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named in the table; with
+another version only spills and stack are checked. Takes about one minute of CPU.
+"""
+import glob
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+TABLE = os.path.join(ROOT, "dev/results/ptxas.tsv")
+PROGRAMS = ["finetune_cls", "sft"]
+# kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must have at least
+WIDE = {"layernorm_forward_kernel": (4, 2), "layernorm_backward_kernel": (4, 2), "embedding_forward_kernel": (6, 2), "embedding_runs_kernel": (8, 0),
+        "gather_rows_kernel": (4, 4), "scatter_rows_kernel": (4, 4), "dropout_forward_kernel": (4, 4), "gelu_backward_kernel": (2, 1),
+        "crossentropy_kernel": (1, 1)}  # gelu's width is its second argument
+ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0)}
+
+
+def find_nvcc():
+    return next((p for p in ["/usr/local/cuda/bin/nvcc", shutil.which("nvcc")] if p and os.path.exists(p)), None)
+
+
+def find_cublas(nvcc):
+    home = os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
+    found = []
+    for d in ["/usr/local/cuda", home, ROOT + "/.deps/nvidia/*"]:
+        found += glob.glob(d + "/include/cublas_v2.h") + glob.glob(d + "/targets/*/include/cublas_v2.h")
+    return os.path.dirname(found[0]) if found else None
+
+
+def demangle(names):
+    out = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout.splitlines()
+    short = []
+    for name in out:
+        name = re.sub(r"^void ", "", name).replace("gpu::", "").replace("__nv_bfloat16", "bf16")
+        depth, end = 0, len(name)
+        for i, c in enumerate(name):  # up to the parameter list: the first ( outside of < >
+            depth += (c == "<") - (c == ">")
+            if c == "(" and depth == 0:
+                end = i
+                break
+        name = re.sub(r"\((?:gpu::)?Gelu\)0", "erf", name[:end])
+        short.append(re.sub(r"\((?:gpu::)?Gelu\)1", "tanh", name))
+    return dict(zip(names, short))
+
+
+def compile_all(nvcc, cublas, folder):
+    """{kernel: (registers, static shared memory, stack, spill stores, spill loads)}, and the paths of the cubins"""
+    rows, cubins = {}, []
+    for program in PROGRAMS:
+        for precision in ["bf16", "fp32"]:
+            cubin = os.path.join(folder, f"{program}-{precision}.cubin")
+            command = [nvcc, "-std=c++17", "-O3", "-cubin", "-arch=sm_90", "-Xptxas", "-v", "-isystem", cublas, "-isystem", ROOT + "/.deps/include"]
+            command += ["-DPRECISION_BF16"] if precision == "bf16" else []
+            done = subprocess.run(command + ["-o", cubin, f"{program}.cu"], cwd=ROOT, capture_output=True, text=True)
+            if done.returncode:
+                sys.exit(f"{' '.join(command)} {program}.cu failed:\n{done.stdout}{done.stderr}")
+            cubins.append(cubin)
+            found = re.findall(r"Compiling entry function '(\S+)'[^\n]*\n[^\n]*\n\s*(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
+                               r"[^\n]*Used (\d+) registers([^\n]*)", done.stdout + done.stderr)
+            names = demangle([f[0] for f in found])
+            for name, stack, stores, loads, registers, rest in found:
+                shared = re.search(r"(\d+) bytes smem", rest)
+                rows[names[name]] = (int(registers), int(shared[1]) if shared else 0, int(stack), int(stores), int(loads))
+    return rows, cubins
+
+
+def machine_code(cuobjdump, cubins):
+    """complaints about narrow accesses"""
+    count = {}
+    for cubin in cubins:
+        kernel = None
+        for line in subprocess.run([cuobjdump, "-sass", cubin], capture_output=True, text=True, check=True).stdout.splitlines():
+            if "Function : " in line:
+                kernel = line.split("Function : ")[1].strip()
+                count[kernel] = {}
+            m = re.search(r"\b(LDGSTS|LDG|STG|LDL|STL|HMMA)\b(\S*)", line)
+            if m and kernel:
+                key = m[1] + (".128" if ".128" in m[2] else "") if m[1] != "LDG" or ".U16" not in m[2] else "LDG.U16"
+                count[kernel][key] = count[kernel].get(key, 0) + 1
+    bad, seen, names = [], 0, demangle(list(count))
+    for mangled, ops in count.items():
+        name = names[mangled]
+        base, arguments = name.split("<")[0], [a.strip() for a in name[name.find("<") + 1:-1].split(",")] if "<" in name else []
+        wanted = ALWAYS_WIDE.get(base)
+        if base in WIDE and arguments[base.startswith("gelu")] in ("4", "8"):
+            wanted = WIDE[base]
+        if base == "layernorm_forward_kernel" and wanted and arguments[1] == "8" and arguments[0] == "8":
+            wanted = (2, 2)  # one pack a lane
+        if wanted:
+            seen += 1
+            loads = ops.get("LDG.128", 0) + ops.get("LDGSTS.128", 0)
+            if loads < wanted[0] or ops.get("STG.128", 0) < wanted[1]:
+                bad.append(f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {ops.get('STG.128', 0)}")
+        if ops.get("LDL") or ops.get("STL"):
+            bad.append(f"{name}: expected no access to local memory, found {ops.get('LDL', 0)} loads and {ops.get('STL', 0)} stores")
+    return bad, seen, len(count)
+
+
+def main():
+    if sys.argv[1:] not in ([], ["--write"]):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
+    nvcc = find_nvcc()
+    cublas = nvcc and find_cublas(nvcc)
+    if not cublas:
+        print(f"ptxas: SKIPPED: {'nvcc is here but no cuBLAS header' if nvcc else 'there is no nvcc on this machine'}")
+        return
+    version = re.search(r"V([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[1]
+    with tempfile.TemporaryDirectory() as folder:
+        rows, cubins = compile_all(nvcc, cublas, folder)
+        cuobjdump = os.environ.get("CUOBJDUMP") or next((p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None)
+        if cuobjdump:
+            bad, seen, all_kernels = machine_code(cuobjdump, cubins)
+            print(f"machine code of {all_kernels} kernels: {seen} that are to move 16 bytes at a time were looked at")
+        else:
+            bad = []
+            print("machine code: SKIPPED: there is no cuobjdump on this machine")
+    bad += [f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, {r[3]} and {r[4]} bytes of spill stores and loads" for name, r in sorted(rows.items()) if any(r[2:])]
+    text = f"# ptxas of nvcc {version}, sm_90: python3 dev/ptxas.py --write\nkernel\tregisters\tshared\tstack\tspill stores\tspill loads\n"
+    text += "".join("\t".join([name, *map(str, r)]) + "\n" for name, r in sorted(rows.items()))
+    if sys.argv[1:]:
+        os.makedirs(os.path.dirname(TABLE), exist_ok=True)
+        with open(TABLE, "w") as f:
+            f.write(text)
+    else:
+        with open(TABLE) as f:
+            recorded = f.read()
+        if f"nvcc {version}," not in recorded:
+            print(f"table: SKIPPED: {os.path.relpath(TABLE, ROOT)} is of {recorded.split(',')[0][2:]}, this is nvcc {version}; spills were checked")
+        elif recorded != text:
+            old, new = set(recorded.splitlines()), set(text.splitlines())
+            bad += ["in the table, not here: " + x for x in sorted(old - new)] + ["here, not in the table: " + x for x in sorted(new - old)]
+            bad += ["if that is meant: python3 dev/ptxas.py --write"]
+    print(f"{len(rows)} kernels, at most {max(r[0] for r in rows.values())} registers; {'no stack, no spills' if not any(any(r[2:]) for r in rows.values()) else 'SPILLS'}")
+    for line in bad:
+        print(line)
+    sys.exit(bool(bad))
+
+
+if __name__ == "__main__":
+    main()
