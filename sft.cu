@@ -841,6 +841,7 @@ int chat(const SamplingFlags& sf) {
     size_t capacity = 0;
     for (;;) {
         if (terminal) fputs("\n> ", stdout), fflush(stdout);
+        if (interrupted) clearerr(stdout), fflush(stdout);  // Ctrl-C may have ended a write
         interrupted = 0, errno = 0;
         ssize_t n = getline(&buffer, &capacity, stdin);
         if (n < 0 && errno == EINTR) {
@@ -887,6 +888,7 @@ int chat(const SamplingFlags& sf) {
             return !interrupted;
         })[0];
         printf("\n");
+        if (interrupted) clearerr(stdout);
         flush_output();
         if (a.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
         if (trimmed(answer).empty()) row.turns.pop_back();  // an empty answer is no example to follow
