@@ -86,13 +86,13 @@ build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o build/fil
 build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o build/files.o
 	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
 
-# how long the attention kernels take: dev/bench/attention.cu
-build/shim-bf16/bench_attention: dev/bench/attention.cu build/files.o
+# how long single kernels take: dev/bench/attention.cu, dev/bench/kernels.cu
+build/shim-bf16/bench_%: dev/bench/%.cu build/files.o
 	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -fopenmp $< -x none build/files.o -o $@ $(LIBS)
-build/gpu-bf16/bench_attention: dev/bench/attention.cu build/files.o
+	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DPRECISION_BF16 -fopenmp $< -x none build/files.o -o $@ $(LIBS)
+build/gpu-bf16/bench_%: dev/bench/%.cu build/files.o
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) -DPRECISION_BF16 $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 
 data/tokenize: build/tokenize.o build/files.o
 	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc

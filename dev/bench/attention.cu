@@ -2,54 +2,9 @@
 //   make DEVICE=gpu build/gpu-bf16/bench_attention && build/gpu-bf16/bench_attention
 // One JSON object a line: the median of 20 launches in microseconds; TFLOP/s counts 4 N T C forward and 2.5 times that backward, half of it if causal.
 // Without nvcc (make DEVICE=shim build/shim-bf16/bench_attention) it runs tiny shapes, to see that it works; those times mean nothing.
-#include <chrono>
-
 #include "../../common/attention.cuh"
+#include "timing.h"
 
-template <class T>
-T* on_device(const std::vector<T>& host) {
-    T* p = (T*)gpu::device_alloc(host.size() * sizeof(T));
-    gpu::copy_to_device((void*)p, host.data(), host.size() * sizeof(T));
-    return p;
-}
-static bf16* random_numbers(size_t n, uint64_t seed, float std) {  // uniform
-    std::vector<bf16> x(n);
-    for (size_t i = 0; i < n; i++) x[i] = (bf16)(((float)(mix64(seed, i) >> 40) * 0x1p-24f * 2 - 1) * 1.732f * std);
-    return on_device(x);
-}
-static void release(void* p) {
-#ifdef __CUDACC__
-    CUDA_CHECK(cudaFree(p));
-#else
-    (void)p;  // a few megabytes
-#endif
-}
-template <class F>
-double median_us(int times, F f) {
-    std::vector<double> us;
-    for (int i = 0; i < times + 3; i++) {  // the first three do not count
-#ifdef __CUDACC__
-        cudaEvent_t begin, end;
-        float ms;
-        CUDA_CHECK(cudaEventCreate(&begin));
-        CUDA_CHECK(cudaEventCreate(&end));
-        CUDA_CHECK(cudaEventRecord(begin, stream));
-        f();
-        CUDA_CHECK(cudaEventRecord(end, stream));
-        CUDA_CHECK(cudaEventSynchronize(end));
-        CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
-        CUDA_CHECK(cudaEventDestroy(begin));
-        CUDA_CHECK(cudaEventDestroy(end));
-        us.push_back(ms * 1e3);
-#else
-        auto begin = std::chrono::steady_clock::now();
-        f();
-        us.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() * 1e6);
-#endif
-    }
-    std::sort(us.begin() + 3, us.end());
-    return us[3 + times / 2];
-}
 // N tokens in sequences of T
 static void bench(int N, int T, int NH, int HS, bool causal, float p, int times) {
     int S = N / T, C = NH * HS;
