@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
-# Proof and measurement on a GPU, in one command that needs no network:
+# Proves and measures the GPU build on one GPU, without a network: everything it needs is in the repository, in .deps/ (make deps) or made by it.
 #
-#   dev/gpu_check.sh OUT                     everything; OUT/NVIDIA_H200.json and OUT/NVIDIA_H200.md (the GPU's name), and a log of each stage
-#   dev/gpu_check.sh OUT --only bench        one stage: build, kernels, models, sanitize or bench; it adds its part to the result
-#   dev/gpu_check.sh OUT --dry-run           the same steps with tiny sizes on the CPU, the kernels on the shim: is the command itself sound?
+#   dev/gpu_check.sh OUT                     all stages, half an hour; writes OUT/GPU.json and OUT/GPU.md, named for the GPU
+#   dev/gpu_check.sh OUT --only STAGE        build | kernels | models | sanitize | bench, each under nine minutes; adds its part to what OUT has
+#   dev/gpu_check.sh OUT --only bench --step "train sft"      one step of a stage
+#   dev/gpu_check.sh OUT --dry-run           every step with tiny sizes on the shim: proves this command, not the GPU
 #
-# What it needs: nvcc, the libraries of dev/setup.sh (or their copy in .deps/, by make deps), for sanitize compute-sanitizer, for bench a Python with
-# torch and transformers (PYTHON=..., else .venv/bin/python, else python3). Where there is no GPU it says so and exits 2.
+# Benchmarks need a Python with torch and transformers (PYTHON=..., .venv, or python3). Exit code: 0 all passed, 1 not all, 2 no GPU or wrong usage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [ -z "${PYTHON:-}" ]; then PYTHON=python3; if [ -x .venv/bin/python ]; then PYTHON=.venv/bin/python; fi; fi
-exec "$PYTHON" dev/gpu_check.py "$@"
+if [[ " $* " != *" --dry-run "* && " $* " != *" --help "* ]] && ! nvidia-smi -L 2>/dev/null | grep -q ^GPU; then
+    echo "gpu-check: expected a GPU, nvidia-smi names none: nothing was run (--dry-run exercises the command on the CPU)" >&2
+    exit 2
+fi
+python=${PYTHON:-}
+for p in .venv/bin/python python3; do
+    if [ -z "$python" ] && "$p" -c "import torch, transformers" 2>/dev/null; then python=$p; fi
+done
+exec "${python:-python3}" dev/gpu_check.py "$@"
