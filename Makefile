@@ -115,6 +115,8 @@ demo:                 # the whole story on a world of its own, in some minutes
 bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)
 	@$(MAKE) DEVICE=cpu
 	$(PYTHON) dev/bench/bert_cpu.py
+gpu-check:            # proves and measures the GPU build on one GPU, half an hour: dev/gpu_check.sh says how to run it in parts
+	dev/gpu_check.sh dev/results
 clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:
@@ -125,11 +127,12 @@ help:
 	@echo "make test-tsan    the kernels under ThreadSanitizer, small shapes"
 	@echo "make test-hf      against PyTorch and transformers, in a virtual environment (.venv)"
 	@echo "make test-gpu     compiles the GPU build (and runs the kernel tests if there is a GPU)"
+	@echo "make gpu-check    proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/"
 	@echo "make setup        what is missing on this machine, installed if it may be; make deps   a copy of it in .deps/"
 	@echo "make bench        training speed beside PyTorch's"
 	@echo "make clean"
 	@echo
 	@echo "BLAS=loops        without a BLAS: loops of our own, slower      ARCH=...   nvcc's architecture flags"
-.PHONY: deps setup demo bench clean help
+.PHONY: deps setup demo bench gpu-check clean help
 
 -include $(wildcard build/*.d build/*/*.d)

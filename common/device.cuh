@@ -84,12 +84,17 @@ inline size_t device_memory() {
 }
 inline void* device_alloc(size_t bytes) {  // zeroed
     void* p = nullptr;
+#ifdef MANAGED_MEMORY  // for tests, which touch it from the host as well
+    cudaError_t error = cudaMallocManaged(&p, bytes ? bytes : 1);
+#else
     cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
+#endif
     if (error == cudaErrorMemoryAllocation)
         fail("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model", bytes / 1048576.0,
              device_memory() / 1048576.0);
     CUDA_CHECK(error);
     CUDA_CHECK(cudaMemset(p, 0, bytes));
+    CUDA_CHECK(cudaDeviceSynchronize());  // before another stream, or the host, writes there
     return p;
 }
 inline void device_free(void* p, size_t) { cudaFree(p); }  // says nothing: an error that matters was reported where it happened

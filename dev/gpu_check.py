@@ -33,9 +33,10 @@ class Failed(Exception):
 
 
 class Check:
-    def __init__(self, a, work):
-        self.dry, self.work, self.a = a.dry_run, work, a
+    def __init__(self, a, work, torch):
+        self.dry, self.work, self.a, self.torch = a.dry_run, work, a, torch
         self.device = "shim" if a.dry_run else "gpu"
+        self.threads = {"OMP_NUM_THREADS": "1"} if a.dry_run else {}  # at tiny sizes more of them only wait for each other
         self.deadline = None
 
     # ------------------------------------------------------------ running
@@ -49,13 +50,15 @@ class Check:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as err:
             child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True,
-                                     env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **env})
+                                     env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **self.threads, **env})
             try:
                 out, _ = child.communicate(stdin, timeout=left)
-            except BaseException as e:
+            except BaseException as e:  # also Ctrl-C and a signal: nothing is left running
                 os.killpg(child.pid, signal.SIGKILL)
                 child.communicate()
-                raise TimeoutError from e if isinstance(e, subprocess.TimeoutExpired) else e
+                if isinstance(e, subprocess.TimeoutExpired):
+                    raise TimeoutError from None
+                raise
         with open(path, "a") as f:
             f.write("\n$ %s\n%s" % (shlex.join(command), out))
         if child.returncode:
@@ -152,7 +155,8 @@ class Check:
             if self.dry:
                 ours = "".join(line + "\n" for line in ours.splitlines()[:4])
             return {"rows": python("kernels_gpu.py", stdin=ours)}
-        yield "peak", lambda: python("kernels_gpu.py", "--peak")[0]
+        if self.torch:
+            yield "peak", lambda: python("kernels_gpu.py", "--peak")[0]
         for row in ("gpt2", "bert128", "bert512", "finetune", "sft"):
             yield "train " + row, lambda row=row: python("train_gpu.py", "--row", row, "--work", self.work / "bench")[0]
         yield "attention", lambda: beside("bench_attention")
@@ -245,18 +249,22 @@ def markdown(r):
     if "attention" in steps:
         text += ["", "| attention, heads of | tokens | causal | dropout | forward, us | PyTorch | backward, us | PyTorch |", "|---|---|---|---|---|---|---|---|"]
         for s in steps["attention"]["rows"]:
-            forward, backward = ("; ".join("%s %s" % (k, v if isinstance(v, str) else "%.1f" % v[i]) for k, v in s["pytorch_us"].items()) for i in (0, 1))
+            peer = s["pytorch_us"] if isinstance(s["pytorch_us"], dict) else {"": s["pytorch_us"]}
+            forward, backward = ("; ".join("%s %s" % (k, v if isinstance(v, str) else "%.1f" % v[i]) for k, v in peer.items()) for i in (0, 1))
             text.append("| %d | %d x %d | %s | %g | %.1f | %s | %.1f | %s |" % (s["HS"], s["N"] // s["T"], s["T"], "yes" if s["causal"] else "no", s["dropout"], s["forward_us"], forward, s["backward_us"], backward))
     if "kernels" in steps:
         peak = steps.get("peak", {"tflops": PEAK_TFLOPS, "tb_s": PEAK_TB_S})
         text += ["", "Peaks in the same run: %.0f TFLOP/s, %.2f TB/s." % (peak["tflops"], peak["tb_s"]), "", "| kernel | shape | us | of the peak | PyTorch, us | tune.cu is |", "|---|---|---|---|---|---|"]
         for s in steps["kernels"]["rows"]:
             share = s["tflops"] / peak["tflops"] if s["flop"] else s["tb_s"] / peak["tb_s"]
-            text.append("| %s | %s | %.1f | %.0f %% of %s | %.1f | %s |" % (s["kernel"], s["shape"], s["us"], 100 * share, "TFLOP/s" if s["flop"] else "TB/s", s["pytorch_us"], ratio(s["pytorch_us"] / s["us"])))
+            peer = s["pytorch_us"]
+            text.append("| %s | %s | %.1f | %.0f %% of %s | %s |" % (s["kernel"], s["shape"], s["us"], 100 * share, "TFLOP/s" if s["flop"] else "TB/s",
+                                                                  peer + " | " if isinstance(peer, str) else "%.1f | %s" % (peer, ratio(peer / s["us"]))))
     return "\n".join(text) + "\n"
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     p = argparse.ArgumentParser(prog="dev/gpu_check.sh")
     p.add_argument("out", type=pathlib.Path, help="folder of GPU.json and GPU.md")
     p.add_argument("--only", choices=STAGES)
@@ -271,7 +279,7 @@ def main():
     result = json.loads(path.read_text()) if path.exists() else {"stages": {}}
     result.update(dry_run=a.dry_run, date=now(), commit=commit(), **facts)
     with tempfile.TemporaryDirectory() as tmp:
-        check = Check(a, pathlib.Path(tmp) if a.dry_run else ROOT / "runs/gpu-check")
+        check = Check(a, pathlib.Path(tmp) if a.dry_run else ROOT / "runs/gpu-check", facts["versions"]["torch"] != "none")
         for stage in [a.only] if a.only else STAGES:
             say("%s on %s%s" % (stage, facts["gpu"], ", on the shim" if a.dry_run else ""))
             check.stage(stage, result)

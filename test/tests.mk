@@ -62,7 +62,7 @@ $(TSAN_TESTS): %: %.o build/tsan/files.o
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
 TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert build/cpu-fp32/finetune_cls build/shim-fp32/finetune_cls \
-	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt build/cpu-fp32/sft build/shim-fp32/sft data/tokenize $(PROGRAMS:%=build/shim-bf16/%)
+	build/cpu-fp32/train_gpt build/shim-fp32/train_gpt build/cpu-fp32/sft build/shim-fp32/sft data/tokenize $(PROGRAMS:%=build/shim-bf16/%) build/shim-bf16/bench_attention build/shim-bf16/bench_kernels
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 # programs of another device or precision than this make's: by a make of their own
 define other_build
@@ -103,6 +103,11 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: test/%.cu build/files.o
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+# whole models beside PyTorch's numbers: the tests read and write device memory from the host, so it is managed; run with CUDA_LAUNCH_BLOCKING=1
+build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: test/%.cpp build/test/main.o build/files.o
+	@mkdir -p $(@D)
+	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -Itest -x cu -c $< -o $@.o
+	$(NVCC) $(ARCH) $@.o build/test/main.o build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 # machine code of the attention kernels, and what the assembler says about it
 build/gpu-bf16/flash_%.cubin: test/flash_kernels.cu
 	@mkdir -p $(@D)

@@ -14,10 +14,13 @@ import statistics
 import sys
 import time
 
-import torch
-import torch.nn.functional as F
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    torch = None
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda" if torch and torch.cuda.is_available() else "cpu"
 TIMES = 20 if DEVICE == "cuda" else 1
 
 
@@ -39,8 +42,8 @@ def median_us(f):
     return statistics.median(us)
 
 
-def randn(*shape, grad=False, dtype=torch.bfloat16):
-    return torch.randn(*shape, device=DEVICE, dtype=dtype).requires_grad_(grad)
+def randn(*shape, grad=False, dtype="bfloat16"):
+    return torch.randn(*shape, device=DEVICE, dtype=getattr(torch, dtype)).requires_grad_(grad)
 
 
 def compiled(f):
@@ -85,8 +88,8 @@ def crossentropy(shape):
 
 
 def adamw(kernel, shape):
-    p = randn(int(shape), dtype=torch.float32).requires_grad_()
-    p.grad = randn(int(shape), dtype=torch.float32)
+    p = randn(int(shape), dtype="float32").requires_grad_()
+    p.grad = randn(int(shape), dtype="float32")
     if kernel == "gradient norm":
         return median_us(lambda: torch.nn.utils.get_total_norm([p.grad]))
     return median_us(torch.optim.AdamW([p], lr=1e-6, weight_decay=0.1, fused=True).step)
@@ -124,6 +127,8 @@ def main():
     p.add_argument("--peak", action="store_true")
     p.add_argument("--dry-run", action="store_true", help="on the CPU, once")
     a = p.parse_args()
+    if torch is None and a.peak:
+        sys.exit("error: expected PyTorch, found none")
     if DEVICE == "cpu" and not a.dry_run:
         sys.exit("error: expected a GPU that PyTorch sees, found none: --dry-run goes through the motions on the CPU")
     if a.peak:
@@ -133,10 +138,13 @@ def main():
         return
     for line in sys.stdin:
         row = json.loads(line)
-        with torch.enable_grad():
-            row["pytorch_us"] = one(row)
+        try:
+            row["pytorch_us"] = one(row) if torch else "not run: there is no PyTorch"
+        except RuntimeError as e:
+            row["pytorch_us"] = "not run: " + str(e).strip().splitlines()[0][:200]
         print(json.dumps(row), flush=True)
-        torch.compiler.reset()
+        if torch:
+            torch.compiler.reset()
 
 
 if __name__ == "__main__":
