@@ -9,9 +9,9 @@
 # Objects lie under build/DEVICE-PRECISION/, so switching back and forth rebuilds nothing.
 SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
-# A job for each core, if there are 2 GB of memory for each (what the largest files take to compile); make -j4 means 4.
+# A job for each core, if there are 1.5 GB of memory for each (the largest files take 0.5 by g++, by nvcc 0.6 for each architecture); make -j4 means 4.
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS += -j$(shell awk -v n=$$(nproc) '/^MemAvailable/ { m = int($$2 / 2000000) } END { print m < 1 ? 1 : m < n ? m : n }' /proc/meminfo)
+MAKEFLAGS += -j$(shell awk -v n=$$(nproc) '/^MemAvailable/ { m = int($$2 / 1500000) } END { print m < 1 ? 1 : m < n ? m : n }' /proc/meminfo)
 endif
 
 # ---- what this machine has

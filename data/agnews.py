@@ -45,12 +45,9 @@ def body():
   data/agnews.py --limit 4000 --tokenizer runs/bert --out data/agnews_small
   data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out data/agnews
 """, val_share=0.05)
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files (train.csv, test.csv) and download nothing")
-    p.add_argument("--url", default=URL, help="where train.csv and test.csv, {part}.csv, are (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "agnews"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "agnews", URL, "where train.csv and test.csv, {part}.csv, are", "use these files (train.csv, test.csv) and download nothing")
     args = p.parse_args()
-    if "{part}" not in args.url:
-        raise common.Usage("--url: expected {part} in place of train and test, found %s" % args.url)
+    common.check_url(args.url, "{part}", "train and test")
     common.check(args)
     source = args.source
     if not source:

@@ -18,9 +18,7 @@ def body():
   data/alpaca.py --tokenizer runs/gpt --out data/alpaca --max-len 512
   data/alpaca.py --from alpaca_data.json --limit 5000 --tokenizer runs/gpt --out data/alpaca_small
 """)
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use this file (alpaca_data.json) and download nothing")
-    p.add_argument("--url", default=URL, help="where the file is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "alpaca"), metavar="DIR", help="where the download is kept (default %(default)s)")
+    common.source_flags(p, "alpaca", URL, "where the file is", "use this file (alpaca_data.json) and download nothing")
     args = p.parse_args()
     common.check_instruct(args)
     source = args.source or [common.download(args.url, os.path.join(args.cache, "alpaca_data.json"), CHECKSUM)]

@@ -49,16 +49,13 @@ def body():
   data/books.py --from books/ --out data/books             local files; a line <|endoftext|> ends a book within a file
 """ % len(DEFAULT))
     p.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="numbers of books (default: a list of %d)" % len(DEFAULT))
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files, also .xz, .gz, .bz2, .zip, and download nothing")
-    p.add_argument("--url", default=URL, help="where book {n} is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "gutenberg"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "gutenberg", URL, "where book {n} is", "use these files, also .xz, .gz, .bz2, .zip, and download nothing")
     args = p.parse_args()
     if args.source and args.numbers:
         raise common.Usage("expected either numbers of books or --from, found both")
     if any(n < 1 for n in args.numbers):
         raise common.Usage("expected numbers of books from 1, found %d" % min(args.numbers))
-    if "{n}" not in args.url:
-        raise common.Usage("--url: expected {n} in place of the book's number, found %s" % args.url)
+    common.check_url(args.url, "{n}", "the book's number")
     common.check(args)
     files = common.text_files(args.source, (".txt", ".md")) if args.source else downloaded(args.numbers or DEFAULT, args.url, args.cache)
     books = itertools.chain.from_iterable(common.documents_of(common.lines_of(*f)) for f in files)

@@ -575,16 +575,72 @@ def pack_text(args, work, tokenizer, documents="eot"):
     print("\nnext: ./train_%s" % ("gpt --data %s --out runs/gpt" if bpe else "bert --data %s --out runs/bert --max-len 32 --positions 128") % out)
 
 
+# ---------------------------------------------------------------- what scripts share that download, and those that make rows to tune on
+def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
+    """--from, --url and --cache of a script that downloads"""
+    p.add_argument("--from", dest="source", action="append" if several else "store", metavar=metavar, help=use)
+    p.add_argument("--url", default=url, help=where + " (default %(default)s)")
+    p.add_argument("--cache", default=os.path.join(cache_dir(), name), metavar="DIR", help="where downloads are kept (default %(default)s)")
+
+
+def check_url(url, part, stands_for):
+    if part not in url:
+        raise Usage("--url: expected %s in place of %s, found %s" % (part, stands_for, url))
+
+
+def row_flags(p, val_share, val_rows, kept):
+    p.add_argument("--val-share", type=float, default=val_share, metavar="X", help=val_rows + " (default %g)" % val_share)
+    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
+    p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
+    p.add_argument("--keep-text", action="store_true", help="leave the rows as %s in the data directory (default: no)" % kept)
+
+
+def divide(args, files, rows, others, what, left_out):
+    """rows: of each part a list of (hash of the row's text, offset in the part's file, size, ...), its text being a `what`. Rows of train whose text is in
+    one of the others, too, are counted, and left out if there are words for it (left_out). Without val a share of train becomes it: which rows
+    depends on their text and the seed only, and rows of the same text stay on one side. Then --limit rows of each part are drawn."""
+    draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
+    for part in others:
+        both = {r[0] for r in rows[part]}
+        same = sum(r[0] in both for r in rows["train"])
+        if same:
+            print("%d rows of train have a %s that is in %s, too%s" % (same, what, part, left_out))
+        if left_out:
+            rows["train"] = [r for r in rows["train"] if r[0] not in both]
+    if "val" not in rows:
+        texts = sorted({r[0] for r in rows["train"]}, key=lambda t: draw([t]))
+        if len(texts) < 2:
+            raise Failure("expected at least 2 different %ss to divide into training and validation, found %d" % (what, len(texts)))
+        chosen = set(texts[:min(max(1, round(args.val_share * len(texts))), len(texts) - 1)])
+        rows["val"] = [r for r in rows["train"] if r[0] in chosen]
+        rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
+        files["val"] = files["train"]
+    if args.limit:
+        for part in rows:
+            rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+
+
+def copy_spooled(source, rows, path):
+    with open(path, "wb") as out:
+        for row in rows:
+            source.seek(row[1])
+            out.write(source.read(row[2]))
+
+
+def print_next(args, tokenizer, program, run):
+    """The command that trains on what was made. run: what its --out is called where --out has no name"""
+    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
+    out = args.out.rstrip("/") or "/"
+    print("\nnext: ./%s --init %s --data %s --out runs/%s" % (program, shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out),
+                                                             shlex.quote(os.path.basename(out) or run)))
+
+
 # ---------------------------------------------------------------- labelled rows -> a data directory
 def classify_parser(description, examples, val_share=0.1, tokenizer_needed=True):
     """The flags of a script that makes rows to learn labels from."""
     p = plain_parser(description, examples)
     p.add_argument("--tokenizer", required=tokenizer_needed, metavar="DIR", help="the model to be fine-tuned (a run or model directory), or a data directory: its vocabulary is used")
-    p.add_argument("--val-share", type=float, default=val_share, metavar="X",
-                   help="where there is no validation part, the share of the training rows that becomes one (default %g)" % val_share)
-    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
-    p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
-    p.add_argument("--keep-text", action="store_true", help="leave the rows as train.tsv, val.tsv, test.tsv in the data directory (default: no)")
+    row_flags(p, val_share, "where there is no validation part, the share of the training rows that becomes one", "train.tsv, val.tsv, test.tsv")
     return p
 
 
@@ -626,11 +682,9 @@ def spool_rows(rows, part, known, file):
 
 
 def finish_classify(args, parts, labels=None, drop_overlap=False):
-    """parts: {"train": rows, "val": rows, "test": rows} -> args.out; train has to be there. Without val a share of train becomes it: which
-    rows depends on their text and the seed only, and rows of the same text stay on one side. labels: the names in their order (default: those
-    found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else they are only counted."""
+    """parts: {"train": rows, "val": rows, "test": rows} -> args.out, divided by divide(); train has to be there. labels: the names in their order
+    (default: those found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else they are only counted."""
     tokenizer = tokenizer_dir(args.tokenizer)
-    draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)
         files, rows, known = {}, {}, set(labels) if labels else None
@@ -639,24 +693,7 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
                 files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
                 rows[part] = spool_rows(parts[part], part, known, files[part])
                 known = known or {r[3] for r in rows["train"]}
-        for part in ("val", "test"):
-            both = {r[0] for r in rows.get(part, [])}
-            same = sum(r[0] in both for r in rows["train"])
-            if same:
-                print("%d rows of train have a text that is in %s, too%s" % (same, part, " and were left out" if drop_overlap else ""))
-            if drop_overlap:
-                rows["train"] = [r for r in rows["train"] if r[0] not in both]
-        if "val" not in rows:
-            texts = sorted({r[0] for r in rows["train"]}, key=lambda t: draw([t]))
-            if len(texts) < 2:
-                raise Failure("expected at least 2 different texts to divide into training and validation, found %d" % len(texts))
-            chosen = set(texts[:min(max(1, round(args.val_share * len(texts))), len(texts) - 1)])
-            rows["val"] = [r for r in rows["train"] if r[0] in chosen]
-            rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
-            files["val"] = files["train"]
-        if args.limit:
-            for part in rows:
-                rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+        divide(args, files, rows, [part for part in ("val", "test") if part in rows], "text", " and were left out" if drop_overlap else "")
         if not rows["train"]:
             raise Failure("no rows are left for training: every text is in val or test, too")
         if not labels:
@@ -674,22 +711,15 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
                 which = ["--labels", "train.bin"] if part != "train" else ["--labels", ",".join(labels)] if labels else []
                 run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "classify", "--in", part + ".jsonl", *which, "--out", part + ".bin")
         put_in_place(work, args.out, [part + ending for part in rows for ending in [".bin"] + ([".tsv"] if args.keep_text else [])])
-    out = args.out.rstrip("/") or "/"
-    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
-    print("\nnext: ./finetune_cls --init %s --data %s --out runs/%s" % (shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out),
-                                                                      shlex.quote(os.path.basename(out) or "cls")))
+    print_next(args, tokenizer, "finetune_cls", "cls")
 
 
 def copy_rows(source, rows, path):
     """-> path.jsonl, and path.tsv for people: text, second text if any row has one, label"""
     flat = lambda text: re.sub(r"[\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]", " ", text or "")
-    pairs = False
-    with open(path + ".jsonl", "wb") as out:
-        for _, offset, size, _ in rows:
-            source.seek(offset)
-            data = source.read(size)
-            pairs = pairs or b'"text2": ' in data
-            out.write(data)
+    copy_spooled(source, rows, path + ".jsonl")
+    with open(path + ".jsonl", "rb") as lines:
+        pairs = any(b'"text2": ' in line for line in lines)
     with open(path + ".jsonl", encoding="utf-8", newline="\n") as lines, open(path + ".tsv", "w", encoding="utf-8", newline="\n") as out:
         out.write("text\ttext2\tlabel\n" if pairs else "text\tlabel\n")
         for line in lines:
@@ -707,10 +737,7 @@ def instruct_parser(description, examples, val_share=0.02):
     p.add_argument("--shots", type=int, default=0, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default 0)")
     p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: as many as the model of --tokenizer takes, or any if that is no model)")
     p.add_argument("--overlong", choices=["drop", "truncate", "error"], help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)")
-    p.add_argument("--val-share", type=float, default=val_share, metavar="X", help="share of the rows for training that becomes val.bin (default %g)" % val_share)
-    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
-    p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
-    p.add_argument("--keep-text", action="store_true", help="leave the rows as train.jsonl, val.jsonl, test_NAME.jsonl in the data directory (default: no)")
+    row_flags(p, val_share, "share of the rows for training that becomes val.bin", "train.jsonl, val.jsonl, test_NAME.jsonl")
     return p
 
 
@@ -765,12 +792,11 @@ def run_pack(folder, part, rows, words):
 
 
 def finish_instruct(args, parts):
-    """parts: {"train": rows, "val": rows, "test_NAME": rows, ...} -> args.out; train has to be there. Without val a share of train becomes it: which
-    rows depends on their questions and the seed only. Rows of train whose question is in another part, too, are left out and counted."""
+    """parts: {"train": rows, "val": rows, "test_NAME": rows, ...} -> args.out, divided by divide(); train has to be there. Rows of train whose
+    question is in another part, too, are left out and counted."""
     tokenizer = tokenizer_dir(args.tokenizer)
     if not is_bpe(tokenizer):
         raise Usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer)
-    draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
     words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template), "--shots", str(args.shots)]
     words += (["--max-len", str(args.max_len)] if args.max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
     with making(args.out) as work, contextlib.ExitStack() as stack:
@@ -779,37 +805,16 @@ def finish_instruct(args, parts):
         for part in parts:
             files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
             rows[part] = spool_instructions(parts[part], part, files[part])
-        for part in sorted(set(parts) - {"train"}):
-            both = {r[0] for r in rows[part]}
-            same = sum(r[0] in both for r in rows["train"])
-            if same:
-                print("%d rows of train have a question that is in %s, too, and were left out" % (same, part))
-                rows["train"] = [r for r in rows["train"] if r[0] not in both]
-        if "val" not in rows:
-            questions = sorted({r[0] for r in rows["train"]}, key=lambda q: draw([q]))
-            if len(questions) < 2:
-                raise Failure("expected at least 2 different questions to divide into training and validation, found %d" % len(questions))
-            chosen = set(questions[:min(max(1, round(args.val_share * len(questions))), len(questions) - 1)])
-            rows["val"] = [r for r in rows["train"] if r[0] in chosen]
-            rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
-            files["val"] = files["train"]
-        if args.limit:
-            for part in rows:
-                rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+        divide(args, files, rows, sorted(set(parts) - {"train"}), "question", ", and were left out")
         if not rows["train"]:
             raise Failure("no rows are left for training: every question is in another part, too")
         copy_tokenizer(tokenizer, work)
         order = ["train", "val"] + sorted(set(rows) - {"train", "val"})
         for part in order:
-            with open(in_work(part + ".jsonl"), "wb") as out:
-                for _, offset, size, _ in rows[part]:
-                    files[part].seek(offset)
-                    out.write(files[part].read(size))
+            copy_spooled(files[part], rows[part], in_work(part + ".jsonl"))
             run_pack(work, part, rows[part], words)
         put_in_place(work, args.out, [part + ending for part in order for ending in [".bin"] + ([".jsonl"] if args.keep_text else [])])
-    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
-    out = args.out.rstrip("/") or "/"
-    print("\nnext: ./sft --init %s --data %s --out runs/%s" % (shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out), shlex.quote(os.path.basename(out) or "sft")))
+    print_next(args, tokenizer, "sft", "sft")
 
 
 def json_rows(name, opener):

@@ -22,9 +22,7 @@ def body():
   data/dolly.py --holdout summarization,classification --from databricks-dolly-15k.jsonl --tokenizer runs/gpt --out data/dolly
 """)
     p.add_argument("--holdout", default="", metavar="NAME,...", help="categories that are kept out of training")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use this file (databricks-dolly-15k.jsonl) and download nothing")
-    p.add_argument("--url", default=URL, help="where the file is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "dolly"), metavar="DIR", help="where the download is kept (default %(default)s)")
+    common.source_flags(p, "dolly", URL, "where the file is", "use this file (databricks-dolly-15k.jsonl) and download nothing")
     args = p.parse_args()
     common.check_instruct(args)
     source = args.source or [common.download(args.url, os.path.join(args.cache, "databricks-dolly-15k.jsonl"))]

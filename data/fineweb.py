@@ -63,15 +63,12 @@ def body():
 """, "bpe")
     p.add_argument("--name", choices=["fineweb-edu", "fineweb"], default="fineweb-edu", help="which of the two (default fineweb-edu)")
     p.add_argument("--documents", type=int, default=10000, metavar="N", help="how many pages (default 10000)")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR",
-                   help="use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing")
-    p.add_argument("--url", default=URL, help="where 100 rows of {name} from {offset} on are (default %(default)s)".replace("%2F", "%%2F"))
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "fineweb"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "fineweb", URL, "where 100 rows of {name} from {offset} on are",
+                         "use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing")
     args = p.parse_args()
     if args.documents < 1:
         raise common.Usage("--documents: expected a number from 1, found %d" % args.documents)
-    if "{offset}" not in args.url:
-        raise common.Usage("--url: expected {offset} in place of the first row's number, found %s" % args.url)
+    common.check_url(args.url, "{offset}", "the first row's number")
     common.check(args)
     common.finish(args, local(args.source) if args.source else downloaded(args))
 

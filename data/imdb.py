@@ -59,9 +59,8 @@ def body():
                    help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, bpe (byte-level) for train_gpt (default wordpiece)")
     p.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="--unlabelled without --tokenizer learns a vocabulary of N tokens (default 8192)")
     p.add_argument("--cased", action="store_true", help="--unlabelled without --tokenizer: keep upper case and accents (default: lower-case)")
-    p.add_argument("--from", dest="source", metavar="FILE|DIR", help="use this archive, or this folder that was in it, and download nothing")
-    p.add_argument("--url", default=URL, help="where the archive is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "imdb"), metavar="DIR", help="where the download is kept (default %(default)s)")
+    common.source_flags(p, "imdb", URL, "where the archive is",
+                         "use this archive, or this folder that was in it, and download nothing", "FILE|DIR", several=False)
     args = p.parse_args()
     if not args.tokenizer and not args.unlabelled:
         raise common.Usage("expected --tokenizer DIR, or --unlabelled, found neither; see data/imdb.py --help")

@@ -220,8 +220,7 @@ def body():
     p.add_argument("--url", default=URL, help="where {file} of {name} is (default %(default)s)")
     p.add_argument("--cache", default=os.path.join(common.cache_dir(), "models"), metavar="DIR", help="where downloads are kept (default %(default)s)")
     args = p.parse_args()
-    if "{file}" not in args.url:
-        raise common.Usage("--url: expected {file} in place of the file's name, found %s" % args.url)
+    common.check_url(args.url, "{file}", "the file's name")
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise common.Usage("--out: expected a directory, found the file %s" % args.out)
     if os.path.isdir(args.model) and os.path.realpath(args.model) == os.path.realpath(args.out):

@@ -18,9 +18,8 @@ def body():
   data/shakespeare.py --from input.txt --out data/shakespeare
 """, "bpe", 257)
     p.set_defaults(val_share=0.1)
-    p.add_argument("--from", dest="source", metavar="FILE", help="use this file, also .xz, .gz, .bz2, and download nothing; any text will do")
-    p.add_argument("--url", default=URL, help="where the text is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "shakespeare"), metavar="DIR", help="where the download is kept (default %(default)s)")
+    common.source_flags(p, "shakespeare", URL, "where the text is",
+                         "use this file, also .xz, .gz, .bz2, and download nothing; any text will do", "FILE", several=False)
     args = p.parse_args()
     common.check(args)
     tokenizer = common.tokenizer_dir(args.tokenizer) if args.tokenizer else None

@@ -36,10 +36,8 @@ def body():
   data/sst2.py --from SST-2.zip --limit 4000 --tokenizer runs/bert --out data/sst2_small
 """)
     p.add_argument("--with-test", action="store_true", help="also fetch the labelled test part")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files (train.tsv, dev.tsv; test.tsv if it has labels) and download nothing")
-    p.add_argument("--url", default=URL, help="where the zip archive is (default %(default)s)")
+    common.source_flags(p, "sst2", URL, "where the zip archive is", "use these files (train.tsv, dev.tsv; test.tsv if it has labels) and download nothing")
     p.add_argument("--test-url", default=TEST_URL, help="where the labelled test part is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "sst2"), metavar="DIR", help="where downloads are kept (default %(default)s)")
     args = p.parse_args()
     common.check(args)
     source = args.source

@@ -78,12 +78,10 @@ def body():
 """)
     p.add_argument("--tasks", type=int, metavar="N", help="train on N tasks drawn by the seed; those of a smaller N are among them (default: all)")
     p.add_argument("--per-task", type=int, default=100, metavar="N", help="the first N instances of each training task, as the paper has it (default 100)")
-    p.add_argument("--from", dest="source", metavar="DIR", help="use these files and download nothing")
-    p.add_argument("--url", default=URL, help="where the repository is, {file} in place of a file's name (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "superni"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "superni", URL, "where the repository is, {file} in place of a file's name",
+                         "use these files and download nothing", "DIR", several=False)
     args = p.parse_args()
-    if "{file}" not in args.url:
-        raise common.Usage("--url: expected {file} in place of the name, found %s" % args.url)
+    common.check_url(args.url, "{file}", "the name")
     for flag, value in (("--tasks", args.tasks), ("--per-task", args.per_task)):
         if value is not None and value < 1:
             raise common.Usage("%s: expected a number from 1, found %d" % (flag, value))

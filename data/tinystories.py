@@ -29,15 +29,12 @@ def body():
   data/tinystories.py --from folder --out data/stories               local files; those with 'valid' in the name are for validation
 """, "bpe")
     p.add_argument("--megabytes", type=int, default=100, metavar="N", help="take the first N MB of the training part; 0: all 2.2 GB (default 100)")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR",
-                   help="use these files, also .xz, .gz, .bz2, .zip, and download nothing; a line <|endoftext|> ends a story")
-    p.add_argument("--url", default=URL, help="where the part {part} (train or valid) is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "tinystories"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "tinystories", URL, "where the part {part} (train or valid) is",
+                         "use these files, also .xz, .gz, .bz2, .zip, and download nothing; a line <|endoftext|> ends a story")
     args = p.parse_args()
     if args.megabytes < 0:
         raise common.Usage("--megabytes: expected a number from 0, found %d" % args.megabytes)
-    if "{part}" not in args.url:
-        raise common.Usage("--url: expected {part} in place of train or valid, found %s" % args.url)
+    common.check_url(args.url, "{part}", "train or valid")
     common.check(args)
     parts = {"train": [], "valid": []}
     cut = False  # is the end of the training part missing?

@@ -29,12 +29,10 @@ def body():
   data/trec.py --from questions/ --tokenizer runs/bert --out data/trec
 """)
     p.add_argument("--fine", action="store_true", help="the 50 fine classes (default: the 6 coarse ones)")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR", help="use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing")
-    p.add_argument("--url", default=URL, help="where the two files, {file}, are (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "trec"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    common.source_flags(p, "trec", URL, "where the two files, {file}, are",
+                         "use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing")
     args = p.parse_args()
-    if "{file}" not in args.url:
-        raise common.Usage("--url: expected {file} in place of the name, found %s" % args.url)
+    common.check_url(args.url, "{file}", "the name")
     common.check(args)
     source = args.source
     if not source:

@@ -34,10 +34,8 @@ def body():
   data/wikitext.py --from wikitext-2-raw-v1.zip --out data/wikitext2
 """)
     p.add_argument("--version", choices=sorted(CHECKSUM), default="2", help="WikiText-2 (13 MB) or WikiText-103 (540 MB of text) (default 2)")
-    p.add_argument("--from", dest="source", action="append", metavar="FILE|DIR",
-                   help="use these files, also .xz, .gz, .bz2, .zip, and download nothing; of folders and archives the files with 'train' or 'valid' in the name")
-    p.add_argument("--url", default=URL, help="where the zip archive of version {n} is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "wikitext"), metavar="DIR", help="where the download is kept (default %(default)s)")
+    common.source_flags(p, "wikitext", URL, "where the zip archive of version {n} is",
+                         "use these files, also .xz, .gz, .bz2, .zip, and download nothing; of folders and archives the files with 'train' or 'valid' in the name")
     args = p.parse_args()
     common.check(args)
     source = args.source

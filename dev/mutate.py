@@ -109,12 +109,12 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
     ]),
     # cross-entropy
     ("common/crossentropy.cuh", G, [
-        ("x[target] = (vec_exp(x_target - top) / sum - [[1]]) * s;", "A(0.999)"),
+        ("x[target] = (terms[target] / sum - [[1]]) * s;", "A(0.999)"),
         ("/ sum - 1) * [[s]];", "A(1)"),
         ("by = [[s / sum]];", "1 / sum"),
         ("for (int v = V; v < Vp; v++) [[x[v] = (A)0]];", VOID),
         ("if (backward) for (int v = 0; v < Vp; v++) [[x[v] = (A)0]];", VOID),
-        ("for (int v = 0; [[v < V]]; v++) x[v] = vec_exp", "v < V - 1"),
+        ("for (int v = 0; [[v < V]]; v++) x[v] = terms[v]", "v < V - 1"),
     ]),
     ("common/crossentropy.cuh", O, [("v < target && first; v++) first = [[(A)x[v] < top]];", "true")]),
     ("common/crossentropy.cuh", G, [
@@ -163,7 +163,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("mix64(d.at->seed, [[d.at->step]], d.site", "0"),
         ("d.at->step, [[d.site]], (", "0"),
         ("scale = [[1.0f / (1.0f - d.p)]];", "1.0f"),
-        ("return [[x < threshold]] ?", "x < threshold / 100 * 99"),
+        ("return (x ^ threshold >> 16) >= [[threshold]];", "threshold / 100 * 99"),
     ]),
     ("common/dropout.cuh", G, [("uint64_t token = [[d.rows ? d.rows[n] : n]];", "n")]),
     # norm and AdamW
@@ -211,7 +211,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("Permutation(n, [[mix64(seed, epoch)]])", "seed"),
     ]),
     ("common/dataloader.h", F, [
-        ("b.pos[start[s] + i] = [[i]];", "start[s] + i"),
+        ("b.pos[n] = [[n - start[s]]];", "n"),
         ("rows.push_back((int)tokens.size() + [[positions[i]]])", "positions[i] - 1"),
     ]),
     ("common/dataloader.h", C, [("for (int t : targets) sum += [[weights[t]]];", "1")]),
@@ -364,7 +364,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
     ]),
     ("common/dataloader.h", S, [
         ("types.insert(types.end(), ty.begin(), ty.end());\n        [[start.push_back((int)tokens.size())]];", VOID),
-        ("b.pos[start[s] + i] = [[i]];", "start[s] + i"),
+        ("b.pos[n] = [[n - start[s]]];", "n"),
     ]),
     ("common/instruct.h", I, [
         ("if ([[!piece.answer]]) continue;", "false"),

@@ -31,6 +31,12 @@ struct Device {
     operator const T*() const { return p; }
 };
 
+static uint64_t bits = 0;  // of all results that have to be the same in every order
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    return a.size() == b.size() && (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
+}
+
 static uint64_t seed = 1;  // every array gets numbers of its own
 template <class T>
 std::vector<T> noise(size_t n, double scale = 1, double shift = 0) {  // uniform with standard deviation `scale`
@@ -67,4 +73,40 @@ inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const st
         tiles.push_back(-1);
         tiles.push_back(0);
     }
+}
+
+// ---------------------------------------------------------------- orders, and main()
+#ifndef __CUDACC__
+// run() checks some results; are they the same bits, whatever the order of blocks and threads?
+template <class F>
+void check_three_orders(F run) {
+    shim::Order before = shim::order;
+    uint64_t seen[3], bits_before = bits, seed_before = seed;
+    for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {
+        shim::order = order;
+        bits = 0;
+        seed = 1000;
+        run();
+        seen[order] = bits;
+    }
+    shim::order = before;
+    bits = bits_before;
+    seed = seed_before;
+    CHECK(seen[0] == seen[1]);
+    CHECK(seen[0] == seen[2]);
+}
+#endif
+
+inline int run_kernel_tests([[maybe_unused]] const char* name, int argc, char** argv) {
+    cpu::blas_init();
+#ifdef __CUDACC__
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
+        printf("%s: no GPU here: nothing was tested\n", name);
+        return EXIT_FAILED;
+    }
+#endif
+    int status = doctest::Context(argc, argv).run();
+    printf("bits of all results: %016llx\n", (unsigned long long)bits);
+    return status;
 }

@@ -254,10 +254,6 @@ static void check(const char* what, const std::vector<bf16>& got, const Result& 
     CHECK(worst <= 1);
     CHECK(together <= 1);
 }
-static bool same_bits(const std::vector<bf16>& a, const std::vector<bf16>& b) {
-    return a.size() == b.size() && !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(bf16));
-}
-static uint64_t bits = 0;  // of all results that have to be the same in every order
 static void add_bits(const std::vector<bf16>& x) { bits = fnv1a(x.data(), x.size() * sizeof(bf16), bits); }
 
 enum Input { RANDOM, SHARP, FAR_BELOW };  // scores of standard deviation 2; of 40: p is nearly 0 or 1; all around −200: lse, too
@@ -404,33 +400,10 @@ TEST_CASE("flash attention: weights of 0 and 1, and scores far below 0") {
 }
 #ifndef __CUDACC__
 TEST_CASE("three orders, the same bits") {
-    shim::Order before = shim::order;
-    uint64_t seen[3], bits_before = bits, seed_before = seed;
-    for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {
-        shim::order = order;
-        bits = 0;
-        seed = 1000;
+    check_three_orders([] {
         test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 32, true, 0.1f);
-        seen[order] = bits;
-    }
-    shim::order = before;
-    bits = bits_before;
-    seed = seed_before;
-    CHECK(seen[0] == seen[1]);
-    CHECK(seen[0] == seen[2]);
+    });
 }
 #endif
 
-int main(int argc, char** argv) {
-    cpu::blas_init();
-#ifdef __CUDACC__
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
-        printf("test_flash: no GPU here: nothing was tested\n");
-        return EXIT_FAILED;
-    }
-#endif
-    int status = doctest::Context(argc, argv).run();
-    printf("bits of all results: %016llx\n", (unsigned long long)bits);
-    return status;
-}
+int main(int argc, char** argv) { return run_kernel_tests("test_flash", argc, argv); }

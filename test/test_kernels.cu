@@ -16,13 +16,6 @@
 constexpr float EPS = 1.1920929e-7f;  // an ulp of fp32, relative
 constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 bits of significand
 
-static uint64_t bits = 0;  // of all results so far
-
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-    return a.size() == b.size() && (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
-}
-
 // Both sides compute in fp32 and differ in the order of summation (and on a GPU in fused multiply-add, exp and tanh, which are good to
 // a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the size of its terms, for which we take
 // the largest element of the tensor, or `size` where all sums may be smaller than their terms; the factor 4 covers the tails and the
@@ -585,12 +578,7 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
 #ifndef __CUDACC__
 // ---------------------------------------------------------------- the same bits, whatever the order
 TEST_CASE("three orders, the same bits") {
-    shim::Order before = shim::order;
-    uint64_t seen[3], bits_before = bits, seed_before = seed;
-    for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {
-        shim::order = order;
-        bits = 0;
-        seed = 1000;
+    check_three_orders([] {
         test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 1, 32, true, 0.1f);
         Dice dice;
         int N = 130, C = 33, V = 600;
@@ -607,26 +595,8 @@ TEST_CASE("three orders, the same bits") {
         gpu::crossentropy<float>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V, true);
         check("crossentropy", logits, logits);
         check("crossentropy", losses, losses);
-        seen[order] = bits;
-    }
-    shim::order = before;
-    bits = bits_before;
-    seed = seed_before;
-    CHECK(seen[0] == seen[1]);
-    CHECK(seen[0] == seen[2]);
+    });
 }
 #endif
 
-int main(int argc, char** argv) {
-    cpu::blas_init();
-#ifdef __CUDACC__
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
-        printf("test_kernels: no GPU here: nothing was tested\n");
-        return EXIT_FAILED;
-    }
-#endif
-    int status = doctest::Context(argc, argv).run();
-    printf("bits of all results: %016llx\n", (unsigned long long)bits);
-    return status;
-}
+int main(int argc, char** argv) { return run_kernel_tests("test_kernels", argc, argv); }

@@ -78,14 +78,14 @@ $(eval $(call other_build,shim,bf16))
 
 test: setup-quiet
 	@$(MAKE) tests
-	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels") \
+	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
 		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
 test-asan: setup-quiet
 	@$(MAKE) $(ASAN_TESTS)
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
 test-tsan: setup-quiet
 	@$(MAKE) $(TSAN_TESTS)
-	python3 test/run.py build/tsan/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels")
+	python3 test/run.py build/tsan/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels" "SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_flash")
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
 PYTHON ?= .venv/bin/python
