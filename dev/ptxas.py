@@ -4,11 +4,12 @@
     python3 dev/ptxas.py            compiles, compares with dev/results/ptxas.tsv, exits 1 where they differ
     python3 dev/ptxas.py --write    writes that table anew (after looking at what changed)
 
-With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes at a time must hold
-LDG.E.128 and STG.E.128 and no narrower access of their rows. finetune_cls holds the kernels of train_bert, sft those of train_gpt.
+With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes at a time must do so, the
+attention kernels in bf16 must use the tensor cores, ldmatrix and cp.async. finetune_cls holds the kernels of train_bert, sft those of train_gpt.
 Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named in the table; with
 another version only spills and stack are checked. Takes about one minute of CPU.
 """
+import collections
 import glob
 import os
 import re
@@ -24,7 +25,12 @@ PROGRAMS = ["finetune_cls", "sft"]
 WIDE = {"layernorm_forward_kernel": (4, 2), "layernorm_backward_kernel": (4, 2), "embedding_forward_kernel": (6, 2), "embedding_runs_kernel": (8, 0),
         "gather_rows_kernel": (4, 4), "scatter_rows_kernel": (4, 4), "dropout_forward_kernel": (4, 4), "gelu_backward_kernel": (2, 1),
         "crossentropy_kernel": (1, 1)}  # gelu's width is its second argument
-ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0)}
+ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0), "attention_delta_kernel": (1, 0)}
+# attention in bf16 (common/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536 registers (of 256 threads one)
+FLASH = {"flash_forward_kernel": 128, "flash_dq_kernel": 128, "flash_dkv_kernel": 128, "flash_dkv_kernel<128": 256}
+FLASH_HAS = {"HMMA.16816.F32.BF16": "products of bf16 on the tensor cores", "LDSM.16.M88.4": "ldmatrix", "LDSM.16.MT88.4": "ldmatrix.trans",
+             "LDGSTS.E.BYPASS.128": "cp.async of 16 bytes", "STG.E.128": "16 bytes to global memory", "MUFU.EX2": "ex2"}
+FLASH_HAS_NOT = {"STG.E.U16": "2 bytes to global memory", "LDG.E.U16": "2 bytes from global memory"}
 
 
 def find_nvcc():
@@ -76,35 +82,44 @@ def compile_all(nvcc, cublas, folder):
     return rows, cubins
 
 
+def too_many_registers(rows):
+    bad = []
+    for name, row in sorted(rows.items()):
+        threads = next((FLASH[k] for k in sorted(FLASH, reverse=True) if name.startswith(k)), None)
+        if threads and row[0] * 256 > 65536:
+            bad.append(f"{name}: {row[0]} registers: {256 // threads} blocks of {threads} threads do not fit a multiprocessor")
+    return bad
+
+
 def machine_code(cuobjdump, cubins):
-    """complaints about narrow accesses"""
-    count = {}
+    """complaints about what an instruction is there for and is missing; how many kernels were asked, and are there"""
+    count = {}  # {kernel: {instruction: how many}}
     for cubin in cubins:
-        kernel = None
         for line in subprocess.run([cuobjdump, "-sass", cubin], capture_output=True, text=True, check=True).stdout.splitlines():
             if "Function : " in line:
-                kernel = line.split("Function : ")[1].strip()
-                count[kernel] = {}
-            m = re.search(r"\b(LDGSTS|LDG|STG|LDL|STL|HMMA)\b(\S*)", line)
-            if m and kernel:
-                key = m[1] + (".128" if ".128" in m[2] else "") if m[1] != "LDG" or ".U16" not in m[2] else "LDG.U16"
-                count[kernel][key] = count[kernel].get(key, 0) + 1
+                now = count[line.split("Function : ")[1].strip()] = collections.Counter()
+            elif m := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)", line):
+                now[m[1]] += 1
+    of = lambda ops, start, part: sum(n for op, n in ops.items() if op.startswith(start) and part in op)  # noqa: E731
     bad, seen, names = [], 0, demangle(list(count))
     for mangled, ops in count.items():
         name = names[mangled]
         base, arguments = name.split("<")[0], [a.strip() for a in name[name.find("<") + 1:-1].split(",")] if "<" in name else []
-        wanted = ALWAYS_WIDE.get(base)
+        wanted = ALWAYS_WIDE.get(base) if base != "attention_delta_kernel" or "float" not in arguments else None
         if base in WIDE and arguments[base.startswith("gelu")] in ("4", "8"):
             wanted = WIDE[base]
         if base == "layernorm_forward_kernel" and wanted and arguments[1] == "8" and arguments[0] == "8":
             wanted = (2, 2)  # one pack a lane
+        seen += bool(wanted) + (base in FLASH)
         if wanted:
-            seen += 1
-            loads = ops.get("LDG.128", 0) + ops.get("LDGSTS.128", 0)
-            if loads < wanted[0] or ops.get("STG.128", 0) < wanted[1]:
-                bad.append(f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {ops.get('STG.128', 0)}")
-        if ops.get("LDL") or ops.get("STL"):
-            bad.append(f"{name}: expected no access to local memory, found {ops.get('LDL', 0)} loads and {ops.get('STL', 0)} stores")
+            loads, stores = of(ops, "LDG", ".128"), of(ops, "STG", ".128")
+            if loads < wanted[0] or stores < wanted[1]:
+                bad.append(f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {stores}")
+        if base in FLASH:
+            bad += [f"{name}: no {op} ({why})" for op, why in FLASH_HAS.items() if not ops[op]]
+            bad += [f"{name}: {ops[op]} {op} ({why})" for op, why in FLASH_HAS_NOT.items() if ops[op]]
+        if of(ops, "LDL", "") or of(ops, "STL", ""):
+            bad.append(f"{name}: expected no access to local memory, found {of(ops, 'LDL', '')} loads and {of(ops, 'STL', '')} stores")
     return bad, seen, len(count)
 
 
@@ -123,10 +138,11 @@ def main():
         cuobjdump = os.environ.get("CUOBJDUMP") or next((p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None)
         if cuobjdump:
             bad, seen, all_kernels = machine_code(cuobjdump, cubins)
-            print(f"machine code of {all_kernels} kernels: {seen} that are to move 16 bytes at a time were looked at")
+            print(f"machine code of {all_kernels} kernels: in {seen} the instructions were looked for that they are written for")
         else:
             bad = []
             print("machine code: SKIPPED: there is no cuobjdump on this machine")
+    bad += too_many_registers(rows)
     bad += [f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, {r[3]} and {r[4]} bytes of spill stores and loads" for name, r in sorted(rows.items()) if any(r[2:])]
     text = f"# ptxas of nvcc {version}, sm_90: python3 dev/ptxas.py --write\nkernel\tregisters\tshared\tstack\tspill stores\tspill loads\n"
     text += "".join("\t".join([name, *map(str, r)]) + "\n" for name, r in sorted(rows.items()))

@@ -108,13 +108,6 @@ build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%:
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -Itest -x cu -c $< -o $@.o
 	$(NVCC) $(ARCH) $@.o build/test/main.o build/files.o -o $@ $(LIBS) $(GPU_LIBS)
-# machine code of the attention kernels, and what the assembler says about it
-build/gpu-bf16/flash_%.cubin: test/flash_kernels.cu
-	@mkdir -p $(@D)
-	$(NVCC) $(filter-out $(ARCH),$(NVCCFLAGS)) -arch=$* -Xptxas -v -cubin $< -o $@ 2> $@.log || { cat $@.log; rm -f $@; exit 1; }
-machine-code: build/gpu-bf16/flash_sm_80.cubin build/gpu-bf16/flash_sm_90.cubin
-	@cat build/gpu-bf16/flash_*.cubin.log > build/gpu-bf16/flash.log
-	NVCC=$(NVCC) python3 test/machine_code.py build/gpu-bf16/flash.log build/gpu-bf16/flash_sm_90.cubin
 test-gpu:
 	@bash dev/setup.sh gpu
 	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build
@@ -125,10 +118,10 @@ else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
 	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
 		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_flash" \
-		"$(MAKE) DEVICE=gpu machine-code" "python3 dev/ptxas.py" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
+		"python3 dev/ptxas.py" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
 endif
 
 setup-quiet:
 	@bash dev/setup.sh > build-setup.log 2>&1 || { cat build-setup.log; rm -f build-setup.log; exit 1; }; rm -f build-setup.log
 FORCE:
-.PHONY: machine-code FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
+.PHONY: FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
