@@ -89,9 +89,11 @@ inline void* device_alloc(size_t bytes) {  // zeroed
 #else
     cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
 #endif
-    if (error == cudaErrorMemoryAllocation)
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError();  // the caller may try less: it is not to show at the next kernel
         fail("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model", bytes / 1048576.0,
              device_memory() / 1048576.0);
+    }
     CUDA_CHECK(error);
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     CUDA_CHECK(cudaDeviceSynchronize());  // before another stream, or the host, writes there
