@@ -345,7 +345,7 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
     auto get = [](size_t bytes) -> void* {  // nullptr: there is not so much
         try {
             return device::device_alloc(bytes);
-        } catch (const Error&) {
+        } catch (const OutOfMemory&) {
             return nullptr;
         }
     };
