@@ -224,6 +224,11 @@ inline bool products_are_timed = false;
 // Once, at the start of a program, before memory is planned
 inline void blas_init() {
     cpu::blas_init();
+#ifdef __CUDACC__
+    int devices = 0;
+    if (cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess)
+        fail("built for a GPU, and here is none that it can use (%s): build for the CPU with make DEVICE=cpu", cudaGetErrorString(error));
+#endif
     CUBLAS_CHECK(cublasLtCreate(&cublas));
     workspace = device_alloc(WORKSPACE);
 }

@@ -127,7 +127,7 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtM
     if (cublasStatus_t s = fake::legal(d, a, b, c)) return s;
     bool vectors = p->alignment[0] >= 16 && p->alignment[3] >= 16 && c->ld % 8 == 0;  // else it has no epilogue
     if ((d->epilogue != CUBLASLT_EPILOGUE_DEFAULT && !vectors) || p->scheme & 5) return CUBLAS_STATUS_NOT_SUPPORTED;
-    for (; *count < std::min(most, fake::algorithms); ++*count) results[*count] = {{{fake::MAGIC, (uint64_t)*count}}, p->workspace, CUBLAS_STATUS_SUCCESS};
+    for (; *count < std::min(most, fake::algorithms); ++*count) results[*count] = {{{fake::MAGIC, (uint64_t)*count, p->alignment[0]}}, p->workspace, CUBLAS_STATUS_SUCCESS};
     return *count ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 inline cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
@@ -142,6 +142,8 @@ inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc
                                      const cublasLtMatmulAlgo_t* algorithm, void* workspace, size_t bytes, cudaStream_t) {
     cublasLtMatmulHeuristicResult_t result;
     if (cublasStatus_t s = cublasLtMatmulAlgoCheck(handle, d, a, b, c, c, algorithm, &result)) return s;
+    for (const void* p : {A, B, C, (const void*)D})  // an algorithm takes for granted what the preference promised
+        if ((uintptr_t)p % algorithm->data[2]) return CUBLAS_STATUS_INVALID_VALUE;
     int id = (int)algorithm->data[1];
     double us = fake::us(d->epilogue, id);
     if (us < 0 || !workspace || !bytes) return CUBLAS_STATUS_NOT_SUPPORTED;
