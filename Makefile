@@ -31,9 +31,9 @@ endif
 B := build/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
 
 ifeq ($(DEVICE),gpu)
-# cuBLAS: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
-CUBLAS_INC := $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublas_v2.h $(CUDA_HOME)/targets/*/include/cublas_v2.h .deps/nvidia/*/include/cublas_v2.h)) \
-	$(if $(NVCC),$(shell python3 -c 'import glob, site, sys; print(*[p[:-11] for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublas_v2.h")][:1])' 2>/dev/null)))
+# cuBLASLt: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
+CUBLAS_INC := $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublasLt.h $(CUDA_HOME)/targets/*/include/cublasLt.h .deps/nvidia/*/include/cublasLt.h)) \
+	$(if $(NVCC),$(shell python3 -c 'import glob, os, site; print(*[os.path.dirname(p) + "/" for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublasLt.h")][:1])' 2>/dev/null)))
 endif
 
 # ---- flags
@@ -52,7 +52,7 @@ LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
 ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90])
 NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
-GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(abspath $(CUBLAS_INC)../lib) -l:$(notdir $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublas.so*))) -lgomp
+GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(abspath $(CUBLAS_INC)../lib) -l:$(notdir $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublasLt.so*))) -lgomp
 
 PROGRAMS := train_bert finetune_cls train_gpt sft
 all: $(PROGRAMS) data/tokenize
@@ -75,7 +75,7 @@ build/shim-$(PRECISION)$(LOOPS)/%.o: %.cu
 	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM $(PRECISION_FLAG) -fopenmp -c $< -o $@
 build/gpu-$(PRECISION)$(LOOPS)/%.o: %.cu
 	$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
-	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is none in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
+	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is no cublasLt.h in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
 

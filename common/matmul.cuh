@@ -186,52 +186,225 @@ void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const
         gemm(true, false, std::min(panel, OC - o), C, N, dout + o, OC, inp, C, acc<T>(1), dweight + (size_t)o * C, C);
     if (dbias) column_sum(dbias, dout, scratch, N, OC);
 }
+inline void keep_plans(const std::string&, bool) {}  // see gpu:: below
+inline void time_products(bool) {}
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
 #include "pack.cuh"
+#include "plans.h"
 #include "reduce.cuh"
 #ifdef __CUDACC__
-#include <cublas_v2.h>
+#include <cublasLt.h>
+#define CUBLASLT  // or test/cublaslt.h stands in for it
 #endif
 namespace gpu {
-// The one seam to the matrix product: c(m,n) = beta c + op(a) op(b), row-major, as cpu::gemm. Products are summed in fp32 and rounded
-// to c's type once.
-#ifdef __CUDACC__
-#define CUBLAS_CHECK(call)                                                                                              \
-    do {                                                                                                                \
-        cublasStatus_t status_ = (call);                                                                                \
-        if (status_ != CUBLAS_STATUS_SUCCESS) fail("%s:%d: %s: %s", __FILE__, __LINE__, #call, cublasGetStatusString(status_)); \
+// The one seam to the matrix product: gemm(), row-major, as cpu::gemm, and fused_gemm(), which leaves the epilogue to cuBLASLt too. Products
+// are summed in fp32 and rounded to c's type once, after the epilogue.
+struct Fused {  // what an Epilogue needs; cuBLASLt wants 16-byte addresses, and pre's rows a multiple of 8 elements long
+    Epilogue kind = Epilogue::none;
+    const void* bias = nullptr;  // (n), of c's type
+    const void* pre = nullptr;   // (m,n), of c's type, its rows as far apart as c's; written by gelu, read by gelu_gradient
+    float* sum = nullptr;        // (m), overwritten
+    float* total = nullptr;      // (m), what then() and otherwise() add it to
+};
+#ifdef CUBLASLT
+#define CUBLAS_CHECK(call)                                                                                                \
+    do {                                                                                                                  \
+        cublasStatus_t status_ = (call);                                                                                  \
+        if (status_ != CUBLAS_STATUS_SUCCESS) fail("%s:%d: %s: %s", __FILE__, __LINE__, #call, cublasLtGetStatusString(status_)); \
     } while (0)
-template <class T>
-constexpr cudaDataType_t cuda_type = std::is_same_v<T, float> ? CUDA_R_32F : CUDA_R_16BF;
 
-inline cublasHandle_t cublas = nullptr;
-// Once, at the start of a program, before memory is planned. Its default mode never rounds fp32 to TF32; sums of bf16 products are not to
-// be kept in bf16 either.
+constexpr size_t WORKSPACE = 32 << 20;  // bytes; what NVIDIA recommends for Hopper
+constexpr int CANDIDATES = 8;           // algorithms that are timed for a product
+inline cublasLtHandle_t cublas = nullptr;
+inline void* workspace = nullptr;
+inline MatmulPlans plans;
+inline bool products_are_timed = false;
+// Once, at the start of a program, before memory is planned
 inline void blas_init() {
     cpu::blas_init();
-    CUBLAS_CHECK(cublasCreate(&cublas));
-    CUBLAS_CHECK(cublasSetStream(cublas, stream));
-    CUBLAS_CHECK(cublasSetMathMode(cublas, (cublasMath_t)(CUBLAS_DEFAULT_MATH | CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION)));
+#ifdef __CUDACC__
+    int devices = 0;
+    if (cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess)
+        fail("built for a GPU, and here is none that it can use (%s): build for the CPU with make DEVICE=cpu", cudaGetErrorString(error));
+#endif
+    CUBLAS_CHECK(cublasLtCreate(&cublas));
+    workspace = device_alloc(WORKSPACE);
+}
+// The plans of a run are in this file, and new ones are added to it.
+inline void keep_plans(const std::string& path, bool renew) { plans.open(path, device_name(), format("%zu", cublasLtGetVersion()), renew); }
+// While it is on, a product of a new shape is timed at its first use, else it takes the heuristic's first algorithm. Nothing is timed while a
+// CUDA graph is captured.
+inline void time_products(bool on) { products_are_timed = on; }
+inline bool may_time() {
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    if (products_are_timed) CUDA_CHECK(cudaStreamIsCapturing(stream, &capture));
+    return products_are_timed && capture == cudaStreamCaptureStatusNone;
 }
 
+// A product as cuBLASLt sees it. It stores by columns: what we call c is cᵀ to it, and cᵀ = op(b)ᵀ op(a)ᵀ. So its A is our b, its B our a, the
+// rows of its D run along n: there the bias belongs, and the bias gradient, along m, is that of its B.
+struct Product {
+    const MatmulShape& shape;
+    const void *a, *b;
+    void* c;
+    float beta;
+    cublasLtMatmulDescOpaque_t operation;
+    cublasLtMatrixLayoutOpaque_t a_layout, b_layout, c_layout;
+
+    Product(const MatmulShape& s, const void* a, const void* b, float beta, void* c, const Fused& f) : shape(s), a(a), b(b), c(c), beta(beta) {
+        auto type = [](int64_t bytes) { return bytes == 4 ? CUDA_R_32F : CUDA_R_16BF; };
+        CUBLAS_CHECK(cublasLtMatrixLayoutInit(&a_layout, type(s.in_bytes), s.ta ? s.m : s.k, s.ta ? s.k : s.m, s.lda));
+        CUBLAS_CHECK(cublasLtMatrixLayoutInit(&b_layout, type(s.in_bytes), s.tb ? s.k : s.n, s.tb ? s.n : s.k, s.ldb));
+        CUBLAS_CHECK(cublasLtMatrixLayoutInit(&c_layout, type(s.out_bytes), s.n, s.m, s.ldc));
+        CUBLAS_CHECK(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));  // sums in fp32, and fp32 is never rounded to TF32
+        auto set = [&](cublasLtMatmulDescAttributes_t what, auto value) { CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&operation, what, &value, sizeof value)); };
+        set(CUBLASLT_MATMUL_DESC_TRANSA, s.tb ? CUBLAS_OP_T : CUBLAS_OP_N);
+        set(CUBLASLT_MATMUL_DESC_TRANSB, s.ta ? CUBLAS_OP_T : CUBLAS_OP_N);
+        constexpr cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                                                    CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB};  // in Epilogue's order
+        set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[(int)f.kind]);
+        if (f.bias || f.sum) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, f.sum ? (const void*)f.sum : f.bias);
+        if (f.pre) set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, f.pre), set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, s.ldc);
+    }
+    cublasStatus_t run(const MatmulPlan& plan) {
+        cublasLtMatmulAlgo_t algorithm;
+        static_assert(sizeof algorithm == sizeof plan.algorithm, "plans.h holds the whole of it");
+        memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
+        float one = 1;
+        return cublasLtMatmul(cublas, &operation, &one, b, &b_layout, a, &a_layout, &beta, c, &c_layout, c, &c_layout, &algorithm, workspace, WORKSPACE, stream);
+    }
+    // Can cuBLASLt run a plan that comes from a file?
+    bool accepts(const MatmulPlan& plan) {
+        if (plan.separate) return shape.epilogue != Epilogue::none;
+        cublasLtMatmulAlgo_t algorithm;
+        memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
+        cublasLtMatmulHeuristicResult_t result{};
+        cublasStatus_t status = cublasLtMatmulAlgoCheck(cublas, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &algorithm, &result);
+        return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE;
+    }
+    // What the heuristic offers, the fastest by its estimate first; nothing where cuBLASLt has no kernel for this shape and epilogue
+    std::vector<MatmulPlan> candidates(int most) {
+        cublasLtMatmulPreferenceOpaque_t preference;
+        CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
+        auto set = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) { CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, what, &value, sizeof value)); };
+        set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
+        // parts of a sum are added in fp32 and in order: neither in place, where c may be bf16, nor in c's type
+        set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, (uint32_t)(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
+        for (auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
+                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+            set(matrix, (uint32_t)shape.alignment);
+        std::vector<cublasLtMatmulHeuristicResult_t> results(most);
+        int count = 0;
+        cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &preference, most, results.data(), &count);
+        bool none = status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_INVALID_VALUE && shape.epilogue != Epilogue::none);
+        if (none) return {};
+        if (status != CUBLAS_STATUS_SUCCESS) fail("%s:%d: cublasLtMatmulAlgoGetHeuristic for %s: %s", __FILE__, __LINE__, text().c_str(), cublasLtGetStatusString(status));
+        std::vector<MatmulPlan> list;
+        for (int i = 0; i < count; i++) {
+            if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
+            MatmulPlan plan;
+            memcpy(plan.algorithm.data(), &results[i].algo, sizeof results[i].algo);
+            list.push_back(plan);
+        }
+        return list;
+    }
+    std::string text() const {
+        return format("(%lld,%lld) = %s(%lld), of %lld to %lld bytes, epilogue %s", (long long)shape.m, (long long)shape.n,
+                      shape.ta ? shape.tb ? "TT" : "TN" : shape.tb ? "NT" : "NN", (long long)shape.k, (long long)shape.in_bytes, (long long)shape.out_bytes,
+                      EPILOGUE_NAMES[(int)shape.epilogue]);
+    }
+};
+
+// Time of one run in µs: after one to warm up, the fastest of three times three. ∞ where run() does not succeed.
+template <class Run>
+double time_of(Run run) {
+    if (run() != CUBLAS_STATUS_SUCCESS) return INFINITY;
+    cudaEvent_t begin, end;
+    CUDA_CHECK(cudaEventCreate(&begin));
+    CUDA_CHECK(cudaEventCreate(&end));
+    float best = INFINITY, ms = 0;
+    for (int i = 0; i < 3; i++) {
+        CUDA_CHECK(cudaEventRecord(begin, stream));
+        for (int j = 0; j < 3; j++) run();
+        CUDA_CHECK(cudaEventRecord(end, stream));
+        CUDA_CHECK(cudaEventSynchronize(end));
+        CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
+        best = std::min(best, ms);
+    }
+    CUDA_CHECK(cudaEventDestroy(begin));
+    CUDA_CHECK(cudaEventDestroy(end));
+    return best * 1000 / 3;
+}
+// The plan for a product that has none. Timed are cuBLASLt's candidates and, where there is an epilogue, kernels of our own for it.
+// run(plan) makes the whole product. What it adds to, c and `total`, is as before when this returns.
+template <class Run>
+MatmulPlan choose(Product& product, const Fused& fused, bool timed, Run run) {
+    const MatmulShape& s = product.shape;
+    std::vector<MatmulPlan> list = product.candidates(timed ? CANDIDATES : 1);
+    if (s.epilogue != Epilogue::none && (timed || list.empty())) list.emplace_back().separate = true;
+    if (list.empty()) fail("cuBLASLt %zu has no algorithm for the product %s", cublasLtGetVersion(), product.text().c_str());
+    if (!timed) return list[0];
+    std::vector<char> c(s.add ? ((s.m - 1) * s.ldc + s.n) * s.out_bytes : 0), total(fused.total ? s.m * sizeof(float) : 0);
+    if (!c.empty()) copy_to_host(c.data(), product.c, c.size());
+    if (!total.empty()) copy_to_host(total.data(), fused.total, total.size());
+    MatmulPlan* best = nullptr;
+    for (MatmulPlan& plan : list) {
+        plan.us = time_of([&] { return run(plan); });
+        if (std::isfinite(plan.us) && (!best || plan.us < best->us)) best = &plan;
+    }
+    if (!c.empty()) copy_to_device(product.c, c.data(), c.size());
+    if (!total.empty()) copy_to_device(fused.total, total.data(), total.size());
+    if (!best) fail("cuBLASLt %zu offers %zu algorithms for the product %s and runs none of them", cublasLtGetVersion(), list.size(), product.text().c_str());
+    best->timed = true;
+    return *best;
+}
+
+// c(m,n) = beta c + op(a) op(b) with the epilogue, and then then(); where cuBLASLt has no such kernel, or a slower one, otherwise() does all of it.
+template <class TA, class TC, class Then, class Otherwise>
+void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc, const Fused& fused, Then then,
+                Otherwise otherwise) {
+    if (m == 0 || n == 0) return;
+    uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)fused.bias | (uintptr_t)fused.pre | (uintptr_t)fused.sum | 256;
+    MatmulShape shape{ta, tb, beta != 0, m, n, k, (int64_t)lda, (int64_t)ldb, (int64_t)ldc, sizeof(TA), sizeof(TC), (int64_t)(bits & -bits), fused.kind};
+    Product product(shape, a, b, beta, c, fused);
+    auto run = [&](const MatmulPlan& plan) {
+        if (plan.separate) return otherwise(), CUBLAS_STATUS_SUCCESS;
+        cublasStatus_t status = product.run(plan);
+        if (status == CUBLAS_STATUS_SUCCESS) then();
+        return status;
+    };
+    MatmulPlan* plan = plans.find(shape);
+    if (plan && plan->from_file) {
+        plan->from_file = false;
+        if (!product.accepts(*plan)) {
+            printf("%s: cuBLASLt refuses its algorithm for %s: that product is timed anew\n", plans.path.c_str(), product.text().c_str());
+            plan = nullptr;
+        }
+    }
+    if (!plan || (!plan->timed && may_time())) plan = plans.add(shape, choose(product, fused, may_time(), run));
+    if (cublasStatus_t status = run(*plan); status != CUBLAS_STATUS_SUCCESS)
+        fail("%s:%d: cublasLtMatmul for %s: %s", __FILE__, __LINE__, product.text().c_str(), cublasLtGetStatusString(status));
+}
 template <class TA, class TC>
 void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
-    if (m == 0 || n == 0) return;
-    // cuBLAS stores matrices by columns: what we call c is cᵀ to it, and cᵀ = op(b)ᵀ op(a)ᵀ
-    float one = 1;
-    CUBLAS_CHECK(cublasGemmEx(cublas, tb ? CUBLAS_OP_T : CUBLAS_OP_N, ta ? CUBLAS_OP_T : CUBLAS_OP_N, n, m, k, &one, b, cuda_type<TA>, (int)ldb, a,
-                              cuda_type<TA>, (int)lda, &beta, c, cuda_type<TC>, (int)ldc, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT));
+    fused_gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, Fused{}, [] {}, [] {});
 }
 #else
 using cpu::blas_init;
+using cpu::keep_plans;
+using cpu::time_products;
 template <class TA, class TC>
 void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
     constexpr int ROWS = 64;
     #pragma omp parallel for
     for (int i = 0; i < m; i += ROWS)
         cpu::gemm(ta, tb, std::min(ROWS, m - i), n, k, a + (ta ? (size_t)i : i * lda), lda, b, ldb, TC(beta), c + i * ldc, ldc);
+}
+template <class TA, class TC, class Then, class Otherwise>
+void fused_gemm(bool, bool, int, int, int, const TA*, size_t, const TA*, size_t, float, TC*, size_t, const Fused&, Then, Otherwise otherwise) {
+    otherwise();
 }
 #endif
 
@@ -259,15 +432,31 @@ void add_bias(T* act, T* out, const T* bias, int N, int OC) {
         launch(bias_kernel<W, ACT, kind, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, act, out, bias, n, OC);
     });
 }
+// cuBLASLt's GELU is the tanh form, to bf16's accuracy at least; fp32 is for exactness and takes ours.
+template <class T>
+constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
+
 template <class T>
 void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
-    gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC);
-    if (bias) add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+    auto product = [&] { gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC); };
+    if (!bias) return product();
+    fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [] {}, [&] {
+        product();
+        add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+    });
 }
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
-    gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
-    add_bias<true, kind>(act, pre, bias, N, OC);
+    auto bias_then_gelu = [&] {
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, [&] { gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC); }, [&] {
+            gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
+            add_bias<true, kind>(act, pre, bias, N, OC);
+        });
+    };
+    if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, [] {}, bias_then_gelu);
+    else
+        bias_then_gelu();
 }
 template <class T>
 void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
@@ -275,8 +464,14 @@ void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C
 }
 template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
-    gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C);
-    gelu_backward<kind>(dpre, dpre, pre, (size_t)N * C);
+    auto product_then_gelu = [&] {
+        gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C);
+        gelu_backward<kind>(dpre, dpre, pre, (size_t)N * C);
+    };
+    if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
+        fused_gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C, Fused{Epilogue::gelu_gradient, nullptr, pre}, [] {}, product_then_gelu);
+    else
+        product_then_gelu();
 }
 
 // one block per chunk of rows and 128 channels, one thread per channel
@@ -298,8 +493,13 @@ void column_sum(float* sum, const T* inp, float* scratch, int N, int C) {
 template <class T>
 void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T* inp, float* scratch, int N, int C, int OC) {
     if (N == 0) return;
-    gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C);
-    if (dbias) column_sum(dbias, dout, scratch, N, OC);
+    auto product = [&] { gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C); };
+    if (!dbias) return product();
+    Fused sums{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias};  // cuBLASLt sets, we add: micro-batches accumulate
+    fused_gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C, sums, [&] { add_chunks(dbias, scratch, 1, OC, OC); }, [&] {
+        product();
+        column_sum(dbias, dout, scratch, N, OC);
+    });
 }
 }  // namespace gpu
 #endif

@@ -52,9 +52,14 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
         kernel<<<grid, block, smem, stream>>>(args...);
         e = cudaGetLastError();
     }
-    if (e != cudaSuccess)
-        fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", grid.x, grid.y, grid.z, block.x, block.y,
-             block.z, smem, cudaGetErrorString(e));
+    if (e != cudaSuccess) {
+        const char* name = "?";
+#if CUDART_VERSION >= 12030
+        if (cudaFuncGetName(&name, (const void*)kernel)) name = "?";
+#endif
+        fail("launch of %s: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", name, grid.x, grid.y, grid.z, block.x, block.y, block.z, smem,
+             cudaGetErrorString(e));
+    }
 }
 
 #else  // ---------------------------------------------------------------------- the CPU twin

@@ -27,7 +27,7 @@ inline double seconds_now() {
 // ---------------------------------------------------------------- flags
 struct TrainFlags {
     std::string data, out, init;
-    bool resume = false, overfit = false;
+    bool resume = false, retune = false, overfit = false;
     int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1, patience = 0;
     double epochs = 0, lr = 0, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
            dropout = 0.1;
@@ -40,6 +40,7 @@ struct TrainFlags {
                   {"out", &out, "DIR", "run directory: best/, last/, metrics.jsonl, config.json"},
                   {"init", &init, "DIR", "go on from this model directory (ours or Hugging Face's) instead of from scratch"},
                   {"resume", &resume, "go on where the run in --out stopped, bit for bit"},
+                  {"retune", &retune, "with --resume on a GPU: time the matrix products anew (after a change of driver, say); the last bits may then differ"},
                   {"seed", &seed, at_least(0), "of initialisation, order, masks and dropout"}}},
                 {"Training", "train",
                  {{"steps", &steps, at_least(steps ? 1 : 0), steps ? "optimiser steps" : "optimiser steps, instead of --epochs"},
@@ -318,24 +319,44 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
     task.plan(measure);
     size_t here = measure.used, device = device::device_memory();
     size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;  // of parameters, m and v at a save; elsewhere they are not on the device
-    int64_t low = 0, high = most / unit + 1;  // the largest value that fits is low · unit
-    while (high - low > 1) {
-        int64_t mid = (low + high) / 2;
-        Arena arena;
-        Optimizer opt = task.opt;
-        opt.plan(arena);
-        BatchShape shape = plan_model(arena, mid * unit);
-        (arena.used + shape.plan(nullptr, nullptr) + copies <= device ? low : high) = mid;
-    }
+    auto largest = [&](auto fits) {  // value for which fits(bytes of device memory, of other memory); 0: none
+        int64_t low = 0, high = most / unit + 1;  // low · unit fits
+        while (high - low > 1) {
+            int64_t mid = (low + high) / 2;
+            Arena arena;
+            Optimizer opt = task.opt;
+            opt.plan(arena);
+            BatchShape shape = plan_model(arena, mid * unit);
+            (fits(arena.used, shape.plan(nullptr, nullptr) + copies) ? low : high) = mid;
+        }
+        return low * unit;
+    };
+    auto advice = [&](int64_t value) {
+        return value ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)value) : std::string("take shorter sequences or a smaller model");
+    };
+    int64_t low = largest([&](size_t bytes, size_t rest) { return bytes + rest <= device; });
     if (copies) measure.regions.push_back({"copies at a save", copies}), measure.used += copies;
     printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
     printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)measure.used / 1048576, (double)device / 1048576, device::device_name().c_str(), flag,
-           low ? thousands((double)(low * unit)).c_str() : "none");
+           low ? thousands((double)low).c_str() : "none");
     if (measure.used > device)
-        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576, (double)device / 1048576,
-             low ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)(low * unit)).c_str() : "take shorter sequences or a smaller model");
-    return device::device_alloc(here);
+        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576, (double)device / 1048576, advice(low).c_str());
+    auto get = [](size_t bytes) -> void* {  // nullptr: there is not so much
+        try {
+            return device::device_alloc(bytes);
+        } catch (const OutOfMemory&) {
+            return nullptr;
+        }
+    };
+    if (void* memory = get(here)) return memory;
+    // Another process took it meanwhile, or a limit is set that we do not see: what can be had is found by trying.
+    low = largest([&](size_t bytes, size_t) {
+        void* p = get(bytes);
+        if (p) device::device_free(p, bytes);
+        return p != nullptr;
+    });
+    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)here / 1048576, (double)device / 1048576, advice(low).c_str());
 }
 inline void refuse_not_finite(const std::vector<Spec>& table, const std::vector<areal>& values, const std::string& dir) {
     for (const Spec& s : table)
@@ -520,7 +541,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
-    std::string free = " out data resume steps epochs seeds patience eval-every eval-tokens log-every ";
+    std::string free = " out data resume retune steps epochs seeds patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && free.find(" " + name + " ") == std::string::npos && dump_json(flag->json()) != dump_json(value))
@@ -532,7 +553,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
         printf("the run had %lld steps and now has %lld: from here on the learning rate follows a schedule of that length\n", (long long)steps->i, (long long)f.steps);
     Json rest = Json::make_object();
     for (auto& [name, value] : flags->o)
-        if (name != "resume" && name != "out") rest.set(name, value);
+        if (name != "resume" && name != "retune" && name != "out") rest.set(name, value);
     cli.from_json(rest, path);
 }
 
@@ -612,6 +633,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::f
     Json run = Json::make_object();
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
     write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
+    device::keep_plans(f.out + "/matmul_plans.jsonl", f.retune);
     auto save = [&](const std::string& dir, bool with_state) {
         save_directory(dir, [&](const std::string& tmp) {
             task.save_model(tmp);
@@ -671,6 +693,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::f
         opt.zero_gradients();
         uint64_t token0 = 0;
         double filler = -tokens;
+        device::time_products(true);  // of these shapes a run computes thousands; not those of a validation or a sample
         for (BatchBuilder& b : micro) {
             StepCounters counters{(uint64_t)f.seed, (uint64_t)step, token0};
             token0 += b.tokens.size();
@@ -678,6 +701,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::f
             filler += batch.N;
             task.forward_backward(to_device(batch, task.shape, task.block, host.data()), opt.stats);
         }
+        device::time_products(false);
         opt.update(f, step);
         StepStats stats;
         device::copy_to_host(&stats, opt.stats, sizeof stats);

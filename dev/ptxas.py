@@ -41,7 +41,7 @@ def find_cublas(nvcc):
     home = os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
     found = []
     for d in ["/usr/local/cuda", home, ROOT + "/.deps/nvidia/*"]:
-        found += glob.glob(d + "/include/cublas_v2.h") + glob.glob(d + "/targets/*/include/cublas_v2.h")
+        found += glob.glob(d + "/include/cublasLt.h") + glob.glob(d + "/targets/*/include/cublasLt.h")
     return os.path.dirname(found[0]) if found else None
 
 

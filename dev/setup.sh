@@ -65,9 +65,9 @@ get_cublas() {
     [ -n "$nvcc" ] || return 0
     home=$(dirname "$(dirname "$(realpath "$nvcc")")")
     for d in "$home" /usr/local/cuda; do
-        if ls "$d"/include/cublas_v2.h "$d"/targets/*/include/cublas_v2.h >/dev/null 2>&1; then return 0; fi
+        if ls "$d"/include/cublasLt.h "$d"/targets/*/include/cublasLt.h >/dev/null 2>&1; then return 0; fi
     done
-    if ls .deps/nvidia/*/include/cublas_v2.h >/dev/null 2>&1; then return 0; fi
+    if ls .deps/nvidia/*/include/cublasLt.h >/dev/null 2>&1; then return 0; fi
     major=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
     local version
     version=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\.[0-9]*\),.*/\1/p')
@@ -83,7 +83,7 @@ get_cublas() {
 import glob, zipfile
 for wheel in glob.glob(".deps/wheels/nvidia_cublas*.whl"):
     with zipfile.ZipFile(wheel) as z:
-        z.extractall(".deps", [n for n in z.namelist() if n.startswith("nvidia/") and ("/include/cublas" in n or "/lib/libcublas" in n)])
+        z.extractall(".deps", [n for n in z.namelist() if n.startswith("nvidia/") and ("/include/cublas" in n or "/lib/libcublasLt" in n)])
 PY
     rm -rf .deps/wheels
 }

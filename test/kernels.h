@@ -98,7 +98,6 @@ void check_three_orders(F run) {
 #endif
 
 inline int run_kernel_tests([[maybe_unused]] const char* name, int argc, char** argv) {
-    cpu::blas_init();
 #ifdef __CUDACC__
     int devices = 0;
     if (cudaGetDeviceCount(&devices) != cudaSuccess || !devices) {
@@ -106,6 +105,7 @@ inline int run_kernel_tests([[maybe_unused]] const char* name, int argc, char** 
         return EXIT_FAILED;
     }
 #endif
+    gpu::blas_init();
     int status = doctest::Context(argc, argv).run();
     printf("bits of all results: %016llx\n", (unsigned long long)bits);
     return status;

@@ -42,15 +42,19 @@ def environment(**extra):
     return {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in extra.items()}}
 
 
-def run(args, code=0, program=None, text="", full_disk=None, stdout=subprocess.PIPE, cwd=None, **env):
-    """Runs to the end and checks the exit code (None: any). text: standard input. full_disk: no file can grow beyond so many bytes."""
+def run(args, code=0, program=None, text="", full_disk=None, memory=None, stdout=subprocess.PIPE, cwd=None, **env):
+    """Runs to the end and checks the exit code (None: any). text: standard input. full_disk: no file can grow beyond so many bytes.
+    memory: the process gets no more bytes of it."""
 
     def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
+        if full_disk is not None:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
+            resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
     done = subprocess.run(command(args, program), stdout=stdout, stderr=subprocess.PIPE, input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT,
-                          cwd=cwd or W.dir, env=environment(**env), preexec_fn=limit if full_disk is not None else None)
+                          cwd=cwd or W.dir, env=environment(**env), preexec_fn=limit if full_disk is not None or memory is not None else None)
     done.out, done.err = (done.stdout or b"").decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
     if code is not None and done.returncode != code:
         raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))

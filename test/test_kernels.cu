@@ -11,43 +11,7 @@
 #include "../common/gather.cuh"
 #include "../common/tanh.cuh"
 #include "kernels.h"
-
-// ---------------------------------------------------------------- comparison
-constexpr float EPS = 1.1920929e-7f;  // an ulp of fp32, relative
-constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 bits of significand
-
-// Both sides compute in fp32 and differ in the order of summation (and on a GPU in fused multiply-add, exp and tanh, which are good to
-// a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the size of its terms, for which we take
-// the largest element of the tensor, or `size` where all sums may be smaller than their terms; the factor 4 covers the tails and the
-// functions. A result stored in bf16 may then be rounded the other way: one ulp of bf16 (`roundings` of them, where a stored value
-// enters the next one).
-template <class T>
-void check(const char* what, const std::vector<T>& got, const std::vector<T>& want, double length = 1, int roundings = 1, double size = 0) {
-    REQUIRE(got.size() == want.size());
-    double largest = size, worst = 0;
-    size_t at = 0;
-    for (const T& x : want)
-        if (std::isfinite((float)x)) largest = std::max(largest, (double)fabsf((float)x));
-    for (size_t i = 0; i < got.size(); i++) {
-        double g = (float)got[i], w = (float)want[i], limit = 4 * EPS * (std::sqrt(length) * largest + fabs(w)) + 1e-37;
-        if (std::is_same_v<T, bf16>) limit += roundings * BF16_ULP * fabs(w) + (roundings - 1) * BF16_ULP * largest;
-        bool same = g == w || (std::isnan(g) && std::isnan(w));
-        double error = same ? 0 : std::isfinite(g) && std::isfinite(w) ? fabs(g - w) / limit : 1e30;
-        if (error > worst) worst = error, at = i;
-    }
-    for (const T& x : got) {
-        float f = (float)x;
-        uint32_t u;
-        memcpy(&u, &f, 4);
-        bits = mix64(bits, u);
-    }
-    if (getenv("TEST_VERBOSE")) printf("%-32s %-5s %8zu elements, worst %.3f of the limit\n", what, sizeof(T) == 2 ? "bf16" : "fp32", got.size(), worst);
-    std::string said = worst <= 1 ? "" : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit", what, at, got.size(),
-                                                (double)(float)got[at], (double)(float)want[at], worst);
-    INFO(said);
-    CHECK(worst <= 1);
-}
-#define EXACTLY(what, got, want) CHECK_MESSAGE(same_bits(got, want), what " differs")
+#include "matmul_cases.h"
 
 // ---------------------------------------------------------------- embedding
 struct HostIds {  // the index that the loader makes, with `spare` unused entries at the end
@@ -298,55 +262,15 @@ TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- matmul
-// The second rounding: bias and GELU apply to a product that was stored in T.
+// cuBLASLt has its epilogues where rows are a multiple of 8 elements long and start at 16 bytes; elsewhere kernels of ours run
+static const std::vector<MatmulCase> matmuls = {{1, 64, 64}, {65, 65, 33}, {130, 100, 257}, {257, 128, 384}, {128, 768, 64}, {64, 1024, 72}, {40, 1600, 100}, {24, 772, 80},
+#ifdef __CUDACC__
+                                                {1, 768, 2304}, {1024, 768, 3072}, {130, 1600, 6400}, {8, 4096, 1024}, {64, 768, 50257}, {64, 768, 50304},
+#endif
+                                                {9, 64, 50257}, {9, 64, 50304}};
 TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
-    struct Shape { int N, C, OC; };
-    std::vector<Shape> shapes = {{1, 64, 64}, {65, 65, 33}, {130, 100, 257}, {257, 128, 384}};
-    if (small) shapes = {{1, 64, 64}, {65, 33, 34}};
-    for (Shape s : shapes) {
-        CAPTURE(s.N);
-        CAPTURE(s.C);
-        size_t N = s.N, C = s.C, OC = s.OC;
-        auto inp = noise<T>(N * C), weight = noise<T>(OC * C, 0.1), bias = noise<T>(OC), dout = noise<T>(N * OC), out = nothing<T>(N * OC), pre = out;
-        Device<T> d_inp(inp), d_weight(weight), d_bias(bias), d_dout(dout), d_out(out), d_pre(out);
-        cpu::matmul_forward<T>(out.data(), inp.data(), weight.data(), nullptr, s.N, s.C, s.OC);
-        gpu::matmul_forward<T>(d_out, d_inp, d_weight, nullptr, s.N, s.C, s.OC);
-        check("matmul_forward", d_out.get(), out, C);
-        cpu::matmul_forward<T>(out.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
-        gpu::matmul_forward<T>(d_out, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
-        check("matmul_forward, bias", d_out.get(), out, C, 2);
-        cpu::matmul_gelu_forward<Gelu::tanh, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
-        gpu::matmul_gelu_forward<Gelu::tanh, T>(d_out, d_pre, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
-        check("matmul_gelu_forward tanh", d_out.get(), out, C, 3);
-        cpu::matmul_gelu_forward<Gelu::erf, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
-        gpu::matmul_gelu_forward<Gelu::erf, T>(d_out, d_pre, d_inp, d_weight, d_bias, s.N, s.C, s.OC);
-        check("matmul_gelu_forward pre", d_pre.get(), pre, C, 2);
-        check("matmul_gelu_forward erf", d_out.get(), out, C, 3);
-
-        auto dinp = noise<T>(N * C);
-        Device<T> d_dinp(dinp);
-        cpu::matmul_backward_input<T>(dinp.data(), dout.data(), weight.data(), s.N, s.C, s.OC, true);
-        gpu::matmul_backward_input<T>(d_dinp, d_dout, d_weight, s.N, s.C, s.OC, true);
-        check("matmul_backward_input, add", d_dinp.get(), dinp, OC);
-        cpu::matmul_backward_input<T>(dinp.data(), dout.data(), weight.data(), s.N, s.C, s.OC);
-        gpu::matmul_backward_input<T>(d_dinp, d_dout, d_weight, s.N, s.C, s.OC);
-        check("matmul_backward_input", d_dinp.get(), dinp, OC);
-        cpu::matmul_backward_input_gelu<Gelu::erf, T>(dinp.data(), dout.data(), weight.data(), inp.data(), s.N, s.C, s.OC);
-        gpu::matmul_backward_input_gelu<Gelu::erf, T>(d_dinp, d_dout, d_weight, d_inp, s.N, s.C, s.OC);
-        check("matmul_backward_input_gelu", d_dinp.get(), dinp, OC, 2);
-
-        auto dw = noise<float>(OC * C), db = noise<float>(OC), scratch = nothing<float>(column_sum_scratch(N, OC));
-        Device<float> d_dw(dw), d_db(db), d_scratch(scratch);
-        for (bool with_bias : {true, false, true}) {
-            cpu::matmul_backward_weight<T>(dw.data(), with_bias ? db.data() : nullptr, dout.data(), inp.data(), scratch.data(), s.N, s.C, s.OC);
-            gpu::matmul_backward_weight<T>(d_dw, with_bias ? d_db.p : nullptr, d_dout, d_inp, d_scratch, s.N, s.C, s.OC);
-        }
-        check("matmul_backward_weight", d_dw.get(), dw, 3 * N);
-        check("column_sum", d_db.get(), db, 2 * N);
-        gpu::matmul_backward_weight<T>(d_dw, d_db, d_dout, d_inp, d_scratch, 0, s.C, s.OC);  // no row has a target
-        gpu::matmul_forward<T>(d_out, d_inp, d_weight, d_bias, 0, s.C, s.OC);
-        check("matmul_backward_weight, N = 0", d_dw.get(), dw, 3 * N);
-    }
+    for (MatmulCase s : small ? std::vector<MatmulCase>{{1, 64, 64}, {65, 33, 34}, {16, 40, 24}} : matmuls) test_matmul<T>(s);
+    test_matmul<T>({33, 64, 72}, 1);
 }
 
 // ---------------------------------------------------------------- attention

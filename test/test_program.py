@@ -274,8 +274,11 @@ class Resume(Case):
         done = run(["--resume", "--out", W.path("short")])  # nothing left to do; the data's place is in config.json
         self.assertIn("the run is finished: step 8 of 8", done.out)
         self.assertEqual(snapshot(W.path("short/last")), before)
-        run(["--resume", "--out", W.path("short"), "--steps", 12])
+        run(["--resume", "--out", W.path("short"), "--steps", 12, "--retune"])  # for a GPU; here it changes nothing
         self.assert_same_run("long", "short")
+        self.assertTrue(json.loads(read(W.path("short/config.json")))["flags"]["retune"])
+        run(["--resume", "--out", W.path("short"), "--steps", 13])
+        self.assertFalse(json.loads(read(W.path("short/config.json")))["flags"]["retune"])  # it was meant for that time alone
 
     def test_two_processes_in_one_run(self):
         first = start(train("shared", *TINY, "--steps", 100000, "--eval-every", 0, "--eval-tokens", 128))

@@ -4,7 +4,7 @@ TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
 	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
 UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp test/test_sft.cpp,$(wildcard test/test_*.cpp)))
-KERNEL_TESTS := build/test/test_kernels build/test/test_flash build/test/test_shim
+KERNEL_TESTS := build/test/test_kernels build/test/test_flash build/test/test_cublaslt build/test/test_shim
 ORDERS := forward reverse random
 
 build/test/main.o: test/main.cpp
@@ -78,14 +78,14 @@ $(eval $(call other_build,shim,bf16))
 
 test: setup-quiet
 	@$(MAKE) tests
-	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
+	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim build/test/test_cublaslt $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
 		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
 test-asan: setup-quiet
 	@$(MAKE) $(ASAN_TESTS)
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
 test-tsan: setup-quiet
 	@$(MAKE) $(TSAN_TESTS)
-	python3 test/run.py build/tsan/test_shim $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels" "SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_flash")
+	python3 test/run.py build/tsan/test_shim "TEST_SMALL=1 build/tsan/test_cublaslt" $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels" "SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_flash")
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
 PYTHON ?= .venv/bin/python
