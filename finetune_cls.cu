@@ -465,7 +465,7 @@ struct ClassifyTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {

@@ -487,7 +487,7 @@ struct SftTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
         arena.take(answer_stats, 1);
         if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
         generator.block = block, generator.words = (int)bpe.size();

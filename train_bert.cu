@@ -107,7 +107,9 @@ struct BertActivations {
     areal *delta, *scratch;       // (NH, N); partial sums
 };
 
-constexpr size_t LOGITS_BUDGET = 64 << 20;  // bytes of logits at a time
+// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
+// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
+constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
 
 struct Bert {
     BertConfig config;
@@ -342,7 +344,7 @@ struct BertTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
     }
     void allocate(Arena& arena) {
         plan(arena);
