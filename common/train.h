@@ -680,7 +680,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
         Queued s = under_way.front();
         under_way.pop_front();
         StepStats stats = figures.take();
-        double loss = stats.loss / s.weight, norm = sqrt(stats.norm2), now = seconds_now(), seconds = now - std::max(s.begin, reported);
+        double loss = stats.loss / s.weight, norm = sqrt(stats.norm2), now = seconds_now(), seconds = std::max(1e-6, now - std::max(s.begin, reported));
         reported = now;
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
             std::vector<areal> values = opt.download();  // what came behind this step has changed nothing either
