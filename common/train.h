@@ -28,7 +28,7 @@ inline double seconds_now() {
 // ---------------------------------------------------------------- flags
 struct TrainFlags {
     std::string data, out, init;
-    bool resume = false, overfit = false;
+    bool resume = false, overfit = false, recompute = false;
     int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1, patience = 0;
     double epochs = 0, lr = 0, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
            dropout = 0.1;
@@ -58,6 +58,7 @@ struct TrainFlags {
                   {"eps", &eps, above(0), "AdamW"},
                   {"clip", &clip, at_least(0), "largest norm of the gradient; 0: no clipping"},
                   {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
+                  {"recompute", &recompute, "compute LayerNorms and GELU again in the backward pass instead of keeping them: less memory, more time, the same numbers"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
                  {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
