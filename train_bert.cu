@@ -297,7 +297,8 @@ struct Bert {
             attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, false, drop(b, 3 * l + 1));
             // qkv = x qkvwᵀ + qkvb; x has two uses
             if (recompute && l > 0) {
-                auto &below = a.layer[l - 1], &w = params.layer[l - 1];
+                auto& w = params.layer[l - 1];
+                auto& below = a.layer[l - 1];
                 layernorm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w.ln2w, w.ln2b, N, C, eps);
             }
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, a.scratch, N, C, 3 * C);

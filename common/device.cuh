@@ -254,7 +254,7 @@ struct Graphs {
             CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
             body();
             CUDA_CHECK(cudaStreamEndCapture(stream, &captured));
-            CUDA_CHECK(cudaGraphInstantiate(&g.exec, captured, 0));
+            CUDA_CHECK(cudaGraphInstantiateWithFlags(&g.exec, captured, 0));
             CUDA_CHECK(cudaGraphDestroy(captured));
         }
         CUDA_CHECK(cudaGraphLaunch(g.exec, stream));
