@@ -66,9 +66,9 @@ struct BatchShape {
 // Collects sequences and lays them out as a Batch in host memory.
 //
 // For kernels it is filled up, so that there are few different sizes (a CUDA graph for each). What costs time is rounded finely: tokens to a multiple of
-// `fill`, rows to one of 128, and of these multiples only those with 5 significant bits: at most 1/16 more, 1/50 on average, and fine-tuning on ragged
-// texts, whose batches differ by a tenth or so, meets three or four sizes. In pretraining `fill` is all that fits: one size. Lists cost a block that
-// finds nothing to do: tiles are rounded to 3 bits, the sorted ids to the most that so many tokens can need.
+// `fill`, rows to one of 128, and of these multiples only those with 5 significant bits: at most 1/16 more, 1/50 on average. Fine-tuning on ragged texts
+// then meets a dozen or two of sizes in thousands of batches (test_ops counts them). In pretraining `fill` is all that fits: one size. What a list is
+// filled up with costs a block that finds nothing to do: tiles are rounded to 3 bits, the sorted ids to the most that so many tokens can need.
 struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;  // filler: sequences of this token, at most so long

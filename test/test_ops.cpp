@@ -387,9 +387,10 @@ TEST_SUITE("loader") {
                 REQUIRE((up >> bits == 0 || round_up_bits(up - 1, bits) == up || round_up_bits(up - 1, bits) == up - 1));
             }
         CHECK((round_up_bits(0, 5) == 0 && round_up_bits(31, 5) == 31 && round_up_bits(33, 5) == 34 && round_up_bits(1025, 5) == 1088));
-        // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that were met, at most; tokens that are filler, at most
+        // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that 300 batches meet, at most; tokens that are filler, at most. This build
+        // does not group short sequences, so that the number of tiles varies as well.
         struct Kind { int texts, from, to; size_t most; double waste; };
-        for (Kind k : {Kind{32, 5, 45, 16, 0.1}, {32, 200, 512, 8, 0.035}, {16, 30, 300, 16, 0.04}}) {
+        for (Kind k : {Kind{32, 5, 45, 16, 0.1}, {32, 200, 512, 8, 0.035}, {16, 30, 300, 26, 0.04}}) {
             CAPTURE(k.texts);
             CAPTURE(k.to);
             BatchBuilder b;
@@ -416,13 +417,13 @@ TEST_SUITE("loader") {
     TEST_CASE("what a batch is filled up with means nothing to do, and follows from its sizes") {
         for (auto [lengths, most] : {std::pair{std::vector<int>{1}, 1}, {{1, 1, 1}, 1}, {{128, 1, 129, 64, 65}, 129}, {std::vector<int>(300, 1), 1}, {{500}, 500}}) {
             BatchBuilder b;
-            b.shape.N = 1000, b.shape.M = 200;
+            b.shape.N = 1000, b.shape.M = 350;
             b.fill = 128, b.pad_length = most;
             add_random_sequences(b, lengths, 6, 1);
             size_t tokens = b.tokens.size(), targets = b.targets.size();
             std::vector<char> host(b.shape.plan(nullptr, nullptr), (char)0xee);
             Batch batch = b.finish(host.data(), {1, 2, 3}, 1);
-            REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) && batch.M == (int)std::min<size_t>(round_up(targets, 128), 200)));
+            REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) && batch.M == (int)std::min<size_t>(round_up(targets, 128), 350)));
             for (int m = 0; m < batch.M; m++) REQUIRE((m < (int)targets) == (batch.rows[m] >= 0 && batch.targets[m] >= 0));
             CHECK(batch.seq.S == batch.N);
             for (int s = 0; s < batch.seq.S; s++) REQUIRE(batch.seq.start[s] <= batch.seq.start[s + 1]);
