@@ -194,7 +194,7 @@ TEST_SUITE("graphs") {
             } catch (const Error& e) {
                 said = e.what();
             }
-            CHECK_MESSAGE(said.find(text) != said.npos, "expected \"", text, "\", found: ", said);
+            CHECK_MESSAGE(said.find(text) != said.npos, "expected \"", std::string(text), "\", found: ", said);
             CHECK(shim::recorder == nullptr);
         };
         auto but = [&](auto change) {
