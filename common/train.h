@@ -58,7 +58,7 @@ struct TrainFlags {
                   {"eps", &eps, above(0), "AdamW"},
                   {"clip", &clip, at_least(0), "largest norm of the gradient; 0: no clipping"},
                   {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
-                  {"recompute", &recompute, "compute LayerNorms and GELU again in the backward pass instead of keeping them: less memory, more time, the same numbers"},
+                  {"recompute", &recompute, "compute what LayerNorms and GELU gave again in the backward pass instead of keeping it: less memory, a little more time"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
                  {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
@@ -697,7 +697,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
         used += s.tokens, computed += s.tokens + s.filler;
         step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
         double speed = task.flops(s.tokens, s.targets, s.tokens / s.sequences) / seconds;
-        if (peak > 0) peak = std::max(peak, speed);  // the probe may have met a busy moment
+        if (peak > 0 && device_is_host) peak = std::max(peak, speed);  // the probe may have met a busy moment
         double share = peak > 0 ? speed / peak : 0;
         if (step % f.log_every == 0 || step == f.steps) {
             printf("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %s tokens/s%s | %s left\n", (long long)step, (long long)f.steps, loss, lr, norm,
