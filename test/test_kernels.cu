@@ -111,7 +111,7 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
         }
         struct Table { const std::vector<int>* ids; int rows; };
         for (Table t : {Table{&tokens, s.V}, {&pos, maxT}, {&type, types}}) {
-            HostIds ids(*t.ids, 3);
+            HostIds ids(*t.ids, s.N + 3);
             Device<int> order(ids.order), start(ids.run_start), id(ids.run_id), slot(ids.run_slot), multi(ids.multi_id), multi_slot(ids.multi_slot);
             SortedIds there = {order, start, id, slot, (int)ids.run_id.size(), multi, multi_slot, (int)ids.multi_id.size()};
             auto dw = noise<float>((size_t)t.rows * s.C), partial = nothing<float>(embedding_slots(s.N) * s.C);
