@@ -427,7 +427,7 @@ struct ClassifyTask {
 
         shape = shape_for(cf.batch, cf.max_len);
         builder.set_up(shape, words.pad(), (int)cf.max_len, 128);
-        model.bert.config = config, model.bert.shape = shape, model.bert.dropout = (float)f.dropout, model.bert.frozen = (int)cf.freeze;
+        model.bert.config = config, model.bert.shape = shape, model.bert.dropout = (float)f.dropout, model.bert.frozen = (int)cf.freeze, model.bert.recompute = f.recompute;
         model.K = K;
         opt.table = model.point(nullptr, nullptr);
         opt.n = total_count(opt.table);
@@ -465,7 +465,7 @@ struct ClassifyTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {
@@ -649,7 +649,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     print_parameter_table(measured.opt.table);
     void* memory = run_memory(measured, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
         Classifier planned;
-        planned.bert.config = c, planned.K = measured.model.K, planned.bert.shape = ClassifyTask::shape_for(batch, run.cf.max_len);
+        planned.bert.config = c, planned.bert.recompute = run.f.recompute, planned.K = measured.model.K, planned.bert.shape = ClassifyTask::shape_for(batch, run.cf.max_len);
         planned.plan_activations(arena, true);
         return planned.bert.shape;
     });

@@ -458,7 +458,7 @@ struct SftTask {
         }
         shape = shape_for(sf.batch);
         builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
-        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout, model.recompute = f.recompute;
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
     }
@@ -487,7 +487,7 @@ struct SftTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
         arena.take(answer_stats, 1);
         if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
         generator.block = block, generator.words = (int)bpe.size();
@@ -633,7 +633,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator answers;
-        planned.config = config, planned.shape = task.shape_for(batch);
+        planned.config = config, planned.recompute = f.recompute, planned.shape = task.shape_for(batch);
         planned.plan_activations(a, true);
         if (task.answers) answers.plan(a, planned, (int)batch, (int)config.T);
         return planned.shape;

@@ -107,7 +107,9 @@ struct BertActivations {
     areal *delta, *scratch;       // (NH, N); partial sums
 };
 
-constexpr size_t LOGITS_BUDGET = 64 << 20;  // bytes of logits at a time
+// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
+// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
+constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
 
 struct Bert {
     BertConfig config;
@@ -117,6 +119,7 @@ struct Bert {
     BatchShape shape;  // capacities
     int head_rows = 0;  // rows of logits at a time
     float dropout = 0;
+    bool recompute = false;  // the backward pass computes x1, x2 and act again: all layers share the buffers of the first
     int frozen = -1;    // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
 
     int Vp() const { return (int)round_up(config.V, 64); }
@@ -129,6 +132,13 @@ struct Bert {
     void plan_encoder(Arena& arena, bool backward) {
         size_t N = shape.N, C = config.C, FF = config.FF, NH = config.NH;
         auto& a = acts;
+        arena.region("LayerNorms, GELU");
+        for (int l = 0; l < config.L; l++) {
+            auto &p = a.layer[l], &first = a.layer[0];
+            size_t R = l == config.L - 1 ? shape.M : N;
+            if (l > 0 && (recompute || !backward)) p.x1 = first.x1, p.x2 = first.x2, p.act = first.act;
+            else arena.take(p.x1, R * C), arena.take(p.x2, R * C), arena.take(p.act, R * FF);
+        }
         arena.region("encoder");
         arena.take(a.embedded, N * C), arena.take(a.mean_embed, N), arena.take(a.rstd_embed, N), arena.take(a.x0, N * C);
         for (int l = 0; l < config.L; l++) {
@@ -139,9 +149,8 @@ struct Bert {
             }
             size_t R = l == config.L - 1 ? shape.M : N;
             arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
-            arena.take(p.sum1, R * C), arena.take(p.mean1, R), arena.take(p.rstd1, R), arena.take(p.x1, R * C);
-            arena.take(p.pre, R * FF), arena.take(p.act, R * FF);
-            arena.take(p.sum2, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.x2, R * C);
+            arena.take(p.sum1, R * C), arena.take(p.mean1, R), arena.take(p.rstd1, R), arena.take(p.pre, R * FF);
+            arena.take(p.sum2, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R);
         }
         arena.take(a.last_att, shape.M * C), arena.take(a.last_x, shape.M * C);
         if (!backward) return;
@@ -254,6 +263,7 @@ struct Bert {
     // From acts.dx (M, C), the gradient of the encoder's output, to the gradients of all its parameters that are not frozen.
     void encode_backward(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
+        areal eps = (areal)config.eps;
         auto& a = acts;
         real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
         for (int l = config.L - 1; l >= std::max(frozen, 0); l--) {
@@ -266,9 +276,11 @@ struct Bert {
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
             residual_layernorm_backward(a.dsum, a.dbranch, g.ln2w, g.ln2b, a.dx, (const real*)nullptr, q.sum2, p.ln2w, q.mean2, q.rstd2, a.scratch, R, C,
                                         drop(b, 3 * l + 3));
+            if (recompute) gelu_forward<Gelu::erf>(q.act, q.pre, (size_t)R * FF);
             matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, R, FF, C);
             matmul_backward_input_gelu<Gelu::erf>(dpre, a.dbranch, p.projw, q.pre, R, FF, C);
             // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses, the second gradient is added to the first
+            if (recompute) layernorm_forward(q.x1, q.mean1, q.rstd1, q.sum1, p.ln1w, p.ln1b, R, C, eps);
             matmul_backward_weight(g.fcw, g.fcb, dpre, q.x1, a.scratch, R, C, FF);
             matmul_backward_input(a.dsum, dpre, p.fcw, R, C, FF, true);
             // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
@@ -284,6 +296,11 @@ struct Bert {
             // att = attention(qkv)
             attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, false, drop(b, 3 * l + 1));
             // qkv = x qkvwᵀ + qkvb; x has two uses
+            if (recompute && l > 0) {
+                auto& w = params.layer[l - 1];
+                auto& below = a.layer[l - 1];
+                layernorm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w.ln2w, w.ln2b, N, C, eps);
+            }
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, a.scratch, N, C, 3 * C);
             matmul_backward_input(a.dx, dqkv, p.qkvw, N, C, 3 * C, true);
         }
@@ -325,7 +342,7 @@ struct BertTask {
         // rows for the targets of a micro-batch: 25 % more than the mean share; the builder closes a batch that reaches it
         shape = shape_for(f.batch_tokens, mask_rate, max_len);
         builder.set_up(shape, words.pad(), max_len, shape.N);
-        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout, model.recompute = f.recompute;
         opt.table = bert_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
         val_sequences = validation_sequences(val_data, f.eval_tokens);
@@ -342,7 +359,7 @@ struct BertTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
     }
     void allocate(Arena& arena) {
         plan(arena);
@@ -505,7 +522,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     print_parameter_table(task.opt.table);
     Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Bert planned;
-        planned.config = config, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)max_len);
+        planned.config = config, planned.recompute = f.recompute, planned.shape = BertTask::shape_for(tokens, bf.mask_rate, (int)max_len);
         planned.plan_activations(a, true);
         return planned.shape;
     }));

@@ -103,7 +103,9 @@ struct KvMemory {
     }
 };
 
-constexpr size_t LOGITS_BUDGET = 64 << 20;  // bytes of logits at a time
+// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
+// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
+constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
 
 struct Gpt {
     GptConfig config;
@@ -113,6 +115,7 @@ struct Gpt {
     BatchShape shape;  // capacities
     int head_rows = 0;  // rows of logits at a time
     float dropout = 0;
+    bool recompute = false;  // the backward pass computes ln1, ln2 and act again: all layers share the buffers of the first
 
     int Vp() const { return (int)round_up(config.V, 64); }
 
@@ -120,6 +123,13 @@ struct Gpt {
     void plan_activations(Arena& arena, bool backward) {
         size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
         auto& a = acts;
+        arena.region("LayerNorms, GELU");
+        for (int l = 0; l < config.L; l++) {
+            auto &p = a.layer[l], &first = a.layer[0];
+            size_t R = l == config.L - 1 ? M : N;
+            if (l > 0 && (recompute || !backward)) p.ln1 = first.ln1, p.ln2 = first.ln2, p.act = first.act;
+            else arena.take(p.ln1, N * C), arena.take(p.ln2, R * C), arena.take(p.act, R * FF);
+        }
         arena.region("decoder");
         for (int l = 0; l < config.L; l++) {
             auto& p = a.layer[l];
@@ -128,10 +138,9 @@ struct Gpt {
                 continue;
             }
             size_t R = l == config.L - 1 ? M : N;
-            arena.take(p.x, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N), arena.take(p.ln1, N * C);
+            arena.take(p.x, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N);
             arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
-            arena.take(p.sum, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.ln2, R * C);
-            arena.take(p.pre, R * FF), arena.take(p.act, R * FF);
+            arena.take(p.sum, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.pre, R * FF);
         }
         arena.take(a.last_att, M * C), arena.take(a.last_x, M * C), arena.take(a.x, M * C);
         arena.take(a.meanf, M), arena.take(a.rstdf, M), arena.take(a.lnf, M * C);
@@ -215,6 +224,7 @@ struct Gpt {
     // forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF, L = config.L;
+        areal eps = (areal)config.eps;
         auto& a = acts;
         decode(b);
 
@@ -240,9 +250,11 @@ struct Gpt {
             bool last = l == L - 1;
             int R = last ? M : N;
             // branch = act projwᵀ + projb, act = gelu(pre)
+            if (recompute) gelu_forward<Gelu::tanh>(q.act, q.pre, (size_t)R * FF);
             matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, R, FF, C);
             matmul_backward_input_gelu<Gelu::tanh>(dpre, a.dbranch, p.projw, q.pre, R, FF, C);
             // pre = ln2 fcwᵀ + fcb
+            if (recompute) layernorm_forward(q.ln2, q.mean2, q.rstd2, q.sum, p.ln2w, p.ln2b, R, C, eps);
             matmul_backward_weight(g.fcw, g.fcb, dpre, q.ln2, a.scratch, R, C, FF);
             matmul_backward_input(a.dln, dpre, p.fcw, R, C, FF);
             // ln2 = layernorm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the LayerNorm
@@ -257,6 +269,7 @@ struct Gpt {
             // att = attention(qkv)
             attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
             // qkv = ln1 qkvwᵀ + qkvb
+            if (recompute) layernorm_forward(q.ln1, q.mean1, q.rstd1, q.x, p.ln1w, p.ln1b, N, C, eps);
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, q.ln1, a.scratch, N, C, 3 * C);
             matmul_backward_input(a.dln, dqkv, p.qkvw, N, C, 3 * C);
             // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0 dropout(embeddings): the same site 3l
@@ -486,7 +499,7 @@ struct GptTask {
         train_data.seed = f.seed, train_data.draw_offsets = true;
         shape.N = shape.M = (int)f.batch_tokens;  // every position has a target
         builder.set_up(shape, bpe.eot(), max_len, shape.N);
-        model.config = config, model.shape = shape, model.dropout = (float)f.dropout;
+        model.config = config, model.shape = shape, model.dropout = (float)f.dropout, model.recompute = f.recompute;
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
         val_sequences = validation_sequences(val_data, f.eval_tokens);
@@ -496,7 +509,7 @@ struct GptTask {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.plan(nullptr, nullptr));
+        arena.take(block, shape.device_bytes());
         if (samples) generator.plan(arena, model, 1, (int)config.T);
         generator.block = block, generator.words = (int)bpe.size();
     }
@@ -698,7 +711,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Gpt planned;
         Generator generator;
-        planned.config = config, planned.shape.N = planned.shape.M = (int)tokens;
+        planned.config = config, planned.recompute = f.recompute, planned.shape.N = planned.shape.M = (int)tokens;
         planned.plan_activations(a, true);
         if (gf.sample_every) generator.plan(a, planned, 1, (int)config.T);
         return planned.shape;
@@ -716,8 +729,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
            (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
     Sampler sampler = SamplingFlags().sampler();
-    return train(task, cli, f, unigram, [&](int64_t step) {
-        if (!gf.sample_every || step % gf.sample_every) return;
+    return train(task, cli, f, unigram, gf.sample_every, [&](int64_t) {
         Answer a = task.generator.generate(sample, SamplingFlags().max_new, sampler)[0];
         printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
         fflush(stdout);

@@ -6,7 +6,7 @@
 //
 // All parameters lie in one array; every tensor starts at a multiple of PARAM_BLOCK and is filled up with zeros, so that weight decay
 // and the factor of the learning rate (layer-wise decay, frozen tensors) are looked up once per block.
-// If the loss or the norm is not finite, nothing changes.
+// If the loss or the norm is not finite, nothing changes, nor in any later step: the host hears of it when the next one is under way already.
 #pragma once
 #include "crossentropy.cuh"
 
@@ -26,7 +26,7 @@ struct ParamBlocks {
 };
 
 namespace cpu {
-// stats->norm2 = Σ grads(n)²; scratch(NORM_CHUNKS)
+// stats->norm2 = Σ grads(n)², and stats->failed; scratch(NORM_CHUNKS)
 template <class A>
 void norm_squared(StepStats* stats, const A* grads, double* scratch, size_t n) {
     size_t chunk = ceil_div(n, NORM_CHUNKS);
@@ -40,13 +40,14 @@ void norm_squared(StepStats* stats, const A* grads, double* scratch, size_t n) {
     double sum = 0;
     for (int k = 0; k < NORM_CHUNKS; k++) sum += scratch[k];
     stats->norm2 = sum;
+    if (!std::isfinite(sum) || !std::isfinite(stats->loss)) stats->failed = 1;
 }
 // params(n), m(n), v(n); master(n) in acc<T>, or nullptr where the parameters are their own master; grads(n); n a multiple of PARAM_BLOCK
 template <class T>
 void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>* grads, const StepStats* stats, const AdamWStep* step, ParamBlocks blocks,
                   size_t n) {
     typedef acc<T> A;
-    if (!std::isfinite(stats->norm2) || !std::isfinite(stats->loss)) return;
+    if (stats->failed != 0) return;
     double norm = std::sqrt(stats->norm2);
     double clip = step->clip > 0 ? step->clip / (norm + 1e-6) : 1;
     A scale = (A)(clip < 1 ? clip : 1);
@@ -92,7 +93,9 @@ __global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
     double sum = 0;
     for (int k = threadIdx.x; k < NORM_CHUNKS; k += blockDim.x) sum += chunks[k];
     sum = block_sum(sum);
-    if (threadIdx.x == 0) stats->norm2 = sum;
+    if (threadIdx.x > 0) return;
+    stats->norm2 = sum;
+    if (!isfinite(sum) || !isfinite(stats->loss)) stats->failed = 1;
 }
 // grads from a multiple of 16 bytes on, n a multiple of PARAM_BLOCK
 inline void norm_squared(StepStats* stats, const float* grads, double* scratch, size_t n) {
@@ -107,7 +110,7 @@ constexpr size_t ADAMW_BLOCKS = 1056;  // eight on each of an H200's 132 multipr
 template <class T>
 __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats, const AdamWStep* step,
                                     ParamBlocks blocks, size_t n) {
-    if (!isfinite(stats->norm2) || !isfinite(stats->loss)) return;  // the whole grid
+    if (stats->failed != 0) return;  // the whole grid
     double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1;
     float scale = (float)(clip < 1 ? clip : 1), b1 = (float)step->beta1, b2 = (float)step->beta2, eps = (float)step->eps;
     float one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2), inv1 = (float)(1 / step->correction1), inv2 = (float)(1 / step->correction2);

@@ -16,6 +16,7 @@ struct StepStats {
     double loss;     // Σ (weighted) losses over the targets of the step
     double correct;  // how many of the targets were the most likely class
     double norm2;    // squared norm of the gradient
+    double failed;   // 1: the loss or the norm of this or an earlier step was not finite; from then on nothing changes
 };
 
 namespace cpu {

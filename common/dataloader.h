@@ -21,7 +21,17 @@ struct Batch {  // pointers into one block of memory, on the host or on the devi
     int *rows, *targets;                   // (M)
     Sequences seq;
     SortedIds by_token, by_pos, by_type;
+
+    // All that launches depend on and that is not in device memory: batches of the same sizes can share a CUDA graph.
+    std::vector<int> sizes() const { return {N, M, seq.S, seq.W, by_token.R, by_token.U, by_pos.R, by_pos.U, by_type.R, by_type.U}; }
 };
+
+// Rounded up to a number with so many significant bits: to one of 2^(bits − 1) sizes from a power of two to the next.
+constexpr size_t round_up_bits(size_t n, int bits) {
+    size_t unit = 1;
+    while (ceil_div(n, unit) >> bits) unit *= 2;
+    return round_up(n, unit);
+}
 
 // Capacities of a run. A batch's memory has this size whatever is in it.
 struct BatchShape {
@@ -49,14 +59,20 @@ struct BatchShape {
         if (batch) *batch = b;
         return at;
     }
+    size_t device_bytes() const { return (1 + device::Upload::SLOTS) * plan(nullptr, nullptr); }  // of a block that a training step reads
     int max_tiles() const { return N + N / ATTENTION_TILE + 1; }
 };
 
 // Collects sequences and lays them out as a Batch in host memory.
+//
+// For kernels it is filled up, so that there are few different sizes (a CUDA graph for each). What costs time is rounded finely: tokens to a multiple of
+// `fill`, rows to one of 128, and of these multiples only those with 5 significant bits: at most 1/16 more, 1/50 on average. Fine-tuning on ragged texts
+// then meets a dozen or two of sizes in thousands of batches (test_ops counts them). In pretraining `fill` is all that fits: one size. What a list is
+// filled up with costs a block that finds nothing to do: tiles are rounded to 3 bits, the sorted ids to the most that so many tokens can need.
 struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;  // filler: sequences of this token, at most so long
-    int fill = 0;                    // fill up to a multiple of so many tokens, and the rows to a multiple of 128 (what kernels like); 0: do not
+    int fill = 0;                    // 0: nothing is filled up
     const double* weights = nullptr;  // (K) of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
@@ -88,14 +104,15 @@ struct BatchBuilder {
     // Lays the batch out at `base` (host memory of shape.plan() bytes).
     Batch finish(char* base, StepCounters counters, double inverse_targets) {
         if (fill) {
-            size_t full = std::min<size_t>(round_up(tokens.size(), fill), shape.N);
+            size_t full = std::min<size_t>(round_up_bits(ceil_div(tokens.size(), fill), 5) * fill, shape.N);
             while (tokens.size() < full) {
                 int n = (int)std::min<size_t>(pad_length, full - tokens.size());
                 tokens.insert(tokens.end(), n, pad_id);
                 types.insert(types.end(), n, 0);
                 start.push_back((int)tokens.size());
             }
-            while (rows.size() % 128 && (int)rows.size() < shape.M) rows.push_back(-1), targets.push_back(-1);
+            full = std::min<size_t>(round_up_bits(ceil_div(rows.size(), 128), 5) * 128, shape.M);
+            rows.resize(std::max(full, rows.size()), -1), targets.resize(rows.size(), -1);
         }
         Batch b;
         shape.plan(&b, base);
@@ -114,6 +131,7 @@ struct BatchBuilder {
         sort_ids(b.by_token, b.tokens, b.N);
         sort_ids(b.by_pos, b.pos, b.N);
         sort_ids(b.by_type, b.types, b.N);
+        if (fill) fill_lists(b);
         return b;
     }
 
@@ -137,11 +155,27 @@ struct BatchBuilder {
         run_start[s.R] = N;
         multi_slot[s.U] = slots;
     }
+    // Entries that mean nothing to do, up to lengths that follow from N (W: nearly)
+    void fill_lists(Batch& b) {
+        int N = b.N;
+        for (; b.seq.S < N; b.seq.S++) ((int*)b.seq.start)[b.seq.S + 1] = N;
+        for (int W = std::min((int)round_up_bits(b.seq.W, 3), shape.max_tiles()); b.seq.W < W; b.seq.W++) {
+            int* tile = (int*)b.seq.tiles + 2 * b.seq.W;
+            tile[0] = -1, tile[1] = 0;
+        }
+        // N tokens with at most `ids` different ids have at most so many runs, and so many ids with several
+        auto fill_ids = [&](SortedIds& s, int ids) {
+            for (int R = std::min(N, N / EMBEDDING_RUN + ids); s.R < R; s.R++) ((int*)s.run_start)[s.R + 1] = N, ((int*)s.run_id)[s.R] = 0, ((int*)s.run_slot)[s.R] = -1;
+            for (int U = std::min(N / (EMBEDDING_RUN + 1), ids); s.U < U; s.U++) ((int*)s.multi_slot)[s.U + 1] = s.multi_slot[s.U], ((int*)s.multi_id)[s.U] = 0;
+        };
+        fill_ids(b.by_token, N);
+        fill_ids(b.by_pos, pad_length);  // no sequence is longer
+        fill_ids(b.by_type, 2);
+    }
 };
 
-// The same batch in device memory: copies the block, keeps the sizes.
-inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
-    device::copy_to_device(device_base, host_base, shape.plan(nullptr, nullptr));
+// The same batch where a copy of its block lies in device memory
+inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_base) {
     Batch b;
     shape.plan(&b, device_base);
     b.N = host.N, b.M = host.M;
@@ -150,6 +184,11 @@ inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_
     b.by_pos.R = host.by_pos.R, b.by_pos.U = host.by_pos.U;
     b.by_type.R = host.by_type.R, b.by_type.U = host.by_type.U;
     return b;
+}
+// Copies the block as well. For validation and questions; training has an Upload.
+inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
+    device::copy_to_device(device_base, host_base, shape.plan(nullptr, nullptr));
+    return on_device(host, shape, device_base);
 }
 
 // ---------------------------------------------------------------- masked-LM sequences

@@ -34,7 +34,8 @@
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];    \
     T* name = reinterpret_cast<T*>(dynamic_shared_)
 
-inline cudaStream_t stream = 0;  // every kernel and library call of a program runs on it
+// Every kernel and library call of a program runs on it. Unlike stream 0 this one can be captured (gpu::Graphs).
+inline cudaStream_t stream = cudaStreamPerThread;
 
 inline size_t most_shared_memory() {  // bytes that a block may have
     int device = 0, most = 0;
@@ -510,6 +511,48 @@ inline void run_grid(const Grid& g) {
 
 template <class F> void run_body(void* f) { (*(F*)f)(); }
 
+// What a CUDA graph would capture: with a recorder, everything that is launched is written down (gpu::Graphs).
+struct Launch {
+    const void* kernel;  // nullptr: none of ours, but a call of a library or of CUDA
+    const char* name;    // of the call
+    dim3 grid, block;
+    size_t smem;
+    uint64_t arguments;  // hash of their bytes
+};
+inline std::vector<Launch>* recorder = nullptr;
+
+template <class A>
+uint64_t hash_argument(A a, uint64_t h) {  // a copy, whose padding is cleared
+    if constexpr (!std::is_scalar_v<A>) __builtin_clear_padding(&a);
+    return fnv1a(&a, sizeof a, h);
+}
+template <class... A>
+void record(const char* name, dim3 grid, dim3 block, size_t smem, A... args) {
+    if (!recorder) return;
+    uint64_t h = fnv1a(nullptr, 0);
+    ((h = hash_argument(args, h)), ...);
+    recorder->push_back({nullptr, name, grid, block, smem, h});
+}
+inline void refuse_in_graph(const char* call) {
+    if (recorder) fail("%s: it cannot be part of a CUDA graph: take it out of the body that Graphs::run() captures", call);
+}
+inline void require_same(const std::vector<Launch>& first, const std::vector<Launch>& now) {
+    auto same = [](dim3 a, dim3 b) { return a.x == b.x && a.y == b.y && a.z == b.z; };
+    for (size_t i = 0; i < std::max(first.size(), now.size()); i++) {
+        if (i >= first.size() || i >= now.size())
+            fail("CUDA graph: expected %zu launches, as when this key came first, found %zu: what decides that has to be in the key", first.size(), now.size());
+        const Launch &a = first[i], &b = now[i];
+        const char* what = a.kernel != b.kernel || strcmp(a.name, b.name)        ? "kernel"
+                           : !same(a.grid, b.grid) || !same(a.block, b.block) ? "grid"
+                           : a.smem != b.smem                                 ? "shared memory"
+                           : a.arguments != b.arguments                       ? "arguments"
+                                                                              : nullptr;
+        if (what)
+            fail("CUDA graph: launch %zu (%s, grid %ux%ux%u, block %u): expected the same %s as when this key came first, found others (grid %ux%ux%u then): what "
+                 "changes has to be in device memory or in the key", i + 1, b.name, b.grid.x, b.grid.y, b.grid.z, b.block.x, what, a.grid.x, a.grid.y, a.grid.z);
+    }
+}
+
 }  // namespace shim
 
 inline void __syncthreads() { shim::barrier(); }
@@ -546,6 +589,10 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
         grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
         fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: invalid configuration", grid.x, grid.y, grid.z,
              block.x, block.y, block.z, smem);
+    if (shim::recorder) {
+        shim::record("kernel", grid, block, smem, args...);
+        shim::recorder->back().kernel = (const void*)kernel;
+    }
     auto call = [=] { kernel(args...); };
     shim::run_grid({grid, block, smem, shim::run_body<decltype(call)>, (void*)&call});
 }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <deque>
 #include <functional>
 #include <memory>
 
@@ -27,7 +28,7 @@ inline double seconds_now() {
 // ---------------------------------------------------------------- flags
 struct TrainFlags {
     std::string data, out, init;
-    bool resume = false, retune = false, overfit = false;
+    bool resume = false, retune = false, overfit = false, recompute = false;
     int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1, eval_every = 100, eval_tokens = 65536, log_every = 1, patience = 0;
     double epochs = 0, lr = 0, warmup = 0.06, final_lr = 0, decay_share = 0.2, weight_decay = 0.01, beta1 = 0.9, beta2 = 0.98, eps = 1e-6, clip = 1,
            dropout = 0.1;
@@ -58,6 +59,7 @@ struct TrainFlags {
                   {"eps", &eps, above(0), "AdamW"},
                   {"clip", &clip, at_least(0), "largest norm of the gradient; 0: no clipping"},
                   {"dropout", &dropout, between(0, 0.999), "of embeddings, attention and both branches of every layer"},
+                  {"recompute", &recompute, "compute what LayerNorms and GELU gave again in the backward pass instead of keeping it: less memory, a little more time"},
                   {"overfit-one-batch", &overfit, "repeat the first step's batches without dropout: the loss must fall to almost nothing"}}},
                 {"Validation", "train",
                  {{"eval-every", &eval_every, at_least(0), "steps from one validation to the next, each writes last/ and, if it is the best, best/; 0: only at the end"},
@@ -156,7 +158,7 @@ struct Optimizer {
     float *lr_factor = nullptr, *decay = nullptr;                           // (n / PARAM_BLOCK)
     double* norm_scratch = nullptr;                                         // (NORM_CHUNKS)
     StepStats* stats = nullptr;
-    AdamWStep* hyper = nullptr;
+    AdamWStep* hyper = nullptr;                                             // (1 + Upload::SLOTS)
 
     static constexpr bool has_master = !std::is_same_v<real, areal>;
 
@@ -169,7 +171,7 @@ struct Optimizer {
         arena.take(m, n), arena.take(v, n);
         if (has_master) arena.take(master, n);
         arena.take(lr_factor, n / PARAM_BLOCK), arena.take(decay, n / PARAM_BLOCK);
-        arena.take(norm_scratch, NORM_CHUNKS), arena.take(stats, 1), arena.take(hyper, 1);
+        arena.take(norm_scratch, NORM_CHUNKS), arena.take(stats, 1), arena.take(hyper, 1 + device::Upload::SLOTS);
     }
     // Sets parameters (and masters) from host memory.
     void upload(const std::vector<areal>& values) {
@@ -204,14 +206,20 @@ struct Optimizer {
     }
     void zero_gradients() {
         device::device_zero(grads, n * sizeof(areal));
-        device::device_zero(stats, sizeof(StepStats));
+        device::device_zero(stats, offsetof(StepStats, failed));  // a failure stays
     }
-    // After the step's gradients are complete. Nothing changes if loss or norm is not finite.
-    void update(const TrainFlags& f, int64_t step) {
-        AdamWStep h{learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, (double)step + 1), 1 - pow(f.beta2, (double)step + 1), f.clip};
-        device::copy_to_device(hyper, &h, sizeof h);
+    static AdamWStep step_values(const TrainFlags& f, int64_t step) {
+        return {learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, (double)step + 1), 1 - pow(f.beta2, (double)step + 1), f.clip};
+    }
+    // After the step's gradients are complete, with *hyper. Nothing changes if loss or norm is not finite, or was not in a step before.
+    void update() {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
+    }
+    void update(const TrainFlags& f, int64_t step) {  // with the values of this step, for those who are in no hurry
+        AdamWStep h = step_values(f, step);
+        device::copy_to_device(hyper, &h, sizeof h);
+        update();
     }
 };
 
@@ -319,7 +327,7 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
     task.plan(measure);
     size_t here = measure.used, device = device::device_memory();
     size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;  // of parameters, m and v at a save; elsewhere they are not on the device
-    auto largest = [&](auto fits) {  // value for which fits(bytes of device memory, of other memory); 0: none
+    auto largest = [&](auto fits) {  // the value for which fits(bytes of device memory); 0: none
         int64_t low = 0, high = most / unit + 1;  // low · unit fits
         while (high - low > 1) {
             int64_t mid = (low + high) / 2;
@@ -327,14 +335,14 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
             Optimizer opt = task.opt;
             opt.plan(arena);
             BatchShape shape = plan_model(arena, mid * unit);
-            (fits(arena.used, shape.plan(nullptr, nullptr) + copies) ? low : high) = mid;
+            (fits(arena.used + shape.device_bytes()) ? low : high) = mid;
         }
         return low * unit;
     };
     auto advice = [&](int64_t value) {
         return value ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)value) : std::string("take shorter sequences or a smaller model");
     };
-    int64_t low = largest([&](size_t bytes, size_t rest) { return bytes + rest <= device; });
+    int64_t low = largest([&](size_t bytes) { return bytes + copies <= device; });
     if (copies) measure.regions.push_back({"copies at a save", copies}), measure.used += copies;
     printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
@@ -351,7 +359,7 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
     };
     if (void* memory = get(here)) return memory;
     // Another process took it meanwhile, or a limit is set that we do not see: what can be had is found by trying.
-    low = largest([&](size_t bytes, size_t) {
+    low = largest([&](size_t bytes) {
         void* p = get(bytes);
         if (p) device::device_free(p, bytes);
         return p != nullptr;
@@ -586,9 +594,12 @@ inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> file
 //   float lr_factor(const Spec&)                   of the learning rate; 0: the tensor stays as it is
 //   Json identity()                                what a resumed run has to share: sizes, fingerprints of data and tokenizer
 //   void set_dropout(double p)
-// after_step(steps done), if given, comes after each step and its validation.
+// sample(steps done), if given, comes after every sample_every-th step and its validation.
+//
+// A GPU works while the host goes on: it hands over a step, then collects the next one's batches, and reads a step's figures only when it has handed over
+// the one behind it. Nothing else in a step waits for the GPU. Validation, checkpoints, samples and the end wait for all that is under way.
 template <class Task>
-int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::function<void(int64_t)>& after_step = nullptr) {
+int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t sample_every = 0, const std::function<void(int64_t)>& sample = nullptr) {
     Optimizer& opt = task.opt;
     std::string last = f.out + "/last", best_dir = f.out + "/best";
     int64_t step = 0, best_step = -1;
@@ -676,70 +687,89 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, const std::f
     if (peak > 0) printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n", peak / 1e9);
 
     std::vector<BatchBuilder> micro(f.accum, task.builder);
-    std::vector<char> host(task.shape.plan(nullptr, nullptr));
-    double step_s = 0;            // of recent steps, smoothed
+    device::Upload batches(task.block, task.shape.plan(nullptr, nullptr)), hyper(opt.hyper, sizeof(AdamWStep));
+    device::Graphs graphs;
+    device::Readback<StepStats> figures;
+    struct Queued {  // a step that was handed to the device
+        Cursor before;
+        double begin, tokens, targets, weight, sequences, filler;
+    };
+    std::deque<Queued> under_way;   // `step` of them are done; these are behind it
+    int64_t queued = step;          // steps handed over
+    double step_s = 0;              // of recent steps, smoothed
     double computed = 0, used = 0;  // tokens with and without filler
-    while (step < f.steps) {
-        double begin = seconds_now();
-        // the whole step's micro-batches, to know the number of its targets before it starts
-        if (f.overfit) cursor.next = 0;
-        Cursor before = cursor;
-        double tokens = 0, targets = 0, weight = 0, sequences = 0;
-        for (BatchBuilder& b : micro) {
-            sequences += task.fill(b, cursor);
-            tokens += (double)b.tokens.size(), targets += (double)b.targets.size(), weight += b.weight();
-        }
-        if (targets == 0) fail("step %lld: none of its %.0f tokens can be a target: is the text made of special tokens?", (long long)step + 1, tokens);
-        opt.zero_gradients();
-        uint64_t token0 = 0;
-        double filler = -tokens;
-        device::time_products(true);  // of these shapes a run computes thousands; not those of a validation or a sample
-        for (BatchBuilder& b : micro) {
-            StepCounters counters{(uint64_t)f.seed, (uint64_t)step, token0};
-            token0 += b.tokens.size();
-            Batch batch = b.finish(host.data(), counters, 1 / weight);
-            filler += batch.N;
-            task.forward_backward(to_device(batch, task.shape, task.block, host.data()), opt.stats);
-        }
-        device::time_products(false);
-        opt.update(f, step);
-        StepStats stats;
-        device::copy_to_host(&stats, opt.stats, sizeof stats);
-        double loss = stats.loss / weight, norm = sqrt(stats.norm2), seconds = seconds_now() - begin;
+    double reported = 0;            // when the step before was done
+    auto report = [&] {             // of the oldest step under way: waits for its figures
+        Queued s = under_way.front();
+        under_way.pop_front();
+        StepStats stats = figures.take();
+        double loss = stats.loss / s.weight, norm = sqrt(stats.norm2), now = seconds_now(), seconds = std::max(1e-6, now - std::max(s.begin, reported));
+        reported = now;
         if (!std::isfinite(loss) || !std::isfinite(norm)) {
-            std::vector<areal> values = opt.download();
+            std::vector<areal> values = opt.download();  // what came behind this step has changed nothing either
             bool sound = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });  // else the checkpoint before is worth more
-            cursor = before;
+            cursor = s.before;
             if (sound) save(last, true);
             throw Error(EXIT_NOT_FINITE, format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s holds the "
                                                 "%s: go on with --init %s --out ANOTHER and a smaller --lr or --clip", (long long)step + 1, loss, norm, last.c_str(),
                                                 sound ? "model before this step" : "checkpoint before, as the parameters themselves are not finite", last.c_str()));
         }
         double lr = learning_rate(f, step);
-        step++, tokens_seen += tokens, trained_s += seconds;
-        used += tokens, computed += tokens + filler;
+        step++, tokens_seen += s.tokens, trained_s += seconds;
+        used += s.tokens, computed += s.tokens + s.filler;
         step_s = step_s == 0 ? seconds : 0.9 * step_s + 0.1 * seconds;
-        double speed = task.flops(tokens, targets, tokens / sequences) / seconds;
-        if (peak > 0) peak = std::max(peak, speed);  // the probe may have met a busy moment
+        double speed = task.flops(s.tokens, s.targets, s.tokens / s.sequences) / seconds;
+        if (peak > 0 && device_is_host) peak = std::max(peak, speed);  // the probe may have met a busy moment
         double share = peak > 0 ? speed / peak : 0;
         if (step % f.log_every == 0 || step == f.steps) {
             printf("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %s tokens/s%s | %s left\n", (long long)step, (long long)f.steps, loss, lr, norm,
-                   thousands(tokens / seconds).c_str(), peak > 0 ? format(" | %.0f %% of peak", 100 * share).c_str() : "",
+                   thousands(s.tokens / seconds).c_str(), peak > 0 ? format(" | %.0f %% of peak", 100 * share).c_str() : "",
                    duration(step_s * (double)(f.steps - step)).c_str());
             fflush(stdout);
         }
         Json line = Json::make_object();
-        line.set("step", step).set("loss", loss).set("accuracy", stats.correct / targets).set("lr", lr).set("norm", norm).set("tokens", tokens_seen);
-        line.set("tokens_per_s", tokens / seconds);
+        line.set("step", step).set("loss", loss).set("accuracy", stats.correct / s.targets).set("lr", lr).set("norm", norm).set("tokens", tokens_seen);
+        line.set("tokens_per_s", s.tokens / seconds);
         if (peak > 0) line.set("of_peak", share);
         metrics.add(line);
-        bool due = step == f.steps || (f.eval_every > 0 && step % f.eval_every == 0);
+    };
+    while (queued < f.steps) {
+        // the whole step's micro-batches, to know the number of its targets before it starts
+        if (f.overfit) cursor.next = 0;
+        Queued s{cursor, seconds_now(), 0, 0, 0, 0, 0};
+        for (BatchBuilder& b : micro) {
+            s.sequences += task.fill(b, cursor);
+            s.tokens += (double)b.tokens.size(), s.targets += (double)b.targets.size(), s.weight += b.weight();
+        }
+        if (s.targets == 0) fail("step %lld: none of its %.0f tokens can be a target: is the text made of special tokens?", (long long)queued + 1, s.tokens);
+        opt.zero_gradients();
+        uint64_t token0 = 0;
+        s.filler = -s.tokens;
+        for (BatchBuilder& b : micro) {
+            StepCounters counters{(uint64_t)f.seed, (uint64_t)queued, token0};
+            token0 += b.tokens.size();
+            Batch batch = on_device(b.finish(batches.next(), counters, 1 / s.weight), task.shape, task.block);
+            batches.send();
+            s.filler += batch.N;
+            device::time_products(true);  // of these shapes a run computes thousands; not those of a validation or a sample
+            graphs.run(batch.sizes(), [&] { task.forward_backward(batch, opt.stats); });
+            device::time_products(false);
+        }
+        *(AdamWStep*)hyper.next() = Optimizer::step_values(f, queued);
+        hyper.send();
+        graphs.run({}, [&] { opt.update(); });
+        figures.send(opt.stats);
+        under_way.push_back(s);
+        queued++;
+        bool due = queued == f.steps || (f.eval_every > 0 && queued % f.eval_every == 0), sample_due = sample_every > 0 && queued % sample_every == 0;
+        while (!under_way.empty() && (under_way.size() > 1 || due || sample_due || interrupted || figures.ready())) report();
         if (due) validate();  // before the run may stop: nothing would make up for it
-        if (after_step) after_step(step);
+        if (sample_due) sample(step);
         bool enough = f.patience > 0 && stale >= f.patience;
         if (enough && step < f.steps) printf("no better model in %lld validations: stopped early\n", (long long)stale);
         if (enough) break;
         if (interrupted) {
+            while (!under_way.empty()) report();
             if (!due) save(last, true);
             printf("stopped at step %lld; go on with --resume --out %s\n", (long long)step, f.out.c_str());
             return EXIT_INTERRUPTED;

@@ -170,8 +170,9 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
     ("common/adamw.cuh", F, [("sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])")]),
     ("common/adamw.cuh", O, [
         ("(k + 1) * chunk < n ? [[(k + 1) * chunk]] : n;", "(k + 1) * chunk - 1"),
-        ("if ([[!std::isfinite(stats->norm2)]] ||", "false"),
-        ("|| [[!std::isfinite(stats->loss)]]) return", "false"),
+        ("if ([[!std::isfinite(sum)]] ||", "false"),
+        ("|| [[!std::isfinite(stats->loss)]]) stats", "false"),
+        ("if ([[stats->failed != 0]]) return", "false"),
     ]),
     ("common/adamw.cuh", F, [
         ("A g = grads[i] * [[scale]];", "A(1)"),
@@ -453,7 +454,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
     # the backward passes: backward_statements() leaves away every statement of them in turn; here some are wrong in a subtler way
     ("train_bert.cu", G, [
         ("drop(b, 3 * l + [[2]]));\n            matmul_backward_weight", "3"),
-        ("drop(b, 3 * l + [[3]]));\n            matmul_backward_weight", "2"),
+        ("drop(b, 3 * l + [[3]]));\n            if (recompute)", "2"),
         ("b.seq, NH, HS, false, drop(b, [[3 * l + 1]]));\n            // qkv", "3 * l + 2"),
         ("const real* x = [[l == 0 ? a.x0 : a.layer[l - 1].x2]];", "a.x0"),
         ("matmul_backward_input(a.dsum, dpre, p.fcw, R, C, FF, [[true]]);", "false"),
@@ -461,6 +462,16 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("a.head_out + (size_t)[[m]] * C, a.head_scratch, rows", "0"),
         ("matmul_backward_input(a.dhead + (size_t)[[m]] * C", "0"),
         ("embedding_backward(grads.wpe, a.dx, [[b.by_pos]]", "b.by_type"),
+    ]),
+    ("train_bert.cu", O, [
+        ("if ([[recompute]]) gelu_forward", "false"),
+        ("if ([[recompute]]) layernorm_forward", "false"),
+        ("if ([[recompute && l > 0]])", "false"),
+    ]),
+    ("train_gpt.cu", "gpt", [
+        ("if ([[recompute]]) gelu_forward", "false"),
+        ("if ([[recompute]]) layernorm_forward(q.ln2", "false"),
+        ("if ([[recompute]]) layernorm_forward(q.ln1", "false"),
     ]),
     ("train_gpt.cu", A, [
         ("a.scratch, M, C,\n                                    drop(b, [[3 * L]]));", "3 * L - 1"),
@@ -488,7 +499,7 @@ def statements(file, first, behind, skip, test=G):
 def backward_statements():
     """The functions of the backward passes, and all that a classifier computes."""
     return (statements("train_bert.cu", "    void forward_backward(const Batch& b, StepStats* stats) {\n        int M", "    // Work of one token, forward and backward",
-                       ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy")) +
+                       ("head_forward", "logits_forward", "encode_backward", "sum_losses", "crossentropy", "layernorm_forward")) +
             statements("finetune_cls.cu", "    real* forward(const Batch& b) {", "    // Work of so many tokens", "forward(") +
             statements("train_gpt.cu", "    void forward_backward(const Batch& b, StepStats* stats) {", "    // Work of one token, forward and backward",
                        ("decode", "logits_forward", "sum_losses", "crossentropy"), A))

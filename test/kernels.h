@@ -62,13 +62,13 @@ struct Dice {  // dropout with counters on both sides
 
 // ---------------------------------------------------------------- sequences
 static const std::vector<int> ragged = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
-// start and work list of sequences of these lengths, with some unused capacity at their ends
+// start and work list of sequences of these lengths, and as much again at their ends that means nothing to do (BatchBuilder fills them up)
 inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths, bool group = false) {
     start = {0};
     for (int len : lengths) start.push_back(start.back() + len);
     tiles.resize(2 * (start.back() / ATTENTION_TILE + lengths.size()));
     tiles.resize(2 * make_tiles(tiles.data(), start.data(), (int)lengths.size(), group));
-    for (int spare = 0; spare < 2; spare++) {
+    for (size_t spare = 2 + tiles.size() / 2; spare > 0; spare--) {
         start.push_back(start.back());
         tiles.push_back(-1);
         tiles.push_back(0);

@@ -61,8 +61,8 @@ def run(args, code=0, program=None, text="", full_disk=None, memory=None, stdout
     return done
 
 
-def start(args, **env):
-    return subprocess.Popen(command(args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment(**env))
+def start(args, program=None, **env):
+    return subprocess.Popen(command(args, program), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment(**env))
 
 
 def wait_until(condition, process, what):

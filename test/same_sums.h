@@ -99,3 +99,27 @@ void check_without_backward(const Config& config) {
     lean.forward(b, &stats);
     CHECK(stats.loss * *b.inverse_targets == loss);
 }
+
+// What --recompute does not keep is computed again, with the same bits, in less memory.
+template <class S, class Config>
+void check_recompute(const Config& config) {
+    S small(config, 200, 0.1f);
+    small.randomise(1);
+    add_random_sequences(small.builder, LENGTHS, 101, 1);
+    Batch b = small.batch();
+    std::vector<areal> kept = small.gradients(b);
+    StepStats stats = *small.opt.stats;
+    auto again = small.model;
+    again.recompute = true;
+    Arena before, after;
+    small.model.plan_activations(before, true);
+    again.plan_activations(after, true);
+    CHECK(after.used < before.used);
+    std::vector<char> memory;
+    Arena arena = arena_for(memory, [&](Arena& a) { again.plan_activations(a, true); });
+    again.plan_activations(arena, true);
+    small.opt.zero_gradients();
+    again.forward_backward(b, small.opt.stats);
+    CHECK(small.opt.stats->loss == stats.loss);
+    CHECK(!memcmp(small.opt.grads, kept.data(), kept.size() * sizeof(areal)));
+}

@@ -126,6 +126,7 @@ TEST_SUITE("the decoder in fp32") {
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") { check_accumulation<SmallGpt>(SIZE, compare); }
     TEST_CASE("filler changes neither loss nor gradients") { check_filler<SmallGpt>(SIZE, compare); }  // devices that want one shape
     TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") { check_without_backward<SmallGpt>(SIZE); }
+    TEST_CASE("--recompute gives the same bits in less memory") { check_recompute<SmallGpt>(SIZE); }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
         GptTensors<real> t;

@@ -75,7 +75,7 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
         }
         struct Table { const std::vector<int>* ids; int rows; };
         for (Table t : {Table{&tokens, s.V}, {&pos, maxT}, {&type, types}}) {
-            HostIds ids(*t.ids, 3);
+            HostIds ids(*t.ids, s.N + 3);
             Device<int> order(ids.order), start(ids.run_start), id(ids.run_id), slot(ids.run_slot), multi(ids.multi_id), multi_slot(ids.multi_slot);
             SortedIds there = {order, start, id, slot, (int)ids.run_id.size(), multi, multi_slot, (int)ids.multi_id.size()};
             auto dw = noise<float>((size_t)t.rows * s.C), partial = nothing<float>(embedding_slots(s.N) * s.C);
@@ -403,7 +403,7 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             EXACTLY("correct", d_correct.get(), correct);
             check("crossentropy dlogits", d_logits.get(), dlogits, 16, 1, scale[0]);  // of a target (p − 1) · scale: as exact as the 1
 
-            std::vector<StepStats> stats = {{1.5, 2, 3}};
+            std::vector<StepStats> stats = {{1.5, 2, 3, 0}};
             Device<StepStats> d_stats(stats);
             Device<float> c_losses(losses);
             cpu::sum_losses<float>(stats.data(), losses.data(), correct.data(), s.M);
@@ -460,7 +460,7 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
         auto grads = noise<float>(n, 0.1), m = noise<float>(n, 0.01), v = noise<float>(n, 1e-4, 1e-3), master = noise<float>(n);
         auto lr_factor = noise<float>(n / PARAM_BLOCK, 0.2, 1), decay = noise<float>(n / PARAM_BLOCK, 0.01, 0.1);
         for (float& x : v) x = fabsf(x);
-        std::vector<StepStats> stats = {{1, 2, 3}};
+        std::vector<StepStats> stats = {{1, 2, 3, 0}};
         auto scratch = nothing<double>(NORM_CHUNKS);
         Device<T> d_params(params);
         Device<float> d_grads(grads), d_m(m), d_v(v), d_master(master), d_lr(lr_factor), d_decay(decay);
@@ -470,6 +470,7 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
         gpu::norm_squared(d_stats, d_grads.p, d_scratch, n);
         CHECK(d_stats.get()[0].norm2 == doctest::Approx(stats[0].norm2).epsilon(1e-12));  // sums in double
         CHECK(d_stats.get()[0].loss == 1);
+        CHECK(d_stats.get()[0].failed == 0);
 
         float* no_master = nullptr;
         bool own = std::is_same_v<T, float>;  // fp32 parameters are their own master
@@ -489,8 +490,13 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
         for (double bad : {(double)INFINITY, (double)NAN}) {  // nothing changes
             std::vector<AdamWStep> step = {{1e-2, 0.9, 0.98, 1e-6, 0.19, 0.04, 1.0}};
             Device<AdamWStep> d_step(step);
-            for (int which : {0, 1}) {
-                Device<StepStats> d_bad(std::vector<StepStats>{{which ? bad : 1.0, 0, which ? 1.0 : bad}});
+            for (int which : {0, 1, 2}) {  // the loss; the norm; neither, but an earlier step failed
+                auto wrong = grads;
+                if (which == 1) wrong[n / 2] = (float)bad;
+                Device<float> d_wrong(wrong);
+                Device<StepStats> d_bad(std::vector<StepStats>{{which == 0 ? bad : 1.0, 0, 0, which == 2 ? 1.0 : 0.0}});
+                gpu::norm_squared(d_bad, d_wrong.p, d_scratch, n);
+                CHECK(d_bad.get()[0].failed == 1);
                 gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step, {d_lr, d_decay}, n);
                 EXACTLY("params after a step that is not finite", d_params.get(), p0);
                 EXACTLY("m after a step that is not finite", d_m.get(), m0);

@@ -146,6 +146,16 @@ class SameNumbers(Case):
     def test_shim_equals_cpu(self):
         self.assert_close(trace("cpu", TRAIN_BERT), trace("shim", SHIM), 1e-4)
 
+    @unittest.skipUnless(SHIM and SHIM_BF16, "the shim's programs are not built: make DEVICE=shim")
+    def test_recompute_changes_no_bit(self):
+        for program in (TRAIN_BERT, SHIM, SHIM_BF16):
+            traces = []
+            for flags in ([], ["--recompute"]):
+                out = "recompute%d-%s" % (len(flags), os.path.basename(os.path.dirname(program)))
+                run(train(out, *TINY, "--steps", 3, "--eval-tokens", 256, "--dropout", 0.1, *flags), program=program)
+                traces.append(metrics(W.path(out)))
+            self.assertEqual(*traces)
+
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
     # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_bert is not built: make DEVICE=shim PRECISION=bf16")
@@ -248,6 +258,23 @@ class Resume(Case):
                 console = run(["--resume", "--data", W.path("data"), "--out", W.path(out)]).out
                 self.assertIn("at step %d\n" % stopped, console)
                 self.assert_same_run(reference, out)
+
+    @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
+    def test_a_step_is_under_way_when_the_signal_comes(self):
+        """As on a GPU, the shim's figures of a step come when the next one is handed over. A run that is stopped waits for what is under way."""
+        flags = [*TINY, "--steps", 8, "--eval-every", 3, "--eval-tokens", 256]
+        run(train("shim-whole", *flags), program=SHIM)
+        process = start(train("shim-stopped", *flags), program=SHIM)
+        wait_until(lambda: line_count(W.path("shim-stopped")) >= 3, process, "3 lines of metrics")
+        process.send_signal(signal.SIGTERM)
+        code, console, err = finish(process)
+        self.assertEqual((code, err), (130, "\nfinishing the step, then saving; once more to stop at once\n"))
+        stopped = int(re.search(r"stopped at step (\d+)", console).group(1))
+        self.assertLess(stopped, 8)
+        self.assertEqual(checkpoint(W.path("shim-stopped", "last"))[2]["step"], stopped)
+        self.assertEqual([m["step"] for m in steps_of(W.path("shim-stopped"))], list(range(1, stopped + 1)))
+        run(["--resume", "--out", W.path("shim-stopped")], program=SHIM)
+        self.assert_same_run("shim-whole", "shim-stopped")
 
     def test_second_signal_stops_at_once(self):
         # steps of several seconds
@@ -399,8 +426,8 @@ class FillMask(Case):
 
 # ---------------------------------------------------------------- a loss that is not finite
 class NotFinite(Case):
-    def assert_stopped(self, out, args):
-        done = run(args, code=3)
+    def assert_stopped(self, out, args, program=None):
+        done = run(args, code=3, program=program)
         self.assert_one_line(done.err)
         step = int(re.match(r"error: step (\d+): ", done.err).group(1))
         self.assertEqual(len(steps_of(W.path(out))), step - 1)
@@ -411,7 +438,7 @@ class NotFinite(Case):
         return step
 
     def test_infinity_in_the_model(self):
-        """Nothing changes: last/ holds what --init gave, bit for bit."""
+        """Nothing changes: last/ holds what --init gave, bit for bit. On the shim the next step is under way when that is found out."""
         def inject(data):
             tensors, _ = read_safetensors(W.path("run/best/model.safetensors"))
             name = "bert.encoder.layer.0.output.dense.bias"
@@ -420,11 +447,15 @@ class NotFinite(Case):
             return safetensors(tensors)
 
         model = W.variant("run/best", "infinite", {"model.safetensors": inject})
-        step = self.assert_stopped("infinite", train("infinite", "--init", model, "--max-len", 32, "--batch-tokens", 256, "--steps", 5))
-        self.assertEqual(step, 1)
-        self.assertEqual(read_safetensors(W.path("infinite/last/model.safetensors"))[0], read_safetensors(model + "/model.safetensors")[0])
-        _, state, _ = checkpoint(W.path("infinite/last"))
-        self.assertEqual([t for t in state.values() if t[2].strip(b"\0")], [], "m and v are still zero")
+        for name, program in (("infinite", TRAIN_BERT), ("infinite-shim", SHIM)):
+            if not program:
+                continue
+            with self.subTest(name):
+                step = self.assert_stopped(name, train(name, "--init", model, "--max-len", 32, "--batch-tokens", 256, "--steps", 5), program)
+                self.assertEqual(step, 1)
+                self.assertEqual(read_safetensors(W.path(name, "last/model.safetensors"))[0], read_safetensors(model + "/model.safetensors")[0])
+                _, state, _ = checkpoint(W.path(name, "last"))
+                self.assertEqual([t for t in state.values() if t[2].strip(b"\0")], [], "m and v are still zero")
 
     def test_far_too_high_a_learning_rate(self):
         for lr, every in (("1e30", 0), ("1e39", 0), ("1e39", 1)):  # 1e39 is more than a float holds: the parameters themselves overflow

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 
+#include "../common/device.cuh"
 #include "bugs.cu"
 
 struct Outcome {
@@ -144,6 +145,77 @@ TEST_SUITE("collectives") {
         CHECK_THROWS_AS(launch(collectives_kernel<0>, 1, 32, 1 << 20, none, no), Error);
         CHECK_THROWS_AS(launch(collectives_kernel<0>, dim3(1, 70000), 32, 0, none, no), Error);
         CHECK_THROWS_AS(launch(collectives_kernel<0>, 0, 32, 0, none, no), Error);
+    }
+}
+
+// ---------------------------------------------------------------- what a CUDA graph would repeat
+struct Padded {
+    float* p;
+    int n;  // and four bytes that nobody sets
+};
+template <int>
+__global__ void add_kernel(Padded a, float by) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < a.n) a.p[i] += by;
+}
+template <int>
+__global__ void other_kernel(Padded, float) {}
+
+TEST_SUITE("graphs") {
+    TEST_CASE("a body that launches the same again, and all that must not differ") {
+        std::vector<float> x(100, 0.0f), y(100);
+        struct Body {
+            float* p;
+            int n = 100;
+            unsigned grid = 1, block = 128;
+            size_t smem = 0;
+            float by = 1;
+            int times = 1;
+            bool other = false, zero = false, zero_less = false, copy = false, sync = false;
+        } usual{x.data()};
+        auto run = [&](const Body& b) {
+            if (b.zero || b.zero_less) gpu::device_zero(x.data(), b.zero_less ? 4 : 8);
+            for (int i = 0; i < b.times; i++) {
+                Padded a;
+                memset((void*)&a, (int)(size_t)&b + i + rand(), sizeof a);  // what is in the padding does not count
+                a.p = b.p, a.n = b.n;
+                launch(b.other ? other_kernel<0> : add_kernel<0>, b.grid, b.block, b.smem, a, b.by);
+            }
+            if (b.copy) gpu::copy_to_host(y.data(), x.data(), 4);
+            if (b.sync) gpu::device_sync();
+        };
+        auto expect_error = [&](const char* text, Body first, Body second) {
+            gpu::Graphs graphs;
+            std::string said = "nothing";
+            try {
+                graphs.run({1, 2}, [&] { run(first); });
+                graphs.run({1, 3}, [&] { run(second); });  // another key may do something else
+                graphs.run({1, 2}, [&] { run(second); });
+            } catch (const Error& e) {
+                said = e.what();
+            }
+            CHECK_MESSAGE(said.find(text) != said.npos, "expected \"", std::string(text), "\", found: ", said);
+            CHECK(shim::recorder == nullptr);
+        };
+        auto but = [&](auto change) {
+            Body b = usual;
+            change(b);
+            return b;
+        };
+        expect_error("nothing", usual, usual);
+        expect_error("same arguments", usual, but([](Body& b) { b.by = 2; }));
+        expect_error("same arguments", usual, but([](Body& b) { b.n = 99; }));
+        expect_error("same arguments", usual, but([](Body& b) { b.p++, b.n = 99; }));
+        expect_error("same arguments", but([](Body& b) { b.zero = true; }), but([](Body& b) { b.zero_less = true; }));
+        expect_error("same grid", usual, but([](Body& b) { b.grid = 2; }));
+        expect_error("same grid", usual, but([](Body& b) { b.block = 160; }));
+        expect_error("same shared memory", usual, but([](Body& b) { b.smem = 16; }));
+        expect_error("same kernel", usual, but([](Body& b) { b.other = true; }));
+        expect_error("same kernel", usual, but([](Body& b) { b.zero = true; }));
+        expect_error("expected 1 launches", usual, but([](Body& b) { b.times = 2; }));
+        expect_error("expected 2 launches", but([](Body& b) { b.times = 2; }), usual);
+        expect_error("copy_to_host", but([](Body& b) { b.copy = true; }), usual);
+        expect_error("device_sync", but([](Body& b) { b.sync = true; }), usual);
     }
 }
 
