@@ -158,8 +158,8 @@ struct BatchBuilder {
     // Entries that mean nothing to do, up to lengths that follow from N (W: nearly)
     void fill_lists(Batch& b) {
         int N = b.N;
-        int *start = (int*)b.seq.start, *tiles = (int*)b.seq.tiles;
-        for (; b.seq.S < N; b.seq.S++) start[b.seq.S + 1] = N;
+        int *seq_start = (int*)b.seq.start, *tiles = (int*)b.seq.tiles;
+        for (; b.seq.S < N; b.seq.S++) seq_start[b.seq.S + 1] = N;
         for (int W = std::min((int)round_up_bits(b.seq.W, 3), shape.max_tiles()); b.seq.W < W; b.seq.W++) tiles[2 * b.seq.W] = -1, tiles[2 * b.seq.W + 1] = 0;
         // N tokens with at most `ids` different ids have at most so many runs, and so many ids with several
         auto fill_ids = [&](SortedIds& s, int ids) {
