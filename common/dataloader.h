@@ -158,15 +158,14 @@ struct BatchBuilder {
     // Entries that mean nothing to do, up to lengths that follow from N (W: nearly)
     void fill_lists(Batch& b) {
         int N = b.N;
-        for (; b.seq.S < N; b.seq.S++) ((int*)b.seq.start)[b.seq.S + 1] = N;
-        for (int W = std::min((int)round_up_bits(b.seq.W, 3), shape.max_tiles()); b.seq.W < W; b.seq.W++) {
-            int* tile = (int*)b.seq.tiles + 2 * b.seq.W;
-            tile[0] = -1, tile[1] = 0;
-        }
+        int *seq_start = (int*)b.seq.start, *tiles = (int*)b.seq.tiles;
+        for (; b.seq.S < N; b.seq.S++) seq_start[b.seq.S + 1] = N;
+        for (int W = std::min((int)round_up_bits(b.seq.W, 3), shape.max_tiles()); b.seq.W < W; b.seq.W++) tiles[2 * b.seq.W] = -1, tiles[2 * b.seq.W + 1] = 0;
         // N tokens with at most `ids` different ids have at most so many runs, and so many ids with several
         auto fill_ids = [&](SortedIds& s, int ids) {
-            for (int R = std::min(N, N / EMBEDDING_RUN + ids); s.R < R; s.R++) ((int*)s.run_start)[s.R + 1] = N, ((int*)s.run_id)[s.R] = 0, ((int*)s.run_slot)[s.R] = -1;
-            for (int U = std::min(N / (EMBEDDING_RUN + 1), ids); s.U < U; s.U++) ((int*)s.multi_slot)[s.U + 1] = s.multi_slot[s.U], ((int*)s.multi_id)[s.U] = 0;
+            int *run_start = (int*)s.run_start, *run_id = (int*)s.run_id, *run_slot = (int*)s.run_slot, *multi_id = (int*)s.multi_id, *multi_slot = (int*)s.multi_slot;
+            for (int R = std::min(N, N / EMBEDDING_RUN + ids); s.R < R; s.R++) run_start[s.R + 1] = N, run_id[s.R] = 0, run_slot[s.R] = -1;
+            for (int U = std::min(N / (EMBEDDING_RUN + 1), ids); s.U < U; s.U++) multi_slot[s.U + 1] = multi_slot[s.U], multi_id[s.U] = 0;
         };
         fill_ids(b.by_token, N);
         fill_ids(b.by_pos, pad_length);  // no sequence is longer

@@ -288,7 +288,9 @@ struct Product {
     std::vector<MatmulPlan> candidates(int most) {
         cublasLtMatmulPreferenceOpaque_t preference;
         CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
-        auto set = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) { CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, what, &value, sizeof value)); };
+        auto set = [&](cublasLtMatmulPreferenceAttributes_t what, auto value) {
+            CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, what, &value, sizeof value));
+        };
         set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, (uint64_t)WORKSPACE);
         // parts of a sum are added in fp32 and in order: neither in place, where c may be bf16, nor in c's type
         set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, (uint32_t)(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
@@ -297,10 +299,12 @@ struct Product {
             set(matrix, (uint32_t)shape.alignment);
         std::vector<cublasLtMatmulHeuristicResult_t> results(most);
         int count = 0;
-        cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &preference, most, results.data(), &count);
+        cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &preference, most,
+                                                               results.data(), &count);
         bool none = status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_INVALID_VALUE && shape.epilogue != Epilogue::none);
         if (none) return {};
-        if (status != CUBLAS_STATUS_SUCCESS) fail("%s:%d: cublasLtMatmulAlgoGetHeuristic for %s: %s", __FILE__, __LINE__, text().c_str(), cublasLtGetStatusString(status));
+        if (status != CUBLAS_STATUS_SUCCESS)
+            fail("%s:%d: cublasLtMatmulAlgoGetHeuristic for %s: %s", __FILE__, __LINE__, text().c_str(), cublasLtGetStatusString(status));
         std::vector<MatmulPlan> list;
         for (int i = 0; i < count; i++) {
             if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
@@ -363,8 +367,8 @@ MatmulPlan choose(Product& product, const Fused& fused, bool timed, Run run) {
 
 // c(m,n) = beta c + op(a) op(b) with the epilogue, and then then(); where cuBLASLt has no such kernel, or a slower one, otherwise() does all of it.
 template <class TA, class TC, class Then, class Otherwise>
-void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc, const Fused& fused, Then then,
-                Otherwise otherwise) {
+void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc, const Fused& fused,
+                Then then, Otherwise otherwise) {
     if (m == 0 || n == 0) return;
     uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)fused.bias | (uintptr_t)fused.pre | (uintptr_t)fused.sum | 256;
     MatmulShape shape{ta, tb, beta != 0, m, n, k, (int64_t)lda, (int64_t)ldb, (int64_t)ldc, sizeof(TA), sizeof(TC), (int64_t)(bits & -bits), fused.kind};
@@ -449,7 +453,8 @@ void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N,
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto bias_then_gelu = [&] {
-        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, [&] { gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC); }, [&] {
+        auto then_gelu = [&] { gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC); };
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, then_gelu, [&] {
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);
         });

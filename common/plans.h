@@ -93,12 +93,13 @@ struct MatmulPlans {
         Json head = parse_json(text.substr(0, end), path);
         auto get = [&](const Json& line, const char* key, Json::Kind kind) -> const Json& {
             const Json* j = line.find(key);
-            if (!j || j->kind != kind) fail("%s: %s: expected %s, found %s: the file is damaged", path.c_str(), key,
-                                            kind == Json::string ? "a string" : kind == Json::boolean ? "true or false" : "an integer", j ? dump_json(*j).c_str() : "none");
+            const char* wanted = kind == Json::string ? "a string" : kind == Json::boolean ? "true or false" : "an integer";
+            if (!j || j->kind != kind) fail("%s: %s: expected %s, found %s: the file is damaged", path.c_str(), key, wanted, j ? dump_json(*j).c_str() : "none");
             return *j;
         };
         std::string lines = text.substr(begin), of = get(head, "device", Json::string).s, version = get(head, "cublaslt", Json::string).s;
-        if (get(head, "hash", Json::string).s != hash(lines)) fail("%s: expected lines with the hash that the first line names, found others: the file is damaged", path.c_str());
+        if (get(head, "hash", Json::string).s != hash(lines))
+            fail("%s: expected lines with the hash that the first line names, found others: the file is damaged", path.c_str());
         if (of != device || version != library)
             fail("%s: made on %s with cuBLASLt %s, this is %s with %s", path.c_str(), of.c_str(), version.c_str(), device.c_str(), library.c_str());
         int64_t count = get(head, "plans", Json::integer).i;
@@ -108,15 +109,16 @@ struct MatmulPlans {
             MatmulShape s;
             MatmulPlan plan;
             s.ta = get(line, "ta", Json::boolean).b, s.tb = get(line, "tb", Json::boolean).b, s.add = get(line, "add", Json::boolean).b;
-            for (auto [key, value] : {std::pair{"m", &s.m}, {"n", &s.n}, {"k", &s.k}, {"lda", &s.lda}, {"ldb", &s.ldb}, {"ldc", &s.ldc}, {"in_bytes", &s.in_bytes},
-                                      {"out_bytes", &s.out_bytes}, {"alignment", &s.alignment}})
+            for (auto [key, value] : {std::pair{"m", &s.m}, {"n", &s.n}, {"k", &s.k}, {"lda", &s.lda}, {"ldb", &s.ldb}, {"ldc", &s.ldc},
+                                      {"in_bytes", &s.in_bytes}, {"out_bytes", &s.out_bytes}, {"alignment", &s.alignment}})
                 *value = get(line, key, Json::integer).i;
             int epilogue = 0, kinds = sizeof EPILOGUE_NAMES / sizeof *EPILOGUE_NAMES;
             while (epilogue < kinds && get(line, "epilogue", Json::string).s != EPILOGUE_NAMES[epilogue]) epilogue++;
             const std::string& hex = get(line, "algorithm", Json::string).s;
             plan.separate = hex == "separate";
-            bool sound = epilogue < kinds && (plan.separate || (hex.size() == 2 * plan.algorithm.size() && hex.find_first_not_of("0123456789abcdef") == std::string::npos));
-            if (!sound) fail("%s: expected an epilogue and an algorithm of ours, found %s: the file is damaged", path.c_str(), dump_json(line).c_str());
+            bool digits = hex.size() == 2 * plan.algorithm.size() && hex.find_first_not_of("0123456789abcdef") == std::string::npos;
+            if (epilogue == kinds || !(plan.separate || digits))
+                fail("%s: expected an epilogue and an algorithm of ours, found %s: the file is damaged", path.c_str(), dump_json(line).c_str());
             for (size_t i = 0; i < plan.algorithm.size() && !plan.separate; i++) plan.algorithm[i] = (unsigned char)std::stoul(hex.substr(2 * i, 2), nullptr, 16);
             if (const Json* us = line.find("us")) plan.us = us->d;
             s.epilogue = (Epilogue)epilogue;

@@ -340,7 +340,8 @@ void* run_memory(Task& task, const char* flag, int64_t unit, int64_t most, PlanM
         return low * unit;
     };
     auto advice = [&](int64_t value) {
-        return value ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)value) : std::string("take shorter sequences or a smaller model");
+        if (value == 0) return std::string("take shorter sequences or a smaller model");
+        return format("take %s %lld or less (and --accum for the same step)", flag, (long long)value);
     };
     int64_t low = largest([&](size_t bytes) { return bytes + copies <= device; });
     if (copies) measure.regions.push_back({"copies at a save", copies}), measure.used += copies;

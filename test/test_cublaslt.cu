@@ -32,7 +32,9 @@ template <class T>
 struct Aligned {
     T* p;
     size_t bytes;
-    explicit Aligned(const std::vector<T>& v) : p((T*)aligned_alloc(256, round_up(v.size() * sizeof(T), 256))), bytes(v.size() * sizeof(T)) { memcpy((void*)p, (const void*)v.data(), bytes); }
+    explicit Aligned(const std::vector<T>& v) : p((T*)aligned_alloc(256, round_up(v.size() * sizeof(T), 256))), bytes(v.size() * sizeof(T)) {
+        memcpy((void*)p, (const void*)v.data(), bytes);
+    }
     ~Aligned() { free((void*)p); }
     Aligned(const Aligned&) = delete;
     operator T*() { return p; }

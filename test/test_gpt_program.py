@@ -118,6 +118,9 @@ class SameNumbers(Case):
     def test_any_number_of_threads_gives_the_same_bits(self):
         bert.check_threads(self)
 
+    def test_recompute_changes_no_bit(self):
+        bert.check_recompute(self, (TRAIN_GPT, SHIM, SHIM_BF16))
+
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
     def test_shim_equals_cpu(self):
         self.assert_close(bert.trace("cpu", TRAIN_GPT), bert.trace("shim", SHIM), 1e-4)
@@ -136,7 +139,7 @@ class SameNumbers(Case):
 
 # ---------------------------------------------------------------- interrupted and resumed
 class Resume(bert.Resume):
-    pass
+    SHIM = SHIM
 
 
 # ---------------------------------------------------------------- writing

@@ -128,6 +128,16 @@ def check_threads(case):
     case.assert_same_run("threads1", "threads3")
 
 
+def check_recompute(case, built):
+    """What --recompute computes again has the bits of what it does not keep, in the loops and in the kernels."""
+    for program in filter(None, built):
+        with case.subTest(program):
+            out = os.path.basename(os.path.dirname(program)) + "-"
+            for name, flags in (("kept", []), ("again", ["--recompute"])):
+                run(train(out + name, *TINY, "--steps", 3, "--eval-tokens", 256, "--dropout", 0.1, *flags), program=program)
+            case.assert_same_run(out + "kept", out + "again")
+
+
 def trace(out, program):
     run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
     return losses(W.path(out)) + validations(W.path(out))
@@ -146,15 +156,8 @@ class SameNumbers(Case):
     def test_shim_equals_cpu(self):
         self.assert_close(trace("cpu", TRAIN_BERT), trace("shim", SHIM), 1e-4)
 
-    @unittest.skipUnless(SHIM and SHIM_BF16, "the shim's programs are not built: make DEVICE=shim")
     def test_recompute_changes_no_bit(self):
-        for program in (TRAIN_BERT, SHIM, SHIM_BF16):
-            traces = []
-            for flags in ([], ["--recompute"]):
-                out = "recompute%d-%s" % (len(flags), os.path.basename(os.path.dirname(program)))
-                run(train(out, *TINY, "--steps", 3, "--eval-tokens", 256, "--dropout", 0.1, *flags), program=program)
-                traces.append(metrics(W.path(out)))
-            self.assertEqual(*traces)
+        check_recompute(self, (TRAIN_BERT, SHIM, SHIM_BF16))
 
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
     # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
@@ -169,6 +172,7 @@ class SameNumbers(Case):
 
 # ---------------------------------------------------------------- interrupted and resumed
 class Resume(Case):
+    SHIM = SHIM
     STEPS = 40
     FLAGS = [*TINY, "--steps", STEPS, "--eval-every", 8, "--eval-tokens", 512]
 
@@ -259,12 +263,13 @@ class Resume(Case):
                 self.assertIn("at step %d\n" % stopped, console)
                 self.assert_same_run(reference, out)
 
-    @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
     def test_a_step_is_under_way_when_the_signal_comes(self):
         """As on a GPU, the shim's figures of a step come when the next one is handed over. A run that is stopped waits for what is under way."""
+        if not self.SHIM:
+            self.skipTest("the program is not built for the shim: make DEVICE=shim")
         flags = [*TINY, "--steps", 8, "--eval-every", 3, "--eval-tokens", 256]
-        run(train("shim-whole", *flags), program=SHIM)
-        process = start(train("shim-stopped", *flags), program=SHIM)
+        run(train("shim-whole", *flags), program=self.SHIM)
+        process = start(train("shim-stopped", *flags), program=self.SHIM)
         wait_until(lambda: line_count(W.path("shim-stopped")) >= 3, process, "3 lines of metrics")
         process.send_signal(signal.SIGTERM)
         code, console, err = finish(process)
@@ -273,7 +278,7 @@ class Resume(Case):
         self.assertLess(stopped, 8)
         self.assertEqual(checkpoint(W.path("shim-stopped", "last"))[2]["step"], stopped)
         self.assertEqual([m["step"] for m in steps_of(W.path("shim-stopped"))], list(range(1, stopped + 1)))
-        run(["--resume", "--out", W.path("shim-stopped")], program=SHIM)
+        run(["--resume", "--out", W.path("shim-stopped")], program=self.SHIM)
         self.assert_same_run("shim-whole", "shim-stopped")
 
     def test_second_signal_stops_at_once(self):
