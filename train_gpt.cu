@@ -103,10 +103,6 @@ struct KvMemory {
     }
 };
 
-// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
-// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
-constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
-
 struct Gpt {
     GptConfig config;
     GptTensors<real> params;

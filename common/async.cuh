@@ -73,9 +73,10 @@ struct Readback {
         CUDA_CHECK(cudaEventRecord(arrived[sent++ % 2], stream));
     }
     bool ready() const {
-        cudaError_t e = cudaEventQuery(arrived[taken % 2]);
-        if (e != cudaErrorNotReady) CUDA_CHECK(e);
-        return e == cudaSuccess;
+        cudaError_t event = cudaEventQuery(arrived[taken % 2]);
+        if (event == cudaErrorNotReady) return (void)cudaGetLastError(), false;  // no error: it is not to show at the next kernel
+        CUDA_CHECK(event);
+        return true;
     }
     X take() {
         CUDA_CHECK(cudaEventSynchronize(arrived[taken % 2]));
@@ -126,8 +127,10 @@ struct Graphs {
         auto oldest = graphs.begin();
         for (auto g = graphs.begin(); g != graphs.end(); g++)
             if (g->second.used < oldest->second.used) oldest = g;
-        device_sync();  // it may still be running
-        if (oldest->second.exec) CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));
+        if (oldest->second.exec) {
+            device_sync();  // it may still be running
+            CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));
+        }
         graphs.erase(oldest);
     }
 };

@@ -11,6 +11,10 @@
 #include "device.cuh"
 #include "vecmath.h"
 
+// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
+// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
+constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
+
 // Numbers of a step that live in device memory and are read once, at its end.
 struct StepStats {
     double loss;     // Σ (weighted) losses over the targets of the step

@@ -200,7 +200,7 @@ inline void time_products(bool) {}
 #endif
 namespace gpu {
 // The one seam to the matrix product: gemm(), row-major, as cpu::gemm, and fused_gemm(), which leaves the epilogue to cuBLASLt too. Products
-// are summed in fp32 and rounded to c's type once, after the epilogue.
+// are summed in fp32 and rounded to c's type, by cuBLASLt's epilogues once, behind them; where a kernel of ours follows the product, before it as well.
 struct Fused {  // what an Epilogue needs; cuBLASLt wants 16-byte addresses, and pre's rows a multiple of 8 elements long
     Epilogue kind = Epilogue::none;
     const void* bias = nullptr;  // (n), of c's type
@@ -383,7 +383,7 @@ void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
     if (plan && plan->from_file) {
         plan->from_file = false;
         if (!product.accepts(*plan)) {
-            printf("%s: cuBLASLt refuses its algorithm for %s: that product is timed anew\n", plans.path.c_str(), product.text().c_str());
+            printf("%s: cuBLASLt refuses its algorithm for %s: it gets another one\n", plans.path.c_str(), product.text().c_str());
             plan = nullptr;
         }
     }

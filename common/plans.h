@@ -48,13 +48,13 @@ struct MatmulPlans {
         path = file, device = device_name, library = library_version;
         plans.clear();
         if (!exists(path)) return;
+        std::string why = format("%s: not read, as --retune says", path.c_str());
         try {
-            if (renew) fail("%s: not read, as --retune says", path.c_str());
-            read();
+            if (!renew) return read();
         } catch (const Error& e) {
-            plans.clear();
-            printf("%s: the matrix products are timed anew, so the results may differ in their last bits\n", e.what());
+            why = e.what(), plans.clear();
         }
+        printf("%s: the matrix products are timed anew, so the results may differ in their last bits\n", why.c_str());
     }
     MatmulPlan* find(const MatmulShape& s) {
         auto it = plans.find(s);

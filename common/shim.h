@@ -34,7 +34,7 @@
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];    \
     T* name = reinterpret_cast<T*>(dynamic_shared_)
 
-// Every kernel and library call of a program runs on it. Unlike stream 0 this one can be captured (gpu::Graphs).
+// Every kernel and matrix product of a program runs on it. Unlike stream 0 this one can be captured (gpu::Graphs).
 inline cudaStream_t stream = cudaStreamPerThread;
 
 inline size_t most_shared_memory() {  // bytes that a block may have

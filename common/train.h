@@ -245,7 +245,7 @@ inline double peak_flops() {
 #ifdef __CUDACC__
     std::string name = device::device_name();
     struct Row { const char* part; double bf16, fp32; };
-    for (Row r : {Row{"H200", 989e12, 67e12}, Row{"H100", 989e12, 67e12}, Row{"A100", 312e12, 19.5e12}, Row{"L40S", 362e12, 91.6e12}, Row{"4090", 165e12, 82.6e12}})
+    for (Row r : {Row{"H200", 989e12, 67e12}, Row{"H100 PCIe", 756e12, 51e12}, Row{"H100", 989e12, 67e12}, Row{"A100", 312e12, 19.5e12}, Row{"L40S", 362e12, 91.6e12}, Row{"4090", 165e12, 82.6e12}})
         if (name.find(r.part) != std::string::npos) return sizeof(real) == 2 ? r.bf16 : r.fp32;
     return 0;
 #elif defined(SHIM)
@@ -597,8 +597,9 @@ inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> file
 //   void set_dropout(double p)
 // sample(steps done), if given, comes after every sample_every-th step and its validation.
 //
-// A GPU works while the host goes on: it hands over a step, then collects the next one's batches, and reads a step's figures only when it has handed over
-// the one behind it. Nothing else in a step waits for the GPU. Validation, checkpoints, samples and the end wait for all that is under way.
+// A GPU works while the host goes on: it hands over a step, then collects the next one's batches, and reads a step's figures when they are there, at the
+// latest when it has handed over the one behind it. Else the host waits only where it is more than a batch ahead, and where a new shape is timed.
+// Validation, checkpoints, samples and the end wait for all that is under way.
 template <class Task>
 int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t sample_every = 0, const std::function<void(int64_t)>& sample = nullptr) {
     Optimizer& opt = task.opt;
@@ -608,6 +609,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
     double best = INFINITY, best_score = -INFINITY, tokens_seen = 0, trained_s = 0;
     int64_t stale = 0;  // validations since the best one
     opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task.lr_factor(s); });
+    device::keep_plans(f.out + "/matmul_plans.jsonl", f.retune);  // for a finished run too: its model may have answers to give
 
     if (f.resume) {
         std::string from = resolve_model_dir(last);
@@ -645,7 +647,6 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
     Json run = Json::make_object();
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
     write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
-    device::keep_plans(f.out + "/matmul_plans.jsonl", f.retune);
     auto save = [&](const std::string& dir, bool with_state) {
         save_directory(dir, [&](const std::string& tmp) {
             task.save_model(tmp);
