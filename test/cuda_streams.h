@@ -85,9 +85,14 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t e) {
     cuda::wait([&] { return e->done == e->recorded; });
     return cudaSuccess;
 }
+inline cudaError_t last_error = cudaSuccess;
 inline cudaError_t cudaEventQuery(cudaEvent_t e) {
     cuda::call();
-    return e->done == e->recorded ? cudaSuccess : cudaErrorNotReady;
+    return last_error = e->done == e->recorded ? cudaSuccess : cudaErrorNotReady;
+}
+inline cudaError_t cudaGetLastError() {
+    cudaError_t e = last_error;
+    return last_error = cudaSuccess, e;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t s) {
     return cuda::put(s, [=] { memcpy(to, from, bytes); });
