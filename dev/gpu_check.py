@@ -21,11 +21,11 @@ PROGRAMS = ["train_bert", "finetune_cls", "train_gpt", "sft"]
 KERNEL_TESTS, FIXTURES = ["test_kernels", "test_flash"], ["test_fixtures", "test_gpt_fixtures"]
 BENCHES = ["bench_kernels", "bench_attention"]
 PEAK_TFLOPS, PEAK_TB_S = 790, 4.3  # of one H200, measured with PyTorch on random data; each result says what was measured beside it
-# Loss traces beside the CPU's in fp32: differences allowed in any of the first 20 steps, and of the means of the last 5.
+# Loss traces beside the CPU's in fp32: differences allowed in any of the first 20 steps.
 # fp32: sums in another order differ by 1e-6 of a loss of 6; 20 steps of AdamW, which divides by sqrt(v), make up to a hundred times that of it.
-# bf16: stored values are off by 2**-9, a logit of size 1 by 0.002 and as much by the roundings before it; the mean over the targets cancels a part,
-# and the steps add to it. test_sft.py saw 0.016 where a model starts out wrong and sure of it.
-TRACE_LIMIT = {"fp32": 0.001, "bf16": 0.04}
+# bf16: stored values are off by 2**-9, a logit of size 1 by 0.002 and as much by the roundings before it; the mean over the targets cancels most of it.
+# On the shim the largest of the four programs' differences was 0.0013 (train_bert); sums in another order change roundings, not their size: four times that.
+TRACE_LIMIT = {"fp32": 0.001, "bf16": 0.005}
 
 
 class Failed(Exception):
