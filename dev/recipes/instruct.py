@@ -86,7 +86,7 @@ def main():
             curves[f"{name}: {test.removeprefix('test_')}"] = line
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "instruct.md").write_text("\n".join(tables))
-    (out / "instruct.svg").write_text(svg(curves, TASKS, ["held-out tasks"], 134, "More training tasks, equal training tokens", "training tasks (all: 34 and 134)", "score"))
+    (out / "instruct.svg").write_text(svg(curves, TASKS, ["held-out tasks"], 134, "More training tasks, equal training tokens", "training tasks (all: 35 and 134)", "score"))
     print("\n".join(tables) + f"\n{out}/instruct.svg")
 
 
