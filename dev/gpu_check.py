@@ -103,6 +103,7 @@ class Check:
         for program in PROGRAMS:
             for precision in ["bf16"] if self.dry else ["fp32", "bf16"]:
                 yield "%s, %s" % (program, precision), lambda program=program, precision=precision: self.trace(program, precision)
+        yield "resume", self.resume
 
     def toy(self):
         self.run([sys.executable, "data/toy.py", "--out", self.work / "toy", "--documents", 400, "--stories", 400, "--rows", 240], "toy")
@@ -135,6 +136,21 @@ class Check:
         if len(cpu) != len(ours) or not worst <= limit:
             raise Failed("losses differ by %g, expected at most %g: CPU %s, ours %s" % (worst, limit, cpu, ours))
         return result
+
+    def resume(self):
+        """Of two copies of a run one goes on, the other is stopped once more on the way: the same bits at the end, since the plans of products are kept"""
+        if not (self.work / "toy").exists():
+            self.toy()
+        a, b = self.work / "resume-a", self.work / "resume-b"
+        subprocess.run(["rm", "-rf", str(a), str(b)], check=True)
+        program, n = "build/%s-bf16/train_gpt" % self.device, 2 if self.dry else 20
+        fresh = ["--data", self.work / "toy/gpt/text", "--layers", 2, "--width", 64, "--heads", 2, "--max-len", 64, "--batch-tokens", 512, "--eval-tokens", 512, "--warmup", 0]
+        self.run([program, *fresh, "--schedule", "constant", "--out", a, "--steps", n], "resume, first")
+        subprocess.run(["cp", "-r", str(a), str(b)], check=True)
+        for out, steps in ((a, 3 * n), (b, 2 * n), (b, 3 * n)):
+            self.run([program, "--resume", "--out", out, "--steps", steps], "resume %s %d" % (out.name, steps))
+        if (a / "last/model.safetensors").read_bytes() != (b / "last/model.safetensors").read_bytes():
+            raise Failed("a run that was resumed twice differs from one that was resumed once: %s, %s" % (a, b))
 
     # ------------------------------------------------------------ sanitize
     def sanitize(self):

@@ -12,7 +12,7 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = {"build": {"CPU", "programs, bf16", "tests", "benchmarks"},
          "kernels": {"test_kernels", "test_flash"},
-         "models": {"test_fixtures", "test_gpt_fixtures", "data", *(p + ", bf16" for p in ("train_bert", "finetune_cls", "train_gpt", "sft"))},
+         "models": {"test_fixtures", "test_gpt_fixtures", "data", "resume", *(p + ", bf16" for p in ("train_bert", "finetune_cls", "train_gpt", "sft"))},
          "sanitize": {tool + ", " + t for tool in ("memcheck", "racecheck") for t in ("test_kernels", "test_flash")},
          "bench": {*("train " + r for r in ("gpt2", "bert128", "bert512", "finetune", "sft")), "attention", "kernels"}}
 
