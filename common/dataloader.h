@@ -67,7 +67,7 @@ struct BatchShape {
 //
 // For kernels it is filled up, so that there are few different sizes (a CUDA graph for each). What costs time is rounded finely: tokens to a multiple of
 // `fill`, rows to one of 128, and of these multiples only those with 5 significant bits: at most 1/16 more, 1/50 on average. Fine-tuning on ragged texts
-// then meets a dozen or two of sizes in thousands of batches (test_ops counts them). In pretraining `fill` is all that fits: one size. What a list is
+// then meets a dozen or two of sizes in thousands of batches (test_ops counts them). In pretraining `fill` is all that fits: one N (a masked LM still has a few M). What a list is
 // filled up with costs a block that finds nothing to do: tiles are rounded to 3 bits, the sorted ids to the most that so many tokens can need.
 struct BatchBuilder {
     BatchShape shape;
