@@ -41,7 +41,7 @@ endif
 WARN := -Wall -Wextra
 FAST := -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
 DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
-DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Wl$(,)-rpath$(,)'$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib')
+DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker '$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib')
 , := ,
 LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
