@@ -22,7 +22,7 @@ struct Batch {  // pointers into one block of memory, on the host or on the devi
     Sequences seq;
     SortedIds by_token, by_pos, by_type;
 
-    // All that launches depend on and that is not in device memory: batches of the same sizes can share a CUDA graph.
+    // All that launches depend on and that is not in device memory: batches of the same sizes can share a CUDA graph. (Those behind W follow from N.)
     std::vector<int> sizes() const { return {N, M, seq.S, seq.W, by_token.R, by_token.U, by_pos.R, by_pos.U, by_type.R, by_type.U}; }
 };
 

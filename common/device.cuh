@@ -144,9 +144,6 @@ inline std::string device_name() {
     CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
     return prop.name;
 }
-}  // namespace gpu
-#include "async.cuh"
-namespace gpu {
 #else
 using cpu::device_alloc;
 using cpu::device_free;
@@ -182,6 +179,9 @@ struct Graphs {
 };
 #endif
 }  // namespace gpu
+#ifdef __CUDACC__
+#include "async.cuh"
+#endif
 namespace device = gpu;
 #else
 namespace device = cpu;

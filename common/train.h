@@ -216,7 +216,7 @@ struct Optimizer {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
     }
-    void update(const TrainFlags& f, int64_t step) {  // with the values of this step, for those who are in no hurry
+    void update(const TrainFlags& f, int64_t step) {  // the same at once, with the values of this step: for tests
         AdamWStep h = step_values(f, step);
         device::copy_to_device(hyper, &h, sizeof h);
         update();
