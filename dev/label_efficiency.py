@@ -105,14 +105,15 @@ def svg(results, sizes, sets, total, title, across="labelled examples", upwards=
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
            f'<rect width="{width}" height="{H}" fill="#fff"/><text x="{L}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>']
     values = [v for r in results.values() for part in r.values() for s in sets for v in part["accuracy"][s]]
-    lo, hi = math.floor(min(values) * 20) / 20, min(1.0, math.ceil(max(values) * 20) / 20)
+    lines = 20 if max(values) - min(values) < 0.6 else 10  # from 0 to 1
+    lo, hi = math.floor(min(values) * lines) / lines, min(1.0, math.ceil(max(values) * lines) / lines)
     xs = [math.log10(n or total) for n in sizes]
     for i, s in enumerate(sets):
         left = i * (W + 20) + L
         px = lambda x: left + (x - xs[0] + 0.08) / (xs[-1] - xs[0] + 0.16) * (W - L - R)
         py = lambda y: T + (hi - y) / (hi - lo) * (H - T - B)
-        for k in range(round((hi - lo) * 20) + 1):
-            y = lo + k / 20
+        for k in range(round((hi - lo) * lines) + 1):
+            y = lo + k / lines
             out.append(f'<path d="M{left} {py(y):.1f}h{W - L - R}" stroke="#e4e4e4"/><text x="{left - 6}" y="{py(y) + 4:.1f}" text-anchor="end">{100 * y:.0f}</text>')
         for n, x in zip(sizes, xs):
             out.append(f'<text x="{px(x):.1f}" y="{H - B + 18}" text-anchor="middle">{n or total:,}</text>')

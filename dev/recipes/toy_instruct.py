@@ -6,7 +6,8 @@ tuning on one task alone: why is a review good or bad, with opinion words that t
     python3 dev/recipes/toy_instruct.py runs/toy_instruct
 
 Three pretrainings and twelve tunings of 4 layers, 128 wide. The world's seed is not one that the tasks or the flags were chosen with; what is
-held out is fixed by rules. Runs that are done are not repeated. Leaves OUT/results.json, and the table on standard output.
+held out is fixed by rules. Four hours on two cores; runs that are done are not repeated. Leaves OUT/results.json, OUT/toy_instruct.md and
+OUT/toy_instruct.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean).
 """
 import json
 import pathlib
@@ -16,6 +17,9 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "dev"))
+from label_efficiency import svg  # noqa: E402
+
 WORLD = 77
 SEEDS = (1, 2, 3)
 PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 --batch-tokens 2048 --eval-every 250 --log-every 50").split()
@@ -23,6 +27,7 @@ BATCH = 128  # rows of a step
 TOKENS = 9e6  # of each tuning, prompts included; 360,000 rows of all tasks
 TUNE = f"--batch {BATCH} --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --eval-every 250 --log-every 50 --eval-rows 1 --max-new-tokens 24".split()
 MODELS = {"one task": "instruct_one", "six tasks": "instruct_six", "all tasks": "instruct"}
+TASKS = (1, 6, 171)  # that these have
 TESTS = ["test_wordings", "test_phrases", "test_operations", "test_compositions", "test_families"]
 
 
@@ -86,12 +91,15 @@ def main():
                 reasons[name][part].append(100 * found[str(model)]["exact_match"])
 
     show = lambda values: f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}" if len(set(values)) > 1 else f"{values[0]:.1f}"
-    print("exact match in %, mean and deviation of three seeds\n\n| tuned on | " + " | ".join(t[5:] for t in TESTS) + " |\n|---|" + "---|" * len(TESTS))
-    for name, results in rows.items():
-        print(f"| {name} | " + " | ".join(show(results[t]) for t in TESTS) + " |")
-    print("\n| review -> reason | opinion words that tuning saw | others |\n|---|---|---|")
-    for name, results in reasons.items():
-        print(f"| {name} | {show(results['val'])} | {show(results['test'])} |")
+    lines = ["exact match in %, mean and deviation of three seeds", "", "| tuned on | " + " | ".join(t[5:] for t in TESTS) + " |", "|---|" + "---|" * len(TESTS)]
+    lines += [f"| {name} | " + " | ".join(show(results[t]) for t in TESTS) + " |" for name, results in rows.items()]
+    lines += ["", "| review -> reason | opinion words that tuning saw | others |", "|---|---|---|"]
+    lines += [f"| {name} | {show(results['val'])} | {show(results['test'])} |" for name, results in reasons.items()]
+    (out / "toy_instruct.md").write_text("\n".join(lines) + "\n")
+    held_out = "what tuning never saw"
+    curves = {t[5:]: {str(n): {"accuracy": {held_out: [x / 100 for x in rows[name][t]]}} for n, name in zip(TASKS, MODELS)} for t in TESTS}
+    (out / "toy_instruct.svg").write_text(svg(curves, TASKS, [held_out], TASKS[-1], "More training tasks, equal training tokens", "training tasks", "exact match"))
+    print("\n".join(lines))
     with open(out / "results.json", "w") as f:
         json.dump({"world": WORLD, "pretrain": PRETRAIN, "tune": TUNE, "tuning_tokens": TOKENS, "instruct": rows, "reasons": reasons}, f, indent=1)
     print(f"\n{out}/results.json")
