@@ -20,15 +20,18 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "common/instruct.h"
 #include "common/metrics.h"
 #include "common/rouge.h"
 
 // ---------------------------------------------------------------- data
+// "family/name" → "family"; a task that names no family is one of its own
+std::string family_of(const std::string& task) { return task.substr(0, task.find('/')); }
 // Is this task, "family/name", among those that a list "name,family,..." names?
 bool named_in(const std::string& task, const std::string& list) {
-    std::string family = task.substr(0, task.find('/')), name = task.substr(task.find('/') + 1);
+    std::string family = family_of(task), name = task.substr(task.find('/') + 1);
     for (const std::string& n : split_list(list))
         if (n == task || n == family || n == name) return true;
     return false;
@@ -337,12 +340,14 @@ struct Evaluator {
 
 // The means over the tasks of a set, of one answerer
 struct SetMean {
-    std::vector<double> exact, rouge, options, quotes;  // of each task that has rows
+    std::vector<double> exact, rouge, options, options_per_byte, quotes;  // of each task that has such rows
+    int64_t too_long = 0;                                                 // rows without an answer
     SetMean(const std::vector<TaskScore>& score) {
         for (const TaskScore& s : score) {
             if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
-            if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options);
+            if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options), options_per_byte.push_back((double)s.by_mean / (double)s.with_options);
             if (s.quotes) quotes.push_back((double)s.quotes_of_input / (double)s.quotes);
+            too_long += s.too_long;
         }
     }
     static double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }
@@ -375,17 +380,23 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
         for (const Answerer& a : answerers) {
             SetMean m(a.score[k]);
             printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * SetMean::mean(m.exact), SetMean::mean(m.rouge));
-            if (!m.options.empty()) printf("   right option %5.1f %%", 100 * SetMean::mean(m.options));
+            if (!m.options.empty()) printf("   right option %5.1f %% (per byte %5.1f %%)", 100 * SetMean::mean(m.options), 100 * SetMean::mean(m.options_per_byte));
             if (!m.quotes.empty()) printf("   quotes its input %5.1f %%", 100 * SetMean::mean(m.quotes));
             printf("\n");
-            for (const TaskScore& s : a.score[k]) too_long = std::max(too_long, s.too_long);
+            too_long = std::max(too_long, m.too_long);
         }
         for (size_t i = 3; i < answerers.size(); i++) {  // behind two baselines and the first model
             SetMean a(answerers[i].score[k]), b(answerers[2].score[k]);
             Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
-            if (i == 3) printf("  minus %s, and what 95 %% of draws of tasks give\n", answerers[2].name.c_str());
-            printf("  %-*s  %+7.1f %%   %+8.3f   %+.1f to %+.1f %%, %+.3f to %+.3f\n", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean, 100 * exact.low, 100 * exact.high,
-                   rouge.low, rouge.high);
+            if (i == 3) printf("  minus %s%s\n", answerers[2].name.c_str(), with_rows > 1 ? ", and what 95 % of draws of tasks give" : "");
+            printf("  %-*s  %+7.1f %%   %+8.3f", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean);
+            if (with_rows > 1) printf("   %+.1f to %+.1f %%, %+.3f to %+.3f", 100 * exact.low, 100 * exact.high, rouge.low, rouge.high);
+            if (!a.options.empty() && a.options.size() == b.options.size()) {
+                Interval option = paired_bootstrap(a.options, b.options, seed);
+                printf("   right option %+.1f %%", 100 * option.mean);
+                if (a.options.size() > 1) printf(", %+.1f to %+.1f %%", 100 * option.low, 100 * option.high);
+            }
+            printf("\n");
         }
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
     }
@@ -401,13 +412,20 @@ Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>&
             SetMean m(a.score[k]);
             Json one = Json::make_object();
             one.set("exact_match", SetMean::mean(m.exact)).set("rouge_l", SetMean::mean(m.rouge));
-            if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options));
+            if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options)).set("option_accuracy_per_byte", SetMean::mean(m.options_per_byte));
             if (!m.quotes.empty()) one.set("quotes_of_input", SetMean::mean(m.quotes));
             if (!m.exact.empty() && &a - &answerers[0] >= 3) {
                 SetMean b(answerers[2].score[k]);
-                auto interval = [](const Interval& i) { return Json::make_object().set("mean", i.mean).set("low", i.low).set("high", i.high); };
-                one.set("minus_first_model", Json::make_object().set("exact_match", interval(paired_bootstrap(m.exact, b.exact, seed)))
-                                                 .set("rouge_l", interval(paired_bootstrap(m.rouge, b.rouge, seed))));
+                Json minus = Json::make_object();
+                auto compare = [&](const char* key, const std::vector<double>& x, const std::vector<double>& y) {
+                    if (x.empty() || x.size() != y.size()) return;
+                    Interval i = paired_bootstrap(x, y, seed);
+                    Json difference = Json::make_object().set("mean", i.mean);
+                    if (x.size() > 1) difference.set("low", i.low).set("high", i.high);  // one task has no spread
+                    minus.set(key, difference);
+                };
+                compare("exact_match", m.exact, b.exact), compare("rouge_l", m.rouge, b.rouge), compare("option_accuracy", m.options, b.options);
+                one.set("minus_first_model", minus);
             }
             set.set(a.name, one.set("tasks", tasks));
         }
@@ -525,31 +543,48 @@ struct SftTask {
     }
 };
 
-// Tasks, their rows and their shares of an epoch
+// Tasks, their rows and their shares of an epoch; of more than 40 tasks their families
 void print_mixture(const InstructData& data, const std::string& holdout) {
     const auto& tasks = data.file.tasks;
-    std::vector<uint64_t> supervised(tasks.size(), 0), tokens(tasks.size(), 0);
+    struct Line {
+        std::string name;
+        size_t tasks = 0, held_out = 0;
+        uint64_t rows = 0, take = 0, supervised = 0, tokens = 0;
+    };
+    const bool families = tasks.size() > 40;
+    std::vector<Line> lines;
+    std::map<std::string, size_t> line_of;
     size_t width = 4, used = 0;
     uint64_t all = 0;
     for (size_t t = 0; t < tasks.size(); t++) {
+        std::string name = families ? family_of(tasks[t]) : tasks[t];
+        auto [at, is_new] = line_of.emplace(name, lines.size());
+        if (is_new) lines.push_back({name});
+        Line& line = lines[at->second];
+        line.tasks++, line.held_out += named_in(tasks[t], holdout);
+        line.rows += data.rows[t].size(), line.take += data.take[t];
         for (uint32_t s : data.rows[t]) {
-            tokens[t] += data.file.length(s);
-            for (size_t k = 0; k < data.file.spans(s); k++) supervised[t] += data.file.span(s, k).end - data.file.span(s, k).begin;
+            line.tokens += data.file.length(s);
+            for (size_t k = 0; k < data.file.spans(s); k++) line.supervised += data.file.span(s, k).end - data.file.span(s, k).begin;
         }
         used += data.take[t] > 0, all += data.take[t];
-        width = std::max(width, tasks[t].size());
     }
-    printf("mixture: %s rows of %zu tasks an epoch\n", thousands((double)all).c_str(), used);
-    printf("  %-*s      rows   an epoch   share   answer tokens\n", (int)width, "task");
-    for (size_t t = 0, shown = 0; t < tasks.size(); t++) {
-        if (shown++ == 30 && tasks.size() > 40) {
-            printf("  ... and %zu more tasks\n", tasks.size() - 30);
+    for (Line& line : lines) {
+        if (line.tasks > 1) line.name += format(" (%zu tasks%s)", line.tasks, line.held_out && line.rows ? format(", %zu held out", line.held_out).c_str() : "");
+        width = std::max(width, line.name.size());
+    }
+    printf("mixture: %s rows of %zu task%s an epoch\n", thousands((double)all).c_str(), used, used == 1 ? "" : "s");
+    printf("  %-*s      rows   an epoch   share   answer tokens\n", (int)width, families ? "family" : "task");
+    for (size_t i = 0; i < lines.size(); i++) {
+        const Line& line = lines[i];
+        if (i == 30 && lines.size() > 40) {
+            printf("  ... and %zu more\n", lines.size() - 30);
             break;
         }
-        if (data.rows[t].empty()) printf("  %-*s  %s\n", (int)width, tasks[t].c_str(), named_in(tasks[t], holdout) ? "held out" : "no rows");
+        if (line.rows == 0) printf("  %-*s  %s\n", (int)width, line.name.c_str(), line.held_out ? "held out" : "no rows");
         else
-            printf("  %-*s  %8s   %8s  %5.1f %%  %5.1f %% of %s\n", (int)width, tasks[t].c_str(), thousands((double)data.rows[t].size()).c_str(), thousands((double)data.take[t]).c_str(),
-                   100 * (double)data.take[t] / (double)std::max<uint64_t>(all, 1), 100 * (double)supervised[t] / (double)tokens[t], thousands((double)tokens[t]).c_str());
+            printf("  %-*s  %8s   %8s  %5.1f %%  %5.1f %% of %s\n", (int)width, line.name.c_str(), thousands((double)line.rows).c_str(), thousands((double)line.take).c_str(),
+                   100 * (double)line.take / (double)std::max<uint64_t>(all, 1), 100 * (double)line.supervised / (double)line.tokens, thousands((double)line.tokens).c_str());
     }
 }
 
@@ -606,7 +641,15 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         if (!found) fail_usage("--holdout: there is no task or family \"%s\" in %s", name.c_str(), train_file.path.c_str());
     }
     std::vector<TestSet> sets;
-    if (!sf.holdout.empty()) sets.push_back(test_set("held out of train.bin", train_file, sf.eval_rows, [&](const std::string& task) { return named_in(task, sf.holdout); }));
+    if (!sf.holdout.empty()) {
+        // of seen families (or of none), and of families that are held out as a whole
+        std::set<std::string> seen;
+        for (size_t t = 0; t < train_file.tasks.size(); t++)
+            if (const std::string& task = train_file.tasks[t]; !named_in(task, sf.holdout) || task.find('/') == task.npos) seen.insert(family_of(task));
+        auto held_out = [&](const std::string& task, bool of_seen) { return named_in(task, sf.holdout) && seen.count(family_of(task)) == of_seen; };
+        sets.push_back(test_set("held-out tasks", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, true); }));
+        sets.push_back(test_set("held-out families", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, false); }));
+    }
     for (const std::string& path : test_files(f.data)) sets.push_back(test_set(set_name(path), *open_file(path), sf.eval_rows, [](const std::string&) { return true; }));
     for (auto& file : files) {
         check_data(*file, bpe, init);
@@ -729,7 +772,10 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
             out = fopen(name.c_str(), "w");
             if (!out) fail("%s: could not open it for writing: %s", name.c_str(), strerror(errno));
         }
-        answerers.push_back(evaluator.run(without_slash(ef.models[i]), sets, out));
+        std::string name = without_slash(ef.models[i]);
+        auto taken = [&](const Answerer& a) { return a.name == name; };
+        for (int n = 2; std::any_of(answerers.begin(), answerers.end(), taken); n++) name = format("%s (%d)", without_slash(ef.models[i]).c_str(), n);
+        answerers.push_back(evaluator.run(name, sets, out));
         if (out && fclose(out)) fail("%s: could not write the answers: %s", ef.out.c_str(), strerror(errno));
         models[i].reset();  // the next one takes its memory
     }
@@ -743,7 +789,7 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
 // ---------------------------------------------------------------- generate, chat
 struct AskFlags {
     std::string input;
-    int64_t shots = 0;
+    int64_t shots = -1;
     bool json = false;
 };
 
@@ -798,7 +844,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
     std::vector<std::vector<int>> prompts;
     for (const InstructRow& row : rows) {
         Shortened shortened;
-        prompts.push_back(sft.prompt(row, (size_t)af.shots, 1, false, shortened));
+        prompts.push_back(sft.prompt(row, (size_t)(af.shots < 0 ? sft.templ.shots : af.shots), 1, false, shortened));
     }
     bool stream = !words.empty() && !af.json, begun = false;
     std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
@@ -814,10 +860,9 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
     for (size_t i = 0; i < rows.size() && !stream; i++) {
         const Answer& a = answers[i];
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        const Turn& turn = rows[i].turns.back();
-        Json line = Json::make_object();
-        if (!rows[i].task.empty()) line.set("task", rows[i].task);
-        line.set("instruction", turn.instruction).set("input", turn.input).set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
+        Json line = rows[i].json;  // what was asked, an id of the user's included
+        if (!words.empty()) line.set("instruction", words[0]).set("input", rows[i].turns[0].input);
+        line.set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
     }
     flush_output();
@@ -880,9 +925,10 @@ int chat(const SamplingFlags& sf) {
         }
         if (shortened.turns) fprintf(stderr, "(the earliest turns no longer fit into the context)\n");
         std::string answer;
+        bool begun = false;
         Answer a = sft.gpt.generator.generate({prompt}, sf.max_new, sampler, [&](size_t, int token) {
             std::string bytes = bpe.decode(&token, 1);
-            if (answer.empty()) bytes = Template::answer_of(bytes);
+            if (!begun) bytes = Template::answer_of(bytes), begun = true;
             answer += bytes;
             fwrite(bytes.data(), 1, bytes.size(), stdout), fflush(stdout);
             return !interrupted;
@@ -944,7 +990,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Asking", "generate chat", {{"model", &gf.model, "DIR", "the --out of a tuning run, or its best/"}}});
         groups.push_back({"Questions", "generate",
                           {{"input", &af.input, "TEXT", "what the instruction on the command line is about"},
-                           {"shots", &af.shots, between(0, 2), "worked examples of a row to show before its question"},
+                           {"shots", &af.shots, between(-1, 2), "worked examples of a row to show before its question; -1: as many as in the rows of tuning"},
                            {"batch", &gf.batch, between(1, 1 << 16), "answers at a time"},
                            {"json", &af.json, "a JSON line also for an instruction on the command line"}}});
         groups.push_back({"Sampling", "generate chat", gf.flags()});

@@ -596,24 +596,22 @@ struct SamplingFlags {
     }
 };
 
-// The lines of standard input; of JSON each the value of `key`.
+// The lines of standard input; of JSON each the value of `key`, without empty lines.
 std::vector<std::string> read_prompts(bool json, const char* key) {
     std::vector<std::string> prompts;
-    std::string line;
-    for (int c; (c = getchar()) != EOF || !line.empty();) {
-        if (c != '\n' && c != EOF) {
-            line += (char)c;
-            continue;
-        }
-        std::string where = format("standard input, line %zu", prompts.size() + 1);
-        if (json) {
+    size_t number = 1;
+    for (int c; (c = getchar()) != EOF; number++) {
+        std::string line;
+        for (; c != '\n' && c != EOF; c = getchar()) line += (char)c;
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        if (!json) {
+            prompts.push_back(line);
+        } else if (line.find_first_not_of(" \t") != line.npos) {
+            std::string where = format("standard input, line %zu", number);
             const Json j = parse_json(line, where), *text = j.find(key);
             if (!text || text->kind != Json::string) fail("%s: expected an object with a text \"%s\", found %.60s", where.c_str(), key, line.c_str());
             prompts.push_back(text->s);
-        } else {
-            prompts.push_back(line);
         }
-        line.clear();
     }
     return prompts;
 }

@@ -19,6 +19,7 @@
 //   without_input   for rows without one
 //   example         what one of the examples looks like, with {input} and {output}; it is put behind the instruction
 //
+// With it travels how many of a row's examples were shown ("shots"), so that who asks the model shows as many unless told otherwise.
 // All before {output} is the prompt, {output} the answer, and <|endoftext|> ends it. The two are encoded apart, so what is learned is known by
 // construction. A space before {output} belongs to the answer, since byte-level BPE joins a space with the word behind it: "answer: {output}"
 // gives the tokens "answer" ":" and " yes". Later turns of a conversation are rendered in the same way, one behind the other.
@@ -39,6 +40,7 @@ struct InstructRow {
     std::vector<std::string> options;
     std::vector<WorkedExample> examples;
     std::string where;                   // "FILE, line N", for errors
+    Json json;                           // all that was given, of rows that may come without an answer
 };
 
 struct InstructFile {
@@ -89,6 +91,7 @@ struct InstructFile {
                 if (blank(row.examples.back().output)) bad("expected an \"output\" in every example, found an empty one");
             }
         }
+        if (!need_output) row.json = std::move(json);
         return true;
     }
 
@@ -182,6 +185,7 @@ inline InstructText parse_instruct_text(const BinFile& file, size_t s) {
 // ---------------------------------------------------------------- templates
 struct Template {
     std::string name, text, without_input, example;
+    int64_t shots = 0;
 
     static Template alpaca() {  // Taori et al. 2023, byte for byte; the line of the examples is ours
         return {"alpaca",
@@ -189,10 +193,10 @@ struct Template {
                 "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:{output}",
                 "Below is an instruction that describes a task. "
                 "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### Response:{output}",
-                "\n\n### Example input:\n{input}\n\n### Example response:\n{output}"};
+                "\n\n### Example input:\n{input}\n\n### Example response:\n{output}", 0};
     }
     static Template short_one() {  // for tiny models: few tokens, and a marker that toy worlds have in their text
-        return {"short", "{instruction}\n{input}\nanswer : {output}", "{instruction}\nanswer : {output}", "\n{input}\nanswer : {output}"};
+        return {"short", "{instruction}\n{input}\nanswer : {output}", "{instruction}\nanswer : {output}", "\n{input}\nanswer : {output}", 0};
     }
     // "alpaca", "short", or a file: text with the placeholders, or .json as json() writes it
     static Template load(const std::string& name) {
@@ -205,7 +209,7 @@ struct Template {
         if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0) return from_json(parse_json(text, name), name);
         while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
         size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
-        Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, text, alpaca().example};
+        Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, text, alpaca().example, 0};
         size_t input = text.find("{input}");  // a row without input: without the white space before it, too
         if (input != text.npos) {
             size_t last = input == 0 ? text.npos : text.find_last_not_of(" \t\r\n", input - 1);
@@ -223,10 +227,14 @@ struct Template {
                 fail("%s: expected a template {\"name\", \"text\", \"without_input\", \"example\"}, found %s", where.c_str(), value ? "something else than a string" : format("no \"%s\"", key).c_str());
             *to = value->s;
         }
+        if (const Json* shots = json.find("shots")) {
+            if (shots->kind != Json::integer || shots->i < 0 || shots->i > 2) fail("%s: expected \"shots\" from 0 to 2, found %s", where.c_str(), dump_json(*shots).c_str());
+            t.shots = shots->i;
+        }
         t.check(where);
         return t;
     }
-    Json json() const { return Json().set("name", name).set("text", text).set("without_input", without_input).set("example", example); }
+    Json json() const { return Json().set("name", name).set("text", text).set("without_input", without_input).set("example", example).set("shots", shots); }
     uint64_t fingerprint() const { return template_fingerprint(json()); }
     bool has_input() const { return text.find("{input}") != text.npos; }
 

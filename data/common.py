@@ -734,7 +734,7 @@ def instruct_parser(description, examples, val_share=0.02):
     p = plain_parser(description, examples, "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files")
     p.add_argument("--tokenizer", required=True, metavar="DIR", help="the model to be tuned (a run or model directory), or a data directory: its byte-level BPE is used")
     p.add_argument("--template", default="alpaca", metavar="NAME", help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)")
-    p.add_argument("--shots", type=int, default=0, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default 0)")
+    p.add_argument("--shots", type=int, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default: as many as a template.json says, else 0)")
     p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: as many as the model of --tokenizer takes, or any if that is no model)")
     p.add_argument("--overlong", choices=["drop", "truncate", "error"], help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)")
     row_flags(p, val_share, "share of the rows for training that becomes val.bin", "train.jsonl, val.jsonl, test_NAME.jsonl")
@@ -743,7 +743,7 @@ def instruct_parser(description, examples, val_share=0.02):
 
 def check_instruct(args):
     check(args)
-    if not 0 <= args.shots <= 2:
+    if args.shots not in (None, 0, 1, 2):
         raise Usage("--shots: expected 0 to 2, found %d" % args.shots)
     if args.max_len < 0:
         raise Usage("--max-len: expected a number of tokens from 1, found %d" % args.max_len)
@@ -797,7 +797,7 @@ def finish_instruct(args, parts):
     tokenizer = tokenizer_dir(args.tokenizer)
     if not is_bpe(tokenizer):
         raise Usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer)
-    words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template), "--shots", str(args.shots)]
+    words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template)] + (["--shots", str(args.shots)] if args.shots is not None else [])
     words += (["--max-len", str(args.max_len)] if args.max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)

@@ -14,7 +14,8 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     }
     if (overlong && o.max_len == 0) fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    const Template templ = Template::load(o.templ);
+    Template templ = Template::load(o.templ);
+    if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
     out.templ = templ.json();
@@ -46,7 +47,7 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 Rendered& r = rows[i];
                 if (r.row.outputs.empty()) continue;
                 try {
-                    r.shortened = render_row(bpe, templ, r.row, o.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
+                    r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
                     r.text = dump_instruct_text(r.row);
                 } catch (const Error& e) {
                     #pragma omp critical

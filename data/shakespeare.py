@@ -15,17 +15,18 @@ def body():
     p = common.parser(__doc__, """\
   data/shakespeare.py --out data/shakespeare                             characters
   data/shakespeare.py --vocab-size 1024 --out data/shakespeare1k         pieces of words
-  data/shakespeare.py --from input.txt --out data/shakespeare
+  data/shakespeare.py --from input.txt --out data/shakespeare            or the directory of input.txt or tinyshakespeare.txt
 """, "bpe", 257)
     p.set_defaults(val_share=0.1)
     common.source_flags(p, "shakespeare", URL, "where the text is",
-                         "use this file, also .xz, .gz, .bz2, and download nothing; any text will do", "FILE", several=False)
+                         "use this file, also .xz, .gz, .bz2, and download nothing; any text will do; of a directory input.txt or tinyshakespeare.txt", "PATH", several=False)
     args = p.parse_args()
     common.check(args)
     tokenizer = common.tokenizer_dir(args.tokenizer) if args.tokenizer else None
-    files = list(common.text_files([args.source or common.download(args.url, os.path.join(args.cache, "input.txt"), CHECKSUM)], (".txt",)))
+    source = args.source or common.download(args.url, os.path.join(args.cache, "input.txt"), CHECKSUM)
+    files = [common.named([source], "input.txt", "tinyshakespeare.txt")] if os.path.isdir(source) else list(common.text_files([source], (".txt",)))
     if len(files) != 1:
-        raise common.Failure("--from %s: expected one text, found %d files" % (args.source, len(files)))
+        raise common.Failure("--from %s: expected one text, found %d files" % (source, len(files)))
     try:
         text = b"".join(line for _, line in common.byte_lines(*files[0])).decode("utf-8")
     except UnicodeDecodeError as e:

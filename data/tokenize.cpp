@@ -15,7 +15,7 @@ struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
     std::string templ = "alpaca", task = "all", overlong = "drop";
     LabelledColumns columns;
-    int64_t size = 8192, shots = 0, max_len = 0, show = 0;
+    int64_t size = 8192, shots = -1, max_len = 0, show = 0;
     bool lower_case = true, json = false;
 };
 
@@ -546,7 +546,7 @@ int main(int argc, char** argv) {
                {"text2-column", &o.columns.text2, "NAME", "classify: the column of a second text"},
                {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
                {"template", &o.templ, "NAME", "instruct: alpaca, short, or a file with {instruction}, {input} and at its end {output}"},
-               {"shots", &o.shots, between(0, 2), "instruct: how many of a row's worked examples are shown before its question"},
+               {"shots", &o.shots, between(-1, 2), "instruct: how many of a row's worked examples are shown before its question; -1: as many as a template.json says, else none"},
                {"max-len", &o.max_len, at_least(0), "instruct: tokens of the longest row; 0: as many as the model of --tokenizer takes, or any if that is no model"},
                {"overlong", &o.overlong, "drop|truncate|error", "instruct: rows that are longer are left out, lose examples, earlier turns, the end of their input (an answer is never cut), or are refused"},
                {"task", &o.task, "NAME", "instruct: the task of rows that name none"},

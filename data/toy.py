@@ -88,7 +88,7 @@ def decoder(args):
             f.write(toy_instructions.TEMPLATE + "\n")
         for name, parts in folders.items():
             made = part(args, name, tokenizer, True)
-            made.template, made.shots, made.max_len, made.overlong = template, 0, 0, None
+            made.template, made.shots, made.max_len, made.overlong = template, None, 0, None
             common.finish_instruct(made, {which: ((row, which) for row in rows) for which, rows in parts.items()})
 
     print("\nExact match without a model, in %:                            copy the input   the task's most frequent answer")

@@ -374,6 +374,10 @@ class Scripts(Case):
         for part, expected in (("train", text[:cut]), ("val", text[cut:])):
             self.assertEqual(open_bytes(self.path("out", part + ".txt")), expected.encode())
             self.assertEqual(struct.unpack_from("<QQQ", open_bytes(self.path("out", part + ".bin")), 24), (1, len(expected.encode()), 257))
+        self.write("folder/tinyshakespeare.txt", text)
+        self.write("folder/other.txt", "something else")
+        self.script("shakespeare.py", "--from", "folder", "--out", "from-folder")
+        self.assertEqual(open_bytes(self.path("from-folder/train.bin")), open_bytes(self.path("out/train.bin")))
         self.refused_script(1, "expected UTF-8, found the byte 0xff at byte 2", "shakespeare.py", "--from", self.write("bad.txt", b"ab\xff"), "--out", "o")
         self.refused_script(1, "expected a text that can be divided", "shakespeare.py", "--from", self.write("small.txt", "a"), "--out", "o")
 

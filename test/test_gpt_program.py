@@ -17,7 +17,7 @@ import unittest
 import programs
 import test_program as bert
 from programs import (TOKENIZE, W, Call, Case, binary, config_edit, header_edit, losses, metrics, pack_bin, patched, read, read_safetensors, run, safetensors,
-                      unpack_bin, validations, write)
+                      start, unpack_bin, validations, write)
 from test_program import TINY, train
 
 TRAIN_GPT = W.program = binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")  # also for what is inherited
@@ -163,6 +163,24 @@ class Generate(Case):
         for args in (["--prompt", PROMPTS[1]], [PROMPTS[1]]):
             self.assertEqual(write_on("--max-new-tokens", 30, *args).out, PROMPTS[1] + one["text"] + "\n")
         self.assertEqual(write_on("--max-new-tokens", 30, text=PROMPTS[1] + "\n").out, PROMPTS[1] + one["text"] + "\n")
+
+    def test_streaming(self):
+        """What is written is there before the end: a model with 4,096 positions, which takes seconds"""
+        run(train("talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()))
+        process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "--prompt", "the king", "--top-k", 0])
+        self.assertEqual(os.read(process.stdout.fileno(), 8), b"the king")
+        self.assertTrue(os.read(process.stdout.fileno(), 1))
+        self.assertIsNone(process.poll())
+        process.kill()
+        process.communicate()
+
+    def test_lines(self):
+        """Of JSON empty ones are left out; a line may end as in Windows, and the last one without an end"""
+        known = [a["text"] for a in as_json(PROMPTS[:2], "--max-new-tokens", 8)]
+        text = "\n%s\r\n \r\n\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
+        self.assertEqual([json.loads(line)["text"] for line in write_on("--json", "--max-new-tokens", 8, text=text).out.splitlines()], known)
+        self.assertIn("standard input, line 3", write_on("--json", text='\n{"prompt": "a"}\nb\n', code=1).err)
+        self.assertEqual(write_on("--max-new-tokens", 8, text="%s\r\n%s" % tuple(PROMPTS[:2])).out, write_on("--max-new-tokens", 8, *PROMPTS[:2]).out)
 
     def test_seeds_and_temperature(self):
         texts = [as_json(["the"], "--max-new-tokens", 30, "--temperature", 1.5, "--seed", s)[0]["text"] for s in (1, 1, 2)]

@@ -441,6 +441,8 @@ class Public(Case):
         self.assertLessEqual({r[1].split("/")[1] for r in tests}, official)
         self.make("functions.py", "--from", SHARED, "--template", "short", "--limit", "2000")
         self.assertEqual(len(self.of("test_tasks")), 1100)
+        self.make("alpaca.py", "--from", SHARED)
+        self.assertEqual(len(self.of("train")) + len(self.of("val")), 51974)  # 52,002 of which 28 have no answer
 
 
 if __name__ == "__main__":

@@ -636,6 +636,7 @@ TEST_SUITE("tables") {
         CHECK(three.find("exact_match")->d == doctest::Approx((1 + 0.5 + 1) / 3));
         CHECK(three.find("rouge_l")->d == doctest::Approx((0.5 + 0.25 + 0.5) / 3));
         CHECK(three.find("option_accuracy")->d == doctest::Approx(0.5));
+        CHECK(s.find("two")->find("option_accuracy_per_byte")->d == 0.5);
         CHECK(three.find("quotes_of_input")->d == (0.25 + 0.5) / 2);
         CHECK(three.find("tasks")->find("a")->find("rows")->i == 4);
         CHECK(three.find("tasks")->find("b")->find("option_accuracy_per_byte")->d == 0.5);
@@ -644,6 +645,8 @@ TEST_SUITE("tables") {
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
         CHECK((difference.find("mean")->d == expected.mean && difference.find("low")->d == expected.low && difference.find("high")->d == expected.high));
         CHECK(expected.low < expected.mean);
+        const Json& option = *s.find("two")->find("minus_first_model")->find("option_accuracy");
+        CHECK((option.find("mean")->d == 1 && !option.find("low")));  // one task has no spread
         CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d == paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
         CHECK(!s.find("one")->find("minus_first_model"));
         CHECK(!s.find("copy the input")->find("minus_first_model"));

@@ -81,6 +81,13 @@ def generate(rows, *flags, model="tuned", **more):
     return [json.loads(line) for line in ask("generate", "--model", model, *flags, text=jsonl(rows), **more).out.splitlines()]
 
 
+def make_talker():
+    """A model that has learned nothing and has room to say it; its answers take seconds"""
+    if not os.path.exists(W.path("talker")):
+        run(["train", "--data", "text", "--out", "talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()], program=TRAIN_GPT)
+        shutil.copy(W.path("tuned/best/template.json"), W.path("talker/best/template.json"))
+
+
 def answers_of(path):
     return [json.loads(line) for line in read(W.path(path)).decode().splitlines()]
 
@@ -248,12 +255,23 @@ class Flags(Case):
         self.assertEqual(metrics(W.path("held-lists")), metrics(W.path("never-there")))
         self.assertTrue(read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors")))
         self.assertFalse(os.path.exists(W.path("never-there/results.json")))
-        self.assertEqual(set(results_of("held-lists")["held out of train.bin"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
+        self.assertEqual(set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
+        self.assertEqual(results_of("held-lists")["held-out tasks"]["tuned"]["tasks"], {})
         out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists/last,why", data="mixed").out
         for task in ("lists/last", "facts/why"):
             self.assertRegex(out, task + " +held out")
-        self.assertEqual(set(results_of("held")["held out of train.bin"]["tuned"]["tasks"]), {"lists/last", "facts/why"})
+        self.assertEqual(set(results_of("held")["held-out tasks"]["tuned"]["tasks"]), {"lists/last", "facts/why"})
         self.assertIn("mixture: 47 rows of 3 tasks", out)  # 14 + 13 + 20
+        tune("held-both", *SMALL, "--steps", 1, "--holdout", "lists,why", data="mixed")
+        for name, tasks in (("held-out tasks", {"facts/why"}), ("held-out families", {"lists/first", "lists/last"})):
+            self.assertEqual(set(results_of("held-both")[name]["tuned"]["tasks"]), tasks)
+
+    def test_many_tasks(self):
+        """Of more than 40 tasks the families are told, each with its rows."""
+        pack("many/train.bin", [{**row, "task": "%s/%d" % ("abc"[i % 3], i)} for i, row in enumerate(make_rows(1, 45))])
+        out = tune("many", *SMALL, "--steps", 1, "--holdout", "b,a/0", data="many").out
+        self.assertIn("mixture: 29 rows of 29 tasks an epoch", out)
+        self.assertRegex(out, r"\n  family +rows +an epoch +share +answer tokens\n  a \(15 tasks, 1 held out\) +14 +14 +48.3 %.*\n  b \(15 tasks\) +held out\n  c \(15 tasks\) +15 +15 +51.7 %")
 
     def test_mixtures(self):
         pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
@@ -295,6 +313,24 @@ class Evaluation(Case):
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
         self.assertEqual(done.err, "")
 
+    def test_one_model_twice(self):
+        found = json.loads(ask("eval", "--json", "--model", "tuned,run,tuned", "--data", "task/test_lists.bin", "--rows", 2).out)["test_lists"]
+        self.assertEqual(set(found), {"most frequent answer", "copy the input", "tuned", "run", "tuned (2)"})
+        self.assertEqual(found["tuned"]["tasks"], found["tuned (2)"]["tasks"])
+        self.assertEqual(found["tuned (2)"]["minus_first_model"]["exact_match"], {"mean": 0, "low": 0, "high": 0})
+
+    def test_prompts_that_fill_the_context(self):
+        """of all tasks together"""
+        words = "the king is wise . " * 20
+        rows = [{"instruction": place, "input": words, "output": "the", "task": "lists/" + place} for place in ("first", "first", "last")] + make_rows(4, 1, LISTS)
+        pack("long.bin", rows, "--max-len", 1000)
+        self.assertIn("\n  3 prompts fill the model's context: no answer\n", ask("eval", "--model", "run,tuned", "--data", "long.bin").out)
+
+    def test_one_task_has_no_interval(self):
+        pack("alone.bin", make_rows(3, 4, (who,)))
+        out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
+        self.assertRegex(out, r"\n  minus run\n  tuned +[+-][\d.]+ % +[+-][\d.]+   right option [+-][\d.]+ %\n")
+
     def test_memory_is_given_back(self):
         """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""
         def peak(models):
@@ -329,7 +365,8 @@ class Generate(Case):
         self.assertEqual([f["stop"] for f in found], [a["stop"] for a in said])
         self.assertEqual([f["task"] for f in found], [a["task"] for a in said])
         self.assertEqual(found, generate(given, "--max-new-tokens", 20, "--batch", 1))
-        self.assertEqual(found, generate(order, "--max-new-tokens", 20, "--batch", 3))  # what rows have as answers is not looked at
+        again = generate(order, "--max-new-tokens", 20, "--batch", 3)  # what rows have as answers is not looked at
+        self.assertEqual([(f["output"], f["stop"]) for f in found], [(f["output"], f["stop"]) for f in again])
 
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
@@ -341,14 +378,38 @@ class Generate(Case):
         self.assertEqual((plain.out, plain.err), ("king\n", ""))
         self.assertEqual(ask("generate", "--model", "tuned", "who rules the country ?", "--input", " ").out, "king\n")
 
+    def test_rows_keep_what_else_they_have(self):
+        rows = [{"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None]}}, {"instruction": "who rules the country ?", "task": "t", "output": "?"}]
+        self.assertEqual(generate(rows), [{**rows[0], "output": "king", "stop": "end"}, {**rows[1], "output": "king", "stop": "end"}])
+
+    def test_streaming(self):
+        """What is written is there before the end: a model that has learned nothing, and 4,096 positions"""
+        make_talker()
+        process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "speak"])
+        self.assertTrue(os.read(process.stdout.fileno(), 1))
+        self.assertIsNone(process.poll())
+        process.kill()
+        process.communicate()
+
     def test_shots(self):
         row = {**make_rows(4, 1, LISTS)[0], "examples": [{"input": "a , b , c", "output": "a"}, {"input": "d , e", "output": "d"}]}
         answers = [generate([row], "--shots", n)[0] for n in (0, 1, 2)]
-        self.assertEqual(answers[0], generate([{k: v for k, v in row.items() if k != "examples"}])[0])
+        self.assertEqual(answers[0]["output"], generate([{k: v for k, v in row.items() if k != "examples"}])[0]["output"])
         pack("shots.bin", [row], "--shots", 2)
         ask("eval", "--model", "tuned", "--data", "shots.bin", "--out", "shots")
         self.assertEqual(answers_of("shots/answers_1.jsonl")[0]["answer"], answers[2]["output"].strip())
         self.assertIn("a , b , c\nanswer : a\nd , e\nanswer : d", answers_of("shots/answers_1.jsonl")[0]["prompt"])
+
+        # a model that was tuned with them shows them by itself, and so does what is packed with its template
+        row_examples = [{"input": "a , b , c", "output": "a"}]
+        pack("shown/train.bin", [{**row, "examples": row_examples} for row in make_rows(4, 8, LISTS)], "--shots", 1)
+        tune("shown", *SMALL, "--steps", 1, data="shown")
+        row["examples"] = row["examples"][:1]
+        expected = generate([row], "--shots", 1, model="shown")[0]["output"]
+        self.assertEqual(generate([row], model="shown")[0]["output"], expected)
+        self.assertNotEqual(generate([row], "--shots", 0, model="shown")[0]["output"], expected)
+        done = pack("as-tuned.bin", [row], "--show", 1, template=W.path("shown/last/template.json"))
+        self.assertIn("answer : a\n", done.out)
 
     def test_seeds(self):
         rows = [{"prompt": "the"}] * 3
@@ -360,13 +421,11 @@ class Generate(Case):
 
     def test_context(self):
         """--max-new-tokens is 128 by default, the model has 64 positions: an answer ends where the context does, and that is said."""
-        long = "the king is wise . " * 10
-        done = ask("generate", "--model", "tuned", "--temperature", 5, text=jsonl([{"prompt": long}, {"prompt": "who rules the country ?"}]))
+        done = ask("generate", "--model", "tuned", "--temperature", 5, "--top-k", 0, text=jsonl([{"prompt": "the king is wise . " * 10}] * 30 + [{"prompt": "who rules the country ?"}]))
         stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
         self.assertLessEqual(set(stops), {"end", "context"})
-        if "context" in stops:
-            self.assertIn("%d of 2 answers end because the model's context of 64 tokens is full" % stops.count("context"), done.err)
-        self.assertEqual(stops.count("context") > 0, done.err != "")
+        self.assertIn("context", stops)
+        self.assertEqual(done.err, "%d of 31 answers end because the model's context of 64 tokens is full\n" % stops.count("context"))
         self.assertEqual(generate([{"prompt": "the"}], "--max-new-tokens", 1, "--temperature", 5)[0]["stop"], "length")
 
     def test_nothing(self):
@@ -491,17 +550,18 @@ class Chat(Case):
         self.assertEqual(t.finish(), 0)
 
     def test_ctrl_c_stops_an_answer_and_not_the_program(self):
-        """A model that has learned nothing talks until its 4,096 positions are full."""
-        run(["train", "--data", "text", "--out", "talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()], program=TRAIN_GPT)
-        shutil.copy(W.path("tuned/best/template.json"), W.path("talker/best/template.json"))
+        """A model that has learned nothing talks until its 4,096 positions are full. What it says is seen as it says it."""
+        make_talker()
         t = Terminal(["chat", "--model", "talker", "--max-new-tokens", 4000])
         t.wait_for("\n> ")
         t.type("speak\n")
-        t.wait_for(lambda text: len(text) > 100)
-        began = time.time()
+        begun = t.wait_for(lambda text: len(text) > 100)
+        self.assertNotIn("\n> ", begun)  # it goes on
         t.type("\x03")
-        t.wait_for("\n> ")
-        self.assertLess(time.time() - began, 5)
+        rest = t.wait_for("\n> ")
+        whole = ask("generate", "--model", "talker", "--max-new-tokens", 4000, "speak").out
+        self.assertLess(len(begun) + len(rest), len(whole) / 2)
+        self.assertNotIn("the context is full", rest)
         t.type("/quit\n")
         self.assertEqual(t.finish(), 0)
 
