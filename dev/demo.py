@@ -4,6 +4,7 @@ a hundred labels, and is asked about opinion words that no label ever mentioned.
 then some two hundred instructions at once, and is given tasks that no instruction ever asked for. Called by `make demo`.
 
     python3 dev/demo.py [OUT]          default: runs/demo, which is made anew
+    python3 dev/demo.py --quick OUT    every step of it, each far too short to learn: does it run?
 
 Only Python's standard library. Everything it runs is printed, so that each step can be repeated and changed by hand; OUT/report.html has it all on a page.
 """
@@ -20,16 +21,17 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEEDS = 3
-PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 --steps 1000 "
+PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 "
             "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
-FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
-GPT = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 --batch-tokens 2048 --eval-every 400 "
+FINETUNE = "--dev-split 0 --batch 16 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
+GPT = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --batch-tokens 2048 --eval-every 400 "
        "--log-every 20").split()
 TUNE = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
 LEVELS = [("test_wordings", "wordings", "seen tasks, asked in other words"), ("test_operations", "operations", "seen operations on another kind of list"),
           ("test_compositions", "compositions", "two skills put together, or a longer list"), ("test_families", "families", "another kind of task altogether")]
 QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
 TERMINAL = sys.stderr.isatty()
+QUICK = []  # how long every training lasts with --quick
 
 
 def clock(seconds):
@@ -89,7 +91,12 @@ def ask(command):
 
 
 def main():
-    out = pathlib.Path(os.path.relpath(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo", ROOT))  # as the commands that are printed
+    words = [w for w in sys.argv[1:] if w != "--quick"]
+    if len(words) < len(sys.argv) - 1:
+        QUICK.extend(["--steps", "4"])
+    if len(words) > 1 or any(w.startswith("-") for w in words):
+        sys.exit(__doc__)
+    out = pathlib.Path(os.path.relpath(words[0] if words else ROOT / "runs/demo", ROOT))  # as the commands that are printed
     os.chdir(ROOT)
     for program in ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize"):
         if not os.path.exists(program):
@@ -101,13 +108,17 @@ def main():
     (out / "demo").touch()
     begin = time.time()
     parts = []  # of the report: (title, what is said, [header, rows ...], pictures)
+    summary = []
 
     run("1. A small written world: text, reviews of which only a hundred have labels, instructions", [sys.executable, "data/toy.py", "--out", out / "toy"], out / "toy.log")
-    encoder(out, parts)
-    decoder(out, parts)
+    encoder(out, parts, summary)
+    decoder(out, parts, summary)
     took = clock(time.time() - begin)
     report(out, parts, took)
-    say(f"\nAll of it took {took}. On one page: {out}/report.html. Now ask it yourself, with words of this world:")
+    say(f"\nAll of it took {took}:\n")
+    for what, share, beside in summary:
+        say(f"  {what:66s} {100 * share:5.1f} %   {beside}")
+    say(f"\nOn one page: {out}/report.html. Now ask it yourself, with words of this world:")
     ask(["./finetune_cls", "predict", "--model", out / "pretrained/seed-1"] + QUESTIONS)
     ask(["./train_bert", "fill-mask", "--model", out / "bert", "--top", 2, "the soup was [MASK] . she ate it all ."])
     ask(["./train_gpt", "generate", "--model", out / "gpt", "--max-new-tokens", 24, "anna said : cat , dog , bird ."])
@@ -115,7 +126,8 @@ def main():
     say(f"\n  ./sft chat --model {out}/instruct\n\nThe same on real data: README.md.")
 
 
-def encoder(out, parts):
+def encoder(out, parts, summary):
+    """Steps 2 and 3. Appends to parts, and to summary (what was asked, the share that is right, beside what)"""
     toy = (out / "toy.log").read_text()
     say("  " + next(line for line in toy.splitlines() if "documents for training" in line))
     say("  the text:     " + sample(out / "toy/text"))
@@ -124,7 +136,7 @@ def encoder(out, parts):
         say(f"  {label + ':':13s} {text}")
     say("  The hundred labels use one half of the opinion words. The test uses the other half: no label says what they mean, only the text does.")
 
-    seconds = run("2. Masked LM: guess the words that are hidden", ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN, out / "bert.log", "one")
+    seconds = run("2. Masked LM: guess the words that are hidden", ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN + (QUICK or ["--steps", 1000]), out / "bert.log", "one")
     rows = [json.loads(line) for line in open(out / "bert/metrics.jsonl")]
     val = [r for r in rows if "val_loss" in r]
     tokens = rows[-1]["tokens"]
@@ -132,10 +144,10 @@ def encoder(out, parts):
         say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | guessed right {100 * r['val_accuracy']:4.1f} % {bar(r['val_accuracy'])}")
     say(f"  {tokens:,.0f} tokens in {clock(seconds)}")
 
-    names = {"pretrained": [], "from scratch": ["--from-scratch"]}
+    names, right = {"pretrained": [], "from scratch": ["--from-scratch"]}, []
     for name, more in names.items():
         run(f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
-            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more,
+            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more + (QUICK or ["--epochs", 40]),
             out / (name.replace(" ", "-") + ".log"), "several")
     say("\nAccuracy on 2,000 new reviews, chance is 50 %:\n")
     say(f"  {'':22s} {'words that labels used':34s} {'words that no label used'}")
@@ -144,9 +156,11 @@ def encoder(out, parts):
         a, b = [json.load(open(out / name.replace(" ", "-") / "results.json"))[s]["accuracy"] for s in ("val", "test")]
         say(f"  {name:22s} {100 * a['mean']:5.1f} % +- {100 * a['sd']:4.1f} {'':17s} {100 * b['mean']:5.1f} % +- {100 * b['sd']:4.1f}  {bar(b['mean'])}")
         table.append([name] + [f"{100 * x['mean']:.1f} &plusmn; {100 * x['sd']:.1f}" for x in (a, b)])
+        right.append(b["mean"])
     bag = [float(x) for x in re.findall(r"words on (?:val|test): (?:accuracy )?(\d+\.\d+) %", toy)[:2]]
     say(f"  {'bag of words':22s} {bag[0]:5.1f} % {'':25s} {bag[1]:5.1f} % {'':8s}{bar(bag[1] / 100)}")
     table.append(["bag of words"] + [f"{x:.1f}" for x in bag])
+    summary.append(("sentiment from 100 labels, opinion words that no label used", right[0], f"from scratch {100 * right[1]:.1f}, bag of words {bag[1]:.1f}"))
     fine = [json.loads(line) for line in open(out / "pretrained/seed-1/metrics.jsonl")][-1]["tokens"]
     say(f"\n  Pretraining read {tokens:,.0f} tokens without labels, each fine-tuning {fine:,.0f}.")
     curve({"masked LM": out / "bert"}, out / "bert.svg", "Masked LM on the toy world")
@@ -155,8 +169,9 @@ def encoder(out, parts):
                   "opinion words, the test the other half, of which only the text says what they mean.", table, ["bert.svg", "finetuning.svg"]))
 
 
-def decoder(out, parts):
-    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT, out / "gpt.log", "one")
+def decoder(out, parts, summary):
+    """Steps 4 to 6, as encoder()"""
+    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT + (QUICK or ["--steps", 4000]), out / "gpt.log", "one")
     rows = [json.loads(line) for line in open(out / "gpt/metrics.jsonl")]
     for r in [r for r in rows if "val_loss" in r]:
         say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | {r['val_bits_per_byte']:.3f} bits per byte {bar(r['val_bits_per_byte'] / 2)}")
@@ -164,7 +179,7 @@ def decoder(out, parts):
     curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
 
     run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--epochs", 10, "--eval-rows", 1] + TUNE, out / "reasons.log", "one")
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + (QUICK or ["--epochs", 10]), out / "reasons.log", "one")
     run("   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
         ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons", "--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin", "--rows", 300, "--batch", 64,
          "--max-new-tokens", 24, "--out", out / "reasons-answers"], out / "reasons-answers.log")
@@ -175,23 +190,29 @@ def decoder(out, parts):
             r = found[part][str(model)]
             there = r["tasks"]["sentiment/reason"]["quotes_of_input"]
             table.append([f"{what}, {name}", f"{100 * r['exact_match']:.1f}", f"{100 * there:.1f}"])
+            if name == "tuned":
+                summary.append((f"a reason for it, {what}", r["exact_match"], f"quotes a word of the review: {100 * there:.1f}"))
             say(f"  {what + ', ' + name:42s} exactly right {100 * r['exact_match']:5.1f} %, quotes a word of the review {100 * there:5.1f} %")
     for a in [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][:2] + [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][-2:]:
         say("    " + a["prompt"].replace("\n", " | ") + " " + a["answer"])
     parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.", table, ["gpt.svg"]))
 
     run("6. Instruction tuning: many tasks at once, in many wordings",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--epochs", 1, "--eval-rows", 10, "--eval-every", 200] + TUNE, out / "instruct.log", "one")
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--eval-rows", 10, "--eval-every", 200] + TUNE + (QUICK or ["--epochs", 1]),
+        out / "instruct.log", "one")
     results = json.load(open(out / "instruct/results.json"))
     say("\nExactly right, % of answers, on what tuning never saw:\n")
-    say(f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}")
-    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned"]]
+    say(f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}   {'more than before':16s}")
+    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned", "more than before: 95 % of draws of tasks"]]
     for file, name, what in LEVELS:
         level = results[file]
         values = [100 * level[m]["exact_match"] for m in ("copy the input", "most frequent answer", "before", "tuned")]
         tasks = len(level["tuned"]["tasks"])
-        say(f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}  {bar(values[3] / 100)}   {what}")
-        table.append([f"{name}: {what}", str(tasks)] + [f"{v:.1f}" for v in values])
+        more = level["tuned"]["minus_first_model"]["exact_match"]
+        more = f"{100 * more['low']:+.1f} to {100 * more['high']:+.1f}"
+        say(f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}   {more:16s} {what}")
+        table.append([f"{name}: {what}", str(tasks)] + [f"{v:.1f}" for v in values] + [more])
+        summary.append((f"instructions, {name} that tuning never saw", values[3] / 100, f"before tuning {values[2]:.1f}"))
     curve({"answers": out / "instruct"}, out / "instruct.svg", "Instruction tuning: loss of the answers")
     examples = []
     for file, name, _ in LEVELS:

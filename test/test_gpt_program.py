@@ -63,6 +63,14 @@ class Learning(Case):
         self.assertEqual(len(curve), 4)
         self.assertLess(curve[-1], 0.4 * first["unigram_loss"])
 
+    def test_sizes_are_those_of_gpt2(self):
+        """Parameters with 50,257 tokens and 1,024 positions, as they are published; batches that fit into no memory, so that nothing is trained"""
+        for size, width, parameters in (("gpt2", 768, 124439808), ("medium", 1024, 354823168), ("large", 1280, 774030080), ("xl", 1600, 1557611200)):
+            done = run(train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22), code=1)
+            vocab = int(re.search(r"transformer.wte.weight +(\d+) x %d " % width, done.out)[1])
+            self.assertEqual(int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", "")), parameters - (50257 - vocab) * width)
+            self.assertIn("of memory, the device has", done.err)
+
     def test_bits_per_byte(self):
         """With all of val.bin validated on: the targets' bytes are those of the text, <|endoftext|> has none."""
         run(train("bits", *TINY, "--steps", 1, "--eval-tokens", 0))

@@ -9,7 +9,8 @@ Then it is tuned on 1, 4, 16 and all training tasks, each time with the same num
   superni     the training tasks of Super-NaturalInstructions, evaluated on its official test tasks: ROUGE-L
 (the files that both scripts read are in INSTRUCTIONS, as their --from has it). About an hour and a half on two cores; what is done is not repeated.
 
-Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg. Intervals: 95 % by bootstrap over the held-out tasks, each the mean of its three draws.
+Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg (dots: draws; lines: means). Intervals: 95 % by bootstrap over the tasks that are
+answered, each the mean of its three draws.
 """
 import json
 import pathlib
@@ -24,11 +25,12 @@ import common  # noqa: E402
 from label_efficiency import svg  # noqa: E402
 
 TASKS = (1, 4, 16, 0)  # 0: all
+BASELINES = ("most frequent answer", "copy the input")
 PRETRAIN = "--size mini --max-len 256 --dropout 0 --steps 2400 --batch-tokens 4096 --eval-every 200 --log-every 20".split()
 TUNE = "--max-len 256 --dropout 0.1 --lr 5e-4 --schedule linear --eval-every 0 --eval-rows 1 --max-new-tokens 4 --log-every 20".split()
-# script, flags of its own, rows a step, tokens of each tuning, what is measured, draws (in draw 2 of superni the one task has no prompt of less than 256 tokens)
-SETS = {"functions": ("data/functions.py", ["--template", "short"], 64, 4e5, "exact_match", (1, 2, 3)),
-        "superni": ("data/superni.py", ["--max-len", "256", "--overlong", "truncate"], 16, 6e5, "rouge_l", (1, 3, 4))}
+# script, flags of its own, rows a step, tokens of each tuning, what is measured, draws (in draw 2 of superni the one task has no prompt of less than 256 tokens), all tasks
+SETS = {"functions": ("data/functions.py", ["--template", "short"], 64, 4e5, "exact_match", (1, 2, 3), 35),
+        "superni": ("data/superni.py", ["--max-len", "256", "--overlong", "truncate"], 16, 6e5, "rouge_l", (1, 3, 4), 134)}
 
 
 def interval(values, rounds=10000):
@@ -53,7 +55,7 @@ def main():
     run(["./train_gpt", "--data", out / "text", "--out", base] + PRETRAIN, str(base) + ".log")
 
     results, tables, curves = {}, [], {}
-    for name, (script, flags, batch, tokens, measure, draws) in SETS.items():
+    for name, (script, flags, batch, tokens, measure, draws, tasks) in SETS.items():
         found = {}  # {rows of the table: {test: {task: [of each draw]}}}
         for draw in draws:
             models = {}
@@ -64,8 +66,8 @@ def main():
                 steps = round(tokens / (batch * row_length(data / "train.bin")))
                 run(["./sft", "--init", base, "--data", data, "--out", tuned, "--seed", draw, "--batch", batch, "--steps", steps] + TUNE, str(tuned) + ".log")
                 models[n or "all"] = tuned
-            for test, by_model in answers([base, *models.values()], data, out / f"{name}-answers-{draw}").items():
-                for row, key in {"copy the input": "copy the input", "before tuning": str(base), **{n: str(model) for n, model in models.items()}}.items():
+            for test, by_model in answers([base, *models.values()], data, out / f"{name}-answers-{draw}", 64).items():
+                for row, key in {**{b: b for b in BASELINES}, "before tuning": str(base), **{n: str(model) for n, model in models.items()}}.items():
                     for task, values in by_model[key]["tasks"].items():
                         found.setdefault(row, {}).setdefault(test, {}).setdefault(task, []).append(values[measure])
         results[name] = found
@@ -78,15 +80,19 @@ def main():
                 mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
                 gain = [100 * (mean[task] - statistics.fmean(found["before tuning"][test][task])) for task in mean]
                 low, high = interval(gain)
-                cells += [f"{100 * statistics.fmean(mean.values()):.1f}", "" if isinstance(row, str) and row != "all" else f"{statistics.fmean(gain):+.1f} ({low:+.1f} to {high:+.1f})"]
-            tables.append(f"| {row if row in ('copy the input', 'before tuning') else f'{row} tasks' if row != 1 else '1 task'} | " + " | ".join(cells) + " |")
+                cells += [f"{100 * statistics.fmean(mean.values()):.1f}", "" if row in (*BASELINES, "before tuning") else f"{statistics.fmean(gain):+.1f} ({low:+.1f} to {high:+.1f})"]
+            tables.append(f"| {f'all {tasks} tasks' if row == 'all' else '1 task' if row == 1 else f'{row} tasks' if isinstance(row, int) else row} | " + " | ".join(cells) + " |")
         tables.append("")
         for test in tests:
-            line = {str(n): {"accuracy": {"held-out tasks": [statistics.fmean(v[i] for v in found[n or "all"][test].values()) for i in range(len(draws))]}} for n in TASKS}
+            line = {}
+            for n in TASKS:
+                scores = found[n or "all"][test]  # {task: [of each draw]}
+                line[str(n or tasks)] = {"accuracy": {"what is held out": [statistics.fmean(v[i] for v in scores.values()) for i in range(len(draws))]},
+                                         "interval": interval([statistics.fmean(v) for v in scores.values()])}
             curves[f"{name}: {test.removeprefix('test_')}"] = line
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "instruct.md").write_text("\n".join(tables))
-    (out / "instruct.svg").write_text(svg(curves, TASKS, ["held-out tasks"], 134, "More training tasks, equal training tokens", "training tasks (all: 35 and 134)", "score"))
+    (out / "instruct.svg").write_text(svg(curves, (1, 4, 16, 35, 134), ["what is held out"], 134, "More training tasks, equal training tokens", "training tasks", "score"))
     print("\n".join(tables) + f"\n{out}/instruct.svg")
 
 

@@ -54,11 +54,12 @@ def tune(base, data, out, seed, tokens):
     run(["./sft", "--init", base, "--data", data, "--out", out, "--seed", seed, "--steps", steps] + TUNE, str(out) + ".log")
 
 
-def answers(models, data, out):
+def answers(models, data, out, max_new_tokens=24):
     """Of models and the two baselines, {test: {model: result}}; made once"""
     if not (out / "results.json").exists():
         with open(str(out) + ".log", "w") as f:
-            if subprocess.run(["./sft", "eval", "--model", ",".join(map(str, models)), "--data", str(data), "--rows", "0", "--batch", "64", "--max-new-tokens", "24", "--out", str(out)],
+            if subprocess.run(["./sft", "eval", "--model", ",".join(map(str, models)), "--data", str(data), "--rows", "0", "--batch", "64", "--max-new-tokens", str(max_new_tokens),
+                               "--out", str(out)],
                               stdout=f, stderr=subprocess.STDOUT, cwd=ROOT).returncode:
                 sys.exit(f"error: ./sft eval failed; its output is in {out}.log")
     return json.load(open(out / "results.json"))
@@ -72,7 +73,7 @@ def main():
         run([sys.executable, "data/toy.py", "--only", "decoder", "--out", world, "--seed", WORLD], str(world) + ".log")
 
     rows = {name: {test: [] for test in TESTS} for name in ["copy the input", "most frequent answer", "nothing", *MODELS]}  # exact match in %, of each seed
-    reasons = {name: {test: [] for test in ("val", "test")} for name in ("nothing", "this task")}
+    reasons = {name: {test: {measure: [] for measure in ("exact_match", "quotes_of_input")} for test in ("val", "test")} for name in ("most frequent answer", "nothing", "this task")}
     for seed in SEEDS:
         base = out / f"gpt-{seed}"
         run(["./train_gpt", "--data", world / "gpt/text", "--out", base, "--seed", seed] + PRETRAIN, str(base) + ".log")  # done: it says so
@@ -87,14 +88,15 @@ def main():
         tune(base, world / "reasons", out / f"reasons-{seed}", seed, 3e5)
         for part in ("val", "test"):
             found = answers([base, out / f"reasons-{seed}"], world / "reasons" / f"{part}.bin", out / f"reasons-{part}-{seed}")[part]
-            for name, model in zip(reasons, (base, out / f"reasons-{seed}")):
-                reasons[name][part].append(100 * found[str(model)]["exact_match"])
+            for name, model in zip(reasons, ("most frequent answer", base, out / f"reasons-{seed}")):
+                for measure, values in reasons[name][part].items():
+                    values.append(100 * found[str(model)][measure])
 
     show = lambda values: f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}" if len(set(values)) > 1 else f"{values[0]:.1f}"
     lines = ["exact match in %, mean and deviation of three seeds", "", "| tuned on | " + " | ".join(t[5:] for t in TESTS) + " |", "|---|" + "---|" * len(TESTS)]
     lines += [f"| {name} | " + " | ".join(show(results[t]) for t in TESTS) + " |" for name, results in rows.items()]
-    lines += ["", "| review -> reason | opinion words that tuning saw | others |", "|---|---|---|"]
-    lines += [f"| {name} | {show(results['val'])} | {show(results['test'])} |" for name, results in reasons.items()]
+    lines += ["", "| review -> reason, tuned on | opinion words that tuning saw: right | quotes a word of the review | other opinion words: right | quotes a word of the review |", "|---|---|---|---|---|"]
+    lines += [f"| {name} | " + " | ".join(show(values) for part in results.values() for values in part.values()) + " |" for name, results in reasons.items()]
     (out / "toy_instruct.md").write_text("\n".join(lines) + "\n")
     held_out = "what tuning never saw"
     curves = {t[5:]: {str(n): {"accuracy": {held_out: [x / 100 for x in rows[name][t]]}} for n, name in zip(TASKS, MODELS)} for t in TESTS}
