@@ -179,21 +179,24 @@ def decoder(out, parts, summary):
     curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
 
     run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + (QUICK or ["--epochs", 10]), out / "reasons.log", "one")
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + (QUICK or ["--epochs", 30]), out / "reasons.log", "one")
     run("   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
         ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons", "--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin", "--rows", 300, "--batch", 64,
          "--max-new-tokens", 24, "--out", out / "reasons-answers"], out / "reasons-answers.log")
     found = json.load(open(out / "reasons-answers/results.json"))
-    table = [["review &rarr; reason, % of 300", "exactly right", "quotes a word of the review"]]
+    answers = [[json.loads(line) for line in open(out / f"reasons-answers/answers_{n}.jsonl")] for n in (1, 2)]
+    table = [["review &rarr; reason, % of 300", "exactly right", "good or bad is right", "quotes a word of the review"]]
     for part, what in (("val", "opinion words that tuning saw"), ("test", "opinion words that it never saw")):
-        for model, name in ((out / "gpt", "before"), (out / "reasons", "tuned")):
+        for n, (model, name) in enumerate(((out / "gpt", "before"), (out / "reasons", "tuned"))):
             r = found[part][str(model)]
+            said = [a for a in answers[n] if a["set"] == part]
+            side = sum(a["answer"].split()[:1] == a["outputs"][0].split()[:1] for a in said) / len(said)  # "positive because of ..."
             there = r["tasks"]["sentiment/reason"]["quotes_of_input"]
-            table.append([f"{what}, {name}", f"{100 * r['exact_match']:.1f}", f"{100 * there:.1f}"])
+            table.append([f"{what}, {name}"] + [f"{100 * x:.1f}" for x in (r["exact_match"], side, there)])
             if name == "tuned":
-                summary.append((f"a reason for it, {what}", r["exact_match"], f"quotes a word of the review: {100 * there:.1f}"))
-            say(f"  {what + ', ' + name:42s} exactly right {100 * r['exact_match']:5.1f} %, quotes a word of the review {100 * there:5.1f} %")
-    for a in [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][:2] + [json.loads(line) for line in open(out / "reasons-answers/answers_2.jsonl")][-2:]:
+                summary.append((f"a reason for it, {what}", r["exact_match"], f"good or bad is right {100 * side:.1f}, quotes a word of the review {100 * there:.1f}"))
+            say(f"  {what + ', ' + name:40s} exactly right {100 * r['exact_match']:5.1f} %, good or bad {100 * side:5.1f} %, quotes the review {100 * there:5.1f} %")
+    for a in answers[1][:2] + answers[1][-2:]:
         say("    " + a["prompt"].replace("\n", " | ") + " " + a["answer"])
     parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.", table, ["gpt.svg"]))
 
