@@ -374,6 +374,10 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("pieces.push_back({([[space ? \" \" : \"\"]]) + turn.output", "\"\""),
         ("if (with_answer || [[i + 1 < row.turns.size()]])", "false"),
         ("bpe.encode(piece.text, out.ids, [[false]]);", "true"),
+        ("t.shots = [[shots->i]];", "0"),
+    ]),
+    ("common/bin.h", I, [
+        ("if ([[key != \"shots\"]]) texts.set(", "true"),
     ]),
     # the mixture
     ("sft.cu", S, [
@@ -441,8 +445,9 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if (sums[k] > sums[by_sum]) [[by_sum = k]];", VOID),
         ("if ([[mean(k) > mean(by_mean)]]) by_mean", "sums[k] > sums[by_mean]"),
         ("score.by_sum += [[right(by_sum)]],", "by_sum == 0"),
-        ("paired_bootstrap(m.exact, [[b.exact]], seed))", "b.rouge"),
-        ("SetMean b([[answerers[2]]].score[k]);\n                auto", "answerers[1]"),
+        ("compare(\"exact_match\", m.exact, [[b.exact]]), compare", "b.rouge"),
+        ("SetMean b([[answerers[2]]].score[k]);\n                Json minus", "answerers[1]"),
+        ("if ([[x.size() > 1]]) difference.set(", "true"),
         ("if (s.rows) exact.push_back([[s.exact_share()]])", "s.mean_rouge()"),
     ]),
     # what it is asked

@@ -183,6 +183,14 @@ TEST_CASE("instruct: templates") {
     CHECK((back.text == t.text && back.example == t.example && back.fingerprint() == t.fingerprint()));
     CHECK(from_text(dump_json(t.json(), 2), "template.json").fingerprint() == t.fingerprint());
     CHECK(t.fingerprint() != Template::alpaca().fingerprint());
+    // how many worked examples are shown travels with it and is no part of what it is known by; files without it say none
+    Template shown = t;
+    shown.shots = 2;
+    CHECK((Template::from_json(shown.json(), "t").shots == 2 && shown.fingerprint() == t.fingerprint()));
+    Json old = Json().set("name", t.name).set("text", t.text).set("without_input", t.without_input).set("example", t.example);
+    CHECK((Template::from_json(old, "t").shots == 0 && template_fingerprint(old) == t.fingerprint()));
+    for (Json bad : {Json(-1), Json(3), Json(1.0), Json("1")})
+        CHECK(has(error_of([&] { Template::from_json(t.json().set("shots", bad), "t"); }), "t: expected \"shots\" from 0 to 2, found"));
 
     CHECK(has(error_of([] { from_text("{instruction}"); }), "expected a template with {output}, found none"));
     CHECK(has(error_of([] { from_text("{output}"); }), "expected a template with {instruction}, found none"));
