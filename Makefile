@@ -109,7 +109,7 @@ deps:                 # copies what a build needs into .deps/, for machines with
 	bash dev/setup.sh deps
 setup:                # prints what is missing on this machine, and installs it if it may
 	bash dev/setup.sh
-demo:                 # the whole story on a world of its own, in some minutes
+demo:                 # the whole story on a world of its own, a quarter of an hour
 	@$(MAKE) all
 	python3 dev/demo.py
 bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)

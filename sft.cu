@@ -578,7 +578,7 @@ void print_mixture(const InstructData& data, const std::string& holdout) {
     for (size_t i = 0; i < lines.size(); i++) {
         const Line& line = lines[i];
         if (i == 30 && lines.size() > 40) {
-            printf("  ... and %zu more\n", lines.size() - 30);
+            printf("  ... and %zu more %s\n", lines.size() - 30, families ? "families" : "tasks");
             break;
         }
         if (line.rows == 0) printf("  %-*s  %s\n", (int)width, line.name.c_str(), line.held_out ? "held out" : "no rows");
@@ -647,8 +647,10 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         for (size_t t = 0; t < train_file.tasks.size(); t++)
             if (const std::string& task = train_file.tasks[t]; !named_in(task, sf.holdout) || task.find('/') == task.npos) seen.insert(family_of(task));
         auto held_out = [&](const std::string& task, bool of_seen) { return named_in(task, sf.holdout) && seen.count(family_of(task)) == of_seen; };
-        sets.push_back(test_set("held-out tasks", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, true); }));
-        sets.push_back(test_set("held-out families", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, false); }));
+        for (bool of_seen : {true, false}) {
+            TestSet set = test_set(of_seen ? "held-out tasks" : "held-out families", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, of_seen); });
+            if (set.count()) sets.push_back(set);
+        }
     }
     for (const std::string& path : test_files(f.data)) sets.push_back(test_set(set_name(path), *open_file(path), sf.eval_rows, [](const std::string&) { return true; }));
     for (auto& file : files) {
@@ -772,9 +774,10 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
             out = fopen(name.c_str(), "w");
             if (!out) fail("%s: could not open it for writing: %s", name.c_str(), strerror(errno));
         }
-        std::string name = without_slash(ef.models[i]);
+        const std::string model = without_slash(ef.models[i]);
+        std::string name = model;
         auto taken = [&](const Answerer& a) { return a.name == name; };
-        for (int n = 2; std::any_of(answerers.begin(), answerers.end(), taken); n++) name = format("%s (%d)", without_slash(ef.models[i]).c_str(), n);
+        for (int n = 2; std::any_of(answerers.begin(), answerers.end(), taken); n++) name = format("%s (%d)", model.c_str(), n);  // given twice
         answerers.push_back(evaluator.run(name, sets, out));
         if (out && fclose(out)) fail("%s: could not write the answers: %s", ef.out.c_str(), strerror(errno));
         models[i].reset();  // the next one takes its memory
@@ -810,10 +813,12 @@ struct LoadedSft {
         return path;
     }
     // <|endoftext|> and the rendered row, which leaves room for an answer of so many tokens; what had to go is told in `shortened`.
-    std::vector<int> prompt(const InstructRow& row, size_t shots, int64_t room, bool truncate, Shortened& shortened) const {
+    // shots < 0: as many worked examples as the rows of tuning showed, or as fit
+    std::vector<int> prompt(const InstructRow& row, int64_t shots, int64_t room, bool truncate, Shortened& shortened) const {
         RenderedRow rendered;
-        int64_t most = gpt.model.config.T - 1 - room;
-        shortened = render_row(gpt.bpe, templ, row, shots, false, (size_t)most, truncate, rendered);
+        int64_t most = gpt.model.config.T - 1 - room, shown = shots < 0 ? templ.shots : shots;
+        shortened = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
+        while (!shortened.fits && shots < 0 && shown > 0) shortened = render_row(gpt.bpe, templ, row, (size_t)--shown, false, (size_t)most, truncate, rendered);
         if (!shortened.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it", row.where.c_str(), rendered.ids.size(), (long long)most,
                  (long long)gpt.model.config.T);
@@ -844,7 +849,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
     std::vector<std::vector<int>> prompts;
     for (const InstructRow& row : rows) {
         Shortened shortened;
-        prompts.push_back(sft.prompt(row, (size_t)(af.shots < 0 ? sft.templ.shots : af.shots), 1, false, shortened));
+        prompts.push_back(sft.prompt(row, af.shots, 1, false, shortened));
     }
     bool stream = !words.empty() && !af.json, begun = false;
     std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
@@ -862,6 +867,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
         Json line = rows[i].json;  // what was asked, an id of the user's included
         if (!words.empty()) line.set("instruction", words[0]).set("input", rows[i].turns[0].input);
+        if (line.find("output")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
     }
@@ -990,7 +996,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Asking", "generate chat", {{"model", &gf.model, "DIR", "the --out of a tuning run, or its best/"}}});
         groups.push_back({"Questions", "generate",
                           {{"input", &af.input, "TEXT", "what the instruction on the command line is about"},
-                           {"shots", &af.shots, between(-1, 2), "worked examples of a row to show before its question; -1: as many as in the rows of tuning"},
+                           {"shots", &af.shots, between(-1, 2), "worked examples of a row to show before its question; -1: as many as in the rows of tuning, or as fit"},
                            {"batch", &gf.batch, between(1, 1 << 16), "answers at a time"},
                            {"json", &af.json, "a JSON line also for an instruction on the command line"}}});
         groups.push_back({"Sampling", "generate chat", gf.flags()});
@@ -1002,7 +1008,7 @@ int main(int argc, char** argv) {
                 "  ./sft chat --model runs/sft\n",
                 {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
                  {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
-                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\"} of standard input", 0, 1},
+                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, with output and stop added", 0, 1},
                  {"chat", "", "a conversation in the terminal"}},
                 groups};
         cli.closing = EXIT_CODES_TEXT;

@@ -596,7 +596,7 @@ struct SamplingFlags {
     }
 };
 
-// The lines of standard input; of JSON each the value of `key`, without empty lines.
+// The lines of standard input, whose ends may be those of Windows. Of JSON each the value of `key`; there empty lines are left out.
 std::vector<std::string> read_prompts(bool json, const char* key) {
     std::vector<std::string> prompts;
     size_t number = 1;

@@ -19,14 +19,14 @@ def body():
 """, "bpe", 257)
     p.set_defaults(val_share=0.1)
     common.source_flags(p, "shakespeare", URL, "where the text is",
-                         "use this file, also .xz, .gz, .bz2, and download nothing; any text will do; of a directory input.txt or tinyshakespeare.txt", "PATH", several=False)
+                         "use this file, also .xz, .gz, .bz2, and download nothing; any text will do; of a directory its only one, or input.txt or tinyshakespeare.txt", "PATH", several=False)
     args = p.parse_args()
     common.check(args)
     tokenizer = common.tokenizer_dir(args.tokenizer) if args.tokenizer else None
     source = args.source or common.download(args.url, os.path.join(args.cache, "input.txt"), CHECKSUM)
-    files = [common.named([source], "input.txt", "tinyshakespeare.txt")] if os.path.isdir(source) else list(common.text_files([source], (".txt",)))
+    files = list(common.text_files([source], (".txt",)))
     if len(files) != 1:
-        raise common.Failure("--from %s: expected one text, found %d files" % (source, len(files)))
+        files = [common.named([source], "input.txt", "tinyshakespeare.txt")]
     try:
         text = b"".join(line for _, line in common.byte_lines(*files[0])).decode("utf-8")
     except UnicodeDecodeError as e:

@@ -31,7 +31,12 @@ LEVELS = [("test_wordings", "wordings", "seen tasks, asked in other words"), ("t
           ("test_compositions", "compositions", "two skills put together, or a longer list"), ("test_families", "families", "another kind of task altogether")]
 QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
 TERMINAL = sys.stderr.isatty()
-QUICK = []  # how long every training lasts with --quick
+QUICK = "--quick" in sys.argv
+
+
+def lasting(*flags):
+    """How long a training takes"""
+    return ["--steps", "4"] if QUICK else list(flags)
 
 
 def clock(seconds):
@@ -92,10 +97,12 @@ def ask(command):
 
 def main():
     words = [w for w in sys.argv[1:] if w != "--quick"]
-    if len(words) < len(sys.argv) - 1:
-        QUICK.extend(["--steps", "4"])
-    if len(words) > 1 or any(w.startswith("-") for w in words):
-        sys.exit(__doc__)
+    if words in (["--help"], ["-h"]):
+        print(__doc__)
+        return
+    if len(words) > 1 or (words and words[0].startswith("-")) or (QUICK and not words):
+        sys.stderr.write(f"error: expected [OUT] or --quick OUT, found {shlex.join(sys.argv[1:])}; see dev/demo.py --help\n")
+        sys.exit(2)
     out = pathlib.Path(os.path.relpath(words[0] if words else ROOT / "runs/demo", ROOT))  # as the commands that are printed
     os.chdir(ROOT)
     for program in ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize"):
@@ -136,7 +143,7 @@ def encoder(out, parts, summary):
         say(f"  {label + ':':13s} {text}")
     say("  The hundred labels use one half of the opinion words. The test uses the other half: no label says what they mean, only the text does.")
 
-    seconds = run("2. Masked LM: guess the words that are hidden", ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN + (QUICK or ["--steps", 1000]), out / "bert.log", "one")
+    seconds = run("2. Masked LM: guess the words that are hidden", ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN + lasting("--steps", 1000), out / "bert.log", "one")
     rows = [json.loads(line) for line in open(out / "bert/metrics.jsonl")]
     val = [r for r in rows if "val_loss" in r]
     tokens = rows[-1]["tokens"]
@@ -147,7 +154,7 @@ def encoder(out, parts, summary):
     names, right = {"pretrained": [], "from scratch": ["--from-scratch"]}, []
     for name, more in names.items():
         run(f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
-            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more + (QUICK or ["--epochs", 40]),
+            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more + lasting("--epochs", 40),
             out / (name.replace(" ", "-") + ".log"), "several")
     say("\nAccuracy on 2,000 new reviews, chance is 50 %:\n")
     say(f"  {'':22s} {'words that labels used':34s} {'words that no label used'}")
@@ -171,7 +178,7 @@ def encoder(out, parts, summary):
 
 def decoder(out, parts, summary):
     """Steps 4 to 6, as encoder()"""
-    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT + (QUICK or ["--steps", 4000]), out / "gpt.log", "one")
+    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT + lasting("--steps", 4000), out / "gpt.log", "one")
     rows = [json.loads(line) for line in open(out / "gpt/metrics.jsonl")]
     for r in [r for r in rows if "val_loss" in r]:
         say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | {r['val_bits_per_byte']:.3f} bits per byte {bar(r['val_bits_per_byte'] / 2)}")
@@ -179,7 +186,7 @@ def decoder(out, parts, summary):
     curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
 
     run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + (QUICK or ["--epochs", 30]), out / "reasons.log", "one")
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + lasting("--epochs", 30), out / "reasons.log", "one")
     run("   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
         ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons", "--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin", "--rows", 300, "--batch", 64,
          "--max-new-tokens", 24, "--out", out / "reasons-answers"], out / "reasons-answers.log")
@@ -201,7 +208,7 @@ def decoder(out, parts, summary):
     parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.", table, ["gpt.svg"]))
 
     run("6. Instruction tuning: many tasks at once, in many wordings",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--eval-rows", 10, "--eval-every", 200] + TUNE + (QUICK or ["--epochs", 1]),
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--eval-rows", 10, "--eval-every", 200] + TUNE + lasting("--epochs", 1),
         out / "instruct.log", "one")
     results = json.load(open(out / "instruct/results.json"))
     say("\nExactly right, % of answers, on what tuning never saw:\n")

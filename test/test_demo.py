@@ -4,6 +4,7 @@
     make && python3 test/test_demo.py             a minute on two cores
 """
 import html.parser
+import json
 import os
 import re
 import shutil
@@ -12,7 +13,10 @@ import sys
 import tempfile
 import unittest
 
-from programs import ROOT, TIMEOUT, binary
+import programs
+from programs import ROOT, TIMEOUT, TOKENIZE, binary, environment
+
+PROGRAMS = {name: binary(name.upper(), "build/cpu-fp32/" + name) for name in ("train_bert", "finetune_cls", "train_gpt", "sft")}
 
 
 class Page(html.parser.HTMLParser):
@@ -44,9 +48,11 @@ class Demo(unittest.TestCase):
         for name in ("demo.py", "plot.py"):
             shutil.copy(os.path.join(ROOT, "dev", name), os.path.join(cls.dir, "dev"))
         os.symlink(os.path.join(ROOT, "data"), os.path.join(cls.dir, "data"))
-        for name in ("train_bert", "finetune_cls", "train_gpt", "sft"):
-            os.symlink(binary(name.upper(), "build/cpu-fp32/" + name), os.path.join(cls.dir, name))
+        for name, program in PROGRAMS.items():
+            os.symlink(program, os.path.join(cls.dir, name))
         cls.done = cls.demo("--quick", "out")
+        if cls.done.returncode:
+            raise AssertionError(cls.done.stdout[-2000:] + cls.done.stderr[-2000:])
 
     @classmethod
     def tearDownClass(cls):
@@ -54,22 +60,28 @@ class Demo(unittest.TestCase):
 
     @classmethod
     def demo(cls, *words):
-        return subprocess.run([sys.executable, "dev/demo.py", *words], cwd=cls.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=5 * TIMEOUT)
+        return subprocess.run([sys.executable, "dev/demo.py", *words], cwd=cls.dir, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=5 * TIMEOUT)
 
     def test_terminal(self):
-        self.assertEqual(self.done.returncode, 0, self.done.stdout[-2000:] + self.done.stderr[-2000:])
         text = self.done.stdout
         for part in ("1. A small written world", "2. Masked LM", "3. Sentiment from 100 labels, pretrained, 3 seeds", "4. A decoder reads", "5. Fine-tuning for one task", "6. Instruction tuning",
                      "./finetune_cls predict --model out/pretrained/seed-1", "./train_bert fill-mask --model out/bert", "./train_gpt generate --model out/gpt",
                      "./sft generate --model out/instruct", "./sft chat --model out/instruct"):
             self.assertIn(part, text)
-        # all figures once more at the end, and they are those of the table
+        # the figures are those of the results; all of them stand at the end once more
         end = text[text.index("All of it took"):]
+        with open(os.path.join(self.dir, "out/instruct/results.json")) as f:
+            results = json.load(f)
         for what in ("sentiment from 100 labels", "a reason for it, opinion words that tuning saw", "a reason for it, opinion words that it never saw"):
             self.assertRegex(end, "\n  %s.* [0-9.]+ %%   " % what)
         for level in ("wordings", "operations", "compositions", "families"):
-            row = re.search(r"\n  %s +\d+ +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+)   ([+-][\d.]+ to [+-][\d.]+) " % level, text)
-            self.assertRegex(end, "\n  instructions, %s that tuning never saw +%s %%   before tuning %s\n" % (level, row[2], row[1]))
+            row = re.search(r"\n  %s +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)   ([+-][\d.]+) to ([+-][\d.]+) " % level, text)
+            found = results["test_" + level]
+            self.assertEqual([float(x) for x in row.groups()[1:5]], [round(100 * found[m]["exact_match"], 1) for m in ("copy the input", "most frequent answer", "before", "tuned")])
+            self.assertGreater(float(row[3]), 0)
+            self.assertEqual(int(row[1]), len(found["tuned"]["tasks"]))
+            self.assertEqual([float(x) for x in row.groups()[5:]], [round(100 * found["tuned"]["minus_first_model"]["exact_match"][k], 1) for k in ("low", "high")])
+            self.assertRegex(end, "\n  instructions, %s that tuning never saw +%s %%   before tuning %s\n" % (level, row[5], row[4]))
 
     def test_page(self):
         with open(os.path.join(self.dir, "out/report.html")) as f:
@@ -89,8 +101,12 @@ class Demo(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("mine: expected a directory of an earlier demo or nothing", done.stderr)
         self.assertEqual(os.listdir(os.path.join(self.dir, "mine")), [])
-        self.assertEqual(self.demo("--fast").returncode, 1)
+        for words in (("--fast",), ("--quick",), ("a", "b")):
+            done = self.demo(*words)
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1))
+            self.assertIn("expected [OUT] or --quick OUT", done.stderr)
+        self.assertEqual(self.demo("--help").returncode, 0)
 
 
 if __name__ == "__main__":
-    unittest.main()
+    programs.main(**PROGRAMS, tokenize=TOKENIZE)

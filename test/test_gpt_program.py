@@ -173,12 +173,10 @@ class Generate(Case):
         self.assertEqual(write_on("--max-new-tokens", 30, text=PROMPTS[1] + "\n").out, PROMPTS[1] + one["text"] + "\n")
 
     def test_streaming(self):
-        """What is written is there before the end: a model with 4,096 positions, which takes seconds"""
+        """What is written is there as it is written: 4,000 tokens, which takes seconds. Else what comes first is all of it, or a full buffer."""
         run(train("talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()))
-        process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "--prompt", "the king", "--top-k", 0])
-        self.assertEqual(os.read(process.stdout.fileno(), 8), b"the king")
-        self.assertTrue(os.read(process.stdout.fileno(), 1))
-        self.assertIsNone(process.poll())
+        process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "--prompt", "the king", "--greedy"])
+        self.assertLess(len(os.read(process.stdout.fileno(), 4096)), 4000)
         process.kill()
         process.communicate()
 

@@ -35,7 +35,7 @@ struct Rows {
 
     explicit Rows(const std::vector<InstructRow>& rows, const Template& templ = Template::short_one(), size_t shots = 0) : rows(rows) {
         BinWriter out(dir / "train.bin", BIN_INSTRUCT, BPE.size(), BPE.fingerprint());
-        out.templ = templ.json();
+        out.templ = Json(templ.json()).set("shots", (int64_t)shots);
         for (const InstructRow& row : rows) {
             RenderedRow r;
             render_row(BPE, templ, row, shots, true, 0, false, r);
@@ -673,9 +673,17 @@ TEST_SUITE("asking") {
                     InstructRow question = rows[s];
                     question.turns.back().output.clear(), question.outputs.clear();
                     Shortened shortened;
-                    CHECK(asked.prompt(question, shots, 1, false, shortened) == t.evaluator().prompt(*r.file, (uint32_t)s));
-                    CHECK((shortened.fits && !shortened.cut()));
+                    for (int64_t said : {(int64_t)shots, (int64_t)-1}) {  // the model's template knows how many
+                        CHECK(asked.prompt(question, said, 1, false, shortened) == t.evaluator().prompt(*r.file, (uint32_t)s));
+                        CHECK((shortened.fits && !shortened.cut()));
+                    }
                 }
+                // where they do not fit there are fewer, unless so many were asked for
+                Shortened shortened;
+                InstructRow question = rows[0];
+                asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, shortened).size() + 1;
+                CHECK(asked.prompt(question, -1, 1, false, shortened) == asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, shortened));
+                CHECK_THROWS_AS(asked.prompt(question, 2, 1, false, shortened), Error);
                 SmallGpt base(small_size(64), 32);
                 TempDir other;
                 base.randomise(2);

@@ -256,7 +256,7 @@ class Flags(Case):
         self.assertTrue(read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors")))
         self.assertFalse(os.path.exists(W.path("never-there/results.json")))
         self.assertEqual(set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
-        self.assertEqual(results_of("held-lists")["held-out tasks"]["tuned"]["tasks"], {})
+        self.assertEqual(set(results_of("held-lists")), {"held-out families"})
         out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists/last,why", data="mixed").out
         for task in ("lists/last", "facts/why"):
             self.assertRegex(out, task + " +held out")
@@ -380,14 +380,13 @@ class Generate(Case):
 
     def test_rows_keep_what_else_they_have(self):
         rows = [{"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None]}}, {"instruction": "who rules the country ?", "task": "t", "output": "?"}]
-        self.assertEqual(generate(rows), [{**rows[0], "output": "king", "stop": "end"}, {**rows[1], "output": "king", "stop": "end"}])
+        self.assertEqual(generate(rows), [{**rows[0], "output": "king", "stop": "end"}, {**rows[1], "reference": "?", "output": "king", "stop": "end"}])
 
     def test_streaming(self):
-        """What is written is there before the end: a model that has learned nothing, and 4,096 positions"""
+        """What is written is there as it is written: an answer of 4,000 tokens, which takes seconds. Else what comes first is all of it, or a full buffer."""
         make_talker()
         process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "speak"])
-        self.assertTrue(os.read(process.stdout.fileno(), 1))
-        self.assertIsNone(process.poll())
+        self.assertLess(len(os.read(process.stdout.fileno(), 4096)), 4000)
         process.kill()
         process.communicate()
 
@@ -407,7 +406,6 @@ class Generate(Case):
         row["examples"] = row["examples"][:1]
         expected = generate([row], "--shots", 1, model="shown")[0]["output"]
         self.assertEqual(generate([row], model="shown")[0]["output"], expected)
-        self.assertNotEqual(generate([row], "--shots", 0, model="shown")[0]["output"], expected)
         done = pack("as-tuned.bin", [row], "--show", 1, template=W.path("shown/last/template.json"))
         self.assertIn("answer : a\n", done.out)
 
@@ -550,7 +548,7 @@ class Chat(Case):
         self.assertEqual(t.finish(), 0)
 
     def test_ctrl_c_stops_an_answer_and_not_the_program(self):
-        """A model that has learned nothing talks until its 4,096 positions are full. What it says is seen as it says it."""
+        """A model that has learned nothing talks on and on, at least a character a token. What it says is seen as it says it."""
         make_talker()
         t = Terminal(["chat", "--model", "talker", "--max-new-tokens", 4000])
         t.wait_for("\n> ")
@@ -559,9 +557,7 @@ class Chat(Case):
         self.assertNotIn("\n> ", begun)  # it goes on
         t.type("\x03")
         rest = t.wait_for("\n> ")
-        whole = ask("generate", "--model", "talker", "--max-new-tokens", 4000, "speak").out
-        self.assertLess(len(begun) + len(rest), len(whole) / 2)
-        self.assertNotIn("the context is full", rest)
+        self.assertLess(len(begun) + len(rest), 3000)
         t.type("/quit\n")
         self.assertEqual(t.finish(), 0)
 

@@ -7,7 +7,7 @@ A decoder of 4 layers, 256 channels, 4,096 BPE tokens reads TEXT/rocstories*.txt
 Then it is tuned on 1, 4, 16 and all training tasks, each time with the same number of tokens, three draws of tasks each:
   functions   the one-line tasks of data/functions.py, a quarter of which is held out: exact match
   superni     the training tasks of Super-NaturalInstructions, evaluated on its official test tasks: ROUGE-L
-(the files that both scripts read are in INSTRUCTIONS, as their --from has it). About an hour and a half on two cores; what is done is not repeated.
+(the files that both scripts read are in INSTRUCTIONS, as their --from has it). About an hour and a half on two cores; what is done is not repeated (a recipe that was changed wants a new OUT).
 
 Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg (dots: draws; lines: means). Intervals: 95 % by bootstrap over the tasks that are
 answered, each the mean of its three draws.
@@ -88,11 +88,12 @@ def main():
             for n in TASKS:
                 scores = found[n or "all"][test]  # {task: [of each draw]}
                 line[str(n or tasks)] = {"accuracy": {"what is held out": [statistics.fmean(v[i] for v in scores.values()) for i in range(len(draws))]},
-                                         "interval": interval([statistics.fmean(v) for v in scores.values()])}
+                                         "interval": {"what is held out": interval([statistics.fmean(v) for v in scores.values()])}}
             curves[f"{name}: {test.removeprefix('test_')}"] = line
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "instruct.md").write_text("\n".join(tables))
-    (out / "instruct.svg").write_text(svg(curves, (1, 4, 16, 35, 134), ["what is held out"], 134, "More training tasks, equal training tokens", "training tasks", "score"))
+    sizes = sorted({n for line in curves.values() for n in map(int, line)})
+    (out / "instruct.svg").write_text(svg(curves, sizes, ["what is held out"], sizes[-1], "More training tasks, equal training tokens", "training tasks", "score"))
     print("\n".join(tables) + f"\n{out}/instruct.svg")
 
 

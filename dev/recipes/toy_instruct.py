@@ -6,8 +6,8 @@ tuning on one task alone: why is a review good or bad, with opinion words that t
     python3 dev/recipes/toy_instruct.py runs/toy_instruct
 
 Three pretrainings and twelve tunings of 4 layers, 128 wide. The world's seed is not one that the tasks or the flags were chosen with; what is
-held out is fixed by rules. Four hours on two cores; runs that are done are not repeated. Leaves OUT/results.json, OUT/toy_instruct.md and
-OUT/toy_instruct.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean).
+held out is fixed by rules. Four hours on two cores; runs that are done are not repeated (a recipe that was changed wants a new OUT). Leaves
+OUT/results.json, OUT/toy_instruct.md and OUT/toy_instruct.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean).
 """
 import json
 import pathlib
@@ -107,7 +107,7 @@ def main():
     (out / "toy_instruct.svg").write_text(svg(curves, TASKS, [held_out], TASKS[-1], "More training tasks, equal training tokens", "training tasks", "exact match"))
     print("\n".join(lines))
     with open(out / "results.json", "w") as f:
-        json.dump({"world": WORLD, "pretrain": PRETRAIN, "tune": TUNE, "tuning_tokens": TOKENS, "instruct": rows, "reasons": reasons}, f, indent=1)
+        json.dump({"world": WORLD, "pretrain": PRETRAIN, "tune": TUNE, "tuning_tokens": TOKENS, "reason_tokens": REASON_TOKENS, "instruct": rows, "reasons": reasons}, f, indent=1)
     print(f"\n{out}/results.json")
 
 
