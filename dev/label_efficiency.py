@@ -100,7 +100,7 @@ def interval(values):
 
 
 def svg(results, sizes, sets, total, title, across="labelled examples", upwards="accuracy"):
-    W, H, L, R, T, B, gap = 430, 360, 52, 14, 40, 46, 130
+    W, H, L, R, T, B, gap = 430, 360, 52, 14, 40, 46, 140
     width = len(sets) * (W + 20) + gap
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
            f'<rect width="{width}" height="{H}" fill="#fff"/><text x="{L}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>']

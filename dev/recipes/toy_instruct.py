@@ -6,7 +6,7 @@ tuning on one task alone: why is a review good or bad, with opinion words that t
     python3 dev/recipes/toy_instruct.py runs/toy_instruct
 
 Three pretrainings and twelve tunings of 4 layers, 128 wide. The world's seed is not one that the tasks or the flags were chosen with; what is
-held out is fixed by rules. Four hours on two cores; runs that are done are not repeated (a recipe that was changed wants a new OUT). Leaves
+held out is fixed by rules. Some three hours of one core; runs that are done are not repeated (a recipe that was changed wants a new OUT). Leaves
 OUT/results.json, OUT/toy_instruct.md and OUT/toy_instruct.svg (dots: seeds; lines: means; bars: 95 % intervals of the mean).
 """
 import json
@@ -98,6 +98,7 @@ def main():
     show = lambda values: f"{statistics.mean(values):.1f} +- {statistics.stdev(values):.1f}" if len(set(values)) > 1 else f"{values[0]:.1f}"
     lines = ["exact match in %, mean and deviation of three seeds", "", "| tuned on | " + " | ".join(t[5:] for t in TESTS) + " |", "|---|" + "---|" * len(TESTS)]
     lines += [f"| {name} | " + " | ".join(show(results[t]) for t in TESTS) + " |" for name, results in rows.items()]
+    lines.append("| all tasks, each seed | " + " | ".join(", ".join(f"{x:.1f}" for x in rows["all tasks"][t]) for t in TESTS) + " |")
     lines += ["", "| review -> reason, tuned on | opinion words that tuning saw: all of it right | good or bad | a word of the review | other words: all | good or bad | a word |",
               "|---|---|---|---|---|---|---|"]
     lines += [f"| {name} | " + " | ".join(show(values) for part in results.values() for values in part) + " |" for name, results in reasons.items()]
