@@ -37,6 +37,13 @@ bool named_in(const std::string& task, const std::string& list) {
     return false;
 }
 
+// "a, b, c, ..."
+std::string some_of(const std::vector<std::string>& names) {
+    std::string text;
+    for (size_t i = 0; i < names.size() && i < 20; i++) text += (i ? ", " : "") + names[i];
+    return text + (names.size() > 20 ? ", ..." : "");
+}
+
 // The rows of a .bin file that a run trains on, mixed: make(epoch, q) makes the q-th row of an epoch in tokens, types, positions, targets.
 //
 // An epoch holds take[t] rows of task t, as many together as there are rows (of --mix size without a cap: every row once). Which of a task's
@@ -356,13 +363,14 @@ struct SetMean {
 // A table for each set: every task's mean counts the same. The other models are compared with the first.
 void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, bool tasks, uint64_t seed) {
     size_t width = 20;
-    for (const Answerer& a : answerers) width = std::max(width, a.name.size());
+    for (const Answerer& a : answerers) width = std::max(width, a.name.size() + 2);
     for (size_t k = 0; k < sets.size(); k++) {
         const TestSet& set = sets[k];
         size_t with_rows = 0;
         for (auto& list : set.rows) with_rows += !list.empty();
         if (!with_rows) continue;
-        printf("\n%s: %zu tasks, %s rows\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), with_rows, thousands((double)set.count()).c_str(), (int)width, "mean over tasks");
+        printf("\n%s: %zu task%s, %s rows\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), with_rows, with_rows == 1 ? "" : "s", thousands((double)set.count()).c_str(), (int)width,
+               tasks ? "" : "mean over tasks");
         if (tasks)
             for (size_t t = 0; t < set.rows.size(); t++) {
                 if (set.rows[t].empty()) continue;
@@ -375,7 +383,7 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
                     printf("\n");
                 }
             }
-        if (tasks) printf("  all tasks\n");
+        if (tasks) printf("  mean over tasks\n");
         int64_t too_long = 0;
         for (const Answerer& a : answerers) {
             SetMean m(a.score[k]);
@@ -497,7 +505,7 @@ struct SftTask {
             bool found = false;
             for (size_t t = 0; t < tasks.size(); t++)
                 if (named_in(tasks[t], item.substr(0, equal))) w[t] *= value, found = true;
-            if (!found) fail_usage("--weights: there is no task or family \"%s\" in the training data", item.substr(0, equal).c_str());
+            if (!found) fail_usage("--weights: expected tasks or families of the training data, found \"%s\"; there are %s", item.substr(0, equal).c_str(), some_of(tasks).c_str());
         }
         return w;
     }
@@ -638,7 +646,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     for (const std::string& name : split_list(sf.holdout)) {
         bool found = false;
         for (const std::string& task : train_file.tasks) found |= named_in(task, name);
-        if (!found) fail_usage("--holdout: there is no task or family \"%s\" in %s", name.c_str(), train_file.path.c_str());
+        if (!found) fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s", train_file.path.c_str(), name.c_str(), some_of(train_file.tasks).c_str());
     }
     std::vector<TestSet> sets;
     if (!sf.holdout.empty()) {
@@ -705,14 +713,18 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Answerer before{"before", {}};  // what the model answers before it is tuned
     std::string scores = f.out + "/scores_before.json";
     if (rows_to_answer && !(f.resume && read_scores(scores, sets, before))) {
-        printf("%s test rows of %zu sets: the answers before tuning\n", thousands((double)rows_to_answer).c_str(), sets.size());
+        printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)rows_to_answer).c_str(), sets.size(), sets.size() == 1 ? "" : "s");
         fflush(stdout);
         if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
         before = answer("before", f.out + "/answers_before.jsonl");
         write_scores(scores, sets, before);
     }
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
-    if (!rows_to_answer) return EXIT_OK;
+    if (!rows_to_answer) {
+        printf("nothing was asked: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data %s/val.bin asks\n", without_slash(f.data).c_str(), without_slash(f.out).c_str(),
+               without_slash(f.data).c_str());
+        return EXIT_OK;
+    }
     signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
 
     std::string dir = resolve_model_dir(f.out);
@@ -743,7 +755,7 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     std::vector<TestSet> sets;
     for (const std::string& path : paths) {
         std::vector<std::string> list = is_directory(path) ? test_files(path) : std::vector<std::string>{path};
-        if (list.empty()) fail("%s: expected test.bin or test_*.bin there, found none", path.c_str());
+        if (list.empty()) fail("%s: expected test.bin or test_*.bin there, found none; a .bin file can be given by its name, as %s/val.bin", path.c_str(), without_slash(path).c_str());
         for (const std::string& file : list) {
             files.push_back(std::make_unique<BinFile>(file, BIN_INSTRUCT));
             std::string name = set_name(file);
@@ -867,7 +879,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
         Json line = rows[i].json;  // what was asked, an id of the user's included
         if (!words.empty()) line.set("instruction", words[0]).set("input", rows[i].turns[0].input);
-        if (line.find("output")) line.set("reference", Json(*line.find("output")));
+        if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(Template::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
     }
@@ -1008,8 +1020,8 @@ int main(int argc, char** argv) {
                 "  ./sft chat --model runs/sft\n",
                 {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
                  {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
-                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, with output and stop added", 0, 1},
-                 {"chat", "", "a conversation in the terminal"}},
+                 {"generate", "[INSTRUCTION]", "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, with output and stop added (an output that was there becomes reference)", 0, 1},
+                 {"chat", "", "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, Ctrl-C stops an answer"}},
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;

@@ -596,8 +596,8 @@ struct SamplingFlags {
     }
 };
 
-// The lines of standard input, whose ends may be those of Windows. Of JSON each the value of `key`; there empty lines are left out.
-std::vector<std::string> read_prompts(bool json, const char* key) {
+// The lines of standard input, whose ends may be those of Windows. Of JSON, into `rows`, each one's "prompt"; there empty lines are left out.
+std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
     std::vector<std::string> prompts;
     size_t number = 1;
     for (int c; (c = getchar()) != EOF; number++) {
@@ -608,8 +608,9 @@ std::vector<std::string> read_prompts(bool json, const char* key) {
             prompts.push_back(line);
         } else if (line.find_first_not_of(" \t") != line.npos) {
             std::string where = format("standard input, line %zu", number);
-            const Json j = parse_json(line, where), *text = j.find(key);
-            if (!text || text->kind != Json::string) fail("%s: expected an object with a text \"%s\", found %.60s", where.c_str(), key, line.c_str());
+            rows.push_back(parse_json(line, where));
+            const Json* text = rows.back().find("prompt");
+            if (!text || text->kind != Json::string) fail("%s: expected an object with a text \"prompt\", found %.60s", where.c_str(), line.c_str());
             prompts.push_back(text->s);
         }
     }
@@ -621,7 +622,8 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     if (!f.prompt.empty()) prompts.insert(prompts.begin(), f.prompt);
     LoadedGpt gpt(f.model);
-    if (prompts.empty()) prompts = read_prompts(f.json, "prompt");
+    std::vector<Json> rows;  // what was asked, an id of the user's included
+    if (prompts.empty()) prompts = read_prompts(f.json, rows);
     if (prompts.empty()) return EXIT_OK;  // no lines
     const int64_t T = gpt.model.config.T;
     std::vector<std::vector<int>> ids;
@@ -652,7 +654,7 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
         std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
         if (f.json)
-            printf("%s\n", dump_json(Json::make_object().set("prompt", prompts[i]).set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop))).c_str());
+            printf("%s\n", dump_json((rows.empty() ? Json::make_object() : rows[i]).set("prompt", prompts[i]).set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop))).c_str());
         else if (stream) printf("\n");
         else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
     }

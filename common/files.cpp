@@ -80,7 +80,10 @@ struct Builder {
     bool boolean(bool x) { place(x); return true; }
     bool number_integer(int64_t x) { place(x); return true; }
     bool number_unsigned(uint64_t x) { place(x); return true; }
-    bool number_float(double x, const std::string&) { place(x); return true; }
+    bool number_float(double x, const std::string& written) {
+        place(x)->s = written;  // to be written as it was read, whatever a double can hold
+        return true;
+    }
     bool string(std::string& x) { place(Json(x)); return true; }
     bool binary(json::binary_t&) { return refuse("binary data"); }
     bool start_object(size_t) { return enter(Json::make_object()); }
@@ -144,6 +147,7 @@ static void dump(std::string& out, const Json& v, int indent, int depth) {
         out += v.i < 0 && v.d > 0 ? std::to_string((uint64_t)v.i) : std::to_string(v.i);
         break;
     case Json::number: {
+        if (!v.s.empty()) { out += v.s; break; }
         if (!(v.d - v.d == 0)) { out += "null"; break; }  // infinite or not a number
         char digits[40];
         std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);

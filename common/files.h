@@ -14,7 +14,7 @@ struct Json {
     bool b = false;
     int64_t i = 0;
     double d = 0;                                // set for integers as well
-    std::string s;
+    std::string s;                               // of a number that was read: as it was written
     std::vector<Json> a;                         // array
     std::vector<std::pair<std::string, Json>> o; // object, keys in the order of the file
 

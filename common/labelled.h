@@ -107,6 +107,7 @@ struct LineReader {
             if (!next()) return false;
         while (line.find_first_not_of(" \t\r") == line.npos);
         const std::string where = format("%s, line %zu", path.c_str(), number), line_1 = where + ": line 1, ";
+        if (line[line.find_first_not_of(" \t\r")] != '{') bad(number, "expected a JSON object, found " + start_of(line));
         try {
             json = parse_json(line, where);
         } catch (const Error& e) {  // the parser's line is always 1 here
@@ -114,7 +115,6 @@ struct LineReader {
             if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), where + ", ");
             throw Error(e.code, what);
         }
-        if (json.kind != Json::object) bad(number, "expected a JSON object, found " + start_of(dump_json(json)));
         return true;
     }
     // "text" needed, found "label", "n"

@@ -550,6 +550,8 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
+    if (const Json* program = saved.find("program"); program && program->s != cli.program)
+        fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(), program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
     std::string free = " out data resume retune steps epochs seeds patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);

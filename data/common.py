@@ -5,6 +5,7 @@ Only Python's standard library. Whatever goes wrong is one line on standard erro
 """
 import argparse
 import bz2
+import collections
 import contextlib
 import csv
 import gzip
@@ -428,6 +429,20 @@ def tokenizer_dir(path):
     raise Failure("--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, or in best/ or last/ below it, found none" % path)
 
 
+def positions(folder):
+    """How many tokens the model of a directory takes; 0 if it is none"""
+    path = os.path.join(folder, "config.json")
+    if not os.path.exists(path):
+        return 0
+    with open(path, encoding="utf-8") as f:
+        try:
+            config = json.load(f)
+        except ValueError as e:
+            raise Failure("%s: this is not JSON as expected: %s" % (path, e))
+    found = config.get("n_positions", 0) if isinstance(config, dict) else 0
+    return found if isinstance(found, int) else 0
+
+
 def is_bpe(folder):
     """Of a folder with a tokenizer; as data/tokenize sees it"""
     has = lambda *names: any(os.path.exists(os.path.join(folder, n)) for n in names)
@@ -608,10 +623,16 @@ def divide(args, files, rows, others, what, left_out):
         if left_out:
             rows["train"] = [r for r in rows["train"] if r[0] not in both]
     if "val" not in rows:
-        texts = sorted({r[0] for r in rows["train"]}, key=lambda t: draw([t]))
+        count = collections.Counter(r[0] for r in rows["train"])
+        texts = sorted(count, key=lambda t: draw([t]))
         if len(texts) < 2:
             raise Failure("expected at least 2 different %ss to divide into training and validation, found %d" % (what, len(texts)))
-        chosen = set(texts[:min(max(1, round(args.val_share * len(texts))), len(texts) - 1)])
+        chosen, want = set(), max(1, round(args.val_share * len(rows["train"])))
+        for text in texts[:-1]:
+            if want <= 0:
+                break
+            chosen.add(text)
+            want -= count[text]
         rows["val"] = [r for r in rows["train"] if r[0] in chosen]
         rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
         files["val"] = files["train"]
@@ -798,7 +819,8 @@ def finish_instruct(args, parts):
     if not is_bpe(tokenizer):
         raise Usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer)
     words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template)] + (["--shots", str(args.shots)] if args.shots is not None else [])
-    words += (["--max-len", str(args.max_len)] if args.max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
+    max_len = args.max_len or positions(tokenizer)
+    words += (["--max-len", str(max_len)] if max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)
         files, rows = {}, {}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Dolly (Databricks 2023: 15,011 instructions with answers written by people, in 7 categories; CC BY-SA 3.0) -> train.bin, val.bin.
 
-A task is a category; --holdout keeps categories out of training: they become test_holdout.bin.
+A task is a category; --holdout keeps categories out of training: they become test_tasks.bin.
 """
 import os
 
@@ -33,7 +33,7 @@ def body():
         raise common.Failure("--holdout: expected categories of Dolly, found %s; there are %s" % (name[6:], ", ".join(sorted(k[6:] for k in known))))
     parts = {"train": (r for r in rows(*file) if r[0]["task"] not in held_out)}
     if held_out:
-        parts["test_holdout"] = (r for r in rows(*file) if r[0]["task"] in held_out)
+        parts["test_tasks"] = (r for r in rows(*file) if r[0]["task"] in held_out)
     common.finish_instruct(args, parts)
 
 

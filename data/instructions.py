@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Your own instructions -> train.bin, val.bin and, asked for, test_holdout.bin.
+"""Your own instructions -> train.bin, val.bin and, of what is held out, test_tasks.bin and test_families.bin.
 
 Files .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row: instruction, output, perhaps input; or prompt and
 completion; or messages, of which only the assistant's are learned; perhaps a task, "name" or "family/name". Rows of several files that name no
@@ -33,7 +33,7 @@ def body():
 """, val_share=0.05)
     p.add_argument("files", nargs="+", metavar="FILE", help="rows to learn from")
     p.add_argument("--val", action="append", metavar="FILE", help="rows to validate with (default: a share of the others, see --val-share)")
-    p.add_argument("--holdout", default="", metavar="NAME,...", help="tasks or families that are kept out of training and become test_holdout.bin")
+    p.add_argument("--holdout", default="", metavar="NAME,...", help="tasks or families that are kept out of training: they become test_tasks.bin, and test_families.bin where the whole family is out")
     args = p.parse_args()
     common.check_instruct(args)
     several = sum(1 for path in args.files for _ in common.text_files([path], (".jsonl", ".json"))) > 1
@@ -47,7 +47,13 @@ def body():
     if args.val:
         parts["val"] = (r for r in rows(args.val, several) if not is_in(r[0], held_out))
     if held_out:
-        parts["test_holdout"] = (r for r in rows(args.files, several) if is_in(r[0], held_out))
+        # tasks of a family that is trained on, or of none; and whole families
+        family = lambda task: task.split("/")[0].strip()
+        seen = {family(t) for t in tasks if not is_in({"task": t}, held_out) or "/" not in t}
+        out_of = lambda of_seen: (r for r in rows(args.files, several) if is_in(r[0], held_out) and (family(r[0]["task"]) in seen) == of_seen)
+        for part, of_seen in (("test_tasks", True), ("test_families", False)):
+            if any(is_in({"task": t}, held_out) and (family(t) in seen) == of_seen for t in tasks):
+                parts[part] = out_of(of_seen)
     common.finish_instruct(args, parts)
 
 

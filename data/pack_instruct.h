@@ -93,7 +93,8 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         if (turns) lost += format(", %zu without their earliest turns", turns);
         if (inputs) lost += format(", %zu with the end of their input cut off", inputs);
     }
-    if (S == 0) fail("%s: expected rows to learn, found none in %zu: %s", o.in.c_str(), read, lost.c_str());
+    if (S == 0)
+        fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), read, lost.c_str(), dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
     out.finish();
 
     double seconds = omp_get_wtime() - start;

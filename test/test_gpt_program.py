@@ -185,6 +185,8 @@ class Generate(Case):
         known = [a["text"] for a in as_json(PROMPTS[:2], "--max-new-tokens", 8)]
         text = "\n%s\r\n \r\n\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
         self.assertEqual([json.loads(line)["text"] for line in write_on("--json", "--max-new-tokens", 8, text=text).out.splitlines()], known)
+        row = '{"id": 1.50, "prompt": "the king", "big": 12345678901234567890123, '
+        self.assertTrue(write_on("--json", "--max-new-tokens", 1, text=row[:-2] + "}\n").out.startswith(row + '"text": '))  # what else it has stays, digit by digit
         self.assertIn("standard input, line 3", write_on("--json", text='\n{"prompt": "a"}\nb\n', code=1).err)
         self.assertEqual(write_on("--max-new-tokens", 8, text="%s\r\n%s" % tuple(PROMPTS[:2])).out, write_on("--max-new-tokens", 8, *PROMPTS[:2]).out)
 

@@ -5,6 +5,7 @@ names the user's file and line, and an exit code.
 """
 import json
 import os
+import shutil
 import struct
 import sys
 import unittest
@@ -226,10 +227,23 @@ class Own(Case):
         self.jsonl("two.jsonl", *[row(i + 20, task="words/%s" % "ab"[i % 2]) for i in range(8)], row(101, task="lists/last"))
         self.jsonl("v.jsonl", row(50), row(51, task="words/a"))
         self.make("instructions.py", "one.jsonl", "two.jsonl", "--val", "v.jsonl", "--holdout", "words,lists/last", "--template", "short", "--keep-text")
-        self.assertEqual(self.files(), {p + e for p in ("train", "val", "test_holdout") for e in (".bin", ".jsonl")})
+        self.assertEqual(self.files(), {p + e for p in ("train", "val", "test_tasks", "test_families") for e in (".bin", ".jsonl")})
         self.assertEqual({r[1] for r in self.of("train")}, {"one", "lists/first"})
         self.assertEqual([(r[0], r[1]) for r in self.of("val")], [("say 50\nanswer :[ it is 50]", "v")])
-        self.assertEqual(sorted({r[1] for r in self.of("test_holdout")}), ["lists/last", "words/a", "words/b"])
+        self.assertEqual({r[1] for r in self.of("test_tasks")}, {"lists/last"})
+        self.assertEqual({r[1] for r in self.of("test_families")}, {"words/a", "words/b"})
+        # the model says how long a row may be, unless --max-len does
+        model = os.path.join(self.dir, "model")
+        shutil.copytree(self.path("tok"), os.path.join(model, "best"))
+        self.write("model/best/config.json", json.dumps({"n_positions": 70}))
+        self.jsonl("long.jsonl", *[row(i) for i in range(9)], {"instruction": "again " * 40, "output": "x"})
+        for flags, rows in ((["--tokenizer", model], 9), (["--tokenizer", "tok"], 10), (["--tokenizer", model, "--max-len", "500"], 10)):
+            self.script("instructions.py", "long.jsonl", *flags, "--template", "short", "--out", "out")
+            self.assertEqual(len(self.of("train")) + len(self.of("val")), rows, flags)
+        self.refused_script(1, "too long (more than 3 tokens)", "instructions.py", "long.jsonl", "--tokenizer", "tok", "--max-len", "3", "--out", "out2")
+        self.refused_script(1, "take a shorter template", "instructions.py", "long.jsonl", "--tokenizer", "tok", "--max-len", "3", "--out", "out2")
+        self.make("instructions.py", "one.jsonl", "two.jsonl", "--holdout", "one")  # a task without a family
+        self.assertEqual(self.files(), {"train.bin", "val.bin", "test_tasks.bin"})
         # again without: nothing of the first call stays
         self.make("instructions.py", "one.jsonl", "--limit", "3")
         self.assertEqual(self.files(), {"train.bin", "val.bin"})
@@ -301,7 +315,7 @@ class Public(Case):
         self.jsonl("databricks-dolly-15k.jsonl", *[{"instruction": "do %d" % i, "context": "", "response": "out", "category": "open_qa" if i % 2 else "summary"} for i in range(20)])
         self.make("dolly.py", "--from", "databricks-dolly-15k.jsonl", "--holdout", "summary")
         self.assertEqual({r[1] for r in self.of("train")} | {r[1] for r in self.of("val")}, {"dolly/open_qa"})
-        self.assertEqual([r[1] for r in self.of("test_holdout")], ["dolly/summary"] * 10)
+        self.assertEqual([r[1] for r in self.of("test_tasks")], ["dolly/summary"] * 10)
         self.refused_script(1, "--holdout: expected categories of Dolly, found x; there are open_qa, summary", "dolly.py", "--from", "databricks-dolly-15k.jsonl", "--holdout", "x",
                             "--tokenizer", "tok", "--out", "out2")
 

@@ -349,7 +349,7 @@ TEST_SUITE("the task") {
             counts([](TrainFlags&, SftFlags& sf) { sf.weights = "list=2"; });
             FAIL("a name that is no task");
         } catch (const Error& e) {
-            CHECK(has(e.what(), "--weights: there is no task or family \"list\""));
+            CHECK(has(e.what(), "--weights: expected tasks or families of the training data, found \"list\"; there are lists/first, lists/last, words/first"));
             CHECK(e.code == EXIT_USAGE);
         }
     }

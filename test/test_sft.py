@@ -307,7 +307,7 @@ class Evaluation(Case):
 
     def test_table_and_files(self):
         done = ask("eval", "--model", "run,tuned", "--data", "task/test_seen.bin", "--out", "evaluated", "--rows", 0, "task/test_lists.bin")
-        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "all tasks", "minus run, "):
+        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "\n  mean over tasks\n", "minus run, "):
             self.assertIn(part, done.out)
         self.assertEqual(set(os.listdir(W.path("evaluated"))), {"results.json", "answers_1.jsonl", "answers_2.jsonl"})
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
@@ -379,7 +379,7 @@ class Generate(Case):
         self.assertEqual(ask("generate", "--model", "tuned", "who rules the country ?", "--input", " ").out, "king\n")
 
     def test_rows_keep_what_else_they_have(self):
-        rows = [{"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None]}}, {"instruction": "who rules the country ?", "task": "t", "output": "?"}]
+        rows = [{"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None, 12345678901234567890123]}}, {"instruction": "who rules the country ?", "task": "t", "output": "?"}]
         self.assertEqual(generate(rows), [{**rows[0], "output": "king", "stop": "end"}, {**rows[1], "reference": "?", "output": "king", "stop": "end"}])
 
     def test_streaming(self):
@@ -802,6 +802,7 @@ class BadInput(Case):
             ("generate with two instructions", [*generate_, "who ?", "how ?"], 2, ["how ?"]),
             ("generate with an empty instruction", [*generate_, " "], 2, ["instruction", "empty"]),
             ("generate with --input alone", [*generate_, "--input", "pear"], 2, ["--input", "instruction"]),
+            ("resuming a run of train_gpt", ["--resume", "--out", "run"], 1, ["expected a run of sft, found one of train_gpt", "./train_gpt --resume --out run"]),
             ("generate with --shots 3", [*generate_, "--shots", 3], 2, ["--shots", "2", "3"]),
             ("generate with bytes that are not UTF-8", [*generate_, b"caf\xe9"], 1, ["UTF-8"]),
             ("generate with an instruction that is too long", [*generate_, "the king is wise " * 40], 1, ["the instruction", "tokens", "64"]),
