@@ -123,6 +123,7 @@ help:
 	@sed -n '/^# make /,/^$$/p;/^# ----/q' Makefile | grep '^#' | sed 's/^# \{0,1\}//' | head -9
 	@echo
 	@echo "make test         unit tests, gradients in double, every CUDA kernel on the shim, the programs   (6 to 10 minutes)"
+	@echo "make test-shim    the programs' tests once more, with the GPU's kernels and a memory that the host cannot reach"
 	@echo "make test-asan    the same kernels and parsers under AddressSanitizer and UBSan"
 	@echo "make test-tsan    the kernels under ThreadSanitizer, small shapes"
 	@echo "make test-hf      against PyTorch and transformers, in a virtual environment (.venv)"

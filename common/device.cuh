@@ -1,6 +1,6 @@
 // device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; and the one place where a program's device is picked.
 //   g++            the loops of namespace cpu run, on plain memory
-//   g++ -DSHIM     the kernels of namespace gpu run, on the CPU (shim.h)
+//   g++ -DSHIM     the kernels of namespace gpu run, on the CPU, in a memory that the host cannot reach (shim.h)
 //   nvcc           the kernels of namespace gpu run, on the GPU
 #pragma once
 #include <sys/mman.h>
@@ -12,8 +12,6 @@
 #if defined(__CUDACC__) || defined(SHIM)
 #define WITH_KERNELS
 #include "shim.h"
-#endif
-#ifdef __CUDACC__
 constexpr bool device_is_host = false;
 #else
 constexpr bool device_is_host = true;
@@ -145,18 +143,49 @@ inline std::string device_name() {
     return prop.name;
 }
 #else
-using cpu::device_alloc;
-using cpu::device_free;
 using cpu::device_memory;
-using cpu::Upload;
-inline void copy_to_device(void* device, const void* host, size_t bytes) { shim::refuse_in_graph("copy_to_device"), cpu::copy_to_device(device, host, bytes); }
-inline void copy_to_host(void* host, const void* device, size_t bytes) { shim::refuse_in_graph("copy_to_host"), cpu::copy_to_host(host, device, bytes); }
+inline void* device_alloc(size_t bytes) {
+    void* p = cpu::device_alloc(bytes);
+    shim::add_allocation(p, round_up(bytes ? bytes : 1, 2 << 20));
+    return p;
+}
+inline void device_free(void* p, size_t bytes) { shim::remove_allocation(p), cpu::device_free(p, bytes); }
+inline void copy_to_device(void* device, const void* host, size_t bytes) {
+    shim::refuse_in_graph("copy_to_device");
+    shim::require_device("copy_to_device", device), shim::require_host("copy_to_device", host);
+    shim::AtWork at_work;
+    cpu::copy_to_device(device, host, bytes);
+}
+inline void copy_to_host(void* host, const void* device, size_t bytes) {
+    shim::refuse_in_graph("copy_to_host");
+    shim::require_host("copy_to_host", host), shim::require_device("copy_to_host", device);
+    shim::AtWork at_work;
+    cpu::copy_to_host(host, device, bytes);
+}
 inline void device_sync() { shim::refuse_in_graph("device_sync"); }
-inline void device_zero(void* p, size_t bytes) { shim::record("device_zero", 1, 1, 0, p, bytes), cpu::device_zero(p, bytes); }
+inline void device_zero(void* p, size_t bytes) {
+    shim::record("device_zero", 1, 1, 0, p, bytes);
+    shim::require_device("device_zero", p);
+    shim::AtWork at_work;
+    cpu::device_zero(p, bytes);
+}
 inline std::string device_name() { return "shim (the GPU's kernels, on the CPU)"; }
 
+struct Upload : cpu::Upload {
+    using cpu::Upload::Upload;
+    void send() {
+        shim::require_device("Upload", to);
+        shim::AtWork at_work;
+        cpu::Upload::send();
+    }
+};
 template <class X>
 struct Readback : cpu::Readback<X> {
+    void send(const X* from) {
+        shim::require_device("Readback", from);
+        shim::AtWork at_work;
+        cpu::Readback<X>::send(from);
+    }
     bool ready() const { return false; }  // as late as it may be
 };
 // Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured graph would do the wrong thing.

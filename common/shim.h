@@ -21,6 +21,8 @@
 //   -fsanitize=address   also reads beyond dynamic shared memory (and any other overrun)
 //   -fsanitize=thread    data races: between the threads of a block, where only __syncthreads() and
 //                __syncwarp() order memory (a shuffle does not), and between blocks
+// And in the host's code, in the programs: a line that reads or writes device memory without a copy, and a kernel, product or
+// copy that is given an address of the host's in place of the device's (TwoMemories).
 // What it does not find: reads of static __shared__ arrays that nobody wrote (they hold what an earlier block left; the dynamic ones
 // are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside different
 // collectives at the same time.
@@ -64,6 +66,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
 }
 
 #else  // ---------------------------------------------------------------------- the CPU twin
+#include <signal.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -511,6 +514,81 @@ inline void run_grid(const Grid& g) {
 
 template <class F> void run_body(void* f) { (*(F*)f)(); }
 
+// A GPU has a memory of its own: there the host crashes where it reads through a device pointer, and a kernel where it reads through one of the
+// host's. Here both are one memory, and such a line would run. So what gpu::device_alloc() gives is out of the host's reach, but for the time in which
+// "the device is at work": a launch, a product, a copy. Once a program knows its device memory, an address that a kernel gets and that
+// is mapped, but lies elsewhere, is the host's. For the one thread of the host that gives the device its work.
+#ifdef MANAGED_MEMORY  // for tests, which touch device memory from the host as well, and give kernels memory of their own
+inline bool two_memories = false;
+#else
+inline bool two_memories = true;
+#endif
+struct Allocation { char* p; size_t bytes; };
+inline std::vector<Allocation> allocations;
+inline int at_work = 0;
+
+inline const Allocation* allocation_of(const void* p) {
+    for (const Allocation& a : allocations)
+        if ((const char*)p >= a.p && (const char*)p < a.p + a.bytes) return &a;
+    return nullptr;
+}
+inline void allow_host(bool yes) {
+    for (const Allocation& a : allocations)
+        if (mprotect(a.p, a.bytes, yes ? PROT_READ | PROT_WRITE : PROT_NONE)) fail("shim: mprotect: %s", strerror(errno));
+}
+struct AtWork {
+    AtWork() { if (two_memories && at_work++ == 0) allow_host(true); }
+    ~AtWork() { if (two_memories && --at_work == 0) allow_host(false); }
+    AtWork(const AtWork&) = delete;
+};
+inline void host_touched(int, siginfo_t* info, void*) {
+    if (const Allocation* a = allocation_of(info->si_addr)) {
+        fprintf(stderr, "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() or copy_to_device() is missing\n",
+                (size_t)((char*)info->si_addr - a->p), a->bytes);
+        abort();
+    }
+    signal(SIGSEGV, SIG_DFL);  // any other: it comes again, and ends the program
+}
+inline void add_allocation(void* p, size_t bytes) {  // whole pages
+    if (!two_memories) return;
+    struct sigaction action = {};
+    action.sa_sigaction = host_touched;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGSEGV, &action, nullptr);
+    allocations.push_back({(char*)p, bytes});
+    if (!at_work) allow_host(false);
+}
+inline void remove_allocation(void* p) {
+    for (size_t i = 0; i < allocations.size(); i++)
+        if (allocations[i].p == p) {
+            allocations.erase(allocations.begin() + i);
+            return;
+        }
+}
+inline bool is_host(uintptr_t word) {  // is it an address at which the host has something?
+    unsigned char resident;
+    return word >= 65536 && !allocation_of((void*)word) && mincore((void*)(word & ~(uintptr_t)4095), 1, &resident) == 0;
+}
+// `what` is given addresses (nullptr allowed, and anything that is none), alone or in structs; all of them have to be the device's
+template <class... A>
+void require_device(const char* what, A... args) {
+    if (!two_memories) return;
+    int number = 0;
+    auto look = [&](auto a) {
+        number++;
+        if constexpr (!std::is_scalar_v<decltype(a)>) __builtin_clear_padding(&a);
+        for (size_t i = 0; i + 8 <= sizeof a; i += 8) {
+            uintptr_t word;
+            memcpy(&word, (char*)&a + i, 8);
+            if (is_host(word)) fail("shim: %s: argument %d holds an address of the host's memory, which a GPU cannot reach: a copy_to_device() is missing", what, number);
+        }
+    };
+    (look(args), ...);
+}
+inline void require_host(const char* what, const void* p) {
+    if (two_memories && allocation_of(p)) fail("shim: %s: expected an address of the host's memory, found one of the device's", what);
+}
+
 // What a CUDA graph would capture: with a recorder, everything that is launched is written down (gpu::Graphs).
 struct Launch {
     const void* kernel;  // nullptr: none of ours, but a call of a library or of CUDA
@@ -593,6 +671,8 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
         shim::record("kernel", grid, block, smem, args...);
         shim::recorder->back().kernel = (const void*)kernel;
     }
+    shim::require_device("kernel", args...);
+    shim::AtWork device;
     auto call = [=] { kernel(args...); };
     shim::run_grid({grid, block, smem, shim::run_body<decltype(call)>, (void*)&call});
 }

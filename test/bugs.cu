@@ -1,5 +1,6 @@
 // bugs.cu: kernels, most of them wrong, one for each thing that the shim has to catch. test_shim.cu runs each in a
 // process of its own and checks what happens; by hand: build/.../test_shim bug missing-barrier
+#include "../common/device.cuh"
 #include "../common/ptx.cuh"
 #include "../common/reduce.cuh"
 
@@ -152,9 +153,21 @@ inline const Bug all[] = {
     {"async-unaligned", async_copy<UNALIGNED>, 1, 2 * THREADS * 16, 3},
 };
 
+// a line of the host's that would crash beside a GPU
+inline int touch_device_memory(bool write) {
+    shim::two_memories = true;
+    volatile float* x = (float*)gpu::device_alloc(100 * sizeof(float));
+    printf("right until here\n"), fflush(stdout);
+    if (write) x[25] = 1;
+    else printf("it read %g\n", x[25]);
+    return 0;
+}
+
 // Runs one of them: exit status 0 and "right" if the result is what it should be, 1 and "wrong" if not; or the shim or a
 // sanitizer ends the process before that.
 inline int run(const char* name) {
+    if (!strcmp(name, "host-reads-device")) return touch_device_memory(false);
+    if (!strcmp(name, "host-writes-device")) return touch_device_memory(true);
     for (const Bug& b : all) {
         if (strcmp(b.name, name)) continue;
         float* in = (float*)malloc(2 * 4 * THREADS * sizeof(float));

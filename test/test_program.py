@@ -130,7 +130,7 @@ def check_threads(case):
 
 def check_recompute(case, built):
     """What --recompute computes again has the bits of what it does not keep, in the loops and in the kernels."""
-    for program in filter(None, built):
+    for program in dict.fromkeys(filter(None, built)):  # make test-shim gives one twice
         with case.subTest(program):
             out = os.path.basename(os.path.dirname(program)) + "-"
             for name, flags in (("kept", []), ("again", ["--recompute"])):

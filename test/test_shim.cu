@@ -90,6 +90,12 @@ TEST_SUITE("shim") {
         expect("global-overrun", 1, "AddressSanitizer");
     }
     TEST_CASE("a shuffle in place of __syncwarp (TSan)" * doctest::skip(!tsan)) { expect("shuffle-as-barrier", RACE, "data race"); }
+    TEST_CASE("the host reads and writes device memory") {
+        for (const char* name : {"host-reads-device", "host-writes-device"}) {
+            expect(name, ABORTED, "right until here", {"forward"});
+            expect(name, ABORTED, "the host reads or writes device memory (byte 100 of an allocation of", {"forward"});
+        }
+    }
     TEST_CASE("two blocks that write the same address (TSan)" * doctest::skip(!tsan)) {
         expect("two-blocks-one-address", RACE, "data race");
     }
@@ -216,6 +222,52 @@ TEST_SUITE("graphs") {
         expect_error("expected 2 launches", but([](Body& b) { b.times = 2; }), usual);
         expect_error("copy_to_host", but([](Body& b) { b.copy = true; }), usual);
         expect_error("device_sync", but([](Body& b) { b.sync = true; }), usual);
+    }
+}
+
+// ---------------------------------------------------------------- the host's memory and the device's
+TEST_SUITE("two memories") {
+    TEST_CASE("kernels and copies see device memory, and are refused the host's") {
+        shim::two_memories = true;
+        struct Restore { ~Restore() { shim::two_memories = false; } } restore;
+        std::vector<float> y(100, 1.0f), z(100);
+        float *p = y.data(), *x = (float*)gpu::device_alloc(400), *other = (float*)gpu::device_alloc(5 << 20);
+        gpu::copy_to_device(x, p, 400);
+        launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f);
+        gpu::copy_to_host(z.data(), x, 400);
+        CHECK(z == std::vector<float>(100, 3.0f));
+        gpu::device_zero(other + (1 << 20), 1 << 20);
+        gpu::Upload upload(x, 400);
+        memcpy(upload.next(), p, 400);
+        upload.send();
+        gpu::Readback<float> readback;
+        readback.send(x + 99);
+        CHECK(readback.take() == 1.0f);
+
+        auto expect_error = [](const char* text, auto body) {
+            std::string said = "nothing";
+            try {
+                body();
+            } catch (const Error& e) {
+                said = e.what();
+            }
+            CHECK_MESSAGE(said.find(text) != said.npos, "expected \"", std::string(text), "\", found: ", said);
+            CHECK(shim::at_work == 0);
+        };
+        expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{p, 100}, 2.0f); });
+        expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
+        expect_error("copy_to_device: argument 1", [&] { gpu::copy_to_device(p, p, 4); });
+        expect_error("copy_to_device: expected an address of the host's", [&] { gpu::copy_to_device(x, other, 4); });
+        expect_error("copy_to_host: argument 1", [&] { gpu::copy_to_host(p, p, 4); });
+        expect_error("copy_to_host: expected an address of the host's", [&] { gpu::copy_to_host(x, other, 4); });
+        expect_error("device_zero: argument 1", [&] { gpu::device_zero(p, 4); });
+        expect_error("Upload: argument 1", [&] { gpu::Upload(p, 400).send(); });
+        expect_error("Readback: argument 1", [&] { readback.send(p); });
+        expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{nullptr, 0}, 2.0f); });
+        gpu::device_free(other, 5 << 20);
+        expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f); });
+        gpu::device_free(x, 400);
+        CHECK(shim::allocations.empty());
     }
 }
 

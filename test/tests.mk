@@ -18,7 +18,7 @@ build/test/%_fp32.o: test/%.cpp
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
 build/test/%_shim.o: test/%.cpp
 	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O2 -march=native -fopenmp -DSHIM -DNO_MAIN -Itest -c $< -o $@
+	g++ $(CXXFLAGS) -O2 -march=native -fopenmp -DSHIM -DMANAGED_MEMORY -DNO_MAIN -Itest -c $< -o $@
 build/test/%.o: test/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
@@ -27,7 +27,7 @@ build/test/%: build/test/%.o build/test/main.o build/files.o
 # CUDA kernels on the shim
 build/test/%.o: test/%.cu
 	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -fopenmp -c $< -o $@
+	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DMANAGED_MEMORY -fopenmp -c $< -o $@
 $(KERNEL_TESTS): %: %.o build/files.o
 	g++ -fopenmp $^ -o $@ $(LIBS)
 
@@ -47,14 +47,14 @@ build/asan/%.o: test/%.cpp
 	g++ $(CXXFLAGS) $(ASAN) -Itest -c $< -o $@
 build/asan/%.o: test/%.cu
 	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) $(ASAN) -DSHIM -c $< -o $@
+	g++ -x c++ $(CXXFLAGS) $(ASAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
 $(addprefix build/asan/,$(notdir $(UNIT_TESTS))): %: %.o build/asan/main.o build/asan/files.o
 	g++ $(ASAN) $^ -o $@ $(LIBS)
 $(addprefix build/asan/,$(notdir $(KERNEL_TESTS))): %: %.o build/asan/files.o
 	g++ $(ASAN) $^ -o $@ $(LIBS)
 build/tsan/%.o: test/%.cu
 	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) $(TSAN) -DSHIM -c $< -o $@
+	g++ -x c++ $(CXXFLAGS) $(TSAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
 build/tsan/files.o: common/files.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TSAN) -c $< -o $@
@@ -80,6 +80,11 @@ test: setup-quiet
 	@$(MAKE) tests
 	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim build/test/test_cublaslt $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
 		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
+# the programs' tests once more, of the programs that a GPU would run: its kernels, and its memory apart from the host's
+SHIM_PROGRAMS := TRAIN_BERT=build/shim-fp32/train_bert FINETUNE_CLS=build/shim-fp32/finetune_cls TRAIN_GPT=build/shim-fp32/train_gpt SFT=build/shim-fp32/sft
+test-shim: setup-quiet
+	@$(MAKE) $(TEST_PROGRAMS)
+	python3 test/run.py $(foreach t,program finetune gpt_program sft,"$(SHIM_PROGRAMS) python3 test/test_$(t).py")
 test-asan: setup-quiet
 	@$(MAKE) $(ASAN_TESTS)
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
@@ -124,4 +129,4 @@ endif
 setup-quiet:
 	@bash dev/setup.sh > build-setup.log 2>&1 || { cat build-setup.log; rm -f build-setup.log; exit 1; }; rm -f build-setup.log
 FORCE:
-.PHONY: FORCE test tests test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
+.PHONY: FORCE test tests test-shim test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
