@@ -11,7 +11,7 @@
 //   tokens     <|endoftext|>  Q   u   e  s  t  i  o  n     A    n    s
 //   targets          −        −   −   −  −  −  −  −  A     n    s    <|endoftext|>
 //
-// Read in this order: data and mixture → the task → evaluation → generate, chat → main.
+// Read in this order: data and mixture → evaluation → the task → eval → generate, chat → main.
 #ifndef NO_MAIN
 #define NO_MAIN  // that of train_gpt.cu
 #define SFT_MAIN
@@ -29,7 +29,7 @@
 // ---------------------------------------------------------------- data
 // "family/name" → "family"; a task that names no family is one of its own
 std::string family_of(const std::string& task) { return task.substr(0, task.find('/')); }
-// Is this task, "family/name", among those that a list "name,family,..." names?
+// Is this task, "family/name", among those that a list names, by all of it, its family or its name? (So does data/instructions.py --holdout.)
 bool named_in(const std::string& task, const std::string& list) {
     std::string family = family_of(task), name = task.substr(task.find('/') + 1);
     for (const std::string& n : split_list(list))
@@ -46,7 +46,7 @@ std::string some_of(const std::vector<std::string>& names) {
 
 // The rows of a .bin file that a run trains on, mixed: make(epoch, q) makes the q-th row of an epoch in tokens, types, positions, targets.
 //
-// An epoch holds take[t] rows of task t, as many together as there are rows (of --mix size without a cap: every row once). Which of a task's
+// An epoch holds take[t] rows of task t, as many together as there are rows, of each task at most the cap (of --mix size without a cap: every row once). Which of a task's
 // rows these are goes on from epoch to epoch: none comes a second time before all have come once.
 struct InstructData {
     const BinFile& file;
@@ -114,25 +114,55 @@ struct InstructData {
     }
 };
 
+// Takes what is held out from the rows of an epoch, and rows of other tasks with the same prompt: how many of these there are.
+size_t hold_out(InstructData& data, const std::string& list) {
+    auto prompt = [&](uint32_t s) {  // the tokens before the last answer
+        std::vector<int32_t> ids;
+        for (size_t i = 0; i < data.file.span(s, data.file.spans(s) - 1).begin; i++) ids.push_back(data.file.token(s, i));
+        return ids;
+    };
+    std::set<std::vector<int32_t>> asked;
+    for (size_t t = 0; t < data.rows.size(); t++)
+        if (named_in(data.file.tasks[t], list)) {
+            for (uint32_t s : data.rows[t]) asked.insert(prompt(s));
+            data.rows[t].clear();
+        }
+    size_t count = 0;
+    for (auto& rows : data.rows) {
+        auto same = asked.empty() ? rows.end() : std::remove_if(rows.begin(), rows.end(), [&](uint32_t s) { return asked.count(prompt(s)) > 0; });
+        count += rows.end() - same, rows.erase(same, rows.end());
+    }
+    return count;
+}
+
 // ---------------------------------------------------------------- evaluation
-// A set of rows that is reported on: of each task the first ones of a file.
+// A set of rows that is reported on
 struct TestSet {
     std::string name;
     const BinFile* file;
-    std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks
+    std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks, in the file's order
+    bool strict;                              // exact match counts case and punctuation
+    size_t of;                                // so many rows these were drawn from
     size_t count() const {
         size_t n = 0;
         for (auto& list : rows) n += list.size();
         return n;
     }
 };
-// The first `most` rows (0: all) of each task for which chosen(task) is true
+// Of each task for which chosen(task) is true `most` rows, drawn always the same (0: all)
 template <class F>
-TestSet test_set(const std::string& name, const BinFile& file, int64_t most, F chosen) {
-    TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size())};
-    for (size_t s = 0; s < file.sequences(); s++) {
-        auto& list = set.rows[file.task(s)];
-        if ((most == 0 || (int64_t)list.size() < most) && chosen(file.tasks[file.task(s)])) list.push_back((uint32_t)s);
+TestSet test_set(const std::string& name, const BinFile& file, int64_t most, bool strict, F chosen) {
+    TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size()), strict, 0};
+    for (size_t s = 0; s < file.sequences(); s++)
+        if (chosen(file.tasks[file.task(s)])) set.rows[file.task(s)].push_back((uint32_t)s), set.of++;
+    for (size_t t = 0; t < set.rows.size(); t++) {
+        auto& list = set.rows[t];
+        if (most == 0 || list.size() <= (size_t)most) continue;
+        std::vector<uint32_t> drawn;
+        Permutation order(list.size(), mix64(1, t));
+        for (int64_t i = 0; i < most; i++) drawn.push_back(list[order((uint64_t)i)]);
+        std::sort(drawn.begin(), drawn.end());
+        list = drawn;
     }
     return set;
 }
@@ -155,13 +185,14 @@ struct TaskScore {
     int64_t rows = 0, exact = 0;
     double rouge = 0;
     int64_t with_options = 0, by_sum = 0, by_mean = 0;  // the right option has the largest Σ log p, or the largest per byte
-    int64_t quotes = 0, quotes_of_input = 0;            // the reference quotes a word; the answer quotes one that is in the input
-    int64_t too_long = 0;                               // the prompt fills the context: no answer
+    double chance = 0;                                  // Σ 1 / options
+    int64_t quotes = 0, quotes_of_input = 0;            // the reference quotes a word of the input; the answer does
+    int64_t too_long = 0;                               // the prompt fills the context: no answer, which is wrong
 
-    void add(const std::string& answer, const InstructText& row) {
+    void add(const std::string& answer, const InstructText& row, bool strict) {
         rows++;
-        if (!quoted(row.outputs[0]).empty()) quotes++, quotes_of_input += has_word(row.input, quoted(answer));
-        exact += exact_match(answer, row.outputs);
+        if (has_word(row.input, quoted(row.outputs[0]))) quotes++, quotes_of_input += has_word(row.input, quoted(answer));
+        exact += exact_match(answer, row.outputs, strict);
         rouge += rouge_l(answer, row.outputs);
     }
     double exact_share() const { return (double)exact / (double)std::max<int64_t>(rows, 1); }
@@ -169,18 +200,32 @@ struct TaskScore {
     Json json() const {
         Json j = Json::make_object();
         j.set("rows", rows).set("exact_match", exact_share()).set("rouge_l", mean_rouge());
-        if (with_options) j.set("options", with_options).set("option_accuracy", (double)by_sum / (double)with_options).set("option_accuracy_per_byte", (double)by_mean / (double)with_options);
+        if (with_options)
+            j.set("options", with_options).set("option_accuracy", (double)by_sum / (double)with_options).set("option_accuracy_per_byte", (double)by_mean / (double)with_options)
+                .set("option_chance", chance / (double)with_options);
         if (quotes) j.set("quotes", quotes).set("quotes_of_input", (double)quotes_of_input / (double)quotes);
         if (too_long) j.set("too_long", too_long);
         return j;
     }
-    // All of it, to be read again
+    // All of it, to be read again: false if one is missing
     Json sums() const {
-        Json j = Json::make_array();
-        j.a = {rows, exact, rouge, with_options, by_sum, by_mean, quotes, quotes_of_input, too_long};
-        return j;
+        return Json::make_object().set("rows", rows).set("exact", exact).set("rouge", rouge).set("with_options", with_options).set("by_sum", by_sum).set("by_mean", by_mean)
+            .set("chance", chance).set("quotes", quotes).set("quotes_of_input", quotes_of_input).set("too_long", too_long);
     }
-    static TaskScore of(const Json& j) { return {j.a[0].i, j.a[1].i, j.a[2].d, j.a[3].i, j.a[4].i, j.a[5].i, j.a[6].i, j.a[7].i, j.a[8].i}; }
+    bool read(const Json& j) {
+        for (auto [key, to] : {std::pair<const char*, int64_t*>{"rows", &rows}, {"exact", &exact}, {"with_options", &with_options}, {"by_sum", &by_sum}, {"by_mean", &by_mean},
+                               {"quotes", &quotes}, {"quotes_of_input", &quotes_of_input}, {"too_long", &too_long}}) {
+            const Json* value = j.find(key);
+            if (!value || value->kind != Json::integer) return false;
+            *to = value->i;
+        }
+        for (auto [key, to] : {std::pair<const char*, double*>{"rouge", &rouge}, {"chance", &chance}}) {
+            const Json* value = j.find(key);
+            if (!value || (value->kind != Json::number && value->kind != Json::integer)) return false;
+            *to = value->d;
+        }
+        return true;
+    }
 };
 // Something that answers: a model, or a baseline. Its scores are score[set][task].
 struct Answerer {
@@ -194,7 +239,7 @@ void write_scores(const std::string& path, const std::vector<TestSet>& sets, con
     for (size_t k = 0; k < sets.size(); k++) {
         Json scores = Json::make_array();
         for (const TaskScore& s : answerer.score[k]) scores.a.push_back(s.sums());
-        all.set(sets[k].name, Json::make_object().set("data", hex(sets[k].file->header.content)).set("scores", scores));
+        all.set(sets[k].name, Json::make_object().set("data", hex(sets[k].file->header.content)).set("strict", sets[k].strict).set("scores", scores));
     }
     write_file_atomic(path, dump_json(all) + "\n");
 }
@@ -204,31 +249,44 @@ bool read_scores(const std::string& path, const std::vector<TestSet>& sets, Answ
     const Json all = parse_json(read_file(path), path);
     answerer.score.clear();
     for (const TestSet& set : sets) {
-        const Json *saved = all.find(set.name), *data = saved ? saved->find("data") : nullptr, *scores = saved ? saved->find("scores") : nullptr;
-        if (!data || data->s != hex(set.file->header.content) || !scores || scores->a.size() != set.rows.size()) return false;
-        auto& tasks = answerer.score.emplace_back();
-        for (size_t t = 0; t < set.rows.size(); t++) {
-            if (scores->a[t].a.size() != 9 || scores->a[t].a[0].i != (int64_t)set.rows[t].size()) return false;
-            tasks.push_back(TaskScore::of(scores->a[t]));
-        }
+        const Json* saved = all.find(set.name);
+        auto part = [&](const char* key) { return saved ? saved->find(key) : nullptr; };
+        const Json *data = part("data"), *strict = part("strict"), *scores = part("scores");
+        if (!data || data->s != hex(set.file->header.content) || !strict || strict->b != set.strict || !scores || scores->a.size() != set.rows.size()) return false;
+        auto& tasks = answerer.score.emplace_back(set.rows.size());
+        for (size_t t = 0; t < set.rows.size(); t++)
+            if (!tasks[t].read(scores->a[t]) || tasks[t].rows != (int64_t)set.rows[t].size()) return false;
     }
     return true;
 }
 
-// The answer that most rows of a task have (knowing the test set: what guessing can reach at best), and the input as it is.
+// Two answerers that know nothing: the input as it is, and the most frequent answer, which for every other row of a task is that of the rows between,
+// so that no row has a say in what it is answered with.
 Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
     Answerer b{copy ? "copy the input" : "most frequent answer", {}};
     for (const TestSet& set : sets) {
         b.score.emplace_back(set.rows.size());
         for (size_t t = 0; t < set.rows.size(); t++) {
-            std::map<std::string, size_t> count;
+            std::map<std::string, std::pair<size_t, std::string>> count[2];  // normal form → how often, and one that has it; of the even rows, and of the odd ones
             std::vector<InstructText> rows;
             for (uint32_t s : set.rows[t]) {
+                auto& half = count[rows.size() % 2];
                 rows.push_back(parse_instruct_text(*set.file, s));
-                for (const std::string& o : rows.back().outputs) count[o]++;
+                for (const std::string& o : rows.back().outputs) {
+                    auto& [n, text] = half[normal_form(o, set.strict)];
+                    if (n++ == 0) text = o;
+                }
             }
-            auto often = std::max_element(count.begin(), count.end(), [](auto& a, auto& b) { return a.second < b.second; });
-            for (auto& row : rows) b.score.back()[t].add(copy ? row.input : often->first, row);
+            std::string often[2];
+            for (int half : {0, 1}) {
+                size_t most = 0;
+                for (const auto& [form, found] : count[half])
+                    if (found.first > most) most = found.first, often[half] = found.second;
+            }
+            for (size_t i = 0; i < rows.size(); i++) {
+                const std::string& others = often[1 - i % 2];
+                b.score.back()[t].add(copy ? rows[i].input : others, rows[i], set.strict);
+            }
         }
     }
     return b;
@@ -256,13 +314,19 @@ struct Evaluator {
         double shown = seconds_now();
         for (const TestSet& set : sets) {
             std::vector<TaskScore>& score = result.score.emplace_back(set.rows.size());
+            bool space;  // does the template put a space before an answer? Then it is that of its first token (instruct.h).
+            Template::from_json(set.file->templ, set.file->path).before_output(true, space);
             std::vector<std::vector<int>> prompts;
             std::vector<std::pair<size_t, uint32_t>> asked;  // task and row of each prompt
             for (size_t t = 0; t < set.rows.size(); t++)
                 for (uint32_t s : set.rows[t]) {
                     std::vector<int> ids = prompt(*set.file, s);
-                    if (ids.size() <= most) prompts.push_back(ids), asked.push_back({t, s});
-                    else score[t].rows++, score[t].too_long++;
+                    if (ids.size() <= most) {
+                        prompts.push_back(ids), asked.push_back({t, s});
+                        continue;
+                    }
+                    score[t].rows++, score[t].too_long++;
+                    if (size_t n = parse_instruct_text(*set.file, s).options.size()) score[t].with_options++, score[t].chance += 1.0 / (double)n;
                 }
             size_t begun = 0;
             std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}}, [&](size_t i, int) {
@@ -277,16 +341,16 @@ struct Evaluator {
                 auto [t, s] = asked[i];
                 InstructText row = parse_instruct_text(*set.file, s);
                 std::string text = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
-                score[t].add(text, row);
+                score[t].add(text, row, set.strict);
                 Json line = Json::make_object();
                 if (out) {
                     Json outputs = Json::make_array();
                     for (auto& o : row.outputs) outputs.a.push_back(o);
                     line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", bpe.decode(prompts[i].data() + 1, prompts[i].size() - 1));
-                    line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs));
+                    line.set("outputs", outputs).set("answer", text).set("stop", stop_name(answers[i].stop)).set("exact", exact_match(text, row.outputs, set.strict));
                     line.set("rouge_l", rouge_l(text, row.outputs));
                 }
-                if (!row.options.empty()) choose(score[t], prompts[i], row, space_before(*set.file, s, row), out ? &line : nullptr);
+                if (!row.options.empty()) choose(score[t], prompts[i], row, space, out ? &line : nullptr);
                 if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0) fail("could not write the answers: %s", strerror(errno));
             }
             done += set.count();
@@ -294,14 +358,7 @@ struct Evaluator {
         if (isatty(2)) fprintf(stderr, "\r%*s\r", 60, "");
         return result;
     }
-    // Does the template put a space before this row's answer? Then it is the answer's first token's (instruct.h).
-    bool space_before(const BinFile& file, uint32_t s, const InstructText& row) const {
-        std::vector<int> answer;
-        BinSpan span = file.span(s, file.spans(s) - 1);
-        for (size_t i = span.begin; i + 1 < span.end; i++) answer.push_back(file.token(s, i));
-        return bpe.decode(answer) == " " + row.outputs[0];
-    }
-    // Which of the options is most likely as an answer, its end included?
+    // Which of the options is most likely as an answer, its end included? Where one does not fit into the context, none is chosen, which is wrong.
     void choose(TaskScore& score, const std::vector<int>& prompt, const InstructText& row, bool space, Json* line) {
         std::vector<std::pair<size_t, size_t>> part;  // targets of each option in the batch
         std::vector<double> sums(row.options.size(), 0);
@@ -320,6 +377,7 @@ struct Evaluator {
             part.clear(), generator.builder.clear();
         };
         size_t first = 0;
+        score.with_options++, score.chance += 1.0 / (double)row.options.size();
         generator.builder.clear();
         for (size_t k = 0; k < row.options.size(); k++) {
             std::vector<int> ids = prompt, answer, positions;
@@ -327,7 +385,7 @@ struct Evaluator {
             answer.push_back(bpe.eot());
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
-            if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return;  // cannot be compared: not counted
+            if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return;
             if (!generator.builder.fits(ids.size(), answer.size())) flush(first), first = k;
             part.push_back({generator.builder.rows.size(), generator.builder.rows.size() + answer.size()});
             generator.builder.add(ids, std::vector<int>(ids.size(), 0), positions, answer);
@@ -340,25 +398,25 @@ struct Evaluator {
             if (mean(k) > mean(by_mean)) by_mean = k;
         }
         auto right = [&](size_t k) { return std::find(row.outputs.begin(), row.outputs.end(), row.options[k]) != row.outputs.end(); };
-        score.with_options++, score.by_sum += right(by_sum), score.by_mean += right(by_mean);
+        score.by_sum += right(by_sum), score.by_mean += right(by_mean);
         if (line) line->set("option", row.options[by_sum]).set("option_per_byte", row.options[by_mean]);
     }
 };
 
 // The means over the tasks of a set, of one answerer
 struct SetMean {
-    std::vector<double> exact, rouge, options, options_per_byte, quotes;  // of each task that has such rows
-    int64_t too_long = 0;                                                 // rows without an answer
+    std::vector<double> exact, rouge, options, options_per_byte, chance, quotes;  // of each task that has such rows
+    int64_t too_long = 0;                                                         // rows without an answer
     SetMean(const std::vector<TaskScore>& score) {
         for (const TaskScore& s : score) {
             if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
-            if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options), options_per_byte.push_back((double)s.by_mean / (double)s.with_options);
+            if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options), options_per_byte.push_back((double)s.by_mean / (double)s.with_options), chance.push_back(s.chance / (double)s.with_options);
             if (s.quotes) quotes.push_back((double)s.quotes_of_input / (double)s.quotes);
             too_long += s.too_long;
         }
     }
-    static double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }
 };
+double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }
 
 // A table for each set: every task's mean counts the same. The other models are compared with the first.
 void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, bool tasks, uint64_t seed) {
@@ -369,8 +427,9 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
         size_t with_rows = 0;
         for (auto& list : set.rows) with_rows += !list.empty();
         if (!with_rows) continue;
-        printf("\n%s: %zu task%s, %s rows\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), with_rows, with_rows == 1 ? "" : "s", thousands((double)set.count()).c_str(), (int)width,
-               tasks ? "" : "mean over tasks");
+        std::string drawn = set.of > set.count() ? format(" of %s", thousands((double)set.of).c_str()) : "";
+        printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), with_rows, with_rows == 1 ? "" : "s", thousands((double)set.count()).c_str(),
+               drawn.c_str(), set.strict ? "; exact match counts case and punctuation" : "", (int)width, tasks ? "" : "mean over tasks");
         if (tasks)
             for (size_t t = 0; t < set.rows.size(); t++) {
                 if (set.rows[t].empty()) continue;
@@ -387,22 +446,23 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
         int64_t too_long = 0;
         for (const Answerer& a : answerers) {
             SetMean m(a.score[k]);
-            printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * SetMean::mean(m.exact), SetMean::mean(m.rouge));
-            if (!m.options.empty()) printf("   right option %5.1f %% (per byte %5.1f %%)", 100 * SetMean::mean(m.options), 100 * SetMean::mean(m.options_per_byte));
-            if (!m.quotes.empty()) printf("   quotes its input %5.1f %%", 100 * SetMean::mean(m.quotes));
+            printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * mean(m.exact), mean(m.rouge));
+            if (!m.options.empty()) printf("   right option %5.1f %% (per byte %5.1f %%, chance %.1f %%)", 100 * mean(m.options), 100 * mean(m.options_per_byte), 100 * mean(m.chance));
+            if (!m.quotes.empty()) printf("   quotes its input %5.1f %%", 100 * mean(m.quotes));
             printf("\n");
             too_long = std::max(too_long, m.too_long);
         }
+        if (size_t n = SetMean(answerers.back().score[k]).options.size(); n && n < with_rows) printf("  (%zu of the tasks have options)\n", n);
         for (size_t i = 3; i < answerers.size(); i++) {  // behind two baselines and the first model
             SetMean a(answerers[i].score[k]), b(answerers[2].score[k]);
             Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
-            if (i == 3) printf("  minus %s%s\n", answerers[2].name.c_str(), with_rows > 1 ? ", and what 95 % of draws of tasks give" : "");
-            printf("  %-*s  %+7.1f %%   %+8.3f", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean);
-            if (with_rows > 1) printf("   %+.1f to %+.1f %%, %+.3f to %+.3f", 100 * exact.low, 100 * exact.high, rouge.low, rouge.high);
-            if (!a.options.empty() && a.options.size() == b.options.size()) {
+            if (i == 3) printf("  minus %s, in points%s\n", answerers[2].name.c_str(), exact.known ? ", and the 95 % interval over tasks" : "");
+            printf("  %-*s  %+7.1f     %+8.3f", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean);
+            if (exact.known) printf("   %+.1f to %+.1f, %+.3f to %+.3f", 100 * exact.low, 100 * exact.high, rouge.low, rouge.high);
+            if (!a.options.empty()) {
                 Interval option = paired_bootstrap(a.options, b.options, seed);
-                printf("   right option %+.1f %%", 100 * option.mean);
-                if (a.options.size() > 1) printf(", %+.1f to %+.1f %%", 100 * option.low, 100 * option.high);
+                printf("   right option %+.1f", 100 * option.mean);
+                if (option.known) printf(", %+.1f to %+.1f", 100 * option.low, 100 * option.high);
             }
             printf("\n");
         }
@@ -419,17 +479,17 @@ Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>&
                 if (!sets[k].rows[t].empty()) tasks.set(sets[k].file->tasks[t], a.score[k][t].json());
             SetMean m(a.score[k]);
             Json one = Json::make_object();
-            one.set("exact_match", SetMean::mean(m.exact)).set("rouge_l", SetMean::mean(m.rouge));
-            if (!m.options.empty()) one.set("option_accuracy", SetMean::mean(m.options)).set("option_accuracy_per_byte", SetMean::mean(m.options_per_byte));
-            if (!m.quotes.empty()) one.set("quotes_of_input", SetMean::mean(m.quotes));
+            one.set("exact_match", mean(m.exact)).set("rouge_l", mean(m.rouge));
+            if (!m.options.empty()) one.set("option_accuracy", mean(m.options)).set("option_accuracy_per_byte", mean(m.options_per_byte)).set("option_chance", mean(m.chance));
+            if (!m.quotes.empty()) one.set("quotes_of_input", mean(m.quotes));
             if (!m.exact.empty() && &a - &answerers[0] >= 3) {
                 SetMean b(answerers[2].score[k]);
                 Json minus = Json::make_object();
                 auto compare = [&](const char* key, const std::vector<double>& x, const std::vector<double>& y) {
-                    if (x.empty() || x.size() != y.size()) return;
+                    if (x.empty()) return;
                     Interval i = paired_bootstrap(x, y, seed);
                     Json difference = Json::make_object().set("mean", i.mean);
-                    if (x.size() > 1) difference.set("low", i.low).set("high", i.high);  // one task has no spread
+                    if (i.known) difference.set("low", i.low).set("high", i.high);
                     minus.set(key, difference);
                 };
                 compare("exact_match", m.exact, b.exact), compare("rouge_l", m.rouge, b.rouge), compare("option_accuracy", m.options, b.options);
@@ -446,7 +506,7 @@ Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>&
 struct SftFlags {
     int64_t batch = 16, max_len = 0, cap = 0, eval_rows = 100, max_new = 128;
     std::string mix = "size", weights, holdout;
-    bool on_prompt = false;
+    bool on_prompt = false, strict = false;
 };
 
 struct SftTask {
@@ -465,20 +525,19 @@ struct SftTask {
     std::vector<char> host;  // validation batches
     char* block = nullptr;
     uint64_t val_rows = 0;
-    bool answers;            // are there test rows to answer?
+    size_t same_question = 0;  // rows for training that ask what a held-out row asks
+    bool answers;              // are there test rows to answer?
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe, const GptConfig& config, bool answers)
         : f(f), sf(sf), train_data(train, bpe.eot()), bpe(bpe), config(config), answers(answers) {
-        // what is held out is no part of an epoch
         std::vector<double> weights = task_weights(train.tasks);
-        for (size_t t = 0; t < train.tasks.size(); t++)
-            if (named_in(train.tasks[t], sf.holdout)) train_data.rows[t].clear();
+        same_question = hold_out(train_data, sf.holdout);
+        if (sf.cap && sf.mix == "equal") fail_usage("--cap: of --mix size; with --mix equal all tasks count the same anyway");
         train_data.mix(weights, sf.mix, (uint64_t)sf.cap);
         train_data.seed = (uint64_t)f.seed, train_data.on_prompt = sf.on_prompt;
         if (val) {
             val_data = std::make_unique<InstructData>(*val, bpe.eot());
-            for (size_t t = 0; t < val->tasks.size(); t++)
-                if (named_in(val->tasks[t], sf.holdout)) val_data->rows[t].clear();
+            hold_out(*val_data, sf.holdout);
             val_data->mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
             val_rows = validation_sequences(*val_data, f.eval_tokens);
         }
@@ -552,7 +611,7 @@ struct SftTask {
 };
 
 // Tasks, their rows and their shares of an epoch; of more than 40 tasks their families
-void print_mixture(const InstructData& data, const std::string& holdout) {
+void print_mixture(const InstructData& data, const std::string& holdout, const std::vector<double>& weights) {
     const auto& tasks = data.file.tasks;
     struct Line {
         std::string name;
@@ -594,6 +653,9 @@ void print_mixture(const InstructData& data, const std::string& holdout) {
             printf("  %-*s  %8s   %8s  %5.1f %%  %5.1f %% of %s\n", (int)width, line.name.c_str(), thousands((double)line.rows).c_str(), thousands((double)line.take).c_str(),
                    100 * (double)line.take / (double)std::max<uint64_t>(all, 1), 100 * (double)line.supervised / (double)line.tokens, thousands((double)line.tokens).c_str());
     }
+    for (size_t t = 0; t < tasks.size(); t++)
+        if (data.take[t] == 0 && weights[t] > 0 && !data.rows[t].empty())
+            printf("warning: %s: its share is less than half a row an epoch, so none of its %zu rows is learned; give it more --weights\n", tasks[t].c_str(), data.rows[t].size());
 }
 
 // DATA/test.bin and DATA/test_NAME.bin, sorted
@@ -656,11 +718,11 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             if (const std::string& task = train_file.tasks[t]; !named_in(task, sf.holdout) || task.find('/') == task.npos) seen.insert(family_of(task));
         auto held_out = [&](const std::string& task, bool of_seen) { return named_in(task, sf.holdout) && seen.count(family_of(task)) == of_seen; };
         for (bool of_seen : {true, false}) {
-            TestSet set = test_set(of_seen ? "held-out tasks" : "held-out families", train_file, sf.eval_rows, [&](const std::string& task) { return held_out(task, of_seen); });
+            TestSet set = test_set(of_seen ? "held-out tasks" : "held-out families", train_file, sf.eval_rows, sf.strict, [&](const std::string& task) { return held_out(task, of_seen); });
             if (set.count()) sets.push_back(set);
         }
     }
-    for (const std::string& path : test_files(f.data)) sets.push_back(test_set(set_name(path), *open_file(path), sf.eval_rows, [](const std::string&) { return true; }));
+    for (const std::string& path : test_files(f.data)) sets.push_back(test_set(set_name(path), *open_file(path), sf.eval_rows, sf.strict, [](const std::string&) { return true; }));
     for (auto& file : files) {
         check_data(*file, bpe, init);
         if (file->header.templ != train_file.header.templ) fail("%s: it was packed with another template than %s: pack both with the same", file->path.c_str(), train_file.path.c_str());
@@ -692,7 +754,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         return planned.shape;
     }));
     task.allocate(arena);
-    print_mixture(task.train_data, sf.holdout);
+    print_mixture(task.train_data, sf.holdout, task.task_weights(train_file.tasks));
+    if (task.same_question) printf("%zu row%s for training had the question of a held-out row, and went out with it\n", task.same_question, task.same_question == 1 ? "" : "s");
     printf("%lld steps of %lld x %lld rows: %.2f epochs; no new parameters\n", (long long)f.steps, (long long)f.accum, (long long)sf.batch, (double)(f.steps * per_step) / (double)rows);
 
     std::vector<areal> values(task.opt.n);
@@ -741,7 +804,7 @@ struct SftEvalFlags {
     std::vector<std::string> models;
     std::string data, out;
     int64_t rows = 100, max_new = 128, batch = 16;
-    bool json = false;
+    bool json = false, strict = false;
 };
 
 // One table for some files of rows and some models, the first of which is what the others are compared with.
@@ -761,7 +824,7 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
             std::string name = set_name(file);
             for (const TestSet& set : sets)
                 if (set.name == name) name = file;  // two folders have a test.bin
-            sets.push_back(test_set(name, *files.back(), ef.rows, [](const std::string&) { return true; }));
+            sets.push_back(test_set(name, *files.back(), ef.rows, ef.strict, [](const std::string&) { return true; }));
         }
     }
     std::vector<std::unique_ptr<LoadedGpt>> models;  // first look at all, then answer
@@ -854,8 +917,7 @@ int ask(const SamplingFlags& sf, const AskFlags& af, const std::vector<std::stri
         rows.push_back(row);
     } else {
         if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
-        InstructFile in("/dev/stdin", false);
-        in.lines.path = "standard input";
+        InstructFile in(stdin);
         for (InstructRow row; in.next(row);) rows.push_back(row);
     }
     std::vector<std::vector<int>> prompts;
@@ -996,12 +1058,14 @@ int main(int argc, char** argv) {
                                             {"holdout", &sf.holdout, "NAME,...", "tasks or families that are not trained on, but reported on"}}});
         groups.push_back({"Answers", "train",
                           {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task that are answered, before and after; 0: all"},
+                           {"strict", &sf.strict, "exact match counts case and punctuation"},
                            {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "tokens of an answer, at most"}}});
         groups.push_back({"Evaluation", "eval",
                           {{"model", &models, "DIR,...", "runs or model directories; the others are compared with the first"},
                            {"data", &ef.data, "FILE", "a .bin file of instructions, or the folder with test_*.bin; more of them behind the flags"},
                            {"out", &ef.out, "DIR", "also write results.json and answers_N.jsonl there"},
                            {"rows", &ef.rows, at_least(0), "rows of each task; 0: all"},
+                           {"strict", &ef.strict, "exact match counts case and punctuation"},
                            {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "tokens of an answer, at most"},
                            {"batch", &ef.batch, between(1, 1 << 16), "answers at a time"},
                            {"json", &ef.json, "JSON instead of a table"}}});

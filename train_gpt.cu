@@ -19,6 +19,7 @@
 #include "common/dataloader.h"
 #include "common/embedding.cuh"
 #include "common/gather.cuh"
+#include "common/labelled.h"
 #include "common/layernorm.cuh"
 #include "common/matmul.cuh"
 #include "common/train.h"
@@ -159,7 +160,7 @@ struct Gpt {
 
     // ---------------------------------------------------------------- forward
     // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads the others, so behind the
-    // attention of the last layer they are not computed. With `memory`, the keys and values of sequence s are kept in slot slots[s].
+    // attention of the last layer they are not computed. With `memory`, the keys and values of sequence s are kept in slot slots[s], slots(S).
     real* decode(const Batch& b, const KvMemory* memory = nullptr, const int* slots = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -299,7 +300,7 @@ struct Sampler {
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T>
-    int pick(const T* logits, int V, uint64_t prompt, uint64_t position) {
+    int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
         if (temperature == 0) {
             int best = 0;
             for (int v = 1; v < V; v++)
@@ -412,13 +413,13 @@ struct Generator {
             residual_layernorm_forward(ln, sum, mean, rstd, x, sum, p.ln2w, p.ln2b, R, C, eps, Dropout());
             matmul_gelu_forward<Gelu::tanh>(act, pre, ln, p.fcw, p.fcb, R, C, FF);
             matmul_forward(x, act, p.projw, p.projb, R, FF, C);
-            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw, *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;
+            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw, *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;  // (C)
             residual_layernorm_forward(ln, x, mean, rstd, sum, x, w, b, R, C, eps, Dropout());
         }
         matmul_forward(logits, ln, params.wte, (const real*)nullptr, R, C, model->Vp());
     }
 
-    // Continues every prompt (1 … context tokens) by up to max_new tokens. on_token(prompt, token) sees each token at once, and ends everything
+    // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees each token at once, and ends everything
     // by returning false.
     std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int64_t max_new, Sampler sampler,
                                  const std::function<bool(size_t, int)>& on_token = nullptr) {
@@ -433,7 +434,7 @@ struct Generator {
         for (int s = memory.slots - 1; s >= 0; s--) free_slots.push_back(s);
         // the next token of rows [first, …), by the logits in row 0, 1, … of `logits`
         auto take = [&](size_t first) {
-            const real* x = logits;
+            const real* x = logits;  // (rows, Vp)
             if (!device_is_host) copy_to_host(host_logits.data(), logits, (rows.size() - first) * model->Vp() * sizeof(real)), x = host_logits.data();
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
@@ -576,10 +577,10 @@ struct LoadedGpt {
 };
 
 struct SamplingFlags {
-    std::string model, prompt;
+    std::string model;
     int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
     double temperature = 0.8, top_p = 1;
-    bool greedy = false, json = false;
+    bool greedy = false;
 
     std::vector<Flag> flags() {
         return {{"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
@@ -596,43 +597,46 @@ struct SamplingFlags {
     }
 };
 
-// The lines of standard input, whose ends may be those of Windows. Of JSON, into `rows`, each one's "prompt"; there empty lines are left out.
+// The lines of standard input. Of JSON, into `rows`, each one's "prompt"; there empty lines are left out.
 std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
     std::vector<std::string> prompts;
-    size_t number = 1;
-    for (int c; (c = getchar()) != EOF; number++) {
-        std::string line;
-        for (; c != '\n' && c != EOF; c = getchar()) line += (char)c;
-        if (!line.empty() && line.back() == '\r') line.pop_back();
-        if (!json) {
-            prompts.push_back(line);
-        } else if (line.find_first_not_of(" \t") != line.npos) {
-            std::string where = format("standard input, line %zu", number);
-            rows.push_back(parse_json(line, where));
-            const Json* text = rows.back().find("prompt");
-            if (!text || text->kind != Json::string) fail("%s: expected an object with a text \"prompt\", found %.60s", where.c_str(), line.c_str());
+    LineReader lines(stdin, "standard input");
+    if (!json)
+        while (lines.next()) prompts.emplace_back(lines.line);
+    else
+        for (Json row; lines.next_object(row); rows.push_back(row)) {
+            const Json* text = row.find("prompt");
+            if (!text || text->kind != Json::string) lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
             prompts.push_back(text->s);
         }
-    }
     return prompts;
 }
+// Every text that is learned begins with <|endoftext|>, and so does a prompt, unless it is from the middle of a text.
+std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool middle) {
+    std::vector<int> ids;
+    bpe.encode(text, ids);
+    if (ids.empty() || (ids[0] != bpe.eot() && !middle)) ids.insert(ids.begin(), bpe.eot());
+    return ids;
+}
 
+struct PromptFlags {
+    std::string prompt;
+    bool middle = false, json = false;
+};
 // Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
-int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
+int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::string> prompts) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
-    if (!f.prompt.empty()) prompts.insert(prompts.begin(), f.prompt);
+    if (!pf.prompt.empty()) prompts.insert(prompts.begin(), pf.prompt);
     LoadedGpt gpt(f.model);
     std::vector<Json> rows;  // what was asked, an id of the user's included
-    if (prompts.empty()) prompts = read_prompts(f.json, rows);
+    if (prompts.empty()) prompts = read_prompts(pf.json, rows);
     if (prompts.empty()) return EXIT_OK;  // no lines
     const int64_t T = gpt.model.config.T;
     std::vector<std::vector<int>> ids;
     size_t longest = 0, all = 0;
     for (const std::string& text : prompts) {
         if (size_t at = invalid_utf8(text); at != text.npos) fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
-        ids.emplace_back();
-        gpt.bpe.encode(text, ids.back());
-        if (text.empty()) ids.back() = {gpt.bpe.eot()};  // a new text begins
+        ids.push_back(prompt_ids(gpt.bpe, text, pf.middle));
         if ((int64_t)ids.back().size() > T)
             fail("prompt %zu has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), ids.back().size(), (long long)T, text.c_str());
         longest = std::max(longest, ids.back().size()), all += ids.back().size();
@@ -640,7 +644,7 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
     int slots = (int)std::min<size_t>(f.batch, prompts.size()), context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
     gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
 
-    bool stream = prompts.size() == 1 && !f.json;
+    bool stream = prompts.size() == 1 && !pf.json;
     if (stream) fputs(prompts[0].c_str(), stdout), fflush(stdout);
     std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), [&](size_t, int token) {
         if (!stream) return true;
@@ -653,7 +657,7 @@ int generate(const SamplingFlags& f, std::vector<std::string> prompts) {
         const Answer& a = answers[i];
         std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
-        if (f.json)
+        if (pf.json)
             printf("%s\n", dump_json((rows.empty() ? Json::make_object() : rows[i]).set("prompt", prompts[i]).set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop))).c_str());
         else if (stream) printf("\n");
         else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
@@ -692,9 +696,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
     config.dropout = f.dropout, config.eot = bpe.eot();
     gf.size.check_max_len(config.T, f.batch_tokens);
-    std::vector<std::vector<int>> sample(1);
-    bpe.encode(gf.sample_prompt, sample[0]);
-    if (sample[0].empty()) sample[0] = {bpe.eot()};
+    std::vector<std::vector<int>> sample = {prompt_ids(bpe, gf.sample_prompt, false)};
     if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
         fail_usage("--sample-prompt: expected at most %lld tokens, found %zu", (long long)most, sample[0].size());
 
@@ -741,6 +743,7 @@ int main(int argc, char** argv) {
         f.beta2 = 0.95, f.eps = 1e-8, f.weight_decay = 0.1, f.schedule = "cosine";
         GptFlags gf;
         SamplingFlags sf;
+        PromptFlags pf;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr", "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
         groups.insert(groups.begin() + 1, gf.size.group(MAX_LAYERS, 2, "tokens of a training window, at most", "the context: the longest text the model takes; 0: --max-len"));
@@ -750,9 +753,10 @@ int main(int argc, char** argv) {
         groups.push_back({"Sampling", "generate", sf.flags()});
         groups.push_back({"Prompts", "generate",
                           {{"model", &sf.model, "DIR", "a run directory or a model directory"},
-                           {"prompt", &sf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
+                           {"prompt", &pf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
+                           {"middle", &pf.middle, "the prompt is from the middle of a text: without the <|endoftext|> that every text begins with"},
                            {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
-                           {"json", &sf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
+                           {"json", &pf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
         Cli cli{"train_gpt", "pretraining of a GPT-2-type decoder, and text generation.",
                 "  ./train_gpt --data data/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
                 "  ./train_gpt --resume --out runs/gpt\n"
@@ -761,7 +765,7 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.verb == "generate" ? generate(sf, cli.words) : train_gpt(cli, f, gf);
+        return cli.verb == "generate" ? generate(sf, pf, cli.words) : train_gpt(cli, f, gf);
     });
 }
 #endif

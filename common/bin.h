@@ -68,11 +68,12 @@ static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
 struct BinSpan { uint32_t begin, end; };  // tokens [begin, end) of a sequence
 
-// What a template is known by: its texts. How many worked examples the rows show ("shots") may differ between what is learned and what is asked.
+// What a template is known by: its texts, whatever its name. How many worked examples the rows show ("shots") may differ between what is learned and
+// what is asked.
 inline uint64_t template_fingerprint(const Json& templ) {
     Json texts = Json::make_object();
     for (auto& [key, value] : templ.o)
-        if (key != "shots") texts.set(key, value);
+        if (key != "shots" && key != "name") texts.set(key, value);
     std::string text = dump_json(texts);
     return fnv1a(text.data(), text.size());
 }

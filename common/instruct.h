@@ -11,14 +11,16 @@
 //   "output": ["pear", "a pear"]     several references: the first is learned, evaluation takes any
 //   "task": "lists/first"            a name, perhaps with its family before a slash
 //   "options": ["pear", "fig"]       the answers to choose from
-//   "examples": [{"input": "kiwi, plum", "output": "kiwi"}, ...]                  shown before the question: as many as --shots says
+//   "examples": [{"input": "kiwi, plum", "output": "kiwi"}, ...]                  shown behind the instruction: as many as --shots says
 //
 // A template is plain text in the model's own vocabulary (no new tokens), with {instruction}, {input} and, at its end, {output}:
 //
 //   text            for rows with an input
 //   without_input   for rows without one
-//   example         what one of the examples looks like, with {input} and {output}; it is put behind the instruction
+//   example         what one of the examples looks like, with {input} and {output}; it is put behind the instruction, before the input
 //
+// A file is such texts as .json, or plain text: "text" alone. Then "without_input" is what remains without the paragraph or line of {input}, and there
+// is no "example", so that rows can show none.
 // With it travels how many of a row's examples were shown ("shots"), so that who asks the model shows as many unless told otherwise.
 // All before {output} is the prompt, {output} the answer, and <|endoftext|> ends it. The two are encoded apart, so what is learned is known by
 // construction. A space before {output} belongs to the answer, since byte-level BPE joins a space with the word behind it: "answer: {output}"
@@ -49,6 +51,7 @@ struct InstructFile {
 
     // need_output: else rows may come without an answer, to be answered
     InstructFile(const std::string& path, bool need_output) : lines(path), need_output(need_output) {}
+    explicit InstructFile(FILE* open) : lines(open, "standard input"), need_output(false) {}
     size_t bytes() const { return lines.bytes; }  // read so far
 
     // The next row, or false at the end of the file
@@ -69,6 +72,7 @@ struct InstructFile {
 
         if (given(json, "task")) {
             row.task = trimmed(text(json, "task"));
+            if (size_t slash = row.task.find('/'); slash != row.task.npos) row.task = trimmed(row.task.substr(0, slash)) + "/" + trimmed(row.task.substr(slash + 1));
             if (row.task.empty()) bad("expected a name in \"task\", found nothing");
             for (unsigned char c : row.task)
                 if (c < 32 || c == 127) bad("expected a task without control characters, found " + start_of(row.task));
@@ -209,13 +213,7 @@ struct Template {
         if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0) return from_json(parse_json(text, name), name);
         while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
         size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
-        Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, text, alpaca().example, 0};
-        size_t input = text.find("{input}");  // a row without input: without the white space before it, too
-        if (input != text.npos) {
-            size_t last = input == 0 ? text.npos : text.find_last_not_of(" \t\r\n", input - 1);
-            size_t from = last == text.npos ? 0 : last + 1;
-            t.without_input = text.substr(0, from) + text.substr(input + strlen("{input}"));
-        }
+        Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, without_its_part(text), "", 0};
         t.check(name);
         return t;
     }
@@ -241,11 +239,14 @@ struct Template {
     void check(const std::string& where) const {
         check_one(where, "", text, {"instruction", "output"}, {"input"});
         check_one(where, "without_input: ", without_input, {"instruction", "output"}, {});
-        check_one(where, "example: ", example, {"output"}, {"input"});
+        if (!example.empty()) check_one(where, "example: ", example, {"output"}, {"input"});
         const std::string_view last = "{output}";
         for (const std::string* t : {&text, &without_input})
             if (t->size() < last.size() || std::string_view(*t).substr(t->size() - last.size()) != last)
                 fail("%s: expected {output} at the end of the template, found %s behind it", where.c_str(), start_of(t->substr(t->find(last) + last.size())).c_str());
+        bool space[2];
+        before_output(true, space[0]), before_output(false, space[1]);
+        if (space[0] != space[1]) fail("%s: expected a space before {output} with and without input, or none in both, found it in one", where.c_str());
     }
 
     // The text with its placeholders filled. What is put in is not looked at again: "{input}" in an instruction stays as it is.
@@ -258,6 +259,24 @@ struct Template {
             else out += text[at++];
         }
         return out;
+    }
+    // A template's text for a row without input: without the paragraph of {input}, "### Input:\n{input}", if nothing else is to be filled in there, else
+    // without its line, "Input: {input}", if nothing else is, else without {input} and the white space before it.
+    static std::string without_its_part(const std::string& t) {
+        const std::string_view name = "{input}";
+        const size_t at = t.find(name);
+        if (at == t.npos) return t;
+        for (std::string_view separator : {"\n\n", "\n"}) {
+            size_t before = at == 0 ? t.npos : t.rfind(separator, at - 1), behind = t.find(separator, at);
+            size_t begin = before == t.npos ? 0 : before, end = behind == t.npos ? t.size() : behind;
+            std::string_view part = std::string_view(t).substr(begin, end - begin);
+            if (part.find("{instruction}") != part.npos || part.find("{output}") != part.npos) continue;
+            if (before == t.npos && behind != t.npos) end += separator.size();  // the first: what follows comes first
+            begin = begin == 0 ? 0 : t.find_last_not_of(" \t\r\n", begin - 1) + 1;  // and without the white space before it
+            return t.substr(0, begin) + t.substr(end);
+        }
+        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t\r\n", at - 1);
+        return t.substr(0, last == t.npos ? 0 : last + 1) + t.substr(at + name.size());
     }
     // The text before {output}, and whether a space was before it: that is the answer's
     std::string_view before_output(bool input, bool& space) const {
@@ -300,7 +319,13 @@ inline std::vector<Piece> render(const Template& templ, const InstructRow& row, 
         const Turn& turn = row.turns[i];
         std::string instruction = i == 0 && !row.system.empty() ? row.system + "\n\n" + turn.instruction : turn.instruction;
         if (i + 1 == row.turns.size())
-            for (size_t k = 0; k < std::min(shots, row.examples.size()); k++) instruction += Template::fill(templ.example, "", row.examples[k].input, row.examples[k].output);
+            for (size_t k = 0; k < std::min(shots, row.examples.size()); k++) {
+                if (templ.example.empty())
+                    fail("%s: expected a template with \"example\", which says what a worked example looks like, found none in %s: write it as .json, or take --shots 0",
+                         row.where.c_str(), templ.name.c_str());
+                const WorkedExample& e = row.examples[k];
+                instruction += Template::fill(blank(e.input) ? Template::without_its_part(templ.example) : templ.example, "", e.input, e.output);
+            }
         if (!turn.input.empty() && !templ.has_input())
             fail("%s: expected a template with {input}, since this row has one, found the template %s without it", row.where.c_str(), templ.name.c_str());
         bool space;
@@ -337,6 +362,7 @@ inline void encode_pieces(const Bpe& bpe, const std::vector<Piece>& pieces, Rend
 struct Shortened {
     bool fits = true;
     bool examples = false, turns = false, input = false;  // worked examples were left out; earlier turns; the end of the input was cut off
+    size_t input_bytes = 0;  // that are left of it
     bool cut() const { return examples || turns || input; }
 };
 // Renders a row into at most max_len tokens (0: any number). What is too long loses, with `truncate`, first its worked examples, the last one first,
@@ -377,7 +403,7 @@ inline Shortened render_row(const Bpe& bpe, const Template& templ, const Instruc
     if (good == 0) return s;
     less.turns.back().input = whole.substr(0, ends[good - 1]);
     s.fits = fits(less);
-    s.input = true;
+    s.input = true, s.input_bytes = ends[good - 1];
     return s;
 }
 

@@ -75,9 +75,10 @@ struct LineReader {
         file = fopen(path.c_str(), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     }
+    LineReader(FILE* open, const std::string& name) : path(name), file(open) {}  // standard input, which stays open
     ~LineReader() {
         free(buffer);
-        if (file) fclose(file);
+        if (file && file != stdin) fclose(file);
     }
     LineReader(const LineReader&) = delete;
     LineReader& operator=(const LineReader&) = delete;

@@ -3,7 +3,8 @@
 //   ROUGE-L (Lin 2004)   words of both texts; L = length of their longest common subsequence; P = L / words of the answer,
 //                        R = L / words of the reference, F = 2 P R / (P + R); of several references the best F.
 //                        Equal to the Python package rouge-score 0.1.2 with use_stemmer=True (test/hf/test_rouge.py).
-//   exact match          lower-cased, ASCII punctuation taken out, white space joined to single spaces, and then equal to a reference.
+//   exact match          lower-cased, ASCII punctuation taken out, white space joined to single spaces, and then equal to a reference. A text
+//                        of which nothing is left ("+") is compared as it is. Strict: only white space is joined.
 //
 // Words: lower-case, everything but a-z and 0-9 is a space; words of more than 3 letters are stemmed (Porter 1980, in the variant that is the
 // default of NLTK). Languages of other letters have no words here: their ROUGE-L is 0, look at the exact match.
@@ -176,8 +177,8 @@ inline double rouge_l(std::string_view answer, const std::vector<std::string>& r
 }
 
 // ---------------------------------------------------------------- exact match
-// "The  answer: YES!" → "the answer yes"
-inline std::string normal_form(std::string_view text) {
+// "The  answer: YES!" → "the answer yes"; strict: "The answer: YES!"
+inline std::string normal_form(std::string_view text, bool strict = false) {
     std::string out;
     std::vector<int32_t> lowered;
     bool space = false;
@@ -188,18 +189,21 @@ inline std::string normal_form(std::string_view text) {
             space = true;
             continue;
         }
-        if (c < 128 && ispunct(c)) continue;
+        if (!strict && c < 128 && ispunct(c)) continue;
         if (space && !out.empty()) out += ' ';
         space = false;
         lowered.clear();
-        append_lower(lowered, c);
+        if (strict) lowered.push_back(c);
+        else append_lower(lowered, c);
         for (int32_t l : lowered) append_utf8(out, l);
     }
     return out;
 }
-inline bool exact_match(std::string_view answer, const std::vector<std::string>& references) {
-    std::string normal = normal_form(answer);
-    for (const std::string& r : references)
-        if (normal_form(r) == normal) return true;
+inline bool exact_match(std::string_view answer, const std::vector<std::string>& references, bool strict = false) {
+    const std::string normal = normal_form(answer, strict), as_it_is = normal_form(answer, true);
+    for (const std::string& r : references) {
+        const std::string other = normal_form(r, strict);
+        if (normal.empty() || other.empty() ? normal_form(r, true) == as_it_is : other == normal) return true;
+    }
     return false;
 }

@@ -839,6 +839,18 @@ def finish_instruct(args, parts):
     print_next(args, tokenizer, "sft", "sft")
 
 
+def read_json(path, kind, what):
+    """A file that is one JSON value of this kind (dict, list), said in words"""
+    try:
+        with open(path, encoding="utf-8") as f:
+            value = json.load(f)
+    except (ValueError, RecursionError) as e:
+        raise Failure("%s: expected %s, found something else: %s" % (path, what, e))
+    if not isinstance(value, kind):
+        raise Failure("%s: expected %s, found something else" % (path, what))
+    return value
+
+
 def json_rows(name, opener):
     """(object, where) of a file of JSON: an object a line (.jsonl), or one array of objects (.json)"""
     if os.path.splitext(inner_name(name))[1].lower() != ".json":
@@ -875,10 +887,12 @@ def drawn(names, seed, n):
 
 def field(row, key, where, types=str):
     """row[key], of one of the types"""
+    if not isinstance(row, dict):
+        raise Failure("%s: expected an object with a key %s, found %.40s" % (where, key, json.dumps(row)))
     if key not in row:
         raise Failure("%s: expected a key %s, found none: %s" % (where, key, ", ".join(row)[:200]))
     if not isinstance(row[key], types):
-        raise Failure("%s: %s: expected %s, found %.40s" % (where, key, "a string" if types is str else "a list" if types is list else "a string or a list", json.dumps(row[key])))
+        raise Failure("%s: %s: expected %s, found %.40s" % (where, key, {str: "a string", list: "a list", dict: "an object"}.get(types, "a string or a list"), json.dumps(row[key])))
     return row[key]
 
 

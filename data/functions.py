@@ -120,6 +120,20 @@ def draw_held_out(seed=1):
     return sorted(common.drawn(KINDS, "held out %d" % seed, len(KINDS) // 4))
 
 
+def checked(value, where):
+    if not isinstance(value, dict):
+        raise common.Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(value)))
+    return value
+
+
+def wordings_of(value, where):
+    """{"annotations": [text, ...]}"""
+    found = common.field(value, "annotations", where, list)
+    if not all(isinstance(w, str) for w in found):
+        raise common.Failure("%s: annotations: expected a list of strings, found %.40s" % (where, json.dumps(found)))
+    return found
+
+
 class Folder:
     """function_vectors_tasks.jsonl, instruction_induction.jsonl and instruction_induction_annotations.json"""
 
@@ -129,8 +143,12 @@ class Folder:
             for row, where in common.json_rows(*common.named([path], file + ".jsonl")):
                 self.rows.setdefault((file, common.field(row, "task", where)), []).append((row, where))
         name, opener = common.named([path], "instruction_induction_annotations.json")
-        with opener() as f:
-            self.wordings = {task: value["annotations"] for task, value in json.load(f).items()}
+        try:
+            with opener() as f:
+                all_of_them = json.load(f)
+        except (ValueError, RecursionError) as e:
+            raise common.Failure("%s: expected a JSON object, found something else: %s" % (name, e))
+        self.wordings = {task: wordings_of(value, "%s: %s" % (name, task)) for task, value in checked(all_of_them, name).items()}
 
     def functions(self, task):
         return self.rows.get(("function_vectors_tasks", task), [])
@@ -150,8 +168,7 @@ class Web:
 
     def json(self, which, file):
         path = common.download(self.urls[which].replace("{file}", file), os.path.join(self.cache, which, file))
-        with open(path, encoding="utf-8") as f:
-            return json.load(f), path
+        return common.read_json(path, (dict, list), "a JSON object or array"), path
 
     def functions(self, task):
         extractive = task in {t for functions, _, wordings in TASKS["list"].values() for t in functions}
@@ -163,11 +180,11 @@ class Web:
         found = []
         for part in ("induce", "execute"):
             data, path = self.json("induction", "raw/%s/%s.json" % (part, task))
-            found += [(row, "%s, example %s" % (path, n)) for n, row in data["examples"].items()]
+            found += [(row, "%s, example %s" % (path, n)) for n, row in checked(common.field(data, "examples", path, dict), path).items()]
         return found[:1100]
 
     def annotations(self, task):
-        return self.json("induction", "annotations/%s.json" % task)[0]["annotations"]
+        return wordings_of(*self.json("induction", "annotations/%s.json" % task))
 
 
 def answers(row, where):

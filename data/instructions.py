@@ -20,10 +20,19 @@ def rows(paths, several):
                 yield row, where
 
 
+def name_of(row):
+    """The row's task, as data/tokenize reads it: "family / name" is "family/name"; "" where there is none"""
+    return "/".join(part.strip() for part in row["task"].split("/", 1)) if isinstance(row.get("task"), str) else ""
+
+
+def names_of(task):
+    """Of "family/name" all of it, the family, the name"""
+    return {task, task.split("/")[0], task.split("/", 1)[-1]}
+
+
 def is_in(row, names):
-    """Is the row's task, or its family, one of the names?"""
-    task = row.get("task") if isinstance(row.get("task"), str) else ""
-    return task.strip() in names or task.split("/")[0].strip() in names
+    """Is one of the names the row's task, its family, or its name without the family?"""
+    return not names.isdisjoint(names_of(name_of(row)))
 
 
 def body():
@@ -39,8 +48,8 @@ def body():
     several = sum(1 for path in args.files for _ in common.text_files([path], (".jsonl", ".json"))) > 1
     held_out = {n.strip() for n in args.holdout.split(",") if n.strip()}
     if held_out:  # before the work begins: is there every one of them?
-        tasks = {row["task"].strip() for row, _ in rows(args.files, several) if isinstance(row.get("task"), str)}
-        known = tasks | {t.split("/")[0].strip() for t in tasks}
+        tasks = {name_of(row) for row, _ in rows(args.files, several)} - {""}
+        known = set().union(*map(names_of, tasks)) if tasks else set()
         for name in sorted(held_out - known):
             raise common.Failure("--holdout: expected tasks or families of the files, found %s; there are %s" % (name, ", ".join(sorted(tasks))[:300] or "no tasks in them"))
     parts = {"train": (r for r in rows(args.files, several) if not is_in(r[0], held_out))}
@@ -48,9 +57,9 @@ def body():
         parts["val"] = (r for r in rows(args.val, several) if not is_in(r[0], held_out))
     if held_out:
         # tasks of a family that is trained on, or of none; and whole families
-        family = lambda task: task.split("/")[0].strip()
+        family = lambda task: task.split("/")[0]
         seen = {family(t) for t in tasks if not is_in({"task": t}, held_out) or "/" not in t}
-        out_of = lambda of_seen: (r for r in rows(args.files, several) if is_in(r[0], held_out) and (family(r[0]["task"]) in seen) == of_seen)
+        out_of = lambda of_seen: (r for r in rows(args.files, several) if is_in(r[0], held_out) and (family(name_of(r[0])) in seen) == of_seen)
         for part, of_seen in (("test_tasks", True), ("test_families", False)):
             if any(is_in({"task": t}, held_out) and (family(t) in seen) == of_seen for t in tasks):
                 parts[part] = out_of(of_seen)

@@ -48,6 +48,7 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 if (r.row.outputs.empty()) continue;
                 try {
                     r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
+                    if (r.shortened.input) r.row.turns.back().input.resize(r.shortened.input_bytes);  // so that a copy of it is of what was shown
                     r.text = dump_instruct_text(r.row);
                 } catch (const Error& e) {
                     #pragma omp critical

@@ -27,10 +27,15 @@ def one_task(name, split, definition, categories, positive, where):
     definition = definition[0] if isinstance(definition, list) and definition else definition
     if not isinstance(definition, str):
         raise common.Failure("%s: expected a definition, found %.40s" % (where, json.dumps(definition)))
+    if not all(isinstance(c, str) for c in categories):
+        raise common.Failure("%s: expected a list of names as categories, found %.40s" % (where, json.dumps(categories)))
     examples = []
     for e in positive[:2]:
         output = common.field(e, "output", where, (str, list))
-        examples.append({"input": common.field(e, "input", where), "output": output if isinstance(output, str) else output[0]})
+        output = output if isinstance(output, str) else output[0] if output else ""
+        if not isinstance(output, str):
+            raise common.Failure("%s: output: expected a string, found %.40s" % (where, json.dumps(output)))
+        examples.append({"input": common.field(e, "input", where), "output": output})
     return {"name": name, "split": split, "definition": definition, "categories": categories, "examples": [e for e in examples if e["output"].strip()]}
 
 
@@ -44,13 +49,7 @@ class Repository:
     def task(self, name, split):
         """(task, its instances with their places)"""
         path = self.path("tasks/%s.json" % name)
-        try:
-            with open(path, encoding="utf-8") as f:
-                data = json.load(f)
-        except (ValueError, RecursionError) as e:
-            raise common.Failure("%s: expected a JSON object, found something else: %s" % (path, e))
-        if not isinstance(data, dict):
-            raise common.Failure("%s: expected a JSON object, found something else" % path)
+        data = common.read_json(path, dict, "a JSON object")
         task = one_task(name, split, data.get("Definition"), common.field(data, "Categories", path, list), common.field(data, "Positive Examples", path, list), path)
         return task, [(instance, "%s, instance %d" % (path, n)) for n, instance in enumerate(common.field(data, "Instances", path, list), 1)]
 

@@ -90,7 +90,7 @@ def curve(runs, out, title):
 def ask(command):
     """Runs a command that the reader may repeat, and shows its answer"""
     say("\n  " + " ".join(shlex.quote(str(c)) for c in command))
-    text = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, text=True).stdout.rstrip("\n")
+    text = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, encoding="utf-8", errors="replace").stdout.rstrip("\n")
     say("\n".join("    " + line for line in text.split("\n")))
     return text
 
@@ -213,7 +213,7 @@ def decoder(out, parts, summary):
     results = json.load(open(out / "instruct/results.json"))
     say("\nExactly right, % of answers, on what tuning never saw:\n")
     say(f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}   {'more than before':16s}")
-    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned", "more than before: 95 % of draws of tasks"]]
+    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned", "more than before, 95 % interval over tasks"]]
     for file, name, what in LEVELS:
         level = results[file]
         values = [100 * level[m]["exact_match"] for m in ("copy the input", "most frequent answer", "before", "tuned")]

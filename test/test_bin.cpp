@@ -449,7 +449,8 @@ TEST_CASE("bin: the bytes of kind instruct are those of the format") {
     std::string templ = "{\"name\": \"t\", \"text\": \"{instruction}{output}\"}", names = "{\"tasks\": [\"x\", \"y\"], \"template\": " + templ + "}";
     std::string content = u(0, 8) + u(2, 8) + u(5, 8) + u(1, 2) + u(9, 2) + u(2, 2) + u(3, 2) + u(4, 2) + std::string(6, '\0');
     content += u(0, 8) + u(1, 8) + u(3, 8) + u(0, 8) + u(1, 8) + u(3, 8) + u(1, 4) + u(2, 4) + u(1, 4) + u(2, 4) + u(2, 4) + u(3, 4) + u(1, 4) + u(0, 4) + "ABC" + names;
-    std::string h = "tunebin\n" + u(1, 4) + u(3, 4) + u(2, 4) + u(256, 4) + u(2, 8) + u(5, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(fnv1a(templ.data(), templ.size()), 8) +
+    const std::string texts = "{\"text\": \"{instruction}{output}\"}";  // what a template is known by
+    std::string h = "tunebin\n" + u(1, 4) + u(3, 4) + u(2, 4) + u(256, 4) + u(2, 8) + u(5, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(fnv1a(texts.data(), texts.size()), 8) +
                     u(fnv1a(content.data(), content.size()), 8) + u(2, 4) + u(0, 4) + u(3, 8) + u(names.size(), 8) + u(3, 8);
     h.resize(248);
     CHECK(read_file(s / "i.bin") == h + u(fnv1a(h.data(), 248), 8) + content);

@@ -166,6 +166,21 @@ class Generate(Case):
             plain = write_on("--max-new-tokens", 20, *flags, *PROMPTS).out
             self.assertEqual(plain, "\n--------\n".join(a["prompt"] + a["text"] for a in one) + "\n")
 
+    def test_a_prompt_begins_a_text(self):
+        """<|endoftext|> goes before it, as in training, unless it is there or the prompt is from the middle of a text."""
+        words, said = "the farmer ploughs the", [[a["text"] for a in as_json([eot + p for p in PROMPTS], "--max-new-tokens", 12, "--greedy")] for eot in ("", "<|endoftext|>")]
+        self.assertEqual(*said)
+        middle = as_json(PROMPTS, "--max-new-tokens", 12, "--greedy", "--middle")
+        self.assertNotEqual([a["text"] for a in middle], said[0])
+        self.assertEqual(as_json(["<|endoftext|>" + words], "--greedy", "--middle")[0]["text"], as_json([words], "--greedy")[0]["text"])
+
+    def test_the_rest_of_standard_input(self):
+        """What a shell has read of it is not read again."""
+        file = write(W.path("lines.txt"), "".join("%s\n" % p for p in ("skipped", *PROMPTS[:2])))
+        with open(file) as f:
+            done = subprocess.run(["bash", "-c", 'read first; "$0" generate --model "$1" --max-new-tokens 3', TRAIN_GPT, W.path("run")], stdin=f, stdout=subprocess.PIPE, check=True)
+        self.assertTrue(done.stdout.decode().startswith(PROMPTS[0]))
+
     def test_one_prompt_streams_the_same(self):
         one = as_json(PROMPTS[1:2], "--max-new-tokens", 30)[0]
         for args in (["--prompt", PROMPTS[1]], [PROMPTS[1]]):
@@ -211,7 +226,7 @@ class Generate(Case):
         self.assertTrue(full)
         ids = json.loads(subprocess.run([TOKENIZE, "encode", "--tokenizer", W.path("run/best"), "--json"], input=b'"the"\n', stdout=subprocess.PIPE, check=True).stdout)
         for x in full:
-            self.assertEqual(len(ids) + x["tokens"], 65)  # 64 that the model has seen, and what it said to the last of them
+            self.assertEqual(1 + len(ids) + x["tokens"], 65)  # 64 that the model has seen, <|endoftext|> the first, and what it said to the last of them
 
     def test_no_lines(self):
         self.assertEqual(write_on(text="").out, "")
@@ -292,10 +307,10 @@ class BadInput(Case):
             ("generate with only a pytorch_model.bin", self.ask("the", model="pickle"), 1, ["pytorch_model.bin"]),
             ("generate with a prompt that is too long", self.ask("the king rules " * 40), 1, ["prompt 1", "the model takes 64"]),
             ("generate with bytes that are not UTF-8", self.ask("the", b"caf\xe9"), 1, ["prompt 2", "UTF-8"]),
-            ("generate with lines that are not UTF-8", self.ask(text=b"the\ncaf\xe9\n"), 1, ["prompt 2", "UTF-8"]),
+            ("generate with lines that are not UTF-8", self.ask(text=b"the\ncaf\xe9\n"), 1, ["standard input, line 2", "UTF-8"]),
             ("generate with malformed JSON", self.ask("--json", text='{"prompt": "the"}\n{"prompt": \n'), 1, ["standard input, line 2"]),
             ("generate with JSON that has no prompt", self.ask("--json", text='{"prompt": "the"}\n{"text": "the"}\n'), 1, ["line 2", "prompt"]),
-            ("generate with JSON that is no object", self.ask("--json", text='["the"]\n'), 1, ["line 1", "prompt"]),
+            ("generate with JSON that is no object", self.ask("--json", text='["the"]\n'), 1, ["line 1", "expected a JSON object"]),
             ("generate with a negative temperature", self.ask("--temperature", -1, "the"), 2, ["--temperature"]),
             ("generate with --top-p above 1", self.ask("--top-p", 1.5, "the"), 2, ["--top-p"]),
             ("generate no tokens", self.ask("--max-new-tokens", 0, "the"), 2, ["--max-new-tokens"]),

@@ -203,6 +203,17 @@ TEST_CASE("instruct: templates") {
     CHECK(has(error_of([] { from_text("{instruction}\xff{output}"); }), "expected UTF-8, found the byte 0xff"));
     CHECK(has(error_of([] { from_text("{\"name\": \"x\"}", "t.json"); }), "found no \"text\""));
     CHECK(has(error_of([] { from_text("{\"name\": 1}", "t.json"); }), "found something else than a string"));
+    CHECK(has(error_of([] { from_text("{\"name\": \"t\", \"text\": \"{instruction} {input} {output}\", \"without_input\": \"{instruction}\\n{output}\", \"example\": \"\"}", "t.json"); }),
+              "expected a space before {output} with and without input, or none in both"));
+    // a row without input: without its paragraph, its line, or it alone
+    CHECK(from_text("A\n\n### Input:\n{input}\n\n{instruction}\n{output}").without_input == "A\n\n{instruction}\n{output}");
+    CHECK(from_text("Q: {instruction}\nInput: {input}\nA: {output}").without_input == "Q: {instruction}\nA: {output}");
+    CHECK(from_text("{input}\n\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
+    CHECK(from_text("In: {input}\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
+    CHECK(from_text("{instruction} about {input}\n{output}").without_input == "{instruction} about\n{output}");
+    CHECK(from_text("{instruction}\n\n{input}{output}").without_input == "{instruction}{output}");
+    CHECK(from_text("{instruction}: {output}").without_input == "{instruction}: {output}");
+    CHECK(from_text("{instruction}: {output}").example == "");
     CHECK(has(error_of([] { Template::load("alpacca"); }), "--template: expected alpaca, short or a file, found alpacca"));
     CHECK(has(error_of([&] { render(from_text("{instruction}{output}"), row_of("a", "b", "c"), 0, true); }), "x.jsonl, line 1: expected a template with {input}, since this row has one"));
 }
@@ -216,6 +227,13 @@ TEST_CASE("instruct: worked examples, conversations, prompts to be answered") {
     CHECK(joined(render(t, row, 2, true)) == "first?\na b\nanswer : a\ne f\nanswer : e\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 9, true)) == joined(render(t, row, 2, true)));
     CHECK(joined(render(t, row, 1, false)) == "first?\na b\nanswer : a\nc d\nanswer :");
+    row.examples = {{" ", "a"}};  // without an input
+    CHECK(joined(render(t, row, 1, true)) == "first?\nanswer : a\nc d\nanswer :[ c]");
+    CHECK(has(joined(render(Template::alpaca(), row, 1, true)), "### Instruction:\nfirst?\n\n### Example response:\na\n\n### Input:\nc d\n\n### Response:[c]"));
+    Template plain = Template::short_one();
+    plain.example.clear();
+    CHECK(joined(render(plain, row, 0, true)) == "first?\nc d\nanswer :[ c]");
+    CHECK(has(error_of([&] { render(plain, row, 1, true); }), "x.jsonl, line 1: expected a template with \"example\""));
     row = row_of("u", "", "a");
     row.turns.push_back({"v", "", "b"});
     row.system = "s";

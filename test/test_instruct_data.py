@@ -142,7 +142,7 @@ class Pack(Case):
         out = self.pack(*words, "--overlong", "truncate")
         self.assertIn("2 too long (more than 30 tokens): 1 dropped, 1 with the end of their input cut off;", out)
         self.assertEqual([r[0] for r in self.rows()], ["say 1\nanswer :[ it is 1]", "say 2\na long\nanswer :[ it is 2]"])
-        self.assertEqual(self.rows()[1][2]["input"], "a long, long input")  # what evaluation shows is whole
+        self.assertEqual(self.rows()[1][2]["input"], "a long")  # so that copying the input copies what was shown
         self.refused(1, "a.jsonl, line 2: expected at most 30 tokens (--max-len), found 42; --overlong drop leaves such rows out",
                      TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--out", "y.bin", *words, "--overlong", "error")
         self.assertFalse(os.path.exists(self.path("y.bin")))
@@ -232,6 +232,11 @@ class Own(Case):
         self.assertEqual([(r[0], r[1]) for r in self.of("val")], [("say 50\nanswer :[ it is 50]", "v")])
         self.assertEqual({r[1] for r in self.of("test_tasks")}, {"lists/last"})
         self.assertEqual({r[1] for r in self.of("test_families")}, {"words/a", "words/b"})
+        # "family / name" is "family/name"; the name alone will do
+        self.jsonl("spaces.jsonl", *[row(i, task="lists / %s" % "ab"[i % 2]) for i in range(20)])
+        for name in ("lists/b", "b"):
+            self.make("instructions.py", "spaces.jsonl", "--holdout", name)
+            self.assertEqual([{r[1] for r in self.of(part)} for part in ("train", "test_tasks")], [{"lists/a"}, {"lists/b"}])
         # the model says how long a row may be, unless --max-len does
         model = os.path.join(self.dir, "model")
         shutil.copytree(self.path("tok"), os.path.join(model, "best"))
@@ -356,6 +361,15 @@ class Public(Case):
         self.make("superni.py", "--from", "two", "--tasks", "2")
         two = {r[1] for r in self.of("train")}
         self.assertEqual((len(one), len(two), one < two), (1, 2, True))
+        good = json.loads(files["tasks/task1_x.json"])
+        for change, message in (({"Instances": [1]}, "task1_x.json, instance 1: expected an object with a key input, found 1"),
+                                ({"Positive Examples": [5]}, "task1_x.json: expected an object with a key output, found 5"),
+                                ({"Positive Examples": [{"input": "a", "output": [3]}]}, "task1_x.json: output: expected a string, found 3"),
+                                ({"Categories": [7]}, "task1_x.json: expected a list of names as categories, found [7]")):
+            self.write("repo/tasks/task1_x.json", json.dumps({**good, **change}))
+            self.refused_script(1, message, "superni.py", "--tokenizer", "tok", "--out", "out2", "--from", "repo")
+        self.write("repo/tasks/task1_x.json", json.dumps({**good, "Positive Examples": [{"input": "a", "output": []}]}))  # no example
+        self.make("superni.py", "--from", "repo", "--shots", "1")
         self.write("repo/tasks/task1_x.json", "{")
         for code, message, *words in [(1, "task1_x.json: expected a JSON object", "--from", "repo"), (1, "expected a folder, found none", "--from", "none"),
                                       (1, "there is no text in the folder tok", "--from", "tok"), (2, "--tasks: expected a number from 1", "--tasks", "0", "--from", "two"),
@@ -441,6 +455,12 @@ class Public(Case):
         self.assertEqual(len(few[0]), 2)
         self.refused_script(2, "--tasks: expected 1 to 35, found 36", "functions.py", "--from", "f", "--tasks", "36", "--tokenizer", "tok", "--out", "out2")
         self.refused_script(2, "--induction-url: expected {file}", "functions.py", "--induction-url", "x", "--tokenizer", "tok", "--out", "out2")
+        annotations = open_bytes(self.path("f/instruction_induction_annotations.json"))
+        for text, message in (("{", "annotations.json: expected a JSON object"), ("[]", "annotations.json: expected a JSON object, found []"),
+                              ('{"antonyms": {}}', "antonyms: expected a key annotations"), ('{"antonyms": {"annotations": [1]}}', "annotations: expected a list of strings, found [1]")):
+            self.write("f/instruction_induction_annotations.json", text)
+            self.refused_script(1, message, "functions.py", "--from", "f", "--tokenizer", "tok", "--out", "out2")
+        self.write("f/instruction_induction_annotations.json", annotations)
         self.write("f/function_vectors_tasks.jsonl", '{"task": "antonym", "input": "a", "output": "b"}\n')
         self.refused_script(1, "expected rows of this task, found none", "functions.py", "--from", "f", "--tokenizer", "tok", "--out", "out2")
 

@@ -112,9 +112,27 @@ TEST_CASE("metrics: paired bootstrap") {
     CHECK((x.low == again.low && x.high == again.high));
     CHECK((x.low != other.low && x.high != other.high));
     CHECK((turned.mean == about(-x.mean) && turned.low == about(-x.high) && turned.high == about(-x.low)));  // the same tasks are drawn
-    // one task: no interval to speak of; equal differences: none either
-    CHECK((run({0.75}, {0.5}, 1).low == 0.25 && run({0.75}, {0.5}, 1).high == 0.25));
-    CHECK((run({1, 2, 3}, {0, 1, 2}, 1).low == 1 && run({1, 2, 3}, {0, 1, 2}, 1).high == 1));
+    // too few tasks: no interval to speak of; equal differences: one without width
+    CHECK((run({0.75}, {0.5}, 1).mean == 0.25 && !run({0.75}, {0.5}, 1).known && !run({1, 2, 3, 4, 5}, {0, 1, 2, 3, 4}, 1).known));
+    Interval equal = run({1, 2, 3, 4, 5, 6}, {0, 1, 2, 3, 4, 5}, 1);
+    CHECK((equal.known && equal.low == 1 && equal.high == 1));
     CHECK_THROWS_AS(run({1, 2}, {1}, 1), Error);
     CHECK_THROWS_AS(run({}, {}, 1), Error);
+}
+
+TEST_CASE("metrics: the interval of a few tasks holds the truth in 95 of 100 samples") {
+    // normal differences around 0. 2,000 samples know a share of 95 % to 0.5 % (one deviation), four of which are allowed; the plain percentiles would
+    // hold it in 87.2, 88.3, 90.4 and 92.5 % of these.
+    for (int n : {6, 7, 12, 24}) {
+        int held = 0;
+        for (int s = 0; s < 2000; s++) {
+            std::vector<double> a, b(n, 0.0);
+            for (int i = 0; i < n; i++) a.push_back(normal(mix64(3, s, i)));
+            Interval x = paired_bootstrap(a, b, s, 2000);
+            held += x.low <= 0 && 0 <= x.high;
+        }
+        CAPTURE(n);
+        MESSAGE(n << " tasks: " << held / 20.0 << " %");
+        CHECK(std::fabs(held / 2000.0 - 0.95) < 0.02);
+    }
 }

@@ -72,7 +72,16 @@ TEST_CASE("exact match: as Super-NaturalInstructions normalises") {
     CHECK(exact_match("Positive.", {"negative", "positive"}));
     CHECK_FALSE(exact_match("positive because", {"positive"}));
     CHECK_FALSE(exact_match("", {"a"}));
-    CHECK(exact_match("", {"..."}));
+    // a text of which nothing is left is compared as it is, which Super-NaturalInstructions does not do
+    CHECK_FALSE(exact_match("", {"..."}));
+    CHECK_FALSE(exact_match("-", {"+"}));
+    CHECK_FALSE(exact_match("+", {"a"}));
+    CHECK(exact_match(" + ", {"-", "+"}));
+    CHECK(exact_match("-5", {"5"}));
+    // strict: case and punctuation count, white space is joined
+    CHECK_FALSE(exact_match("Positive", {"positive"}, true));
+    CHECK_FALSE(exact_match("-5", {"5"}, true));
+    CHECK(exact_match(" The  answer:\nYES! ", {"The answer: YES!"}, true));
     CHECK_FALSE(exact_match("a", {}));
 }
 

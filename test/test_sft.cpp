@@ -468,7 +468,7 @@ TEST_SUITE("answers") {
         }
         Rows r(rows);
         TempDir dir;
-        std::vector<TestSet> sets = {test_set("all", *r.file, 0, everything), test_set("one", *r.file, 1, [](const std::string& task) { return task == "b"; })};
+        std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything), test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
         CHECK((sets[0].count() == rows.size() && sets[1].count() == 1));
         FILE* out = fopen((dir / "answers.jsonl").c_str(), "w");
         Answerer a = t.evaluator().run("me", sets, out);
@@ -487,7 +487,7 @@ TEST_SUITE("answers") {
             CHECK(lines[i].find("task")->s == rows[s].task);
             CHECK(lines[i].find("set")->s == "all");
             CHECK(has(lines[i].find("prompt")->s, rows[s].turns.back().instruction));
-            score[r.file->task(s)].add(expected[s], parse_instruct_text(*r.file, s));
+            score[r.file->task(s)].add(expected[s], parse_instruct_text(*r.file, s), false);
             exact += exact_match(expected[s], rows[s].outputs), rouge += rouge_l(expected[s], rows[s].outputs);  // any of the references
             CHECK(lines[i].find("exact")->b == exact_match(expected[s], rows[s].outputs));
         }
@@ -511,11 +511,11 @@ TEST_SUITE("answers") {
         CHECK(dump_json(results_json(sets, {a, a}, 1)) == dump_json(results_json(sets, {again, again}, 1)));
         for (size_t k = 0; k < sets.size(); k++)
             for (size_t t = 0; t < a.score[k].size(); t++) CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
-        CHECK(!read_scores(path, {test_set("all", *r.file, 1, everything)}, again));  // fewer rows
-        CHECK(!read_scores(path, {test_set("none", *r.file, 0, everything)}, again));
+        CHECK(!read_scores(path, {test_set("all", *r.file, 1, false, everything)}, again));  // fewer rows
+        CHECK(!read_scores(path, {test_set("none", *r.file, 0, false, everything)}, again));
         rows[0].turns[0].instruction += "!";
         Rows other(rows);
-        CHECK(!read_scores(path, {test_set("all", *other.file, 0, everything)}, again));
+        CHECK(!read_scores(path, {test_set("all", *other.file, 0, false, everything)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
         std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"), row_of("a", "say", std::string(82, 'x'), "a"), row_of("a", "say", std::string(83, 'x'), "a")};
@@ -524,7 +524,7 @@ TEST_SUITE("answers") {
         Evaluator e = t.evaluator();
         CHECK(e.prompt(*r.file, 0).size() == 1 + 3 + 1 + 70 + 1 + 7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
         CHECK(e.prompt(*r.file, 1).size() == 95);
-        std::vector<TestSet> sets = {test_set("all", *r.file, 0, everything)};
+        std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything)};
         Answerer a = e.run("me", sets, nullptr);
         CHECK((a.score[0][0].rows == 3 && a.score[0][0].too_long == 1));
     }
@@ -547,9 +547,8 @@ TEST_SUITE("answers") {
             for (size_t s = 0; s < rows.size(); s++) {
                 Ids prompt = e.prompt(*r.file, (uint32_t)s);
                 InstructText text = parse_instruct_text(*r.file, s);
-                CHECK(e.space_before(*r.file, (uint32_t)s, text) == space);
                 Json line = Json::make_object();
-                e.choose(score, prompt, text, e.space_before(*r.file, (uint32_t)s, text), &line);
+                e.choose(score, prompt, text, space, &line);
                 CHECK(t.task->model.dropout == 0.2f);  // as it was
                 t.task->model.dropout = 0;
                 std::vector<double> sums, means;
@@ -566,31 +565,47 @@ TEST_SUITE("answers") {
             CHECK((score.with_options == 40 && score.by_sum == by_sum && score.by_mean == by_mean));
             CHECK(differ > 3);  // else the two could be the same
             CHECK((by_sum > 0 && by_sum < 40));
-            // options of which one does not fit into the context cannot be compared
+            CHECK(score.chance == doctest::Approx(10 * (1.0 / 2 + 1.0 / 3 + 1.0 / 4 + 1.0 / 5)));
+            // options of which one does not fit into the context cannot be compared: none is right
+            // (the line says what was chosen, where something was)
             Ids prompt = e.prompt(*r.file, 0);
             for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
-                int64_t before = score.with_options;
-                e.choose(score, prompt, text, space, nullptr);
-                CHECK(score.with_options - before == (prompt.size() + room <= 96));
+                TaskScore one;
+                Json line = Json::make_object();
+                e.choose(one, prompt, text, space, &line);
+                CHECK((one.with_options == 1 && one.chance == 0.5));
+                CHECK((line.find("option") != nullptr) == (prompt.size() + room <= 96));
+                if (!line.find("option")) CHECK((one.by_sum == 0 && one.by_mean == 0));
             }
         }
     }
-    TEST_CASE("a template with a space before the answers of some rows only") {
-        Template t{"t", "{instruction} {input} : {output}", "{instruction}:{output}", "{output}"};
-        Rows r({row_of("a", "i", "x", "y"), row_of("a", "i", "", "y"), row_of("a", "i", "", " y")}, t);
-        Tune tune(r);
-        Evaluator e = tune.evaluator();
-        for (uint32_t s = 0; s < 3; s++) CHECK(e.space_before(*r.file, s, parse_instruct_text(*r.file, s)) == (s == 0));
-    }
-    TEST_CASE("baselines: the input as it is, and the answer that most rows of a task have") {
-        std::vector<InstructRow> rows = {row_of("a", "i", "pear", "pear"), row_of("a", "i", "fig", "plum"), row_of("a", "i", "nut", "plum"), row_of("b", "same", "", "same")};
+    TEST_CASE("baselines: the input as it is, and the answer that most of a task's other rows have") {
+        // of task a the even rows say plum, plum., pear, the odd ones fig, Fig, fig!, plum: each half is asked what is most frequent in the other, whatever its spelling
+        std::vector<InstructRow> rows;
+        for (const char* answer : {"plum", "fig", "plum.", "Fig", "pear", "fig!", "fig", "plum"}) rows.push_back(row_of("a", "i", "pear", answer));
+        rows.push_back(row_of("b", "same", "", "same"));
         Rows r(rows);
-        std::vector<TestSet> sets = {test_set("s", *r.file, 0, everything)};
+        std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything)};
         Answerer copy = baseline(sets, true), often = baseline(sets, false);
         CHECK((copy.score[0][0].exact == 1 && copy.score[0][1].exact == 1));  // b has no input: its instruction
-        CHECK((often.score[0][0].exact == 2 && often.score[0][1].exact == 1));
-        CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 3));
+        CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 8));
+        CHECK((often.score[0][0].exact == 2 && often.score[0][0].rouge == doctest::Approx(2)));  // the even rows are asked for fig, the odd ones for plum
+        CHECK((often.score[0][1].rows == 1 && often.score[0][1].exact == 0));                   // no other row: no answer
+        sets = {test_set("s", *r.file, 0, true, everything)};
+        CHECK(baseline(sets, false).score[0][0].exact == 1);  // fig, Fig, fig! are three answers, of which Fig comes first by the alphabet
+        CHECK(baseline(sets, true).score[0][0].exact == 1);
+    }
+    TEST_CASE("rows of a task are drawn from all of them, always the same") {
+        std::vector<InstructRow> rows;
+        add_rows(rows, "a", 60), add_rows(rows, "b", 3);
+        Rows r(rows);
+        TestSet some = test_set("s", *r.file, 10, false, everything), again = test_set("s", *r.file, 10, false, everything), all = test_set("s", *r.file, 0, false, everything);
+        CHECK((some.rows[0].size() == 10 && some.rows[1].size() == 3 && some.of == 63 && all.count() == 63));
+        CHECK(some.rows == again.rows);
+        CHECK(std::is_sorted(some.rows[0].begin(), some.rows[0].end()));
+        CHECK(std::adjacent_find(some.rows[0].begin(), some.rows[0].end()) == some.rows[0].end());
+        CHECK((some.rows[0].front() < 30 && some.rows[0].back() >= 30));  // not the first ten
     }
     TEST_CASE("quoted words, and whether they are in the input") {
         CHECK(quoted("positive because of \" good \"") == "good");
@@ -601,14 +616,15 @@ TEST_SUITE("answers") {
         CHECK((!has_word("goods", "good") && !has_word("agood", "good") && !has_word("the food", "good") && !has_word("good", "") && !has_word("", "good")));
         TaskScore s;
         InstructText row{"the food was good .", {"positive because of \"good\""}, {}};
-        s.add("positive because of \"good\"", row), s.add("negative because of \"was\"", row), s.add("positive because of \"great\"", row), s.add("good", row);
+        for (const char* answer : {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"}) s.add(answer, row, false);
         CHECK((s.rows == 4 && s.exact == 1 && s.quotes == 4 && s.quotes_of_input == 2));
         CHECK(s.json().find("quotes_of_input")->d == 0.5);
         TaskScore second;  // of two references either will do
-        second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}), second.add("the red fig", {"x", {"a plum", "The red fig."}, {}});
+        second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}, false), second.add("the red fig", {"x", {"a plum", "The red fig."}, {}}, false);
         CHECK((second.exact == 1 && second.rouge == doctest::Approx(2.0 / 3 + 1)));  // "red fig" of three words
         TaskScore plain;
-        plain.add("good", {"x", {"good"}, {}});
+        plain.add("good", {"x", {"good"}, {}}, false);
+        plain.add("he said \"yes\"", {"x", {"he said \"yes\""}, {}}, false);  // quotes, but nothing of the input
         CHECK((plain.quotes == 0 && !plain.json().find("quotes")));
     }
 }
@@ -618,7 +634,7 @@ TEST_SUITE("tables") {
         std::vector<InstructRow> rows;
         add_rows(rows, "a", 4), add_rows(rows, "b", 2), add_rows(rows, "c", 1);
         Rows r(rows);
-        std::vector<TestSet> sets = {test_set("s", *r.file, 0, everything), test_set("none", *r.file, 0, [](const std::string&) { return false; })};
+        std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything), test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
         auto answerer = [&](const std::string& name, std::vector<int64_t> exact) {
             Answerer a{name, {std::vector<TaskScore>(3), std::vector<TaskScore>(3)}};
             for (size_t t = 0; t < 3; t++) {
@@ -643,13 +659,26 @@ TEST_SUITE("tables") {
         CHECK(!three.find("tasks")->find("a")->find("options"));
         Interval expected = paired_bootstrap({1, 0.5, 1}, {0.25, 0, 0}, 7);
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
-        CHECK((difference.find("mean")->d == expected.mean && difference.find("low")->d == expected.low && difference.find("high")->d == expected.high));
-        CHECK(expected.low < expected.mean);
+        CHECK((difference.find("mean")->d == expected.mean && !expected.known && !difference.find("low") && !difference.find("high")));  // three tasks are too few
         const Json& option = *s.find("two")->find("minus_first_model")->find("option_accuracy");
-        CHECK((option.find("mean")->d == 1 && !option.find("low")));  // one task has no spread
+        CHECK((option.find("mean")->d == 1 && !option.find("low")));  // nor is one
         CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d == paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
         CHECK(!s.find("one")->find("minus_first_model"));
         CHECK(!s.find("copy the input")->find("minus_first_model"));
+        {  // six tasks have an interval
+            std::vector<InstructRow> six;
+            for (const char* task : {"a", "b", "c", "d", "e", "f"}) add_rows(six, task, 2);
+            Rows wide(six);
+            std::vector<TestSet> one_set = {test_set("s", *wide.file, 0, false, everything)};
+            std::vector<Answerer> two = {baseline(one_set, false), baseline(one_set, true)};
+            for (bool tuned : {false, true}) {
+                two.push_back({tuned ? "tuned" : "base", {std::vector<TaskScore>(6)}});
+                for (int t = 0; t < 6; t++) two.back().score[0][t].rows = 2, two.back().score[0][t].exact = tuned ? t % 3 : 0;
+            }
+            const Json results = results_json(one_set, two, 7), &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
+            Interval is = paired_bootstrap({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 7);
+            CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low && gain.find("high")->d == is.high));
+        }
         CHECK(!json.find("none")->find("three")->find("minus_first_model"));  // no rows, no difference
         print_results(sets, all, true, 7);  // does not stumble over a set without rows
     }

@@ -53,7 +53,7 @@ def main():
             subprocess.run([str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run", "--layers", "4", "--width", "256", "--heads", "4", "--max-len", "128", "--positions", "256",
                             "--steps", "20", "--batch-tokens", "1024", "--eval-every", "0", "--eval-tokens", "128"], check=True, stdout=subprocess.DEVNULL)
         model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()
-        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)(a.prompt)["input_ids"]])
+        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)("<|endoftext|>" + a.prompt)["input_ids"]])  # as train_gpt begins
 
         def peer(texts):
             begin = time.perf_counter()

@@ -55,12 +55,12 @@ def tune(base, data, out, seed, tokens):
     run(["./sft", "--init", base, "--data", data, "--out", out, "--seed", seed, "--steps", steps] + TUNE, str(out) + ".log")
 
 
-def answers(models, data, out, max_new_tokens=24):
+def answers(models, data, out, max_new_tokens=24, more=()):
     """Of models and the two baselines, {test: {model: result}}; made once"""
     if not (out / "results.json").exists():
         with open(str(out) + ".log", "w") as f:
             if subprocess.run(["./sft", "eval", "--model", ",".join(map(str, models)), "--data", str(data), "--rows", "0", "--batch", "64", "--max-new-tokens", str(max_new_tokens),
-                               "--out", str(out)],
+                               "--out", str(out), *more],
                               stdout=f, stderr=subprocess.STDOUT, cwd=ROOT).returncode:
                 sys.exit(f"error: ./sft eval failed; its output is in {out}.log")
     return json.load(open(out / "results.json"))

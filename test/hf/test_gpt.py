@@ -104,7 +104,7 @@ class Gpt(unittest.TestCase):
         longest = 0
         for prompt, line in zip(PROMPTS, lines):
             answer = json.loads(line)
-            x = tokenizer(prompt, return_tensors="pt")
+            x = tokenizer("<|endoftext|>" + prompt, return_tensors="pt")  # as every text begins
             n = x["input_ids"].shape[1]
             with torch.no_grad():
                 ids = model.generate(**x, do_sample=False, max_length=T, pad_token_id=eot)[0, n:].tolist()
