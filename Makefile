@@ -52,7 +52,9 @@ LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
 ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90])
 NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
-GPU_LIBS = -L$(CUBLAS_INC)../lib -L$(CUBLAS_INC)../lib64 -Xlinker -rpath$(,)$(abspath $(CUBLAS_INC)../lib) -l:$(notdir $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublasLt.so*))) -lgomp
+# where it really is: in a toolkit include/ is often a link, and what is beside it is not beside the place that the link is in
+CUBLAS_LIB = $(realpath $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublasLt.so $(CUBLAS_INC)../lib*/libcublasLt.so*)))
+GPU_LIBS = -L$(dir $(CUBLAS_LIB)) -Xlinker -rpath$(,)$(patsubst %/,%,$(dir $(CUBLAS_LIB))) -l:$(notdir $(CUBLAS_LIB)) -lgomp
 
 PROGRAMS := train_bert finetune_cls train_gpt sft
 all: $(PROGRAMS) data/tokenize

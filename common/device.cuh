@@ -110,7 +110,7 @@ inline size_t device_memory() {
 }
 inline void* device_alloc(size_t bytes) {  // zeroed
     void* p = nullptr;
-#ifdef MANAGED_MEMORY  // for tests, which touch it from the host as well
+#ifdef MANAGED_MEMORY  // for tests, which touch it from the host as well (on the shim, too: shim.h)
     cudaError_t error = cudaMallocManaged(&p, bytes ? bytes : 1);
 #else
     cudaError_t error = cudaMalloc(&p, bytes ? bytes : 1);
@@ -145,48 +145,66 @@ inline std::string device_name() {
 #else
 using cpu::device_memory;
 inline void* device_alloc(size_t bytes) {
+    shim::refuse_in_graph("device_alloc");
     void* p = cpu::device_alloc(bytes);
-    shim::add_allocation(p, round_up(bytes ? bytes : 1, 2 << 20));
+    shim::add_allocation(p, bytes);
     return p;
 }
 inline void device_free(void* p, size_t bytes) { shim::remove_allocation(p), cpu::device_free(p, bytes); }
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
     shim::refuse_in_graph("copy_to_device");
-    shim::require_device("copy_to_device", device), shim::require_host("copy_to_device", host);
+    shim::require_range("copy_to_device", device, bytes), shim::require_host("copy_to_device", host);
     shim::AtWork at_work;
     cpu::copy_to_device(device, host, bytes);
 }
 inline void copy_to_host(void* host, const void* device, size_t bytes) {
     shim::refuse_in_graph("copy_to_host");
-    shim::require_host("copy_to_host", host), shim::require_device("copy_to_host", device);
+    shim::require_host("copy_to_host", host), shim::require_range("copy_to_host", device, bytes);
     shim::AtWork at_work;
     cpu::copy_to_host(host, device, bytes);
 }
 inline void device_sync() { shim::refuse_in_graph("device_sync"); }
 inline void device_zero(void* p, size_t bytes) {
     shim::record("device_zero", 1, 1, 0, p, bytes);
-    shim::require_device("device_zero", p);
+    shim::require_range("device_zero", p, bytes);
     shim::AtWork at_work;
     cpu::device_zero(p, bytes);
 }
-inline std::string device_name() { return "shim (the GPU's kernels, on the CPU)"; }
+inline std::string device_name() { return shim::host_may_touch ? "shim (the GPU's kernels, on the CPU)" : "shim (the GPU's kernels, on the CPU, in a memory of their own)"; }
 
-struct Upload : cpu::Upload {
-    using cpu::Upload::Upload;
+struct Upload {  // by way of the same places as on a GPU
+    static constexpr int SLOTS = 2;
+    std::vector<char> block;
+    char* to;
+    int slot = 1;
+    Upload(void* to, size_t bytes) : block(bytes), to((char*)to) {}
+    char* next() {
+        shim::refuse_in_graph("Upload");
+        slot ^= 1;
+        return block.data();
+    }
     void send() {
-        shim::require_device("Upload", to);
+        shim::refuse_in_graph("Upload");
+        shim::require_range("Upload", to, (1 + SLOTS) * block.size());
         shim::AtWork at_work;
-        cpu::Upload::send();
+        char* staging = to + (1 + slot) * block.size();
+        memcpy(staging, block.data(), block.size());
+        memcpy(to, staging, block.size());
     }
 };
 template <class X>
 struct Readback : cpu::Readback<X> {
     void send(const X* from) {
-        shim::require_device("Readback", from);
+        shim::refuse_in_graph("Readback");
+        shim::require_range("Readback", from, sizeof(X));
         shim::AtWork at_work;
         cpu::Readback<X>::send(from);
     }
     bool ready() const { return false; }  // as late as it may be
+    X take() {
+        shim::refuse_in_graph("Readback");
+        return cpu::Readback<X>::take();
+    }
 };
 // Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured graph would do the wrong thing.
 struct Graphs {

@@ -22,7 +22,7 @@
 //   -fsanitize=thread    data races: between the threads of a block, where only __syncthreads() and
 //                __syncwarp() order memory (a shuffle does not), and between blocks
 // And in the host's code, in the programs: a line that reads or writes device memory without a copy, and a kernel, product or
-// copy that is given an address of the host's in place of the device's (TwoMemories).
+// copy that is given an address of the host's in place of the device's ("Two memories", below).
 // What it does not find: reads of static __shared__ arrays that nobody wrote (they hold what an earlier block left; the dynamic ones
 // are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside different
 // collectives at the same time.
@@ -47,10 +47,10 @@ inline size_t most_shared_memory() {  // bytes that a block may have
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     cudaError_t e = cudaSuccess;
-    int most = 0;  // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards
+    int most = 0;  // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB need no leave, less what the kernel has as __shared__.
     if (smem > 48 * 1024 && !cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) && smem > (size_t)most)
         fail("this kernel needs %zu KiB of shared memory per block, the GPU has %d: take smaller heads (--heads) or a larger GPU", smem >> 10, most >> 10);
-    if (smem > 48 * 1024) e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
+    if (smem > 40 * 1024) e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
     if (e == cudaSuccess) {
         kernel<<<grid, block, smem, stream>>>(args...);
         e = cudaGetLastError();
@@ -514,48 +514,60 @@ inline void run_grid(const Grid& g) {
 
 template <class F> void run_body(void* f) { (*(F*)f)(); }
 
-// A GPU has a memory of its own: there the host crashes where it reads through a device pointer, and a kernel where it reads through one of the
+// Two memories. A GPU has one of its own: the host crashes where it reads through a device pointer, and a kernel where it reads through one of the
 // host's. Here both are one memory, and such a line would run. So what gpu::device_alloc() gives is out of the host's reach, but for the time in which
-// "the device is at work": a launch, a product, a copy. Once a program knows its device memory, an address that a kernel gets and that
-// is mapped, but lies elsewhere, is the host's. For the one thread of the host that gives the device its work.
-#ifdef MANAGED_MEMORY  // for tests, which touch device memory from the host as well, and give kernels memory of their own
-inline bool two_memories = false;
+// the device is at work (AtWork): a launch, a product, a copy. And from the first device_alloc() on, an address that a kernel gets and that is mapped,
+// but lies elsewhere, is the host's, and refused. One thread of the host gives the device its work.
+// What it does not find: addresses that are themselves in device memory; system calls with device memory (they return EFAULT: "Bad address").
+#ifdef MANAGED_MEMORY  // for tests, which touch device memory from the host as well, as cudaMallocManaged() lets them
+inline bool host_may_touch = true;
 #else
-inline bool two_memories = true;
+inline bool host_may_touch = false;
 #endif
+inline bool addresses_are_checked = true;  // the tests of single kernels give them memory of malloc(), so that ASan sees every overrun
 struct Allocation { char* p; size_t bytes; };
 inline std::vector<Allocation> allocations;
 inline int at_work = 0;
 
+inline size_t page() {
+    static const size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
+    return bytes;
+}
+// What p is in, its end included (where an array of no elements may be)
 inline const Allocation* allocation_of(const void* p) {
     for (const Allocation& a : allocations)
-        if ((const char*)p >= a.p && (const char*)p < a.p + a.bytes) return &a;
+        if ((const char*)p >= a.p && (const char*)p <= a.p + a.bytes) return &a;
     return nullptr;
 }
 inline void allow_host(bool yes) {
     for (const Allocation& a : allocations)
-        if (mprotect(a.p, a.bytes, yes ? PROT_READ | PROT_WRITE : PROT_NONE)) fail("shim: mprotect: %s", strerror(errno));
+        if (!host_may_touch && mprotect(a.p, round_up(a.bytes, page()), yes ? PROT_READ | PROT_WRITE : PROT_NONE)) {
+            fprintf(stderr, "shim: mprotect: %s\n", strerror(errno));
+            abort();
+        }
 }
 struct AtWork {
-    AtWork() { if (two_memories && at_work++ == 0) allow_host(true); }
-    ~AtWork() { if (two_memories && --at_work == 0) allow_host(false); }
+    AtWork() { if (at_work++ == 0) allow_host(true); }
+    ~AtWork() { if (--at_work == 0) allow_host(false); }
     AtWork(const AtWork&) = delete;
 };
 inline void host_touched(int, siginfo_t* info, void*) {
-    if (const Allocation* a = allocation_of(info->si_addr)) {
-        fprintf(stderr, "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() or copy_to_device() is missing\n",
-                (size_t)((char*)info->si_addr - a->p), a->bytes);
-        abort();
-    }
+    for (const Allocation& a : allocations)
+        if ((char*)info->si_addr >= a.p && (char*)info->si_addr < a.p + round_up(a.bytes, page())) {
+            fprintf(stderr, "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() or copy_to_device() is missing\n",
+                    (size_t)((char*)info->si_addr - a.p), a.bytes);
+            abort();
+        }
     signal(SIGSEGV, SIG_DFL);  // any other: it comes again, and ends the program
 }
-inline void add_allocation(void* p, size_t bytes) {  // whole pages
-    if (!two_memories) return;
-    struct sigaction action = {};
-    action.sa_sigaction = host_touched;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGSEGV, &action, nullptr);
-    allocations.push_back({(char*)p, bytes});
+inline void add_allocation(void* p, size_t bytes) {  // at the beginning of a page
+    if (!host_may_touch) {
+        struct sigaction action = {};
+        action.sa_sigaction = host_touched;
+        action.sa_flags = SA_SIGINFO;
+        sigaction(SIGSEGV, &action, nullptr);
+    }
+    allocations.push_back({(char*)p, bytes ? bytes : 1});
     if (!at_work) allow_host(false);
 }
 inline void remove_allocation(void* p) {
@@ -565,17 +577,19 @@ inline void remove_allocation(void* p) {
             return;
         }
 }
+inline bool is_checked() { return addresses_are_checked && !allocations.empty(); }
 inline bool is_host(uintptr_t word) {  // is it an address at which the host has something?
     unsigned char resident;
-    return word >= 65536 && !allocation_of((void*)word) && mincore((void*)(word & ~(uintptr_t)4095), 1, &resident) == 0;
+    return word >= 65536 && !allocation_of((void*)word) && mincore((void*)(word & ~(uintptr_t)(page() - 1)), 1, &resident) == 0;
 }
-// `what` is given addresses (nullptr allowed, and anything that is none), alone or in structs; all of them have to be the device's
+// `what` is given addresses (nullptr allowed), alone or in structs; all of them have to be the device's
 template <class... A>
 void require_device(const char* what, A... args) {
-    if (!two_memories) return;
+    if (!is_checked()) return;
     int number = 0;
     auto look = [&](auto a) {
         number++;
+        if constexpr (std::is_scalar_v<decltype(a)> && !std::is_pointer_v<decltype(a)>) return;
         if constexpr (!std::is_scalar_v<decltype(a)>) __builtin_clear_padding(&a);
         for (size_t i = 0; i + 8 <= sizeof a; i += 8) {
             uintptr_t word;
@@ -585,8 +599,15 @@ void require_device(const char* what, A... args) {
     };
     (look(args), ...);
 }
+// [p, p + bytes) is of one allocation of the device; or of the host
+inline void require_range(const char* what, const void* p, size_t bytes) {
+    if (!is_checked()) return;
+    const Allocation* a = allocation_of(p);
+    if (!a) fail("shim: %s: expected an address of the device's memory, found one of the host's", what);
+    if ((const char*)p + bytes > a->p + a->bytes) fail("shim: %s: %zu bytes from byte %zu on, of an allocation of %zu", what, bytes, (size_t)((const char*)p - a->p), a->bytes);
+}
 inline void require_host(const char* what, const void* p) {
-    if (two_memories && allocation_of(p)) fail("shim: %s: expected an address of the host's memory, found one of the device's", what);
+    if (is_checked() && allocation_of(p) && !host_may_touch) fail("shim: %s: expected an address of the host's memory, found one of the device's", what);
 }
 
 // What a CUDA graph would capture: with a recorder, everything that is launched is written down (gpu::Graphs).

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,12 +33,17 @@ class Failed(Exception):
     pass
 
 
+class NotRun(Exception):
+    pass
+
+
 class Check:
     def __init__(self, a, work, torch):
         self.dry, self.work, self.a, self.torch = a.dry_run, work, a, torch
         self.device = "shim" if a.dry_run else "gpu"
         self.threads = {"OMP_NUM_THREADS": "1"} if a.dry_run else {}  # at tiny sizes more of them only wait for each other
         self.deadline = None
+        self.made = set()  # by this call
 
     # ------------------------------------------------------------ running
     def run(self, command, log, stdin=None, **env):
@@ -49,8 +55,11 @@ class Check:
         path = self.work / "log" / (re.sub(r"\W+", "_", log) + ".txt")
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "w") as err:
-            child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True,
-                                     env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **self.threads, **env})
+            try:
+                child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, text=True, start_new_session=True,
+                                         env={**os.environ, "TOKENIZERS_PARALLELISM": "false", **self.threads, **env})
+            except OSError as e:
+                raise Failed("cannot run %s: %s" % (command[0], e.strerror)) from None
             try:
                 out, _ = child.communicate(stdin, timeout=left)
             except BaseException as e:  # also Ctrl-C and a signal: nothing is left running
@@ -97,7 +106,7 @@ class Check:
 
     # ------------------------------------------------------------ models: fixtures, and loss traces of whole runs
     def models(self):
-        for name in FIXTURES:  # their memory is managed and read by the host: every kernel has to be done when its launch returns
+        for name in FIXTURES:  # their memory is managed, and the host reads it: every kernel has to be done when its launch returns
             yield name, lambda name=name: self.doctest(name, CUDA_LAUNCH_BLOCKING="1")
         yield "data", self.toy
         for program in PROGRAMS:
@@ -106,14 +115,14 @@ class Check:
         yield "resume", self.resume
 
     def toy(self):
+        self.made.add("toy")
         self.run([sys.executable, "data/toy.py", "--out", self.work / "toy", "--documents", 400, "--stories", 400, "--rows", 240], "toy")
 
     def train(self, program, device, precision):
         toy, out = self.work / "toy", self.work / ("%s-%s-%s" % (program, device, precision))
-        if out.exists():
-            if device == "cpu":
-                return out  # it does not change
-            subprocess.run(["rm", "-rf", str(out)], check=True)
+        if out in self.made:
+            return out
+        subprocess.run(["rm", "-rf", str(out)], check=True)
         steps = 4 if self.dry else 20
         fresh = ["--layers", 2, "--width", 64, "--heads", 2, "--max-len", 64, "--batch-tokens", 512 if self.dry else 2048, "--eval-tokens", 512, "--lr", 1e-3, "--dropout", 0.1, "--warmup", 0]
         tune = ["--batch", 8, "--max-len", 64, "--warmup", 0]
@@ -125,10 +134,11 @@ class Check:
             if program == then:
                 self.train(first, "cpu", "fp32")
         self.run(["build/%s-%s/%s" % (device, precision, program), "--out", out, "--steps", steps, *flags], "%s %s %s" % (program, device, precision))
+        self.made.add(out)
         return out
 
     def trace(self, program, precision):
-        if not (self.work / "toy").exists():
+        if "toy" not in self.made:
             self.toy()
         cpu, ours = ([m["loss"] for m in map(json.loads, open(self.train(program, d, p) / "metrics.jsonl")) if "loss" in m] for d, p in (("cpu", "fp32"), (self.device, precision)))
         worst, limit = max(abs(x - y) for x, y in zip(cpu, ours)), TRACE_LIMIT[precision]
@@ -139,7 +149,7 @@ class Check:
 
     def resume(self):
         """Of two copies of a run one goes on, the other is stopped once more on the way: the same bits at the end, since the plans of products are kept"""
-        if not (self.work / "toy").exists():
+        if "toy" not in self.made:
             self.toy()
         a, b = self.work / "resume-a", self.work / "resume-b"
         subprocess.run(["rm", "-rf", str(a), str(b)], check=True)
@@ -155,9 +165,17 @@ class Check:
     # ------------------------------------------------------------ sanitize
     def sanitize(self):
         for tool in ("memcheck", "racecheck"):
-            wrapper = [] if self.dry else ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
             for name in KERNEL_TESTS:
-                yield "%s, %s" % (tool, name), lambda name=name, wrapper=wrapper: self.doctest(name, *(["-tc=gelu*,tanh*,mma*"] if self.dry else []), wrapper=wrapper, TEST_SMALL="1")
+                yield "%s, %s" % (tool, name), lambda name=name, tool=tool: self.doctest(name, *(["-tc=gelu*,tanh*,mma*"] if self.dry else []), wrapper=self.sanitizer(tool), TEST_SMALL="1")
+
+    def sanitizer(self, tool):
+        if self.dry:
+            return []
+        beside_nvcc = os.path.join(os.path.dirname(shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"), "compute-sanitizer")
+        program = shutil.which("compute-sanitizer") or shutil.which(beside_nvcc)
+        if not program:
+            raise NotRun("there is no compute-sanitizer on this machine")
+        return [program, "--tool", tool, "--error-exitcode", "9"]
 
     # ------------------------------------------------------------ bench
     def bench(self):
@@ -197,14 +215,18 @@ class Check:
                 row.update(ok=True, **(f() or {}))
             except Failed as e:
                 row.update(ok=False, said=str(e))
+            except NotRun as e:
+                row.update(ok=None, said="not run: " + str(e))
             except TimeoutError:
                 left.append(step)
                 if steps.get(step, {}).get("ok"):
                     continue  # an older result stays
                 row.update(ok=None, said="did not finish in the stage's %d seconds" % LIMIT)
+            except Exception as e:  # a file that is missing, figures that are none: the other steps still tell something
+                row.update(ok=False, said="%s: %s" % (type(e).__name__, e))
             row["seconds"] = round(time.time() - begin, 1)
             steps[step] = row
-            say("  %-28s %-12s %6.1f s%s" % (step, {True: "ok", False: "FAILED", None: "not finished"}[row["ok"]], row["seconds"], "\n" + row["said"] if row["ok"] is False else ""))
+            say("  %-28s %-12s %6.1f s%s" % (step, {True: "ok", False: "FAILED", None: "not run"}[row["ok"]], row["seconds"], "" if row["ok"] else "\n" + row["said"]))
         result["stages"][name]["not_finished"] = left
         if left:
             say("  not finished: %s; once more: --only %s --step \"%s\"" % (", ".join(left), name, left[0]))

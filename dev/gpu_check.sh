@@ -9,7 +9,7 @@
 # Benchmarks need a Python with torch and transformers (PYTHON=..., .venv, or python3). Exit code: 0 all passed, 1 not all, 2 no GPU or wrong usage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-if [[ " $* " != *" --dry-run "* && " $* " != *" --help "* ]] && ! nvidia-smi -L 2>/dev/null | grep -q ^GPU; then
+if [[ " $* " != *" --dry-run "* && " $* " != *" --help "* ]] && ! nvidia-smi -L 2>/dev/null | grep ^GPU >/dev/null; then
     echo "gpu-check: expected a GPU, nvidia-smi names none: nothing was run (--dry-run exercises the command on the CPU)" >&2
     exit 2
 fi

@@ -102,7 +102,7 @@ copy_deps() {
 }
 
 case "${1:-}" in
-    "") install_missing; if nvidia-smi -L 2>/dev/null | grep -q ^GPU; then get_cublas; fi ;;
+    "") install_missing; if nvidia-smi -L 2>/dev/null | grep ^GPU >/dev/null; then get_cublas; fi ;;
     gpu) install_missing; get_cublas ;;
     deps) install_missing; get_cublas; copy_deps ;;
     hf) install_missing; python3 -c "import ensurepip, venv" 2>/dev/null || apt_install python3-venv ;;

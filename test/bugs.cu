@@ -155,7 +155,7 @@ inline const Bug all[] = {
 
 // a line of the host's that would crash beside a GPU
 inline int touch_device_memory(bool write) {
-    shim::two_memories = true;
+    shim::host_may_touch = false;
     volatile float* x = (float*)gpu::device_alloc(100 * sizeof(float));
     printf("right until here\n"), fflush(stdout);
     if (write) x[25] = 1;

@@ -92,7 +92,7 @@ void check_without_backward(const Config& config) {
     Batch b = small.batch();
     double loss = small.loss(b);
     auto lean = small.model;
-    std::vector<char> memory;
+    Memory memory;
     Arena arena = arena_for(memory, [&](Arena& a) { lean.plan_activations(a, false); });
     lean.plan_activations(arena, false);
     StepStats stats{};
@@ -115,7 +115,7 @@ void check_recompute(const Config& config) {
     small.model.plan_activations(before, true);
     again.plan_activations(after, true);
     CHECK(after.used < before.used);
-    std::vector<char> memory;
+    Memory memory;
     Arena arena = arena_for(memory, [&](Arena& a) { again.plan_activations(a, true); });
     again.plan_activations(arena, true);
     small.opt.zero_gradients();

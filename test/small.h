@@ -62,13 +62,27 @@ void for_each_tensor(const std::vector<Spec>& table, F f) {
         for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.piece(), s.piece());
 }
 
+// Device memory, which the tests also read and write: where there is a GPU, or the shim, with -DMANAGED_MEMORY
+struct Memory {
+    char* p = nullptr;
+    size_t bytes = 0;
+    Memory() = default;
+    Memory(const Memory&) = delete;
+    ~Memory() { resize(0); }
+    void resize(size_t n) {  // what was in it is gone
+        if (p) device::device_free(p, bytes);
+        p = n ? (char*)device::device_alloc(n) : nullptr, bytes = n;
+    }
+    char* data() const { return p; }
+    size_t size() const { return bytes; }
+};
 // Memory for what plan(arena) takes
 template <class Plan>
-Arena arena_for(std::vector<char>& memory, Plan plan) {
+Arena arena_for(Memory& memory, Plan plan) {
     Arena measure;
     plan(measure);
-    memory.resize(measure.used + 256);
-    return Arena((void*)round_up((size_t)memory.data(), 256));
+    memory.resize(measure.used);
+    return Arena(memory.data());
 }
 
 // A model with all its memory, small enough to look at every element.
@@ -77,7 +91,7 @@ struct Small {
     Model model;
     Optimizer opt;
     BatchBuilder builder;
-    std::vector<char> host, memory;
+    Memory block, memory;  // a batch; all else
 
     // point(parameters, gradients) points the model's tensors there and returns their table; plan_rest(arena) takes its activations.
     template <class Point, class PlanRest>
@@ -92,12 +106,12 @@ struct Small {
         Arena arena = arena_for(memory, plan);
         plan(arena);
         point(opt.params, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        block.resize(shape.plan(nullptr, nullptr));
         opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
     }
     void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
     // What the builder holds, as a batch of a step whose weights (targets, where they have none) add up to `weight` (0: the batch's own)
-    Batch batch(StepCounters counters = {1, 2, 0}, double weight = 0) { return builder.finish(host.data(), counters, 1 / (weight ? weight : builder.weight())); }
+    Batch batch(StepCounters counters = {1, 2, 0}, double weight = 0) { return builder.finish(block.data(), counters, 1 / (weight ? weight : builder.weight())); }
     // mean loss of a batch, forward pass only
     double loss(const Batch& b) {
         StepStats stats{};

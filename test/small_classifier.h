@@ -11,12 +11,16 @@ inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& l
 }
 
 struct SmallClassifier : Small<Classifier> {
-    std::vector<double> weights;  // (K) of the classes; empty: none
+    Memory weights;  // (K) of the classes, where they have any
 
-    SmallClassifier(const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {}) : weights(class_weights) {
+    SmallClassifier(const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {}) {
         model.K = K, model.bert.config = config, model.bert.dropout = dropout;
         model.bert.shape.N = model.bert.shape.M = N;
-        if (!weights.empty()) model.class_weights = builder.weights = weights.data();
+        if (!class_weights.empty()) {
+            weights.resize(class_weights.size() * sizeof(double));
+            model.class_weights = builder.weights = (double*)weights.data();
+            std::copy(class_weights.begin(), class_weights.end(), (double*)weights.data());
+        }
         allocate(model.bert.shape, config.T, [&](real* params, areal* grads) { return model.point(params, grads); },
                  [&](Arena& arena) { model.plan_activations(arena, true); });
     }

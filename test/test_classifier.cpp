@@ -241,7 +241,7 @@ struct Task {
     TrainFlags f;
     ClassifyFlags cf;
     BertConfig config = SmallBert::dimensions(2, 32, 1, 48, Examples::V, 16);
-    std::vector<char> memory;
+    Memory memory;
     std::unique_ptr<ClassifyTask> task;
     explicit Task(const Examples& e, const std::function<void(TrainFlags&, ClassifyFlags&)>& change = {}) {
         f.lr = 0.01, f.warmup = 0, f.weight_decay = 0.1, f.dropout = 0.1, cf.max_len = 16, cf.batch = 8;
@@ -388,8 +388,8 @@ TEST_SUITE("prediction") {
             c.builder.clear();
             c.builder.shape.M = c.model.bert.shape.M = rows;
             std::vector<double> p;
-            std::vector<char> block(c.host.size());
-            Predictor predictor{c.model, c.builder, c.host.data(), block.data(), [&](const double* x) { p.insert(p.end(), x, x + 3); }, {}};
+            std::vector<char> block(c.block.size());
+            Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [&](const double* x) { p.insert(p.end(), x, x + 3); }, {}};
             std::vector<size_t> flushed;  // after how many sequences were there new answers?
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
@@ -413,9 +413,9 @@ TEST_SUITE("prediction") {
         SmallClassifier c(SIZE, 3, 64);
         randomise(c.opt, 1);
         for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
-        std::vector<char> block(c.host.size());
+        std::vector<char> block(c.block.size());
         double sum = 0;
-        Predictor predictor{c.model, c.builder, c.host.data(), block.data(), [&](const double* p) { sum = p[0] + p[1] + p[2]; }, {}};
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [&](const double* p) { sum = p[0] + p[1] + p[2]; }, {}};
         predictor.add({1, 2, 3}, {0, 0, 0});
         predictor.flush();
         CHECK(sum == doctest::Approx(1));
@@ -424,8 +424,8 @@ TEST_SUITE("prediction") {
         SmallClassifier c(SIZE, 3, 64);
         randomise(c.opt, 1);
         c.model.params.clsw[40] = NAN;
-        std::vector<char> block(c.host.size());
-        Predictor predictor{c.model, c.builder, c.host.data(), block.data(), [](const double*) {}, {}};
+        std::vector<char> block(c.block.size());
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [](const double*) {}, {}};
         predictor.add({1, 2, 3}, {0, 0, 0});
         try {
             predictor.flush();

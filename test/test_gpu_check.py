@@ -2,12 +2,15 @@
 
     python3 test/test_gpu_check.py        (standard library only; the programs are built: make tests)
 """
+import argparse
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import tempfile
 import unittest
+from unittest import mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = {"build": {"CPU", "programs, bf16", "tests", "benchmarks"},
@@ -87,6 +90,26 @@ class GpuCheck(unittest.TestCase):
                 steps = json.load(f)["stages"]["kernels"]["steps"]
             self.assertEqual({k: s["ok"] for k, s in steps.items()}, {"test_kernels": False, "test_flash": False})
             self.assertIn("SHIM_ORDER", steps["test_kernels"]["said"])
+
+    def test_what_is_missing_is_told(self):
+        """A program, compute-sanitizer, a file: each is a step of its own that says so, and the others go on."""
+        sys.path.insert(0, os.path.join(ROOT, "dev"))
+        self.addCleanup(sys.path.remove, os.path.join(ROOT, "dev"))
+        sys.dont_write_bytecode = True
+        import gpu_check
+        result = {"stages": {}}
+        with tempfile.TemporaryDirectory() as d, mock.patch.object(gpu_check, "say"), mock.patch.object(gpu_check.shutil, "which", return_value=None):
+            c = gpu_check.Check(argparse.Namespace(dry_run=False, step=None), pathlib.Path(d), torch=False)
+            c.build = lambda: ()
+            c.test_binary = lambda name: "build/nowhere/" + name
+            c.models = lambda: [("a file", lambda: open("/nowhere")), ("nothing of some", lambda: max([])), ("right", dict)]
+            for stage in ("kernels", "sanitize", "models"):
+                c.stage(stage, result)
+        steps = {stage: {name: (s["ok"], s.get("said")) for name, s in found["steps"].items()} for stage, found in result["stages"].items()}
+        self.assertEqual(steps["kernels"], {t: (False, "cannot run build/nowhere/%s: No such file or directory" % t) for t in ("test_kernels", "test_flash")})
+        self.assertEqual(set(steps["sanitize"].values()), {(None, "not run: there is no compute-sanitizer on this machine")})
+        self.assertEqual([ok for ok, _ in steps["models"].values()], [False, False, True])
+        self.assertIn("FileNotFoundError: ", steps["models"]["a file"][1])
 
 
 if __name__ == "__main__":

@@ -506,6 +506,18 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
 }
 
 #ifndef __CUDACC__
+TEST_CASE("a product refuses the host's memory") {
+    std::vector<float> h(64, 1.0f);
+    float* d = (float*)gpu::device_alloc(64 * sizeof(float));
+    auto product = [&](const float* a, const float* b, float* c) { gpu::gemm(false, false, 8, 8, 8, a, 8, b, 8, 0, c, 8); };
+    shim::addresses_are_checked = true;
+    CHECK_NOTHROW(product(d, d, d));
+    CHECK_THROWS_AS(product(h.data(), d, d), Error);
+    CHECK_THROWS_AS(product(d, h.data(), d), Error);
+    CHECK_THROWS_AS(product(d, d, h.data()), Error);
+    shim::addresses_are_checked = false;
+    gpu::device_free(d, 64 * sizeof(float));
+}
 // ---------------------------------------------------------------- the same bits, whatever the order
 TEST_CASE("three orders, the same bits") {
     check_three_orders([] {

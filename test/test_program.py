@@ -153,6 +153,10 @@ class SameNumbers(Case):
         check_threads(self)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
+    def test_shim_has_a_memory_of_its_own(self):
+        self.assertIn("in a memory of their own", run(train("shim-memory", *TINY, "--steps", 1, "--eval-tokens", 256), program=SHIM).out)
+
+    @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
     def test_shim_equals_cpu(self):
         self.assert_close(trace("cpu", TRAIN_BERT), trace("shim", SHIM), 1e-4)
 

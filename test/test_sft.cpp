@@ -295,7 +295,7 @@ TEST_SUITE("mixture") {
 struct Tune {
     TrainFlags f;
     SftFlags sf;
-    std::vector<char> memory;
+    Memory memory;
     std::unique_ptr<SftTask> task;
     explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {}, const BinFile* val = nullptr, bool answers = true, int C = 16) {
         f.lr = 0.01, f.warmup = 0, f.dropout = 0, f.seed = 5, sf.batch = 4, sf.max_len = 96;

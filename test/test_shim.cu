@@ -166,6 +166,8 @@ __global__ void add_kernel(Padded a, float by) {
 }
 template <int>
 __global__ void other_kernel(Padded, float) {}
+template <int>
+__global__ void number_kernel(size_t, uint64_t) {}
 
 TEST_SUITE("graphs") {
     TEST_CASE("a body that launches the same again, and all that must not differ") {
@@ -228,20 +230,20 @@ TEST_SUITE("graphs") {
 // ---------------------------------------------------------------- the host's memory and the device's
 TEST_SUITE("two memories") {
     TEST_CASE("kernels and copies see device memory, and are refused the host's") {
-        shim::two_memories = true;
-        struct Restore { ~Restore() { shim::two_memories = false; } } restore;
+        shim::host_may_touch = false;
+        struct Restore { ~Restore() { shim::host_may_touch = true; } } restore;
         std::vector<float> y(100, 1.0f), z(100);
-        float *p = y.data(), *x = (float*)gpu::device_alloc(400), *other = (float*)gpu::device_alloc(5 << 20);
+        float *p = y.data(), *x = (float*)gpu::device_alloc(400), *blocks = (float*)gpu::device_alloc(1200), *other = (float*)gpu::device_alloc(5 << 20);
         gpu::copy_to_device(x, p, 400);
         launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f);
         gpu::copy_to_host(z.data(), x, 400);
         CHECK(z == std::vector<float>(100, 3.0f));
         gpu::device_zero(other + (1 << 20), 1 << 20);
-        gpu::Upload upload(x, 400);
+        gpu::Upload upload(blocks, 400);
         memcpy(upload.next(), p, 400);
         upload.send();
         gpu::Readback<float> readback;
-        readback.send(x + 99);
+        readback.send(blocks + 99);
         CHECK(readback.take() == 1.0f);
 
         auto expect_error = [](const char* text, auto body) {
@@ -256,14 +258,29 @@ TEST_SUITE("two memories") {
         };
         expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{p, 100}, 2.0f); });
         expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
-        expect_error("copy_to_device: argument 1", [&] { gpu::copy_to_device(p, p, 4); });
+        launch(add_kernel<0>, 1, 128, 0, Padded{x + 100, 0}, 2.0f);  // the end is of it, for an array of no elements
+        expect_error("copy_to_device: expected an address of the device's", [&] { gpu::copy_to_device(p, p, 4); });
+        expect_error("copy_to_device: 404 bytes from byte 0 on, of an allocation of 400", [&] { gpu::copy_to_device(x, p, 404); });
+        expect_error("copy_to_host: 8 bytes from byte 396 on, of an allocation of 400", [&] { gpu::copy_to_host(p, x + 99, 8); });
+        expect_error("device_zero: 1048576 bytes", [&] { gpu::device_zero(x, 1 << 20); });
+        expect_error("Upload: 1200 bytes from byte 0 on, of an allocation of 400", [&] { gpu::Upload(x, 400).send(); });  // there are no places behind it
         expect_error("copy_to_device: expected an address of the host's", [&] { gpu::copy_to_device(x, other, 4); });
-        expect_error("copy_to_host: argument 1", [&] { gpu::copy_to_host(p, p, 4); });
+        expect_error("copy_to_host: expected an address of the device's", [&] { gpu::copy_to_host(p, p, 4); });
         expect_error("copy_to_host: expected an address of the host's", [&] { gpu::copy_to_host(x, other, 4); });
-        expect_error("device_zero: argument 1", [&] { gpu::device_zero(p, 4); });
-        expect_error("Upload: argument 1", [&] { gpu::Upload(p, 400).send(); });
-        expect_error("Readback: argument 1", [&] { readback.send(p); });
+        expect_error("device_zero: expected an address of the device's", [&] { gpu::device_zero(p, 4); });
+        expect_error("Upload: expected an address of the device's", [&] { gpu::Upload(p, 400).send(); });
+        expect_error("Readback: expected an address of the device's", [&] { readback.send(p); });
         expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{nullptr, 0}, 2.0f); });
+        // numbers are no addresses, whatever they are
+        launch(number_kernel<0>, 1, 1, 0, (size_t)p, (uint64_t)(uintptr_t)&p);
+        // what cannot be in a graph
+        gpu::Graphs graphs;
+        expect_error("device_alloc: it cannot be part of a CUDA graph", [&] { graphs.run({1}, [&] { gpu::device_alloc(1); }); });
+        expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.next(); }); });
+        expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.send(); }); });
+        expect_error("Readback: it cannot be part", [&] { graphs.run({1}, [&] { readback.send(x); }); });
+        expect_error("Readback: it cannot be part", [&] { graphs.run({1}, [&] { readback.take(); }); });
+        gpu::device_free(blocks, 1200);
         gpu::device_free(other, 5 << 20);
         expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f); });
         gpu::device_free(x, 400);

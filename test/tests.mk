@@ -108,7 +108,7 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: test/%.cu build/files.o
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
-# whole models beside PyTorch's numbers: the tests read and write device memory from the host, so it is managed; run with CUDA_LAUNCH_BLOCKING=1
+# whole models beside PyTorch's numbers: the tests read and write device memory from the host as well, so it is managed; run with CUDA_LAUNCH_BLOCKING=1
 build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: test/%.cpp build/test/main.o build/files.o
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -Itest -x cu -c $< -o $@.o
@@ -122,7 +122,8 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
 	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
-		"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_kernels" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/test_flash" \
+		$(foreach t,test_kernels test_flash test_fixtures test_gpt_fixtures,"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(t)") \
+		$(foreach b,bench_attention bench_kernels,"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(b)") \
 		"python3 dev/ptxas.py" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
 endif
 

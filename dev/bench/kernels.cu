@@ -62,7 +62,7 @@ static void bench_adamw(size_t n) {
     for (float* p : {master, grads}) gpu::copy_to_device(p, values.data(), n * sizeof(float));
     float *factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f)), *decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
     double* scratch = room<double>(NORM_CHUNKS);
-    StepStats* stats = on_device(std::vector<StepStats>{{1, 0, 1}});
+    StepStats* stats = on_device(std::vector<StepStats>{{1, 0, 1, 0}});
     AdamWStep* step = on_device(std::vector<AdamWStep>{{1e-6, 0.9, 0.95, 1e-8, 0.1, 0.05, 1}});
     double us = median_us(times, [&] { gpu::norm_squared(stats, grads, scratch, n); });
     report("gradient norm", format("%zu", n), us, 4.0 * n, 0);

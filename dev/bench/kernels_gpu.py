@@ -129,7 +129,7 @@ def main():
     a = p.parse_args()
     if torch is None and a.peak:
         sys.exit("error: expected PyTorch, found none")
-    if DEVICE == "cpu" and not a.dry_run:
+    if torch and DEVICE == "cpu" and not a.dry_run:
         sys.exit("error: expected a GPU that PyTorch sees, found none: --dry-run goes through the motions on the CPU")
     if a.peak:
         n, m = (8192, 1 << 30) if DEVICE == "cuda" else (64, 1 << 12)
