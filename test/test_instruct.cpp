@@ -310,6 +310,7 @@ TEST_CASE("instruct: rows that are too long") {
     for (size_t max_len = 17; max_len < 30; max_len++) {
         s = fit(row, 0, max_len, true);
         CHECK((s.fits && s.input && !s.examples && r.ids.size() <= max_len && r.ids.size() + 2 > max_len));
+        CHECK(bpe.decode(r.ids) == "pick\n" + row.turns[0].input.substr(0, s.input_bytes) + "\nanswer : yes<|endoftext|>");
         CHECK(r.supervised() == 2);
         CHECK(r.ids.back() == bpe.eot());
         CHECK(invalid_utf8(bpe.decode(r.ids)) == std::string::npos);

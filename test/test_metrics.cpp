@@ -116,6 +116,9 @@ TEST_CASE("metrics: paired bootstrap") {
     CHECK((run({0.75}, {0.5}, 1).mean == 0.25 && !run({0.75}, {0.5}, 1).known && !run({1, 2, 3, 4, 5}, {0, 1, 2, 3, 4}, 1).known));
     Interval equal = run({1, 2, 3, 4, 5, 6}, {0, 1, 2, 3, 4, 5}, 1);
     CHECK((equal.known && equal.low == 1 && equal.high == 1));
+    // nine tasks, four of which differ by 1: the draws' sums are binomial, P(8 or more of 9) = 0.0083. Cut off on each side are
+    // Φ(−t √(9/8)) = 0.0072, so the end is at 8/9; without the root it would be 0.0106, and the end at 7/9. 200,000 draws know 0.0083 to 0.0002.
+    CHECK(paired_bootstrap({1, 1, 1, 1, 0, 0, 0, 0, 0}, std::vector<double>(9, 0.0), 5, 200000).high == about(8.0 / 9));
     CHECK_THROWS_AS(run({1, 2}, {1}, 1), Error);
     CHECK_THROWS_AS(run({}, {}, 1), Error);
 }

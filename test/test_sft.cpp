@@ -319,6 +319,17 @@ struct Tune {
 };
 
 TEST_SUITE("the task") {
+    TEST_CASE("rows with the question of a held-out one go with it") {
+        // of "a" the second row asks what "held" asks, with another answer; a conversation asks with its last turn
+        std::vector<InstructRow> rows = {row_of("a", "one", "x", "1"), row_of("a", "two", "x", "2"), row_of("held", "two", "x", "3"), row_of("held", "three", "", "4"), row_of("a", "two", "", "5")};
+        rows.push_back(row_of("a", "one", "", "6")), rows.back().turns.push_back({"three", "", "7"}), rows.back().outputs = {"7"};
+        Rows r(rows);
+        InstructData data(*r.file, EOT);
+        CHECK(hold_out(data, "") == 0);
+        CHECK((data.rows[0].size() == 4 && data.rows[1].size() == 2));
+        CHECK(hold_out(data, "held") == 1);
+        CHECK((data.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.rows[1].empty()));
+    }
     TEST_CASE("a batch holds --batch rows; what is held out is in none, weights and caps are the command line's") {
         std::vector<InstructRow> rows;
         add_rows(rows, "lists/first", 8), add_rows(rows, "lists/last", 8), add_rows(rows, "words/first", 4);
@@ -585,8 +596,10 @@ TEST_SUITE("answers") {
         std::vector<InstructRow> rows;
         for (const char* answer : {"plum", "fig", "plum.", "Fig", "pear", "fig!", "fig", "plum"}) rows.push_back(row_of("a", "i", "pear", answer));
         rows.push_back(row_of("b", "same", "", "same"));
+        for (const char* answer : {"b", "a", "a", "a"}) rows.push_back(row_of("c", "i", "x", answer));  // of the even rows b and a are as frequent: a, the first by the alphabet
         Rows r(rows);
         std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything)};
+        CHECK(baseline(sets, false).score[0][2].exact == 3);
         Answerer copy = baseline(sets, true), often = baseline(sets, false);
         CHECK((copy.score[0][0].exact == 1 && copy.score[0][1].exact == 1));  // b has no input: its instruction
         CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 8));
