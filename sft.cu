@@ -46,8 +46,8 @@ std::string some_of(const std::vector<std::string>& names) {
 
 // The rows of a .bin file that a run trains on, mixed: make(epoch, q) makes the q-th row of an epoch in tokens, types, positions, targets.
 //
-// An epoch holds take[t] rows of task t, as many together as there are rows, of each task at most the cap (of --mix size without a cap: every row once). Which of a task's
-// rows these are goes on from epoch to epoch: none comes a second time before all have come once.
+// An epoch holds take[t] rows of task t, as many together as there are rows, a task's rows beyond the cap not counted (of --mix size without a cap and
+// weights: every row once). Which of a task's rows these are goes on from epoch to epoch: none comes a second time before all have come once.
 struct InstructData {
     const BinFile& file;
     int eot;
@@ -114,22 +114,27 @@ struct InstructData {
     }
 };
 
-// Takes what is held out from the rows of an epoch, and rows of other tasks with the same prompt: how many of these there are.
+// Takes what is held out from the rows of an epoch, and rows of other tasks that ask the same, in any of their turns: how many of these there are.
 size_t hold_out(InstructData& data, const std::string& list) {
-    auto prompt = [&](uint32_t s) {  // the tokens before the last answer
+    auto prompt = [&](uint32_t s, size_t k) {  // the tokens before answer k
         std::vector<int32_t> ids;
-        for (size_t i = 0; i < data.file.span(s, data.file.spans(s) - 1).begin; i++) ids.push_back(data.file.token(s, i));
+        for (size_t i = 0; i < data.file.span(s, k).begin; i++) ids.push_back(data.file.token(s, i));
         return ids;
     };
     std::set<std::vector<int32_t>> asked;
     for (size_t t = 0; t < data.rows.size(); t++)
         if (named_in(data.file.tasks[t], list)) {
-            for (uint32_t s : data.rows[t]) asked.insert(prompt(s));
+            for (uint32_t s : data.rows[t]) asked.insert(prompt(s, data.file.spans(s) - 1));
             data.rows[t].clear();
         }
+    auto asks_it = [&](uint32_t s) {
+        for (size_t k = 0; k < data.file.spans(s); k++)
+            if (asked.count(prompt(s, k))) return true;
+        return false;
+    };
     size_t count = 0;
     for (auto& rows : data.rows) {
-        auto same = asked.empty() ? rows.end() : std::remove_if(rows.begin(), rows.end(), [&](uint32_t s) { return asked.count(prompt(s)) > 0; });
+        auto same = asked.empty() ? rows.end() : std::remove_if(rows.begin(), rows.end(), asks_it);
         count += rows.end() - same, rows.erase(same, rows.end());
     }
     return count;
@@ -180,6 +185,9 @@ bool has_word(const std::string& text, const std::string& word) {
     return false;
 }
 
+// Does the reference quote a word of the input?
+bool quotes_input(const InstructText& row) { return has_word(row.input, quoted(row.outputs[0])); }
+
 // Σ over the rows of a task
 struct TaskScore {
     int64_t rows = 0, exact = 0;
@@ -188,10 +196,11 @@ struct TaskScore {
     double chance = 0;                                  // Σ 1 / options
     int64_t quotes = 0, quotes_of_input = 0;            // the reference quotes a word of the input; the answer does
     int64_t too_long = 0;                               // the prompt fills the context: no answer, which is wrong
+    int64_t long_options = 0;                           // behind the prompt not every option fits: none is chosen, which is wrong
 
     void add(const std::string& answer, const InstructText& row, bool strict) {
         rows++;
-        if (has_word(row.input, quoted(row.outputs[0]))) quotes++, quotes_of_input += has_word(row.input, quoted(answer));
+        if (quotes_input(row)) quotes++, quotes_of_input += has_word(row.input, quoted(answer));
         exact += exact_match(answer, row.outputs, strict);
         rouge += rouge_l(answer, row.outputs);
     }
@@ -205,16 +214,17 @@ struct TaskScore {
                 .set("option_chance", chance / (double)with_options);
         if (quotes) j.set("quotes", quotes).set("quotes_of_input", (double)quotes_of_input / (double)quotes);
         if (too_long) j.set("too_long", too_long);
+        if (long_options) j.set("long_options", long_options);
         return j;
     }
     // All of it, to be read again: false if one is missing
     Json sums() const {
         return Json::make_object().set("rows", rows).set("exact", exact).set("rouge", rouge).set("with_options", with_options).set("by_sum", by_sum).set("by_mean", by_mean)
-            .set("chance", chance).set("quotes", quotes).set("quotes_of_input", quotes_of_input).set("too_long", too_long);
+            .set("chance", chance).set("quotes", quotes).set("quotes_of_input", quotes_of_input).set("too_long", too_long).set("long_options", long_options);
     }
     bool read(const Json& j) {
         for (auto [key, to] : {std::pair<const char*, int64_t*>{"rows", &rows}, {"exact", &exact}, {"with_options", &with_options}, {"by_sum", &by_sum}, {"by_mean", &by_mean},
-                               {"quotes", &quotes}, {"quotes_of_input", &quotes_of_input}, {"too_long", &too_long}}) {
+                               {"quotes", &quotes}, {"quotes_of_input", &quotes_of_input}, {"too_long", &too_long}, {"long_options", &long_options}}) {
             const Json* value = j.find(key);
             if (!value || value->kind != Json::integer) return false;
             *to = value->i;
@@ -260,22 +270,26 @@ bool read_scores(const std::string& path, const std::vector<TestSet>& sets, Answ
     return true;
 }
 
-// Two answerers that know nothing: the input as it is, and the most frequent answer, which for every other row of a task is that of the rows between,
-// so that no row has a say in what it is answered with.
+// Two answerers that know nothing: the input as it is, and the most frequent answer. A task's rows are drawn into two halves, and each half is answered
+// with what is most frequent in the other: no row has a say in what it is answered with.
 Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
     Answerer b{copy ? "copy the input" : "most frequent answer", {}};
     for (const TestSet& set : sets) {
         b.score.emplace_back(set.rows.size());
         for (size_t t = 0; t < set.rows.size(); t++) {
-            std::map<std::string, std::pair<size_t, std::string>> count[2];  // normal form → how often, and one that has it; of the even rows, and of the odd ones
+            std::map<std::string, std::pair<size_t, std::string>> count[2];  // of each half: normal form → in how many rows, and one that has it
             std::vector<InstructText> rows;
+            const Permutation drawn(set.rows[t].size(), mix64(2, t));
             for (uint32_t s : set.rows[t]) {
-                auto& half = count[rows.size() % 2];
+                auto& half = count[drawn(rows.size()) % 2];
                 rows.push_back(parse_instruct_text(*set.file, s));
+                std::map<std::string, std::string> forms;  // as exact_match() tells answers apart
                 for (const std::string& o : rows.back().outputs) {
-                    auto& [n, text] = half[normal_form(o, set.strict)];
-                    if (n++ == 0) text = o;
+                    std::string form = normal_form(o, set.strict);
+                    forms.emplace(form.empty() ? normal_form(o, true) : form, o);
                 }
+                for (const auto& [form, o] : forms)
+                    if (auto& [n, text] = half[form]; n++ == 0) text = o;
             }
             std::string often[2];
             for (int half : {0, 1}) {
@@ -284,7 +298,7 @@ Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
                     if (found.first > most) most = found.first, often[half] = found.second;
             }
             for (size_t i = 0; i < rows.size(); i++) {
-                const std::string& others = often[1 - i % 2];
+                const std::string& others = often[1 - drawn(i) % 2];
                 b.score.back()[t].add(copy ? rows[i].input : others, rows[i], set.strict);
             }
         }
@@ -326,7 +340,9 @@ struct Evaluator {
                         continue;
                     }
                     score[t].rows++, score[t].too_long++;
-                    if (size_t n = parse_instruct_text(*set.file, s).options.size()) score[t].with_options++, score[t].chance += 1.0 / (double)n;
+                    const InstructText row = parse_instruct_text(*set.file, s);
+                    score[t].quotes += quotes_input(row);
+                    if (size_t n = row.options.size()) score[t].with_options++, score[t].chance += 1.0 / (double)n;
                 }
             size_t begun = 0;
             std::vector<Answer> answers = generator.generate(prompts, max_new, Sampler{0, 1, 0, 1, {}}, [&](size_t i, int) {
@@ -385,7 +401,10 @@ struct Evaluator {
             answer.push_back(bpe.eot());
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
-            if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return;
+            if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) {
+                score.long_options++;
+                return;
+            }
             if (!generator.builder.fits(ids.size(), answer.size())) flush(first), first = k;
             part.push_back({generator.builder.rows.size(), generator.builder.rows.size() + answer.size()});
             generator.builder.add(ids, std::vector<int>(ids.size(), 0), positions, answer);
@@ -406,13 +425,13 @@ struct Evaluator {
 // The means over the tasks of a set, of one answerer
 struct SetMean {
     std::vector<double> exact, rouge, options, options_per_byte, chance, quotes;  // of each task that has such rows
-    int64_t too_long = 0;                                                         // rows without an answer
+    int64_t too_long = 0, long_options = 0;                                       // rows without an answer, or without a chosen option
     SetMean(const std::vector<TaskScore>& score) {
         for (const TaskScore& s : score) {
             if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
             if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options), options_per_byte.push_back((double)s.by_mean / (double)s.with_options), chance.push_back(s.chance / (double)s.with_options);
             if (s.quotes) quotes.push_back((double)s.quotes_of_input / (double)s.quotes);
-            too_long += s.too_long;
+            too_long += s.too_long, long_options += s.long_options;
         }
     }
 };
@@ -443,22 +462,24 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
                 }
             }
         if (tasks) printf("  mean over tasks\n");
-        int64_t too_long = 0;
+        int64_t too_long = 0, long_options = 0;
         for (const Answerer& a : answerers) {
             SetMean m(a.score[k]);
             printf("  %-*s  %7.1f %%    %7.3f", (int)width, a.name.c_str(), 100 * mean(m.exact), mean(m.rouge));
             if (!m.options.empty()) printf("   right option %5.1f %% (per byte %5.1f %%, chance %.1f %%)", 100 * mean(m.options), 100 * mean(m.options_per_byte), 100 * mean(m.chance));
             if (!m.quotes.empty()) printf("   quotes its input %5.1f %%", 100 * mean(m.quotes));
             printf("\n");
-            too_long = std::max(too_long, m.too_long);
+            too_long = std::max(too_long, m.too_long), long_options = std::max(long_options, m.long_options);
         }
         if (size_t n = SetMean(answerers.back().score[k]).options.size(); n && n < with_rows) printf("  (%zu of the tasks have options)\n", n);
         for (size_t i = 3; i < answerers.size(); i++) {  // behind two baselines and the first model
             SetMean a(answerers[i].score[k]), b(answerers[2].score[k]);
             Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
-            if (i == 3) printf("  minus %s, in points%s\n", answerers[2].name.c_str(), exact.known ? ", and the 95 % interval over tasks" : "");
+            if (i == 3) printf("  minus %s, in points%s\n", answerers[2].name.c_str(), exact.known || rouge.known ? ", and the 95 % interval over tasks (-: too few of them differ)" : "");
             printf("  %-*s  %+7.1f     %+8.3f", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean);
-            if (exact.known) printf("   %+.1f to %+.1f, %+.3f to %+.3f", 100 * exact.low, 100 * exact.high, rouge.low, rouge.high);
+            if (exact.known || rouge.known)
+                printf("   %s, %s", exact.known ? format("%+.1f to %+.1f", 100 * exact.low, 100 * exact.high).c_str() : "-",
+                       rouge.known ? format("%+.3f to %+.3f", rouge.low, rouge.high).c_str() : "-");
             if (!a.options.empty()) {
                 Interval option = paired_bootstrap(a.options, b.options, seed);
                 printf("   right option %+.1f", 100 * option.mean);
@@ -467,6 +488,7 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
             printf("\n");
         }
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
+        if (long_options) printf("  %lld rows have an option that does not fit into the model's context: none is chosen\n", (long long)long_options);
     }
 }
 Json results_json(const std::vector<TestSet>& sets, const std::vector<Answerer>& answerers, uint64_t seed) {
@@ -655,7 +677,7 @@ void print_mixture(const InstructData& data, const std::string& holdout, const s
     }
     for (size_t t = 0; t < tasks.size(); t++)
         if (data.take[t] == 0 && weights[t] > 0 && !data.rows[t].empty())
-            printf("warning: %s: its share is less than half a row an epoch, so none of its %zu rows is learned; give it more --weights\n", tasks[t].c_str(), data.rows[t].size());
+            printf("warning: %s: its share is too small for one row an epoch, so none of its %zu rows is learned; give it more --weights\n", tasks[t].c_str(), data.rows[t].size());
 }
 
 // DATA/test.bin and DATA/test_NAME.bin, sorted
@@ -701,6 +723,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Gpt::check_config(config, init);
     Bpe bpe = Bpe::load(init);
     check_vocabulary(init, bpe.size(), config.V);
+    bpe.add_bos = true;  // every row begins with it
     if (cli.given("max-len") && sf.max_len > config.T) fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)sf.max_len);
     config.eot = bpe.eot(), config.dropout = f.dropout;
     if (sf.max_len == 0) sf.max_len = config.T;

@@ -611,17 +611,19 @@ std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
         }
     return prompts;
 }
-// Every text that is learned begins with <|endoftext|>, and so does a prompt, unless it is from the middle of a text.
-std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool middle) {
+// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has read many beginnings: if a text
+// has at most 16 windows in the mean. Of one long text, a book in characters, it has hardly read any, and a prompt is then better taken as the middle.
+bool texts_are_short(const BinFile& file, int64_t max_len) { return file.tokens() <= 16 * (uint64_t)max_len * file.sequences(); }
+std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);
-    if (ids.empty() || (ids[0] != bpe.eot() && !middle)) ids.insert(ids.begin(), bpe.eot());
+    if (ids.empty() || (ids[0] != bpe.eot() && bos)) ids.insert(ids.begin(), bpe.eot());
     return ids;
 }
 
 struct PromptFlags {
-    std::string prompt;
-    bool middle = false, json = false;
+    std::string prompt, add_bos = "auto";
+    bool json = false;
 };
 // Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
 int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::string> prompts) {
@@ -632,13 +634,14 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     if (prompts.empty()) prompts = read_prompts(pf.json, rows);
     if (prompts.empty()) return EXIT_OK;  // no lines
     const int64_t T = gpt.model.config.T;
+    const bool bos = pf.add_bos == "yes" || (pf.add_bos == "auto" && gpt.bpe.add_bos);
     std::vector<std::vector<int>> ids;
     size_t longest = 0, all = 0;
     for (const std::string& text : prompts) {
         if (size_t at = invalid_utf8(text); at != text.npos) fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
-        ids.push_back(prompt_ids(gpt.bpe, text, pf.middle));
+        ids.push_back(prompt_ids(gpt.bpe, text, bos));
         if ((int64_t)ids.back().size() > T)
-            fail("prompt %zu has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), ids.back().size(), (long long)T, text.c_str());
+            fail("prompt %zu has %zu tokens%s, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), ids.back().size(), bos ? " with <|endoftext|> before it" : "", (long long)T, text.c_str());
         longest = std::max(longest, ids.back().size()), all += ids.back().size();
     }
     int slots = (int)std::min<size_t>(f.batch, prompts.size()), context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
@@ -679,6 +682,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     f.open_run();
     BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
     Bpe bpe = Bpe::load(f.data);
+    bpe.add_bos = texts_are_short(train_file, gf.size.max_len);
     for (const BinFile* file : {&train_file, &val_file}) check_text(*file, bpe, f.data);
 
     const int64_t max_len = gf.size.max_len;
@@ -696,9 +700,9 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
     config.dropout = f.dropout, config.eot = bpe.eot();
     gf.size.check_max_len(config.T, f.batch_tokens);
-    std::vector<std::vector<int>> sample = {prompt_ids(bpe, gf.sample_prompt, false)};
+    std::vector<std::vector<int>> sample = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
     if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
-        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu", (long long)most, sample[0].size());
+        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)most, sample[0].size(), bpe.add_bos ? " with <|endoftext|> before it" : "");
 
     GptTask task(f, train_file, val_file, bpe, config, (int)max_len, gf.sample_every > 0);
     double tokens_per_epoch = (double)train_file.tokens() + (double)train_file.sequences();
@@ -754,7 +758,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Prompts", "generate",
                           {{"model", &sf.model, "DIR", "a run directory or a model directory"},
                            {"prompt", &pf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
-                           {"middle", &pf.middle, "the prompt is from the middle of a text: without the <|endoftext|> that every text begins with"},
+                           {"add-bos", &pf.add_bos, "auto|yes|no", "put <|endoftext|> before a prompt, as before a text that begins; auto: if the training texts were short (tokenizer_config.json's add_bos_token)"},
                            {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
                            {"json", &pf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
         Cli cli{"train_gpt", "pretraining of a GPT-2-type decoder, and text generation.",

@@ -450,7 +450,7 @@ struct BinFile {
         if (!all.find("template") || all.find("template")->kind != Json::object) fail("%s: expected {\"template\": {...}} at the end, found none; pack the data again", p);
         templ = *all.find("template");
         if (header.templ != template_fingerprint(templ))
-            fail("%s: expected the template %016llx, found %016llx: the file is damaged; pack the data again", p, (unsigned long long)header.templ,
+            fail("%s: expected the template %016llx, found %016llx: the file is damaged, or an older version packed it; pack the data again", p, (unsigned long long)header.templ,
                  (unsigned long long)template_fingerprint(templ));
         if (span_at[0] != 0 || span_at[S] != header.spans)
             fail("%s: expected spans from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p, (size_t)header.spans, (size_t)span_at[0], (size_t)span_at[S]);

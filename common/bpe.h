@@ -59,6 +59,7 @@ struct Bpe {
 
     std::vector<std::string> tokens;  // id → its bytes; of <|endoftext|> its name
     std::vector<std::pair<int32_t, int32_t>> merges;  // in the order of learning
+    bool add_bos = false;  // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does not look at it.
 
     int32_t eot() const { return eot_id; }
     size_t size() const { return tokens.size(); }
@@ -356,6 +357,7 @@ struct Bpe {
         } else {
             fail("%s: expected vocab.json and merges.txt, or tokenizer.json, found none; make them with: data/tokenize learn --type bpe --out %s FILE", dir.c_str(), dir.c_str());
         }
+        if (const Json* bos = c.find("add_bos_token")) b.add_bos = bos->kind == Json::boolean && bos->b;
         return b;
     }
 
@@ -470,7 +472,7 @@ struct Bpe {
     void save(const std::string& dir, int max_len = 1024) const {
         make_directories(dir);
         auto name = [&](int32_t id) { return id == eot_id ? eot_name : byte_names.name(tokens[id]); };
-        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array(), eot, level, model, all, config;
+        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array(), eot, level, post, model, all, config;
         for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(name(id), Json((int)id));
         std::string lines = "#version: 0.2\n";
         for (auto [left, right] : merges) {
@@ -483,11 +485,23 @@ struct Bpe {
         eot.set("rstrip", false).set("normalized", false).set("special", true);
         added.a.push_back(eot);
         level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
+        post = level;
+        if (add_bos) {  // transformers looks for it here
+            Json first, text, single = Json::make_array(), pair = Json::make_array(), ids = Json::make_array(), names = Json::make_array(), both = Json::make_array(), bos;
+            first.set("SpecialToken", Json().set("id", eot_name).set("type_id", 0));
+            text.set("Sequence", Json().set("id", "A").set("type_id", 0));
+            single.a = {first, text}, pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
+            ids.a = {Json(eot_id)}, names.a = {Json(eot_name)};
+            bos.set("type", "TemplateProcessing").set("single", single).set("pair", pair);
+            bos.set("special_tokens", Json().set(eot_name, Json().set("id", eot_name).set("ids", ids).set("tokens", names)));
+            both.a = {level, bos};
+            post = Json().set("type", "Sequence").set("processors", both);
+        }
         model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json()).set("continuing_subword_prefix", "").set("end_of_word_suffix", "");
         model.set("fuse_unk", false).set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
         all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added).set("normalizer", Json());
-        all.set("pre_tokenizer", level).set("post_processor", level).set("decoder", level).set("model", model);
-        config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", false).set("add_bos_token", false).set("model_max_length", max_len);
+        all.set("pre_tokenizer", level).set("post_processor", post).set("decoder", level).set("model", model);
+        config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", false).set("add_bos_token", add_bos).set("model_max_length", max_len);
         config.set("bos_token", eot_name).set("eos_token", eot_name).set("unk_token", eot_name).set("clean_up_tokenization_spaces", false);
 
         write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");

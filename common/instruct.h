@@ -211,7 +211,8 @@ struct Template {
         size_t at = invalid_utf8(text);
         if (at != text.npos) fail("%s: expected UTF-8, found the byte 0x%02x; convert the file first", name.c_str(), (unsigned char)text[at]);
         if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0) return from_json(parse_json(text, name), name);
-        while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+        for (size_t i; (i = text.find("\r\n")) != text.npos;) text.erase(i, 1);
+        while (!text.empty() && text.back() == '\n') text.pop_back();
         size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
         Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, without_its_part(text), "", 0};
         t.check(name);
@@ -261,7 +262,7 @@ struct Template {
         return out;
     }
     // A template's text for a row without input: without the paragraph of {input}, "### Input:\n{input}", if nothing else is to be filled in there, else
-    // without its line, "Input: {input}", if nothing else is, else without {input} and the white space before it.
+    // without its line, "Input: {input}", if nothing else is, else without {input} and the white space before it (but that the text begins with).
     static std::string without_its_part(const std::string& t) {
         const std::string_view name = "{input}";
         const size_t at = t.find(name);
@@ -272,11 +273,11 @@ struct Template {
             std::string_view part = std::string_view(t).substr(begin, end - begin);
             if (part.find("{instruction}") != part.npos || part.find("{output}") != part.npos) continue;
             if (before == t.npos && behind != t.npos) end += separator.size();  // the first: what follows comes first
-            begin = begin == 0 ? 0 : t.find_last_not_of(" \t\r\n", begin - 1) + 1;  // and without the white space before it
+            if (separator.size() == 2) begin = begin == 0 ? 0 : t.find_last_not_of(" \t\n", begin - 1) + 1;  // more empty lines before it
             return t.substr(0, begin) + t.substr(end);
         }
-        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t\r\n", at - 1);
-        return t.substr(0, last == t.npos ? 0 : last + 1) + t.substr(at + name.size());
+        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t\n", at - 1);
+        return t.substr(0, last == t.npos ? at : last + 1) + t.substr(at + name.size());
     }
     // The text before {output}, and whether a space was before it: that is the answer's
     std::string_view before_output(bool input, bool& space) const {

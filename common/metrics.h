@@ -77,18 +77,20 @@ inline std::pair<double, double> mean_and_sd(const std::vector<double>& x) {
 
 struct Interval {
     double mean, low, high;
-    bool known;  // else there are too few tasks for low and high
+    bool known;  // else too few tasks, or too few that differ, for low and high
 };
 // Is a better than b? a[i] and b[i] are two scores of the same task i. The mean of a[i] − b[i] with an interval of 95 % from 10,000 draws of as many
 // tasks, with replacement (Efron 1979). With n tasks the draws spread too little, by (n − 1) / n and by what Student's t is wider than the normal
 // distribution: instead of 2.5 % on each side Φ(−t √(n / (n − 1))) is cut off, t being the 97.5 % point for n − 1 degrees of freedom (Hesterberg
-// 2015, "expanded percentiles"; test_metrics.cpp counts how often it holds the truth). Below 6 tasks nothing is said. The same seed draws the same tasks.
+// 2015, "expanded percentiles"; test_metrics.cpp counts how often it holds the truth). Of fewer than 6 tasks, or of fewer than 4 whose scores differ at all,
+// nothing is said: where most tasks stay at zero the draws know nothing of those that might not have. The same seed draws the same tasks.
 inline Interval paired_bootstrap(const std::vector<double>& a, const std::vector<double>& b, uint64_t seed, size_t draws = 10000) {
     if (a.size() != b.size() || a.empty()) fail("paired bootstrap: expected as many scores on both sides, at least one, found %zu and %zu", a.size(), b.size());
     const size_t n = a.size();
     double sum = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] - b[i];
-    if (n < 6) return {sum / (double)n, NAN, NAN, false};
+    size_t differ = 0;
+    for (size_t i = 0; i < n; i++) sum += a[i] - b[i], differ += a[i] != b[i];
+    if (n < 6 || differ < 4) return {sum / (double)n, NAN, NAN, false};
     std::vector<double> means(draws);
     for (size_t d = 0; d < draws; d++) {
         double drawn = 0;

@@ -219,7 +219,7 @@ def decoder(out, parts, summary):
         values = [100 * level[m]["exact_match"] for m in ("copy the input", "most frequent answer", "before", "tuned")]
         tasks = len(level["tuned"]["tasks"])
         more = level["tuned"]["minus_first_model"]["exact_match"]
-        more = f"{100 * more['low']:+.1f} to {100 * more['high']:+.1f}"
+        more = f"{100 * more['low']:+.1f} to {100 * more['high']:+.1f}" if "low" in more else f"{100 * more['mean']:+.1f}, few differ"
         say(f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}   {more:16s} {what}")
         table.append([f"{name}: {what}", str(tasks)] + [f"{v:.1f}" for v in values] + [more])
         summary.append((f"instructions, {name} that tuning never saw", values[3] / 100, f"before tuning {values[2]:.1f}"))

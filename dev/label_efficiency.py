@@ -104,7 +104,7 @@ def svg(results, sizes, sets, total, title, across="labelled examples", upwards=
     width = len(sets) * (W + 20) + gap
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
            f'<rect width="{width}" height="{H}" fill="#fff"/><text x="{L}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>']
-    values = [v for r in results.values() for part in r.values() for s in sets for v in (*part["accuracy"][s], *part.get("interval", {}).get(s, ()))]
+    values = [v for r in results.values() for part in r.values() for s in sets for v in (*part["accuracy"][s], *(part.get("interval", {}).get(s) or ()))]
     lines = 20 if max(values) - min(values) < 0.6 else 10  # from 0 to 1
     lo, hi = math.floor(min(values) * lines) / lines, min(1.0, math.ceil(max(values) * lines) / lines)
     xs = [math.log10(n or total) for n in sizes]
@@ -120,12 +120,12 @@ def svg(results, sizes, sets, total, title, across="labelled examples", upwards=
         out.append(f'<text x="{left + (W - L - R) / 2}" y="{H - 8}" text-anchor="middle">{escape(across)}</text>')
         out.append(f'<text x="{left}" y="{T - 6}">{escape(upwards)} on {escape(s)}, %</text>')
         for (name, r), color in zip(results.items(), COLORS):
-            points = [(px(x), r[str(n)]["accuracy"][s], r[str(n)].get("interval", {}).get(s)) for n, x in zip(sizes, xs) if str(n) in r]
+            points = [(px(x), r[str(n)]["accuracy"][s], r[str(n)].get("interval")) for n, x in zip(sizes, xs) if str(n) in r]
             path = " L".join(f"{x:.1f} {py(statistics.mean(v)):.1f}" for x, v, _ in points)
             out.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2"/>')
             for x, v, given in points:
                 m, d = statistics.mean(v), interval(v)
-                low, high = given or (m - d, m + d)
+                low, high = (given[s] or (m, m)) if given else (m - d, m + d)
                 out.append(f'<path d="M{x:.1f} {py(min(hi, high)):.1f}V{py(max(lo, low)):.1f}" stroke="{color}"/>')
                 out += [f'<circle cx="{x:.1f}" cy="{py(y):.1f}" r="2.5" fill="{color}" opacity="0.7"/>' for y in v]
             if i == len(sets) - 1 and points:

@@ -329,6 +329,14 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
     write_file_atomic(s / "a/tokenizer.json", dump_json(json));
     remove((s / "a/tokenizer_config.json").c_str());
     CHECK(same(s / "a"));
+    // whether <|endoftext|> goes before a prompt: false where nothing is said, and what was saved
+    Bpe begins = Bpe::load(s / "a");
+    CHECK(!begins.add_bos);
+    for (bool add : {true, false}) {
+        begins.add_bos = add;
+        begins.save(s / "begins");
+        CHECK((same(s / "begins") && Bpe::load(s / "begins").add_bos == add));
+    }
 
     std::string text = read_file(s / "stock/vocab.bpe"), crlf;  // \r\n, no version, no line's end at the end
     for (char c : text.substr(text.find('\n') + 1)) crlf += c == '\n' ? std::string("\r\n") : std::string(1, c);

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import unittest
 
@@ -170,9 +171,27 @@ class Generate(Case):
         """<|endoftext|> goes before it, as in training, unless it is there or the prompt is from the middle of a text."""
         words, said = "the farmer ploughs the", [[a["text"] for a in as_json([eot + p for p in PROMPTS], "--max-new-tokens", 12, "--greedy")] for eot in ("", "<|endoftext|>")]
         self.assertEqual(*said)
-        middle = as_json(PROMPTS, "--max-new-tokens", 12, "--greedy", "--middle")
+        middle = as_json(PROMPTS, "--max-new-tokens", 12, "--greedy", "--add-bos", "no")
         self.assertNotEqual([a["text"] for a in middle], said[0])
-        self.assertEqual(as_json(["<|endoftext|>" + words], "--greedy", "--middle")[0]["text"], as_json([words], "--greedy")[0]["text"])
+        self.assertEqual(as_json(["<|endoftext|>" + words], "--greedy", "--add-bos", "no")[0]["text"], as_json([words], "--greedy")[0]["text"])
+
+    def test_of_one_long_text_a_prompt_is_the_middle(self):
+        """A text of more than 16 windows: a model hardly reads its beginning, and a prompt is not put there. tokenizer_config.json says so, as transformers has it."""
+        documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
+        long = [i for d in documents for i in d]
+        shutil.copytree(W.path("data"), W.path("long"))
+        for n, begins in ((16 * 32, True), (16 * 32 + 1, False)):
+            write(W.path("long/train.bin"), pack_bin([long[:n]], vocab, fingerprint))
+            name = "long%d" % n
+            out = run(train(name, "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 1, "--lr", 1e-12, "--eval-tokens", 100, "--sample-every", 1,
+                            "--sample-prompt", PROMPTS[1], data="long")).out
+            self.assertEqual(json.loads(read(W.path(name, "last/tokenizer_config.json")))["add_bos_token"], begins)
+            said = {flag: as_json(PROMPTS, "--max-new-tokens", 12, "--greedy", "--add-bos", flag, model=name) for flag in ("auto", "yes", "no")}
+            self.assertEqual(said["auto"], said["yes" if begins else "no"])
+            self.assertNotEqual(said["yes"], said["no"])
+            sampled = {flag: write_on("--prompt", PROMPTS[1], "--add-bos", flag, model=name).out for flag in ("yes", "no")}
+            self.assertNotEqual(sampled["yes"], sampled["no"])
+            self.assertIn("sample: " + sampled["yes" if begins else "no"], out)
 
     def test_the_rest_of_standard_input(self):
         """What a shell has read of it is not read again."""
@@ -305,7 +324,7 @@ class BadInput(Case):
             ("generate with no model", self.ask("the", model="nowhere"), 1, ["nowhere"]),
             ("generate with a tokenizer only", self.ask("the", model="data"), 1, ["data", "config.json"]),
             ("generate with only a pytorch_model.bin", self.ask("the", model="pickle"), 1, ["pytorch_model.bin"]),
-            ("generate with a prompt that is too long", self.ask("the king rules " * 40), 1, ["prompt 1", "the model takes 64"]),
+            ("generate with a prompt that is too long", self.ask("the king rules " * 40), 1, ["prompt 1", "tokens with <|endoftext|> before it, the model takes 64"]),
             ("generate with bytes that are not UTF-8", self.ask("the", b"caf\xe9"), 1, ["prompt 2", "UTF-8"]),
             ("generate with lines that are not UTF-8", self.ask(text=b"the\ncaf\xe9\n"), 1, ["standard input, line 2", "UTF-8"]),
             ("generate with malformed JSON", self.ask("--json", text='{"prompt": "the"}\n{"prompt": \n'), 1, ["standard input, line 2"]),

@@ -173,9 +173,9 @@ TEST_CASE("instruct: templates") {
     CHECK(Template::answer_of("3") == "3");
     // what is put in is not looked at again
     CHECK(joined(render(Template::short_one(), row_of("{input}{output}", "{instruction}", "{input}"), 0, true)) == "{input}{output}\n{instruction}\nanswer :[ {input}]");
-    // a file of the user's: without an input, the white space before it goes, too
+    // a file of the user's: without an input its line goes, too
     Template t = from_text("Q: {instruction}\n\n  {input}\nA: {output}\r\n\n");
-    CHECK((t.name == "mine" && t.text == "Q: {instruction}\n\n  {input}\nA: {output}" && t.without_input == "Q: {instruction}\nA: {output}"));
+    CHECK((t.name == "mine" && t.text == "Q: {instruction}\n\n  {input}\nA: {output}" && t.without_input == "Q: {instruction}\n\nA: {output}"));
     CHECK(from_text("{input} {instruction}\n{output}").without_input == " {instruction}\n{output}");
     CHECK(from_text("{\"a\": {instruction}}{output}").text == "{\"a\": {instruction}}{output}");  // other braces are text
     // and back from its JSON, with the same fingerprint; another text, another fingerprint
@@ -208,6 +208,11 @@ TEST_CASE("instruct: templates") {
     // a row without input: without its paragraph, its line, or it alone
     CHECK(from_text("A\n\n### Input:\n{input}\n\n{instruction}\n{output}").without_input == "A\n\n{instruction}\n{output}");
     CHECK(from_text("Q: {instruction}\nInput: {input}\nA: {output}").without_input == "Q: {instruction}\nA: {output}");
+    CHECK(from_text("Q: {instruction}\n\nInput: {input}\nA: {output}").without_input == "Q: {instruction}\n\nA: {output}");
+    CHECK(from_text("Q: {instruction}\r\n\r\nInput:\r\n{input}\r\n\r\nA: {output}\r\n").without_input == "Q: {instruction}\n\nA: {output}");
+    CHECK(Template::without_its_part("\n{input} -> {output}") == "\n -> {output}");  // of an example: the next one stays on its own line
+    CHECK(Template::without_its_part("\n\nInput: {input}\nOutput: {output}") == "\n\nOutput: {output}");
+    CHECK(Template::without_its_part("\n\n\n{input}\n\n{output}") == "\n\n{output}");
     CHECK(from_text("{input}\n\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
     CHECK(from_text("In: {input}\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
     CHECK(from_text("{instruction} about {input}\n{output}").without_input == "{instruction} about\n{output}");

@@ -329,6 +329,13 @@ TEST_SUITE("the task") {
         CHECK((data.rows[0].size() == 4 && data.rows[1].size() == 2));
         CHECK(hold_out(data, "held") == 1);
         CHECK((data.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.rows[1].empty()));
+        // every turn of a conversation is learned, so none may ask it
+        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"), row_of("a", "one", "", "2"), row_of("a", "one", "", "3")};
+        for (size_t i : {1, 2, 3}) rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"}), rows[i].outputs = {"7"};
+        Rows more(rows);
+        InstructData conversations(*more.file, EOT);
+        CHECK(hold_out(conversations, "held") == 1);
+        CHECK((conversations.rows[0].empty() && conversations.rows[1] == std::vector<uint32_t>{2, 3}));  // "two" after "one" is another question
     }
     TEST_CASE("a batch holds --batch rows; what is held out is in none, weights and caps are the command line's") {
         std::vector<InstructRow> rows;
@@ -529,7 +536,7 @@ TEST_SUITE("answers") {
         CHECK(!read_scores(path, {test_set("all", *other.file, 0, false, everything)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
-        std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"), row_of("a", "say", std::string(82, 'x'), "a"), row_of("a", "say", std::string(83, 'x'), "a")};
+        std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"), row_of("a", "say", std::string(82, 'x'), "a"), row_of("a", "say", std::string(81, 'x') + " y", "because of \"y\"")};
         Rows r(rows);
         Tune t(r, [](TrainFlags&, SftFlags& sf) { sf.batch = 1, sf.max_len = 16; });  // room for any prompt, though training rows are short
         Evaluator e = t.evaluator();
@@ -538,6 +545,7 @@ TEST_SUITE("answers") {
         std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything)};
         Answerer a = e.run("me", sets, nullptr);
         CHECK((a.score[0][0].rows == 3 && a.score[0][0].too_long == 1));
+        CHECK((a.score[0][0].quotes == 1 && a.score[0][0].quotes_of_input == 0));  // it would have had to quote
     }
     TEST_CASE("options: the likeliest as a whole and per byte, computed one at a time") {
         std::vector<InstructRow> rows;
@@ -587,27 +595,44 @@ TEST_SUITE("answers") {
                 e.choose(one, prompt, text, space, &line);
                 CHECK((one.with_options == 1 && one.chance == 0.5));
                 CHECK((line.find("option") != nullptr) == (prompt.size() + room <= 96));
+                CHECK(one.long_options == !line.find("option"));
                 if (!line.find("option")) CHECK((one.by_sum == 0 && one.by_mean == 0));
             }
         }
     }
     TEST_CASE("baselines: the input as it is, and the answer that most of a task's other rows have") {
-        // of task a the even rows say plum, plum., pear, the odd ones fig, Fig, fig!, plum: each half is asked what is most frequent in the other, whatever its spelling
+        // of task a one half says plum, plum., pear, fig, the other fig, Fig, fig!, plum: each is asked what is most frequent in the other, whatever its spelling
         std::vector<InstructRow> rows;
-        for (const char* answer : {"plum", "fig", "plum.", "Fig", "pear", "fig!", "fig", "plum"}) rows.push_back(row_of("a", "i", "pear", answer));
+        auto add = [&](const char* task, size_t t, std::vector<Texts> one, std::vector<Texts> other) {
+            const size_t n = one.size() + other.size();
+            for (size_t i = 0; i < n; i++) {
+                auto& half = Permutation(n, mix64(2, t))(i) % 2 ? other : one;
+                rows.push_back(row_of(task, "i", "pear", half.back()[0])), rows.back().outputs = half.back();
+                half.pop_back();
+            }
+        };
+        add("a", 0, {{"plum"}, {"plum."}, {"pear"}, {"fig"}}, {{"fig"}, {"Fig"}, {"fig!"}, {"plum"}});
         rows.push_back(row_of("b", "same", "", "same"));
-        for (const char* answer : {"b", "a", "a", "a"}) rows.push_back(row_of("c", "i", "x", answer));  // of the even rows b and a are as frequent: a, the first by the alphabet
+        add("c", 2, {{"b"}, {"a"}}, {{"a"}, {"a"}});                                   // of one half b and a are as frequent: a, the first by the alphabet
+        add("d", 3, {{"b"}, {"b"}, {"abc", "ABC"}}, {{"b"}, {"b"}, {"b"}});            // two spellings in a row are one answer: not as frequent as b
+        add("e", 4, {{"-"}, {"-"}, {"+"}, {"+"}, {"+"}}, {{"+"}, {"+"}, {"-"}, {"+"}});  // signs are answers
         Rows r(rows);
         std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything)};
-        CHECK(baseline(sets, false).score[0][2].exact == 3);
         Answerer copy = baseline(sets, true), often = baseline(sets, false);
+        CHECK((often.score[0][2].exact == 3 && often.score[0][3].exact == 5 && often.score[0][4].exact == 6));
         CHECK((copy.score[0][0].exact == 1 && copy.score[0][1].exact == 1));  // b has no input: its instruction
         CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 8));
-        CHECK((often.score[0][0].exact == 2 && often.score[0][0].rouge == doctest::Approx(2)));  // the even rows are asked for fig, the odd ones for plum
+        CHECK((often.score[0][0].exact == 2 && often.score[0][0].rouge == doctest::Approx(2)));  // one is asked for fig, one for plum
         CHECK((often.score[0][1].rows == 1 && often.score[0][1].exact == 0));                   // no other row: no answer
         sets = {test_set("s", *r.file, 0, true, everything)};
         CHECK(baseline(sets, false).score[0][0].exact == 1);  // fig, Fig, fig! are three answers, of which Fig comes first by the alphabet
         CHECK(baseline(sets, true).score[0][0].exact == 1);
+        // answers that take turns: the halves are drawn, not every other row
+        rows.clear();
+        for (int i = 0; i < 100; i++) rows.push_back(row_of("a", "i", "x", i % 2 ? "yes" : "no"));
+        Rows turns(rows);
+        const int64_t right = baseline({test_set("s", *turns.file, 0, false, everything)}, false).score[0][0].exact;
+        CHECK((right > 30 && right <= 50));
     }
     TEST_CASE("rows of a task are drawn from all of them, always the same") {
         std::vector<InstructRow> rows;

@@ -10,7 +10,7 @@ Then it is tuned on 1, 4, 16 and all training tasks, each time with the same num
 (the files that both scripts read are in INSTRUCTIONS, as their --from has it). About an hour and a half on two cores; what is done is not repeated (a recipe that was changed wants a new OUT).
 
 Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg (dots: draws; lines: means). Intervals: 95 % by bootstrap over the tasks that are
-answered, each the mean of its three draws.
+answered, each the mean of its three draws; none where fewer than 4 of them differ.
 """
 import json
 import math
@@ -35,7 +35,9 @@ SETS = {"functions": ("data/functions.py", ["--template", "short"], 64, 4e5, "ex
 
 
 def interval(values, rounds=10000):
-    """95 % by bootstrap over these, as paired_bootstrap() of common/metrics.h has it"""
+    """95 % by bootstrap over these, as paired_bootstrap() of common/metrics.h has it; or None, where it says nothing"""
+    if len(values) < 6 or sum(v != 0 for v in values) < 4:
+        return None
     rng, n, z, v = random.Random(1), len(values), 1.959963984540054, len(values) - 1
     means = sorted(statistics.fmean(rng.choices(values, k=n)) for _ in range(rounds))
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2) + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
@@ -82,8 +84,9 @@ def main():
             for test in tests:
                 mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
                 gain = [100 * (mean[task] - statistics.fmean(found["before tuning"][test][task])) for task in mean]
-                low, high = interval(gain)
-                cells += [f"{100 * statistics.fmean(mean.values()):.1f}", "" if row in (*BASELINES, "before tuning") else f"{statistics.fmean(gain):+.1f} ({low:+.1f} to {high:+.1f})"]
+                known = interval(gain)
+                more = f"{statistics.fmean(gain):+.1f}" + (f" ({known[0]:+.1f} to {known[1]:+.1f})" if known else "")
+                cells += [f"{100 * statistics.fmean(mean.values()):.1f}", "" if row in (*BASELINES, "before tuning") else more]
             tables.append(f"| {f'all {tasks} tasks' if row == 'all' else '1 task' if row == 1 else f'{row} tasks' if isinstance(row, int) else row} | " + " | ".join(cells) + " |")
         tables.append("")
         for test in tests:
