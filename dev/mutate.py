@@ -50,6 +50,8 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("bool version = [[text.substr(0, 8) == \"#version\"]];", "true"),
         ("refuse_unless(all.find(\"normalizer\"), all_path, \"normalizer\", [[false]], \"none\");", "true"),
         ("merge_pairs(words, b.tokens, [[size - 1]], join, progress);", "size"),
+        ("b.add_bos = bos->kind == Json::boolean && [[bos->b]];", "true"),
+        (".set(\"add_bos_token\", [[add_bos]])", "false"),
     ]),
     ("common/tokenizer.h", E, [
         ("return xa != ya ? [[tokens[xa] < tokens[ya]]] : tokens[xb] < tokens[yb];", "xa < ya"),
@@ -455,7 +457,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("std::string form = normal_form(o, [[set.strict]]);", "true"),
         ("forms.emplace([[form.empty() ? normal_form(o, true) : form]], o);", "form"),
         ("forms.emplace([[form.empty() ? normal_form(o, true) : form]], o);", "o"),
-        ("auto& half = count[[[drawn(rows.size())]] % 2];", "rows.size()"),
+        ("auto& half = [[count[drawn(rows.size()) % 2]]];", "count[rows.size() % 2]"),
         ("often[1 - [[drawn(i)]] % 2];", "i"),
         ("score.with_options++, score.chance += [[1.0 / (double)row.options.size()]];", "0.5"),
         ("float dropout = model.dropout;\n            [[model.dropout = 0]];", VOID),

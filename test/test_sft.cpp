@@ -330,12 +330,12 @@ TEST_SUITE("the task") {
         CHECK(hold_out(data, "held") == 1);
         CHECK((data.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.rows[1].empty()));
         // every turn of a conversation is learned, so none may ask it
-        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"), row_of("a", "one", "", "2"), row_of("a", "one", "", "3")};
-        for (size_t i : {1, 2, 3}) rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"}), rows[i].outputs = {"7"};
+        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"), row_of("a", "one", "", "2"), row_of("a", "one", "", "3"), row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
+        for (size_t i : {1, 2, 3, 4}) rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"}), rows[i].outputs = {"7"};
         Rows more(rows);
         InstructData conversations(*more.file, EOT);
         CHECK(hold_out(conversations, "held") == 1);
-        CHECK((conversations.rows[0].empty() && conversations.rows[1] == std::vector<uint32_t>{2, 3}));  // "two" after "one" is another question
+        CHECK((conversations.rows[0].empty() && conversations.rows[1] == std::vector<uint32_t>{2, 3, 5}));  // "two" after "one" is another question, "five" is not what is held out
     }
     TEST_CASE("a batch holds --batch rows; what is held out is in none, weights and caps are the command line's") {
         std::vector<InstructRow> rows;
@@ -615,7 +615,7 @@ TEST_SUITE("answers") {
         rows.push_back(row_of("b", "same", "", "same"));
         add("c", 2, {{"b"}, {"a"}}, {{"a"}, {"a"}});                                   // of one half b and a are as frequent: a, the first by the alphabet
         add("d", 3, {{"b"}, {"b"}, {"abc", "ABC"}}, {{"b"}, {"b"}, {"b"}});            // two spellings in a row are one answer: not as frequent as b
-        add("e", 4, {{"-"}, {"-"}, {"+"}, {"+"}, {"+"}}, {{"+"}, {"+"}, {"-"}, {"+"}});  // signs are answers
+        add("e", 4, {{"+"}, {"+"}, {"+"}, {"-"}, {"-"}}, {{"+"}, {"+"}, {"+"}, {"-"}});  // signs are answers
         Rows r(rows);
         std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything)};
         Answerer copy = baseline(sets, true), often = baseline(sets, false);
