@@ -190,11 +190,12 @@ bool quotes_input(const InstructText& row) { return has_word(row.input, quoted(r
 
 // Σ over the rows of a task
 struct TaskScore {
-    int64_t rows = 0, exact = 0;
-    double rouge = 0;
+    int64_t rows = 0;
+    double exact = 0, rouge = 0;
     int64_t with_options = 0, by_sum = 0, by_mean = 0;  // the right option has the largest Σ log p, or the largest per byte
     double chance = 0;                                  // Σ 1 / options
-    int64_t quotes = 0, quotes_of_input = 0;            // the reference quotes a word of the input; the answer does
+    int64_t quotes = 0;                                 // the reference quotes a word of the input
+    double quotes_of_input = 0;                         // of these, the answer does
     int64_t too_long = 0;                               // the prompt fills the context: no answer, which is wrong
     int64_t long_options = 0;                           // behind the prompt not every option fits: none is chosen, which is wrong
 
@@ -204,7 +205,17 @@ struct TaskScore {
         exact += exact_match(answer, row.outputs, strict);
         rouge += rouge_l(answer, row.outputs);
     }
-    double exact_share() const { return (double)exact / (double)std::max<int64_t>(rows, 1); }
+    // A row with several answers, each with the number of times that it was said: their mean
+    void add_mean(const std::map<std::string, int>& answers, int times, const InstructText& row, bool strict) {
+        rows++, quotes += quotes_input(row);
+        for (const auto& [answer, said] : answers) {
+            TaskScore one;
+            one.add(answer, row, strict);
+            const double share = (double)said / times;
+            exact += share * one.exact, rouge += share * one.rouge, quotes_of_input += share * one.quotes_of_input;
+        }
+    }
+    double exact_share() const { return exact / (double)std::max<int64_t>(rows, 1); }
     double mean_rouge() const { return rouge / (double)std::max<int64_t>(rows, 1); }
     Json json() const {
         Json j = Json::make_object();
@@ -212,7 +223,7 @@ struct TaskScore {
         if (with_options)
             j.set("options", with_options).set("option_accuracy", (double)by_sum / (double)with_options).set("option_accuracy_per_byte", (double)by_mean / (double)with_options)
                 .set("option_chance", chance / (double)with_options);
-        if (quotes) j.set("quotes", quotes).set("quotes_of_input", (double)quotes_of_input / (double)quotes);
+        if (quotes) j.set("quotes", quotes).set("quotes_of_input", quotes_of_input / (double)quotes);
         if (too_long) j.set("too_long", too_long);
         if (long_options) j.set("long_options", long_options);
         return j;
@@ -223,13 +234,14 @@ struct TaskScore {
             .set("chance", chance).set("quotes", quotes).set("quotes_of_input", quotes_of_input).set("too_long", too_long).set("long_options", long_options);
     }
     bool read(const Json& j) {
-        for (auto [key, to] : {std::pair<const char*, int64_t*>{"rows", &rows}, {"exact", &exact}, {"with_options", &with_options}, {"by_sum", &by_sum}, {"by_mean", &by_mean},
-                               {"quotes", &quotes}, {"quotes_of_input", &quotes_of_input}, {"too_long", &too_long}, {"long_options", &long_options}}) {
+        for (auto [key, to] : {std::pair<const char*, int64_t*>{"rows", &rows}, {"with_options", &with_options}, {"by_sum", &by_sum}, {"by_mean", &by_mean}, {"quotes", &quotes},
+                               {"too_long", &too_long}, {"long_options", &long_options}}) {
             const Json* value = j.find(key);
+            if (!value && to == &long_options) continue;  // older files do not have it
             if (!value || value->kind != Json::integer) return false;
             *to = value->i;
         }
-        for (auto [key, to] : {std::pair<const char*, double*>{"rouge", &rouge}, {"chance", &chance}}) {
+        for (auto [key, to] : {std::pair<const char*, double*>{"exact", &exact}, {"rouge", &rouge}, {"chance", &chance}, {"quotes_of_input", &quotes_of_input}}) {
             const Json* value = j.find(key);
             if (!value || (value->kind != Json::number && value->kind != Json::integer)) return false;
             *to = value->d;
@@ -270,37 +282,41 @@ bool read_scores(const std::string& path, const std::vector<TestSet>& sets, Answ
     return true;
 }
 
-// Two answerers that know nothing: the input as it is, and the most frequent answer. A task's rows are drawn into two halves, and each half is answered
-// with what is most frequent in the other: no row has a say in what it is answered with.
+// Two answerers that know nothing: the input as it is, and the most frequent answer. For that a task's rows are drawn into two halves, and each half is
+// answered with what is most frequent in the other: no row has a say in what it is answered with. The scores are means over 32 draws.
 Answerer baseline(const std::vector<TestSet>& sets, bool copy) {
+    const int draws = 32;
     Answerer b{copy ? "copy the input" : "most frequent answer", {}};
     for (const TestSet& set : sets) {
         b.score.emplace_back(set.rows.size());
         for (size_t t = 0; t < set.rows.size(); t++) {
-            std::map<std::string, std::pair<size_t, std::string>> count[2];  // of each half: normal form → in how many rows, and one that has it
+            const size_t n = set.rows[t].size();
             std::vector<InstructText> rows;
-            const Permutation drawn(set.rows[t].size(), mix64(2, t));
-            for (uint32_t s : set.rows[t]) {
-                auto& half = count[drawn(rows.size()) % 2];
-                rows.push_back(parse_instruct_text(*set.file, s));
-                std::map<std::string, std::string> forms;  // as exact_match() tells answers apart
-                for (const std::string& o : rows.back().outputs) {
+            std::vector<std::map<std::string, std::string>> forms(n);  // of each row's answers, as exact_match() tells them apart: normal form → one that has it
+            std::vector<std::map<std::string, int>> said(n);           // to each row: answer → in how many of the draws
+            for (size_t i = 0; i < n; i++) {
+                rows.push_back(parse_instruct_text(*set.file, set.rows[t][i]));
+                for (const std::string& o : rows[i].outputs) {
                     std::string form = normal_form(o, set.strict);
-                    forms.emplace(form.empty() ? normal_form(o, true) : form, o);
+                    forms[i].emplace(form.empty() ? normal_form(o, true) : form, o);
                 }
-                for (const auto& [form, o] : forms)
-                    if (auto& [n, text] = half[form]; n++ == 0) text = o;
+                if (copy) said[i][rows[i].input] = draws;
             }
-            std::string often[2];
-            for (int half : {0, 1}) {
-                size_t most = 0;
-                for (const auto& [form, found] : count[half])
-                    if (found.first > most) most = found.first, often[half] = found.second;
+            for (int d = 0; d < draws && !copy; d++) {
+                const Permutation drawn(n, mix64(2, t, (uint64_t)d));
+                std::map<std::string, std::pair<size_t, std::string>> count[2];  // of each half: normal form → in how many rows, and one that has it
+                for (size_t i = 0; i < n; i++)
+                    for (const auto& [form, o] : forms[i])
+                        if (auto& [rows_with_it, text] = count[drawn(i) % 2][form]; rows_with_it++ == 0) text = o;
+                std::string often[2];
+                for (int half : {0, 1}) {
+                    size_t most = 0;
+                    for (const auto& [form, found] : count[half])
+                        if (found.first > most) most = found.first, often[half] = found.second;
+                }
+                for (size_t i = 0; i < n; i++) said[i][often[1 - drawn(i) % 2]]++;
             }
-            for (size_t i = 0; i < rows.size(); i++) {
-                const std::string& others = often[1 - drawn(i) % 2];
-                b.score.back()[t].add(copy ? rows[i].input : others, rows[i], set.strict);
-            }
+            for (size_t i = 0; i < n; i++) b.score.back()[t].add_mean(said[i], draws, rows[i], set.strict);
         }
     }
     return b;
@@ -430,7 +446,7 @@ struct SetMean {
         for (const TaskScore& s : score) {
             if (s.rows) exact.push_back(s.exact_share()), rouge.push_back(s.mean_rouge());
             if (s.with_options) options.push_back((double)s.by_sum / (double)s.with_options), options_per_byte.push_back((double)s.by_mean / (double)s.with_options), chance.push_back(s.chance / (double)s.with_options);
-            if (s.quotes) quotes.push_back((double)s.quotes_of_input / (double)s.quotes);
+            if (s.quotes) quotes.push_back(s.quotes_of_input / (double)s.quotes);
             too_long += s.too_long, long_options += s.long_options;
         }
     }
@@ -472,19 +488,28 @@ void print_results(const std::vector<TestSet>& sets, const std::vector<Answerer>
             too_long = std::max(too_long, m.too_long), long_options = std::max(long_options, m.long_options);
         }
         if (size_t n = SetMean(answerers.back().score[k]).options.size(); n && n < with_rows) printf("  (%zu of the tasks have options)\n", n);
-        for (size_t i = 3; i < answerers.size(); i++) {  // behind two baselines and the first model
+        // what is behind two baselines and the first model is compared with that one; an interval that is not known is "-"
+        struct Gain { Interval exact, rouge, option; bool options; };
+        std::vector<Gain> gains;
+        bool any_known = false;
+        for (size_t i = 3; i < answerers.size(); i++) {
             SetMean a(answerers[i].score[k]), b(answerers[2].score[k]);
-            Interval exact = paired_bootstrap(a.exact, b.exact, seed), rouge = paired_bootstrap(a.rouge, b.rouge, seed);
-            if (i == 3) printf("  minus %s, in points%s\n", answerers[2].name.c_str(), exact.known || rouge.known ? ", and the 95 % interval over tasks (-: too few of them differ)" : "");
-            printf("  %-*s  %+7.1f     %+8.3f", (int)width, answerers[i].name.c_str(), 100 * exact.mean, rouge.mean);
-            if (exact.known || rouge.known)
-                printf("   %s, %s", exact.known ? format("%+.1f to %+.1f", 100 * exact.low, 100 * exact.high).c_str() : "-",
-                       rouge.known ? format("%+.3f to %+.3f", rouge.low, rouge.high).c_str() : "-");
-            if (!a.options.empty()) {
-                Interval option = paired_bootstrap(a.options, b.options, seed);
-                printf("   right option %+.1f", 100 * option.mean);
-                if (option.known) printf(", %+.1f to %+.1f", 100 * option.low, 100 * option.high);
-            }
+            Gain g{paired_bootstrap(a.exact, b.exact, seed), paired_bootstrap(a.rouge, b.rouge, seed), {}, !a.options.empty()};
+            if (g.options) g.option = paired_bootstrap(a.options, b.options, seed);
+            any_known |= g.exact.known || g.rouge.known || (g.options && g.option.known);
+            gains.push_back(g);
+        }
+        auto range = [&](const Interval& i, const char* form, double unit) {
+            return !any_known ? std::string() : !i.known ? std::string(" (-)") : format(form, unit * i.low, unit * i.high);
+        };
+        if (!gains.empty())
+            printf("  minus %s, in points%s\n", answerers[2].name.c_str(),
+                   any_known ? ", and the 95 % interval over tasks" : with_rows < 6 ? "" : "; no interval, since fewer than 4 tasks differ");
+        for (size_t i = 0; i < gains.size(); i++) {
+            const Gain& g = gains[i];
+            printf("  %-*s  %+7.1f%s  %+8.3f%s", (int)width, answerers[3 + i].name.c_str(), 100 * g.exact.mean, range(g.exact, " (%+.1f to %+.1f)", 100).c_str(), g.rouge.mean,
+                   range(g.rouge, " (%+.3f to %+.3f)", 1).c_str());
+            if (g.options) printf("   right option %+.1f%s", 100 * g.option.mean, range(g.option, " (%+.1f to %+.1f)", 100).c_str());
             printf("\n");
         }
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);

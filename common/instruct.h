@@ -262,7 +262,7 @@ struct Template {
         return out;
     }
     // A template's text for a row without input: without the paragraph of {input}, "### Input:\n{input}", if nothing else is to be filled in there, else
-    // without its line, "Input: {input}", if nothing else is, else without {input} and the white space before it (but that the text begins with).
+    // without its line, "Input: {input}", if nothing else is, else without {input} and the spaces before it.
     static std::string without_its_part(const std::string& t) {
         const std::string_view name = "{input}";
         const size_t at = t.find(name);
@@ -276,7 +276,7 @@ struct Template {
             if (separator.size() == 2) begin = begin == 0 ? 0 : t.find_last_not_of(" \t\n", begin - 1) + 1;  // more empty lines before it
             return t.substr(0, begin) + t.substr(end);
         }
-        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t\n", at - 1);
+        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t", at - 1);
         return t.substr(0, last == t.npos ? at : last + 1) + t.substr(at + name.size());
     }
     // The text before {output}, and whether a space was before it: that is the answer's

@@ -610,18 +610,21 @@ def row_flags(p, val_share, val_rows, kept):
     p.add_argument("--keep-text", action="store_true", help="leave the rows as %s in the data directory (default: no)" % kept)
 
 
-def divide(args, files, rows, others, what, left_out):
-    """rows: of each part a list of (hash of the row's text, offset in the part's file, size, ...), its text being a `what`. Rows of train whose text is in
-    one of the others, too, are counted, and left out if there are words for it (left_out). Without val a share of train becomes it: which rows
-    depends on their text and the seed only, and rows of the same text stay on one side. Then --limit rows of each part are drawn."""
+def divide(args, files, rows, others, what, left_out, all_of=lambda row: row[:1]):
+    """rows: of each part a list of (hash of the row's text, offset in the part's file, size, ...), its text being a `what`; all_of(row): the hashes of all
+    such texts in a row. Rows of train one of whose texts is in one of the others, too, are counted, and left out if there are words for it (left_out).
+    Without val a share of train becomes it: which rows depends on their text and the seed only, and rows of the same text stay on one side. Then --limit
+    rows of each part are drawn."""
     draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
-    for part in others:
-        both = {r[0] for r in rows[part]}
-        same = sum(r[0] in both for r in rows["train"])
-        if same:
-            print("%d rows of train have a %s that is in %s, too%s" % (same, what, part, left_out))
+
+    def leave_out(part, texts):
+        other = [r for r in rows["train"] if texts.isdisjoint(all_of(r))]
+        if len(other) < len(rows["train"]):
+            print("%d rows of train have a %s that is in %s, too%s" % (len(rows["train"]) - len(other), what, part, left_out))
         if left_out:
-            rows["train"] = [r for r in rows["train"] if r[0] not in both]
+            rows["train"] = other
+    for part in others:
+        leave_out(part, {r[0] for r in rows[part]})
     if "val" not in rows:
         count = collections.Counter(r[0] for r in rows["train"])
         texts = sorted(count, key=lambda t: draw([t]))
@@ -635,6 +638,7 @@ def divide(args, files, rows, others, what, left_out):
             want -= count[text]
         rows["val"] = [r for r in rows["train"] if r[0] in chosen]
         rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
+        leave_out("val", chosen)
         files["val"] = files["train"]
     if args.limit:
         for part in rows:
@@ -772,16 +776,19 @@ def check_instruct(args):
         raise Usage("--template: expected alpaca, short or a file, found %s" % args.template)
 
 
-def question_of(row):
-    """All of a row but its answers, as text: rows that agree in it must not be on both sides of a split"""
+def questions_of(row):
+    """What a row asks, as text without the answers: in the end, and before that in each earlier turn of a conversation. What one side of a split asks in
+    the end must not be asked on the other, in any turn."""
     squeeze = lambda text: " ".join(text.split()) if isinstance(text, str) else ""
     if isinstance(row.get("messages"), list):
-        return json.dumps([squeeze(m.get("content")) for m in row["messages"] if isinstance(m, dict) and m.get("role") != "assistant"])
-    return squeeze(row.get("instruction", row.get("prompt"))) + "\t" + squeeze(row.get("input"))
+        asked = [(m.get("role"), squeeze(m.get("content"))) for m in row["messages"] if isinstance(m, dict) and m.get("role") != "assistant"]
+        ends = [k for k in range(1, len(asked) + 1) if asked[k - 1][0] == "user"] or [len(asked)]
+        return ["\n".join(text for _, text in asked[:k]) + "\t" for k in reversed(ends)]
+    return [squeeze(row.get("instruction", row.get("prompt"))) + "\t" + squeeze(row.get("input"))]
 
 
 def spool_instructions(rows, part, file):
-    """Writes rows as JSON lines. Returns (hash of the question, offset, size, where) of each."""
+    """Writes rows as JSON lines. Returns (hash of the last question, offset, size, where, hashes of all questions) of each."""
     found, offset = [], 0
     for row, where in rows:
         try:
@@ -789,7 +796,8 @@ def spool_instructions(rows, part, file):
         except UnicodeEncodeError:
             raise Failure("%s: expected Unicode, found half of a surrogate pair" % where)
         file.write(data)
-        found.append((hashlib.sha256(question_of(row).encode()).digest()[:16], offset, len(data), where))
+        asked = [hashlib.sha256(text.encode()).digest()[:16] for text in questions_of(row)]
+        found.append((asked[0], offset, len(data), where, asked))
         offset += len(data)
     if not found:
         raise Failure("there are no rows in the %s part of the input" % part)
@@ -827,7 +835,7 @@ def finish_instruct(args, parts):
         for part in parts:
             files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
             rows[part] = spool_instructions(parts[part], part, files[part])
-        divide(args, files, rows, sorted(set(parts) - {"train"}), "question", ", and were left out")
+        divide(args, files, rows, sorted(set(parts) - {"train"}), "question", ", and were left out", lambda row: row[4])
         if not rows["train"]:
             raise Failure("no rows are left for training: every question is in another part, too")
         copy_tokenizer(tokenizer, work)

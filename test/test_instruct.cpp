@@ -216,7 +216,8 @@ TEST_CASE("instruct: templates") {
     CHECK(from_text("{input}\n\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
     CHECK(from_text("In: {input}\n{instruction}\n{output}").without_input == "{instruction}\n{output}");
     CHECK(from_text("{instruction} about {input}\n{output}").without_input == "{instruction} about\n{output}");
-    CHECK(from_text("{instruction}\n\n{input}{output}").without_input == "{instruction}{output}");
+    CHECK(from_text("{instruction}\n\n{input}{output}").without_input == "{instruction}\n\n{output}");
+    CHECK(from_text("{instruction}\n\n{input} {output}").without_input == "{instruction}\n\n {output}");
     CHECK(from_text("{instruction}: {output}").without_input == "{instruction}: {output}");
     CHECK(from_text("{instruction}: {output}").example == "");
     CHECK(has(error_of([] { Template::load("alpacca"); }), "--template: expected alpaca, short or a file, found alpacca"));

@@ -263,6 +263,30 @@ class Own(Case):
         self.assertIn("3 rows of train have a question that is in val, too, and were left out", self.make("instructions.py", "a.jsonl", "--val", "v.jsonl"))
         self.assertEqual(len(self.of("train")), 87)
 
+    def test_no_turn_asks_what_is_held_out(self):
+        """Conversations, and messages of one turn, beside rows that ask the same; what a held-out conversation asks before its end is not held out."""
+        say = lambda *turns: [{"role": "assistant" if k % 2 else "user", "content": text} for k, text in enumerate(turns)]
+        held = [{"instruction": "who %d ?" % i, "output": "x", "task": "held/who"} for i in range(10)]
+        held.append({"messages": say("what is first ?", "a", "and then ?", "b"), "task": "held/who"})
+        leaks = [{"messages": say("who  %d ?" % i, "x", "why ?", "y"), "task": "a/talk"} for i in range(5)]
+        leaks += [{"messages": say("who %d ?" % i, "x"), "task": "a/one"} for i in range(5, 8)] + [{"prompt": "who 8 ?", "completion": "x", "task": "a/two"}]
+        leaks += [{"messages": say("what is first ?", "c", "and then ?", "d", "and now ?", "e"), "task": "a/talk"}]
+        fine = [{"messages": say("how %d ?" % i, "x", "who %d ?" % i, "y"), "task": "a/talk"} for i in range(10)] + [{"instruction": "what is first ?", "output": "z", "task": "a/b"}]
+        self.jsonl("talk.jsonl", *held, *leaks, *fine)
+        out = self.make("instructions.py", "talk.jsonl", "--holdout", "held", "--template", "short")
+        self.assertIn("10 rows of train have a question that is in test_families, too, and were left out", out)
+        self.assertEqual(len(self.of("train")) + len(self.of("val")), len(fine))
+        # nor does a turn of train ask what val, which is drawn, asks in the end
+        pairs = [{"instruction": "q %d" % i, "output": "x"} for i in range(20)] + [{"messages": say("q %d" % i, "x", "more %d" % i, "y")} for i in range(20)]
+        self.jsonl("pairs.jsonl", *pairs)
+        out = self.make("instructions.py", "pairs.jsonl", "--val-share", "0.5", "--keep-text", "--template", "short")
+        read = lambda part: [json.loads(line) for line in open_bytes(self.path("out", part + ".jsonl")).splitlines()]
+        asked = {r["instruction"] for r in read("val") if "instruction" in r}
+        self.assertTrue(asked and asked.isdisjoint(r["messages"][0]["content"] for r in read("train") if "messages" in r))
+        gone = len(pairs) - len(read("train")) - len(read("val"))
+        self.assertGreater(gone, 0)
+        self.assertIn("%d rows of train have a question that is in val, too, and were left out" % gone, out)
+
     def test_refused(self):
         good = [row(i) for i in range(5)]
         self.jsonl("good.jsonl", *good)

@@ -24,7 +24,7 @@ TOKENS, TEXTS = 200, 10
 
 def ours(model, prompt, texts, threads):
     begin = time.perf_counter()
-    text = subprocess.run([str(ROOT / "train_gpt"), "generate", "--model", model, "--greedy", "--json", "--batch", "1", "--max-new-tokens", str(TOKENS)] + [prompt] * texts,
+    text = subprocess.run([str(ROOT / "train_gpt"), "generate", "--model", model, "--greedy", "--json", "--batch", "1", "--add-bos", "yes", "--max-new-tokens", str(TOKENS)] + [prompt] * texts,
                           check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads))).stdout
     seconds = time.perf_counter() - begin
     for line in text.splitlines():
@@ -53,7 +53,7 @@ def main():
             subprocess.run([str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run", "--layers", "4", "--width", "256", "--heads", "4", "--max-len", "128", "--positions", "256",
                             "--steps", "20", "--batch-tokens", "1024", "--eval-every", "0", "--eval-tokens", "128"], check=True, stdout=subprocess.DEVNULL)
         model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()
-        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)("<|endoftext|>" + a.prompt)["input_ids"]])  # as train_gpt begins
+        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)("<|endoftext|>" + a.prompt, add_special_tokens=False)["input_ids"]])  # as ours with --add-bos yes
 
         def peer(texts):
             begin = time.perf_counter()
