@@ -276,8 +276,7 @@ struct Template {
             if (separator.size() == 2) begin = begin == 0 ? 0 : t.find_last_not_of(" \t\n", begin - 1) + 1;  // more empty lines before it
             return t.substr(0, begin) + t.substr(end);
         }
-        size_t last = at == 0 ? t.npos : t.find_last_not_of(" \t", at - 1);
-        return t.substr(0, last == t.npos ? at : last + 1) + t.substr(at + name.size());
+        return t.substr(0, at == 0 ? 0 : t.find_last_not_of(" \t", at - 1) + 1) + t.substr(at + name.size());
     }
     // The text before {output}, and whether a space was before it: that is the answer's
     std::string_view before_output(bool input, bool& space) const {

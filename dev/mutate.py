@@ -385,7 +385,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("Template::fill([[blank(e.input)]] ? Template::without_its_part", "false"),
         ("if ([[separator.size() == 2]]) begin =", "true"),
         ("if ([[separator.size() == 2]]) begin =", "false"),
-        ("t.substr(0, last == t.npos ? [[at]] : last + 1)", "0"),
+        ("t.substr(0, at == 0 ? 0 : [[t.find_last_not_of(\" \\t\", at - 1) + 1]])", "at"),
         ("if ([[space[0] != space[1]]]) fail", "false"),
         ("if ([[before == t.npos && behind != t.npos]]) end +=", "false"),
         ("s.input = true, [[s.input_bytes = ends[good - 1]]];", VOID),
