@@ -179,12 +179,12 @@ class Generate(Case):
         """A text of more than 16 windows: a model hardly reads its beginning, and a prompt is not put there. tokenizer_config.json says so, as transformers has it."""
         documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
         long = [i for d in documents for i in d]
-        shutil.copytree(W.path("data"), W.path("long"))
+        shutil.copytree(W.path("data"), W.path("one-text"))
         for n, begins in ((16 * 32, True), (16 * 32 + 1, False)):
-            write(W.path("long/train.bin"), pack_bin([long[:n]], vocab, fingerprint))
-            name = "long%d" % n
+            write(W.path("one-text/train.bin"), pack_bin([long[:n]], vocab, fingerprint))
+            name = "one-text%d" % n
             out = run(train(name, "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 1, "--lr", 1e-12, "--eval-tokens", 100, "--sample-every", 1,
-                            "--sample-prompt", PROMPTS[1], data="long")).out
+                            "--sample-prompt", PROMPTS[1], data="one-text")).out
             self.assertEqual(json.loads(read(W.path(name, "last/tokenizer_config.json")))["add_bos_token"], begins)
             said = {flag: as_json(PROMPTS, "--max-new-tokens", 12, "--greedy", "--add-bos", flag, model=name) for flag in ("auto", "yes", "no")}
             self.assertEqual(said["auto"], said["yes" if begins else "no"])
