@@ -14,7 +14,7 @@
 //   vocab.json or encoder.json    {"token": id}, with every byte as a printable character (see ByteNames)
 //   merges.txt or vocab.bpe       a pair a line, in the order of learning; line 1 may be "#version: 0.2"
 //   tokenizer.json                all of this in one file; read by us only where the two are missing
-//   tokenizer_config.json         for transformers
+//   tokenizer_config.json         for transformers; add_bos_token is read
 #pragma once
 #include <atomic>
 

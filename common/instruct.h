@@ -211,7 +211,7 @@ struct Template {
         size_t at = invalid_utf8(text);
         if (at != text.npos) fail("%s: expected UTF-8, found the byte 0x%02x; convert the file first", name.c_str(), (unsigned char)text[at]);
         if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0) return from_json(parse_json(text, name), name);
-        for (size_t i; (i = text.find("\r\n")) != text.npos;) text.erase(i, 1);
+        for (size_t i = 0; (i = text.find("\r\n", i)) != text.npos;) text.erase(i, 1);
         while (!text.empty() && text.back() == '\n') text.pop_back();
         size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
         Template t = {name.substr(begin, name.find('.', begin + 1) - begin), text, without_its_part(text), "", 0};
