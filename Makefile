@@ -47,11 +47,11 @@ LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
 BLAS_LIBS := $(if $(LOOPS),,-lopenblas)
 PRECISION_FLAG := $(if $(filter bf16,$(PRECISION)),-DPRECISION_BF16)$(if $(filter fp64,$(PRECISION)),-DPRECISION_FP64)
-CXXFLAGS := -std=c++17 -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
+CXXFLAGS := -std=c++17 -I. -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
 ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90])
-NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
+NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -I. -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
 # where it really is: in a toolkit include/ is often a link, and what is beside it is not beside the place that the link is in
 CUBLAS_LIB = $(realpath $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublasLt.so $(CUBLAS_INC)../lib*/libcublasLt.so*)))
 GPU_LIBS = -L$(dir $(CUBLAS_LIB)) -Xlinker -rpath$(,)$(patsubst %/,%,$(dir $(CUBLAS_LIB))) -l:$(notdir $(CUBLAS_LIB)) -lgomp
@@ -66,7 +66,7 @@ $(PROGRAMS): %: $(B)/%
 .PHONY: all $(PROGRAMS)
 
 # ---- compiling
-build/files.o: common/files.cpp
+build/files.o: common/base/files.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O2 -c $< -o $@
 build/cpu-$(PRECISION)$(LOOPS)/%.o: %.cu

@@ -16,9 +16,9 @@
 #include <deque>
 #include <functional>
 
-#include "common/labelled.h"
-#include "common/metrics.h"
-#include "common/tanh.cuh"
+#include "common/text/labelled_rows.h"
+#include "common/eval/metrics.h"
+#include "common/ops/tanh.cuh"
 
 // ---------------------------------------------------------------- parameters
 template <class X>

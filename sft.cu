@@ -6,7 +6,7 @@
 //   ./sft chat --model runs/sft                                    ask, in a terminal
 //
 // The model is that of train_gpt.cu, without a single new parameter: an instruction, its input and the answer are plain text, put together by a
-// template (common/instruct.h). New is only which rows have a target: those that predict a token of an answer, or the <|endoftext|> behind it.
+// template (common/text/instruct_rows.h). New is only which rows have a target: those that predict a token of an answer, or the <|endoftext|> behind it.
 //
 //   tokens     <|endoftext|>  Q   u   e  s  t  i  o  n     A    n    s
 //   targets          −        −   −   −  −  −  −  −  A     n    s    <|endoftext|>
@@ -22,9 +22,9 @@
 #include <map>
 #include <set>
 
-#include "common/instruct.h"
-#include "common/metrics.h"
-#include "common/rouge.h"
+#include "common/text/instruct_rows.h"
+#include "common/eval/metrics.h"
+#include "common/eval/rouge.h"
 
 // ---------------------------------------------------------------- data
 // "family/name" → "family"; a task that names no family is one of its own

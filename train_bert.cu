@@ -4,22 +4,22 @@
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ." ask
 //
 // Read in this order: config → parameters → activations → forward → backward → the task (data, validation) → main.
-// The model is post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/common.h.
+// The model is post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/common.h.
 #include <algorithm>
 #include <cmath>
 
-#include "common/adamw.cuh"
-#include "common/arena.h"
-#include "common/attention.cuh"
-#include "common/checkpoint.h"
-#include "common/cli.h"
-#include "common/crossentropy.cuh"
-#include "common/dataloader.h"
-#include "common/embedding.cuh"
-#include "common/gather.cuh"
-#include "common/layernorm.cuh"
-#include "common/matmul.cuh"
-#include "common/train.h"
+#include "common/ops/adamw.cuh"
+#include "common/device/arena.h"
+#include "common/ops/attention.cuh"
+#include "common/train/checkpoint.h"
+#include "common/base/cli.h"
+#include "common/ops/crossentropy.cuh"
+#include "common/data/dataloader.h"
+#include "common/ops/embedding.cuh"
+#include "common/ops/gather.cuh"
+#include "common/ops/layernorm.cuh"
+#include "common/ops/matmul.cuh"
+#include "common/train/train.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
 

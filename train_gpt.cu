@@ -4,25 +4,25 @@
 //   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       write on
 //
 // Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation) → main.
-// The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions: common/common.h.
+// The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions: common/base/common.h.
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
-#include "common/adamw.cuh"
-#include "common/arena.h"
-#include "common/attention.cuh"
-#include "common/bpe.h"
-#include "common/checkpoint.h"
-#include "common/cli.h"
-#include "common/crossentropy.cuh"
-#include "common/dataloader.h"
-#include "common/embedding.cuh"
-#include "common/gather.cuh"
-#include "common/labelled.h"
-#include "common/layernorm.cuh"
-#include "common/matmul.cuh"
-#include "common/train.h"
+#include "common/ops/adamw.cuh"
+#include "common/device/arena.h"
+#include "common/ops/attention.cuh"
+#include "common/text/bpe.h"
+#include "common/train/checkpoint.h"
+#include "common/base/cli.h"
+#include "common/ops/crossentropy.cuh"
+#include "common/data/dataloader.h"
+#include "common/ops/embedding.cuh"
+#include "common/ops/gather.cuh"
+#include "common/text/labelled_rows.h"
+#include "common/ops/layernorm.cuh"
+#include "common/ops/matmul.cuh"
+#include "common/train/train.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
 

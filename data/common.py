@@ -753,7 +753,7 @@ def copy_rows(source, rows, path):
 
 
 # ---------------------------------------------------------------- rows of instructions -> a data directory
-# A row is (object, where): what common/instruct.h reads from a line of JSONL, and "FILE, line N" for errors. data/tokenize pack checks it.
+# A row is (object, where): what common/text/instruct_rows.h reads from a line of JSONL, and "FILE, line N" for errors. data/tokenize pack checks it.
 def instruct_parser(description, examples, val_share=0.02):
     """The flags of a script that makes instructions to tune on."""
     p = plain_parser(description, examples, "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files")

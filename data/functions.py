@@ -8,7 +8,7 @@
 
 A quarter of the tasks is kept out. Tasks that are the same one in other clothes (choose from three, from five; antonym, antonyms) are on one side.
 Some differ in letter case alone (first_letter, first_letter_capital): report on them with ./sft eval --strict.
-HELD_OUT below is what `data/functions.py` drew by seed 1 before any model saw the data; test/test_instruct_data.py checks that it is.
+HELD_OUT below is what `data/functions.py` drew by seed 1 before any model saw the data; test/scripts/test_instruct_data.py checks that it is.
 """
 import json
 import os

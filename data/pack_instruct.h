@@ -1,6 +1,6 @@
-// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is rendered: common/instruct.h.
+// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is rendered: common/text/instruct_rows.h.
 #pragma once
-#include "../common/instruct.h"
+#include "common/text/instruct_rows.h"
 
 // overlong: was --overlong given?
 static void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {

@@ -1,15 +1,15 @@
 // tokenize: learns tokenizers, turns text into ids and back, and packs text into .bin files.
-// See data/tokenize --help; the rules of WordPiece are in common/tokenizer.h, those of byte-level BPE in common/bpe.h, the .bin format in
-// common/bin.h.
+// See data/tokenize --help; the rules of WordPiece are in common/text/wordpiece.h, those of byte-level BPE in common/text/bpe.h, the .bin format in
+// common/data/bin_file.h.
 #include <charconv>
 #include <chrono>
 #include <omp.h>
 
-#include "../common/bin.h"
-#include "../common/bpe.h"
-#include "../common/cli.h"
-#include "../common/labelled.h"
-#include "../common/tokenizer.h"
+#include "common/data/bin_file.h"
+#include "common/text/bpe.h"
+#include "common/base/cli.h"
+#include "common/text/labelled_rows.h"
+#include "common/text/wordpiece.h"
 
 struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
@@ -493,7 +493,7 @@ static void pack_labelled(const Options& o) {
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
 
-#include "pack_instruct.h"
+#include "data/pack_instruct.h"
 
 // Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {

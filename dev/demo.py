@@ -257,7 +257,7 @@ def sample(folder):
 
 
 def first_ids(path):
-    """The tokens of the first document of a .bin file (common/bin.h)"""
+    """The tokens of the first document of a .bin file (common/data/bin_file.h)"""
     data = path.read_bytes()
     number = lambda at, n: int.from_bytes(data[at:at + n], "little")
     width, sequences = number(16, 4), number(24, 8)

@@ -29,7 +29,7 @@ VOID = object()  # the statement is left away
 # file, the test that is asked first, and: text with [[the place]], what stands there instead
 MUTATIONS = [(file, marked, new, test) for file, test, places in [
     # byte-level BPE, and the merging of pairs that it shares with WordPiece
-    ("common/bpe.h", E, [
+    ("common/text/bpe.h", E, [
         ("return (b >= 33 && b <= 126) || (b >= [[161]] && b <= 172)", "160"),
         ("if ([[joined == id_of.end()]])", "false && left"),
         ("if ([[find(left, right)]]) fail", "(const Merge*)nullptr"),
@@ -53,22 +53,22 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("b.add_bos = bos->kind == Json::boolean && [[bos->b]];", "true"),
         (".set(\"add_bos_token\", [[add_bos]])", "false"),
     ]),
-    ("common/tokenizer.h", E, [
+    ("common/text/wordpiece.h", E, [
         ("return xa != ya ? [[tokens[xa] < tokens[ya]]] : tokens[xb] < tokens[yb];", "xa < ya"),
         ("return xa != ya ? tokens[xa] < tokens[ya] : [[tokens[xb] < tokens[yb]]];", "tokens[xb] > tokens[yb]"),
         ("if ([[best.count < 2]]) continue;", "best.count < 1"),
         ("if (to > 0) { [[lose(piece[to - 1], a)]]; gain(piece[to - 1], ab); }", VOID),
     ]),
     # embedding
-    ("common/embedding.cuh", G, [
+    ("common/ops/embedding.cuh", G, [
         ("[[to[c] += (acc<T>)d[c]]];", VOID),
         ("+= [[partial[(size_t)slot * C + c]]];", "partial[(size_t)ids.multi_slot[u] * C + c]"),
         ("[[slot < ids.multi_slot[u + 1]]]; slot++)\n            for (int c = 0; c < C; c++) to[c] +=", "slot < ids.multi_slot[u + 1] - 1"),
         ("if (slot >= 0) for (int c = 0; c < C; c++) [[to[c] = 0]];", VOID),
     ]),
-    ("common/embedding.cuh", F, [("+ (tt ? (acc<T>)[[tt[c]]] : 0)", "tt[c] * 2")]),
+    ("common/ops/embedding.cuh", F, [("+ (tt ? (acc<T>)[[tt[c]]] : 0)", "tt[c] * 2")]),
     # layernorm
-    ("common/layernorm.cuh", G, [
+    ("common/ops/layernorm.cuh", G, [
         ("[[g_mean += g]];", VOID),
         ("[[gx_mean += g * xhat]];", VOID),
         ("dw[c] += [[(A)d[c] * xhat]];", "g * xhat"),
@@ -85,7 +85,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("for (int c = 0; c < 2 * C; c++) [[dw[c] = 0]];", VOID),
     ]),
     # matmul
-    ("common/matmul.cuh", G, [
+    ("common/ops/matmul.cuh", G, [
         ("T([[add ? 1 : 0]]), dinp", "0"),
         ("T([[add ? 1 : 0]]), dinp", "1"),
         ("d[i] = (acc<T>)d[i] * [[gelu_derivative<kind>((acc<T>)p[i])]];", "acc<T>(1)"),
@@ -97,7 +97,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("int rows = std::min([[panel]], N - n);\n        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add", "panel - 1"),
     ]),
     # gelu
-    ("common/gelu.cuh", G, [
+    ("common/ops/gelu.cuh", G, [
         ("return normal_cdf(x) + [[x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x)]];", "A(0)"),
         ("return [[normal_cdf(x)]] + x", "A(1)"),
         ("* (A(1) + A([[3 * 0.044715]]) * x * x)", "0.044715"),
@@ -105,12 +105,12 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("dinp[i] = [[(acc<T>)dout[i]]] * gelu_derivative", "acc<T>(1)"),
     ]),
     # gather and scatter
-    ("common/gather.cuh", G, [
+    ("common/ops/gather.cuh", G, [
         ("[[device_zero(dinp, (size_t)N * C * sizeof(T))]];", VOID),
         ("(dinp + (size_t)[[rows[m]]] * C), (const void*)(dout", "m"),
     ]),
     # cross-entropy
-    ("common/crossentropy.cuh", G, [
+    ("common/ops/crossentropy.cuh", G, [
         ("x[target] = (terms[target] / sum - [[1]]) * s;", "A(0.999)"),
         ("/ sum - 1) * [[s]];", "A(1)"),
         ("by = [[s / sum]];", "1 / sum"),
@@ -118,20 +118,20 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if (backward) for (int v = 0; v < Vp; v++) [[x[v] = (A)0]];", VOID),
         ("for (int v = 0; [[v < V]]; v++) x[v] = terms[v]", "v < V - 1"),
     ]),
-    ("common/crossentropy.cuh", O, [("v < target && first; v++) first = [[(A)x[v] < top]];", "true")]),
-    ("common/crossentropy.cuh", G, [
+    ("common/ops/crossentropy.cuh", O, [("v < target && first; v++) first = [[(A)x[v] < top]];", "true")]),
+    ("common/ops/crossentropy.cuh", G, [
         ("weight = weights ? [[(A)weights[target]]] : (A)1;", "A(1)"),
         ("losses[m] = [[weight]] * (std::log", "A(1)"),
         ("A s = (A)scale[0] * [[weight]], by", "A(1)"),
     ]),
     # tanh
-    ("common/tanh.cuh", G, [
+    ("common/ops/tanh.cuh", G, [
         ("out[i] = vec_tanh([[(acc<T>)inp[i]]]);", "(acc<T>)inp[i] * acc<T>(0.999)"),
         ("* (A(1) - [[(A)out[i] * (A)out[i]]]);", "(A)out[i]"),
         ("dinp[i] = [[(A)dout[i]]] * (A(1)", "A(1)"),
     ]),
     # attention
-    ("common/attention.cuh", G, [
+    ("common/ops/attention.cuh", G, [
         ("[[sum += (A)y[i] * (A)o[i]]];", VOID),
         ("y[j] = [[w * keep]];", "w"),
         ("z[j] = w * ([[z[j] * keep]] - del);", "z[j]"),
@@ -159,7 +159,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if (j0 > 0) for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= [[keep]];", "A(1)"),
     ]),
     # dropout
-    ("common/dropout.cuh", O, [
+    ("common/ops/dropout.cuh", O, [
         ("o[c] = (acc<T>)x[c] * [[keep(c)]];", "acc<T>(1)"),
         ("[[d.at->token0 + token]]) *", "token"),
         ("mix64(d.at->seed, [[d.at->step]], d.site", "0"),
@@ -167,16 +167,16 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("scale = [[1.0f / (1.0f - d.p)]];", "1.0f"),
         ("return (x ^ threshold >> 16) >= [[threshold]];", "threshold / 100 * 99"),
     ]),
-    ("common/dropout.cuh", G, [("uint64_t token = [[d.rows ? d.rows[n] : n]];", "n")]),
+    ("common/ops/dropout.cuh", G, [("uint64_t token = [[d.rows ? d.rows[n] : n]];", "n")]),
     # norm and AdamW
-    ("common/adamw.cuh", F, [("sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])")]),
-    ("common/adamw.cuh", O, [
+    ("common/ops/adamw.cuh", F, [("sum += [[(double)grads[i] * (double)grads[i]]];", "fabs((double)grads[i])")]),
+    ("common/ops/adamw.cuh", O, [
         ("(k + 1) * chunk < n ? [[(k + 1) * chunk]] : n;", "(k + 1) * chunk - 1"),
         ("if ([[!std::isfinite(sum)]] ||", "false"),
         ("|| [[!std::isfinite(stats->loss)]]) stats", "false"),
         ("if ([[stats->failed != 0]]) return", "false"),
     ]),
-    ("common/adamw.cuh", F, [
+    ("common/ops/adamw.cuh", F, [
         ("A g = grads[i] * [[scale]];", "A(1)"),
         ("m[i] = b1 * m[i] + [[one_b1]] * g;", "A(1)"),
         ("v[i] = b2 * v[i] + one_b2 * g * [[g]];", "A(1)"),
@@ -185,19 +185,19 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("std::sqrt(v[i] * [[inv2]])", "A(1)"),
         ("+ [[eps]]);", "A(0)"),
     ]),
-    ("common/adamw.cuh", O, [("if (master) [[master[i] = w]];", VOID)]),
-    ("common/train.h", F, [
+    ("common/ops/adamw.cuh", O, [("if (master) [[master[i] = w]];", VOID)]),
+    ("common/train/train.h", F, [
         ("decays[b] = [[s.decay]] ?", "true"),
         ("1 - pow(f.beta1, [[(double)step + 1]])", "(double)step + 2"),
         ("1 - pow(f.beta2, [[(double)step + 1]])", "(double)step + 2"),
     ]),
-    ("common/train.h", O, [
+    ("common/train/train.h", O, [
         ("return f.lr * (double)([[step + 1]]) / (warmup + 1);", "step"),
         ("share = t <= from ? 1 : [[(1 - t) / (1 - from)]];", "1 - t"),
     ]),
     # loader
-    ("common/dataloader.h", G, [("bool several = [[end - i > EMBEDDING_RUN]];", "false")]),
-    ("common/dataloader.h", O, [
+    ("common/data/dataloader.h", G, [("bool several = [[end - i > EMBEDDING_RUN]];", "false")]),
+    ("common/data/dataloader.h", O, [
         ("std::max(1, (int)[[lround(rate * (double)drawn.size())]])", "(rate * (double)drawn.size())"),
         ("std::max([[1]], (int)lround", "0"),
         ("if ([[u < 0.8]]) tokens[p] = mask;", "u < 0.9"),
@@ -213,13 +213,13 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("std::min([[begin(d, k + 1)]], file.length(d))", "begin(d, k + 1) - 1"),
         ("Permutation(n, [[mix64(seed, epoch)]])", "seed"),
     ]),
-    ("common/dataloader.h", F, [
+    ("common/data/dataloader.h", F, [
         ("b.pos[n] = [[n - start[s]]];", "n"),
         ("rows.push_back((int)tokens.size() + [[positions[i]]])", "positions[i] - 1"),
     ]),
-    ("common/dataloader.h", C, [("for (int t : targets) sum += [[weights[t]]];", "1")]),
+    ("common/data/dataloader.h", C, [("for (int t : targets) sum += [[weights[t]]];", "1")]),
     # metrics
-    ("common/metrics.h", M, [
+    ("common/eval/metrics.h", M, [
         ("n += [[at(i, k)]];", "at(k, i)"),
         ("(double)at(k, k) / (double)[[predicted(k)]] : 0", "gold(k)"),
         ("(double)at(k, k) / (double)[[gold(k)]] : 0", "predicted(k)"),
@@ -288,10 +288,10 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("confusion.add([[gold]], best);", "best"),
         ("std::max([[p[gold]]], 1e-300)", "p[best]"),
     ]),
-    ("common/vecmath.h", O, [("__builtin_fmaf(x, 1.44269504f, -n) + [[x * 1.925963033e-8f]]", "0")]),
-    ("common/rng.h", O, [("} while ([[i >= n]]);", "i > n")]),
+    ("common/base/vecmath.h", O, [("__builtin_fmaf(x, 1.44269504f, -n) + [[x * 1.925963033e-8f]]", "0")]),
+    ("common/base/rng.h", O, [("} while ([[i >= n]]);", "i > n")]),
     # labelled texts
-    ("common/labelled.h", L, [
+    ("common/text/labelled_rows.h", L, [
         ("bool breaks = [[c < 32]] ||", "c < 31"),
         ("(c >= 127 && [[c < 160]])", "c < 128"),
         ("if ([[number == 1]] && whole.substr(0, 3)", "number == 0"),
@@ -307,7 +307,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if ([[!value && needed]])", "false"),
     ]),
     # examples in .bin files
-    ("common/bin.h", B, [
+    ("common/data/bin_file.h", B, [
         ("if ([[second > sequence_length()]] ||", "false"),
         ("if ([[(uint32_t)l >= known.size()]]) fail(", "(uint32_t)l > known.size()"),
         ("[[header.content = fnv1a(data, n, header.content)]];", VOID),
@@ -320,7 +320,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("behind_tokens = [[(behind_tokens + 7) / 8 * 8]];", "behind_tokens"),
     ]),
     # the decoder: windows of text
-    ("common/dataloader.h", D, [
+    ("common/data/dataloader.h", D, [
         ("return [[n <= 1]] ? 0 : n <= (uint64_t)T", "n <= 0"),
         ("ceil_div(n, T) + [[1]];", "0"),
         ("head = [[draw_offsets]] ? 1 +", "false"),
@@ -330,11 +330,11 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if ([[data.tokens.empty()]]) continue;", "false"),
     ]),
     # a few rows, and attention with a cache
-    ("common/matmul.cuh", D, [
+    ("common/ops/matmul.cuh", D, [
         ("s[k] + (bias ? [[(A)bias[o + k]]] : A(0));", "A(0)"),
         ("weight + (size_t)[[std::min(o + k, OC - 1)]] * C;", "o"),
     ]),
-    ("common/attention.cuh", D, [
+    ("common/ops/attention.cuh", D, [
         ("slots[s] * NH + h) * cache.context + [[t]]) * HS;", "0"),
         ("int n = [[pos[r] + 1]];", "pos[r]"),
         ("p[j] = s * [[scale]];", "A(1)"),
@@ -370,11 +370,11 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if ([[on_prompt]])\n", "false"),
         ("count += [[file.length(s) > T]];", "file.length(s) >= T"),
     ]),
-    ("common/dataloader.h", S, [
+    ("common/data/dataloader.h", S, [
         ("types.insert(types.end(), ty.begin(), ty.end());\n        [[start.push_back((int)tokens.size())]];", VOID),
         ("b.pos[n] = [[n - start[s]]];", "n"),
     ]),
-    ("common/instruct.h", I, [
+    ("common/text/instruct_rows.h", I, [
         ("if ([[!piece.answer]]) continue;", "false"),
         ("[[out.ids.push_back(bpe.eot())]];", VOID),
         ("out.spans.push_back({(uint32_t)[[begin]],", "begin + 1"),
@@ -390,7 +390,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("if ([[before == t.npos && behind != t.npos]]) end +=", "false"),
         ("s.input = true, [[s.input_bytes = ends[good - 1]]];", VOID),
     ]),
-    ("common/bin.h", I, [
+    ("common/data/bin_file.h", I, [
         ("if ([[key != \"shots\"]] && key", "true"),
         ("&& [[key != \"name\"]]) texts.set(", "true"),
     ]),
@@ -425,7 +425,7 @@ MUTATIONS = [(file, marked, new, test) for file, test, places in [
         ("|| [[!std::isfinite(value)]] ||", "false"),
         ("!end || [[*end]] || end ==", "false"),
     ]),
-    ("common/train.h", S, [
+    ("common/train/train.h", S, [
         ("[[task.model.dropout = 0]];", VOID),
         ("[[task.model.dropout = dropout]];", VOID),
         ("e.score = [[-e.loss]];", "e.loss"),
@@ -585,7 +585,7 @@ def apply(tree, mutations):
             return out + text[at:hi]
         with open(path, "w", encoding="utf8") as f:
             f.write(render(0, len(text), order))
-    path = os.path.join(tree, "common/common.h")
+    path = os.path.join(tree, "common/base/common.h")
     text = open(path, encoding="utf8").read()
     with open(path, "w", encoding="utf8") as f:
         f.write(text.replace("#include <vector>\n", '#include <vector>\ninline const int mutant = getenv("MUTANT") ? atoi(getenv("MUTANT")) : 0;\n', 1))
@@ -608,7 +608,7 @@ def main():
         run = lambda command, **more: subprocess.run(command, cwd=tree, capture_output=True, text=True, **more)
 
         def build(name):
-            done = run(["nice", "-n", "10", "g++", *FLAGS, *TESTS[name], f"test/test_{name}.cpp", "test/main.cpp", "common/files.cpp", "-lopenblas", "-lutf8proc",
+            done = run(["nice", "-n", "10", "g++", *FLAGS, *TESTS[name], f"test/test_{name}.cpp", "test/main.cpp", "common/base/files.cpp", "-lopenblas", "-lutf8proc",
                         "-o", name])
             if done.returncode:
                 sys.exit(f"{name} does not build:\n{done.stderr[:4000]}")

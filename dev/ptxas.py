@@ -26,7 +26,7 @@ WIDE = {"layernorm_forward_kernel": (4, 2), "layernorm_backward_kernel": (4, 2),
         "gather_rows_kernel": (4, 4), "scatter_rows_kernel": (4, 4), "dropout_forward_kernel": (4, 4), "gelu_backward_kernel": (2, 1),
         "crossentropy_kernel": (1, 1)}  # gelu's width is its second argument
 ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0), "attention_delta_kernel": (1, 0)}
-# attention in bf16 (common/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536 registers (of 256 threads one)
+# attention in bf16 (common/ops/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536 registers (of 256 threads one)
 FLASH = {"flash_forward_kernel": 128, "flash_dq_kernel": 128, "flash_dkv_kernel": 128, "flash_dkv_kernel<128": 256}
 FLASH_HAS = {"HMMA.16816.F32.BF16": "products of bf16 on the tensor cores", "LDSM.16.M88.4": "ldmatrix", "LDSM.16.MT88.4": "ldmatrix.trans",
              "LDGSTS.E.BYPASS.128": "cp.async of 16 bytes", "STG.E.128": "16 bytes to global memory", "MUFU.EX2": "ex2"}

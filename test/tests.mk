@@ -1,31 +1,35 @@
 # The tests, by what they need; test/README.md says what each one proves. test/run.py runs the commands, adds up what their runners
 # count, and prints "N passed, N failed" at the end.
-TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN -Itest
+TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
 	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
-UNIT_TESTS := $(patsubst test/%.cpp,build/test/%,$(filter-out test/test_gradients.cpp test/test_fixtures.cpp test/test_ops.cpp test/test_classifier.cpp test/test_gpt_gradients.cpp test/test_gpt_fixtures.cpp test/test_gpt.cpp test/test_sft.cpp,$(wildcard test/test_*.cpp)))
+# Objects of all rooms lie in build/test/, so a name is used once
+ROOMS := base device ops text data train eval models
+vpath test_%.cpp $(ROOMS:%=test/%)
+vpath test_%.cu $(ROOMS:%=test/%)
+UNIT_TESTS := $(patsubst %.cpp,build/test/%,$(notdir $(filter-out test/models/%,$(wildcard $(ROOMS:%=test/%/test_*.cpp)))))
 KERNEL_TESTS := build/test/test_kernels build/test/test_flash build/test/test_cublaslt build/test/test_shim
 ORDERS := forward reverse random
 
 build/test/main.o: test/main.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O1 -c $< -o $@
-build/test/%_fp64.o: test/%.cpp
+build/test/test_%_fp64.o: test_%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -DPRECISION_FP64 -c $< -o $@
-build/test/%_fp32.o: test/%.cpp
+build/test/test_%_fp32.o: test_%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
-build/test/%_shim.o: test/%.cpp
+build/test/test_%_shim.o: test_%.cpp
 	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O2 -march=native -fopenmp -DSHIM -DMANAGED_MEMORY -DNO_MAIN -Itest -c $< -o $@
-build/test/%.o: test/%.cpp
+	g++ $(CXXFLAGS) -O2 -march=native -fopenmp -DSHIM -DMANAGED_MEMORY -DNO_MAIN -c $< -o $@
+build/test/test_%.o: test_%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
 build/test/%: build/test/%.o build/test/main.o build/files.o
 	g++ -fopenmp $^ -o $@ $(LIBS)
 # CUDA kernels on the shim
-build/test/%.o: test/%.cu
+build/test/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DMANAGED_MEMORY -fopenmp -c $< -o $@
 $(KERNEL_TESTS): %: %.o build/files.o
@@ -39,23 +43,23 @@ TSAN_TESTS := $(addprefix build/tsan/,$(notdir $(KERNEL_TESTS)))
 build/asan/main.o: test/main.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
-build/asan/files.o: common/files.cpp
+build/asan/files.o: common/base/files.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
-build/asan/%.o: test/%.cpp
+build/asan/test_%.o: test_%.cpp
 	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) $(ASAN) -Itest -c $< -o $@
-build/asan/%.o: test/%.cu
+	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
+build/asan/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) $(ASAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
 $(addprefix build/asan/,$(notdir $(UNIT_TESTS))): %: %.o build/asan/main.o build/asan/files.o
 	g++ $(ASAN) $^ -o $@ $(LIBS)
 $(addprefix build/asan/,$(notdir $(KERNEL_TESTS))): %: %.o build/asan/files.o
 	g++ $(ASAN) $^ -o $@ $(LIBS)
-build/tsan/%.o: test/%.cu
+build/tsan/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) $(TSAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
-build/tsan/files.o: common/files.cpp
+build/tsan/files.o: common/base/files.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TSAN) -c $< -o $@
 $(TSAN_TESTS): %: %.o build/tsan/files.o
@@ -79,12 +83,12 @@ $(eval $(call other_build,shim,bf16))
 test: setup-quiet
 	@$(MAKE) tests
 	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim build/test/test_cublaslt $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
-		$(patsubst %,"python3 %",$(wildcard test/test_*.py))
+		$(patsubst %,"python3 %",$(wildcard test/programs/test_*.py test/scripts/test_*.py))
 # the programs' tests once more, of the programs that a GPU would run: its kernels, and its memory apart from the host's
 SHIM_PROGRAMS := TRAIN_BERT=build/shim-fp32/train_bert FINETUNE_CLS=build/shim-fp32/finetune_cls TRAIN_GPT=build/shim-fp32/train_gpt SFT=build/shim-fp32/sft
 test-shim: setup-quiet
 	@$(MAKE) $(TEST_PROGRAMS)
-	python3 test/run.py $(foreach t,program finetune gpt_program sft,"$(SHIM_PROGRAMS) python3 test/test_$(t).py")
+	python3 test/run.py $(foreach t,$(PROGRAMS),"$(SHIM_PROGRAMS) python3 test/programs/test_$(t).py")
 test-asan: setup-quiet
 	@$(MAKE) $(ASAN_TESTS)
 	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
@@ -105,13 +109,13 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one
-build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: test/%.cu build/files.o
+build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: %.cu build/files.o
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 # whole models beside PyTorch's numbers: the tests read and write device memory from the host as well, so it is managed; run with CUDA_LAUNCH_BLOCKING=1
-build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: test/%.cpp build/test/main.o build/files.o
+build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: %.cpp build/test/main.o build/files.o
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -Itest -x cu -c $< -o $@.o
+	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -x cu -c $< -o $@.o
 	$(NVCC) $(ARCH) $@.o build/test/main.o build/files.o -o $@ $(LIBS) $(GPU_LIBS)
 test-gpu:
 	@bash dev/setup.sh gpu

@@ -2,8 +2,8 @@
 //   make DEVICE=gpu build/gpu-bf16/bench_attention && build/gpu-bf16/bench_attention
 // One JSON object a line: the median of 20 launches in microseconds; TFLOP/s counts 4 N T C forward and 2.5 times that backward, half of it if causal.
 // Without nvcc (make DEVICE=shim build/shim-bf16/bench_attention) it runs tiny shapes, to see that it works; those times mean nothing.
-#include "../../common/attention.cuh"
-#include "timing.h"
+#include "common/ops/attention.cuh"
+#include "dev/bench/timing.h"
 
 // N tokens in sequences of T
 static void bench(int N, int T, int NH, int HS, bool causal, float p, int times) {

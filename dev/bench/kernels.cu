@@ -3,11 +3,11 @@
 //   make DEVICE=gpu PRECISION=bf16 build/gpu-bf16/bench_kernels && build/gpu-bf16/bench_kernels
 // One JSON object a line: the median of 20 launches in microseconds; TB/s of the bytes that have to be read and written, or TFLOP/s.
 // Without nvcc (make DEVICE=shim build/shim-bf16/bench_kernels) it runs tiny shapes, to see that it works; those times mean nothing.
-#include "../../common/adamw.cuh"
-#include "../../common/crossentropy.cuh"
-#include "../../common/layernorm.cuh"
-#include "../../common/matmul.cuh"
-#include "timing.h"
+#include "common/ops/adamw.cuh"
+#include "common/ops/crossentropy.cuh"
+#include "common/ops/layernorm.cuh"
+#include "common/ops/matmul.cuh"
+#include "dev/bench/timing.h"
 
 static int times = 20;
 static bf16* pool;         // random numbers; every matrix below is another part of it

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "../../common/device.cuh"
-#include "../../common/rng.h"
+#include "common/device/device.cuh"
+#include "common/base/rng.h"
 
 template <class T>
 T* on_device(const std::vector<T>& host) {

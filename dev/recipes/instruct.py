@@ -35,7 +35,7 @@ SETS = {"functions": ("data/functions.py", ["--template", "short"], 64, 4e5, "ex
 
 
 def interval(values, rounds=10000):
-    """95 % by bootstrap over these, as paired_bootstrap() of common/metrics.h has it; or None, where it says nothing"""
+    """95 % by bootstrap over these, as paired_bootstrap() of common/eval/metrics.h has it; or None, where it says nothing"""
     if len(values) < 6 or sum(v != 0 for v in values) < 4:
         return None
     rng, n, z, v = random.Random(1), len(values), 1.959963984540054, len(values) - 1

@@ -44,7 +44,7 @@ def run(command, log):
 
 
 def row_length(path):
-    """Tokens of a row of a .bin file, on average: common/bin.h"""
+    """Tokens of a row of a .bin file, on average: common/data/bin_file.h"""
     with open(path, "rb") as f:
         sequences, tokens = struct.unpack_from("<QQ", f.read(256), 24)
     return tokens / sequences

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_interchange import ROOT, TOKENIZE, Warnings, run
 
 sys.path.insert(0, os.path.join(ROOT, "test"))
-from programs import make_text, unpack_bin
+from harness import make_text, unpack_bin
 
 TRAIN_GPT = os.environ.get("TRAIN_GPT", os.path.join(ROOT, "build/cpu-fp32/train_gpt"))
 T = 48

@@ -1,0 +1,318 @@
+// cli.h: a program's command line as one table of flags bound to variables; the value of a variable at the start is the default.
+//
+//   Cli cli{"train_bert", "Trains a BERT encoder by masked LM.",
+//           "  ./train_bert --data DIR --out runs/x\n",                             // examples, printed first by --help
+//           {{"train", "", "train a model"},                                       // the first verb is the default
+//            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},           // 1 or more words behind it
+//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, verbs it serves ("": all), flags
+//            {"Training", "train", {{"lr", &o.lr, above(0), "peak learning rate"},
+//                                   {"steps", &o.steps, at_least(1), "optimiser steps"},
+//                                   {"schedule", &o.schedule, "linear|cosine", "how lr falls"},   // a choice: '|' in the placeholder
+//                                   {"resume", &o.resume, "go on where --out stopped"}}}}};
+//   if (!cli.parse(argc, argv)) return 0;   // --help was printed
+//
+// Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts; behind `--` all
+// words are text. What makes no sense is one line and exit code 2.
+#pragma once
+#include <errno.h>
+#include <math.h>
+
+#include <algorithm>
+#include <climits>
+
+#include "common/base/common.h"
+#include "common/base/files.h"
+
+constexpr int CLI_MANY = INT_MAX;
+
+struct Range {
+    double lo = -INFINITY, hi = INFINITY;
+    bool without_lo = false, without_hi = false;
+    bool has(double x) const { return (without_lo ? x > lo : x >= lo) && (without_hi ? x < hi : x <= hi); }
+};
+inline Range above(double lo) { return {lo, INFINITY, true, false}; }
+inline Range at_least(double lo) { return {lo, INFINITY, false, false}; }
+inline Range between(double lo, double hi) { return {lo, hi, false, false}; }   // both included
+inline Range up_to(double lo, double hi) { return {lo, hi, false, true}; }      // lo <= x < hi
+
+// "a,b,c" → a, b, c; empty ones are left out
+inline std::vector<std::string> split_list(const std::string& text) {
+    std::vector<std::string> list;
+    for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = std::min(text.find(',', at), text.size());
+        if (end > at) list.push_back(text.substr(at, end - at));
+    }
+    return list;
+}
+
+struct Flag {
+    enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE } type;
+    std::string name;
+    void* value;
+    Range range;
+    std::string what;  // placeholder of the value in --help; a choice: "a|b|c"
+    std::string help;
+    bool given = false;  // on the command line
+
+    Flag(const char* name, int64_t* v, Range r, const char* help) : type(INTEGER), name(name), value(v), range(r), what("N"), help(help) {}
+    Flag(const char* name, double* v, Range r, const char* help) : type(NUMBER), name(name), value(v), range(r), what("X"), help(help) {}
+    Flag(const char* name, bool* v, const char* help) : type(BOOL), name(name), value(v), help(help) {}
+    Flag(const char* name, std::string* v, const char* what, const char* help)
+        : type(strchr(what, '|') ? CHOICE : TEXT), name(name), value(v), what(what), help(help) {}
+
+    // "an integer >= 1", "one of a|b|c": what an error message says was expected
+    std::string expected() const {
+        if (type == BOOL) return "true or false";
+        if (type == TEXT) return "text";
+        if (type == CHOICE) return "one of " + what;
+        std::string s = type == INTEGER ? "an integer" : "a number";
+        if (range.lo > -INFINITY && range.hi < INFINITY && !range.without_lo && !range.without_hi)
+            return s + format(" from %.15g to %.15g", range.lo, range.hi);
+        if (range.lo > -INFINITY) s += format(range.without_lo ? " > %.15g" : " >= %.15g", range.lo);
+        if (range.lo > -INFINITY && range.hi < INFINITY) s += " and";
+        if (range.hi < INFINITY) s += format(range.without_hi ? " < %.15g" : " <= %.15g", range.hi);
+        return s;
+    }
+    // text → variable; false, and the variable as it was, if the text is not what expected() says
+    bool set(const std::string& text) {
+        char* end = nullptr;
+        errno = 0;
+        if (type == TEXT) *(std::string*)value = text;
+        if (type == CHOICE) {
+            if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos) return false;
+            *(std::string*)value = text;
+        }
+        if (type == BOOL) {
+            if (text != "true" && text != "false") return false;
+            *(bool*)value = text == "true";
+        }
+        if (type == INTEGER) {
+            if (text.empty() || text.find_first_not_of("0123456789-+") != std::string::npos) return false;
+            long long x = strtoll(text.c_str(), &end, 10);
+            if (*end || end == text.c_str() || errno || !range.has((double)x)) return false;
+            *(int64_t*)value = x;
+        }
+        if (type == NUMBER) {
+            if (text.empty() || text.find_first_not_of("0123456789-+.eE") != std::string::npos) return false;  // no hex, inf, nan
+            double x = strtod(text.c_str(), &end);
+            if (*end || end == text.c_str() || !std::isfinite(x) || !range.has(x)) return false;
+            *(double*)value = x;
+        }
+        return true;
+    }
+    Json json() const {
+        if (type == INTEGER) return *(int64_t*)value;
+        if (type == NUMBER) return *(double*)value;
+        if (type == BOOL) return *(bool*)value;
+        return *(std::string*)value;
+    }
+};
+
+struct Verb {
+    std::string name, what, help;     // what: the words behind it, as --help shows them
+    int min_words = 0, max_words = 0;
+};
+struct FlagGroup {
+    std::string title, verbs;  // verbs: the ones that take these flags, separated by spaces; "" for all
+    std::vector<Flag> flags;
+    bool serves(const std::string& verb) const {
+        return verbs.empty() || (" " + verbs + " ").find(" " + verb + " ") != std::string::npos;
+    }
+};
+
+// Takes flags out of a table that a program shares with others.
+inline void without(std::vector<FlagGroup>& groups, const std::vector<std::string>& names) {
+    for (FlagGroup& g : groups)
+        g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }), g.flags.end());
+}
+inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
+    for (FlagGroup& g : groups)
+        for (Flag& f : g.flags)
+            if (f.name == name) f.help = help;
+}
+// Behind the last line that a program prints.
+inline void flush_output() {
+    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+}
+// A program's main: runs body(), which returns the exit code; an error is one line on standard error.
+template <class F>
+int run_program(F body) {
+    try {
+        return body();
+    } catch (const Error& e) {
+        fflush(stdout);
+        std::string line = e.what();
+        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
+        fprintf(stderr, "error: %s\n", line.c_str());
+        return e.code;
+    } catch (const std::bad_alloc&) {
+        fprintf(stderr, "error: out of memory: take a smaller batch or a smaller model\n");
+        return EXIT_FAILED;
+    }
+}
+
+// the number of letters to insert, delete or replace to get from a to b
+inline size_t edit_distance(const std::string& a, const std::string& b) {
+    std::vector<size_t> row(b.size() + 1);
+    for (size_t j = 0; j <= b.size(); j++) row[j] = j;
+    for (size_t i = 1; i <= a.size(); i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); j++) {
+            size_t above = row[j];
+            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+            diagonal = above;
+        }
+    }
+    return row[b.size()];
+}
+inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
+    return *std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
+        return edit_distance(word, a) < edit_distance(word, b);
+    });
+}
+
+struct Cli {
+    std::string program, about, examples;
+    std::vector<Verb> verbs;
+    std::vector<FlagGroup> groups{};
+    bool verb_required = false;  // true: the first word has to be a verb
+    // set by parse()
+    std::string closing{};  // what --help ends with
+    std::string verb{};
+    std::vector<std::string> words{};  // the ones that are no flags
+
+    // The command line → variables, verb, words. false: --help was asked for and has been printed.
+    bool parse(int argc, const char* const* argv) {
+        std::vector<std::string> args(argv + 1, argv + argc);
+        auto last = std::find(args.begin(), args.end(), "--");
+        bool wants_help = std::find(args.begin(), last, "--help") != last || std::find(args.begin(), last, "-h") != last;
+        words.clear();
+        size_t i = take_verb(args, wants_help);
+        if (wants_help) return fputs(help(i ? verb : "").c_str(), stdout), false;
+        while (i < args.size()) {
+            const std::string& arg = args[i];
+            if (arg == "--") {
+                words.insert(words.end(), args.begin() + i + 1, args.end());
+                break;
+            }
+            if (arg.size() > 2 && arg.compare(0, 2, "--") == 0) {
+                i = take_flag(args, i);
+                continue;
+            }
+            if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == std::string::npos)
+                fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(), nearest(arg.substr(1), flag_names()).c_str());
+            words.push_back(arg);
+            i++;
+        }
+        for (const Verb& v : verbs) {
+            if (v.name != verb) continue;
+            const char *prog = program.c_str(), *what = v.what.empty() ? "only flags" : v.what.c_str();
+            if ((int)words.size() < v.min_words) fail_usage("%s %s: expected %s, found nothing", prog, verb.c_str(), what);
+            if ((int)words.size() > v.max_words)
+                fail_usage("%s %s: expected %s, found \"%s\"%s", prog, verb.c_str(), what, words[v.max_words].c_str(), v.max_words ? " as well" : "");
+        }
+        return true;
+    }
+
+    // The flag of that name which the verb takes, or nullptr.
+    Flag* find(const std::string& name) {
+        for (FlagGroup& g : groups)
+            for (Flag& f : g.flags)
+                if (f.name == name && g.serves(verb)) return &f;
+        return nullptr;
+    }
+    // Was it given on the command line?
+    bool given(const std::string& name) { return find(name) && find(name)->given; }
+
+    // {"lr": 0.0003, ...}: every flag of the verb, for config.json
+    Json to_json() const {
+        Json all = Json::make_object();
+        for (const FlagGroup& g : groups)
+            for (const Flag& f : g.flags)
+                if (g.serves(verb)) all.set(f.name, f.json());
+        return all;
+    }
+    // For --resume: sets from such an object the flags that were not given on the command line. `where` is the file, for errors.
+    void from_json(const Json& all, const std::string& where) {
+        if (all.kind != Json::object) fail("%s: expected an object of flags", where.c_str());
+        for (const auto& [name, value] : all.o) {
+            Flag* f = find(name);
+            if (!f) fail("%s: unknown flag \"%s\": the file was written by another version of %s", where.c_str(), name.c_str(), program.c_str());
+            std::string text = value.kind == Json::string ? value.s : dump_json(value);
+            if (!f->given && !f->set(text)) fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(), text.c_str());
+        }
+    }
+
+    std::string help(const std::string& of_verb) const {  // "" for all verbs
+        std::string s = program + ": " + about + "\n\nExamples:\n" + examples + "\nVerbs:\n";
+        for (const Verb& v : verbs) {
+            std::string left = v.name + " " + v.what + (&v == &verbs[0] && !verb_required ? "(may be left out)" : "");
+            if (of_verb.empty() || v.name == of_verb) s += format("  %-34s %s\n", left.c_str(), v.help.c_str());
+        }
+        for (const FlagGroup& g : groups) {
+            if (!of_verb.empty() && !g.serves(of_verb)) continue;
+            s += "\n" + g.title + (of_verb.empty() && !g.verbs.empty() ? " (" + g.verbs + ")" : "") + ":\n";
+            for (const Flag& f : g.flags) {
+                std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what, preset = dump_json(f.json());
+                if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
+                if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
+                if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
+                if (left.size() > 34) left += "\n" + std::string(36, ' ');
+                s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(), preset.empty() ? "" : (" (default " + preset + ")").c_str());
+            }
+        }
+        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n" + closing;
+    }
+
+    std::vector<std::string> flag_names() const {
+        std::vector<std::string> names;
+        for (const FlagGroup& g : groups)
+            for (const Flag& f : g.flags)
+                if (g.serves(verb)) names.push_back(f.name);
+        return names.empty() ? std::vector<std::string>{"help"} : names;
+    }
+
+private:
+    // The first word, where it is a verb, else the default one. Returns how many words that took.
+    size_t take_verb(const std::vector<std::string>& args, bool wants_help) {
+        std::vector<std::string> names;
+        std::string list;
+        for (const Verb& v : verbs) names.push_back(v.name), list += (list.empty() ? "" : ", ") + v.name;
+        verb = verbs[0].name;
+        if (!args.empty() && std::find(names.begin(), names.end(), args[0]) != names.end()) return verb = args[0], 1;
+        if (wants_help) return 0;
+        if (args.empty() && verb_required) fail_usage("%s: expected a verb (%s), found nothing; see %s --help", program.c_str(), list.c_str(), program.c_str());
+        if (!args.empty() && (verb_required || (args[0][0] != '-' && verbs[0].max_words == 0)))
+            fail_usage("%s: expected a verb (%s), found \"%s\"; nearest: %s; see %s --help", program.c_str(), list.c_str(), args[0].c_str(),
+                       nearest(args[0], names).c_str(), program.c_str());
+        return 0;
+    }
+    // Sets the flag at args[i]; returns the index of the word behind it and its value.
+    size_t take_flag(const std::vector<std::string>& args, size_t i) {
+        size_t equals = args[i].find('=');
+        bool has_value = equals != std::string::npos;
+        std::string name = args[i].substr(2, has_value ? equals - 2 : equals);
+        Flag* f = find(name);
+        bool no = !f && name.compare(0, 3, "no-") == 0 && find(name.substr(3)) && find(name.substr(3))->type == Flag::BOOL;
+        if (no) f = find(name.substr(3));
+        if (!f) unknown_flag(name);
+        f->given = true;
+        if (f->type == Flag::BOOL) {
+            if (has_value) fail_usage("--%s takes no value: write --%s or --no-%s", name.c_str(), f->name.c_str(), f->name.c_str());
+            f->set(no ? "false" : "true");
+            return i + 1;
+        }
+        if (!has_value && (i + 1 == args.size() || (args[i + 1].size() > 2 && args[i + 1].compare(0, 2, "--") == 0)))
+            fail_usage("--%s: expected %s, found %s", name.c_str(), f->expected().c_str(), i + 1 == args.size() ? "nothing" : args[i + 1].c_str());
+        std::string text = has_value ? args[i].substr(equals + 1) : args[i + 1];
+        if (!f->set(text)) fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
+        return has_value ? i + 1 : i + 2;
+    }
+    [[noreturn]] void unknown_flag(const std::string& name) const {
+        for (const FlagGroup& g : groups)
+            for (const Flag& f : g.flags)
+                if (f.name == name) fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.verbs.c_str(), verb.c_str());
+        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(), nearest(name, flag_names()).c_str(), program.c_str(), verb.c_str());
+    }
+};

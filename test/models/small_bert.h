@@ -1,0 +1,24 @@
+// small_bert.h: a small BERT. Include after ../train_bert.cu.
+#pragma once
+#include "test/models/small.h"
+
+struct SmallBert : Small<Bert> {
+    BertConfig config;
+
+    static BertConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
+        BertConfig c;
+        c.L = L, c.C = C, c.NH = NH, c.FF = FF, c.V = V, c.T = T;
+        return c;
+    }
+    SmallBert(const BertConfig& config, int N, float dropout = 0) : config(config) {
+        model.config = config, model.dropout = dropout;
+        model.shape.N = model.shape.M = N;
+        auto point = [&](real* params, areal* grads) {
+            bert_table(model.grads, config, grads);
+            return bert_table(model.params, config, params);
+        };
+        allocate(model.shape, config.T, point, [&](Arena& arena) { model.plan_activations(arena, true); });
+    }
+};
+
+inline bool is_key_bias(const std::string& name) { return name.find("self.key.bias") != std::string::npos; }

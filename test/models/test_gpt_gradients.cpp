@@ -1,0 +1,32 @@
+// test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter tensor.
+// Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
+#include "train_gpt.cu"
+#include "test/models/small_gpt.h"
+#include "test/models/check_gradient.h"
+
+TEST_SUITE("gradients of the decoder") {
+    static void check_model(int L, float dropout) {
+        CAPTURE(L);
+        CAPTURE(dropout);
+        const int C = 16;
+        SmallGpt gpt(SmallGpt::dimensions(L, C, 2, 24, 37, 12), 40, dropout);
+        gpt.randomise(1);
+        gpt.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        add_random_sequences(gpt.builder, {12, 1, 7, 3, 12}, 37, 2);
+        REQUIRE(gpt.builder.targets.size() % 5 != 0);
+        REQUIRE(gpt.builder.targets.size() > 5);
+        Batch b = gpt.batch({3, 4, 5});
+        check_model_gradients(gpt, b, [&](const std::string& name, size_t at, size_t n, const Numbers& g) {
+            auto check = [&](const std::string& part, size_t from, size_t count) {
+                check_gradient(part, gpt.opt.params + from, &g[from], count, [&] { return gpt.loss(b); }, 48);
+            };
+            if (name.find("c_attn.bias") == std::string::npos) return check(name, at, n);
+            check(name + ", queries", at, C);
+            // the bias of the keys adds the same to all scores of a query: its gradient is zero in exact arithmetic
+            CHECK_MESSAGE(l2(&g[at + C], C) <= 1e-6 * l2(&g[at], C), name);
+            check(name + ", values", at + 2 * C, C);
+        });
+    }
+    TEST_CASE("loss of a decoder by every parameter tensor") { check_model(1, 0), check_model(3, 0); }
+    TEST_CASE("loss of a decoder by every parameter tensor, dropout 0.1") { check_model(1, 0.1f), check_model(2, 0.1f); }
+}

@@ -1,0 +1,393 @@
+// WordPiece: the rules one by one, learning, directories, and what files.cpp does for it (JSON, UTF-8, files).
+// Whether the ids equal transformers' is checked in test/hf/test_tokenizer.py.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <random>
+
+#include "common/text/wordpiece.h"
+#include "test/temp.h"
+
+namespace {
+
+WordPiece make(std::vector<std::string> pieces, bool lower_case = true) {
+    WordPiece w;
+    w.tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    w.tokens.insert(w.tokens.end(), pieces.begin(), pieces.end());
+    w.lower_case = w.strip_accents = lower_case;
+    w.build("test");
+    return w;
+}
+
+// the words of a text, joined by |
+std::string words(const std::string& text, bool lower_case = true) {
+    WordPiece w = make({}, lower_case);
+    std::string out;
+    w.for_each_word(text, [&](const char* p, size_t n, size_t) { out += std::string(p, n) + "|"; }, [&](int32_t id) { out += w.tokens[id] + "|"; });
+    return out;
+}
+
+// the pieces of a text, joined by spaces
+std::string pieces(const WordPiece& w, const std::string& text) {
+    std::string out;
+    for (int32_t id : w.encode(text)) out += (out.empty() ? "" : " ") + w.tokens[id];
+    return out;
+}
+
+// what an error says, or "no error"
+template <class F>
+std::string error_of(F f) {
+    try { f(); } catch (const Error& e) { return e.what(); }
+    return "no error";
+}
+}  // namespace
+
+TEST_CASE("words: white space, punctuation, controls, case") {
+    CHECK(words("") == "");
+    CHECK(words(" \t\r\n ") == "");
+    CHECK(words("Hello,  World!") == "hello|,|world|!|");
+    CHECK(words("Hello", false) == "Hello|");
+    CHECK(words("a-b_c$d~e") == "a|-|b|_|c|$|d|~|e|");
+    CHECK(words(std::string("a\0b\x01" "c\x7f" "d", 7)) == "abcd|");                    // controls vanish
+    CHECK(words("a\u200db\ufeff c\u00a0d\u3000e\u2028f") == "ab|c|d|e|f|");           // Cf vanishes, all white space separates
+    CHECK(words("a\vb\fc") == "abc|");                                                // these are controls to BERT, not white space
+    CHECK(words("\u00bfqu\u00e9?\u2014\u3002") == "\u00bf|que|?|\u2014|\u3002|");     // Unicode punctuation
+    CHECK(words("\ufffd") == "");
+}
+
+TEST_CASE("words: accents, lower case, CJK") {
+    CHECK(words("\u00c9t\u00c9 \u0130I\u0131 \u1e9e \u00df") == "ete|ii\u0131|\u00df|\u00df|");
+    CHECK(words("\u00c9t\u00e9", false) == "\u00c9t\u00e9|");                         // cased keeps accents
+    CHECK(words("\u03a3\u0391\u03a3") == "\u03c3\u03b1\u03c3|");                       // no special final sigma
+    CHECK(words("e\u0301\u0323x") == "ex|");
+    CHECK(words("\u4e2d\u6587ab\u3400") == "\u4e2d|\u6587|ab|\u3400|");
+    CHECK(words("\u30ab\u30bf\u304b") == "\u30ab\u30bf\u304b|");                       // kana are words
+    CHECK(words("\uac01") == "\u1100\u1161\u11a8|");                                   // NFD takes Hangul apart
+    CHECK(words("\uf900x") == "\u8c48|x|");
+    CHECK(words("\u1fefa") == "`|a|");                                                 // becomes punctuation by NFD
+    CHECK(words("\U0001f600a") == "\U0001f600a|");
+}
+
+TEST_CASE("words: canonical order of marks that are kept") {
+    std::vector<int32_t> text = {'a', 0x302e, 0x1d165, 0x5b0, 'b', 0x323, 0x301, 0x302};  // classes 224 216 10, then 220 230 230
+    reorder_combining(text);
+    CHECK(text == std::vector<int32_t>{'a', 0x5b0, 0x1d165, 0x302e, 'b', 0x323, 0x301, 0x302});
+}
+
+TEST_CASE("words: special tokens in the text") {
+    CHECK(words("a[MASK]b [CLS][SEP]") == "a|[MASK]|b|[CLS]|[SEP]|");
+    CHECK(words("[mask] [MASK [ MASK] [[PAD]]") == "[|mask|]|[|mask|[|mask|]|[|[PAD]|]|");
+    CHECK(words("\u00c9[UNK]\u0301") == "e|[UNK]|");
+}
+
+TEST_CASE("words: bytes that are not UTF-8 are dropped and counted") {
+    WordPiece w = make({"ab"});
+    std::vector<int32_t> ids;
+    CHECK(w.encode("a\xff" "b \xc3", ids) == 2);
+    CHECK(ids == std::vector<int32_t>{5});
+    CHECK(w.encode("\xed\xa0\x80", ids) == 3);      // a surrogate
+    CHECK(w.encode("\xc0\x80", ids) == 2);          // overlong
+    CHECK(w.encode("\xf4\x90\x80\x80", ids) == 4);  // above U+10FFFF
+    CHECK(ids.size() == 1);
+    CHECK(invalid_utf8("ab\u00e9\xff") == 4);
+    CHECK(invalid_utf8("ab\u00e9") == std::string::npos);
+    CHECK(invalid_utf8("\xe4\xb8") == 0);
+}
+
+TEST_CASE("encode: longest match from the left") {
+    WordPiece w = make({"un", "##aff", "##able", "##a", "##f", "u", "##n", "a", "##ffab", ",", "\u00e9", "##\u00e9"});
+    CHECK(pieces(w, "unaffable") == "un ##aff ##able");
+    CHECK(pieces(w, "Un, a") == "un , a");
+    CHECK(pieces(w, "unb") == "[UNK]");           // no way on: all of the word is unknown, not its end only
+    CHECK(pieces(w, "unb un") == "[UNK] un");
+    CHECK(pieces(w, "affable") == "[UNK]");       // greedy: a ##f ##f ##able would do, but ##ffab is longer
+    CHECK(pieces(w, "b") == "[UNK]");
+    CHECK(pieces(w, "##a") == "[UNK] [UNK] a");   // '#' is punctuation
+    CHECK(pieces(make({"\u00e9", "##\u00e9"}, false), "\u00e9\u00e9") == "\u00e9 ##\u00e9");
+}
+
+TEST_CASE("encode: a word of more than 100 code points is [UNK]") {
+    WordPiece w = make({"a", "##a", "\u4e00", "\u0436", "##\u0436"});
+    CHECK(w.encode(std::string(100, 'a')).size() == 100);
+    CHECK(w.encode(std::string(101, 'a')) == std::vector<int32_t>{w.unk()});
+    CHECK(w.encode(std::string(100000, 'a')) == std::vector<int32_t>{w.unk()});
+    std::string zh;
+    for (int i = 0; i < 100; i++) zh += "\u0436";
+    CHECK(w.encode(zh).size() == 100);
+    CHECK(w.encode(zh + "\u0436") == std::vector<int32_t>{w.unk()});
+}
+
+TEST_CASE("decode") {
+    WordPiece w = make({"un", "##aff", "##able", ",", "!", "'", "##", "it"});
+    auto decoded = [&](const std::vector<int32_t>& ids) { return w.decode(ids); };
+    CHECK(decoded({}) == "");
+    CHECK(decoded({5, 6, 7, 8, 5, 9}) == "unaffable, un!");
+    CHECK(decoded({6, 7}) == "##affable");
+    CHECK(decoded({2, 5, 4, 3}) == "[CLS] un [MASK] [SEP]");
+    CHECK(has(error_of([&] { decoded({99}); }), "cannot decode id 99: the vocabulary has ids 0 to 12"));
+    CHECK(has(error_of([&] { decoded({-1}); }), "cannot decode id -1"));
+    CHECK(w.is_continuation(6));
+    CHECK_FALSE(w.is_continuation(5));
+    CHECK_FALSE(w.is_continuation(11));  // the token ## itself
+}
+
+TEST_CASE("learn: most frequent pair first, ties to the greater pair") {
+    // ab 5 times, ac 5 times, ad 3 times: (a,##c) before (a,##b), then (a,##d)
+    WordPiece::Counts counts = {{"ab", 5}, {"ac", 5}, {"ad", 3}, {"xyz", 4}};
+    WordPiece w = WordPiece::learn(counts, 32, true);
+    std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "x", "##b", "##c", "##d", "##y", "##z",
+                                         "ac", "ab", "xy", "xyz", "ad"};
+    CHECK(w.tokens == expected);
+    CHECK(pieces(w, "XYZ ab acd") == "xyz ab ac ##d");
+}
+
+TEST_CASE("learn: repeated pieces overlap; pairs seen once are not merged; rare characters drop their words") {
+    WordPiece w = WordPiece::learn({{"aaaa", 3}, {"bc", 1}}, 32, true);
+    // (##a,##a) counts twice a word, (a,##a) once
+    CHECK(w.tokens[9] == "##aa");
+    CHECK(std::count(w.tokens.begin(), w.tokens.end(), "bc") == 0);
+    CHECK(std::count(w.tokens.begin(), w.tokens.end(), "aaaa") == 1);
+
+    WordPiece::Counts many;  // an alphabet of at most (size - 5) / 2 characters
+    for (int c = 0; c < 100; c++) {
+        std::string word;
+        append_utf8(word, 0x430 + c % 32 + (c / 32) * 0x400);
+        many[word] = 1000 - c;
+    }
+    CHECK(WordPiece::learn(many, 64, true).size() == 5 + 29);
+}
+
+// The same by the book: count all pairs anew for every merge
+static std::vector<std::string> learn_slowly(const WordPiece::Counts& counts, std::vector<std::string> tokens, size_t size) {
+    std::vector<std::pair<std::vector<std::string>, int64_t>> all;
+    for (const auto& [word, n] : counts) {
+        std::vector<std::string> p;
+        for (char c : word) p.push_back((p.empty() ? "" : "##") + std::string(1, c));
+        all.push_back({p, n});
+    }
+    while (tokens.size() < size) {
+        std::unordered_map<std::string, std::pair<int64_t, std::pair<std::string, std::string>>> pairs;
+        for (auto& [p, n] : all)
+            for (size_t i = 0; i + 1 < p.size(); i++) {
+                auto& entry = pairs[p[i] + " " + p[i + 1]];
+                entry.first += n;
+                entry.second = {p[i], p[i + 1]};
+            }
+        std::pair<int64_t, std::pair<std::string, std::string>> best = {1, {}};
+        for (auto& [key, entry] : pairs) best = std::max(best, entry);
+        if (best.first < 2) break;
+        auto [a, b] = best.second;
+        std::string ab = a + b.substr(2);
+        if (std::find(tokens.begin(), tokens.end(), ab) == tokens.end()) tokens.push_back(ab);
+        for (auto& [p, n] : all)
+            for (size_t i = 0; i + 1 < p.size(); i++)
+                if (p[i] == a && p[i + 1] == b) { p[i] = ab; p.erase(p.begin() + i + 1); }
+    }
+    return tokens;
+}
+
+TEST_CASE("learn: equals the slow definition on random words") {
+    std::mt19937 rng(1);
+    for (int round = 0; round < 20; round++) {
+        WordPiece::Counts counts;
+        for (int i = 0; i < 60; i++) {
+            std::string word;
+            for (int n = 1 + rng() % 9; n > 0; n--) word += "abc"[rng() % (round % 2 ? 3 : 2)];
+            counts[word] += 1 + rng() % 4;
+        }
+        WordPiece fast = WordPiece::learn(counts, 70, true);
+        std::vector<std::string> alphabet;  // specials and single characters
+        for (const std::string& t : fast.tokens)
+            if (t[0] == '[' || t.size() == 1 || (t.size() == 3 && t[0] == '#')) alphabet.push_back(t);
+        CHECK(fast.tokens == learn_slowly(counts, alphabet, 70));
+    }
+}
+
+TEST_CASE("directories: what is saved is loaded; flags; fingerprint") {
+    TempDir s;
+    WordPiece w = make({"h\u00e9", "##\u00e9", "\"", "\\", "he"}, false);
+    w.save(s / "a");
+    WordPiece v = WordPiece::load(s / "a");
+    CHECK(v.tokens == w.tokens);
+    CHECK(v.lower_case == false);
+    CHECK(v.strip_accents == false);
+    CHECK(v.fingerprint() == w.fingerprint());
+    CHECK(pieces(v, "h\u00e9\u00e9") == "h\u00e9 ##\u00e9");
+
+    remove((s / "a/vocab.txt").c_str());  // tokenizer.json alone is enough
+    CHECK(WordPiece::load(s / "a").fingerprint() == w.fingerprint());
+    remove((s / "a/tokenizer_config.json").c_str());
+    CHECK(WordPiece::load(s / "a").fingerprint() == w.fingerprint());
+
+    make_directories(s / "stock");  // vocab.txt alone is lower-case; lines may end in \r\n
+    write_file_atomic(s / "stock/vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n[MASK]\r\nhe");
+    v = WordPiece::load(s / "stock");
+    CHECK(v.lower_case);
+    CHECK(pieces(v, "H\u00c9") == "he");
+    uint64_t before = v.fingerprint();
+    write_file_atomic(s / "stock/tokenizer_config.json", "{\"do_lower_case\": true, \"strip_accents\": false}");
+    v = WordPiece::load(s / "stock");
+    CHECK(v.fingerprint() != before);
+    CHECK(pieces(v, "H\u00c9") == "[UNK]");
+    v.save(s / "b");
+    CHECK(WordPiece::load(s / "b").fingerprint() == v.fingerprint());
+    CHECK(make({"ab", "c"}).fingerprint() != make({"a", "bc"}).fingerprint());
+}
+
+TEST_CASE("directories: bad ones") {
+    TempDir s;
+    auto load = [&](const std::string& vocab, const std::string& config = "") {
+        make_directories(s / "d");
+        write_file_atomic(s / "d/vocab.txt", vocab);
+        if (!config.empty()) write_file_atomic(s / "d/tokenizer_config.json", config);
+        return error_of([&] { WordPiece::load(s / "d"); });
+    };
+    const std::string good = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n";
+    CHECK(load(good) == "no error");
+    CHECK(has(load(good + "a\n"), "vocab.txt: line 7: the token a stands in line 6 already"));
+    CHECK(has(load(good + "\nb\n"), "line 7: expected a token, found an empty line"));
+    CHECK(has(load(good + "\xff\n"), "line 7: expected UTF-8"));
+    CHECK(has(load("a\nb\n"), "expected the token [PAD], found none"));
+    CHECK(has(load(""), "expected the token [PAD], found none"));
+    CHECK(has(load(good, "{\"do_lower_case\": 1}"), "expected true or false for do_lower_case, found 1"));
+    CHECK(has(load(good, "{\"do_lower_case\": tru}"), "tokenizer_config.json: line 1, column"));
+    CHECK(has(error_of([&] { WordPiece::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
+    CHECK(has(error_of([&] { WordPiece::load(s / "d/vocab.txt"); }), "expected a tokenizer directory, found a file"));
+    make_directories(s / "e");
+    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected vocab.txt or tokenizer.json, found neither"));
+    write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}");
+    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected a model of type WordPiece with a vocab, found BPE"));
+    write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
+    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
+}
+
+// ---------------------------------------------------------------- files.cpp
+TEST_CASE("JSON: values in and out") {
+    const std::string text = "{\"b\": [1, -2.5, 1e+300, true, null, \"\\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": -9223372036854775808}";
+    Json j = parse_json(text, "test");
+    CHECK(j.o[0].first == "b");  // the order of the file
+    CHECK(j.find("b")->a[0].i == 1);
+    CHECK(j.find("b")->a[0].d == 1.0);
+    CHECK(j.find("b")->a[5].s == "\u00e9\n\"");
+    CHECK(j.find("none") == nullptr);
+    CHECK(dump_json(j) == "{\"b\": [1, -2.5, 1e+300, true, null, \"\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": -9223372036854775808}");
+    CHECK(dump_json(parse_json(dump_json(j, 2), "test")) == dump_json(j));
+    CHECK(dump_json(Json(1.0)) == "1.0");
+    CHECK(dump_json(Json(0.1)) == "0.1");
+    CHECK(dump_json(Json(INFINITY)) == "null");
+    CHECK(dump_json(Json("a\xff\x01")) == "\"a\ufffd\\u0001\"");
+    CHECK(dump_json(Json::make_array(), 2) == "[]");
+    Json k;
+    k.set("x", 1).set("y", "z").set("x", 2);
+    CHECK(dump_json(k) == "{\"x\": 2, \"y\": \"z\"}");
+}
+
+TEST_CASE("JSON: what is refused, and where it stands") {
+    auto error = [](const std::string& text) { return error_of([&] { parse_json(text, "f.json"); }); };
+    CHECK(has(error(""), "f.json: line 1, column 0: this is not JSON as expected"));
+    CHECK(has(error("{\"a\": 1,\n \"a\": 2}"), "f.json: line 2, column 4: this is not JSON as expected: the key \"a\" appears twice"));
+    CHECK(has(error("[1, 2"), "column 5"));
+    CHECK(has(error("[1] x"), "f.json: line 1, column 5"));
+    CHECK(has(error("{\"a\": NaN}"), "invalid literal"));
+    CHECK(has(error("[1e999]"), "f.json: line 1"));
+    CHECK(has(error("\"\xff\""), "ill-formed UTF-8"));
+    CHECK(has(error("\"\\ud800\""), "surrogate"));
+    CHECK(has(error("'a'"), "f.json"));
+    CHECK(error(std::string(200, '[') + std::string(200, ']')) == "no error");
+    CHECK(has(error(std::string(201, '[') + std::string(201, ']')), "nested deeper than 200"));
+    CHECK(has(error(std::string(1000000, '[')), "nested deeper than 200"));
+}
+
+TEST_CASE("files: atomic writing, replacing directories") {
+    TempDir s;
+    write_file_atomic(s / "f", "one");
+    write_file_atomic(s / "f", std::string("t\0o", 3));
+    CHECK(read_file(s / "f") == std::string("t\0o", 3));
+    CHECK_FALSE(exists(s / "f.tmp"));
+    CHECK(has(error_of([&] { write_file_atomic(s / "none/f", "x"); }), "No such file"));
+    CHECK(has(error_of([&] { read_file(s / "none"); }), "No such file"));
+    CHECK(has(error_of([&] { read_file(s.path); }), "found a directory"));
+    if (exists("/dev/full")) {
+        CHECK(symlink("/dev/full", (s / "full.tmp").c_str()) == 0);
+        CHECK(has(error_of([&] { write_file_atomic(s / "full", "x"); }), "No space left"));
+        CHECK_FALSE(exists(s / "full"));
+    }
+    make_directories(s / "a/b/c");
+    make_directories(s / "a/b/c");
+    CHECK(is_directory(s / "a/b/c"));
+    CHECK(has(error_of([&] { make_directories(s / "f/x"); }), "cannot make the directory"));
+    make_directories(s / "new/sub");
+    write_file_atomic(s / "new/sub/x", "new");
+    replace_directory(s / "fresh", s / "new");
+    CHECK(read_file(s / "fresh/sub/x") == "new");
+    write_file_atomic(s / "a/b/old", "old");
+    replace_directory(s / "a", s / "fresh");
+    CHECK(read_file(s / "a/sub/x") == "new");
+    CHECK_FALSE(exists(s / "fresh"));
+    CHECK_FALSE(exists(s / "a/b"));
+    CHECK(has(error_of([&] { replace_directory(s / "f", s / "a"); }), "expected a directory, found a file"));
+}
+
+// ---------------------------------------------------------------- fuzz: no crash, and errors are Error
+static void mutate(std::string& text, std::mt19937& rng) {
+    for (int n = 1 + rng() % 4; n > 0 && !text.empty(); n--) {
+        size_t at = rng() % text.size();
+        switch (rng() % 4) {
+        case 0: text[at] = rng(); break;
+        case 1: text.erase(at, 1 + rng() % 8); break;
+        case 2: text.insert(at, text.substr(rng() % text.size(), rng() % 16)); break;
+        case 3: text.resize(at); break;
+        }
+    }
+}
+
+TEST_CASE("fuzz: JSON") {
+    std::mt19937 rng(2);
+    const std::string valid = "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[PAD]\": 0, \"\\u00e9\": 1}}, \"x\": [1, 2.5e-3, true, null, -7, \"a\\tb\"]}";
+    int accepted = 0;
+    for (int i = 0; i < 20000; i++) {
+        std::string text = valid;
+        mutate(text, rng);
+        try {
+            std::string once = dump_json(parse_json(text, "fuzz"));
+            CHECK(dump_json(parse_json(once, "fuzz")) == once);  // what we write we read back
+            accepted++;
+        } catch (const Error&) {}
+    }
+    CHECK(accepted > 100);
+}
+
+TEST_CASE("fuzz: text") {
+    std::mt19937 rng(3);
+    WordPiece lower = make({"a", "##a", "b", "##b", "\u4e2d", "\u00e9", ",", "["}), cased = make({"a", "##A", "\u00e9"}, false);
+    const std::string seed = "aAb \u00c9a\u0301\u4e2d[MASK]\u200d\U0001f600, [SEP]\u0130\u03a3\u1fef\uac01 ##a b\t\r\n";
+    for (int i = 0; i < 20000; i++) {
+        std::string text = seed + seed.substr(rng() % seed.size());
+        mutate(text, rng);
+        for (const WordPiece* w : {&lower, &cased}) {
+            std::vector<int32_t> ids = w->encode(text);
+            std::vector<int32_t> apart;  // cutting at white space changes nothing
+            size_t cut = text.find(' ');
+            w->encode(text.substr(0, cut), apart);
+            if (cut != text.npos) w->encode(text.substr(cut), apart);
+            CHECK(ids == apart);
+            CHECK(invalid_utf8(w->decode(ids)) == std::string::npos);
+        }
+    }
+}
+
+TEST_CASE("fuzz: tokenizer directories") {
+    TempDir s;
+    std::mt19937 rng(4);
+    make({"a", "##a", "b", "\u00e9"}).save(s.path);
+    for (const char* name : {"/vocab.txt", "/tokenizer_config.json", "/tokenizer.json"}) {
+        const std::string valid = read_file(s.path + std::string(name));
+        for (int i = 0; i < 400; i++) {
+            std::string bytes = valid;
+            mutate(bytes, rng);
+            write_bytes(s.path + std::string(name), bytes);
+            try { WordPiece::load(s.path).encode("a \u00e9 aa"); } catch (const Error&) {}
+        }
+        remove((s.path + std::string(name)).c_str());
+    }
+}
