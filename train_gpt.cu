@@ -1,27 +1,29 @@
-// train_gpt.cu: pretraining of a GPT-2-type decoder (Radford et al. 2019), and text generation, from one end to the other.
+// train_gpt.cu: pretraining of a GPT-2-type decoder (Radford et al. 2019), and text generation, from one end to the
+// other.
 //
 //   make && ./train_gpt --data data/shakespeare --size tiny --out runs/gpt                    train
 //   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       write on
 //
-// Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation) → main.
-// The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions: common/base/common.h.
+// Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation)
+// → main. The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
+// common/base/common.h.
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
-#include "common/ops/adamw.cuh"
-#include "common/device/arena.h"
-#include "common/ops/attention.cuh"
-#include "common/text/bpe.h"
-#include "common/train/checkpoint.h"
 #include "common/base/cli.h"
-#include "common/ops/crossentropy.cuh"
 #include "common/data/dataloader.h"
+#include "common/device/arena.h"
+#include "common/ops/adamw.cuh"
+#include "common/ops/attention.cuh"
+#include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
-#include "common/text/labelled_rows.h"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/text/bpe.h"
+#include "common/text/labelled_rows.h"
+#include "common/train/checkpoint.h"
 #include "common/train/train.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
@@ -31,8 +33,8 @@ constexpr int MAX_LAYERS = 128;
 
 template <class X>  // X: real for the parameters, areal for their gradients
 struct GptTensors {
-    X* wte;                // (Vp, C)  word embeddings, and the output matrix
-    X* wpe;                // (T, C)
+    X* wte;  // (Vp, C)  word embeddings, and the output matrix
+    X* wpe;  // (T, C)
     struct Layer {
         X *ln1w, *ln1b;    // (C)
         X *qkvw, *qkvb;    // (3C, C), (3C)
@@ -41,11 +43,11 @@ struct GptTensors {
         X *fcw, *fcb;      // (FF, C), (FF)
         X *projw, *projb;  // (C, FF), (C)
     } layer[MAX_LAYERS];
-    X *lnfw, *lnfb;        // (C)
+    X *lnfw, *lnfb;  // (C)
 };
 
-// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The two matrices of a layer
-// that write into the residual stream begin smaller, by √(2L): so many of them add up there.
+// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The
+// two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
 template <class X>
 std::vector<Spec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
@@ -70,33 +72,33 @@ std::vector<Spec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
 // ---------------------------------------------------------------- activations
 struct GptActivations {
     struct Layer {
-        real* x;                // (N, C)  input of the layer: the residual stream
-        areal *mean1, *rstd1;   // (N)
-        real* ln1;              // (N, C)
-        real* qkv;              // (N, 3, NH, HS)
-        real* att;              // (N, C)  heads side by side
-        areal* lse;             // (NH, N)
-        real* sum;              // (N, C)  x + dropout(attention's output)
-        areal *mean2, *rstd2;   // (N)
-        real* ln2;              // (N, C)
-        real *pre, *act;        // (N, FF) before and after GELU
-    } layer[MAX_LAYERS];        // of the last layer everything behind `lse` has only the M rows that have a target
-    real *last_att, *last_x;    // (M, C)  these rows of the last layer's att and x
-    real* x;                    // (M, C)  the residual stream behind the last layer
-    areal *meanf, *rstdf;       // (M)
-    real* lnf;                  // (M, C)
-    real* logits;               // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
-    areal *losses, *correct;    // (M)
+        real* x;               // (N, C)  input of the layer: the residual stream
+        areal *mean1, *rstd1;  // (N)
+        real* ln1;             // (N, C)
+        real* qkv;             // (N, 3, NH, HS)
+        real* att;             // (N, C)  heads side by side
+        areal* lse;            // (NH, N)
+        real* sum;             // (N, C)  x + dropout(attention's output)
+        areal *mean2, *rstd2;  // (N)
+        real* ln2;             // (N, C)
+        real *pre, *act;       // (N, FF) before and after GELU
+    } layer[MAX_LAYERS];       // of the last layer everything behind `lse` has only the M rows that have a target
+    real *last_att, *last_x;   // (M, C)  these rows of the last layer's att and x
+    real* x;                   // (M, C)  the residual stream behind the last layer
+    areal *meanf, *rstdf;      // (M)
+    real* lnf;                 // (M, C)
+    real* logits;              // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
+    areal *losses, *correct;   // (M)
     // gradients on the way back
-    real* dlast;                // (M, C)
-    real *dx, *dln, *dbranch;   // (N, C)
-    real* dwide;                // (N, max(FF, 4C))
-    areal *delta, *scratch;     // (NH, N); partial sums
+    real* dlast;               // (M, C)
+    real *dx, *dln, *dbranch;  // (N, C)
+    real* dwide;               // (N, max(FF, 4C))
+    areal *delta, *scratch;    // (NH, N); partial sums
 };
 
 // What generation remembers: the keys and values of all layers, in slots of one sequence each.
 struct KvMemory {
-    real *k, *v;         // (L, slots, NH, context, HS)
+    real *k, *v;  // (L, slots, NH, context, HS)
     int slots, context;
     KvCache<real> layer(int l, int C) const {
         size_t n = (size_t)slots * context * C;
@@ -109,10 +111,11 @@ struct Gpt {
     GptTensors<real> params;
     GptTensors<areal> grads;
     GptActivations acts;
-    BatchShape shape;  // capacities
+    BatchShape shape;   // capacities
     int head_rows = 0;  // rows of logits at a time
     float dropout = 0;
-    bool recompute = false;  // the backward pass computes ln1, ln2 and act again: all layers share the buffers of the first
+    bool recompute =
+        false;  // the backward pass computes ln1, ln2 and act again: all layers share the buffers of the first
 
     int Vp() const { return (int)round_up(config.V, 64); }
 
@@ -124,8 +127,15 @@ struct Gpt {
         for (int l = 0; l < config.L; l++) {
             auto &p = a.layer[l], &first = a.layer[0];
             size_t R = l == config.L - 1 ? M : N;
-            if (l > 0 && (recompute || !backward)) p.ln1 = first.ln1, p.ln2 = first.ln2, p.act = first.act;
-            else arena.take(p.ln1, N * C), arena.take(p.ln2, R * C), arena.take(p.act, R * FF);
+            if (l > 0 && (recompute || !backward)) {
+                p.ln1 = first.ln1;
+                p.ln2 = first.ln2;
+                p.act = first.act;
+            } else {
+                arena.take(p.ln1, N * C);
+                arena.take(p.ln2, R * C);
+                arena.take(p.act, R * FF);
+            }
         }
         arena.region("decoder");
         for (int l = 0; l < config.L; l++) {
@@ -135,32 +145,51 @@ struct Gpt {
                 continue;
             }
             size_t R = l == config.L - 1 ? M : N;
-            arena.take(p.x, N * C), arena.take(p.mean1, N), arena.take(p.rstd1, N);
-            arena.take(p.qkv, N * 3 * C), arena.take(p.att, N * C), arena.take(p.lse, NH * N);
-            arena.take(p.sum, R * C), arena.take(p.mean2, R), arena.take(p.rstd2, R), arena.take(p.pre, R * FF);
+            arena.take(p.x, N * C);
+            arena.take(p.mean1, N);
+            arena.take(p.rstd1, N);
+            arena.take(p.qkv, N * 3 * C);
+            arena.take(p.att, N * C);
+            arena.take(p.lse, NH * N);
+            arena.take(p.sum, R * C);
+            arena.take(p.mean2, R);
+            arena.take(p.rstd2, R);
+            arena.take(p.pre, R * FF);
         }
-        arena.take(a.last_att, M * C), arena.take(a.last_x, M * C), arena.take(a.x, M * C);
-        arena.take(a.meanf, M), arena.take(a.rstdf, M), arena.take(a.lnf, M * C);
-        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128), std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        arena.take(a.last_att, M * C);
+        arena.take(a.last_x, M * C);
+        arena.take(a.x, M * C);
+        arena.take(a.meanf, M);
+        arena.take(a.rstdf, M);
+        arena.take(a.lnf, M * C);
+        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
+                                  std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("vocabulary");
-        arena.take(a.logits, (size_t)head_rows * Vp()), arena.take(a.losses, M), arena.take(a.correct, M);
+        arena.take(a.logits, (size_t)head_rows * Vp());
+        arena.take(a.losses, M);
+        arena.take(a.correct, M);
         if (!backward) return;
         size_t wide = std::max(FF, 4 * C);
         arena.region("backward");
         arena.take(a.dlast, M * C);
-        arena.take(a.dx, N * C), arena.take(a.dln, N * C), arena.take(a.dbranch, N * C), arena.take(a.dwide, N * wide), arena.take(a.delta, NH * N);
+        arena.take(a.dx, N * C);
+        arena.take(a.dln, N * C);
+        arena.take(a.dbranch, N * C);
+        arena.take(a.dwide, N * wide);
+        arena.take(a.delta, NH * N);
         arena.take(a.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
     }
 
-    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its rows are the tokens, or
-    // behind the last attention the M rows that have a target.
+    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
+    // rows are the tokens, or behind the last attention the M rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
         return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- forward
-    // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads the others, so behind the
-    // attention of the last layer they are not computed. With `memory`, the keys and values of sequence s are kept in slot slots[s], slots(S).
+    // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
+    // the others, so behind the attention of the last layer they are not computed. With `memory`, the keys and values
+    // of sequence s are kept in slot slots[s], slots(S).
     real* decode(const Batch& b, const KvMemory* memory = nullptr, const int* slots = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -168,7 +197,8 @@ struct Gpt {
         real* x = a.layer[0].x;  // (N, C)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
-        layernorm_forward(a.layer[0].ln1, a.layer[0].mean1, a.layer[0].rstd1, x, params.layer[0].ln1w, params.layer[0].ln1b, N, C, eps);
+        layernorm_forward(a.layer[0].ln1, a.layer[0].mean1, a.layer[0].rstd1, x, params.layer[0].ln1w,
+                          params.layer[0].ln1b, N, C, eps);
         for (int l = 0; l < config.L; l++) {
             auto& p = params.layer[l];
             auto& q = a.layer[l];
@@ -181,28 +211,33 @@ struct Gpt {
             if (last) {
                 gather_rows(a.last_att, q.att, b.rows, M, C);
                 gather_rows(a.last_x, x, b.rows, M, C);
-                att = a.last_att, x = a.last_x, R = M;
+                att = a.last_att;
+                x = a.last_x;
+                R = M;
             }
             matmul_forward(q.sum, att, p.attw, p.attb, R, C, C);
-            residual_layernorm_forward(q.ln2, q.sum, q.mean2, q.rstd2, x, q.sum, p.ln2w, p.ln2b, R, C, eps, drop(b, 3 * l + 2));
+            residual_layernorm_forward(q.ln2, q.sum, q.mean2, q.rstd2, x, q.sum, p.ln2w, p.ln2b, R, C, eps,
+                                       drop(b, 3 * l + 2));
             matmul_gelu_forward<Gelu::tanh>(q.act, q.pre, q.ln2, p.fcw, p.fcb, R, C, FF);
             // the layer's output, and the LayerNorm that follows: the next layer's first one, or the model's last one
             if (last) {
                 matmul_forward(a.x, q.act, p.projw, p.projb, M, FF, C);
-                residual_layernorm_forward(a.lnf, a.x, a.meanf, a.rstdf, q.sum, a.x, params.lnfw, params.lnfb, M, C, eps, drop(b, 3 * l + 3));
+                residual_layernorm_forward(a.lnf, a.x, a.meanf, a.rstdf, q.sum, a.x, params.lnfw, params.lnfb, M, C,
+                                           eps, drop(b, 3 * l + 3));
             } else {
                 auto& next = a.layer[l + 1];
                 x = next.x;
                 matmul_forward(x, q.act, p.projw, p.projb, N, FF, C);
-                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, q.sum, x, params.layer[l + 1].ln1w, params.layer[l + 1].ln1b, N, C, eps,
-                                           drop(b, 3 * l + 3));
+                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, q.sum, x, params.layer[l + 1].ln1w,
+                                           params.layer[l + 1].ln1b, N, C, eps, drop(b, 3 * l + 3));
             }
         }
         return a.lnf;
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
-        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.wte, (const real*)nullptr, rows, config.C, Vp());
+        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.wte, (const real*)nullptr, rows, config.C,
+                       Vp());
     }
 
     // Adds the batch's Σ losses and hits to `stats`. No gradients.
@@ -211,14 +246,15 @@ struct Gpt {
         for (int m = 0; m < b.M; m += head_rows) {
             int rows = std::min(head_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), false);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows,
+                         config.V, Vp(), false);
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
 
     // ---------------------------------------------------------------- forward and backward
-    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass stands under the
-    // forward line that it differentiates.
+    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
+    // stands under the forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF, L = config.L;
         areal eps = (areal)config.eps;
@@ -229,16 +265,18 @@ struct Gpt {
         for (int m = 0; m < M; m += head_rows) {
             int rows = std::min(head_rows, M - m);
             logits_forward(m, rows);
-            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(), true);
+            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(),
+                         true);
             matmul_backward_input(a.dlast + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)m * C, a.scratch, rows, C, Vp());
+            matmul_backward_weight(grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)m * C, a.scratch, rows, C,
+                                   Vp());
         }
         sum_losses(stats, a.losses, a.correct, M);
 
         // lnf = layernorm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
         real* dx = a.dlast;  // (R, C) gradient of the residual stream
-        residual_layernorm_backward(dx, a.dbranch, grads.lnfw, grads.lnfb, a.dlast, (const real*)nullptr, a.x, params.lnfw, a.meanf, a.rstdf, a.scratch, M, C,
-                                    drop(b, 3 * L));
+        residual_layernorm_backward(dx, a.dbranch, grads.lnfw, grads.lnfb, a.dlast, (const real*)nullptr, a.x,
+                                    params.lnfw, a.meanf, a.rstdf, a.scratch, M, C, drop(b, 3 * L));
         real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
         for (int l = L - 1; l >= 0; l--) {
             auto& p = params.layer[l];
@@ -255,7 +293,8 @@ struct Gpt {
             matmul_backward_weight(g.fcw, g.fcb, dpre, q.ln2, a.scratch, R, C, FF);
             matmul_backward_input(a.dln, dpre, p.fcw, R, C, FF);
             // ln2 = layernorm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the LayerNorm
-            residual_layernorm_backward(dx, a.dbranch, g.ln2w, g.ln2b, a.dln, dx, q.sum, p.ln2w, q.mean2, q.rstd2, a.scratch, R, C, drop(b, 3 * l + 2));
+            residual_layernorm_backward(dx, a.dbranch, g.ln2w, g.ln2b, a.dln, dx, q.sum, p.ln2w, q.mean2, q.rstd2,
+                                        a.scratch, R, C, drop(b, 3 * l + 2));
             matmul_backward_weight(g.attw, g.attb, a.dbranch, last ? a.last_att : q.att, a.scratch, R, C, C);
             matmul_backward_input(last ? a.dln : datt, a.dbranch, p.attw, R, C, C);
             if (last) {  // last_att = att[rows], last_x = x[rows]
@@ -269,29 +308,35 @@ struct Gpt {
             if (recompute) layernorm_forward(q.ln1, q.mean1, q.rstd1, q.x, p.ln1w, p.ln1b, N, C, eps);
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, q.ln1, a.scratch, N, C, 3 * C);
             matmul_backward_input(a.dln, dqkv, p.qkvw, N, C, 3 * C);
-            // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0 dropout(embeddings): the same site 3l
-            residual_layernorm_backward(dx, a.dbranch, g.ln1w, g.ln1b, a.dln, dx, q.x, p.ln1w, q.mean1, q.rstd1, a.scratch, N, C, drop(b, 3 * l));
+            // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
+            // dropout(embeddings): the same site 3l
+            residual_layernorm_backward(dx, a.dbranch, g.ln1w, g.ln1b, a.dln, dx, q.x, p.ln1w, q.mean1, q.rstd1,
+                                        a.scratch, N, C, drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
         embedding_backward(grads.wte, a.dbranch, b.by_token, a.scratch, C);
         embedding_backward(grads.wpe, a.dbranch, b.by_pos, a.scratch, C);
     }
 
-    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product; only `share` of the rows get past the last
-    // attention, and a token looks back at half of the sequence's T
+    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product; only `share` of the rows get
+    // past the last attention, and a token looks back at half of the sequence's T
     double flops_per_token(double T, double share) const {
-        double C = config.C, rest = C * C + 2 * C * config.FF, matrices = config.L * 3 * C * C + (config.L - 1 + share) * rest + share * C * config.V;
+        double C = config.C, rest = C * C + 2 * C * config.FF,
+               matrices = config.L * 3 * C * C + (config.L - 1 + share) * rest + share * C * config.V;
         return 6 * matrices + 3 * 4 * config.L * T / 2 * C;
     }
     static void check_config(const GptConfig& c, const std::string& where) {
         int64_t HS = c.C / c.NH;
-        if (HS != 32 && HS != 64 && HS != 128) fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
-        if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
+        if (HS != 32 && HS != 64 && HS != 128)
+            fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+        if (c.L > MAX_LAYERS)
+            fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
     }
 };
 
 // ---------------------------------------------------------------- generation
-// Picks a token by its logits: those of the top_k largest (0: all), of these the fewest that hold top_p of the probability.
+// Picks a token by its logits: those of the top_k largest (0: all), of these the fewest that hold top_p of the
+// probability.
 struct Sampler {
     double temperature = 1, top_p = 1;  // temperature 0: always the largest
     int64_t top_k = 0;
@@ -309,10 +354,16 @@ struct Sampler {
         }
         room.resize(V);
         float top = -INFINITY;
-        for (int v = 0; v < V; v++) room[v] = {(float)logits[v], v}, top = std::max(top, room[v].first);
+        for (int v = 0; v < V; v++) {
+            room[v] = {(float)logits[v], v};
+            top = std::max(top, room[v].first);
+        }
         auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
         size_t n = V;
-        if (top_k > 0 && top_k < V) n = (size_t)top_k, std::partial_sort(room.begin(), room.begin() + n, room.end(), larger);
+        if (top_k > 0 && top_k < V) {
+            n = (size_t)top_k;
+            std::partial_sort(room.begin(), room.begin() + n, room.end(), larger);
+        }
         double total = 0;
         auto weight = [&](size_t i) { return exp((double)(room[i].first - top) / temperature); };
         for (size_t i = 0; i < n; i++) total += weight(i);
@@ -323,7 +374,8 @@ struct Sampler {
                 std::partial_sort(room.begin() + kept, room.begin() + std::min(sorted, n), room.begin() + n, larger);
                 while (kept < std::min(sorted, n) && (kept == 0 || sum < top_p * total)) sum += weight(kept++);
             }
-            n = kept, total = sum;
+            n = kept;
+            total = sum;
         }
         double left = uniform(mix64(seed, prompt, position)) * total;
         size_t i = 0;
@@ -332,27 +384,35 @@ struct Sampler {
     }
 };
 
-enum class Stop { end, length, context, interrupted };  // <|endoftext|>; as many tokens as asked for; no room; on_token() said so
-inline const char* stop_name(Stop s) { return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted"; }
+enum class Stop {
+    end,
+    length,
+    context,
+    interrupted
+};  // <|endoftext|>; as many tokens as asked for; no room; on_token() said so
+inline const char* stop_name(Stop s) {
+    return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted";
+}
 
 struct Answer {
     std::vector<int> tokens;  // without <|endoftext|>
     Stop stop = Stop::interrupted;
 };
 
-// Continues texts, `slots` of them at a time: the prompts go through the packed forward pass of the model, which leaves their keys and values
-// in the cache; then every step adds a token to each. Who is done makes room for the next prompt.
+// Continues texts, `slots` of them at a time: the prompts go through the packed forward pass of the model, which leaves
+// their keys and values in the cache; then every step adds a token to each. Who is done makes room for the next prompt.
 struct Generator {
     Gpt* model = nullptr;
     KvMemory memory{};
-    int words = 0;            // tokens that may be drawn: those that the tokenizer knows, where the model's vocabulary is larger; 0: all
+    int words =
+        0;  // tokens that may be drawn: those that the tokenizer knows, where the model's vocabulary is larger; 0: all
     BatchBuilder builder;
-    char* block = nullptr;    // device memory of model->shape.plan() bytes, the owner's
-    std::vector<char> host;   // the same on the host
-    int* index = nullptr;     // (3, slots) tokens, positions and slots of the rows of a step
+    char* block = nullptr;                       // device memory of model->shape.plan() bytes, the owner's
+    std::vector<char> host;                      // the same on the host
+    int* index = nullptr;                        // (3, slots) tokens, positions and slots of the rows of a step
     real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, 3C), (R, C), (R, C), (R, FF), (R, FF)
-    areal *mean, *rstd;       // (R)
-    real* logits = nullptr;   // (R, Vp)
+    areal *mean, *rstd;                          // (R)
+    real* logits = nullptr;                      // (R, Vp)
     std::vector<real> host_logits;
     std::vector<int> host_index;
     struct Row {
@@ -367,12 +427,23 @@ struct Generator {
         model = &gpt;
         const GptConfig& c = gpt.config;
         size_t R = slots, C = c.C;
-        memory.slots = slots, memory.context = context;
+        memory.slots = slots;
+        memory.context = context;
         arena.region("keys and values");
-        arena.take(memory.k, c.L * R * context * C), arena.take(memory.v, c.L * R * context * C);
+        arena.take(memory.k, c.L * R * context * C);
+        arena.take(memory.v, c.L * R * context * C);
         arena.region("generation");
-        arena.take(index, 3 * R), arena.take(x, R * C), arena.take(ln, R * C), arena.take(qkv, R * 3 * C), arena.take(att, R * C), arena.take(sum, R * C);
-        arena.take(pre, R * c.FF), arena.take(act, R * c.FF), arena.take(mean, R), arena.take(rstd, R), arena.take(logits, R * gpt.Vp());
+        arena.take(index, 3 * R);
+        arena.take(x, R * C);
+        arena.take(ln, R * C);
+        arena.take(qkv, R * 3 * C);
+        arena.take(att, R * C);
+        arena.take(sum, R * C);
+        arena.take(pre, R * c.FF);
+        arena.take(act, R * c.FF);
+        arena.take(mean, R);
+        arena.take(rstd, R);
+        arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
         host.resize(gpt.shape.plan(nullptr, nullptr));
@@ -400,7 +471,11 @@ struct Generator {
         auto& params = model->params;
         int R = (int)rows.size(), C = c.C, NH = c.NH, HS = C / NH, FF = c.FF;
         areal eps = (areal)c.eps;
-        for (int r = 0; r < R; r++) host_index[r] = rows[r].token, host_index[R + r] = rows[r].pos, host_index[2 * R + r] = rows[r].slot;
+        for (int r = 0; r < R; r++) {
+            host_index[r] = rows[r].token;
+            host_index[R + r] = rows[r].pos;
+            host_index[2 * R + r] = rows[r].slot;
+        }
         copy_to_device(index, host_index.data(), 3 * R * sizeof(int));
         const int *tokens = index, *pos = index + R, *slots = index + 2 * R;  // (R)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, tokens, pos, (const int*)nullptr, R, C);
@@ -413,14 +488,15 @@ struct Generator {
             residual_layernorm_forward(ln, sum, mean, rstd, x, sum, p.ln2w, p.ln2b, R, C, eps, Dropout());
             matmul_gelu_forward<Gelu::tanh>(act, pre, ln, p.fcw, p.fcb, R, C, FF);
             matmul_forward(x, act, p.projw, p.projb, R, FF, C);
-            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw, *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;  // (C)
+            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw,
+                       *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;  // (C)
             residual_layernorm_forward(ln, x, mean, rstd, sum, x, w, b, R, C, eps, Dropout());
         }
         matmul_forward(logits, ln, params.wte, (const real*)nullptr, R, C, model->Vp());
     }
 
-    // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees each token at once, and ends everything
-    // by returning false.
+    // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
+    // each token at once, and ends everything by returning false.
     std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int64_t max_new, Sampler sampler,
                                  const std::function<bool(size_t, int)>& on_token = nullptr) {
         std::vector<Answer> answers(prompts.size());
@@ -430,28 +506,37 @@ struct Generator {
             answers[i].tokens.reserve(std::min<size_t>(max_new, memory.context - n + 1));
         }
         bool go_on = true;
-        rows.clear(), free_slots.clear();
+        rows.clear();
+        free_slots.clear();
         for (int s = memory.slots - 1; s >= 0; s--) free_slots.push_back(s);
         // the next token of rows [first, …), by the logits in row 0, 1, … of `logits`
         auto take = [&](size_t first) {
             const real* x = logits;  // (rows, Vp)
-            if (!device_is_host) copy_to_host(host_logits.data(), logits, (rows.size() - first) * model->Vp() * sizeof(real)), x = host_logits.data();
+            if (!device_is_host) {
+                copy_to_host(host_logits.data(), logits, (rows.size() - first) * model->Vp() * sizeof(real));
+                x = host_logits.data();
+            }
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
                 Answer& answer = answers[row.prompt];
                 row.token = sampler.pick(x, words ? words : (int)model->config.V, row.prompt, row.pos);
                 row.done = true;
-                if (row.token == model->config.eot) answer.stop = Stop::end;
+                if (row.token == model->config.eot)
+                    answer.stop = Stop::end;
                 else {
                     answer.tokens.push_back(row.token);
                     if (on_token) go_on = on_token(row.prompt, row.token);
-                    if ((int64_t)answer.tokens.size() == max_new) answer.stop = Stop::length;
-                    else if (row.pos == memory.context) answer.stop = Stop::context;
-                    else row.done = false;
+                    if ((int64_t)answer.tokens.size() == max_new)
+                        answer.stop = Stop::length;
+                    else if (row.pos == memory.context)
+                        answer.stop = Stop::context;
+                    else
+                        row.done = false;
                 }
                 if (row.done) free_slots.push_back(row.slot);
             }
-            rows.erase(std::remove_if(rows.begin() + first, rows.end(), [](const Row& row) { return row.done; }), rows.end());
+            rows.erase(std::remove_if(rows.begin() + first, rows.end(), [](const Row& row) { return row.done; }),
+                       rows.end());
         };
         for (size_t next = 0; go_on && (next < prompts.size() || !rows.empty());) {
             builder.clear();
@@ -491,12 +576,22 @@ struct GptTask {
     uint64_t val_sequences;
     bool samples;
 
-    GptTask(TrainFlags& f, const BinFile& train, const BinFile& val, const Bpe& bpe, const GptConfig& config, int max_len, bool samples)
-        : f(f), train_data(train, max_len, bpe.eot()), val_data(val, max_len, bpe.eot()), bpe(bpe), config(config), samples(samples) {
-        train_data.seed = f.seed, train_data.draw_offsets = true;
+    GptTask(TrainFlags& f, const BinFile& train, const BinFile& val, const Bpe& bpe, const GptConfig& config,
+            int max_len, bool samples)
+        : f(f),
+          train_data(train, max_len, bpe.eot()),
+          val_data(val, max_len, bpe.eot()),
+          bpe(bpe),
+          config(config),
+          samples(samples) {
+        train_data.seed = f.seed;
+        train_data.draw_offsets = true;
         shape.N = shape.M = (int)f.batch_tokens;  // every position has a target
         builder.set_up(shape, bpe.eot(), max_len, shape.N);
-        model.config = config, model.shape = shape, model.dropout = (float)f.dropout, model.recompute = f.recompute;
+        model.config = config;
+        model.shape = shape;
+        model.dropout = (float)f.dropout;
+        model.recompute = f.recompute;
         opt.table = gpt_table(model.params, config, (real*)nullptr);
         opt.n = total_count(opt.table);
         val_sequences = validation_sequences(val_data, f.eval_tokens);
@@ -508,7 +603,8 @@ struct GptTask {
         arena.region("batch");
         arena.take(block, shape.device_bytes());
         if (samples) generator.plan(arena, model, 1, (int)config.T);
-        generator.block = block, generator.words = (int)bpe.size();
+        generator.block = block;
+        generator.words = (int)bpe.size();
     }
     void allocate(Arena& arena) {
         plan(arena);
@@ -522,10 +618,12 @@ struct GptTask {
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
     float lr_factor(const Spec&) const { return 1; }
-    double flops(double tokens, double targets, double mean_length) const { return tokens * model.flops_per_token(mean_length, targets / tokens); }
+    double flops(double tokens, double targets, double mean_length) const {
+        return tokens * model.flops_per_token(mean_length, targets / tokens);
+    }
 
-    // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits spent on it count and
-    // bits per byte compare between tokenizers.
+    // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits
+    // spent on it count and bits per byte compare between tokenizers.
     double bytes_of(int token) const { return token == bpe.eot() ? 0 : (double)bpe.tokens[token].size(); }
 
     Eval evaluate() {
@@ -534,7 +632,8 @@ struct GptTask {
             for (int t : targets) bytes += bytes_of(t);
         });
         double bits = e.sum / log(2.0) / bytes;
-        e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss), bits, 100 * e.accuracy);
+        e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss),
+                          bits, 100 * e.accuracy);
         e.numbers.set("val_perplexity", exp(e.loss)).set("val_bits_per_byte", bits);
         return e;
     }
@@ -561,18 +660,23 @@ struct LoadedGpt {
         Gpt::check_config(model.config, dir);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
-        model.config.eot = bpe.eot(), generator.words = (int)bpe.size();
+        model.config.eot = bpe.eot();
+        generator.words = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
-    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at once.
+    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at
+    // once.
     void allocate(int N, int M, int slots, int context) {
-        model.shape.N = N, model.shape.M = M;
-        memory = load_parameters(dir, [&](real* base) { return gpt_table(model.params, model.config, base); }, [&](Arena& arena) {
-            model.plan_activations(arena, false);
-            arena.take(block, model.shape.plan(nullptr, nullptr));
-            generator.plan(arena, model, slots, context);
-            generator.block = block;
-        });
+        model.shape.N = N;
+        model.shape.M = M;
+        memory = load_parameters(
+            dir, [&](real* base) { return gpt_table(model.params, model.config, base); },
+            [&](Arena& arena) {
+                model.plan_activations(arena, false);
+                arena.take(block, model.shape.plan(nullptr, nullptr));
+                generator.plan(arena, model, slots, context);
+                generator.block = block;
+            });
     }
 };
 
@@ -584,7 +688,8 @@ struct SamplingFlags {
 
     std::vector<Flag> flags() {
         return {{"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
-                {"temperature", &temperature, between(0, 100), "1: as the model says; below 1 bolder guesses become rarer; 0: always the most likely token"},
+                {"temperature", &temperature, between(0, 100),
+                 "1: as the model says; below 1 bolder guesses become rarer; 0: always the most likely token"},
                 {"greedy", &greedy, "always the most likely token, as --temperature 0"},
                 {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens; 0: from all"},
                 {"top-p", &top_p, between(0, 1), "draw from the fewest tokens that hold this share of the probability"},
@@ -592,7 +697,10 @@ struct SamplingFlags {
     }
     Sampler sampler() const {
         Sampler s;
-        s.temperature = greedy ? 0 : temperature, s.top_k = top_k, s.top_p = top_p, s.seed = (uint64_t)seed;
+        s.temperature = greedy ? 0 : temperature;
+        s.top_k = top_k;
+        s.top_p = top_p;
+        s.seed = (uint64_t)seed;
         return s;
     }
 };
@@ -606,14 +714,18 @@ std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
     else
         for (Json row; lines.next_object(row); rows.push_back(row)) {
             const Json* text = row.find("prompt");
-            if (!text || text->kind != Json::string) lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
+            if (!text || text->kind != Json::string)
+                lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
             prompts.push_back(text->s);
         }
     return prompts;
 }
-// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has read many beginnings: if a text
-// has at most 16 windows in the mean. Of one long text, a book in characters, it has hardly read any, and a prompt is then better taken as the middle.
-bool texts_are_short(const BinFile& file, int64_t max_len) { return file.tokens() <= 16 * (uint64_t)max_len * file.sequences(); }
+// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has
+// read many beginnings: if a text has at most 16 windows in the mean. Of one long text, a book in characters, it has
+// hardly read any, and a prompt is then better taken as the middle.
+bool texts_are_short(const BinFile& file, int64_t max_len) {
+    return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
+}
 std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);
@@ -638,21 +750,29 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     std::vector<std::vector<int>> ids;
     size_t longest = 0, all = 0;
     for (const std::string& text : prompts) {
-        if (size_t at = invalid_utf8(text); at != text.npos) fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
+        if (size_t at = invalid_utf8(text); at != text.npos)
+            fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
         ids.push_back(prompt_ids(gpt.bpe, text, bos));
         if ((int64_t)ids.back().size() > T)
-            fail("prompt %zu has %zu tokens%s, the model takes %lld: shorten it: \"%.60s...\"", ids.size(), ids.back().size(), bos ? " with <|endoftext|> before it" : "", (long long)T, text.c_str());
-        longest = std::max(longest, ids.back().size()), all += ids.back().size();
+            fail("prompt %zu has %zu tokens%s, the model takes %lld: shorten it: \"%.60s...\"", ids.size(),
+                 ids.back().size(), bos ? " with <|endoftext|> before it" : "", (long long)T, text.c_str());
+        longest = std::max(longest, ids.back().size());
+        all += ids.back().size();
     }
-    int slots = (int)std::min<size_t>(f.batch, prompts.size()), context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
+    int slots = (int)std::min<size_t>(f.batch, prompts.size()),
+        context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
     gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
 
     bool stream = prompts.size() == 1 && !pf.json;
-    if (stream) fputs(prompts[0].c_str(), stdout), fflush(stdout);
+    if (stream) {
+        fputs(prompts[0].c_str(), stdout);
+        fflush(stdout);
+    }
     std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), [&](size_t, int token) {
         if (!stream) return true;
         std::string bytes = gpt.bpe.decode(&token, 1);
-        fwrite(bytes.data(), 1, bytes.size(), stdout), fflush(stdout);
+        fwrite(bytes.data(), 1, bytes.size(), stdout);
+        fflush(stdout);
         return true;
     });
     size_t full = 0;
@@ -661,18 +781,34 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
         std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
         if (pf.json)
-            printf("%s\n", dump_json((rows.empty() ? Json::make_object() : rows[i]).set("prompt", prompts[i]).set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop))).c_str());
-        else if (stream) printf("\n");
-        else printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
+            printf("%s\n", dump_json((rows.empty() ? Json::make_object() : rows[i])
+                                         .set("prompt", prompts[i])
+                                         .set("text", text)
+                                         .set("tokens", (int64_t)a.tokens.size())
+                                         .set("stop", stop_name(a.stop)))
+                               .c_str());
+        else if (stream)
+            printf("\n");
+        else
+            printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
     }
     flush_output();
-    if (full) fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full, prompts.size(), (long long)T);
+    if (full)
+        fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
+                prompts.size(), (long long)T);
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
 struct GptFlags {
-    SizeFlags size{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 6, 384}, {"gpt2", 12, 768}, {"medium", 24, 1024}, {"large", 36, 1280}, {"xl", 48, 1600}}, 256};
+    SizeFlags size{{{"tiny", 2, 128},
+                    {"mini", 4, 256},
+                    {"small", 6, 384},
+                    {"gpt2", 12, 768},
+                    {"medium", 24, 1024},
+                    {"large", 36, 1280},
+                    {"xl", 48, 1600}},
+                   256};
     std::string sample_prompt;
     int64_t sample_every = 0;
 };
@@ -689,31 +825,38 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     GptConfig config = gf.size.config<GptConfig>();
     config.V = (int64_t)bpe.size();
     std::string init;
-    if (f.resume || !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
+    if (f.resume ||
+        !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
         init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
         if (!f.resume) SizeFlags::refuse_with_init(cli);
         config = read_gpt_config(init);
         Gpt::check_config(config, init);
         check_init(init, config.V, bpe, f.data);
     }
-    // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with 2e-4 (Brown et al. 2020)
+    // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
+    // 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
-    config.dropout = f.dropout, config.eot = bpe.eot();
+    config.dropout = f.dropout;
+    config.eot = bpe.eot();
     gf.size.check_max_len(config.T, f.batch_tokens);
     std::vector<std::vector<int>> sample = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
     if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
-        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)most, sample[0].size(), bpe.add_bos ? " with <|endoftext|> before it" : "");
+        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)most, sample[0].size(),
+                   bpe.add_bos ? " with <|endoftext|> before it" : "");
 
     GptTask task(f, train_file, val_file, bpe, config, (int)max_len, gf.sample_every > 0);
     double tokens_per_epoch = (double)train_file.tokens() + (double)train_file.sequences();
-    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
+    if (f.epochs > 0)
+        f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
 
     print_machine("train_gpt");
     print_parameter_table(task.opt.table);
     Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Gpt planned;
         Generator generator;
-        planned.config = config, planned.recompute = f.recompute, planned.shape.N = planned.shape.M = (int)tokens;
+        planned.config = config;
+        planned.recompute = f.recompute;
+        planned.shape.N = planned.shape.M = (int)tokens;
         planned.plan_activations(a, true);
         if (gf.sample_every) generator.plan(a, planned, 1, (int)config.T);
         return planned.shape;
@@ -726,10 +869,12 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
         task.opt.upload(values);
     }
     double unigram = unigram_loss(train_file, bpe.eot(), config.V, task.val_data, task.val_sequences);
-    printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n", thousands((double)train_file.tokens()).c_str(),
-           thousands((double)train_file.sequences()).c_str(), thousands((double)val_file.tokens()).c_str(), (long long)max_len);
-    printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n", (long long)f.steps, (long long)f.accum,
-           (long long)f.batch_tokens, (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
+    printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n",
+           thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
+           thousands((double)val_file.tokens()).c_str(), (long long)max_len);
+    printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n",
+           (long long)f.steps, (long long)f.accum, (long long)f.batch_tokens,
+           (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
     Sampler sampler = SamplingFlags().sampler();
     return train(task, cli, f, unigram, gf.sample_every, [&](int64_t) {
         Answer a = task.generator.generate(sample, SamplingFlags().max_new, sampler)[0];
@@ -744,29 +889,44 @@ int main(int argc, char** argv) {
     return run_program([&] {
         blas_init();
         TrainFlags f;
-        f.beta2 = 0.95, f.eps = 1e-8, f.weight_decay = 0.1, f.schedule = "cosine";
+        f.beta2 = 0.95;
+        f.eps = 1e-8;
+        f.weight_decay = 0.1;
+        f.schedule = "cosine";
         GptFlags gf;
         SamplingFlags sf;
         PromptFlags pf;
         std::vector<FlagGroup> groups = f.groups();
-        describe(groups, "lr", "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
-        groups.insert(groups.begin() + 1, gf.size.group(MAX_LAYERS, 2, "tokens of a training window, at most", "the context: the longest text the model takes; 0: --max-len"));
-        groups.push_back({"Samples", "train",
-                          {{"sample-every", &gf.sample_every, at_least(0), "steps from one sample of the model's writing to the next; 0: none"},
+        describe(groups, "lr",
+                 "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
+        groups.insert(groups.begin() + 1, gf.size.group(MAX_LAYERS, 2, "tokens of a training window, at most",
+                                                        "the context: the longest text the model takes; 0: --max-len"));
+        groups.push_back({"Samples",
+                          "train",
+                          {{"sample-every", &gf.sample_every, at_least(0),
+                            "steps from one sample of the model's writing to the next; 0: none"},
                            {"sample-prompt", &gf.sample_prompt, "TEXT", "what the samples begin with"}}});
         groups.push_back({"Sampling", "generate", sf.flags()});
-        groups.push_back({"Prompts", "generate",
+        groups.push_back({"Prompts",
+                          "generate",
                           {{"model", &sf.model, "DIR", "a run directory or a model directory"},
-                           {"prompt", &pf.prompt, "TEXT", "what the text begins with; words behind the flags are more prompts; without any, each line of standard input is one"},
-                           {"add-bos", &pf.add_bos, "auto|yes|no", "put <|endoftext|> before a prompt, as before a text that begins; auto: if the training texts were short (tokenizer_config.json's add_bos_token)"},
+                           {"prompt", &pf.prompt, "TEXT",
+                            "what the text begins with; words behind the flags are more prompts; without any, each "
+                            "line of standard input is one"},
+                           {"add-bos", &pf.add_bos, "auto|yes|no",
+                            "put <|endoftext|> before a prompt, as before a text that begins; auto: if the training "
+                            "texts were short (tokenizer_config.json's add_bos_token)"},
                            {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
                            {"json", &pf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
-        Cli cli{"train_gpt", "pretraining of a GPT-2-type decoder, and text generation.",
-                "  ./train_gpt --data data/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
-                "  ./train_gpt --resume --out runs/gpt\n"
-                "  ./train_gpt generate --model runs/gpt --prompt \"KING RICHARD:\" --max-new-tokens 200 --temperature 0.8 --top-k 40\n",
-                {{"train", "", "pretrain on DATA/train.bin"}, {"generate", "[PROMPT...]", "continue texts", 0, CLI_MANY}},
-                groups};
+        Cli cli{
+            "train_gpt",
+            "pretraining of a GPT-2-type decoder, and text generation.",
+            "  ./train_gpt --data data/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
+            "  ./train_gpt --resume --out runs/gpt\n"
+            "  ./train_gpt generate --model runs/gpt --prompt \"KING RICHARD:\" --max-new-tokens 200 --temperature 0.8 "
+            "--top-k 40\n",
+            {{"train", "", "pretrain on DATA/train.bin"}, {"generate", "[PROMPT...]", "continue texts", 0, CLI_MANY}},
+            groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.verb == "generate" ? generate(sf, pf, cli.words) : train_gpt(cli, f, gf);

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""AG News (Zhang et al. 2015; for research, not for sale: World, Sports, Business, Sci/Tech) -> train.bin, val.bin, test.bin (7,600 rows).
+"""AG News (Zhang et al. 2015; for research, not for sale: World, Sports, Business, Sci/Tech) -> train.bin, val.bin,
+test.bin (7,600 rows).
 
-A text is the title, a space, the description. The files hold what was left of a web page, and that is undone: a backslash (a line break there)
+A text is the title, a space, the description. The files hold what was left of a web page, and that is undone: a
+backslash (a line break there)
 becomes a space, except in \\$; " #39;" and "&lt;" become ' and <; tags such as <b> go.
 """
+
 import html
 import os
 import re
@@ -11,11 +14,16 @@ import re
 import common
 
 URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{part}.csv"
-CHECKSUM = {"train": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
-            "test": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699"}
+CHECKSUM = {
+    "train": "76a0a2d2f92b286371fe4d4044640910a04a803fdd2538e0f3f29a5c6f6b672e",
+    "test": "521465c2428ed7f02f8d6db6ffdd4b5447c1c701962353eb2c40d548c3c85699",
+}
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 OTHER_NAMES = {"Science or Technology": "Sci/Tech"}
-TAG = re.compile(r"</?(a|b|i|u|p|br|hr|em|strong|font|img|span|div|table|tr|td|ul|li|object|param|embed|script|nobr)(\s[^<>]*)?/?>", re.I)
+TAG = re.compile(
+    r"</?(a|b|i|u|p|br|hr|em|strong|font|img|span|div|table|tr|td|ul|li|object|param|embed|script|nobr)(\s[^<>]*)?/?>",
+    re.I,
+)
 
 
 def clean(text):
@@ -40,18 +48,31 @@ def rows(name, opener):
 
 
 def body():
-    p = common.classify_parser(__doc__, """\
+    p = common.classify_parser(
+        __doc__,
+        """\
   data/agnews.py --tokenizer runs/bert --out data/agnews              120,000 rows, 31 MB; 5 % of them for validation
   data/agnews.py --limit 4000 --tokenizer runs/bert --out data/agnews_small
   data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out data/agnews
-""", val_share=0.05)
-    common.source_flags(p, "agnews", URL, "where train.csv and test.csv, {part}.csv, are", "use these files (train.csv, test.csv) and download nothing")
+""",
+        val_share=0.05,
+    )
+    common.source_flags(
+        p,
+        "agnews",
+        URL,
+        "where train.csv and test.csv, {part}.csv, are",
+        "use these files (train.csv, test.csv) and download nothing",
+    )
     args = p.parse_args()
     common.check_url(args.url, "{part}", "train and test")
     common.check(args)
     source = args.source
     if not source:
-        source = [common.download(args.url.replace("{part}", part), os.path.join(args.cache, part + ".csv"), CHECKSUM[part]) for part in ("train", "test")]
+        source = [
+            common.download(args.url.replace("{part}", part), os.path.join(args.cache, part + ".csv"), CHECKSUM[part])
+            for part in ("train", "test")
+        ]
     train = common.named(source, "train.csv", "ag_news_train.csv", "ag_news_train4k.tsv")
     test = common.named(source, "test.csv", "ag_news_test.csv")
     common.finish_classify(args, {"train": rows(*train), "test": rows(*test)}, LABELS)

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Books of Project Gutenberg, by number -> train.bin, val.bin and a tokenizer. A book is a document: none is in both parts."""
+"""Books of Project Gutenberg, by number -> train.bin, val.bin and a tokenizer. A book is a document: none is in both
+parts."""
+
 import itertools
 import os
 import re
@@ -8,9 +10,83 @@ import sys
 import common
 
 # Novels and tales in English, in the public domain in the United States: about 40 MB
-DEFAULT = [11, 12, 16, 33, 35, 36, 43, 45, 46, 55, 73, 74, 76, 77, 78, 84, 98, 103, 105, 110, 113, 120, 121, 135, 140, 141, 145, 146, 155, 158, 160,
-           161, 164, 174, 201, 203, 209, 215, 219, 233, 236, 244, 271, 289, 345, 500, 514, 521, 541, 583, 730, 766, 768, 805, 829, 863, 910, 996, 1184,
-           1257, 1260, 1268, 1342, 1399, 1400, 1661, 2413, 2554, 2591, 2600, 2701, 2814, 2852, 28054, 64317]
+DEFAULT = [
+    11,
+    12,
+    16,
+    33,
+    35,
+    36,
+    43,
+    45,
+    46,
+    55,
+    73,
+    74,
+    76,
+    77,
+    78,
+    84,
+    98,
+    103,
+    105,
+    110,
+    113,
+    120,
+    121,
+    135,
+    140,
+    141,
+    145,
+    146,
+    155,
+    158,
+    160,
+    161,
+    164,
+    174,
+    201,
+    203,
+    209,
+    215,
+    219,
+    233,
+    236,
+    244,
+    271,
+    289,
+    345,
+    500,
+    514,
+    521,
+    541,
+    583,
+    730,
+    766,
+    768,
+    805,
+    829,
+    863,
+    910,
+    996,
+    1184,
+    1257,
+    1260,
+    1268,
+    1342,
+    1399,
+    1400,
+    1661,
+    2413,
+    2554,
+    2591,
+    2600,
+    2701,
+    2814,
+    2852,
+    28054,
+    64317,
+]
 URL = "https://www.gutenberg.org/cache/epub/{n}/pg{n}.txt"
 
 START = re.compile(r"\*\*\* ?START OF (THE|THIS) PROJECT GUTENBERG|\*END\*? ?THE SMALL PRINT", re.I)
@@ -23,10 +99,10 @@ def strip_gutenberg(text):
     lines = text.split("\n")
     starts = [i for i, line in enumerate(lines) if START.search(line)]
     if starts:
-        lines = lines[starts[0] + 1:]
+        lines = lines[starts[0] + 1 :]
     ends = [i for i, line in enumerate(lines) if END.search(line)]
     if ends:
-        lines = lines[:ends[0]]
+        lines = lines[: ends[0]]
     paragraphs = re.split(r"\n[ \t]*\n", "\n".join(lines).strip())
     while len(paragraphs) > 1 and CREDITS.match(paragraphs[0]):
         paragraphs.pop(0)
@@ -43,13 +119,21 @@ def downloaded(numbers, url, cache):
 
 
 def body():
-    p = common.parser(__doc__, """\
+    p = common.parser(
+        __doc__,
+        """\
   data/books.py --out data/books                           %d well-known novels and tales
   data/books.py 11 12 1342 --vocab-size 4096 --out data/three
   data/books.py --from books/ --out data/books             local files; a line <|endoftext|> ends a book within a file
-""" % len(DEFAULT))
-    p.add_argument("numbers", nargs="*", type=int, metavar="NUMBER", help="numbers of books (default: a list of %d)" % len(DEFAULT))
-    common.source_flags(p, "gutenberg", URL, "where book {n} is", "use these files, also .xz, .gz, .bz2, .zip, and download nothing")
+"""
+        % len(DEFAULT),
+    )
+    p.add_argument(
+        "numbers", nargs="*", type=int, metavar="NUMBER", help="numbers of books (default: a list of %d)" % len(DEFAULT)
+    )
+    common.source_flags(
+        p, "gutenberg", URL, "where book {n} is", "use these files, also .xz, .gz, .bz2, .zip, and download nothing"
+    )
     args = p.parse_args()
     if args.source and args.numbers:
         raise common.Usage("expected either numbers of books or --from, found both")
@@ -57,7 +141,11 @@ def body():
         raise common.Usage("expected numbers of books from 1, found %d" % min(args.numbers))
     common.check_url(args.url, "{n}", "the book's number")
     common.check(args)
-    files = common.text_files(args.source, (".txt", ".md")) if args.source else downloaded(args.numbers or DEFAULT, args.url, args.cache)
+    files = (
+        common.text_files(args.source, (".txt", ".md"))
+        if args.source
+        else downloaded(args.numbers or DEFAULT, args.url, args.cache)
+    )
     books = itertools.chain.from_iterable(common.documents_of(common.lines_of(*f)) for f in files)
     common.finish(args, map(strip_gutenberg, books))
 

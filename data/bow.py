@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""A classifier on bags of words: logistic regression on the n-grams that a text contains, the baseline that every other classifier should beat.
+"""A classifier on bags of words: logistic regression on the n-grams that a text contains, the baseline that every other
+classifier should beat.
 
 The files are TSV, CSV or JSONL (by their ending) with the columns text and label. Needs only Python's standard library.
 
-For each label (one against the rest; of two labels one is enough), with y = 1 or -1 and x the 0/1 vector of a row's n-grams, it minimises over w
+For each label (one against the rest; of two labels one is enough), with y = 1 or -1 and x the 0/1 vector of a row's
+n-grams, it minimises over w
 
     |w|^2 / 2 + C sum_rows log(1 + exp(-y w.x))
 
-by coordinate ascent in the dual (Yu, Huang, Lin 2011): w = sum_rows a y x with 0 < a < C; one row at a time is solved for its a. There is no
+by coordinate ascent in the dual (Yu, Huang, Lin 2011): w = sum_rows a y x with 0 < a < C; one row at a time is solved
+for its a. There is no
 learning rate. C is the one of 0.01, 0.1, 1, 10 with the best accuracy in cross-validation on the training rows.
 """
+
 import argparse
 import csv
 import json
@@ -42,14 +46,17 @@ def read_rows(path):
         raise Failure("%s: expected rows, found none" % path)
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or row.get("text") is None or row.get("label") is None:
-            raise Failure("%s: expected the columns text and label in row %d, found %s" % (path, number, ", ".join(row) if isinstance(row, dict) else row))
+            raise Failure(
+                "%s: expected the columns text and label in row %d, found %s"
+                % (path, number, ", ".join(row) if isinstance(row, dict) else row)
+            )
     return [(row["text"], str(row["label"])) for row in rows]
 
 
 def ngrams(text, n):
     """The set of the text's n-grams of 1 to n words or punctuation marks, in lower case"""
     words = re.findall(r"\w+|[^\w\s]", text.lower())
-    return {" ".join(words[i:i + k]) for k in range(1, n + 1) for i in range(len(words) - k + 1)}
+    return {" ".join(words[i : i + k]) for k in range(1, n + 1) for i in range(len(words) - k + 1)}
 
 
 def solve(rows, signs, features, C, epochs=20):
@@ -66,7 +73,8 @@ def solve(rows, signs, features, C, epochs=20):
         largest = 0.0
         for r in order:
             x, y, q = rows[r], signs[r], len(rows[r])
-            # The best a solves  log(a / (C - a)) + y w.x + q (a - a_old) = 0; as a = C / (1 + exp(-s)) it is  s + q a(s) + b = 0,  rising in s
+            # The best a solves  log(a / (C - a)) + y w.x + q (a - a_old) = 0; as a = C / (1 + exp(-s)) it is  s + q
+            # a(s) + b = 0,  rising in s
             b = y * sum([w[i] for i in x]) - q * alpha[r]
             low, high, s = -b - q * C, -b, logit[r]
             if not low <= s <= high:
@@ -95,13 +103,18 @@ def solve(rows, signs, features, C, epochs=20):
 
 
 class Classifier:
-    """labels, number: n-gram -> its feature, weights: of each label (of two labels: of the second alone); feature 0 is always on"""
+    """labels, number: n-gram -> its feature, weights: of each label (of two labels: of the second alone); feature 0 is
+    always on"""
 
     def __init__(self, rows, n, C):
         self.n, self.labels, self.number = n, sorted({label for _, label in rows}), {"": 0}
-        data = [[0] + [self.number.setdefault(g, len(self.number)) for g in sorted(ngrams(text, n))] for text, _ in rows]
+        data = [
+            [0] + [self.number.setdefault(g, len(self.number)) for g in sorted(ngrams(text, n))] for text, _ in rows
+        ]
         ones = self.labels[1:] if len(self.labels) == 2 else self.labels
-        self.weights = [solve(data, [1 if label == one else -1 for _, label in rows], len(self.number), C) for one in ones]
+        self.weights = [
+            solve(data, [1 if label == one else -1 for _, label in rows], len(self.number), C) for one in ones
+        ]
 
     def predict(self, text):
         x = [0] + [self.number[g] for g in ngrams(text, self.n) if g in self.number]
@@ -115,7 +128,8 @@ class Classifier:
 
 
 def cross_validate(rows, n, C, folds):
-    """How many rows are classified right by a classifier that did not see them; with many rows only the first of ten folds is held out"""
+    """How many rows are classified right by a classifier that did not see them; with many rows only the first of ten
+    folds is held out"""
     order = sorted(rows)
     draw = random.Random(1).random
     order.sort(key=lambda _: draw())
@@ -147,19 +161,27 @@ def report(right, n):
 
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                epilog="example:\n  data/bow.py --train data/toy/reviews/train.tsv --test data/toy/reviews/val.tsv --test data/toy/reviews/test.tsv")
+    p = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  data/bow.py --train data/toy/reviews/train.tsv --test data/toy/reviews/val.tsv --test data/toy/reviews/test.tsv",
+    )
     p.add_argument("--train", required=True, metavar="FILE")
     p.add_argument("--test", required=True, action="append", metavar="FILE", help="may be given several times")
     p.add_argument("--ngrams", type=int, default=2, metavar="N", help="n-grams of 1 to N words (default 2)")
-    p.add_argument("--C", type=float, metavar="X", help="strength of the data against |w|^2 / 2 (default: by cross-validation)")
+    p.add_argument(
+        "--C", type=float, metavar="X", help="strength of the data against |w|^2 / 2 (default: by cross-validation)"
+    )
     args = p.parse_args()
     if args.ngrams < 1 or (args.C is not None and args.C <= 0):
         p.error("expected --ngrams 1 or more and --C above 0")
     tests = [(path, read_rows(path)) for path in args.test]
     rows = read_rows(args.train)
     classifier, C = train(rows, args.ngrams, args.C)
-    print("%s: %d rows, %d labels, %d n-grams, C = %g" % (args.train, len(rows), len(classifier.labels), len(classifier.number) - 1, C))
+    print(
+        "%s: %d rows, %d labels, %d n-grams, C = %g"
+        % (args.train, len(rows), len(classifier.labels), len(classifier.number) - 1, C)
+    )
     for path, rows in tests:
         print("%s: %s" % (path, report(classifier.correct(rows), len(rows))))
 

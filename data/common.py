@@ -1,8 +1,10 @@
-"""What the data scripts share: downloads, reading text and labelled rows, and the way from documents or rows to train.bin, val.bin and
+"""What the data scripts share: downloads, reading text and labelled rows, and the way from documents or rows to
+train.bin, val.bin and
 the tokenizer's files.
 
 Only Python's standard library. Whatever goes wrong is one line on standard error and exit code 1 (usage: 2).
 """
+
 import argparse
 import bz2
 import collections
@@ -59,7 +61,14 @@ class Progress:
         if self.total:
             share = min(1, done / self.total)
             left = (self.total - done) / rate if rate > 0 else 0
-            text = "%s [%-20s] %3d %%, %.1f of %.1f MB, %.0f s left" % (self.label, "#" * int(20 * share), 100 * share, done / 1e6, self.total / 1e6, left)
+            text = "%s [%-20s] %3d %%, %.1f of %.1f MB, %.0f s left" % (
+                self.label,
+                "#" * int(20 * share),
+                100 * share,
+                done / 1e6,
+                self.total / 1e6,
+                left,
+            )
         sys.stderr.write("\r%-78s" % text if self.terminal else text + "\n")
         sys.stderr.flush()
 
@@ -78,9 +87,12 @@ def sha256(path):
 
 
 def download(url, path, checksum=None, attempts=4, first=None):
-    """URL -> path. What is there already stays; a part that is there (path.part) is gone on with by HTTP Range, unless the file behind
-    the URL has changed since; the name `path` appears only when all is there and the SHA-256 is right. Where the right one is not
-    known (Gutenberg's books change), that of the download is kept in path.sha256: a copy that is damaged later is fetched again. first: only so many bytes of the file's beginning."""
+    """URL -> path. What is there already stays; a part that is there (path.part) is gone on with by HTTP Range, unless
+    the file behind
+    the URL has changed since; the name `path` appears only when all is there and the SHA-256 is right. Where the right
+    one is not
+    known (Gutenberg's books change), that of the download is kept in path.sha256: a copy that is damaged later is
+    fetched again. first: only so many bytes of the file's beginning."""
     kept = path + ".sha256"
     if os.path.exists(path):
         expected = checksum
@@ -98,16 +110,24 @@ def download(url, path, checksum=None, attempts=4, first=None):
             break
         except urllib.error.HTTPError as e:
             if (e.code < 500 and e.code != 429) or attempt == attempts - 1:  # 429: too many requests for now
-                raise (Missing if e.code in (404, 410) else Failure)("cannot download %s: the server says %d %s" % (url, e.code, e.reason))
+                raise (Missing if e.code in (404, 410) else Failure)(
+                    "cannot download %s: the server says %d %s" % (url, e.code, e.reason)
+                )
         except (OSError, http.client.HTTPException) as e:  # OSError: also URLError, time-out, connection reset
             if attempt == attempts - 1:
                 reason = getattr(e, "reason", None) or e
-                raise Failure("cannot download %s: %s; run the same command again to go on, or give it a local copy" % (url, reason))
-        time.sleep(min(2 ** attempt, 8) * float(os.environ.get("DOWNLOAD_PAUSE", "1")))
+                raise Failure(
+                    "cannot download %s: %s; run the same command again to go on, or give it a local copy"
+                    % (url, reason)
+                )
+        time.sleep(min(2**attempt, 8) * float(os.environ.get("DOWNLOAD_PAUSE", "1")))
     found = sha256(part)
     if checksum and found != checksum:
         os.remove(part)
-        raise Failure("%s: expected SHA-256 %s, found %s: the download was damaged or the file has changed" % (url, checksum, found))
+        raise Failure(
+            "%s: expected SHA-256 %s, found %s: the download was damaged or the file has changed"
+            % (url, checksum, found)
+        )
     if not checksum:
         with open(kept, "w", encoding="ascii") as f:
             f.write(found + "\n")
@@ -186,10 +206,17 @@ def text_files(paths, endings):
             raise Failure("cannot read %s: there is no such file or folder" % path)
         files = [path]
         if os.path.isdir(path):
-            files = sorted(os.path.join(d, f) for d, _, names in os.walk(path) for f in names
-                           if inner_name(f).lower().endswith(endings) or f.lower().endswith(".zip"))
+            files = sorted(
+                os.path.join(d, f)
+                for d, _, names in os.walk(path)
+                for f in names
+                if inner_name(f).lower().endswith(endings) or f.lower().endswith(".zip")
+            )
             if not files:
-                raise Failure("there is no text in the folder %s: expected files that end in %s (or these with .xz, .gz, .bz2), or .zip" % (path, ", ".join(endings)))
+                raise Failure(
+                    "there is no text in the folder %s: expected files that end in %s (or these with .xz, .gz, .bz2), or .zip"
+                    % (path, ", ".join(endings))
+                )
         for file in files:
             if file.lower().endswith(".zip"):
                 try:
@@ -198,7 +225,9 @@ def text_files(paths, endings):
                     raise Failure("cannot read %s: %s" % (file, e))
                 members = sorted(m for m in archive.namelist() if inner_name(m).lower().endswith(endings))
                 if not members:
-                    raise Failure("there is no text in %s: expected members that end in %s" % (file, ", ".join(endings)))
+                    raise Failure(
+                        "there is no text in %s: expected members that end in %s" % (file, ", ".join(endings))
+                    )
                 for member in members:
                     yield file + ":" + member, lambda archive=archive, member=member: archive.open(member)
             else:
@@ -216,7 +245,8 @@ def byte_lines(name, opener):
 
 
 def lines_of(name, opener):
-    """The lines of a file as text without their ends. Lines that are not UTF-8 are read as Windows-1252, counted and reported."""
+    """The lines of a file as text without their ends. Lines that are not UTF-8 are read as Windows-1252, counted and
+    reported."""
     strange = 0
     for number, line in byte_lines(name, opener):
         try:
@@ -229,7 +259,8 @@ def lines_of(name, opener):
 
 
 def documents_of(lines, how="eot"):
-    """Lines -> documents. eot: a document ends at a line <|endoftext|>; line: every line; blank: at blank lines; file: at the end."""
+    """Lines -> documents. eot: a document ends at a line <|endoftext|>; line: every line; blank: at blank lines; file:
+    at the end."""
     document = []
     for line in lines:
         if how == "line":
@@ -248,12 +279,16 @@ ROW_ENDINGS = (".csv", ".tsv", ".jsonl")
 
 
 def strict_lines(name, opener):
-    """(number, line) of a file of UTF-8 text, with their ends. Unlike running text, a row that cannot be read is an error."""
+    """(number, line) of a file of UTF-8 text, with their ends. Unlike running text, a row that cannot be read is an
+    error."""
     for number, line in byte_lines(name, opener):
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as e:
-            raise Failure("%s, line %d: expected UTF-8, found the byte 0x%02x; convert it: iconv -f WINDOWS-1252 -t UTF-8" % (name, number, line[e.start]))
+            raise Failure(
+                "%s, line %d: expected UTF-8, found the byte 0x%02x; convert it: iconv -f WINDOWS-1252 -t UTF-8"
+                % (name, number, line[e.start])
+            )
         yield number, text[1:] if number == 1 and text[:1] == "\ufeff" else text
 
 
@@ -276,7 +311,10 @@ def csv_cells(name, opener):
             return
         except csv.Error as e:
             if "unexpected end of data" in str(e):
-                raise Failure("%s, line %d: expected a closing quote of the row that begins here, found the end of the file" % (name, begin))
+                raise Failure(
+                    "%s, line %d: expected a closing quote of the row that begins here, found the end of the file"
+                    % (name, begin)
+                )
             raise Failure("%s, line %d: expected a row of CSV, found something else: %s" % (name, begin, e))
 
 
@@ -288,7 +326,8 @@ def tsv_cells(name, opener):
 
 def table_rows(name, cells, text="text", text2=None, label="label", header=True):
     """Rows of a table whose first line names its columns; without such a line they are called 1, 2, 3 …
-    text2: a column that has to be there, or None: "text2" if it is there. A cell that is empty there: no second text."""
+    text2: a column that has to be there, or None: "text2" if it is there. A cell that is empty there: no second
+    text."""
     columns = None
     blank = 0
     for number, row in cells:
@@ -297,13 +336,24 @@ def table_rows(name, cells, text="text", text2=None, label="label", header=True)
             blank = blank or number  # allowed at the end
             continue
         if blank:
-            raise Failure("%s, line %d: expected %s, found an empty line" % (name, blank, "a row" if columns else "the names of the columns"))
+            raise Failure(
+                "%s, line %d: expected %s, found an empty line"
+                % (name, blank, "a row" if columns else "the names of the columns")
+            )
         if columns is None:
             columns = [c.strip() for c in row] if header else [str(i + 1) for i in range(len(row))]
             for wanted in [text, label] + ([text2] if text2 else []):
                 if columns.count(wanted) != 1:
-                    raise Failure("%s: expected one column %s, found %s: %s; name them with --text, --text2, --label%s" % (
-                        where, wanted, "several" if wanted in columns else "none", ", ".join(columns)[:200], "" if header else " NUMBER"))
+                    raise Failure(
+                        "%s: expected one column %s, found %s: %s; name them with --text, --text2, --label%s"
+                        % (
+                            where,
+                            wanted,
+                            "several" if wanted in columns else "none",
+                            ", ".join(columns)[:200],
+                            "" if header else " NUMBER",
+                        )
+                    )
             second = columns.index(text2 or "text2") if (text2 or "text2") in columns else None
             first, third = columns.index(text), columns.index(label)
             if header:
@@ -326,12 +376,22 @@ def jsonl_rows(name, opener, text="text", text2=None, label="label"):
         if not isinstance(row, dict):
             raise Failure("%s: expected a JSON object, found %.40s" % (where, line.strip()))
         found = []
-        for key, needed, types in ((text, True, (str,)), (text2 or "text2", bool(text2), (str, type(None))), (label, True, (str, int))):
+        for key, needed, types in (
+            (text, True, (str,)),
+            (text2 or "text2", bool(text2), (str, type(None))),
+            (label, True, (str, int)),
+        ):
             value = row.get(key)
             if needed and key not in row:
-                raise Failure("%s: expected a key %s, found none: %s; name them with --text, --text2, --label" % (where, key, ", ".join(row)[:200]))
+                raise Failure(
+                    "%s: expected a key %s, found none: %s; name them with --text, --text2, --label"
+                    % (where, key, ", ".join(row)[:200])
+                )
             if not isinstance(value, types) and (needed or value is not None):
-                raise Failure("%s: %s: expected a string%s, found %.40s" % (where, key, " or an integer" if int in types else "", json.dumps(value)))
+                raise Failure(
+                    "%s: %s: expected a string%s, found %.40s"
+                    % (where, key, " or an integer" if int in types else "", json.dumps(value))
+                )
             found.append(json.dumps(value) if isinstance(value, int) else value)
         yield *found, where
 
@@ -340,13 +400,18 @@ def labelled_rows(path, text="text", text2=None, label="label", header=True):
     """The rows of one file .csv, .tsv or .jsonl, also compressed, or in a .zip that holds one such file."""
     files = list(text_files([path], ROW_ENDINGS))
     if len(files) > 1:
-        raise Failure("%s: expected one file with rows, found %d: %s" % (path, len(files), ", ".join(os.path.basename(f[0]) for f in files)[:200]))
+        raise Failure(
+            "%s: expected one file with rows, found %d: %s"
+            % (path, len(files), ", ".join(os.path.basename(f[0]) for f in files)[:200])
+        )
     name, opener = files[0]
     ending = os.path.splitext(inner_name(name))[1].lower()
     if ending == ".jsonl":
         return jsonl_rows(name, opener, text, text2, label)
     if ending not in ROW_ENDINGS:
-        raise Failure("%s: expected a file that ends in .csv, .tsv or .jsonl (or these with .gz, .xz, .bz2, .zip)" % path)
+        raise Failure(
+            "%s: expected a file that ends in .csv, .tsv or .jsonl (or these with .gz, .xz, .bz2, .zip)" % path
+        )
     return table_rows(name, (csv_cells if ending == ".csv" else tsv_cells)(name, opener), text, text2, label, header)
 
 
@@ -369,7 +434,9 @@ def plain_parser(description, examples, makes="the data directory to make: train
             sys.stderr.write("error: %s; see %s --help\n" % (message, self.prog))
             sys.exit(2)
 
-    p = Parser(description=description, epilog="examples:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(
+        description=description, epilog="examples:\n" + examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--out", required=True, metavar="DIR", help=makes)
     return p
 
@@ -377,15 +444,38 @@ def plain_parser(description, examples, makes="the data directory to make: train
 def parser(description, examples, tokenizer_type="wordpiece", vocab_size=8192):
     """The flags of a script that makes text to pretrain on."""
     p = plain_parser(description, examples)
-    p.add_argument("--tokenizer-type", choices=["wordpiece", "bpe"], default=tokenizer_type,
-                   help="kind of vocabulary to learn: wordpiece for train_bert, bpe (byte-level) for train_gpt (default %s)" % tokenizer_type)
-    p.add_argument("--vocab-size", type=int, default=vocab_size, metavar="N",
-                   help="learn a vocabulary of N tokens from the training part; 257 with bpe: single bytes (default %d)" % vocab_size)
-    p.add_argument("--cased", action="store_true", help="wordpiece: keep upper case and accents in the learned vocabulary (default: lower-case, as BERT)")
+    p.add_argument(
+        "--tokenizer-type",
+        choices=["wordpiece", "bpe"],
+        default=tokenizer_type,
+        help="kind of vocabulary to learn: wordpiece for train_bert, bpe (byte-level) for train_gpt (default %s)"
+        % tokenizer_type,
+    )
+    p.add_argument(
+        "--vocab-size",
+        type=int,
+        default=vocab_size,
+        metavar="N",
+        help="learn a vocabulary of N tokens from the training part; 257 with bpe: single bytes (default %d)"
+        % vocab_size,
+    )
+    p.add_argument(
+        "--cased",
+        action="store_true",
+        help="wordpiece: keep upper case and accents in the learned vocabulary (default: lower-case, as BERT)",
+    )
     p.add_argument("--tokenizer", metavar="DIR", help="use this tokenizer and learn none")
-    p.add_argument("--val-share", type=float, default=0.05, metavar="X", help="share of the documents that goes to val.bin, at least one (default 0.05)")
+    p.add_argument(
+        "--val-share",
+        type=float,
+        default=0.05,
+        metavar="X",
+        help="share of the documents that goes to val.bin, at least one (default 0.05)",
+    )
     p.add_argument("--seed", type=int, default=1, metavar="N", help="which documents these are (default 1)")
-    p.add_argument("--keep-text", action="store_true", help="leave train.txt and val.txt in the data directory (default: no)")
+    p.add_argument(
+        "--keep-text", action="store_true", help="leave train.txt and val.txt in the data directory (default: no)"
+    )
     return p
 
 
@@ -396,7 +486,10 @@ def check(args):
     bpe = getattr(args, "tokenizer_type", "wordpiece") == "bpe"
     smallest = 257 if bpe else 32
     if not args.tokenizer and not smallest <= args.vocab_size <= 1000000:
-        raise Usage("--vocab-size: expected %d to 1000000%s, found %d" % (smallest, " (256 bytes and <|endoftext|>)" if bpe else "", args.vocab_size))
+        raise Usage(
+            "--vocab-size: expected %d to 1000000%s, found %d"
+            % (smallest, " (256 bytes and <|endoftext|>)" if bpe else "", args.vocab_size)
+        )
     if bpe and args.cased:
         raise Usage("--cased is for wordpiece: bpe keeps every byte")
     if getattr(args, "limit", None) is not None and args.limit < 1:
@@ -417,7 +510,12 @@ def tokenize_program():
     return os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 
 
-VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json")  # of WordPiece; of BPE, by either name; of either
+VOCABULARIES = (
+    "vocab.txt",
+    "vocab.json",
+    "encoder.json",
+    "tokenizer.json",
+)  # of WordPiece; of BPE, by either name; of either
 TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json"]
 
 
@@ -426,7 +524,10 @@ def tokenizer_dir(path):
     for folder in (path, os.path.join(path, "best"), os.path.join(path, "last")):
         if any(os.path.exists(os.path.join(folder, n)) for n in VOCABULARIES):
             return folder
-    raise Failure("--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, or in best/ or last/ below it, found none" % path)
+    raise Failure(
+        "--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, or in best/ or last/ below it, found none"
+        % path
+    )
 
 
 def positions(folder):
@@ -472,7 +573,8 @@ def run_tokenize(folder, *words):
 
 
 def split_in_two(text, val_share):
-    """The only document -> training part, validation part; cut at the end of a paragraph (else of a line, else between words)."""
+    """The only document -> training part, validation part; cut at the end of a paragraph (else of a line, else between
+    words)."""
     wanted = int(len(text) * (1 - val_share))
     for pattern in (r"\n[ \t]*\n", r"\n", r"\s"):
         ends = [m.end() for m in re.finditer(pattern, text)]
@@ -483,7 +585,8 @@ def split_in_two(text, val_share):
 
 
 def spool(documents, file):
-    """Writes documents one after the other. Returns (hash, offset, size) of each; empty ones and exact repetitions are left out."""
+    """Writes documents one after the other. Returns (hash, offset, size) of each; empty ones and exact repetitions are
+    left out."""
     found, seen, repeated, offset = [], set(), 0, 0
     for text in documents:
         text = text.strip("\n")
@@ -526,9 +629,14 @@ def making(out):
 
 
 def put_in_place(work, out, names):
-    """All is made: now the names, and the tokenizer's. Files of an earlier run that this one does not make must not stay beside them."""
-    tests = sorted({os.path.splitext(f)[0] for f in os.listdir(out) + names if re.fullmatch(r"test_\w+\.(bin|jsonl)", f)})
-    for name in TOKENIZER_FILES + [part + ending for part in ["train", "val", "test"] + tests for ending in (".bin", ".txt", ".tsv", ".jsonl")]:
+    """All is made: now the names, and the tokenizer's. Files of an earlier run that this one does not make must not
+    stay beside them."""
+    tests = sorted(
+        {os.path.splitext(f)[0] for f in os.listdir(out) + names if re.fullmatch(r"test_\w+\.(bin|jsonl)", f)}
+    )
+    for name in TOKENIZER_FILES + [
+        part + ending for part in ["train", "val", "test"] + tests for ending in (".bin", ".txt", ".tsv", ".jsonl")
+    ]:
         if os.path.exists(os.path.join(work, name)) and name in names + TOKENIZER_FILES:
             os.replace(os.path.join(work, name), os.path.join(out, name))
         elif os.path.exists(os.path.join(out, name)):
@@ -553,7 +661,9 @@ def finish(args, documents, val_documents=None):
             elif len(train) == 1:
                 print("there is one document only: its last %g %% become the validation text" % (100 * args.val_share))
                 f.seek(0)
-                for name, text in zip(("train.txt", "val.txt"), split_in_two(f.read().decode("utf-8").strip(), args.val_share)):
+                for name, text in zip(
+                    ("train.txt", "val.txt"), split_in_two(f.read().decode("utf-8").strip(), args.val_share)
+                ):
                     if not text.strip():
                         raise Failure("the only document is too short to be split into training and validation text")
                     with open(in_work(name), "w", encoding="utf-8", newline="") as part:
@@ -561,16 +671,28 @@ def finish(args, documents, val_documents=None):
                 val = train
             else:
                 order = sorted(train, key=lambda d: hashlib.sha256(b"%d " % args.seed + d[0]).digest())
-                chosen = set(order[:min(max(1, round(args.val_share * len(train))), len(train) - 1)])
+                chosen = set(order[: min(max(1, round(args.val_share * len(train))), len(train) - 1)])
                 val = [d for d in train if d in chosen]
                 train = [d for d in train if d not in chosen]
                 copy_documents(f, train, in_work("train.txt"))
                 copy_documents(f, val, in_work("val.txt"))
-        print("%d documents for training (%.1f MB), %d for validation (%.1f MB)" % (
-            len(train), os.path.getsize(in_work("train.txt")) / 1e6, len(val), os.path.getsize(in_work("val.txt")) / 1e6))
-        share = os.path.getsize(in_work("val.txt")) / (os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt")))
+        print(
+            "%d documents for training (%.1f MB), %d for validation (%.1f MB)"
+            % (
+                len(train),
+                os.path.getsize(in_work("train.txt")) / 1e6,
+                len(val),
+                os.path.getsize(in_work("val.txt")) / 1e6,
+            )
+        )
+        share = os.path.getsize(in_work("val.txt")) / (
+            os.path.getsize(in_work("train.txt")) + os.path.getsize(in_work("val.txt"))
+        )
         if val_documents is None and share > max(0.2, 2 * args.val_share):
-            print("note: %.0f %% of the text is for validation, since documents stay whole; more and smaller ones divide better" % (100 * share))
+            print(
+                "note: %.0f %% of the text is for validation, since documents stay whole; more and smaller ones divide better"
+                % (100 * share)
+            )
 
         pack_text(args, work, tokenizer)
 
@@ -581,21 +703,55 @@ def pack_text(args, work, tokenizer, documents="eot"):
         copy_tokenizer(tokenizer, work)
     else:
         case = [] if args.tokenizer_type == "bpe" else ["--no-lower-case"] if args.cased else ["--lower-case"]
-        run_tokenize(work, "learn", "--type", args.tokenizer_type, "--size", str(args.vocab_size), "--out", ".", *case, "train.txt")
+        run_tokenize(
+            work,
+            "learn",
+            "--type",
+            args.tokenizer_type,
+            "--size",
+            str(args.vocab_size),
+            "--out",
+            ".",
+            *case,
+            "train.txt",
+        )
     for part in ("train", "val"):
-        run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "text", "--documents", documents, "--in", part + ".txt", "--out", part + ".bin")
+        run_tokenize(
+            work,
+            "pack",
+            "--tokenizer",
+            ".",
+            "--kind",
+            "text",
+            "--documents",
+            documents,
+            "--in",
+            part + ".txt",
+            "--out",
+            part + ".bin",
+        )
     bpe = is_bpe(work)
     put_in_place(work, args.out, ["train.bin", "val.bin"] + (["train.txt", "val.txt"] if args.keep_text else []))
     out = shlex.quote(args.out.rstrip("/") or "/")
-    print("\nnext: ./train_%s" % ("gpt --data %s --out runs/gpt" if bpe else "bert --data %s --out runs/bert --max-len 32 --positions 128") % out)
+    print(
+        "\nnext: ./train_%s"
+        % ("gpt --data %s --out runs/gpt" if bpe else "bert --data %s --out runs/bert --max-len 32 --positions 128")
+        % out
+    )
 
 
-# ---------------------------------------------------------------- what scripts share that download, and those that make rows to tune on
+# ---------------------------------------------------------------- what scripts share that download, and those that make
+# rows to tune on
 def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
     """--from, --url and --cache of a script that downloads"""
     p.add_argument("--from", dest="source", action="append" if several else "store", metavar=metavar, help=use)
     p.add_argument("--url", default=url, help=where + " (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(cache_dir(), name), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    p.add_argument(
+        "--cache",
+        default=os.path.join(cache_dir(), name),
+        metavar="DIR",
+        help="where downloads are kept (default %(default)s)",
+    )
 
 
 def check_url(url, part, stands_for):
@@ -604,32 +760,48 @@ def check_url(url, part, stands_for):
 
 
 def row_flags(p, val_share, val_rows, kept):
-    p.add_argument("--val-share", type=float, default=val_share, metavar="X", help=val_rows + " (default %g)" % val_share)
-    p.add_argument("--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)")
+    p.add_argument(
+        "--val-share", type=float, default=val_share, metavar="X", help=val_rows + " (default %g)" % val_share
+    )
+    p.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)"
+    )
     p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
-    p.add_argument("--keep-text", action="store_true", help="leave the rows as %s in the data directory (default: no)" % kept)
+    p.add_argument(
+        "--keep-text", action="store_true", help="leave the rows as %s in the data directory (default: no)" % kept
+    )
 
 
 def divide(args, files, rows, others, what, left_out, all_of=lambda row: row[:1]):
-    """rows: of each part a list of (hash of the row's text, offset in the part's file, size, ...), its text being a `what`; all_of(row): the hashes of all
-    such texts in a row. Rows of train one of whose texts is in one of the others, too, are counted, and left out if there are words for it (left_out).
-    Without val a share of train becomes it: which rows depends on their text and the seed only, and rows of the same text stay on one side. Then --limit
+    """rows: of each part a list of (hash of the row's text, offset in the part's file, size, ...), its text being a
+    `what`; all_of(row): the hashes of all
+    such texts in a row. Rows of train one of whose texts is in one of the others, too, are counted, and left out if
+    there are words for it (left_out).
+    Without val a share of train becomes it: which rows depends on their text and the seed only, and rows of the same
+    text stay on one side. Then --limit
     rows of each part are drawn."""
     draw = lambda row: hashlib.sha256(b"%d " % args.seed + row[0]).digest()
 
     def leave_out(part, texts):
         other = [r for r in rows["train"] if texts.isdisjoint(all_of(r))]
         if len(other) < len(rows["train"]):
-            print("%d rows of train have a %s that is in %s, too%s" % (len(rows["train"]) - len(other), what, part, left_out))
+            print(
+                "%d rows of train have a %s that is in %s, too%s"
+                % (len(rows["train"]) - len(other), what, part, left_out)
+            )
         if left_out:
             rows["train"] = other
+
     for part in others:
         leave_out(part, {r[0] for r in rows[part]})
     if "val" not in rows:
         count = collections.Counter(r[0] for r in rows["train"])
         texts = sorted(count, key=lambda t: draw([t]))
         if len(texts) < 2:
-            raise Failure("expected at least 2 different %ss to divide into training and validation, found %d" % (what, len(texts)))
+            raise Failure(
+                "expected at least 2 different %ss to divide into training and validation, found %d"
+                % (what, len(texts))
+            )
         chosen, want = set(), max(1, round(args.val_share * len(rows["train"])))
         for text in texts[:-1]:
             if want <= 0:
@@ -642,7 +814,7 @@ def divide(args, files, rows, others, what, left_out, all_of=lambda row: row[:1]
         files["val"] = files["train"]
     if args.limit:
         for part in rows:
-            rows[part] = sorted(sorted(rows[part], key=draw)[:args.limit], key=lambda r: r[1])
+            rows[part] = sorted(sorted(rows[part], key=draw)[: args.limit], key=lambda r: r[1])
 
 
 def copy_spooled(source, rows, path):
@@ -654,18 +826,37 @@ def copy_spooled(source, rows, path):
 
 def print_next(args, tokenizer, program, run):
     """The command that trains on what was made. run: what its --out is called where --out has no name"""
-    is_model = any(os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json"))
+    is_model = any(
+        os.path.exists(os.path.join(tokenizer, n)) for n in ("model.safetensors", "model.safetensors.index.json")
+    )
     out = args.out.rstrip("/") or "/"
-    print("\nnext: ./%s --init %s --data %s --out runs/%s" % (program, shlex.quote(args.tokenizer) if is_model else "MODEL", shlex.quote(out),
-                                                             shlex.quote(os.path.basename(out) or run)))
+    print(
+        "\nnext: ./%s --init %s --data %s --out runs/%s"
+        % (
+            program,
+            shlex.quote(args.tokenizer) if is_model else "MODEL",
+            shlex.quote(out),
+            shlex.quote(os.path.basename(out) or run),
+        )
+    )
 
 
 # ---------------------------------------------------------------- labelled rows -> a data directory
 def classify_parser(description, examples, val_share=0.1, tokenizer_needed=True):
     """The flags of a script that makes rows to learn labels from."""
     p = plain_parser(description, examples)
-    p.add_argument("--tokenizer", required=tokenizer_needed, metavar="DIR", help="the model to be fine-tuned (a run or model directory), or a data directory: its vocabulary is used")
-    row_flags(p, val_share, "where there is no validation part, the share of the training rows that becomes one", "train.tsv, val.tsv, test.tsv")
+    p.add_argument(
+        "--tokenizer",
+        required=tokenizer_needed,
+        metavar="DIR",
+        help="the model to be fine-tuned (a run or model directory), or a data directory: its vocabulary is used",
+    )
+    row_flags(
+        p,
+        val_share,
+        "where there is no validation part, the share of the training rows that becomes one",
+        "train.tsv, val.tsv, test.tsv",
+    )
     return p
 
 
@@ -677,8 +868,12 @@ def check_row(text, text2, label, where):
             raise Failure("%s: expected text, found a NUL character in the %s" % (where, name))
         if name == "label" and any(ord(c) < 32 or ord(c) == 127 for c in value.strip()):
             raise Failure("%s: expected a label without control characters, found %r" % (where, value))
-        if not any(c.isalnum() for c in value) and all(c == "\ufffd" or unicodedata.category(c)[0] in "CZM" for c in value):
-            raise Failure("%s: expected a %s, found %s" % (where, name, "nothing but white space" if value else "an empty one"))
+        if not any(c.isalnum() for c in value) and all(
+            c == "\ufffd" or unicodedata.category(c)[0] in "CZM" for c in value
+        ):
+            raise Failure(
+                "%s: expected a %s, found %s" % (where, name, "nothing but white space" if value else "an empty one")
+            )
         try:
             value.encode()
         except UnicodeEncodeError:
@@ -686,7 +881,8 @@ def check_row(text, text2, label, where):
 
 
 def spool_rows(rows, part, known, file):
-    """Writes rows as JSON lines. Returns (hash of the text, offset, size, label) of each. known: the labels allowed, None: all."""
+    """Writes rows as JSON lines. Returns (hash of the text, offset, size, label) of each. known: the labels allowed,
+    None: all."""
     found, offset, names = [], 0, {}
     for text, text2, label, where in rows:
         text2 = text2 if text2 and text2.strip() else None
@@ -694,7 +890,10 @@ def spool_rows(rows, part, known, file):
         label = label.strip()
         if known is not None and label not in known:
             listed = sorted(known)
-            raise Failure("%s: expected one of the labels %s%s, found %.60s" % (where, ", ".join(listed[:20]), " …" if len(listed) > 20 else "", label))
+            raise Failure(
+                "%s: expected one of the labels %s%s, found %.60s"
+                % (where, ", ".join(listed[:20]), " …" if len(listed) > 20 else "", label)
+            )
         row = {"text": text, "label": label} if text2 is None else {"text": text, "text2": text2, "label": label}
         data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
         file.write(data)
@@ -707,8 +906,10 @@ def spool_rows(rows, part, known, file):
 
 
 def finish_classify(args, parts, labels=None, drop_overlap=False):
-    """parts: {"train": rows, "val": rows, "test": rows} -> args.out, divided by divide(); train has to be there. labels: the names in their order
-    (default: those found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else they are only counted."""
+    """parts: {"train": rows, "val": rows, "test": rows} -> args.out, divided by divide(); train has to be there.
+    labels: the names in their order
+    (default: those found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else
+    they are only counted."""
     tokenizer = tokenizer_dir(args.tokenizer)
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)
@@ -718,14 +919,24 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
                 files[part] = stack.enter_context(open(in_work(part + ".all"), "w+b"))
                 rows[part] = spool_rows(parts[part], part, known, files[part])
                 known = known or {r[3] for r in rows["train"]}
-        divide(args, files, rows, [part for part in ("val", "test") if part in rows], "text", " and were left out" if drop_overlap else "")
+        divide(
+            args,
+            files,
+            rows,
+            [part for part in ("val", "test") if part in rows],
+            "text",
+            " and were left out" if drop_overlap else "",
+        )
         if not rows["train"]:
             raise Failure("no rows are left for training: every text is in val or test, too")
         if not labels:
             known = {r[3] for r in rows["train"]}
             for part in rows:
                 for label in {r[3] for r in rows[part]} - known:
-                    raise Failure("label %s: expected rows of it for training, found them only for %s: take more rows, or another --seed or --val-share" % (label, part))
+                    raise Failure(
+                        "label %s: expected rows of it for training, found them only for %s: take more rows, or another --seed or --val-share"
+                        % (label, part)
+                    )
         if len(known) < 2:
             raise Failure("expected at least 2 labels, found one: %s" % ", ".join(known))
 
@@ -733,9 +944,27 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
         for part in ("train", "val", "test"):
             if part in rows:
                 copy_rows(files[part], rows[part], in_work(part))
-                which = ["--labels", "train.bin"] if part != "train" else ["--labels", ",".join(labels)] if labels else []
-                run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "classify", "--in", part + ".jsonl", *which, "--out", part + ".bin")
-        put_in_place(work, args.out, [part + ending for part in rows for ending in [".bin"] + ([".tsv"] if args.keep_text else [])])
+                which = (
+                    ["--labels", "train.bin"] if part != "train" else ["--labels", ",".join(labels)] if labels else []
+                )
+                run_tokenize(
+                    work,
+                    "pack",
+                    "--tokenizer",
+                    ".",
+                    "--kind",
+                    "classify",
+                    "--in",
+                    part + ".jsonl",
+                    *which,
+                    "--out",
+                    part + ".bin",
+                )
+        put_in_place(
+            work,
+            args.out,
+            [part + ending for part in rows for ending in [".bin"] + ([".tsv"] if args.keep_text else [])],
+        )
     print_next(args, tokenizer, "finetune_cls", "cls")
 
 
@@ -745,24 +974,59 @@ def copy_rows(source, rows, path):
     copy_spooled(source, rows, path + ".jsonl")
     with open(path + ".jsonl", "rb") as lines:
         pairs = any(b'"text2": ' in line for line in lines)
-    with open(path + ".jsonl", encoding="utf-8", newline="\n") as lines, open(path + ".tsv", "w", encoding="utf-8", newline="\n") as out:
+    with (
+        open(path + ".jsonl", encoding="utf-8", newline="\n") as lines,
+        open(path + ".tsv", "w", encoding="utf-8", newline="\n") as out,
+    ):
         out.write("text\ttext2\tlabel\n" if pairs else "text\tlabel\n")
         for line in lines:
             row = json.loads(line)
-            out.write("\t".join(flat(row.get(k)) for k in (["text", "text2", "label"] if pairs else ["text", "label"])) + "\n")
+            out.write(
+                "\t".join(flat(row.get(k)) for k in (["text", "text2", "label"] if pairs else ["text", "label"])) + "\n"
+            )
 
 
 # ---------------------------------------------------------------- rows of instructions -> a data directory
-# A row is (object, where): what common/text/instruct_rows.h reads from a line of JSONL, and "FILE, line N" for errors. data/tokenize pack checks it.
+# A row is (object, where): what common/text/instruct_rows.h reads from a line of JSONL, and "FILE, line N" for errors.
+# data/tokenize pack checks it.
 def instruct_parser(description, examples, val_share=0.02):
     """The flags of a script that makes instructions to tune on."""
-    p = plain_parser(description, examples, "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files")
-    p.add_argument("--tokenizer", required=True, metavar="DIR", help="the model to be tuned (a run or model directory), or a data directory: its byte-level BPE is used")
-    p.add_argument("--template", default="alpaca", metavar="NAME", help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)")
-    p.add_argument("--shots", type=int, metavar="K", help="0 to 2 of a row's worked examples are shown before its question, where it has them (default: as many as a template.json says, else 0)")
-    p.add_argument("--max-len", type=int, default=0, metavar="T", help="tokens of the longest row (default: as many as the model of --tokenizer takes, or any if that is no model)")
-    p.add_argument("--overlong", choices=["drop", "truncate", "error"], help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)")
-    row_flags(p, val_share, "share of the rows for training that becomes val.bin", "train.jsonl, val.jsonl, test_NAME.jsonl")
+    p = plain_parser(
+        description, examples, "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files"
+    )
+    p.add_argument(
+        "--tokenizer",
+        required=True,
+        metavar="DIR",
+        help="the model to be tuned (a run or model directory), or a data directory: its byte-level BPE is used",
+    )
+    p.add_argument(
+        "--template",
+        default="alpaca",
+        metavar="NAME",
+        help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)",
+    )
+    p.add_argument(
+        "--shots",
+        type=int,
+        metavar="K",
+        help="0 to 2 of a row's worked examples are shown before its question, where it has them (default: as many as a template.json says, else 0)",
+    )
+    p.add_argument(
+        "--max-len",
+        type=int,
+        default=0,
+        metavar="T",
+        help="tokens of the longest row (default: as many as the model of --tokenizer takes, or any if that is no model)",
+    )
+    p.add_argument(
+        "--overlong",
+        choices=["drop", "truncate", "error"],
+        help="what happens to longer ones: left out; cut, but never their answer; refused (default drop)",
+    )
+    row_flags(
+        p, val_share, "share of the rows for training that becomes val.bin", "train.jsonl, val.jsonl, test_NAME.jsonl"
+    )
     return p
 
 
@@ -777,18 +1041,24 @@ def check_instruct(args):
 
 
 def questions_of(row):
-    """What a row asks, as text without the answers: in the end, and before that in each earlier turn of a conversation. What one side of a split asks in
+    """What a row asks, as text without the answers: in the end, and before that in each earlier turn of a conversation.
+    What one side of a split asks in
     the end must not be asked on the other, in any turn."""
     squeeze = lambda text: " ".join(text.split()) if isinstance(text, str) else ""
     if isinstance(row.get("messages"), list):
-        asked = [(m.get("role"), squeeze(m.get("content"))) for m in row["messages"] if isinstance(m, dict) and m.get("role") != "assistant"]
+        asked = [
+            (m.get("role"), squeeze(m.get("content")))
+            for m in row["messages"]
+            if isinstance(m, dict) and m.get("role") != "assistant"
+        ]
         ends = [k for k in range(1, len(asked) + 1) if asked[k - 1][0] == "user"] or [len(asked)]
         return ["\n".join(text for _, text in asked[:k]) + "\t" for k in reversed(ends)]
     return [squeeze(row.get("instruction", row.get("prompt"))) + "\t" + squeeze(row.get("input"))]
 
 
 def spool_instructions(rows, part, file):
-    """Writes rows as JSON lines. Returns (hash of the last question, offset, size, where, hashes of all questions) of each."""
+    """Writes rows as JSON lines. Returns (hash of the last question, offset, size, where, hashes of all questions) of
+    each."""
     found, offset = [], 0
     for row, where in rows:
         try:
@@ -807,8 +1077,23 @@ def spool_instructions(rows, part, file):
 def run_pack(folder, part, rows, words):
     """data/tokenize pack; an error names the place where the row came from, not the line of our file"""
     sys.stdout.flush()
-    run = subprocess.run([os.path.abspath(tokenize_program()), "pack", "--tokenizer", ".", "--kind", "instruct", "--in", part + ".jsonl", "--out", part + ".bin", *words],
-                         cwd=folder, stderr=subprocess.PIPE)
+    run = subprocess.run(
+        [
+            os.path.abspath(tokenize_program()),
+            "pack",
+            "--tokenizer",
+            ".",
+            "--kind",
+            "instruct",
+            "--in",
+            part + ".jsonl",
+            "--out",
+            part + ".bin",
+            *words,
+        ],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+    )
     message = run.stderr.decode("utf-8", "replace")
     at = re.search(r"^error: %s\.jsonl, line (\d+)" % re.escape(part), message, re.M)
     if at:
@@ -821,12 +1106,18 @@ def run_pack(folder, part, rows, words):
 
 
 def finish_instruct(args, parts):
-    """parts: {"train": rows, "val": rows, "test_NAME": rows, ...} -> args.out, divided by divide(); train has to be there. Rows of train whose
+    """parts: {"train": rows, "val": rows, "test_NAME": rows, ...} -> args.out, divided by divide(); train has to be
+    there. Rows of train whose
     question is in another part, too, are left out and counted."""
     tokenizer = tokenizer_dir(args.tokenizer)
     if not is_bpe(tokenizer):
-        raise Usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer)
-    words = ["--template", args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template)] + (["--shots", str(args.shots)] if args.shots is not None else [])
+        raise Usage(
+            "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt), found WordPiece" % args.tokenizer
+        )
+    words = [
+        "--template",
+        args.template if args.template in ("alpaca", "short") else os.path.abspath(args.template),
+    ] + (["--shots", str(args.shots)] if args.shots is not None else [])
     max_len = args.max_len or positions(tokenizer)
     words += (["--max-len", str(max_len)] if max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
     with making(args.out) as work, contextlib.ExitStack() as stack:
@@ -843,7 +1134,11 @@ def finish_instruct(args, parts):
         for part in order:
             copy_spooled(files[part], rows[part], in_work(part + ".jsonl"))
             run_pack(work, part, rows[part], words)
-        put_in_place(work, args.out, [part + ending for part in order for ending in [".bin"] + ([".jsonl"] if args.keep_text else [])])
+        put_in_place(
+            work,
+            args.out,
+            [part + ending for part in order for ending in [".bin"] + ([".jsonl"] if args.keep_text else [])],
+        )
     print_next(args, tokenizer, "sft", "sft")
 
 
@@ -900,7 +1195,15 @@ def field(row, key, where, types=str):
     if key not in row:
         raise Failure("%s: expected a key %s, found none: %s" % (where, key, ", ".join(row)[:200]))
     if not isinstance(row[key], types):
-        raise Failure("%s: %s: expected %s, found %.40s" % (where, key, {str: "a string", list: "a list", dict: "an object"}.get(types, "a string or a list"), json.dumps(row[key])))
+        raise Failure(
+            "%s: %s: expected %s, found %.40s"
+            % (
+                where,
+                key,
+                {str: "a string", list: "a list", dict: "an object"}.get(types, "a string or a list"),
+                json.dumps(row[key]),
+            )
+        )
     return row[key]
 
 

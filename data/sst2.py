@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""SST-2 (GLUE: phrases of film reviews, negative or positive) -> train.bin (67,349 rows), val.bin (872: GLUE's dev) and, asked for, test.bin.
+"""SST-2 (GLUE: phrases of film reviews, negative or positive) -> train.bin (67,349 rows), val.bin (872: GLUE's dev)
+and, asked for, test.bin.
 
-GLUE's own test.tsv has no labels; --with-test fetches the 1,821 labelled sentences of the Stanford Sentiment Treebank's test part. Rows of train
+GLUE's own test.tsv has no labels; --with-test fetches the 1,821 labelled sentences of the Stanford Sentiment Treebank's
+test part. Rows of train
 that are in val or test, too, are left out and counted.
 """
+
 import os
 
 import common
@@ -12,7 +15,11 @@ URL = "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"
 CHECKSUM = "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"
 TEST_URL = "https://raw.githubusercontent.com/awake020/pytorch_Bert_sst2/54e22ca58a656750f474ec61ebccaf5ff596de96/SST-2/test.tsv"
 TEST_CHECKSUM = "fcd46f967b7b8efd8b5398481dadf873886298d092195167af907fd532e81e1c"
-NAMES = {"train": ("train.tsv", "sst2_glue_train.tsv"), "val": ("dev.tsv", "sst2_dev.tsv"), "test": ("test.tsv", "sst2_test_labelled.tsv")}
+NAMES = {
+    "train": ("train.tsv", "sst2_glue_train.tsv"),
+    "val": ("dev.tsv", "sst2_dev.tsv"),
+    "test": ("test.tsv", "sst2_test_labelled.tsv"),
+}
 LABELS = {"0": "negative", "1": "positive"}
 
 
@@ -30,13 +37,22 @@ def rows(name, opener):
 
 
 def body():
-    p = common.classify_parser(__doc__, """\
+    p = common.classify_parser(
+        __doc__,
+        """\
   data/sst2.py --tokenizer runs/bert --out data/sst2
   data/sst2.py --with-test --tokenizer models/bert-base-uncased --out data/sst2
   data/sst2.py --from SST-2.zip --limit 4000 --tokenizer runs/bert --out data/sst2_small
-""")
+""",
+    )
     p.add_argument("--with-test", action="store_true", help="also fetch the labelled test part")
-    common.source_flags(p, "sst2", URL, "where the zip archive is", "use these files (train.tsv, dev.tsv; test.tsv if it has labels) and download nothing")
+    common.source_flags(
+        p,
+        "sst2",
+        URL,
+        "where the zip archive is",
+        "use these files (train.tsv, dev.tsv; test.tsv if it has labels) and download nothing",
+    )
     p.add_argument("--test-url", default=TEST_URL, help="where the labelled test part is (default %(default)s)")
     args = p.parse_args()
     common.check(args)
@@ -58,7 +74,9 @@ def body():
     elif args.with_test:
         path = common.download(args.test_url, os.path.join(args.cache, "test_labelled.tsv"), TEST_CHECKSUM)
         files["test"] = path, lambda: open(path, "rb")
-    common.finish_classify(args, {part: rows(*file) for part, file in files.items()}, ["negative", "positive"], drop_overlap=True)
+    common.finish_classify(
+        args, {part: rows(*file) for part, file in files.items()}, ["negative", "positive"], drop_overlap=True
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Super-NaturalInstructions (Wang et al. 2022; Apache-2.0, each task with a licence of its own), English, the official task split -> train.bin,
-val.bin (other instances of the training tasks) and the official test tasks, the first 100 instances of each, as test_tasks.bin (tasks of categories
+"""Super-NaturalInstructions (Wang et al. 2022; Apache-2.0, each task with a licence of its own), English, the official
+task split -> train.bin,
+val.bin (other instances of the training tasks) and the official test tasks, the first 100 instances of each, as
+test_tasks.bin (tasks of categories
 that training has, too) and test_families.bin (of categories that it has not; of the official split nearly all).
 
-The instruction is a task's definition; its positive examples are shown with --shots 1 or 2. Of several outputs the first is learned, any is right.
---from takes the repository (a folder with tasks/*.json and splits/default/), or superni_tasks.jsonl and superni_instances.jsonl.
+The instruction is a task's definition; its positive examples are shown with --shots 1 or 2. Of several outputs the
+first is learned, any is right.
+--from takes the repository (a folder with tasks/*.json and splits/default/), or superni_tasks.jsonl and
+superni_instances.jsonl.
 """
+
 import json
 import os
 
@@ -19,8 +24,13 @@ def family(categories):
 
 
 def instance_row(task, instance, where):
-    return {"instruction": task["definition"], "input": common.field(instance, "input", where), "output": common.field(instance, "output", where, (str, list)),
-            "task": family(task["categories"]) + "/" + task["name"], "examples": task["examples"]}
+    return {
+        "instruction": task["definition"],
+        "input": common.field(instance, "input", where),
+        "output": common.field(instance, "output", where, (str, list)),
+        "task": family(task["categories"]) + "/" + task["name"],
+        "examples": task["examples"],
+    }
 
 
 def one_task(name, split, definition, categories, positive, where):
@@ -28,7 +38,9 @@ def one_task(name, split, definition, categories, positive, where):
     if not isinstance(definition, str):
         raise common.Failure("%s: expected a definition, found %.40s" % (where, json.dumps(definition)))
     if not all(isinstance(c, str) for c in categories):
-        raise common.Failure("%s: expected a list of names as categories, found %.40s" % (where, json.dumps(categories)))
+        raise common.Failure(
+            "%s: expected a list of names as categories, found %.40s" % (where, json.dumps(categories))
+        )
     examples = []
     for e in positive[:2]:
         output = common.field(e, "output", where, (str, list))
@@ -36,7 +48,13 @@ def one_task(name, split, definition, categories, positive, where):
         if not isinstance(output, str):
             raise common.Failure("%s: output: expected a string, found %.40s" % (where, json.dumps(output)))
         examples.append({"input": common.field(e, "input", where), "output": output})
-    return {"name": name, "split": split, "definition": definition, "categories": categories, "examples": [e for e in examples if e["output"].strip()]}
+    return {
+        "name": name,
+        "split": split,
+        "definition": definition,
+        "categories": categories,
+        "examples": [e for e in examples if e["output"].strip()],
+    }
 
 
 class Repository:
@@ -44,24 +62,47 @@ class Repository:
 
     def __init__(self, path):
         self.path = path  # name of a file in the repository -> its path here
-        self.names = [(line.strip(), split) for split in ("train", "test") for line in open(path("splits/default/%s_tasks.txt" % split), encoding="utf-8") if line.strip()]
+        self.names = [
+            (line.strip(), split)
+            for split in ("train", "test")
+            for line in open(path("splits/default/%s_tasks.txt" % split), encoding="utf-8")
+            if line.strip()
+        ]
 
     def task(self, name, split):
         """(task, its instances with their places)"""
         path = self.path("tasks/%s.json" % name)
         data = common.read_json(path, dict, "a JSON object")
-        task = one_task(name, split, data.get("Definition"), common.field(data, "Categories", path, list), common.field(data, "Positive Examples", path, list), path)
-        return task, [(instance, "%s, instance %d" % (path, n)) for n, instance in enumerate(common.field(data, "Instances", path, list), 1)]
+        task = one_task(
+            name,
+            split,
+            data.get("Definition"),
+            common.field(data, "Categories", path, list),
+            common.field(data, "Positive Examples", path, list),
+            path,
+        )
+        return task, [
+            (instance, "%s, instance %d" % (path, n))
+            for n, instance in enumerate(common.field(data, "Instances", path, list), 1)
+        ]
 
 
 class TwoFiles:
-    """superni_tasks.jsonl: task, split, definition, categories, positive_examples; superni_instances.jsonl: task, input, output, in the official order"""
+    """superni_tasks.jsonl: task, split, definition, categories, positive_examples; superni_instances.jsonl: task,
+    input, output, in the official order"""
 
     def __init__(self, tasks, instances):
         self.tasks, self.instances = {}, {}
         for row, where in common.json_rows(*tasks):
             name, split = common.field(row, "task", where), common.field(row, "split", where)
-            self.tasks[name] = one_task(name, split, row.get("definition"), common.field(row, "categories", where, list), common.field(row, "positive_examples", where, list), where)
+            self.tasks[name] = one_task(
+                name,
+                split,
+                row.get("definition"),
+                common.field(row, "categories", where, list),
+                common.field(row, "positive_examples", where, list),
+                where,
+            )
         for row, where in common.json_rows(*instances):
             self.instances.setdefault(common.field(row, "task", where), []).append((row, where))
         self.names = [(t["name"], t["split"]) for t in self.tasks.values() if t["name"] in self.instances]
@@ -71,14 +112,35 @@ class TwoFiles:
 
 
 def body():
-    p = common.instruct_parser(__doc__, """\
+    p = common.instruct_parser(
+        __doc__,
+        """\
   data/superni.py --tokenizer runs/gpt --out data/superni --max-len 1024 --overlong truncate       1.6 GB to download, task by task
   data/superni.py --tasks 64 --shots 1 --from natural-instructions --tokenizer runs/gpt --out data/superni64
-""")
-    p.add_argument("--tasks", type=int, metavar="N", help="train on N tasks drawn by the seed; those of a smaller N are among them (default: all)")
-    p.add_argument("--per-task", type=int, default=100, metavar="N", help="the first N instances of each training task, as the paper has it (default 100)")
-    common.source_flags(p, "superni", URL, "where the repository is, {file} in place of a file's name",
-                         "use these files and download nothing", "DIR", several=False)
+""",
+    )
+    p.add_argument(
+        "--tasks",
+        type=int,
+        metavar="N",
+        help="train on N tasks drawn by the seed; those of a smaller N are among them (default: all)",
+    )
+    p.add_argument(
+        "--per-task",
+        type=int,
+        default=100,
+        metavar="N",
+        help="the first N instances of each training task, as the paper has it (default 100)",
+    )
+    common.source_flags(
+        p,
+        "superni",
+        URL,
+        "where the repository is, {file} in place of a file's name",
+        "use these files and download nothing",
+        "DIR",
+        several=False,
+    )
     args = p.parse_args()
     common.check_url(args.url, "{file}", "the name")
     for flag, value in (("--tasks", args.tasks), ("--per-task", args.per_task)):
@@ -90,9 +152,13 @@ def body():
     if args.source and os.path.isdir(os.path.join(args.source, "tasks")):
         source = Repository(lambda name: os.path.join(args.source, name))
     elif args.source:
-        source = TwoFiles(common.named([args.source], "superni_tasks.jsonl"), common.named([args.source], "superni_instances.jsonl"))
+        source = TwoFiles(
+            common.named([args.source], "superni_tasks.jsonl"), common.named([args.source], "superni_instances.jsonl")
+        )
     else:
-        source = Repository(lambda name: common.download(args.url.replace("{file}", name), os.path.join(args.cache, name)))
+        source = Repository(
+            lambda name: common.download(args.url.replace("{file}", name), os.path.join(args.cache, name))
+        )
     train = common.drawn([name for name, split in source.names if split == "train"], args.seed, args.tasks)
     test = [name for name, split in source.names if split == "test"]
     if not train or not test:

@@ -1,13 +1,13 @@
 // tokenize: learns tokenizers, turns text into ids and back, and packs text into .bin files.
-// See data/tokenize --help; the rules of WordPiece are in common/text/wordpiece.h, those of byte-level BPE in common/text/bpe.h, the .bin format in
-// common/data/bin_file.h.
+// See data/tokenize --help; the rules of WordPiece are in common/text/wordpiece.h, those of byte-level BPE in
+// common/text/bpe.h, the .bin format in common/data/bin_file.h.
+#include <omp.h>
 #include <charconv>
 #include <chrono>
-#include <omp.h>
 
+#include "common/base/cli.h"
 #include "common/data/bin_file.h"
 #include "common/text/bpe.h"
-#include "common/base/cli.h"
 #include "common/text/labelled_rows.h"
 #include "common/text/wordpiece.h"
 
@@ -36,25 +36,29 @@ struct Progress {
         if (seconds(now - last) < (terminal ? 0.2 : 10)) return;
         last = now;
         double share = total > 0 ? std::min(1.0, done / total) : 0;
-        std::string line = share > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * share, elapsed() * (1 - share) / share)
+        std::string line = share > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * share,
+                                              elapsed() * (1 - share) / share)
                                      : format("%s: %.0f s", what.c_str(), elapsed());
         fprintf(stderr, terminal ? "\r%-70s" : "%s\n", line.c_str());
     }
-    ~Progress() { if (terminal && last != start) fprintf(stderr, "\r%70s\r", ""); }
+    ~Progress() {
+        if (terminal && last != start) fprintf(stderr, "\r%70s\r", "");
+    }
 };
 
 // ---------------------------------------------------------------- reading text
-// May text be cut here, behind a line's end, so that no tokenizer and no separator of documents can tell? What follows has to be neither white
-// space, which BPE may take together with the line's end, nor a line <|endoftext|>.
+// May text be cut here, behind a line's end, so that no tokenizer and no separator of documents can tell? What follows
+// has to be neither white space, which BPE may take together with the line's end, nor a line <|endoftext|>.
 static bool is_cut(std::string_view text, size_t at) {
     constexpr std::string_view eot = "<|endoftext|>";
-    if (at == 0 || text[at - 1] != '\n' || at + eot.size() > text.size() || text.substr(at, eot.size()) == eot) return false;
+    if (at == 0 || text[at - 1] != '\n' || at + eot.size() > text.size() || text.substr(at, eot.size()) == eot)
+        return false;
     const char* p = text.data() + at;
     return !is_space(next_code_point(p, text.data() + text.size()));
 }
 
-// Calls f(block, is it the last?) for the text of a file, block by block. A block is about 16 MB and ends at a cut or with the file, so
-// memory is bounded by the longest line.
+// Calls f(block, is it the last?) for the text of a file, block by block. A block is about 16 MB and ends at a cut or
+// with the file, so memory is bounded by the longest line.
 template <class F>
 static void for_each_block(const std::string& path, F f) {
     if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
@@ -64,7 +68,11 @@ static void for_each_block(const std::string& path, F f) {
     for (size_t used = 0;;) {
         block.resize(used + (16 << 20));
         size_t n = fread(&block[used], 1, block.size() - used, file);
-        if (ferror(file)) { int e = errno; fclose(file); fail("cannot read %s: %s", path.c_str(), strerror(e)); }
+        if (ferror(file)) {
+            int e = errno;
+            fclose(file);
+            fail("cannot read %s: %s", path.c_str(), strerror(e));
+        }
         block.resize(used + n);
         if (n == 0) break;
         size_t cut = block.rfind('\n') + 1;  // npos + 1 == 0: no line's end in it, read on
@@ -96,8 +104,9 @@ static std::string_view trimmed(std::string_view line) {
     return line;
 }
 
-// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends with it. A document
-// is without the line's end before the separator, or before the file's end; of `file` it is all bytes. last: the file ends with this text.
+// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
+// with it. A document is without the line's end before the separator, or before the file's end; of `file` it is all
+// bytes. last: the file ends with this text.
 template <class F>
 static void for_each_stretch(std::string_view text, const std::string& documents, bool last, F f) {
     auto without_line_end = [](std::string_view s) {
@@ -116,7 +125,8 @@ static void for_each_stretch(std::string_view text, const std::string& documents
         }
         at = end + 1;
     }
-    if (start < text.size()) f(last && documents != "file" ? without_line_end(text.substr(start)) : text.substr(start), false);
+    if (start < text.size())
+        f(last && documents != "file" ? without_line_end(text.substr(start)) : text.substr(start), false);
 }
 
 static double total_size(const std::vector<std::string>& files) {
@@ -130,7 +140,8 @@ static double total_size(const std::vector<std::string>& files) {
 }
 
 static void require(const std::string& value, const char* verb, const char* flag) {
-    if (value.empty()) fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
+    if (value.empty())
+        fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
 }
 
 // Of DIR, DIR/best and DIR/last the first that holds a tokenizer: DIR may be a run of train_bert or train_gpt.
@@ -145,17 +156,24 @@ static std::string tokenizer_dir(const std::string& dir) {
 template <class F>
 static void with_tokenizer(const std::string& given, F f) {
     std::string dir = tokenizer_dir(given);
-    if (Bpe::is_in(dir)) f(Bpe::load(dir));
-    else f(WordPiece::load(dir));
+    if (Bpe::is_in(dir))
+        f(Bpe::load(dir));
+    else
+        f(WordPiece::load(dir));
 }
 
 static void report_invalid(size_t invalid, bool kept) {
-    if (invalid) fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were %s\n", invalid, kept ? "kept as they are" : "dropped");
+    if (invalid)
+        fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were %s\n", invalid,
+                kept ? "kept as they are" : "dropped");
 }
 
 static void warn_of_unknown(double unknown, double tokens, const std::string& tokenizer) {
     if (unknown > 0.05 * tokens)
-        fprintf(stderr, "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from it\n", 100 * unknown / tokens, tokenizer.c_str());
+        fprintf(stderr,
+                "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from "
+                "it\n",
+                100 * unknown / tokens, tokenizer.c_str());
 }
 
 // ---------------------------------------------------------------- learn
@@ -164,10 +182,13 @@ static void learn(const Options& o, Cli& cli) {
     bool bpe = o.type == "bpe";
     require(o.out, "learn", "--out DIR");
     if (bpe && cli.given("lower-case")) fail_usage("--lower-case is not for --type bpe, which keeps every byte");
-    if (bpe && o.size < 257) fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld", (long long)o.size);
+    if (bpe && o.size < 257)
+        fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
+                   (long long)o.size);
     for (const char* name : {"vocab.txt", "vocab.json", "encoder.json"})
         if (exists(o.out + "/" + name) && bpe == !strcmp(name, "vocab.txt"))
-            fail_usage("--out %s: expected no tokenizer of another type there, found %s; take another directory", o.out.c_str(), name);
+            fail_usage("--out %s: expected no tokenizer of another type there, found %s; take another directory",
+                       o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
     rules.lower_case = rules.strip_accents = o.lower_case;
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
@@ -179,12 +200,13 @@ static void learn(const Options& o, Cli& cli) {
         for (const std::string& file : files)
             for_each_block(file, [&](std::string_view block, bool last) {
                 auto parts = parts_of(block);
-                #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
+#pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
                 for (size_t i = 0; i < parts.size(); i++) {
                     bool last_part = last && i + 1 == parts.size();
                     for_each_stretch(parts[i], "eot", last_part, [&](std::string_view text, bool ends) {
                         auto& mine = counts[omp_get_thread_num()];
-                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !last_part) : rules.count_words(text, mine);
+                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !last_part)
+                                       : rules.count_words(text, mine);
                     });
                 }
                 progress.update(bytes += block.size());
@@ -192,23 +214,30 @@ static void learn(const Options& o, Cli& cli) {
     }
     for (size_t t = 1; t < counts.size(); t++)
         for (const auto& [word, n] : counts[t]) counts[0][word] += n;
-    if (counts[0].empty()) fail("there are no words in %s%s", files[0].c_str(), files.size() > 1 ? " and the other files" : "");
+    if (counts[0].empty())
+        fail("there are no words in %s%s", files[0].c_str(), files.size() > 1 ? " and the other files" : "");
     report_invalid(invalid, bpe);
 
     Progress progress("learning pieces", o.size);
     auto update = [&](size_t tokens) { progress.update(tokens); };
     auto save = [&](const auto& learned, const char* name) {
         if ((int64_t)learned.size() < o.size)
-            fprintf(stderr, "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n", (long long)o.size, learned.size());
+            fprintf(stderr,
+                    "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n",
+                    (long long)o.size, learned.size());
         learned.save(o.out);
-        printf("%s/%s: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(), name, learned.size(), counts[0].size(), bytes / 1e6,
-               omp_get_wtime() - start, (unsigned long long)learned.fingerprint());
+        printf("%s/%s: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(),
+               name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
+               (unsigned long long)learned.fingerprint());
     };
-    if (bpe) save(Bpe::learn(counts[0], o.size, update), "vocab.json");
-    else save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
+    if (bpe)
+        save(Bpe::learn(counts[0], o.size, update), "vocab.json");
+    else
+        save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
 }
 
-// ---------------------------------------------------------------- encode, decode: standard input → standard output, line by line
+// ---------------------------------------------------------------- encode, decode: standard input → standard output,
+// line by line
 struct Lines {
     char* line = nullptr;
     size_t capacity = 0, number = 0;
@@ -230,7 +259,8 @@ struct Lines {
 static void print_line(std::string& out) {
     static const bool terminal = isatty(0);
     out += '\n';
-    if (fwrite(out.data(), 1, out.size(), stdout) != out.size() || (terminal && fflush(stdout))) fail("cannot write standard output: %s", strerror(errno));
+    if (fwrite(out.data(), 1, out.size(), stdout) != out.size() || (terminal && fflush(stdout)))
+        fail("cannot write standard output: %s", strerror(errno));
     out.clear();
 }
 
@@ -244,7 +274,8 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
     while (lines.next(text)) {
         if (o.json) {
             Json json = parse_json(text, lines.where());
-            if (json.kind != Json::string) fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
+            if (json.kind != Json::string)
+                fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
             decoded = json.s;
             text = decoded;
         }
@@ -271,14 +302,17 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
         std::vector<int32_t> ids;
         auto add = [&](int64_t id) {
             if (id < 0 || id >= (int64_t)tokenizer.size())
-                fail("%s: expected ids from 0 to %zu, found %lld", lines.where().c_str(), tokenizer.size() - 1, (long long)id);
+                fail("%s: expected ids from 0 to %zu, found %lld", lines.where().c_str(), tokenizer.size() - 1,
+                     (long long)id);
             ids.push_back(id);
         };
         if (o.json) {
             Json json = parse_json(text, lines.where());
-            if (json.kind != Json::array) fail("%s: expected a JSON array of ids, found %.60s", lines.where().c_str(), dump_json(json).c_str());
+            if (json.kind != Json::array)
+                fail("%s: expected a JSON array of ids, found %.60s", lines.where().c_str(), dump_json(json).c_str());
             for (const Json& id : json.a) {
-                if (id.kind != Json::integer) fail("%s: expected an integer, found %.60s", lines.where().c_str(), dump_json(id).c_str());
+                if (id.kind != Json::integer)
+                    fail("%s: expected an integer, found %.60s", lines.where().c_str(), dump_json(id).c_str());
                 add(id.i);
             }
             out = dump_json(tokenizer.decode(ids));
@@ -288,7 +322,8 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
                 auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
                 size_t n = end - text.data();
                 if (error != std::errc() || (n < text.size() && byte_table.kind[(uint8_t)text[n]] != SPACE))
-                    fail("%s: expected ids separated by spaces, found \"%.*s\"", lines.where().c_str(), (int)std::min<size_t>(text.size(), 40), text.data());
+                    fail("%s: expected ids separated by spaces, found \"%.*s\"", lines.where().c_str(),
+                         (int)std::min<size_t>(text.size(), 40), text.data());
                 add(id);
                 text.remove_prefix(n);
             }
@@ -314,18 +349,20 @@ static void pack_text(const Options& o, std::vector<std::string> files, const To
 
     struct Encoded {
         std::vector<int32_t> ids;
-        std::vector<size_t> ends;  // where in ids documents end
+        std::vector<size_t> ends;                    // where in ids documents end
         size_t invalid = 0, unknown = 0, inner = 0;  // inner: <|endoftext|> that is no line of its own
     };
     std::vector<Encoded> encoded;  // of each part of a block
     size_t invalid = 0, unknown = 0, inner = 0;
-    auto end_document = [&] { if (out.sequence_length() > 0) out.end_sequence(); };  // documents without a token are left out
+    auto end_document = [&] {
+        if (out.sequence_length() > 0) out.end_sequence();
+    };  // documents without a token are left out
     Progress progress("packing", total);
     for (const std::string& file : files) {
         for_each_block(file, [&](std::string_view block, bool last) {
             auto parts = parts_of(block);
             encoded.assign(parts.size(), {});
-            #pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic)
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
                 e.ids.reserve(parts[i].size() / 3);
@@ -360,12 +397,15 @@ static void pack_text(const Options& o, std::vector<std::string> files, const To
     out.finish();
     report_invalid(invalid, bpe);
     if (inner)
-        fprintf(stderr, "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end at a line of their own with it%s\n", inner,
-                o.documents == "eot" ? "" : " (--documents eot)");
+        fprintf(stderr,
+                "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "
+                "at a line of their own with it%s\n",
+                inner, o.documents == "eot" ? "" : " (--documents eot)");
     double seconds = omp_get_wtime() - start;
-    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %sin %.2f s (%.1f MB/s)\n", o.out.c_str(),
-           (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes, out.header.tokens / bytes,
-           bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(), seconds, bytes / seconds / 1e6);
+    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %sin %.2f s (%.1f MB/s)\n",
+           o.out.c_str(), (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes,
+           out.header.tokens / bytes, bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(),
+           seconds, bytes / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
 
@@ -377,11 +417,14 @@ static std::vector<std::string> given_labels(const std::string& given) {
     for (size_t at = 0, end; at <= given.size(); at = end + 1) {
         end = std::min(given.find(',', at), given.size());
         labels.push_back(given.substr(at, end - at));
-        if (labels.back().empty()) fail_usage("--labels: expected names with commas between them, found an empty name in \"%s\"", given.c_str());
+        if (labels.back().empty())
+            fail_usage("--labels: expected names with commas between them, found an empty name in \"%s\"",
+                       given.c_str());
         if (std::find(labels.begin(), labels.end() - 1, labels.back()) != labels.end() - 1)
             fail_usage("--labels: expected different names, found %s twice", labels.back().c_str());
     }
-    if (labels.size() < 2) fail_usage("--labels: expected at least two names, or a .bin file, found only \"%s\"", given.c_str());
+    if (labels.size() < 2)
+        fail_usage("--labels: expected at least two names, or a .bin file, found only \"%s\"", given.c_str());
     return labels;
 }
 
@@ -415,7 +458,11 @@ static void pack_labelled(const Options& o) {
     std::vector<std::string> labels;
     if (!o.labels.empty()) labels = given_labels(o.labels);
     std::string dir = tokenizer_dir(o.tokenizer);
-    if (Bpe::is_in(dir)) fail_usage("--tokenizer %s: expected WordPiece (vocab.txt) for --kind classify, as finetune_cls needs it, found byte-level BPE", dir.c_str());
+    if (Bpe::is_in(dir))
+        fail_usage(
+            "--tokenizer %s: expected WordPiece (vocab.txt) for --kind classify, as finetune_cls needs it, found "
+            "byte-level BPE",
+            dir.c_str());
     WordPiece tokenizer = WordPiece::load(dir);
     LabelledFile in(o.in, o.columns, true);
     make_directory_of(o.out);
@@ -427,8 +474,8 @@ static void pack_labelled(const Options& o) {
         auto found = number.find(row.label);
         if (found != number.end()) return found->second;
         if (!o.labels.empty())
-            fail("%s, line %zu: expected one of the labels %s, found %s", o.in.c_str(), row.line, listed(labels.size(), [&](size_t i) { return labels[i]; }).c_str(),
-                 row.label.c_str());
+            fail("%s, line %zu: expected one of the labels %s, found %s", o.in.c_str(), row.line,
+                 listed(labels.size(), [&](size_t i) { return labels[i]; }).c_str(), row.label.c_str());
         labels.push_back(row.label);
         return number[row.label] = labels.size() - 1;
     };
@@ -448,7 +495,7 @@ static void pack_labelled(const Options& o) {
             if (n == examples.size()) examples.emplace_back();
             if (!in.next(examples[n].row)) break;
         }
-        #pragma omp parallel for schedule(dynamic, 64)
+#pragma omp parallel for schedule(dynamic, 64)
         for (size_t i = 0; i < n; i++) {
             Example& e = examples[i];
             e.ids.clear();
@@ -462,8 +509,8 @@ static void pack_labelled(const Options& o) {
         for (size_t i = 0; i < n; i++) {
             const Example& e = examples[i];
             if (e.second == 0 || (e.row.pair && e.second == e.ids.size()))
-                fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", o.in.c_str(), e.row.line,
-                     (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
+                fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", o.in.c_str(),
+                     e.row.line, (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
             out.append(e.ids.data(), e.ids.size());
             out.end_example(number_of(e.row), e.second, e.shown);
             unknown += e.unknown;
@@ -473,8 +520,13 @@ static void pack_labelled(const Options& o) {
     }
     size_t S = out.label.size();
     if (S == 0) fail("%s: expected rows with a text and a label, found none", o.in.c_str());
-    if (labels.size() < 2) fail("%s: expected at least two different labels, found only %s; the labels of other data are given with --labels", o.in.c_str(), labels[0].c_str());
-    std::vector<int32_t> order(labels.size()), place(labels.size());  // order[place of a label in the .bin] = its number so far
+    if (labels.size() < 2)
+        fail(
+            "%s: expected at least two different labels, found only %s; the labels of other data are given with "
+            "--labels",
+            o.in.c_str(), labels[0].c_str());
+    std::vector<int32_t> order(labels.size()),
+        place(labels.size());  // order[place of a label in the .bin] = its number so far
     for (size_t i = 0; i < order.size(); i++) order[i] = i;
     if (o.labels.empty()) order = sorted_labels(labels);
     std::vector<size_t> count(labels.size());
@@ -486,10 +538,14 @@ static void pack_labelled(const Options& o) {
     out.finish();
 
     double seconds = omp_get_wtime() - start;
-    std::string counts = listed(labels.size(), [&](size_t i) { return format("%s %zu (%.1f %%)", out.labels[i].c_str(), count[i], 100.0 * count[i] / S); });
-    printf("%s: %zu examples, %zu of them pairs, %zu tokens; with [CLS] and [SEP] %.1f an example, the longest has %zu; labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
-           o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest, counts.c_str(), 100.0 * unknown / out.header.tokens,
-           seconds, in.bytes() / seconds / 1e6);
+    std::string counts = listed(labels.size(), [&](size_t i) {
+        return format("%s %zu (%.1f %%)", out.labels[i].c_str(), count[i], 100.0 * count[i] / S);
+    });
+    printf(
+        "%s: %zu examples, %zu of them pairs, %zu tokens; with [CLS] and [SEP] %.1f an example, the longest has %zu; "
+        "labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
+        o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest,
+        counts.c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
 
@@ -498,7 +554,9 @@ static void pack_labelled(const Options& o) {
 // Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {
     const std::pair<const char*, std::vector<const char*>> flags_of[] = {
-        {"text", {"documents"}}, {"classify", {"labels", "text-column", "text2-column", "label-column"}}, {"instruct", {"template", "shots", "max-len", "overlong", "task", "show"}}};
+        {"text", {"documents"}},
+        {"classify", {"labels", "text-column", "text2-column", "label-column"}},
+        {"instruct", {"template", "shots", "max-len", "overlong", "task", "show"}}};
     for (const auto& [kind, flags] : flags_of)
         for (const char* flag : flags)
             if (cli.given(flag) && o.kind != kind) fail_usage("--%s is not for --kind %s", flag, o.kind.c_str());
@@ -508,7 +566,8 @@ static void pack(const Options& o, Cli& cli) {
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
     if (o.kind == "instruct") return pack_instruct(o, cli.words, cli.given("overlong"));
-    if (o.kind == "text") return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
+    if (o.kind == "text")
+        return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
     if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
     pack_labelled(o);
 }
@@ -516,51 +575,73 @@ static void pack(const Options& o, Cli& cli) {
 int main(int argc, char** argv) {
     wait_passively(argv);
     Options o;
-    Cli cli{"data/tokenize",
-            "learns tokenizers, turns text into ids and back, packs text into .bin files.",
-            "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
-            "  data/tokenize learn --type bpe --size 8192 --out tok books.txt\n"
-            "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
-            "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n"
-            "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n"
-            "  data/tokenize pack --tokenizer runs/gpt --kind instruct --in train.jsonl --out train.bin --max-len 512 --show 3\n",
-            {{"learn", "FILE...", "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
-             {"encode", "< text", "a line of ids per line of text, without special tokens"},
-             {"decode", "< ids", "a line of text per line of ids"},
-             {"pack", "[MORE FILES]", "files of text or of instructions, or one of labelled texts -> a .bin file", 0, CLI_MANY}},
-            {{"Learning",
-              "learn",
-              {{"type", &o.type, "wordpiece|bpe", "for an encoder (BERT) or for a decoder (GPT-2, byte-level)"},
-               {"size", &o.size, between(32, 1000000), "tokens in the vocabulary"},
-               {"lower-case", &o.lower_case, "wordpiece: lower-case the text and drop accents, as BERT does by default"},
-               {"out", &o.out, "DIR", "directory for the tokenizer's files"}}},
-             {"Tokenizer", "encode decode pack", {{"tokenizer", &o.tokenizer, "DIR", "directory with vocab.txt (WordPiece), or vocab.json and merges.txt (BPE); or a run of train_bert or train_gpt"}}},
-             {"Lines", "encode decode", {{"json", &o.json, "text as a JSON string and ids as a JSON array per line"}}},
-             {"Packing",
-              "pack",
-              {{"kind", &o.kind, "text|classify|instruct", "what the file holds"},
-               {"in", &o.in, "FILE", "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2; instruct: .jsonl"},
-               {"documents", &o.documents, "eot|line|blank|file", "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
-               {"labels", &o.labels, "A,B,...", "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
-               {"text-column", &o.columns.text, "NAME", "classify: the column of the text"},
-               {"text2-column", &o.columns.text2, "NAME", "classify: the column of a second text"},
-               {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
-               {"template", &o.templ, "NAME", "instruct: alpaca, short, or a file with {instruction}, {input} and at its end {output}"},
-               {"shots", &o.shots, between(-1, 2), "instruct: how many of a row's worked examples are shown before its question; -1: as many as a template.json says, else none"},
-               {"max-len", &o.max_len, at_least(0), "instruct: tokens of the longest row; 0: as many as the model of --tokenizer takes, or any if that is no model"},
-               {"overlong", &o.overlong, "drop|truncate|error", "instruct: rows that are longer are left out, lose examples, earlier turns, the end of their input (an answer is never cut), or are refused"},
-               {"task", &o.task, "NAME", "instruct: the task of rows that name none"},
-               {"show", &o.show, at_least(0), "instruct: print the first N rows, decoded, with what is supervised in brackets"},
-               {"out", &o.out, "FILE.bin", "the packed file"}}}},
-            true,
-            "",
-            {}};
+    Cli cli{
+        "data/tokenize",
+        "learns tokenizers, turns text into ids and back, packs text into .bin files.",
+        "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
+        "  data/tokenize learn --type bpe --size 8192 --out tok books.txt\n"
+        "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
+        "  data/tokenize pack --tokenizer tok --kind text --in books.txt --out train.bin\n"
+        "  data/tokenize pack --tokenizer runs/bert --kind classify --in reviews.tsv --out train.bin\n"
+        "  data/tokenize pack --tokenizer runs/gpt --kind instruct --in train.jsonl --out train.bin --max-len 512 "
+        "--show 3\n",
+        {{"learn", "FILE...",
+          "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
+         {"encode", "< text", "a line of ids per line of text, without special tokens"},
+         {"decode", "< ids", "a line of text per line of ids"},
+         {"pack", "[MORE FILES]", "files of text or of instructions, or one of labelled texts -> a .bin file", 0,
+          CLI_MANY}},
+        {{"Learning",
+          "learn",
+          {{"type", &o.type, "wordpiece|bpe", "for an encoder (BERT) or for a decoder (GPT-2, byte-level)"},
+           {"size", &o.size, between(32, 1000000), "tokens in the vocabulary"},
+           {"lower-case", &o.lower_case, "wordpiece: lower-case the text and drop accents, as BERT does by default"},
+           {"out", &o.out, "DIR", "directory for the tokenizer's files"}}},
+         {"Tokenizer",
+          "encode decode pack",
+          {{"tokenizer", &o.tokenizer, "DIR",
+            "directory with vocab.txt (WordPiece), or vocab.json and merges.txt (BPE); or a run of train_bert or "
+            "train_gpt"}}},
+         {"Lines", "encode decode", {{"json", &o.json, "text as a JSON string and ids as a JSON array per line"}}},
+         {"Packing",
+          "pack",
+          {{"kind", &o.kind, "text|classify|instruct", "what the file holds"},
+           {"in", &o.in, "FILE",
+            "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2; instruct: "
+            ".jsonl"},
+           {"documents", &o.documents, "eot|line|blank|file",
+            "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
+           {"labels", &o.labels, "A,B,...",
+            "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
+           {"text-column", &o.columns.text, "NAME", "classify: the column of the text"},
+           {"text2-column", &o.columns.text2, "NAME", "classify: the column of a second text"},
+           {"label-column", &o.columns.label, "NAME", "classify: the column of the label"},
+           {"template", &o.templ, "NAME",
+            "instruct: alpaca, short, or a file with {instruction}, {input} and at its end {output}"},
+           {"shots", &o.shots, between(-1, 2),
+            "instruct: how many of a row's worked examples are shown before its question; -1: as many as a "
+            "template.json says, else none"},
+           {"max-len", &o.max_len, at_least(0),
+            "instruct: tokens of the longest row; 0: as many as the model of --tokenizer takes, or any if that is no "
+            "model"},
+           {"overlong", &o.overlong, "drop|truncate|error",
+            "instruct: rows that are longer are left out, lose examples, earlier turns, the end of their input (an "
+            "answer is never cut), or are refused"},
+           {"task", &o.task, "NAME", "instruct: the task of rows that name none"},
+           {"show", &o.show, at_least(0),
+            "instruct: print the first N rows, decoded, with what is supervised in brackets"},
+           {"out", &o.out, "FILE.bin", "the packed file"}}}},
+        true,
+        "",
+        {}};
     try {
         if (!cli.parse(argc, argv)) return EXIT_OK;
         if (cli.verb == "learn") learn(o, cli);
         if (cli.verb == "encode" || cli.verb == "decode") {
             require(o.tokenizer, cli.verb.c_str(), "--tokenizer DIR");
-            with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { cli.verb == "encode" ? encode(o, tokenizer) : decode(o, tokenizer); });
+            with_tokenizer(o.tokenizer, [&](const auto& tokenizer) {
+                cli.verb == "encode" ? encode(o, tokenizer) : decode(o, tokenizer);
+            });
         }
         if (cli.verb == "pack") pack(o, cli);
         if (fflush(stdout) != 0) fail("cannot write standard output: %s", strerror(errno));

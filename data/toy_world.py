@@ -1,33 +1,50 @@
-"""The world of toy.py: its words, and World, which draws sentences about it. toy_instructions.py asks questions about the same world."""
+"""The world of toy.py: its words, and World, which draws sentences about it. toy_instructions.py asks questions about
+the same world."""
+
 import random
 
 # Opinion words, most frequent first; of every pair of neighbours the first belongs to half A, the second to half B
-GOOD = ("great good wonderful nice lovely excellent delightful pleasant superb perfect charming brilliant splendid amazing marvelous beautiful "
-        "fantastic impressive terrific fine enjoyable remarkable fabulous magnificent stunning outstanding memorable exquisite divine glorious heavenly awesome").split()
-BAD = ("bad terrible boring awful poor horrible dull disappointing dreadful nasty unpleasant disgusting miserable lousy ugly weak "
-       "hideous tedious dismal grim vile dreary pathetic mediocre annoying shabby hopeless tiresome useless sloppy abysmal wretched").split()
+GOOD = (
+    "great good wonderful nice lovely excellent delightful pleasant superb perfect charming brilliant splendid amazing marvelous beautiful "
+    "fantastic impressive terrific fine enjoyable remarkable fabulous magnificent stunning outstanding memorable exquisite divine glorious heavenly awesome"
+).split()
+BAD = (
+    "bad terrible boring awful poor horrible dull disappointing dreadful nasty unpleasant disgusting miserable lousy ugly weak "
+    "hideous tedious dismal grim vile dreary pathetic mediocre annoying shabby hopeless tiresome useless sloppy abysmal wretched"
+).split()
 HALF = {"A": (BAD[0::2], GOOD[0::2]), "B": (BAD[1::2], GOOD[1::2])}
 LABELS = ["negative", "positive"]
 
 SHE = "anna lily mia rosa nina ella ida zoe vera alice clara emma".split()
 HE = "tom ben sam jack leo max omar hugo karl finn paul peter".split()
-THINGS = {"dish": "soup bread cake pie stew salad pizza rice curry fish pasta pudding".split(),
-          "place": "cafe hotel park museum beach market garden zoo inn castle lake village".split(),
-          "show": "film play concert opera dance comedy musical story song circus ballet parade".split()}
+THINGS = {
+    "dish": "soup bread cake pie stew salad pizza rice curry fish pasta pudding".split(),
+    "place": "cafe hotel park museum beach market garden zoo inn castle lake village".split(),
+    "show": "film play concert opera dance comedy musical story song circus ballet parade".split(),
+}
 PLAIN = "small big old new local famous red green quiet french".split()  # says nothing about quality
 DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 DEGREES = "very really so quite truly".split()
 
 # How a document or a review begins: {who} {x: the thing, with "the"} {place} {friend} {day}
-SETTINGS = {"dish": ["{who} tried {x} at the {place}", "{who} ordered {x} on {day}", "{who} had {x} with {friend}"],
-            "place": ["{who} went to {x} on {day}", "{who} visited {x} with {friend}", "{who} spent {day} at {x}"],
-            "show": ["{who} saw {x} with {friend}", "{who} went to see {x} on {day}", "{who} watched {x} at the {place}"]}
+SETTINGS = {
+    "dish": ["{who} tried {x} at the {place}", "{who} ordered {x} on {day}", "{who} had {x} with {friend}"],
+    "place": ["{who} went to {x} on {day}", "{who} visited {x} with {friend}", "{who} spent {day} at {x}"],
+    "show": ["{who} saw {x} with {friend}", "{who} went to see {x} on {day}", "{who} watched {x} at the {place}"],
+}
 # What people do then, {she} {her}: when they found it bad, good
-ACTS = {"dish": (["{she} left it on the plate", "{she} asked for the money back"], ["{she} ate it all", "{she} asked for the recipe"]),
-        "place": (["{she} went home early", "{she} never came back"], ["{she} stayed for hours", "{she} came back soon"]),
-        "show": (["{she} fell asleep", "{she} walked out early"], ["{she} clapped for a long time", "{she} saw it again"]),
-        "any": (["{she} was sad", "{she} frowned and sighed", "{she} told {her} friends to avoid it"],
-                ["{she} was happy", "{she} smiled and laughed", "{she} told {her} friends to try it"])}
+ACTS = {
+    "dish": (
+        ["{she} left it on the plate", "{she} asked for the money back"],
+        ["{she} ate it all", "{she} asked for the recipe"],
+    ),
+    "place": (["{she} went home early", "{she} never came back"], ["{she} stayed for hours", "{she} came back soon"]),
+    "show": (["{she} fell asleep", "{she} walked out early"], ["{she} clapped for a long time", "{she} saw it again"]),
+    "any": (
+        ["{she} was sad", "{she} frowned and sighed", "{she} told {her} friends to avoid it"],
+        ["{she} was happy", "{she} smiled and laughed", "{she} told {her} friends to try it"],
+    ),
+}
 
 REASON = "is this good or bad and why ?"
 
@@ -50,7 +67,8 @@ def fill(words, good, draw):
 
 
 class World:
-    """Draws sentences. Uses nothing of random.Random but random(), which gives the same numbers on every machine and version."""
+    """Draws sentences. Uses nothing of random.Random but random(), which gives the same numbers on every machine and
+    version."""
 
     def __init__(self, seed, negation, contrast):
         self.random = random.Random(seed).random
@@ -75,7 +93,8 @@ class World:
             items[i], items[j] = items[j], items[i]
         return items
 
-    # In what follows a sentence is a list of words in which an opinion word is still open: 1 for one of the document's polarity, -1 for one of the other.
+    # In what follows a sentence is a list of words in which an opinion word is still open: 1 for one of the document's
+    # polarity, -1 for one of the other.
     def judgement(self, sign):
         """really OPEN | OPEN and OPEN | not OPEN"""
         if self.random() < self.negation:
@@ -90,14 +109,18 @@ class World:
             return ["the", other, "was", *self.judgement(-1), "but", "the", x, "was", *self.judgement(1)]
         if at < self.contrast:
             return ["it", "was", *self.judgement(-1), "at", "first", "but", *self.judgement(1), "in", "the", "end"]
-        return self.one([["the", x, "was"], ["it", "was"], ["everyone", "said", "it", "was"], ["they", "found", "the", x]]) + self.judgement(1)
+        return self.one(
+            [["the", x, "was"], ["it", "was"], ["everyone", "said", "it", "was"], ["they", "found", "the", x]]
+        ) + self.judgement(1)
 
     def beginning(self, who, kind=None):
         """Kind of thing, its name, and a sentence about somebody who meets it"""
         kind = kind or self.one(list(THINGS))
         x = self.one(THINGS[kind])
         the_x = "the " + (self.one(PLAIN) + " " if self.random() < 0.2 else "") + x
-        sentence = self.one(SETTINGS[kind]).format(who=who, x=the_x, place=self.one(THINGS["place"]), friend=self.one(SHE + HE), day=self.one(DAYS))
+        sentence = self.one(SETTINGS[kind]).format(
+            who=who, x=the_x, place=self.one(THINGS["place"]), friend=self.one(SHE + HE), day=self.one(DAYS)
+        )
         return kind, x, sentence.split() + ["."]
 
     def document(self):
@@ -120,10 +143,12 @@ class World:
         def deal(good):
             decks[good] = decks[good] or self.shuffled(HALF[half][good])
             return decks[good].pop()
+
         return deal
 
     def reviews(self, half, number, seen):
-        """[(text, label)], as many of either label, in random order; none of which is in seen. Opinion words are dealt like cards: all equally often."""
+        """[(text, label)], as many of either label, in random order; none of which is in seen. Opinion words are dealt
+        like cards: all equally often."""
         deal, rows = self.dealer(half), []
         while len(rows) < number:
             _, x, words = self.beginning("i" if self.random() < 0.5 else "we")
@@ -139,7 +164,8 @@ class World:
         return self.shuffled(rows)
 
     def explained(self, draw, kind=None):
-        """Two reviews that differ in the opinion words only, [(text, label, the words that decide)]: negative, positive.
+        """Two reviews that differ in the opinion words only, [(text, label, the words that decide)]: negative,
+        positive.
         What decides is the last judgement: of "the play was dull but the soup was very tasty ." the word "tasty"."""
         _, x, words = self.beginning("i" if self.random() < 0.5 else "we", kind)
         if self.random() < 0.4:
@@ -152,11 +178,15 @@ class World:
         return [(text, LABELS[good], " ".join(text.split()[begin:end])) for good, text in enumerate(texts)]
 
     def reasons(self, half, number, seen):
-        """Rows of one task, review -> label and reason, none of whose reviews is in seen; as many of either label, opinion words dealt like cards"""
+        """Rows of one task, review -> label and reason, none of whose reviews is in seen; as many of either label,
+        opinion words dealt like cards"""
         deal, rows = self.dealer(half), []
         while len(rows) < number:
             twins = self.explained(deal)
             if not seen.intersection(text for text, _, _ in twins):
                 seen.update(text for text, _, _ in twins)
-                rows += [{"instruction": REASON, "input": text, "output": because(label, why), "task": "sentiment/reason"} for text, label, why in twins]
+                rows += [
+                    {"instruction": REASON, "input": text, "output": because(label, why), "task": "sentiment/reason"}
+                    for text, label, why in twins
+                ]
         return self.shuffled(rows)

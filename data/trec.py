@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """TREC questions (Li and Roth 2002: what kind of answer a question wants) -> train.bin, val.bin, test.bin (500 rows).
 
-6 classes: ABBR, DESC, ENTY, HUM, LOC, NUM; with --fine the 50 below them, such as NUM:dist. A share of the 5,452 training rows is for validation.
+6 classes: ABBR, DESC, ENTY, HUM, LOC, NUM; with --fine the 50 below them, such as NUM:dist. A share of the 5,452
+training rows is for validation.
 """
+
 import os
 
 import common
 
 URL = "https://cogcomp.seas.upenn.edu/Data/QA/QC/{file}"
-CHECKSUM = {"train_5500.label": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84fc3a8646885f466ec3",
-            "TREC_10.label": "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e"}
+CHECKSUM = {
+    "train_5500.label": "9e4c8bdcaffb96ed61041bd64b564183d52793a8e91d84fc3a8646885f466ec3",
+    "TREC_10.label": "033f22c028c2bbba9ca682f68ffe204dc1aa6e1cf35dd6207f2d4ca67f0d0e8e",
+}
 
 
 def rows(name, opener, fine):
@@ -23,20 +27,31 @@ def rows(name, opener, fine):
 
 
 def body():
-    p = common.classify_parser(__doc__, """\
+    p = common.classify_parser(
+        __doc__,
+        """\
   data/trec.py --tokenizer runs/bert --out data/trec
   data/trec.py --fine --tokenizer runs/bert --out data/trec50
   data/trec.py --from questions/ --tokenizer runs/bert --out data/trec
-""")
+""",
+    )
     p.add_argument("--fine", action="store_true", help="the 50 fine classes (default: the 6 coarse ones)")
-    common.source_flags(p, "trec", URL, "where the two files, {file}, are",
-                         "use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing")
+    common.source_flags(
+        p,
+        "trec",
+        URL,
+        "where the two files, {file}, are",
+        "use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing",
+    )
     args = p.parse_args()
     common.check_url(args.url, "{file}", "the name")
     common.check(args)
     source = args.source
     if not source:
-        source = [common.download(args.url.replace("{file}", name), os.path.join(args.cache, name), checksum) for name, checksum in CHECKSUM.items()]
+        source = [
+            common.download(args.url.replace("{file}", name), os.path.join(args.cache, name), checksum)
+            for name, checksum in CHECKSUM.items()
+        ]
     train = common.named(source, "train_5500.label", "TREC.train")
     test = common.named(source, "TREC_10.label", "TREC.test")
     common.finish_classify(args, {"train": rows(*train, args.fine), "test": rows(*test, args.fine)})

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
-"""WikiText-2 or WikiText-103 (raw; CC BY-SA) -> train.bin, val.bin and a tokenizer. A document is an article: it begins at ' = Title = '.
+"""WikiText-2 or WikiText-103 (raw; CC BY-SA) -> train.bin, val.bin and a tokenizer. A document is an article: it begins
+at ' = Title = '.
 
-The corpus comes with a training and a validation part, and these are kept; where --from has no validation part, articles are drawn.
+The corpus comes with a training and a validation part, and these are kept; where --from has no validation part,
+articles are drawn.
 The corpus' own marks ' @-@ ', ' @,@ ', ' @.@ ' become '-', ',', '.' again.
 """
+
 import itertools
 import os
 import re
@@ -11,8 +14,10 @@ import re
 import common
 
 URL = "https://wikitext.smerity.com/wikitext-{n}-raw-v1.zip"
-CHECKSUM = {"2": "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
-            "103": "91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794"}
+CHECKSUM = {
+    "2": "ef7edb566e3e2b2d31b29c1fdb0c89a4cc683597484c3dc2517919c615435a11",
+    "103": "91c00ae287f0d699e18605c84afc9e45c192bc6b7797ff8837e5474655a33794",
+}
 TITLE = re.compile(r" ?= [^=](.*[^=])? = ?$")  # and not ' = = Section = = '
 ENDINGS = (".raw", ".txt", ".tokens")
 
@@ -28,19 +33,38 @@ def articles(lines):
 
 
 def body():
-    p = common.parser(__doc__, """\
+    p = common.parser(
+        __doc__,
+        """\
   data/wikitext.py --out data/wikitext2                       13 MB
   data/wikitext.py --version 103 --vocab-size 16384 --out data/wikitext103
   data/wikitext.py --from wikitext-2-raw-v1.zip --out data/wikitext2
-""")
-    p.add_argument("--version", choices=sorted(CHECKSUM), default="2", help="WikiText-2 (13 MB) or WikiText-103 (540 MB of text) (default 2)")
-    common.source_flags(p, "wikitext", URL, "where the zip archive of version {n} is",
-                         "use these files, also .xz, .gz, .bz2, .zip, and download nothing; of folders and archives the files with 'train' or 'valid' in the name")
+""",
+    )
+    p.add_argument(
+        "--version",
+        choices=sorted(CHECKSUM),
+        default="2",
+        help="WikiText-2 (13 MB) or WikiText-103 (540 MB of text) (default 2)",
+    )
+    common.source_flags(
+        p,
+        "wikitext",
+        URL,
+        "where the zip archive of version {n} is",
+        "use these files, also .xz, .gz, .bz2, .zip, and download nothing; of folders and archives the files with 'train' or 'valid' in the name",
+    )
     args = p.parse_args()
     common.check(args)
     source = args.source
     if not source:
-        source = [common.download(args.url.replace("{n}", args.version), os.path.join(args.cache, "wikitext-%s-raw-v1.zip" % args.version), CHECKSUM[args.version])]
+        source = [
+            common.download(
+                args.url.replace("{n}", args.version),
+                os.path.join(args.cache, "wikitext-%s-raw-v1.zip" % args.version),
+                CHECKSUM[args.version],
+            )
+        ]
     files = list(common.text_files(source, ENDINGS))
     parts = {part: [f for f in files if part in os.path.basename(f[0]).lower()] for part in ("train", "valid")}
     read = lambda some: itertools.chain.from_iterable(articles(common.lines_of(*f)) for f in some)

@@ -4,10 +4,14 @@
     python3 dev/convert_weights.py MODEL_DIR             MODEL_DIR/pytorch_model.bin -> MODEL_DIR/model.safetensors
     python3 dev/convert_weights.py FILE.bin FILE.safetensors
 
-A file of torch.save is a pickle and the bytes of the tensors, in a zip archive (since PyTorch 1.6) or one after the other (before). A pickle
-can call any function, so it is read with a list of the few that a dictionary of tensors needs; another name is an error and nothing is called.
-Copies of the word embeddings (cls.predictions.decoder.*) are left out; other tensors that share memory are each written whole.
+A file of torch.save is a pickle and the bytes of the tensors, in a zip archive (since PyTorch 1.6) or one after the
+other (before). A pickle
+can call any function, so it is read with a list of the few that a dictionary of tensors needs; another name is an error
+and nothing is called.
+Copies of the word embeddings (cls.predictions.decoder.*) are left out; other tensors that share memory are each written
+whole.
 """
+
 import argparse
 import collections
 import json
@@ -18,8 +22,18 @@ import sys
 import tempfile
 import zipfile
 
-STORAGES = {"DoubleStorage": ("F64", 8), "FloatStorage": ("F32", 4), "HalfStorage": ("F16", 2), "BFloat16Storage": ("BF16", 2), "LongStorage": ("I64", 8),
-            "IntStorage": ("I32", 4), "ShortStorage": ("I16", 2), "CharStorage": ("I8", 1), "ByteStorage": ("U8", 1), "BoolStorage": ("BOOL", 1)}
+STORAGES = {
+    "DoubleStorage": ("F64", 8),
+    "FloatStorage": ("F32", 4),
+    "HalfStorage": ("F16", 2),
+    "BFloat16Storage": ("BF16", 2),
+    "LongStorage": ("I64", 8),
+    "IntStorage": ("I32", 4),
+    "ShortStorage": ("I16", 2),
+    "CharStorage": ("I8", 1),
+    "ByteStorage": ("U8", 1),
+    "BoolStorage": ("BOOL", 1),
+}
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 Storage = collections.namedtuple("Storage", "key dtype width count")
 Tensor = collections.namedtuple("Tensor", "storage offset shape strides")  # in elements
@@ -31,7 +45,11 @@ class Failure(Exception):
 
 def rebuild_tensor(storage, offset, shape, strides, *_):
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
-    if not isinstance(storage, Storage) or len(tensor.shape) != len(tensor.strides) or not all(isinstance(n, int) and n >= 0 for n in (offset, *tensor.shape, *tensor.strides)):
+    if (
+        not isinstance(storage, Storage)
+        or len(tensor.shape) != len(tensor.strides)
+        or not all(isinstance(n, int) and n >= 0 for n in (offset, *tensor.shape, *tensor.strides))
+    ):
         raise Failure("expected a tensor's storage, offset, shape and strides, found %.80r" % (tensor,))
     return tensor
 
@@ -56,7 +74,9 @@ class Unpickler(pickle.Unpickler):
             return tuple
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
-        raise Failure("expected a dictionary of tensors, found %s.%s in the pickle: nothing of it was run" % (module, name))
+        raise Failure(
+            "expected a dictionary of tensors, found %s.%s in the pickle: nothing of it was run" % (module, name)
+        )
 
     def persistent_load(self, pid):
         kind, (dtype, width), key, _, count, *view = pid
@@ -71,7 +91,7 @@ def read_zip(path):
     members = [m for m in archive.namelist() if m.endswith("/data.pkl")]
     if len(members) != 1:
         raise Failure("expected one data.pkl in the archive, found %d: not a file of torch.save" % len(members))
-    prefix = members[0][:-len("data.pkl")]
+    prefix = members[0][: -len("data.pkl")]
     if prefix + "byteorder" in archive.namelist() and archive.read(prefix + "byteorder") != b"little":
         raise Failure("expected little-endian numbers, found big-endian ones")
     with archive.open(members[0]) as f:
@@ -79,7 +99,8 @@ def read_zip(path):
 
 
 def read_legacy(path):
-    """The same of a file before PyTorch 1.6: magic, version, system, the dictionary, the keys of the storages, then of each its count and bytes"""
+    """The same of a file before PyTorch 1.6: magic, version, system, the dictionary, the keys of the storages, then of
+    each its count and bytes"""
     f = open(path, "rb")
     if pickle_of_numbers(f) != LEGACY_MAGIC:
         raise Failure("expected a file of torch.save, found another pickle")
@@ -89,15 +110,19 @@ def read_legacy(path):
     unpickler = Unpickler(f)
     state, storages, at = unpickler.load(), unpickler.storages, {}
     for key in pickle_of_numbers(f):
-        count, = struct.unpack("<q", f.read(8))
+        (count,) = struct.unpack("<q", f.read(8))
         if key not in storages or count != storages[key].count:
-            raise Failure("expected %s numbers of storage %s, found %d" % (storages[key].count if key in storages else "no", key, count))
+            raise Failure(
+                "expected %s numbers of storage %s, found %d"
+                % (storages[key].count if key in storages else "no", key, count)
+            )
         at[key] = f.tell()
         f.seek(count * storages[key].width, 1)
 
     def data(storage):
         f.seek(at[storage.key])
         return f.read(storage.count * storage.width)
+
     return state, data
 
 
@@ -139,15 +164,16 @@ def contiguous(tensor, data):
         row_major = row_major and (n == 1 or s == expected)
         expected *= n
     if row_major:
-        return data[tensor.offset * width:(tensor.offset + number_of(shape)) * width]
+        return data[tensor.offset * width : (tensor.offset + number_of(shape)) * width]
     numbers = memoryview(data).cast("B" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
 
     def piece(dimension, at):
         if dimension == len(shape) - 1 and strides[-1] > 0:
-            return numbers[at:at + (shape[-1] - 1) * strides[-1] + 1:strides[-1]].tobytes()
+            return numbers[at : at + (shape[-1] - 1) * strides[-1] + 1 : strides[-1]].tobytes()
         if dimension == len(shape):
-            return numbers[at:at + 1].tobytes()
+            return numbers[at : at + 1].tobytes()
         return b"".join(piece(dimension + 1, at + i * strides[dimension]) for i in range(shape[dimension]))
+
     return piece(0, tensor.offset)
 
 
@@ -158,8 +184,22 @@ def convert(source, target):
             is_zip = f.read(2) == b"PK"
         state, data = (read_zip if is_zip else read_legacy)(source)
         tensors = tensors_of(state)
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, ImportError, struct.error, zipfile.BadZipFile) as e:
-        raise Failure("%s: expected a file of torch.save, found something else, or a part of one: %s" % (source, " ".join(str(e).split())))
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        ImportError,
+        struct.error,
+        zipfile.BadZipFile,
+    ) as e:
+        raise Failure(
+            "%s: expected a file of torch.save, found something else, or a part of one: %s"
+            % (source, " ".join(str(e).split()))
+        )
     except Failure as e:
         raise Failure("%s: %s" % (source, e))
     if any(name.endswith("embeddings.word_embeddings.weight") for name in tensors):
@@ -181,7 +221,10 @@ def convert(source, target):
                 except (Failure, KeyError, zipfile.BadZipFile) as e:
                     raise Failure("%s: %s: %s" % (source, name, e))
                 if len(piece) != number_of(t.shape) * t.storage.width:
-                    raise Failure("%s: %s: expected %d bytes, found %d: the file is cut short" % (source, name, number_of(t.shape) * t.storage.width, len(piece)))
+                    raise Failure(
+                        "%s: %s: expected %d bytes, found %d: the file is cut short"
+                        % (source, name, number_of(t.shape) * t.storage.width, len(piece))
+                    )
                 out.write(piece)
             out.flush()
             os.fsync(out.fileno())

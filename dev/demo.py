@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
-"""The whole story in a quarter of an hour on two cores, without a network. An encoder learns a small written world by masked LM, then sentiment from
-a hundred labels, and is asked about opinion words that no label ever mentioned. A decoder learns to write about that world, then to give reasons,
-then some two hundred instructions at once, and is given tasks that no instruction ever asked for. Called by `make demo`.
+"""The whole story in a quarter of an hour on two cores, without a network. An encoder learns a small written world by
+masked LM, then sentiment from
+a hundred labels, and is asked about opinion words that no label ever mentioned. A decoder learns to write about that
+world, then to give reasons,
+then some two hundred instructions at once, and is given tasks that no instruction ever asked for. Called by `make
+demo`.
 
     python3 dev/demo.py [OUT]          default: runs/demo, which is made anew
     python3 dev/demo.py --quick OUT    every step of it, each far too short to learn: does it run?
 
-Only Python's standard library. Everything it runs is printed, so that each step can be repeated and changed by hand; OUT/report.html has it all on a page.
+Only Python's standard library. Everything it runs is printed, so that each step can be repeated and changed by hand;
+OUT/report.html has it all on a page.
 """
+
 import html
 import json
 import os
@@ -21,15 +26,28 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SEEDS = 3
-PRETRAIN = ("--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 "
-            "--batch-tokens 4096 --eval-every 100 --log-every 20").split()
+PRETRAIN = (
+    "--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3 "
+    "--batch-tokens 4096 --eval-every 100 --log-every 20"
+).split()
 FINETUNE = "--dev-split 0 --batch 16 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
-GPT = ("--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --batch-tokens 2048 --eval-every 400 "
-       "--log-every 20").split()
+GPT = (
+    "--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --batch-tokens 2048 --eval-every 400 "
+    "--log-every 20"
+).split()
 TUNE = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
-LEVELS = [("test_wordings", "wordings", "seen tasks, asked in other words"), ("test_operations", "operations", "seen operations on another kind of list"),
-          ("test_compositions", "compositions", "two skills put together, or a longer list"), ("test_families", "families", "another kind of task altogether")]
-QUESTIONS = ["the soup was superb .", "it was not superb .", "the film was hideous .", "the cafe was shabby but the soup was heavenly ."]
+LEVELS = [
+    ("test_wordings", "wordings", "seen tasks, asked in other words"),
+    ("test_operations", "operations", "seen operations on another kind of list"),
+    ("test_compositions", "compositions", "two skills put together, or a longer list"),
+    ("test_families", "families", "another kind of task altogether"),
+]
+QUESTIONS = [
+    "the soup was superb .",
+    "it was not superb .",
+    "the film was hideous .",
+    "the cafe was shabby but the soup was heavenly .",
+]
 TERMINAL = sys.stderr.isatty()
 QUICK = "--quick" in sys.argv
 
@@ -48,7 +66,8 @@ def say(text=""):
 
 
 def run(title, command, log, follow=None):
-    """Runs a command with its output in a file; follow: a run whose metrics.jsonl tells how far it is. Returns the seconds it took."""
+    """Runs a command with its output in a file; follow: a run whose metrics.jsonl tells how far it is. Returns the
+    seconds it took."""
     say(f"\n{title}\n  {' '.join('python3' if c == sys.executable else shlex.quote(str(c)) for c in command)}")
     begin = last = time.time()
     with open(log, "w") as f:
@@ -63,7 +82,11 @@ def run(title, command, log, follow=None):
                         text, done, steps = lines[-1]
                         share = int(done) / int(steps)
                         left = (time.time() - begin) * (1 - share) / share
-                        text = f"  [{'#' * int(30 * share):30s}] {text} | {clock(left)} left" if follow == "one" else f"  {text}"
+                        text = (
+                            f"  [{'#' * int(30 * share):30s}] {text} | {clock(left)} left"
+                            if follow == "one"
+                            else f"  {text}"
+                        )
                         sys.stderr.write(f"\r{text:<78}" if TERMINAL else text + "\n")
                         sys.stderr.flush()
         except KeyboardInterrupt:
@@ -84,13 +107,27 @@ def bar(share):
 
 def curve(runs, out, title):
     """Losses of {name: run} as a picture"""
-    subprocess.run([sys.executable, "dev/plot.py", *(f"{name}={run}" for name, run in runs.items()), "--out", str(out), "--title", title], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [
+            sys.executable,
+            "dev/plot.py",
+            *(f"{name}={run}" for name, run in runs.items()),
+            "--out",
+            str(out),
+            "--title",
+            title,
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
 
 
 def ask(command):
     """Runs a command that the reader may repeat, and shows its answer"""
     say("\n  " + " ".join(shlex.quote(str(c)) for c in command))
-    text = subprocess.run([str(c) for c in command], check=True, stdout=subprocess.PIPE, encoding="utf-8", errors="replace").stdout.rstrip("\n")
+    text = subprocess.run(
+        [str(c) for c in command], check=True, stdout=subprocess.PIPE, encoding="utf-8", errors="replace"
+    ).stdout.rstrip("\n")
     say("\n".join("    " + line for line in text.split("\n")))
     return text
 
@@ -101,15 +138,21 @@ def main():
         print(__doc__)
         return
     if len(words) > 1 or (words and words[0].startswith("-")) or (QUICK and not words):
-        sys.stderr.write(f"error: expected [OUT] or --quick OUT, found {shlex.join(sys.argv[1:])}; see dev/demo.py --help\n")
+        sys.stderr.write(
+            f"error: expected [OUT] or --quick OUT, found {shlex.join(sys.argv[1:])}; see dev/demo.py --help\n"
+        )
         sys.exit(2)
-    out = pathlib.Path(os.path.relpath(words[0] if words else ROOT / "runs/demo", ROOT))  # as the commands that are printed
+    out = pathlib.Path(
+        os.path.relpath(words[0] if words else ROOT / "runs/demo", ROOT)
+    )  # as the commands that are printed
     os.chdir(ROOT)
     for program in ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize"):
         if not os.path.exists(program):
             sys.exit(f"error: expected {program}, found none: run make first")
     if out.exists() and not (out / "demo").exists():
-        sys.exit(f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one")
+        sys.exit(
+            f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one"
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / "demo").touch()
@@ -117,7 +160,11 @@ def main():
     parts = []  # of the report: (title, what is said, [header, rows ...], pictures)
     summary = []
 
-    run("1. A small written world: text, reviews of which only a hundred have labels, instructions", [sys.executable, "data/toy.py", "--out", out / "toy"], out / "toy.log")
+    run(
+        "1. A small written world: text, reviews of which only a hundred have labels, instructions",
+        [sys.executable, "data/toy.py", "--out", out / "toy"],
+        out / "toy.log",
+    )
     encoder(out, parts, summary)
     decoder(out, parts, summary)
     took = clock(time.time() - begin)
@@ -129,7 +176,17 @@ def main():
     ask(["./finetune_cls", "predict", "--model", out / "pretrained/seed-1"] + QUESTIONS)
     ask(["./train_bert", "fill-mask", "--model", out / "bert", "--top", 2, "the soup was [MASK] . she ate it all ."])
     ask(["./train_gpt", "generate", "--model", out / "gpt", "--max-new-tokens", 24, "anna said : cat , dog , bird ."])
-    ask(["./sft", "generate", "--model", out / "instruct", "please name the last two foods", "--input", "soup , cake , pear , lemon"])
+    ask(
+        [
+            "./sft",
+            "generate",
+            "--model",
+            out / "instruct",
+            "please name the last two foods",
+            "--input",
+            "soup , cake , pear , lemon",
+        ]
+    )
     say(f"\n  ./sft chat --model {out}/instruct\n\nThe same on real data: README.md.")
 
 
@@ -141,55 +198,132 @@ def encoder(out, parts, summary):
     for line in open(out / "toy/reviews/train.tsv").read().splitlines()[1:4]:
         text, label = line.split("\t")
         say(f"  {label + ':':13s} {text}")
-    say("  The hundred labels use one half of the opinion words. The test uses the other half: no label says what they mean, only the text does.")
+    say(
+        "  The hundred labels use one half of the opinion words. The test uses the other half: no label says what they mean, only the text does."
+    )
 
-    seconds = run("2. Masked LM: guess the words that are hidden", ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN + lasting("--steps", 1000), out / "bert.log", "one")
+    seconds = run(
+        "2. Masked LM: guess the words that are hidden",
+        ["./train_bert", "--data", out / "toy/text", "--out", out / "bert"] + PRETRAIN + lasting("--steps", 1000),
+        out / "bert.log",
+        "one",
+    )
     rows = [json.loads(line) for line in open(out / "bert/metrics.jsonl")]
     val = [r for r in rows if "val_loss" in r]
     tokens = rows[-1]["tokens"]
     for r in val:
-        say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | guessed right {100 * r['val_accuracy']:4.1f} % {bar(r['val_accuracy'])}")
+        say(
+            f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | guessed right {100 * r['val_accuracy']:4.1f} % {bar(r['val_accuracy'])}"
+        )
     say(f"  {tokens:,.0f} tokens in {clock(seconds)}")
 
     names, right = {"pretrained": [], "from scratch": ["--from-scratch"]}, []
     for name, more in names.items():
-        run(f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
-            ["./finetune_cls", "--init", out / "bert", "--data", out / "toy/reviews", "--out", out / name.replace(" ", "-"), "--seeds", SEEDS] + FINETUNE + more + lasting("--epochs", 40),
-            out / (name.replace(" ", "-") + ".log"), "several")
+        run(
+            f"3. Sentiment from 100 labels, {name}, {SEEDS} seeds",
+            [
+                "./finetune_cls",
+                "--init",
+                out / "bert",
+                "--data",
+                out / "toy/reviews",
+                "--out",
+                out / name.replace(" ", "-"),
+                "--seeds",
+                SEEDS,
+            ]
+            + FINETUNE
+            + more
+            + lasting("--epochs", 40),
+            out / (name.replace(" ", "-") + ".log"),
+            "several",
+        )
     say("\nAccuracy on 2,000 new reviews, chance is 50 %:\n")
     say(f"  {'':22s} {'words that labels used':34s} {'words that no label used'}")
-    table = [["accuracy on 2,000 new reviews, % (chance: 50)", "opinion words that labels used", "words that no label used"]]
+    table = [
+        ["accuracy on 2,000 new reviews, % (chance: 50)", "opinion words that labels used", "words that no label used"]
+    ]
     for name in names:
         a, b = [json.load(open(out / name.replace(" ", "-") / "results.json"))[s]["accuracy"] for s in ("val", "test")]
-        say(f"  {name:22s} {100 * a['mean']:5.1f} % +- {100 * a['sd']:4.1f} {'':17s} {100 * b['mean']:5.1f} % +- {100 * b['sd']:4.1f}  {bar(b['mean'])}")
+        say(
+            f"  {name:22s} {100 * a['mean']:5.1f} % +- {100 * a['sd']:4.1f} {'':17s} {100 * b['mean']:5.1f} % +- {100 * b['sd']:4.1f}  {bar(b['mean'])}"
+        )
         table.append([name] + [f"{100 * x['mean']:.1f} &plusmn; {100 * x['sd']:.1f}" for x in (a, b)])
         right.append(b["mean"])
     bag = [float(x) for x in re.findall(r"words on (?:val|test): (?:accuracy )?(\d+\.\d+) %", toy)[:2]]
     say(f"  {'bag of words':22s} {bag[0]:5.1f} % {'':25s} {bag[1]:5.1f} % {'':8s}{bar(bag[1] / 100)}")
     table.append(["bag of words"] + [f"{x:.1f}" for x in bag])
-    summary.append(("sentiment from 100 labels, opinion words that no label used", right[0], f"from scratch {100 * right[1]:.1f}, bag of words {bag[1]:.1f}"))
+    summary.append(
+        (
+            "sentiment from 100 labels, opinion words that no label used",
+            right[0],
+            f"from scratch {100 * right[1]:.1f}, bag of words {bag[1]:.1f}",
+        )
+    )
     fine = [json.loads(line) for line in open(out / "pretrained/seed-1/metrics.jsonl")][-1]["tokens"]
     say(f"\n  Pretraining read {tokens:,.0f} tokens without labels, each fine-tuning {fine:,.0f}.")
     curve({"masked LM": out / "bert"}, out / "bert.svg", "Masked LM on the toy world")
-    curve({"pretrained": out / "pretrained/seed-1", "from scratch": out / "from-scratch/seed-1"}, out / "finetuning.svg", "Sentiment from 100 labels")
-    parts.append(("An encoder, and a hundred labels", f"Masked LM on {tokens:,.0f} tokens without labels; then fine-tuning on 100 reviews, {fine:,.0f} tokens. The labels use one half of the "
-                  "opinion words, the test the other half, of which only the text says what they mean.", table, ["bert.svg", "finetuning.svg"]))
+    curve(
+        {"pretrained": out / "pretrained/seed-1", "from scratch": out / "from-scratch/seed-1"},
+        out / "finetuning.svg",
+        "Sentiment from 100 labels",
+    )
+    parts.append(
+        (
+            "An encoder, and a hundred labels",
+            f"Masked LM on {tokens:,.0f} tokens without labels; then fine-tuning on 100 reviews, {fine:,.0f} tokens. The labels use one half of the "
+            "opinion words, the test the other half, of which only the text says what they mean.",
+            table,
+            ["bert.svg", "finetuning.svg"],
+        )
+    )
 
 
 def decoder(out, parts, summary):
     """Steps 4 to 6, as encoder()"""
-    seconds = run("4. A decoder reads about the world: guess the next word", ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT + lasting("--steps", 4000), out / "gpt.log", "one")
+    seconds = run(
+        "4. A decoder reads about the world: guess the next word",
+        ["./train_gpt", "--data", out / "toy/gpt/text", "--out", out / "gpt"] + GPT + lasting("--steps", 4000),
+        out / "gpt.log",
+        "one",
+    )
     rows = [json.loads(line) for line in open(out / "gpt/metrics.jsonl")]
     for r in [r for r in rows if "val_loss" in r]:
-        say(f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | {r['val_bits_per_byte']:.3f} bits per byte {bar(r['val_bits_per_byte'] / 2)}")
+        say(
+            f"  {r['tokens'] / 1e6:5.1f} M tokens | loss {r['val_loss']:.3f} | {r['val_bits_per_byte']:.3f} bits per byte {bar(r['val_bits_per_byte'] / 2)}"
+        )
     say(f"  {rows[-1]['tokens']:,.0f} tokens in {clock(seconds)}")
     curve({"next word": out / "gpt"}, out / "gpt.svg", "A decoder on the toy world")
 
-    run("5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1] + TUNE + lasting("--epochs", 30), out / "reasons.log", "one")
-    run("   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
-        ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons", "--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin", "--rows", 300, "--batch", 64,
-         "--max-new-tokens", 24, "--out", out / "reasons-answers"], out / "reasons-answers.log")
+    run(
+        "5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
+        ["./sft", "--init", out / "gpt", "--data", out / "toy/reasons", "--out", out / "reasons", "--eval-rows", 1]
+        + TUNE
+        + lasting("--epochs", 30),
+        out / "reasons.log",
+        "one",
+    )
+    run(
+        "   ... asked about new reviews: of opinion words that tuning saw (val), and of others (test)",
+        [
+            "./sft",
+            "eval",
+            "--model",
+            f"{out}/gpt,{out}/reasons",
+            "--data",
+            out / "toy/reasons/val.bin",
+            out / "toy/reasons/test.bin",
+            "--rows",
+            300,
+            "--batch",
+            64,
+            "--max-new-tokens",
+            24,
+            "--out",
+            out / "reasons-answers",
+        ],
+        out / "reasons-answers.log",
+    )
     found = json.load(open(out / "reasons-answers/results.json"))
     answers = [[json.loads(line) for line in open(out / f"reasons-answers/answers_{n}.jsonl")] for n in (1, 2)]
     table = [["review &rarr; reason, % of 300", "exactly right", "good or bad is right", "quotes a word of the review"]]
@@ -197,49 +331,118 @@ def decoder(out, parts, summary):
         for n, (model, name) in enumerate(((out / "gpt", "before"), (out / "reasons", "tuned"))):
             r = found[part][str(model)]
             said = [a for a in answers[n] if a["set"] == part]
-            side = sum(a["answer"].split()[:1] == a["outputs"][0].split()[:1] for a in said) / len(said)  # "positive because of ..."
+            side = sum(a["answer"].split()[:1] == a["outputs"][0].split()[:1] for a in said) / len(
+                said
+            )  # "positive because of ..."
             there = r["tasks"]["sentiment/reason"]["quotes_of_input"]
             table.append([f"{what}, {name}"] + [f"{100 * x:.1f}" for x in (r["exact_match"], side, there)])
             if name == "tuned":
-                summary.append((f"a reason for it, {what}", r["exact_match"], f"good or bad is right {100 * side:.1f}, quotes a word of the review {100 * there:.1f}"))
-            say(f"  {what + ', ' + name:40s} exactly right {100 * r['exact_match']:5.1f} %, good or bad {100 * side:5.1f} %, quotes the review {100 * there:5.1f} %")
+                summary.append(
+                    (
+                        f"a reason for it, {what}",
+                        r["exact_match"],
+                        f"good or bad is right {100 * side:.1f}, quotes a word of the review {100 * there:.1f}",
+                    )
+                )
+            say(
+                f"  {what + ', ' + name:40s} exactly right {100 * r['exact_match']:5.1f} %, good or bad {100 * side:5.1f} %, quotes the review {100 * there:5.1f} %"
+            )
     for a in answers[1][:2] + answers[1][-2:]:
         say("    " + a["prompt"].replace("\n", " | ") + " " + a["answer"])
-    parts.append(("A decoder, and one task", f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.", table, ["gpt.svg"]))
+    parts.append(
+        (
+            "A decoder, and one task",
+            f"Pretraining on {rows[-1]['tokens']:,.0f} tokens; then 1,000 reviews with a reason, and 300 new ones of each kind.",
+            table,
+            ["gpt.svg"],
+        )
+    )
 
-    run("6. Instruction tuning: many tasks at once, in many wordings",
-        ["./sft", "--init", out / "gpt", "--data", out / "toy/instruct", "--out", out / "instruct", "--eval-rows", 10, "--eval-every", 200] + TUNE + lasting("--epochs", 1),
-        out / "instruct.log", "one")
+    run(
+        "6. Instruction tuning: many tasks at once, in many wordings",
+        [
+            "./sft",
+            "--init",
+            out / "gpt",
+            "--data",
+            out / "toy/instruct",
+            "--out",
+            out / "instruct",
+            "--eval-rows",
+            10,
+            "--eval-every",
+            200,
+        ]
+        + TUNE
+        + lasting("--epochs", 1),
+        out / "instruct.log",
+        "one",
+    )
     results = json.load(open(out / "instruct/results.json"))
     say("\nExactly right, % of answers, on what tuning never saw:\n")
-    say(f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}   {'more than before':16s}")
-    table = [["held out, exact match in %", "tasks", "copy the input", "most frequent answer", "before tuning", "tuned", "more than before, 95 % interval over tasks"]]
+    say(
+        f"  {'held out':14s} {'tasks':>5s}  {'copy':>6s} {'usual':>6s} {'before':>7s} {'tuned':>7s}   {'more than before':16s}"
+    )
+    table = [
+        [
+            "held out, exact match in %",
+            "tasks",
+            "copy the input",
+            "most frequent answer",
+            "before tuning",
+            "tuned",
+            "more than before, 95 % interval over tasks",
+        ]
+    ]
     for file, name, what in LEVELS:
         level = results[file]
         values = [100 * level[m]["exact_match"] for m in ("copy the input", "most frequent answer", "before", "tuned")]
         tasks = len(level["tuned"]["tasks"])
         more = level["tuned"]["minus_first_model"]["exact_match"]
-        more = f"{100 * more['low']:+.1f} to {100 * more['high']:+.1f}" if "low" in more else f"{100 * more['mean']:+.1f}, few differ"
-        say(f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}   {more:16s} {what}")
+        more = (
+            f"{100 * more['low']:+.1f} to {100 * more['high']:+.1f}"
+            if "low" in more
+            else f"{100 * more['mean']:+.1f}, few differ"
+        )
+        say(
+            f"  {name:14s} {tasks:5d}  {values[0]:6.1f} {values[1]:6.1f} {values[2]:7.1f} {values[3]:7.1f}   {more:16s} {what}"
+        )
         table.append([f"{name}: {what}", str(tasks)] + [f"{v:.1f}" for v in values] + [more])
-        summary.append((f"instructions, {name} that tuning never saw", values[3] / 100, f"before tuning {values[2]:.1f}"))
+        summary.append(
+            (f"instructions, {name} that tuning never saw", values[3] / 100, f"before tuning {values[2]:.1f}")
+        )
     curve({"answers": out / "instruct"}, out / "instruct.svg", "Instruction tuning: loss of the answers")
     examples = []
     for file, name, _ in LEVELS:
         a = next(a for a in map(json.loads, open(out / "instruct/answers.jsonl")) if a["set"] == file)
         examples.append([name, a["prompt"], a["answer"], " / ".join(a["outputs"])])
         say(f"    {name}: {a['prompt']} {a['answer']} (right: {a['outputs'][0]})".replace("\n", " | "))
-    parts.append(("Many instructions at once", "The same decoder, tuned on every task that is not held out. What is held out follows from rules that were fixed before the first run.",
-                  table, ["instruct.svg"]))
-    parts.append(("Some answers", "The first of each set, right or wrong.", [["held out", "prompt", "answer", "right"]] + [[html.escape(c) for c in row] for row in examples], []))
+    parts.append(
+        (
+            "Many instructions at once",
+            "The same decoder, tuned on every task that is not held out. What is held out follows from rules that were fixed before the first run.",
+            table,
+            ["instruct.svg"],
+        )
+    )
+    parts.append(
+        (
+            "Some answers",
+            "The first of each set, right or wrong.",
+            [["held out", "prompt", "answer", "right"]] + [[html.escape(c) for c in row] for row in examples],
+            [],
+        )
+    )
 
 
 def report(out, parts, took):
     """One page without anything from outside"""
-    text = ['<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>tune.cu: the whole story</title>',
-            "<style>body{font:16px/1.5 Helvetica,Arial,sans-serif;max-width:52em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;margin:1em 0;font-size:14px}"
-            "td,th{border-bottom:1px solid #ddd;padding:.3em .8em;text-align:left;white-space:pre-wrap}svg{width:100%;height:auto}</style>",
-            f"<h1>tune.cu: the whole story</h1><p>Made by <code>make demo</code> in {took}, on this machine, from nothing but a generated world.</p>"]
+    text = [
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>tune.cu: the whole story</title>',
+        "<style>body{font:16px/1.5 Helvetica,Arial,sans-serif;max-width:52em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse;margin:1em 0;font-size:14px}"
+        "td,th{border-bottom:1px solid #ddd;padding:.3em .8em;text-align:left;white-space:pre-wrap}svg{width:100%;height:auto}</style>",
+        f"<h1>tune.cu: the whole story</h1><p>Made by <code>make demo</code> in {took}, on this machine, from nothing but a generated world.</p>",
+    ]
     for title, said, table, pictures in parts:
         text.append(f"<h2>{title}</h2><p>{said}</p><table>")
         for i, row in enumerate(table):
@@ -251,15 +454,20 @@ def report(out, parts, took):
 
 def sample(folder):
     """A document of the text"""
-    log = subprocess.run(["data/tokenize", "decode", "--tokenizer", str(folder)], input=" ".join(map(str, first_ids(folder / "train.bin"))) + "\n", check=True,
-                         stdout=subprocess.PIPE, text=True).stdout
+    log = subprocess.run(
+        ["data/tokenize", "decode", "--tokenizer", str(folder)],
+        input=" ".join(map(str, first_ids(folder / "train.bin"))) + "\n",
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
     return log.strip()
 
 
 def first_ids(path):
     """The tokens of the first document of a .bin file (common/data/bin_file.h)"""
     data = path.read_bytes()
-    number = lambda at, n: int.from_bytes(data[at:at + n], "little")
+    number = lambda at, n: int.from_bytes(data[at : at + n], "little")
     width, sequences = number(16, 4), number(24, 8)
     begin = 256 + 8 * (sequences + 1)
     return [number(begin + width * i, width) for i in range(number(256 + 8, 8))]

@@ -3,7 +3,8 @@
 
     python3 -m venv .venv && .venv/bin/pip install -r dev/requirements.txt && .venv/bin/python dev/fixtures.py
 
-Everything is computed in float64 and stored as float32 (a relative error of at most 6e-8); the parameters are rounded to float32
+Everything is computed in float64 and stored as float32 (a relative error of at most 6e-8); the parameters are rounded
+to float32
 before, so that they are exact. All the files hold these tensors, in our packed form:
 
     tokens (N) types (N) seq_start (S+1)   I32   sequence s is tokens[seq_start[s] .. seq_start[s+1])
@@ -14,6 +15,7 @@ before, so that they are exact. All the files hold these tensors, in our packed 
     given/NAME                             F32   bert_mlm, of some: after three AdamW steps each of which is given grad/*, clipped
     class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w; logits are (M, K)
 """
+
 import argparse
 import json
 import os
@@ -26,8 +28,13 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
 DECAY, CLIP, STEPS = 0.01, 1.0, 3
-GIVEN = ("embeddings.token_type_embeddings.weight", "layer.1.attention.output.dense.weight", "layer.0.attention.self.query.bias",
-         "layer.0.output.LayerNorm.weight", "cls.predictions.bias")
+GIVEN = (
+    "embeddings.token_type_embeddings.weight",
+    "layer.1.attention.output.dense.weight",
+    "layer.0.attention.self.query.bias",
+    "layer.0.output.LayerNorm.weight",
+    "cls.predictions.bias",
+)
 
 
 def init(model, generator):
@@ -43,8 +50,10 @@ def init(model, generator):
 def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
     named = list(model.named_parameters())
-    groups = [dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=decay),
-              dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0)]
+    groups = [
+        dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=decay),
+        dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0),
+    ]
     optimiser = torch.optim.AdamW(groups, **options)
     for _ in range(STEPS):
         gradient()
@@ -55,21 +64,35 @@ def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
 
 def bert_mlm():
     vocab, max_len, lengths = 61, 32, [1, 5, 17, 32]
-    config = BertConfig(vocab_size=vocab, max_position_embeddings=max_len, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
-                        intermediate_size=128, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-                        hidden_act="gelu", layer_norm_eps=1e-12, attn_implementation="eager")
+    config = BertConfig(
+        vocab_size=vocab,
+        max_position_embeddings=max_len,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        type_vocab_size=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        attn_implementation="eager",
+    )
     generator = torch.Generator().manual_seed(2)
     model = BertForMaskedLM(config).double().train()
     init(model, generator)
 
-    # A ragged batch: padded for PyTorch, packed for us. Type 1 from a third of a sequence on; about a third of the rows have targets.
+    # A ragged batch: padded for PyTorch, packed for us. Type 1 from a third of a sequence on; about a third of the rows
+    # have targets.
     padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
     types, mask, labels = torch.zeros_like(padded), torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
-        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)  # not 0: transformers' padding_idx, of which PyTorch drops the gradient
-        types[s, (n + 2) // 3:n] = 1
+        padded[s, :n] = torch.randint(
+            1, vocab, (n,), generator=generator
+        )  # not 0: transformers' padding_idx, of which PyTorch drops the gradient
+        types[s, (n + 2) // 3 : n] = 1
         mask[s, :n] = 1
-        chosen = torch.randperm(n, generator=generator)[:max(1, n // 3)]
+        chosen = torch.randperm(n, generator=generator)[: max(1, n // 3)]
         labels[s, chosen] = torch.randint(vocab, (len(chosen),), generator=generator)
     real = mask.bool()
     packed_labels = labels[real]
@@ -86,8 +109,15 @@ def bert_mlm():
     out = forward()
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     grads = {n: p.grad.clone() for n, p in model.named_parameters()}
-    tensors = {"tokens": padded[real], "types": types[real], "seq_start": torch.tensor([0] + lengths).cumsum(0), "rows": rows,
-               "targets": packed_labels[rows], "logits": out.logits[real][rows].detach(), "loss": out.loss.detach().reshape(1)}
+    tensors = {
+        "tokens": padded[real],
+        "types": types[real],
+        "seq_start": torch.tensor([0] + lengths).cumsum(0),
+        "rows": rows,
+        "targets": packed_labels[rows],
+        "logits": out.logits[real][rows].detach(),
+        "loss": out.loss.detach().reshape(1),
+    }
 
     after = adamw_three_steps(model, fresh_gradient)
 
@@ -103,10 +133,13 @@ def bert_mlm():
     assert len(given) == len(GIVEN)
     for kind, values in (("param", before), ("grad", grads), ("after", after), ("given", given)):
         tensors |= {f"{kind}/{n}": x for n, x in values.items()}
-    norm = torch.sqrt(sum((g ** 2).sum() for g in grads.values())).item()
-    facts = {"model": "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0",
-             "optimiser": f"AdamW {OPTIMISER}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
-             "grad_norm": repr(norm), "loss": repr(out.loss.item())}
+    norm = torch.sqrt(sum((g**2).sum() for g in grads.values())).item()
+    facts = {
+        "model": "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0",
+        "optimiser": f"AdamW {OPTIMISER}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "grad_norm": repr(norm),
+        "loss": repr(out.loss.item()),
+    }
     return tensors, facts
 
 
@@ -114,9 +147,21 @@ def bert_classifier():
     """Single texts and pairs, three classes with weights; the optimiser with finetune_cls's defaults."""
     vocab, max_len, lengths, weights = 37, 16, [3, 16, 7, 12, 1, 16, 5, 9], [1.0, 0.25, 3.0]
     optimiser = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
-    config = BertConfig(vocab_size=vocab, max_position_embeddings=max_len, hidden_size=32, num_hidden_layers=2, num_attention_heads=1,
-                        intermediate_size=48, type_vocab_size=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-                        hidden_act="gelu", layer_norm_eps=1e-12, attn_implementation="eager", num_labels=len(weights))
+    config = BertConfig(
+        vocab_size=vocab,
+        max_position_embeddings=max_len,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=48,
+        type_vocab_size=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        attn_implementation="eager",
+        num_labels=len(weights),
+    )
     generator = torch.Generator().manual_seed(3)
     model = BertForSequenceClassification(config).double().train()
     init(model, generator)
@@ -124,7 +169,7 @@ def bert_classifier():
     types, mask = torch.zeros_like(padded), torch.zeros_like(padded)
     for s, n in enumerate(lengths):
         padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)
-        types[s, (n + 2) // 3:n] = s % 2  # every second one is a pair
+        types[s, (n + 2) // 3 : n] = s % 2  # every second one is a pair
         mask[s, :n] = 1
     labels = torch.tensor([0, 1, 2, 1, 0, 2, 2, 1])
     real = mask.bool()
@@ -141,25 +186,50 @@ def bert_classifier():
     fresh_gradient()
     logits, loss = forward()
     start = torch.tensor([0] + lengths).cumsum(0)
-    tensors = {"tokens": padded[real], "types": types[real], "seq_start": start, "rows": start[:-1], "targets": labels, "class_weights": weight,
-               "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    tensors = {
+        "tokens": padded[real],
+        "types": types[real],
+        "seq_start": start,
+        "rows": start[:-1],
+        "targets": labels,
+        "class_weights": weight,
+        "logits": logits.detach(),
+        "loss": loss.detach().reshape(1),
+    }
     tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
     tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
-    norm = torch.sqrt(sum((p.grad ** 2).sum() for p in model.parameters())).item()
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters())).item()
     tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser).items()}
-    facts = {"model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), dropout 0",
-             "optimiser": f"AdamW {optimiser}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
-             "grad_norm": repr(norm), "loss": repr(loss.item())}
+    facts = {
+        "model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), dropout 0",
+        "optimiser": f"AdamW {optimiser}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "grad_norm": repr(norm),
+        "loss": repr(loss.item()),
+    }
     return tensors, facts
 
 
 def gpt2_lm():
-    """A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its token i + 1."""
+    """A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its
+    token i + 1."""
     vocab, max_len, lengths, decay = 61, 32, [1, 5, 17, 32], 0.1
     optimiser = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
-    config = GPT2Config(vocab_size=vocab, n_positions=max_len, n_embd=64, n_layer=2, n_head=2, n_inner=128, resid_pdrop=0.0, embd_pdrop=0.0,
-                        attn_pdrop=0.0, activation_function="gelu_new", layer_norm_epsilon=1e-5, bos_token_id=60, eos_token_id=60,
-                        attn_implementation="eager")
+    config = GPT2Config(
+        vocab_size=vocab,
+        n_positions=max_len,
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
+        n_inner=128,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        activation_function="gelu_new",
+        layer_norm_epsilon=1e-5,
+        bos_token_id=60,
+        eos_token_id=60,
+        attn_implementation="eager",
+    )
     generator = torch.Generator().manual_seed(4)
     model = GPT2LMHeadModel(config).double().train()
     init(model, generator)
@@ -169,7 +239,7 @@ def gpt2_lm():
         padded[s, :n] = torch.randint(vocab, (n,), generator=generator)
         mask[s, :n] = 1
         if n > 1:  # about half of the tokens that follow another one
-            chosen = 1 + torch.randperm(n - 1, generator=generator)[:max(1, n // 2)]
+            chosen = 1 + torch.randperm(n - 1, generator=generator)[: max(1, n // 2)]
             labels[s, chosen] = padded[s, chosen]
     real = mask.bool()
     shifted = torch.full_like(labels, -100)
@@ -189,15 +259,25 @@ def gpt2_lm():
     fresh_gradient()
     logits, loss, theirs = forward()
     assert abs(loss.item() - theirs.item()) < 1e-6, (loss, theirs)  # theirs is computed in float32
-    tensors = {"tokens": padded[real], "types": torch.zeros_like(padded[real]), "seq_start": torch.tensor([0] + lengths).cumsum(0), "rows": rows,
-               "targets": targets[rows], "logits": logits.detach(), "loss": loss.detach().reshape(1)}
+    tensors = {
+        "tokens": padded[real],
+        "types": torch.zeros_like(padded[real]),
+        "seq_start": torch.tensor([0] + lengths).cumsum(0),
+        "rows": rows,
+        "targets": targets[rows],
+        "logits": logits.detach(),
+        "loss": loss.detach().reshape(1),
+    }
     tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
     tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
-    norm = torch.sqrt(sum((p.grad ** 2).sum() for p in model.parameters())).item()
+    norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters())).item()
     tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser, decay).items()}
-    facts = {"model": "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0",
-             "optimiser": f"AdamW {optimiser}, decay {decay} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
-             "grad_norm": repr(norm), "loss": repr(loss.item())}
+    facts = {
+        "model": "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0",
+        "optimiser": f"AdamW {optimiser}, decay {decay} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "grad_norm": repr(norm),
+        "loss": repr(loss.item()),
+    }
     return tensors, facts
 
 
@@ -217,8 +297,12 @@ def main():
         tensors = {n: (x.float() if x.is_floating_point() else x.int()).contiguous() for n, x in tensors.items()}
         facts |= {"made_by": "dev/fixtures.py", "torch": torch.__version__, "transformers": transformers.__version__}
         path = os.path.join(out, name + ".safetensors")
-        safetensors.torch.save_file(tensors, path, metadata={"about": json.dumps(facts)})  # one key: the library shuffles several
-        print(f"{os.path.relpath(path)}: {len(tensors)} tensors, {os.path.getsize(path)} bytes, loss {facts['loss']}, norm {facts['grad_norm']}")
+        safetensors.torch.save_file(
+            tensors, path, metadata={"about": json.dumps(facts)}
+        )  # one key: the library shuffles several
+        print(
+            f"{os.path.relpath(path)}: {len(tensors)} tensors, {os.path.getsize(path)} bytes, loss {facts['loss']}, norm {facts['grad_norm']}"
+        )
         if os.path.getsize(path) >= 1_000_000:
             sys.exit(f"{path}: expected less than 1 MB, so that it can be committed")
 

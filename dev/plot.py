@@ -6,6 +6,7 @@
 
 Thin line: training loss, smoothed; dots: validation; dashed: guessing every token by its frequency.
 """
+
 import argparse
 import json
 import math
@@ -35,7 +36,7 @@ def read(folder):
 def smooth(points):
     """Means over about 300 stretches."""
     n = max(1, len(points) // 300)
-    parts = [points[i:i + n] for i in range(0, len(points), n)]
+    parts = [points[i : i + n] for i in range(0, len(points), n)]
     return [(sum(x for x, _ in p) / len(p), sum(y for _, y in p) / len(p)) for p in parts]
 
 
@@ -69,24 +70,41 @@ def main():
     lo, hi = lo - 0.05 * (hi - lo), hi + 0.05 * (hi - lo)
     px = lambda x: LEFT + x / x1 * (W - LEFT - RIGHT)
     py = lambda y: TOP + (hi - y) / (hi - lo) * (H - TOP - BOTTOM)
-    s = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
-         f'<rect width="{W}" height="{H}" fill="#fff"/>', f'<text x="{LEFT}" y="24" font-size="14" font-weight="bold">{escape(a.title)}</text>']
+    s = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
+        f'<rect width="{W}" height="{H}" fill="#fff"/>',
+        f'<text x="{LEFT}" y="24" font-size="14" font-weight="bold">{escape(a.title)}</text>',
+    ]
     for y in ticks(lo, hi):
-        s.append(f'<path d="M{LEFT} {py(y):.1f}H{W - RIGHT}" stroke="#e4e4e4"/><text x="{LEFT - 8}" y="{py(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
+        s.append(
+            f'<path d="M{LEFT} {py(y):.1f}H{W - RIGHT}" stroke="#e4e4e4"/><text x="{LEFT - 8}" y="{py(y) + 4:.1f}" text-anchor="end">{y:g}</text>'
+        )
     for x in ticks(0, x1):
-        s.append(f'<path d="M{px(x):.1f} {H - BOTTOM}v4" stroke="#888"/><text x="{px(x):.1f}" y="{H - BOTTOM + 18}" text-anchor="middle">{short(x)}</text>')
-    s.append(f'<path d="M{LEFT} {H - BOTTOM}H{W - RIGHT}" stroke="#888"/><text x="{(LEFT + W - RIGHT) / 2}" y="{H - 10}" text-anchor="middle">tokens trained on</text>')
-    s.append(f'<text transform="translate(16 {(TOP + H - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">loss (nats per target)</text>')
+        s.append(
+            f'<path d="M{px(x):.1f} {H - BOTTOM}v4" stroke="#888"/><text x="{px(x):.1f}" y="{H - BOTTOM + 18}" text-anchor="middle">{short(x)}</text>'
+        )
+    s.append(
+        f'<path d="M{LEFT} {H - BOTTOM}H{W - RIGHT}" stroke="#888"/><text x="{(LEFT + W - RIGHT) / 2}" y="{H - 10}" text-anchor="middle">tokens trained on</text>'
+    )
+    s.append(
+        f'<text transform="translate(16 {(TOP + H - BOTTOM) / 2}) rotate(-90)" text-anchor="middle">loss (nats per target)</text>'
+    )
     labels = []
     for (name, train, val, unigram), color in zip(runs, COLORS * len(runs)):
-        s.append(f'<path d="M{" L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in train)}" fill="none" stroke="{color}" stroke-width="1" opacity="0.45"/>')
+        s.append(
+            f'<path d="M{" L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in train)}" fill="none" stroke="{color}" stroke-width="1" opacity="0.45"/>'
+        )
         if val:
-            s.append(f'<path d="M{" L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in val)}" fill="none" stroke="{color}" stroke-width="2"/>')
+            s.append(
+                f'<path d="M{" L".join(f"{px(x):.1f} {py(y):.1f}" for x, y in val)}" fill="none" stroke="{color}" stroke-width="2"/>'
+            )
             s += [f'<circle cx="{px(x):.1f}" cy="{py(y):.1f}" r="3" fill="{color}"/>' for x, y in val]
         end = (val or train)[-1][1]
         labels.append((py(end), color, f"{name} {end:.2f}"))
         if unigram:
-            s.append(f'<path d="M{LEFT} {py(unigram):.1f}H{W - RIGHT}" stroke="{color}" stroke-dasharray="5 4" opacity="0.7"/>')
+            s.append(
+                f'<path d="M{LEFT} {py(unigram):.1f}H{W - RIGHT}" stroke="{color}" stroke-dasharray="5 4" opacity="0.7"/>'
+            )
             labels.append((py(unigram), color, f"by frequency {unigram:.2f}"))
     last = -99
     for y, color, text in sorted(labels):  # at least a line's height apart

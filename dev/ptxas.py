@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""What ptxas makes of every kernel of every program, for the H100 and H200 (sm_90): registers, shared memory, and that nothing spills.
+"""What ptxas makes of every kernel of every program, for the H100 and H200 (sm_90): registers, shared memory, and that
+nothing spills.
 
     python3 dev/ptxas.py            compiles, compares with dev/results/ptxas.tsv, exits 1 where they differ
     python3 dev/ptxas.py --write    writes that table anew (after looking at what changed)
 
-With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes at a time must do so, the
-attention kernels in bf16 must use the tensor cores, ldmatrix and cp.async. finetune_cls holds the kernels of train_bert, sft those of train_gpt.
-Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named in the table; with
+With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes
+at a time must do so, the
+attention kernels in bf16 must use the tensor cores, ldmatrix and cp.async. finetune_cls holds the kernels of
+train_bert, sft those of train_gpt.
+Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named
+in the table; with
 another version only spills and stack are checked. Takes about one minute of CPU.
 """
+
 import collections
 import glob
 import os
@@ -21,15 +26,31 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "dev/results/ptxas.tsv")
 PROGRAMS = ["finetune_cls", "sft"]
-# kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must have at least
-WIDE = {"layernorm_forward_kernel": (4, 2), "layernorm_backward_kernel": (4, 2), "embedding_forward_kernel": (6, 2), "embedding_runs_kernel": (8, 0),
-        "gather_rows_kernel": (4, 4), "scatter_rows_kernel": (4, 4), "dropout_forward_kernel": (4, 4), "gelu_backward_kernel": (2, 1),
-        "crossentropy_kernel": (1, 1)}  # gelu's width is its second argument
+# kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must
+# have at least
+WIDE = {
+    "layernorm_forward_kernel": (4, 2),
+    "layernorm_backward_kernel": (4, 2),
+    "embedding_forward_kernel": (6, 2),
+    "embedding_runs_kernel": (8, 0),
+    "gather_rows_kernel": (4, 4),
+    "scatter_rows_kernel": (4, 4),
+    "dropout_forward_kernel": (4, 4),
+    "gelu_backward_kernel": (2, 1),
+    "crossentropy_kernel": (1, 1),
+}  # gelu's width is its second argument
 ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0), "attention_delta_kernel": (1, 0)}
-# attention in bf16 (common/ops/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536 registers (of 256 threads one)
+# attention in bf16 (common/ops/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536
+# registers (of 256 threads one)
 FLASH = {"flash_forward_kernel": 128, "flash_dq_kernel": 128, "flash_dkv_kernel": 128, "flash_dkv_kernel<128": 256}
-FLASH_HAS = {"HMMA.16816.F32.BF16": "products of bf16 on the tensor cores", "LDSM.16.M88.4": "ldmatrix", "LDSM.16.MT88.4": "ldmatrix.trans",
-             "LDGSTS.E.BYPASS.128": "cp.async of 16 bytes", "STG.E.128": "16 bytes to global memory", "MUFU.EX2": "ex2"}
+FLASH_HAS = {
+    "HMMA.16816.F32.BF16": "products of bf16 on the tensor cores",
+    "LDSM.16.M88.4": "ldmatrix",
+    "LDSM.16.MT88.4": "ldmatrix.trans",
+    "LDGSTS.E.BYPASS.128": "cp.async of 16 bytes",
+    "STG.E.128": "16 bytes to global memory",
+    "MUFU.EX2": "ex2",
+}
 FLASH_HAS_NOT = {"STG.E.U16": "2 bytes to global memory", "LDG.E.U16": "2 bytes from global memory"}
 
 
@@ -46,7 +67,9 @@ def find_cublas(nvcc):
 
 
 def demangle(names):
-    out = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True).stdout.splitlines()
+    out = subprocess.run(
+        ["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     short = []
     for name in out:
         name = re.sub(r"^void ", "", name).replace("gpu::", "").replace("__nv_bfloat16", "bf16")
@@ -67,18 +90,39 @@ def compile_all(nvcc, cublas, folder):
     for program in PROGRAMS:
         for precision in ["bf16", "fp32"]:
             cubin = os.path.join(folder, f"{program}-{precision}.cubin")
-            command = [nvcc, "-std=c++17", "-O3", "-cubin", "-arch=sm_90", "-Xptxas", "-v", "-isystem", cublas, "-isystem", ROOT + "/.deps/include"]
+            command = [
+                nvcc,
+                "-std=c++17",
+                "-O3",
+                "-cubin",
+                "-arch=sm_90",
+                "-Xptxas",
+                "-v",
+                "-isystem",
+                cublas,
+                "-isystem",
+                ROOT + "/.deps/include",
+            ]
             command += ["-DPRECISION_BF16"] if precision == "bf16" else []
             done = subprocess.run(command + ["-o", cubin, f"{program}.cu"], cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(f"{' '.join(command)} {program}.cu failed:\n{done.stdout}{done.stderr}")
             cubins.append(cubin)
-            found = re.findall(r"Compiling entry function '(\S+)'[^\n]*\n[^\n]*\n\s*(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
-                               r"[^\n]*Used (\d+) registers([^\n]*)", done.stdout + done.stderr)
+            found = re.findall(
+                r"Compiling entry function '(\S+)'[^\n]*\n[^\n]*\n\s*(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
+                r"[^\n]*Used (\d+) registers([^\n]*)",
+                done.stdout + done.stderr,
+            )
             names = demangle([f[0] for f in found])
             for name, stack, stores, loads, registers, rest in found:
                 shared = re.search(r"(\d+) bytes smem", rest)
-                rows[names[name]] = (int(registers), int(shared[1]) if shared else 0, int(stack), int(stores), int(loads))
+                rows[names[name]] = (
+                    int(registers),
+                    int(shared[1]) if shared else 0,
+                    int(stack),
+                    int(stores),
+                    int(loads),
+                )
     return rows, cubins
 
 
@@ -87,7 +131,9 @@ def too_many_registers(rows):
     for name, row in sorted(rows.items()):
         threads = next((FLASH[k] for k in sorted(FLASH, reverse=True) if name.startswith(k)), None)
         if threads and row[0] * 256 > 65536:
-            bad.append(f"{name}: {row[0]} registers: {256 // threads} blocks of {threads} threads do not fit a multiprocessor")
+            bad.append(
+                f"{name}: {row[0]} registers: {256 // threads} blocks of {threads} threads do not fit a multiprocessor"
+            )
     return bad
 
 
@@ -95,7 +141,9 @@ def machine_code(cuobjdump, cubins):
     """complaints about what an instruction is there for and is missing; how many kernels were asked, and are there"""
     count = {}  # {kernel: {instruction: how many}}
     for cubin in cubins:
-        for line in subprocess.run([cuobjdump, "-sass", cubin], capture_output=True, text=True, check=True).stdout.splitlines():
+        for line in subprocess.run(
+            [cuobjdump, "-sass", cubin], capture_output=True, text=True, check=True
+        ).stdout.splitlines():
             if "Function : " in line:
                 now = count[line.split("Function : ")[1].strip()] = collections.Counter()
             elif m := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)", line):
@@ -104,7 +152,10 @@ def machine_code(cuobjdump, cubins):
     bad, seen, names = [], 0, demangle(list(count))
     for mangled, ops in count.items():
         name = names[mangled]
-        base, arguments = name.split("<")[0], [a.strip() for a in name[name.find("<") + 1:-1].split(",")] if "<" in name else []
+        base, arguments = (
+            name.split("<")[0],
+            [a.strip() for a in name[name.find("<") + 1 : -1].split(",")] if "<" in name else [],
+        )
         wanted = ALWAYS_WIDE.get(base) if base != "attention_delta_kernel" or "float" not in arguments else None
         if base in WIDE and arguments[base.startswith("gelu")] in ("4", "8"):
             wanted = WIDE[base]
@@ -114,12 +165,16 @@ def machine_code(cuobjdump, cubins):
         if wanted:
             loads, stores = of(ops, "LDG", ".128"), of(ops, "STG", ".128")
             if loads < wanted[0] or stores < wanted[1]:
-                bad.append(f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {stores}")
+                bad.append(
+                    f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {stores}"
+                )
         if base in FLASH:
             bad += [f"{name}: no {op} ({why})" for op, why in FLASH_HAS.items() if not ops[op]]
             bad += [f"{name}: {ops[op]} {op} ({why})" for op, why in FLASH_HAS_NOT.items() if ops[op]]
         if of(ops, "LDL", "") or of(ops, "STL", ""):
-            bad.append(f"{name}: expected no access to local memory, found {of(ops, 'LDL', '')} loads and {of(ops, 'STL', '')} stores")
+            bad.append(
+                f"{name}: expected no access to local memory, found {of(ops, 'LDL', '')} loads and {of(ops, 'STL', '')} stores"
+            )
     return bad, seen, len(count)
 
 
@@ -135,15 +190,23 @@ def main():
     version = re.search(r"V([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[1]
     with tempfile.TemporaryDirectory() as folder:
         rows, cubins = compile_all(nvcc, cublas, folder)
-        cuobjdump = os.environ.get("CUOBJDUMP") or next((p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None)
+        cuobjdump = os.environ.get("CUOBJDUMP") or next(
+            (p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None
+        )
         if cuobjdump:
             bad, seen, all_kernels = machine_code(cuobjdump, cubins)
-            print(f"machine code of {all_kernels} kernels: in {seen} the instructions were looked for that they are written for")
+            print(
+                f"machine code of {all_kernels} kernels: in {seen} the instructions were looked for that they are written for"
+            )
         else:
             bad = []
             print("machine code: SKIPPED: there is no cuobjdump on this machine")
     bad += too_many_registers(rows)
-    bad += [f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, {r[3]} and {r[4]} bytes of spill stores and loads" for name, r in sorted(rows.items()) if any(r[2:])]
+    bad += [
+        f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, {r[3]} and {r[4]} bytes of spill stores and loads"
+        for name, r in sorted(rows.items())
+        if any(r[2:])
+    ]
     text = f"# ptxas of nvcc {version}, sm_90: python3 dev/ptxas.py --write\nkernel\tregisters\tshared\tstack\tspill stores\tspill loads\n"
     text += "".join("\t".join([name, *map(str, r)]) + "\n" for name, r in sorted(rows.items()))
     if sys.argv[1:]:
@@ -154,12 +217,18 @@ def main():
         with open(TABLE) as f:
             recorded = f.read()
         if f"nvcc {version}," not in recorded:
-            print(f"table: SKIPPED: {os.path.relpath(TABLE, ROOT)} is of {recorded.split(',')[0][2:]}, this is nvcc {version}; spills were checked")
+            print(
+                f"table: SKIPPED: {os.path.relpath(TABLE, ROOT)} is of {recorded.split(',')[0][2:]}, this is nvcc {version}; spills were checked"
+            )
         elif recorded != text:
             old, new = set(recorded.splitlines()), set(text.splitlines())
-            bad += ["in the table, not here: " + x for x in sorted(old - new)] + ["here, not in the table: " + x for x in sorted(new - old)]
+            bad += ["in the table, not here: " + x for x in sorted(old - new)] + [
+                "here, not in the table: " + x for x in sorted(new - old)
+            ]
             bad += ["if that is meant: python3 dev/ptxas.py --write"]
-    print(f"{len(rows)} kernels, at most {max(r[0] for r in rows.values())} registers; {'no stack, no spills' if not any(any(r[2:]) for r in rows.values()) else 'SPILLS'}")
+    print(
+        f"{len(rows)} kernels, at most {max(r[0] for r in rows.values())} registers; {'no stack, no spills' if not any(any(r[2:]) for r in rows.values()) else 'SPILLS'}"
+    )
     for line in bad:
         print(line)
     sys.exit(bool(bad))

@@ -1,15 +1,17 @@
-// close.h: are two results as close as the order of summation and the rounding to their type explain? Include after kernels.h.
+// close.h: are two results as close as the order of summation and the rounding to their type explain? Include after
+// kernels.h.
 #pragma once
-constexpr float EPS = 1.1920929e-7f;  // an ulp of fp32, relative
+constexpr float EPS = 1.1920929e-7f;    // an ulp of fp32, relative
 constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 bits of significand
 
-// Both sides compute in fp32 and differ in the order of summation (and on a GPU in fused multiply-add, exp and tanh, which are good to
-// a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the size of its terms, for which we take
-// the largest element of the tensor, or `size` where all sums may be smaller than their terms; the factor 4 covers the tails and the
-// functions. A result stored in bf16 may then be rounded the other way: one ulp of bf16 (`roundings` of them, where a stored value
-// enters the next one).
+// Both sides compute in fp32 and differ in the order of summation (and on a GPU in fused multiply-add, exp and tanh,
+// which are good to a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the
+// size of its terms, for which we take the largest element of the tensor, or `size` where all sums may be smaller than
+// their terms; the factor 4 covers the tails and the functions. A result stored in bf16 may then be rounded the other
+// way: one ulp of bf16 (`roundings` of them, where a stored value enters the next one).
 template <class T>
-void check(const char* what, const std::vector<T>& got, const std::vector<T>& want, double length = 1, int roundings = 1, double size = 0) {
+void check(const char* what, const std::vector<T>& got, const std::vector<T>& want, double length = 1,
+           int roundings = 1, double size = 0) {
     REQUIRE(got.size() == want.size());
     double largest = size, worst = 0;
     size_t at = 0;
@@ -20,7 +22,10 @@ void check(const char* what, const std::vector<T>& got, const std::vector<T>& wa
         if (std::is_same_v<T, bf16>) limit += roundings * BF16_ULP * fabs(w) + (roundings - 1) * BF16_ULP * largest;
         bool same = g == w || (std::isnan(g) && std::isnan(w));
         double error = same ? 0 : std::isfinite(g) && std::isfinite(w) ? fabs(g - w) / limit : 1e30;
-        if (error > worst) worst = error, at = i;
+        if (error > worst) {
+            worst = error;
+            at = i;
+        }
     }
     for (const T& x : got) {
         float f = (float)x;
@@ -28,11 +33,14 @@ void check(const char* what, const std::vector<T>& got, const std::vector<T>& wa
         memcpy(&u, &f, 4);
         bits = mix64(bits, u);
     }
-    if (getenv("TEST_VERBOSE")) printf("%-32s %-5s %8zu elements, worst %.3f of the limit\n", what, sizeof(T) == 2 ? "bf16" : "fp32", got.size(), worst);
-    std::string said = worst <= 1 ? "" : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit", what, at, got.size(),
-                                                (double)(float)got[at], (double)(float)want[at], worst);
+    if (getenv("TEST_VERBOSE"))
+        printf("%-32s %-5s %8zu elements, worst %.3f of the limit\n", what, sizeof(T) == 2 ? "bf16" : "fp32",
+               got.size(), worst);
+    std::string said = worst <= 1
+                           ? ""
+                           : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit", what,
+                                    at, got.size(), (double)(float)got[at], (double)(float)want[at], worst);
     INFO(said);
     CHECK(worst <= 1);
 }
 #define EXACTLY(what, got, want) CHECK_MESSAGE(same_bits(got, want), what " differs")
-

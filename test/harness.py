@@ -1,7 +1,9 @@
-"""What the tests of the programs share: running, killing and resuming them, their files, a small world to train on, bad inputs.
+"""What the tests of the programs share: running, killing and resuming them, their files, a small world to train on, bad
+inputs.
 
 A test says with W.program which program it is about. Needs Python 3.9 and nothing else.
 """
+
 import atexit
 import collections
 import hashlib
@@ -38,31 +40,53 @@ def command(args, program=None):
 
 
 def environment(**extra):
-    # one thread unless a test wants more: at these sizes a second one gains nothing, and on a busy machine it waits at every barrier
+    # one thread unless a test wants more: at these sizes a second one gains nothing, and on a busy machine it waits at
+    # every barrier
     return {**os.environ, "OMP_NUM_THREADS": "1", **{k: str(v) for k, v in extra.items()}}
 
 
 def run(args, code=0, program=None, text="", full_disk=None, memory=None, stdout=subprocess.PIPE, cwd=None, **env):
-    """Runs to the end and checks the exit code (None: any). text: standard input. full_disk: no file can grow beyond so many bytes.
+    """Runs to the end and checks the exit code (None: any). text: standard input. full_disk: no file can grow beyond so
+    many bytes.
     memory: the process gets no more bytes of it."""
 
     def limit():
         if full_disk is not None:
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
+            signal.signal(
+                signal.SIGXFSZ, signal.SIG_IGN
+            )  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
             resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
-    done = subprocess.run(command(args, program), stdout=stdout, stderr=subprocess.PIPE, input=text if isinstance(text, bytes) else text.encode(), timeout=TIMEOUT,
-                          cwd=cwd or W.dir, env=environment(**env), preexec_fn=limit if full_disk is not None or memory is not None else None)
+    done = subprocess.run(
+        command(args, program),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        input=text if isinstance(text, bytes) else text.encode(),
+        timeout=TIMEOUT,
+        cwd=cwd or W.dir,
+        env=environment(**env),
+        preexec_fn=limit if full_disk is not None or memory is not None else None,
+    )
     done.out, done.err = (done.stdout or b"").decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
     if code is not None and done.returncode != code:
-        raise AssertionError("exit code %d, expected %d: %s\n%s\n%s" % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:]))
+        raise AssertionError(
+            "exit code %d, expected %d: %s\n%s\n%s"
+            % (done.returncode, code, done.args, done.out[-1000:], done.err[-2000:])
+        )
     return done
 
 
 def start(args, program=None, **env):
-    return subprocess.Popen(command(args, program), stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=W.dir, env=environment(**env))
+    return subprocess.Popen(
+        command(args, program),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        cwd=W.dir,
+        env=environment(**env),
+    )
 
 
 def wait_until(condition, process, what):
@@ -115,8 +139,11 @@ def write(path, data):
 
 def snapshot(directory):
     """Every file below a directory and a hash of its bytes."""
-    return {os.path.relpath(os.path.join(d, f), directory): hashlib.sha256(read(os.path.join(d, f))).hexdigest()
-            for d, _, files in os.walk(directory) for f in files}
+    return {
+        os.path.relpath(os.path.join(d, f), directory): hashlib.sha256(read(os.path.join(d, f))).hexdigest()
+        for d, _, files in os.walk(directory)
+        for f in files
+    }
 
 
 def metrics(out):
@@ -148,10 +175,13 @@ def line_count(out):
 def read_safetensors(path):
     """→ {name: (dtype, shape, bytes)}, metadata"""
     data = read(path)
-    n, = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8:8 + n])
+    (n,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + n])
     metadata = header.pop("__metadata__", {})
-    return {k: (v["dtype"], v["shape"], data[8 + n + v["data_offsets"][0]:8 + n + v["data_offsets"][1]]) for k, v in header.items()}, metadata
+    return {
+        k: (v["dtype"], v["shape"], data[8 + n + v["data_offsets"][0] : 8 + n + v["data_offsets"][1]])
+        for k, v in header.items()
+    }, metadata
 
 
 def inode_of(path):
@@ -182,9 +212,9 @@ def checkpoint(directory):
 
 
 def fnv1a(data):
-    h = 0xcbf29ce484222325
+    h = 0xCBF29CE484222325
     for byte in data:
-        h = (h ^ byte) * 0x100000001b3 & 0xffffffffffffffff
+        h = (h ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
     return h
 
 
@@ -195,30 +225,34 @@ def pack_bin(documents, vocab, fingerprint):
         offsets.append(offsets[-1] + len(d))
     ids = [i for d in documents for i in d]
     content = struct.pack("<%dQ" % len(offsets), *offsets) + struct.pack("<%dH" % len(ids), *ids)
-    header = struct.pack("<8sIIIIQQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), len(ids), vocab, fingerprint, 0, fnv1a(content)).ljust(248, b"\0")
+    header = struct.pack(
+        "<8sIIIIQQQQQQ", b"tunebin\n", 1, 1, 2, 256, len(documents), len(ids), vocab, fingerprint, 0, fnv1a(content)
+    ).ljust(248, b"\0")
     return header + struct.pack("<Q", fnv1a(header)) + content
 
 
 def unpack_bin(data):
     """→ documents, vocabulary size, fingerprint"""
     S, N, vocab, fingerprint = struct.unpack("<QQQQ", data[24:56])
-    offsets = struct.unpack("<%dQ" % (S + 1), data[256:264 + 8 * S])
-    ids = struct.unpack("<%dH" % N, data[264 + 8 * S:])
+    offsets = struct.unpack("<%dQ" % (S + 1), data[256 : 264 + 8 * S])
+    ids = struct.unpack("<%dH" % N, data[264 + 8 * S :])
     return [list(ids[a:b]) for a, b in zip(offsets, offsets[1:])], vocab, fingerprint
 
 
 # ---------------------------------------------------------------- files with a flaw
 def patched(at, new):
-    return lambda data: data[:at] + new + data[at + len(new):]
+    return lambda data: data[:at] + new + data[at + len(new) :]
 
 
 def header_edit(edit):
     """Changes the JSON header of a safetensors file."""
+
     def change(data):
-        n, = struct.unpack("<Q", data[:8])
-        header = json.loads(data[8:8 + n])
+        (n,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + n])
         edit(header)
-        return with_header(json.dumps(header).encode()) + data[8 + n:]
+        return with_header(json.dumps(header).encode()) + data[8 + n :]
+
     return change
 
 
@@ -228,10 +262,12 @@ def config_edit(**changes):
 
 def with_tensor(name, change):
     """A safetensors file with a tensor that is another: change(dtype, shape, bytes) → all three"""
+
     def forge(data):
         tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
         tensors[name] = change(*tensors[name])
         return safetensors(tensors)
+
     return forge
 
 
@@ -265,7 +301,8 @@ class World:
         return os.path.join(self.dir, *parts)
 
     def make(self, kind, tokenizers, documents=300):
-        """A temporary directory with train.txt and val.txt, and for each of the tokenizers, {name: size}, a directory with it, train.bin and val.bin."""
+        """A temporary directory with train.txt and val.txt, and for each of the tokenizers, {name: size}, a directory
+        with it, train.bin and val.bin."""
         self.dir = tempfile.mkdtemp(prefix="tune_test_")
         atexit.register(shutil.rmtree, self.dir)
         write(self.path("train.txt"), make_text(1, documents))
@@ -273,10 +310,24 @@ class World:
         for name, size in tokenizers.items():
             run(["learn", "--type", kind, "--size", size, "--out", name, "train.txt"], program=TOKENIZE)
             for part in ("train", "val"):
-                run(["pack", "--tokenizer", name, "--kind", "text", "--in", part + ".txt", "--out", "%s/%s.bin" % (name, part)], program=TOKENIZE)
+                run(
+                    [
+                        "pack",
+                        "--tokenizer",
+                        name,
+                        "--kind",
+                        "text",
+                        "--in",
+                        part + ".txt",
+                        "--out",
+                        "%s/%s.bin" % (name, part),
+                    ],
+                    program=TOKENIZE,
+                )
 
     def variant(self, base, name, files):
-        """A copy of a directory in which files are replaced (bytes), changed (a function of the bytes) or missing (None)."""
+        """A copy of a directory in which files are replaced (bytes), changed (a function of the bytes) or missing
+        (None)."""
         copy = self.path("variants", name)
         if os.path.exists(copy):
             shutil.rmtree(copy)
@@ -320,7 +371,9 @@ def jsonl(rows):
 
 
 # ---------------------------------------------------------------- test cases
-Call = collections.namedtuple("Call", "args text program", defaults=("", None))  # a bad input that is not only a command line of W.program
+Call = collections.namedtuple(
+    "Call", "args text program", defaults=("", None)
+)  # a bad input that is not only a command line of W.program
 
 
 class Case(unittest.TestCase):
@@ -328,7 +381,10 @@ class Case(unittest.TestCase):
 
     def assert_one_line(self, err):
         """The one form in which a program fails."""
-        self.assertTrue(err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1, "expected one line \"error: ...\", found %r" % err)
+        self.assertTrue(
+            err.startswith("error: ") and err.endswith("\n") and err.count("\n") == 1,
+            'expected one line "error: ...", found %r' % err,
+        )
         self.assertGreater(len(err), 20)
         for word in ("std::", "what():", "terminate", "Sanitizer", "nlohmann", "(null)"):
             self.assertNotIn(word, err)
@@ -351,8 +407,10 @@ class Case(unittest.TestCase):
         self.assertEqual(sorted(os.listdir(a)), sorted(os.listdir(b)))
 
     def check_bad_inputs(self, table):
-        """Rows: name, command line or Call, exit code, what the message has to say. Each: one line on standard error that says what is wrong, the
-        right exit code, and nothing that was there before is harmed. What is left of bad-out is taken away. SHOW=1 prints the messages."""
+        """Rows: name, command line or Call, exit code, what the message has to say. Each: one line on standard error
+        that says what is wrong, the
+        right exit code, and nothing that was there before is harmed. What is left of bad-out is taken away. SHOW=1
+        prints the messages."""
         after = snapshot(W.dir)
         for name, args, code, says in table:
             before = after
@@ -387,9 +445,22 @@ def main(**programs):
             sys.exit("error: %s is not built: run make" % name)
     began = time.time()
     result = unittest.main(verbosity=2, exit=False).result
-    failed = len({str(test).split(" (")[0] + str(getattr(test, "test_case", test)) for test, _ in result.failures + result.errors})
+    failed = len(
+        {
+            str(test).split(" (")[0] + str(getattr(test, "test_case", test))
+            for test, _ in result.failures + result.errors
+        }
+    )
     for test, why in result.skipped:
         print("SKIPPED %s: %s" % (test, why))
-    print("%s: %d passed, %d failed%s, %.0f s" % (os.path.basename(sys.argv[0]), result.testsRun - failed - len(result.skipped), failed,
-                                                  ", %d skipped" % len(result.skipped) if result.skipped else "", time.time() - began))
+    print(
+        "%s: %d passed, %d failed%s, %.0f s"
+        % (
+            os.path.basename(sys.argv[0]),
+            result.testsRun - failed - len(result.skipped),
+            failed,
+            ", %d skipped" % len(result.skipped) if result.skipped else "",
+            time.time() - began,
+        )
+    )
     sys.exit(not result.wasSuccessful())

@@ -2,9 +2,11 @@
 
     python3 test/run.py [--each] COMMAND...
 
-Understands doctest and unittest; any other command (all of them with --each) counts as one test by its exit code. A program that
+Understands doctest and unittest; any other command (all of them with --each) counts as one test by its exit code. A
+program that
 dies, or ends with an error without counting a failure, is one failure. Output is shown only of what failed.
 """
+
 import re
 import subprocess
 import sys
@@ -34,8 +36,9 @@ def main():
     total_passed = total_failed = 0
     for command in commands[each:]:
         begin = time.time()
-        done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace",
-                              close_fds=False)  # a make among them shares the jobs of the one that runs this
+        done = subprocess.run(
+            ["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", close_fds=False
+        )  # a make among them shares the jobs of the one that runs this
         passed, failed, skipped = count(done.stdout, done.returncode)
         if each or passed + failed + skipped == 0:
             good = done.returncode == 0 and not re.search(r"\bwarning\b", done.stdout, re.I)  # a build has to be silent
@@ -45,7 +48,10 @@ def main():
         for line in done.stdout.splitlines():
             if "skipped" in line.lower() and "doctest" not in line and not re.match(r"^(OK|FAILED) \(", line):
                 print("  " + line.strip())
-        print(f"{'ok  ' if not failed else 'FAIL'} {command}: {passed} passed, {failed} failed{f', {skipped} skipped' if skipped else ''} ({time.time() - begin:.1f} s)", flush=True)
+        print(
+            f"{'ok  ' if not failed else 'FAIL'} {command}: {passed} passed, {failed} failed{f', {skipped} skipped' if skipped else ''} ({time.time() - begin:.1f} s)",
+            flush=True,
+        )
         total_passed, total_failed = total_passed + passed, total_failed + failed
     print(f"{total_passed} passed, {total_failed} failed")
     sys.exit(total_failed != 0)

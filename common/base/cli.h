@@ -1,18 +1,22 @@
-// cli.h: a program's command line as one table of flags bound to variables; the value of a variable at the start is the default.
+// cli.h: a program's command line as one table of flags bound to variables; the value of a variable at the start is the
+// default.
 //
 //   Cli cli{"train_bert", "Trains a BERT encoder by masked LM.",
-//           "  ./train_bert --data DIR --out runs/x\n",                             // examples, printed first by --help
+//           "  ./train_bert --data DIR --out runs/x\n",                             // examples, printed first by
+//           --help
 //           {{"train", "", "train a model"},                                       // the first verb is the default
 //            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},           // 1 or more words behind it
-//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, verbs it serves ("": all), flags
+//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, verbs it serves ("":
+//           all), flags
 //            {"Training", "train", {{"lr", &o.lr, above(0), "peak learning rate"},
 //                                   {"steps", &o.steps, at_least(1), "optimiser steps"},
-//                                   {"schedule", &o.schedule, "linear|cosine", "how lr falls"},   // a choice: '|' in the placeholder
+//                                   {"schedule", &o.schedule, "linear|cosine", "how lr falls"},   // a choice: '|' in
+//                                   the placeholder
 //                                   {"resume", &o.resume, "go on where --out stopped"}}}}};
 //   if (!cli.parse(argc, argv)) return 0;   // --help was printed
 //
-// Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts; behind `--` all
-// words are text. What makes no sense is one line and exit code 2.
+// Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts;
+// behind `--` all words are text. What makes no sense is one line and exit code 2.
 #pragma once
 #include <errno.h>
 #include <math.h>
@@ -32,8 +36,8 @@ struct Range {
 };
 inline Range above(double lo) { return {lo, INFINITY, true, false}; }
 inline Range at_least(double lo) { return {lo, INFINITY, false, false}; }
-inline Range between(double lo, double hi) { return {lo, hi, false, false}; }   // both included
-inline Range up_to(double lo, double hi) { return {lo, hi, false, true}; }      // lo <= x < hi
+inline Range between(double lo, double hi) { return {lo, hi, false, false}; }  // both included
+inline Range up_to(double lo, double hi) { return {lo, hi, false, true}; }     // lo <= x < hi
 
 // "a,b,c" → a, b, c; empty ones are left out
 inline std::vector<std::string> split_list(const std::string& text) {
@@ -54,8 +58,10 @@ struct Flag {
     std::string help;
     bool given = false;  // on the command line
 
-    Flag(const char* name, int64_t* v, Range r, const char* help) : type(INTEGER), name(name), value(v), range(r), what("N"), help(help) {}
-    Flag(const char* name, double* v, Range r, const char* help) : type(NUMBER), name(name), value(v), range(r), what("X"), help(help) {}
+    Flag(const char* name, int64_t* v, Range r, const char* help)
+        : type(INTEGER), name(name), value(v), range(r), what("N"), help(help) {}
+    Flag(const char* name, double* v, Range r, const char* help)
+        : type(NUMBER), name(name), value(v), range(r), what("X"), help(help) {}
     Flag(const char* name, bool* v, const char* help) : type(BOOL), name(name), value(v), help(help) {}
     Flag(const char* name, std::string* v, const char* what, const char* help)
         : type(strchr(what, '|') ? CHOICE : TEXT), name(name), value(v), what(what), help(help) {}
@@ -79,7 +85,8 @@ struct Flag {
         errno = 0;
         if (type == TEXT) *(std::string*)value = text;
         if (type == CHOICE) {
-            if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos) return false;
+            if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos)
+                return false;
             *(std::string*)value = text;
         }
         if (type == BOOL) {
@@ -93,7 +100,8 @@ struct Flag {
             *(int64_t*)value = x;
         }
         if (type == NUMBER) {
-            if (text.empty() || text.find_first_not_of("0123456789-+.eE") != std::string::npos) return false;  // no hex, inf, nan
+            if (text.empty() || text.find_first_not_of("0123456789-+.eE") != std::string::npos)
+                return false;  // no hex, inf, nan
             double x = strtod(text.c_str(), &end);
             if (*end || end == text.c_str() || !std::isfinite(x) || !range.has(x)) return false;
             *(double*)value = x;
@@ -109,7 +117,7 @@ struct Flag {
 };
 
 struct Verb {
-    std::string name, what, help;     // what: the words behind it, as --help shows them
+    std::string name, what, help;  // what: the words behind it, as --help shows them
     int min_words = 0, max_words = 0;
 };
 struct FlagGroup {
@@ -123,7 +131,10 @@ struct FlagGroup {
 // Takes flags out of a table that a program shares with others.
 inline void without(std::vector<FlagGroup>& groups, const std::vector<std::string>& names) {
     for (FlagGroup& g : groups)
-        g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }), g.flags.end());
+        g.flags.erase(
+            std::remove_if(g.flags.begin(), g.flags.end(),
+                           [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }),
+            g.flags.end());
 }
 inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
     for (FlagGroup& g : groups)
@@ -186,10 +197,14 @@ struct Cli {
     bool parse(int argc, const char* const* argv) {
         std::vector<std::string> args(argv + 1, argv + argc);
         auto last = std::find(args.begin(), args.end(), "--");
-        bool wants_help = std::find(args.begin(), last, "--help") != last || std::find(args.begin(), last, "-h") != last;
+        bool wants_help = std::find(args.begin(), last, "--help") != last ||
+                          std::find(args.begin(), last, "-h") != last;
         words.clear();
         size_t i = take_verb(args, wants_help);
-        if (wants_help) return fputs(help(i ? verb : "").c_str(), stdout), false;
+        if (wants_help) {
+            fputs(help(i ? verb : "").c_str(), stdout);
+            return false;
+        }
         while (i < args.size()) {
             const std::string& arg = args[i];
             if (arg == "--") {
@@ -201,16 +216,19 @@ struct Cli {
                 continue;
             }
             if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == std::string::npos)
-                fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(), nearest(arg.substr(1), flag_names()).c_str());
+                fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(),
+                           nearest(arg.substr(1), flag_names()).c_str());
             words.push_back(arg);
             i++;
         }
         for (const Verb& v : verbs) {
             if (v.name != verb) continue;
             const char *prog = program.c_str(), *what = v.what.empty() ? "only flags" : v.what.c_str();
-            if ((int)words.size() < v.min_words) fail_usage("%s %s: expected %s, found nothing", prog, verb.c_str(), what);
+            if ((int)words.size() < v.min_words)
+                fail_usage("%s %s: expected %s, found nothing", prog, verb.c_str(), what);
             if ((int)words.size() > v.max_words)
-                fail_usage("%s %s: expected %s, found \"%s\"%s", prog, verb.c_str(), what, words[v.max_words].c_str(), v.max_words ? " as well" : "");
+                fail_usage("%s %s: expected %s, found \"%s\"%s", prog, verb.c_str(), what, words[v.max_words].c_str(),
+                           v.max_words ? " as well" : "");
         }
         return true;
     }
@@ -233,14 +251,19 @@ struct Cli {
                 if (g.serves(verb)) all.set(f.name, f.json());
         return all;
     }
-    // For --resume: sets from such an object the flags that were not given on the command line. `where` is the file, for errors.
+    // For --resume: sets from such an object the flags that were not given on the command line. `where` is the file,
+    // for errors.
     void from_json(const Json& all, const std::string& where) {
         if (all.kind != Json::object) fail("%s: expected an object of flags", where.c_str());
         for (const auto& [name, value] : all.o) {
             Flag* f = find(name);
-            if (!f) fail("%s: unknown flag \"%s\": the file was written by another version of %s", where.c_str(), name.c_str(), program.c_str());
+            if (!f)
+                fail("%s: unknown flag \"%s\": the file was written by another version of %s", where.c_str(),
+                     name.c_str(), program.c_str());
             std::string text = value.kind == Json::string ? value.s : dump_json(value);
-            if (!f->given && !f->set(text)) fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(), text.c_str());
+            if (!f->given && !f->set(text))
+                fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),
+                     text.c_str());
         }
     }
 
@@ -254,15 +277,18 @@ struct Cli {
             if (!of_verb.empty() && !g.serves(of_verb)) continue;
             s += "\n" + g.title + (of_verb.empty() && !g.verbs.empty() ? " (" + g.verbs + ")" : "") + ":\n";
             for (const Flag& f : g.flags) {
-                std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what, preset = dump_json(f.json());
+                std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what,
+                            preset = dump_json(f.json());
                 if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
                 if (left.size() > 34) left += "\n" + std::string(36, ' ');
-                s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(), preset.empty() ? "" : (" (default " + preset + ")").c_str());
+                s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(),
+                            preset.empty() ? "" : (" (default " + preset + ")").c_str());
             }
         }
-        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n" + closing;
+        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n" +
+               closing;
     }
 
     std::vector<std::string> flag_names() const {
@@ -278,14 +304,22 @@ private:
     size_t take_verb(const std::vector<std::string>& args, bool wants_help) {
         std::vector<std::string> names;
         std::string list;
-        for (const Verb& v : verbs) names.push_back(v.name), list += (list.empty() ? "" : ", ") + v.name;
+        for (const Verb& v : verbs) {
+            names.push_back(v.name);
+            list += (list.empty() ? "" : ", ") + v.name;
+        }
         verb = verbs[0].name;
-        if (!args.empty() && std::find(names.begin(), names.end(), args[0]) != names.end()) return verb = args[0], 1;
+        if (!args.empty() && std::find(names.begin(), names.end(), args[0]) != names.end()) {
+            verb = args[0];
+            return 1;
+        }
         if (wants_help) return 0;
-        if (args.empty() && verb_required) fail_usage("%s: expected a verb (%s), found nothing; see %s --help", program.c_str(), list.c_str(), program.c_str());
+        if (args.empty() && verb_required)
+            fail_usage("%s: expected a verb (%s), found nothing; see %s --help", program.c_str(), list.c_str(),
+                       program.c_str());
         if (!args.empty() && (verb_required || (args[0][0] != '-' && verbs[0].max_words == 0)))
-            fail_usage("%s: expected a verb (%s), found \"%s\"; nearest: %s; see %s --help", program.c_str(), list.c_str(), args[0].c_str(),
-                       nearest(args[0], names).c_str(), program.c_str());
+            fail_usage("%s: expected a verb (%s), found \"%s\"; nearest: %s; see %s --help", program.c_str(),
+                       list.c_str(), args[0].c_str(), nearest(args[0], names).c_str(), program.c_str());
         return 0;
     }
     // Sets the flag at args[i]; returns the index of the word behind it and its value.
@@ -294,25 +328,32 @@ private:
         bool has_value = equals != std::string::npos;
         std::string name = args[i].substr(2, has_value ? equals - 2 : equals);
         Flag* f = find(name);
-        bool no = !f && name.compare(0, 3, "no-") == 0 && find(name.substr(3)) && find(name.substr(3))->type == Flag::BOOL;
+        bool no = !f && name.compare(0, 3, "no-") == 0 && find(name.substr(3)) &&
+                  find(name.substr(3))->type == Flag::BOOL;
         if (no) f = find(name.substr(3));
         if (!f) unknown_flag(name);
         f->given = true;
         if (f->type == Flag::BOOL) {
-            if (has_value) fail_usage("--%s takes no value: write --%s or --no-%s", name.c_str(), f->name.c_str(), f->name.c_str());
+            if (has_value)
+                fail_usage("--%s takes no value: write --%s or --no-%s", name.c_str(), f->name.c_str(),
+                           f->name.c_str());
             f->set(no ? "false" : "true");
             return i + 1;
         }
         if (!has_value && (i + 1 == args.size() || (args[i + 1].size() > 2 && args[i + 1].compare(0, 2, "--") == 0)))
-            fail_usage("--%s: expected %s, found %s", name.c_str(), f->expected().c_str(), i + 1 == args.size() ? "nothing" : args[i + 1].c_str());
+            fail_usage("--%s: expected %s, found %s", name.c_str(), f->expected().c_str(),
+                       i + 1 == args.size() ? "nothing" : args[i + 1].c_str());
         std::string text = has_value ? args[i].substr(equals + 1) : args[i + 1];
-        if (!f->set(text)) fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
+        if (!f->set(text))
+            fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
         return has_value ? i + 1 : i + 2;
     }
     [[noreturn]] void unknown_flag(const std::string& name) const {
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
-                if (f.name == name) fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.verbs.c_str(), verb.c_str());
-        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(), nearest(name, flag_names()).c_str(), program.c_str(), verb.c_str());
+                if (f.name == name)
+                    fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.verbs.c_str(), verb.c_str());
+        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(),
+                   nearest(name, flag_names()).c_str(), program.c_str(), verb.c_str());
     }
 };

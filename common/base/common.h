@@ -6,8 +6,9 @@
 //   T   longest sequence the model takes          B   batch size, where sequences are counted
 //   C   channels (hidden size)                    OC  output channels of a matrix product
 //   L   layers      NH  heads      HS  head size, C = NH * HS      FF  inner size of the feed-forward part
-//   V   vocabulary   Vp  V rounded up to a multiple of 64, the size in memory   K   classes   Kp  K rounded up to a multiple of 8
-//   W   tiles of queries in a batch               R   runs of equal ids, U ids that have several (embedding.cuh)
+//   V   vocabulary   Vp  V rounded up to a multiple of 64, the size in memory   K   classes   Kp  K rounded up to a
+//   multiple of 8 W   tiles of queries in a batch               R   runs of equal ids, U ids that have several
+//   (embedding.cuh)
 //
 // Every pointer is declared with its shape: `const T* inp,  // (N, C)`, row-major, the last index runs fastest.
 #pragma once
@@ -64,8 +65,8 @@ typedef float real;
 #endif
 typedef acc<real> areal;  // type of statistics, parameter gradients and master weights
 
-// All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, filled up with zeros: weight decay and the factor of
-// the learning rate are looked up once per block.
+// All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, filled up with zeros: weight decay
+// and the factor of the learning rate are looked up once per block.
 constexpr int PARAM_BLOCK = 256;
 
 // FNV-1a; h: the hash of what came before
@@ -78,7 +79,8 @@ constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
 
 // ---------------------------------------------------------------- errors
-// An error says what was expected, what was found, and what to do. Programs catch it in main, print one line and exit with `code`.
+// An error says what was expected, what was found, and what to do. Programs catch it in main, print one line and exit
+// with `code`.
 enum ExitCode { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_NOT_FINITE = 3, EXIT_INTERRUPTED = 130 };
 
 struct Error : std::runtime_error {
@@ -123,12 +125,14 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* fmt,
 }
 
 // ---------------------------------------------------------------- threads
-// A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many such loops).
+// A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many such
+// loops).
 constexpr size_t PARALLEL = 1 << 15;
 
-// OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine; those that sleep at once are slow to wake
-// (generation at 4 layers, 256 wide: 750 tokens/s sleeping at once, 1,900 so). So they spin for about 0.1 ms, then sleep. libgomp reads the
-// variables before main(): a program starts itself once more with them set; the user's own settings stay.
+// OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine; those that sleep
+// at once are slow to wake (generation at 4 layers, 256 wide: 750 tokens/s sleeping at once, 1,900 so). So they spin
+// for about 0.1 ms, then sleep. libgomp reads the variables before main(): a program starts itself once more with them
+// set; the user's own settings stay.
 inline void wait_passively(char** argv) {
     if (getenv("OMP_WAIT_POLICY")) return;
     setenv("OMP_WAIT_POLICY", "passive", 1);

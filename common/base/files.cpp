@@ -27,7 +27,10 @@ const Json* Json::find(std::string_view key) const {
 Json& Json::set(const std::string& key, Json value) {
     kind = object;
     for (auto& [name, old] : o)
-        if (name == key) { old = std::move(value); return *this; }
+        if (name == key) {
+            old = std::move(value);
+            return *this;
+        }
     o.emplace_back(key, std::move(value));
     return *this;
 }
@@ -44,13 +47,21 @@ struct Reading {
     const char* p;
     const char** furthest;
     const char& operator*() const { return *p; }
-    Reading& operator++() { *furthest = ++p; return *this; }
-    Reading operator++(int) { Reading old = *this; ++*this; return old; }
+    Reading& operator++() {
+        *furthest = ++p;
+        return *this;
+    }
+    Reading operator++(int) {
+        Reading old = *this;
+        ++*this;
+        return old;
+    }
     bool operator==(const Reading& r) const { return p == r.p; }
     bool operator!=(const Reading& r) const { return p != r.p; }
 };
 
-// Receives the parser's events and builds the tree. `open` is the path from the root to the array or object being filled.
+// Receives the parser's events and builds the tree. `open` is the path from the root to the array or object being
+// filled.
 struct Builder {
     using json = nlohmann::json;
     static constexpr size_t max_depth = 200;
@@ -60,11 +71,20 @@ struct Builder {
     std::vector<std::unordered_set<std::string>> keys;  // one set for each of `open`
     std::string next_key, error;
 
-    bool refuse(const std::string& why) { error = why; return false; }
+    bool refuse(const std::string& why) {
+        error = why;
+        return false;
+    }
 
     Json* place(Json value) {
-        if (open.empty()) { root = std::move(value); return &root; }
-        if (open.back()->kind == Json::array) { open.back()->a.push_back(std::move(value)); return &open.back()->a.back(); }
+        if (open.empty()) {
+            root = std::move(value);
+            return &root;
+        }
+        if (open.back()->kind == Json::array) {
+            open.back()->a.push_back(std::move(value));
+            return &open.back()->a.back();
+        }
         open.back()->o.emplace_back(std::move(next_key), std::move(value));
         return &open.back()->o.back().second;
     }
@@ -74,29 +94,50 @@ struct Builder {
         keys.emplace_back();
         return true;
     }
-    bool leave() { open.pop_back(); keys.pop_back(); return true; }
+    bool leave() {
+        open.pop_back();
+        keys.pop_back();
+        return true;
+    }
 
-    bool null() { place(Json()); return true; }
-    bool boolean(bool x) { place(x); return true; }
-    bool number_integer(int64_t x) { place(x); return true; }
-    bool number_unsigned(uint64_t x) { place(x); return true; }
+    bool null() {
+        place(Json());
+        return true;
+    }
+    bool boolean(bool x) {
+        place(x);
+        return true;
+    }
+    bool number_integer(int64_t x) {
+        place(x);
+        return true;
+    }
+    bool number_unsigned(uint64_t x) {
+        place(x);
+        return true;
+    }
     bool number_float(double x, const std::string& written) {
         place(x)->s = written;  // to be written as it was read, whatever a double can hold
         return true;
     }
-    bool string(std::string& x) { place(Json(x)); return true; }
+    bool string(std::string& x) {
+        place(Json(x));
+        return true;
+    }
     bool binary(json::binary_t&) { return refuse("binary data"); }
     bool start_object(size_t) { return enter(Json::make_object()); }
     bool end_object() { return leave(); }
     bool start_array(size_t) { return enter(Json::make_array()); }
     bool end_array() { return leave(); }
     bool key(std::string& k) {
-        if (!keys.back().insert(k).second) return refuse("the key \"" + k.substr(0, 100) + "\" appears twice in one object");
+        if (!keys.back().insert(k).second)
+            return refuse("the key \"" + k.substr(0, 100) + "\" appears twice in one object");
         next_key = k;
         return true;
     }
     bool parse_error(size_t, const std::string&, const json::exception& e) {
-        // "[json.exception…] parse error at line 1, column 2: what we want". The text may quote bytes that are not printable.
+        // "[json.exception…] parse error at line 1, column 2: what we want". The text may quote bytes that are not
+        // printable.
         error = e.what();
         error.erase(0, error.find("] ") + 2);
         if (error.rfind("parse error at line", 0) == 0) error.erase(0, error.find(": ") + 2);
@@ -112,10 +153,12 @@ struct Builder {
 Json parse_json(std::string_view text, const std::string& where) {
     Builder builder;
     const char *begin = text.data(), *end = begin + text.size(), *furthest = begin;
-    if (nlohmann::json::sax_parse(Reading{begin, &furthest}, Reading{end, &furthest}, &builder)) return std::move(builder.root);
+    if (nlohmann::json::sax_parse(Reading{begin, &furthest}, Reading{end, &furthest}, &builder))
+        return std::move(builder.root);
     size_t line = 1 + std::count(begin, furthest, '\n'), column = 0;
     for (const char* p = furthest; p > begin && p[-1] != '\n'; p--) column++;
-    fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column, builder.error.c_str());
+    fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
+         builder.error.c_str());
 }
 
 static void dump_string(std::string& out, const std::string& s) {
@@ -123,13 +166,26 @@ static void dump_string(std::string& out, const std::string& s) {
     const char *p = s.data(), *end = p + s.size();
     while (p < end) {
         unsigned char c = *p;
-        if (c == '"' || c == '\\') { out += '\\'; out += c; p++; }
-        else if (c == '\n') { out += "\\n"; p++; }
-        else if (c == '\t') { out += "\\t"; p++; }
-        else if (c == '\r') { out += "\\r"; p++; }
-        else if (c < 32 || c == 127) { out += format("\\u%04x", c); p++; }
-        else if (c < 127) { out += c; p++; }
-        else {
+        if (c == '"' || c == '\\') {
+            out += '\\';
+            out += c;
+            p++;
+        } else if (c == '\n') {
+            out += "\\n";
+            p++;
+        } else if (c == '\t') {
+            out += "\\t";
+            p++;
+        } else if (c == '\r') {
+            out += "\\r";
+            p++;
+        } else if (c < 32 || c == 127) {
+            out += format("\\u%04x", c);
+            p++;
+        } else if (c < 127) {
+            out += c;
+            p++;
+        } else {
             int32_t cp = next_code_point(p, end);
             append_utf8(out, cp < 0 ? 0xFFFD : cp);
         }
@@ -138,46 +194,57 @@ static void dump_string(std::string& out, const std::string& s) {
 }
 
 static void dump(std::string& out, const Json& v, int indent, int depth) {
-    auto newline = [&](int d) { if (indent >= 0) { out += '\n'; out.append((size_t)indent * d, ' '); } };
+    auto newline = [&](int d) {
+        if (indent >= 0) {
+            out += '\n';
+            out.append((size_t)indent * d, ' ');
+        }
+    };
     switch (v.kind) {
-    case Json::null: out += "null"; break;
-    case Json::boolean: out += v.b ? "true" : "false"; break;
-    case Json::integer:
-        // an unsigned number above 2^63 has wrapped in i, d knows its sign
-        out += v.i < 0 && v.d > 0 ? std::to_string((uint64_t)v.i) : std::to_string(v.i);
-        break;
-    case Json::number: {
-        if (!v.s.empty()) { out += v.s; break; }
-        if (!(v.d - v.d == 0)) { out += "null"; break; }  // infinite or not a number
-        char digits[40];
-        std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);
-        if (s.find_first_of(".e") == s.npos) s += ".0";  // stays a floating-point number when it is read back
-        out += s;
-        break;
-    }
-    case Json::string: dump_string(out, v.s); break;
-    case Json::array:
-        out += '[';
-        for (size_t i = 0; i < v.a.size(); i++) {
-            if (i) out += indent >= 0 ? "," : ", ";
-            newline(depth + 1);
-            dump(out, v.a[i], indent, depth + 1);
+        case Json::null: out += "null"; break;
+        case Json::boolean: out += v.b ? "true" : "false"; break;
+        case Json::integer:
+            // an unsigned number above 2^63 has wrapped in i, d knows its sign
+            out += v.i < 0 && v.d > 0 ? std::to_string((uint64_t)v.i) : std::to_string(v.i);
+            break;
+        case Json::number: {
+            if (!v.s.empty()) {
+                out += v.s;
+                break;
+            }
+            if (!(v.d - v.d == 0)) {
+                out += "null";
+                break;
+            }  // infinite or not a number
+            char digits[40];
+            std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);
+            if (s.find_first_of(".e") == s.npos) s += ".0";  // stays a floating-point number when it is read back
+            out += s;
+            break;
         }
-        if (!v.a.empty()) newline(depth);
-        out += ']';
-        break;
-    case Json::object:
-        out += '{';
-        for (size_t i = 0; i < v.o.size(); i++) {
-            if (i) out += indent >= 0 ? "," : ", ";
-            newline(depth + 1);
-            dump_string(out, v.o[i].first);
-            out += ": ";
-            dump(out, v.o[i].second, indent, depth + 1);
-        }
-        if (!v.o.empty()) newline(depth);
-        out += '}';
-        break;
+        case Json::string: dump_string(out, v.s); break;
+        case Json::array:
+            out += '[';
+            for (size_t i = 0; i < v.a.size(); i++) {
+                if (i) out += indent >= 0 ? "," : ", ";
+                newline(depth + 1);
+                dump(out, v.a[i], indent, depth + 1);
+            }
+            if (!v.a.empty()) newline(depth);
+            out += ']';
+            break;
+        case Json::object:
+            out += '{';
+            for (size_t i = 0; i < v.o.size(); i++) {
+                if (i) out += indent >= 0 ? "," : ", ";
+                newline(depth + 1);
+                dump_string(out, v.o[i].first);
+                out += ": ";
+                dump(out, v.o[i].second, indent, depth + 1);
+            }
+            if (!v.o.empty()) newline(depth);
+            out += '}';
+            break;
     }
 }
 
@@ -209,16 +276,20 @@ int32_t lower(int32_t code_point) { return utf8proc_tolower(code_point); }
 
 // U+0130 (I with a dot above) is the only code point whose lower case is two code points in every context and language.
 void append_lower(std::vector<int32_t>& out, int32_t code_point) {
-    if (code_point == 0x130) out.insert(out.end(), {'i', 0x307});
-    else out.push_back(lower(code_point));
+    if (code_point == 0x130)
+        out.insert(out.end(), {'i', 0x307});
+    else
+        out.push_back(lower(code_point));
 }
 
 void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
     utf8proc_int32_t parts[32];
     int boundary_state = 0;
     utf8proc_ssize_t n = utf8proc_decompose_char(code_point, parts, 32, UTF8PROC_DECOMPOSE, &boundary_state);
-    if (n < 1 || n > 32) out.push_back(code_point);
-    else out.insert(out.end(), parts, parts + n);
+    if (n < 1 || n > 32)
+        out.push_back(code_point);
+    else
+        out.insert(out.end(), parts, parts + n);
 }
 
 int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
@@ -227,8 +298,10 @@ size_t invalid_utf8(std::string_view text) {
     const char *p = text.data(), *end = p + text.size();
     while (p < end) {
         const char* at = p;
-        if ((unsigned char)*p < 128) p++;
-        else if (next_code_point(p, end) < 0) return at - text.data();
+        if ((unsigned char)*p < 128)
+            p++;
+        else if (next_code_point(p, end) < 0)
+            return at - text.data();
     }
     return std::string_view::npos;
 }
@@ -264,7 +337,8 @@ void make_directories(const std::string& path) {
     for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
         std::string part = path.substr(0, slash);
         if (mkdir(part.c_str(), 0777) != 0 && !is_directory(part))
-            fail("cannot make the directory %s: %s", part.c_str(), errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
+            fail("cannot make the directory %s: %s", part.c_str(),
+                 errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
         if (slash == path.npos) return;
     }
 }
@@ -279,7 +353,9 @@ static std::string parent_of(std::string path) {
 static void sync_path(const std::string& path) {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail("cannot open %s: %s", path.c_str(), strerror(errno));
-    int error = fsync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : errno;  // some file systems cannot sync a directory
+    int error = fsync(fd) == 0 || errno == EINVAL || errno == EROFS
+                    ? 0
+                    : errno;  // some file systems cannot sync a directory
     close(fd);
     if (error) fail("cannot write %s to the disk: %s", path.c_str(), strerror(error));
 }
@@ -293,8 +369,10 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
     int error = 0;
     for (size_t done = 0; done < bytes.size() && !error;) {
         ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
-        if (n > 0) done += n;
-        else if (errno != EINTR) error = errno;
+        if (n > 0)
+            done += n;
+        else if (errno != EINTR)
+            error = errno;
     }
     if (!error && fsync(fd) != 0) error = errno;
     if (close(fd) != 0 && !error) error = errno;
@@ -335,10 +413,12 @@ static void remove_tree(const std::string& path) {
 
 void replace_directory(const std::string& path, const std::string& from) {
     if (!is_directory(from)) fail("cannot move %s to %s: it is no directory", from.c_str(), path.c_str());
-    if (exists(path) && !is_directory(path)) fail("cannot replace %s: expected a directory, found a file", path.c_str());
+    if (exists(path) && !is_directory(path))
+        fail("cannot replace %s: expected a directory, found a file", path.c_str());
     sync_tree(from);
     if (!exists(path)) {
-        if (rename(from.c_str(), path.c_str()) != 0) fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
+        if (rename(from.c_str(), path.c_str()) != 0)
+            fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
         return sync_directory_of(path);
     }
     constexpr unsigned exchange = 2;  // RENAME_EXCHANGE: both names change hands in one step
@@ -346,11 +426,13 @@ void replace_directory(const std::string& path, const std::string& from) {
         sync_directory_of(path);
         return remove_tree(from);
     }
-    if (errno != EINVAL && errno != ENOSYS) fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
+    if (errno != EINVAL && errno != ENOSYS)
+        fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
     // This file system cannot exchange. For a moment the old directory is at PATH.old and nothing at PATH.
     std::string old = path + ".old";
     if (exists(old)) remove_tree(old);
-    if (rename(path.c_str(), old.c_str()) != 0) fail("cannot rename %s to %s: %s", path.c_str(), old.c_str(), strerror(errno));
+    if (rename(path.c_str(), old.c_str()) != 0)
+        fail("cannot rename %s to %s: %s", path.c_str(), old.c_str(), strerror(errno));
     if (rename(from.c_str(), path.c_str()) != 0) {
         int error = errno;
         rename(old.c_str(), path.c_str());

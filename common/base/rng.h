@@ -1,5 +1,5 @@
-// rng.h: random numbers as functions of counters, never of a running state: equal on CPU and GPU, and independent of the number of
-// threads, the order of evaluation and the way a step is cut into micro-batches.
+// rng.h: random numbers as functions of counters, never of a running state: equal on CPU and GPU, and independent of
+// the number of threads, the order of evaluation and the way a step is cut into micro-batches.
 #pragma once
 #include "common/base/common.h"
 
@@ -16,14 +16,16 @@ HOST_DEVICE inline uint64_t mix64(uint64_t a, uint64_t b, uint64_t c, uint64_t d
 
 HOST_DEVICE inline double uniform(uint64_t key) { return (double)(key >> 11) * 0x1p-53; }  // [0, 1)
 // an integer in [0, n), n > 0 (bias below n / 2^64)
-HOST_DEVICE inline uint64_t below(uint64_t key, uint64_t n) { return n < (1ull << 32) ? ((key >> 32) * n) >> 32 : key % n; }
+HOST_DEVICE inline uint64_t below(uint64_t key, uint64_t n) {
+    return n < (1ull << 32) ? ((key >> 32) * n) >> 32 : key % n;
+}
 inline double normal(uint64_t key) {  // N(0, 1), Box and Muller 1958
     double u = 1.0 - uniform(mix64(key, 1)), v = uniform(mix64(key, 2));
     return sqrt(-2.0 * log(u)) * cos(2.0 * M_PI * v);
 }
 
-// A random permutation of [0, n) without a table: a Feistel network of four rounds on the smallest even number of bits that holds n,
-// walked until it lands below n. permute(i) for i = 0, 1, … n−1 visits every number once.
+// A random permutation of [0, n) without a table: a Feistel network of four rounds on the smallest even number of bits
+// that holds n, walked until it lands below n. permute(i) for i = 0, 1, … n−1 visits every number once.
 struct Permutation {
     uint64_t n, key;
     int half;  // bits of each half

@@ -1,5 +1,5 @@
-// vecmath.h: exp, tanh and the normal distribution function in a form that g++ turns into vector instructions. On a GPU and in
-// double they are the library's. Each float function is tested against libm in double over its whole range.
+// vecmath.h: exp, tanh and the normal distribution function in a form that g++ turns into vector instructions. On a GPU
+// and in double they are the library's. Each float function is tested against libm in double over its whole range.
 #pragma once
 #include "common/base/common.h"
 
@@ -12,8 +12,9 @@ __device__ inline float vec_exp(float x) { return expf(x); }
 __device__ inline float vec_tanh(float x) { return tanhf(x); }
 __device__ inline float normal_cdf(float x) { return 0.5f * erfcf(-x * 0.70710678f); }
 #else
-// eˣ = 2ⁿ 2ᶠ with n = round(x log₂e), |f| ≤ 1/2. f is taken from x itself by an fma, because t = x log₂e is rounded (to 4e-6 where x is
-// large), 2ᶠ is the Taylor series to f⁷ (error 5e-9). Relative error ≤ 2e-7; 0 below −87.3, +inf above 88, NaN stays NaN.
+// eˣ = 2ⁿ 2ᶠ with n = round(x log₂e), |f| ≤ 1/2. f is taken from x itself by an fma, because t = x log₂e is rounded (to
+// 4e-6 where x is large), 2ᶠ is the Taylor series to f⁷ (error 5e-9). Relative error ≤ 2e-7; 0 below −87.3, +inf above
+// 88, NaN stays NaN.
 HOST_DEVICE inline float vec_exp(float x) {
     float t = x * 1.44269504f;
     float n = floorf(t + 0.5f);
@@ -39,7 +40,8 @@ HOST_DEVICE inline float vec_tanh(float x) {  // absolute error ≤ 2e-7
     float y = (1.0f - e) / (1.0f + e);
     return x < 0 ? -y : y;
 }
-// Φ(x) by Abramowitz and Stegun 7.1.26 for erfc; absolute error ≤ 3e-7: 0.75e-7 of the formula, the rest is rounding of its terms
+// Φ(x) by Abramowitz and Stegun 7.1.26 for erfc; absolute error ≤ 3e-7: 0.75e-7 of the formula, the rest is rounding of
+// its terms
 HOST_DEVICE inline float normal_cdf(float x) {
     float z = fabsf(x) * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * z);
     float p = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;

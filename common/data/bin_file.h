@@ -11,33 +11,35 @@
 //         48  u64      fingerprint of the tokenizer (tokenizer.h)
 //         56  u64      fingerprint of the template (instruct), else 0
 //         64  u64      FNV-1a of everything behind the header: what the data are known by
-//         72  u32      classify: number of labels, instruct: of tasks                 (text: this and the next three are 0)
-//         76  u32      0
-//         80  u64      bytes of all texts
-//         88  u64      bytes of the names
-//         96  u64      instruct: K, supervised spans                                  (else 0)
+//         72  u32      classify: number of labels, instruct: of tasks                 (text: this and the next three
+//         are 0) 76  u32      0 80  u64      bytes of all texts 88  u64      bytes of the names 96  u64      instruct:
+//         K, supervised spans                                  (else 0)
 //        104           zeros
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
 //
-// classify, behind the tokens, which zeros fill up to a multiple of 8 bytes; a sequence is an example, without special tokens:
+// classify, behind the tokens, which zeros fill up to a multiple of 8 bytes; a sequence is an example, without special
+// tokens:
 //
 //             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //             i32 label[S]        0 ... number of labels - 1
-//             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no second
-//             char texts[...]     the text as it was, control characters as spaces, a tab between two segments: for people to read
-//             char names[...]     {"labels": ["negative", "positive"]}
+//             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no
+//             second char texts[...]     the text as it was, control characters as spaces, a tab between two segments:
+//             for people to read char names[...]     {"labels": ["negative", "positive"]}
 //
-// instruct, behind the tokens in the same way; a sequence is a row as it is learned, rendered by the template, special tokens and all:
+// instruct, behind the tokens in the same way; a sequence is a row as it is learned, rendered by the template, special
+// tokens and all:
 //
 //             u64 text_at[S+1]
-//             u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0, span_at[S] = K
-//             u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end token; 0 < begin < end,
+//             u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0,
+//             span_at[S] = K u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer
+//             and its end token; 0 < begin < end,
 //                                 and none begins before the one before it has ended
 //             i32 task[S]         0 ... number of tasks - 1
-//             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs (instruct.h)
-//             char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's fingerprint is that of this template
+//             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
+//             (instruct.h) char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's
+//             fingerprint is that of this template
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
@@ -66,10 +68,12 @@ struct BinHeader {
 };
 static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
-struct BinSpan { uint32_t begin, end; };  // tokens [begin, end) of a sequence
+struct BinSpan {
+    uint32_t begin, end;
+};  // tokens [begin, end) of a sequence
 
-// What a template is known by: its texts, whatever its name. How many worked examples the rows show ("shots") may differ between what is learned and
-// what is asked.
+// What a template is known by: its texts, whatever its name. How many worked examples the rows show ("shots") may
+// differ between what is learned and what is asked.
 inline uint64_t template_fingerprint(const Json& templ) {
     Json texts = Json::make_object();
     for (auto& [key, value] : templ.o)
@@ -81,11 +85,13 @@ inline uint64_t template_fingerprint(const Json& templ) {
 // ---------------------------------------------------------------- writing
 // BinWriter out("x.bin", BIN_TEXT, vocabulary size, tokenizer fingerprint);
 // out.append(ids, n); ... out.end_sequence(); ... out.finish();
-// Of kind classify: out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"}; out.finish();
-// Of kind instruct: out.append(ids, n); ... out.end_row(task, spans, text); ... out.tasks = {...}; out.templ = ...; out.finish();
+// Of kind classify: out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"};
+// out.finish(); Of kind instruct: out.append(ids, n); ... out.end_row(task, spans, text); ... out.tasks = {...};
+// out.templ = ...; out.finish();
 //
-// Tokens and texts go to unnamed files beside PATH while the number of sequences is not known; finish() puts all together
-// in PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is left.
+// Tokens and texts go to unnamed files beside PATH while the number of sequences is not known; finish() puts all
+// together in PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is
+// left.
 struct BinWriter {
     std::string path;
     BinHeader header;
@@ -124,7 +130,9 @@ struct BinWriter {
     void append(const int32_t* ids, size_t n) {
         for (size_t i = 0; i < n; i++) {
             uint32_t id = ids[i];
-            if (id >= header.vocab) fail("%s: cannot write the token %d: the vocabulary has %zu", path.c_str(), ids[i], (size_t)header.vocab);
+            if (id >= header.vocab)
+                fail("%s: cannot write the token %d: the vocabulary has %zu", path.c_str(), ids[i],
+                     (size_t)header.vocab);
             const char* bytes = (const char*)&id;  // little-endian: the low bytes come first
             buffer.insert(buffer.end(), bytes, bytes + header.token_bytes);
         }
@@ -136,7 +144,8 @@ struct BinWriter {
     // Instead of end_sequence(), of kind classify. A label may be any number until finish().
     void end_example(int32_t label, size_t second, std::string_view shown) {
         if (second > sequence_length() || sequence_length() > UINT32_MAX)
-            fail("%s: cannot write an example of %zu tokens whose second segment begins at %zu", path.c_str(), sequence_length(), second);
+            fail("%s: cannot write an example of %zu tokens whose second segment begins at %zu", path.c_str(),
+                 sequence_length(), second);
         end_sequence();
         this->label.push_back(label);
         this->second.push_back(second);
@@ -148,7 +157,8 @@ struct BinWriter {
         if (row_spans.empty()) fail("%s: cannot write a row without a supervised token", path.c_str());
         for (const BinSpan& span : row_spans) {
             if (span.begin < last || span.end <= span.begin || span.end > length)
-                fail("%s: cannot write a row of %zu tokens with the span %u to %u", path.c_str(), length, span.begin, span.end);
+                fail("%s: cannot write a row of %zu tokens with the span %u to %u", path.c_str(), length, span.begin,
+                     span.end);
             last = span.end;
         }
         end_sequence();
@@ -179,9 +189,12 @@ struct BinWriter {
             header.names_bytes = names.size();
             header.spans = spans.size();
             header.templ = classify ? 0 : template_fingerprint(templ);
-            if (used.size() != header.sequences) fail("%s: cannot write %zu sequences with %zu %s", path.c_str(), (size_t)header.sequences, used.size(), many);
+            if (used.size() != header.sequences)
+                fail("%s: cannot write %zu sequences with %zu %s", path.c_str(), (size_t)header.sequences, used.size(),
+                     many);
             for (int32_t l : used)
-                if ((uint32_t)l >= known.size()) fail("%s: cannot write the %s %d: there are %zu", path.c_str(), one, l, known.size());
+                if ((uint32_t)l >= known.size())
+                    fail("%s: cannot write the %s %d: there are %zu", path.c_str(), one, l, known.size());
         }
 
         std::string tmp = path + ".tmp";
@@ -194,7 +207,8 @@ struct BinWriter {
             copy_content(fd, tokens_fd, header.tokens * header.token_bytes);
             if (header.kind != BIN_TEXT) {
                 const char zeros[8] = {};
-                write_content(fd, zeros, round_up(header.tokens * header.token_bytes, 8) - header.tokens * header.token_bytes);
+                write_content(fd, zeros,
+                              round_up(header.tokens * header.token_bytes, 8) - header.tokens * header.token_bytes);
                 write_content(fd, text_at.data(), text_at.size() * 8);
                 if (header.kind == BIN_INSTRUCT) {
                     write_content(fd, span_at.data(), span_at.size() * 8);
@@ -263,19 +277,26 @@ struct BinWriter {
         for (const char* p = (const char*)data; n > 0;) {
             ssize_t done = write(fd, p, n);
             if (done < 0 && errno != EINTR) give_up();
-            if (done > 0) { p += done; n -= done; }
+            if (done > 0) {
+                p += done;
+                n -= done;
+            }
         }
     }
     [[noreturn]] void give_up() {
-        fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(), strerror(errno),
-             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + text_at.size() * 16 + spans.size() * 8 + header.text_bytes) / 1e6);
+        fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(),
+             strerror(errno),
+             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + text_at.size() * 16 +
+              spans.size() * 8 + header.text_bytes) /
+                 1e6);
     }
 };
 
 // ---------------------------------------------------------------- reading
 // BinFile data("x.bin"); data.token(s, i) is token i of sequence s. The file is mapped, not read.
 // BinFile data("x.bin", BIN_CLASSIFY); data.labels[data.label(s)], data.second(s), data.text(s)
-// BinFile data("x.bin", BIN_INSTRUCT); data.tasks[data.task(s)], data.span(s, i), i < data.spans(s), data.text(s), data.templ
+// BinFile data("x.bin", BIN_INSTRUCT); data.tasks[data.task(s)], data.span(s, i), i < data.spans(s), data.text(s),
+// data.templ
 struct BinFile {
     std::string path;
     BinHeader header;
@@ -284,13 +305,13 @@ struct BinFile {
     const uint64_t* offsets = nullptr;  // (S + 1)
     const void* data = nullptr;         // (N) u16 or u32
     // classify
-    const int32_t* label_of = nullptr;  // (S)
+    const int32_t* label_of = nullptr;    // (S)
     const uint32_t* second_at = nullptr;  // (S)
     std::vector<std::string> labels;
     // instruct
-    const uint64_t* span_at = nullptr;  // (S + 1)
+    const uint64_t* span_at = nullptr;   // (S + 1)
     const BinSpan* span_list = nullptr;  // (K)
-    const int32_t* task_of = nullptr;   // (S)
+    const int32_t* task_of = nullptr;    // (S)
     std::vector<std::string> tasks;
     Json templ;
     // both
@@ -327,15 +348,19 @@ struct BinFile {
         uint64_t at = offsets[s] + i;
         uint32_t t = header.token_bytes == 2 ? ((const uint16_t*)data)[at] : ((const uint32_t*)data)[at];
         if (t >= header.vocab)
-            fail("%s: sequence %zu, token %zu: expected an id below %zu, found %u: the file is damaged, pack it again", path.c_str(), s, i, vocab(), t);
+            fail("%s: sequence %zu, token %zu: expected an id below %zu, found %u: the file is damaged, pack it again",
+                 path.c_str(), s, i, vocab(), t);
         return t;
     }
 
     // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
     void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
         if (header.tokenizer == fingerprint) return;
-        fail("%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack --tokenizer %s --kind %s --in FILE --out %s",
-             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint, dir.c_str(), kind_name(header.kind), path.c_str());
+        fail(
+            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack "
+            "--tokenizer %s --kind %s --in FILE --out %s",
+            path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint,
+            dir.c_str(), kind_name(header.kind), path.c_str());
     }
 
     void open_map() {
@@ -363,13 +388,21 @@ struct BinFile {
         const BinHeader good;
         if (bytes < sizeof header) fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", p, bytes);
         memcpy(&header, map, sizeof header);
-        if (memcmp(header.magic, good.magic, 8)) fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
-        if (header.version != good.version) fail("%s: expected .bin version %u, found %u; pack the data again", p, good.version, header.version);
-        if (header.checksum != header.expected_checksum()) fail("%s: the header is damaged (its checksum is wrong); pack the data again", p);
-        if (header.kind != kind) fail("%s: expected data of kind %s, found %s; make it with data/tokenize pack --kind %s", p, kind_name(kind), kind_name(header.kind), kind_name(kind));
-        if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 || header.vocab > INT32_MAX)
-            fail("%s: the header makes no sense (%u bytes of header, %u per token, vocabulary %llu); pack the data again", p, header.header_bytes,
-                 header.token_bytes, (unsigned long long)header.vocab);
+        if (memcmp(header.magic, good.magic, 8))
+            fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
+        if (header.version != good.version)
+            fail("%s: expected .bin version %u, found %u; pack the data again", p, good.version, header.version);
+        if (header.checksum != header.expected_checksum())
+            fail("%s: the header is damaged (its checksum is wrong); pack the data again", p);
+        if (header.kind != kind)
+            fail("%s: expected data of kind %s, found %s; make it with data/tokenize pack --kind %s", p,
+                 kind_name(kind), kind_name(header.kind), kind_name(kind));
+        if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 ||
+            header.vocab > INT32_MAX)
+            fail(
+                "%s: the header makes no sense (%u bytes of header, %u per token, vocabulary %llu); pack the data "
+                "again",
+                p, header.header_bytes, header.token_bytes, (unsigned long long)header.vocab);
         // in 128 bits, so that no number in the header can wrap around
         unsigned __int128 S = header.sequences, token_bytes = (unsigned __int128)header.tokens * header.token_bytes;
         unsigned __int128 behind_tokens = 256 + (S + 1) * 8 + token_bytes, expected = behind_tokens;
@@ -379,14 +412,17 @@ struct BinFile {
             expected += kind == BIN_CLASSIFY ? S * 8 : (S + 1) * 8 + (unsigned __int128)header.spans * 8 + S * 4;
         }
         if (expected != bytes)
-            fail("%s: expected %.0f bytes (%llu sequences, %llu tokens), found %zu: the file is cut off or damaged; pack the data again", p, (double)expected,
-                 (unsigned long long)header.sequences, (unsigned long long)header.tokens, bytes);
+            fail(
+                "%s: expected %.0f bytes (%llu sequences, %llu tokens), found %zu: the file is cut off or damaged; "
+                "pack the data again",
+                p, (double)expected, (unsigned long long)header.sequences, (unsigned long long)header.tokens, bytes);
         if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
         offsets = (const uint64_t*)(map + 256);
         data = map + 256 + (header.sequences + 1) * 8;
         if (offsets[0] != 0 || offsets[header.sequences] != header.tokens)
-            fail("%s: expected offsets from 0 to %llu, found %llu to %llu: the file is damaged; pack the data again", p, (unsigned long long)header.tokens,
-                 (unsigned long long)offsets[0], (unsigned long long)offsets[header.sequences]);
+            fail("%s: expected offsets from 0 to %llu, found %llu to %llu: the file is damaged; pack the data again", p,
+                 (unsigned long long)header.tokens, (unsigned long long)offsets[0],
+                 (unsigned long long)offsets[header.sequences]);
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
                 fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
@@ -394,7 +430,8 @@ struct BinFile {
         if (kind == BIN_CLASSIFY) check_examples();
         if (kind == BIN_INSTRUCT) check_rows();
         // the whole content, where that takes no more than about a second
-        if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256)) fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
+        if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256))
+            fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
     }
     // Where the texts lie
     void check_texts(size_t behind_tokens) {
@@ -402,30 +439,39 @@ struct BinFile {
         text_at = (const uint64_t*)(map + behind_tokens);
         texts = map + bytes - header.names_bytes - header.text_bytes;
         if (text_at[0] != 0 || text_at[S] != header.text_bytes)
-            fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", path.c_str(), (size_t)header.text_bytes, (size_t)text_at[0],
-                 (size_t)text_at[S]);
+            fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again",
+                 path.c_str(), (size_t)header.text_bytes, (size_t)text_at[0], (size_t)text_at[S]);
         for (size_t s = 0; s < S; s++)
-            if (text_at[s] > text_at[s + 1]) fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again", path.c_str(), s);
+            if (text_at[s] > text_at[s + 1])
+                fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again",
+                     path.c_str(), s);
     }
     // The names behind the texts: {key: ["a", "b", ...]}, at least `least` of them
     std::vector<std::string> names_of(const Json& names, const char* key, size_t least) const {
         const char* p = path.c_str();
         const Json* list = names.find(key);
-        if (!list || list->kind != Json::array) fail("%s: expected {\"%s\": [...]} at the end, found %.60s; pack the data again", p, key, dump_json(names).c_str());
+        if (!list || list->kind != Json::array)
+            fail("%s: expected {\"%s\": [...]} at the end, found %.60s; pack the data again", p, key,
+                 dump_json(names).c_str());
         std::vector<std::string> found;
         for (const Json& name : list->a) {
-            if (name.kind != Json::string || name.s.empty()) fail("%s: expected names as %s, found %.60s; pack the data again", p, key, dump_json(name).c_str());
+            if (name.kind != Json::string || name.s.empty())
+                fail("%s: expected names as %s, found %.60s; pack the data again", p, key, dump_json(name).c_str());
             found.push_back(name.s);
         }
         std::vector<std::string> sorted = found;
         std::sort(sorted.begin(), sorted.end());
         auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-        if (twice != sorted.end()) fail("%s: expected different %s, found %s twice; pack the data again", p, key, dump_json(*twice).c_str());
+        if (twice != sorted.end())
+            fail("%s: expected different %s, found %s twice; pack the data again", p, key, dump_json(*twice).c_str());
         if (found.size() < least || found.size() != header.labels)
-            fail("%s: expected the names of %u %s (at least %zu), found %zu; pack the data again", p, header.labels, key, least, found.size());
+            fail("%s: expected the names of %u %s (at least %zu), found %zu; pack the data again", p, header.labels,
+                 key, least, found.size());
         return found;
     }
-    Json names() const { return parse_json(std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names"); }
+    Json names() const {
+        return parse_json(std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names");
+    }
     void check_examples() {
         const char* p = path.c_str();
         const size_t S = header.sequences;
@@ -434,9 +480,15 @@ struct BinFile {
         labels = names_of(names(), "labels", 2);
         for (size_t s = 0; s < S; s++) {
             if ((uint32_t)label(s) >= labels.size())  // as unsigned, a negative one is large
-                fail("%s: example %zu: expected a label from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, labels.size() - 1, label(s));
+                fail(
+                    "%s: example %zu: expected a label from 0 to %zu, found %d: the file is damaged; pack the data "
+                    "again",
+                    p, s, labels.size() - 1, label(s));
             if (second(s) > length(s))
-                fail("%s: example %zu: expected a second segment at %zu at most, found %zu: the file is damaged; pack the data again", p, s, length(s), second(s));
+                fail(
+                    "%s: example %zu: expected a second segment at %zu at most, found %zu: the file is damaged; pack "
+                    "the data again",
+                    p, s, length(s), second(s));
         }
     }
     void check_rows() {
@@ -447,28 +499,42 @@ struct BinFile {
         task_of = (const int32_t*)(span_list + header.spans);
         Json all = names();
         tasks = names_of(all, "tasks", 1);
-        if (!all.find("template") || all.find("template")->kind != Json::object) fail("%s: expected {\"template\": {...}} at the end, found none; pack the data again", p);
+        if (!all.find("template") || all.find("template")->kind != Json::object)
+            fail("%s: expected {\"template\": {...}} at the end, found none; pack the data again", p);
         templ = *all.find("template");
         if (header.templ != template_fingerprint(templ))
-            fail("%s: expected the template %016llx, found %016llx: the file is damaged, or an older version packed it; pack the data again", p, (unsigned long long)header.templ,
-                 (unsigned long long)template_fingerprint(templ));
+            fail(
+                "%s: expected the template %016llx, found %016llx: the file is damaged, or an older version packed it; "
+                "pack the data again",
+                p, (unsigned long long)header.templ, (unsigned long long)template_fingerprint(templ));
         if (span_at[0] != 0 || span_at[S] != header.spans)
-            fail("%s: expected spans from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p, (size_t)header.spans, (size_t)span_at[0], (size_t)span_at[S]);
+            fail("%s: expected spans from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again", p,
+                 (size_t)header.spans, (size_t)span_at[0], (size_t)span_at[S]);
         for (size_t s = 0; s < S; s++) {
             if (span_at[s] >= span_at[s + 1] || span_at[s + 1] > header.spans)
-                fail("%s: row %zu: expected at least one span, found %zu to %zu: the file is damaged; pack the data again", p, s, (size_t)span_at[s], (size_t)span_at[s + 1]);
+                fail(
+                    "%s: row %zu: expected at least one span, found %zu to %zu: the file is damaged; pack the data "
+                    "again",
+                    p, s, (size_t)span_at[s], (size_t)span_at[s + 1]);
             if ((uint32_t)task(s) >= tasks.size())
-                fail("%s: row %zu: expected a task from 0 to %zu, found %d: the file is damaged; pack the data again", p, s, tasks.size() - 1, task(s));
+                fail("%s: row %zu: expected a task from 0 to %zu, found %d: the file is damaged; pack the data again",
+                     p, s, tasks.size() - 1, task(s));
             size_t last = 1;  // the first token cannot be predicted
             for (size_t i = 0; i < spans(s); i++) {
                 BinSpan a = span(s, i);
                 if (a.begin < last || a.end <= a.begin || a.end > length(s))
-                    fail("%s: row %zu: expected a span from %zu to %zu, found %u to %u: the file is damaged; pack the data again", p, s, last, length(s), a.begin, a.end);
+                    fail(
+                        "%s: row %zu: expected a span from %zu to %zu, found %u to %u: the file is damaged; pack the "
+                        "data again",
+                        p, s, last, length(s), a.begin, a.end);
                 last = a.end;
             }
         }
     }
     static const char* kind_name(uint32_t kind) {
-        return kind == BIN_TEXT ? "text" : kind == BIN_CLASSIFY ? "classify" : kind == BIN_INSTRUCT ? "instruct" : "unknown";
+        return kind == BIN_TEXT       ? "text"
+               : kind == BIN_CLASSIFY ? "classify"
+               : kind == BIN_INSTRUCT ? "instruct"
+                                      : "unknown";
     }
 };

@@ -1,5 +1,5 @@
-// arena.h: every buffer of a run in one allocation. A plan is a function that takes buffers from the arena in order: run it once to
-// measure (all pointers come out as nullptr), allocate, and run it again to point.
+// arena.h: every buffer of a run in one allocation. A plan is a function that takes buffers from the arena in order:
+// run it once to measure (all pointers come out as nullptr), allocate, and run it again to point.
 //
 //   auto plan = [&](Arena& a) { a.region("params"); a.take(params, n); a.region("activations"); a.take(x, N * C); };
 //   Arena measure; plan(measure);                                   // measure.used bytes

@@ -1,5 +1,6 @@
-// async.cuh: the GPU's side of a training step in which the host waits for nothing: Upload, Readback and Graphs, as device.cuh describes them, on CUDA's
-// streams, events and graphs. Needs `stream`, CUDA_CHECK and gpu::device_sync(). test/test_async.cpp runs it on a stand-in for CUDA.
+// async.cuh: the GPU's side of a training step in which the host waits for nothing: Upload, Readback and Graphs, as
+// device.cuh describes them, on CUDA's streams, events and graphs. Needs `stream`, CUDA_CHECK and gpu::device_sync().
+// test/test_async.cpp runs it on a stand-in for CUDA.
 #pragma once
 #include <map>
 
@@ -18,9 +19,10 @@ inline void destroy_events(cudaEvent_t (&events)[2]) {
     for (cudaEvent_t e : events) cudaEventDestroy(e);
 }
 
-// host ── pinned[slot] ──(copies: over the bus, while the kernels of `stream` run)──▶ staging[slot] ──(stream: within the GPU)──▶ to
-// So block i + 1 is built and copied while the GPU computes with block i, and graphs always read the same place. A slot is written again when the
-// GPU has taken what was in it; an event that was never recorded is one that has happened.
+// host ── pinned[slot] ──(copies: over the bus, while the kernels of `stream` run)──▶ staging[slot] ──(stream: within
+// the GPU)──▶ to So block i + 1 is built and copied while the GPU computes with block i, and graphs always read the
+// same place. A slot is written again when the GPU has taken what was in it; an event that was never recorded is one
+// that has happened.
 struct Upload {
     static constexpr int SLOTS = 2;
     char *to, *pinned;
@@ -31,18 +33,21 @@ struct Upload {
 
     Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(SLOTS * bytes)), bytes(bytes) {
         CUDA_CHECK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking));
-        make_events(arrived), make_events(taken);
+        make_events(arrived);
+        make_events(taken);
     }
     Upload(const Upload&) = delete;
     ~Upload() {
         cudaStreamSynchronize(copies);
-        destroy_events(arrived), destroy_events(taken);
+        destroy_events(arrived);
+        destroy_events(taken);
         cudaStreamDestroy(copies);
         cudaFreeHost(pinned);
     }
     char* next() {
         slot ^= 1;
-        CUDA_CHECK(cudaEventSynchronize(arrived[slot]));  // of the block before last: long ago, unless the host is far ahead
+        CUDA_CHECK(
+            cudaEventSynchronize(arrived[slot]));  // of the block before last: long ago, unless the host is far ahead
         return pinned + slot * bytes;
     }
     void send() {
@@ -74,7 +79,11 @@ struct Readback {
     }
     bool ready() const {
         cudaError_t event = cudaEventQuery(arrived[taken % 2]);
-        if (event == cudaErrorNotReady) return (void)cudaGetLastError(), false;  // no error: it is not to show at the next kernel
+        if (event == cudaErrorNotReady) {
+            (void)cudaGetLastError();
+            return false;  // no error: it is not to show at the next kernel
+        }
+
         CUDA_CHECK(event);
         return true;
     }
@@ -83,11 +92,12 @@ struct Readback {
         return slot[taken++ % 2];
     }
 };
-// Launching a kernel costs the host some microseconds; a step of a small model has hundreds of kernels that take less. So what a body launches is
-// captured as a CUDA graph and from then on launched as a whole. A graph repeats the launches with the very grids and arguments of its capture: these
-// have to follow from the key, and everything else that changes has to be in device memory. The shim checks that.
-// The first time a key comes, the body just runs: kernels are loaded, plans of matrix products timed, buffers of libraries allocated, none of which
-// can be captured. The second time it is captured.
+// Launching a kernel costs the host some microseconds; a step of a small model has hundreds of kernels that take less.
+// So what a body launches is captured as a CUDA graph and from then on launched as a whole. A graph repeats the
+// launches with the very grids and arguments of its capture: these have to follow from the key, and everything else
+// that changes has to be in device memory. The shim checks that. The first time a key comes, the body just runs:
+// kernels are loaded, plans of matrix products timed, buffers of libraries allocated, none of which can be captured.
+// The second time it is captured.
 struct Graphs {
     static constexpr size_t MOST = 64;  // graphs kept; a layer has some 40 kernels, each about 1 KB
     struct Graph {

@@ -1,4 +1,5 @@
-// device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; and the one place where a program's device is picked.
+// device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; and the one place where a program's device is
+// picked.
 //   g++            the loops of namespace cpu run, on plain memory
 //   g++ -DSHIM     the kernels of namespace gpu run, on the CPU, in a memory that the host cannot reach (shim.h)
 //   nvcc           the kernels of namespace gpu run, on the GPU
@@ -21,20 +22,27 @@ namespace cpu {
 // n bytes, zeroed, aligned to 2 MiB (huge pages where the system has them). Fails if there is not enough memory.
 inline void* device_alloc(size_t bytes) {
     size_t size = round_up(bytes ? bytes : 1, 2 << 20);
-    void* p = mmap(nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED) throw OutOfMemory(EXIT_FAILED, format("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0));
+    void* p = mmap(nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+                   0);
+    if (p == MAP_FAILED)
+        throw OutOfMemory(
+            EXIT_FAILED,
+            format("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0));
     char *aligned = (char*)round_up((size_t)p, 2 << 20), *end = (char*)p + size + (2 << 20);
     if (aligned > p) munmap(p, aligned - (char*)p);
     if (end > aligned + size) munmap(aligned + size, end - (aligned + size));
     madvise(aligned, size, MADV_HUGEPAGE);
     return aligned;
 }
-inline void device_free(void* p, size_t bytes) { munmap(p, round_up(bytes ? bytes : 1, 2 << 20)); }  // as many bytes as it was made with
+inline void device_free(void* p, size_t bytes) {
+    munmap(p, round_up(bytes ? bytes : 1, 2 << 20));
+}  // as many bytes as it was made with
 inline void copy_to_device(void* device, const void* host, size_t bytes) { memcpy(device, host, bytes); }
 inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
 inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
 inline void device_sync() {}
-inline size_t device_memory() {  // bytes that a run may take: what the machine has available, or what its container may have
+inline size_t device_memory() {  // bytes that a run may take: what the machine has available, or what its container may
+                                 // have
     size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     if (FILE* f = fopen("/proc/meminfo", "r")) {
         char line[256];
@@ -66,30 +74,34 @@ inline std::string device_name() {
     return name;
 }
 
-// What a training step needs so that the host never waits for the device in it. Without a GPU everything happens at once.
+// What a training step needs so that the host never waits for the device in it. Without a GPU everything happens at
+// once.
 //
-// Blocks of `bytes` on their way from the host to one place in device memory. The place is followed by room for SLOTS blocks more.
+// Blocks of `bytes` on their way from the host to one place in device memory. The place is followed by room for SLOTS
+// blocks more.
 struct Upload {
     static constexpr int SLOTS = 0;
     std::vector<char> block;
     void* to;
     Upload(void* to, size_t bytes) : block(bytes), to(to) {}
-    char* next() { return block.data(); }                           // where the host writes the next block
-    void send() { memcpy(to, block.data(), block.size()); }         // everything that is launched from now on sees it
+    char* next() { return block.data(); }                    // where the host writes the next block
+    void send() { memcpy(to, block.data(), block.size()); }  // everything that is launched from now on sees it
 };
 // Values X on their way back to the host, at most two at a time.
 template <class X>
 struct Readback {
     X slot[2];
     unsigned sent = 0, taken = 0;
-    void send(const X* from) { slot[sent++ % 2] = *from; }          // as it is when all that was launched is done
-    bool ready() const { return true; }                             // has the oldest one arrived?
-    X take() { return slot[taken++ % 2]; }                          // waits for the oldest one
+    void send(const X* from) { slot[sent++ % 2] = *from; }  // as it is when all that was launched is done
+    bool ready() const { return true; }                     // has the oldest one arrived?
+    X take() { return slot[taken++ % 2]; }                  // waits for the oldest one
 };
 // Work that comes again and again: on a GPU a CUDA graph for each key.
 struct Graphs {
     template <class F>
-    void run(const std::vector<int>&, F body) { body(); }
+    void run(const std::vector<int>&, F body) {
+        body();
+    }
 };
 }  // namespace cpu
 
@@ -97,9 +109,9 @@ struct Graphs {
 namespace gpu {
 #ifdef __CUDACC__
 // Every CUDA call goes through this: the call, the place and the reason in one line.
-#define CUDA_CHECK(call)                                                                                       \
-    do {                                                                                                       \
-        cudaError_t error_ = (call);                                                                           \
+#define CUDA_CHECK(call)                                                                                         \
+    do {                                                                                                         \
+        cudaError_t error_ = (call);                                                                             \
         if (error_ != cudaSuccess) fail("%s:%d: %s: %s", __FILE__, __LINE__, #call, cudaGetErrorString(error_)); \
     } while (0)
 inline size_t device_memory() {
@@ -117,15 +129,19 @@ inline void* device_alloc(size_t bytes) {  // zeroed
 #endif
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();  // the caller may try less: it is not to show at the next kernel
-        throw OutOfMemory(EXIT_FAILED, format("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model",
-                                              bytes / 1048576.0, device_memory() / 1048576.0));
+        throw OutOfMemory(
+            EXIT_FAILED,
+            format("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model",
+                   bytes / 1048576.0, device_memory() / 1048576.0));
     }
     CUDA_CHECK(error);
     CUDA_CHECK(cudaMemset(p, 0, bytes));
     CUDA_CHECK(cudaDeviceSynchronize());  // before another stream, or the host, writes there
     return p;
 }
-inline void device_free(void* p, size_t) { cudaFree(p); }  // says nothing: an error that matters was reported where it happened
+inline void device_free(void* p, size_t) {
+    cudaFree(p);
+}  // says nothing: an error that matters was reported where it happened
 // Returns when `host` may be used again.
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
     CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
@@ -150,16 +166,21 @@ inline void* device_alloc(size_t bytes) {
     shim::add_allocation(p, bytes);
     return p;
 }
-inline void device_free(void* p, size_t bytes) { shim::remove_allocation(p), cpu::device_free(p, bytes); }
+inline void device_free(void* p, size_t bytes) {
+    shim::remove_allocation(p);
+    cpu::device_free(p, bytes);
+}
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
     shim::refuse_in_graph("copy_to_device");
-    shim::require_range("copy_to_device", device, bytes), shim::require_host("copy_to_device", host);
+    shim::require_range("copy_to_device", device, bytes);
+    shim::require_host("copy_to_device", host);
     shim::AtWork at_work;
     cpu::copy_to_device(device, host, bytes);
 }
 inline void copy_to_host(void* host, const void* device, size_t bytes) {
     shim::refuse_in_graph("copy_to_host");
-    shim::require_host("copy_to_host", host), shim::require_range("copy_to_host", device, bytes);
+    shim::require_host("copy_to_host", host);
+    shim::require_range("copy_to_host", device, bytes);
     shim::AtWork at_work;
     cpu::copy_to_host(host, device, bytes);
 }
@@ -170,7 +191,10 @@ inline void device_zero(void* p, size_t bytes) {
     shim::AtWork at_work;
     cpu::device_zero(p, bytes);
 }
-inline std::string device_name() { return shim::host_may_touch ? "shim (the GPU's kernels, on the CPU)" : "shim (the GPU's kernels, on the CPU, in a memory of their own)"; }
+inline std::string device_name() {
+    return shim::host_may_touch ? "shim (the GPU's kernels, on the CPU)"
+                                : "shim (the GPU's kernels, on the CPU, in a memory of their own)";
+}
 
 struct Upload {  // by way of the same places as on a GPU
     static constexpr int SLOTS = 2;
@@ -206,9 +230,10 @@ struct Readback : cpu::Readback<X> {
         return cpu::Readback<X>::take();
     }
 };
-// Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured graph would do the wrong thing.
+// Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured
+// graph would do the wrong thing.
 struct Graphs {
-    std::map<std::vector<int>, std::vector<shim::Launch>> graphs;
+    std::map<std::vector<int>, std::vector<shim::Launch> > graphs;
     template <class F>
     void run(const std::vector<int>& key, F body) {
         std::vector<shim::Launch> launches;

@@ -1,5 +1,6 @@
-// pack.cuh: 16 bytes at a time. A GPU loads and stores 16 bytes in one instruction; the kernels that only move data live from that.
-// A kernel with a parameter W takes W elements of a row per step: 16 bytes of them where rows allow it, else one (W = 1).
+// pack.cuh: 16 bytes at a time. A GPU loads and stores 16 bytes in one instruction; the kernels that only move data
+// live from that. A kernel with a parameter W takes W elements of a row per step: 16 bytes of them where rows allow it,
+// else one (W = 1).
 #pragma once
 #include "common/device/shim.h"
 
@@ -19,17 +20,19 @@ __device__ inline void store_pack(T* p, const Pack<T, W>& v) {
 template <int W, class T>
 __device__ inline void load(float x[W], const T* p) {
     Pack<T, W> v = load_pack<W>(p);
-    UNROLL for (int i = 0; i < W; i++) x[i] = (float)v.at[i];
+    UNROLL
+    for (int i = 0; i < W; i++) x[i] = (float)v.at[i];
 }
 template <int W, class T>
 __device__ inline void store(T* p, const float x[W]) {
     Pack<T, W> v;
-    UNROLL for (int i = 0; i < W; i++) v.at[i] = (T)x[i];
+    UNROLL
+    for (int i = 0; i < W; i++) v.at[i] = (T)x[i];
     store_pack<W>(p, v);
 }
 
-// From here on the compiler takes v for unknown, so it cannot keep what it made of it before: a pack that is used twice is unpacked twice
-// and takes 4 registers in between, not 8.
+// From here on the compiler takes v for unknown, so it cannot keep what it made of it before: a pack that is used twice
+// is unpacked twice and takes 4 registers in between, not 8.
 template <class T, int W>
 __device__ inline void stay_packed(Pack<T, W>& v) {
 #ifdef __CUDACC__
@@ -50,16 +53,19 @@ bool rows_are_wide(size_t C, const P*... p) {
 // Calls f(width) with width.value = W, so that f can start a kernel for that W.
 template <class T, class F>
 void pick_width(bool wide, F f) {
-    if (wide) f(std::integral_constant<int, 16 / sizeof(T)>());
-    else f(std::integral_constant<int, 1>());
+    if (wide)
+        f(std::integral_constant<int, 16 / sizeof(T)>());
+    else
+        f(std::integral_constant<int, 1>());
 }
 
 constexpr unsigned THREADS = 256;  // of a block, where nothing speaks for another number
 
-// How many bytes have to be on their way? Memory answers after some 700 ns and delivers 4.3 TB/s (H200, measured): 3 MB, 23 KB for each of
-// its 132 multiprocessors, and rather 40 KB where they come in bursts. A multiprocessor holds up to 64 warps; a load of 16 bytes by each lane
-// of all of them is 32 KB. So a kernel that only moves data starts several loads before it waits for one; the compiler may not move a
-// load above a store (they might be the same address), so the source has to: first all loads, then all stores.
-// The kernels that move rows take one warp per row, and every lane FLIGHT packs at a time.
+// How many bytes have to be on their way? Memory answers after some 700 ns and delivers 4.3 TB/s (H200, measured): 3
+// MB, 23 KB for each of its 132 multiprocessors, and rather 40 KB where they come in bursts. A multiprocessor holds up
+// to 64 warps; a load of 16 bytes by each lane of all of them is 32 KB. So a kernel that only moves data starts several
+// loads before it waits for one; the compiler may not move a load above a store (they might be the same address), so
+// the source has to: first all loads, then all stores. The kernels that move rows take one warp per row, and every lane
+// FLIGHT packs at a time.
 constexpr int FLIGHT = 4;
 inline unsigned row_blocks(size_t rows) { return (unsigned)ceil_div(rows, THREADS / 32); }  // a warp per row

@@ -1,6 +1,6 @@
 // ptx.cuh: the instructions that CUDA C++ has no name for, each next to plain code that says what it does.
-// Layouts of registers are those of the PTX manual, "Matrix Fragments for mma.m16n8k16 with floating point type" and "ldmatrix";
-// test_shim.cu compares the plain code with the manual's formulas.
+// Layouts of registers are those of the PTX manual, "Matrix Fragments for mma.m16n8k16 with floating point type" and
+// "ldmatrix"; test_shim.cu compares the plain code with the manual's formulas.
 #pragma once
 #include "common/device/shim.h"
 
@@ -22,7 +22,8 @@ SHIM_FN void start_copy(void* shared, const void* global, int words, bool there)
 #endif
 __device__ inline void cp_async_16(void* shared, const void* global, bool there = true) {
 #ifdef __CUDACC__
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global), "r"(there ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+                 "l"(global), "r"(there ? 16 : 0)
                  : "memory");
 #else
     if ((uintptr_t)shared % 16 || (uintptr_t)global % 16) shim::die("cp_async_16: an address is not a multiple of 16");
@@ -32,7 +33,8 @@ __device__ inline void cp_async_16(void* shared, const void* global, bool there 
 }
 __device__ inline void cp_async_4(void* shared, const void* global, bool there) {
 #ifdef __CUDACC__
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global), "r"(there ? 4 : 0)
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
+                 "l"(global), "r"(there ? 4 : 0)
                  : "memory");
 #else
     if ((uintptr_t)shared % 4 || (uintptr_t)global % 4) shim::die("cp_async_4: an address is not a multiple of 4");
@@ -63,22 +65,26 @@ __device__ inline void cp_async_wait() {
 }
 
 // ---------------------------------------------------------------- tensor cores
-// In all of these the 32 lanes of a warp act together. g = lane / 4, t = lane % 4. A 32-bit register holds two bf16, the first in its
-// lower half. X[i][j..] are the two elements X[i][j], X[i][j+1].
+// In all of these the 32 lanes of a warp act together. g = lane / 4, t = lane % 4. A 32-bit register holds two bf16,
+// the first in its lower half. X[i][j..] are the two elements X[i][j], X[i][j+1].
 
-// Four 8 × 8 matrices of bf16 from shared memory. Lane 8m + i brings the address of row i of matrix m (16 bytes, a multiple of 16), and
-// every lane gets r[m] = X[g][2t..] of matrix X = m; with `trans` of its transpose: X[2t][g], X[2t+1][g].
+// Four 8 × 8 matrices of bf16 from shared memory. Lane 8m + i brings the address of row i of matrix m (16 bytes, a
+// multiple of 16), and every lane gets r[m] = X[g][2t..] of matrix X = m; with `trans` of its transpose: X[2t][g],
+// X[2t+1][g].
 #ifndef __CUDACC__
 namespace shim {
 inline void ldmatrix(const char* op, uint32_t r[4], const bf16* row, bool trans) {
     if ((uintptr_t)row % 16) die("ldmatrix: the address of a row is not a multiple of 16");
-    struct Row { uint32_t at[4]; } mine;
+    struct Row {
+        uint32_t at[4];
+    } mine;
     for (int i = 0; i < 4; i++) mine.at[i] = ((const Word*)row)[i];
     Gathered rows = gather(op, ~0u, mine);
     int g = lane() / 4, t = lane() % 4;
     auto element = [&](int m, int i, int j) { return rows.from<Row>(8 * m + i).at[j / 2] >> 16 * (j % 2) & 0xffffu; };
     for (int m = 0; m < 4; m++)
-        r[m] = trans ? element(m, 2 * t, g) | element(m, 2 * t + 1, g) << 16 : element(m, g, 2 * t) | element(m, g, 2 * t + 1) << 16;
+        r[m] = trans ? element(m, 2 * t, g) | element(m, 2 * t + 1, g) << 16
+                     : element(m, g, 2 * t) | element(m, g, 2 * t + 1) << 16;
 }
 }  // namespace shim
 #endif
@@ -110,10 +116,12 @@ __device__ inline void ldmatrix_x4_trans(uint32_t r[4], const bf16* row) {
 __device__ inline void mma_16x8x16(float d[4], const uint32_t a[4], const uint32_t b[2]) {
 #ifdef __CUDACC__
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-    struct Mine { uint32_t a[4], b[2]; } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    struct Mine {
+        uint32_t a[4], b[2];
+    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
     shim::Gathered all = shim::gather("waits at mma_16x8x16()", ~0u, mine);
     auto number = [](uint32_t bits) {
         float f;
@@ -121,7 +129,8 @@ __device__ inline void mma_16x8x16(float d[4], const uint32_t a[4], const uint32
         return f;
     };
     int g = shim::lane() / 4, t = shim::lane() % 4;
-    for (int k = 0; k < 4; k++) {  // row g of A lies in lanes 4g + k, column 2t of B in lanes 8t + k, the next one four lanes on
+    for (int k = 0; k < 4;
+         k++) {  // row g of A lies in lanes 4g + k, column 2t of B in lanes 8t + k, the next one four lanes on
         Mine x = all.from<Mine>(4 * g + k), y[2] = {all.from<Mine>(8 * t + k), all.from<Mine>(8 * t + 4 + k)};
         for (int i = 0; i < 4; i++)
             for (int half = 0; half < 2; half++) {
@@ -154,7 +163,8 @@ __device__ inline float fast_exp2(float x) {
     return x < -126.0f ? 0.0f : exp2f(x);
 #endif
 }
-// From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop and kept in registers.
+// From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop
+// and kept in registers.
 __device__ inline void forget(int& x) {
 #ifdef __CUDACC__
     asm volatile("" : "+r"(x));

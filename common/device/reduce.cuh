@@ -17,8 +17,8 @@ __device__ inline T warp_max(T v) {
     return v;
 }
 
-// All threads of a one-dimensional block (a multiple of 32 of them) call it and get the result: each warp reduces its 32 values,
-// leaves the result in shared memory, and then every warp reduces those.
+// All threads of a one-dimensional block (a multiple of 32 of them) call it and get the result: each warp reduces its
+// 32 values, leaves the result in shared memory, and then every warp reduces those.
 template <class T>
 __device__ inline T block_sum(T v) {
     __shared__ T partial[32];
@@ -46,25 +46,29 @@ __device__ inline T strided_sum(int from, int n, int step, F x) {
     T sum = 0;
     for (int i = from; i < n; i += 8 * step) {
         T a[8];
-        UNROLL for (int j = 0; j < 8; j++) a[j] = i + j * step < n ? x(i + j * step) : T(0);
-        UNROLL for (int j = 0; j < 8; j++) sum += a[j];
+        UNROLL
+        for (int j = 0; j < 8; j++) a[j] = i + j * step < n ? x(i + j * step) : T(0);
+        UNROLL
+        for (int j = 0; j < 8; j++) sum += a[j];
     }
     return sum;
 }
 
-// K sums over the `warps` neighbouring warps that share a row (of at most 8 in a block); all threads of the block call it: v becomes the
-// row's sums in all of them. One warp needs no shared memory and no barrier.
+// K sums over the `warps` neighbouring warps that share a row (of at most 8 in a block); all threads of the block call
+// it: v becomes the row's sums in all of them. One warp needs no shared memory and no barrier.
 template <int K>
 __device__ inline void row_sums(float (&v)[K], int warps) {
-    UNROLL for (int k = 0; k < K; k++) v[k] = warp_sum(v[k]);
+    UNROLL
+    for (int k = 0; k < K; k++) v[k] = warp_sum(v[k]);
     if (warps == 1) return;
     __shared__ float partial[8][K];
     int warp = threadIdx.x / 32, first = warp / warps * warps;
     __syncthreads();  // a call just before this one may still be reading
-    if (threadIdx.x % 32 == 0)
-        UNROLL for (int k = 0; k < K; k++) partial[warp][k] = v[k];
+    if (threadIdx.x % 32 == 0) UNROLL
+    for (int k = 0; k < K; k++) partial[warp][k] = v[k];
     __syncthreads();  // every warp has written
-    UNROLL for (int k = 0; k < K; k++) {
+    UNROLL
+    for (int k = 0; k < K; k++) {
         v[k] = 0;
         for (int w = 0; w < warps; w++) v[k] += partial[first + w][k];
     }

@@ -21,19 +21,19 @@
 //   -fsanitize=address   also reads beyond dynamic shared memory (and any other overrun)
 //   -fsanitize=thread    data races: between the threads of a block, where only __syncthreads() and
 //                __syncwarp() order memory (a shuffle does not), and between blocks
-// And in the host's code, in the programs: a line that reads or writes device memory without a copy, and a kernel, product or
-// copy that is given an address of the host's in place of the device's ("Two memories", below).
-// What it does not find: reads of static __shared__ arrays that nobody wrote (they hold what an earlier block left; the dynamic ones
-// are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside different
-// collectives at the same time.
+// And in the host's code, in the programs: a line that reads or writes device memory without a copy, and a kernel,
+// product or copy that is given an address of the host's in place of the device's ("Two memories", below). What it does
+// not find: reads of static __shared__ arrays that nobody wrote (they hold what an earlier block left; the dynamic ones
+// are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside
+// different collectives at the same time.
 #pragma once
 #include "common/base/common.h"
 
 #ifdef __CUDACC__  // ---------------------------------------------------------- the real thing
 #define UNROLL _Pragma("unroll")
 #define ROLLED _Pragma("unroll 1")
-#define DYNAMIC_SHARED(T, name)                                          \
-    extern __shared__ __align__(128) unsigned char dynamic_shared_[];    \
+#define DYNAMIC_SHARED(T, name)                                       \
+    extern __shared__ __align__(128) unsigned char dynamic_shared_[]; \
     T* name = reinterpret_cast<T*>(dynamic_shared_)
 
 // Every kernel and matrix product of a program runs on it. Unlike stream 0 this one can be captured (gpu::Graphs).
@@ -41,18 +41,28 @@ inline cudaStream_t stream = cudaStreamPerThread;
 
 inline size_t most_shared_memory() {  // bytes that a block may have
     int device = 0, most = 0;
-    if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) most = 48 * 1024;
+    if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))
+        most = 48 * 1024;
     return (size_t)most;
 }
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     cudaError_t e = cudaSuccess;
-    int most = 0;  // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB need no leave, less what the kernel has as __shared__.
-    if (smem > 48 * 1024 && !cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) && smem > (size_t)most)
-        fail("this kernel needs %zu KiB of shared memory per block, the GPU has %d: take smaller heads (--heads) or a larger GPU", smem >> 10, most >> 10);
-    if (smem > 40 * 1024) e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
+    int most = 0;  // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB need no leave, less what
+                   // the kernel has as __shared__.
+    if (smem > 48 * 1024 && !cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) &&
+        smem > (size_t)most)
+        fail(
+            "this kernel needs %zu KiB of shared memory per block, the GPU has %d: take smaller heads (--heads) or a "
+            "larger GPU",
+            smem >> 10, most >> 10);
+    if (smem > 40 * 1024)
+        e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
     if (e == cudaSuccess) {
-        kernel<<<grid, block, smem, stream>>>(args...);
+        kernel < < < grid;
+        block;
+        smem;
+        stream >>> (args...);
         e = cudaGetLastError();
     }
     if (e != cudaSuccess) {
@@ -60,8 +70,8 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
 #if CUDART_VERSION >= 12030
         if (cudaFuncGetName(&name, (const void*)kernel)) name = "?";
 #endif
-        fail("launch of %s: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", name, grid.x, grid.y, grid.z, block.x, block.y, block.z, smem,
-             cudaGetErrorString(e));
+        fail("launch of %s: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", name, grid.x, grid.y,
+             grid.z, block.x, block.y, block.z, smem, cudaGetErrorString(e));
     }
 }
 
@@ -86,11 +96,21 @@ struct dim3 {
     unsigned x, y, z;
     constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-struct uint3 { unsigned x, y, z; };
-struct alignas(8) float2 { float x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(16) float4 { float x, y, z, w; };
+struct uint3 {
+    unsigned x, y, z;
+};
+struct alignas(8) float2 {
+    float x, y;
+};
+struct alignas(16) int4 {
+    int x, y, z, w;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
 
 inline thread_local uint3 threadIdx, blockIdx;
 inline thread_local dim3 blockDim, gridDim;
@@ -154,24 +174,31 @@ enum State : uint8_t { UNSTARTED, READY, AT_WARP, AT_BLOCK, DONE };
 
 typedef uint32_t __attribute__((may_alias)) Word;  // four bytes of anything (ThreadSanitizer would not see a memcpy)
 
-struct AsyncCopy { void* to; const void* from; unsigned group; int words; };  // a cp.async that has not happened yet; from nullptr: zeros
+struct AsyncCopy {
+    void* to;
+    const void* from;
+    unsigned group;
+    int words;
+};  // a cp.async that has not happened yet; from nullptr: zeros
 
 struct Thread {
-    void* sp;                         // where its stack was left
+    void* sp;  // where its stack was left
     uint3 idx;
     State state;
-    unsigned groups;                  // cp.async groups committed so far
-    std::vector<AsyncCopy> copies;    // those under way, in the order of issue
+    unsigned groups;                // cp.async groups committed so far
+    std::vector<AsyncCopy> copies;  // those under way, in the order of issue
     SHIM_TSAN(void* tsan;)
 };
 
-struct alignas(16) Slot { unsigned char bytes[64]; };  // what a lane brings to a collective
+struct alignas(16) Slot {
+    unsigned char bytes[64];
+};  // what a lane brings to a collective
 
 struct Warp {
-    unsigned live, arrived, mask;     // lanes that have not returned; lanes at the collective under way, and its mask
-    unsigned phase;                   // how many collectives have passed
-    const char* op;                   // the name of that collective: all lanes have to call the same
-    unsigned took[2];                 // the lanes that took part; two of everything, so that one wait per collective is enough
+    unsigned live, arrived, mask;  // lanes that have not returned; lanes at the collective under way, and its mask
+    unsigned phase;                // how many collectives have passed
+    const char* op;                // the name of that collective: all lanes have to call the same
+    unsigned took[2];  // the lanes that took part; two of everything, so that one wait per collective is enough
     Slot slot[2][32];
 };
 
@@ -181,15 +208,17 @@ constexpr uint64_t CANARY = 0x5afe57ac5afe57ac;
 struct Block {  // everything that one OS thread needs to run one block at a time
     Thread thread[MAX_THREADS];
     Warp warp[MAX_THREADS / 32];
-    uint16_t ready[MAX_THREADS];      // a ring: the threads that may go on
+    uint16_t ready[MAX_THREADS];  // a ring: the threads that may go on
     unsigned head, count;
     uint32_t random;
-    int n, live, arrived, next, cur;  // threads: in all, not returned, at the barrier; the next to start; the one that runs
-    unsigned phase;                   // how many barriers have passed
+    int n, live, arrived, next,
+        cur;         // threads: in all, not returned, at the barrier; the next to start; the one that runs
+    unsigned phase;  // how many barriers have passed
     void (*body)(void*);
-    void* args;                       // the kernel and its arguments
+    void* args;  // the kernel and its arguments
     void* main_sp;
-    SHIM_TSAN(void* main_tsan; char begun, ended, barrier[2];)  // the addresses of the chars are TSan's names for events
+    SHIM_TSAN(void* main_tsan;
+              char begun, ended, barrier[2];)  // the addresses of the chars are TSan's names for events
     unsigned char* dynamic_shared;
     unsigned char* stacks;
 };
@@ -202,9 +231,12 @@ asm(".text\nshim_switch:\n push %rbp\n push %rbx\n push %r12\n push %r13\n push 
     " mov %rsp,(%rdi)\n mov %rsi,%rsp\n pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
 constexpr int FRAME = 8, RETURN = 6;  // words of a fresh stack, and which of them is the return address
 #elif defined(__aarch64__)
-asm(".text\nshim_switch:\n sub sp,sp,#176\n stp x19,x20,[sp]\n stp x21,x22,[sp,#16]\n stp x23,x24,[sp,#32]\n stp x25,x26,[sp,#48]\n"
-    " stp x27,x28,[sp,#64]\n stp x29,x30,[sp,#80]\n stp d8,d9,[sp,#96]\n stp d10,d11,[sp,#112]\n stp d12,d13,[sp,#128]\n"
-    " stp d14,d15,[sp,#144]\n mov x9,sp\n str x9,[x0]\n mov sp,x1\n ldp x19,x20,[sp]\n ldp x21,x22,[sp,#16]\n ldp x23,x24,[sp,#32]\n"
+asm(".text\nshim_switch:\n sub sp,sp,#176\n stp x19,x20,[sp]\n stp x21,x22,[sp,#16]\n stp x23,x24,[sp,#32]\n stp "
+    "x25,x26,[sp,#48]\n"
+    " stp x27,x28,[sp,#64]\n stp x29,x30,[sp,#80]\n stp d8,d9,[sp,#96]\n stp d10,d11,[sp,#112]\n stp "
+    "d12,d13,[sp,#128]\n"
+    " stp d14,d15,[sp,#144]\n mov x9,sp\n str x9,[x0]\n mov sp,x1\n ldp x19,x20,[sp]\n ldp x21,x22,[sp,#16]\n ldp "
+    "x23,x24,[sp,#32]\n"
     " ldp x25,x26,[sp,#48]\n ldp x27,x28,[sp,#64]\n ldp x29,x30,[sp,#80]\n ldp d8,d9,[sp,#96]\n ldp d10,d11,[sp,#112]\n"
     " ldp d12,d13,[sp,#128]\n ldp d14,d15,[sp,#144]\n add sp,sp,#176\n ret\n");
 constexpr int FRAME = 22, RETURN = 11;
@@ -215,8 +247,8 @@ constexpr int FRAME = 22, RETURN = 11;
 // A wrong kernel: say where and what, and abort (there is no way to unwind a thousand stacks).
 [[noreturn]] SHIM_FN void die(const char* what) {
     Block* b = blk;
-    fprintf(stderr, "shim: block (%u,%u,%u), thread (%u,%u,%u): %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, threadIdx.y,
-            threadIdx.z, what);
+    fprintf(stderr, "shim: block (%u,%u,%u), thread (%u,%u,%u): %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x,
+            threadIdx.y, threadIdx.z, what);
     const char* last = nullptr;
     for (int t = 0; t < b->n; t++) {  // the first thread of every run that waits at the same place
         const Thread& h = b->thread[t];
@@ -258,15 +290,17 @@ SHIM_FN void release_block(Block* b) {
     b->arrived = 0;
     b->phase++;
 }
-// Which of the ready threads goes on: the first come (all threads advance together), or the last come (one warp runs as far
-// ahead as it can), or the last come with a jump to any other now and then.
+// Which of the ready threads goes on: the first come (all threads advance together), or the last come (one warp runs as
+// far ahead as it can), or the last come with a jump to any other now and then.
 SHIM_FN int pick(Block* b) {
     unsigned i = b->head, last = b->head + b->count - 1;
     if (order == REVERSE) i = last;
     if (order == RANDOM) i = random(b, 32) ? last : b->head + random(b, b->count);
     int t = b->ready[i % MAX_THREADS];
-    if (i == b->head) b->head++;
-    else b->ready[i % MAX_THREADS] = b->ready[last % MAX_THREADS];
+    if (i == b->head)
+        b->head++;
+    else
+        b->ready[i % MAX_THREADS] = b->ready[last % MAX_THREADS];
     b->count--;
     return t;
 }
@@ -292,7 +326,8 @@ SHIM_FN void leave(Block* b, void** save) {
         start(b, b->next++);
         unsigned char* stack = b->stacks + (size_t)b->cur * STACK;
         *(uint64_t*)stack = CANARY;
-        uintptr_t top = (uintptr_t)stack + STACK - (size_t)(b->cur % 61) * 448;  // spreads the stacks over the cache sets
+        uintptr_t top = (uintptr_t)stack + STACK -
+                        (size_t)(b->cur % 61) * 448;  // spreads the stacks over the cache sets
         void** s = (void**)(top & ~(uintptr_t)63) - FRAME;
         s[RETURN] = (void*)fiber_main;  // where shim_switch will return to
         to = s;
@@ -313,8 +348,10 @@ SHIM_FN void fiber_main() {
         SHIM_TSAN(__tsan_acquire(&b->begun);)
         b->body(b->args);
         SHIM_TSAN(__tsan_release(&b->ended);)
-        int t = b->cur, w = t / 32;
-        if (!b->thread[t].copies.empty()) die("the thread ends with cp.async copies under way: cp_async_commit and cp_async_wait<0> are missing");
+        int t = b->cur;
+        w = t / 32;
+        if (!b->thread[t].copies.empty())
+            die("the thread ends with cp.async copies under way: cp_async_commit and cp_async_wait<0> are missing");
         if (*(uint64_t*)stack != CANARY) die("the thread's stack overflowed (shim::STACK bytes)");
         b->thread[t].state = DONE;
         b->live--;
@@ -352,14 +389,18 @@ SHIM_FN void barrier() {
 struct Gathered {
     const Slot* slot;
     unsigned took;
-    template <class T> SHIM_FN T from(int lane) const {
+    template <class T>
+    SHIM_FN T from(int lane) const {
         T v;
-        if (took >> lane & 1) __builtin_memcpy(&v, slot[lane].bytes, sizeof v);
-        else __builtin_memset((void*)&v, 0xff, sizeof v);  // that lane is not there: the value is undefined
+        if (took >> lane & 1)
+            __builtin_memcpy(&v, slot[lane].bytes, sizeof v);
+        else
+            __builtin_memset((void*)&v, 0xff, sizeof v);  // that lane is not there: the value is undefined
         return v;
     }
 };
-template <class T> SHIM_FN Gathered gather(const char* op, unsigned mask, const T& mine) {
+template <class T>
+SHIM_FN Gathered gather(const char* op, unsigned mask, const T& mine) {
     static_assert(sizeof(T) <= sizeof(Slot), "too much for one lane");
     Block* b = blk;
     int t = b->cur, lane = t % 32;
@@ -383,7 +424,8 @@ template <class T> SHIM_FN Gathered gather(const char* op, unsigned mask, const 
     }
     return {q.slot[side], q.took[side]};
 }
-template <class T> SHIM_FN T shuffle(const char* op, unsigned mask, T v, int from) {
+template <class T>
+SHIM_FN T shuffle(const char* op, unsigned mask, T v, int from) {
     static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8), "CUDA shuffles 32 and 64 bits");
     return gather(op, mask, v).template from<T>(from & 31);
 }
@@ -398,7 +440,8 @@ SHIM_FN int lane() { return blk->cur & 31; }
 
 SHIM_FN Block* new_block() {
     Block* b = new Block();
-    void* stacks = mmap(nullptr, 4096 + STACK * MAX_THREADS, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* stacks = mmap(nullptr, 4096 + STACK * MAX_THREADS, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void* shared = aligned_alloc(128, MAX_SHARED + GUARD);
     if (stacks == MAP_FAILED || !shared) {
         fprintf(stderr, "shim: out of memory\n");
@@ -420,7 +463,8 @@ struct Grid {  // one launch
 SHIM_FN void run_block(const Grid& g, long i) {
     long blocks = g.blocks();
     if (order == REVERSE) i = blocks - 1 - i;
-    if (order == RANDOM && blocks % 1000003) i = (long)((unsigned long)i * 1000003 % (unsigned long)blocks);  // a prime: a permutation
+    if (order == RANDOM && blocks % 1000003)
+        i = (long)((unsigned long)i * 1000003 % (unsigned long)blocks);  // a prime: a permutation
     if (!blk) blk = new_block();
     Block* b = blk;
     gridDim = g.grid;
@@ -459,8 +503,9 @@ SHIM_FN void run_block(const Grid& g, long i) {
 
 #ifdef __SANITIZE_THREAD__
 // Two threads that live for ever, so that TSan sees two blocks that write the same address. They start after, and end
-// before, the caller's code around launch(), and nothing orders one against the other. (OpenMP would do, but TSan does not
-// know gcc's barriers.) Which blocks share a thread depends on SHIM_ORDER: a pair missed in one order is seen in another.
+// before, the caller's code around launch(), and nothing orders one against the other. (OpenMP would do, but TSan does
+// not know gcc's barriers.) Which blocks share a thread depends on SHIM_ORDER: a pair missed in one order is seen in
+// another.
 class Workers {
     std::mutex mutex;
     std::condition_variable wake, done;
@@ -485,7 +530,7 @@ class Workers {
         }
     }
 
-   public:
+public:
     Workers() {
         for (int i = 0; i < 2; i++) std::thread([this, i] { work(i); }).detach();
     }
@@ -512,20 +557,28 @@ inline void run_grid(const Grid& g) {
 }
 #endif
 
-template <class F> void run_body(void* f) { (*(F*)f)(); }
+template <class F>
+void run_body(void* f) {
+    (*(F*)f)();
+}
 
-// Two memories. A GPU has one of its own: the host crashes where it reads through a device pointer, and a kernel where it reads through one of the
-// host's. Here both are one memory, and such a line would run. So what gpu::device_alloc() gives is out of the host's reach, but for the time in which
-// the device is at work (AtWork): a launch, a product, a copy. And from the first device_alloc() on, an address that a kernel gets and that is mapped,
-// but lies elsewhere, is the host's, and refused. One thread of the host gives the device its work.
-// What it does not find: addresses that are themselves in device memory; system calls with device memory (they return EFAULT: "Bad address").
+// Two memories. A GPU has one of its own: the host crashes where it reads through a device pointer, and a kernel where
+// it reads through one of the host's. Here both are one memory, and such a line would run. So what gpu::device_alloc()
+// gives is out of the host's reach, but for the time in which the device is at work (AtWork): a launch, a product, a
+// copy. And from the first device_alloc() on, an address that a kernel gets and that is mapped, but lies elsewhere, is
+// the host's, and refused. One thread of the host gives the device its work. What it does not find: addresses that are
+// themselves in device memory; system calls with device memory (they return EFAULT: "Bad address").
 #ifdef MANAGED_MEMORY  // for tests, which touch device memory from the host as well, as cudaMallocManaged() lets them
 inline bool host_may_touch = true;
 #else
 inline bool host_may_touch = false;
 #endif
-inline bool addresses_are_checked = true;  // the tests of single kernels give them memory of malloc(), so that ASan sees every overrun
-struct Allocation { char* p; size_t bytes; };
+inline bool addresses_are_checked =
+    true;  // the tests of single kernels give them memory of malloc(), so that ASan sees every overrun
+struct Allocation {
+    char* p;
+    size_t bytes;
+};
 inline std::vector<Allocation> allocations;
 inline int at_work = 0;
 
@@ -547,14 +600,20 @@ inline void allow_host(bool yes) {
         }
 }
 struct AtWork {
-    AtWork() { if (at_work++ == 0) allow_host(true); }
-    ~AtWork() { if (--at_work == 0) allow_host(false); }
+    AtWork() {
+        if (at_work++ == 0) allow_host(true);
+    }
+    ~AtWork() {
+        if (--at_work == 0) allow_host(false);
+    }
     AtWork(const AtWork&) = delete;
 };
 inline void host_touched(int, siginfo_t* info, void*) {
     for (const Allocation& a : allocations)
         if ((char*)info->si_addr >= a.p && (char*)info->si_addr < a.p + round_up(a.bytes, page())) {
-            fprintf(stderr, "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() or copy_to_device() is missing\n",
+            fprintf(stderr,
+                    "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() "
+                    "or copy_to_device() is missing\n",
                     (size_t)((char*)info->si_addr - a.p), a.bytes);
             abort();
         }
@@ -580,7 +639,8 @@ inline void remove_allocation(void* p) {
 inline bool is_checked() { return addresses_are_checked && !allocations.empty(); }
 inline bool is_host(uintptr_t word) {  // is it an address at which the host has something?
     unsigned char resident;
-    return word >= 65536 && !allocation_of((void*)word) && mincore((void*)(word & ~(uintptr_t)(page() - 1)), 1, &resident) == 0;
+    return word >= 65536 && !allocation_of((void*)word) &&
+           mincore((void*)(word & ~(uintptr_t)(page() - 1)), 1, &resident) == 0;
 }
 // `what` is given addresses (nullptr allowed), alone or in structs; all of them have to be the device's
 template <class... A>
@@ -594,7 +654,11 @@ void require_device(const char* what, A... args) {
         for (size_t i = 0; i + 8 <= sizeof a; i += 8) {
             uintptr_t word;
             memcpy(&word, (char*)&a + i, 8);
-            if (is_host(word)) fail("shim: %s: argument %d holds an address of the host's memory, which a GPU cannot reach: a copy_to_device() is missing", what, number);
+            if (is_host(word))
+                fail(
+                    "shim: %s: argument %d holds an address of the host's memory, which a GPU cannot reach: a "
+                    "copy_to_device() is missing",
+                    what, number);
         }
     };
     (look(args), ...);
@@ -604,10 +668,13 @@ inline void require_range(const char* what, const void* p, size_t bytes) {
     if (!is_checked()) return;
     const Allocation* a = allocation_of(p);
     if (!a) fail("shim: %s: expected an address of the device's memory, found one of the host's", what);
-    if ((const char*)p + bytes > a->p + a->bytes) fail("shim: %s: %zu bytes from byte %zu on, of an allocation of %zu", what, bytes, (size_t)((const char*)p - a->p), a->bytes);
+    if ((const char*)p + bytes > a->p + a->bytes)
+        fail("shim: %s: %zu bytes from byte %zu on, of an allocation of %zu", what, bytes,
+             (size_t)((const char*)p - a->p), a->bytes);
 }
 inline void require_host(const char* what, const void* p) {
-    if (is_checked() && allocation_of(p) && !host_may_touch) fail("shim: %s: expected an address of the host's memory, found one of the device's", what);
+    if (is_checked() && allocation_of(p) && !host_may_touch)
+        fail("shim: %s: expected an address of the host's memory, found one of the device's", what);
 }
 
 // What a CUDA graph would capture: with a recorder, everything that is launched is written down (gpu::Graphs).
@@ -633,22 +700,29 @@ void record(const char* name, dim3 grid, dim3 block, size_t smem, A... args) {
     recorder->push_back({nullptr, name, grid, block, smem, h});
 }
 inline void refuse_in_graph(const char* call) {
-    if (recorder) fail("%s: it cannot be part of a CUDA graph: take it out of the body that Graphs::run() captures", call);
+    if (recorder)
+        fail("%s: it cannot be part of a CUDA graph: take it out of the body that Graphs::run() captures", call);
 }
 inline void require_same(const std::vector<Launch>& first, const std::vector<Launch>& now) {
     auto same = [](dim3 a, dim3 b) { return a.x == b.x && a.y == b.y && a.z == b.z; };
     for (size_t i = 0; i < std::max(first.size(), now.size()); i++) {
         if (i >= first.size() || i >= now.size())
-            fail("CUDA graph: expected %zu launches, as when this key came first, found %zu: what decides that has to be in the key", first.size(), now.size());
+            fail(
+                "CUDA graph: expected %zu launches, as when this key came first, found %zu: what decides that has to "
+                "be in the key",
+                first.size(), now.size());
         const Launch &a = first[i], &b = now[i];
-        const char* what = a.kernel != b.kernel || strcmp(a.name, b.name)        ? "kernel"
+        const char* what = a.kernel != b.kernel || strcmp(a.name, b.name)     ? "kernel"
                            : !same(a.grid, b.grid) || !same(a.block, b.block) ? "grid"
                            : a.smem != b.smem                                 ? "shared memory"
                            : a.arguments != b.arguments                       ? "arguments"
                                                                               : nullptr;
         if (what)
-            fail("CUDA graph: launch %zu (%s, grid %ux%ux%u, block %u): expected the same %s as when this key came first, found others (grid %ux%ux%u then): what "
-                 "changes has to be in device memory or in the key", i + 1, b.name, b.grid.x, b.grid.y, b.grid.z, b.block.x, what, a.grid.x, a.grid.y, a.grid.z);
+            fail(
+                "CUDA graph: launch %zu (%s, grid %ux%ux%u, block %u): expected the same %s as when this key came "
+                "first, found others (grid %ux%ux%u then): what "
+                "changes has to be in device memory or in the key",
+                i + 1, b.name, b.grid.x, b.grid.y, b.grid.z, b.block.x, what, a.grid.x, a.grid.y, a.grid.z);
     }
 }
 
@@ -656,23 +730,28 @@ inline void require_same(const std::vector<Launch>& first, const std::vector<Lau
 
 inline void __syncthreads() { shim::barrier(); }
 SHIM_FN void __syncwarp(unsigned mask = ~0u) {  // the only warp collective that orders memory
-    SHIM_TSAN(shim::Warp& q = shim::blk->warp[shim::blk->cur / 32]; void* event = &q.took[q.phase & 1]; __tsan_release(event);)
+    SHIM_TSAN(shim::Warp& q = shim::blk->warp[shim::blk->cur / 32]; void* event = &q.took[q.phase & 1];
+              __tsan_release(event);)
     shim::gather("waits at __syncwarp()", mask, 0);
     SHIM_TSAN(__tsan_acquire(event);)
 }
-template <class T> T __shfl_sync(unsigned mask, T v, int src, int width = 32) {
+template <class T>
+T __shfl_sync(unsigned mask, T v, int src, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_sync()", mask, v, (l & ~(width - 1)) | (src & (width - 1)));
 }
-template <class T> T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32) {
+template <class T>
+T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32) {
     int l = shim::lane(), s = l ^ x;
     return shim::shuffle("waits at __shfl_xor_sync()", mask, v, (s & ~(width - 1)) <= (l & ~(width - 1)) ? s : l);
 }
-template <class T> T __shfl_down_sync(unsigned mask, T v, int d, int width = 32) {
+template <class T>
+T __shfl_down_sync(unsigned mask, T v, int d, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_down_sync()", mask, v, (l & (width - 1)) + d < width ? l + d : l);
 }
-template <class T> T __shfl_up_sync(unsigned mask, T v, int d, int width = 32) {
+template <class T>
+T __shfl_up_sync(unsigned mask, T v, int d, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_up_sync()", mask, v, (l & (width - 1)) - d >= 0 ? l - d : l);
 }
@@ -684,10 +763,10 @@ inline size_t most_shared_memory() { return shim::MAX_SHARED; }
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     size_t threads = (size_t)block.x * block.y * block.z;
-    if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
-        grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
-        fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: invalid configuration", grid.x, grid.y, grid.z,
-             block.x, block.y, block.z, smem);
+    if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.x == 0 || grid.y == 0 ||
+        grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
+        fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: invalid configuration", grid.x,
+             grid.y, grid.z, block.x, block.y, block.z, smem);
     if (shim::recorder) {
         shim::record("kernel", grid, block, smem, args...);
         shim::recorder->back().kernel = (const void*)kernel;

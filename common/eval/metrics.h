@@ -1,5 +1,5 @@
-// metrics.h: how good a classifier is, from the confusion matrix (equal to scikit-learn's figures, test/hf), and how sure a difference is.
-// How close a generated text is to its references: rouge.h.
+// metrics.h: how good a classifier is, from the confusion matrix (equal to scikit-learn's figures, test/hf), and how
+// sure a difference is. How close a generated text is to its references: rouge.h.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -7,12 +7,15 @@
 #include "common/base/common.h"
 #include "common/base/rng.h"
 
-// Wilson's interval for a share of `right` in n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for small n.
+// Wilson's interval for a share of `right` in n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for small
+// n.
 inline std::pair<double, double> wilson_interval(double right, double n) {
     if (n == 0) return {0, 1};
     const double z = 1.959963984540054;  // 97.5 % of a normal distribution
-    double p = right / n, centre = p + z * z / (2 * n), half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)), scale = 1 + z * z / n;
-    return {std::max(0.0, (centre - half) / scale), std::min(1.0, (centre + half) / scale)};  // rounding may take it 1e-17 too far
+    double p = right / n, centre = p + z * z / (2 * n), half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
+           scale = 1 + z * z / n;
+    return {std::max(0.0, (centre - half) / scale),
+            std::min(1.0, (centre + half) / scale)};  // rounding may take it 1e-17 too far
 }
 
 struct Confusion {
@@ -50,7 +53,8 @@ struct Confusion {
         int64_t both = gold(k) + predicted(k);
         return both ? 2.0 * (double)at(k, k) / (double)both : 0;
     }
-    double macro_f1() const {  // mean over all K classes, also those that do not occur here (scikit-learn: labels=range(K))
+    double macro_f1()
+        const {  // mean over all K classes, also those that do not occur here (scikit-learn: labels=range(K))
         double sum = 0;
         for (int k = 0; k < K; k++) sum += f1(k);
         return sum / K;
@@ -60,7 +64,9 @@ struct Confusion {
         double n = (double)total(), c = (double)right(), pt = 0, pp = 0, tt = 0;
         for (int k = 0; k < K; k++) {
             double t = (double)gold(k), p = (double)predicted(k);
-            pt += p * t, pp += p * p, tt += t * t;
+            pt += p * t;
+            pp += p * p;
+            tt += t * t;
         }
         double below = std::sqrt((n * n - pp) * (n * n - tt));
         return below > 0 ? (c * n - pt) / below : 0;
@@ -79,17 +85,25 @@ struct Interval {
     double mean, low, high;
     bool known;  // else too few tasks, or too few that differ, for low and high
 };
-// Is a better than b? a[i] and b[i] are two scores of the same task i. The mean of a[i] − b[i] with an interval of 95 % from 10,000 draws of as many
-// tasks, with replacement (Efron 1979). With n tasks the draws spread too little, by (n − 1) / n and by what Student's t is wider than the normal
-// distribution: instead of 2.5 % on each side Φ(−t √(n / (n − 1))) is cut off, t being the 97.5 % point for n − 1 degrees of freedom (Hesterberg
-// 2015, "expanded percentiles"; test_metrics.cpp counts how often it holds the truth). Of fewer than 6 tasks, or of fewer than 4 whose scores differ at all,
-// nothing is said: where most tasks stay at zero the draws know nothing of those that might not have. The same seed draws the same tasks.
-inline Interval paired_bootstrap(const std::vector<double>& a, const std::vector<double>& b, uint64_t seed, size_t draws = 10000) {
-    if (a.size() != b.size() || a.empty()) fail("paired bootstrap: expected as many scores on both sides, at least one, found %zu and %zu", a.size(), b.size());
+// Is a better than b? a[i] and b[i] are two scores of the same task i. The mean of a[i] − b[i] with an interval of 95 %
+// from 10,000 draws of as many tasks, with replacement (Efron 1979). With n tasks the draws spread too little, by (n −
+// 1) / n and by what Student's t is wider than the normal distribution: instead of 2.5 % on each side Φ(−t √(n / (n −
+// 1))) is cut off, t being the 97.5 % point for n − 1 degrees of freedom (Hesterberg 2015, "expanded percentiles";
+// test_metrics.cpp counts how often it holds the truth). Of fewer than 6 tasks, or of fewer than 4 whose scores differ
+// at all, nothing is said: where most tasks stay at zero the draws know nothing of those that might not have. The same
+// seed draws the same tasks.
+inline Interval paired_bootstrap(const std::vector<double>& a, const std::vector<double>& b, uint64_t seed,
+                                 size_t draws = 10000) {
+    if (a.size() != b.size() || a.empty())
+        fail("paired bootstrap: expected as many scores on both sides, at least one, found %zu and %zu", a.size(),
+             b.size());
     const size_t n = a.size();
     double sum = 0;
     size_t differ = 0;
-    for (size_t i = 0; i < n; i++) sum += a[i] - b[i], differ += a[i] != b[i];
+    for (size_t i = 0; i < n; i++) {
+        sum += a[i] - b[i];
+        differ += a[i] != b[i];
+    }
     if (n < 6 || differ < 4) return {sum / (double)n, NAN, NAN, false};
     std::vector<double> means(draws);
     for (size_t d = 0; d < draws; d++) {
@@ -101,9 +115,11 @@ inline Interval paired_bootstrap(const std::vector<double>& a, const std::vector
         means[d] = drawn / (double)n;
     }
     std::sort(means.begin(), means.end());
-    // Student's t by its expansion around the normal distribution's z (Abramowitz and Stegun 26.7.5): 0.2 % too small for n = 6, less for more
+    // Student's t by its expansion around the normal distribution's z (Abramowitz and Stegun 26.7.5): 0.2 % too small
+    // for n = 6, less for more
     const double z = 1.959963984540054, v = (double)(n - 1), z3 = z * z * z, z5 = z3 * z * z, z7 = z5 * z * z;
-    const double t = z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) + (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);
+    const double t = z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
+                     (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);
     size_t cut = (size_t)((double)draws * std::erfc(t * std::sqrt((double)n / v) / std::sqrt(2.0)) / 2);
     return {sum / (double)n, means[cut], means[draws - 1 - cut], true};
 }

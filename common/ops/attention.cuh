@@ -1,18 +1,21 @@
 // attention.cuh: scaled dot-product attention (Vaswani et al. 2017) over packed sequences, in tiles (Dao et al. 2022).
 //
 // For each sequence, head and query i, over the keys j of the same sequence (causal: j ≤ i):
-//   s_ij = q_i · k_j / √HS        p_ij = exp(s_ij − lse_i),   lse_i = log Σ_j exp(s_ij)        o_i = Σ_j drop_ij p_ij v_j
+//   s_ij = q_i · k_j / √HS        p_ij = exp(s_ij − lse_i),   lse_i = log Σ_j exp(s_ij)        o_i = Σ_j drop_ij p_ij
+//   v_j
 // Backward, with delta_i = do_i · o_i  (equal to Σ_j p_ij dp_ij, also under dropout):
 //   dp_ij = drop_ij (do_i · v_j)      ds_ij = p_ij (dp_ij − delta_i) / √HS
 //   dq_i = Σ_j ds_ij k_j              dk_j = Σ_i ds_ij q_i                  dv_j = Σ_i drop_ij p_ij do_i
-// drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is ever in memory: p is recomputed from lse.
+// drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is ever in memory: p is
+// recomputed from lse.
 //
 // qkv(N, 3, NH, HS) holds q, k, v of a token side by side, as one matrix product leaves them.
 //
-// Generation keeps the keys and values of what was there before (KvCache): attention_cache() takes them over from the packed pass over the
-// prompts, attention_decode() adds one token a row and lets it look back.
+// Generation keeps the keys and values of what was there before (KvCache): attention_cache() takes them over from the
+// packed pass over the prompts, attention_decode() adds one token a row and lets it look back.
 //
-// On a GPU there are two of each kernel: here the exact ones, all arithmetic in fp32; in flash.cuh those for bf16, on the tensor cores.
+// On a GPU there are two of each kernel: here the exact ones, all arithmetic in fp32; in flash.cuh those for bf16, on
+// the tensor cores.
 #pragma once
 #include "common/ops/dropout.cuh"
 #include "common/ops/matmul.cuh"
@@ -21,7 +24,7 @@
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
 template <class T>
 struct KvCache {
-    T *k, *v;     // (slots, NH, context, HS)
+    T *k, *v;  // (slots, NH, context, HS)
     int context;
 };
 
@@ -42,13 +45,13 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
     typedef acc<T> A;
     size_t C = (size_t)NH * HS;
     A scale = 1 / std::sqrt((A)HS);
-    #pragma omp parallel for collapse(2) schedule(dynamic, 1)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int s = 0; s < seq.S; s++)
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             A* q = attention_room<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));
-            A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;      // (len, HS) each
-            A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;       // (TQ, TK), (TQ, HS)
+            A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;  // (len, HS) each
+            A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;   // (TQ, TK), (TQ, HS)
             for (int t = 0; t < len; t++) {
                 const T* x = qkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;
                 for (int i = 0; i < HS; i++) {
@@ -82,7 +85,8 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
                         }
                         top[i] = best;
                         sum[i] = sum[i] * keep + add;
-                        if (j0 > 0) for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= keep;
+                        if (j0 > 0)
+                            for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= keep;
                     }
                     gemm(false, false, rows, HS, cols, p, TK, v + (size_t)j0 * HS, HS, A(1), o, HS);
                 }
@@ -98,23 +102,25 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
 
 // dqkv(N, 3, NH, HS) = ; dout, out (N, NH, HS); lse(NH, N). delta(NH, N) is scratch.
 template <class T>
-void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv, const acc<T>* lse, Sequences seq, int NH, int HS, bool causal,
-                        Dropout dropout) {
+void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv, const acc<T>* lse,
+                        Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS;
     A scale = 1 / std::sqrt((A)HS);
-    #pragma omp parallel for collapse(2) schedule(dynamic, 1)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int s = 0; s < seq.S; s++)
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             size_t size = (size_t)len * HS;
             A* q = attention_room<A>(7 * size + (size_t)3 * TQ * TK);
-            A *k = q + size, *v = k + size, *d = v + size, *dq = d + size, *dk = dq + size, *dv = dk + size;  // (len, HS) each
-            A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;                         // (TQ, TK) each
+            A *k = q + size, *v = k + size, *d = v + size, *dq = d + size, *dk = dq + size,
+              *dv = dk + size;                                                        // (len, HS) each
+            A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dq, dq + 3 * size, A(0));
             for (int t = 0; t < len; t++) {
                 size_t n = n0 + t;
-                const T *x = qkv + n * 3 * C + (size_t)h * HS, *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;
+                const T *x = qkv + n * 3 * C + (size_t)h * HS, *y = dout + n * C + (size_t)h * HS,
+                        *o = out + n * C + (size_t)h * HS;
                 A sum = 0;
                 for (int i = 0; i < HS; i++) {
                     q[(size_t)t * HS + i] = (A)x[i] * scale;
@@ -182,23 +188,23 @@ void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* s
                 memcpy((void*)(cache.v + to), (const void*)(x + 2 * C), HS * sizeof(T));
             }
 }
-// out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, 3, NH, HS), slots(R), all different, and pos(R), its position. Adds their
-// keys and values to the cache.
+// out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, 3, NH, HS), slots(R), all different, and pos(R),
+// its position. Adds their keys and values to the cache.
 template <class T>
 void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int HS) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS;
     A scale = 1 / std::sqrt((A)HS);
-    #pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * PARALLEL)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * PARALLEL)
     for (int r = 0; r < R; r++)
         for (int h = 0; h < NH; h++) {
-            const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;                       // (HS)
+            const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS)
             size_t at = ((size_t)slots[r] * NH + h) * cache.context * HS;
-            T *k = cache.k + at, *v = cache.v + at;                                      // (context, HS)
+            T *k = cache.k + at, *v = cache.v + at;  // (context, HS)
             int n = pos[r] + 1;
             memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)(q + C), HS * sizeof(T));
             memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(q + 2 * C), HS * sizeof(T));
-            A *p = attention_room<A>(n + HS), *o = p + n, top = -INFINITY, sum = 0;      // (n), (HS)
+            A *p = attention_room<A>(n + HS), *o = p + n, top = -INFINITY, sum = 0;  // (n), (HS)
             for (int j = 0; j < n; j++) {
                 A s = 0;
                 for (int c = 0; c < HS; c++) s += (A)q[c] * (A)k[(size_t)j * HS + c];
@@ -218,15 +224,16 @@ void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, 
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
-#include "common/ops/flash.cuh"
 #include "common/device/reduce.cuh"
+#include "common/ops/flash.cuh"
 namespace gpu {
-// All arithmetic is fp32. A block of 256 threads works on tiles of 64 rows (queries or keys) in shared memory. It is a square of
-// 16 × 16 threads: thread (y, x) has rows 4y … 4y+3 of a tile of results, and columns x, x+16, x+32, …; so a row of results
-// belongs to 16 lanes of one warp.
-constexpr int TILE = 64, TILE_P = TILE + 4;        // rows of a tile; floats between rows of a tile of scores
-constexpr int TILES = ATTENTION_TILE / TILE;       // blocks per entry of the work list
-template <int HS> constexpr int TILE_HS = HS + 4;        // floats between rows of a tile of vectors: 16-byte loads hit different banks
+// All arithmetic is fp32. A block of 256 threads works on tiles of 64 rows (queries or keys) in shared memory. It is a
+// square of 16 × 16 threads: thread (y, x) has rows 4y … 4y+3 of a tile of results, and columns x, x+16, x+32, …; so a
+// row of results belongs to 16 lanes of one warp.
+constexpr int TILE = 64, TILE_P = TILE + 4;   // rows of a tile; floats between rows of a tile of scores
+constexpr int TILES = ATTENTION_TILE / TILE;  // blocks per entry of the work list
+template <int HS>
+constexpr int TILE_HS = HS + 4;  // floats between rows of a tile of vectors: 16-byte loads hit different banks
 
 // tile(64, HS) = factor · rows [row, row+64) of x, zeros from `end` on; `stride` elements from row to row
 template <int HS, class T>
@@ -236,23 +243,29 @@ __device__ inline void load_tile(float* tile, const T* x, int row, int end, size
         int r = i / PER_ROW, c = i % PER_ROW * W;
         float v[W] = {};
         if (row + r < end) load<W>(v, x + (size_t)(row + r) * stride + c);
-        UNROLL for (int k = 0; k < W; k++) v[k] *= factor;
-        UNROLL for (int k = 0; k < W; k += 4) store<4>(tile + r * TILE_HS<HS> + c + k, v + k);
+        UNROLL
+        for (int k = 0; k < W; k++) v[k] *= factor;
+        UNROLL
+        for (int k = 0; k < W; k += 4) store<4>(tile + r * TILE_HS<HS> + c + k, v + k);
     }
 }
 // s[i][j] = a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
 template <int HS>
 __device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
-    UNROLL for (int i = 0; i < 4; i++)
-        UNROLL for (int j = 0; j < 4; j++) s[i][j] = 0;
+    UNROLL
+    for (int i = 0; i < 4; i++) UNROLL
+    for (int j = 0; j < 4; j++) s[i][j] = 0;
     for (int c = 0; c < HS; c += 4) {
         float u[4][4], v[4][4];
-        UNROLL for (int i = 0; i < 4; i++) load<4>(u[i], a + (4 * y + i) * TILE_HS<HS> + c);
-        UNROLL for (int j = 0; j < 4; j++) load<4>(v[j], b + (x + 16 * j) * TILE_HS<HS> + c);
-        UNROLL for (int i = 0; i < 4; i++)
-            UNROLL for (int j = 0; j < 4; j++)
-                UNROLL for (int k = 0; k < 4; k++) s[i][j] += u[i][k] * v[j][k];
+        UNROLL
+        for (int i = 0; i < 4; i++) load<4>(u[i], a + (4 * y + i) * TILE_HS<HS> + c);
+        UNROLL
+        for (int j = 0; j < 4; j++) load<4>(v[j], b + (x + 16 * j) * TILE_HS<HS> + c);
+        UNROLL
+        for (int i = 0; i < 4; i++) UNROLL
+        for (int j = 0; j < 4; j++) UNROLL
+        for (int k = 0; k < 4; k++) s[i][j] += u[i][k] * v[j][k];
     }
 }
 // o[i][e] += Σ_j p[4y+i][j] b[j][x+16e] over the first `n` rows of b: a tile of scores times a tile of vectors
@@ -261,31 +274,38 @@ __device__ inline void tile_multiply(float o[4][HS / 16], const float* p, const 
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     for (int j = 0; j < n; j += 4) {
         float w[4][4];
-        UNROLL for (int i = 0; i < 4; i++) load<4>(w[i], p + (4 * y + i) * TILE_P + j);
-        UNROLL for (int k = 0; k < 4; k++)
-            UNROLL for (int e = 0; e < HS / 16; e++) {
-                float v = b[(j + k) * TILE_HS<HS> + x + 16 * e];
-                UNROLL for (int i = 0; i < 4; i++) o[i][e] += w[i][k] * v;
-            }
+        UNROLL
+        for (int i = 0; i < 4; i++) load<4>(w[i], p + (4 * y + i) * TILE_P + j);
+        UNROLL
+        for (int k = 0; k < 4; k++) UNROLL
+        for (int e = 0; e < HS / 16; e++) {
+            float v = b[(j + k) * TILE_HS<HS> + x + 16 * e];
+            UNROLL
+            for (int i = 0; i < 4; i++) o[i][e] += w[i][k] * v;
+        }
     }
 }
 // leaves the 4 × 4 scores of every thread in shared memory for tile_multiply
 __device__ inline void put_scores(float* p, const float s[4][4]) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     __syncwarp();  // the rows of a warp are its own: the warp has used what it put there before …
-    UNROLL for (int i = 0; i < 4; i++)
-        UNROLL for (int j = 0; j < 4; j++) p[(4 * y + i) * TILE_P + x + 16 * j] = s[i][j];
+    UNROLL
+    for (int i = 0; i < 4; i++) UNROLL
+    for (int j = 0; j < 4; j++) p[(4 * y + i) * TILE_P + x + 16 * j] = s[i][j];
     __syncwarp();  // … and sees all of what it puts there now
 }
-template <int HS> constexpr size_t attention_forward_shared = (2 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
-template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+template <int HS>
+constexpr size_t attention_forward_shared = (2 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+template <int HS>
+constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
 
-// One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in registers; the
-// keys come by in tiles of 64, followed by their values in the same place.
+// One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
+// registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS, class T>
-__global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256)
+    attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
     constexpr int E = HS / 16;
-    DYNAMIC_SHARED(float, q);                                         // (64, HS)
+    DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
     const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
     int s = entry[0], i0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
@@ -296,10 +316,12 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
     const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
     load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
     float o[4][E], top[4], sum[4];
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         top[i] = -INFINITY;
         sum[i] = 0;
-        UNROLL for (int e = 0; e < E; e++) o[i][e] = 0;
+        UNROLL
+        for (int e = 0; e < E; e++) o[i][e] = 0;
     }
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
@@ -308,13 +330,16 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
         __syncthreads();  // the keys (and, the first time, the queries) are there
         float score[4][4];
         tile_dot<HS>(score, q, kv);
-        UNROLL for (int i = 0; i < 4; i++) {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
             int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;  // keys that it sees: at least key 0
             float best = top[i], add = 0;
-            UNROLL for (int j = 0; j < 4; j++)
+            UNROLL
+            for (int j = 0; j < 4; j++)
                 if (j0 + x + 16 * j < seen) best = fmaxf(best, score[i][j]);
             for (int d = 8; d > 0; d /= 2) best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, d));
-            UNROLL for (int j = 0; j < 4; j++) {
+            UNROLL
+            for (int j = 0; j < 4; j++) {
                 score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - best) : 0.0f;
                 add += score[i][j];
             }
@@ -322,10 +347,12 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
             float keep = j0 == 0 ? 0.0f : vec_exp(top[i] - best);
             top[i] = best;
             sum[i] = sum[i] * keep + add;
-            UNROLL for (int e = 0; e < E; e++) o[i][e] *= keep;
+            UNROLL
+            for (int e = 0; e < E; e++) o[i][e] *= keep;
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + query, NH, h);
-                UNROLL for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
+                UNROLL
+                for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
             }
         }
         put_scores(p, score);
@@ -334,11 +361,13 @@ __global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* l
         __syncthreads();  // the values are there
         tile_multiply<HS>(o, p, kv, min(TILE, end - j0));
     }
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
         float by = 1.0f / sum[i];
-        UNROLL for (int e = 0; e < E; e++) out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * by);
+        UNROLL
+        for (int e = 0; e < E; e++) out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * by);
         if (x == 0) lse[(size_t)h * seq.N + n0 + query] = top[i] + logf(sum[i]);
     }
 }
@@ -353,7 +382,8 @@ __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out
     float a[W], b[W], sum = 0;
     load<W>(a, dout + at);
     load<W>(b, out + at);
-    UNROLL for (int c = 0; c < W; c++) sum += a[c] * b[c];
+    UNROLL
+    for (int c = 0; c < W; c++) sum += a[c] * b[c];
     for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
     if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
 }
@@ -365,11 +395,12 @@ void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
 
 // dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
 template <int HS, class T>
-__global__ void __launch_bounds__(256) attention_dq_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq, int NH,
-                                                           bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256)
+    attention_dq_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
+                        int NH, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
-    DYNAMIC_SHARED(float, q);                                                // (64, HS)
-    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
+    DYNAMIC_SHARED(float, q);                                          // (64, HS)
+    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
     const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
     int s = entry[0], i0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
     if (s < 0) return;  // the whole block
@@ -380,11 +411,13 @@ __global__ void __launch_bounds__(256) attention_dq_kernel(T* dqkv, const float*
     float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
     load_tile<HS>(q, from, i0, len, 3 * C, scale);
     load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         int query = min(i0 + 4 * y + i, len - 1);
         l[i] = lse[(size_t)h * seq.N + n0 + query];
         del[i] = delta[(size_t)h * seq.N + n0 + query];
-        UNROLL for (int e = 0; e < E; e++) dq[i][e] = 0;
+        UNROLL
+        for (int e = 0; e < E; e++) dq[i][e] = 0;
     }
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
@@ -395,34 +428,40 @@ __global__ void __launch_bounds__(256) attention_dq_kernel(T* dqkv, const float*
         float score[4][4], dp[4][4];
         tile_dot<HS>(score, q, k);
         tile_dot<HS>(dp, d, v);
-        UNROLL for (int i = 0; i < 4; i++) {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
             int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;
             DropoutRow drop(dropout, n0 + query, NH, h);
-            UNROLL for (int j = 0; j < 4; j++) {
+            UNROLL
+            for (int j = 0; j < 4; j++) {
                 int key = j0 + x + 16 * j;
                 float keep = dropout.p > 0 ? drop(key) : 1.0f;
-                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * keep - del[i]) : 0.0f;
+                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * keep - del[i])
+                                                        : 0.0f;
             }
         }
         put_scores(p, score);
         tile_multiply<HS>(dq, p, k, min(TILE, end - j0));
     }
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
         T* to = dqkv + (size_t)(n0 + query) * 3 * C + (size_t)h * HS;
-        UNROLL for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
+        UNROLL
+        for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
     }
 }
 
-// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by. The scores lie
-// on their side here: a row is a key, a column a query.
+// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by.
+// The scores lie on their side here: a row is a key, a column a query.
 template <int HS, class T>
-__global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq, int NH,
-                                                            bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256)
+    attention_dkv_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
+                         int NH, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
-    DYNAMIC_SHARED(float, q);                                                // (64, HS)
-    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;        // (64, HS) each; p (64, 64)
+    DYNAMIC_SHARED(float, q);                                          // (64, HS)
+    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
     const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
     int s = entry[0], j0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
     if (s < 0) return;  // the whole block
@@ -433,8 +472,9 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
     float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
     load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
     load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
-    UNROLL for (int i = 0; i < 4; i++)
-        UNROLL for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
+    UNROLL
+    for (int i = 0; i < 4; i++) UNROLL
+    for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
     for (int i0 = causal ? j0 : 0; i0 < len; i0 += TILE) {
         __syncthreads();  // everybody is done with the tile before
         load_tile<HS>(q, from, i0, len, 3 * C, scale);
@@ -443,11 +483,13 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
         float score[4][4], dp[4][4];
         tile_dot<HS>(score, k, q);
         tile_dot<HS>(dp, v, d);
-        UNROLL for (int j = 0; j < 4; j++) {
+        UNROLL
+        for (int j = 0; j < 4; j++) {
             int query = i0 + x + 16 * j, known = min(query, len - 1);
             float l = lse[(size_t)h * seq.N + n0 + known], del = delta[(size_t)h * seq.N + n0 + known];
             DropoutRow drop(dropout, n0 + query, NH, h);
-            UNROLL for (int i = 0; i < 4; i++) {
+            UNROLL
+            for (int i = 0; i < 4; i++) {
                 int key = j0 + 4 * y + i;
                 bool sees = query < len && key < len && (!causal || key <= query);
                 float keep = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
@@ -460,11 +502,13 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
         put_scores(p, dp);
         tile_multiply<HS>(dk, p, q, min(TILE, len - i0));  // q holds q/√HS: the factor is in
     }
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         int key = j0 + 4 * y + i;
         if (key >= len) continue;
         T* to = dqkv + (size_t)(n0 + key) * 3 * C + (size_t)h * HS;
-        UNROLL for (int e = 0; e < E; e++) {
+        UNROLL
+        for (int e = 0; e < E; e++) {
             to[C + x + 16 * e] = (T)dk[i][e];
             to[2 * C + x + 16 * e] = (T)dv[i][e];
         }
@@ -473,7 +517,8 @@ __global__ void __launch_bounds__(256) attention_dkv_kernel(T* dqkv, const float
 
 // one block per entry of the work list and head, a thread per element at a time
 template <class T>
-__global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+__global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH,
+                                       int HS) {
     int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
     if (first < 0) return;  // the whole block
     for (int s = first; s < first + max(-t0, 1); s++) {
@@ -486,15 +531,17 @@ __global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences
         }
     }
 }
-// One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in shared memory; the
-// values are then summed by 128 / HS groups of threads, a thread per channel, each group over every (128 / HS)-th key.
+// One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in
+// shared memory; the values are then summed by 128 / HS groups of threads, a thread per channel, each group over every
+// (128 / HS)-th key.
 template <int HS, class T>
-__global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
+__global__ void __launch_bounds__(128)
+    attention_decode_kernel(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
     constexpr int KEYS = 128, GROUPS = KEYS / HS, W = 16 / sizeof(T);
     __shared__ float q[HS], p[KEYS], part[KEYS];
     int r = blockIdx.x, h = blockIdx.y, t = threadIdx.x, n = pos[r] + 1;
     size_t C = (size_t)NH * HS, at = ((size_t)slots[r] * NH + h) * cache.context * HS;
-    T *k = cache.k + at, *v = cache.v + at;                   // (context, HS)
+    T *k = cache.k + at, *v = cache.v + at;                    // (context, HS)
     const T* from = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS) of q, then of k, v
     if (t < HS) {
         q[t] = (float)from[t] * (1.0f / sqrtf((float)HS));
@@ -512,10 +559,12 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCache<T
             for (int c = 0; c < HS; c += W) {
                 float x[W];
                 load<W>(x, k + (size_t)j * HS + c);
-                UNROLL for (int i = 0; i < W; i++) s += q[c + i] * x[i];
+                UNROLL
+                for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
         }
-        float best = fmaxf(top, block_max(s)), w = j < n ? vec_exp(s - best) : 0.0f;  // its barriers: the values before are summed
+        float best = fmaxf(top, block_max(s)),
+              w = j < n ? vec_exp(s - best) : 0.0f;  // its barriers: the values before are summed
         float keep = j0 == 0 ? 0.0f : vec_exp(top - best);
         p[t] = w;
         sum = sum * keep + block_sum(w);  // its barriers also let everybody see p
@@ -533,23 +582,31 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCache<T
 // Calls f(head size) with the head size as a constant.
 template <class F>
 void pick_head_size(int HS, F f) {
-    if (HS == 32) f(std::integral_constant<int, 32>());
-    else if (HS == 64) f(std::integral_constant<int, 64>());
-    else if (HS == 128) f(std::integral_constant<int, 128>());
-    else fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly", HS);
+    if (HS == 32)
+        f(std::integral_constant<int, 32>());
+    else if (HS == 64)
+        f(std::integral_constant<int, 64>());
+    else if (HS == 128)
+        f(std::integral_constant<int, 128>());
+    else
+        fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly",
+             HS);
 }
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
-        if constexpr (std::is_same_v<T, bf16>) flash_forward<H>(out, lse, qkv, seq, NH, causal, dropout);
-        else launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse, qkv, seq, NH, causal, dropout);
+        if constexpr (std::is_same_v<T, bf16>)
+            flash_forward<H>(out, lse, qkv, seq, NH, causal, dropout);
+        else
+            launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse,
+                   qkv, seq, NH, causal, dropout);
     });
 }
 template <class T>
-void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse, Sequences seq, int NH, int HS, bool causal,
-                        Dropout dropout) {
+void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse,
+                        Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
@@ -558,14 +615,18 @@ void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, cons
             flash_backward<H>(dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
         } else {
             dim3 grid(TILES * seq.W, NH);
-            launch(attention_dq_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
-            launch(attention_dkv_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
+            launch(attention_dq_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq,
+                   NH, causal, dropout);
+            launch(attention_dkv_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse,
+                   seq, NH, causal, dropout);
         }
     });
 }
-// The same in bf16 by one pass and float atomics: fewer products, other bits in every run. For comparison; dq(N, NH, HS) is scratch.
-inline void attention_backward_atomic(bf16* dqkv, float* delta, float* dq, const bf16* dout, const bf16* out, const bf16* qkv, const float* lse, Sequences seq,
-                                      int NH, int HS, bool causal, Dropout dropout) {
+// The same in bf16 by one pass and float atomics: fewer products, other bits in every run. For comparison; dq(N, NH,
+// HS) is scratch.
+inline void attention_backward_atomic(bf16* dqkv, float* delta, float* dq, const bf16* dout, const bf16* out,
+                                      const bf16* qkv, const float* lse, Sequences seq, int NH, int HS, bool causal,
+                                      Dropout dropout) {
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;

@@ -2,17 +2,18 @@
 //
 //   loss = log Σ_v exp(x_v) − x_target          dx_v = (softmax(x)_v − [v = target]) · scale
 //
-// A target of −1 is ignored: loss 0, gradient 0. `scale` is 1 / (targets in the whole optimiser step), so that losses and gradients of
-// micro-batches simply add up. With weights of the classes, loss and gradient of a row are multiplied with the weight of its target, and
-// `scale` is 1 / Σ weights.
+// A target of −1 is ignored: loss 0, gradient 0. `scale` is 1 / (targets in the whole optimiser step), so that losses
+// and gradients of micro-batches simply add up. With weights of the classes, loss and gradient of a row are multiplied
+// with the weight of its target, and `scale` is 1 / Σ weights.
 #pragma once
 #include <algorithm>
 
-#include "common/device/device.cuh"
 #include "common/base/vecmath.h"
+#include "common/device/device.cuh"
 
-// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not anyway, and each chunk costs a
-// pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there are to be few.
+// Bytes of logits at a time. On a CPU a chunk is to stay in the cache between the passes over it. On a GPU it does not
+// anyway, and each chunk costs a pass over the gradient of the embeddings (GPT-2: 154 MB read and written), so there
+// are to be few.
 constexpr size_t LOGITS_BUDGET = device_is_host ? 64 << 20 : 1 << 30;
 
 // Numbers of a step that live in device memory and are read once, at its end.
@@ -28,33 +29,35 @@ namespace cpu {
 // logits(M,Vp): if backward, overwritten by their gradient · scale[0] (columns V … Vp and rows without a target: 0)
 // weights(V) of the classes, or nullptr
 template <class T>
-void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward,
-                  const double* weights = nullptr) {
+void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V,
+                  int Vp, bool backward, const double* weights = nullptr) {
     typedef acc<T> A;
-    #pragma omp parallel
+#pragma omp parallel
     {
         std::vector<A> row(V);
         A* terms = row.data();  // (V) exp(x − top) of a row
-        #pragma omp for schedule(static, 1)
+#pragma omp for schedule(static, 1)
         for (int m = 0; m < M; m++) {
             T* x = logits + (size_t)m * Vp;  // (Vp)
             int target = targets[m];
             losses[m] = correct[m] = 0;
             if (target < 0) {
-                if (backward) for (int v = 0; v < Vp; v++) x[v] = (A)0;
+                if (backward)
+                    for (int v = 0; v < Vp; v++) x[v] = (A)0;
                 continue;
             }
             A top = -INFINITY, x_target = (A)x[target];
-            #pragma omp simd reduction(max : top)
+#pragma omp simd reduction(max : top)
             for (int v = 0; v < V; v++) top = (A)x[v] > top ? (A)x[v] : top;
             bool first = x_target == top;
             for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
             correct[m] = first;
-            double total = 0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
+            double total =
+                0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
             for (int v0 = 0; v0 < V; v0 += 1024) {
                 A part = 0;
                 const int end = std::min(V, v0 + 1024);
-                #pragma omp simd reduction(+ : part)
+#pragma omp simd reduction(+ : part)
                 for (int v = v0; v < end; v++) part += terms[v] = vec_exp((A)x[v] - top);
                 total += part;
             }
@@ -86,13 +89,14 @@ void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
 #include "common/device/ptx.cuh"
 #include "common/device/reduce.cuh"
 namespace gpu {
-// One block per row: first the largest logit and Σ exp in one go ("online": what was summed is rescaled whenever a larger logit comes), then
-// the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED; V = 50,257 in bf16: 101 of 227 KB), the row is copied there
-// as a whole, 101 KB on their way at once, and global memory is read once and written once, the floor; one row computes while the other one is
-// copied. Else the row is read twice, the second time from the L2 cache if that still holds it: of 264 rows at work, 53 MB in fp32, it may not.
+// One block per row: first the largest logit and Σ exp in one go ("online": what was summed is rescaled whenever a
+// larger logit comes), then the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED; V = 50,257
+// in bf16: 101 of 227 KB), the row is copied there as a whole, 101 KB on their way at once, and global memory is read
+// once and written once, the floor; one row computes while the other one is copied. Else the row is read twice, the
+// second time from the L2 cache if that still holds it: of 264 rows at work, 53 MB in fp32, it may not.
 template <int W, bool SHARED, class T>
-__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale, int V, int Vp, bool backward,
-                                    const double* weights) {
+__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale,
+                                    int V, int Vp, bool backward, const double* weights) {
     constexpr float LOG2E = 1.44269504f;
     DYNAMIC_SHARED(T, copy);  // (Vp) if SHARED
     int m = blockIdx.x, target = targets[m], first = threadIdx.x * W, step = blockDim.x * W;
@@ -103,40 +107,50 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         for (int v = first; backward && v < Vp; v += step) store<W>(row + v, zero);
         return;
     }
-    float top = -INFINITY, before = -INFINITY, sum = 0, x_target = (float)row[target];  // before: the largest logit left of the target
+    float top = -INFINITY, before = -INFINITY, sum = 0,
+          x_target = (float)row[target];  // before: the largest logit left of the target
     const T* x = SHARED ? copy : row;
     auto take = [&](int from, int to) {  // this thread's logits of [from, to)
         for (int v = from + first; v < to && v < V; v += step) {
             float a[W];
             load<W>(a, x + v);
             if (v + W > V) {
-                UNROLL for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
+                UNROLL
+                for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
             }
             float largest = a[0];
-            UNROLL for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
+            UNROLL
+            for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
             if (v + W <= target) {
                 before = fmaxf(before, largest);
             } else if (v < target) {
-                UNROLL for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
+                UNROLL
+                for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
             }
             if (largest > top) {
                 sum *= fast_exp2((top - largest) * LOG2E);  // 0 the first time
                 top = largest;
             }
             float base = top > -INFINITY ? top * LOG2E : 0;  // −∞ − (−∞) would not be a number
-            UNROLL for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
+            UNROLL
+            for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
         }
     };
-    if constexpr (SHARED) {  // in four parts: the sums of the first begin while the others come. A thread reads what it copied: no barrier
+    if constexpr (SHARED) {  // in four parts: the sums of the first begin while the others come. A thread reads what it
+                             // copied: no barrier
         int part = (Vp + 4 * step - 1) / (4 * step) * step;
         for (int p = 0; p < 4; p++) {
             for (int v = p * part + first; v < (p + 1) * part && v < Vp; v += step) cp_async_16(copy + v, row + v);
             cp_async_commit();
         }
-        cp_async_wait<3>(), take(0, part);
-        cp_async_wait<2>(), take(part, 2 * part);
-        cp_async_wait<1>(), take(2 * part, 3 * part);
-        cp_async_wait<0>(), take(3 * part, Vp);
+        cp_async_wait<3>();
+        take(0, part);
+        cp_async_wait<2>();
+        take(part, 2 * part);
+        cp_async_wait<1>();
+        take(2 * part, 3 * part);
+        cp_async_wait<0>();
+        take(3 * part, Vp);
     } else {
         take(0, Vp);
     }
@@ -155,20 +169,23 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
     for (int v = first; v < Vp; v += step) {
         float a[W];
         load<W>(a, x + v);
-        UNROLL for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * by;
+        UNROLL
+        for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * by;
         if (v + W > V) {
-            UNROLL for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : 0.0f;
+            UNROLL
+            for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : 0.0f;
         }
         if (v <= target && target < v + W) {
-            UNROLL for (int k = 0; k < W; k++)
+            UNROLL
+            for (int k = 0; k < W; k++)
                 if (v + k == target) a[k] = (fast_exp2(x_target * LOG2E - base) / sum - 1) * s;
         }
         store<W>(row + v, a);
     }
 }
 template <class T>
-void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V, int Vp, bool backward,
-                  const double* weights = nullptr) {
+void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V,
+                  int Vp, bool backward, const double* weights = nullptr) {
     if (M == 0) return;
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
     size_t bytes = Vp * sizeof(T);
@@ -176,9 +193,11 @@ void crossentropy(float* losses, float* correct, T* logits, const int* targets, 
         constexpr int W = decltype(w)::value;
         if constexpr (W > 1) {
             if (bytes + 2048 <= most_shared_memory() / 2)  // 2 KB: what a block has besides
-                return launch(crossentropy_kernel<W, true, T>, M, threads, bytes, losses, correct, logits, targets, scale, V, Vp, backward, weights);
+                return launch(crossentropy_kernel<W, true, T>, M, threads, bytes, losses, correct, logits, targets,
+                              scale, V, Vp, backward, weights);
         }
-        launch(crossentropy_kernel<W, false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp, backward, weights);
+        launch(crossentropy_kernel<W, false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
+               backward, weights);
     });
 }
 

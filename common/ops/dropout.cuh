@@ -1,11 +1,12 @@
-// dropout.cuh: out = keep ? inp / (1 − p) : 0, where keep is recomputed from counters wherever it is needed and never stored.
+// dropout.cuh: out = keep ? inp / (1 − p) : 0, where keep is recomputed from counters wherever it is needed and never
+// stored.
 //
-// Whether element (row, column) of a site is kept depends on (seed, step, site, row, column) and nothing else. The row is the index of
-// the token within the optimiser step (for attention: of query and head), so cutting a step into micro-batches changes nothing.
-// The decision is an integer comparison: the same bits on every machine.
+// Whether element (row, column) of a site is kept depends on (seed, step, site, row, column) and nothing else. The row
+// is the index of the token within the optimiser step (for attention: of query and head), so cutting a step into
+// micro-batches changes nothing. The decision is an integer comparison: the same bits on every machine.
 #pragma once
-#include "common/device/device.cuh"
 #include "common/base/rng.h"
+#include "common/device/device.cuh"
 
 // Lives in device memory beside the batch, so that a captured step reads the new values at every replay.
 struct StepCounters {
@@ -25,7 +26,8 @@ struct Dropout {
 struct DropoutRow {
     uint32_t k0, k1, threshold;
     float scale;
-    HOST_DEVICE DropoutRow(const Dropout& d, int64_t n, uint32_t rows_per_token = 1, uint32_t row = 0) : k0(0), k1(0), threshold(0), scale(1) {
+    HOST_DEVICE DropoutRow(const Dropout& d, int64_t n, uint32_t rows_per_token = 1, uint32_t row = 0)
+        : k0(0), k1(0), threshold(0), scale(1) {
         if (d.p <= 0) return;
         uint64_t token = d.rows ? d.rows[n] : n;
         uint64_t key = mix64(d.at->seed, d.at->step, d.site, (d.at->token0 + token) * rows_per_token + row);
@@ -34,13 +36,14 @@ struct DropoutRow {
         threshold = (uint32_t)((double)d.p * 4294967296.0);
         scale = 1.0f / (1.0f - d.p);
     }
-    // the factor of a column: 0 or 1 / (1 − p). The two rounds are those of a 32-bit finaliser (constants found by C. Wellons),
-    // with the second key entering in between.
+    // the factor of a column: 0 or 1 / (1 − p). The two rounds are those of a 32-bit finaliser (constants found by C.
+    // Wellons), with the second key entering in between.
     HOST_DEVICE float operator()(uint32_t column) const { return keeps(column, k0, k1, threshold) ? scale : 0.0f; }
     // from now on column `first` is what column 0 was
     HOST_DEVICE void start_at(uint32_t first) { k0 -= first * 0x9e3779b1u; }
-    // The finaliser ends with x ^= x >> 16. Then x ≥ threshold is decided by its upper half, or, if that is the threshold's, by the lower one,
-    // which was XORed with just this: so the threshold's upper half will do, and takes one instruction less.
+    // The finaliser ends with x ^= x >> 16. Then x ≥ threshold is decided by its upper half, or, if that is the
+    // threshold's, by the lower one, which was XORed with just this: so the threshold's upper half will do, and takes
+    // one instruction less.
     HOST_DEVICE static bool keeps(uint32_t column, uint32_t k0, uint32_t k1, uint32_t threshold) {
         uint32_t x = column * 0x9e3779b1u + k0;
         x = (x ^ x >> 16) * 0x7feb352du + k1;
@@ -54,7 +57,7 @@ namespace cpu {
 template <class T>
 void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)
@@ -77,11 +80,14 @@ __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropo
     size_t row = (size_t)n * C;
     for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
         Pack<T, W> x[FLIGHT];
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
             if (c < C) x[i] = load_pack<W>(inp + row + c);
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W) {
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W) {
             if (c >= C) continue;
-            UNROLL for (int k = 0; k < W; k++) x[i].at[k] = (T)((float)x[i].at[k] * keep(c + k));  // 1 if there is no dropout
+            UNROLL
+            for (int k = 0; k < W; k++) x[i].at[k] = (T)((float)x[i].at[k] * keep(c + k));  // 1 if there is no dropout
             store_pack<W>(out + row + c, x[i]);
         }
     }
@@ -89,8 +95,9 @@ __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropo
 template <class T>
 void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (N == 0 || (dropout.p <= 0 && out == inp)) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp),
-                  [&](auto w) { launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout); });
+    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
+        launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
+    });
 }
 }  // namespace gpu
 #endif

@@ -1,16 +1,18 @@
 // embedding.cuh: out[n] = wte[token[n]] + wpe[pos[n]] (+ wtt[type[n]]), and the gradients of the three tables.
 //
-// Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding in place would
-// need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list into runs of at most 64:
-//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to `partial`
-//   pass 2  every id with several runs adds its partial sums to dw, in order
+// Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding
+// in place would need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list
+// into runs of at most 64:
+//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to
+//   `partial` pass 2  every id with several runs adds its partial sums to dw, in order
 // Deterministic, and no id is a bottleneck.
 #pragma once
 #include "common/device/device.cuh"
 
 constexpr int EMBEDDING_RUN = 64;
 
-// The index of one table's backward pass; arrays in device memory. Unused capacity: runs with start = end, ids with first = last.
+// The index of one table's backward pass; arrays in device memory. Unused capacity: runs with start = end, ids with
+// first = last.
 struct SortedIds {
     const int* order;      // (N)   token indices, sorted by id, and within an id ascending
     const int* run_start;  // (R+1) run r is order[run_start[r] .. run_start[r+1])
@@ -27,12 +29,13 @@ constexpr size_t embedding_slots(size_t N) { return N / 32 + 1; }
 namespace cpu {
 // out(N,C); wte(V,C), wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
 template <class T>
-void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N, int C) {
-    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
+                       const int* types, int N, int C) {
+#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
-        T* o = out + (size_t)n * C;                     // (C)
-        const T* te = wte + (size_t)tokens[n] * C;      // (C)
-        const T* pe = wpe + (size_t)pos[n] * C;         // (C)
+        T* o = out + (size_t)n * C;                 // (C)
+        const T* te = wte + (size_t)tokens[n] * C;  // (C)
+        const T* pe = wpe + (size_t)pos[n] * C;     // (C)
         const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;
         for (int c = 0; c < C; c++) o[c] = (acc<T>)te[c] + (acc<T>)pe[c] + (tt ? (acc<T>)tt[c] : 0);
     }
@@ -40,18 +43,19 @@ void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const i
 // dw(rows,C) += sums of dout(N,C) by id; partial(embedding_slots(N),C) is scratch
 template <class T>
 void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partial, int C) {
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int r = 0; r < ids.R; r++) {
         int begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
         if (begin == end) continue;
         acc<T>* to = slot < 0 ? dw + (size_t)ids.run_id[r] * C : partial + (size_t)slot * C;  // (C)
-        if (slot >= 0) for (int c = 0; c < C; c++) to[c] = 0;
+        if (slot >= 0)
+            for (int c = 0; c < C; c++) to[c] = 0;
         for (int i = begin; i < end; i++) {
             const T* d = dout + (size_t)ids.order[i] * C;  // (C)
             for (int c = 0; c < C; c++) to[c] += (acc<T>)d[c];
         }
     }
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int u = 0; u < ids.U; u++) {
         acc<T>* to = dw + (size_t)ids.multi_id[u] * C;  // (C)
         for (int slot = ids.multi_slot[u]; slot < ids.multi_slot[u + 1]; slot++)
@@ -66,22 +70,26 @@ void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partia
 namespace gpu {
 // one warp per token, from all tables at once; two packs of each lane at a time (six loads)
 template <int W, class T>
-__global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N,
-                                         int C) {
+__global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,
+                                         const int* pos, const int* types, int N, int C) {
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
-    const T *te = wte + (size_t)tokens[n] * C, *pe = wpe + (size_t)pos[n] * C, *tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
+    const T *te = wte + (size_t)tokens[n] * C, *pe = wpe + (size_t)pos[n] * C,
+            *tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
     for (int c0 = lane * W; c0 < C; c0 += 2 * 32 * W) {
         Pack<T, W> x[2], y[2], z[2];
-        UNROLL for (int i = 0, c = c0; i < 2; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < 2; i++, c += 32 * W)
             if (c < C) {
                 x[i] = load_pack<W>(te + c);
                 y[i] = load_pack<W>(pe + c);
                 if (tt) z[i] = load_pack<W>(tt + c);
             }
-        UNROLL for (int i = 0, c = c0; i < 2; i++, c += 32 * W) {
+        UNROLL
+        for (int i = 0, c = c0; i < 2; i++, c += 32 * W) {
             if (c >= C) continue;
-            UNROLL for (int k = 0; k < W; k++) {
+            UNROLL
+            for (int k = 0; k < W; k++) {
                 float sum = (float)x[i].at[k] + (float)y[i].at[k];
                 x[i].at[k] = (T)(tt ? sum + (float)z[i].at[k] : sum);
             }
@@ -90,15 +98,18 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
     }
 }
 template <class T>
-void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos, const int* types, int N, int C) {
+void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
+                       const int* types, int N, int C) {
     if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(C, out, wte, wpe, wtt), [&](auto w) {
-        launch(embedding_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N, C);
+        launch(embedding_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens,
+               pos, types, N, C);
     });
 }
 
-// Pass 1: one block per run, W channels a thread, the sum of up to 64 rows in registers, eight rows on their way at a time. Tokens of a text
-// (Zipf): thousands of runs, most of them short. Positions: as many runs as the longest sequence has tokens, or more. Both fill a GPU.
+// Pass 1: one block per run, W channels a thread, the sum of up to 64 rows in registers, eight rows on their way at a
+// time. Tokens of a text (Zipf): thousands of runs, most of them short. Positions: as many runs as the longest sequence
+// has tokens, or more. Both fill a GPU.
 template <int W, class T>
 __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
     int r = blockIdx.x, begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
@@ -107,33 +118,41 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
         float sum[W] = {};
         if (slot < 0) {
-            UNROLL for (int k = 0; k < W; k++) sum[k] = to[c + k];
+            UNROLL
+            for (int k = 0; k < W; k++) sum[k] = to[c + k];
         }
         for (int i0 = begin; i0 < end; i0 += 8) {
             Pack<T, W> d[8];
-            UNROLL for (int i = 0; i < 8; i++)
+            UNROLL
+            for (int i = 0; i < 8; i++)
                 if (i0 + i < end) d[i] = load_pack<W>(dout + (size_t)ids.order[i0 + i] * C + c);
-            UNROLL for (int i = 0; i < 8; i++)
+            UNROLL
+            for (int i = 0; i < 8; i++)
                 if (i0 + i < end) {
-                    UNROLL for (int k = 0; k < W; k++) sum[k] += (float)d[i].at[k];
+                    UNROLL
+                    for (int k = 0; k < W; k++) sum[k] += (float)d[i].at[k];
                 }
         }
-        UNROLL for (int k = 0; k < W; k++) to[c + k] = sum[k];
+        UNROLL
+        for (int k = 0; k < W; k++) to[c + k] = sum[k];
     }
 }
-// Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums, then the first warp adds the
-// warps'. (Two types share all tokens between them: 16,384 tokens have 256 runs, which must not wait in one line.)
+// Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums,
+// then the first warp adds the warps'. (Two types share all tokens between them: 16,384 tokens have 256 runs, which
+// must not wait in one line.)
 template <int>
 __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
     __shared__ float sums[THREADS / 32][32];
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
     if (begin == end) return;  // the whole block
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.y * 32 + lane;
-    sums[warp][lane] = strided_sum<float>(begin + warp, c < C ? end : 0, THREADS / 32, [&](int slot) { return partial[(size_t)slot * C + c]; });
+    sums[warp][lane] = strided_sum<float>(begin + warp, c < C ? end : 0, THREADS / 32,
+                                          [&](int slot) { return partial[(size_t)slot * C + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
     float sum = dw[(size_t)ids.multi_id[u] * C + c];
-    UNROLL for (int w = 0; w < (int)THREADS / 32; w++) sum += sums[w][lane];
+    UNROLL
+    for (int w = 0; w < (int)THREADS / 32; w++) sum += sums[w][lane];
     dw[(size_t)ids.multi_id[u] * C + c] = sum;
 }
 template <class T>
@@ -141,9 +160,12 @@ void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial,
     if (ids.R > 0)
         pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
             constexpr int W = decltype(w)::value;
-            launch(embedding_runs_kernel<W, T>, ids.R, (unsigned)min(round_up(ceil_div(C, W), 32), (size_t)THREADS), 0, dw, dout, ids, partial, C);
+            launch(embedding_runs_kernel<W, T>, ids.R, (unsigned)min(round_up(ceil_div(C, W), 32), (size_t)THREADS), 0,
+                   dw, dout, ids, partial, C);
         });
-    if (ids.U > 0) launch(embedding_partials_kernel<0>, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids, (const float*)partial, C);
+    if (ids.U > 0)
+        launch(embedding_partials_kernel<0>, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids,
+               (const float*)partial, C);
 }
 }  // namespace gpu
 #endif

@@ -1,39 +1,45 @@
-// flash.cuh: attention in bf16 on the tensor cores (Dao 2023), formulas as in attention.cuh. Products of bf16 are summed in fp32; maxima, sums,
-// lse, delta and exponentials are fp32; weights p and gradients ds are rounded to bf16 where they enter a product.
+// flash.cuh: attention in bf16 on the tensor cores (Dao 2023), formulas as in attention.cuh. Products of bf16 are
+// summed in fp32; maxima, sums, lse, delta and exponentials are fp32; weights p and gradients ds are rounded to bf16
+// where they enter a product.
 //
-// A block of four warps has 128 queries of one head (in flash_dkv_kernel: keys), a warp 32 of them as two blocks of 16, the rows of one mma.
-// The other side comes by in tiles through shared memory, by cp.async: while one tile is worked on, the next one is on its way.
+// A block of four warps has 128 queries of one head (in flash_dkv_kernel: keys), a warp 32 of them as two blocks of 16,
+// the rows of one mma. The other side comes by in tiles through shared memory, by cp.async: while one tile is worked
+// on, the next one is on its way.
 //
-// What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4 clocks. An mma takes the
-// SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does) and 2 on an A100. The two 16 × 16 blocks of a
-// warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to 8 clocks. With 16 rows a warp it would be 2 mma, and reading would
-// take longer than multiplying. The left operands are read once, into registers, where these have room (HS ≤ 64, but not v); elsewhere they come
-// again for every 16 or 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6).
-// The sums of 32 × HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
-// exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they come out of an mma
-// they are, rounded to bf16, the left operand of the next one.
+// What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4
+// clocks. An mma takes the SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does)
+// and 2 on an A100. The two 16 × 16 blocks of a warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to
+// 8 clocks. With 16 rows a warp it would be 2 mma, and reading would take longer than multiplying. The left operands
+// are read once, into registers, where these have room (HS ≤ 64, but not v); elsewhere they come again for every 16 or
+// 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6). The sums of 32 ×
+// HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
+// exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they
+// come out of an mma they are, rounded to bf16, the left operand of the next one.
 //
-// Sequences that are neighbours and fit into 128 tokens together share a block, see make_tiles(): they are treated as one, in which a query sees
-// the keys of its own sequence only; a warp skips what none of its rows sees.
+// Sequences that are neighbours and fit into 128 tokens together share a block, see make_tiles(): they are treated as
+// one, in which a query sees the keys of its own sequence only; a warp skips what none of its rows sees.
 //
-// The 128 rows also matter to the level above: a tile of 64 keys and values (16 KB at HS = 64) is loaded once for 4·128·64·64 FLOP. At
-// 350 TFLOP/s that is 2.7 TB/s from the L2 cache, about half of what it gives; with 64 rows it would be all.
+// The 128 rows also matter to the level above: a tile of 64 keys and values (16 KB at HS = 64) is loaded once for
+// 4·128·64·64 FLOP. At 350 TFLOP/s that is 2.7 TB/s from the L2 cache, about half of what it gives; with 64 rows it
+// would be all.
 //
 //                                 HS = 32        64        128           registers per thread (limit)
-//   forward: shared KB / block         25        49         65           255: 2 blocks per SM, on an H200 (227 KB) and an A100 (163 KB)
-//   dq                                 33        65         97           255: 2 blocks; HS = 128: 2 on an H200, 1 on an A100
-//   dk, dv                             35        67        131           255: 2 blocks of 4 warps; HS = 128: 1 of 8 warps
+//   forward: shared KB / block         25        49         65           255: 2 blocks per SM, on an H200 (227 KB) and
+//   an A100 (163 KB) dq                                 33        65         97           255: 2 blocks; HS = 128: 2 on
+//   an H200, 1 on an A100 dk, dv                             35        67        131           255: 2 blocks of 4
+//   warps; HS = 128: 1 of 8 warps
 //
-// Backward in two passes, dq by queries, dk and dv by keys. Per pair of query and key that is 7 products of 2 HS FLOP (s, dp, dq; s, dp, dv, dk)
-// and 2 exponentials. One pass by keys needs 5 and 1, but its dq is then a sum over blocks: added in fp32 with atomics (8 bytes to and from L2
-// per element of dq and tile of 128 keys, 4 more to clear and 6 to convert), in an order that differs from run to run. Two passes give the
-// same bits every time, need no memory beyond delta, and of the first pass every product runs at the forward pass's rate. The other pass is
-// here too, ATOMIC: it shows the price. (An order enforced by semaphores has the 5 products and the same bits, but blocks then wait for each
+// Backward in two passes, dq by queries, dk and dv by keys. Per pair of query and key that is 7 products of 2 HS FLOP
+// (s, dp, dq; s, dp, dv, dk) and 2 exponentials. One pass by keys needs 5 and 1, but its dq is then a sum over blocks:
+// added in fp32 with atomics (8 bytes to and from L2 per element of dq and tile of 128 keys, 4 more to clear and 6 to
+// convert), in an order that differs from run to run. Two passes give the same bits every time, need no memory beyond
+// delta, and of the first pass every product runs at the forward pass's rate. The other pass is here too, ATOMIC: it
+// shows the price. (An order enforced by semaphores has the 5 products and the same bits, but blocks then wait for each
 // other, and the traffic stays.)
 #pragma once
-#include "common/ops/dropout.cuh"
 #include "common/device/pack.cuh"
 #include "common/device/ptx.cuh"
+#include "common/ops/dropout.cuh"
 #include "common/ops/sequences.h"
 
 #ifdef WITH_KERNELS
@@ -41,10 +47,11 @@ namespace gpu {
 constexpr float LOG2E = 1.44269504f;
 
 // ---------------------------------------------------------------- tiles in shared memory
-// Where the elements 8c … 8c+7 (16 bytes) of row r of a tile (rows, HS) lie. Shared memory has 32 banks of 4 bytes, so 128 bytes can be read
-// at once if they differ in their address modulo 128. ldmatrix reads 8 rows at the same c: row by row they would all meet in the same banks
-// (HS = 64, 128), or by fours (HS = 32). So c is XORed with the row's number, or that of the line of 128 bytes: then any 8 rows have all
-// 8 places of 16 bytes. A row written or read along c, by cp.async and copy_16, is only permuted.
+// Where the elements 8c … 8c+7 (16 bytes) of row r of a tile (rows, HS) lie. Shared memory has 32 banks of 4 bytes, so
+// 128 bytes can be read at once if they differ in their address modulo 128. ldmatrix reads 8 rows at the same c: row by
+// row they would all meet in the same banks (HS = 64, 128), or by fours (HS = 32). So c is XORed with the row's number,
+// or that of the line of 128 bytes: then any 8 rows have all 8 places of 16 bytes. A row written or read along c, by
+// cp.async and copy_16, is only permuted.
 template <int HS>
 HOST_DEVICE constexpr int swizzle(int r, int c) {
     return r * HS + (HS == 32 ? c ^ (r / 2 & 3) : c ^ (r & 7)) * 8;
@@ -53,13 +60,17 @@ HOST_DEVICE constexpr int swizzle(int r, int c) {
 template <int HS, int ROWS, int BLOCK>
 __device__ inline void copy_tile(bf16* tile, const bf16* x, unsigned stride, int row, int end) {
     constexpr int PER_ROW = HS / 8, STEP = BLOCK / PER_ROW;  // 16 bytes a thread, STEP rows a round
-    static_assert(STEP % 8 == 0 && ROWS % STEP == 0, "the swizzle is the same in every round, and every thread copies as often");
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0,
+                  "the swizzle is the same in every round, and every thread copies as often");
     int r = threadIdx.x / PER_ROW, c = threadIdx.x % PER_ROW, place = swizzle<HS>(r, c);
-    UNROLL for (int i = 0; i < ROWS; i += STEP)
-        cp_async_16(tile + place + i * HS, x + (size_t)(unsigned)min(row + r + i, end - 1) * stride + 8 * c, row + r + i < end);
+    UNROLL
+    for (int i = 0; i < ROWS; i += STEP)
+        cp_async_16(tile + place + i * HS, x + (size_t)(unsigned)min(row + r + i, end - 1) * stride + 8 * c,
+                    row + r + i < end);
 }
-// What the lanes bring to ldmatrix_x4 for a block of 16 × 16 elements at (0, 0): its four 8 × 8 matrices row by row, or column by column. For
-// the block at (16i, 16k) it is 16·i·HS + (place ^ 16k): the XOR of the swizzle and this one do not mind each other.
+// What the lanes bring to ldmatrix_x4 for a block of 16 × 16 elements at (0, 0): its four 8 × 8 matrices row by row, or
+// column by column. For the block at (16i, 16k) it is 16·i·HS + (place ^ 16k): the XOR of the swizzle and this one do
+// not mind each other.
 template <int HS>
 __device__ inline int place_a() {
     int lane = threadIdx.x % 32;
@@ -74,12 +85,16 @@ __device__ inline int place_b() {
 template <int HS, int M, int N>
 __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16* b) {
     int pa = place_a<HS>(), pb = place_b<HS>();
-    UNROLL for (int k = 0; k < HS / 16; k++) {
+    UNROLL
+    for (int k = 0; k < HS / 16; k++) {
         uint32_t x[M][4], y[4];
-        UNROLL for (int m = 0; m < M; m++) ldmatrix_x4(x[m], a + 16 * m * HS + (pa ^ 16 * k));
-        UNROLL for (int n = 0; n < N; n += 2) {
+        UNROLL
+        for (int m = 0; m < M; m++) ldmatrix_x4(x[m], a + 16 * m * HS + (pa ^ 16 * k));
+        UNROLL
+        for (int n = 0; n < N; n += 2) {
             ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
-            UNROLL for (int m = 0; m < M; m++) {
+            UNROLL
+            for (int m = 0; m < M; m++) {
                 mma_16x8x16(s[m][n], x[m], y);
                 mma_16x8x16(s[m][n + 1], x[m], y + 2);
             }
@@ -89,34 +104,41 @@ __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16
 // The same with the left tile in registers, once loaded by load_rows
 template <int HS, int M>
 __device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
-    UNROLL for (int k = 0; k < HS / 16; k++)
-        UNROLL for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
+    UNROLL
+    for (int k = 0; k < HS / 16; k++) UNROLL
+    for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
 }
 template <int HS, int M, int N>
 __device__ inline void multiply_rows(float s[M][N][4], const uint32_t x[HS / 16][M][4], const bf16* b) {
     int pb = place_b<HS>();
-    UNROLL for (int k = 0; k < HS / 16; k++)
-        UNROLL for (int n = 0; n < N; n += 2) {
-            uint32_t y[4];
-            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
-            UNROLL for (int m = 0; m < M; m++) {
-                mma_16x8x16(s[m][n], x[k][m], y);
-                mma_16x8x16(s[m][n + 1], x[k][m], y + 2);
-            }
+    UNROLL
+    for (int k = 0; k < HS / 16; k++) UNROLL
+    for (int n = 0; n < N; n += 2) {
+        uint32_t y[4];
+        ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+        UNROLL
+        for (int m = 0; m < M; m++) {
+            mma_16x8x16(s[m][n], x[k][m], y);
+            mma_16x8x16(s[m][n + 1], x[k][m], y + 2);
         }
+    }
 }
-// o[m][n] += Σ_j p[m][j] b[j][8n + …]: scores times a tile (8N, HS). The sums of two mma side by side hold the elements that the left operand of
-// the next one wants, in the same lanes.
+// o[m][n] += Σ_j p[m][j] b[j][8n + …]: scores times a tile (8N, HS). The sums of two mma side by side hold the elements
+// that the left operand of the next one wants, in the same lanes.
 template <int HS, int M, int N>
 __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], const bf16* b) {
     int pa = place_a<HS>();
-    UNROLL for (int j = 0; j < N; j += 2) {
+    UNROLL
+    for (int j = 0; j < N; j += 2) {
         uint32_t x[M][4], y[4];
-        UNROLL for (int m = 0; m < M; m++)
-            UNROLL for (int i = 0; i < 4; i++) x[m][i] = pack_bf16(p[m][j + i / 2][i % 2 * 2], p[m][j + i / 2][i % 2 * 2 + 1]);
-        UNROLL for (int n = 0; n < HS / 8; n += 2) {
+        UNROLL
+        for (int m = 0; m < M; m++) UNROLL
+        for (int i = 0; i < 4; i++) x[m][i] = pack_bf16(p[m][j + i / 2][i % 2 * 2], p[m][j + i / 2][i % 2 * 2 + 1]);
+        UNROLL
+        for (int n = 0; n < HS / 8; n += 2) {
             ldmatrix_x4_trans(y, b + 8 * j * HS + (pa ^ 8 * n));
-            UNROLL for (int m = 0; m < M; m++) {
+            UNROLL
+            for (int m = 0; m < M; m++) {
                 mma_16x8x16(o[m][n], x[m], y);
                 mma_16x8x16(o[m][n + 1], x[m], y + 2);
             }
@@ -125,27 +147,34 @@ __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], c
 }
 template <int M, int N>
 __device__ inline void clear(float s[M][N][4]) {
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int n = 0; n < N; n++)
-            UNROLL for (int i = 0; i < 4; i++) s[m][n][i] = 0;
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int n = 0; n < N; n++) UNROLL
+    for (int i = 0; i < 4; i++) s[m][n][i] = 0;
 }
-// The first `rows` of a warp's 16·M rows: o · by[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of this warp, 16 bytes at a time
+// The first `rows` of a warp's 16·M rows: o · by[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of this
+// warp, 16 bytes at a time
 template <int HS, int M>
-__device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4], const float by[M][2]) {
+__device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4],
+                                  const float by[M][2]) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     __syncwarp();  // the other lanes have read what was there
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int n = 0; n < HS / 8; n++)
-            UNROLL for (int r = 0; r < 2; r++)
-                store_4(tile + swizzle<HS>(16 * m + 8 * r + g, n) + 2 * t, pack_bf16(o[m][n][2 * r] * by[m][r], o[m][n][2 * r + 1] * by[m][r]));
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int n = 0; n < HS / 8; n++) UNROLL
+    for (int r = 0; r < 2; r++)
+        store_4(tile + swizzle<HS>(16 * m + 8 * r + g, n) + 2 * t,
+                pack_bf16(o[m][n][2 * r] * by[m][r], o[m][n][2 * r + 1] * by[m][r]));
     __syncwarp();  // they see what is there now
-    UNROLL for (int i = lane; i < 16 * M * HS / 8; i += 32) {
+    UNROLL
+    for (int i = lane; i < 16 * M * HS / 8; i += 32) {
         int r = i / (HS / 8), c = i % (HS / 8);
         if (r < rows) copy_16(to + (size_t)r * stride + 8 * c, tile + swizzle<HS>(r, c));
     }
 }
 
-// Of the tokens [0, 128) from n0 on, in several sequences: range[r] = first + 65536 · end of the sequence of token r, 0 beyond all of them
+// Of the tokens [0, 128) from n0 on, in several sequences: range[r] = first + 65536 · end of the sequence of token r, 0
+// beyond all of them
 __device__ inline void find_ranges(uint32_t* range, const int* start, int count, int n0) {
     for (int s = threadIdx.x; s < count; s += blockDim.x)
         for (int r = start[s] - n0; r < start[s + 1] - n0; r++) range[r] = (start[s] - n0) | (start[s + 1] - n0) << 16;
@@ -153,42 +182,53 @@ __device__ inline void find_ranges(uint32_t* range, const int* start, int count,
     __syncthreads();  // everybody sees all of them
 }
 
-// Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the rows are keys, the columns
-// queries, else the other way round.
+// Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the
+// rows are keys, the columns queries, else the other way round.
 template <bool KEYS, int M, int N>
-__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, bool several, const uint32_t* range) {
+__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, bool several,
+                            const uint32_t* range) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int r = 0; r < 2; r++) {
-            int row = row0 + 16 * m + 8 * r + g, from = 0, to = row < len ? len : 0;
-            if (several) from = range[row] & 0xffff, to = range[row] >> 16;
-            if (causal && KEYS) from = max(from, row);
-            if (causal && !KEYS) to = min(to, row + 1);
-            UNROLL for (int n = 0; n < N; n++)
-                UNROLL for (int i = 0; i < 2; i++) {
-                    int col = col0 + 8 * n + 2 * t + i;
-                    if (col < from || col >= to) s[m][n][2 * r + i] = -INFINITY;
-                }
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int r = 0; r < 2; r++) {
+        int row = row0 + 16 * m + 8 * r + g, from = 0, to = row < len ? len : 0;
+        if (several) {
+            from = range[row] & 0xffff;
+            to = range[row] >> 16;
         }
+        if (causal && KEYS) from = max(from, row);
+        if (causal && !KEYS) to = min(to, row + 1);
+        UNROLL
+        for (int n = 0; n < N; n++) UNROLL
+        for (int i = 0; i < 2; i++) {
+            int col = col0 + 8 * n + 2 * t + i;
+            if (col < from || col >= to) s[m][n][2 * r + i] = -INFINITY;
+        }
+    }
 }
 
 // ---------------------------------------------------------------- forward
 // Queries stay in shared memory, their outputs, largest scores and sums in registers; keys and values come by.
-template <int HS> constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
-template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16) + ATTENTION_TILE * sizeof(uint32_t);
+template <int HS>
+constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
+template <int HS>
+constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
+                                        ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
-__global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(128, 2)
+    flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>;
-    constexpr bool HELD = HS <= 64;            // the queries in registers
-    DYNAMIC_SHARED(bf16, q);                   // (128, HS)
-    bf16* kv = q + ATTENTION_TILE * HS;        // (2, 2, KEYS, HS): two buffers of keys and values
+    constexpr bool HELD = HS <= 64;                     // the queries in registers
+    DYNAMIC_SHARED(bf16, q);                            // (128, HS)
+    bf16* kv = q + ATTENTION_TILE * HS;                 // (2, 2, KEYS, HS): two buffers of keys and values
     uint32_t* range = (uint32_t*)(kv + 4 * KEYS * HS);  // (128), where there are several sequences
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
-    if (s0 < 0) return;  // the whole block
+    if (s0 < 0) return;                                                             // the whole block
     int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
     i0 = max(i0, 0);
-    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;  // first query of the warp
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
+        first = i0 + 32 * warp;  // first query of the warp
     unsigned C = (unsigned)NH * HS;
     const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
     auto copy = [&](int j0, int buffer) {
@@ -203,7 +243,10 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
     if (count > 1) {
         find_ranges(range, seq.start + s0, count, n0);
-        if (first < len) from_key = range[first] & 0xffff, to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+        if (first < len) {
+            from_key = range[first] & 0xffff;
+            to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+        }
     }
 
     // A lane has rows 16m + 8r + g of the warp: top the largest score so far, sum its part of Σ exp(score − top)
@@ -211,16 +254,19 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float keep_scale = 1;
     clear<M, HS / 8>(o);
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int r = 0; r < 2; r++) {
-            top[m][r] = -1e30f;  // below every score, but a number: there may be tiles of which a query sees nothing
-            sum[m][r] = 0;
-            int query = min(first + 16 * m + 8 * r + g, len - 1);
-            DropoutRow drop(dropout, n0 + query, NH, h);
-            if (count > 1) drop.start_at(range[query] & 0xffff);
-            k0[m][r] = drop.k0, k1[m][r] = drop.k1;
-            threshold = drop.threshold, keep_scale = drop.scale;
-        }
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int r = 0; r < 2; r++) {
+        top[m][r] = -1e30f;  // below every score, but a number: there may be tiles of which a query sees nothing
+        sum[m][r] = 0;
+        int query = min(first + 16 * m + 8 * r + g, len - 1);
+        DropoutRow drop(dropout, n0 + query, NH, h);
+        if (count > 1) drop.start_at(range[query] & 0xffff);
+        k0[m][r] = drop.k0;
+        k1[m][r] = drop.k1;
+        threshold = drop.threshold;
+        keep_scale = drop.scale;
+    }
     uint32_t x[HS / 16][M][4];
     if (HELD) {
         cp_async_wait<1>();
@@ -230,71 +276,88 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
+                          // takes
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
-        if (first >= len || j0 >= to_key || j0 + KEYS <= from_key) continue;  // the whole warp has no queries, or they see none of these keys
+        if (first >= len || j0 >= to_key || j0 + KEYS <= from_key)
+            continue;  // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;
         float s[M][KEYS / 8][4];
         clear<M, KEYS / 8>(s);
-        if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
-        else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
-        if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key; every query sees itself
+        if (HELD)
+            multiply_rows<HS, M, KEYS / 8>(s, x, k);
+        else
+            multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
+        if (count > 1 ||
+            j0 + KEYS > (causal ? min(len, first + 1)
+                                : len))  // some query of the warp does not see some key; every query sees itself
             hide<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
-        UNROLL for (int m = 0; m < M; m++)
-            UNROLL for (int r = 0; r < 2; r++) {
-                float best = top[m][r], add = 0;
-                UNROLL for (int n = 0; n < KEYS / 8; n++) best = fmaxf(best, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
-                best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
-                best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-                float keep = fast_exp2((top[m][r] - best) * c), shift = best * c;
-                UNROLL for (int n = 0; n < KEYS / 8; n++)
-                    UNROLL for (int i = 2 * r; i < 2 * r + 2; i++) {
-                        s[m][n][i] = fast_exp2(s[m][n][i] * c - shift);
-                        add += s[m][n][i];
-                    }
-                top[m][r] = best;
-                sum[m][r] = sum[m][r] * keep + add;
-                UNROLL for (int n = 0; n < HS / 8; n++)
-                    UNROLL for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= keep;
+        UNROLL
+        for (int m = 0; m < M; m++) UNROLL
+        for (int r = 0; r < 2; r++) {
+            float best = top[m][r], add = 0;
+            UNROLL
+            for (int n = 0; n < KEYS / 8; n++) best = fmaxf(best, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
+            best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
+            best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
+            float keep = fast_exp2((top[m][r] - best) * c), shift = best * c;
+            UNROLL
+            for (int n = 0; n < KEYS / 8; n++) UNROLL
+            for (int i = 2 * r; i < 2 * r + 2; i++) {
+                s[m][n][i] = fast_exp2(s[m][n][i] * c - shift);
+                add += s[m][n][i];
             }
+            top[m][r] = best;
+            sum[m][r] = sum[m][r] * keep + add;
+            UNROLL
+            for (int n = 0; n < HS / 8; n++) UNROLL
+            for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= keep;
+        }
         if (dropout.p > 0)  // to 0 here; what stays is scaled at the end
-            UNROLL for (int m = 0; m < M; m++)
-                UNROLL for (int n = 0; n < KEYS / 8; n++)
-                    UNROLL for (int i = 0; i < 4; i++)
-                        if (!DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], threshold)) s[m][n][i] = 0;
+            UNROLL
+        for (int m = 0; m < M; m++) UNROLL
+        for (int n = 0; n < KEYS / 8; n++) UNROLL
+        for (int i = 0; i < 4; i++)
+            if (!DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], threshold)) s[m][n][i] = 0;
         multiply<HS, M, KEYS / 8>(o, s, k + KEYS * HS);
     }
     if (first >= len) return;
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int r = 0; r < 2; r++) {
-            sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 1);
-            sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 2);
-            by[m][r] = keep_scale / sum[m][r];
-            int query = first + 16 * m + 8 * r + g;
-            if (t == 0 && query < len) lse[(size_t)h * seq.N + n0 + query] = top[m][r] * (1.0f / sqrtf((float)HS)) + logf(sum[m][r]);
-        }
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int r = 0; r < 2; r++) {
+        sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 1);
+        sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 2);
+        by[m][r] = keep_scale / sum[m][r];
+        int query = first + 16 * m + 8 * r + g;
+        if (t == 0 && query < len)
+            lse[(size_t)h * seq.N + n0 + query] = top[m][r] * (1.0f / sqrtf((float)HS)) + logf(sum[m][r]);
+    }
     store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, by);
 }
 template <int HS>
 void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
-    launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH, causal, dropout);
+    launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH,
+           causal, dropout);
 }
 
 // ---------------------------------------------------------------- backward: dq
-// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for as many keys at a
-// time as there are registers for.
-template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>) * HS * sizeof(bf16) + ATTENTION_TILE * sizeof(uint32_t);
+// Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for as many
+// keys at a time as there are registers for.
+template <int HS>
+constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
+                                   ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
-__global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse,
-                                                          Sequences seq, int NH, bool causal, Dropout dropout) {
-    constexpr bool HELD = HS <= 64;                                        // queries and dout in registers
+__global__ void __launch_bounds__(128, 2)
+    flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
+                    int NH, bool causal, Dropout dropout) {
+    constexpr bool HELD = HS <= 64;  // queries and dout in registers
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
-    DYNAMIC_SHARED(bf16, q);                                               // (128, HS)
-    bf16 *d = q + ATTENTION_TILE * HS, *kv = d + ATTENTION_TILE * HS;      // (128, HS); (2, 2, KEYS, HS)
-    uint32_t* range = (uint32_t*)(kv + 4 * KEYS * HS);                     // (128)
+    DYNAMIC_SHARED(bf16, q);                                           // (128, HS)
+    bf16 *d = q + ATTENTION_TILE * HS, *kv = d + ATTENTION_TILE * HS;  // (128, HS); (2, 2, KEYS, HS)
+    uint32_t* range = (uint32_t*)(kv + 4 * KEYS * HS);                 // (128)
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], i0 = seq.tiles[2 * tile + 1];
-    if (s0 < 0) return;  // the whole block
+    if (s0 < 0) return;                                                             // the whole block
     int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
     i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;
@@ -313,24 +376,32 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
     if (count > 1) {
         find_ranges(range, seq.start + s0, count, n0);
-        if (first < len) from_key = range[first] & 0xffff, to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+        if (first < len) {
+            from_key = range[first] & 0xffff;
+            to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
+        }
     }
 
-    float dq[M][HS / 8][4], lse2[M][2], del[M][2], by[M][2], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;  // lse2 in powers of 2
+    float dq[M][HS / 8][4], lse2[M][2], del[M][2], by[M][2], scale = 1.0f / sqrtf((float)HS),
+                                                             c = LOG2E * scale;  // lse2 in powers of 2
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float keep_scale = 1;
     clear<M, HS / 8>(dq);
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int r = 0; r < 2; r++) {
-            int query = min(first + 16 * m + 8 * r + g, len - 1);  // what comes out for a query that is not there is not stored
-            lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
-            del[m][r] = delta[(size_t)h * seq.N + n0 + query];
-            by[m][r] = scale;
-            DropoutRow drop(dropout, n0 + query, NH, h);
-            if (count > 1) drop.start_at(range[query] & 0xffff);
-            k0[m][r] = drop.k0, k1[m][r] = drop.k1;
-            threshold = drop.threshold, keep_scale = drop.scale;
-        }
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int r = 0; r < 2; r++) {
+        int query = min(first + 16 * m + 8 * r + g,
+                        len - 1);  // what comes out for a query that is not there is not stored
+        lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
+        del[m][r] = delta[(size_t)h * seq.N + n0 + query];
+        by[m][r] = scale;
+        DropoutRow drop(dropout, n0 + query, NH, h);
+        if (count > 1) drop.start_at(range[query] & 0xffff);
+        k0[m][r] = drop.k0;
+        k1[m][r] = drop.k1;
+        threshold = drop.threshold;
+        keep_scale = drop.scale;
+    }
     uint32_t x[HS / 16][M][4], y[HS / 16][M][4];
     if (HELD) {
         cp_async_wait<1>();
@@ -341,9 +412,11 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
+                          // takes
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
-        ROLLED for (int j = 0; j < KEYS; j += SLICE) {
+        ROLLED
+        for (int j = 0; j < KEYS; j += SLICE) {
             if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
             const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
@@ -356,57 +429,71 @@ __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const floa
                 multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
                 multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
             }
-            if (count > 1 || j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
+            if (count > 1 ||
+                j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
                 hide<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
-                UNROLL for (int m = 0; m < M; m++)
-                    UNROLL for (int n = 0; n < SLICE / 8; n++)
-                        UNROLL for (int i = 0; i < 4; i++) {
-                            int r = i / 2;
-                            float p = fast_exp2(s[m][n][i] * c - lse2[m][r]), x = dp[m][n][i];
-                            if (decltype(drops)::value)
-                                x = DropoutRow::keeps(j0 + j + 8 * n + 2 * t + i % 2, k0[m][r], k1[m][r], threshold) ? x * keep_scale : 0.0f;
-                            s[m][n][i] = p * (x - del[m][r]);
-                        }
+                UNROLL
+                for (int m = 0; m < M; m++) UNROLL
+                for (int n = 0; n < SLICE / 8; n++) UNROLL
+                for (int i = 0; i < 4; i++) {
+                    int r = i / 2;
+                    float p = fast_exp2(s[m][n][i] * c - lse2[m][r]), x = dp[m][n][i];
+                    if (decltype(drops)::value)
+                        x = DropoutRow::keeps(j0 + j + 8 * n + 2 * t + i % 2, k0[m][r], k1[m][r], threshold)
+                                ? x * keep_scale
+                                : 0.0f;
+                    s[m][n][i] = p * (x - del[m][r]);
+                }
             };
-            if (dropout.p > 0) gradient(std::true_type());
-            else gradient(std::false_type());
+            if (dropout.p > 0)
+                gradient(std::true_type());
+            else
+                gradient(std::false_type());
             multiply<HS, M, SLICE / 8>(dq, s, k);
         }
     }
-    if (first < len) store_rows<HS, M>(dqkv + (size_t)(n0 + first) * (3 * C) + h * HS, 3 * C, len - first, q + 32 * warp * HS, dq, by);
+    if (first < len)
+        store_rows<HS, M>(dqkv + (size_t)(n0 + first) * (3 * C) + h * HS, 3 * C, len - first, q + 32 * warp * HS, dq,
+                          by);
 }
 
 // ---------------------------------------------------------------- backward: dk and dv
-// Keys and values stay in shared memory, dk and dv in registers; the queries that see these keys come by with their dout, lse, delta and
-// dropout's counters. The scores lie on their side here: a row is a key, a column a query. With HS = 128 the sums of 32 keys would not fit
-// into the registers, so that there are 8 warps of 16 keys. Entry i0 of the work list stands for the keys from i0 on; in a causal model
-// the first keys are seen by most queries, so that there it stands for the tile as far from the other end.
+// Keys and values stay in shared memory, dk and dv in registers; the queries that see these keys come by with their
+// dout, lse, delta and dropout's counters. The scores lie on their side here: a row is a key, a column a query. With HS
+// = 128 the sums of 32 keys would not fit into the registers, so that there are 8 warps of 16 keys. Entry i0 of the
+// work list stands for the keys from i0 on; in a causal model the first keys are seen by most queries, so that there it
+// stands for the tile as far from the other end.
 constexpr int FLASH_QUERIES = 64;  // of a tile
-template <int HS> constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;                                   // blocks of 16 keys of a warp
-template <int HS> constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
+template <int HS>
+constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;  // blocks of 16 keys of a warp
+template <int HS>
+constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
 template <int HS, bool ATOMIC>
-constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) + (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float)
-                                    + (ATOMIC ? ATTENTION_TILE * FLASH_QUERIES * sizeof(bf16) : 0);
+constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) +
+                                    (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float) +
+                                    (ATOMIC ? ATTENTION_TILE * FLASH_QUERIES * sizeof(bf16) : 0);
 
 template <int HS, bool ATOMIC>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
-    flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal,
-                     Dropout dropout) {
-    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32, SIZE = ATTENTION_TILE * HS;
-    constexpr bool HELD = HS <= 64;                             // keys in registers
-    DYNAMIC_SHARED(bf16, k);                                    // (128, HS)
-    bf16 *v = k + SIZE, *qd = v + SIZE;                         // (128, HS); (2, 2, QUERIES, HS): two buffers of queries and dout
-    float* stats = (float*)(qd + 4 * QUERIES * HS);             // (2, QUERIES, 2): their lse and delta
-    uint32_t* keys = (uint32_t*)(stats + 4 * QUERIES);          // (2, QUERIES, 2): k0 and k1 of DropoutRow
-    uint32_t* range = keys + 4 * QUERIES;                       // (128)
-    bf16* ds = (bf16*)(range + ATTENTION_TILE);                 // (128, QUERIES), if ATOMIC
+    flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse,
+                     Sequences seq, int NH, bool causal, Dropout dropout) {
+    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32,
+                  SIZE = ATTENTION_TILE * HS;
+    constexpr bool HELD = HS <= 64;                  // keys in registers
+    DYNAMIC_SHARED(bf16, k);                         // (128, HS)
+    bf16 *v = k + SIZE, *qd = v + SIZE;              // (128, HS); (2, 2, QUERIES, HS): two buffers of queries and dout
+    float* stats = (float*)(qd + 4 * QUERIES * HS);  // (2, QUERIES, 2): their lse and delta
+    uint32_t* keys = (uint32_t*)(stats + 4 * QUERIES);  // (2, QUERIES, 2): k0 and k1 of DropoutRow
+    uint32_t* range = keys + 4 * QUERIES;               // (128)
+    bf16* ds = (bf16*)(range + ATTENTION_TILE);         // (128, QUERIES), if ATOMIC
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], j0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
     int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
     j0 = max(j0, 0);
     if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
-    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = j0 + 16 * M * warp;  // first key of the warp
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
+        first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS;
     auto copy = [&](int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;
@@ -417,7 +504,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         if (threadIdx.x < QUERIES) {
             int query = i0 + threadIdx.x, known = min(query, len - 1), place = 2 * (buffer * QUERIES + threadIdx.x);
             size_t row = (size_t)h * seq.N + n + known;
-            cp_async_4(stats + place, lse + row, query < len);  // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            cp_async_4(stats + place, lse + row,
+                       query < len);  // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
             cp_async_4(stats + place + 1, delta + row, query < len);
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n + known, NH, h);
@@ -432,7 +520,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
     cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
-    int begin = causal ? j0 : 0, from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
+    int begin = causal ? j0 : 0, from_query = causal ? first : 0,
+        to_query = len;  // what sees the keys of the warp, at most
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
     if (count > 1 && !ATOMIC && first < len) {
         from_query = max(from_query, (int)(range[first] & 0xffff));
@@ -452,76 +541,95 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     }
     for (int i0 = begin, buffer = 0; i0 < len; i0 += QUERIES, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
+                          // takes
         if (i0 + QUERIES < len) copy(i0 + QUERIES, buffer ^ 1);
-        ROLLED for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
-            if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query) continue;  // the whole warp has no keys, or these do not see them
+        ROLLED
+        for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
+            if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query)
+                continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
-            if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
-            else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
+            if (HELD)
+                multiply_rows<HS, M, SLICE / 8>(s, x, q);
+            else
+                multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
-            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))  // some key of the warp is not seen by some query
+            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1)
+                                                      : len))  // some key of the warp is not seen by some query
                 hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
-                UNROLL for (int n = 0; n < SLICE / 8; n++) {
+                UNROLL
+                for (int n = 0; n < SLICE / 8; n++) {
                     int place = 2 * (buffer * QUERIES + i1 + 8 * n + 2 * t);
                     float stat[4];  // lse and delta of two queries
                     load<4>(stat, stats + place);
                     uint4 k01 = {};
                     if (decltype(drops)::value) k01 = *(const uint4*)(keys + place);
-                    UNROLL for (int m = 0; m < M; m++)
-                        UNROLL for (int i = 0; i < 4; i++) {
-                            int odd = i % 2;
-                            float p = fast_exp2(s[m][n][i] * c - stat[2 * odd] * LOG2E), w = dp[m][n][i];
-                            bool keep = true;
-                            if (decltype(drops)::value) {
-                                keep = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x, odd ? k01.w : k01.y, any.threshold);
-                                w = keep ? w * any.scale : 0.0f;
-                            }
-                            s[m][n][i] = keep ? p : 0.0f;
-                            dp[m][n][i] = p * (w - stat[2 * odd + 1]);
+                    UNROLL
+                    for (int m = 0; m < M; m++) UNROLL
+                    for (int i = 0; i < 4; i++) {
+                        int odd = i % 2;
+                        float p = fast_exp2(s[m][n][i] * c - stat[2 * odd] * LOG2E), w = dp[m][n][i];
+                        bool keep = true;
+                        if (decltype(drops)::value) {
+                            keep = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x,
+                                                     odd ? k01.w : k01.y, any.threshold);
+                            w = keep ? w * any.scale : 0.0f;
                         }
+                        s[m][n][i] = keep ? p : 0.0f;
+                        dp[m][n][i] = p * (w - stat[2 * odd + 1]);
+                    }
                 }
             };
-            if (dropout.p > 0) gradient(std::true_type());
-            else gradient(std::false_type());
+            if (dropout.p > 0)
+                gradient(std::true_type());
+            else
+                gradient(std::false_type());
             multiply<HS, M, SLICE / 8>(dv, s, d);
             multiply<HS, M, SLICE / 8>(dk, dp, q);
-            if (ATOMIC)
-                UNROLL for (int m = 0; m < M; m++)
-                    UNROLL for (int n = 0; n < SLICE / 8; n++)
-                        UNROLL for (int r = 0; r < 2; r++)
-                            store_4(ds + swizzle<QUERIES>(16 * (M * warp + m) + 8 * r + g, i1 / 8 + n) + 2 * t,
-                                    pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
+            if (ATOMIC) UNROLL
+            for (int m = 0; m < M; m++) UNROLL
+            for (int n = 0; n < SLICE / 8; n++) UNROLL
+            for (int r = 0; r < 2; r++)
+                store_4(ds + swizzle<QUERIES>(16 * (M * warp + m) + 8 * r + g, i1 / 8 + n) + 2 * t,
+                        pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
         }
-        if (ATOMIC) {  // dq[i] += Σ_j ds[i][j] k[j] over the keys of this block: a warp has 16 queries and, where there are 8 warps, half of HS
+        if (ATOMIC) {  // dq[i] += Σ_j ds[i][j] k[j] over the keys of this block: a warp has 16 queries and, where there
+                       // are 8 warps, half of HS
             constexpr int PARTS = BLOCK / 32 / (QUERIES / 16), WIDTH = HS / PARTS;
             __syncthreads();  // all warps have left their ds
-            int part = warp / (QUERIES / 16), query0 = 16 * (warp % (QUERIES / 16)), end = (causal ? min(len, i0 + query0 + 16) : len) - j0;
+            int part = warp / (QUERIES / 16), query0 = 16 * (warp % (QUERIES / 16)),
+                end = (causal ? min(len, i0 + query0 + 16) : len) - j0;
             float sum[WIDTH / 8][4];
             clear<1, WIDTH / 8>(&sum);
-            ROLLED for (int j = 0; j < end && j < ATTENTION_TILE; j += 16) {
-                uint32_t a[4], b[4];  // ds lies by keys: its transpose is wanted, whose two middle matrices are those of place_b
+            ROLLED
+            for (int j = 0; j < end && j < ATTENTION_TILE; j += 16) {
+                uint32_t a[4],
+                    b[4];  // ds lies by keys: its transpose is wanted, whose two middle matrices are those of place_b
                 ldmatrix_x4_trans(a, ds + j * QUERIES + (place_b<QUERIES>() ^ query0));
-                UNROLL for (int n = 0; n < WIDTH / 8; n += 2) {
+                UNROLL
+                for (int n = 0; n < WIDTH / 8; n += 2) {
                     ldmatrix_x4_trans(b, k + j * HS + (place_a<HS>() ^ (part * WIDTH + 8 * n)));
                     mma_16x8x16(sum[n], a, b);
                     mma_16x8x16(sum[n + 1], a, b + 2);
                 }
             }
-            UNROLL for (int n = 0; n < WIDTH / 8; n++)
-                UNROLL for (int i = 0; i < 4; i++) {
-                    int query = i0 + query0 + i / 2 * 8 + g;
-                    if (query < len) atomicAdd(dq + (size_t)(n0 + query) * C + h * HS + part * WIDTH + 8 * n + 2 * t + i % 2, sum[n][i]);
-                }
+            UNROLL
+            for (int n = 0; n < WIDTH / 8; n++) UNROLL
+            for (int i = 0; i < 4; i++) {
+                int query = i0 + query0 + i / 2 * 8 + g;
+                if (query < len)
+                    atomicAdd(dq + (size_t)(n0 + query) * C + h * HS + part * WIDTH + 8 * n + 2 * t + i % 2, sum[n][i]);
+            }
         }
     }
     float by_k[M][2], by_v[M][2];
-    UNROLL for (int m = 0; m < M; m++)
-        UNROLL for (int r = 0; r < 2; r++) by_k[m][r] = scale, by_v[m][r] = any.scale;
+    UNROLL
+    for (int m = 0; m < M; m++) UNROLL
+    for (int r = 0; r < 2; r++) by_k[m][r] = scale, by_v[m][r] = any.scale;
     if (ATOMIC) __syncthreads();  // the other warps have read these keys
     if (first >= len) return;
     bf16* to = dqkv + (size_t)(n0 + first) * (3 * C) + h * HS;
@@ -529,11 +637,13 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     store_rows<HS, M>(to + 2 * C, 3 * C, len - first, v + 16 * M * warp * HS, dv, by_v);
 }
 template <int HS>
-void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal, Dropout dropout) {
+void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
+                    int NH, bool causal, Dropout dropout) {
     unsigned blocks = (unsigned)(seq.W * NH);
-    launch(flash_dq_kernel<HS>, blocks, 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
-    launch(flash_dkv_kernel<HS, false>, blocks, FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, false>, dqkv, (float*)nullptr, delta, dout, qkv, lse, seq, NH, causal,
+    launch(flash_dq_kernel<HS>, blocks, 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH, causal,
            dropout);
+    launch(flash_dkv_kernel<HS, false>, blocks, FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, false>, dqkv, (float*)nullptr,
+           delta, dout, qkv, lse, seq, NH, causal, dropout);
 }
 
 // dq(N, C) of dqkv(N, 3, C) = sum(N, C) · scale, a thread per 8 elements
@@ -543,17 +653,19 @@ static __global__ void flash_dq_store_kernel(bf16* dqkv, const float* sum, unsig
     float x[8];
     load<4>(x, sum + (size_t)n * C + c);
     load<4>(x + 4, sum + (size_t)n * C + c + 4);
-    UNROLL for (int e = 0; e < 8; e++) x[e] *= scale;
+    UNROLL
+    for (int e = 0; e < 8; e++) x[e] *= scale;
     store<8>(dqkv + (size_t)n * 3 * C + c, x);
 }
 template <int HS>
-void flash_backward_atomic(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, bool causal,
-                           Dropout dropout) {
+void flash_backward_atomic(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv,
+                           const float* lse, Sequences seq, int NH, bool causal, Dropout dropout) {
     size_t C = (size_t)NH * HS;
     device_zero(dq, seq.N * C * sizeof(float));
-    launch(flash_dkv_kernel<HS, true>, (unsigned)(seq.W * NH), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, true>, dqkv, dq, delta, dout, qkv, lse, seq, NH, causal,
-           dropout);
-    launch(flash_dq_store_kernel, (unsigned)ceil_div(seq.N * C / 8, THREADS), THREADS, 0, dqkv, (const float*)dq, (unsigned)seq.N, (unsigned)C, 1.0f / sqrtf((float)HS));
+    launch(flash_dkv_kernel<HS, true>, (unsigned)(seq.W * NH), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, true>, dqkv,
+           dq, delta, dout, qkv, lse, seq, NH, causal, dropout);
+    launch(flash_dq_store_kernel, (unsigned)ceil_div(seq.N * C / 8, THREADS), THREADS, 0, dqkv, (const float*)dq,
+           (unsigned)seq.N, (unsigned)C, 1.0f / sqrtf((float)HS));
 }
 }  // namespace gpu
 #endif

@@ -7,20 +7,23 @@ namespace cpu {
 // out(M,C) = inp(N,C)[rows]
 template <class T>
 void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int m = 0; m < M; m++) {
         T* o = out + (size_t)m * C;  // (C)
-        if (rows[m] < 0) memset((void*)o, 0, C * sizeof(T));
-        else memcpy((void*)o, (const void*)(inp + (size_t)rows[m] * C), C * sizeof(T));
+        if (rows[m] < 0)
+            memset((void*)o, 0, C * sizeof(T));
+        else
+            memcpy((void*)o, (const void*)(inp + (size_t)rows[m] * C), C * sizeof(T));
     }
 }
 // dinp(N,C) = 0 but for dinp[rows] = dout(M,C)
 template <class T>
 void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int m = 0; m < M; m++)
-        if (rows[m] >= 0) memcpy((void*)(dinp + (size_t)rows[m] * C), (const void*)(dout + (size_t)m * C), C * sizeof(T));
+        if (rows[m] >= 0)
+            memcpy((void*)(dinp + (size_t)rows[m] * C), (const void*)(dout + (size_t)m * C), C * sizeof(T));
 }
 }  // namespace cpu
 
@@ -36,9 +39,11 @@ __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M,
     int row = rows[m];
     for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
         Pack<T, W> x[FLIGHT] = {};
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
             if (row >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)row * C + c);
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
             if (c < C) store_pack<W>(out + (size_t)m * C + c, x[i]);
     }
 }
@@ -49,24 +54,28 @@ __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int
     T* to = dinp + (size_t)rows[m] * C;  // (C)
     for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
         Pack<T, W> x[FLIGHT];
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
             if (c < C) x[i] = load_pack<W>(dout + (size_t)m * C + c);
-        UNROLL for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        UNROLL
+        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
             if (c < C) store_pack<W>(to + c, x[i]);
     }
 }
 template <class T>
 void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
     if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp),
-                  [&](auto w) { launch(gather_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C); });
+    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
+        launch(gather_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C);
+    });
 }
 template <class T>
 void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
     if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, dinp, dout),
-                  [&](auto w) { launch(scatter_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, dinp, dout, rows, M, C); });
+    pick_width<T>(rows_are_wide<T>(C, dinp, dout), [&](auto w) {
+        launch(scatter_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, dinp, dout, rows, M, C);
+    });
 }
 }  // namespace gpu
 #endif

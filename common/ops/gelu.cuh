@@ -4,8 +4,8 @@
 //                  u = √(2/π) (x + 0.044715 x³)
 // Φ and φ are the distribution function and the density of N(0, 1).
 #pragma once
-#include "common/device/device.cuh"
 #include "common/base/vecmath.h"
+#include "common/device/device.cuh"
 
 enum class Gelu { erf, tanh };
 
@@ -18,7 +18,8 @@ HOST_DEVICE A gelu(A x) {
 template <Gelu kind, class A>
 HOST_DEVICE A gelu_derivative(A x) {
     if (kind == Gelu::erf) return normal_cdf(x) + x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x);
-    A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x), du = A(0.79788456080286535588) * (A(1) + A(3 * 0.044715) * x * x);
+    A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x),
+      du = A(0.79788456080286535588) * (A(1) + A(3 * 0.044715) * x * x);
     A t = vec_tanh(u);
     return A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * du;
 }
@@ -27,13 +28,13 @@ namespace cpu {
 // out(n) = gelu(inp(n)); out may be inp
 template <Gelu kind, class T>
 void gelu_forward(T* out, const T* inp, size_t n) {
-    #pragma omp parallel for if (n >= PARALLEL)
+#pragma omp parallel for if (n >= PARALLEL)
     for (size_t i = 0; i < n; i++) out[i] = gelu<kind>((acc<T>)inp[i]);
 }
 // dinp(n) = dout(n) gelu'(inp(n)); dinp may be dout
 template <Gelu kind, class T>
 void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
-    #pragma omp parallel for if (n >= PARALLEL)
+#pragma omp parallel for if (n >= PARALLEL)
     for (size_t i = 0; i < n; i++) dinp[i] = (acc<T>)dout[i] * gelu_derivative<kind>((acc<T>)inp[i]);
 }
 }  // namespace cpu
@@ -49,7 +50,8 @@ __global__ void gelu_forward_kernel(T* out, const T* inp, size_t n) {
     if (i >= n) return;
     float x[W];
     load<W>(x, inp + i);
-    UNROLL for (int k = 0; k < W; k++) x[k] = gelu<kind>(x[k]);
+    UNROLL
+    for (int k = 0; k < W; k++) x[k] = gelu<kind>(x[k]);
     store<W>(out + i, x);
 }
 template <Gelu kind, int W, class T>
@@ -59,7 +61,8 @@ __global__ void gelu_backward_kernel(T* dinp, const T* dout, const T* inp, size_
     float x[W], d[W];
     load<W>(x, inp + i);
     load<W>(d, dout + i);
-    UNROLL for (int k = 0; k < W; k++) d[k] *= gelu_derivative<kind>(x[k]);
+    UNROLL
+    for (int k = 0; k < W; k++) d[k] *= gelu_derivative<kind>(x[k]);
     store<W>(dinp + i, d);
 }
 template <Gelu kind, class T>

@@ -1,33 +1,36 @@
 // layernorm.cuh: layer normalisation (Ba et al. 2016), alone and fused with the residual connection before it.
 //
-//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)        mean and variance over the C channels
-//   dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight
-//   dweight += Σₙ dout · xhat,   dbias += Σₙ dout
+//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)        mean and variance over
+//   the C channels dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight dweight += Σₙ dout · xhat, dbias
+//   += Σₙ dout
 //
-// With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is and to the
-// branch through the dropout mask.
+// With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is
+// and to the branch through the dropout mask.
 #pragma once
 #include "common/ops/dropout.cuh"
 
-// Sums over rows (dweight, dbias, …) are made of partial sums over chunks of rows, added in order: deterministic, whatever the number of
-// threads or blocks. On the CPU a chunk has so many rows:
+// Sums over rows (dweight, dbias, …) are made of partial sums over chunks of rows, added in order: deterministic,
+// whatever the number of threads or blocks. On the CPU a chunk has so many rows:
 constexpr int CHUNK_ROWS = 128;
-// and on a GPU there are so many chunks, a block each: three blocks on each of an H200's 132 multiprocessors (a constant, so that other
-// GPUs give the same bits). A block has four warps, so that no chunk has less than four rows.
+// and on a GPU there are so many chunks, a block each: three blocks on each of an H200's 132 multiprocessors (a
+// constant, so that other GPUs give the same bits). A block has four warps, so that no chunk has less than four rows.
 constexpr size_t LAYERNORM_BLOCKS = 396;
-constexpr size_t layernorm_rows(size_t N) { return ceil_div(N, LAYERNORM_BLOCKS) > 4 ? ceil_div(N, LAYERNORM_BLOCKS) : 4; }  // of a chunk
+constexpr size_t layernorm_rows(size_t N) {
+    return ceil_div(N, LAYERNORM_BLOCKS) > 4 ? ceil_div(N, LAYERNORM_BLOCKS) : 4;
+}  // of a chunk
 constexpr size_t layernorm_scratch(size_t N, size_t C) {  // elements of acc<T>
     size_t cpu = ceil_div(N, CHUNK_ROWS), gpu = ceil_div(N, layernorm_rows(N));
     return (cpu > gpu ? cpu : gpu) * 2 * C;
 }
 
 namespace cpu {
-// out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or residual.
+// out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
+// residual.
 template <class T>
-void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N,
-                                int C, acc<T> eps, Dropout dropout) {
+void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
+                                const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
     typedef acc<T> A;
-    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
         const T *x = residual + row, *y = branch + row;  // (C)
@@ -50,9 +53,10 @@ void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, cons
 }
 // out(N,C), mean(N), rstd(N) = layernorm(inp(N,C))
 template <class T>
-void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C, acc<T> eps) {
+void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
+                       acc<T> eps) {
     typedef acc<T> A;
-    #pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)
@@ -68,14 +72,15 @@ void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T
 }
 
 // dsum(N,C) = gradient of `sum` (+ dresidual(N,C) if given: what reaches the residual stream from later on)
-// dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch (a plain LayerNorm). dbranch may be dsum if there is no dropout.
-// dweight(C), dbias(C) += ; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
+// dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch (a plain LayerNorm). dbranch may be dsum if there
+// is no dropout. dweight(C), dbias(C) += ; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
 template <class T>
-void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual, const T* sum, const T* weight,
-                                 const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C, Dropout dropout) {
+void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
+                                 const T* sum, const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch,
+                                 int N, int C, Dropout dropout) {
     typedef acc<T> A;
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
-    #pragma omp parallel for
+#pragma omp parallel for
     for (int k = 0; k < chunks; k++) {
         A *dw = scratch + (size_t)k * 2 * C, *db = dw + C;  // (C) each: this chunk's share
         for (int c = 0; c < 2 * C; c++) dw[c] = 0;
@@ -117,9 +122,10 @@ void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* d
 }
 // dinp(N,C), dweight(C) +=, dbias(C) += ; dinp may be dout
 template <class T>
-void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight, const acc<T>* mean, const acc<T>* rstd,
-                        acc<T>* scratch, int N, int C) {
-    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
+void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight,
+                        const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
+    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd,
+                                scratch, N, C, Dropout());
 }
 }  // namespace cpu
 
@@ -127,8 +133,9 @@ void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, 
 #include "common/device/pack.cuh"
 #include "common/device/reduce.cuh"
 namespace gpu {
-// The floor is a matter of bytes: every input once, every output once. So a row stays in registers: a lane holds E elements of it, in packs
-// of W. One warp takes a row of up to 1,024 channels, two or four warps a longer one. Blocks have four warps.
+// The floor is a matter of bytes: every input once, every output once. So a row stays in registers: a lane holds E
+// elements of it, in packs of W. One warp takes a row of up to 1,024 channels, two or four warps a longer one. Blocks
+// have four warps.
 struct RowSplit {
     int warps, elements;  // warps of a row; elements of a lane, a multiple of 8
 };
@@ -138,43 +145,53 @@ inline RowSplit split_row(int C, int W) {
         int elements = (int)ceil_div(C, 32 * warps * W) * W;
         if (elements <= most) return {warps, (int)round_up(elements, 8)};
     }
-    fail("LayerNorm on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model", 4 * 32 * most, W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
+    fail("LayerNorm on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model", 4 * 32 * most,
+         W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
 }
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
 template <class T, class F>
 void pick_row(bool wide, int C, F f) {
     pick_width<T>(wide, [&](auto w) {
         RowSplit split = split_row(C, decltype(w)::value);
-        if (split.elements == 8) f(w, std::integral_constant<int, 8>(), split.warps);
-        else if (split.elements == 16) f(w, std::integral_constant<int, 16>(), split.warps);
+        if (split.elements == 8)
+            f(w, std::integral_constant<int, 8>(), split.warps);
+        else if (split.elements == 16)
+            f(w, std::integral_constant<int, 16>(), split.warps);
         else if constexpr (decltype(w)::value > 1) {
-            if (split.elements == 24) f(w, std::integral_constant<int, 24>(), split.warps);
-            else f(w, std::integral_constant<int, 32>(), split.warps);
+            if (split.elements == 24)
+                f(w, std::integral_constant<int, 24>(), split.warps);
+            else
+                f(w, std::integral_constant<int, 32>(), split.warps);
         }
     });
 }
 
-// `warps` warps per row. All loads start before the first one is needed: with both inputs in bf16 and C = 768, 3 KB a warp, and 16 warps or
-// more on a multiprocessor: 48 KB on their way. Each lane stores only where it loaded before, so outputs may be inputs.
-// branch = nullptr: a LayerNorm alone, `sum` is not written.
+// `warps` warps per row. All loads start before the first one is needed: with both inputs in bf16 and C = 768, 3 KB a
+// warp, and 16 warps or more on a multiprocessor: 48 KB on their way. Each lane stores only where it loaded before, so
+// outputs may be inputs. branch = nullptr: a LayerNorm alone, `sum` is not written.
 template <int W, int E, class T>
-__global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch, const T* weight, const T* bias,
-                                         int N, int C, float eps, Dropout dropout, int warps) {
+__global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
+                                         const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
+                                         int warps) {
     constexpr int P = E / W;  // packs of a lane
-    int n = blockIdx.x * (4 / warps) + threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
+    int n = blockIdx.x * (4 / warps) + threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps),
+        step = 32 * warps * W;
     int width = n < N ? C : 0;  // threads without a row come along to the barriers of row_sums
     size_t row = (size_t)n * C;
     Pack<T, W> x[P], y[P];
-    UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step)
+    UNROLL
+    for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < width) {
             x[i] = load_pack<W>(residual + row + c);
             if (branch) y[i] = load_pack<W>(branch + row + c);
         }
     if (branch && n < N) {
         DropoutRow keep(dropout, n);
-        UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step) {
+        UNROLL
+        for (int i = 0, c = lane * W; i < P; i++, c += step) {
             if (c >= width) continue;
-            UNROLL for (int k = 0; k < W; k++) {  // rounded to T, as the backward pass will see it
+            UNROLL
+            for (int k = 0; k < W; k++) {  // rounded to T, as the backward pass will see it
                 float b = (float)y[i].at[k];
                 if (dropout.p > 0) b *= keep(c + k);
                 x[i].at[k] = (T)((float)x[i].at[k] + b);
@@ -183,24 +200,30 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
         }
     }
     float s[1] = {0}, v[1] = {0};
-    UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step)
+    UNROLL
+    for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < width) {
-            UNROLL for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
+            UNROLL
+            for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
         }
     row_sums(s, warps);
     float m = s[0] / C;
-    UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step)
+    UNROLL
+    for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < width) {
-            UNROLL for (int k = 0; k < W; k++) v[0] += ((float)x[i].at[k] - m) * ((float)x[i].at[k] - m);
+            UNROLL
+            for (int k = 0; k < W; k++) v[0] += ((float)x[i].at[k] - m) * ((float)x[i].at[k] - m);
         }
     row_sums(v, warps);
     float r = 1.0f / sqrtf(v[0] / C + eps);
-    UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step) {
+    UNROLL
+    for (int i = 0, c = lane * W; i < P; i++, c += step) {
         if (c >= width) continue;
         float w[W], b[W];
         load<W>(w, weight + c);  // the same for all rows: from the cache
         load<W>(b, bias + c);
-        UNROLL for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
+        UNROLL
+        for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
         store_pack<W>(out + row + c, x[i]);
     }
     if (lane == 0 && n < N) {
@@ -209,26 +232,31 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
     }
 }
 template <class T>
-void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N, int C,
-                                float eps, Dropout dropout) {
+void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
+                                const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
     if (N == 0) return;
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, T>, (unsigned)ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd, residual,
-               branch, weight, bias, N, C, eps, dropout, warps);
+        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, T>, (unsigned)ceil_div(N, 4 / warps),
+               128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C, eps, dropout, warps);
     });
 }
 template <class T>
-void layernorm_forward(T* out, float* mean, float* rstd, const T* inp, const T* weight, const T* bias, int N, int C, float eps) {
-    residual_layernorm_forward(out, (T*)nullptr, mean, rstd, inp, (const T*)nullptr, weight, bias, N, C, eps, Dropout());
+void layernorm_forward(T* out, float* mean, float* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
+                       float eps) {
+    residual_layernorm_forward(out, (T*)nullptr, mean, rstd, inp, (const T*)nullptr, weight, bias, N, C, eps,
+                               Dropout());
 }
 
-// One block per chunk of `rows` rows, `warps` warps per row. A lane sees the same E channels in all its rows, so it sums their dweight and
-// dbias in registers; at the end the block's groups of warps add theirs in shared memory, one after the other, and a small kernel adds the
-// blocks'. No atomics, and dout and sum are read once. In bf16 with C = 768 and all three inputs a row has 4.6 KB, all loaded before any is used:
-// 12 warps on a multiprocessor have 55 KB on their way when they load, some 40 KB on average, since they compute for a quarter of the time.
+// One block per chunk of `rows` rows, `warps` warps per row. A lane sees the same E channels in all its rows, so it
+// sums their dweight and dbias in registers; at the end the block's groups of warps add theirs in shared memory, one
+// after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once. In bf16 with C =
+// 768 and all three inputs a row has 4.6 KB, all loaded before any is used: 12 warps on a multiprocessor have 55 KB on
+// their way when they load, some 40 KB on average, since they compute for a quarter of the time.
 template <int W, int E, class T>
-__global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2) layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight, const float* mean,
-                                          const float* rstd, float* scratch, int N, int C, Dropout dropout, int rows, int warps) {
+__global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
+    layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight,
+                              const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout,
+                              int rows, int warps) {
     constexpr int P = E / W;  // packs of a lane
     int groups = 4 / warps, group = threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
     int begin = blockIdx.x * rows, end = min(begin + rows, N);
@@ -237,18 +265,21 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2) layern
         int n = n0 + group, width = n < end ? C : 0;  // threads without a row come along to the barriers of row_sums
         size_t row = (size_t)n * C;
         Pack<T, W> d[P], x[P], res[P];
-        UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step)
+        UNROLL
+        for (int i = 0, c = lane * W; i < P; i++, c += step)
             if (c < width) {
                 d[i] = load_pack<W>(dout + row + c);
                 x[i] = load_pack<W>(sum + row + c);
                 if (dresidual) res[i] = load_pack<W>(dresidual + row + c);
             }
         float m = n < end ? mean[n] : 0, r = n < end ? rstd[n] : 0, s[2] = {0, 0};  // Σ g, Σ g · xhat
-        UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step) {
+        UNROLL
+        for (int i = 0, c = lane * W; i < P; i++, c += step) {
             if (c >= width) continue;
             float w[W];
             load<W>(w, weight + c);  // the same for all rows: from the cache
-            UNROLL for (int k = 0; k < W; k++) {
+            UNROLL
+            for (int k = 0; k < W; k++) {
                 float dk = (float)d[i].at[k], xhat = ((float)x[i].at[k] - m) * r, g = dk * w[k];
                 s[0] += g;
                 s[1] += g * xhat;
@@ -258,21 +289,26 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2) layern
         }
         row_sums(s, warps);
         if (n >= end) continue;  // there is no barrier below
-        UNROLL for (int i = 0; i < P; i++) stay_packed(d[i]), stay_packed(x[i]);  // else their fp32 copies would wait in registers
+        UNROLL
+        for (int i = 0; i < P; i++)
+            stay_packed(d[i]), stay_packed(x[i]);  // else their fp32 copies would wait in registers
         float g_mean = s[0] / C, gx_mean = s[1] / C;
         DropoutRow keep(dropout, n);
-        UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step) {
+        UNROLL
+        for (int i = 0, c = lane * W; i < P; i++, c += step) {
             if (c >= C) continue;
             float w[W];
             load<W>(w, weight + c);
-            UNROLL for (int k = 0; k < W; k++) {
+            UNROLL
+            for (int k = 0; k < W; k++) {
                 float xhat = ((float)x[i].at[k] - m) * r, g = (float)d[i].at[k] * w[k];
                 d[i].at[k] = (T)(r * (g - g_mean - xhat * gx_mean) + (dresidual ? (float)res[i].at[k] : 0.0f));
             }
             store_pack<W>(dsum + row + c, d[i]);
             if (!dbranch) continue;
             if (dropout.p > 0) {  // the branch gets the dsum that the residual gets, rounded
-                UNROLL for (int k = 0; k < W; k++) d[i].at[k] = (T)((float)d[i].at[k] * keep(c + k));
+                UNROLL
+                for (int k = 0; k < W; k++) d[i].at[k] = (T)((float)d[i].at[k] * keep(c + k));
             }
             store_pack<W>(dbranch + row + c, d[i]);
         }
@@ -281,28 +317,40 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2) layern
     int lanes = 32 * warps;
     for (int g = 0; g < groups; g++) {
         if (group == g) {
-            UNROLL for (int j = 0; j < E; j++) {
-                if (g > 0) dw[j] += total[j * lanes + lane], db[j] += total[(E + j) * lanes + lane];
-                total[j * lanes + lane] = dw[j], total[(E + j) * lanes + lane] = db[j];
+            UNROLL
+            for (int j = 0; j < E; j++) {
+                if (g > 0) {
+                    dw[j] += total[j * lanes + lane];
+                    db[j] += total[(E + j) * lanes + lane];
+                }
+                total[j * lanes + lane] = dw[j];
+                total[(E + j) * lanes + lane] = db[j];
             }
         }
         __syncthreads();  // the next group adds to what this one wrote
     }
     float* to = scratch + (size_t)blockIdx.x * 2 * C;  // (2, C)
     if (group != groups - 1) return;                   // the last one has the sums of all
-    UNROLL for (int i = 0, c = lane * W; i < P; i++, c += step)
+    UNROLL
+    for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < C) {
-            UNROLL for (int k = 0; k < W; k++) to[c + k] = dw[i * W + k], to[C + c + k] = db[i * W + k];
+            UNROLL
+            for (int k = 0; k < W; k++) to[c + k] = dw[i * W + k], to[C + c + k] = db[i * W + k];
         }
 }
-// to(C) += the sum over chunks of scratch(chunks, stride), always in the same order; with blockIdx.y = 1: second(C) and the columns behind.
-// One block per 32 columns, one lane each: every warp adds some chunks, then the first warp adds the warps' sums.
+// to(C) += the sum over chunks of scratch(chunks, stride), always in the same order; with blockIdx.y = 1: second(C) and
+// the columns behind. One block per 32 columns, one lane each: every warp adds some chunks, then the first warp adds
+// the warps' sums.
 template <int>
 __global__ void add_chunks_kernel(float* to, float* second, const float* scratch, int chunks, int stride, int C) {
     __shared__ float partial[16][32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, c = blockIdx.x * 32 + lane;
-    if (blockIdx.y == 1) to = second, scratch += C;
-    partial[warp][lane] = strided_sum<float>(warp, c < C ? chunks : 0, warps, [&](int k) { return scratch[(size_t)k * stride + c]; });
+    if (blockIdx.y == 1) {
+        to = second;
+        scratch += C;
+    }
+    partial[warp][lane] = strided_sum<float>(warp, c < C ? chunks : 0, warps,
+                                             [&](int k) { return scratch[(size_t)k * stride + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
     float sum = 0;
@@ -310,24 +358,27 @@ __global__ void add_chunks_kernel(float* to, float* second, const float* scratch
     to[c] += sum;
 }
 inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C, float* second = nullptr) {
-    launch(add_chunks_kernel<0>, dim3((unsigned)ceil_div(C, 32), second ? 2 : 1), 32 * (unsigned)min(16, chunks), 0, to, second, scratch, chunks, stride, C);
+    launch(add_chunks_kernel<0>, dim3((unsigned)ceil_div(C, 32), second ? 2 : 1), 32 * (unsigned)min(16, chunks), 0, to,
+           second, scratch, chunks, stride, C);
 }
 template <class T>
-void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual, const T* sum, const T* weight,
-                                 const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout) {
+void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,
+                                 const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch,
+                                 int N, int C, Dropout dropout) {
     if (N == 0) return;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
         constexpr int E = decltype(e)::value;
-        launch(layernorm_backward_kernel<decltype(w)::value, E, T>, chunks, 128, 2 * E * 32 * warps * sizeof(float), dsum, dbranch, dout, dresidual, sum,
-               weight, mean, rstd, scratch, N, C, dropout, rows, warps);
+        launch(layernorm_backward_kernel<decltype(w)::value, E, T>, chunks, 128, 2 * E * 32 * warps * sizeof(float),
+               dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
     });
     add_chunks(dweight, scratch, chunks, 2 * C, C, dbias);
 }
 template <class T>
-void layernorm_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight, const float* mean, const float* rstd,
-                        float* scratch, int N, int C) {
-    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
+void layernorm_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight,
+                        const float* mean, const float* rstd, float* scratch, int N, int C) {
+    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd,
+                                scratch, N, C, Dropout());
 }
 }  // namespace gpu
 #endif

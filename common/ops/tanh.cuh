@@ -1,20 +1,20 @@
 // tanh.cuh: y = tanh(x), dx = dy (1 − y²): the pooler's nonlinearity.
 #pragma once
-#include "common/device/device.cuh"
 #include "common/base/vecmath.h"
+#include "common/device/device.cuh"
 
 namespace cpu {
 // out(n) = tanh(inp(n)); out may be inp
 template <class T>
 void tanh_forward(T* out, const T* inp, size_t n) {
-    #pragma omp parallel for
+#pragma omp parallel for
     for (size_t i = 0; i < n; i++) out[i] = vec_tanh((acc<T>)inp[i]);
 }
 // dinp(n) = dout(n) (1 − out(n)²); dinp may be dout
 template <class T>
 void tanh_backward(T* dinp, const T* dout, const T* out, size_t n) {
     typedef acc<T> A;
-    #pragma omp parallel for
+#pragma omp parallel for
     for (size_t i = 0; i < n; i++) dinp[i] = (A)dout[i] * (A(1) - (A)out[i] * (A)out[i]);
 }
 }  // namespace cpu
@@ -30,7 +30,8 @@ __global__ void tanh_forward_kernel(T* out, const T* inp, size_t n) {
     if (i >= n) return;
     float x[W];
     load<W>(x, inp + i);
-    UNROLL for (int k = 0; k < W; k++) x[k] = vec_tanh(x[k]);
+    UNROLL
+    for (int k = 0; k < W; k++) x[k] = vec_tanh(x[k]);
     store<W>(out + i, x);
 }
 template <int W, class T>
@@ -40,7 +41,8 @@ __global__ void tanh_backward_kernel(T* dinp, const T* dout, const T* out, size_
     float y[W], d[W];
     load<W>(y, out + i);
     load<W>(d, dout + i);
-    UNROLL for (int k = 0; k < W; k++) d[k] *= 1.0f - y[k] * y[k];
+    UNROLL
+    for (int k = 0; k < W; k++) d[k] *= 1.0f - y[k] * y[k];
     store<W>(dinp + i, d);
 }
 template <class T>

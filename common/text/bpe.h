@@ -3,12 +3,13 @@
 //   text    "I'll unpack\n\n 12 of them"
 //   1 split by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //                                    "I" "'ll" " unpack" "\n\n" " 12" " of" " them"
-//   2 a word is a sequence of tokens of one byte; of all pairs of neighbours the one that was learned first is merged, the leftmost where
+//   2 a word is a sequence of tokens of one byte; of all pairs of neighbours the one that was learned first is merged,
+//   the leftmost where
 //     it stands several times; again, until no pair is one that was learned
 //                                    "I" "'ll" " un" "pack" "\n" "\n" " 12" " of" " them"
 //
-// Nothing is unknown and nothing is lost: decoding gives back every byte, also those that are not UTF-8 (to step 1 each is a character
-// that is neither letter nor digit nor space). <|endoftext|> is the only special token.
+// Nothing is unknown and nothing is lost: decoding gives back every byte, also those that are not UTF-8 (to step 1 each
+// is a character that is neither letter nor digit nor space). <|endoftext|> is the only special token.
 //
 // A tokenizer directory holds
 //   vocab.json or encoder.json    {"token": id}, with every byte as a printable character (see ByteNames)
@@ -21,19 +22,26 @@
 #include "common/text/wordpiece.h"
 
 // ---------------------------------------------------------------- bytes as printable characters, in files
-// Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, are U+0100, U+0101, ...
+// Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, are U+0100, U+0101,
+// ...
 struct ByteNames {
     int32_t code_point[256];
     int32_t byte[256 + 68];  // code point → byte, or −1
-    uint8_t order[256];      // bytes in the order of their ids in GPT-2's vocabulary: first those that stand for themselves
+    uint8_t order[256];  // bytes in the order of their ids in GPT-2's vocabulary: first those that stand for themselves
     ByteNames() {
         std::fill(byte, byte + 256 + 68, -1);
         auto itself = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
         int n = 0, other = 256;
         for (int b = 0; b < 256; b++)
-            if (itself(b)) { code_point[b] = b; order[n++] = b; }
+            if (itself(b)) {
+                code_point[b] = b;
+                order[n++] = b;
+            }
         for (int b = 0; b < 256; b++)
-            if (!itself(b)) { code_point[b] = other++; order[n++] = b; }
+            if (!itself(b)) {
+                code_point[b] = other++;
+                order[n++] = b;
+            }
         for (int b = 0; b < 256; b++) byte[code_point[b]] = b;
     }
     std::string name(std::string_view bytes) const {
@@ -57,16 +65,20 @@ inline const ByteNames byte_names;
 struct Bpe {
     static constexpr const char* eot_name = "<|endoftext|>";
 
-    std::vector<std::string> tokens;  // id → its bytes; of <|endoftext|> its name
+    std::vector<std::string> tokens;                  // id → its bytes; of <|endoftext|> its name
     std::vector<std::pair<int32_t, int32_t>> merges;  // in the order of learning
-    bool add_bos = false;  // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does not look at it.
+    bool add_bos = false;  // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does
+                           // not look at it.
 
     int32_t eot() const { return eot_id; }
     size_t size() const { return tokens.size(); }
 
     // ------------------------------------------------------------ what build() makes of the two
-    struct Merge { uint64_t pair; int32_t rank, id; };  // pair = left << 32 | right; free if id < 0
-    std::vector<Merge> table;                           // a hash table with open addressing, a power of two, at most half full
+    struct Merge {
+        uint64_t pair;
+        int32_t rank, id;
+    };  // pair = left << 32 | right; free if id < 0
+    std::vector<Merge> table;  // a hash table with open addressing, a power of two, at most half full
     int32_t byte_id[256];
     int32_t eot_id = -1;
     uint64_t serial = 0;  // of this vocabulary among all that were built: what the caches of words belong to
@@ -86,13 +98,20 @@ struct Bpe {
         for (size_t id = 0; id < tokens.size(); id++) {
             const std::string& t = tokens[id];
             if (t.empty()) fail("%s: expected a token for the id %zu, found an empty one", where.c_str(), id);
-            if (!id_of.emplace(t, id).second) fail("%s: the token %s has two ids, %d and %zu", where.c_str(), byte_names.name(t).c_str(), id_of[t], id);
+            if (!id_of.emplace(t, id).second)
+                fail("%s: the token %s has two ids, %d and %zu", where.c_str(), byte_names.name(t).c_str(), id_of[t],
+                     id);
             if (t.size() == 1) byte_id[(uint8_t)t[0]] = id;
         }
         for (int b = 0; b < 256; b++)
-            if (byte_id[b] < 0) fail("%s: expected a token for each of the 256 bytes, found none for 0x%02x (%s): this is no byte-level vocabulary", where.c_str(), b, byte_names.name(std::string(1, b)).c_str());
+            if (byte_id[b] < 0)
+                fail(
+                    "%s: expected a token for each of the 256 bytes, found none for 0x%02x (%s): this is no byte-level "
+                    "vocabulary",
+                    where.c_str(), b, byte_names.name(std::string(1, b)).c_str());
         eot_id = id_of.count(eot_name) ? id_of[eot_name] : -1;
-        if (eot_id < 0) fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", where.c_str(), eot_name);
+        if (eot_id < 0)
+            fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", where.c_str(), eot_name);
 
         size_t capacity = 64;
         while (capacity < 2 * merges.size() + 2) capacity *= 2;
@@ -101,11 +120,18 @@ struct Bpe {
             auto [left, right] = merges[i];
             auto joined = id_of.find(tokens[left] + tokens[right]);
             auto name = [&](int32_t id) { return byte_names.name(tokens[id]); };
-            if (left == eot_id || right == eot_id) fail("%s: expected a pair of tokens, found %s, which is never merged", merge_where(i).c_str(), eot_name);
+            if (left == eot_id || right == eot_id)
+                fail("%s: expected a pair of tokens, found %s, which is never merged", merge_where(i).c_str(),
+                     eot_name);
             if (joined == id_of.end())
-                fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary", merge_where(i).c_str(), name(left).c_str(), name(right).c_str(), (name(left) + name(right)).c_str());
-            if (find(left, right)) fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(), name(right).c_str(), merge_where(find(left, right)->rank).c_str());
-            uint64_t pair = (uint64_t)left << 32 | (uint32_t)right, at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
+                fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary",
+                     merge_where(i).c_str(), name(left).c_str(), name(right).c_str(),
+                     (name(left) + name(right)).c_str());
+            if (find(left, right))
+                fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(),
+                     name(right).c_str(), merge_where(find(left, right)->rank).c_str());
+            uint64_t pair = (uint64_t)left << 32 | (uint32_t)right,
+                     at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
             while (table[at].id >= 0) at = (at + 1) & (capacity - 1);
             table[at] = {pair, (int32_t)i, joined->second};
         }
@@ -123,7 +149,9 @@ struct Bpe {
     }
     struct AsciiKinds {
         CharKind kind[128];
-        AsciiKinds() { for (int c = 0; c < 128; c++) kind[c] = kind_of(c); }
+        AsciiKinds() {
+            for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
+        }
     };
     // The kind of the character at p, and p behind it; bytes that are not UTF-8 are counted in `invalid`
     static CharKind next_kind(const char*& p, const char* end, size_t& invalid) {
@@ -141,8 +169,9 @@ struct Bpe {
         return 0;
     }
 
-    // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not UTF-8.
-    // goes_on: the text ends with the end of a line, and behind it comes more, which does not begin with white space.
+    // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not
+    // UTF-8. goes_on: the text ends with the end of a line, and behind it comes more, which does not begin with white
+    // space.
     template <class Word>
     static size_t split(std::string_view text, bool goes_on, Word&& word) {
         const char *p = text.data(), *end = p + text.size();
@@ -160,7 +189,11 @@ struct Bpe {
                 const char* behind = next;
                 size_t counted_later = 0;
                 CharKind after = next_kind(behind, end, counted_later);
-                if (after != WHITE) { kind = after; next = behind; invalid += counted_later; }
+                if (after != WHITE) {
+                    kind = after;
+                    next = behind;
+                    invalid += counted_later;
+                }
             }
             const char* last = start;  // the last character of the run
             for (p = next; p < end; p = next) {
@@ -191,8 +224,11 @@ struct Bpe {
     // ------------------------------------------------------------ words → ids
     // Words that were encoded before, and room to work in; one for each thread
     struct Cache {
-        struct Entry { uint32_t hash, bytes_at, ids_at; uint16_t bytes, ids; };  // free if bytes == 0
-        static constexpr size_t capacity = 1 << 17, longest = 64;                 // longest: in bytes
+        struct Entry {
+            uint32_t hash, bytes_at, ids_at;
+            uint16_t bytes, ids;
+        };  // free if bytes == 0
+        static constexpr size_t capacity = 1 << 17, longest = 64;  // longest: in bytes
         uint64_t serial = 0;
         size_t used = 0;
         std::vector<Entry> entries;
@@ -230,9 +266,12 @@ struct Bpe {
 
     // Merges with a heap of (rank, place): n log n also for a word of a million letters
     void encode_word(const char* w, size_t n, std::vector<int32_t>& ids, Cache& cache) const {
-        auto &piece = cache.piece, &before = cache.before, &after = cache.after;  // place → its token (−1: gone), its neighbours (−1, n: none)
+        auto &piece = cache.piece, &before = cache.before,
+             &after = cache.after;  // place → its token (−1: gone), its neighbours (−1, n: none)
         auto& heap = cache.heap;
-        piece.resize(n), before.resize(n), after.resize(n);
+        piece.resize(n);
+        before.resize(n);
+        after.resize(n);
         heap.clear();
         for (size_t i = 0; i < n; i++) {
             piece[i] = byte_id[(uint8_t)w[i]];
@@ -257,16 +296,20 @@ struct Bpe {
             piece[i] = m->id;
             piece[j] = -1;
             after[i] = after[j];
-            if (after[i] < (int32_t)n) { before[after[i]] = i; consider(i); }
+            if (after[i] < (int32_t)n) {
+                before[after[i]] = i;
+                consider(i);
+            }
             if (before[i] >= 0) consider(before[i]);
         }
         for (size_t i = 0; i < n; i = after[i]) ids.push_back(piece[i]);
     }
 
-    // Appends the ids of `text`. specials: <|endoftext|> in the text becomes its id. Returns how many bytes are not UTF-8 (they are kept).
-    // goes_on: as for split. Safe to call from several threads.
+    // Appends the ids of `text`. specials: <|endoftext|> in the text becomes its id. Returns how many bytes are not
+    // UTF-8 (they are kept). goes_on: as for split. Safe to call from several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids, bool specials = true, bool goes_on = false) const {
-        if (text.size() > INT32_MAX) fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
+        if (text.size() > INT32_MAX)
+            fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
         if (cache.serial != serial) cache.clear(serial);
         auto word = [&](const char* w, size_t n) {
@@ -299,14 +342,16 @@ struct Bpe {
     std::string decode(const int32_t* ids, size_t n) const {
         std::string out;
         for (size_t i = 0; i < n; i++) {
-            if (ids[i] < 0 || (size_t)ids[i] >= tokens.size()) fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
+            if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
+                fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             out += tokens[ids[i]];
         }
         return out;
     }
     std::string decode(const std::vector<int32_t>& ids) const { return decode(ids.data(), ids.size()); }
 
-    // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another tokenizer
+    // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another
+    // tokenizer
     uint64_t fingerprint() const {
         uint64_t h = fnv1a("bpe", 3);
         for (const std::string& t : tokens) {
@@ -327,7 +372,8 @@ struct Bpe {
     // Is what this directory holds a BPE tokenizer? (Else it may be WordPiece's, or none.)
     static bool is_in(const std::string& dir) {
         if (exists(dir + "/vocab.txt")) return false;
-        if (!either(dir, "vocab.json", "encoder.json").empty() || !either(dir, "merges.txt", "vocab.bpe").empty()) return true;
+        if (!either(dir, "vocab.json", "encoder.json").empty() || !either(dir, "merges.txt", "vocab.bpe").empty())
+            return true;
         const std::string all = dir + "/tokenizer.json";
         if (!exists(all)) return false;
         Json json = parse_json(read_file(all), all);
@@ -337,8 +383,10 @@ struct Bpe {
     }
 
     static Bpe load(const std::string& dir) {
-        if (!is_directory(dir)) fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
-        const std::string vocab = either(dir, "vocab.json", "encoder.json"), merges = either(dir, "merges.txt", "vocab.bpe");
+        if (!is_directory(dir))
+            fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
+        const std::string vocab = either(dir, "vocab.json", "encoder.json"),
+                          merges = either(dir, "merges.txt", "vocab.bpe");
         const std::string all = dir + "/tokenizer.json", config = dir + "/tokenizer_config.json";
         Json json, c;
         if (exists(all)) json = parse_json(read_file(all), all);
@@ -353,18 +401,27 @@ struct Bpe {
             b.read_all(json, all);
             b.build(all, [&](size_t i) { return format("%s, merge %zu", all.c_str(), i + 1); });
         } else if (!vocab.empty() || !merges.empty()) {
-            fail("%s: expected %s beside %s, found none", dir.c_str(), vocab.empty() ? "vocab.json or encoder.json" : "merges.txt or vocab.bpe", (vocab + merges).c_str());
+            fail("%s: expected %s beside %s, found none", dir.c_str(),
+                 vocab.empty() ? "vocab.json or encoder.json" : "merges.txt or vocab.bpe", (vocab + merges).c_str());
         } else {
-            fail("%s: expected vocab.json and merges.txt, or tokenizer.json, found none; make them with: data/tokenize learn --type bpe --out %s FILE", dir.c_str(), dir.c_str());
+            fail(
+                "%s: expected vocab.json and merges.txt, or tokenizer.json, found none; make them with: data/tokenize "
+                "learn --type bpe --out %s FILE",
+                dir.c_str(), dir.c_str());
         }
         if (const Json* bos = c.find("add_bos_token")) b.add_bos = bos->kind == Json::boolean && bos->b;
         return b;
     }
 
-    // Refuses rules that are not GPT-2's: other special tokens, a normalizer, another way to split, a space put before the text.
-    static void check_rules(const Json& all, const std::string& all_path, const Json& config, const std::string& config_path) {
-        auto refuse_unless = [](const Json* value, const std::string& path, const char* key, bool fine, const char* expected) {
-            if (value && value->kind != Json::null && !fine) fail("%s: %s: expected %s, as GPT-2 has it, found %.60s", path.c_str(), key, expected, dump_json(*value).c_str());
+    // Refuses rules that are not GPT-2's: other special tokens, a normalizer, another way to split, a space put before
+    // the text.
+    static void check_rules(const Json& all, const std::string& all_path, const Json& config,
+                            const std::string& config_path) {
+        auto refuse_unless = [](const Json* value, const std::string& path, const char* key, bool fine,
+                                const char* expected) {
+            if (value && value->kind != Json::null && !fine)
+                fail("%s: %s: expected %s, as GPT-2 has it, found %.60s", path.c_str(), key, expected,
+                     dump_json(*value).c_str());
         };
         auto is_false = [](const Json* j) { return j && j->kind == Json::boolean && !j->b; };
         auto refuse_true = [&](const Json* from, const std::string& path, const char* key) {
@@ -376,7 +433,8 @@ struct Bpe {
         const Json *pre = all.find("pre_tokenizer"), *model = all.find("model");
         if (pre) {
             const Json *type = pre->find("type"), *regex = pre->find("use_regex");
-            refuse_unless(pre, all_path, "pre_tokenizer", type && type->s == "ByteLevel" && !is_false(regex), "ByteLevel alone");
+            refuse_unless(pre, all_path, "pre_tokenizer", type && type->s == "ByteLevel" && !is_false(regex),
+                          "ByteLevel alone");
             refuse_true(pre, all_path, "add_prefix_space");
         }
         if (model) {
@@ -390,35 +448,46 @@ struct Bpe {
             for (const Json& token : added->a) {
                 const Json* content = token.find("content");
                 if (!content || content->s != eot_name)
-                    fail("%s: the added token %.60s is not supported: only %s is", all_path.c_str(), content ? content->s.c_str() : dump_json(token).c_str(), eot_name);
+                    fail("%s: the added token %.60s is not supported: only %s is", all_path.c_str(),
+                         content ? content->s.c_str() : dump_json(token).c_str(), eot_name);
             }
     }
 
     void read_vocab(const Json& json, const std::string& where) {
-        if (json.kind != Json::object) fail("%s: expected a JSON object {\"token\": id, ...}, found %.60s", where.c_str(), dump_json(json).c_str());
+        if (json.kind != Json::object)
+            fail("%s: expected a JSON object {\"token\": id, ...}, found %.60s", where.c_str(),
+                 dump_json(json).c_str());
         tokens.resize(json.o.size());
         std::string bytes;
         for (const auto& [name, id] : json.o) {
             if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
-                fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(), tokens.size() - 1, dump_json(id).c_str(), name.c_str());
-            if (name.empty()) fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
-            if (name == eot_name) bytes = name;
+                fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(),
+                     tokens.size() - 1, dump_json(id).c_str(), name.c_str());
+            if (name.empty())
+                fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
+            if (name == eot_name)
+                bytes = name;
             else if (!byte_names.bytes(name, bytes))
-                fail("%s: expected bytes as printable characters in the token of id %s, found \"%s\": this is no byte-level vocabulary", where.c_str(), dump_json(id).c_str(), name.c_str());
+                fail(
+                    "%s: expected bytes as printable characters in the token of id %s, found \"%s\": this is no "
+                    "byte-level vocabulary",
+                    where.c_str(), dump_json(id).c_str(), name.c_str());
             tokens[id.i] = bytes;
         }
     }
 
     // "left right" → merges. `where` is a function: saying where takes time that only an error has
     template <class Where>
-    void add_merge(std::string_view left, std::string_view right, const std::unordered_map<std::string, int32_t>& id_of, Where where) {
+    void add_merge(std::string_view left, std::string_view right, const std::unordered_map<std::string, int32_t>& id_of,
+                   Where where) {
         std::string bytes;
         int32_t ids[2];
         for (int i = 0; i < 2; i++) {
             std::string_view name = i ? right : left;
             auto found = byte_names.bytes(name, bytes) ? id_of.find(bytes) : id_of.end();
             if (name.empty() || found == id_of.end())
-                fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"", where().c_str(), std::string(left).c_str(), std::string(right).c_str());
+                fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
+                     where().c_str(), std::string(left).c_str(), std::string(right).c_str());
             ids[i] = found->second;
         }
         merges.push_back({ids[0], ids[1]});
@@ -440,7 +509,8 @@ struct Bpe {
             if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
             if ((version && number == 1) || (line.empty() && text.empty())) continue;
             size_t space = std::min(line.find(' '), line.size());
-            add_merge(line.substr(0, space), line.substr(std::min(space + 1, line.size())), id_of, [&] { return format("%s, line %zu", where.c_str(), number); });
+            add_merge(line.substr(0, space), line.substr(std::min(space + 1, line.size())), id_of,
+                      [&] { return format("%s, line %zu", where.c_str(), number); });
         }
         return version ? 2 : 1;
     }
@@ -451,7 +521,8 @@ struct Bpe {
         const Json* vocab = model ? model->find("vocab") : nullptr;
         const Json* list = model ? model->find("merges") : nullptr;
         if (!vocab || !list || list->kind != Json::array || (type && type->s != "BPE"))
-            fail("%s: expected a model of type BPE with vocab and merges, found %s", where.c_str(), type ? type->s.c_str() : "none");
+            fail("%s: expected a model of type BPE with vocab and merges, found %s", where.c_str(),
+                 type ? type->s.c_str() : "none");
         Json with_added = *vocab;
         if (const Json* added = json.find("added_tokens"))  // <|endoftext|> may stand there only
             for (const Json& token : added->a)
@@ -462,8 +533,13 @@ struct Bpe {
         for (size_t i = 0; i < list->a.size(); i++) {
             const Json& pair = list->a[i];  // "left right" or ["left", "right"]
             std::string_view left = pair.s, right;
-            if (pair.kind == Json::array && pair.a.size() == 2) left = pair.a[0].s, right = pair.a[1].s;
-            else if (size_t space = left.find(' '); space != left.npos) right = left.substr(space + 1), left = left.substr(0, space);
+            if (pair.kind == Json::array && pair.a.size() == 2) {
+                left = pair.a[0].s;
+                right = pair.a[1].s;
+            } else if (size_t space = left.find(' '); space != left.npos) {
+                right = left.substr(space + 1);
+                left = left.substr(0, space);
+            }
             add_merge(left, right, id_of, [&] { return format("%s, merge %zu", where.c_str(), i + 1); });
         }
     }
@@ -472,7 +548,8 @@ struct Bpe {
     void save(const std::string& dir, int max_len = 1024) const {
         make_directories(dir);
         auto name = [&](int32_t id) { return id == eot_id ? eot_name : byte_names.name(tokens[id]); };
-        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array(), eot, level, post, model, all, config;
+        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array(), eot, level, post,
+             model, all, config;
         for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(name(id), Json((int)id));
         std::string lines = "#version: 0.2\n";
         for (auto [left, right] : merges) {
@@ -487,22 +564,44 @@ struct Bpe {
         level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
         post = level;
         if (add_bos) {  // transformers looks for it here
-            Json first, text, single = Json::make_array(), pair = Json::make_array(), ids = Json::make_array(), names = Json::make_array(), both = Json::make_array(), bos;
+            Json first, text, single = Json::make_array(), pair = Json::make_array(), ids = Json::make_array(),
+                              names = Json::make_array(), both = Json::make_array(), bos;
             first.set("SpecialToken", Json().set("id", eot_name).set("type_id", 0));
             text.set("Sequence", Json().set("id", "A").set("type_id", 0));
-            single.a = {first, text}, pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
-            ids.a = {Json(eot_id)}, names.a = {Json(eot_name)};
+            single.a = {first, text};
+            pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
+            ids.a = {Json(eot_id)};
+            names.a = {Json(eot_name)};
             bos.set("type", "TemplateProcessing").set("single", single).set("pair", pair);
-            bos.set("special_tokens", Json().set(eot_name, Json().set("id", eot_name).set("ids", ids).set("tokens", names)));
+            bos.set("special_tokens",
+                    Json().set(eot_name, Json().set("id", eot_name).set("ids", ids).set("tokens", names)));
             both.a = {level, bos};
             post = Json().set("type", "Sequence").set("processors", both);
         }
-        model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json()).set("continuing_subword_prefix", "").set("end_of_word_suffix", "");
-        model.set("fuse_unk", false).set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
-        all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added).set("normalizer", Json());
+        model.set("type", "BPE")
+            .set("dropout", Json())
+            .set("unk_token", Json())
+            .set("continuing_subword_prefix", "")
+            .set("end_of_word_suffix", "");
+        model.set("fuse_unk", false)
+            .set("byte_fallback", false)
+            .set("ignore_merges", false)
+            .set("vocab", vocab)
+            .set("merges", pairs);
+        all.set("version", "1.0")
+            .set("truncation", Json())
+            .set("padding", Json())
+            .set("added_tokens", added)
+            .set("normalizer", Json());
         all.set("pre_tokenizer", level).set("post_processor", post).set("decoder", level).set("model", model);
-        config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", false).set("add_bos_token", add_bos).set("model_max_length", max_len);
-        config.set("bos_token", eot_name).set("eos_token", eot_name).set("unk_token", eot_name).set("clean_up_tokenization_spaces", false);
+        config.set("tokenizer_class", "GPT2Tokenizer")
+            .set("add_prefix_space", false)
+            .set("add_bos_token", add_bos)
+            .set("model_max_length", max_len);
+        config.set("bos_token", eot_name)
+            .set("eos_token", eot_name)
+            .set("unk_token", eot_name)
+            .set("clean_up_tokenization_spaces", false);
 
         write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
         write_file_atomic(dir + "/tokenizer.json", dump_json(all) + "\n");
@@ -517,10 +616,13 @@ struct Bpe {
         return split(text, goes_on, [&](const char* w, size_t n) { counts[std::string(w, n)]++; }, [] {});
     }
 
-    // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the words counted so far, and
+    // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the
+    // words counted so far, and
     // <|endoftext|> as the last. The result depends on the counts only. progress(tokens so far) is called now and then.
     static Bpe learn(const Counts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
-        if (size < 257 || size > 1000000) fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", eot_name, size);
+        if (size < 257 || size > 1000000)
+            fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", eot_name,
+                       size);
         Bpe b;
         for (uint8_t byte : byte_names.order) b.tokens.emplace_back(1, (char)byte);
         std::unordered_map<std::string, int32_t> id_of = b.ids_of_tokens();

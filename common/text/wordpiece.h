@@ -3,19 +3,20 @@
 // struct WordPiece is BERT's tokeniser. Its ids equal those of transformers' BertTokenizerFast:
 //
 //   text   "Hé, [MASK] unaffable!"
-//   1 clean     drop U+0000, U+FFFD, control characters and bytes that are not UTF-8; any white space becomes one separator
-//   2 CJK       ideographs stand alone
-//   3 uncased   canonical decomposition (NFD), drop combining marks (Mn), then lower case, one code point at a time
-//   4 split     at white space; every punctuation character is a word of its own          he , [MASK] unaffable !
-//   5 pieces    the longest piece that fits, from left to right; all but a word's first begin with ##
+//   1 clean     drop U+0000, U+FFFD, control characters and bytes that are not UTF-8; any white space becomes one
+//   separator 2 CJK       ideographs stand alone 3 uncased   canonical decomposition (NFD), drop combining marks (Mn),
+//   then lower case, one code point at a time 4 split     at white space; every punctuation character is a word of its
+//   own          he , [MASK] unaffable ! 5 pieces    the longest piece that fits, from left to right; all but a word's
+//   first begin with ##
 //                                                                                  he , [MASK] un ##aff ##able !
 // A word of more than 100 code points, or one that cannot be pieced together, is one [UNK].
 // [PAD] [UNK] [CLS] [SEP] [MASK] are found in the raw text before all this, in exactly this spelling.
 //
 // A tokenizer directory holds
 //   vocab.txt               a token per line, the line number (from 0) is the id
-//   tokenizer_config.json   do_lower_case (default true), strip_accents (default: as do_lower_case), tokenize_chinese_chars (default true)
-//   tokenizer.json          all of this in one file, which transformers prefers; read by us only where vocab.txt is missing
+//   tokenizer_config.json   do_lower_case (default true), strip_accents (default: as do_lower_case),
+//   tokenize_chinese_chars (default true) tokenizer.json          all of this in one file, which transformers prefers;
+//   read by us only where vocab.txt is missing
 #pragma once
 #include <algorithm>
 #include <functional>
@@ -35,7 +36,8 @@ struct ByteTable {
     char lower[256];
     ByteTable() {
         for (int c = 0; c < 256; c++) {
-            bool punctuation = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+            bool punctuation = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+                               (c >= 123 && c <= 126);
             bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
             kind[c] = space ? SPACE : punctuation ? PUNCTUATION : c < 32 || c > 126 ? OTHER : WORD;
             lower[c] = c >= 'A' && c <= 'Z' ? c + 32 : c;
@@ -45,8 +47,8 @@ struct ByteTable {
 inline const ByteTable byte_table;
 
 inline bool is_space(int32_t c) {  // Unicode's White_Space
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
-           c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 inline bool is_dropped(int32_t c) {
     if (c == '\t' || c == '\n' || c == '\r') return false;
@@ -55,7 +57,8 @@ inline bool is_dropped(int32_t c) {
 }
 inline bool is_punctuation(int32_t c) { return c < 128 ? byte_table.kind[c] == PUNCTUATION : category(c) >> 8 == 'P'; }
 
-// The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we follow the latter.)
+// The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we
+// follow the latter.)
 inline bool is_cjk(int32_t c) {
     return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
            (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
@@ -80,13 +83,18 @@ struct CountedWord {
     int64_t count;
 };
 
-// Merges, until there are `size` tokens, the pair of neighbouring pieces that is most frequent within the words. Of equally frequent pairs
-// the lexicographically greater is taken (first piece, then second, by their bytes in `tokens`). Pairs that occur once are not merged, so
-// few words can give fewer than `size` tokens. join(a, b) returns the id of what a and b become, a new token or one that is there already.
+// Merges, until there are `size` tokens, the pair of neighbouring pieces that is most frequent within the words. Of
+// equally frequent pairs the lexicographically greater is taken (first piece, then second, by their bytes in `tokens`).
+// Pairs that occur once are not merged, so few words can give fewer than `size` tokens. join(a, b) returns the id of
+// what a and b become, a new token or one that is there already.
 template <class Join>
-void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>& tokens, size_t size, Join join, const std::function<void(size_t)>& progress) {
+void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>& tokens, size_t size, Join join,
+                 const std::function<void(size_t)>& progress) {
     // pairs of neighbours: how often, and in which words (a superset: words where the pair is gone are not taken out)
-    struct Pair { int64_t count = 0; std::vector<int32_t> words; };
+    struct Pair {
+        int64_t count = 0;
+        std::vector<int32_t> words;
+    };
     std::unordered_map<uint64_t, Pair> pairs;
     auto key = [](int32_t a, int32_t b) { return (uint64_t)a << 32 | (uint32_t)b; };
     auto add = [&](int32_t a, int32_t b, int32_t w) {
@@ -123,21 +131,32 @@ void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>
         pairs.erase(k);
         more_frequent.clear();
         for (int32_t w : in) {
-            // … l a b r … becomes … l ab r …: the pairs (l,a) and (b,r) lose, (l,ab) and (ab,r) gain; pieces move up in place
+            // … l a b r … becomes … l ab r …: the pairs (l,a) and (b,r) lose, (l,ab) and (ab,r) gain; pieces move up in
+            // place
             std::vector<int32_t>& piece = words[w].pieces;
             size_t to = 0, n = piece.size();
             auto lose = [&](int32_t x, int32_t y) {
                 auto it = pairs.find(key(x, y));
                 if (it != pairs.end()) it->second.count -= words[w].count;
             };
-            auto gain = [&](int32_t x, int32_t y) { add(x, y, w); more_frequent.push_back(key(x, y)); };
+            auto gain = [&](int32_t x, int32_t y) {
+                add(x, y, w);
+                more_frequent.push_back(key(x, y));
+            };
             for (size_t from = 0; from < n; to++) {
                 if (from + 1 < n && piece[from] == a && piece[from + 1] == b) {
-                    if (to > 0) { lose(piece[to - 1], a); gain(piece[to - 1], ab); }
-                    if (from + 2 < n) { lose(b, piece[from + 2]); gain(ab, piece[from + 2]); }
+                    if (to > 0) {
+                        lose(piece[to - 1], a);
+                        gain(piece[to - 1], ab);
+                    }
+                    if (from + 2 < n) {
+                        lose(b, piece[from + 2]);
+                        gain(ab, piece[from + 2]);
+                    }
                     piece[to] = ab;
                     from += 2;
-                } else piece[to] = piece[from++];
+                } else
+                    piece[to] = piece[from++];
             }
             piece.resize(to);
         }
@@ -165,14 +184,18 @@ struct WordPiece {
     size_t size() const { return tokens.size(); }
     bool is_special(int32_t id) const { return std::find(special, special + 5, id) != special + 5; }
     // does this piece go on with the word of the piece before it? (whole-word masking)
-    bool is_continuation(int32_t id) const { return tokens[id].size() > 2 && tokens[id][0] == '#' && tokens[id][1] == '#'; }
+    bool is_continuation(int32_t id) const {
+        return tokens[id].size() > 2 && tokens[id][0] == '#' && tokens[id][1] == '#';
+    }
 
     // ------------------------------------------------------------ the pieces, as a tree of bytes
-    // A node is a number; (node, byte) → node is a hash table with open addressing. 0 = nothing there, 1 = root of the pieces
-    // that begin a word, 2 = root of the pieces after ##.
-    struct Edge { uint32_t key, node; };  // key = node << 8 | byte; free if node == 0
-    std::vector<Edge> edges;              // a power of two, at most half full
-    std::vector<int32_t> piece_at;        // node → id of the piece that ends here, or −1
+    // A node is a number; (node, byte) → node is a hash table with open addressing. 0 = nothing there, 1 = root of the
+    // pieces that begin a word, 2 = root of the pieces after ##.
+    struct Edge {
+        uint32_t key, node;
+    };  // key = node << 8 | byte; free if node == 0
+    std::vector<Edge> edges;        // a power of two, at most half full
+    std::vector<int32_t> piece_at;  // node → id of the piece that ends here, or −1
 
     Edge& edge(uint32_t node, uint8_t byte) {
         uint32_t key = node << 8 | byte, mask = edges.size() - 1;
@@ -186,7 +209,8 @@ struct WordPiece {
     void build(const std::string& where) {
         size_t bytes = 0;
         for (const std::string& t : tokens) bytes += t.size();
-        if (bytes >= 1 << 24) fail("%s: expected a vocabulary of less than 16 MB, found %zu bytes", where.c_str(), bytes);
+        if (bytes >= 1 << 24)
+            fail("%s: expected a vocabulary of less than 16 MB, found %zu bytes", where.c_str(), bytes);
         size_t capacity = 64;
         while (capacity < 2 * bytes) capacity *= 2;
         edges.assign(capacity, {0, 0});
@@ -195,7 +219,8 @@ struct WordPiece {
         for (size_t id = 0; id < tokens.size(); id++) {
             const std::string& t = tokens[id];
             if (t.empty()) fail("%s: line %zu: expected a token, found an empty line", where.c_str(), id + 1);
-            if (invalid_utf8(t) != t.npos) fail("%s: line %zu: expected UTF-8, found other bytes", where.c_str(), id + 1);
+            if (invalid_utf8(t) != t.npos)
+                fail("%s: line %zu: expected UTF-8, found other bytes", where.c_str(), id + 1);
             uint32_t node = is_continuation(id) ? 2 : 1;
             for (size_t i = node == 2 ? 2 : 0; i < t.size(); i++) {
                 Edge& e = edge(node, t[i]);
@@ -206,18 +231,21 @@ struct WordPiece {
                 node = e.node;
             }
             if (piece_at[node] >= 0)
-                fail("%s: line %zu: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(), piece_at[node] + 1);
+                fail("%s: line %zu: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(),
+                     piece_at[node] + 1);
             piece_at[node] = id;
             for (int s = 0; s < 5; s++)
                 if (t == special_names[s]) special[s] = id;
         }
         for (int s = 0; s < 5; s++)
-            if (special[s] < 0) fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(), special_names[s]);
+            if (special[s] < 0)
+                fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(),
+                     special_names[s]);
     }
 
     // ------------------------------------------------------------ text → words
-    // Calls word(bytes, length, code points) for every word, normalised, and found(id) for every special token, in order. The
-    // pointer is good during the call only. Returns how many bytes were not UTF-8 (they are dropped).
+    // Calls word(bytes, length, code points) for every word, normalised, and found(id) for every special token, in
+    // order. The pointer is good during the call only. Returns how many bytes were not UTF-8 (they are dropped).
     template <class Word, class Special>
     size_t for_each_word(std::string_view text, Word&& word, Special&& found) const {
         const char *p = text.data(), *end = p + text.size();
@@ -242,8 +270,10 @@ struct WordPiece {
             while (p < end && kind(p) == SPACE) p++;
             while (p < end && kind(p) == PUNCTUATION) {
                 int s = *p == '[' ? special_at(p, end) : -1;
-                if (s >= 0) found(special[s]);
-                else word(p, 1, 1);
+                if (s >= 0)
+                    found(special[s]);
+                else
+                    word(p, 1, 1);
                 p += s >= 0 ? strlen(special_names[s]) : 1;
             }
         }
@@ -264,12 +294,18 @@ struct WordPiece {
         size_t invalid = 0;
         while (p < end) {
             int32_t c = next_code_point(p, end);
-            if (c < 0) invalid++;
-            else if (c < 128 && byte_table.kind[c] == WORD) text.push_back(c);
-            else if (is_dropped(c)) continue;
-            else if (is_space(c)) text.push_back(' ');
-            else if (split_cjk && is_cjk(c)) text.insert(text.end(), {' ', c, ' '});
-            else text.push_back(c);
+            if (c < 0)
+                invalid++;
+            else if (c < 128 && byte_table.kind[c] == WORD)
+                text.push_back(c);
+            else if (is_dropped(c))
+                continue;
+            else if (is_space(c))
+                text.push_back(' ');
+            else if (split_cjk && is_cjk(c))
+                text.insert(text.end(), {' ', c, ' '});
+            else
+                text.push_back(c);
         }
         if (strip_accents) {
             for (int32_t c : text) append_nfd(decomposed, c);
@@ -293,7 +329,10 @@ struct WordPiece {
         for (int32_t c : text) {
             bool alone = is_punctuation(c);
             if (alone || c == ' ') flush();
-            if (c != ' ') { append_utf8(bytes, c); chars++; }
+            if (c != ' ') {
+                append_utf8(bytes, c);
+                chars++;
+            }
             if (alone) flush();
         }
         flush();
@@ -301,7 +340,8 @@ struct WordPiece {
     }
 
     // ------------------------------------------------------------ text → ids → text
-    // Appends the ids of `text`; adds no special tokens. Returns how many bytes were not UTF-8. Safe to call from several threads.
+    // Appends the ids of `text`; adds no special tokens. Returns how many bytes were not UTF-8. Safe to call from
+    // several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids) const {
         auto word = [&](const char* w, size_t bytes, size_t chars) {
             size_t first = ids.size();
@@ -312,7 +352,10 @@ struct WordPiece {
                 uint32_t node = root;
                 for (const char* q = w; q < end && (node = child(node, *q));) {
                     q++;
-                    if (piece_at[node] >= 0) { longest = piece_at[node]; match = q; }
+                    if (piece_at[node] >= 0) {
+                        longest = piece_at[node];
+                        match = q;
+                    }
                 }
                 if (longest < 0) {
                     ids.resize(first);
@@ -333,7 +376,8 @@ struct WordPiece {
     std::string decode(const int32_t* ids, size_t n) const {
         std::string out;
         for (size_t i = 0; i < n; i++) {
-            if (ids[i] < 0 || (size_t)ids[i] >= tokens.size()) fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
+            if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
+                fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             const std::string& t = tokens[ids[i]];
             bool goes_on = i > 0 && t.size() >= 2 && t[0] == '#' && t[1] == '#';
             if (i > 0 && !goes_on && !strchr(".,!?", t[0])) out += ' ';
@@ -343,7 +387,8 @@ struct WordPiece {
     }
     std::string decode(const std::vector<int32_t>& ids) const { return decode(ids.data(), ids.size()); }
 
-    // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another tokenizer
+    // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another
+    // tokenizer
     uint64_t fingerprint() const {
         uint64_t h = fnv1a("wordpiece", 9);
         const char flags[3] = {lower_case, strip_accents, split_cjk};
@@ -355,18 +400,27 @@ struct WordPiece {
     // ------------------------------------------------------------ directories
     static WordPiece load(const std::string& dir) {
         WordPiece w;
-        const std::string vocab = dir + "/vocab.txt", config = dir + "/tokenizer_config.json", all = dir + "/tokenizer.json";
-        if (!is_directory(dir)) fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
+        const std::string vocab = dir + "/vocab.txt", config = dir + "/tokenizer_config.json",
+                          all = dir + "/tokenizer.json";
+        if (!is_directory(dir))
+            fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
         Json json;
         if (exists(all)) json = parse_json(read_file(all), all);
-        if (exists(vocab)) w.read_vocab(read_file(vocab));
-        else if (exists(all)) w.read_vocab(json, all);
-        else fail("%s: expected vocab.txt or tokenizer.json, found neither; make them with: data/tokenize learn --type wordpiece --out %s FILE", dir.c_str(), dir.c_str());
+        if (exists(vocab))
+            w.read_vocab(read_file(vocab));
+        else if (exists(all))
+            w.read_vocab(json, all);
+        else
+            fail(
+                "%s: expected vocab.txt or tokenizer.json, found neither; make them with: data/tokenize learn --type "
+                "wordpiece --out %s FILE",
+                dir.c_str(), dir.c_str());
 
         auto read_flag = [&](const Json& from, const std::string& file, const char* key, bool& flag) {
             const Json* value = from.find(key);
             if (!value || value->kind == Json::null) return false;
-            if (value->kind != Json::boolean) fail("%s: expected true or false for %s, found %s", file.c_str(), key, dump_json(*value).c_str());
+            if (value->kind != Json::boolean)
+                fail("%s: expected true or false for %s, found %s", file.c_str(), key, dump_json(*value).c_str());
             flag = value->b;
             return true;
         };
@@ -387,7 +441,8 @@ struct WordPiece {
             for (const Json& token : added->a) {
                 const Json* content = token.find("content");
                 if (content && std::find(special_names, special_names + 5, content->s) == special_names + 5)
-                    fail("%s: the added token %s is not supported: only [PAD] [UNK] [CLS] [SEP] [MASK] are", all.c_str(), content->s.c_str());
+                    fail("%s: the added token %s is not supported: only [PAD] [UNK] [CLS] [SEP] [MASK] are",
+                         all.c_str(), content->s.c_str());
             }
         w.build(exists(vocab) ? vocab : all);
         return w;
@@ -407,11 +462,13 @@ struct WordPiece {
         const Json* type = model ? model->find("type") : nullptr;
         const Json* vocab = model ? model->find("vocab") : nullptr;
         if (!vocab || vocab->kind != Json::object || (type && type->s != "WordPiece"))
-            fail("%s: expected a model of type WordPiece with a vocab, found %s", where.c_str(), type ? type->s.c_str() : "none");
+            fail("%s: expected a model of type WordPiece with a vocab, found %s", where.c_str(),
+                 type ? type->s.c_str() : "none");
         tokens.resize(vocab->o.size());
         for (const auto& [token, id] : vocab->o) {
             if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
-                fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(), tokens.size() - 1, dump_json(id).c_str(), token.c_str());
+                fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(),
+                     tokens.size() - 1, dump_json(id).c_str(), token.c_str());
             tokens[id.i] = token;
         }
     }
@@ -438,7 +495,11 @@ struct WordPiece {
             inner.set("id", id).set("type_id", type);
             return outer.set(kind, inner);
         };
-        auto list = [](std::vector<Json> items) { Json j = Json::make_array(); j.a = std::move(items); return j; };
+        auto list = [](std::vector<Json> items) {
+            Json j = Json::make_array();
+            j.a = std::move(items);
+            return j;
+        };
         for (int s : {2, 3}) {
             Json one;
             one.set("id", special_names[s]).set("ids", list({special[s]})).set("tokens", list({special_names[s]}));
@@ -450,16 +511,29 @@ struct WordPiece {
         normalizer.set("type", "BertNormalizer").set("clean_text", true).set("handle_chinese_chars", split_cjk);
         normalizer.set("strip_accents", strip_accents).set("lowercase", lower_case);
         pre.set("type", "BertPreTokenizer");
-        post.set("type", "TemplateProcessing").set("single", list({c, a, s0})).set("pair", list({c, a, s0, b, s1})).set("special_tokens", specials);
+        post.set("type", "TemplateProcessing")
+            .set("single", list({c, a, s0}))
+            .set("pair", list({c, a, s0, b, s1}))
+            .set("special_tokens", specials);
         decoder.set("type", "WordPiece").set("prefix", "##").set("cleanup", true);
         model.set("type", "WordPiece").set("unk_token", "[UNK]").set("continuing_subword_prefix", "##");
         model.set("max_input_chars_per_word", (int)max_word_chars).set("vocab", ids);
         all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
-        all.set("normalizer", normalizer).set("pre_tokenizer", pre).set("post_processor", post).set("decoder", decoder).set("model", model);
+        all.set("normalizer", normalizer)
+            .set("pre_tokenizer", pre)
+            .set("post_processor", post)
+            .set("decoder", decoder)
+            .set("model", model);
 
-        config.set("tokenizer_class", "BertTokenizer").set("do_lower_case", lower_case).set("strip_accents", strip_accents == lower_case ? Json() : Json(strip_accents));
+        config.set("tokenizer_class", "BertTokenizer")
+            .set("do_lower_case", lower_case)
+            .set("strip_accents", strip_accents == lower_case ? Json() : Json(strip_accents));
         config.set("tokenize_chinese_chars", split_cjk).set("model_max_length", max_len);
-        config.set("pad_token", "[PAD]").set("unk_token", "[UNK]").set("cls_token", "[CLS]").set("sep_token", "[SEP]").set("mask_token", "[MASK]");
+        config.set("pad_token", "[PAD]")
+            .set("unk_token", "[UNK]")
+            .set("cls_token", "[CLS]")
+            .set("sep_token", "[SEP]")
+            .set("mask_token", "[MASK]");
 
         write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
         write_file_atomic(dir + "/tokenizer.json", dump_json(all, 1) + "\n");
@@ -471,17 +545,21 @@ struct WordPiece {
     typedef std::unordered_map<std::string, int64_t> Counts;
 
     size_t count_words(std::string_view text, Counts& counts) const {
-        auto word = [&](const char* w, size_t bytes, size_t chars) { if (chars <= max_word_chars) counts[std::string(w, bytes)]++; };
+        auto word = [&](const char* w, size_t bytes, size_t chars) {
+            if (chars <= max_word_chars) counts[std::string(w, bytes)]++;
+        };
         return for_each_word(text, word, [](int32_t) {});
     }
 
-    // Learns `size` tokens: the five special ones, an alphabet, then pieces, each the union of the pair of neighbouring pieces that
-    // is most frequent within the words counted so far. Of equally frequent pairs the lexicographically greater is taken (first
-    // piece, then second, compared as vocab.txt has them). Alphabet: the 1000 most frequent characters (where `size` is
-    // small: (size - 5) / 2), each as the beginning and as the continuation of a word, where it occurs so. Words with other characters do not
-    // take part. Pairs that occur once are not merged, so a small text can give fewer than `size` tokens.
-    // The result depends on the counts only. progress(tokens so far) is called now and then.
-    static WordPiece learn(const Counts& counts, size_t size, bool lower_case, const std::function<void(size_t)>& progress = {}) {
+    // Learns `size` tokens: the five special ones, an alphabet, then pieces, each the union of the pair of neighbouring
+    // pieces that is most frequent within the words counted so far. Of equally frequent pairs the lexicographically
+    // greater is taken (first piece, then second, compared as vocab.txt has them). Alphabet: the 1000 most frequent
+    // characters (where `size` is small: (size - 5) / 2), each as the beginning and as the continuation of a word,
+    // where it occurs so. Words with other characters do not take part. Pairs that occur once are not merged, so a
+    // small text can give fewer than `size` tokens. The result depends on the counts only. progress(tokens so far) is
+    // called now and then.
+    static WordPiece learn(const Counts& counts, size_t size, bool lower_case,
+                           const std::function<void(size_t)>& progress = {}) {
         if (size < 32 || size > 1000000) fail_usage("expected a vocabulary of 32 to 1000000 tokens, found %zu", size);
         WordPiece result;
         result.lower_case = result.strip_accents = lower_case;
@@ -499,7 +577,8 @@ struct WordPiece {
         std::unordered_set<int32_t> alphabet;
         for (auto [n, c] : frequent) alphabet.insert(c);
 
-        // the words as sequences of code points, those of the alphabet only; first all that begin a word become tokens, then all others
+        // the words as sequences of code points, those of the alphabet only; first all that begin a word become tokens,
+        // then all others
         std::vector<CountedWord> words;
         std::vector<int32_t> first, later;
         for (const auto& [word, n] : counts) {
@@ -533,7 +612,9 @@ struct WordPiece {
         for (CountedWord& w : words)
             for (size_t i = 0; i < w.pieces.size(); i++) w.pieces[i] = as_token(w.pieces[i], i == 0);
 
-        merge_pairs(words, tokens, size, [&](int32_t a, int32_t b) { return token_id(tokens[a] + tokens[b].substr(2)); }, progress);
+        merge_pairs(
+            words, tokens, size, [&](int32_t a, int32_t b) { return token_id(tokens[a] + tokens[b].substr(2)); },
+            progress);
         result.build("the learned vocabulary");
         return result;
     }

@@ -1,10 +1,12 @@
 // safetensors.h: named tensors in a file.
 //
 //   8 bytes      N, little-endian, at most 100,000,000
-//   N bytes      JSON: {"__metadata__": {"format": "pt", ...}, "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
-//   the rest     data, row-major, little-endian; the tensors cover it without overlap and without holes
+//   N bytes      JSON: {"__metadata__": {"format": "pt", ...}, "name": {"dtype": "F32", "shape": [2, 3],
+//   "data_offsets": [0, 24]}, ...} the rest     data, row-major, little-endian; the tensors cover it without overlap
+//   and without holes
 //
-// A file that breaks a rule is refused with its name, the tensor's name and what was found. Numbers are taken to be little-endian in memory too.
+// A file that breaks a rule is refused with its name, the tensor's name and what was found. Numbers are taken to be
+// little-endian in memory too.
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +33,8 @@ const char* dtype_of() {
     if (std::is_same_v<T, float>) return "F32";
     if (std::is_same_v<T, bf16>) return "BF16";
     if (std::is_same_v<T, int64_t>) return "I64";
-    return std::is_same_v<T, int32_t> ? "I32" : "unknown";
+    std::is_same_v < T;
+    return int32_t > ? "I32" : "unknown";
 }
 
 // IEEE half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits
@@ -40,8 +43,10 @@ inline float half_to_float(uint16_t h) {
     uint32_t bits;
     float f = fraction * (1.0f / 16777216);  // exponent 0: fraction * 2^-24
     memcpy(&bits, &f, 4);
-    if (exponent == 31) bits = 0x7f800000 | fraction << 13;                       // infinity, NaN
-    else if (exponent) bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
+    if (exponent == 31)
+        bits = 0x7f800000 | fraction << 13;  // infinity, NaN
+    else if (exponent)
+        bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
     bits |= (uint32_t)(h & 0x8000) << 16;
     memcpy(&f, &bits, 4);
     return f;
@@ -90,7 +95,8 @@ struct SafeTensors {
     SafeTensors& operator=(const SafeTensors&) = delete;
 
     const TensorInfo* find(const std::string& name) const {
-        auto t = std::lower_bound(tensors.begin(), tensors.end(), name, [](const TensorInfo& a, const std::string& b) { return a.name < b; });
+        auto t = std::lower_bound(tensors.begin(), tensors.end(), name,
+                                  [](const TensorInfo& a, const std::string& b) { return a.name < b; });
         return t != tensors.end() && t->name == name ? &*t : nullptr;
     }
     // Value of a key in __metadata__, or nullptr.
@@ -102,31 +108,45 @@ struct SafeTensors {
     // The bytes of a tensor; not aligned, so copy from them.
     const unsigned char* data(const TensorInfo& t) const { return map + data_start + t.begin; }
 
-    // Elements [first, first+n) of a tensor as T: F64, F32, F16 and BF16 as float or double, I64 and I32 as integers that hold them.
+    // Elements [first, first+n) of a tensor as T: F64, F32, F16 and BF16 as float or double, I64 and I32 as integers
+    // that hold them.
     template <class T>
     void read(const TensorInfo& t, T* dst, size_t first, size_t n) const {
-        if (first > t.count || n > t.count - first) fail("%s: %s: elements %zu to %zu of %zu", path.c_str(), t.name.c_str(), first, first + n, t.count);
+        if (first > t.count || n > t.count - first)
+            fail("%s: %s: elements %zu to %zu of %zu", path.c_str(), t.name.c_str(), first, first + n, t.count);
         if (n == 0) return;
         const unsigned char* src = data(t) + first * dtype_size(t.dtype);
-        if (t.dtype == dtype_of<T>()) memcpy(dst, src, n * sizeof(T));
+        if (t.dtype == dtype_of<T>())
+            memcpy(dst, src, n * sizeof(T));
         else if (std::is_integral_v<T>) {
-            if (t.dtype != "I32" || sizeof(T) < 4) fail("%s: %s: expected %s, found %s", path.c_str(), t.name.c_str(), dtype_of<T>(), t.dtype.c_str());
+            if (t.dtype != "I32" || sizeof(T) < 4)
+                fail("%s: %s: expected %s, found %s", path.c_str(), t.name.c_str(), dtype_of<T>(), t.dtype.c_str());
             convert<int32_t>(src, dst, n, [](int32_t x) { return (T)x; });
-        } else if (t.dtype == "F32") convert<float>(src, dst, n, [](float x) { return (T)x; });
-        else if (t.dtype == "F64") convert<double>(src, dst, n, [](double x) { return (T)x; });
-        else if (t.dtype == "F16") convert<uint16_t>(src, dst, n, [](uint16_t x) { return (T)half_to_float(x); });
-        else if (t.dtype == "BF16") convert<bf16>(src, dst, n, [](bf16 x) { return (T)(float)x; });
-        else fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(), t.dtype.c_str());
+        } else if (t.dtype == "F32")
+            convert<float>(src, dst, n, [](float x) { return (T)x; });
+        else if (t.dtype == "F64")
+            convert<double>(src, dst, n, [](double x) { return (T)x; });
+        else if (t.dtype == "F16")
+            convert<uint16_t>(src, dst, n, [](uint16_t x) { return (T)half_to_float(x); });
+        else if (t.dtype == "BF16")
+            convert<bf16>(src, dst, n, [](bf16 x) { return (T)(float)x; });
+        else
+            fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
+                 t.dtype.c_str());
     }
     template <class T>
-    void read(const TensorInfo& t, T* dst) const { read(t, dst, 0, t.count); }
+    void read(const TensorInfo& t, T* dst) const {
+        read(t, dst, 0, t.count);
+    }
 
     // Reads a tensor that must be there and have this shape.
     template <class T>
     std::vector<T> read(const std::string& name, const std::vector<size_t>& shape) const {
         const TensorInfo* t = find(name);
         if (!t) fail("%s: expected a tensor %s, found none of that name", path.c_str(), name.c_str());
-        if (t->shape != shape) fail("%s: %s: expected shape %s, found %s", path.c_str(), name.c_str(), shape_text(shape).c_str(), shape_text(t->shape).c_str());
+        if (t->shape != shape)
+            fail("%s: %s: expected shape %s, found %s", path.c_str(), name.c_str(), shape_text(shape).c_str(),
+                 shape_text(t->shape).c_str());
         std::vector<T> values(t->count);
         read(*t, values.data());
         return values;
@@ -152,7 +172,8 @@ private:
         int reason = errno;
         close(fd);
         if (!ok) fail("%s: expected a safetensors file, found a directory or a device", path.c_str());
-        if (file_size < 8) fail("%s: expected a safetensors file, found %zu bytes: it is empty or cut off", path.c_str(), file_size);
+        if (file_size < 8)
+            fail("%s: expected a safetensors file, found %zu bytes: it is empty or cut off", path.c_str(), file_size);
         if (p == MAP_FAILED) fail("%s: cannot map %zu bytes: %s", path.c_str(), file_size, strerror(reason));
         map = (const unsigned char*)p;
     }
@@ -162,34 +183,43 @@ private:
         uint64_t header_size;
         memcpy(&header_size, map, 8);
         if (header_size > 100000000)
-            fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(), (unsigned long long)header_size);
+            fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(),
+                 (unsigned long long)header_size);
         if (header_size > file_size - 8)
-            fail("%s: expected a header of %llu bytes, found %zu bytes behind its length: the file is cut off", path.c_str(), (unsigned long long)header_size, file_size - 8);
-        if (header_size == 0 || map[8] != '{') fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());
+            fail("%s: expected a header of %llu bytes, found %zu bytes behind its length: the file is cut off",
+                 path.c_str(), (unsigned long long)header_size, file_size - 8);
+        if (header_size == 0 || map[8] != '{')
+            fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());
         data_start = 8 + header_size;
         Json header = parse_json(std::string_view((const char*)map + 8, header_size), path);
         for (const auto& [name, entry] : header.o) {
-            if (name == "__metadata__") parse_metadata(entry);
-            else tensors.push_back(parse_entry(name, entry));
+            if (name == "__metadata__")
+                parse_metadata(entry);
+            else
+                tensors.push_back(parse_entry(name, entry));
         }
 
         std::vector<const TensorInfo*> by_offset;
         for (const TensorInfo& t : tensors) by_offset.push_back(&t);
-        std::sort(by_offset.begin(), by_offset.end(),
-                  [](const TensorInfo* a, const TensorInfo* b) { return std::pair(a->begin, a->end) < std::pair(b->begin, b->end); });
+        std::sort(by_offset.begin(), by_offset.end(), [](const TensorInfo* a, const TensorInfo* b) {
+            return std::pair(a->begin, a->end) < std::pair(b->begin, b->end);
+        });
         size_t covered = 0;
         for (const TensorInfo* t : by_offset) {
             if (t->begin != covered)
-                fail("%s: %s: expected its data at byte %zu, found %zu: %s", path.c_str(), t->name.c_str(), covered, t->begin,
-                     t->begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
+                fail("%s: %s: expected its data at byte %zu, found %zu: %s", path.c_str(), t->name.c_str(), covered,
+                     t->begin, t->begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
             covered = t->end;
         }
         if (covered != file_size - data_start)
-            fail("%s: expected %zu bytes of data, found %zu: bytes that belong to no tensor", path.c_str(), covered, file_size - data_start);
+            fail("%s: expected %zu bytes of data, found %zu: bytes that belong to no tensor", path.c_str(), covered,
+                 file_size - data_start);
 
-        std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+        std::sort(tensors.begin(), tensors.end(),
+                  [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
         for (size_t i = 1; i < tensors.size(); i++)
-            if (tensors[i].name == tensors[i - 1].name) fail("%s: %s is there twice", path.c_str(), tensors[i].name.c_str());
+            if (tensors[i].name == tensors[i - 1].name)
+                fail("%s: %s is there twice", path.c_str(), tensors[i].name.c_str());
     }
 
     void parse_metadata(const Json& entry) {
@@ -205,7 +235,8 @@ private:
         const Json *dtype = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
         if (!dtype || dtype->kind != Json::string) fail("%s: %s: expected a dtype", file, tensor);
         if (!shape || shape->kind != Json::array) fail("%s: %s: expected a shape", file, tensor);
-        if (!offsets || offsets->kind != Json::array || offsets->a.size() != 2) fail("%s: %s: expected two data_offsets", file, tensor);
+        if (!offsets || offsets->kind != Json::array || offsets->a.size() != 2)
+            fail("%s: %s: expected two data_offsets", file, tensor);
         TensorInfo t;
         t.name = name;
         t.dtype = dtype->s;
@@ -213,16 +244,23 @@ private:
         t.begin = parse_size(offsets->a[0], name, "data_offsets");
         t.end = parse_size(offsets->a[1], name, "data_offsets");
         if (t.begin > t.end || t.end > file_size - data_start)
-            fail("%s: %s: expected data_offsets within the %zu bytes of data, found [%zu, %zu]: the file is cut off or damaged", file, tensor,
-                 file_size - data_start, t.begin, t.end);
-        if (!checked_product(t.shape, &t.count)) fail("%s: %s: expected a shape that fits in memory, found %s", file, tensor, shape_text(t.shape).c_str());
-        size_t bytes, size = dtype_size(t.dtype);  // the size of an unknown type cannot be checked: it is refused when it is read
+            fail(
+                "%s: %s: expected data_offsets within the %zu bytes of data, found [%zu, %zu]: the file is cut off or "
+                "damaged",
+                file, tensor, file_size - data_start, t.begin, t.end);
+        if (!checked_product(t.shape, &t.count))
+            fail("%s: %s: expected a shape that fits in memory, found %s", file, tensor, shape_text(t.shape).c_str());
+        size_t bytes,
+            size = dtype_size(t.dtype);  // the size of an unknown type cannot be checked: it is refused when it is read
         if (size && (!checked_product({t.count, size}, &bytes) || bytes != t.end - t.begin))
-            fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(), shape_text(t.shape).c_str(), t.end - t.begin);
+            fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(),
+                 shape_text(t.shape).c_str(), t.end - t.begin);
         return t;
     }
     size_t parse_size(const Json& n, const std::string& name, const char* what) const {
-        if (n.kind != Json::integer || n.i < 0) fail("%s: %s: %s: expected an integer >= 0, found %s", path.c_str(), name.c_str(), what, dump_json(n).c_str());
+        if (n.kind != Json::integer || n.i < 0)
+            fail("%s: %s: %s: expected an integer >= 0, found %s", path.c_str(), name.c_str(), what,
+                 dump_json(n).c_str());
         return (size_t)n.i;
     }
 };
@@ -234,13 +272,15 @@ struct TensorToWrite {
     const void* data = nullptr;  // for write_safetensors
 };
 
-// Writes PATH.tmp piece by piece: the header first, then with write() the data of the tensors in the order of the list; close() makes it
-// PATH. An error (a full disk shows in write, fsync or close) throws and removes PATH.tmp; PATH is then what it was before.
+// Writes PATH.tmp piece by piece: the header first, then with write() the data of the tensors in the order of the list;
+// close() makes it PATH. An error (a full disk shows in write, fsync or close) throws and removes PATH.tmp; PATH is
+// then what it was before.
 struct SafeTensorsWriter {
     std::string path;
     size_t expected = 0, written = 0;  // bytes of data
 
-    SafeTensorsWriter(const std::string& path, const std::vector<TensorToWrite>& list, const std::vector<std::pair<std::string, std::string>>& extra = {})
+    SafeTensorsWriter(const std::string& path, const std::vector<TensorToWrite>& list,
+                      const std::vector<std::pair<std::string, std::string>>& extra = {})
         : path(path) {
         std::string header = make_header(list, extra);
         fd = open((path + ".tmp").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -254,7 +294,9 @@ struct SafeTensorsWriter {
             throw;
         }
     }
-    ~SafeTensorsWriter() { if (fd >= 0) discard(); }
+    ~SafeTensorsWriter() {
+        if (fd >= 0) discard();
+    }
     SafeTensorsWriter(const SafeTensorsWriter&) = delete;
     SafeTensorsWriter& operator=(const SafeTensorsWriter&) = delete;
 
@@ -263,7 +305,8 @@ struct SafeTensorsWriter {
         written += bytes;
     }
     void close() {
-        if (written != expected) fail("%s: expected %zu bytes of data to write, found %zu", path.c_str(), expected, written);
+        if (written != expected)
+            fail("%s: expected %zu bytes of data to write, found %zu", path.c_str(), expected, written);
         int error = fsync(fd) == 0 ? 0 : errno;
         if (::close(fd) != 0 && !error) error = errno;
         fd = -1;
@@ -278,7 +321,8 @@ struct SafeTensorsWriter {
 private:
     int fd = -1;
 
-    std::string make_header(const std::vector<TensorToWrite>& list, const std::vector<std::pair<std::string, std::string>>& extra) {
+    std::string make_header(const std::vector<TensorToWrite>& list,
+                            const std::vector<std::pair<std::string, std::string>>& extra) {
         Json metadata = Json::make_object();
         metadata.set("format", "pt");
         for (auto& [key, value] : extra) metadata.set(key, value);
@@ -287,11 +331,16 @@ private:
             size_t bytes, size = dtype_size(t.dtype);
             std::vector<size_t> factors = t.shape;
             factors.push_back(size);
-            if (!size || !checked_product(factors, &bytes)) fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(), shape_text(t.shape).c_str());
-            if (expected % size) fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
+            if (!size || !checked_product(factors, &bytes))
+                fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
+                     shape_text(t.shape).c_str());
+            if (expected % size)
+                fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
             Json shape = Json::make_array();
             for (size_t n : t.shape) shape.a.push_back((uint64_t)n);
-            s += "," + dump_json(t.name) + format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(), dump_json(shape).c_str(), expected, expected + bytes);
+            s += "," + dump_json(t.name) +
+                 format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
+                        dump_json(shape).c_str(), expected, expected + bytes);
             expected += bytes;
         }
         s += "}";
@@ -314,7 +363,8 @@ private:
     }
 };
 
-inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list, const std::vector<std::pair<std::string, std::string>>& extra = {}) {
+inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list,
+                              const std::vector<std::pair<std::string, std::string>>& extra = {}) {
     SafeTensorsWriter out(path, list, extra);
     for (const TensorToWrite& t : list) {
         size_t count = 1;

@@ -3,10 +3,14 @@
     make && python3 dev/bench/bert_cpu.py            # in a Python with torch and transformers: dev/requirements.txt
     python3 dev/bench/bert_cpu.py --rounds 5 --compile
 
-mini (4 layers, 256 wide), vocabulary 8192, 32 sequences of 128 tokens a step, 15 % masked, dropout 0.1, fp32, AdamW, clipping at 1.
-Prints medians over the rounds, the ratio, and the share of the GEMM floor: the time that the model's matrix products alone would take
-at the best speed of a matrix product that either side reached in any round (PyTorch's at 1024 x 1024 x 1024, OpenBLAS' at 384, on all threads).
+mini (4 layers, 256 wide), vocabulary 8192, 32 sequences of 128 tokens a step, 15 % masked, dropout 0.1, fp32, AdamW,
+clipping at 1.
+Prints medians over the rounds, the ratio, and the share of the GEMM floor: the time that the model's matrix products
+alone would take
+at the best speed of a matrix product that either side reached in any round (PyTorch's at 1024 x 1024 x 1024, OpenBLAS'
+at 384, on all threads).
 """
+
 import argparse
 import json
 import os
@@ -24,7 +28,8 @@ L, C, V, T, B, RATE = 4, 256, 8192, 128, 32, 0.15
 
 
 def make_data(folder, kind="wordpiece", size=V):
-    """One long document of made-up words, frequent and rare ones as in a language: every sequence has all its tokens."""
+    """One long document of made-up words, frequent and rare ones as in a language: every sequence has all its
+    tokens."""
     rng = random.Random(1)
     syllables = [a + b for a in "b c d f g h k l m n p r s t v w st tr".split() for b in "a e i o u ai ou".split()]
     words = ["".join(rng.choice(syllables) for _ in range(rng.randint(1, 4))) for _ in range(20000)]
@@ -33,14 +38,44 @@ def make_data(folder, kind="wordpiece", size=V):
         (folder / f"{name}.txt").write_text(" ".join(rng.choices(words, weights, k=n)) + "\n")
     tokenize = [str(ROOT / "data/tokenize")]
     quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    subprocess.run(tokenize + ["learn", "--type", kind, "--size", str(size), "--out", str(folder), str(folder / "train.txt")], **quiet)
+    subprocess.run(
+        tokenize + ["learn", "--type", kind, "--size", str(size), "--out", str(folder), str(folder / "train.txt")],
+        **quiet,
+    )
     for name in ("train", "val"):
-        subprocess.run(tokenize + ["pack", "--tokenizer", str(folder), "--kind", "text", "--in", str(folder / f"{name}.txt"), "--out", str(folder / f"{name}.bin")], **quiet)
+        subprocess.run(
+            tokenize
+            + [
+                "pack",
+                "--tokenizer",
+                str(folder),
+                "--kind",
+                "text",
+                "--in",
+                str(folder / f"{name}.txt"),
+                "--out",
+                str(folder / f"{name}.bin"),
+            ],
+            **quiet,
+        )
 
 
 def ours(program, flags, folder, out, steps, threads, peaks):
     """Tokens per second of a training program of this project, the median over its steps but the first two"""
-    command = [str(ROOT / program), "--data", str(folder), "--out", str(out), "--steps", str(steps), "--eval-every", "0", "--eval-tokens", "128", *flags]
+    command = [
+        str(ROOT / program),
+        "--data",
+        str(folder),
+        "--out",
+        str(out),
+        "--steps",
+        str(steps),
+        "--eval-every",
+        "0",
+        "--eval-tokens",
+        "128",
+        *flags,
+    ]
     env = dict(os.environ, OMP_NUM_THREADS=str(threads))
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
     rows = [json.loads(line) for line in open(out / "metrics.jsonl")]
@@ -50,15 +85,22 @@ def ours(program, flags, folder, out, steps, threads, peaks):
 
 class Torch:
     """A training step of a model of transformers on (ids, labels)"""
+
     def __init__(self, model, ids, labels, threads, compiled, lr=1e-4, betas=(0.9, 0.98), weight_decay=0.01):
         import torch
+
         self.torch = torch
         torch.set_num_threads(threads)
         self.model = model.train()
         self.run = torch.compile(self.model) if compiled else self.model
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         rest = [p for p in self.model.parameters() if p.ndim == 1]
-        self.optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}], lr=lr, betas=betas, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}],
+            lr=lr,
+            betas=betas,
+            fused=True,
+        )
         self.ids, self.labels = ids, labels
 
     def step(self):
@@ -83,9 +125,16 @@ class Torch:
 def bert(threads, compiled):
     import torch
     import transformers
+
     torch.manual_seed(1)
-    config = transformers.BertConfig(vocab_size=V, hidden_size=C, num_hidden_layers=L, num_attention_heads=C // 64, intermediate_size=4 * C,
-                                     max_position_embeddings=T)
+    config = transformers.BertConfig(
+        vocab_size=V,
+        hidden_size=C,
+        num_hidden_layers=L,
+        num_attention_heads=C // 64,
+        intermediate_size=4 * C,
+        max_position_embeddings=T,
+    )
     config._attn_implementation = "sdpa"
     ids, labels = torch.randint(5, V, (B, T)), torch.full((B, T), -100)
     chosen = torch.rand(B, T) < RATE
@@ -96,6 +145,7 @@ def bert(threads, compiled):
 def peak(threads):
     """FLOP/s of a 1024^3 product by PyTorch"""
     import torch
+
     torch.set_num_threads(threads)
     a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
     best = 1e9
@@ -123,9 +173,11 @@ def arguments(doc, steps=14):
 
 
 def compare(a, what, unit, ours, sides, flop):
-    """Runs ours(round, peaks) and each of sides[name]() in turn, a.rounds times, and prints the table. flop: matrix products per unit, for the floor."""
+    """Runs ours(round, peaks) and each of sides[name]() in turn, a.rounds times, and prints the table. flop: matrix
+    products per unit, for the floor."""
     import torch
     import transformers
+
     results = {name: [] for name in ["tune.cu", *sides]}
     peaks = []
     for r in range(a.rounds):
@@ -133,17 +185,26 @@ def compare(a, what, unit, ours, sides, flop):
         results["tune.cu"].append(ours(r, peaks))
         for name, side in sides.items():
             results[name].append(side())
-        print(f"round {r + 1}: " + ", ".join(f"{n} {v[-1]:,.0f} {unit}" for n, v in results.items()) + f"; peaks {peaks[-2] / 1e9:.0f} and {peaks[-1] / 1e9:.0f} GFLOP/s", file=sys.stderr)
+        print(
+            f"round {r + 1}: "
+            + ", ".join(f"{n} {v[-1]:,.0f} {unit}" for n, v in results.items())
+            + f"; peaks {peaks[-2] / 1e9:.0f} and {peaks[-1] / 1e9:.0f} GFLOP/s",
+            file=sys.stderr,
+        )
     print(f"\n| {what} | {unit} | tune.cu is |\n|---|---|---|")
     for name, values in results.items():
         ratio = statistics.median(o / v for o, v in zip(results["tune.cu"], values))
         print(f"| {name} | {statistics.median(values):,.0f} | {'' if name == 'tune.cu' else f'{ratio:.2f} x'} |")
     floor = max(peaks) / flop
-    print(f"| floor of the matrix products ({max(peaks) / 1e9:.0f} GFLOP/s) | {floor:,.0f} | {100 * statistics.median(results['tune.cu']) / floor:.0f} % of it |")
+    print(
+        f"| floor of the matrix products ({max(peaks) / 1e9:.0f} GFLOP/s) | {floor:,.0f} | {100 * statistics.median(results['tune.cu']) / floor:.0f} % of it |"
+    )
     versions = f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads"
     print(f"\n{versions}")
     if a.json:
-        json.dump({"results": results, "peaks": peaks, "versions": versions, "floor": floor}, open(a.json, "w"), indent=1)
+        json.dump(
+            {"results": results, "peaks": peaks, "versions": versions, "floor": floor}, open(a.json, "w"), indent=1
+        )
 
 
 def main():
@@ -157,9 +218,14 @@ def main():
     with tempfile.TemporaryDirectory() as tmp:
         folder = pathlib.Path(tmp)
         make_data(folder)
-        compare(a, f"fp32, mini, V={V}, {B} x {T} tokens, dropout 0.1", "tokens/s",
-                lambda r, peaks: ours("train_bert", flags, folder, folder / f"run{r}", a.steps, a.threads, peaks),
-                {name: lambda side=side: side(a.steps) for name, side in sides.items()}, gemm)
+        compare(
+            a,
+            f"fp32, mini, V={V}, {B} x {T} tokens, dropout 0.1",
+            "tokens/s",
+            lambda r, peaks: ours("train_bert", flags, folder, folder / f"run{r}", a.steps, a.threads, peaks),
+            {name: lambda side=side: side(a.steps) for name, side in sides.items()},
+            gemm,
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
-"""CPU speed of finetune_cls beside PyTorch's BertForSequenceClassification: same model, data and batch size, same run, sides alternating.
+"""CPU speed of finetune_cls beside PyTorch's BertForSequenceClassification: same model, data and batch size, same run,
+sides alternating.
 
     python3 data/sst2.py --tokenizer runs/bert --keep-text --out data/sst2
     make && python3 dev/bench/finetune_cpu.py --init runs/bert --data data/sst2
 
-32 examples a step, drawn at random. PyTorch once with every text padded to 128 tokens, as the published recipes do it, and once padded to
-the longest of its batch; finetune_cls pads nothing. Prints medians over the rounds of examples per second, and the ratios. Tokenising
+32 examples a step, drawn at random. PyTorch once with every text padded to 128 tokens, as the published recipes do it,
+and once padded to
+the longest of its batch; finetune_cls pads nothing. Prints medians over the rounds of examples per second, and the
+ratios. Tokenising
 is not timed on either side; PyTorch's padding is. The peak of matrix products is probed beside them.
 """
+
 import argparse
 import json
 import os
@@ -24,8 +28,25 @@ sys.path.insert(0, str(ROOT / "dev/bench"))
 
 
 def ours(a, out, peaks):
-    command = [str(ROOT / "finetune_cls"), "--init", a.init, "--data", a.data, "--out", str(out), "--steps", str(a.steps + 5), "--batch", str(a.batch),
-               "--eval-every", "1000000", "--dev-split", "0", "--log-every", "1000000"]
+    command = [
+        str(ROOT / "finetune_cls"),
+        "--init",
+        a.init,
+        "--data",
+        a.data,
+        "--out",
+        str(out),
+        "--steps",
+        str(a.steps + 5),
+        "--batch",
+        str(a.batch),
+        "--eval-every",
+        "1000000",
+        "--dev-split",
+        "0",
+        "--log-every",
+        "1000000",
+    ]
     env = dict(os.environ, OMP_NUM_THREADS=str(a.threads))
     with tempfile.TemporaryDirectory() as tmp:  # only the training examples: nothing to report on
         for name in os.listdir(a.data):
@@ -47,6 +68,7 @@ def ours(a, out, peaks):
 
 def torch_side(a, pad_to):
     import finetune_hf
+
     peer = finetune_hf.Peer(a.init, a.data, 128, pad_to, a.threads)
     peer.start(1, 1e-4, a.steps + 5)
 
@@ -57,6 +79,7 @@ def torch_side(a, pad_to):
                 begin = time.perf_counter()
             peer.step(peer.batch(rng.sample(peer.sets["train"], a.batch)))
         return a.batch * a.steps / (time.perf_counter() - begin)
+
     return run
 
 
@@ -74,7 +97,10 @@ def main():
         import transformers
     except ImportError:
         sys.exit("needs torch and transformers: python3 -m pip install -r dev/requirements.txt")
-    sides = {"PyTorch, padded to the longest of the batch": torch_side(a, 0), "PyTorch, padded to 128": torch_side(a, 128)}
+    sides = {
+        "PyTorch, padded to the longest of the batch": torch_side(a, 0),
+        "PyTorch, padded to 128": torch_side(a, 128),
+    }
     results, peaks = {name: [] for name in ["tune.cu", *sides]}, []
     with tempfile.TemporaryDirectory() as tmp:
         for r in range(a.rounds):
@@ -82,12 +108,21 @@ def main():
             results["tune.cu"].append(speed)
             for name, side in sides.items():
                 results[name].append(side(r))
-            print(f"round {r + 1}: " + "; ".join(f"{n}: {v[-1]:.1f} examples/s" for n, v in results.items()) + f"; peak {peaks[-1]:.0f} GFLOP/s", file=sys.stderr)
-    print(f"\n| fp32, {a.init}, {a.batch} examples a step, {mean:.1f} tokens each | examples/s | tune.cu is |\n|---|---|---|")
+            print(
+                f"round {r + 1}: "
+                + "; ".join(f"{n}: {v[-1]:.1f} examples/s" for n, v in results.items())
+                + f"; peak {peaks[-1]:.0f} GFLOP/s",
+                file=sys.stderr,
+            )
+    print(
+        f"\n| fp32, {a.init}, {a.batch} examples a step, {mean:.1f} tokens each | examples/s | tune.cu is |\n|---|---|---|"
+    )
     for name, values in results.items():
         ratio = statistics.median(o / v for o, v in zip(results["tune.cu"], values))
         print(f"| {name} | {statistics.median(values):.1f} | {'' if name == 'tune.cu' else f'{ratio:.2f} x'} |")
-    print(f"\nPyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads, peak of matrix products {max(peaks):.0f} GFLOP/s")
+    print(
+        f"\nPyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads, peak of matrix products {max(peaks):.0f} GFLOP/s"
+    )
 
 
 if __name__ == "__main__":

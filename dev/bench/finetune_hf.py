@@ -4,11 +4,15 @@
     python3 dev/bench/finetune_hf.py --init models/minilm --data data/sst2-minilm --epochs 2 --lr 5e-5
     python3 dev/bench/finetune_hf.py --init models/minilm --data data/sst2-minilm --examples 500 --epochs 10 --seeds 3
 
-Reads train.tsv, val.tsv, test.tsv (--keep-text). Batches are drawn at random and padded to their longest text (--pad-to 128: all to 128).
-AdamW (fused), betas 0.9 and 0.999, weight decay 0.01 but not on biases and LayerNorm, linear warmup and decay, clipping at 1, dropout 0.1,
-SDPA attention, the last model: what finetune_cls does with --dev-split 0. --examples are drawn in the classes' shares, as there. Neither
+Reads train.tsv, val.tsv, test.tsv (--keep-text). Batches are drawn at random and padded to their longest text (--pad-to
+128: all to 128).
+AdamW (fused), betas 0.9 and 0.999, weight decay 0.01 but not on biases and LayerNorm, linear warmup and decay, clipping
+at 1, dropout 0.1,
+SDPA attention, the last model: what finetune_cls does with --dev-split 0. --examples are drawn in the classes' shares,
+as there. Neither
 tokenising nor padding is timed. Prints accuracy on val and test, and the seconds of training.
 """
+
 import argparse
 import collections
 import os
@@ -47,19 +51,32 @@ class Peer:
             path = f"{data}/{name}.tsv"
             if os.path.exists(path):
                 texts, gold = read_tsv(path, self.labels)
-                self.sets[name] = [(ids, g) for ids, g in zip(tokenizer(texts, truncation=True, max_length=max_len)["input_ids"], gold)]
+                self.sets[name] = [
+                    (ids, g) for ids, g in zip(tokenizer(texts, truncation=True, max_length=max_len)["input_ids"], gold)
+                ]
 
     def start(self, seed, lr, steps, warmup=0.1, from_scratch=False):
         torch.manual_seed(seed)
-        config = transformers.AutoConfig.from_pretrained(self.init, num_labels=len(self.labels), hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1)
+        config = transformers.AutoConfig.from_pretrained(
+            self.init, num_labels=len(self.labels), hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1
+        )
         config._attn_implementation = "sdpa"
         kind = transformers.BertForSequenceClassification
-        self.model = kind(config) if from_scratch else kind.from_pretrained(self.init, config=config, ignore_mismatched_sizes=True)
+        self.model = (
+            kind(config)
+            if from_scratch
+            else kind.from_pretrained(self.init, config=config, ignore_mismatched_sizes=True)
+        )
         self.model.train()
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         rest = [p for p in self.model.parameters() if p.ndim == 1]
-        self.optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}], lr=lr, betas=(0.9, 0.999),
-                                           eps=1e-8, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
+            lr=lr,
+            betas=(0.9, 0.999),
+            eps=1e-8,
+            fused=True,
+        )
         self.schedule = transformers.get_linear_schedule_with_warmup(self.optimizer, round(warmup * steps), steps)
 
     def batch(self, examples):
@@ -67,8 +84,8 @@ class Peer:
         ids = torch.zeros(len(examples), n, dtype=torch.long)
         mask = torch.zeros(len(examples), n, dtype=torch.long)
         for i, (x, _) in enumerate(examples):
-            ids[i, :len(x)] = torch.tensor(x)
-            mask[i, :len(x)] = 1
+            ids[i, : len(x)] = torch.tensor(x)
+            mask[i, : len(x)] = 1
         return dict(input_ids=ids, attention_mask=mask, labels=torch.tensor([g for _, g in examples]))
 
     def step(self, batch):
@@ -85,8 +102,15 @@ class Peer:
         right, rows = 0, sorted(self.sets[name], key=lambda e: len(e[0]))
         with torch.no_grad():
             for i in range(0, len(rows), 64):
-                b = self.batch(rows[i:i + 64])
-                right += (self.model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits.argmax(1) == b["labels"]).sum().item()
+                b = self.batch(rows[i : i + 64])
+                right += (
+                    (
+                        self.model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits.argmax(1)
+                        == b["labels"]
+                    )
+                    .sum()
+                    .item()
+                )
         self.model.train()
         return right / len(rows)
 
@@ -109,7 +133,7 @@ def main():
     results = {name: [] for name in peer.sets if name != "train"}
     for seed in range(1, a.seeds + 1):
         rng, order = random.Random(seed), collections.deque()
-        rows = stratified(peer.sets["train"], lambda example: example[1], rng)[:a.examples or None]
+        rows = stratified(peer.sets["train"], lambda example: example[1], rng)[: a.examples or None]
         steps = max(1, round(a.epochs * len(rows) / a.batch))
         peer.start(seed, a.lr, steps, from_scratch=a.from_scratch)
         begin, seconds = time.time(), 0
@@ -121,10 +145,17 @@ def main():
             loss = peer.step(batch)
             seconds += time.perf_counter() - now
             if (s + 1) % 100 == 0:
-                print(f"step {s + 1}/{steps} | loss {loss:.4f} | {(time.time() - begin) / (s + 1) * (steps - s - 1):.0f} s left", flush=True)
+                print(
+                    f"step {s + 1}/{steps} | loss {loss:.4f} | {(time.time() - begin) / (s + 1) * (steps - s - 1):.0f} s left",
+                    flush=True,
+                )
         for name, values in results.items():
             values.append(peer.accuracy(name))
-        print(f"seed {seed}: {seconds:.0f} s of training; " + ", ".join(f"{name} {100 * v[-1]:.2f} %" for name, v in results.items()), flush=True)
+        print(
+            f"seed {seed}: {seconds:.0f} s of training; "
+            + ", ".join(f"{name} {100 * v[-1]:.2f} %" for name, v in results.items()),
+            flush=True,
+        )
     for name, v in results.items():
         print(f"{name}: {100 * statistics.mean(v):.2f} +- {100 * statistics.stdev(v) if len(v) > 1 else 0:.2f} %")
 

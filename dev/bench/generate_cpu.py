@@ -1,12 +1,16 @@
-"""CPU speed of text generation with a cache, one text at a time: train_gpt generate beside PyTorch's GPT2LMHeadModel.generate, the same model, alternating.
+"""CPU speed of text generation with a cache, one text at a time: train_gpt generate beside PyTorch's
+GPT2LMHeadModel.generate, the same model, alternating.
 
     make && python3 dev/bench/generate_cpu.py        # in a Python with torch and transformers: dev/requirements.txt
     python3 dev/bench/generate_cpu.py --model runs/gpt
 
-Without --model: 4 layers, 256 wide, 4 heads, vocabulary 4096, 256 positions, hardly trained. Greedy, texts of 200 tokens from a prompt of a few; the
-time of ten texts more, one behind the other, so that starting and loading are on neither side. PyTorch may not stop before; where ours
+Without --model: 4 layers, 256 wide, 4 heads, vocabulary 4096, 256 positions, hardly trained. Greedy, texts of 200
+tokens from a prompt of a few; the
+time of ten texts more, one behind the other, so that starting and loading are on neither side. PyTorch may not stop
+before; where ours
 does, the program says so. Medians over the rounds.
 """
+
 import argparse
 import json
 import os
@@ -24,8 +28,27 @@ TOKENS, TEXTS = 200, 10
 
 def ours(model, prompt, texts, threads):
     begin = time.perf_counter()
-    text = subprocess.run([str(ROOT / "train_gpt"), "generate", "--model", model, "--greedy", "--json", "--batch", "1", "--add-bos", "yes", "--max-new-tokens", str(TOKENS)] + [prompt] * texts,
-                          check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ, OMP_NUM_THREADS=str(threads))).stdout
+    text = subprocess.run(
+        [
+            str(ROOT / "train_gpt"),
+            "generate",
+            "--model",
+            model,
+            "--greedy",
+            "--json",
+            "--batch",
+            "1",
+            "--add-bos",
+            "yes",
+            "--max-new-tokens",
+            str(TOKENS),
+        ]
+        + [prompt] * texts,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
+    ).stdout
     seconds = time.perf_counter() - begin
     for line in text.splitlines():
         if json.loads(line)["tokens"] != TOKENS:
@@ -50,16 +73,57 @@ def main():
         if not a.model:
             make_data(pathlib.Path(tmp), "bpe", 4096)
             a.model = tmp + "/run/last"
-            subprocess.run([str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run", "--layers", "4", "--width", "256", "--heads", "4", "--max-len", "128", "--positions", "256",
-                            "--steps", "20", "--batch-tokens", "1024", "--eval-every", "0", "--eval-tokens", "128"], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(
+                [
+                    str(ROOT / "train_gpt"),
+                    "--data",
+                    tmp,
+                    "--out",
+                    tmp + "/run",
+                    "--layers",
+                    "4",
+                    "--width",
+                    "256",
+                    "--heads",
+                    "4",
+                    "--max-len",
+                    "128",
+                    "--positions",
+                    "256",
+                    "--steps",
+                    "20",
+                    "--batch-tokens",
+                    "1024",
+                    "--eval-every",
+                    "0",
+                    "--eval-tokens",
+                    "128",
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
         model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()
-        ids = torch.tensor([transformers.AutoTokenizer.from_pretrained(a.model)("<|endoftext|>" + a.prompt, add_special_tokens=False)["input_ids"]])  # as ours with --add-bos yes
+        ids = torch.tensor(
+            [
+                transformers.AutoTokenizer.from_pretrained(a.model)(
+                    "<|endoftext|>" + a.prompt, add_special_tokens=False
+                )["input_ids"]
+            ]
+        )  # as ours with --add-bos yes
 
         def peer(texts):
             begin = time.perf_counter()
             with torch.no_grad():
                 for _ in range(texts):
-                    model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, use_cache=True, pad_token_id=0)
+                    model.generate(
+                        ids,
+                        attention_mask=torch.ones_like(ids),
+                        max_new_tokens=TOKENS,
+                        min_new_tokens=TOKENS,
+                        do_sample=False,
+                        use_cache=True,
+                        pad_token_id=0,
+                    )
             return time.perf_counter() - begin
 
         speeds = {"tune.cu": [], "PyTorch": []}
@@ -68,10 +132,14 @@ def main():
             one = ours(a.model, a.prompt, 1, a.threads)
             speeds["tune.cu"].append(TEXTS * TOKENS / (ours(a.model, a.prompt, 1 + TEXTS, a.threads) - one))
             speeds["PyTorch"].append(TEXTS * TOKENS / peer(TEXTS))
-            print(f"round {r + 1}: " + ", ".join(f"{n} {v[-1]:,.0f} tokens/s" for n, v in speeds.items()), file=sys.stderr)
+            print(
+                f"round {r + 1}: " + ", ".join(f"{n} {v[-1]:,.0f} tokens/s" for n, v in speeds.items()), file=sys.stderr
+            )
     ratio = statistics.median(o / t for o, t in zip(*speeds.values()))
     print("\n| greedy, batch 1, with a cache | tokens/s | tune.cu is |\n|---|---|---|")
-    print(f"| tune.cu | {statistics.median(speeds['tune.cu']):,.0f} | |\n| PyTorch {torch.__version__}, transformers {transformers.__version__} | {statistics.median(speeds['PyTorch']):,.0f} | {ratio:.2f} x |")
+    print(
+        f"| tune.cu | {statistics.median(speeds['tune.cu']):,.0f} | |\n| PyTorch {torch.__version__}, transformers {transformers.__version__} | {statistics.median(speeds['PyTorch']):,.0f} | {ratio:.2f} x |"
+    )
     print(f"\n{a.threads} threads")
 
 

@@ -1,8 +1,9 @@
-// kernels.cu: how long single kernels take in bf16: LayerNorm, cross-entropy, AdamW and its norm beside the bytes that they have to move, and every
-// matrix product of GPT-2 124M and BERT-base beside its FLOPs. Attention: attention.cu.
+// kernels.cu: how long single kernels take in bf16: LayerNorm, cross-entropy, AdamW and its norm beside the bytes that
+// they have to move, and every matrix product of GPT-2 124M and BERT-base beside its FLOPs. Attention: attention.cu.
 //   make DEVICE=gpu PRECISION=bf16 build/gpu-bf16/bench_kernels && build/gpu-bf16/bench_kernels
-// One JSON object a line: the median of 20 launches in microseconds; TB/s of the bytes that have to be read and written, or TFLOP/s.
-// Without nvcc (make DEVICE=shim build/shim-bf16/bench_kernels) it runs tiny shapes, to see that it works; those times mean nothing.
+// One JSON object a line: the median of 20 launches in microseconds; TB/s of the bytes that have to be read and
+// written, or TFLOP/s. Without nvcc (make DEVICE=shim build/shim-bf16/bench_kernels) it runs tiny shapes, to see that
+// it works; those times mean nothing.
 #include "common/ops/adamw.cuh"
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/layernorm.cuh"
@@ -10,7 +11,7 @@
 #include "dev/bench/timing.h"
 
 static int times = 20;
-static bf16* pool;         // random numbers; every matrix below is another part of it
+static bf16* pool;  // random numbers; every matrix below is another part of it
 static size_t pool_size, pool_at;
 static bf16* part(size_t n) {
     if (n > pool_size) fail("expected a matrix of at most %zu elements, found %zu", pool_size, n);
@@ -19,25 +20,38 @@ static bf16* part(size_t n) {
     return pool + pool_at - round_up(n, 128);
 }
 template <class T>
-T* room(size_t n) { return (T*)gpu::device_alloc(n * sizeof(T)); }
+T* room(size_t n) {
+    return (T*)gpu::device_alloc(n * sizeof(T));
+}
 
 static void report(const std::string& kernel, const std::string& shape, double us, double bytes, double flop) {
-    printf("{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.2f, \"bytes\": %.0f, \"flop\": %.0f, \"tb_s\": %.3f, \"tflops\": %.1f}\n", kernel.c_str(), shape.c_str(), us, bytes,
-           flop, bytes / us * 1e-6, flop / us * 1e-6);
+    printf(
+        "{\"kernel\": \"%s\", \"shape\": \"%s\", \"us\": %.2f, \"bytes\": %.0f, \"flop\": %.0f, \"tb_s\": %.3f, "
+        "\"tflops\": %.1f}\n",
+        kernel.c_str(), shape.c_str(), us, bytes, flop, bytes / us * 1e-6, flop / us * 1e-6);
     fflush(stdout);
 }
 
 // The residual's LayerNorm as a layer calls it, N rows of C
 static void bench_layernorm(size_t N, size_t C) {
     bf16 *out = room<bf16>(N * C), *sum = room<bf16>(N * C), *dsum = room<bf16>(N * C), *dbranch = room<bf16>(N * C);
-    float *mean = room<float>(N), *rstd = room<float>(N), *dw = room<float>(C), *db = room<float>(C), *scratch = room<float>(layernorm_scratch(N, C));
+    float *mean = room<float>(N), *rstd = room<float>(N), *dw = room<float>(C), *db = room<float>(C),
+          *scratch = room<float>(layernorm_scratch(N, C));
     std::string shape = format("%zu x %zu", N, C);
-    bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C), *dout = part(N * C), *dresidual = part(N * C);
-    double us = median_us(times, [&] { gpu::residual_layernorm_forward<bf16>(out, sum, mean, rstd, x, branch, w, b, (int)N, (int)C, 1e-5f, Dropout()); });
+    bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C), *dout = part(N * C),
+         *dresidual = part(N * C);
+    double us = median_us(times, [&] {
+        gpu::residual_layernorm_forward<bf16>(out, sum, mean, rstd, x, branch, w, b, (int)N, (int)C, 1e-5f, Dropout());
+    });
     report("layernorm forward", shape, us, 8.0 * N * C, 0);
-    us = median_us(times, [&] { gpu::residual_layernorm_backward<bf16>(dsum, dbranch, dw, db, dout, dresidual, sum, w, mean, rstd, scratch, (int)N, (int)C, Dropout()); });
+    us = median_us(times, [&] {
+        gpu::residual_layernorm_backward<bf16>(dsum, dbranch, dw, db, dout, dresidual, sum, w, mean, rstd, scratch,
+                                               (int)N, (int)C, Dropout());
+    });
     report("layernorm backward", shape, us, 10.0 * N * C, 0);
-    for (void* p : {(void*)out, (void*)sum, (void*)dsum, (void*)dbranch, (void*)mean, (void*)rstd, (void*)dw, (void*)db, (void*)scratch}) release(p);
+    for (void* p : {(void*)out, (void*)sum, (void*)dsum, (void*)dbranch, (void*)mean, (void*)rstd, (void*)dw, (void*)db,
+                    (void*)scratch})
+        release(p);
 }
 // Loss and gradient in place, M rows of V logits
 static void bench_crossentropy(size_t M, int V) {
@@ -48,7 +62,8 @@ static void bench_crossentropy(size_t M, int V) {
     double* scale = on_device(std::vector<double>{1});  // so that the gradients stay numbers of size 1
     float *losses = room<float>(M), *correct = room<float>(M);
     bf16* logits = part(M * Vp);
-    double us = median_us(times, [&] { gpu::crossentropy<bf16>(losses, correct, logits, targets, scale, (int)M, V, (int)Vp, true); });
+    double us = median_us(
+        times, [&] { gpu::crossentropy<bf16>(losses, correct, logits, targets, scale, (int)M, V, (int)Vp, true); });
     report("cross-entropy forward + backward", format("%zu x %d", M, V), us, 4.0 * M * Vp, 0);
     for (void* p : {(void*)targets, (void*)scale, (void*)losses, (void*)correct}) release(p);
 }
@@ -57,18 +72,23 @@ static void bench_adamw(size_t n) {
     float *master = room<float>(n), *m = room<float>(n), *v = room<float>(n), *grads = room<float>(n);
     bf16* params = room<bf16>(n);
     std::vector<float> values(n);
-    #pragma omp parallel for
+#pragma omp parallel for
     for (size_t i = 0; i < n; i++) values[i] = (float)normal(mix64(11, i));
     for (float* p : {master, grads}) gpu::copy_to_device(p, values.data(), n * sizeof(float));
-    float *factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f)), *decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
+    float *factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f)),
+          *decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
     double* scratch = room<double>(NORM_CHUNKS);
     StepStats* stats = on_device(std::vector<StepStats>{{1, 0, 1, 0}});
     AdamWStep* step = on_device(std::vector<AdamWStep>{{1e-6, 0.9, 0.95, 1e-8, 0.1, 0.05, 1}});
     double us = median_us(times, [&] { gpu::norm_squared(stats, grads, scratch, n); });
     report("gradient norm", format("%zu", n), us, 4.0 * n, 0);
-    us = median_us(times, [&] { gpu::adamw_update<bf16>(params, master, m, v, grads, stats, step, ParamBlocks{factor, decay}, n); });
+    us = median_us(times, [&] {
+        gpu::adamw_update<bf16>(params, master, m, v, grads, stats, step, ParamBlocks{factor, decay}, n);
+    });
     report("AdamW", format("%zu", n), us, 30.0 * n, 0);
-    for (void* p : {(void*)master, (void*)m, (void*)v, (void*)grads, (void*)params, (void*)factor, (void*)decay, (void*)scratch, (void*)stats, (void*)step}) release(p);
+    for (void* p : {(void*)master, (void*)m, (void*)v, (void*)grads, (void*)params, (void*)factor, (void*)decay,
+                    (void*)scratch, (void*)stats, (void*)step})
+        release(p);
 }
 // The linear layer C → OC over N rows, forward and its two gradients; with GELU where the model has one behind it
 template <Gelu kind>
@@ -79,13 +99,17 @@ void bench_matmul(const std::string& name, size_t N, size_t C, size_t OC, bool b
     std::string shape = format("%zu x %zu -> %zu", N, C, OC);
     double flop = 2.0 * N * C * OC;
     double us = median_us(times, [&] {
-        if (act) gpu::matmul_gelu_forward<kind, bf16>(out, pre, inp, w, b, (int)N, (int)C, (int)OC);
-        else gpu::matmul_forward<bf16>(out, inp, w, b, (int)N, (int)C, (int)OC);
+        if (act)
+            gpu::matmul_gelu_forward<kind, bf16>(out, pre, inp, w, b, (int)N, (int)C, (int)OC);
+        else
+            gpu::matmul_forward<bf16>(out, inp, w, b, (int)N, (int)C, (int)OC);
     });
     report(name + " forward", shape, us, 2.0 * (N * C + OC * C + N * OC * (act ? 2 : 1)), flop);
     us = median_us(times, [&] { gpu::matmul_backward_input<bf16>(dinp, dout, w, (int)N, (int)C, (int)OC); });
     report(name + " backward, input", shape, us, 2.0 * (N * C + OC * C + N * OC), flop);
-    us = median_us(times, [&] { gpu::matmul_backward_weight<bf16>(dw, bias ? db : nullptr, dout, inp, scratch, (int)N, (int)C, (int)OC); });
+    us = median_us(times, [&] {
+        gpu::matmul_backward_weight<bf16>(dw, bias ? db : nullptr, dout, inp, scratch, (int)N, (int)C, (int)OC);
+    });
     report(name + " backward, weight", shape, us, 2.0 * (N * C + N * OC) + 8.0 * OC * C, flop);
     for (void* p : {(void*)out, (void*)pre, (void*)dinp, (void*)dw, (void*)db, (void*)scratch}) release(p);
 }

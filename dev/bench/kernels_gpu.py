@@ -1,13 +1,18 @@
-"""PyTorch's time for each kernel that our programs timed: reads their JSON lines, adds "pytorch_us" to each, and writes them again.
+"""PyTorch's time for each kernel that our programs timed: reads their JSON lines, adds "pytorch_us" to each, and writes
+them again.
 
     build/gpu-bf16/bench_kernels | python3 dev/bench/kernels_gpu.py
     build/gpu-bf16/bench_attention | python3 dev/bench/kernels_gpu.py
     python3 dev/bench/kernels_gpu.py --peak                  # TFLOP/s of a large bf16 product, TB/s of a large copy: what the rest is held against
 
-The same shapes in bf16, random inputs, medians of 20 launches by CUDA events (--dry-run: once, on the CPU, which means nothing). Attention by the
-flash and cuDNN backends of scaled_dot_product_attention, sequences of one length as a batch; LayerNorm and cross-entropy by torch.compile;
-the products by torch.nn.functional.linear and matmul (cuBLASLt picks by its heuristic); AdamW fused, on fp32 parameters (it has no bf16 copy to write).
+The same shapes in bf16, random inputs, medians of 20 launches by CUDA events (--dry-run: once, on the CPU, which means
+nothing). Attention by the
+flash and cuDNN backends of scaled_dot_product_attention, sequences of one length as a batch; LayerNorm and
+cross-entropy by torch.compile;
+the products by torch.nn.functional.linear and matmul (cuBLASLt picks by its heuristic); AdamW fused, on fp32 parameters
+(it has no bf16 copy to write).
 """
+
 import argparse
 import json
 import statistics
@@ -60,14 +65,25 @@ def forward_and_backward(f, inputs, dout):
 def attention(row):
     """{"flash": (forward, backward), "cudnn": ...}; a backend that refuses says why"""
     from torch.nn.attention import SDPBackend, sdpa_kernel
+
     B, T, NH, HS = row["N"] // row["T"], row["T"], row["NH"], row["HS"]
     qkv = [randn(B, T, NH, HS).transpose(1, 2).requires_grad_() for _ in range(3)]
     dout = randn(B, T, NH, HS).transpose(1, 2)
     result = {}
-    for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)) if DEVICE == "cuda" else (("cpu", SDPBackend.MATH),):
+    for name, backend in (
+        (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION))
+        if DEVICE == "cuda"
+        else (("cpu", SDPBackend.MATH),)
+    ):
         try:
             with sdpa_kernel(backend):
-                result[name] = forward_and_backward(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, dropout_p=row["dropout"], is_causal=row["causal"]), qkv, dout)
+                result[name] = forward_and_backward(
+                    lambda q, k, v: F.scaled_dot_product_attention(
+                        q, k, v, dropout_p=row["dropout"], is_causal=row["causal"]
+                    ),
+                    qkv,
+                    dout,
+                )
         except RuntimeError as e:
             result[name] = "not run: " + str(e).strip().splitlines()[0][:200]
     return result
@@ -101,7 +117,9 @@ def product(kernel, shape):
     inp, w, b, dout = randn(N, C), randn(OC, C), randn(OC), randn(N, OC)
     if kernel.endswith("forward"):
         if " fc " in kernel:
-            f = compiled(lambda x: F.gelu(F.linear(x, w, b), approximate="tanh" if kernel.startswith("GPT") else "none"))
+            f = compiled(
+                lambda x: F.gelu(F.linear(x, w, b), approximate="tanh" if kernel.startswith("GPT") else "none")
+            )
             return median_us(lambda: f(inp))
         return median_us(lambda: F.linear(inp, w, None if kernel == "GPT-2 vocabulary forward" else b))
     if kernel.endswith("input"):
@@ -134,7 +152,11 @@ def main():
     if a.peak:
         n, m = (8192, 1 << 30) if DEVICE == "cuda" else (64, 1 << 12)
         x, y, big = randn(n, n), randn(n, n), randn(m)
-        print(json.dumps({"tflops": 2 * n**3 / median_us(lambda: x @ y) * 1e-6, "tb_s": 4 * m / median_us(big.clone) * 1e-6}))
+        print(
+            json.dumps(
+                {"tflops": 2 * n**3 / median_us(lambda: x @ y) * 1e-6, "tb_s": 4 * m / median_us(big.clone) * 1e-6}
+            )
+        )
         return
     for line in sys.stdin:
         row = json.loads(line)

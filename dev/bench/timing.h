@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
-#include "common/device/device.cuh"
 #include "common/base/rng.h"
+#include "common/device/device.cuh"
 
 template <class T>
 T* on_device(const std::vector<T>& host) {
@@ -14,7 +14,7 @@ T* on_device(const std::vector<T>& host) {
 }
 inline bf16* random_numbers(size_t n, uint64_t seed, float std) {  // uniform
     std::vector<bf16> x(n);
-    #pragma omp parallel for
+#pragma omp parallel for
     for (size_t i = 0; i < n; i++) x[i] = (bf16)(((float)(mix64(seed, i) >> 40) * 0x1p-24f * 2 - 1) * 1.732f * std);
     return on_device(x);
 }

@@ -15,13 +15,22 @@ struct Program {
     double lr = 3e-4, dropout = 0.1;
     bool resume = false, eval = true;
     bool shows_help = false;
-    Cli cli{"prog", "trains something.", "  ./prog --data DIR\n",
-            {{"train", "", "train it"}, {"guess", "TEXT...", "guess the rest", 1, CLI_MANY}, {"one", "WORD", "takes one word", 1, 1}},
+    Cli cli{"prog",
+            "trains something.",
+            "  ./prog --data DIR\n",
+            {{"train", "", "train it"},
+             {"guess", "TEXT...", "guess the rest", 1, CLI_MANY},
+             {"one", "WORD", "takes one word", 1, 1}},
             {{"Data", "", {{"data", &data, "DIR", "where it is"}}},
-             {"Training", "train", {{"lr", &lr, above(0), "learning rate"}, {"steps", &steps, at_least(1), "steps"},
-                                    {"dropout", &dropout, up_to(0, 1), "dropout"}, {"seed", &seed, {}, "seed"},
-                                    {"schedule", &schedule, "linear|cosine", "how lr falls"},
-                                    {"resume", &resume, "go on"}, {"eval", &eval, "evaluate"}}},
+             {"Training",
+              "train",
+              {{"lr", &lr, above(0), "learning rate"},
+               {"steps", &steps, at_least(1), "steps"},
+               {"dropout", &dropout, up_to(0, 1), "dropout"},
+               {"seed", &seed, {}, "seed"},
+               {"schedule", &schedule, "linear|cosine", "how lr falls"},
+               {"resume", &resume, "go on"},
+               {"eval", &eval, "evaluate"}}},
              {"Guessing", "guess one", {{"top-k", &top_k, between(1, 10), "how many"}}}}};
 
     Program& run(std::vector<const char*> args) {
@@ -48,8 +57,10 @@ TEST_CASE("cli: flags, verbs and words") {
     p.run({});
     CHECK((p.cli.verb == "train" && p.steps == 100 && p.lr == 3e-4 && !p.resume && p.eval && p.cli.words.empty()));
     CHECK_FALSE(p.cli.given("lr"));
-    p.run({"--lr", "1e-5", "--steps=7", "--resume", "--no-eval", "--schedule", "cosine", "--data", "a b", "--dropout", "0", "--seed", "-12"});
-    CHECK((p.lr == 1e-5 && p.steps == 7 && p.resume && !p.eval && p.schedule == "cosine" && p.data == "a b" && p.dropout == 0 && p.seed == -12));
+    p.run({"--lr", "1e-5", "--steps=7", "--resume", "--no-eval", "--schedule", "cosine", "--data", "a b", "--dropout",
+           "0", "--seed", "-12"});
+    CHECK((p.lr == 1e-5 && p.steps == 7 && p.resume && !p.eval && p.schedule == "cosine" && p.data == "a b" &&
+           p.dropout == 0 && p.seed == -12));
     CHECK((p.cli.given("lr") && p.cli.given("eval") && !p.cli.given("guess")));
     p.run({"train", "--lr", "1", "--lr", "2", "--data="});
     CHECK((p.lr == 2 && p.data == ""));
@@ -62,8 +73,10 @@ TEST_CASE("cli: flags, verbs and words") {
 
 TEST_CASE("cli: what makes no sense is one line and exit code 2") {
     CHECK(has(usage_error({"--lr", "abc"}), "--lr: expected a number > 0, found \"abc\""));
-    for (const char* bad : {"0", "-1", "nan", "inf", "1e999", "0x10", "", " 1", "1 ", "1,5", "1e", "--"}) CHECK(has(usage_error({"--lr", bad}), "--lr: expected a number > 0, found"));
-    for (const char* bad : {"0", "-1", "1.5", "1e3", "", "99999999999999999999", "+-1", "1k"}) CHECK(has(usage_error({"--steps", bad}), "--steps: expected an integer >= 1, found"));
+    for (const char* bad : {"0", "-1", "nan", "inf", "1e999", "0x10", "", " 1", "1 ", "1,5", "1e", "--"})
+        CHECK(has(usage_error({"--lr", bad}), "--lr: expected a number > 0, found"));
+    for (const char* bad : {"0", "-1", "1.5", "1e3", "", "99999999999999999999", "+-1", "1k"})
+        CHECK(has(usage_error({"--steps", bad}), "--steps: expected an integer >= 1, found"));
     CHECK(has(usage_error({"--dropout", "1"}), "--dropout: expected a number >= 0 and < 1, found \"1\""));
     CHECK(has(usage_error({"guess", "--top-k", "11", "x"}), "--top-k: expected an integer from 1 to 10, found \"11\""));
     CHECK(has(usage_error({"--schedule", "line"}), "--schedule: expected one of linear|cosine, found \"line\""));
@@ -89,12 +102,14 @@ TEST_CASE("cli: a verb that has to be named") {
     Program p;
     p.cli.verb_required = true;
     CHECK_THROWS_WITH_AS(p.run({}), doctest::Contains("expected a verb (train, guess, one), found nothing"), Error);
-    CHECK_THROWS_WITH_AS(p.run({"--lr", "1"}), doctest::Contains("expected a verb (train, guess, one), found \"--lr\""), Error);
+    CHECK_THROWS_WITH_AS(p.run({"--lr", "1"}), doctest::Contains("expected a verb (train, guess, one), found \"--lr\""),
+                         Error);
     CHECK(p.run({"train", "--lr", "1"}).lr == 1);
 }
 
 TEST_CASE("cli: --help shows examples first, then groups with defaults") {
-    for (std::vector<const char*> args : {std::vector<const char*>{"--help"}, {"-h"}, {"guess", "--help"}, {"guess", "x", "--bad", "-h"}}) {
+    for (std::vector<const char*> args :
+         {std::vector<const char*>{"--help"}, {"-h"}, {"guess", "--help"}, {"guess", "x", "--bad", "-h"}}) {
         // what goes to the terminal is help(); here only that nothing else happens
         fflush(stdout);
         int keep = dup(1), null = open("/dev/null", O_WRONLY);
@@ -102,7 +117,9 @@ TEST_CASE("cli: --help shows examples first, then groups with defaults") {
         Program p;
         p.run(args);
         fflush(stdout);
-        dup2(keep, 1), close(keep), close(null);
+        dup2(keep, 1);
+        close(keep);
+        close(null);
         CHECK(p.shows_help);
     }
     CHECK_FALSE(Program().run({"guess", "--", "--help"}).shows_help);

@@ -15,7 +15,11 @@ size_t entries(const TempDir& d) {  // how many files there are
 
 template <class F>
 std::string bin_error(F f) {
-    try { f(); } catch (const Error& e) { return e.what(); }
+    try {
+        f();
+    } catch (const Error& e) {
+        return e.what();
+    }
     return "no error";
 }
 void write_sequences(const std::string& path, size_t vocab, const std::vector<std::vector<int32_t>>& sequences) {
@@ -32,7 +36,8 @@ struct Example {
     int32_t label;
     std::string shown;
 };
-void write_examples(const std::string& path, size_t vocab, const std::vector<Example>& examples, const std::vector<std::string>& labels) {
+void write_examples(const std::string& path, size_t vocab, const std::vector<Example>& examples,
+                    const std::vector<std::string>& labels) {
     BinWriter out(path, BIN_CLASSIFY, vocab, 0x1234567890abcdef);
     for (const Example& e : examples) {
         out.append(e.ids.data(), e.ids.size());
@@ -41,7 +46,9 @@ void write_examples(const std::string& path, size_t vocab, const std::vector<Exa
     out.labels = labels;
     out.finish();
 }
-std::string open_error(const std::string& path) { return bin_error([&] { BinFile f(path); }); }
+std::string open_error(const std::string& path) {
+    return bin_error([&] { BinFile f(path); });
+}
 
 // a valid file with one field changed, its checksums right again
 template <class T>
@@ -81,7 +88,10 @@ TEST_CASE("bin: more than a buffer, the last sequence left open") {
     for (size_t i = 0; i < ids.size(); i++) ids[i] = i * 7 % 1000;
     {
         BinWriter out(s / "x.bin", BIN_TEXT, 1000, 1);
-        for (int r = 0; r < 3; r++) { out.append(ids.data(), ids.size()); if (r == 0) out.end_sequence(); }
+        for (int r = 0; r < 3; r++) {
+            out.append(ids.data(), ids.size());
+            if (r == 0) out.end_sequence();
+        }
         CHECK(out.sequence_length() == 2 * ids.size());
         out.finish();
     }
@@ -147,8 +157,15 @@ TEST_CASE("bin: bad files") {
     write_sequences(path, 10, {{1, 2, 3}, {4, 5}});  // offsets at 256 264 272, tokens at 280
     const std::string good = read_file(path);
     CHECK(good.size() == 256 + 3 * 8 + 5 * 2);
-    auto bad = [&](const std::string& bytes) { write_bytes(path, bytes); return open_error(path); };
-    auto damaged = [&](size_t at) { std::string b = good; b[at] ^= 1; return bad(b); };
+    auto bad = [&](const std::string& bytes) {
+        write_bytes(path, bytes);
+        return open_error(path);
+    };
+    auto damaged = [&](size_t at) {
+        std::string b = good;
+        b[at] ^= 1;
+        return bad(b);
+    };
     CHECK(bad(good) == "no error");
     CHECK(has(damaged(0), "found something else"));
     CHECK(has(damaged(8), "expected .bin version 1, found 0"));
@@ -162,7 +179,8 @@ TEST_CASE("bin: bad files") {
     CHECK(has(bad(with_field<uint32_t>(good, 16, 3)), "makes no sense"));
     CHECK(has(bad(with_field<uint32_t>(good, 16, 4)), "expected 300 bytes"));
     CHECK(has(bad(with_field<uint64_t>(good, 24, ~0ull)), "the file is cut off"));
-    CHECK(has(bad(with_field<uint64_t>(good, 24, (1ull << 61) + 2)), "the file is cut off"));  // × 8 wraps to the right size
+    CHECK(has(bad(with_field<uint64_t>(good, 24, (1ull << 61) + 2)),
+              "the file is cut off"));  // × 8 wraps to the right size
     CHECK(has(bad(with_field<uint64_t>(good, 32, (1ull << 63) + 5)), "the file is cut off"));
     CHECK(has(bad(with_field<uint64_t>(good, 40, 0)), "makes no sense"));
     CHECK(has(bad(with_field<uint64_t>(good, 256, 1)), "expected offsets from 0 to 5, found 1 to 5"));
@@ -184,7 +202,8 @@ TEST_CASE("fuzz: .bin files, with right and wrong checksums") {
     int opened = 0;
     for (int i = 0; i < 5000; i++) {
         std::string bytes = good;
-        for (int n = 1 + rng() % 3; n > 0; n--) bytes[8 + rng() % (bytes.size() - 8)] = rng() % 3 ? 1 << rng() % 8 : rng();
+        for (int n = 1 + rng() % 3; n > 0; n--)
+            bytes[8 + rng() % (bytes.size() - 8)] = rng() % 3 ? 1 << rng() % 8 : rng();
         if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
         if (bytes.size() >= 256 && rng() % 4) bytes = with_field<char>(bytes, 8, bytes[8]);
         write_bytes(path, bytes);
@@ -202,7 +221,9 @@ TEST_CASE("bin: more than 2^31 tokens") {
     // 4 GiB of zeros that take no room on the disk (a sparse file), with three tokens behind them
     TempDir s;
     BinHeader header;
-    header.sequences = 2, header.tokens = (1ull << 31) + 8, header.vocab = 300;
+    header.sequences = 2;
+    header.tokens = (1ull << 31) + 8;
+    header.vocab = 300;
     header.checksum = header.expected_checksum();
     uint64_t offsets[3] = {0, (1ull << 31) + 5, header.tokens};
     uint16_t last[3] = {7, 8, 299};
@@ -240,11 +261,13 @@ TEST_CASE("bin: examples, written and read") {
     const std::vector<std::string> labels = {"no", "yes, \"\u00e9\"", "3"};
     for (size_t vocab : {300, 70000})
         for (size_t n : {1, 2, 3, 4, 5}) {  // any number of tokens before the zeros
-            std::vector<Example> examples = {{{1, 2, 3}, 3, 2, "a b c"}, {{4, (int32_t)vocab - 1}, 1, 0, "d\te"}, {{}, 0, 1, ""}};
+            std::vector<Example> examples = {
+                {{1, 2, 3}, 3, 2, "a b c"}, {{4, (int32_t)vocab - 1}, 1, 0, "d\te"}, {{}, 0, 1, ""}};
             examples[0].ids.resize(n, 5);
             examples[0].second = n;
             write_examples(path, vocab, examples, labels);
-            CHECK(read_file(path).size() == 256 + 4 * 8 + round_up((n + 2) * (vocab == 300 ? 2 : 4), 8) + 4 * 8 + 3 * 8 + 8 + 38);
+            CHECK(read_file(path).size() ==
+                  256 + 4 * 8 + round_up((n + 2) * (vocab == 300 ? 2 : 4), 8) + 4 * 8 + 3 * 8 + 8 + 38);
             BinFile f(path, BIN_CLASSIFY);
             CHECK(f.sequences() == 3);
             CHECK(f.labels == labels);
@@ -260,14 +283,16 @@ TEST_CASE("bin: examples, written and read") {
         }
     CHECK(has(open_error(path), "expected data of kind text, found classify"));
     BinFile f(path, BIN_CLASSIFY);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }), "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
+    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+              "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
 }
 
 TEST_CASE("bin: the bytes of both kinds are those of the format") {
     TempDir s;
     auto u = [](uint64_t x, size_t bytes) { return std::string((const char*)&x, bytes); };
     auto header = [&](uint32_t kind, uint64_t S, uint64_t N, uint64_t content, const std::string& more) {
-        std::string h = "tunebin\n" + u(1, 4) + u(kind, 4) + u(2, 4) + u(256, 4) + u(S, 8) + u(N, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(0, 8) + u(content, 8) + more;
+        std::string h = "tunebin\n" + u(1, 4) + u(kind, 4) + u(2, 4) + u(256, 4) + u(S, 8) + u(N, 8) + u(10, 8) +
+                        u(0x1234567890abcdef, 8) + u(0, 8) + u(content, 8) + more;
         h.resize(248);
         return h + u(fnv1a(h.data(), 248), 8);
     };
@@ -276,8 +301,10 @@ TEST_CASE("bin: the bytes of both kinds are those of the format") {
     CHECK(read_file(s / "t.bin") == header(1, 2, 3, fnv1a(content.data(), content.size()), "") + content);
 
     write_examples(s / "c.bin", 10, {{{1}, 1, 1, "A"}, {{2, 3}, 1, 0, "B\tC"}}, {"x", "y"});
-    content += u(0, 2) + u(0, 8) + u(1, 8) + u(4, 8) + u(1, 4) + u(0, 4) + u(1, 4) + u(1, 4) + "AB\tC" + "{\"labels\": [\"x\", \"y\"]}";
-    CHECK(read_file(s / "c.bin") == header(2, 2, 3, fnv1a(content.data(), content.size()), u(2, 4) + u(0, 4) + u(4, 8) + u(22, 8)) + content);
+    content += u(0, 2) + u(0, 8) + u(1, 8) + u(4, 8) + u(1, 4) + u(0, 4) + u(1, 4) + u(1, 4) + "AB\tC" +
+               "{\"labels\": [\"x\", \"y\"]}";
+    CHECK(read_file(s / "c.bin") ==
+          header(2, 2, 3, fnv1a(content.data(), content.size()), u(2, 4) + u(0, 4) + u(4, 8) + u(22, 8)) + content);
 }
 
 TEST_CASE("bin: examples, more than a buffer, on a full disk") {
@@ -307,8 +334,11 @@ TEST_CASE("bin: examples, more than a buffer, on a full disk") {
 
 TEST_CASE("bin: examples that the writer refuses") {
     TempDir s;
-    auto refused = [&](const std::vector<Example>& examples, const std::vector<std::string>& labels) { return bin_error([&] { write_examples(s / "x.bin", 10, examples, labels); }); };
-    CHECK(has(refused({{{1}, 2, 0, ""}}, {"a", "b"}), "cannot write an example of 1 tokens whose second segment begins at 2"));
+    auto refused = [&](const std::vector<Example>& examples, const std::vector<std::string>& labels) {
+        return bin_error([&] { write_examples(s / "x.bin", 10, examples, labels); });
+    };
+    CHECK(has(refused({{{1}, 2, 0, ""}}, {"a", "b"}),
+              "cannot write an example of 1 tokens whose second segment begins at 2"));
     CHECK(has(refused({{{1}, 1, 2, ""}}, {"a", "b"}), "cannot write the label 2: there are 2"));
     CHECK(has(refused({{{1}, 1, -1, ""}}, {"a", "b"}), "cannot write the label -1"));
     CHECK(has(refused({}, {"a", "b"}), "the input holds no tokens"));
@@ -317,7 +347,8 @@ TEST_CASE("bin: examples that the writer refuses") {
                   int32_t id = 1;
                   out.append(&id, 1);
                   out.finish();
-              }), "cannot write 1 sequences with 0 labels"));
+              }),
+              "cannot write 1 sequences with 0 labels"));
     CHECK(entries(s) == 0);
 }
 
@@ -325,12 +356,18 @@ TEST_CASE("bin: bad examples") {
     TempDir s;
     const std::string path = s / "x.bin";
     write_examples(path, 10, {{{1, 2}, 1, 0, "a\tb"}, {{3}, 1, 1, "c"}}, {"no", "yes"});
-    // offsets at 256 264 272, tokens at 280, text_at at 288 296 304, labels at 312 316, second at 320 324, texts at 328, names at 332
+    // offsets at 256 264 272, tokens at 280, text_at at 288 296 304, labels at 312 316, second at 320 324, texts at
+    // 328, names at 332
     const std::string good = read_file(path);
     const std::string names = "{\"labels\": [\"no\", \"yes\"]}";
     CHECK(good.substr(328) == "a\tbc" + names);
-    auto error = [&](const std::string& bytes) { write_bytes(path, bytes); return bin_error([&] { BinFile f(path, BIN_CLASSIFY); }); };
-    auto with_names = [&](const std::string& json) { return with_field<uint64_t>(good.substr(0, 332) + json, 88, json.size()); };
+    auto error = [&](const std::string& bytes) {
+        write_bytes(path, bytes);
+        return bin_error([&] { BinFile f(path, BIN_CLASSIFY); });
+    };
+    auto with_names = [&](const std::string& json) {
+        return with_field<uint64_t>(good.substr(0, 332) + json, 88, json.size());
+    };
     CHECK(error(good) == "no error");
     CHECK(has(error(good.substr(0, 300)), "the file is cut off"));
     CHECK(has(error(good + "x"), "the file is cut off or damaged"));
@@ -338,7 +375,9 @@ TEST_CASE("bin: bad examples") {
     CHECK(has(error(with_field<uint64_t>(good, 80, 5)), "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 80, ~0ull)), "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 88, ~0ull)), "the file is cut off"));
-    CHECK(has(error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 4 + (1ull << 63)), 88, names.size() + (1ull << 63))), "the file is cut off"));  // the sum wraps
+    CHECK(has(
+        error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 4 + (1ull << 63)), 88, names.size() + (1ull << 63))),
+        "the file is cut off"));  // the sum wraps
     CHECK(has(error(with_field<uint64_t>(good, 24, (1ull << 60) + 2)), "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 288, 1)), "expected texts from 0 to 4, found 1 to 4"));
     CHECK(has(error(with_field<uint64_t>(good, 304, 5)), "expected texts from 0 to 4, found 0 to 5"));
@@ -348,7 +387,8 @@ TEST_CASE("bin: bad examples") {
     CHECK(has(error(with_field<uint32_t>(good, 320, 3)), "example 0: expected a second segment at 2 at most, found 3"));
     CHECK(error(with_field<uint32_t>(good, 320, 2)) == "no error");
     CHECK(has(error(with_field<uint32_t>(good, 72, 3)), "expected the names of 3 labels (at least 2), found 2"));
-    CHECK(has(error(with_field<uint32_t>(with_names("{\"labels\": [\"no\"]}"), 72, 1)), "expected the names of 1 labels (at least 2), found 1"));
+    CHECK(has(error(with_field<uint32_t>(with_names("{\"labels\": [\"no\"]}"), 72, 1)),
+              "expected the names of 1 labels (at least 2), found 1"));
     CHECK(has(error(with_names("{\"labels\": [\"no\", \"no\"]}")), "expected different labels, found \"no\" twice"));
     CHECK(has(error(with_names("{\"labels\": [\"no\", \"\"]}")), "expected names as labels, found \"\""));
     CHECK(has(error(with_names("{\"labels\": [\"no\", 1]}")), "expected names as labels, found 1"));
@@ -371,7 +411,8 @@ TEST_CASE("fuzz: .bin files of kind classify") {
     for (int i = 0; i < 6000; i++) {
         std::string bytes = good;
         for (int n = 1 + rng() % 3; n > 0; n--) {
-            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256) : rng() % 96;  // the sections, the fields of the header
+            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256)
+                                  : rng() % 96;  // the sections, the fields of the header
             bytes[at] = rng() % 3 ? 1 << rng() % 8 : rng();
         }
         if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
@@ -401,7 +442,8 @@ struct Row {
     std::string text;
 };
 static Json a_template() { return Json().set("name", "t").set("text", "{instruction}{output}"); }
-static void write_rows(const std::string& path, size_t vocab, const std::vector<Row>& rows, const std::vector<std::string>& tasks) {
+static void write_rows(const std::string& path, size_t vocab, const std::vector<Row>& rows,
+                       const std::vector<std::string>& tasks) {
     BinWriter out(path, BIN_INSTRUCT, vocab, 0x1234567890abcdef);
     for (const Row& r : rows) {
         out.append(r.ids.data(), r.ids.size());
@@ -418,7 +460,9 @@ TEST_CASE("bin: rows of instructions, written and read") {
     const std::vector<std::string> tasks = {"list/first", "list/\u00e9", "3"};
     for (size_t vocab : {300, 70000})
         for (size_t n : {2, 3, 4, 5, 6}) {
-            std::vector<Row> rows = {{{}, {{1, 2}}, 2, "{\"input\": \"a\"}"}, {{4, 5, 6, 7, (int32_t)vocab - 1}, {{1, 2}, {2, 3}, {4, 5}}, 0, ""}, {{1, 2}, {{1, 2}}, 1, "x"}};
+            std::vector<Row> rows = {{{}, {{1, 2}}, 2, "{\"input\": \"a\"}"},
+                                     {{4, 5, 6, 7, (int32_t)vocab - 1}, {{1, 2}, {2, 3}, {4, 5}}, 0, ""},
+                                     {{1, 2}, {{1, 2}}, 1, "x"}};
             rows[0].ids.resize(n, 5);
             write_rows(path, vocab, rows, tasks);
             BinFile f(path, BIN_INSTRUCT);
@@ -432,26 +476,33 @@ TEST_CASE("bin: rows of instructions, written and read") {
                 CHECK(f.task(r) == rows[r].task);
                 CHECK(f.text(r) == rows[r].text);
                 REQUIRE(f.spans(r) == rows[r].spans.size());
-                for (size_t i = 0; i < f.spans(r); i++) CHECK((f.span(r, i).begin == rows[r].spans[i].begin && f.span(r, i).end == rows[r].spans[i].end));
+                for (size_t i = 0; i < f.spans(r); i++)
+                    CHECK((f.span(r, i).begin == rows[r].spans[i].begin && f.span(r, i).end == rows[r].spans[i].end));
             }
             CHECK(entries(s) == 1);
         }
     CHECK(has(open_error(path), "expected data of kind text, found instruct"));
     CHECK(has(bin_error([&] { BinFile f(path, BIN_CLASSIFY); }), "expected data of kind classify, found instruct"));
     BinFile f(path, BIN_INSTRUCT);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }), "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
+    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+              "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
 }
 
 TEST_CASE("bin: the bytes of kind instruct are those of the format") {
     TempDir s;
     auto u = [](uint64_t x, size_t bytes) { return std::string((const char*)&x, bytes); };
     write_rows(s / "i.bin", 10, {{{1, 9}, {{1, 2}}, 1, "A"}, {{2, 3, 4}, {{1, 2}, {2, 3}}, 0, "BC"}}, {"x", "y"});
-    std::string templ = "{\"name\": \"t\", \"text\": \"{instruction}{output}\"}", names = "{\"tasks\": [\"x\", \"y\"], \"template\": " + templ + "}";
-    std::string content = u(0, 8) + u(2, 8) + u(5, 8) + u(1, 2) + u(9, 2) + u(2, 2) + u(3, 2) + u(4, 2) + std::string(6, '\0');
-    content += u(0, 8) + u(1, 8) + u(3, 8) + u(0, 8) + u(1, 8) + u(3, 8) + u(1, 4) + u(2, 4) + u(1, 4) + u(2, 4) + u(2, 4) + u(3, 4) + u(1, 4) + u(0, 4) + "ABC" + names;
+    std::string templ = "{\"name\": \"t\", \"text\": \"{instruction}{output}\"}",
+                names = "{\"tasks\": [\"x\", \"y\"], \"template\": " + templ + "}";
+    std::string content = u(0, 8) + u(2, 8) + u(5, 8) + u(1, 2) + u(9, 2) + u(2, 2) + u(3, 2) + u(4, 2) +
+                          std::string(6, '\0');
+    content += u(0, 8) + u(1, 8) + u(3, 8) + u(0, 8) + u(1, 8) + u(3, 8) + u(1, 4) + u(2, 4) + u(1, 4) + u(2, 4) +
+               u(2, 4) + u(3, 4) + u(1, 4) + u(0, 4) + "ABC" + names;
     const std::string texts = "{\"text\": \"{instruction}{output}\"}";  // what a template is known by
-    std::string h = "tunebin\n" + u(1, 4) + u(3, 4) + u(2, 4) + u(256, 4) + u(2, 8) + u(5, 8) + u(10, 8) + u(0x1234567890abcdef, 8) + u(fnv1a(texts.data(), texts.size()), 8) +
-                    u(fnv1a(content.data(), content.size()), 8) + u(2, 4) + u(0, 4) + u(3, 8) + u(names.size(), 8) + u(3, 8);
+    std::string h = "tunebin\n" + u(1, 4) + u(3, 4) + u(2, 4) + u(256, 4) + u(2, 8) + u(5, 8) + u(10, 8) +
+                    u(0x1234567890abcdef, 8) + u(fnv1a(texts.data(), texts.size()), 8) +
+                    u(fnv1a(content.data(), content.size()), 8) + u(2, 4) + u(0, 4) + u(3, 8) + u(names.size(), 8) +
+                    u(3, 8);
     h.resize(248);
     CHECK(read_file(s / "i.bin") == h + u(fnv1a(h.data(), 248), 8) + content);
 }
@@ -473,20 +524,30 @@ TEST_CASE("bin: bad rows of instructions") {
     TempDir s;
     const std::string path = s / "x.bin";
     write_rows(path, 10, {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, "c"}}, {"x", "y"});
-    // offsets at 256 264 272, tokens at 280, text_at at 296 304 312, span_at at 320 328 336, spans at 344 352 360, tasks at 368 372, texts at 376, names at 379
+    // offsets at 256 264 272, tokens at 280, text_at at 296 304 312, span_at at 320 328 336, spans at 344 352 360,
+    // tasks at 368 372, texts at 376, names at 379
     const std::string good = read_file(path);
-    const std::string templ = "\"template\": {\"name\": \"t\", \"text\": \"{instruction}{output}\"}", names = "{\"tasks\": [\"x\", \"y\"], " + templ + "}";
+    const std::string templ = "\"template\": {\"name\": \"t\", \"text\": \"{instruction}{output}\"}",
+                      names = "{\"tasks\": [\"x\", \"y\"], " + templ + "}";
     CHECK(good.substr(376) == "abc" + names);
-    auto error = [&](const std::string& bytes) { write_bytes(path, bytes); return bin_error([&] { BinFile f(path, BIN_INSTRUCT); }); };
-    auto with_names = [&](const std::string& json) { return with_field<uint64_t>(good.substr(0, 379) + json, 88, json.size()); };
+    auto error = [&](const std::string& bytes) {
+        write_bytes(path, bytes);
+        return bin_error([&] { BinFile f(path, BIN_INSTRUCT); });
+    };
+    auto with_names = [&](const std::string& json) {
+        return with_field<uint64_t>(good.substr(0, 379) + json, 88, json.size());
+    };
     CHECK(error(good) == "no error");
     CHECK(has(error(good.substr(0, 370)), "the file is cut off"));
     CHECK(has(error(good + "x"), "the file is cut off or damaged"));
     for (size_t at : {24, 32, 80, 88, 96}) {
         CHECK(has(error(with_field<uint64_t>(good, at, ~0ull)), "the file is cut off"));
-        CHECK(has(error(with_field<uint64_t>(good, at, (1ull << 61) + 3)), "the file is cut off"));  // the size in bytes wraps
+        CHECK(has(error(with_field<uint64_t>(good, at, (1ull << 61) + 3)),
+                  "the file is cut off"));  // the size in bytes wraps
     }
-    CHECK(has(error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 3 + (1ull << 63)), 88, names.size() + (1ull << 63))), "the file is cut off"));
+    CHECK(has(
+        error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 3 + (1ull << 63)), 88, names.size() + (1ull << 63))),
+        "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 296, 1)), "expected texts from 0 to 3, found 1 to 3"));
     CHECK(has(error(with_field<uint64_t>(good, 304, 9)), "the text of example 1 begins behind its end"));
     CHECK(has(error(with_field<uint64_t>(good, 320, 1)), "expected spans from 0 to 3, found 1 to 3"));
@@ -503,8 +564,10 @@ TEST_CASE("bin: bad rows of instructions") {
     CHECK(has(error(with_field<uint32_t>(good, 72, 3)), "expected the names of 3 tasks (at least 1), found 2"));
     CHECK(has(error(with_field<uint64_t>(good, 56, 1)), "expected the template 0000000000000001, found"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"]}")), "expected {\"template\": {...}} at the end"));
-    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"], \"template\": 1}")), "expected {\"template\": {...}} at the end"));
-    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"x\"], " + templ + "}")), "expected different tasks, found \"x\" twice"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"], \"template\": 1}")),
+              "expected {\"template\": {...}} at the end"));
+    CHECK(has(error(with_names("{\"tasks\": [\"x\", \"x\"], " + templ + "}")),
+              "expected different tasks, found \"x\" twice"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"\"], " + templ + "}")), "expected names as tasks, found \"\""));
     CHECK(has(error(with_names("{" + templ + "}")), "expected {\"tasks\": [...]} at the end"));
     std::string damaged = good;
@@ -516,13 +579,16 @@ TEST_CASE("fuzz: .bin files of kind instruct") {
     TempDir s;
     const std::string path = s / "x.bin";
     std::mt19937 rng(7);
-    write_rows(path, 10, {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, ""}, {{1, 2, 3, 4}, {{2, 4}}, 1, "c"}}, {"x", "y"});
+    write_rows(path, 10,
+               {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, ""}, {{1, 2, 3, 4}, {{2, 4}}, 1, "c"}},
+               {"x", "y"});
     const std::string good = read_file(path);
     int opened = 0;
     for (int i = 0; i < 6000; i++) {
         std::string bytes = good;
         for (int n = 1 + rng() % 3; n > 0; n--) {
-            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256) : rng() % 104;  // the sections, the fields of the header
+            size_t at = rng() % 3 ? 256 + rng() % (bytes.size() - 256)
+                                  : rng() % 104;  // the sections, the fields of the header
             bytes[at] = rng() % 3 ? 1 << rng() % 8 : rng();
         }
         if (rng() % 8 == 0) bytes.resize(rng() % bytes.size());
@@ -536,7 +602,10 @@ TEST_CASE("fuzz: .bin files of kind instruct") {
                 CHECK((size_t)f.task(r) < f.tasks.size());
                 CHECK(f.spans(r) > 0);
                 for (size_t k = 0; k < f.spans(r); k++)
-                    for (size_t t = f.span(r, k).begin; t < f.span(r, k).end; t++) f.token(r, t - 1), f.token(r, t);
+                    for (size_t t = f.span(r, k).begin; t < f.span(r, k).end; t++) {
+                        f.token(r, t - 1);
+                        f.token(r, t);
+                    }
                 for (char c : f.text(r)) letters += c != 0;
             }
             CHECK(letters <= 3);

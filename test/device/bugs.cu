@@ -24,8 +24,10 @@ __global__ void missing_barrier(float* out, const float*) {
 }
 template <int>
 __global__ void divergent_barrier(float* out, const float*) {
-    if (threadIdx.x != 5) __syncthreads();
-    else out[0] = warp_sum(1.0f);
+    if (threadIdx.x != 5)
+        __syncthreads();
+    else
+        out[0] = warp_sum(1.0f);
 }
 template <int>
 __global__ void mixed_collectives(float* out, const float*) {
@@ -46,8 +48,10 @@ template <int SYNCWARP>
 __global__ void shuffle_as_barrier(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x] = (float)threadIdx.x;
-    if (SYNCWARP) __syncwarp();
-    else __shfl_sync(~0u, 0, 0);
+    if (SYNCWARP)
+        __syncwarp();
+    else
+        __shfl_sync(~0u, 0, 0);
     out[threadIdx.x] = s[threadIdx.x ^ 1];
 }
 // right: threads that have returned are not waited for
@@ -88,8 +92,10 @@ __global__ void uninitialised_shared(float* out, const float*) {
 template <int ATOMIC>
 __global__ void two_blocks_one_address(float* out, const float*) {
     if (threadIdx.x != 0) return;
-    if (ATOMIC) atomicAdd(&out[0], 1.0f);
-    else out[0] += 1.0f;
+    if (ATOMIC)
+        atomicAdd(&out[0], 1.0f);
+    else
+        out[0] += 1.0f;
 }
 template <int>
 __global__ void deep_stack(float* out, const float*) {
@@ -100,7 +106,8 @@ __global__ void deep_stack(float* out, const float*) {
 
 // ---------------------------------------------------------------- cp.async
 enum { RIGHT, NO_COMMIT, NO_WAIT, LATE_WAIT, OFF_BY_ONE, NO_BARRIER, UNALIGNED };
-// Two tiles of one float4 per thread, the second on its way while the first is read; each thread reads a neighbour's piece.
+// Two tiles of one float4 per thread, the second on its way while the first is read; each thread reads a neighbour's
+// piece.
 template <int WRONG>
 __global__ void async_copy(float* out, const float* in) {
     DYNAMIC_SHARED(float, s);
@@ -111,8 +118,10 @@ __global__ void async_copy(float* out, const float* in) {
     cp_async_commit();
     cp_async_16(second + 4 * t, in + 4 * THREADS + 4 * t);
     if (WRONG != NO_COMMIT) cp_async_commit();
-    if (WRONG == OFF_BY_ONE) cp_async_wait<2>();
-    else if (WRONG != LATE_WAIT) cp_async_wait<1>();
+    if (WRONG == OFF_BY_ONE)
+        cp_async_wait<2>();
+    else if (WRONG != LATE_WAIT)
+        cp_async_wait<1>();
     if (WRONG != NO_BARRIER) __syncthreads();
     float sum = first[4 * other];
     if (WRONG == LATE_WAIT) cp_async_wait<1>();
@@ -129,7 +138,7 @@ struct Bug {
     float want;  // what every element of the result is when all is well
 };
 inline const Bug all[] = {
-    {"missing-barrier", missing_barrier<0>, 1, 0, THREADS * THREADS / 2.0f},
+    {"missing-barrier", missing_barrier<0>, 1, 0, THREADS* THREADS / 2.0f},
     {"divergent-barrier", divergent_barrier<0>, 1, 0, 0},
     {"mixed-collectives", mixed_collectives<0>, 1, 0, 1},
     {"lane-outside-mask", lane_outside_mask<0>, 1, 0, 1},
@@ -157,14 +166,17 @@ inline const Bug all[] = {
 inline int touch_device_memory(bool write) {
     shim::host_may_touch = false;
     volatile float* x = (float*)gpu::device_alloc(100 * sizeof(float));
-    printf("right until here\n"), fflush(stdout);
-    if (write) x[25] = 1;
-    else printf("it read %g\n", x[25]);
+    printf("right until here\n");
+    fflush(stdout);
+    if (write)
+        x[25] = 1;
+    else
+        printf("it read %g\n", x[25]);
     return 0;
 }
 
-// Runs one of them: exit status 0 and "right" if the result is what it should be, 1 and "wrong" if not; or the shim or a
-// sanitizer ends the process before that.
+// Runs one of them: exit status 0 and "right" if the result is what it should be, 1 and "wrong" if not; or the shim or
+// a sanitizer ends the process before that.
 inline int run(const char* name) {
     if (!strcmp(name, "host-reads-device")) return touch_device_memory(false);
     if (!strcmp(name, "host-writes-device")) return touch_device_memory(true);

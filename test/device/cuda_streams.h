@@ -1,5 +1,6 @@
-// cuda_streams.h: a stand-in for CUDA's streams, events and graphs, for test_async.cpp. What is put into a stream is done later: when somebody has to
-// wait for it, or, by a draw, at any call. A copy reads its source when it is done, so that a block which is written again too early shows.
+// cuda_streams.h: a stand-in for CUDA's streams, events and graphs, for test_async.cpp. What is put into a stream is
+// done later: when somebody has to wait for it, or, by a draw, at any call. A copy reads its source when it is done, so
+// that a block which is written again too early shows.
 #pragma once
 #include <deque>
 #include <functional>
@@ -9,7 +10,14 @@
 #include "common/base/rng.h"
 
 enum cudaError_t { cudaSuccess, cudaErrorNotReady, cudaErrorOther };
-enum { cudaEventDisableTiming, cudaStreamNonBlocking, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaStreamCaptureModeThreadLocal };
+enum {
+    cudaEventDisableTiming,
+    cudaStreamNonBlocking,
+    cudaMemcpyHostToDevice,
+    cudaMemcpyDeviceToHost,
+    cudaMemcpyDeviceToDevice,
+    cudaStreamCaptureModeThreadLocal
+};
 struct Event {
     int recorded = 0, done = 0;  // how often
 };
@@ -37,7 +45,8 @@ inline uint64_t drawn = 0, seed = 0;
 inline bool work_once() {
     std::vector<Stream*> able;
     for (Stream* s : streams)
-        if (!s->queue.empty() && (!s->queue[0].event || s->queue[0].event->done >= s->queue[0].times)) able.push_back(s);
+        if (!s->queue.empty() && (!s->queue[0].event || s->queue[0].event->done >= s->queue[0].times))
+            able.push_back(s);
     if (able.empty()) return false;
     Stream* s = able[below(mix64(seed, drawn++), able.size())];
     Op op = s->queue[0];
@@ -55,19 +64,42 @@ inline cudaError_t call() {
     return cudaSuccess;
 }
 inline cudaError_t put(Stream* s, std::function<void()> work) {
-    if (s->capturing) s->capturing->push_back(work);
-    else s->queue.push_back({work});
+    if (s->capturing)
+        s->capturing->push_back(work);
+    else
+        s->queue.push_back({work});
     return call();
 }
 }  // namespace cuda
 
 inline const char* cudaGetErrorString(cudaError_t) { return "an error"; }
-inline cudaError_t cudaMallocHost(void** p, size_t bytes) { return cuda::alive.insert(*p = malloc(bytes)), cudaSuccess; }
-inline cudaError_t cudaFreeHost(void* p) { return cuda::alive.erase(p), free(p), cudaSuccess; }
-inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, int) { return cuda::streams.insert(*s = new Stream), cudaSuccess; }
-inline cudaError_t cudaStreamDestroy(cudaStream_t s) { return cuda::streams.erase(s), delete s, cudaSuccess; }
-inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, int) { return cuda::alive.insert(*e = new Event), cudaSuccess; }
-inline cudaError_t cudaEventDestroy(cudaEvent_t e) { return cuda::alive.erase(e), delete e, cudaSuccess; }
+inline cudaError_t cudaMallocHost(void** p, size_t bytes) {
+    cuda::alive.insert(*p = malloc(bytes));
+    return cudaSuccess;
+}
+inline cudaError_t cudaFreeHost(void* p) {
+    cuda::alive.erase(p);
+    free(p);
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* s, int) {
+    cuda::streams.insert(*s = new Stream);
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamDestroy(cudaStream_t s) {
+    cuda::streams.erase(s);
+    delete s;
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, int) {
+    cuda::alive.insert(*e = new Event);
+    return cudaSuccess;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t e) {
+    cuda::alive.erase(e);
+    delete e;
+    return cudaSuccess;
+}
 inline cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     if (s->capturing) return cudaErrorOther;
     cuda::wait([&] { return s->queue.empty(); });
@@ -92,16 +124,35 @@ inline cudaError_t cudaEventQuery(cudaEvent_t e) {
 }
 inline cudaError_t cudaGetLastError() {
     cudaError_t e = last_error;
-    return last_error = cudaSuccess, e;
+    last_error = cudaSuccess;
+    return e;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, int, cudaStream_t s) {
     return cuda::put(s, [=] { memcpy(to, from, bytes); });
 }
-inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, int) { return cuda::alive.insert(s->capturing = new std::vector<std::function<void()>>), cudaSuccess; }
-inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) { return *g = s->capturing, s->capturing = nullptr, cudaSuccess; }
-inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t g, int) { return cuda::alive.insert(*exec = new std::vector<std::function<void()>>(*g)), cudaSuccess; }
-inline cudaError_t cudaGraphDestroy(cudaGraph_t g) { return cuda::alive.erase(g), delete g, cudaSuccess; }
-inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t g) { return cuda::alive.erase(g), delete g, cudaSuccess; }
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t s, int) {
+    cuda::alive.insert(s->capturing = new std::vector<std::function<void()>>);
+    return cudaSuccess;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* g) {
+    *g = s->capturing;
+    s->capturing = nullptr;
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t g, int) {
+    cuda::alive.insert(*exec = new std::vector<std::function<void()>>(*g));
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t g) {
+    cuda::alive.erase(g);
+    delete g;
+    return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t g) {
+    cuda::alive.erase(g);
+    delete g;
+    return cudaSuccess;
+}
 inline cudaError_t cudaGraphLaunch(cudaGraphExec_t g, cudaStream_t s) {
     return cuda::put(s, [=] {
         if (!cuda::alive.count(g)) fail("the stand-in for CUDA: a graph was destroyed before it ran");

@@ -1,16 +1,17 @@
-// test_async.cpp: the host runs ahead of the GPU (common/device/async.cuh), on a stand-in for CUDA that does things as late as it may, or whenever it likes.
+// test_async.cpp: the host runs ahead of the GPU (common/device/async.cuh), on a stand-in for CUDA that does things as
+// late as it may, or whenever it likes.
 #include <doctest/doctest.h>
 
 #include "test/device/cuda_streams.h"
 
 inline cudaStream_t stream = nullptr;
-#define CUDA_CHECK(call)                                                          \
-    do {                                                                          \
-        if ((call) != cudaSuccess) fail("%s:%d: %s", __FILE__, __LINE__, #call);  \
+#define CUDA_CHECK(call)                                                         \
+    do {                                                                         \
+        if ((call) != cudaSuccess) fail("%s:%d: %s", __FILE__, __LINE__, #call); \
     } while (0)
 namespace gpu {
 inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(stream)); }
-}
+}  // namespace gpu
 #include "common/device/async.cuh"
 
 static void kernel(std::function<void()> work) { cuda::put(stream, work); }
@@ -22,7 +23,9 @@ static void in_many_orders(F f) {
         for (uint64_t seed = 0; seed < 20; seed++) {
             CAPTURE(patience);
             CAPTURE(seed);
-            cuda::patience = patience, cuda::seed = seed, cuda::drawn = 0;
+            cuda::patience = patience;
+            cuda::seed = seed;
+            cuda::drawn = 0;
             cudaStreamCreateWithFlags(&stream, 0);
             f();
             CHECK(cuda::alive.empty());
@@ -43,7 +46,11 @@ TEST_SUITE("async") {
                     memset(upload.next(), i, BYTES);
                     upload.send();
                     for (int times = i % 3; times >= 0; times--)
-                        kernel([&] { seen.push_back(std::count(device.begin(), device.begin() + BYTES, device[0]) == BYTES ? device[0] : -1); });
+                        kernel([&] {
+                            seen.push_back(std::count(device.begin(), device.begin() + BYTES, device[0]) == BYTES
+                                               ? device[0]
+                                               : -1);
+                        });
                 }
                 gpu::device_sync();
             }
@@ -59,7 +66,11 @@ TEST_SUITE("async") {
         {
             gpu::Upload upload(device.data(), 8);
             uint64_t before = cuda::drawn;
-            for (int i = 0; i < 2; i++) upload.next(), upload.send(), kernel([] {});
+            for (int i = 0; i < 2; i++) {
+                upload.next();
+                upload.send();
+                kernel([] {});
+            }
             CHECK(cuda::drawn == before);  // nothing had to be done for that
             upload.next();
             CHECK(cuda::drawn > before);
@@ -77,7 +88,8 @@ TEST_SUITE("async") {
                     int i = sent;
                     kernel([&device, i] { device = i; });
                     readback.send(&device);
-                    while (taken < sent || (taken == sent && readback.ready())) REQUIRE(readback.take() == taken++);  // at most one is left under way
+                    while (taken < sent || (taken == sent && readback.ready()))
+                        REQUIRE(readback.take() == taken++);  // at most one is left under way
                 }
                 while (taken < sent) REQUIRE(readback.take() == taken++);
             }
@@ -99,16 +111,21 @@ TEST_SUITE("async") {
                 for (int i = 0; i < 5; i++)
                     for (int key : {1, 2}) {
                         run(key, i);
-                        want.push_back(100 * key + std::min(i, 1)), want.push_back(-key);  // the argument of the capture stays
+                        want.push_back(100 * key + std::min(i, 1));
+                        want.push_back(-key);  // the argument of the capture stays
                     }
                 CHECK(calls == 4);
                 gpu::device_sync();
                 CHECK(done == want);
-                for (int key = 3; key <= most; key++) run(key, 0), run(key, 0);
+                for (int key = 3; key <= most; key++) {
+                    run(key, 0);
+                    run(key, 0);
+                }
                 run(1, 0);  // 2 is the oldest now
                 CHECK((graphs.graphs.size() == gpu::Graphs::MOST && calls == 4 + 2 * (most - 2)));
                 run(most + 1, 0);
-                CHECK((graphs.graphs.count({1, 7}) == 1 && graphs.graphs.count({2, 7}) == 0 && graphs.graphs.size() == gpu::Graphs::MOST));
+                CHECK((graphs.graphs.count({1, 7}) == 1 && graphs.graphs.count({2, 7}) == 0 &&
+                       graphs.graphs.size() == gpu::Graphs::MOST));
                 calls = 0;
                 run(2, 0);
                 CHECK(calls == 1);
@@ -120,8 +137,12 @@ TEST_SUITE("async") {
         in_many_orders([] {
             constexpr int STEPS = 20, MICRO = 3;
             typedef uint64_t Number;
-            struct Block { Number value[4]; };
-            struct Stats { Number loss, weight; };
+            struct Block {
+                Number value[4];
+            };
+            struct Stats {
+                Number loss, weight;
+            };
             std::vector<Number> losses, want;
             Number x = 1;
             for (int s = 0; s < STEPS; s++) {
@@ -151,14 +172,20 @@ TEST_SUITE("async") {
                         Number value = 10 * s + m;
                         *(Block*)batches.next() = {{value, value, value, value}};
                         batches.send();
-                        graphs.run({m % 2}, [&] { kernel([&] { stats.loss += w * (block[0].value[0] + block[0].value[3] - block[0].value[1]); }); });
+                        graphs.run({m % 2}, [&] {
+                            kernel(
+                                [&] { stats.loss += w * (block[0].value[0] + block[0].value[3] - block[0].value[1]); });
+                        });
                     }
                     *(Number*)hyper.next() = s;
                     hyper.send();
                     graphs.run({}, [&] { kernel([&] { w = w * 31 + stats.loss + rate[0]; }); });
                     figures.send(&stats);
                     under_way++;
-                    while (under_way && (under_way > 1 || ready())) losses.push_back(figures.take().loss), under_way--;
+                    while (under_way && (under_way > 1 || ready())) {
+                        losses.push_back(figures.take().loss);
+                        under_way--;
+                    }
                 }
                 while (under_way--) losses.push_back(figures.take().loss);
             }

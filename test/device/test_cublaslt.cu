@@ -1,5 +1,5 @@
-// test_cublaslt.cu: the code that calls cuBLASLt, on a stand-in for it (cublaslt.h): which matrix is which, the epilogues and what runs where there
-// is none, the choice of an algorithm by time, and the plans that a run keeps.
+// test_cublaslt.cu: the code that calls cuBLASLt, on a stand-in for it (cublaslt.h): which matrix is which, the
+// epilogues and what runs where there is none, the choice of an algorithm by time, and the plans that a run keeps.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -18,7 +18,9 @@ struct Fresh {
     Fresh() { reset(); }
     ~Fresh() { reset(); }
     static void reset() {
-        fake::algorithms = 3, fake::capturing = false, fake::version = 130002;
+        fake::algorithms = 3;
+        fake::capturing = false;
+        fake::version = 130002;
         fake::missing.clear();
         fake::us = [](cublasLtEpilogue_t, int) { return 10.0; };
         fake::runs.clear();
@@ -32,7 +34,8 @@ template <class T>
 struct Aligned {
     T* p;
     size_t bytes;
-    explicit Aligned(const std::vector<T>& v) : p((T*)aligned_alloc(256, round_up(v.size() * sizeof(T), 256))), bytes(v.size() * sizeof(T)) {
+    explicit Aligned(const std::vector<T>& v)
+        : p((T*)aligned_alloc(256, round_up(v.size() * sizeof(T), 256))), bytes(v.size() * sizeof(T)) {
         memcpy((void*)p, (const void*)v.data(), bytes);
     }
     ~Aligned() { free((void*)p); }
@@ -58,12 +61,16 @@ uint64_t layer(int N = 16, int C = 40, int OC = 24) {
 
 TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
     Fresh fresh;
-    for (MatmulCase s : {MatmulCase{1, 64, 64}, {65, 33, 34}, {65, 64, 48}, {40, 72, 100}, {24, 100, 80}, {130, 100, 257}}) test_matmul<T>(s);
+    for (MatmulCase s :
+         {MatmulCase{1, 64, 64}, {65, 33, 34}, {65, 64, 48}, {40, 72, 100}, {24, 100, 80}, {130, 100, 257}})
+        test_matmul<T>(s);
 }
 TEST_CASE("every epilogue is used where it may be") {
     Fresh fresh;
     test_matmul<bf16>({16, 40, 24});
-    for (auto e : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB}) CHECK(ran(e));
+    for (auto e : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                   CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB})
+        CHECK(ran(e));
     fake::runs.clear();
     test_matmul<float>({16, 40, 24});  // exact: GELU is ours
     for (auto e : {CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU}) CHECK(!ran(e));
@@ -74,8 +81,10 @@ TEST_CASE("every epilogue is used where it may be") {
     CHECK(ran(CUBLASLT_EPILOGUE_DGELU));
     fake::runs.clear();
     test_matmul<bf16>({16, 40, 24}, 1);  // no address is a multiple of 16
-    CHECK(std::all_of(fake::runs.begin(), fake::runs.end(), [](auto& run) { return run.first == CUBLASLT_EPILOGUE_DEFAULT; }));
-    for (auto missing : {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB}) {
+    CHECK(std::all_of(fake::runs.begin(), fake::runs.end(),
+                      [](auto& run) { return run.first == CUBLASLT_EPILOGUE_DEFAULT; }));
+    for (auto missing :
+         {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB}) {
         Fresh again;
         fake::missing = {missing};
         test_matmul<bf16>({16, 40, 24});
@@ -111,7 +120,9 @@ TEST_CASE("timing takes the fastest and leaves no trace in what accumulates") {
     gpu::time_products(true);
     for (int fastest : {0, 1, 2}) {
         gpu::plans.plans.clear();
-        fake::us = [&](cublasLtEpilogue_t e, int id) { return (e == CUBLASLT_EPILOGUE_DEFAULT ? 100.0 : 50.0) + (id == fastest ? 0 : 5 + id); };
+        fake::us = [&](cublasLtEpilogue_t e, int id) {
+            return (e == CUBLASLT_EPILOGUE_DEFAULT ? 100.0 : 50.0) + (id == fastest ? 0 : 5 + id);
+        };
         test_matmul<bf16>({16, 40, 24});  // right although each was run a dozen times on these operands
         fake::runs.clear();
         layer<bf16>();
@@ -170,7 +181,9 @@ TEST_CASE("a resumed run has the same bits") {
         return std::pair{bits, fake::timings - before};
     };
     auto first = [](cublasLtEpilogue_t e, int id) { return id == 1 ? 10.0 : 20.0 + (double)e / 1000; };
-    auto other = [](cublasLtEpilogue_t e, int id) { return id == 2 ? 10.0 : 20.0 + (double)e / 1000; };  // another day, other times
+    auto other = [](cublasLtEpilogue_t e, int id) {
+        return id == 2 ? 10.0 : 20.0 + (double)e / 1000;
+    };  // another day, other times
     Fresh fresh;
     auto [bits, timings] = start(first);
     CHECK(timings > 0);

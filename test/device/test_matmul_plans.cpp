@@ -1,4 +1,5 @@
-// test_matmul_plans.cpp: the file that keeps a run's plans of matrix products: it comes back as it went, and a wrong one leaves no plan and says why.
+// test_matmul_plans.cpp: the file that keeps a run's plans of matrix products: it comes back as it went, and a wrong
+// one leaves no plan and says why.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -10,11 +11,14 @@ namespace {
 
 const std::string DEVICE = "NVIDIA H200", LIBRARY = "130002";
 
-MatmulShape shape(int64_t m, Epilogue epilogue = Epilogue::none) { return {false, true, false, m, 2304, 768, 768, 768, 2304, 2, 2, 256, epilogue}; }
+MatmulShape shape(int64_t m, Epilogue epilogue = Epilogue::none) {
+    return {false, true, false, m, 2304, 768, 768, 768, 2304, 2, 2, 256, epilogue};
+}
 MatmulPlan plan(unsigned char first, bool timed = true) {
     MatmulPlan p;
     for (size_t i = 0; i < p.algorithm.size(); i++) p.algorithm[i] = (unsigned char)(first + 37 * i);
-    p.timed = timed, p.us = 12.5;
+    p.timed = timed;
+    p.us = 12.5;
     return p;
 }
 // What the program prints while f runs
@@ -42,7 +46,8 @@ void write_file(const std::string& path) {
     p.add(shape(1024, Epilogue::gelu), separate);
 }
 // What is said of a file, in which no plan is found
-std::string refused(const std::string& path, const std::string& device = DEVICE, const std::string& library = LIBRARY, bool renew = false) {
+std::string refused(const std::string& path, const std::string& device = DEVICE, const std::string& library = LIBRARY,
+                    bool renew = false) {
     MatmulPlans p;
     std::string said = printed([&] { p.open(path, device, library, renew); });
     CHECK(p.plans.empty());
@@ -126,7 +131,8 @@ TEST_CASE("a file that does not fit leaves no plan and says why") {
         write_bytes(path, text);
         return refused(path);
     };
-    CHECK(has(refused(path, "NVIDIA A100", LIBRARY), "made on NVIDIA H200 with cuBLASLt 130002, this is NVIDIA A100 with 130002"));
+    CHECK(has(refused(path, "NVIDIA A100", LIBRARY),
+              "made on NVIDIA H200 with cuBLASLt 130002, this is NVIDIA A100 with 130002"));
     write_bytes(path, good);
     CHECK(has(refused(path, DEVICE, "120900"), "cuBLASLt 130002, this is NVIDIA H200 with 120900"));
     write_bytes(path, good);

@@ -14,8 +14,9 @@ struct Outcome {
 };
 
 static Outcome run_bug(const char* name, const char* order) {
-    std::string command = format("SHIM_ORDER=%s ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66:atexit_sleep_ms=0 '%s' bug %s 2>&1", order,
-                                 std::string(program_invocation_name).c_str(), name);
+    std::string command = format(
+        "SHIM_ORDER=%s ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=exitcode=66:atexit_sleep_ms=0 '%s' bug %s 2>&1", order,
+        std::string(program_invocation_name).c_str(), name);
     FILE* f = popen(command.c_str(), "r");
     REQUIRE(f != nullptr);
     Outcome o;
@@ -27,10 +28,12 @@ static Outcome run_bug(const char* name, const char* order) {
 }
 
 // `name` has to end with this status and print this text, in each of the orders
-static void expect(const char* name, int status, const char* text, std::vector<const char*> orders = {"forward", "reverse", "random"}) {
+static void expect(const char* name, int status, const char* text,
+                   std::vector<const char*> orders = {"forward", "reverse", "random"}) {
     for (const char* order : orders) {
         Outcome o = run_bug(name, order);
-        std::string said = format("%s, SHIM_ORDER=%s: expected exit status %d and \"%s\"; it printed:\n%s", name, order, status, text, o.text.c_str());
+        std::string said = format("%s, SHIM_ORDER=%s: expected exit status %d and \"%s\"; it printed:\n%s", name, order,
+                                  status, text, o.text.c_str());
         INFO(said);
         CHECK(o.status == status);
         CHECK(o.text.find(text) != std::string::npos);
@@ -57,14 +60,19 @@ TEST_SUITE("shim") {
         expect("shuffle-from-returned-lane", WRONG_RESULT, "nan");
     }
     TEST_CASE("a missing __syncthreads") {
-        if (tsan) expect("missing-barrier", RACE, "data race");
-        else expect("missing-barrier", WRONG_RESULT, "wrong", {"reverse", "random"});  // in step, nobody runs far enough ahead
+        if (tsan)
+            expect("missing-barrier", RACE, "data race");
+        else
+            expect("missing-barrier", WRONG_RESULT, "wrong",
+                   {"reverse", "random"});  // in step, nobody runs far enough ahead
     }
     TEST_CASE("shared memory that nobody wrote") { expect("uninitialised-shared", WRONG_RESULT, "nan"); }
     TEST_CASE("writes beyond dynamic shared memory") {
         if (tsan) return;  // a race on the way there
-        if (asan) expect("shared-overrun-write", 1, "AddressSanitizer");
-        else expect("shared-overrun-write", ABORTED, "beyond its dynamic shared memory");
+        if (asan)
+            expect("shared-overrun-write", 1, "AddressSanitizer");
+        else
+            expect("shared-overrun-write", ABORTED, "beyond its dynamic shared memory");
     }
     TEST_CASE("a stack that is too small") {
         if (!tsan && !asan) expect("deep-stack", ABORTED, "stack overflowed");
@@ -82,14 +90,18 @@ TEST_SUITE("shim") {
         expect("async-unaligned", ABORTED, "multiple of 16");
     }
     TEST_CASE("cp.async: other threads read without a barrier") {
-        if (tsan) expect("async-no-barrier", RACE, "data race");
-        else expect("async-no-barrier", WRONG_RESULT, "wrong");
+        if (tsan)
+            expect("async-no-barrier", RACE, "data race");
+        else
+            expect("async-no-barrier", WRONG_RESULT, "wrong");
     }
     TEST_CASE("reads beyond memory (ASan)" * doctest::skip(!asan)) {
         expect("shared-overrun-read", 1, "AddressSanitizer");
         expect("global-overrun", 1, "AddressSanitizer");
     }
-    TEST_CASE("a shuffle in place of __syncwarp (TSan)" * doctest::skip(!tsan)) { expect("shuffle-as-barrier", RACE, "data race"); }
+    TEST_CASE("a shuffle in place of __syncwarp (TSan)" * doctest::skip(!tsan)) {
+        expect("shuffle-as-barrier", RACE, "data race");
+    }
     TEST_CASE("the host reads and writes device memory") {
         for (const char* name : {"host-reads-device", "host-writes-device"}) {
             expect(name, ABORTED, "right until here", {"forward"});
@@ -135,7 +147,9 @@ TEST_SUITE("collectives") {
                     int lane = t % 32, w = t - lane;
                     unsigned ballot = 0;
                     for (int i = 0; i < 32; i += 3) ballot |= 1u << i;
-                    int want[8] = {w + 7, t ^ 5, lane + 3 < 32 ? t + 3 : t, lane >= 3 ? t - 3 : t, (t & ~7) + 5, (int)ballot, 2, 2};
+                    int want[8] = {
+                        w + 7, t ^ 5, lane + 3 < 32 ? t + 3 : t, lane >= 3 ? t - 3 : t, (t & ~7) + 5, (int)ballot,
+                        2,     2};
                     for (int i = 0; i < 8; i++) bad += out[(size_t)(b * n + t) * 8 + i] != want[i];
                 }
                 CHECK(sums[b] == 2.0 * (n * (n - 1) / 2));
@@ -186,7 +200,8 @@ TEST_SUITE("graphs") {
             for (int i = 0; i < b.times; i++) {
                 Padded a;
                 memset((void*)&a, rand() % 256, sizeof a);  // what is in the padding does not count
-                a.p = b.p, a.n = b.n;
+                a.p = b.p;
+                a.n = b.n;
                 launch(b.other ? other_kernel<0> : add_kernel<0>, b.grid, b.block, b.smem, a, b.by);
             }
             if (b.copy) gpu::copy_to_host(y.data(), x.data(), 4);
@@ -213,7 +228,10 @@ TEST_SUITE("graphs") {
         expect_error("nothing", usual, usual);
         expect_error("same arguments", usual, but([](Body& b) { b.by = 2; }));
         expect_error("same arguments", usual, but([](Body& b) { b.n = 99; }));
-        expect_error("same arguments", usual, but([](Body& b) { b.p++, b.n = 99; }));
+        expect_error("same arguments", usual, but([](Body& b) {
+                         b.p++;
+                         b.n = 99;
+                     }));
         expect_error("same arguments", but([](Body& b) { b.zero = true; }), but([](Body& b) { b.zero_less = true; }));
         expect_error("same grid", usual, but([](Body& b) { b.grid = 2; }));
         expect_error("same grid", usual, but([](Body& b) { b.block = 160; }));
@@ -231,9 +249,12 @@ TEST_SUITE("graphs") {
 TEST_SUITE("two memories") {
     TEST_CASE("kernels and copies see device memory, and are refused the host's") {
         shim::host_may_touch = false;
-        struct Restore { ~Restore() { shim::host_may_touch = true; } } restore;
+        struct Restore {
+            ~Restore() { shim::host_may_touch = true; }
+        } restore;
         std::vector<float> y(100, 1.0f), z(100);
-        float *p = y.data(), *x = (float*)gpu::device_alloc(400), *blocks = (float*)gpu::device_alloc(1200), *other = (float*)gpu::device_alloc(5 << 20);
+        float *p = y.data(), *x = (float*)gpu::device_alloc(400), *blocks = (float*)gpu::device_alloc(1200),
+              *other = (float*)gpu::device_alloc(5 << 20);
         gpu::copy_to_device(x, p, 400);
         launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f);
         gpu::copy_to_host(z.data(), x, 400);
@@ -256,14 +277,19 @@ TEST_SUITE("two memories") {
             CHECK_MESSAGE(said.find(text) != said.npos, "expected \"", std::string(text), "\", found: ", said);
             CHECK(shim::at_work == 0);
         };
-        expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{p, 100}, 2.0f); });
-        expect_error("kernel: argument 1 holds an address of the host's", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
+        expect_error("kernel: argument 1 holds an address of the host's",
+                     [&] { launch(add_kernel<0>, 1, 128, 0, Padded{p, 100}, 2.0f); });
+        expect_error("kernel: argument 1 holds an address of the host's",
+                     [&] { launch(add_kernel<0>, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
         launch(add_kernel<0>, 1, 128, 0, Padded{x + 100, 0}, 2.0f);  // the end is of it, for an array of no elements
         expect_error("copy_to_device: expected an address of the device's", [&] { gpu::copy_to_device(p, p, 4); });
-        expect_error("copy_to_device: 404 bytes from byte 0 on, of an allocation of 400", [&] { gpu::copy_to_device(x, p, 404); });
-        expect_error("copy_to_host: 8 bytes from byte 396 on, of an allocation of 400", [&] { gpu::copy_to_host(p, x + 99, 8); });
+        expect_error("copy_to_device: 404 bytes from byte 0 on, of an allocation of 400",
+                     [&] { gpu::copy_to_device(x, p, 404); });
+        expect_error("copy_to_host: 8 bytes from byte 396 on, of an allocation of 400",
+                     [&] { gpu::copy_to_host(p, x + 99, 8); });
         expect_error("device_zero: 1048576 bytes", [&] { gpu::device_zero(x, 1 << 20); });
-        expect_error("Upload: 1200 bytes from byte 0 on, of an allocation of 400", [&] { gpu::Upload(x, 400).send(); });  // there are no places behind it
+        expect_error("Upload: 1200 bytes from byte 0 on, of an allocation of 400",
+                     [&] { gpu::Upload(x, 400).send(); });  // there are no places behind it
         expect_error("copy_to_device: expected an address of the host's", [&] { gpu::copy_to_device(x, other, 4); });
         expect_error("copy_to_host: expected an address of the device's", [&] { gpu::copy_to_host(p, p, 4); });
         expect_error("copy_to_host: expected an address of the host's", [&] { gpu::copy_to_host(x, other, 4); });
@@ -275,7 +301,8 @@ TEST_SUITE("two memories") {
         launch(number_kernel<0>, 1, 1, 0, (size_t)p, (uint64_t)(uintptr_t)&p);
         // what cannot be in a graph
         gpu::Graphs graphs;
-        expect_error("device_alloc: it cannot be part of a CUDA graph", [&] { graphs.run({1}, [&] { gpu::device_alloc(1); }); });
+        expect_error("device_alloc: it cannot be part of a CUDA graph",
+                     [&] { graphs.run({1}, [&] { gpu::device_alloc(1); }); });
         expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.next(); }); });
         expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.send(); }); });
         expect_error("Readback: it cannot be part", [&] { graphs.run({1}, [&] { readback.send(x); }); });

@@ -28,7 +28,8 @@ TEST_CASE("metrics: two classes") {
     CHECK(c.f1(0) == about(100.0 / 115));  // 2 tp / (2 tp + fp + fn)
     CHECK(c.f1(1) == about(70.0 / 85));
     CHECK(c.macro_f1() == about((100.0 / 115 + 70.0 / 85) / 2));
-    CHECK(c.mcc() == about((50.0 * 35 - 10.0 * 5) / std::sqrt(60.0 * 40 * 55 * 45)));  // (tp tn − fp fn) / √…, Matthews 1975
+    CHECK(c.mcc() ==
+          about((50.0 * 35 - 10.0 * 5) / std::sqrt(60.0 * 40 * 55 * 45)));  // (tp tn − fp fn) / √…, Matthews 1975
 }
 
 TEST_CASE("metrics: three classes") {
@@ -47,7 +48,8 @@ TEST_CASE("metrics: three classes") {
 }
 
 TEST_CASE("metrics: perfect, perverse, and nothing to divide by") {
-    Confusion perfect = confusion(2, {3, 0, 0, 4}), perverse = confusion(2, {0, 3, 4, 0}), one = confusion(3, {0, 7, 0, 0, 5, 0, 0, 0, 0}), none(2);
+    Confusion perfect = confusion(2, {3, 0, 0, 4}), perverse = confusion(2, {0, 3, 4, 0}),
+              one = confusion(3, {0, 7, 0, 0, 5, 0, 0, 0, 0}), none(2);
     CHECK((perfect.accuracy() == 1 && perfect.macro_f1() == 1 && perfect.mcc() == about(1)));
     CHECK((perverse.accuracy() == 0 && perverse.macro_f1() == 0 && perverse.mcc() == about(-1)));
     // all were taken for class 1; class 2 is neither in the data nor in the predictions, and counts as 0
@@ -77,11 +79,14 @@ TEST_CASE("metrics: Wilson's interval") {
     for (int n : {1, 7, 872})
         for (int right = 0; right <= n; right += std::max(1, n / 7)) {
             auto [a, b] = wilson_interval(right, n);
-            for (double p : {a, b}) CHECK((double(right) / n - p) * (double(right) / n - p) == doctest::Approx(z2 * p * (1 - p) / n).epsilon(1e-9));
+            for (double p : {a, b})
+                CHECK((double(right) / n - p) * (double(right) / n - p) ==
+                      doctest::Approx(z2 * p * (1 - p) / n).epsilon(1e-9));
             CHECK((a <= double(right) / n + 1e-12 && double(right) / n <= b + 1e-12));
         }
     int outside = 0;  // never below 0, which would print as -0.00, nor above 1
-    for (int n = 1; n <= 2000; n++) outside += std::signbit(wilson_interval(0, n).first) || wilson_interval(n, n).second > 1;
+    for (int n = 1; n <= 2000; n++)
+        outside += std::signbit(wilson_interval(0, n).first) || wilson_interval(n, n).second > 1;
     CHECK(outside == 0);
 }
 
@@ -93,8 +98,11 @@ TEST_CASE("metrics: mean and standard deviation") {
 }
 
 TEST_CASE("metrics: paired bootstrap") {
-    auto run = [](const std::vector<double>& a, const std::vector<double>& b, uint64_t seed) { return paired_bootstrap(a, b, seed); };
-    // a normal sample: the percentiles are mean +- 1.96 sd / sqrt(n). 10,000 draws know a percentile to about 0.03 standard errors; 0.1 is three times that
+    auto run = [](const std::vector<double>& a, const std::vector<double>& b, uint64_t seed) {
+        return paired_bootstrap(a, b, seed);
+    };
+    // a normal sample: the percentiles are mean +- 1.96 sd / sqrt(n). 10,000 draws know a percentile to about 0.03
+    // standard errors; 0.1 is three times that
     std::vector<double> a, b;
     for (int i = 0; i < 400; i++) {
         double hard = 5 * normal(mix64(1, i));  // what both sides share goes out: that is what pairs are for
@@ -111,23 +119,27 @@ TEST_CASE("metrics: paired bootstrap") {
     CHECK(std::fabs(x.high - (mean + 1.96 * error)) < 0.1 * error);
     CHECK((x.low == again.low && x.high == again.high));
     CHECK((x.low != other.low && x.high != other.high));
-    CHECK((turned.mean == about(-x.mean) && turned.low == about(-x.high) && turned.high == about(-x.low)));  // the same tasks are drawn
+    CHECK((turned.mean == about(-x.mean) && turned.low == about(-x.high) &&
+           turned.high == about(-x.low)));  // the same tasks are drawn
     // too few tasks: no interval to speak of; equal differences: one without width
-    CHECK((run({0.75}, {0.5}, 1).mean == 0.25 && !run({0.75}, {0.5}, 1).known && !run({1, 2, 3, 4, 5}, {0, 1, 2, 3, 4}, 1).known));
+    CHECK((run({0.75}, {0.5}, 1).mean == 0.25 && !run({0.75}, {0.5}, 1).known &&
+           !run({1, 2, 3, 4, 5}, {0, 1, 2, 3, 4}, 1).known));
     Interval equal = run({1, 2, 3, 4, 5, 6}, {0, 1, 2, 3, 4, 5}, 1);
     CHECK((equal.known && equal.low == 1 && equal.high == 1));
     // three of many differ: what the others might do is not known
-    CHECK((!run({1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0}, 1).known && run({1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 1, 0, 0, 0}, 1).known));
-    // nine tasks, four of which differ by 1: the draws' sums are binomial, P(8 or more of 9) = 0.0083. Cut off on each side are
-    // Φ(−t √(9/8)) = 0.0072, so the end is at 8/9; without the root it would be 0.0106, and the end at 7/9. 200,000 draws know 0.0083 to 0.0002.
+    CHECK((!run({1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0}, 1).known &&
+           run({1, 1, 1, 0, 0, 0, 0}, {0, 0, 0, 1, 0, 0, 0}, 1).known));
+    // nine tasks, four of which differ by 1: the draws' sums are binomial, P(8 or more of 9) = 0.0083. Cut off on each
+    // side are Φ(−t √(9/8)) = 0.0072, so the end is at 8/9; without the root it would be 0.0106, and the end at 7/9.
+    // 200,000 draws know 0.0083 to 0.0002.
     CHECK(paired_bootstrap({1, 1, 1, 1, 0, 0, 0, 0, 0}, std::vector<double>(9, 0.0), 5, 200000).high == about(8.0 / 9));
     CHECK_THROWS_AS(run({1, 2}, {1}, 1), Error);
     CHECK_THROWS_AS(run({}, {}, 1), Error);
 }
 
 TEST_CASE("metrics: the interval of a few tasks holds the truth in 95 of 100 samples") {
-    // normal differences around 0. 2,000 samples know a share of 95 % to 0.5 % (one deviation), four of which are allowed; the plain percentiles would
-    // hold it in 87.2, 88.3, 90.4 and 92.5 % of these.
+    // normal differences around 0. 2,000 samples know a share of 95 % to 0.5 % (one deviation), four of which are
+    // allowed; the plain percentiles would hold it in 87.2, 88.3, 90.4 and 92.5 % of these.
     for (int n : {6, 7, 12, 24}) {
         int held = 0;
         for (int s = 0; s < 2000; s++) {
@@ -140,18 +152,20 @@ TEST_CASE("metrics: the interval of a few tasks holds the truth in 95 of 100 sam
         MESSAGE(n << " tasks: " << held / 20.0 << " %");
         CHECK(std::fabs(held / 2000.0 - 0.95) < 0.02);
     }
-    // gains in [0, 1), most of which are 0: an interval that misses the mean is given for at most 5 % of the samples (0.5 % is one deviation). Without the
-    // rule on how many must differ that would be 38, 19, 11 and 6 %.
+    // gains in [0, 1), most of which are 0: an interval that misses the mean is given for at most 5 % of the samples
+    // (0.5 % is one deviation). Without the rule on how many must differ that would be 38, 19, 11 and 6 %.
     for (auto [n, zeros] : {std::pair<int, double>{11, 0.9}, {24, 0.9}, {11, 0.7}, {24, 0.7}}) {
         int given = 0, missed = 0;
         for (int s = 0; s < 2000; s++) {
             std::vector<double> a, b(n, 0.0);
             for (int i = 0; i < n; i++) a.push_back(uniform(mix64(5, s, i)) < zeros ? 0 : uniform(mix64(6, s, i)));
             Interval x = paired_bootstrap(a, b, s, 2000);
-            given += x.known, missed += x.known && !(x.low <= (1 - zeros) / 2 && (1 - zeros) / 2 <= x.high);
+            given += x.known;
+            missed += x.known && !(x.low <= (1 - zeros) / 2 && (1 - zeros) / 2 <= x.high);
         }
         CAPTURE(n);
-        MESSAGE(n << " tasks, " << 100 * zeros << " % of them 0: given for " << given / 20.0 << " %, wrong for " << missed / 20.0 << " %");
+        MESSAGE(n << " tasks, " << 100 * zeros << " % of them 0: given for " << given / 20.0 << " %, wrong for "
+                  << missed / 20.0 << " %");
         CHECK(given > 20);
         CHECK(missed < 0.065 * 2000);
     }

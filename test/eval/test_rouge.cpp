@@ -1,15 +1,17 @@
-// test_rouge.cpp: ROUGE-L, the stemmer and exact match. test/fixtures/rouge.jsonl holds what the Python package rouge-score says
-// (written by test/hf/test_rouge.py, which compares many more with it through ROUGE_PAIRS); a few cases are worked out by hand.
-#include "common/text/labelled_rows.h"
+// test_rouge.cpp: ROUGE-L, the stemmer and exact match. test/fixtures/rouge.jsonl holds what the Python package
+// rouge-score says (written by test/hf/test_rouge.py, which compares many more with it through ROUGE_PAIRS); a few
+// cases are worked out by hand.
 #include "common/eval/rouge.h"
+#include "common/text/labelled_rows.h"
 #include "test/temp.h"
 
 #include <set>
 
 typedef std::vector<std::string> Texts;
 
-// {"word", "stem"}, or {"answer", "reference", "p", "r", "f"}, or {"text", "normal"} on every line. p, r, f come from the same divisions
-// in double, which this build may reorder: equal to 1e-14; one word more or less in common changes 1e-3.
+// {"word", "stem"}, or {"answer", "reference", "p", "r", "f"}, or {"text", "normal"} on every line. p, r, f come from
+// the same divisions in double, which this build may reorder: equal to 1e-14; one word more or less in common changes
+// 1e-3.
 static void check_file(const std::string& path) {
     LineReader lines(path);
     size_t wrong = 0, words = 0, pairs = 0, texts = 0;
@@ -46,8 +48,10 @@ TEST_CASE("rouge: by hand") {
     CHECK(rouge_words("die dies was") == Texts{"die", "die", "was"});  // up to three letters a word stays
     CHECK(rouge_words("").empty());
     CHECK(rouge_words(" \xff\xfe.. ").empty());
-    CHECK(rouge_words("a\xff" "b") == Texts{"a", "b"});
-    CHECK(rouge_words("5 \u212a and \u0130stanbul, \u00e9t\u00e9") == Texts{"5", "k", "and", "i", "stanbul", "t"});  // Kelvin sign, dotted I
+    CHECK(rouge_words("a\xff"
+                      "b") == Texts{"a", "b"});
+    CHECK(rouge_words("5 \u212a and \u0130stanbul, \u00e9t\u00e9") ==
+          Texts{"5", "k", "and", "i", "stanbul", "t"});  // Kelvin sign, dotted I
     CHECK(longest_common({"1", "2", "3", "4", "5"}, {"2", "5", "3", "4"}) == 3);
     CHECK(longest_common({}, {"a"}) == 0);
     CHECK(longest_common({"a", "b"}, {"b", "a"}) == 1);
@@ -67,7 +71,8 @@ TEST_CASE("rouge: by hand") {
 TEST_CASE("exact match: as Super-NaturalInstructions normalises") {
     CHECK(normal_form("  The\tanswer:  \u00a0YES!\n") == "the answer yes");
     CHECK(normal_form("don't - stop") == "dont stop");  // punctuation goes without a trace, its spaces are joined
-    CHECK(normal_form("\u00c9T\u00c9 \u2013 \u4e2d\u3002") == "\u00e9t\u00e9 \u2013 \u4e2d\u3002");  // only ASCII punctuation
+    CHECK(normal_form("\u00c9T\u00c9 \u2013 \u4e2d\u3002") ==
+          "\u00e9t\u00e9 \u2013 \u4e2d\u3002");  // only ASCII punctuation
     CHECK(normal_form("a\xff") == "a\ufffd");
     CHECK(exact_match("Positive.", {"negative", "positive"}));
     CHECK_FALSE(exact_match("positive because", {"positive"}));
@@ -86,7 +91,8 @@ TEST_CASE("exact match: as Super-NaturalInstructions normalises") {
 }
 
 // ---------------------------------------------------------------- Google's own reference files, where they are
-// The other members of the family, only here: ROUGE-1, ROUGE-2 and the summary form of ROUGE-L (Lsum: texts by lines, union of subsequences)
+// The other members of the family, only here: ROUGE-1, ROUGE-2 and the summary form of ROUGE-L (Lsum: texts by lines,
+// union of subsequences)
 static Rouge rouge_n(const std::string& answer, const std::string& reference, size_t n, bool stemmed) {
     auto grams = [&](const std::string& text) {
         Texts words = rouge_words(text, stemmed);
@@ -99,16 +105,22 @@ static Rouge rouge_n(const std::string& answer, const std::string& reference, si
     for (auto g = a.begin(); g != a.end(); g = a.upper_bound(*g)) common += std::min(a.count(*g), r.count(*g));
     return rouge_of_counts(common, a.size(), r.size());
 }
-// places of a in one longest common subsequence of a and b; rouge-score walks the table from its end and prefers to go back in b
+// places of a in one longest common subsequence of a and b; rouge-score walks the table from its end and prefers to go
+// back in b
 static std::set<size_t> common_places(const Texts& a, const Texts& b) {
     std::vector<std::vector<size_t>> t(a.size() + 1, std::vector<size_t>(b.size() + 1, 0));
     for (size_t i = 1; i <= a.size(); i++)
-        for (size_t j = 1; j <= b.size(); j++) t[i][j] = a[i - 1] == b[j - 1] ? t[i - 1][j - 1] + 1 : std::max(t[i - 1][j], t[i][j - 1]);
+        for (size_t j = 1; j <= b.size(); j++)
+            t[i][j] = a[i - 1] == b[j - 1] ? t[i - 1][j - 1] + 1 : std::max(t[i - 1][j], t[i][j - 1]);
     std::set<size_t> places;
     for (size_t i = a.size(), j = b.size(); i > 0 && j > 0;)
-        if (a[i - 1] == b[j - 1]) places.insert(--i), j--;
-        else if (t[i][j - 1] > t[i - 1][j]) j--;
-        else i--;
+        if (a[i - 1] == b[j - 1]) {
+            places.insert(--i);
+            j--;
+        } else if (t[i][j - 1] > t[i - 1][j])
+            j--;
+        else
+            i--;
     return places;
 }
 static Rouge rouge_lsum(const std::string& answer, const std::string& reference, bool stemmed) {
@@ -148,8 +160,9 @@ TEST_CASE("rouge: Google's reference files") {
     }
     Json expected = parse_json(read_file(dir + "expected.json"), dir + "expected.json");
     auto score = [](const std::string& type, const std::string& answer, const std::string& reference, bool stemmed) {
-        return type == "rougeL" ? rouge_l(answer, reference, stemmed) : type == "rougeLsum" ? rouge_lsum(answer, reference, stemmed)
-                                                                                              : rouge_n(answer, reference, type.back() - '0', stemmed);
+        return type == "rougeL"      ? rouge_l(answer, reference, stemmed)
+               : type == "rougeLsum" ? rouge_lsum(answer, reference, stemmed)
+                                     : rouge_n(answer, reference, type.back() - '0', stemmed);
     };
     auto check = [](const Rouge& r, const Json& x, double digits) {  // the file has so many digits
         CHECK(std::fabs(r.f - x.find("f")->d) < digits);
@@ -165,7 +178,8 @@ TEST_CASE("rouge: Google's reference files") {
     for (const Json& x : expected.find("files")->a) {
         const std::string& name = x.find("files")->s;  // "target.txt/prediction.txt line 0"
         size_t slash = name.find('/'), space = name.find(' ');
-        std::string target = read_file(dir + name.substr(0, slash)), answer = read_file(dir + name.substr(slash + 1, space == name.npos ? space : space - slash - 1));
+        std::string target = read_file(dir + name.substr(0, slash)),
+                    answer = read_file(dir + name.substr(slash + 1, space == name.npos ? space : space - slash - 1));
         if (name.find(" line ") != name.npos) {
             auto line = [&](const std::string& text) {
                 size_t at = name.back() == '0' ? 0 : text.find('\n') + 1;

@@ -1,7 +1,8 @@
 """Writes a tiny random BertForMaskedLM with its tokenizer, as transformers saves them. No network.
 
-    python test/hf/make_tiny_bert.py DIR [--seed 1]
+python test/hf/make_tiny_bert.py DIR [--seed 1]
 """
+
 import argparse
 import os
 
@@ -12,7 +13,9 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = "the a of and to in was he she it that old man woman house river night day long dark very said came went saw again never . , ! ? '".split()
 LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
-VOCAB = SPECIALS + WORDS + [c for c in LETTERS if c not in WORDS] + ["##" + c for c in LETTERS] + ["##ing", "##ed", "##er"]
+VOCAB = (
+    SPECIALS + WORDS + [c for c in LETTERS if c not in WORDS] + ["##" + c for c in LETTERS] + ["##ing", "##ed", "##er"]
+)
 
 
 def make(directory, seed=1):
@@ -25,8 +28,16 @@ def make(directory, seed=1):
     if not os.path.exists(vocab):  # transformers 5 writes tokenizer.json only
         with open(vocab, "w", encoding="utf-8") as f:
             f.write("\n".join(VOCAB) + "\n")
-    model = BertForMaskedLM(BertConfig(vocab_size=len(VOCAB), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96,
-                                       max_position_embeddings=48))
+    model = BertForMaskedLM(
+        BertConfig(
+            vocab_size=len(VOCAB),
+            hidden_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=96,
+            max_position_embeddings=48,
+        )
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():

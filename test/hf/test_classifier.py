@@ -1,7 +1,9 @@
-"""Classifiers in both directions: transformers answers as finetune_cls does, and the other way round; its figures are scikit-learn's.
+"""Classifiers in both directions: transformers answers as finetune_cls does, and the other way round; its figures are
+scikit-learn's.
 
-    python test/hf/test_classifier.py        (needs dev/requirements.txt; finetune_cls and data/tokenize built; no network)
+python test/hf/test_classifier.py        (needs dev/requirements.txt; finetune_cls and data/tokenize built; no network)
 """
+
 import csv
 import json
 import math
@@ -35,20 +37,38 @@ def some_texts(seed, n):
     def text():
         words = rng.choices(WORDS + ["walked", "Tiger", "über", "日", "x9"], k=rng.randint(1, 14))
         return " ".join(w.upper() if rng.random() < 0.1 else w for w in words)
+
     return [text() + ("\t" + text() if i % 3 == 2 else "") for i in range(n)]
 
 
 def make_classifier(directory, labels, seed=1, bias=None, **config):
-    """A random classifier with a tokenizer, as transformers saves them: weights N(0, 0.15), of attention N(0, 0.3) and of the classifier N(0, 1),
+    """A random classifier with a tokenizer, as transformers saves them: weights N(0, 0.15), of attention N(0, 0.3) and
+    of the classifier N(0, 1),
     so that the words of a text matter to the row of [CLS]."""
     make_tiny_bert.make(directory)
-    model = BertForSequenceClassification(BertConfig(**{
-        **dict(vocab_size=len(make_tiny_bert.VOCAB), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=96,
-               max_position_embeddings=48, id2label=dict(enumerate(labels)), label2id={name: k for k, name in enumerate(labels)}), **config}))
+    model = BertForSequenceClassification(
+        BertConfig(
+            **{
+                **dict(
+                    vocab_size=len(make_tiny_bert.VOCAB),
+                    hidden_size=64,
+                    num_hidden_layers=2,
+                    num_attention_heads=2,
+                    intermediate_size=96,
+                    max_position_embeddings=48,
+                    id2label=dict(enumerate(labels)),
+                    label2id={name: k for k, name in enumerate(labels)},
+                ),
+                **config,
+            }
+        )
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            std = 1 if name.startswith("classifier") else 0.3 if "attention" in name and "LayerNorm" not in name else 0.15
+            std = (
+                1 if name.startswith("classifier") else 0.3 if "attention" in name and "LayerNorm" not in name else 0.15
+            )
             p.copy_(torch.randn(p.shape, generator=generator) * std + name.endswith("LayerNorm.weight"))
         if bias is not None:
             model.classifier.bias.copy_(torch.tensor(bias))
@@ -59,9 +79,15 @@ def make_classifier(directory, labels, seed=1, bias=None, **config):
 def read_theirs(directory):
     """(model, tokenizer, what from_pretrained complained about)"""
     with Warnings() as log:
-        model, info = AutoModelForSequenceClassification.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            directory, output_loading_info=True, dtype=torch.float32
+        )
         tokenizer = AutoTokenizer.from_pretrained(directory)
-    return model.eval(), tokenizer, log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names]
+    return (
+        model.eval(),
+        tokenizer,
+        log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names],
+    )
 
 
 def their_probabilities(model, tokenizer, texts, **options):
@@ -115,20 +141,40 @@ class Classifier(unittest.TestCase):
             with open(self.path(name, part + ".tsv"), "w") as f:
                 f.write("text\ttext2\tlabel\n")
                 for i, text in enumerate(some_texts(rng.random(), n)):
-                    f.write("%s %s%s\t%s\n" % (WORDS[i % len(labels)], text, "" if "\t" in text else "\t", labels[i % len(labels)]))
-            run(TOKENIZE, "pack", "--tokenizer", tokenizer, "--kind", "classify", "--labels", ",".join(labels), "--in", self.path(name, part + ".tsv"),
-                "--out", self.path(name, part + ".bin"))
+                    f.write(
+                        "%s %s%s\t%s\n"
+                        % (WORDS[i % len(labels)], text, "" if "\t" in text else "\t", labels[i % len(labels)])
+                    )
+            run(
+                TOKENIZE,
+                "pack",
+                "--tokenizer",
+                tokenizer,
+                "--kind",
+                "classify",
+                "--labels",
+                ",".join(labels),
+                "--in",
+                self.path(name, part + ".tsv"),
+                "--out",
+                self.path(name, part + ".bin"),
+            )
         return data
 
     def test_we_read_theirs(self):
-        for labels in (["negative", "positive"], ["anger", "joy", "love \"of\" all", "ärger", "calm"]):
+        for labels in (["negative", "positive"], ["anger", "joy", 'love "of" all', "ärger", "calm"]):
             directory = self.path("theirs%d" % len(labels))
             make_classifier(directory, labels, seed=len(labels))
             model, tokenizer, complaints = read_theirs(directory)
             self.assertEqual(complaints, [])
             texts = some_texts(1, 40)
-            worst = self.assert_same(self.our_probabilities(directory, texts, labels), their_probabilities(model, tokenizer, texts))
-            print("\nread theirs, %d classes: largest difference of a probability %.1e" % (len(labels), worst), file=sys.stderr)
+            worst = self.assert_same(
+                self.our_probabilities(directory, texts, labels), their_probabilities(model, tokenizer, texts)
+            )
+            print(
+                "\nread theirs, %d classes: largest difference of a probability %.1e" % (len(labels), worst),
+                file=sys.stderr,
+            )
 
     def test_a_model_whose_labels_have_no_names(self):
         directory = self.path("plain")
@@ -147,12 +193,18 @@ class Classifier(unittest.TestCase):
         self.assert_same(self.our_probabilities(directory, texts, labels), their_probabilities(model, tokenizer, texts))
 
     def test_what_is_too_long_is_cut_as_theirs(self):
-        """Longest first. Of two long segments and an odd number of places transformers gives the odd one to the longer, we (and Google's BERT) to the first."""
+        """Longest first. Of two long segments and an odd number of places transformers gives the odd one to the longer,
+        we (and Google's BERT) to the first."""
         directory, labels = self.path("long"), ["a", "b"]
         make_classifier(directory, labels)
         model, tokenizer, _ = read_theirs(directory)
-        texts = [" ".join(["the", "old"] * 40), "\t".join([" ".join(["man"] * 60), " ".join(["night", "came"] * 25)]), "she\t" + " ".join(["river", "again"] * 40),
-                 " ".join(["said"] * 70) + "\tvery long", "\t".join([" ".join(["house"] * 30), " ".join(["day"] * 20)])]
+        texts = [
+            " ".join(["the", "old"] * 40),
+            "\t".join([" ".join(["man"] * 60), " ".join(["night", "came"] * 25)]),
+            "she\t" + " ".join(["river", "again"] * 40),
+            " ".join(["said"] * 70) + "\tvery long",
+            "\t".join([" ".join(["house"] * 30), " ".join(["day"] * 20)]),
+        ]
         ours = self.our_probabilities(directory, texts + ["never !"], labels)
         theirs = their_probabilities(model, tokenizer, texts + ["never !"], truncation=True, max_length=48)
         self.assertLessEqual((ours - theirs).abs().max().item(), TOLERANCE)
@@ -165,7 +217,23 @@ class Classifier(unittest.TestCase):
         make_tiny_bert.make(tiny)
         data = self.make_data(tiny, labels)
         out = self.path("run")
-        run(FINETUNE, "--init", tiny, "--data", data, "--out", out, "--steps", "30", "--lr", "3e-3", "--batch", "16", "--max-len", "40")
+        run(
+            FINETUNE,
+            "--init",
+            tiny,
+            "--data",
+            data,
+            "--out",
+            out,
+            "--steps",
+            "30",
+            "--lr",
+            "3e-3",
+            "--batch",
+            "16",
+            "--max-len",
+            "40",
+        )
         best = self.path("run", "best")
         model, tokenizer, complaints = read_theirs(best)
         self.assertEqual(complaints, [])
@@ -175,7 +243,9 @@ class Classifier(unittest.TestCase):
         self.assertEqual(model.config.problem_type, "single_label_classification")
         self.assertEqual(tokenizer.model_max_length, 40)
         texts = some_texts(4, 30)
-        worst = self.assert_same(self.our_probabilities(out, texts, labels), their_probabilities(model, tokenizer, texts))
+        worst = self.assert_same(
+            self.our_probabilities(out, texts, labels), their_probabilities(model, tokenizer, texts)
+        )
         print("\nwe write: largest difference of a probability %.1e" % worst, file=sys.stderr)
         # what the run says of val.bin is what transformers makes of the same texts
         with open(self.path("data", "val.tsv"), newline="") as f:
@@ -193,7 +263,9 @@ class Classifier(unittest.TestCase):
         model.save_pretrained(again)
         for name, tensor in load_file(os.path.join(best, "model.safetensors")).items():
             self.assertTrue(torch.equal(load_file(os.path.join(again, "model.safetensors"))[name], tensor), name)
-        self.assertTrue(torch.equal(self.our_probabilities(again, texts, labels), self.our_probabilities(out, texts, labels)))
+        self.assertTrue(
+            torch.equal(self.our_probabilities(again, texts, labels), self.our_probabilities(out, texts, labels))
+        )
 
     def test_training_goes_on_from_theirs(self):
         theirs, labels = self.path("theirs"), ["bad", "good"]
@@ -202,20 +274,42 @@ class Classifier(unittest.TestCase):
 
         def train(data, out):
             """A run whose learning rate is so small that the model stays what it was."""
-            done = run(FINETUNE, "--init", theirs, "--data", data, "--out", self.path(out), "--steps", "1", "--lr", "1e-12", "--batch", "16", "--max-len", "40")
+            done = run(
+                FINETUNE,
+                "--init",
+                theirs,
+                "--data",
+                data,
+                "--out",
+                self.path(out),
+                "--steps",
+                "1",
+                "--lr",
+                "1e-12",
+                "--batch",
+                "16",
+                "--max-len",
+                "40",
+            )
             return done.stdout, load_file(self.path(out, "last", "model.safetensors"))
+
         same, after = train(self.make_data(theirs, labels, "same"), "run-same")
         self.assertNotIn("made new", same)
         for name, tensor in before.items():
             self.assertLessEqual((after[name] - tensor).abs().max().item(), 1e-6, name)
         texts = some_texts(5, 20)
-        self.assert_same(self.our_probabilities(self.path("run-same", "last"), texts, labels), self.our_probabilities(theirs, texts, labels))
+        self.assert_same(
+            self.our_probabilities(self.path("run-same", "last"), texts, labels),
+            self.our_probabilities(theirs, texts, labels),
+        )
         for name, others in (("more", ["bad", "fair", "good"]), ("other", ["down", "up"]), ("order", ["good", "bad"])):
             text, after = train(self.make_data(theirs, others, name), "run-" + name)
             self.assertIn("made new: classifier.weight, classifier.bias", text)
             self.assertIn("not used here: classifier.", text)
             self.assertEqual(after["classifier.weight"].shape[0], len(others))
-            self.assertLessEqual((after["bert.pooler.dense.weight"] - before["bert.pooler.dense.weight"]).abs().max().item(), 1e-6)
+            self.assertLessEqual(
+                (after["bert.pooler.dense.weight"] - before["bert.pooler.dense.weight"]).abs().max().item(), 1e-6
+            )
             self.assertLess(after["classifier.weight"].std().item(), 0.05)  # N(0, 0.02), where theirs is N(0, 1)
 
     def test_what_ours_refuses(self):
@@ -223,9 +317,14 @@ class Classifier(unittest.TestCase):
         directory = self.path("base")
         make_classifier(directory, ["a", "b", "c"])
         data = self.make_data(directory, ["a", "b", "c"])
-        for changes, part in (({"problem_type": "regression"}, "problem_type"), ({"problem_type": "multi_label_classification"}, "problem_type"),
-                              ({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}, "regression"), ({"id2label": {"0": "a", "2": "b"}}, "id2label"),
-                              ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "id2label"), ({"id2label": {"0": "a", "1": "b"}}, "classifier.weight")):
+        for changes, part in (
+            ({"problem_type": "regression"}, "problem_type"),
+            ({"problem_type": "multi_label_classification"}, "problem_type"),
+            ({"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}, "regression"),
+            ({"id2label": {"0": "a", "2": "b"}}, "id2label"),
+            ({"id2label": {"0": "a", "1": "a", "2": "b"}}, "id2label"),
+            ({"id2label": {"0": "a", "1": "b"}}, "classifier.weight"),
+        ):
             bad = self.path("bad")
             shutil.rmtree(bad, ignore_errors=True)
             shutil.copytree(directory, bad)
@@ -236,13 +335,16 @@ class Classifier(unittest.TestCase):
             self.assert_refused(part, FINETUNE, "predict", "--model", bad, "the old man")
             self.assert_refused(part, FINETUNE, "eval", "--model", bad, "--data", os.path.join(data, "val.tsv"))
             if part != "classifier.weight":  # training makes a new classifier where the labels differ
-                self.assert_refused(part, FINETUNE, "--init", bad, "--data", data, "--out", self.path("out"), "--steps", "1")
+                self.assert_refused(
+                    part, FINETUNE, "--init", bad, "--data", data, "--out", self.path("out"), "--steps", "1"
+                )
         encoder = self.path("encoder")
         make_tiny_bert.make(encoder)
         self.assert_refused("fine-tune it first", FINETUNE, "predict", "--model", encoder, "the old man")
 
     def test_figures_are_those_of_scikit_learn(self):
-        """Random models asked about texts with random labels; with K > 2 class 0 is never right, and class 1 never predicted."""
+        """Random models asked about texts with random labels; with K > 2 class 0 is never right, and class 1 never
+        predicted."""
         for K in (2, 3, 7):
             labels = ["class%d" % k for k in range(K)]
             directory, file, out = self.path("model%d" % K), self.path("set%d.tsv" % K), self.path("out%d" % K)
@@ -251,8 +353,12 @@ class Classifier(unittest.TestCase):
             with open(file, "w") as f:
                 f.write("text\ttext2\tlabel\n")
                 for text in some_texts(K, 300):
-                    f.write("%s%s\t%s\n" % (text, "" if "\t" in text else "\t", rng.choice(labels[1 if K > 2 else 0:])))
-            ours = json.loads(run(FINETUNE, "eval", "--model", directory, "--data", file, "--out", out, "--json").stdout)
+                    f.write(
+                        "%s%s\t%s\n" % (text, "" if "\t" in text else "\t", rng.choice(labels[1 if K > 2 else 0 :]))
+                    )
+            ours = json.loads(
+                run(FINETUNE, "eval", "--model", directory, "--data", file, "--out", out, "--json").stdout
+            )
             with open(os.path.join(out, "predictions.tsv"), newline="") as f:
                 rows = list(csv.DictReader(f, delimiter="\t", quoting=csv.QUOTE_NONE))
             gold, predicted = [r["gold"] for r in rows], [r["prediction"] for r in rows]
@@ -263,10 +369,16 @@ class Classifier(unittest.TestCase):
                 self.assertNotIn("class1", predicted)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                precision, recall, f1, n = metrics.precision_recall_fscore_support(gold, predicted, labels=labels, zero_division=0)
+                precision, recall, f1, n = metrics.precision_recall_fscore_support(
+                    gold, predicted, labels=labels, zero_division=0
+                )
             self.assertEqual(ours["confusion"], metrics.confusion_matrix(gold, predicted, labels=labels).tolist())
             self.assertAlmostEqual(ours["accuracy"], metrics.accuracy_score(gold, predicted), places=12)
-            self.assertAlmostEqual(ours["macro_f1"], metrics.f1_score(gold, predicted, labels=labels, average="macro", zero_division=0), places=12)
+            self.assertAlmostEqual(
+                ours["macro_f1"],
+                metrics.f1_score(gold, predicted, labels=labels, average="macro", zero_division=0),
+                places=12,
+            )
             self.assertAlmostEqual(ours["mcc"], metrics.matthews_corrcoef(gold, predicted), places=12)
             for k, name in enumerate(labels):
                 c = ours["classes"][name]
@@ -279,7 +391,10 @@ class Classifier(unittest.TestCase):
                 self.assertAlmostEqual(ours["loss"], metrics.log_loss(gold, p, labels=labels), places=3)
             # Wilson's interval as statsmodels' proportion_confint(..., method="wilson") works it out
             share, count, z = ours["accuracy"], 300, 1.959963984540054
-            centre, half = (share + z * z / (2 * count)) / (1 + z * z / count), z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+            centre, half = (
+                (share + z * z / (2 * count)) / (1 + z * z / count),
+                z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count),
+            )
             for x, y in zip(ours["interval"], (centre - half, centre + half)):
                 self.assertAlmostEqual(x, y, places=12)
 

@@ -1,8 +1,10 @@
-"""Decoders in both directions: transformers computes the validation loss that train_gpt prints, of directories that either of them wrote, and
+"""Decoders in both directions: transformers computes the validation loss that train_gpt prints, of directories that
+either of them wrote, and
 writes on as train_gpt does, greedily, token for token.
 
     python test/hf/test_gpt.py        (needs dev/requirements.txt; train_gpt and data/tokenize built; no network)
 """
+
 import json
 import math
 import os
@@ -24,19 +26,32 @@ from harness import make_text, unpack_bin
 
 TRAIN_GPT = os.environ.get("TRAIN_GPT", os.path.join(ROOT, "build/cpu-fp32/train_gpt"))
 T = 48
-PROMPTS = ["the king", "the farmer ploughs the garden , for the", "caf\u00e9 \"the\" ", "the queen visits the village , for the queen is proud .\nthe sailor", "a", "x" * 40]
+PROMPTS = [
+    "the king",
+    "the farmer ploughs the garden , for the",
+    'caf\u00e9 "the" ',
+    "the queen visits the village , for the queen is proud .\nthe sailor",
+    "a",
+    "x" * 40,
+]
 SMALL = "--layers 2 --width 64 --max-len 48 --batch-tokens 512 --eval-every 0 --eval-tokens 0".split()
 
 
 def make_random(directory, tokenizer, vocab, seed=1):
-    """A random decoder as transformers saves it, with a tokenizer's files beside it: weights N(0, 0.15), LayerNorm weights around 1."""
+    """A random decoder as transformers saves it, with a tokenizer's files beside it: weights N(0, 0.15), LayerNorm
+    weights around 1."""
     with open(os.path.join(tokenizer, "vocab.json")) as f:
         eot = json.load(f)["<|endoftext|>"]
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=vocab, n_positions=T, n_embd=64, n_layer=3, n_head=2, bos_token_id=eot, eos_token_id=eot))
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=vocab, n_positions=T, n_embd=64, n_layer=3, n_head=2, bos_token_id=eot, eos_token_id=eot)
+    )
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.15 + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")))
+            p.copy_(
+                torch.randn(p.shape, generator=generator) * 0.15
+                + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight"))
+            )
     model.eval().save_pretrained(directory)
     for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(tokenizer, file), directory)
@@ -48,7 +63,11 @@ def read_theirs(directory):
     with Warnings() as log:
         model, info = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True, dtype=torch.float32)
         tokenizer = AutoTokenizer.from_pretrained(directory)
-    return model.eval(), tokenizer, log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names]
+    return (
+        model.eval(),
+        tokenizer,
+        log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names],
+    )
 
 
 def their_loss(model, documents, eot):
@@ -57,7 +76,7 @@ def their_loss(model, documents, eot):
     for d in documents:
         stream = [eot] + d + [eot]
         for i in range(0, len(d) + 1, T):
-            x, y = torch.tensor([stream[i:i + T][:len(d) + 1 - i]]), torch.tensor(stream[i + 1:i + 1 + T])
+            x, y = torch.tensor([stream[i : i + T][: len(d) + 1 - i]]), torch.tensor(stream[i + 1 : i + 1 + T])
             with torch.no_grad():
                 loss += torch.nn.functional.cross_entropy(model(input_ids=x).logits[0], y, reduction="sum").item()
             targets += len(y)
@@ -77,7 +96,18 @@ class Gpt(unittest.TestCase):
                 f.write(make_text(seed, documents))
         run(TOKENIZE, "learn", "--type", "bpe", "--size", "400", "--out", self.path("data"), self.path("train.txt"))
         for name in ("train", "val"):
-            run(TOKENIZE, "pack", "--tokenizer", self.path("data"), "--kind", "text", "--in", self.path(name + ".txt"), "--out", self.path("data", name + ".bin"))
+            run(
+                TOKENIZE,
+                "pack",
+                "--tokenizer",
+                self.path("data"),
+                "--kind",
+                "text",
+                "--in",
+                self.path(name + ".txt"),
+                "--out",
+                self.path("data", name + ".bin"),
+            )
         with open(self.path("data/val.bin"), "rb") as f:
             self.documents, self.vocab, _ = unpack_bin(f.read())
 
@@ -86,7 +116,7 @@ class Gpt(unittest.TestCase):
 
     def our_validation(self, out, *flags):
         """The last validation loss of a run of train_gpt."""
-        run(TRAIN_GPT, "--data", self.path("data"), "--out", self.path(out), *SMALL[SMALL.index("--max-len"):], *flags)
+        run(TRAIN_GPT, "--data", self.path("data"), "--out", self.path(out), *SMALL[SMALL.index("--max-len") :], *flags)
         with open(self.path(out, "metrics.jsonl")) as f:
             return [json.loads(line) for line in f if "val_loss" in line][-1]
 
@@ -94,17 +124,30 @@ class Gpt(unittest.TestCase):
         model, tokenizer, complaints = read_theirs(directory)
         self.assertEqual(complaints, [])
         eot = tokenizer.eos_token_id
-        self.assertEqual((tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", eot))
+        self.assertEqual(
+            (tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", eot)
+        )
         loss, targets = their_loss(model, self.documents, eot)
         self.assertEqual(ours["val_targets"], targets)
         self.assertAlmostEqual(ours["val_loss"], loss, delta=tolerance)
 
-        lines = run(TRAIN_GPT, "generate", "--model", directory, "--greedy", "--max-new-tokens", str(2 * T), "--json",
-                    input="".join(json.dumps({"prompt": p}) + "\n" for p in PROMPTS)).stdout.splitlines()
+        lines = run(
+            TRAIN_GPT,
+            "generate",
+            "--model",
+            directory,
+            "--greedy",
+            "--max-new-tokens",
+            str(2 * T),
+            "--json",
+            input="".join(json.dumps({"prompt": p}) + "\n" for p in PROMPTS),
+        ).stdout.splitlines()
         longest = 0
         for prompt, line in zip(PROMPTS, lines):
             answer = json.loads(line)
-            x = tokenizer(prompt, return_tensors="pt")  # <|endoftext|> goes before it if tokenizer_config.json's add_bos_token says so
+            x = tokenizer(
+                prompt, return_tensors="pt"
+            )  # <|endoftext|> goes before it if tokenizer_config.json's add_bos_token says so
             self.assertEqual(x["input_ids"][0, 0] == eot, begins)
             n = x["input_ids"].shape[1]
             with torch.no_grad():
@@ -112,7 +155,11 @@ class Gpt(unittest.TestCase):
             theirs = ids[:-1] if ids[-1] == eot else ids
             if answer["stop"] == "context":  # we also say what follows the last token that fits
                 self.assertEqual((answer["tokens"], len(ids)), (T - n + 1, T - n))
-                self.assertTrue(answer["text"].startswith(tokenizer.decode(theirs, clean_up_tokenization_spaces=False).rstrip("\ufffd")))
+                self.assertTrue(
+                    answer["text"].startswith(
+                        tokenizer.decode(theirs, clean_up_tokenization_spaces=False).rstrip("\ufffd")
+                    )
+                )
             else:
                 self.assertEqual((answer["stop"], answer["tokens"]), ("end", len(theirs)))
                 self.assertEqual(answer["text"], tokenizer.decode(theirs, clean_up_tokenization_spaces=False))
@@ -127,13 +174,18 @@ class Gpt(unittest.TestCase):
         self.assertLess(loss, 1)
 
     def test_their_directory_in_ours(self):
-        """As it was saved, in half precision, without the prefix `transformer.`, and with the buffers of older files and a copy of the tied matrix."""
+        """As it was saved, in half precision, without the prefix `transformer.`, and with the buffers of older files
+        and a copy of the tied matrix."""
         model = make_random(self.path("theirs"), self.path("data"), self.vocab)
         state = load_file(self.path("theirs/model.safetensors"))
         self.assertEqual(next(n for n in state if "c_attn.weight" in n), "transformer.h.0.attn.c_attn.weight")
         bare = {n.removeprefix("transformer."): t for n, t in state.items()}
-        old = dict(state, **{"transformer.h.%d.attn.bias" % l: torch.tril(torch.ones(1, 1, T, T)) for l in range(3)},
-                   **{"transformer.h.%d.attn.masked_bias" % l: torch.tensor(-1e4) for l in range(3)}, **{"lm_head.weight": state["transformer.wte.weight"].clone()})
+        old = dict(
+            state,
+            **{"transformer.h.%d.attn.bias" % l: torch.tril(torch.ones(1, 1, T, T)) for l in range(3)},
+            **{"transformer.h.%d.attn.masked_bias" % l: torch.tensor(-1e4) for l in range(3)},
+            **{"lm_head.weight": state["transformer.wte.weight"].clone()},
+        )
         half = {n: t.bfloat16() for n, t in state.items()}
         eot = model.config.eos_token_id
         for name, tensors in (("theirs", state), ("bare", bare), ("old", old), ("half", half)):
@@ -141,7 +193,9 @@ class Gpt(unittest.TestCase):
                 if name != "theirs":
                     shutil.copytree(self.path("theirs"), self.path(name))
                     save_file(tensors, self.path(name, "model.safetensors"), metadata={"format": "pt"})
-                    model.load_state_dict({n: t.float() for n, t in (half if name == "half" else state).items()}, strict=False)
+                    model.load_state_dict(
+                        {n: t.float() for n, t in (half if name == "half" else state).items()}, strict=False
+                    )
                 ours = self.our_validation("from-" + name, "--init", self.path(name), "--steps", "1", "--lr", "1e-12")
                 loss, targets = their_loss(model, self.documents, eot)
                 self.assertEqual(ours["val_targets"], targets)

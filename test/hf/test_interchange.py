@@ -1,7 +1,9 @@
-"""Checkpoints in both directions: transformers reads what train_bert writes, train_bert what transformers writes; logits to 1e-4.
+"""Checkpoints in both directions: transformers reads what train_bert writes, train_bert what transformers writes;
+logits to 1e-4.
 
-    python test/hf/test_interchange.py        (needs dev/requirements.txt; train_bert and data/tokenize built; no network)
+python test/hf/test_interchange.py        (needs dev/requirements.txt; train_bert and data/tokenize built; no network)
 """
+
 import json
 import logging
 import os
@@ -27,7 +29,12 @@ import make_tiny_bert
 
 TRAIN_BERT = os.environ.get("TRAIN_BERT", os.path.join(ROOT, "build/cpu-fp32/train_bert"))
 TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
-TEXTS = ["the old man was very [MASK] .", "[MASK]", "She went to the [MASK] house, and [MASK] came in the night!", "river 42 [MASK] tiger [MASK] [MASK] walked?"]
+TEXTS = [
+    "the old man was very [MASK] .",
+    "[MASK]",
+    "She went to the [MASK] house, and [MASK] came in the night!",
+    "river 42 [MASK] tiger [MASK] [MASK] walked?",
+]
 TOLERANCE = 1e-4
 
 transformers.utils.logging.disable_progress_bar()
@@ -37,7 +44,9 @@ torch.set_num_threads(1)
 def run(*command, ok=True, **more):
     done = subprocess.run(command, capture_output=True, text=True, **more)
     if ok and done.returncode != 0:
-        raise AssertionError("%s: exit code %d\n%s%s" % (shlex.join(command), done.returncode, done.stdout[-2000:], done.stderr[-2000:]))
+        raise AssertionError(
+            "%s: exit code %d\n%s%s" % (shlex.join(command), done.returncode, done.stdout[-2000:], done.stderr[-2000:])
+        )
     return done
 
 
@@ -138,7 +147,13 @@ class Interchange(unittest.TestCase):
 
     def test_we_read_other_spellings(self):
         expected = self.our_logits(self.tiny)
-        old = self.rewrite("gamma", lambda n, t: (n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"), t))
+        old = self.rewrite(
+            "gamma",
+            lambda n, t: (
+                n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
+                t,
+            ),
+        )
         self.assertIn("bert.embeddings.LayerNorm.gamma", load_file(os.path.join(old, "model.safetensors")))
         self.assertTrue(torch.equal(self.our_logits(old), expected))
         bare = self.rewrite("bare", lambda n, t: (n.removeprefix("bert."), t))
@@ -176,16 +191,26 @@ class Interchange(unittest.TestCase):
         os.remove(path)
         done = run(TRAIN_BERT, "fill-mask", "--model", directory, TEXTS[0], ok=False)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
-        command = done.stderr[done.stderr.index("python3 dev/"):]
+        command = done.stderr[done.stderr.index("python3 dev/") :]
         for zipped in (True, False):  # as torch.save writes since 1.6, and before
-            torch.save(load_file(os.path.join(self.tiny, "model.safetensors")), os.path.join(directory, "pytorch_model.bin"), _use_new_zipfile_serialization=zipped)
+            torch.save(
+                load_file(os.path.join(self.tiny, "model.safetensors")),
+                os.path.join(directory, "pytorch_model.bin"),
+                _use_new_zipfile_serialization=zipped,
+            )
             run("sh", "-c", "cd %s && %s" % (shlex.quote(ROOT), command))
             self.assertTrue(torch.equal(self.our_logits(directory), self.our_logits(self.tiny)))
             os.remove(path)
 
     def test_a_complaint_would_be_seen(self):
-        """The check that from_pretrained does not complain is one: a missing tensor, and a superfluous one, show in the log and in the report."""
-        worse = self.rewrite("worse", lambda n, t: None if n == "cls.predictions.bias" else (n.replace("layer.0.output.dense", "layer.0.output.danse"), t))
+        """The check that from_pretrained does not complain is one: a missing tensor, and a superfluous one, show in the
+        log and in the report."""
+        worse = self.rewrite(
+            "worse",
+            lambda n, t: (
+                None if n == "cls.predictions.bias" else (n.replace("layer.0.output.dense", "layer.0.output.danse"), t)
+            ),
+        )
         _, _, complaints = read_theirs(worse)
         for part in ("missing_keys", "unexpected_keys", "danse"):
             self.assertIn(part, " ".join(complaints))
@@ -197,18 +222,53 @@ class Interchange(unittest.TestCase):
         os.makedirs(data)
         rng = random.Random(1)
         for name, lines in (("train", 400), ("val", 40)):
-            text = "".join(" ".join(rng.choices(make_tiny_bert.WORDS, k=rng.randint(3, 30))) + "\n" + ("<|endoftext|>\n" if i % 4 == 3 else "") for i in range(lines))
+            text = "".join(
+                " ".join(rng.choices(make_tiny_bert.WORDS, k=rng.randint(3, 30)))
+                + "\n"
+                + ("<|endoftext|>\n" if i % 4 == 3 else "")
+                for i in range(lines)
+            )
             with open(self.path(name + ".txt"), "w") as f:
                 f.write(text)
-            run(TOKENIZE, "pack", "--tokenizer", self.tiny, "--kind", "text", "--in", self.path(name + ".txt"), "--out", os.path.join(data, name + ".bin"))
+            run(
+                TOKENIZE,
+                "pack",
+                "--tokenizer",
+                self.tiny,
+                "--kind",
+                "text",
+                "--in",
+                self.path(name + ".txt"),
+                "--out",
+                os.path.join(data, name + ".bin"),
+            )
         for name in os.listdir(self.tiny):
             if "token" in name or name == "vocab.txt":
                 shutil.copy(os.path.join(self.tiny, name), data)
         return data
 
     def check_we_write(self, out, *flags):
-        run(TRAIN_BERT, "train", "--data", self.make_data(), "--out", out, "--steps", "2", "--warmup", "1", "--batch-tokens", "256", "--max-len", "48",
-            "--lr", "0.01", "--dropout", "0", *flags)
+        run(
+            TRAIN_BERT,
+            "train",
+            "--data",
+            self.make_data(),
+            "--out",
+            out,
+            "--steps",
+            "2",
+            "--warmup",
+            "1",
+            "--batch-tokens",
+            "256",
+            "--max-len",
+            "48",
+            "--lr",
+            "0.01",
+            "--dropout",
+            "0",
+            *flags,
+        )
         last = os.path.join(out, "last")
         model, tokenizer, complaints = read_theirs(last)
         self.assertEqual(complaints, [])
@@ -238,14 +298,28 @@ class Interchange(unittest.TestCase):
         self.assertEqual(tokenizer(TEXTS)["input_ids"], AutoTokenizer.from_pretrained(self.tiny)(TEXTS)["input_ids"])
 
     def test_we_write_from_scratch(self):
-        model, _ = self.check_we_write(self.path("run"), "--layers", "3", "--width", "64", "--heads", "2", "--inner", "96", "--positions", "50")
+        model, _ = self.check_we_write(
+            self.path("run"), "--layers", "3", "--width", "64", "--heads", "2", "--inner", "96", "--positions", "50"
+        )
         config = model.config
-        self.assertEqual((config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size, config.max_position_embeddings),
-                         (3, 64, 2, 96, 50))
-        self.assertEqual((config.vocab_size, config.pad_token_id, config.layer_norm_eps, config.hidden_act), (len(make_tiny_bert.VOCAB), 0, 1e-12, "gelu"))
+        self.assertEqual(
+            (
+                config.num_hidden_layers,
+                config.hidden_size,
+                config.num_attention_heads,
+                config.intermediate_size,
+                config.max_position_embeddings,
+            ),
+            (3, 64, 2, 96, 50),
+        )
+        self.assertEqual(
+            (config.vocab_size, config.pad_token_id, config.layer_norm_eps, config.hidden_act),
+            (len(make_tiny_bert.VOCAB), 0, 1e-12, "gelu"),
+        )
 
     def test_what_ours_refuses(self):
         """One line on standard error, exit code 1."""
+
         def config(**changes):
             directory = self.path("bad")
             shutil.rmtree(directory, ignore_errors=True)
@@ -256,8 +330,15 @@ class Interchange(unittest.TestCase):
             with open(path, "w") as f:
                 json.dump({**values, **changes}, f)
             return directory
-        for changes, part in (({"hidden_act": "relu"}, "hidden_act"), ({"model_type": "gpt2"}, "model_type"), ({"num_attention_heads": 3}, "num_attention_heads"),
-                              ({"vocab_size": 1000}, "word_embeddings.weight"), ({"num_hidden_layers": 3}, "layer.2"), ({"intermediate_size": 128}, "intermediate")):
+
+        for changes, part in (
+            ({"hidden_act": "relu"}, "hidden_act"),
+            ({"model_type": "gpt2"}, "model_type"),
+            ({"num_attention_heads": 3}, "num_attention_heads"),
+            ({"vocab_size": 1000}, "word_embeddings.weight"),
+            ({"num_hidden_layers": 3}, "layer.2"),
+            ({"intermediate_size": 128}, "intermediate"),
+        ):
             done = run(TRAIN_BERT, "fill-mask", "--model", config(**changes), TEXTS[0], ok=False)
             self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
             self.assertIn(part, done.stderr)

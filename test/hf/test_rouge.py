@@ -1,11 +1,15 @@
-"""Our ROUGE-L and stemmer against the Python package rouge-score, and exact match against Super-NaturalInstructions' definition.
+"""Our ROUGE-L and stemmer against the Python package rouge-score, and exact match against Super-NaturalInstructions'
+definition.
 
     python test/hf/test_rouge.py                                        (needs rouge-score, and build/test/test_rouge built)
     python test/hf/test_rouge.py --write test/fixtures/rouge.jsonl      what `make test` compares with, without Python packages
 
-2,000 pairs of English: sentences of this repository's own texts, the second one of each pair the first with words left out, exchanged, put
-elsewhere or given another ending, or another sentence; and, where ../shared is there, 2,000 more of answers and inputs of Super-NaturalInstructions.
+2,000 pairs of English: sentences of this repository's own texts, the second one of each pair the first with words left
+out, exchanged, put
+elsewhere or given another ending, or another sentence; and, where ../shared is there, 2,000 more of answers and inputs
+of Super-NaturalInstructions.
 """
+
 import json
 import lzma
 import os
@@ -38,9 +42,30 @@ def words(n, seed):
     rng = random.Random(seed)
     found = set(re.findall("[a-z0-9]+", " ".join(sentences()).lower()))
     found = set(rng.sample(sorted(found), min(len(found), n // 2)))
-    found |= {"sky", "skies", "dying", "lying", "tying", "news", "innings", "outing", "cannings", "howe", "proceed", "succeed", "exceed", "yyyy", "ayyyb", "oed", "eed"}
+    found |= {
+        "sky",
+        "skies",
+        "dying",
+        "lying",
+        "tying",
+        "news",
+        "innings",
+        "outing",
+        "cannings",
+        "howe",
+        "proceed",
+        "succeed",
+        "exceed",
+        "yyyy",
+        "ayyyb",
+        "oed",
+        "eed",
+    }
     while len(found) < n:
-        found.add("".join(rng.choice("aeiouybcdlnrstwxz3") for _ in range(rng.randint(0, 5))) + "".join(rng.choice(ENDINGS) for _ in range(rng.randint(1, 3))))
+        found.add(
+            "".join(rng.choice("aeiouybcdlnrstwxz3") for _ in range(rng.randint(0, 5)))
+            + "".join(rng.choice(ENDINGS) for _ in range(rng.randint(1, 3)))
+        )
     return sorted(found)
 
 
@@ -88,11 +113,19 @@ def write(path, rows):
 
 class Rouge(unittest.TestCase):
     def compare(self, rows):
-        self.assertTrue(os.path.exists(PROGRAM), "expected build/test/test_rouge, found nothing: make build/test/test_rouge")
+        self.assertTrue(
+            os.path.exists(PROGRAM), "expected build/test/test_rouge, found nothing: make build/test/test_rouge"
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "rouge.jsonl")
             write(path, rows)
-            run = subprocess.run([PROGRAM, "-tc=rouge: as rouge-score says"], cwd=ROOT, env=dict(os.environ, ROUGE_PAIRS=path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            run = subprocess.run(
+                [PROGRAM, "-tc=rouge: as rouge-score says"],
+                cwd=ROOT,
+                env=dict(os.environ, ROUGE_PAIRS=path),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
             out = run.stdout.decode("utf-8", "replace")
             self.assertEqual(run.returncode, 0, out)
             self.assertIn(path + ": ", out)
@@ -108,7 +141,11 @@ class Rouge(unittest.TestCase):
         rows = [json.loads(line) for line in lzma.open(path, "rt", encoding="utf-8")]
         chosen = [(row["input"], row["output"][0]) for row in rng.sample(rows, 1000)]  # copying the input
         chosen += [(rows[i]["output"][0], rows[i + 1]["output"][0]) for i in rng.sample(range(len(rows) - 1), 1000)]
-        self.compare(lines(sorted({w for pair in chosen for text in pair for w in re.findall("[a-z0-9]+", text.lower())}), chosen))
+        self.compare(
+            lines(
+                sorted({w for pair in chosen for text in pair for w in re.findall("[a-z0-9]+", text.lower())}), chosen
+            )
+        )
 
 
 if __name__ == "__main__":

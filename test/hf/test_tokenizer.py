@@ -2,10 +2,13 @@
 
     python test/hf/test_tokenizer.py        (needs transformers, and data/tokenize built)
 
-Known differences, all from tables of different age: utf8proc has Unicode 14 or later; BertTokenizerFast knows punctuation, controls
-and combining marks as of Unicode 8. Generated strings use characters that Unicode 8 assigns, except the four whose category has
+Known differences, all from tables of different age: utf8proc has Unicode 14 or later; BertTokenizerFast knows
+punctuation, controls
+and combining marks as of Unicode 8. Generated strings use characters that Unicode 8 assigns, except the four whose
+category has
 changed since: U+166D, U+1734, U+A9BD, U+111C9.
 """
+
 import json
 import os
 import random
@@ -23,18 +26,59 @@ TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 SHARED = os.path.join(ROOT, "..", "shared", "data")
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
-# Blocks as Unicode 8 has them. Holes in a block are left out with the help of Python's table, characters added later by hand.
-BLOCKS = [(0x01, 0x7F), (0x80, 0x17F), (0x1E00, 0x1EFF), (0x1F00, 0x1FFF), (0x300, 0x36F), (0x370, 0x3FF), (0x400, 0x52F), (0x591, 0x5F4),
-          (0x600, 0x61C), (0x61E, 0x6FF), (0x904, 0x97F), (0xE01, 0xE5B), (0x10D0, 0x10FF), (0x1100, 0x11FF), (0x2000, 0x2064), (0x20A0, 0x20BE),
-          (0x20D0, 0x20F0), (0x2100, 0x218B), (0x2190, 0x2BD1), (0x3000, 0x30FF), (0x4E00, 0x4E7F), (0xAC00, 0xAC7F), (0xE000, 0xE010),
-          (0xF900, 0xF97F), (0xFB00, 0xFB4F), (0xFE00, 0xFE0F), (0xFE20, 0xFE6B), (0xFEFF, 0xFEFF), (0xFF01, 0xFF60), (0xFFF9, 0xFFFD),
-          (0x10400, 0x1044F), (0x1D165, 0x1D172), (0x1D400, 0x1D7CB), (0x1F300, 0x1F579), (0x1F600, 0x1F64F), (0x20000, 0x2007F), (0x2B820, 0x2B83F),
-          (0x2B920, 0x2B93F), (0x2F800, 0x2F87F)]
+# Blocks as Unicode 8 has them. Holes in a block are left out with the help of Python's table, characters added later by
+# hand.
+BLOCKS = [
+    (0x01, 0x7F),
+    (0x80, 0x17F),
+    (0x1E00, 0x1EFF),
+    (0x1F00, 0x1FFF),
+    (0x300, 0x36F),
+    (0x370, 0x3FF),
+    (0x400, 0x52F),
+    (0x591, 0x5F4),
+    (0x600, 0x61C),
+    (0x61E, 0x6FF),
+    (0x904, 0x97F),
+    (0xE01, 0xE5B),
+    (0x10D0, 0x10FF),
+    (0x1100, 0x11FF),
+    (0x2000, 0x2064),
+    (0x20A0, 0x20BE),
+    (0x20D0, 0x20F0),
+    (0x2100, 0x218B),
+    (0x2190, 0x2BD1),
+    (0x3000, 0x30FF),
+    (0x4E00, 0x4E7F),
+    (0xAC00, 0xAC7F),
+    (0xE000, 0xE010),
+    (0xF900, 0xF97F),
+    (0xFB00, 0xFB4F),
+    (0xFE00, 0xFE0F),
+    (0xFE20, 0xFE6B),
+    (0xFEFF, 0xFEFF),
+    (0xFF01, 0xFF60),
+    (0xFFF9, 0xFFFD),
+    (0x10400, 0x1044F),
+    (0x1D165, 0x1D172),
+    (0x1D400, 0x1D7CB),
+    (0x1F300, 0x1F579),
+    (0x1F600, 0x1F64F),
+    (0x20000, 0x2007F),
+    (0x2B820, 0x2B83F),
+    (0x2B920, 0x2B93F),
+    (0x2F800, 0x2F87F),
+]
 NEWER = set([0x8E2, 0x560, 0x588, 0x5EF] + list(range(0x2B4E, 0x2BD2)) + [0x2427])
 
 
 def characters():
-    return [chr(c) for low, high in BLOCKS for c in range(low, high + 1) if c not in NEWER and unicodedata.category(chr(c)) != "Cn"]
+    return [
+        chr(c)
+        for low, high in BLOCKS
+        for c in range(low, high + 1)
+        if c not in NEWER and unicodedata.category(chr(c)) != "Cn"
+    ]
 
 
 def generate(n, seed):
@@ -51,13 +95,24 @@ def generate(n, seed):
             if kind < 0.45:
                 parts.append("".join(rng.choice(local) for _ in range(rng.randint(1, 8))))
             elif kind < 0.6:
-                parts.append(rng.choice("aeoöñΣσİıßǅ한") + "".join(rng.choice(marks) for _ in range(rng.randint(1, 4))) + rng.choice("abcΣ"))
+                parts.append(
+                    rng.choice("aeoöñΣσİıßǅ한")
+                    + "".join(rng.choice(marks) for _ in range(rng.randint(1, 4)))
+                    + rng.choice("abcΣ")
+                )
             elif kind < 0.7:
-                parts.append(rng.choice(SPECIALS + ["[mask]", "[MASK", "##ing", "ΌΔΥΣΣΕΎΣ", "don't", "U.S.A.", "3.14", "a\u0000b", "x\u200dy"]))
+                parts.append(
+                    rng.choice(
+                        SPECIALS
+                        + ["[mask]", "[MASK", "##ing", "ΌΔΥΣΣΕΎΣ", "don't", "U.S.A.", "3.14", "a\u0000b", "x\u200dy"]
+                    )
+                )
             elif kind < 0.73:
                 parts.append(rng.choice("aé中") * rng.choice([99, 100, 101, 250]))
             else:
-                parts.append("".join(rng.choice("abcdefghijklmnopqrstuvwxyzABCDEFG.,'") for _ in range(rng.randint(1, 10))))
+                parts.append(
+                    "".join(rng.choice("abcdefghijklmnopqrstuvwxyzABCDEFG.,'") for _ in range(rng.randint(1, 10)))
+                )
         texts.append(rng.choice(["", " ", " ", "\u3000", "\t", "\u00a0"]).join(parts))
     return texts
 
@@ -65,7 +120,12 @@ def generate(n, seed):
 def ours(tokenizer, texts):
     """Our ids, through data/tokenize encode --json."""
     lines = "".join(json.dumps(t) + "\n" for t in texts)
-    run = subprocess.run([TOKENIZE, "encode", "--tokenizer", tokenizer, "--json"], input=lines.encode(), stdout=subprocess.PIPE, check=True)
+    run = subprocess.run(
+        [TOKENIZE, "encode", "--tokenizer", tokenizer, "--json"],
+        input=lines.encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
@@ -84,15 +144,22 @@ class Tokenizer(unittest.TestCase):
             if ids == expected:
                 unknown += ids.count(theirs.unk_token_id)
                 continue
-            self.fail("%r: ours %s, theirs %s" % (text, theirs.convert_ids_to_tokens(ids), theirs.convert_ids_to_tokens(expected)))
+            self.fail(
+                "%r: ours %s, theirs %s"
+                % (text, theirs.convert_ids_to_tokens(ids), theirs.convert_ids_to_tokens(expected))
+            )
         return unknown
 
     def learn(self, texts, size, *flags):
         path, directory = os.path.join(self.dir, "text.txt"), os.path.join(self.dir, "learned")
         with open(path, "w", encoding="utf-8", newline="") as f:
             f.write("\n".join(texts))
-        subprocess.run([TOKENIZE, "learn", "--type", "wordpiece", "--size", str(size), "--out", directory, *flags, path],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+        subprocess.run(
+            [TOKENIZE, "learn", "--type", "wordpiece", "--size", str(size), "--out", directory, *flags, path],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
         return directory
 
     def lines(self, *path):
@@ -135,15 +202,31 @@ class Tokenizer(unittest.TestCase):
         """What we write loads with AutoTokenizer, and gives our ids on 2,000 generated strings; also decoded."""
         texts = generate(2000, 1)
         for flags in (["--lower-case"], ["--no-lower-case"]):
-            directory = self.learn(generate(3000, 2) + ["the quick brown fox, isn't it? jumped over the lazy dogs!"] * 20, 6000, *flags)
+            directory = self.learn(
+                generate(3000, 2) + ["the quick brown fox, isn't it? jumped over the lazy dogs!"] * 20, 6000, *flags
+            )
             theirs = AutoTokenizer.from_pretrained(directory)
             self.assertEqual((len(theirs), theirs.is_fast), (self.lines(directory, "vocab.txt"), True))
-            self.assertEqual([theirs.pad_token_id, theirs.unk_token_id, theirs.cls_token_id, theirs.sep_token_id, theirs.mask_token_id], list(range(5)))
+            self.assertEqual(
+                [
+                    theirs.pad_token_id,
+                    theirs.unk_token_id,
+                    theirs.cls_token_id,
+                    theirs.sep_token_id,
+                    theirs.mask_token_id,
+                ],
+                list(range(5)),
+            )
             self.assertEqual(theirs("a", "b")["input_ids"][0], 2)
             self.assertEqual(theirs("a", "b")["token_type_ids"], [0, 0, 0, 1, 1])
             self.compare(directory, theirs, texts)
             ids = ours(directory, ["The quick, brown fox isn't [MASK]; it jumps... over 3 dogs! Is it?"])
-            run = subprocess.run([TOKENIZE, "decode", "--tokenizer", directory, "--json"], input=json.dumps(ids[0]).encode(), stdout=subprocess.PIPE, check=True)
+            run = subprocess.run(
+                [TOKENIZE, "decode", "--tokenizer", directory, "--json"],
+                input=json.dumps(ids[0]).encode(),
+                stdout=subprocess.PIPE,
+                check=True,
+            )
             self.assertEqual(json.loads(run.stdout), theirs.decode(ids[0]))
 
     def test_theirs_loads_with_us(self):

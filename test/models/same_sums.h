@@ -1,5 +1,6 @@
-// same_sums.h: what holds in fp32 of a BERT and of a decoder alike, however a batch is computed. S is SmallBert or SmallGpt, of 101 tokens and
-// sequences of up to 40; compare(small, a, b) checks that two gradients are equal up to rounding. Include after small_bert.h or small_gpt.h.
+// same_sums.h: what holds in fp32 of a BERT and of a decoder alike, however a batch is computed. S is SmallBert or
+// SmallGpt, of 101 tokens and sequences of up to 40; compare(small, a, b) checks that two gradients are equal up to
+// rounding. Include after small_bert.h or small_gpt.h.
 #pragma once
 #include "test/models/small.h"
 
@@ -17,7 +18,8 @@ void check_threads(const Config& config) {
         f.lr = 1e-3;
         for (int step = 0; step < 3; step++) {
             small.builder.clear();
-            add_random_sequences(small.builder, LENGTHS, 101, step), add_random_sequences(small.builder, LENGTHS, 101, step + 10);
+            add_random_sequences(small.builder, LENGTHS, 101, step);
+            add_random_sequences(small.builder, LENGTHS, 101, step + 10);
             small.gradients(small.batch({1, (uint64_t)step, 0}));
             small.opt.update(f, step);
         }
@@ -76,7 +78,8 @@ void check_filler(const Config& config, Compare compare) {
     size_t targets = small.builder.targets.size();
     std::vector<float> bare = small.gradients(small.batch());
     StepStats stats = *small.opt.stats;
-    small.builder.fill = small.builder.shape.N, small.builder.pad_id = 3;
+    small.builder.fill = small.builder.shape.N;
+    small.builder.pad_id = 3;
     Batch b = small.batch({1, 2, 0}, (double)targets);
     CHECK((b.N == 256 && b.M == 128));
     compare(small, small.gradients(b), bare);

@@ -23,7 +23,10 @@ double l2(const X* x, size_t n) {
 template <class X, class Y>
 double distance(const X* x, const Y* y, size_t n) {
     double d = 0, norm = 0;
-    for (size_t i = 0; i < n; i++) d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]), norm += (double)y[i] * (double)y[i];
+    for (size_t i = 0; i < n; i++) {
+        d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
+        norm += (double)y[i] * (double)y[i];
+    }
     return d == 0 ? 0 : std::sqrt(d / norm);
 }
 
@@ -33,8 +36,12 @@ inline void add_random_sequences(BatchBuilder& builder, const std::vector<int>& 
         std::vector<int> tokens, types, positions, targets;
         for (int i = 0; i < lengths[s]; i++) {
             uint64_t key = mix64(seed, s, i);
-            tokens.push_back((int)below(mix64(key, 1), V)), types.push_back(i > lengths[s] / 3);
-            if (below(mix64(key, 2), 3) == 0 || (i + 1 == lengths[s] && positions.empty())) positions.push_back(i), targets.push_back((int)below(mix64(key, 3), V));
+            tokens.push_back((int)below(mix64(key, 1), V));
+            types.push_back(i > lengths[s] / 3);
+            if (below(mix64(key, 2), 3) == 0 || (i + 1 == lengths[s] && positions.empty())) {
+                positions.push_back(i);
+                targets.push_back((int)below(mix64(key, 3), V));
+            }
         }
         builder.add(tokens, types, positions, targets);
     }
@@ -45,14 +52,19 @@ inline void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
     int begin = all.start[s], end = all.start[s + 1];
     std::vector<int> positions, targets;
     for (size_t m = 0; m < all.rows.size(); m++)
-        if (all.rows[m] >= begin && all.rows[m] < end) positions.push_back(all.rows[m] - begin), targets.push_back(all.targets[m]);
-    to.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end}, positions, targets);
+        if (all.rows[m] >= begin && all.rows[m] < end) {
+            positions.push_back(all.rows[m] - begin);
+            targets.push_back(all.targets[m]);
+        }
+    to.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end},
+           positions, targets);
 }
 
 // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
 inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
     for (const Spec& s : opt.table)
-        for (size_t i = 0; i < s.names.size() * s.piece(); i++) opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
+        for (size_t i = 0; i < s.names.size() * s.piece(); i++)
+            opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
 }
 
 // Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
@@ -71,7 +83,8 @@ struct Memory {
     ~Memory() { resize(0); }
     void resize(size_t n) {  // what was in it is gone
         if (p) device::device_free(p, bytes);
-        p = n ? (char*)device::device_alloc(n) : nullptr, bytes = n;
+        p = n ? (char*)device::device_alloc(n) : nullptr;
+        bytes = n;
     }
     char* data() const { return p; }
     size_t size() const { return bytes; }
@@ -93,10 +106,12 @@ struct Small {
     BatchBuilder builder;
     Memory block, memory;  // a batch; all else
 
-    // point(parameters, gradients) points the model's tensors there and returns their table; plan_rest(arena) takes its activations.
+    // point(parameters, gradients) points the model's tensors there and returns their table; plan_rest(arena) takes its
+    // activations.
     template <class Point, class PlanRest>
     void allocate(const BatchShape& shape, int64_t T, Point point, PlanRest plan_rest) {
-        builder.shape = shape, builder.pad_length = (int)T;
+        builder.shape = shape;
+        builder.pad_length = (int)T;
         opt.table = point(nullptr, nullptr);
         opt.n = total_count(opt.table);
         auto plan = [&](Arena& arena) {
@@ -110,8 +125,11 @@ struct Small {
         opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
     }
     void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
-    // What the builder holds, as a batch of a step whose weights (targets, where they have none) add up to `weight` (0: the batch's own)
-    Batch batch(StepCounters counters = {1, 2, 0}, double weight = 0) { return builder.finish(block.data(), counters, 1 / (weight ? weight : builder.weight())); }
+    // What the builder holds, as a batch of a step whose weights (targets, where they have none) add up to `weight` (0:
+    // the batch's own)
+    Batch batch(StepCounters counters = {1, 2, 0}, double weight = 0) {
+        return builder.finish(block.data(), counters, 1 / (weight ? weight : builder.weight()));
+    }
     // mean loss of a batch, forward pass only
     double loss(const Batch& b) {
         StepStats stats{};

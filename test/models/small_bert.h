@@ -7,11 +7,17 @@ struct SmallBert : Small<Bert> {
 
     static BertConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
         BertConfig c;
-        c.L = L, c.C = C, c.NH = NH, c.FF = FF, c.V = V, c.T = T;
+        c.L = L;
+        c.C = C;
+        c.NH = NH;
+        c.FF = FF;
+        c.V = V;
+        c.T = T;
         return c;
     }
     SmallBert(const BertConfig& config, int N, float dropout = 0) : config(config) {
-        model.config = config, model.dropout = dropout;
+        model.config = config;
+        model.dropout = dropout;
         model.shape.N = model.shape.M = N;
         auto point = [&](real* params, areal* grads) {
             bert_table(model.grads, config, grads);

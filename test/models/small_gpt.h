@@ -8,11 +8,18 @@ struct SmallGpt : Small<Gpt> {
 
     static GptConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
         GptConfig c;
-        c.L = L, c.C = C, c.NH = NH, c.FF = FF, c.V = V, c.T = T, c.eot = V - 1;
+        c.L = L;
+        c.C = C;
+        c.NH = NH;
+        c.FF = FF;
+        c.V = V;
+        c.T = T;
+        c.eot = V - 1;
         return c;
     }
     SmallGpt(const GptConfig& config, int N, float dropout = 0, int slots = 0) : config(config) {
-        model.config = config, model.dropout = dropout;
+        model.config = config;
+        model.dropout = dropout;
         model.shape.N = model.shape.M = N;
         auto point = [&](real* params, areal* grads) {
             gpt_table(model.grads, config, grads);

@@ -1,5 +1,5 @@
-// test_classifier.cpp: what finetune_cls promises, in fp32: loss and weights, micro-batches, frozen layers, padded classes, segments, the
-// choice of examples, prediction. Build with -DNO_MAIN.
+// test_classifier.cpp: what finetune_cls promises, in fp32: loss and weights, micro-batches, frozen layers, padded
+// classes, segments, the choice of examples, prediction. Build with -DNO_MAIN.
 #include "finetune_cls.cu"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
@@ -10,7 +10,9 @@ static const BertConfig SIZE = SmallBert::dimensions(2, 32, 2, 48, 101, 24);
 static const std::vector<int> LENGTHS{24, 3, 11, 1, 24, 17, 8, 24, 5};
 static const std::vector<double> WEIGHTS{1, 0.25, 4};
 
-static bool same_bits(const Floats& a, const Floats& b) { return a.size() == b.size() && !memcmp(a.data(), b.data(), a.size() * sizeof(float)); }
+static bool same_bits(const Floats& a, const Floats& b) {
+    return a.size() == b.size() && !memcmp(a.data(), b.data(), a.size() * sizeof(float));
+}
 
 TEST_SUITE("classifier") {
     TEST_CASE("the loss is the mean of the losses, each weighed by its class") {
@@ -25,7 +27,8 @@ TEST_SUITE("classifier") {
             for (int m = 0; m < b.M; m++) {
                 double sum = 0, w = weighed ? WEIGHTS[b.targets[m]] : 1;
                 for (int k = 0; k < 3; k++) sum += exp((double)x[3 * m + k]);
-                above += w * (log(sum) - x[3 * m + b.targets[m]]), below += w;
+                above += w * (log(sum) - x[3 * m + b.targets[m]]);
+                below += w;
                 correct += std::max_element(&x[3 * m], &x[3 * m] + 3) - &x[3 * m] == b.targets[m];
             }
             CHECK(c.builder.weight() == doctest::Approx(below));
@@ -81,8 +84,10 @@ TEST_SUITE("classifier") {
         double query_bias = 0;
         for_each_tensor(c.opt.table, [&](const std::string& name, size_t at, size_t n) {
             if (name.find("query.bias") != std::string::npos) query_bias = l2(&full[at], n);
-            if (is_key_bias(name)) CHECK(l2(c.opt.grads + at, n) <= 1e-6 * query_bias);
-            else CHECK_MESSAGE(distance(c.opt.grads + at, &full[at], n) <= 1e-5, name);
+            if (is_key_bias(name))
+                CHECK(l2(c.opt.grads + at, n) <= 1e-6 * query_bias);
+            else
+                CHECK_MESSAGE(distance(c.opt.grads + at, &full[at], n) <= 1e-5, name);
         });
     }
     TEST_CASE("the dropout before the classifier is one of its own, drawn for each [CLS]") {
@@ -94,8 +99,12 @@ TEST_SUITE("classifier") {
         c.model.forward(b);
         size_t differ = 0, agree = 0;
         for (int m = 0; m < b.M; m++) {
-            DropoutRow keep(Dropout{&counters, 3 * 2 + 1, 0.3f}, b.rows[m]), last(Dropout{&counters, 3 * 2, 0.3f}, b.rows[m]);
-            for (int i = 0; i < 32; i++) differ += c.model.dropped[m * 32 + i] != c.model.pooled[m * 32 + i] * keep(i), agree += keep(i) == last(i);
+            DropoutRow keep(Dropout{&counters, 3 * 2 + 1, 0.3f}, b.rows[m]),
+                last(Dropout{&counters, 3 * 2, 0.3f}, b.rows[m]);
+            for (int i = 0; i < 32; i++) {
+                differ += c.model.dropped[m * 32 + i] != c.model.pooled[m * 32 + i] * keep(i);
+                agree += keep(i) == last(i);
+            }
         }
         CHECK(differ == 0);
         CHECK(agree < 0.8 * b.M * 32);  // 0.58 of two sites agree
@@ -107,7 +116,8 @@ TEST_SUITE("classifier") {
         double weight = c.builder.weight();
         Floats bare = c.gradients(c.batch());
         StepStats stats = *c.opt.stats;
-        c.builder.fill = 128, c.builder.pad_id = 3;
+        c.builder.fill = 128;
+        c.builder.pad_id = 3;
         Batch b = c.batch({1, 2, 0}, weight);
         CHECK((b.N == 128 && b.M == 128));
         Floats filled = c.gradients(b);
@@ -150,12 +160,16 @@ struct Examples {
         for (int i = 5; i < V; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         std::vector<int> label;
-        for (size_t k = 0; k < of_class.size(); k++) label.insert(label.end(), of_class[k], (int)k), labels.push_back(names.empty() ? format("class %zu", k) : names[k]);
+        for (size_t k = 0; k < of_class.size(); k++) {
+            label.insert(label.end(), of_class[k], (int)k);
+            labels.push_back(names.empty() ? format("class %zu", k) : names[k]);
+        }
         for (size_t i = label.size() - 1; i > 0; i--) std::swap(label[i], label[below(mix64(seed, i), i + 1)]);
         BinWriter out(dir / "train.bin", BIN_CLASSIFY, V, words.fingerprint());
         for (size_t s = 0; s < label.size(); s++) {
             std::vector<int> ids;
-            for (uint64_t i = 0, n = 2 + below(mix64(seed, 2, s), 12); i < n; i++) ids.push_back(5 + (int)below(mix64(seed, 3, s * 100 + i), V - 5));
+            for (uint64_t i = 0, n = 2 + below(mix64(seed, 2, s), 12); i < n; i++)
+                ids.push_back(5 + (int)below(mix64(seed, 3, s * 100 + i), V - 5));
             out.append(ids.data(), ids.size());
             out.end_example(label[s], s % 3 ? ids.size() : ids.size() / 2, format("text %zu", s));
         }
@@ -169,21 +183,37 @@ TEST_SUITE("examples") {
     TEST_CASE("join_segments: the longer segment gives way first") {
         Examples e({1, 1});
         std::vector<int> a, b, tokens, types;
-        for (int i = 0; i < 20; i++) a.push_back(10 + i), b.push_back(30 + i);
+        for (int i = 0; i < 20; i++) {
+            a.push_back(10 + i);
+            b.push_back(30 + i);
+        }
         for (size_t T : {5, 6, 7, 12, 23, 100})
             for (size_t na = 1; na <= 20; na++)
                 for (size_t nb = 0; nb <= 20; nb++) {
                     bool cut = join_segments(tokens, types, a.data(), na, b.data(), nb, e.words, T);
-                    size_t ka = na, kb = nb, room = T - (nb ? 3 : 2);  // one token after the other, as Google's BERT cuts
+                    size_t ka = na, kb = nb,
+                           room = T - (nb ? 3 : 2);  // one token after the other, as Google's BERT cuts
                     while (ka + kb > room) {
-                        if (ka > kb) ka--;
-                        else kb--;
+                        if (ka > kb)
+                            ka--;
+                        else
+                            kb--;
                     }
                     std::vector<int> expected{e.words.cls()}, segment{0};
-                    for (size_t i = 0; i < ka; i++) expected.push_back(a[i]), segment.push_back(0);
-                    expected.push_back(e.words.sep()), segment.push_back(0);
-                    for (size_t i = 0; i < kb; i++) expected.push_back(b[i]), segment.push_back(1);
-                    if (nb) expected.push_back(e.words.sep()), segment.push_back(1);
+                    for (size_t i = 0; i < ka; i++) {
+                        expected.push_back(a[i]);
+                        segment.push_back(0);
+                    }
+                    expected.push_back(e.words.sep());
+                    segment.push_back(0);
+                    for (size_t i = 0; i < kb; i++) {
+                        expected.push_back(b[i]);
+                        segment.push_back(1);
+                    }
+                    if (nb) {
+                        expected.push_back(e.words.sep());
+                        segment.push_back(1);
+                    }
                     REQUIRE(tokens == expected);
                     REQUIRE(types == segment);
                     REQUIRE(cut == (ka + kb < na + nb));
@@ -210,16 +240,19 @@ TEST_SUITE("examples") {
             ClassifyData wrong(*e.file, e.words, 9, {"no", "yes"});
             FAIL("a label that the model does not have is an error");
         } catch (const Error& error) {
-            CHECK(has(error.what(), "train.bin: expected the labels of the training data (no, yes), found \"perhaps\" as well"));
+            CHECK(has(error.what(),
+                      "train.bin: expected the labels of the training data (no, yes), found \"perhaps\" as well"));
         }
     }
     TEST_CASE("stratified_order: a permutation in which every stretch from the start has the shares of the whole") {
-        for (auto& sizes : std::vector<std::vector<int>>{{50, 50}, {97, 3}, {1, 1}, {40, 35, 25}, {500, 30, 7, 1, 1}, {13, 13, 13, 13, 13, 13, 13}}) {
+        for (auto& sizes : std::vector<std::vector<int>>{
+                 {50, 50}, {97, 3}, {1, 1}, {40, 35, 25}, {500, 30, 7, 1, 1}, {13, 13, 13, 13, 13, 13, 13}}) {
             CAPTURE(sizes.size());
             Examples e(sizes);
             ClassifyData data(*e.file, e.words, 16, e.labels);
             int K = (int)sizes.size(), n = (int)data.sequences();
-            std::vector<uint32_t> order = stratified_order(data, K, 7), sorted = order, again = stratified_order(data, K, 7), other = stratified_order(data, K, 8);
+            std::vector<uint32_t> order = stratified_order(data, K, 7), sorted = order,
+                                  again = stratified_order(data, K, 7), other = stratified_order(data, K, 8);
             std::sort(sorted.begin(), sorted.end());
             REQUIRE(sorted == data.which);
             CHECK(order == again);
@@ -228,8 +261,10 @@ TEST_SUITE("examples") {
             double worst = 0;  // distance of a class from its share, over what it may be
             for (int m = 0; m < n; m++) {
                 count[e.file->label(order[m])]++;
-                // up to a key x class k has n_k x ± 1/2 examples, all classes n x ± K/2, so class k is at most 1/2 + K/2 n_k/n from its share
-                for (int k = 0; k < K; k++) worst = std::max(worst, fabs(count[k] - (m + 1.0) * sizes[k] / n) / (0.5 + 0.5 * K * sizes[k] / n));
+                // up to a key x class k has n_k x ± 1/2 examples, all classes n x ± K/2, so class k is at most 1/2 +
+                // K/2 n_k/n from its share
+                for (int k = 0; k < K; k++)
+                    worst = std::max(worst, fabs(count[k] - (m + 1.0) * sizes[k] / n) / (0.5 + 0.5 * K * sizes[k] / n));
             }
             CHECK(worst <= 1 + 1e-9);
         }
@@ -244,7 +279,12 @@ struct Task {
     Memory memory;
     std::unique_ptr<ClassifyTask> task;
     explicit Task(const Examples& e, const std::function<void(TrainFlags&, ClassifyFlags&)>& change = {}) {
-        f.lr = 0.01, f.warmup = 0, f.weight_decay = 0.1, f.dropout = 0.1, cf.max_len = 16, cf.batch = 8;
+        f.lr = 0.01;
+        f.warmup = 0;
+        f.weight_decay = 0.1;
+        f.dropout = 0.1;
+        cf.max_len = 16;
+        cf.batch = 8;
         if (change) change(f, cf);
         task = std::make_unique<ClassifyTask>(f, cf, *e.file, e.words, config);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
@@ -259,7 +299,8 @@ struct Task {
             int taken = task->fill(task->builder, cursor);
             REQUIRE(taken == cf.batch);
             task->opt.zero_gradients();
-            task->forward_backward(task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / task->builder.weight()), task->opt.stats);
+            task->forward_backward(
+                task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / task->builder.weight()), task->opt.stats);
             task->opt.update(f, step);
         }
     }
@@ -270,14 +311,19 @@ TEST_SUITE("fine-tuning") {
         Examples e({40, 30});
         for (int64_t freeze : {-1, 0, 1, 2}) {
             CAPTURE(freeze);
-            Task t(e, [&](TrainFlags&, ClassifyFlags& cf) { cf.freeze = freeze, cf.layer_decay = 0.9; });
+            Task t(e, [&](TrainFlags&, ClassifyFlags& cf) {
+                cf.freeze = freeze;
+                cf.layer_decay = 0.9;
+            });
             Optimizer& opt = t.task->opt;
             Floats before(opt.params, opt.params + opt.n);
             t.steps(3);
             for (const Spec& s : opt.table) {
                 bool frozen = freeze >= 0 && s.layer < freeze;
                 CHECK(t.task->lr_factor(s) == (frozen ? 0.0f : (float)pow(0.9, 2 - s.layer)));
-                CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count}, {opt.params + s.offset, opt.params + s.offset + s.count}) == frozen, s.names[0]);
+                CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
+                                        {opt.params + s.offset, opt.params + s.offset + s.count}) == frozen,
+                              s.names[0]);
             }
         }
     }
@@ -289,7 +335,9 @@ TEST_SUITE("fine-tuning") {
         Floats before(opt.params, opt.params + opt.n);
         t.steps(2);
         for (const Spec& s : opt.table) {
-            CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count}, {opt.params + s.offset, opt.params + s.offset + s.count}) == (s.layer == 0), s.names[0]);
+            CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
+                                    {opt.params + s.offset, opt.params + s.offset + s.count}) == (s.layer == 0),
+                          s.names[0]);
             CHECK_MESSAGE(l2(opt.grads + s.offset, s.count) > 0, s.names[0]);
         }
     }
@@ -312,8 +360,13 @@ TEST_SUITE("fine-tuning") {
     }
     TEST_CASE("class weights: balanced, and a list") {
         Examples e({60, 30, 10});
-        Task balanced(e, [](TrainFlags&, ClassifyFlags& cf) { cf.class_weights = "balanced", cf.dev_split = 0; });
-        for (int k = 0; k < 3; k++) CHECK(balanced.task->weights[k] == doctest::Approx(100.0 / (3 * std::vector<int>{60, 30, 10}[k])));  // n / (K n_k)
+        Task balanced(e, [](TrainFlags&, ClassifyFlags& cf) {
+            cf.class_weights = "balanced";
+            cf.dev_split = 0;
+        });
+        for (int k = 0; k < 3; k++)
+            CHECK(balanced.task->weights[k] ==
+                  doctest::Approx(100.0 / (3 * std::vector<int>{60, 30, 10}[k])));  // n / (K n_k)
         CHECK((balanced.task->model.class_weights && balanced.task->builder.weights));
         Task list(e, [](TrainFlags&, ClassifyFlags& cf) { cf.class_weights = "1,2.5,0.5"; });
         CHECK(list.task->weights == std::vector<double>{1, 2.5, 0.5});
@@ -324,7 +377,10 @@ TEST_SUITE("fine-tuning") {
     }
     TEST_CASE("the examples that choose the epoch are not trained on, and have the same shares") {
         Examples e({600, 300, 100});
-        Task t(e, [](TrainFlags&, ClassifyFlags& cf) { cf.examples = 500, cf.dev_split = 0.2; });
+        Task t(e, [](TrainFlags&, ClassifyFlags& cf) {
+            cf.examples = 500;
+            cf.dev_split = 0.2;
+        });
         std::vector<uint32_t> train = t.task->train_data.which, dev = t.task->dev_data.which;
         CHECK((train.size() == 400 && dev.size() == 100));
         std::set<uint32_t> both(train.begin(), train.end());
@@ -333,11 +389,17 @@ TEST_SUITE("fine-tuning") {
         for (auto* data : {&t.task->train_data, &t.task->dev_data}) {
             std::vector<int> count(3, 0);
             for (uint64_t q = 0; q < data->sequences(); q++) count[data->label(q)]++;
-            for (int k = 0; k < 3; k++) CHECK(abs(count[k] - (int)data->sequences() * std::vector<int>{6, 3, 1}[k] / 10) <= 2);
+            for (int k = 0; k < 3; k++)
+                CHECK(abs(count[k] - (int)data->sequences() * std::vector<int>{6, 3, 1}[k] / 10) <= 2);
         }
-        Task again(e, [](TrainFlags& f, ClassifyFlags& cf) { cf.examples = 500, cf.dev_split = 0.2, f.seed = 2; });
+        Task again(e, [](TrainFlags& f, ClassifyFlags& cf) {
+            cf.examples = 500;
+            cf.dev_split = 0.2;
+            f.seed = 2;
+        });
         CHECK(again.task->dev_data.which != dev);
-        for (double split : {0.0001, 0.9999}) CHECK_THROWS_AS(Task(e, [&](TrainFlags&, ClassifyFlags& cf) { cf.dev_split = split; }), Error);
+        for (double split : {0.0001, 0.9999})
+            CHECK_THROWS_AS(Task(e, [&](TrainFlags&, ClassifyFlags& cf) { cf.dev_split = split; }), Error);
     }
     TEST_CASE("validation: its figures are those of the sequences one by one, and training goes on as before") {
         Examples e({40, 30});
@@ -353,7 +415,8 @@ TEST_SUITE("fine-tuning") {
             c.builder.clear();
             c.builder.add(dev.tokens, dev.types, dev.positions, dev.targets);
             c.gradients(c.batch());
-            loss += c.opt.stats->loss, correct += c.opt.stats->correct;
+            loss += c.opt.stats->loss;
+            correct += c.opt.stats->correct;
         }
         CHECK(a.targets == dev.sequences());
         CHECK(a.loss == doctest::Approx(loss / (double)a.targets).epsilon(1e-5));
@@ -371,7 +434,8 @@ TEST_SUITE("prediction") {
         // lengths that fill 64 tokens exactly, overflow by one, and fill up the rows
         const std::vector<int> lengths{24, 24, 16, 24, 24, 17, 1, 1, 1, 24, 24, 15, 1, 1, 24, 3, 9, 2};
         BatchBuilder all = c.builder;
-        all.shape.N = 1000, all.shape.M = 100;
+        all.shape.N = 1000;
+        all.shape.M = 100;
         add_random_examples(all, lengths, 101, 3, 4);
         std::vector<double> single;
         c.model.bert.dropout = 0;
@@ -389,17 +453,22 @@ TEST_SUITE("prediction") {
             c.builder.shape.M = c.model.bert.shape.M = rows;
             std::vector<double> p;
             std::vector<char> block(c.block.size());
-            Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [&](const double* x) { p.insert(p.end(), x, x + 3); }, {}};
+            Predictor predictor{
+                c.model, c.builder, c.block.data(), block.data(), [&](const double* x) { p.insert(p.end(), x, x + 3); },
+                {}};
             std::vector<size_t> flushed;  // after how many sequences were there new answers?
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
-                predictor.add({all.tokens.begin() + all.start[s], all.tokens.begin() + all.start[s + 1]}, {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]});
+                predictor.add({all.tokens.begin() + all.start[s], all.tokens.begin() + all.start[s + 1]},
+                              {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]});
                 if (p.size() > had) flushed.push_back(s);
                 if (p.size() > had) CHECK(p.size() == 3 * s);  // all that came before
             }
             predictor.flush();
             predictor.flush();  // nothing is answered twice
-            CHECK(flushed == (rows == 64 ? std::vector<size_t>{3, 5, 10, 14} : rows == 2 ? std::vector<size_t>{2, 4, 6, 8, 10, 12, 14, 16} : flushed));
+            CHECK(flushed == (rows == 64  ? std::vector<size_t>{3, 5, 10, 14}
+                              : rows == 2 ? std::vector<size_t>{2, 4, 6, 8, 10, 12, 14, 16}
+                                          : flushed));
             if (rows == 1) CHECK(flushed.size() == lengths.size() - 1);
             REQUIRE(p.size() == single.size());
             double worst = 0;
@@ -415,7 +484,8 @@ TEST_SUITE("prediction") {
         for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
         std::vector<char> block(c.block.size());
         double sum = 0;
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [&](const double* p) { sum = p[0] + p[1] + p[2]; }, {}};
+        Predictor predictor{
+            c.model, c.builder, c.block.data(), block.data(), [&](const double* p) { sum = p[0] + p[1] + p[2]; }, {}};
         predictor.add({1, 2, 3}, {0, 0, 0});
         predictor.flush();
         CHECK(sum == doctest::Approx(1));

@@ -1,8 +1,7 @@
-// test_fixtures.cpp: our BERT, and a classifier on it, beside PyTorch's: logits, loss, every gradient, and AdamW (dev/fixtures.py made the
-// reference in double).
-// Built three times: with -DPRECISION_FP64, where the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5),
-// and in fp32 with -DSHIM: whole training steps of the kernels, on the CPU.
-// Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
+// test_fixtures.cpp: our BERT, and a classifier on it, beside PyTorch's: logits, loss, every gradient, and AdamW
+// (dev/fixtures.py made the reference in double). Built three times: with -DPRECISION_FP64, where the reference's own
+// rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
+// of the kernels, on the CPU. Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
 #include "finetune_cls.cu"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
@@ -18,15 +17,20 @@ struct Fixture {
 
     template <class... Arguments>
     Fixture(const char* name, Arguments... arguments)
-        : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)), bert(arguments...) {
+        : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)),
+          bert(arguments...) {
         auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), types = ints("types"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
         for (size_t s = 0, m = 0; s + 1 < start.size(); s++) {
             int begin = start[s], end = start[s + 1];
             std::vector<int> positions, target;
-            for (; m < rows.size() && rows[m] < end; m++) positions.push_back(rows[m] - begin), target.push_back(targets[m]);
-            bert.builder.add({tokens.begin() + begin, tokens.begin() + end}, {types.begin() + begin, types.begin() + end}, positions, target);
+            for (; m < rows.size() && rows[m] < end; m++) {
+                positions.push_back(rows[m] - begin);
+                target.push_back(targets[m]);
+            }
+            bert.builder.add({tokens.begin() + begin, tokens.begin() + end},
+                             {types.begin() + begin, types.begin() + end}, positions, target);
         }
         REQUIRE(bert.builder.rows == rows);
         put("param/", bert.opt.params);
@@ -50,8 +54,10 @@ struct Fixture {
             REQUIRE(g.size() == n);
             if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
             // zero in exact arithmetic; what is left is rounding
-            if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
-            else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
+            if (is_key_bias(name))
+                CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
+            else
+                CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
         });
     }
     // and every parameter after the three steps
@@ -69,18 +75,28 @@ struct Reference : Fixture<SmallBert> {
     // the optimiser of dev/fixtures.py
     static TrainFlags flags() {
         TrainFlags f;
-        f.lr = 1e-3, f.schedule = "constant", f.warmup = 0, f.beta1 = 0.9, f.beta2 = 0.98, f.eps = 1e-6, f.weight_decay = 0.01, f.clip = 1;
+        f.lr = 1e-3;
+        f.schedule = "constant";
+        f.warmup = 0;
+        f.beta1 = 0.9;
+        f.beta2 = 0.98;
+        f.eps = 1e-6;
+        f.weight_decay = 0.01;
+        f.clip = 1;
         return f;
     }
 };
 
 struct ClassifierReference : Fixture<SmallClassifier> {
-    ClassifierReference() : Fixture("bert_classifier", SmallBert::dimensions(2, 32, 1, 48, 37, 16), 3, 69, 0.0f, std::vector<double>{1, 0.25, 3}) {
+    ClassifierReference()
+        : Fixture("bert_classifier", SmallBert::dimensions(2, 32, 1, 48, 37, 16), 3, 69, 0.0f,
+                  std::vector<double>{1, 0.25, 3}) {
         REQUIRE(read("class_weights") == std::vector<real>{1, 0.25f, 3});
     }
     static TrainFlags flags() {
         TrainFlags f = Reference::flags();
-        f.beta2 = 0.999, f.eps = 1e-8;
+        f.beta2 = 0.999;
+        f.eps = 1e-8;
         return f;
     }
 };
@@ -96,14 +112,16 @@ TEST_SUITE("reference outputs") {
         bert.model.logits_forward(0, M);
         std::vector<real> logits = r.read("logits"), ours;
         REQUIRE(logits.size() == (size_t)M * V);
-        for (int m = 0; m < M; m++) ours.insert(ours.end(), bert.model.acts.logits + m * Vp, bert.model.acts.logits + m * Vp + V);
+        for (int m = 0; m < M; m++)
+            ours.insert(ours.end(), bert.model.acts.logits + m * Vp, bert.model.acts.logits + m * Vp + V);
         CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
 
         bert.opt.zero_gradients();
         bert.model.forward_backward(b, bert.opt.stats);
         CHECK(bert.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
         double correct = 0;
-        for (int m = 0; m < M; m++) correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
+        for (int m = 0; m < M; m++)
+            correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
         CHECK(bert.opt.stats->correct == correct);
 
         r.check_gradients();
@@ -118,15 +136,20 @@ TEST_SUITE("reference outputs") {
             if (!r.file.find("given/" + name)) return;
             std::vector<real> after = r.read("given/" + name), before = r.read("param/" + name), moved(n), expected(n);
             CHECK_MESSAGE(distance(r.bert.opt.params + at, after.data(), n) <= TOLERANCE, name);
-            // and how far they went, which is 1 % of them: both ends are rounded to float32, so ten times the tolerance of fp32
-            for (size_t i = 0; i < n; i++) moved[i] = r.bert.opt.params[at + i] - before[i], expected[i] = after[i] - before[i];
+            // and how far they went, which is 1 % of them: both ends are rounded to float32, so ten times the tolerance
+            // of fp32
+            for (size_t i = 0; i < n; i++) {
+                moved[i] = r.bert.opt.params[at + i] - before[i];
+                expected[i] = after[i] - before[i];
+            }
             CHECK_MESSAGE(distance(moved.data(), expected.data(), n) <= 1e-4, name);
             compared++;
         });
         CHECK(compared == 5);
     }
 
-    // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go either way
+    // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go
+    // either way
     TEST_CASE("three training steps are PyTorch's" * doctest::skip(!fp64)) {
         Reference r;
         Batch b = r.bert.batch();
@@ -149,7 +172,8 @@ TEST_SUITE("reference outputs") {
         c.gradients(b);
         CHECK(c.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
         double correct = 0;
-        for (int m = 0; m < b.M; m++) correct += std::max_element(&logits[m * 3], &logits[m * 3] + 3) - &logits[m * 3] == r.targets[m];
+        for (int m = 0; m < b.M; m++)
+            correct += std::max_element(&logits[m * 3], &logits[m * 3] + 3) - &logits[m * 3] == r.targets[m];
         CHECK(c.opt.stats->correct == correct);
         r.check_gradients();
     }

@@ -1,8 +1,9 @@
-// test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation. Build with -DNO_MAIN.
-#include "train_gpt.cu"
-#include "test/models/small_gpt.h"
+// test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation. Build with
+// -DNO_MAIN.
 #include "test/models/same_sums.h"
+#include "test/models/small_gpt.h"
 #include "test/temp.h"
+#include "train_gpt.cu"
 
 #include <set>
 
@@ -22,7 +23,10 @@ struct Documents {
             for (int i = 0; i < n; i++) text.back().push_back(id++);
         }
         BinWriter out(path, BIN_TEXT, id, 7);
-        for (auto& t : text) out.append(t.data(), t.size()), out.end_sequence();
+        for (auto& t : text) {
+            out.append(t.data(), t.size());
+            out.end_sequence();
+        }
         out.finish();
     }
 };
@@ -30,12 +34,14 @@ struct Documents {
 TEST_SUITE("windows of text") {
     TEST_CASE("every epoch holds every target of every document once, with the token before it, whatever the offsets") {
         const int T = 7;
-        Documents docs({1, 5, 6, 7, 0, 8, 30, 13, 14});  // with <|endoftext|> 2 … 31 tokens; one that is empty has nothing to learn
+        Documents docs({1, 5, 6, 7, 0, 8, 30, 13,
+                        14});  // with <|endoftext|> 2 … 31 tokens; one that is empty has nothing to learn
         BinFile file(docs.path);
         for (bool draw : {false, true}) {
             CAPTURE(draw);
             CausalLmData data(file, T, docs.eot);
-            data.draw_offsets = draw, data.seed = 3;
+            data.draw_offsets = draw;
+            data.seed = 3;
             std::set<std::vector<int>> cuts;
             for (uint64_t epoch = 0; epoch < 20; epoch++) {
                 std::vector<std::vector<int>> seen(docs.text.size());  // targets, document by document
@@ -44,7 +50,9 @@ TEST_SUITE("windows of text") {
                     for (; q < data.first[d + 1]; q++) {
                         data.make(epoch, q);
                         REQUIRE(data.tokens.size() <= (size_t)T);
-                        REQUIRE((data.targets.size() == data.tokens.size() && data.positions.size() == data.tokens.size() && data.types.size() == data.tokens.size()));
+                        REQUIRE((data.targets.size() == data.tokens.size() &&
+                                 data.positions.size() == data.tokens.size() &&
+                                 data.types.size() == data.tokens.size()));
                         lengths.push_back((int)data.tokens.size());
                         for (size_t i = 0; i < data.tokens.size(); i++) {
                             CHECK(data.positions[i] == (int)i);
@@ -66,7 +74,8 @@ TEST_SUITE("windows of text") {
         Documents docs({3, 20, 50, 9, 17});
         BinFile file(docs.path);
         CausalLmData data(file, 8, docs.eot);
-        data.draw_offsets = true, data.seed = 1;
+        data.draw_offsets = true;
+        data.seed = 1;
         auto batches = [&](Cursor cursor, int n) {
             std::vector<std::vector<int>> all;
             for (int i = 0; i < n; i++) {
@@ -91,7 +100,8 @@ TEST_SUITE("windows of text") {
 // ---------------------------------------------------------------- the whole model
 static const auto SIZE = SmallGpt::dimensions(2, 64, 2, 128, 101, 40);
 
-// Gradients of two ways to the same sum. 1e-5: the tolerance of fp32 against PyTorch. Of c_attn.bias the part of the keys is zero but for rounding.
+// Gradients of two ways to the same sum. 1e-5: the tolerance of fp32 against PyTorch. Of c_attn.bias the part of the
+// keys is zero but for rounding.
 static void compare(const SmallGpt& gpt, const Floats& a, const Floats& b) {
     size_t C = gpt.config.C;
     for_each_tensor(gpt.opt.table, [&](const std::string& name, size_t at, size_t n) {
@@ -111,7 +121,10 @@ TEST_SUITE("the decoder in fp32") {
         SmallGpt gpt(SIZE, 40);
         gpt.randomise(1);
         std::vector<int> tokens, all(40), targets(40, 1);
-        for (int i = 0; i < 40; i++) tokens.push_back((int)below(mix64(1, i), 101)), all[i] = i;
+        for (int i = 0; i < 40; i++) {
+            tokens.push_back((int)below(mix64(1, i), 101));
+            all[i] = i;
+        }
         auto outputs = [&] {
             gpt.builder.clear();
             gpt.builder.add(tokens, std::vector<int>(40, 0), all, targets);
@@ -125,9 +138,15 @@ TEST_SUITE("the decoder in fp32") {
         CHECK(distance(&a[25 * 64], &b[25 * 64], 64) > 1e-3);
         CHECK(distance(&a[39 * 64], &b[39 * 64], 64) > 1e-4);
     }
-    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") { check_accumulation<SmallGpt>(SIZE, compare); }
-    TEST_CASE("filler changes neither loss nor gradients") { check_filler<SmallGpt>(SIZE, compare); }  // devices that want one shape
-    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") { check_without_backward<SmallGpt>(SIZE); }
+    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
+        check_accumulation<SmallGpt>(SIZE, compare);
+    }
+    TEST_CASE("filler changes neither loss nor gradients") {
+        check_filler<SmallGpt>(SIZE, compare);
+    }  // devices that want one shape
+    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
+        check_without_backward<SmallGpt>(SIZE);
+    }
     TEST_CASE("--recompute gives the same bits in less memory") { check_recompute<SmallGpt>(SIZE); }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
@@ -138,7 +157,8 @@ TEST_SUITE("the decoder in fp32") {
             double std = l2(&values[s.offset], s.piece()) / sqrt((double)s.piece());
             bool residual = s.names[0].find("c_proj.weight") != std::string::npos;
             double expected = s.init == Init::normal ? (residual ? 0.02 / 4 : 0.02) : s.init == Init::ones ? 1 : 0;
-            CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected, s.names[0]);  // 2560 numbers and more: 1.4 % is one standard deviation
+            CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,
+                          s.names[0]);  // 2560 numbers and more: 1.4 % is one standard deviation
         }
     }
 }
@@ -149,14 +169,21 @@ static Answer slow_greedy(SmallGpt& gpt, std::vector<int> text, int64_t max_new)
     Answer a;
     const int V = (int)gpt.config.V;
     for (a.stop = Stop::length; (int64_t)a.tokens.size() < max_new;) {
-        if ((int64_t)text.size() > gpt.config.T) { a.stop = Stop::context; break; }
+        if ((int64_t)text.size() > gpt.config.T) {
+            a.stop = Stop::context;
+            break;
+        }
         gpt.builder.clear();
         gpt.builder.add(text, std::vector<int>(text.size(), 0), {(int)text.size() - 1}, {0});
         gpt.model.decode(gpt.batch());
         gpt.model.logits_forward(0, 1);
         int next = (int)(std::max_element(gpt.model.acts.logits, gpt.model.acts.logits + V) - gpt.model.acts.logits);
-        if (next == gpt.config.eot) { a.stop = Stop::end; break; }
-        a.tokens.push_back(next), text.push_back(next);
+        if (next == gpt.config.eot) {
+            a.stop = Stop::end;
+            break;
+        }
+        a.tokens.push_back(next);
+        text.push_back(next);
     }
     return a;
 }
@@ -175,7 +202,9 @@ static Sampler greedy() {
 }
 
 TEST_SUITE("generation") {
-    TEST_CASE("greedy with the cache is greedy without it, token for token: ragged prompts, more than there are slots, until the context is full") {
+    TEST_CASE(
+        "greedy with the cache is greedy without it, token for token: ragged prompts, more than there are slots, until "
+        "the context is full") {
         auto prompts = some_prompts({1, 40, 17, 3, 39, 8, 25, 1, 2, 12}, 101);
         for (int slots : {1, 3, 10}) {
             CAPTURE(slots);
@@ -216,7 +245,10 @@ TEST_SUITE("generation") {
         auto prompts = some_prompts({4, 4, 30, 12, 7}, 101);
         prompts[1] = prompts[0];
         Sampler s;
-        s.temperature = 0.7, s.top_k = 20, s.top_p = 0.9, s.seed = 5;
+        s.temperature = 0.7;
+        s.top_k = 20;
+        s.top_p = 0.9;
+        s.seed = 5;
         std::vector<std::vector<int>> first;
         for (int slots : {1, 2, 5}) {
             SmallGpt gpt(SIZE, 64, 0, slots);
@@ -260,7 +292,10 @@ TEST_SUITE("generation") {
         gpt.randomise(1);
         auto prompts = some_prompts({5, 9, 2}, 101);
         std::vector<std::vector<int>> heard(3);
-        auto answers = gpt.generator.generate(prompts, 8, greedy(), [&](size_t i, int t) { return heard[i].push_back(t), true; });
+        auto answers = gpt.generator.generate(prompts, 8, greedy(), [&](size_t i, int t) {
+            heard[i].push_back(t);
+            return true;
+        });
         for (int i = 0; i < 3; i++) CHECK(heard[i] == answers[i].tokens);
         int n = 0;
         auto cut = gpt.generator.generate(prompts, 8, greedy(), [&](size_t, int) { return ++n < 6; });
@@ -282,7 +317,10 @@ TEST_SUITE("generation") {
             CAPTURE(top_k);
             CAPTURE(top_p);
             Sampler s;
-            s.temperature = temperature, s.top_k = top_k, s.top_p = top_p, s.seed = 2;
+            s.temperature = temperature;
+            s.top_k = top_k;
+            s.top_p = top_p;
+            s.seed = 2;
             std::vector<double> p(V);
             size_t k = top_k ? (size_t)top_k : V;
             double sum = 0, all = 0;
@@ -295,15 +333,23 @@ TEST_SUITE("generation") {
             int bad = 0;
             for (int v = 0; v < V; v++) {
                 if (p[v] == 0) CHECK(count[v] == 0);
-                bad += fabs(count[v] - n * p[v]) > 4.5 * sqrt(n * p[v] * (1 - p[v])) + 1;  // of 300, one in a hundred such tests would have one
+                bad += fabs(count[v] - n * p[v]) >
+                       4.5 * sqrt(n * p[v] * (1 - p[v])) + 1;  // of 300, one in a hundred such tests would have one
             }
             CHECK(bad == 0);
         };
-        check(1, 0, 1), check(0.5, 0, 1), check(2, 50, 1), check(1, 0, 0.6), check(3, 0, 0.99), check(1, 100, 0.5), check(1, 0, 0);
+        check(1, 0, 1);
+        check(0.5, 0, 1);
+        check(2, 50, 1);
+        check(1, 0, 0.6);
+        check(3, 0, 0.99);
+        check(1, 100, 0.5);
+        check(1, 0, 0);
         Sampler s;
         s.temperature = 0;
         CHECK(s.pick(logits.data(), V, 0, 0) == order[0]);
-        s.temperature = 1, s.top_k = 1;
+        s.temperature = 1;
+        s.top_k = 1;
         CHECK(s.pick(logits.data(), V, 0, 0) == order[0]);
     }
 }
@@ -313,27 +359,43 @@ TEST_SUITE("config.json of GPT-2") {
     TEST_CASE("comes back as it was written") {
         TempDir dir;
         GptConfig c = SmallGpt::dimensions(3, 96, 3, 200, 77, 50), d;
-        c.eot = 5, c.eps = 1e-6, c.dropout = 0.25, c.init_std = 0.03;
+        c.eot = 5;
+        c.eps = 1e-6;
+        c.dropout = 0.25;
+        c.init_std = 0.03;
         write_gpt_config(dir.path, c);
         d = read_gpt_config(dir.path);
-        CHECK((d.V == 77 && d.T == 50 && d.C == 96 && d.L == 3 && d.NH == 3 && d.FF == 200 && d.eot == 5 && d.eps == 1e-6 && d.dropout == 0.25 && d.init_std == 0.03));
+        CHECK((d.V == 77 && d.T == 50 && d.C == 96 && d.L == 3 && d.NH == 3 && d.FF == 200 && d.eot == 5 &&
+               d.eps == 1e-6 && d.dropout == 0.25 && d.init_std == 0.03));
         CHECK(has(read_file(dir / "generation_config.json"), "\"eos_token_id\": 5"));
     }
     TEST_CASE("what is not implemented is refused, with the file's name") {
         TempDir dir;
         auto message = [&](const std::string& more) {
-            write_bytes(dir / "config.json", "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": 3, \"n_head\": 3" + more + "}");
+            write_bytes(dir / "config.json",
+                        "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, "
+                        "\"n_layer\": 3, \"n_head\": 3" +
+                            more + "}");
             try {
                 read_gpt_config(dir.path);
-            } catch (const Error& e) { return std::string(e.what()); }
+            } catch (const Error& e) {
+                return std::string(e.what());
+            }
             return std::string();
         };
         CHECK(message("") == "");
         CHECK(message(", \"n_inner\": null, \"activation_function\": \"gelu_pytorch_tanh\"") == "");
-        for (auto [key, value] : {std::pair{"activation_function", "\"relu\""}, {"scale_attn_weights", "false"}, {"scale_attn_by_inverse_layer_idx", "true"},
-                                  {"add_cross_attention", "true"}, {"tie_word_embeddings", "false"}, {"layer_norm_epsilon", "0"}, {"n_inner", "-1"}})
+        for (auto [key, value] : {std::pair{"activation_function", "\"relu\""},
+                                  {"scale_attn_weights", "false"},
+                                  {"scale_attn_by_inverse_layer_idx", "true"},
+                                  {"add_cross_attention", "true"},
+                                  {"tie_word_embeddings", "false"},
+                                  {"layer_norm_epsilon", "0"},
+                                  {"n_inner", "-1"}})
             CHECK(has(message(format(", \"%s\": %s", key, value)), format("config.json: %s: expected", key)));
-        write_bytes(dir / "config.json", "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": 3, \"n_head\": 5}");
+        write_bytes(dir / "config.json",
+                    "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": "
+                    "3, \"n_head\": 5}");
         CHECK_THROWS_AS(read_gpt_config(dir.path), Error);
     }
 }

@@ -1,9 +1,9 @@
-// test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel of transformers (test/fixtures/gpt2_lm.safetensors, dev/fixtures.py): logits,
-// loss, every gradient, parameters after AdamW steps. Built three times: in fp64, where storage as float32 (6e-8) allows a tolerance of 1e-6,
-// in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps of the kernels, on the CPU.
-// Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
-#include "train_gpt.cu"
+// test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel of transformers (test/fixtures/gpt2_lm.safetensors,
+// dev/fixtures.py): logits, loss, every gradient, parameters after AdamW steps. Built three times: in fp64, where
+// storage as float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
+// of the kernels, on the CPU. Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
 #include "test/models/small_gpt.h"
+#include "train_gpt.cu"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
@@ -14,15 +14,20 @@ struct GptReference {
     std::vector<int> targets;
 
     GptReference()
-        : file(format("%s/gpt2_lm.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures")), gpt(SmallGpt::dimensions(2, 64, 2, 128, 61, 32), 55) {
+        : file(format("%s/gpt2_lm.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures")),
+          gpt(SmallGpt::dimensions(2, 64, 2, 128, 61, 32), 55) {
         auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
         for (size_t s = 0, m = 0; s + 1 < start.size(); s++) {
             int begin = start[s], end = start[s + 1];
             std::vector<int> positions, target;
-            for (; m < rows.size() && rows[m] < end; m++) positions.push_back(rows[m] - begin), target.push_back(targets[m]);
-            gpt.builder.add({tokens.begin() + begin, tokens.begin() + end}, std::vector<int>(end - begin, 0), positions, target);
+            for (; m < rows.size() && rows[m] < end; m++) {
+                positions.push_back(rows[m] - begin);
+                target.push_back(targets[m]);
+            }
+            gpt.builder.add({tokens.begin() + begin, tokens.begin() + end}, std::vector<int>(end - begin, 0), positions,
+                            target);
         }
         REQUIRE(gpt.builder.rows == rows);
         for (const Spec& s : gpt.opt.table) {
@@ -44,7 +49,14 @@ struct GptReference {
     // the optimiser of dev/fixtures.py
     static TrainFlags flags() {
         TrainFlags f;
-        f.lr = 1e-3, f.schedule = "constant", f.warmup = 0, f.beta1 = 0.9, f.beta2 = 0.95, f.eps = 1e-8, f.weight_decay = 0.1, f.clip = 1;
+        f.lr = 1e-3;
+        f.schedule = "constant";
+        f.warmup = 0;
+        f.beta1 = 0.9;
+        f.beta2 = 0.95;
+        f.eps = 1e-8;
+        f.weight_decay = 0.1;
+        f.clip = 1;
         return f;
     }
 };
@@ -59,13 +71,15 @@ TEST_SUITE("reference outputs of a decoder") {
         gpt.model.logits_forward(0, M);
         std::vector<real> logits = r.read("logits"), ours;
         REQUIRE(logits.size() == (size_t)M * V);
-        for (int m = 0; m < M; m++) ours.insert(ours.end(), gpt.model.acts.logits + m * Vp, gpt.model.acts.logits + m * Vp + V);
+        for (int m = 0; m < M; m++)
+            ours.insert(ours.end(), gpt.model.acts.logits + m * Vp, gpt.model.acts.logits + m * Vp + V);
         CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
 
         gpt.gradients(b);
         CHECK(gpt.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
         double correct = 0;
-        for (int m = 0; m < M; m++) correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
+        for (int m = 0; m < M; m++)
+            correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
         CHECK(gpt.opt.stats->correct == correct);
         for (const Spec& s : gpt.opt.table) {
             std::vector<real> g = r.read("grad/", s);
@@ -73,12 +87,14 @@ TEST_SUITE("reference outputs of a decoder") {
             // of c_attn.bias the part of the keys is zero in exact arithmetic; what is left is rounding
             if (s.names[0].find("c_attn.bias") != std::string::npos) {
                 CHECK_MESSAGE(l2(o + C, C) <= TOLERANCE * l2(o, C), s.names[0]);
-                std::fill(o + C, o + 2 * C, 0), std::fill(&g[C], &g[2 * C], 0);
+                std::fill(o + C, o + 2 * C, 0);
+                std::fill(&g[C], &g[2 * C], 0);
             }
             CHECK_MESSAGE(distance(o, g.data(), g.size()) <= TOLERANCE, s.names[0]);
         }
     }
-    // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go either way
+    // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go
+    // either way
     TEST_CASE("three training steps are PyTorch's" * doctest::skip(!fp64)) {
         GptReference r;
         r.gpt.opt.set_blocks(0.1, [](const Spec&) { return 1.0f; });

@@ -1,8 +1,8 @@
-// test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter tensor.
-// Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
-#include "train_gpt.cu"
-#include "test/models/small_gpt.h"
+// test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter
+// tensor. Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
 #include "test/models/check_gradient.h"
+#include "test/models/small_gpt.h"
+#include "train_gpt.cu"
 
 TEST_SUITE("gradients of the decoder") {
     static void check_model(int L, float dropout) {
@@ -27,6 +27,12 @@ TEST_SUITE("gradients of the decoder") {
             check(name + ", values", at + 2 * C, C);
         });
     }
-    TEST_CASE("loss of a decoder by every parameter tensor") { check_model(1, 0), check_model(3, 0); }
-    TEST_CASE("loss of a decoder by every parameter tensor, dropout 0.1") { check_model(1, 0.1f), check_model(2, 0.1f); }
+    TEST_CASE("loss of a decoder by every parameter tensor") {
+        check_model(1, 0);
+        check_model(3, 0);
+    }
+    TEST_CASE("loss of a decoder by every parameter tensor, dropout 0.1") {
+        check_model(1, 0.1f);
+        check_model(2, 0.1f);
+    }
 }

@@ -1,21 +1,23 @@
-// test_gradients.cpp: every op, and the loss of the whole model, differentiated numerically in double and compared with its backward pass.
-// Build with -DPRECISION_FP64 -DNO_MAIN.
+// test_gradients.cpp: every op, and the loss of the whole model, differentiated numerically in double and compared with
+// its backward pass. Build with -DPRECISION_FP64 -DNO_MAIN.
 //
-// An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those that are `=` from
-// NaN: an op that confuses the two fails.
+// An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those
+// that are `=` from NaN: an op that confuses the two fails.
 #include "finetune_cls.cu"
+#include "test/models/check_gradient.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
-#include "test/models/check_gradient.h"
 
 TEST_SUITE("gradients of ops") {
     TEST_CASE("embedding") {
         // ids once, exactly 64, 65, 128 and more than 128 times: one run, and several in the second pass
         const int V = 9, T = 5, C = 3;
         BatchBuilder builder;
-        builder.shape.N = 500, builder.shape.M = 1;
+        builder.shape.N = 500;
+        builder.shape.M = 1;
         std::vector<int> ids;
-        for (auto [id, times] : {std::pair{0, 1}, {2, 64}, {3, 65}, {5, 128}, {8, 200}}) ids.insert(ids.end(), times, id);
+        for (auto [id, times] : {std::pair{0, 1}, {2, 64}, {3, 65}, {5, 128}, {8, 200}})
+            ids.insert(ids.end(), times, id);
         for (size_t i = ids.size() - 1; i > 0; i--) std::swap(ids[i], ids[below(mix64(1, i), i + 1)]);
         for (size_t at = 0, s = 0; at < ids.size(); s++) {
             size_t n = std::min<size_t>(1 + s % T, ids.size() - at);
@@ -28,7 +30,8 @@ TEST_SUITE("gradients of ops") {
         Batch b = builder.finish(host.data(), StepCounters{}, 1);
         REQUIRE(b.by_token.U == 3);  // ids 3, 5, 8
         REQUIRE(b.by_type.U == 2);
-        Numbers wte = random_numbers(V * C, 1), wpe = random_numbers(T * C, 2), wtt = random_numbers(2 * C, 3), dout = random_numbers(b.N * C, 4), out(b.N * C);
+        Numbers wte = random_numbers(V * C, 1), wpe = random_numbers(T * C, 2), wtt = random_numbers(2 * C, 3),
+                dout = random_numbers(b.N * C, 4), out(b.N * C);
         auto loss = [&] {
             embedding_forward(out.data(), wte.data(), wpe.data(), wtt.data(), b.tokens, b.pos, b.types, b.N, C);
             return dot(out, dout);
@@ -42,27 +45,32 @@ TEST_SUITE("gradients of ops") {
         check("wpe", wpe, b.by_pos);
         check("wtt", wtt, b.by_type);
         Numbers with = out;
-        embedding_forward(out.data(), wte.data(), wpe.data(), (const double*)nullptr, b.tokens, b.pos, b.types, b.N, C);  // a model without types
+        embedding_forward(out.data(), wte.data(), wpe.data(), (const double*)nullptr, b.tokens, b.pos, b.types, b.N,
+                          C);  // a model without types
         for (int i = 0; i < b.N * C; i++) out[i] += wtt[b.types[i / C] * C + i % C];
         CHECK(distance(out.data(), with.data(), out.size()) < 1e-14);
     }
 
     TEST_CASE("layernorm") {
         for (auto [N, C] : {std::pair{3, 7}, {300, 5}}) {  // 300: more than two chunks of rows
-            Numbers x = random_numbers(N * C, 1), w = random_numbers(C, 2, 0.3, 1), b = random_numbers(C, 3), dout = random_numbers(N * C, 4);
+            Numbers x = random_numbers(N * C, 1), w = random_numbers(C, 2, 0.3, 1), b = random_numbers(C, 3),
+                    dout = random_numbers(N * C, 4);
             Numbers out(N * C), mean(N), rstd(N);
             auto loss = [&, N = N, C = C] {
                 layernorm_forward(out.data(), mean.data(), rstd.data(), x.data(), w.data(), b.data(), N, C, 1e-5);
                 return dot(out, dout);
             };
             loss();
-            Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before, db = before, scratch = nans(layernorm_scratch(N, C));
-            layernorm_backward(dx.data(), dw.data(), db.data(), dout.data(), x.data(), w.data(), mean.data(), rstd.data(), scratch.data(), N, C);
+            Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before, db = before,
+                    scratch = nans(layernorm_scratch(N, C));
+            layernorm_backward(dx.data(), dw.data(), db.data(), dout.data(), x.data(), w.data(), mean.data(),
+                               rstd.data(), scratch.data(), N, C);
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             check_gradient("dbias", b, minus(db, before), loss);
             Numbers in_place = dout;
-            layernorm_backward(in_place.data(), dw.data(), db.data(), in_place.data(), x.data(), w.data(), mean.data(), rstd.data(), scratch.data(), N, C);
+            layernorm_backward(in_place.data(), dw.data(), db.data(), in_place.data(), x.data(), w.data(), mean.data(),
+                               rstd.data(), scratch.data(), N, C);
             CHECK(in_place == dx);
         }
     }
@@ -76,17 +84,22 @@ TEST_SUITE("gradients of ops") {
                     CAPTURE(later);
                     const int C = 6;
                     Dropout dropout{&counters, 5, p};
-                    Numbers x = random_numbers(N * C, 1), y = random_numbers(N * C, 2), w = random_numbers(C, 3, 0.3, 1), b = random_numbers(C, 4);
-                    Numbers dout = random_numbers(N * C, 5), dres = random_numbers(N * C, 6), out(N * C), sum(N * C), mean(N), rstd(N);
+                    Numbers x = random_numbers(N * C, 1), y = random_numbers(N * C, 2),
+                            w = random_numbers(C, 3, 0.3, 1), b = random_numbers(C, 4);
+                    Numbers dout = random_numbers(N * C, 5), dres = random_numbers(N * C, 6), out(N * C), sum(N * C),
+                            mean(N), rstd(N);
                     auto loss = [&] {
-                        residual_layernorm_forward(out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(), w.data(), b.data(), N, C, 1e-5, dropout);
+                        residual_layernorm_forward(out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
+                                                   w.data(), b.data(), N, C, 1e-5, dropout);
                         return dot(out, dout) + (later ? dot(sum, dres) : 0);
                     };
                     loss();
-                    Numbers dx = nans(N * C), dy = nans(N * C), before = random_numbers(C, 7), dw = before, db = before, scratch = nans(layernorm_scratch(N, C));
+                    Numbers dx = nans(N * C), dy = nans(N * C), before = random_numbers(C, 7), dw = before, db = before,
+                            scratch = nans(layernorm_scratch(N, C));
                     auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
-                        residual_layernorm_backward(dsum.data(), dbranch.data(), dw.data(), db.data(), d.data(), later ? dr.data() : nullptr, sum.data(), w.data(),
-                                                    mean.data(), rstd.data(), scratch.data(), N, C, dropout);
+                        residual_layernorm_backward(dsum.data(), dbranch.data(), dw.data(), db.data(), d.data(),
+                                                    later ? dr.data() : nullptr, sum.data(), w.data(), mean.data(),
+                                                    rstd.data(), scratch.data(), N, C, dropout);
                     };
                     backward(dx, dy, dout, dres);
                     check_gradient("residual", x, dx, loss, 60);
@@ -101,29 +114,38 @@ TEST_SUITE("gradients of ops") {
                     backward(r, e, dout, r);
                     CHECK(r == (later ? dx : r));
                     Numbers branch = y, out2(N * C);
-                    residual_layernorm_forward(out2.data(), branch.data(), mean.data(), rstd.data(), x.data(), branch.data(), w.data(), b.data(), N, C, 1e-5, dropout);
+                    residual_layernorm_forward(out2.data(), branch.data(), mean.data(), rstd.data(), x.data(),
+                                               branch.data(), w.data(), b.data(), N, C, 1e-5, dropout);
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
     }
 
     TEST_CASE("matmul") {
-        for (auto [N, C, OC] : {std::tuple{1, 3, 2}, {5, 4, 6}, {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
+        for (auto [N, C, OC] : {std::tuple{1, 3, 2},
+                                {5, 4, 6},
+                                {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
             CAPTURE(N);
             for (bool bias : {true, false}) {
-                Numbers x = random_numbers(N * C, 1), w = random_numbers(OC * C, 2), b = random_numbers(OC, 3), dout = random_numbers(N * OC, 4), out(N * OC);
+                Numbers x = random_numbers(N * C, 1), w = random_numbers(OC * C, 2), b = random_numbers(OC, 3),
+                        dout = random_numbers(N * OC, 4), out(N * OC);
                 auto loss = [&, N = N, C = C, OC = OC] {
                     matmul_forward(out.data(), x.data(), w.data(), bias ? b.data() : nullptr, N, C, OC);
                     return dot(out, dout);
                 };
-                Numbers dx = nans(N * C), before = random_numbers(OC * C, 5), dw = before, db = before, scratch = nans(column_sum_scratch(N, OC));
+                Numbers dx = nans(N * C), before = random_numbers(OC * C, 5), dw = before, db = before,
+                        scratch = nans(column_sum_scratch(N, OC));
                 matmul_backward_input(dx.data(), dout.data(), w.data(), N, C, OC);
-                matmul_backward_weight(dw.data(), bias ? db.data() : nullptr, dout.data(), x.data(), scratch.data(), N, C, OC);
+                matmul_backward_weight(dw.data(), bias ? db.data() : nullptr, dout.data(), x.data(), scratch.data(), N,
+                                       C, OC);
                 check_gradient("dinp", x, dx, loss);
                 check_gradient("dweight", w, minus(dw, before), loss);
-                db.resize(OC), before.resize(OC);
-                if (bias) check_gradient("dbias", b, minus(db, before), loss);
-                else CHECK(db == before);
+                db.resize(OC);
+                before.resize(OC);
+                if (bias)
+                    check_gradient("dbias", b, minus(db, before), loss);
+                else
+                    CHECK(db == before);
                 Numbers twice = dx;
                 matmul_backward_input(twice.data(), dout.data(), w.data(), N, C, OC, true);
                 for (double& d : dx) d *= 2;
@@ -136,7 +158,8 @@ TEST_SUITE("gradients of ops") {
     static void check_matmul_gelu(int N) {
         // y = gelu(x wᵀ + b), out = y uᵀ: the fused forward, and the fused backward through y
         const int C = 3, FF = 5, OC = 4;
-        Numbers x = random_numbers(N * C, 1), w = random_numbers(FF * C, 2), b = random_numbers(FF, 3), u = random_numbers(OC * FF, 4), none;
+        Numbers x = random_numbers(N * C, 1), w = random_numbers(FF * C, 2), b = random_numbers(FF, 3),
+                u = random_numbers(OC * FF, 4), none;
         Numbers dout = random_numbers(N * OC, 5), pre(N * FF), act(N * FF), out(N * OC);
         auto loss = [&] {
             matmul_gelu_forward<kind>(act.data(), pre.data(), x.data(), w.data(), b.data(), N, C, FF);
@@ -153,7 +176,10 @@ TEST_SUITE("gradients of ops") {
         check_gradient("dbias", b, db, loss);
     }
     TEST_CASE("matmul and gelu") {
-        for (int N : {1, 6, 270}) check_matmul_gelu<Gelu::erf>(N), check_matmul_gelu<Gelu::tanh>(N);
+        for (int N : {1, 6, 270}) {
+            check_matmul_gelu<Gelu::erf>(N);
+            check_matmul_gelu<Gelu::tanh>(N);
+        }
     }
 
     template <Gelu kind>
@@ -173,7 +199,10 @@ TEST_SUITE("gradients of ops") {
             CHECK(out[i] == doctest::Approx(expected).epsilon(1e-12));
         }
     }
-    TEST_CASE("gelu") { check_gelu<Gelu::erf>(), check_gelu<Gelu::tanh>(); }
+    TEST_CASE("gelu") {
+        check_gelu<Gelu::erf>();
+        check_gelu<Gelu::tanh>();
+    }
 
     TEST_CASE("tanh") {
         Numbers x = random_numbers(61, 1, 2), dout = random_numbers(61, 2), out(61), dx = nans(61);
@@ -215,7 +244,8 @@ TEST_SUITE("gradients of ops") {
         const int M = (int)rows.size();
         Dropout gathered = dropout;
         gathered.rows = rows.data();
-        Numbers x = random_numbers(N * C, 1), dout = random_numbers(M * C, 2), picked(M * C), out(M * C), all(N * C), expected(M * C);
+        Numbers x = random_numbers(N * C, 1), dout = random_numbers(M * C, 2), picked(M * C), out(M * C), all(N * C),
+                expected(M * C);
         auto loss = [&] {
             gather_rows(picked.data(), x.data(), rows.data(), M, C);
             dropout_forward(out.data(), picked.data(), M, C, gathered);
@@ -250,7 +280,8 @@ TEST_SUITE("gradients of ops") {
     TEST_CASE("column sums") {
         for (int N : {1, 128, 300}) {
             const int C = 3;
-            Numbers x = random_numbers(N * C, 1), before = random_numbers(C, 2), sum = before, scratch = nans(column_sum_scratch(N, C)), dsum = random_numbers(C, 3);
+            Numbers x = random_numbers(N * C, 1), before = random_numbers(C, 2), sum = before,
+                    scratch = nans(column_sum_scratch(N, C)), dsum = random_numbers(C, 3);
             auto loss = [&] {
                 Numbers s(C);
                 column_sum(s.data(), x.data(), scratch.data(), N, C);
@@ -302,10 +333,12 @@ TEST_SUITE("gradients of ops") {
             double scale = 1 / (weights[0] + weights[K - 1] + weights[K / 2] + weights[1]), one = 1;
             auto loss = [&, K = K, Kp = Kp] {
                 Numbers logits = x;
-                crossentropy(losses.data(), correct.data(), logits.data(), targets.data(), &scale, M, K, Kp, false, weights.data());
+                crossentropy(losses.data(), correct.data(), logits.data(), targets.data(), &scale, M, K, Kp, false,
+                             weights.data());
                 return dot(losses, Numbers(M, scale));
             };
-            crossentropy(losses.data(), correct.data(), dx.data(), targets.data(), &scale, M, K, Kp, true, weights.data());
+            crossentropy(losses.data(), correct.data(), dx.data(), targets.data(), &scale, M, K, Kp, true,
+                         weights.data());
             check_gradient("logits", x, dx, loss, 400);
             // loss and gradient of a row are those without weights, times the weight of its target
             Numbers losses1 = nans(M), correct1 = nans(M);
@@ -315,7 +348,8 @@ TEST_SUITE("gradients of ops") {
             for (int m = 0; m < M; m++) {
                 double w = targets[m] < 0 ? 0 : weights[targets[m]];
                 worst = std::max(worst, fabs(losses[m] - w * losses1[m]));
-                for (int v = 0; v < Kp; v++) worst = std::max(worst, fabs(dx[m * Kp + v] - w * scale * plain[m * Kp + v]));
+                for (int v = 0; v < Kp; v++)
+                    worst = std::max(worst, fabs(dx[m * Kp + v] - w * scale * plain[m * Kp + v]));
             }
             CHECK(worst < 1e-13);
         }
@@ -339,7 +373,8 @@ TEST_SUITE("gradients of ops") {
         };
         loss();
         Numbers dqkv = nans(N * 3 * C), delta = nans(NH * N);
-        attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, HS, causal, dropout);
+        attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, HS,
+                           causal, dropout);
         check_gradient("qkv", qkv, dqkv, loss, most);
 
         // the forward pass against the formula
@@ -353,12 +388,15 @@ TEST_SUITE("gradients of ops") {
                     int end = causal ? i + 1 : start[s + 1];
                     for (int j = start[s]; j < end; j++) {
                         double score = 0;
-                        for (int c = 0; c < HS; c++) score += qkv[(size_t)i * 3 * C + h * HS + c] * qkv[(size_t)j * 3 * C + C + h * HS + c];
+                        for (int c = 0; c < HS; c++)
+                            score += qkv[(size_t)i * 3 * C + h * HS + c] * qkv[(size_t)j * 3 * C + C + h * HS + c];
                         double e = exp(score / sqrt(HS));
                         sum += e;
-                        for (int c = 0; c < HS; c++) o[c] += (p > 0 ? keep(j - start[s]) : 1) * e * qkv[(size_t)j * 3 * C + 2 * C + h * HS + c];
+                        for (int c = 0; c < HS; c++)
+                            o[c] += (p > 0 ? keep(j - start[s]) : 1) * e * qkv[(size_t)j * 3 * C + 2 * C + h * HS + c];
                     }
-                    for (int c = 0; c < HS; c++) worst = std::max(worst, fabs(o[c] / sum - out[(size_t)i * C + h * HS + c]));
+                    for (int c = 0; c < HS; c++)
+                        worst = std::max(worst, fabs(o[c] / sum - out[(size_t)i * C + h * HS + c]));
                     worst = std::max(worst, fabs(log(sum) - lse[(size_t)h * N + i]));
                 }
         CHECK(worst < 1e-12);
@@ -380,8 +418,10 @@ static void check_bert_gradients(S& small, const Batch& b) {
     check_model_gradients(small, b, [&](const std::string& name, size_t at, size_t n, const Numbers& g) {
         if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
         // a key bias adds the same to all scores of a query: its gradient is zero in exact arithmetic
-        if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
-        else check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
+        if (is_key_bias(name))
+            CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
+        else
+            check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
     });
 }
 
@@ -435,9 +475,12 @@ TEST_SUITE("gradients of the classifier") {
                 bool is_frozen = frozen >= 0 && s.layer < frozen;  // the embeddings' layer is −1
                 Numbers ours(&g[s.offset], &g[s.offset] + s.count), theirs(&all[s.offset], &all[s.offset] + s.count);
                 CHECK_MESSAGE(l2(theirs.data(), s.count) > 0, s.names[0]);
-                if (is_frozen) CHECK_MESSAGE(l2(ours.data(), s.count) == 0, s.names[0]);
-                else CHECK_MESSAGE(ours == theirs, s.names[0]);
-                zero += is_frozen, tensors++;
+                if (is_frozen)
+                    CHECK_MESSAGE(l2(ours.data(), s.count) == 0, s.names[0]);
+                else
+                    CHECK_MESSAGE(ours == theirs, s.names[0]);
+                zero += is_frozen;
+                tensors++;
             }
             CHECK(zero == (frozen < 0 ? 0 : 5 + 12 * frozen));
             CHECK(tensors == 5 + 3 * 12 + 4);

@@ -1,9 +1,9 @@
-// test_ops.cpp: properties, in fp32: vector mathematics, random numbers, dropout, loader, loss, optimiser, threads, batches.
-// Build with -DNO_MAIN.
-#include "train_bert.cu"
-#include "test/models/small_bert.h"
+// test_ops.cpp: properties, in fp32: vector mathematics, random numbers, dropout, loader, loss, optimiser, threads,
+// batches. Build with -DNO_MAIN.
 #include "test/models/same_sums.h"
+#include "test/models/small_bert.h"
 #include "test/temp.h"
+#include "train_bert.cu"
 
 typedef std::vector<float> Floats;
 
@@ -19,7 +19,8 @@ TEST_SUITE("vecmath") {
         for (uint32_t bits = 0; bits <= end; bits += 4099) {
             float x;
             memcpy(&x, &bits, 4);
-            f(x), f(-x);
+            f(x);
+            f(-x);
         }
     }
     TEST_CASE("exp") {
@@ -43,7 +44,9 @@ TEST_SUITE("vecmath") {
     }
     TEST_CASE("normal distribution function") {
         double worst = 0;
-        for_floats(50.0f, [&](float x) { worst = std::max(worst, fabs((double)normal_cdf(x) - 0.5 * erfc(-(double)x / sqrt(2.0)))); });
+        for_floats(50.0f, [&](float x) {
+            worst = std::max(worst, fabs((double)normal_cdf(x) - 0.5 * erfc(-(double)x / sqrt(2.0))));
+        });
         CHECK(worst <= 3e-7);
         CHECK(std::isnan(normal_cdf(NAN)));
     }
@@ -66,7 +69,11 @@ TEST_SUITE("random numbers") {
         const int n = 10000;
         Permutation p(n, 1), q(n, 2);
         int fixed = 0, neighbours = 0, same = 0;
-        for (int i = 0; i + 1 < n; i++) fixed += p(i) == (uint64_t)i, neighbours += p(i + 1) == p(i) + 1, same += p(i) == q(i);
+        for (int i = 0; i + 1 < n; i++) {
+            fixed += p(i) == (uint64_t)i;
+            neighbours += p(i + 1) == p(i) + 1;
+            same += p(i) == q(i);
+        }
         CHECK(fixed < 10);  // 1 expected of each, Poisson
         CHECK(neighbours < 10);
         CHECK(same < 10);
@@ -77,7 +84,9 @@ TEST_SUITE("random numbers") {
         std::vector<int> count(7);
         for (int i = 0; i < n; i++) {
             double x = normal(mix64(1, i)), y = uniform(mix64(2, i));
-            sum += x, square += x * x, u += y;
+            sum += x;
+            square += x * x;
+            u += y;
             REQUIRE((y >= 0 && y < 1));
             count[below(mix64(3, i), 7)]++;
         }
@@ -107,7 +116,11 @@ TEST_SUITE("dropout") {
             std::vector<int> row(N), column(C);
             int all = 0, bad = 0;
             for (int n = 0; n < N; n++)
-                for (int c = 0; c < C; c++) row[n] += keep[n * C + c], column[c] += keep[n * C + c], all += keep[n * C + c];
+                for (int c = 0; c < C; c++) {
+                    row[n] += keep[n * C + c];
+                    column[c] += keep[n * C + c];
+                    all += keep[n * C + c];
+                }
             CHECK(likely(all, N * C, 1 - p));
             // 5 standard deviations: there are 1024 of them
             for (int x : row) bad += fabs(x - C * (1 - p)) > 5 * sqrt(C * p * (1 - p));
@@ -125,10 +138,16 @@ TEST_SUITE("dropout") {
         // two decisions that are independent agree with probability p² + (1 − p)²
         auto independent = [&](const char* name, const std::vector<char>& b, int shift) {
             double agree = 0, n = 0;
-            for (size_t i = 0; i + shift < a.size(); i++) agree += a[i + shift] == b[i], n++;
+            for (size_t i = 0; i + shift < a.size(); i++) {
+                agree += a[i + shift] == b[i];
+                n++;
+            }
             CHECK_MESSAGE(likely(agree, n, p * p + (1 - p) * (1 - p)), name);
         };
-        for (int d : {1, 2, 3, 4, 8, 16, 32, 64, 128, 256}) independent("columns", a, d), independent("rows", a, d * C);
+        for (int d : {1, 2, 3, 4, 8, 16, 32, 64, 128, 256}) {
+            independent("columns", a, d);
+            independent("rows", a, d * C);
+        }
         independent("diagonal", a, C + 1);
         independent("steps", kept({1, 3, 0}, 4, p, N, C), 0);
         independent("sites", kept({1, 2, 0}, 5, p, N, C), 0);
@@ -138,8 +157,12 @@ TEST_SUITE("dropout") {
         StepCounters at{1, 2, 0};
         double agree = 0, n = 0;
         for (int t = 0; t < 512; t++) {
-            DropoutRow head0(Dropout{&at, 1, p}, t, 2, 0), head1(Dropout{&at, 1, p}, t, 2, 1), next(Dropout{&at, 1, p}, t + 1, 2, 0);
-            for (int c = 0; c < 256; c++) agree += (head0(c) == head1(c)) + (head1(c) == next(c)), n += 2;
+            DropoutRow head0(Dropout{&at, 1, p}, t, 2, 0), head1(Dropout{&at, 1, p}, t, 2, 1),
+                next(Dropout{&at, 1, p}, t + 1, 2, 0);
+            for (int c = 0; c < 256; c++) {
+                agree += (head0(c) == head1(c)) + (head1(c) == next(c));
+                n += 2;
+            }
         }
         CHECK(likely(agree, n, p * p + (1 - p) * (1 - p)));
     }
@@ -165,7 +188,8 @@ struct TestData {
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("##c%d", i));
         words.build("test");
         // lengths around those of pieces (T − 2, T − 3, 2T − 5), none, one, and long ones
-        std::vector<int> lengths{1, 2, 3, 0, T - 4, T - 3, T - 2, T - 1, 2 * T - 6, 2 * T - 5, 2 * T - 4, 4 * T - 10, 0, 1000, 777};
+        std::vector<int> lengths{1,         2,         3,         0,          T - 4, T - 3, T - 2, T - 1,
+                                 2 * T - 6, 2 * T - 5, 2 * T - 4, 4 * T - 10, 0,     1000,  777};
         for (int i = 0; i < 60; i++) lengths.push_back((int)below(mix64(1, i), 120));
         BinWriter out(dir / "train.bin", BIN_TEXT, V, words.fingerprint());
         for (size_t d = 0; d < lengths.size(); d++) {
@@ -240,12 +264,15 @@ TEST_SUITE("loader") {
                 REQUIRE(d.positions.size() == (size_t)std::max(1.0, round(0.15 * n)));
                 REQUIRE(std::is_sorted(d.positions.begin(), d.positions.end()));
                 REQUIRE(std::set<int>(d.positions.begin(), d.positions.end()).size() == d.positions.size());
-                if ((int)s.size() == TestData::T && !d.types.back())  // full sequences of one segment: every position as often
+                if ((int)s.size() == TestData::T &&
+                    !d.types.back())  // full sequences of one segment: every position as often
                     for (int p = 1; p <= n; p++) of[p]++;
                 for (size_t i = 0; i < d.positions.size(); i++) {
                     int p = d.positions[i], now = d.tokens[p];
                     REQUIRE(!t.words.is_special(d.targets[i]));
-                    chosen++, masked += now == t.words.mask(), kept += now == d.targets[i];
+                    chosen++;
+                    masked += now == t.words.mask();
+                    kept += now == d.targets[i];
                     changed += now != t.words.mask() && now != d.targets[i];
                     special += now != t.words.mask() && t.words.is_special(now);
                     if ((int)s.size() == TestData::T && !d.types.back()) at[p]++;
@@ -265,9 +292,12 @@ TEST_SUITE("loader") {
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         BinWriter out(dir / "train.bin", BIN_TEXT, 25, words.fingerprint());
-        std::vector<int> text{7, words.mask(), words.cls(), words.unk(), words.sep(), words.pad()}, nothing{words.mask(), words.sep()};
-        out.append(text.data(), text.size()), out.end_sequence();
-        out.append(nothing.data(), nothing.size()), out.end_sequence();
+        std::vector<int> text{7, words.mask(), words.cls(), words.unk(), words.sep(), words.pad()},
+            nothing{words.mask(), words.sep()};
+        out.append(text.data(), text.size());
+        out.end_sequence();
+        out.append(nothing.data(), nothing.size());
+        out.end_sequence();
         out.finish();
         BinFile file(dir / "train.bin");
         MaskedLmData d(file, 16, 25, words);
@@ -291,7 +321,9 @@ TEST_SUITE("loader") {
         for (uint64_t q = 0; q < d.sequences(); q++) {
             auto a = made(7, 0, q);
             if (a.first.size() < 10) continue;
-            n++, other_epoch += made(7, 1, q).second != a.second, other_seed += made(8, 0, q).second != a.second;
+            n++;
+            other_epoch += made(7, 1, q).second != a.second;
+            other_seed += made(8, 0, q).second != a.second;
             REQUIRE(made(7, 0, q) == a);
         }
         REQUIRE(n > 50);
@@ -312,7 +344,8 @@ TEST_SUITE("loader") {
                 for (int p : d.positions) chosen[p] = 1;
                 int n = 0, words = 0, pieces_of_word = 0;
                 for (size_t i = 1; i < s.size(); i++) {
-                    bool goes_on = !t.words.is_special(s[i]) && t.words.is_continuation(s[i]) && !t.words.is_special(s[i - 1]);
+                    bool goes_on = !t.words.is_special(s[i]) && t.words.is_continuation(s[i]) &&
+                                   !t.words.is_special(s[i - 1]);
                     if (goes_on && chosen[i] != chosen[i - 1]) broken++;
                     n += !t.words.is_special(s[i]);
                     if (chosen[i] && !goes_on) words++;
@@ -323,7 +356,8 @@ TEST_SUITE("loader") {
                 int want = std::max(1, (int)lround(0.15 * n));
                 too_many += words > 1 && pieces_of_word > want;  // one word alone may be longer than the budget
                 several += pieces_of_word > words;
-                share += pieces_of_word, all += n;
+                share += pieces_of_word;
+                all += n;
             }
         CHECK(broken == 0);
         CHECK(too_many == 0);
@@ -334,21 +368,27 @@ TEST_SUITE("loader") {
         TestData t;
         MaskedLmData& d = *t.data;
         uint64_t n = d.sequences();
-        auto stream = [&](int N, int M, Cursor cursor, uint64_t end) {  // all tokens and rows' tokens from the cursor to `end`
+        auto stream = [&](int N, int M, Cursor cursor,
+                          uint64_t end) {  // all tokens and rows' tokens from the cursor to `end`
             BatchBuilder b;
-            b.shape.N = N, b.shape.M = M;
+            b.shape.N = N;
+            b.shape.M = M;
             std::vector<int> all, targets, lengths;
             while (cursor.next < end) {
                 fill_batch(b, d, cursor, 7, true, end);
                 REQUIRE((int)b.tokens.size() <= N);
                 REQUIRE((int)b.rows.size() <= M);
-                for (size_t i = 0; i < b.rows.size(); i++) targets.push_back(b.targets[i]), targets.push_back(b.tokens[b.rows[i]]);
+                for (size_t i = 0; i < b.rows.size(); i++) {
+                    targets.push_back(b.targets[i]);
+                    targets.push_back(b.tokens[b.rows[i]]);
+                }
                 for (size_t s = 0; s + 1 < b.start.size(); s++) lengths.push_back(b.start[s + 1] - b.start[s]);
                 all.insert(all.end(), b.tokens.begin(), b.tokens.end());
             }
             return std::tuple(all, targets, lengths);
         };
-        auto whole = stream(1 << 16, 1 << 16, {0}, 2 * n), small = stream(40, 8, {0}, 2 * n), tight = stream(128, 9, {0}, 2 * n);
+        auto whole = stream(1 << 16, 1 << 16, {0}, 2 * n), small = stream(40, 8, {0}, 2 * n),
+             tight = stream(128, 9, {0}, 2 * n);
         CHECK(std::get<2>(whole).size() == 2 * n);
         CHECK(whole == small);
         CHECK(whole == tight);
@@ -361,7 +401,8 @@ TEST_SUITE("loader") {
         auto lengths = std::get<2>(whole);
         std::vector<int> first(lengths.begin(), lengths.begin() + n), second(lengths.begin() + n, lengths.end());
         CHECK(first != second);
-        std::sort(first.begin(), first.end()), std::sort(second.begin(), second.end());
+        std::sort(first.begin(), first.end());
+        std::sort(second.begin(), second.end());
         CHECK(first == second);
         // unshuffled: the order of the file
         BatchBuilder builder;
@@ -384,18 +425,27 @@ TEST_SUITE("loader") {
             for (int bits : {3, 5}) {
                 size_t up = round_up_bits(n, bits);
                 REQUIRE((up >= n && (double)up < (double)n * (1 + 2.0 / (1 << bits))));
-                REQUIRE((up >> bits == 0 || round_up_bits(up - 1, bits) == up || round_up_bits(up - 1, bits) == up - 1));
+                REQUIRE(
+                    (up >> bits == 0 || round_up_bits(up - 1, bits) == up || round_up_bits(up - 1, bits) == up - 1));
             }
-        CHECK((round_up_bits(0, 5) == 0 && round_up_bits(31, 5) == 31 && round_up_bits(33, 5) == 34 && round_up_bits(1025, 5) == 1088));
-        // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that 300 batches meet, at most; tokens that are filler, at most. This build
-        // does not group short sequences, so that the number of tiles varies as well.
-        struct Kind { int texts, from, to; size_t most; double waste; };
+        CHECK((round_up_bits(0, 5) == 0 && round_up_bits(31, 5) == 31 && round_up_bits(33, 5) == 34 &&
+               round_up_bits(1025, 5) == 1088));
+        // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that 300 batches meet, at most; tokens
+        // that are filler, at most. This build does not group short sequences, so that the number of tiles varies as
+        // well.
+        struct Kind {
+            int texts, from, to;
+            size_t most;
+            double waste;
+        };
         for (Kind k : {Kind{32, 5, 45, 16, 0.1}, {32, 200, 512, 8, 0.035}, {16, 30, 300, 26, 0.04}}) {
             CAPTURE(k.texts);
             CAPTURE(k.to);
             BatchBuilder b;
-            b.shape.N = (int)round_up(k.texts * k.to, 128), b.shape.M = 128;
-            b.fill = 128, b.pad_length = k.to;
+            b.shape.N = (int)round_up(k.texts * k.to, 128);
+            b.shape.M = 128;
+            b.fill = 128;
+            b.pad_length = k.to;
             std::vector<char> host(b.shape.plan(nullptr, nullptr));
             std::map<std::vector<int>, int> met;
             double tokens = 0, computed = 0;
@@ -415,16 +465,24 @@ TEST_SUITE("loader") {
         }
     }
     TEST_CASE("what a batch is filled up with means nothing to do, and follows from its sizes") {
-        for (auto [lengths, most] : {std::pair{std::vector<int>{1}, 1}, {{1, 1, 1}, 1}, {{128, 1, 129, 64, 65}, 129}, {std::vector<int>(300, 1), 1}, {{500}, 500}}) {
+        for (auto [lengths, most] : {std::pair{std::vector<int>{1}, 1},
+                                     {{1, 1, 1}, 1},
+                                     {{128, 1, 129, 64, 65}, 129},
+                                     {std::vector<int>(300, 1), 1},
+                                     {{500}, 500}}) {
             BatchBuilder b;
-            b.shape.N = 1000, b.shape.M = 350;
-            b.fill = 128, b.pad_length = most;
+            b.shape.N = 1000;
+            b.shape.M = 350;
+            b.fill = 128;
+            b.pad_length = most;
             add_random_sequences(b, lengths, 6, 1);
             size_t tokens = b.tokens.size(), targets = b.targets.size();
             std::vector<char> host(b.shape.plan(nullptr, nullptr), (char)0xee);
             Batch batch = b.finish(host.data(), {1, 2, 3}, 1);
-            REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) && batch.M == (int)std::min<size_t>(round_up(targets, 128), 350)));
-            for (int m = 0; m < batch.M; m++) REQUIRE((m < (int)targets) == (batch.rows[m] >= 0 && batch.targets[m] >= 0));
+            REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) &&
+                     batch.M == (int)std::min<size_t>(round_up(targets, 128), 350)));
+            for (int m = 0; m < batch.M; m++)
+                REQUIRE((m < (int)targets) == (batch.rows[m] >= 0 && batch.targets[m] >= 0));
             CHECK(batch.seq.S == batch.N);
             for (int s = 0; s < batch.seq.S; s++) REQUIRE(batch.seq.start[s] <= batch.seq.start[s + 1]);
             CHECK(batch.seq.start[batch.seq.S] == batch.N);
@@ -436,7 +494,9 @@ TEST_SUITE("loader") {
             }
             CHECK(seen == batch.N);
             int room = (int)embedding_slots(1000) + 1;  // of multi_id
-            for (auto [sorted, R] : {std::pair{batch.by_token, batch.N}, {batch.by_pos, std::min(batch.N, batch.N / EMBEDDING_RUN + most)}, {batch.by_type, std::min(batch.N, batch.N / EMBEDDING_RUN + 2)}}) {
+            for (auto [sorted, R] : {std::pair{batch.by_token, batch.N},
+                                     {batch.by_pos, std::min(batch.N, batch.N / EMBEDDING_RUN + most)},
+                                     {batch.by_type, std::min(batch.N, batch.N / EMBEDDING_RUN + 2)}}) {
                 CHECK(sorted.R == R);
                 CHECK(sorted.U <= room);
                 int before = 0, slots = 0;
@@ -471,10 +531,12 @@ TEST_SUITE("loader") {
         REQUIRE(batch.seq.W == (int)tiles.size());
         for (int w = 0; w < batch.seq.W; w++) {
             const int* tile = batch.seq.tiles + 2 * w;
-            CHECK(tiles.erase({tile[0], tile[1]}) == 1);  // each once, of the longest sequence first, and of a sequence the last one first
+            CHECK(tiles.erase({tile[0], tile[1]}) ==
+                  1);  // each once, of the longest sequence first, and of a sequence the last one first
             if (w > 0) CHECK(std::pair{lengths[tile[-2]], tile[-1]} >= std::pair{lengths[tile[0]], tile[1]});
         }
-        for (auto [sorted, ids] : {std::pair{batch.by_token, batch.tokens}, {batch.by_pos, batch.pos}, {batch.by_type, batch.types}}) {
+        for (auto [sorted, ids] :
+             {std::pair{batch.by_token, batch.tokens}, {batch.by_pos, batch.pos}, {batch.by_type, batch.types}}) {
             std::vector<int> runs_of(1000);
             int slots = 0, multi = 0;
             for (int i = 1; i < batch.N; i++) {
@@ -509,9 +571,9 @@ TEST_SUITE("ops in fp32") {
             std::vector<int> targets{0, V - 1, -1, V / 2, V / 2};
             Floats x = random_numbers<float>((size_t)M * Vp, 1, 3), losses(M, NAN), correct(M, NAN);
             for (int m = 0; m < M; m++)
-                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;  // what stands behind V is not read
-            x[0] = 40;                                                     // row 0 is sure, and right
-            x[(size_t)3 * Vp + V / 2] = x[(size_t)3 * Vp + V / 2 - 1] = 30;    // a tie: the first of equals counts
+                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;   // what stands behind V is not read
+            x[0] = 40;                                                       // row 0 is sure, and right
+            x[(size_t)3 * Vp + V / 2] = x[(size_t)3 * Vp + V / 2 - 1] = 30;  // a tie: the first of equals counts
             x[(size_t)4 * Vp + V / 2] = 30;
             double scale = 0.25, top_error = 0, top_loss = 0;
             Floats g = x;
@@ -548,9 +610,12 @@ TEST_SUITE("ops in fp32") {
                 bool ta = form & 1, tb = form & 2;
                 float beta = form & 4 ? 1.0f : 0.0f;
                 int lda = (ta ? m : k) + 3, ldb = (tb ? k : n) + 2, ldc = n + 1;
-                auto a = random_numbers<T>((size_t)(ta ? k : m) * lda + 1, 1), b = random_numbers<T>((size_t)(tb ? n : k) * ldb + 1, 2);
+                auto a = random_numbers<T>((size_t)(ta ? k : m) * lda + 1, 1),
+                     b = random_numbers<T>((size_t)(tb ? n : k) * ldb + 1, 2);
                 Floats c = random_numbers<float>((size_t)m * ldc, 3), loops = c, blas = c;
-                if (beta == 0) for (int i = 0; i < m; i++) for (int j = 0; j < n; j++) loops[i * ldc + j] = blas[i * ldc + j] = NAN;  // not read
+                if (beta == 0)
+                    for (int i = 0; i < m; i++)
+                        for (int j = 0; j < n; j++) loops[i * ldc + j] = blas[i * ldc + j] = NAN;  // not read
                 cpu::gemm_loops(ta, tb, m, n, k, a.data(), lda, b.data(), ldb, beta, loops.data(), ldc);
                 if (k > 0) cpu::gemm(ta, tb, m, n, k, a.data(), lda, b.data(), ldb, beta, blas.data(), ldc);
                 int bad = 0;
@@ -562,17 +627,23 @@ TEST_SUITE("ops in fp32") {
                         }
                         double sum = beta * c[i * ldc + j], size = fabs(sum);
                         for (int p = 0; p < k; p++) {
-                            double term = (double)(float)a[ta ? p * lda + i : i * lda + p] * (double)(float)b[tb ? j * ldb + p : p * ldb + j];
-                            sum += term, size += fabs(term);
+                            double term = (double)(float)a[ta ? p * lda + i : i * lda + p] *
+                                          (double)(float)b[tb ? j * ldb + p : p * ldb + j];
+                            sum += term;
+                            size += fabs(term);
                         }
                         // rounding of a float sum: at most (terms) · 6e-8 of Σ|terms|, in practice far less
                         double tolerance = 6e-8 * (k + 1) * size;
-                        bad += !(fabs(loops[i * ldc + j] - sum) <= tolerance) || (k > 0 && !(fabs(blas[i * ldc + j] - sum) <= tolerance));
+                        bad += !(fabs(loops[i * ldc + j] - sum) <= tolerance) ||
+                               (k > 0 && !(fabs(blas[i * ldc + j] - sum) <= tolerance));
                     }
                 CHECK_MESSAGE(bad == 0, m, " ", n, " ", k, " form ", form);
             }
     }
-    TEST_CASE("gemm_loops and gemm are the product in double") { check_gemm<float>(), check_gemm<bf16>(); }
+    TEST_CASE("gemm_loops and gemm are the product in double") {
+        check_gemm<float>();
+        check_gemm<bf16>();
+    }
 
     // all ops once, at shapes with several chunks, panels and tiles
     static Floats all_ops() {
@@ -585,16 +656,21 @@ TEST_SUITE("ops in fp32") {
         std::vector<char> host(builder.shape.plan(nullptr, nullptr));
         Batch b = builder.finish(host.data(), counters, 0.01);
         REQUIRE(b.N == N);
-        Floats x = random_numbers<float>(N * C, 1), y = random_numbers<float>(N * C, 2), wide = random_numbers<float>(N * FF, 3), w = random_numbers<float>(FF * C, 4, 0.2),
-               bias = random_numbers<float>(FF, 5), qkv = random_numbers<float>(N * 3 * C, 6), gain = random_numbers<float>(C, 7);
+        Floats x = random_numbers<float>(N * C, 1), y = random_numbers<float>(N * C, 2),
+               wide = random_numbers<float>(N * FF, 3), w = random_numbers<float>(FF * C, 4, 0.2),
+               bias = random_numbers<float>(FF, 5), qkv = random_numbers<float>(N * 3 * C, 6),
+               gain = random_numbers<float>(C, 7);
         Floats all, scratch(std::max(layernorm_scratch(N, FF), embedding_slots(N) * (size_t)C));
         std::vector<Floats> results;
         auto room = [&](size_t n) { return results.emplace_back(n).data(); };
         results.reserve(100);
-        float *out = room(N * C), *sum = room(N * C), *mean = room(N), *rstd = room(N), *big = room(N * FF), *big2 = room(N * FF), *dx = room(N * C), *dy = room(N * C);
+        float *out = room(N * C), *sum = room(N * C), *mean = room(N), *rstd = room(N), *big = room(N * FF),
+              *big2 = room(N * FF), *dx = room(N * C), *dy = room(N * C);
         float *dw = room(FF * C), *db = room(FF), *lse = room(NH * N), *delta = room(NH * N);
         using namespace cpu;
-        auto keep = [&] { for (auto& r : results) all.insert(all.end(), r.begin(), r.end()); };
+        auto keep = [&] {
+            for (auto& r : results) all.insert(all.end(), r.begin(), r.end());
+        };
         embedding_forward(out, w.data(), x.data(), y.data(), b.tokens, b.pos, b.types, N, C);
         embedding_backward(dw, x.data(), b.by_token, scratch.data(), C);
         embedding_backward(dy, x.data(), b.by_pos, scratch.data(), C);
@@ -603,8 +679,10 @@ TEST_SUITE("ops in fp32") {
         layernorm_forward(out, mean, rstd, x.data(), gain.data(), bias.data(), N, C, 1e-5f);
         layernorm_backward(dx, dw, db, y.data(), x.data(), gain.data(), mean, rstd, scratch.data(), N, C);
         keep();
-        residual_layernorm_forward(out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f, dropout);
-        residual_layernorm_backward(dx, dy, dw, db, y.data(), x.data(), sum, gain.data(), mean, rstd, scratch.data(), N, C, dropout);
+        residual_layernorm_forward(out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f,
+                                   dropout);
+        residual_layernorm_backward(dx, dy, dw, db, y.data(), x.data(), sum, gain.data(), mean, rstd, scratch.data(), N,
+                                    C, dropout);
         keep();
         matmul_forward(big, x.data(), w.data(), bias.data(), N, C, FF);
         matmul_backward_input(dx, wide.data(), w.data(), N, C, FF);
@@ -639,9 +717,11 @@ TEST_SUITE("ops in fp32") {
         AdamWStep step{1e-3, 0.9, 0.98, 1e-6, 0.1, 0.02, 1};
         for (int i = 0; i < N * C; i++) sum[i] *= sum[i];
         Floats ones((size_t)FF * C / PARAM_BLOCK, 1.0f);
-        adamw_update(big, (float*)nullptr, out, sum, dw, &stats, &step, ParamBlocks{ones.data(), ones.data()}, (size_t)FF * C);
+        adamw_update(big, (float*)nullptr, out, sum, dw, &stats, &step, ParamBlocks{ones.data(), ones.data()},
+                     (size_t)FF * C);
         keep();
-        all.push_back((float)stats.loss), all.push_back((float)stats.norm2);
+        all.push_back((float)stats.loss);
+        all.push_back((float)stats.norm2);
         return all;
     }
     TEST_CASE("1, 2 and 3 threads give the same bits, every op") {
@@ -670,20 +750,29 @@ TEST_SUITE("the model in fp32") {
         double query_bias = 0;
         for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
             if (name.find("query.bias") != std::string::npos) query_bias = l2(&b[at], n);
-            if (is_key_bias(name)) CHECK(l2(&a[at], n) <= 1e-6 * query_bias);
-            else CHECK_MESSAGE(distance(&a[at], &b[at], n) <= 1e-5, name);
+            if (is_key_bias(name))
+                CHECK(l2(&a[at], n) <= 1e-6 * query_bias);
+            else
+                CHECK_MESSAGE(distance(&a[at], &b[at], n) <= 1e-5, name);
         });
     }
-    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") { check_accumulation<SmallBert>(SIZE, compare); }
-    TEST_CASE("filler changes neither loss nor gradients") { check_filler<SmallBert>(SIZE, compare); }  // devices that want one shape
-    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") { check_without_backward<SmallBert>(SIZE); }
+    TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
+        check_accumulation<SmallBert>(SIZE, compare);
+    }
+    TEST_CASE("filler changes neither loss nor gradients") {
+        check_filler<SmallBert>(SIZE, compare);
+    }  // devices that want one shape
+    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
+        check_without_backward<SmallBert>(SIZE);
+    }
     TEST_CASE("--recompute gives the same bits in less memory") { check_recompute<SmallBert>(SIZE); }
     TEST_CASE("initial values: of the right size, and each from its name and index alone") {
         SmallBert bert(SIZE, 128);
         Floats a = initial_values(bert.opt.table, bert.opt.n, 1), b = initial_values(bert.opt.table, bert.opt.n, 2);
         CHECK(a == initial_values(bert.opt.table, bert.opt.n, 1));
         for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
-            bool matrix = name.find("embeddings.weight") != std::string::npos || (name.find("LayerNorm") == std::string::npos && name.find(".weight") != std::string::npos);
+            bool matrix = name.find("embeddings.weight") != std::string::npos ||
+                          (name.find("LayerNorm") == std::string::npos && name.find(".weight") != std::string::npos);
             bool one = name.find("LayerNorm.weight") != std::string::npos;
             if (matrix) {
                 double sd = 1 / sqrt(2.0 * n);  // of the estimated deviation, as a share of it
@@ -722,7 +811,10 @@ TEST_SUITE("memory") {
 TEST_SUITE("optimiser") {
     TEST_CASE("learning rates") {
         TrainFlags f;
-        f.steps = 1000, f.lr = 2, f.warmup = 100, f.final_lr = 0.1;
+        f.steps = 1000;
+        f.lr = 2;
+        f.warmup = 100;
+        f.final_lr = 0.1;
         auto at = [&](int64_t step) { return learning_rate(f, step); };
         auto near = [](double x) { return doctest::Approx(x).epsilon(1e-12); };
         for (const char* schedule : {"linear", "cosine", "constant", "wsd"}) {
@@ -742,20 +834,26 @@ TEST_SUITE("optimiser") {
         f.schedule = "cosine";
         CHECK(at(550) == near(1.1));
         CHECK(at(325) == near(0.2 + 1.8 * 0.5 * (1 + sqrt(0.5))));
-        f.schedule = "wsd", f.decay_share = 0.25;
+        f.schedule = "wsd";
+        f.decay_share = 0.25;
         CHECK(at(750) == near(2));
         CHECK(at(875) == near(1.1));
         f.warmup = 0.1;  // below 1: a share of the steps
         CHECK(at(99) == near(2 * 100 / 101.0));
         CHECK(at(100) == near(2));
-        f.warmup = 0, f.schedule = "linear";
+        f.warmup = 0;
+        f.schedule = "linear";
         CHECK(at(0) == near(2));
     }
     // n numbers in blocks with their own decay and learning rate
     struct Case {
         size_t n = 5 * PARAM_BLOCK;
         Floats g, m, v, w, factor{1, 0.5f, 0, 2, 1}, decay{0.1f, 0, 0.1f, 0.01f, 1};
-        Case() : g(random_numbers<float>(n, 1)), m(random_numbers<float>(n, 2)), v(random_numbers<float>(n, 3)), w(random_numbers<float>(n, 4)) {
+        Case()
+            : g(random_numbers<float>(n, 1)),
+              m(random_numbers<float>(n, 2)),
+              v(random_numbers<float>(n, 3)),
+              w(random_numbers<float>(n, 4)) {
             for (float& x : v) x *= x;
         }
         ParamBlocks blocks() { return {factor.data(), decay.data()}; }
@@ -773,8 +871,10 @@ TEST_SUITE("optimiser") {
             AdamWStep step{0.03, 0.9, 0.98, 1e-6, 1 - pow(0.9, 3), 1 - pow(0.98, 3), clip};
             Case b = a, before = a;
             std::vector<bf16> rounded(a.n);
-            cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step, a.blocks(), a.n);
-            cpu::adamw_update(rounded.data(), b.w.data(), b.m.data(), b.v.data(), b.g.data(), &stats, &step, b.blocks(), b.n);
+            cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step,
+                              a.blocks(), a.n);
+            cpu::adamw_update(rounded.data(), b.w.data(), b.m.data(), b.v.data(), b.g.data(), &stats, &step, b.blocks(),
+                              b.n);
             CHECK(a == b);
             double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1, worst = 0;
             int bad = 0;
@@ -782,12 +882,14 @@ TEST_SUITE("optimiser") {
                 bad += (float)rounded[i] != (float)bf16(b.w[i]);
                 double g = before.g[i] * scale, m = 0.9 * before.m[i] + 0.1 * g, v = 0.98 * before.v[i] + 0.02 * g * g;
                 double lr = 0.03 * before.factor[i / PARAM_BLOCK], decay = before.decay[i / PARAM_BLOCK];
-                double w = before.w[i] - lr * decay * before.w[i] - lr * (m / (1 - pow(0.9, 3))) / (sqrt(v / (1 - pow(0.98, 3))) + 1e-6);
+                double w = before.w[i] - lr * decay * before.w[i] -
+                           lr * (m / (1 - pow(0.9, 3))) / (sqrt(v / (1 - pow(0.98, 3))) + 1e-6);
                 worst = std::max({worst, fabs(a.m[i] - m), fabs(a.v[i] - v), fabs(a.w[i] - w)});
             }
             CHECK(bad == 0);
             CHECK(worst < 3e-6);  // rounding of numbers up to 10
-            CHECK(std::equal(a.w.begin() + 2 * PARAM_BLOCK, a.w.begin() + 3 * PARAM_BLOCK, before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
+            CHECK(std::equal(a.w.begin() + 2 * PARAM_BLOCK, a.w.begin() + 3 * PARAM_BLOCK,
+                             before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
         }
     }
     TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step behind it") {
@@ -801,9 +903,11 @@ TEST_SUITE("optimiser") {
                 for (int i = 0; i < 2; i++) {
                     cpu::norm_squared(&stats, a.g.data(), scratch.data(), a.n);
                     CHECK(std::isfinite(stats.norm2) == (loss || i == 1));
-                    cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step, a.blocks(), a.n);
+                    cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step,
+                                      a.blocks(), a.n);
                     CHECK(a == before);
-                    a.g[700] = 1, stats.loss = 1;  // the step behind it is sound
+                    a.g[700] = 1;
+                    stats.loss = 1;  // the step behind it is sound
                 }
             }
     }

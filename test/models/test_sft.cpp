@@ -1,8 +1,8 @@
-// test_sft.cpp: what sft promises, in double: which tokens are learned, packing, the mixture of tasks, answers, options, tables.
-// Build with -DPRECISION_FP64 -DNO_MAIN.
+// test_sft.cpp: what sft promises, in double: which tokens are learned, packing, the mixture of tasks, answers,
+// options, tables. Build with -DPRECISION_FP64 -DNO_MAIN.
 #include "sft.cu"
-#include "test/models/small_gpt.h"
 #include "test/models/check_gradient.h"
+#include "test/models/small_gpt.h"
 #include "test/temp.h"
 
 typedef std::vector<std::string> Texts;
@@ -22,9 +22,14 @@ static Bpe small_bpe() {
 static const Bpe BPE = small_bpe();
 static const int V = 258, EOT = 257;
 
-static InstructRow row_of(const std::string& task, const std::string& instruction, const std::string& input, const std::string& output, const Texts& options = {}) {
+static InstructRow row_of(const std::string& task, const std::string& instruction, const std::string& input,
+                          const std::string& output, const Texts& options = {}) {
     InstructRow row;
-    row.task = task, row.turns = {{instruction, input, output}}, row.outputs = {output}, row.options = options, row.where = "a row";
+    row.task = task;
+    row.turns = {{instruction, input, output}};
+    row.outputs = {output};
+    row.options = options;
+    row.where = "a row";
     return row;
 }
 // A .bin of rows, as pack makes it
@@ -33,7 +38,8 @@ struct Rows {
     std::vector<InstructRow> rows;
     std::unique_ptr<BinFile> file;
 
-    explicit Rows(const std::vector<InstructRow>& rows, const Template& templ = Template::short_one(), size_t shots = 0) : rows(rows) {
+    explicit Rows(const std::vector<InstructRow>& rows, const Template& templ = Template::short_one(), size_t shots = 0)
+        : rows(rows) {
         BinWriter out(dir / "train.bin", BIN_INSTRUCT, BPE.size(), BPE.fingerprint());
         out.templ = Json(templ.json()).set("shots", (int64_t)shots);
         for (const InstructRow& row : rows) {
@@ -50,17 +56,22 @@ struct Rows {
 };
 // Ragged rows, some without an input, the last one of three turns
 static std::vector<InstructRow> ragged_rows() {
-    std::vector<InstructRow> rows = {row_of("a", "say it", "one two three", "two"), row_of("b", "x", "", "y"), row_of("a", "name the longer word", "pear fig", "pear, the longer one"),
-                                     row_of("c", "caf\u00e9 ?", "\u4f60", "\u597d"), row_of("b", "again", "and again and again", "a")};
+    std::vector<InstructRow> rows = {row_of("a", "say it", "one two three", "two"), row_of("b", "x", "", "y"),
+                                     row_of("a", "name the longer word", "pear fig", "pear, the longer one"),
+                                     row_of("c", "caf\u00e9 ?", "\u4f60", "\u597d"),
+                                     row_of("b", "again", "and again and again", "a")};
     InstructRow chat = row_of("chat", "hi", "", "hello");
-    chat.turns.push_back({"and then ?", "", "bye"}), chat.turns.push_back({"more", "", "no"});
-    chat.outputs = {"no"}, chat.system = "be short";
+    chat.turns.push_back({"and then ?", "", "bye"});
+    chat.turns.push_back({"more", "", "no"});
+    chat.outputs = {"no"};
+    chat.system = "be short";
     rows.push_back(chat);
     return rows;
 }
 // n rows of a task, all different
 static void add_rows(std::vector<InstructRow>& rows, const std::string& task, int n) {
-    for (int i = 0; i < n; i++) rows.push_back(row_of(task, "do " + task, format("text %d", i), format("answer %d", i)));
+    for (int i = 0; i < n; i++)
+        rows.push_back(row_of(task, "do " + task, format("text %d", i), format("answer %d", i)));
 }
 
 static GptConfig small_size(int C = 16) {
@@ -108,10 +119,14 @@ TEST_SUITE("what is learned") {
         CHECK(marked(data, 1) == "x\nanswer :[ y<|endoftext|>]");
         CHECK(marked(data, 2) == "name the longer word\npear fig\nanswer :[ pear, the longer one<|endoftext|>]");
         CHECK(marked(data, 3) == "caf\u00e9 ?\n\u4f60\nanswer :[ \u597d<|endoftext|>]");
-        CHECK(marked(data, 5) == "be short\n\nhi\nanswer :[ hello<|endoftext|>]and then ?\nanswer :[ bye<|endoftext|>]more\nanswer :[ no<|endoftext|>]");
+        CHECK(marked(data, 5) ==
+              "be short\n\nhi\nanswer :[ hello<|endoftext|>]and then ?\nanswer :[ bye<|endoftext|>]more\nanswer :[ "
+              "no<|endoftext|>]");
         data.on_prompt = true;
         CHECK(marked(data, 1) == "[x\nanswer : y<|endoftext|>]");
-        CHECK(marked(data, 5) == "[be short\n\nhi\nanswer : hello<|endoftext|>and then ?\nanswer : bye<|endoftext|>more\nanswer : no<|endoftext|>]");
+        CHECK(marked(data, 5) ==
+              "[be short\n\nhi\nanswer : hello<|endoftext|>and then ?\nanswer : bye<|endoftext|>more\nanswer : "
+              "no<|endoftext|>]");
     }
     TEST_CASE("longer_than counts rows of more than T tokens") {
         Rows r(ragged_rows());
@@ -133,7 +148,8 @@ TEST_SUITE("what is learned") {
             gpt.model.head_rows = 7;  // chunks of the vocabulary's rows do not end where rows do
             for (size_t s = 0; s < r.rows.size(); s++) add_row(gpt.builder, data, s);
             size_t targets = gpt.builder.targets.size(), m = 0;
-            Numbers together = gpt.gradients(gpt.batch()), losses(gpt.model.acts.losses, gpt.model.acts.losses + targets);
+            Numbers together = gpt.gradients(gpt.batch()),
+                    losses(gpt.model.acts.losses, gpt.model.acts.losses + targets);
             double loss = gpt.opt.stats->loss, apart = 0;
             gpt.opt.zero_gradients();
             for (size_t s = 0; s < r.rows.size(); s++) {
@@ -144,7 +160,8 @@ TEST_SUITE("what is learned") {
                 gpt.model.forward_backward(b, &stats);
                 apart += stats.loss;
                 // the same sums over other lengths of vectors: some units of the last place of 1e-16
-                for (int i = 0; i < b.M; i++, m++) CHECK(gpt.model.acts.losses[i] == doctest::Approx(losses[m]).epsilon(1e-12));
+                for (int i = 0; i < b.M; i++, m++)
+                    CHECK(gpt.model.acts.losses[i] == doctest::Approx(losses[m]).epsilon(1e-12));
             }
             CHECK(m == targets);
             CHECK(apart == doctest::Approx(loss).epsilon(1e-12));
@@ -163,7 +180,10 @@ TEST_SUITE("what is learned") {
             SmallGpt gpt(small_size(), 384);
             gpt.randomise(1);
             begin.clear();
-            for (size_t s = 0; s < rows.size(); s++) begin.push_back(gpt.builder.targets.size()), add_row(gpt.builder, data, s);
+            for (size_t s = 0; s < rows.size(); s++) {
+                begin.push_back(gpt.builder.targets.size());
+                add_row(gpt.builder, data, s);
+            }
             begin.push_back(gpt.builder.targets.size());
             gpt.loss(gpt.batch());
             losses[r == &b].assign(gpt.model.acts.losses, gpt.model.acts.losses + begin.back());
@@ -189,16 +209,20 @@ TEST_SUITE("what is learned") {
             Numbers g = gpt.gradients(b);
             const int C = 16;
             for_each_tensor(gpt.opt.table, [&](const std::string& name, size_t at, size_t n) {
-                auto check = [&](size_t from, size_t count) { check_gradient(name, gpt.opt.params + from, &g[from], count, [&] { return gpt.loss(b); }, 16); };
+                auto check = [&](size_t from, size_t count) {
+                    check_gradient(name, gpt.opt.params + from, &g[from], count, [&] { return gpt.loss(b); }, 16);
+                };
                 if (name.find("c_attn.bias") == std::string::npos) return check(at, n);
-                check(at, C), check(at + 2 * C, C);  // that of the keys' bias is zero but for rounding (test_gpt_gradients.cpp)
+                check(at, C);
+                check(at + 2 * C, C);  // that of the keys' bias is zero but for rounding (test_gpt_gradients.cpp)
             });
         }
     }
 }
 
 // ---------------------------------------------------------------- the mixture
-static std::vector<uint64_t> take_of(InstructData& data, const std::vector<double>& weights, const std::string& how, uint64_t cap) {
+static std::vector<uint64_t> take_of(InstructData& data, const std::vector<double>& weights, const std::string& how,
+                                     uint64_t cap) {
     data.mix(weights, how, cap);
     return data.take;
 }
@@ -207,16 +231,19 @@ TEST_SUITE("mixture") {
     TEST_CASE("rows of each task in an epoch") {
         typedef std::vector<uint64_t> Counts;
         std::vector<InstructRow> rows;
-        add_rows(rows, "a", 10), add_rows(rows, "b", 3), add_rows(rows, "c", 1);
+        add_rows(rows, "a", 10);
+        add_rows(rows, "b", 3);
+        add_rows(rows, "c", 1);
         Rows r(rows);
         InstructData data(*r.file, EOT);
         CHECK((data.take == Counts{10, 3, 1} && data.sequences() == 14));
         CHECK(take_of(data, {1, 1, 1}, "equal", 0) == Counts{5, 5, 4});
         CHECK(take_of(data, {1, 1, 1}, "size", 4) == Counts{4, 3, 1});
-        CHECK(take_of(data, {1, 1, 1}, "equal", 4) == Counts{3, 3, 2});  // 8 rows, 2 2/3 of each
+        CHECK(take_of(data, {1, 1, 1}, "equal", 4) == Counts{3, 3, 2});    // 8 rows, 2 2/3 of each
         CHECK(take_of(data, {2, 1, 0.5}, "size", 0) == Counts{12, 2, 0});  // 20 : 3 : 0.5 of 14 = 11.9, 1.8, 0.3
-        CHECK(take_of(data, {1, 1, 2}, "equal", 0) == Counts{4, 3, 7});  // 3.5, 3.5, 7
-        CHECK(take_of(data, {1, 2, 1}, "size", 0) == Counts{8, 5, 1});   // 8.2, 4.9, 0.8: the largest remainders are rounded up
+        CHECK(take_of(data, {1, 1, 2}, "equal", 0) == Counts{4, 3, 7});    // 3.5, 3.5, 7
+        CHECK(take_of(data, {1, 2, 1}, "size", 0) ==
+              Counts{8, 5, 1});  // 8.2, 4.9, 0.8: the largest remainders are rounded up
         CHECK(take_of(data, {0, 1, 0}, "equal", 0) == Counts{0, 14, 0});
         CHECK(take_of(data, {0, 0, 0}, "size", 0) == Counts{0, 0, 0});
         CHECK(data.sequences() == 0);
@@ -230,9 +257,13 @@ TEST_SUITE("mixture") {
             Rows r(rows);
             InstructData data(*r.file, EOT);
             size_t n = 1 + below(mix64(seed, 1), 12);
-            data.rows.assign(n, {}), data.take.assign(n, 0);
+            data.rows.assign(n, {});
+            data.take.assign(n, 0);
             std::vector<double> weights(n);
-            for (size_t t = 0; t < n; t++) data.rows[t].resize(below(mix64(seed, 2, t), 3) ? 1 + below(mix64(seed, 3, t), 50) : 0), weights[t] = uniform(mix64(seed, 4, t)) * 3;
+            for (size_t t = 0; t < n; t++) {
+                data.rows[t].resize(below(mix64(seed, 2, t), 3) ? 1 + below(mix64(seed, 3, t), 50) : 0);
+                weights[t] = uniform(mix64(seed, 4, t)) * 3;
+            }
             bool equal = seed % 2;
             uint64_t cap = seed % 3 ? 0 : 1 + seed % 40;
             data.mix(weights, equal ? "equal" : "size", cap);
@@ -240,7 +271,8 @@ TEST_SUITE("mixture") {
             std::vector<double> share(n);
             for (size_t t = 0; t < n; t++) {
                 double counted = (double)(cap ? std::min<size_t>(cap, data.rows[t].size()) : data.rows[t].size());
-                total += counted, sum += share[t] = counted == 0 ? 0 : weights[t] * (equal ? 1 : counted);
+                total += counted;
+                sum += share[t] = counted == 0 ? 0 : weights[t] * (equal ? 1 : counted);
             }
             CHECK((double)data.sequences() == (sum > 0 ? total : 0));
             for (size_t t = 0; t < n && sum > 0; t++) CHECK(fabs((double)data.take[t] - total * share[t] / sum) < 1);
@@ -248,7 +280,9 @@ TEST_SUITE("mixture") {
     }
     TEST_CASE("of a task no row comes a second time before all have come once, over the epochs") {
         std::vector<InstructRow> rows;
-        add_rows(rows, "a", 17), add_rows(rows, "b", 5), add_rows(rows, "c", 2);
+        add_rows(rows, "a", 17);
+        add_rows(rows, "b", 5);
+        add_rows(rows, "c", 2);
         Rows r(rows);
         for (auto [how, cap] : {std::pair<const char*, int>{"size", 0}, {"equal", 0}, {"size", 6}}) {
             CAPTURE(how);
@@ -256,7 +290,10 @@ TEST_SUITE("mixture") {
             data.mix({1, 1, 1}, how, cap);
             data.seed = 3;
             std::map<std::vector<int>, int> row_of_tokens;
-            for (int s = 0; s < (int)rows.size(); s++) data.make_row(s), row_of_tokens[data.tokens] = s;
+            for (int s = 0; s < (int)rows.size(); s++) {
+                data.make_row(s);
+                row_of_tokens[data.tokens] = s;
+            }
             REQUIRE(row_of_tokens.size() == rows.size());
             std::vector<int> count(rows.size(), 0);
             std::vector<std::vector<int>> order(3);
@@ -264,7 +301,8 @@ TEST_SUITE("mixture") {
                 for (uint64_t q = 0; q < data.sequences(); q++) {
                     data.make(epoch, q);
                     int s = row_of_tokens.at(data.tokens), t = r.file->task(s);
-                    count[s]++, order[t].push_back(s);
+                    count[s]++;
+                    order[t].push_back(s);
                     for (int other = 0; other < (int)rows.size(); other++)
                         if (r.file->task(other) == t) REQUIRE(std::abs(count[other] - count[s]) <= 1);
                 }
@@ -274,8 +312,12 @@ TEST_SUITE("mixture") {
             data.seed = 4;
             data.make(0, 0);
             Ids other = data.tokens;
-            for (uint64_t q = 0; q < data.take[0]; q++) data.make(0, q), once[q] -= row_of_tokens.at(data.tokens);
-            CHECK(std::count(once.begin(), once.begin() + data.take[0], 0) < (int)data.take[0]);  // another seed, other rows
+            for (uint64_t q = 0; q < data.take[0]; q++) {
+                data.make(0, q);
+                once[q] -= row_of_tokens.at(data.tokens);
+            }
+            CHECK(std::count(once.begin(), once.begin() + data.take[0], 0) <
+                  (int)data.take[0]);  // another seed, other rows
         }
     }
     TEST_CASE("names of tasks and families") {
@@ -297,8 +339,14 @@ struct Tune {
     SftFlags sf;
     Memory memory;
     std::unique_ptr<SftTask> task;
-    explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {}, const BinFile* val = nullptr, bool answers = true, int C = 16) {
-        f.lr = 0.01, f.warmup = 0, f.dropout = 0, f.seed = 5, sf.batch = 4, sf.max_len = 96;
+    explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {},
+                  const BinFile* val = nullptr, bool answers = true, int C = 16) {
+        f.lr = 0.01;
+        f.warmup = 0;
+        f.dropout = 0;
+        f.seed = 5;
+        sf.batch = 4;
+        sf.max_len = 96;
         if (change) change(f, sf);
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
@@ -321,8 +369,12 @@ struct Tune {
 TEST_SUITE("the task") {
     TEST_CASE("rows with the question of a held-out one go with it") {
         // of "a" the second row asks what "held" asks, with another answer; a conversation asks with its last turn
-        std::vector<InstructRow> rows = {row_of("a", "one", "x", "1"), row_of("a", "two", "x", "2"), row_of("held", "two", "x", "3"), row_of("held", "three", "", "4"), row_of("a", "two", "", "5")};
-        rows.push_back(row_of("a", "one", "", "6")), rows.back().turns.push_back({"three", "", "7"}), rows.back().outputs = {"7"};
+        std::vector<InstructRow> rows = {row_of("a", "one", "x", "1"), row_of("a", "two", "x", "2"),
+                                         row_of("held", "two", "x", "3"), row_of("held", "three", "", "4"),
+                                         row_of("a", "two", "", "5")};
+        rows.push_back(row_of("a", "one", "", "6"));
+        rows.back().turns.push_back({"three", "", "7"});
+        rows.back().outputs = {"7"};
         Rows r(rows);
         InstructData data(*r.file, EOT);
         CHECK(hold_out(data, "") == 0);
@@ -330,16 +382,25 @@ TEST_SUITE("the task") {
         CHECK(hold_out(data, "held") == 1);
         CHECK((data.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.rows[1].empty()));
         // every turn of a conversation is learned, so none may ask it
-        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"), row_of("a", "one", "", "2"), row_of("a", "one", "", "3"), row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
-        for (size_t i : {1, 2, 3, 4}) rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"}), rows[i].outputs = {"7"};
+        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"),     row_of("a", "one", "", "2"),
+                row_of("a", "one", "", "3"),    row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
+        for (size_t i : {1, 2, 3, 4}) {
+            rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"});
+            rows[i].outputs = {"7"};
+        }
         Rows more(rows);
         InstructData conversations(*more.file, EOT);
         CHECK(hold_out(conversations, "held") == 1);
-        CHECK((conversations.rows[0].empty() && conversations.rows[1] == std::vector<uint32_t>{2, 3, 5}));  // "two" after "one" is another question, "five" is not what is held out
+        CHECK((conversations.rows[0].empty() &&
+               conversations.rows[1] ==
+                   std::vector<uint32_t>{2, 3,
+                                         5}));  // "two" after "one" is another question, "five" is not what is held out
     }
     TEST_CASE("a batch holds --batch rows; what is held out is in none, weights and caps are the command line's") {
         std::vector<InstructRow> rows;
-        add_rows(rows, "lists/first", 8), add_rows(rows, "lists/last", 8), add_rows(rows, "words/first", 4);
+        add_rows(rows, "lists/first", 8);
+        add_rows(rows, "lists/last", 8);
+        add_rows(rows, "words/first", 4);
         Rows r(rows);
         auto counts = [&](const std::function<void(TrainFlags&, SftFlags&)>& change) {
             Tune t(r, change);
@@ -358,7 +419,10 @@ TEST_SUITE("the task") {
         CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.holdout = "first"; }) == Ids{0, 8, 0});
         CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.holdout = "lists/last,words/first"; }) == Ids{8, 0, 0});
         CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.cap = 4; }) == Ids{4, 4, 4});
-        CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.weights = "lists=0.5,first=3"; sf.mix = "equal"; }) == Ids{6, 2, 12});  // 1.5 : 0.5 : 3
+        CHECK(counts([](TrainFlags&, SftFlags& sf) {
+                  sf.weights = "lists=0.5,first=3";
+                  sf.mix = "equal";
+              }) == Ids{6, 2, 12});  // 1.5 : 0.5 : 3
         for (const char* bad : {"lists", "lists=", "lists=x", "lists=-1", "lists=inf", "lists=nan", "=2", "lists=1x"}) {
             CAPTURE(bad);
             CHECK_THROWS_AS(counts([&](TrainFlags&, SftFlags& sf) { sf.weights = bad; }), const Error&);
@@ -367,28 +431,49 @@ TEST_SUITE("the task") {
             counts([](TrainFlags&, SftFlags& sf) { sf.weights = "list=2"; });
             FAIL("a name that is no task");
         } catch (const Error& e) {
-            CHECK(has(e.what(), "--weights: expected tasks or families of the training data, found \"list\"; there are lists/first, lists/last, words/first"));
+            CHECK(has(e.what(),
+                      "--weights: expected tasks or families of the training data, found \"list\"; there are "
+                      "lists/first, lists/last, words/first"));
             CHECK(e.code == EXIT_USAGE);
         }
     }
-    TEST_CASE("validation: rows of val.bin that are not held out, their answers only, whatever the batch; --eval-tokens") {
+    TEST_CASE(
+        "validation: rows of val.bin that are not held out, their answers only, whatever the batch; --eval-tokens") {
         std::vector<InstructRow> rows;
-        add_rows(rows, "a/x", 12), add_rows(rows, "b/y", 8);
+        add_rows(rows, "a/x", 12);
+        add_rows(rows, "b/y", 8);
         Rows train(rows), val(ragged_rows()), both(rows);
         double loss = 0;
         for (int batch : {1, 3, 16}) {
-            Tune t(train, [&](TrainFlags& f, SftFlags& sf) { sf.batch = batch, f.eval_tokens = 0, f.dropout = 0.1; }, val.file.get());
+            Tune t(
+                train,
+                [&](TrainFlags& f, SftFlags& sf) {
+                    sf.batch = batch;
+                    f.eval_tokens = 0;
+                    f.dropout = 0.1;
+                },
+                val.file.get());
             Eval e = t.task->evaluate();
             InstructData data(*val.file, EOT);
             uint64_t targets = 0;
-            for (size_t s = 0; s < val.rows.size(); s++) data.make_row(s), targets += data.targets.size();
+            for (size_t s = 0; s < val.rows.size(); s++) {
+                data.make_row(s);
+                targets += data.targets.size();
+            }
             CHECK(e.targets == targets);
             CHECK(e.score == -e.loss);
             if (batch == 1) loss = e.loss;
             CHECK(e.loss == doctest::Approx(loss).epsilon(1e-12));
             CHECK(t.task->model.dropout == 0.1f);  // as it was
         }
-        Tune held(train, [&](TrainFlags& f, SftFlags& sf) { f.eval_tokens = 0, sf.holdout = "b", sf.on_prompt = true; }, both.file.get());
+        Tune held(
+            train,
+            [&](TrainFlags& f, SftFlags& sf) {
+                f.eval_tokens = 0;
+                sf.holdout = "b";
+                sf.on_prompt = true;
+            },
+            both.file.get());
         CHECK(held.task->val_rows == 12);
         Cursor cursor;
         held.task->fill(held.task->builder, cursor);
@@ -409,7 +494,9 @@ TEST_SUITE("the task") {
         for (int step = 0; step < 60; step++) {
             t.task->fill(t.task->builder, cursor);
             t.task->opt.zero_gradients();
-            t.task->forward_backward(t.task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / t.task->builder.weight()), t.task->opt.stats);
+            t.task->forward_backward(
+                t.task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / t.task->builder.weight()),
+                t.task->opt.stats);
             t.f.steps = 1000;
             t.task->opt.update(t.f, step);
             last = t.task->opt.stats->loss / t.task->builder.weight();
@@ -417,7 +504,8 @@ TEST_SUITE("the task") {
         }
         CHECK(last < 0.5 * first);
         Tune without_answers(r, {}, nullptr, false);
-        CHECK(without_answers.memory.size() + 4 * 2 * 2 * 96 * 16 * sizeof(real) <= t.memory.size());  // keys and values of 4 rows, 2 layers
+        CHECK(without_answers.memory.size() + 4 * 2 * 2 * 96 * 16 * sizeof(real) <=
+              t.memory.size());  // keys and values of 4 rows, 2 layers
     }
 }
 
@@ -431,12 +519,14 @@ static Ids slow_greedy(Gpt& model, BatchBuilder& builder, Ids text, int max_new,
         model.logits_forward(0, 1);
         int next = (int)(std::max_element(model.acts.logits, model.acts.logits + model.config.V) - model.acts.logits);
         if (next == EOT) break;
-        answer.push_back(next), text.push_back(next);
+        answer.push_back(next);
+        text.push_back(next);
     }
     return answer;
 }
 // Σ log p of `answer` and its end behind the prompt, from the logits of this one sequence
-static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer, std::vector<char>& host) {
+static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer,
+                              std::vector<char>& host) {
     Ids ids = prompt, target, at;
     BPE.encode(answer, target, false);
     target.push_back(EOT);
@@ -457,7 +547,10 @@ static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prom
 static std::vector<Json> lines_of(const std::string& path) {
     std::vector<Json> lines;
     std::string text = read_file(path);
-    for (size_t at = 0, end; at < text.size(); at = end + 1) end = text.find('\n', at), lines.push_back(parse_json(text.substr(at, end - at), path));
+    for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = text.find('\n', at);
+        lines.push_back(parse_json(text.substr(at, end - at), path));
+    }
     return lines;
 }
 static const auto everything = [](const std::string&) { return true; };
@@ -467,7 +560,10 @@ TEST_SUITE("answers") {
         std::vector<InstructRow> rows = ragged_rows();
         add_rows(rows, "a", 5);
         Rows draft(rows);
-        Tune t(draft, [](TrainFlags& f, SftFlags& sf) { sf.batch = 3, f.dropout = 0.2; });
+        Tune t(draft, [](TrainFlags& f, SftFlags& sf) {
+            sf.batch = 3;
+            f.dropout = 0.2;
+        });
         std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
         BatchBuilder builder = t.task->builder;
         // every second row's reference is what the model says; the last row's end is soon
@@ -478,15 +574,19 @@ TEST_SUITE("answers") {
             t.task->model.dropout = 0;
             for (size_t s = 0; s < rows.size(); s++) {
                 Ids prompt{EOT};
-                for (size_t i = 0; i < r.file->span(s, r.file->spans(s) - 1).begin; i++) prompt.push_back(r.file->token(s, i));
+                for (size_t i = 0; i < r.file->span(s, r.file->spans(s) - 1).begin; i++)
+                    prompt.push_back(r.file->token(s, i));
                 expected.push_back(trimmed(BPE.decode(slow_greedy(t.task->model, builder, prompt, 8, host))));
-                if (pass == 0 && s % 2 && !blank(expected[s])) rows[s].outputs = {"x", parse_json(dump_json(expected[s]), "t").s};
+                if (pass == 0 && s % 2 && !blank(expected[s]))
+                    rows[s].outputs = {"x", parse_json(dump_json(expected[s]), "t").s};
             }
             t.task->model.dropout = 0.2f;
         }
         Rows r(rows);
         TempDir dir;
-        std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything), test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
+        std::vector<TestSet> sets = {
+            test_set("all", *r.file, 0, false, everything),
+            test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
         CHECK((sets[0].count() == rows.size() && sets[1].count() == 1));
         FILE* out = fopen((dir / "answers.jsonl").c_str(), "w");
         Answerer a = t.evaluator().run("me", sets, out);
@@ -506,7 +606,8 @@ TEST_SUITE("answers") {
             CHECK(lines[i].find("set")->s == "all");
             CHECK(has(lines[i].find("prompt")->s, rows[s].turns.back().instruction));
             score[r.file->task(s)].add(expected[s], parse_instruct_text(*r.file, s), false);
-            exact += exact_match(expected[s], rows[s].outputs), rouge += rouge_l(expected[s], rows[s].outputs);  // any of the references
+            exact += exact_match(expected[s], rows[s].outputs);
+            rouge += rouge_l(expected[s], rows[s].outputs);  // any of the references
             CHECK(lines[i].find("exact")->b == exact_match(expected[s], rows[s].outputs));
         }
         CHECK(exact >= 3);
@@ -514,7 +615,8 @@ TEST_SUITE("answers") {
         for (size_t k = 0; k < score.size(); k++) {
             CHECK((a.score[0][k].rows == score[k].rows && a.score[0][k].exact == score[k].exact));
             CHECK(a.score[0][k].rouge == doctest::Approx(score[k].rouge).epsilon(1e-12));
-            exact_said += a.score[0][k].exact, rouge_said += a.score[0][k].rouge;
+            exact_said += a.score[0][k].exact;
+            rouge_said += a.score[0][k].rouge;
         }
         CHECK(exact_said == exact);
         CHECK(rouge_said == doctest::Approx(rouge).epsilon(1e-12));
@@ -528,7 +630,8 @@ TEST_SUITE("answers") {
         CHECK(read_scores(path, sets, again));
         CHECK(dump_json(results_json(sets, {a, a}, 1)) == dump_json(results_json(sets, {again, again}, 1)));
         for (size_t k = 0; k < sets.size(); k++)
-            for (size_t t = 0; t < a.score[k].size(); t++) CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
+            for (size_t t = 0; t < a.score[k].size(); t++)
+                CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
         CHECK(!read_scores(path, {test_set("all", *r.file, 1, false, everything)}, again));  // fewer rows
         CHECK(!read_scores(path, {test_set("none", *r.file, 0, false, everything)}, again));
         rows[0].turns[0].instruction += "!";
@@ -536,11 +639,18 @@ TEST_SUITE("answers") {
         CHECK(!read_scores(path, {test_set("all", *other.file, 0, false, everything)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
-        std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"), row_of("a", "say", std::string(82, 'x'), "a"), row_of("a", "say", std::string(81, 'x') + " y", "because of \"y\"")};
+        std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"),
+                                         row_of("a", "say", std::string(82, 'x'), "a"),
+                                         row_of("a", "say", std::string(81, 'x') + " y", "because of \"y\"")};
         Rows r(rows);
-        Tune t(r, [](TrainFlags&, SftFlags& sf) { sf.batch = 1, sf.max_len = 16; });  // room for any prompt, though training rows are short
+        Tune t(r, [](TrainFlags&, SftFlags& sf) {
+            sf.batch = 1;
+            sf.max_len = 16;
+        });  // room for any prompt, though training rows are short
         Evaluator e = t.evaluator();
-        CHECK(e.prompt(*r.file, 0).size() == 1 + 3 + 1 + 70 + 1 + 7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
+        CHECK(e.prompt(*r.file, 0).size() ==
+              1 + 3 + 1 + 70 + 1 +
+                  7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
         CHECK(e.prompt(*r.file, 1).size() == 95);
         std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything)};
         Answerer a = e.run("me", sets, nullptr);
@@ -551,13 +661,21 @@ TEST_SUITE("answers") {
         std::vector<InstructRow> rows;
         for (int i = 0; i < 40; i++) {
             Texts options;
-            for (int k = 0; k < 2 + i % 4; k++) options.push_back(std::string(1 + below(mix64(1, i, k), 9), (char)('a' + k)) + (k % 2 ? " end" : ""));
-            rows.push_back(row_of(i % 2 ? "a" : "b", format("choose %d", i), i % 3 ? format("among %d", i * 7) + std::string(10 * (i % 4), 'z') : "", options[i % options.size()], options));
+            for (int k = 0; k < 2 + i % 4; k++)
+                options.push_back(std::string(1 + below(mix64(1, i, k), 9), (char)('a' + k)) + (k % 2 ? " end" : ""));
+            rows.push_back(row_of(i % 2 ? "a" : "b", format("choose %d", i),
+                                  i % 3 ? format("among %d", i * 7) + std::string(10 * (i % 4), 'z') : "",
+                                  options[i % options.size()], options));
         }
         for (bool space : {true, false}) {
             CAPTURE(space);
-            Rows r(rows, space ? Template::short_one() : Template{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
-            Tune t(r, [](TrainFlags& f, SftFlags& sf) { sf.batch = 1, sf.max_len = 96, f.dropout = 0.2; });  // 128 tokens: options need several batches, of long prompts one each
+            Rows r(rows, space ? Template::short_one()
+                               : Template{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
+            Tune t(r, [](TrainFlags& f, SftFlags& sf) {
+                sf.batch = 1;
+                sf.max_len = 96;
+                f.dropout = 0.2;
+            });  // 128 tokens: options need several batches, of long prompts one each
             std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
             BatchBuilder builder = t.task->builder;
             Evaluator e = t.evaluator();
@@ -576,10 +694,13 @@ TEST_SUITE("answers") {
                     means.push_back(sums.back() / (double)o.size());
                 }
                 t.task->model.dropout = 0.2f;
-                const std::string &whole = text.options[std::max_element(sums.begin(), sums.end()) - sums.begin()], &mean = text.options[std::max_element(means.begin(), means.end()) - means.begin()];
+                const std::string &whole = text.options[std::max_element(sums.begin(), sums.end()) - sums.begin()],
+                                  &mean = text.options[std::max_element(means.begin(), means.end()) - means.begin()];
                 CHECK(line.find("option")->s == whole);
                 CHECK(line.find("option_per_byte")->s == mean);
-                by_sum += whole == text.outputs[0], by_mean += mean == text.outputs[0], differ += whole != mean;
+                by_sum += whole == text.outputs[0];
+                by_mean += mean == text.outputs[0];
+                differ += whole != mean;
             }
             CHECK((score.with_options == 40 && score.by_sum == by_sum && score.by_mean == by_mean));
             CHECK(differ > 3);  // else the two could be the same
@@ -601,23 +722,32 @@ TEST_SUITE("answers") {
         }
     }
     TEST_CASE("baselines: the input as it is, and the answer that most of a task's other rows have") {
-        // of each task: what its rows have as answers; several spellings of one in a row are one answer, and so is a sign
-        const std::vector<std::vector<Texts>> tasks = {{{"plum"}, {"fig"}, {"plum."}, {"Fig"}, {"pear"}, {"fig!"}, {"fig"}, {"plum"}},
-                                                       {{"same"}},
-                                                       {{"b"}, {"a"}, {"a"}, {"a"}},
-                                                       {{"abc", "ABC"}, {"b"}, {"abc", "abc"}, {"b"}, {"b"}, {"x"}},
-                                                       {{"-"}, {"+"}, {"-"}, {"+"}, {"+"}, {"+"}, {"+"}}};
+        // of each task: what its rows have as answers; several spellings of one in a row are one answer, and so is a
+        // sign
+        const std::vector<std::vector<Texts>> tasks = {
+            {{"plum"}, {"fig"}, {"plum."}, {"Fig"}, {"pear"}, {"fig!"}, {"fig"}, {"plum"}},
+            {{"same"}},
+            {{"b"}, {"a"}, {"a"}, {"a"}},
+            {{"abc", "ABC"}, {"b"}, {"abc", "abc"}, {"b"}, {"b"}, {"x"}},
+            {{"-"}, {"+"}, {"-"}, {"+"}, {"+"}, {"+"}, {"+"}}};
         std::vector<InstructRow> rows;
         for (size_t t = 0; t < tasks.size(); t++)
-            for (const Texts& outputs : tasks[t]) rows.push_back(row_of(std::string(1, (char)('a' + t)), t == 1 ? "same" : "i", t == 1 ? "" : "pear", outputs[0])), rows.back().outputs = outputs;
+            for (const Texts& outputs : tasks[t]) {
+                rows.push_back(
+                    row_of(std::string(1, (char)('a' + t)), t == 1 ? "same" : "i", t == 1 ? "" : "pear", outputs[0]));
+                rows.back().outputs = outputs;
+            }
         Rows r(rows);
-        auto form = [](const std::string& o, bool strict) { return normal_form(o, strict).empty() ? normal_form(o, true) : normal_form(o, strict); };
+        auto form = [](const std::string& o, bool strict) {
+            return normal_form(o, strict).empty() ? normal_form(o, true) : normal_form(o, strict);
+        };
         for (bool strict : {false, true}) {
             CAPTURE(strict);
             std::vector<TestSet> sets = {test_set("s", *r.file, 0, strict, everything)};
             Answerer copy = baseline(sets, true), often = baseline(sets, false);
             for (size_t t = 0; t < tasks.size(); t++) {
-                // slowly: of the rows that a draw puts on the other side the answer that most of them have; of several the first by the alphabet
+                // slowly: of the rows that a draw puts on the other side the answer that most of them have; of several
+                // the first by the alphabet
                 CAPTURE(t);
                 const size_t n = tasks[t].size();
                 double exact = 0, rouge = 0;
@@ -630,10 +760,15 @@ TEST_SUITE("answers") {
                             if (drawn(j) % 2 != drawn(i) % 2)
                                 for (const std::string& o : tasks[t][j]) {
                                     int have = 0;
-                                    for (size_t k = 0; k < n; k++) have += drawn(k) % 2 != drawn(i) % 2 && exact_match(o, tasks[t][k], strict);
-                                    if (have > most || (have == most && form(o, strict) < form(best, strict))) most = have, best = o;
+                                    for (size_t k = 0; k < n; k++)
+                                        have += drawn(k) % 2 != drawn(i) % 2 && exact_match(o, tasks[t][k], strict);
+                                    if (have > most || (have == most && form(o, strict) < form(best, strict))) {
+                                        most = have;
+                                        best = o;
+                                    }
                                 }
-                        exact += exact_match(best, tasks[t][i], strict) / 32.0, rouge += rouge_l(best, tasks[t][i]) / 32;
+                        exact += exact_match(best, tasks[t][i], strict) / 32.0;
+                        rouge += rouge_l(best, tasks[t][i]) / 32;
                     }
                 CHECK(often.score[0][t].rows == (int64_t)n);
                 CHECK(often.score[0][t].exact == doctest::Approx(exact).epsilon(1e-12));
@@ -643,7 +778,8 @@ TEST_SUITE("answers") {
             CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 8));
             CHECK((often.score[0][1].rows == 1 && often.score[0][1].exact == 0));  // no other row: no answer
         }
-        // answers that take turns: the halves are drawn, not every other row; the two are as frequent, so that a half has a little less of what the other has more of
+        // answers that take turns: the halves are drawn, not every other row; the two are as frequent, so that a half
+        // has a little less of what the other has more of
         rows.clear();
         for (int i = 0; i < 100; i++) rows.push_back(row_of("a", "i", "x", i % 2 ? "yes" : "no"));
         Rows turns(rows);
@@ -652,9 +788,12 @@ TEST_SUITE("answers") {
     }
     TEST_CASE("rows of a task are drawn from all of them, always the same") {
         std::vector<InstructRow> rows;
-        add_rows(rows, "a", 60), add_rows(rows, "b", 3);
+        add_rows(rows, "a", 60);
+        add_rows(rows, "b", 3);
         Rows r(rows);
-        TestSet some = test_set("s", *r.file, 10, false, everything), again = test_set("s", *r.file, 10, false, everything), all = test_set("s", *r.file, 0, false, everything);
+        TestSet some = test_set("s", *r.file, 10, false, everything),
+                again = test_set("s", *r.file, 10, false, everything),
+                all = test_set("s", *r.file, 0, false, everything);
         CHECK((some.rows[0].size() == 10 && some.rows[1].size() == 3 && some.of == 63 && all.count() == 63));
         CHECK(some.rows == again.rows);
         CHECK(std::is_sorted(some.rows[0].begin(), some.rows[0].end()));
@@ -667,14 +806,18 @@ TEST_SUITE("answers") {
         CHECK((quoted("good") == "" && quoted("a \" b") == "" && quoted("\"\"") == ""));
         CHECK(has_word("the good food .", "good"));
         CHECK((has_word("good", "good") && has_word("x,good", "good") && has_word("goods good", "good")));
-        CHECK((!has_word("goods", "good") && !has_word("agood", "good") && !has_word("the food", "good") && !has_word("good", "") && !has_word("", "good")));
+        CHECK((!has_word("goods", "good") && !has_word("agood", "good") && !has_word("the food", "good") &&
+               !has_word("good", "") && !has_word("", "good")));
         TaskScore s;
         InstructText row{"the food was good .", {"positive because of \"good\""}, {}};
-        for (const char* answer : {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"}) s.add(answer, row, false);
+        for (const char* answer :
+             {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"})
+            s.add(answer, row, false);
         CHECK((s.rows == 4 && s.exact == 1 && s.quotes == 4 && s.quotes_of_input == 2));
         CHECK(s.json().find("quotes_of_input")->d == 0.5);
         TaskScore second;  // of two references either will do
-        second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}, false), second.add("the red fig", {"x", {"a plum", "The red fig."}, {}}, false);
+        second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}, false);
+        second.add("the red fig", {"x", {"a plum", "The red fig."}, {}}, false);
         CHECK((second.exact == 1 && second.rouge == doctest::Approx(2.0 / 3 + 1)));  // "red fig" of three words
         TaskScore plain;
         plain.add("good", {"x", {"good"}, {}}, false);
@@ -686,20 +829,33 @@ TEST_SUITE("answers") {
 TEST_SUITE("tables") {
     TEST_CASE("every task's mean counts the same; the last model minus the first, with its interval") {
         std::vector<InstructRow> rows;
-        add_rows(rows, "a", 4), add_rows(rows, "b", 2), add_rows(rows, "c", 1);
+        add_rows(rows, "a", 4);
+        add_rows(rows, "b", 2);
+        add_rows(rows, "c", 1);
         Rows r(rows);
-        std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything), test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
+        std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything),
+                                     test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
         auto answerer = [&](const std::string& name, std::vector<int64_t> exact) {
             Answerer a{name, {std::vector<TaskScore>(3), std::vector<TaskScore>(3)}};
             for (size_t t = 0; t < 3; t++) {
                 TaskScore& s = a.score[0][t];
-                s.rows = (int64_t)sets[0].rows[t].size(), s.exact = exact[t], s.rouge = 0.5 * (double)exact[t];
-                if (t != 0) s.quotes = 4, s.quotes_of_input = (int64_t)t;
-                if (t == 1) s.with_options = 2, s.by_sum = exact[t], s.by_mean = 1;
+                s.rows = (int64_t)sets[0].rows[t].size();
+                s.exact = exact[t];
+                s.rouge = 0.5 * (double)exact[t];
+                if (t != 0) {
+                    s.quotes = 4;
+                    s.quotes_of_input = (int64_t)t;
+                }
+                if (t == 1) {
+                    s.with_options = 2;
+                    s.by_sum = exact[t];
+                    s.by_mean = 1;
+                }
             }
             return a;
         };
-        std::vector<Answerer> all = {baseline(sets, false), baseline(sets, true), answerer("one", {1, 0, 0}), answerer("two", {2, 2, 0}), answerer("three", {4, 1, 1})};
+        std::vector<Answerer> all = {baseline(sets, false), baseline(sets, true), answerer("one", {1, 0, 0}),
+                                     answerer("two", {2, 2, 0}), answerer("three", {4, 1, 1})};
         Json json = results_json(sets, all, 7);
         const Json &s = *json.find("s"), &three = *s.find("three");
         CHECK(s.find("one")->find("exact_match")->d == doctest::Approx((0.25 + 0 + 0) / 3));
@@ -713,10 +869,12 @@ TEST_SUITE("tables") {
         CHECK(!three.find("tasks")->find("a")->find("options"));
         Interval expected = paired_bootstrap({1, 0.5, 1}, {0.25, 0, 0}, 7);
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
-        CHECK((difference.find("mean")->d == expected.mean && !expected.known && !difference.find("low") && !difference.find("high")));  // three tasks are too few
+        CHECK((difference.find("mean")->d == expected.mean && !expected.known && !difference.find("low") &&
+               !difference.find("high")));  // three tasks are too few
         const Json& option = *s.find("two")->find("minus_first_model")->find("option_accuracy");
         CHECK((option.find("mean")->d == 1 && !option.find("low")));  // nor is one
-        CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d == paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
+        CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d ==
+              paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
         CHECK(!s.find("one")->find("minus_first_model"));
         CHECK(!s.find("copy the input")->find("minus_first_model"));
         {  // six tasks have an interval
@@ -727,11 +885,16 @@ TEST_SUITE("tables") {
             std::vector<Answerer> two = {baseline(one_set, false), baseline(one_set, true)};
             for (bool tuned : {false, true}) {
                 two.push_back({tuned ? "tuned" : "base", {std::vector<TaskScore>(6)}});
-                for (int t = 0; t < 6; t++) two.back().score[0][t].rows = 2, two.back().score[0][t].exact = tuned ? t % 3 : 0;
+                for (int t = 0; t < 6; t++) {
+                    two.back().score[0][t].rows = 2;
+                    two.back().score[0][t].exact = tuned ? t % 3 : 0;
+                }
             }
-            const Json results = results_json(one_set, two, 7), &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
+            const Json results = results_json(one_set, two, 7),
+                       &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
             Interval is = paired_bootstrap({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 7);
-            CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low && gain.find("high")->d == is.high));
+            CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low &&
+                   gain.find("high")->d == is.high));
         }
         CHECK(!json.find("none")->find("three")->find("minus_first_model"));  // no rows, no difference
         print_results(sets, all, true, 7);  // does not stumble over a set without rows
@@ -740,7 +903,9 @@ TEST_SUITE("tables") {
 
 // ---------------------------------------------------------------- the model and what it is asked
 TEST_SUITE("asking") {
-    TEST_CASE("the prompt of generate and chat is the row that was learned, up to its answer; the tuned model has the tensors of the base") {
+    TEST_CASE(
+        "the prompt of generate and chat is the row that was learned, up to its answer; the tuned model has the "
+        "tensors of the base") {
         std::vector<InstructRow> rows = ragged_rows();
         rows[0].examples = {{"a b", "b"}, {"c d", "d"}};
         for (size_t shots : {0, 1, 2})
@@ -754,10 +919,12 @@ TEST_SUITE("asking") {
                 asked.gpt.model.config.T = 4096;  // as long as it takes: only the prompt is made
                 for (size_t s = 0; s < rows.size(); s++) {
                     InstructRow question = rows[s];
-                    question.turns.back().output.clear(), question.outputs.clear();
+                    question.turns.back().output.clear();
+                    question.outputs.clear();
                     Shortened shortened;
                     for (int64_t said : {(int64_t)shots, (int64_t)-1}) {  // the model's template knows how many
-                        CHECK(asked.prompt(question, said, 1, false, shortened) == t.evaluator().prompt(*r.file, (uint32_t)s));
+                        CHECK(asked.prompt(question, said, 1, false, shortened) ==
+                              t.evaluator().prompt(*r.file, (uint32_t)s));
                         CHECK((shortened.fits && !shortened.cut()));
                     }
                 }
@@ -765,7 +932,8 @@ TEST_SUITE("asking") {
                 Shortened shortened;
                 InstructRow question = rows[0];
                 asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, shortened).size() + 1;
-                CHECK(asked.prompt(question, -1, 1, false, shortened) == asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, shortened));
+                CHECK(asked.prompt(question, -1, 1, false, shortened) ==
+                      asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, shortened));
                 CHECK_THROWS_AS(asked.prompt(question, 2, 1, false, shortened), Error);
                 SmallGpt base(small_size(64), 32);
                 TempDir other;
@@ -776,7 +944,8 @@ TEST_SUITE("asking") {
                     uint64_t n;
                     memcpy(&n, file.data(), 8);
                     for (auto& [name, value] : parse_json(file.substr(8, n), path).o)
-                        if (name != "__metadata__") text += name + dump_json(*value.find("shape")) + dump_json(*value.find("dtype")) + "\n";
+                        if (name != "__metadata__")
+                            text += name + dump_json(*value.find("shape")) + dump_json(*value.find("dtype")) + "\n";
                     return text;
                 };
                 CHECK(header(dir / "model.safetensors") == header(other / "model.safetensors"));
@@ -789,7 +958,8 @@ TEST_SUITE("asking") {
         t.task->save_model(dir.path);
         LoadedSft asked(dir.path, 1);  // 96 positions
         InstructRow row;
-        row.where = "this message", row.system = "S";
+        row.where = "this message";
+        row.system = "S";
         for (int i = 0; i < 9; i++) row.turns.push_back({format("question %d", i), "", format("answer %d", i)});
         row.turns.push_back({"last", "", ""});
         Shortened shortened;
@@ -804,12 +974,16 @@ TEST_SUITE("asking") {
             asked.prompt(row, 0, 40, true, shortened);
             FAIL("a message that is too long");
         } catch (const Error& e) {
-            CHECK(has(e.what(), "this message: the prompt has 71 tokens, expected at most 55 of the model's context of 96: shorten it"));
+            CHECK(has(e.what(),
+                      "this message: the prompt has 71 tokens, expected at most 55 of the model's context of 96: "
+                      "shorten it"));
         }
     }
     TEST_CASE("test.bin and test_NAME.bin of a folder, sorted") {
         TempDir dir;
-        for (const char* name : {"test_b.bin", "test.bin", "test_a.bin", "test_.bin", "tests.bin", "test_c.jsonl", "train.bin", "val.bin"}) write_bytes(dir / name, "x");
+        for (const char* name :
+             {"test_b.bin", "test.bin", "test_a.bin", "test_.bin", "tests.bin", "test_c.jsonl", "train.bin", "val.bin"})
+            write_bytes(dir / name, "x");
         CHECK(test_files(dir.path) == Texts{dir / "test.bin", dir / "test_a.bin", dir / "test_b.bin"});
         CHECK(set_name("a.b/test_x.bin") == "test_x");
         CHECK_THROWS_AS(test_files(dir / "nowhere"), const Error&);

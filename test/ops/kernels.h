@@ -7,7 +7,8 @@ static const bool any_memory = shim::addresses_are_checked = false;
 #endif
 static const bool small = getenv("TEST_SMALL") && *getenv("TEST_SMALL") == '1';
 
-// An array in device memory, a copy of a host's. On the shim it is exactly as long as it says, so that ASan sees every overrun.
+// An array in device memory, a copy of a host's. On the shim it is exactly as long as it says, so that ASan sees every
+// overrun.
 template <class T>
 struct Device {
     T* p;
@@ -37,7 +38,8 @@ struct Device {
 static uint64_t bits = 0;  // of all results that have to be the same in every order
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-    return a.size() == b.size() && (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
+    return a.size() == b.size() &&
+           (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
 }
 
 static uint64_t seed = 1;  // every array gets numbers of its own
@@ -65,8 +67,10 @@ struct Dice {  // dropout with counters on both sides
 
 // ---------------------------------------------------------------- sequences
 static const std::vector<int> ragged = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
-// start and work list of sequences of these lengths, and as much again at their ends that means nothing to do (BatchBuilder fills them up)
-inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths, bool group = false) {
+// start and work list of sequences of these lengths, and as much again at their ends that means nothing to do
+// (BatchBuilder fills them up)
+inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths,
+                      bool group = false) {
     start = {0};
     for (int len : lengths) start.push_back(start.back() + len);
     tiles.resize(2 * (start.back() / ATTENTION_TILE + lengths.size()));

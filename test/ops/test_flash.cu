@@ -1,7 +1,7 @@
-// test_flash.cu: attention in bf16 (flash.cuh) against the loops in double, and the instructions that it is made of against the PTX manual.
-//   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and threads
-//   nvcc                 the kernels run on the GPU
-//   TEST_SMALL=1         smaller shapes, for the sanitizers
+// test_flash.cu: attention in bf16 (flash.cuh) against the loops in double, and the instructions that it is made of
+// against the PTX manual.
+//   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and
+//   threads nvcc                 the kernels run on the GPU TEST_SMALL=1         smaller shapes, for the sanitizers
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -9,8 +9,8 @@
 #include "test/ops/kernels.h"
 
 // ---------------------------------------------------------------- instructions
-// One warp. Element i of a lane's registers belongs where the manual says, written here as there: "groupID" = lane >> 2, "threadID_in_group" =
-// lane % 4; a0 … a7 and b0 … b3 are the bf16 in the registers from the lower halves up.
+// One warp. Element i of a lane's registers belongs where the manual says, written here as there: "groupID" = lane >>
+// 2, "threadID_in_group" = lane % 4; a0 … a7 and b0 … b3 are the bf16 in the registers from the lower halves up.
 template <int>
 __global__ void mma_kernel(float* d, const float* a, const float* b) {  // d(16,8) += a(16,16) b(16,8)
     int lane = threadIdx.x, group = lane >> 2, in_group = lane % 4;
@@ -29,7 +29,8 @@ __global__ void mma_kernel(float* d, const float* a, const float* b) {  // d(16,
     mma_16x8x16(rd, ra, rb);
     for (int i = 0; i < 4; i++) d[(i < 2 ? group : group + 8) * 8 + in_group * 2 + (i & 1)] = rd[i];
 }
-// Element (row, col) of matrix m is 64 m + 8 row + col, which a bf16 holds exactly; out(32, 2, 4, 2): what each lane got, without and with .trans
+// Element (row, col) of matrix m is 64 m + 8 row + col, which a bf16 holds exactly; out(32, 2, 4, 2): what each lane
+// got, without and with .trans
 template <int>
 __global__ void ldmatrix_kernel(float* out) {
     DYNAMIC_SHARED(bf16, s);  // four matrices, rows of 8, in a scrambled order of rows
@@ -90,7 +91,8 @@ TEST_CASE("ldmatrix: the layout of the PTX manual") {
     int bad = 0;
     for (int lane = 0; lane < 32; lane++)
         for (int m = 0; m < 4; m++)
-            for (int i = 0; i < 2; i++) {  // thread r gets of matrix m row r / 4, elements 2 (r % 4) and the next; with .trans of the transpose
+            for (int i = 0; i < 2; i++) {  // thread r gets of matrix m row r / 4, elements 2 (r % 4) and the next; with
+                                           // .trans of the transpose
                 int row = lane / 4, col = lane % 4 * 2 + i;
                 bad += out[lane * 16 + 2 * m + i] != 64 * m + 8 * row + col;
                 bad += out[lane * 16 + 8 + 2 * m + i] != 64 * m + 8 * col + row;
@@ -110,7 +112,8 @@ TEST_CASE("cp.async: 16 bytes, 4, and zeros") {
     CHECK(bad == 0);
 }
 TEST_CASE("exp2 and rounding to bf16") {
-    std::vector<float> in = {0, 1, -1, 0.5f, -0.3f, -126, -127, -150, -1e30f, -INFINITY, 127, 130, 3.14159f, 1.00390625f, 1.01171875f, -17.77f};
+    std::vector<float> in = {0,      1,         -1,  0.5f, -0.3f,    -126,        -127,        -150,
+                             -1e30f, -INFINITY, 127, 130,  3.14159f, 1.00390625f, 1.01171875f, -17.77f};
     Device<float> d_in(in), d_out(in);
     Device<uint32_t> d_packed(std::vector<uint32_t>(in.size()));
     launch(exp2_kernel<0>, 1, (unsigned)in.size(), 0, d_out.p, (const float*)d_in, d_packed.p);
@@ -123,13 +126,15 @@ TEST_CASE("exp2 and rounding to bf16") {
         CHECK((out[i] == want || fabsf(out[i] - want) <= 2 * 1.1920929e-7f * want));
         bf16 low = in[i], high = -in[i];
         uint16_t a, b;
-        memcpy(&a, &low, 2), memcpy(&b, &high, 2);
+        memcpy(&a, &low, 2);
+        memcpy(&b, &high, 2);
         CHECK(packed[i] == ((uint32_t)a | (uint32_t)b << 16));
     }
 }
 
 // ---------------------------------------------------------------- bank conflicts
-// Shared memory answers 8 lanes with 16 bytes each at once if they touch all 32 banks: all 8 places of 16 bytes within 128.
+// Shared memory answers 8 lanes with 16 bytes each at once if they touch all 32 banks: all 8 places of 16 bytes within
+// 128.
 template <int HS>
 void test_banks(int rows) {
     auto conflicts = [](auto place) {  // of 8 accesses, element numbers
@@ -143,21 +148,28 @@ void test_banks(int rows) {
         for (int c = 0; c < HS / 8; c++) used[gpu::swizzle<HS>(r, c) / 8]++;
     for (int n : used) bad_places += n != 1;
     for (int r0 = 0; r0 < rows; r0 += 8)
-        for (int c = 0; c < HS / 8; c++) bad += conflicts([&](int i) { return gpu::swizzle<HS>(r0 + i, c); });  // ldmatrix: 8 rows
+        for (int c = 0; c < HS / 8; c++)
+            bad += conflicts([&](int i) { return gpu::swizzle<HS>(r0 + i, c); });  // ldmatrix: 8 rows
     for (int i0 = 0; i0 < rows * HS / 8; i0 += 8)
-        bad += conflicts([&](int i) { return gpu::swizzle<HS>((i0 + i) / (HS / 8), (i0 + i) % (HS / 8)); });  // cp.async and copy_16: along rows
-    for (int row = 0; row < rows; row += 16)  // store_4: lane 4g + t writes 4 bytes of row g (or g + 8): all banks different
+        bad += conflicts([&](int i) {
+            return gpu::swizzle<HS>((i0 + i) / (HS / 8), (i0 + i) % (HS / 8));
+        });  // cp.async and copy_16: along rows
+    for (int row = 0; row < rows;
+         row += 16)  // store_4: lane 4g + t writes 4 bytes of row g (or g + 8): all banks different
         for (int c = 0; c < HS / 8; c++)
             for (int half = 0; half < 16; half += 8) {
                 unsigned banks = 0;
-                for (int l = 0; l < 32; l++) banks |= 1u << (gpu::swizzle<HS>(row + half + l / 4, c) * 2 / 4 + l % 4) % 32;
+                for (int l = 0; l < 32; l++)
+                    banks |= 1u << (gpu::swizzle<HS>(row + half + l / 4, c) * 2 / 4 + l % 4) % 32;
                 bad += banks != ~0u;
             }
     for (int k = 0; k < HS; k += 16)  // the places of a block of 16 × 16, as the kernels make them from those at (0, 0)
         for (int row = 0; row < rows; row += 16)
             for (int l = 0; l < 32; l++) {
-                bad_places += (row * HS + (gpu::swizzle<HS>(l % 16, l / 16) ^ k)) != gpu::swizzle<HS>(row + l % 16, k / 8 + l / 16);
-                bad_places += (row * HS + (gpu::swizzle<HS>(l % 8 + l / 16 * 8, l / 8 % 2) ^ k)) != gpu::swizzle<HS>(row + l % 8 + l / 16 * 8, k / 8 + l / 8 % 2);
+                bad_places += (row * HS + (gpu::swizzle<HS>(l % 16, l / 16) ^ k)) !=
+                              gpu::swizzle<HS>(row + l % 16, k / 8 + l / 16);
+                bad_places += (row * HS + (gpu::swizzle<HS>(l % 8 + l / 16 * 8, l / 8 % 2) ^ k)) !=
+                              gpu::swizzle<HS>(row + l % 8 + l / 16 * 8, k / 8 + l / 8 % 2);
             }
     CHECK(bad == 0);
     CHECK(bad_places == 0);
@@ -169,16 +181,22 @@ TEST_CASE("tiles in shared memory: every element has a place, and no two of an a
 }
 
 // ---------------------------------------------------------------- attention
-// The definition, in double, and beside every result the sum of the absolute values of its terms. A bf16 is within U = 2⁻⁸ of what was rounded
-// (8 bits of significand, to nearest). The kernels round p and ds, which the last products sum, and the result: so a result x that is the
-// sum of terms x_j errs by at most U Σ|x_j| + U|x|. To that comes fp32: scores and dp are sums of HS products, good to some ulp of the sum of
-// their absolute values, and exp makes the absolute error of a score a relative one of p. `fine` counts what these errors are proportional to.
+// The definition, in double, and beside every result the sum of the absolute values of its terms. A bf16 is within U =
+// 2⁻⁸ of what was rounded (8 bits of significand, to nearest). The kernels round p and ds, which the last products sum,
+// and the result: so a result x that is the sum of terms x_j errs by at most U Σ|x_j| + U|x|. To that comes fp32:
+// scores and dp are sums of HS products, good to some ulp of the sum of their absolute values, and exp makes the
+// absolute error of a score a relative one of p. `fine` counts what these errors are proportional to.
 constexpr double U = 1.0 / 256;
 
 struct Result {
     std::vector<double> x, terms, squares, fine;
     explicit Result(size_t n) : x(n), terms(n), squares(n), fine(n) {}
-    void add(size_t i, double term, double size) { x[i] += term, terms[i] += fabs(term), squares[i] += term * term, fine[i] += size; }
+    void add(size_t i, double term, double size) {
+        x[i] += term;
+        terms[i] += fabs(term);
+        squares[i] += term * term;
+        fine[i] += size;
+    }
 };
 struct Expected {
     Result out, dqkv;
@@ -187,10 +205,13 @@ struct Expected {
 };
 // lse and out of the backward pass are given: what the kernels get, too
 template <class T>
-Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const std::vector<int>& start, int NH, int HS, bool causal, Dropout dropout) {
+Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const std::vector<int>& start, int NH,
+                    int HS, bool causal, Dropout dropout) {
     int N = start.back(), C = NH * HS;
     Expected e{Result((size_t)N * C), Result((size_t)3 * N * C), std::vector<double>((size_t)NH * N)};
-    auto in = [&](int n, int which, int h, int c) { return (double)(float)qkv[((size_t)n * 3 + which) * C + h * HS + c]; };
+    auto in = [&](int n, int which, int h, int c) {
+        return (double)(float)qkv[((size_t)n * 3 + which) * C + h * HS + c];
+    };
     double scale = 1 / std::sqrt((double)HS);
     for (size_t s = 0; s + 1 < start.size(); s++)
         for (int h = 0; h < NH; h++)
@@ -200,7 +221,10 @@ Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const
                 double sum = 0, lse, delta = 0;
                 for (int j = start[s]; j < seen; j++) {
                     double x = 0, size = 0;
-                    for (int c = 0; c < HS; c++) x += in(i, 0, h, c) * in(j, 1, h, c) * scale, size += fabs(in(i, 0, h, c) * in(j, 1, h, c)) * scale;
+                    for (int c = 0; c < HS; c++) {
+                        x += in(i, 0, h, c) * in(j, 1, h, c) * scale;
+                        size += fabs(in(i, 0, h, c) * in(j, 1, h, c)) * scale;
+                    }
                     p.push_back(x);
                     e.largest = std::max(e.largest, size);
                 }
@@ -211,7 +235,8 @@ Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const
                 DropoutRow drop(dropout, i, NH, h);
                 for (int j = start[s]; j < seen; j++) {
                     double w = p[j - start[s]] * (double)drop(j - start[s]);
-                    for (int c = 0; c < HS; c++) e.out.add((size_t)i * C + h * HS + c, w * in(j, 2, h, c), w * fabs(in(j, 2, h, c)));
+                    for (int c = 0; c < HS; c++)
+                        e.out.add((size_t)i * C + h * HS + c, w * in(j, 2, h, c), w * fabs(in(j, 2, h, c)));
                 }
                 for (int c = 0; c < HS; c++) {
                     size_t o = (size_t)i * C + h * HS + c;
@@ -234,30 +259,43 @@ Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const
             }
     return e;
 }
-// The elements `which` (0: q, 1: k, 2: v, of rows of 3C; −1: all) of a result. Every element is within its limit; and as the roundings err
-// this way and that, their squares add up: in L2 the result is within U √(Σ x_j² + x²), of which
+// The elements `which` (0: q, 1: k, 2: v, of rows of 3C; −1: all) of a result. Every element is within its limit; and
+// as the roundings err this way and that, their squares add up: in L2 the result is within U √(Σ x_j² + x²), of which
 // random numbers reach some 40 %. Weights below 2⁻¹²⁶ are 0: the last term.
-static void check(const char* what, const std::vector<bf16>& got, const Result& want, double largest, int which = -1, int C = 1) {
+static void check(const char* what, const std::vector<bf16>& got, const Result& want, double largest, int which = -1,
+                  int C = 1) {
     double worst = 0, error2 = 0, norm2 = 0, fine2 = 0, fp32 = (16 + largest) * 0x1p-21;
     size_t at = 0;
     for (size_t i = 0; i < got.size(); i++) {
         if (which >= 0 && (int)(i / C % 3) != which) continue;
         double x = (double)(float)got[i], error = fabs(x - want.x[i]);
         double limit = U * (want.terms[i] + fabs(want.x[i])) * 1.01 + fp32 * want.fine[i] + 1e-34;
-        if (!(error <= worst * limit)) worst = std::isfinite(error) ? error / limit : INFINITY, at = i;
-        error2 += error * error, norm2 += want.squares[i] + want.x[i] * want.x[i], fine2 += want.fine[i] * want.fine[i];
+        if (!(error <= worst * limit)) {
+            worst = std::isfinite(error) ? error / limit : INFINITY;
+            at = i;
+        }
+        error2 += error * error;
+        norm2 += want.squares[i] + want.x[i] * want.x[i];
+        fine2 += want.fine[i] * want.fine[i];
     }
     double together = std::sqrt(error2) / (U * std::sqrt(norm2) + fp32 * std::sqrt(fine2) + 1e-37);
-    if (getenv("TEST_VERBOSE")) printf("%-28s worst element %.3f of its limit, L2 %.3f of its limit\n", what, worst, together);
-    std::string said = format("%s: element %zu is %.9g, not %.9g: %.3g times the limit; together %.3g", what, at, (double)(float)got[at], want.x[at], worst, together);
+    if (getenv("TEST_VERBOSE"))
+        printf("%-28s worst element %.3f of its limit, L2 %.3f of its limit\n", what, worst, together);
+    std::string said = format("%s: element %zu is %.9g, not %.9g: %.3g times the limit; together %.3g", what, at,
+                              (double)(float)got[at], want.x[at], worst, together);
     INFO(said);
     CHECK(worst <= 1);
     CHECK(together <= 1);
 }
 static void add_bits(const std::vector<bf16>& x) { bits = fnv1a(x.data(), x.size() * sizeof(bf16), bits); }
 
-enum Input { RANDOM, SHARP, FAR_BELOW };  // scores of standard deviation 2; of 40: p is nearly 0 or 1; all around −200: lse, too
-static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM, bool group = false) {
+enum Input {
+    RANDOM,
+    SHARP,
+    FAR_BELOW
+};  // scores of standard deviation 2; of 40: p is nearly 0 or 1; all around −200: lse, too
+static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM,
+                       bool group = false) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths, group);
@@ -279,7 +317,8 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
     there.start = d_start;
     there.tiles = d_tiles;
     Expected want = definition(qkv, dout, start, NH, HS, causal, dice.cpu(p));
-    if (input == FAR_BELOW) CHECK(*std::max_element(want.lse.begin(), want.lse.end()) < -130);  // exp2(−lse) is beyond fp32
+    if (input == FAR_BELOW)
+        CHECK(*std::max_element(want.lse.begin(), want.lse.end()) < -130);  // exp2(−lse) is beyond fp32
 
     // forward
     Device<bf16> d_qkv(qkv), d_dout(dout), d_out(nothing<bf16>((size_t)N * C));
@@ -288,7 +327,8 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
     check("out", d_out.get(), want.out, want.largest);
     auto lse = d_lse.get();
     double worst = 0;  // a score is good to some ulp of its terms, a logarithm is, too
-    for (size_t i = 0; i < lse.size(); i++) worst = std::max(worst, fabs(lse[i] - want.lse[i]) / ((16 + want.largest) * 0x1p-21));
+    for (size_t i = 0; i < lse.size(); i++)
+        worst = std::max(worst, fabs(lse[i] - want.lse[i]) / ((16 + want.largest) * 0x1p-21));
     CHECK(worst <= 1);
     add_bits(d_out.get());
 
@@ -306,7 +346,8 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
     add_bits(dqkv);
 
     // the other backward pass: dk and dv to the bit, dq but for the order of an fp32 sum, which dqkv.fine covers
-    gpu::attention_backward_atomic(a_dqkv, d_delta, d_dq, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
+    gpu::attention_backward_atomic(a_dqkv, d_delta, d_dq, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal,
+                                   dice.gpu(p));
     auto atomic = a_dqkv.get();
     check("dq, atomic", atomic, want.dqkv, want.largest, 0, C);
     for (size_t i = 0; i < atomic.size(); i++)
@@ -315,19 +356,24 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
 
     // and the loops of attention.cuh in double say what the definition says
     if (N > 700) return;
-    std::vector<double> qkv64, dout64, out64, o64((size_t)N * C), l64((size_t)NH * N), dqkv64((size_t)3 * N * C), delta64(l64);
+    std::vector<double> qkv64, dout64, out64, o64((size_t)N * C), l64((size_t)NH * N), dqkv64((size_t)3 * N * C),
+        delta64(l64);
     for (bf16 x : qkv) qkv64.push_back((float)x);
     for (bf16 x : dout) dout64.push_back((float)x);
     for (bf16 x : out) out64.push_back((float)x);
     std::vector<double> lse64(float_lse.begin(), float_lse.end());
     cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, HS, causal, dice.cpu(p));
-    cpu::attention_backward<double>(dqkv64.data(), delta64.data(), dout64.data(), out64.data(), qkv64.data(), lse64.data(), here, NH, HS, causal, dice.cpu(p));
+    cpu::attention_backward<double>(dqkv64.data(), delta64.data(), dout64.data(), out64.data(), qkv64.data(),
+                                    lse64.data(), here, NH, HS, causal, dice.cpu(p));
     double off = 0, lse_size = 0;
     for (double x : want.lse) lse_size = std::max(lse_size, fabs(x));
-    for (size_t i = 0; i < o64.size(); i++) off = std::max(off, fabs(o64[i] - want.out.x[i]) / (want.out.fine[i] + 1e-30));
-    CHECK(off <= 0x1p-24 * lse_size * 1.01 + 1e-12);  // the definition's p is exp(s − lse) with an lse that was rounded to float
+    for (size_t i = 0; i < o64.size(); i++)
+        off = std::max(off, fabs(o64[i] - want.out.x[i]) / (want.out.fine[i] + 1e-30));
+    CHECK(off <= 0x1p-24 * lse_size * 1.01 +
+                     1e-12);  // the definition's p is exp(s − lse) with an lse that was rounded to float
     off = 0;
-    for (size_t i = 0; i < dqkv64.size(); i++) off = std::max(off, fabs(dqkv64[i] - want.dqkv.x[i]) / (want.dqkv.fine[i] + 1e-30));
+    for (size_t i = 0; i < dqkv64.size(); i++)
+        off = std::max(off, fabs(dqkv64[i] - want.dqkv.x[i]) / (want.dqkv.fine[i] + 1e-30));
     CHECK(off < 1e-10);
 }
 TEST_CASE("flash attention: short sequences") {
@@ -358,17 +404,21 @@ TEST_CASE("flash attention: several sequences in a tile") {
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
             test_flash({1, 1, 3, 1}, 2, 32, causal, p, RANDOM, true);
-            test_flash({7, 40, 30, 20, 16}, 1, 64, causal, p, RANDOM, true);   // warps with one, two and three sequences
+            test_flash({7, 40, 30, 20, 16}, 1, 64, causal, p, RANDOM, true);  // warps with one, two and three sequences
             test_flash({64, 64, 129, 128, 1, 127}, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
             if (small) continue;
             for (int HS : {32, 64, 128}) test_flash(ragged, 2, HS, causal, p, RANDOM, true);
-            for (Input input : {SHARP, FAR_BELOW}) test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 64, causal, p, input, true);
+            for (Input input : {SHARP, FAR_BELOW})
+                test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 64, causal, p, input, true);
             test_flash(std::vector<int>(150, 1), 1, 64, causal, p, RANDOM, true);
         }
 }
 TEST_CASE("the work list: every token once, at most a tile at a time, what takes longest first") {
     for (bool group : {false, true})
-        for (auto lengths : {std::vector<int>{1}, ragged, {300, 5, 0, 9, 128, 128, 1000, 14, 14, 14, 90, 0}, std::vector<int>(1000, 1)}) {
+        for (auto lengths : {std::vector<int>{1},
+                             ragged,
+                             {300, 5, 0, 9, 128, 128, 1000, 14, 14, 14, 90, 0},
+                             std::vector<int>(1000, 1)}) {
             std::vector<int> start, tiles;
             work_list(start, tiles, lengths, group);
             std::vector<int> seen(start.back());
@@ -376,8 +426,10 @@ TEST_CASE("the work list: every token once, at most a tile at a time, what takes
             for (int w = 0; w < W; w++) {
                 int s = tiles[2 * w], i = tiles[2 * w + 1];
                 if (s < 0) continue;
-                int begin = start[s] + std::max(i, 0), end = i < 0 ? start[s - i] : std::min(begin + ATTENTION_TILE, start[s + 1]);
-                groups += i < 0, entries++;
+                int begin = start[s] + std::max(i, 0),
+                    end = i < 0 ? start[s - i] : std::min(begin + ATTENTION_TILE, start[s + 1]);
+                groups += i < 0;
+                entries++;
                 CHECK(end - begin <= ATTENTION_TILE);
                 for (int n = begin; n < end; n++) seen[n]++;
                 int len = i < 0 ? end - begin : start[s + 1] - start[s];
@@ -400,9 +452,8 @@ TEST_CASE("flash attention: weights of 0 and 1, and scores far below 0") {
 }
 #ifndef __CUDACC__
 TEST_CASE("three orders, the same bits") {
-    check_three_orders([] {
-        test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 32, true, 0.1f);
-    });
+    check_three_orders(
+        [] { test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 32, true, 0.1f); });
 }
 #endif
 

@@ -1,7 +1,7 @@
-// test_kernels.cu: every kernel of namespace gpu against the loops of namespace cpu, in float and bf16, at hostile shapes.
-//   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and threads
-//   nvcc                 the kernels run on the GPU
-//   TEST_SMALL=1         smaller shapes, for the sanitizers
+// test_kernels.cu: every kernel of namespace gpu against the loops of namespace cpu, in float and bf16, at hostile
+// shapes.
+//   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and
+//   threads nvcc                 the kernels run on the GPU TEST_SMALL=1         smaller shapes, for the sanitizers
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
@@ -45,20 +45,25 @@ struct HostIds {  // the index that the loader makes, with `spare` unused entrie
         run_start.push_back(n);
     }
     SortedIds view() const {
-        return {order.data(), run_start.data(), run_id.data(), run_slot.data(), (int)run_id.size(), multi_id.data(), multi_slot.data(), (int)multi_id.size()};
+        return {order.data(),       run_start.data(), run_id.data(),     run_slot.data(),
+                (int)run_id.size(), multi_id.data(),  multi_slot.data(), (int)multi_id.size()};
     }
 };
 TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
-    struct Shape { int N, C, V; };
+    struct Shape {
+        int N, C, V;
+    };
     // the last ones: every lane has several packs; a type has so many runs that the warps share them (1500 tokens: 12)
-    std::vector<Shape> shapes = {{1, 64, 10}, {65, 65, 50257}, {300, 128, 40}, {700, 7, 3}, {0, 64, 10}, {1, 96, 5}, {130, 768, 300}, {70, 1600, 9}, {1500, 1024, 100}};
+    std::vector<Shape> shapes = {{1, 64, 10}, {65, 65, 50257}, {300, 128, 40}, {700, 7, 3},      {0, 64, 10},
+                                 {1, 96, 5},  {130, 768, 300}, {70, 1600, 9},  {1500, 1024, 100}};
     if (small) shapes = {{1, 64, 10}, {65, 65, 97}, {0, 64, 10}, {40, 96, 5}, {10, 1600, 9}, {700, 8, 3}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
         CAPTURE(s.C);
         int maxT = 70, types = 2;
         size_t NC = (size_t)s.N * s.C;
-        auto wte = noise<T>((size_t)s.V * s.C), wpe = noise<T>((size_t)maxT * s.C), wtt = noise<T>((size_t)types * s.C), dout = noise<T>(NC);
+        auto wte = noise<T>((size_t)s.V * s.C), wpe = noise<T>((size_t)maxT * s.C), wtt = noise<T>((size_t)types * s.C),
+             dout = noise<T>(NC);
         std::vector<int> tokens, pos, type;
         for (int n = 0; n < s.N; n++) {
             tokens.push_back(n % 3 == 0 ? s.V - 1 : below(n, s.V));  // one id is frequent: several runs
@@ -69,15 +74,22 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
         Device<int> d_tokens(tokens), d_pos(pos), d_type(type);
         for (bool with_types : {true, false}) {
             auto out = nothing<T>(NC);
-            cpu::embedding_forward<T>(out.data(), wte.data(), wpe.data(), with_types ? wtt.data() : nullptr, tokens.data(), pos.data(), type.data(), s.N, s.C);
-            gpu::embedding_forward<T>(d_out, d_wte, d_wpe, with_types ? d_wtt.p : nullptr, d_tokens, d_pos, d_type, s.N, s.C);
+            cpu::embedding_forward<T>(out.data(), wte.data(), wpe.data(), with_types ? wtt.data() : nullptr,
+                                      tokens.data(), pos.data(), type.data(), s.N, s.C);
+            gpu::embedding_forward<T>(d_out, d_wte, d_wpe, with_types ? d_wtt.p : nullptr, d_tokens, d_pos, d_type, s.N,
+                                      s.C);
             check("embedding_forward", d_out.get(), out);
         }
-        struct Table { const std::vector<int>* ids; int rows; };
+        struct Table {
+            const std::vector<int>* ids;
+            int rows;
+        };
         for (Table t : {Table{&tokens, s.V}, {&pos, maxT}, {&type, types}}) {
             HostIds ids(*t.ids, s.N + 3);
-            Device<int> order(ids.order), start(ids.run_start), id(ids.run_id), slot(ids.run_slot), multi(ids.multi_id), multi_slot(ids.multi_slot);
-            SortedIds there = {order, start, id, slot, (int)ids.run_id.size(), multi, multi_slot, (int)ids.multi_id.size()};
+            Device<int> order(ids.order), start(ids.run_start), id(ids.run_id), slot(ids.run_slot), multi(ids.multi_id),
+                multi_slot(ids.multi_slot);
+            SortedIds there = {
+                order, start, id, slot, (int)ids.run_id.size(), multi, multi_slot, (int)ids.multi_id.size()};
             auto dw = noise<float>((size_t)t.rows * s.C), partial = nothing<float>(embedding_slots(s.N) * s.C);
             Device<float> d_dw(dw), d_partial(partial);
             cpu::embedding_backward<T>(dw.data(), dout.data(), ids.view(), partial.data(), s.C);
@@ -90,25 +102,33 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
 // ---------------------------------------------------------------- layernorm
 TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     Dice dice;
-    struct Shape { int N, C; };
-    // a lane holds up to 32 channels, or 16 where rows are not a multiple of 16 bytes; a row has one warp, two (1600; 600, 1023) or four (4096; 2047);
-    // a block takes four rows until there are more than 396 blocks: {1601, 40} has five, the last block one
-    std::vector<Shape> shapes = {{1, 64}, {65, 65}, {129, 31}, {3, 1}, {130, 128}, {300, 768}, {0, 64}, {7, 96}, {1, 768}, {13, 1024}, {9, 1600}, {5, 2048}, {3, 4096},
-                                 {6, 600}, {3, 1023}, {5, 2047}, {1601, 40}};
-    if (small) shapes = {{1, 64}, {5, 65}, {129, 32}, {0, 64}, {5, 96}, {5, 768}, {3, 1024}, {3, 1600}, {2, 4096}, {3, 1023}, {2, 2047}};
+    struct Shape {
+        int N, C;
+    };
+    // a lane holds up to 32 channels, or 16 where rows are not a multiple of 16 bytes; a row has one warp, two (1600;
+    // 600, 1023) or four (4096; 2047); a block takes four rows until there are more than 396 blocks: {1601, 40} has
+    // five, the last block one
+    std::vector<Shape> shapes = {{1, 64},   {65, 65}, {129, 31}, {3, 1},     {130, 128}, {300, 768},
+                                 {0, 64},   {7, 96},  {1, 768},  {13, 1024}, {9, 1600},  {5, 2048},
+                                 {3, 4096}, {6, 600}, {3, 1023}, {5, 2047},  {1601, 40}};
+    if (small)
+        shapes = {{1, 64},   {5, 65},   {129, 32}, {0, 64},   {5, 96},  {5, 768},
+                  {3, 1024}, {3, 1600}, {2, 4096}, {3, 1023}, {2, 2047}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
         CAPTURE(s.C);
         size_t NC = (size_t)s.N * s.C, N = s.N, C = s.C;
         float eps = 1e-5f;
-        auto residual = noise<T>(NC, 1, 0.5), branch = noise<T>(NC), weight = noise<T>(C, 0.3, 1), bias = noise<T>(C), dout = noise<T>(NC), dres = noise<T>(NC);
+        auto residual = noise<T>(NC, 1, 0.5), branch = noise<T>(NC), weight = noise<T>(C, 0.3, 1), bias = noise<T>(C),
+             dout = noise<T>(NC), dres = noise<T>(NC);
         Device<T> d_residual(residual), d_branch(branch), d_weight(weight), d_bias(bias), d_dout(dout), d_dres(dres);
         auto out = nothing<T>(NC), sum = nothing<T>(NC);
         auto mean = nothing<float>(N), rstd = nothing<float>(N);
         {
             Device<T> d_out(out);
             Device<float> d_mean(mean), d_rstd(rstd);
-            cpu::layernorm_forward<T>(out.data(), mean.data(), rstd.data(), residual.data(), weight.data(), bias.data(), s.N, s.C, eps);
+            cpu::layernorm_forward<T>(out.data(), mean.data(), rstd.data(), residual.data(), weight.data(), bias.data(),
+                                      s.N, s.C, eps);
             gpu::layernorm_forward<T>(d_out, d_mean, d_rstd, d_residual, d_weight, d_bias, s.N, s.C, eps);
             check("layernorm_forward mean", d_mean.get(), mean, C, 1, 1);
             check("layernorm_forward rstd", d_rstd.get(), rstd, C);
@@ -117,14 +137,17 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
             Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
             Device<T> d_dinp(dout);  // in place
             auto dinp = dout;
-            cpu::layernorm_backward<T>(dinp.data(), dw.data(), db.data(), dinp.data(), residual.data(), weight.data(), mean.data(), rstd.data(), scratch.data(), s.N,
+            cpu::layernorm_backward<T>(dinp.data(), dw.data(), db.data(), dinp.data(), residual.data(), weight.data(),
+                                       mean.data(), rstd.data(), scratch.data(), s.N, s.C);
+            gpu::layernorm_backward<T>(d_dinp, d_dw, d_db, d_dinp, d_residual, d_weight, c_mean, c_rstd, d_scratch, s.N,
                                        s.C);
-            gpu::layernorm_backward<T>(d_dinp, d_dw, d_db, d_dinp, d_residual, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C);
             check("layernorm_backward dinp", d_dinp.get(), dinp, C);
             check("layernorm_backward dweight", d_dw.get(), dw, N);
             check("layernorm_backward dbias", d_db.get(), db, N);
         }
-        for (float p : {0.0f, 0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
+        for (float p :
+             {0.0f,
+              0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
             for (bool in_place : {false, true}) {
                 CAPTURE(p);
                 CAPTURE(in_place);
@@ -135,9 +158,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<T> d_out(nothing<T>(NC)), d_sum(in_place ? branch : nothing<T>(NC));
                 Device<float> d_mean(nothing<float>(N)), d_rstd(nothing<float>(N));
                 sum = in_place ? branch : nothing<T>(NC);
-                cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(), in_place ? sum.data() : branch.data(),
-                                                   weight.data(), bias.data(), s.N, s.C, eps, dice.cpu(p, 3, rows));
-                gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual, in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps,
+                cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(),
+                                                   in_place ? sum.data() : branch.data(), weight.data(), bias.data(),
+                                                   s.N, s.C, eps, dice.cpu(p, 3, rows));
+                gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual,
+                                                   in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps,
                                                    dice.gpu(p, 3, d_rows));
                 check("residual_layernorm sum", d_sum.get(), sum);
                 check("residual_layernorm mean", d_mean.get(), mean, C, 1, 1);
@@ -149,10 +174,12 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
                 Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
                 const T* no = nullptr;
-                cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(), in_place ? dsum.data() : no, sum.data(),
-                                                    weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p, 3, rows));
-                gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no, c_sum, d_weight, c_mean, c_rstd, d_scratch,
-                                                    s.N, s.C, dice.gpu(p, 3, d_rows));
+                cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(),
+                                                    in_place ? dsum.data() : no, sum.data(), weight.data(), mean.data(),
+                                                    rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p, 3, rows));
+                gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no,
+                                                    c_sum, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C,
+                                                    dice.gpu(p, 3, d_rows));
                 check("residual_layernorm dsum", d_dsum.get(), dsum, C);
                 check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
                 check("residual_layernorm dweight", d_dw.get(), dw, N);
@@ -162,8 +189,12 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     if (!small) {  // more channels than four warps hold
         std::vector<T> x(8200);
         std::vector<float> y(1);
-        CHECK_THROWS_AS(gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 4104, 1e-5f), Error);
-        CHECK_THROWS_AS(gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 2049, 1e-5f), Error);
+        CHECK_THROWS_AS(
+            gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 4104, 1e-5f),
+            Error);
+        CHECK_THROWS_AS(
+            gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 2049, 1e-5f),
+            Error);
     }
 }
 
@@ -173,7 +204,12 @@ void test_gelu() {
     for (size_t n : {size_t(1), size_t(7), size_t(1000), size_t(4096 + 8)}) {
         auto x = noise<T>(n, 3), d = noise<T>(n), out = nothing<T>(n);
         x[0] = 0.0f;
-        if (n > 5) x[1] = 30.0f, x[2] = -30.0f, x[3] = -4.0f, x[4] = 1e-20f;
+        if (n > 5) {
+            x[1] = 30.0f;
+            x[2] = -30.0f;
+            x[3] = -4.0f;
+            x[4] = 1e-20f;
+        }
         Device<T> d_x(x), d_d(d), d_out(out);
         cpu::gelu_forward<kind, T>(out.data(), x.data(), n);
         gpu::gelu_forward<kind, T>(d_out, d_x, n);
@@ -189,7 +225,9 @@ TEST_CASE_TEMPLATE("gelu", T, float, bf16) {
 }
 TEST_CASE_TEMPLATE("dropout", T, float, bf16) {
     Dice dice;
-    struct Shape { int N, C; };
+    struct Shape {
+        int N, C;
+    };
     for (Shape s : {Shape{1, 64}, {65, 65}, {300, 128}, {5, 96}, {9, 1600}, {2, 1001}})
         for (float p : {0.0f, 0.1f, 0.5f}) {
             size_t n = (size_t)s.N * s.C;
@@ -204,7 +242,9 @@ TEST_CASE_TEMPLATE("dropout", T, float, bf16) {
 }
 TEST_CASE_TEMPLATE("dropout of gathered rows", T, float, bf16) {
     Dice dice;
-    struct Shape { int M, C; };
+    struct Shape {
+        int M, C;
+    };
     for (Shape s : {Shape{1, 64}, {65, 65}, {33, 7}, {128, 256}, {0, 64}})
         for (float p : {0.0f, 0.1f, 0.5f})
             for (bool none : {false, true}) {
@@ -244,12 +284,22 @@ TEST_CASE_TEMPLATE("tanh", T, float, bf16) {
     }
 }
 TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
-    struct Shape { int N, M, C; };
-    for (Shape s : {Shape{1, 1, 64}, {65, 30, 65}, {300, 128, 128}, {10, 4, 3}, {10, 0, 64}, {40, 20, 96}, {9, 5, 1600}, {5, 3, 1001}})
+    struct Shape {
+        int N, M, C;
+    };
+    for (Shape s : {Shape{1, 1, 64},
+                    {65, 30, 65},
+                    {300, 128, 128},
+                    {10, 4, 3},
+                    {10, 0, 64},
+                    {40, 20, 96},
+                    {9, 5, 1600},
+                    {5, 3, 1001}})
         for (bool none : {false, true}) {
             std::vector<int> rows;
             for (int m = 0; m < s.M; m++) rows.push_back(none || m % 7 == 3 ? -1 : (m * 2 + 1) % s.N);
-            auto x = noise<T>((size_t)s.N * s.C), d = noise<T>((size_t)s.M * s.C), out = nothing<T>((size_t)s.M * s.C), dx = nothing<T>((size_t)s.N * s.C);
+            auto x = noise<T>((size_t)s.N * s.C), d = noise<T>((size_t)s.M * s.C), out = nothing<T>((size_t)s.M * s.C),
+                 dx = nothing<T>((size_t)s.N * s.C);
             Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
             Device<int> d_rows(rows);
             cpu::gather_rows<T>(out.data(), x.data(), rows.data(), s.M, s.C);
@@ -262,14 +312,18 @@ TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- matmul
-// cuBLASLt has its epilogues where rows are a multiple of 8 elements long and start at 16 bytes; elsewhere kernels of ours run
-static const std::vector<MatmulCase> matmuls = {{1, 64, 64}, {65, 65, 33}, {130, 100, 257}, {257, 128, 384}, {128, 768, 64}, {64, 1024, 72}, {40, 1600, 100}, {24, 772, 80},
+// cuBLASLt has its epilogues where rows are a multiple of 8 elements long and start at 16 bytes; elsewhere kernels of
+// ours run
+static const std::vector<MatmulCase> matmuls = {{1, 64, 64},      {65, 65, 33},      {130, 100, 257},   {257, 128, 384},
+                                                {128, 768, 64},   {64, 1024, 72},    {40, 1600, 100},   {24, 772, 80},
 #ifdef __CUDACC__
-                                                {1, 768, 2304}, {1024, 768, 3072}, {130, 1600, 6400}, {8, 4096, 1024}, {64, 768, 50257}, {64, 768, 50304},
+                                                {1, 768, 2304},   {1024, 768, 3072}, {130, 1600, 6400}, {8, 4096, 1024},
+                                                {64, 768, 50257}, {64, 768, 50304},
 #endif
-                                                {9, 64, 50257}, {9, 64, 50304}};
+                                                {9, 64, 50257},   {9, 64, 50304}};
 TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
-    for (MatmulCase s : small ? std::vector<MatmulCase>{{1, 64, 64}, {65, 33, 34}, {16, 40, 24}} : matmuls) test_matmul<T>(s);
+    for (MatmulCase s : small ? std::vector<MatmulCase>{{1, 64, 64}, {65, 33, 34}, {16, 40, 24}} : matmuls)
+        test_matmul<T>(s);
     test_matmul<T>({33, 64, 72}, 1);
 }
 
@@ -289,16 +343,19 @@ void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal
     there.start = d_start;
     there.tiles = d_tiles;
     size_t n = (size_t)N * NH * HS;
-    auto qkv = noise<T>(3 * n, 1.5), dout = noise<T>(n), out = nothing<T>(n), dqkv = nothing<T>(3 * n);  // scores of std 2
+    auto qkv = noise<T>(3 * n, 1.5), dout = noise<T>(n), out = nothing<T>(n),
+         dqkv = nothing<T>(3 * n);  // scores of std 2
     auto lse = nothing<float>((size_t)NH * N), delta = lse;
     Device<T> d_qkv(qkv), d_dout(dout), d_out(out), d_dqkv(dqkv);
     Device<float> d_lse(lse), d_delta(lse);
     cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, HS, causal, dice.cpu(p));
     gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, HS, causal, dice.gpu(p));
-    // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest` of them
+    // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest`
+    // of them
     check("attention_forward out", d_out.get(), out, HS + longest);
     check("attention_forward lse", d_lse.get(), lse, HS, 1, 2);
-    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH, HS, causal, dice.cpu(p));
+    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH, HS,
+                               causal, dice.cpu(p));
     Device<T> c_out(out);
     Device<float> c_lse(lse);
     gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
@@ -326,7 +383,8 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     CAPTURE(N);
     CAPTURE(HS);
     CAPTURE(context);
-    for (int s = 0; s < S; s++) slot_of.push_back(s < R ? slots - 1 - s : 0);  // not in their order; spare sequences are empty
+    for (int s = 0; s < S; s++)
+        slot_of.push_back(s < R ? slots - 1 - s : 0);  // not in their order; spare sequences are empty
     pos = lengths;
     size_t C = (size_t)NH * HS, size = (size_t)slots * context * C;
     auto qkv = noise<T>(3 * N * C, 1.5), k = noise<T>(size), v = noise<T>(size);
@@ -362,8 +420,11 @@ TEST_CASE_TEMPLATE("attention with a cache", T, float, bf16) {
 
 // ---------------------------------------------------------------- cross-entropy
 TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
-    struct Shape { int M, V, Vp; };
-    std::vector<Shape> shapes = {{1, 2, 64}, {65, 2, 2}, {7, 65, 65}, {5, 1000, 1024}, {3, 5000, 5056}, {6, 50257, 50304}, {2, 50257, 50257}, {0, 10, 64}};
+    struct Shape {
+        int M, V, Vp;
+    };
+    std::vector<Shape> shapes = {{1, 2, 64},      {65, 2, 2},        {7, 65, 65},       {5, 1000, 1024},
+                                 {3, 5000, 5056}, {6, 50257, 50304}, {2, 50257, 50257}, {0, 10, 64}};
     if (small) shapes = {{1, 2, 64}, {33, 3, 3}, {4, 700, 704}, {2, 5001, 5056}};
     for (Shape s : shapes)
         for (int which : {0, 1, 2}) {  // some targets, none, all
@@ -371,22 +432,25 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             CAPTURE(s.V);
             CAPTURE(which);
             std::vector<int> targets;
-            for (int m = 0; m < s.M; m++) targets.push_back(which == 1 || (which == 0 && m % 3 == 1) ? -1 : m % 4 == 0 ? s.V - 1 : below(m, s.V));
+            for (int m = 0; m < s.M; m++)
+                targets.push_back(which == 1 || (which == 0 && m % 3 == 1) ? -1 : m % 4 == 0 ? s.V - 1 : below(m, s.V));
             auto logits = noise<T>((size_t)s.M * s.Vp, 4);
             for (int m = 0; m < s.M; m++) {
                 T* x = &logits[(size_t)m * s.Vp];
                 if (targets[(size_t)m] >= 0 && m % 2 == 0) x[targets[(size_t)m]] = 20.0f;  // the largest …
-                if (m % 4 == 0) x[0] = 20.0f;                                              // … but not the first of equals
+                if (m % 4 == 0) x[0] = 20.0f;  // … but not the first of equals
                 if (m % 5 == 1 && targets[(size_t)m] != s.V - 1) x[s.V - 1] = -INFINITY;
-                for (int v = 0; m % 7 == 2 && v < s.V / 2; v++)                            // some threads see nothing else
+                for (int v = 0; m % 7 == 2 && v < s.V / 2; v++)  // some threads see nothing else
                     if (v != targets[(size_t)m]) x[v] = -INFINITY;
-                for (int v = s.V; v < s.Vp; v++) x[v] = 100.0f;                            // must not count
+                for (int v = s.V; v < s.Vp; v++) x[v] = 100.0f;  // must not count
             }
             std::vector<double> scale = {1.0 / 37};
-            // The loops in double: in fp32, one long sum loses small terms beside a large one, and the kernel's many short sums do not.
+            // The loops in double: in fp32, one long sum loses small terms beside a large one, and the kernel's many
+            // short sums do not.
             std::vector<double> losses64(s.M), correct64(s.M), logits64;
             for (const T& x : logits) logits64.push_back((float)x);
-            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(), s.M, s.V, s.Vp, true);
+            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(),
+                                      s.M, s.V, s.Vp, true);
             std::vector<float> losses(losses64.begin(), losses64.end()), correct(correct64.begin(), correct64.end());
             std::vector<T> dlogits;
             for (double x : logits64) dlogits.push_back((float)x);
@@ -397,11 +461,13 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             Device<double> d_scale(scale);
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, false);
             EXACTLY("logits without backward", d_logits.get(), logits);
-            check("crossentropy losses", d_losses.get(), losses, 256);  // a small loss is a difference of logits some 16 times as large
+            check("crossentropy losses", d_losses.get(), losses,
+                  256);  // a small loss is a difference of logits some 16 times as large
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, true);
             check("crossentropy losses", d_losses.get(), losses, 256);
             EXACTLY("correct", d_correct.get(), correct);
-            check("crossentropy dlogits", d_logits.get(), dlogits, 16, 1, scale[0]);  // of a target (p − 1) · scale: as exact as the 1
+            check("crossentropy dlogits", d_logits.get(), dlogits, 16, 1,
+                  scale[0]);  // of a target (p − 1) · scale: as exact as the 1
 
             std::vector<StepStats> stats = {{1.5, 2, 3, 0}};
             Device<StepStats> d_stats(stats);
@@ -415,13 +481,16 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
 }
 
 TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
-    struct Shape { int M, K, Kp; };
+    struct Shape {
+        int M, K, Kp;
+    };
     for (Shape s : {Shape{1, 2, 8}, {65, 2, 2}, {33, 3, 8}, {7, 8, 8}, {20, 150, 152}, {9, 77, 77}, {0, 2, 8}})
         for (bool none : {false, true}) {
             CAPTURE(s.M);
             CAPTURE(s.K);
             std::vector<int> targets;
-            for (int m = 0; m < s.M; m++) targets.push_back(none || m % 5 == 1 ? -1 : m % 4 == 0 ? s.K - 1 : below(m, s.K));
+            for (int m = 0; m < s.M; m++)
+                targets.push_back(none || m % 5 == 1 ? -1 : m % 4 == 0 ? s.K - 1 : below(m, s.K));
             auto logits = noise<T>((size_t)s.M * s.Kp, 3);
             for (int m = 0; m < s.M; m++)
                 for (int v = s.K; v < s.Kp; v++) logits[(size_t)m * s.Kp + v] = 100.0f;  // must not count
@@ -429,7 +498,8 @@ TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
             for (int k = 0; k < s.K; k++) weights.push_back(k % 3 == 0 ? 0.01 : 0.5 + k);
             std::vector<double> losses64(s.M), correct64(s.M), logits64;  // in double, as above
             for (const T& x : logits) logits64.push_back((float)x);
-            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(), s.M, s.K, s.Kp, true, weights.data());
+            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(),
+                                      s.M, s.K, s.Kp, true, weights.data());
             std::vector<float> losses(losses64.begin(), losses64.end()), correct(correct64.begin(), correct64.end());
             std::vector<T> dlogits;
             for (double x : logits64) dlogits.push_back((float)x);
@@ -440,10 +510,12 @@ TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.K, s.Kp, false, d_weights);
             EXACTLY("logits without backward", d_logits.get(), logits);
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.K, s.Kp, true, d_weights);
-            // a loss is weight · (log Σ exp − logit): as exact as the logits, however small the difference (the batch may be one row)
+            // a loss is weight · (log Σ exp − logit): as exact as the logits, however small the difference (the batch
+            // may be one row)
             double largest = 0, heaviest = *std::max_element(weights.begin(), weights.end());
             for (int m = 0; m < s.M; m++)
-                for (int k = 0; k < s.K; k++) largest = std::max(largest, fabs((double)(float)logits[(size_t)m * s.Kp + k]));
+                for (int k = 0; k < s.K; k++)
+                    largest = std::max(largest, fabs((double)(float)logits[(size_t)m * s.Kp + k]));
             check("crossentropy losses, weights", d_losses.get(), losses, 16, 1, largest * heaviest);
             EXACTLY("correct", d_correct.get(), correct);
             // of a target the gradient is (p − 1) · weight · scale: as exact as the 1, however small
@@ -453,11 +525,13 @@ TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
 
 // ---------------------------------------------------------------- optimiser
 TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
-    for (size_t n : {size_t(256), size_t(256 * 37), size_t(256 * 1030), size_t(256 * 8500)}) {  // of 8448 warps some take two blocks
+    for (size_t n : {size_t(256), size_t(256 * 37), size_t(256 * 1030),
+                     size_t(256 * 8500)}) {  // of 8448 warps some take two blocks
         if (small && n > 10000) continue;
         CAPTURE(n);
         auto params = noise<T>(n), start = params;
-        auto grads = noise<float>(n, 0.1), m = noise<float>(n, 0.01), v = noise<float>(n, 1e-4, 1e-3), master = noise<float>(n);
+        auto grads = noise<float>(n, 0.1), m = noise<float>(n, 0.01), v = noise<float>(n, 1e-4, 1e-3),
+             master = noise<float>(n);
         auto lr_factor = noise<float>(n / PARAM_BLOCK, 0.2, 1), decay = noise<float>(n / PARAM_BLOCK, 0.01, 0.1);
         for (float& x : v) x = fabsf(x);
         std::vector<StepStats> stats = {{1, 2, 3, 0}};
@@ -477,9 +551,10 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
         for (double clip : {0.0, 1.0, 1e6}) {
             std::vector<AdamWStep> step = {{1e-2, 0.9, 0.98, 1e-6, 1 - 0.9 * 0.9, 1 - 0.98 * 0.98, clip}};
             Device<AdamWStep> d_step(step);
-            cpu::adamw_update<T>(params.data(), own ? no_master : master.data(), m.data(), v.data(), grads.data(), stats.data(), step.data(),
-                                 {lr_factor.data(), decay.data()}, n);
-            gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_stats, d_step, {d_lr, d_decay}, n);
+            cpu::adamw_update<T>(params.data(), own ? no_master : master.data(), m.data(), v.data(), grads.data(),
+                                 stats.data(), step.data(), {lr_factor.data(), decay.data()}, n);
+            gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_stats, d_step,
+                                 {d_lr, d_decay}, n);
             check("adamw params", d_params.get(), params);
             check("adamw master", d_master.get(), master);
             check("adamw m", d_m.get(), m);
@@ -497,7 +572,8 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
                 Device<StepStats> d_bad(std::vector<StepStats>{{which == 0 ? bad : 1.0, 0, 0, which == 2 ? 1.0 : 0.0}});
                 gpu::norm_squared(d_bad, d_wrong.p, d_scratch, n);
                 CHECK(d_bad.get()[0].failed == 1);
-                gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step, {d_lr, d_decay}, n);
+                gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step,
+                                     {d_lr, d_decay}, n);
                 EXACTLY("params after a step that is not finite", d_params.get(), p0);
                 EXACTLY("m after a step that is not finite", d_m.get(), m0);
             }
@@ -509,7 +585,9 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
 TEST_CASE("a product refuses the host's memory") {
     std::vector<float> h(64, 1.0f);
     float* d = (float*)gpu::device_alloc(64 * sizeof(float));
-    auto product = [&](const float* a, const float* b, float* c) { gpu::gemm(false, false, 8, 8, 8, a, 8, b, 8, 0, c, 8); };
+    auto product = [&](const float* a, const float* b, float* c) {
+        gpu::gemm(false, false, 8, 8, 8, a, 8, b, 8, 0, c, 8);
+    };
     shim::addresses_are_checked = true;
     CHECK_NOTHROW(product(d, d, d));
     CHECK_THROWS_AS(product(h.data(), d, d), Error);
@@ -524,17 +602,21 @@ TEST_CASE("three orders, the same bits") {
         test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 1, 32, true, 0.1f);
         Dice dice;
         int N = 130, C = 33, V = 600;
-        auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
-        auto mean = noise<float>(N), rstd = noise<float>(N), dx = nothing<float>((size_t)N * C), dw = noise<float>(C), db = noise<float>(C);
-        gpu::residual_layernorm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(), w.data(), mean.data(), rstd.data(),
-                                                scratch.data(), N, C, dice.gpu(0.1f));
+        auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C),
+             scratch = nothing<float>(layernorm_scratch(N, C));
+        auto mean = noise<float>(N), rstd = noise<float>(N), dx = nothing<float>((size_t)N * C), dw = noise<float>(C),
+             db = noise<float>(C);
+        gpu::residual_layernorm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(),
+                                                w.data(), mean.data(), rstd.data(), scratch.data(), N, C,
+                                                dice.gpu(0.1f));
         check("layernorm", dx, dx);
         check("layernorm", dw, dw);
         check("layernorm", db, db);
         auto logits = noise<float>((size_t)4 * V), losses = nothing<float>(4), correct = losses;
         std::vector<int> targets = {5, -1, 599, 0};
         std::vector<double> scale = {1};
-        gpu::crossentropy<float>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V, true);
+        gpu::crossentropy<float>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V,
+                                 true);
         check("crossentropy", logits, logits);
         check("crossentropy", losses, losses);
     });

@@ -4,8 +4,10 @@
     make && python3 test/programs/test_finetune_cls.py                all; under a minute on one core
     python3 test/programs/test_finetune_cls.py Resume BadInput.test_table
 
-Needs Python 3.9 and nothing else. Other binaries: FINETUNE_CLS, FINETUNE_CLS_SHIM, TRAIN_BERT, TOKENIZE in the environment.
+Needs Python 3.9 and nothing else. Other binaries: FINETUNE_CLS, FINETUNE_CLS_SHIM, TRAIN_BERT, TOKENIZE in the
+environment.
 """
+
 import sys
 import collections
 import csv
@@ -23,8 +25,36 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # test/harness.py
 import harness
-from harness import (DOES, HOW, TOKENIZE, W, WHAT, WHO, Call, binary, checkpoint, config_edit, jsonl, losses, metrics, not_finite, patched, read, read_safetensors,
-                      results_of, resume, run, safetensors, snapshot, steps_of, stop, train, tune, with_tensor, write)
+from harness import (
+    DOES,
+    HOW,
+    TOKENIZE,
+    W,
+    WHAT,
+    WHO,
+    Call,
+    binary,
+    checkpoint,
+    config_edit,
+    jsonl,
+    losses,
+    metrics,
+    not_finite,
+    patched,
+    read,
+    read_safetensors,
+    results_of,
+    resume,
+    run,
+    safetensors,
+    snapshot,
+    steps_of,
+    stop,
+    train,
+    tune,
+    with_tensor,
+    write,
+)
 
 FINETUNE = W.program = binary("FINETUNE_CLS", "build/cpu-fp32/finetune_cls")
 SHIM = binary("FINETUNE_CLS_SHIM", "build/shim-fp32/finetune_cls")
@@ -39,7 +69,11 @@ SMALL = "--max-len 32 --batch 16 --lr 1e-3 --log-every 1".split()
 def sentence(r, how):
     i = r.randrange(12)
     text = "the %s %s the %s , for the %s is %s ." % (r.choice(WHO), DOES[i], r.choice(WHAT), r.choice(WHO), how)
-    return text if r.random() < 0.7 else 'caf\u00e9 "' + text + '", ' + " ".join(r.choice(WHAT) for _ in range(r.randrange(6)))
+    return (
+        text
+        if r.random() < 0.7
+        else 'caf\u00e9 "' + text + '", ' + " ".join(r.choice(WHAT) for _ in range(r.randrange(6)))
+    )
 
 
 def make_rows(seed, n, wrong=0.0):
@@ -57,7 +91,13 @@ def make_pairs(seed, n):
     r, rows = random.Random(seed), []
     for _ in range(n):
         i = r.randrange(12)
-        rows.append({"text": "who %s the %s ?" % (r.choice(DOES), r.choice(WHAT)), "text2": sentence(r, HOW[i]), "label": ("no", "yes")[i % 2]})
+        rows.append(
+            {
+                "text": "who %s the %s ?" % (r.choice(DOES), r.choice(WHAT)),
+                "text2": sentence(r, HOW[i]),
+                "label": ("no", "yes")[i % 2],
+            }
+        )
     return rows
 
 
@@ -80,7 +120,21 @@ def pack(directory, sets, tokenizer="run"):
         for end, text in ((".tsv", tsv(rows)), (".csv", csv_text(rows)), (".jsonl", jsonl(rows))):
             write(path + end, text)
         labels = [] if name == "train" else ["--labels", W.path(directory, "train.bin")]
-        run(["pack", "--tokenizer", W.path(tokenizer), "--kind", "classify", "--in", path + ".tsv", "--out", path + ".bin", *labels], program=TOKENIZE)
+        run(
+            [
+                "pack",
+                "--tokenizer",
+                W.path(tokenizer),
+                "--kind",
+                "classify",
+                "--in",
+                path + ".tsv",
+                "--out",
+                path + ".bin",
+                *labels,
+            ],
+            program=TOKENIZE,
+        )
 
 
 def ask(*args, **more):
@@ -103,8 +157,21 @@ def table_of(path):
 
 def build_world():
     W.make("wordpiece", {"text": 256, "other": 128}, documents=200)
-    run(["train", "--data", "text", "--out", "run", *"--layers 2 --width 64 --max-len 32 --positions 64 --batch-tokens 512 --lr 3e-3 --steps 100".split(),
-         "--eval-every", 0, "--eval-tokens", 1024], program=TRAIN_BERT)
+    run(
+        [
+            "train",
+            "--data",
+            "text",
+            "--out",
+            "run",
+            *"--layers 2 --width 64 --max-len 32 --positions 64 --batch-tokens 512 --lr 3e-3 --steps 100".split(),
+            "--eval-every",
+            0,
+            "--eval-tokens",
+            1024,
+        ],
+        program=TRAIN_BERT,
+    )
     pack("task", {"train": make_rows(3, 640), "val": make_rows(4, 150), "test": make_rows(5, 100, wrong=0.3)})
     pack("pairs", {"train": make_pairs(6, 640), "val": make_pairs(7, 100)})
     W.console = tune("cls", *SMALL, "--epochs", 4).out
@@ -135,14 +202,20 @@ class Case(harness.Case):
 class Learning(Case):
     def check_run(self, out, labels, columns, sets):
         """results.json, predictions.tsv and errors.tsv agree with the data and with each other."""
-        self.assertEqual(set(os.listdir(W.path(out))), {"best", "last", "config.json", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv"})
+        self.assertEqual(
+            set(os.listdir(W.path(out))),
+            {"best", "last", "config.json", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv"},
+        )
         model = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
         self.assertEqual(set(os.listdir(W.path(out, "best"))), model)
         self.assertEqual(set(os.listdir(W.path(out, "last"))), model | {"training_state.safetensors"})
         config = json.loads(read(W.path(out, "best/config.json")))
         self.assertEqual(config["id2label"], {str(k): name for k, name in enumerate(labels)})
         self.assertEqual(config["label2id"], {name: k for k, name in enumerate(labels)})
-        self.assertEqual((config["architectures"], config["problem_type"]), (["BertForSequenceClassification"], "single_label_classification"))
+        self.assertEqual(
+            (config["architectures"], config["problem_type"]),
+            (["BertForSequenceClassification"], "single_label_classification"),
+        )
 
         results = results_of(out)
         found, rows = table_of(W.path(out, "predictions.tsv"))
@@ -158,12 +231,20 @@ class Learning(Case):
             pairs = collections.Counter((row["gold"], row["prediction"]) for row in mine)
             self.assertEqual(r["n"], len(data))
             self.assertEqual(r["confusion"], [[pairs[a, b] for b in labels] for a in labels])
-            self.assertAlmostEqual(r["accuracy"], sum(row["gold"] == row["prediction"] for row in mine) / len(mine), delta=1e-12)
-            self.assertAlmostEqual(r["loss"], -sum(math.log(float(row["p(%s)" % row["gold"]])) for row in mine) / len(mine), delta=1e-4)
+            self.assertAlmostEqual(
+                r["accuracy"], sum(row["gold"] == row["prediction"] for row in mine) / len(mine), delta=1e-12
+            )
+            self.assertAlmostEqual(
+                r["loss"], -sum(math.log(float(row["p(%s)" % row["gold"]])) for row in mine) / len(mine), delta=1e-4
+            )
             self.assertTrue(r["interval"][0] < r["accuracy"] <= r["interval"][1])
             f1 = []
             for k, label in enumerate(labels):
-                hit, gold, taken = pairs[label, label], sum(pairs[label, b] for b in labels), sum(pairs[a, label] for a in labels)
+                hit, gold, taken = (
+                    pairs[label, label],
+                    sum(pairs[label, b] for b in labels),
+                    sum(pairs[a, label] for a in labels),
+                )
                 self.assertEqual(r["classes"][label]["n"], gold)
                 self.assertAlmostEqual(r["classes"][label]["recall"], hit / gold, delta=1e-12)
                 self.assertAlmostEqual(r["classes"][label]["precision"], hit / taken, delta=1e-12)
@@ -179,8 +260,12 @@ class Learning(Case):
         return results, errors
 
     def test_texts(self):
-        results, errors = self.check_run("cls", LABELS, ["text"], [("val", make_rows(4, 150)), ("test", make_rows(5, 100, wrong=0.3))])
-        print("accuracy %.3f of texts, %.3f with wrong labels" % (results["val"]["accuracy"], results["test"]["accuracy"]))
+        results, errors = self.check_run(
+            "cls", LABELS, ["text"], [("val", make_rows(4, 150)), ("test", make_rows(5, 100, wrong=0.3))]
+        )
+        print(
+            "accuracy %.3f of texts, %.3f with wrong labels" % (results["val"]["accuracy"], results["test"]["accuracy"])
+        )
         self.assertGreaterEqual(results["val"]["accuracy"], 0.95)
         self.assertGreater(len(errors), 5)
         self.assertEqual((results["seed"], results["training_examples"]), (1, 576))
@@ -205,12 +290,31 @@ class Learning(Case):
         flags = set(re.findall(r"^  --(?:\[no-\])?([a-z0-9-]+)", ask("train", "--help").out, re.M)) - {"help"}
         self.assertGreater(len(flags), 30)
         self.assertLessEqual(flags, set(config["flags"]))
-        self.assertEqual((config["program"], config["flags"]["epochs"], config["flags"]["batch"]), ("finetune_cls", 4, 16))
+        self.assertEqual(
+            (config["program"], config["flags"]["epochs"], config["flags"]["batch"]), ("finetune_cls", 4, 16)
+        )
 
     def test_console(self):
-        for part in ("word_embeddings.weight", "classifier.weight", "largest --batch that fits", "640 examples in train.bin of 3 classes: bad, good, so so",
-                     "576 examples for training, 64 others of train.bin choose the epoch", "dev split: loss", "training examples: bad ", "144 steps of 1 x 16: 4.00 epochs", "step 144/144 | loss", "best so far",
-                     "val: loss", "test: loss", "precision", "taken for", "95 % interval", "macro F1", "MCC", "predictions.tsv"):
+        for part in (
+            "word_embeddings.weight",
+            "classifier.weight",
+            "largest --batch that fits",
+            "640 examples in train.bin of 3 classes: bad, good, so so",
+            "576 examples for training, 64 others of train.bin choose the epoch",
+            "dev split: loss",
+            "training examples: bad ",
+            "144 steps of 1 x 16: 4.00 epochs",
+            "step 144/144 | loss",
+            "best so far",
+            "val: loss",
+            "test: loss",
+            "precision",
+            "taken for",
+            "95 % interval",
+            "macro F1",
+            "MCC",
+            "predictions.tsv",
+        ):
             self.assertIn(part, W.console)
 
     def test_what_is_loaded(self):
@@ -226,12 +330,16 @@ class Learning(Case):
             self.assertIn(name, tensors - mine)
 
     def test_continuing_from_a_classifier(self):
-        """Of the same labels: its classifier is taken too, and it answers as before. Of others: the classifier is made new, the pooler is not."""
+        """Of the same labels: its classifier is taken too, and it answers as before. Of others: the classifier is made
+        new, the pooler is not."""
         done = tune("again", *SMALL, "--steps", 0, init="cls")
         self.assertIn("loaded 41 tensors\n", done.out)
         self.assert_same_set(results_of("again")["val"], results_of("cls")["val"])
         done = tune("other-labels", *SMALL, "--steps", 0, "--max-len", 64, init="cls", data="pairs")
-        self.assertIn("loaded 39 tensors; made new: classifier.weight, classifier.bias; not used here: classifier.", done.out.replace("bias, classifier.weight\n", "bias"))
+        self.assertIn(
+            "loaded 39 tensors; made new: classifier.weight, classifier.bias; not used here: classifier.",
+            done.out.replace("bias, classifier.weight\n", "bias"),
+        )
 
 
 # ---------------------------------------------------------------- eval and predict
@@ -263,9 +371,22 @@ class Asking(Case):
         self.assertEqual(out.count("\n"), 5)
 
     def test_eval_with_other_columns_and_crlf(self):
-        rows = [{"n": str(i), "review": r["text"], "stars": r["label"]} for i, r in enumerate(make_rows(5, 100, wrong=0.3))]
+        rows = [
+            {"n": str(i), "review": r["text"], "stars": r["label"]} for i, r in enumerate(make_rows(5, 100, wrong=0.3))
+        ]
         write(W.path("columns.tsv"), "\ufeff" + tsv(rows, "\r\n"))
-        done = ask("eval", "--json", "--model", "cls", "--data", "columns.tsv", "--text-column", "review", "--label-column", "stars")
+        done = ask(
+            "eval",
+            "--json",
+            "--model",
+            "cls",
+            "--data",
+            "columns.tsv",
+            "--text-column",
+            "review",
+            "--label-column",
+            "stars",
+        )
         self.assert_same_set(json.loads(done.out), results_of("cls")["test"])
 
     def test_texts_with_tabs_and_line_breaks(self):
@@ -278,10 +399,15 @@ class Asking(Case):
             done = ask("eval", "--json", "--model", "cls", "--data", name, "--out", "out-" + name)
             self.assert_same_set(json.loads(done.out), results_of("cls")["test"])
             columns, found = table_of(W.path("out-" + name, "predictions.tsv"))
-            self.assertEqual([r["text"] for r in found], [r["text"].replace("\n", " ").replace("\t", " ") for r in torn])
+            self.assertEqual(
+                [r["text"] for r in found], [r["text"].replace("\n", " ").replace("\t", " ") for r in torn]
+            )
 
     def test_pairs_and_single_texts_in_one_file(self):
-        rows = [{"text": r["text"] if i % 2 else r["text2"], "text2": r["text2"] if i % 2 else "", "label": r["label"]} for i, r in enumerate(make_pairs(11, 40))]
+        rows = [
+            {"text": r["text"] if i % 2 else r["text2"], "text2": r["text2"] if i % 2 else "", "label": r["label"]}
+            for i, r in enumerate(make_pairs(11, 40))
+        ]
         write(W.path("mixed.tsv"), tsv(rows))
         write(W.path("mixed.jsonl"), jsonl([{k: v for k, v in r.items() if v} for r in rows]))
         outs = []
@@ -289,7 +415,9 @@ class Asking(Case):
             ask("eval", "--model", "pairs-cls", "--data", name, "--out", "out-" + name)
             columns, found = table_of(W.path("out-" + name, "predictions.tsv"))
             self.assertEqual(columns[:2], ["text", "text2"])
-            self.assertEqual([(r["text"], r["text2"], r["gold"]) for r in found], [(r["text"], r["text2"], r["label"]) for r in rows])
+            self.assertEqual(
+                [(r["text"], r["text2"], r["gold"]) for r in found], [(r["text"], r["text2"], r["label"]) for r in rows]
+            )
             outs.append([{**r, "set": ""} for r in found])
         self.assertEqual(*outs)
         lines = "\n".join("\t".join(filter(None, (r["text"], r["text2"]))) for r in rows)
@@ -302,18 +430,43 @@ class Asking(Case):
         rows = [{"text": sentence(r, HOW[i % 11]), "label": i % 11} for i in range(110)]
         write(W.path("numbers/rows.jsonl"), jsonl(rows))
         write(W.path("numbers/rows.tsv"), tsv([{k: str(v) for k, v in row.items()} for row in rows]))
-        run(["pack", "--tokenizer", "run", "--kind", "classify", "--in", "numbers/rows.jsonl", "--out", "numbers/train.bin"], program=TOKENIZE)
+        run(
+            [
+                "pack",
+                "--tokenizer",
+                "run",
+                "--kind",
+                "classify",
+                "--in",
+                "numbers/rows.jsonl",
+                "--out",
+                "numbers/train.bin",
+            ],
+            program=TOKENIZE,
+        )
         shutil.copy(W.path("numbers/train.bin"), W.path("numbers/val.bin"))
         out = tune("numbers-cls", *SMALL, "--steps", 5, data="numbers").out
         config = json.loads(read(W.path("numbers-cls/best/config.json")))
         self.assertEqual(config["id2label"], {str(k): str(k) for k in range(11)})
-        self.assertRegex(out, r"\n  \d+ taken for \d+: \d+ times")  # of more than ten classes no matrix, but the most frequent mistakes
+        self.assertRegex(
+            out, r"\n  \d+ taken for \d+: \d+ times"
+        )  # of more than ten classes no matrix, but the most frequent mistakes
         for name in ("rows.jsonl", "rows.tsv"):
-            self.assert_same_set(json.loads(ask("eval", "--json", "--model", "numbers-cls", "--data", "numbers/" + name).out), results_of("numbers-cls")["val"])
+            self.assert_same_set(
+                json.loads(ask("eval", "--json", "--model", "numbers-cls", "--data", "numbers/" + name).out),
+                results_of("numbers-cls")["val"],
+            )
 
     def test_long_texts_are_cut_and_said_so(self):
         """Training, eval and predict cut at the --max-len of the training, the longer text of a pair first."""
-        rows = [{"text": "the king is wise . " * (1 + i % 9), "text2": "the queen is proud . " * (1 + i % 7), "label": ("no", "yes")[i % 2]} for i in range(60)]
+        rows = [
+            {
+                "text": "the king is wise . " * (1 + i % 9),
+                "text2": "the queen is proud . " * (1 + i % 7),
+                "label": ("no", "yes")[i % 2],
+            }
+            for i in range(60)
+        ]
         pack("long", {"train": rows, "val": rows})
         out = tune("long-cls", *SMALL, "--steps", 2, "--max-len", 16, "--dev-split", 0, data="long").out
         self.assertRegex(out, r"\n\d+ of 60 training examples are longer than --max-len 16 and were cut\n")
@@ -329,8 +482,12 @@ class Asking(Case):
                 rows = rows[-40:]
                 texts = ["\t".join(r[c] for c in columns if c.startswith("text")) for r in rows]
                 by_words = ask("predict", "--model", model, "--json", *texts)
-                self.assertEqual(by_words.out, ask("predict", "--model", model, "--json", text="\n".join(texts) + "\n").out)
-                self.assertEqual(by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out)  # CRLF, no end at the end
+                self.assertEqual(
+                    by_words.out, ask("predict", "--model", model, "--json", text="\n".join(texts) + "\n").out
+                )
+                self.assertEqual(
+                    by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out
+                )  # CRLF, no end at the end
                 answers = [json.loads(line) for line in by_words.out.splitlines()]
                 plain = ask("predict", "--model", model, *texts).out.splitlines()
                 self.assertEqual([a["text"] for a in answers], texts)
@@ -345,7 +502,10 @@ class Asking(Case):
     def test_order_of_many_lines(self):
         """5,000 lines of mixed length: an answer for each, in order, whatever they were computed with."""
         r = random.Random(8)
-        lines = ["%d the %s is %s %s" % (i, r.choice(WHO), r.choice(HOW), "and so on " * r.choice((0, 0, 1, 3, 20))) for i in range(5000)]
+        lines = [
+            "%d the %s is %s %s" % (i, r.choice(WHO), r.choice(HOW), "and so on " * r.choice((0, 0, 1, 3, 20)))
+            for i in range(5000)
+        ]
         done = ask("predict", "--model", "cls", "--json", text="\n".join(lines))
         answers = [json.loads(line) for line in done.out.splitlines()]
         self.assertEqual([a["text"] for a in answers], lines)
@@ -371,7 +531,11 @@ class Asking(Case):
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "w") as full:
-            for args in (["predict", "the king is wise ."], ["eval", "--data", "task/val.tsv"], ["eval", "--json", "--data", "task/val.tsv"]):
+            for args in (
+                ["predict", "the king is wise ."],
+                ["eval", "--data", "task/val.tsv"],
+                ["eval", "--json", "--data", "task/val.tsv"],
+            ):
                 with self.subTest(args[:2]):
                     done = run([args[0], "--model", "cls", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
@@ -410,10 +574,22 @@ class Flags(Case):
         self.assertFalse(os.path.exists(W.path("no-dev/best")))
         results = results_of("no-dev")
         self.assertEqual((results["model"], results["training_examples"]), (W.path("no-dev/last"), 640))
-        self.assert_same_set(json.loads(ask("eval", "--json", "--model", "no-dev", "--data", "task/val.bin").out), results["val"])
+        self.assert_same_set(
+            json.loads(ask("eval", "--json", "--model", "no-dev", "--data", "task/val.bin").out), results["val"]
+        )
 
     def test_patience(self):
-        flags = [*SMALL, "--lr", 1e-12, "--steps", 30, "--eval-every", 2, "--patience", 3]  # nothing gets better, or by rounding only
+        flags = [
+            *SMALL,
+            "--lr",
+            1e-12,
+            "--steps",
+            30,
+            "--eval-every",
+            2,
+            "--patience",
+            3,
+        ]  # nothing gets better, or by rounding only
         out = tune("patience", *flags).out
         self.assertIn("no better model in 3 validations: stopped early", out)
         stopped = steps_of(W.path("patience"))[-1]["step"]
@@ -440,20 +616,29 @@ class Flags(Case):
                 tune(out, *SMALL, "--freeze", freeze, "--steps", 5)
                 same, every = self.frozen_of(init, out + "/best")
                 expected = embeddings | {n for n in every if any(".layer.%d." % k in n for k in layers)}
-                self.assertEqual(same - {n for n in every if n.endswith("key.bias")}, expected - {n for n in every if n.endswith("key.bias")})
+                self.assertEqual(
+                    same - {n for n in every if n.endswith("key.bias")},
+                    expected - {n for n in every if n.endswith("key.bias")},
+                )
 
     def test_layer_decay(self):
         """The smaller the factor, the less the lowest tensors move; the head moves as before."""
         init = "run/best"
 
         def moved(out, name):
-            a, b = (struct.unpack("<%df" % (len(t[name][2]) // 4), t[name][2]) for t in (read_safetensors(W.path(d, "model.safetensors"))[0] for d in (init, out + "/last")))
+            a, b = (
+                struct.unpack("<%df" % (len(t[name][2]) // 4), t[name][2])
+                for t in (read_safetensors(W.path(d, "model.safetensors"))[0] for d in (init, out + "/last"))
+            )
             return math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b)))
 
         for decay in (1, 0.5):
             tune("decay%g" % decay, *SMALL, "--layer-decay", decay, "--steps", 1, "--warmup", 0, "--weight-decay", 0)
-        for part, expected in (("bert.embeddings.position_embeddings.weight", 0.125), ("bert.encoder.layer.0.output.dense.weight", 0.25),
-                               ("bert.encoder.layer.1.output.dense.weight", 0.5)):
+        for part, expected in (
+            ("bert.embeddings.position_embeddings.weight", 0.125),
+            ("bert.encoder.layer.0.output.dense.weight", 0.25),
+            ("bert.encoder.layer.1.output.dense.weight", 0.5),
+        ):
             self.assertAlmostEqual(moved("decay0.5", part) / moved("decay1", part), expected, delta=0.01)
 
     def test_class_weights(self):
@@ -462,7 +647,15 @@ class Flags(Case):
         self.assertEqual(self.trace("weights-one", "--steps", 4, "--class-weights", "1,1,1"), plain)
         balanced = self.trace("weights-balanced", "--steps", 4, "--class-weights", "balanced", "--dev-split", 0)
         n = collections.Counter(r["label"] for r in make_rows(3, 640))
-        listed = self.trace("weights-list", "--steps", 4, "--class-weights", ",".join(repr(640 / (3 * n[label])) for label in LABELS), "--dev-split", 0)
+        listed = self.trace(
+            "weights-list",
+            "--steps",
+            4,
+            "--class-weights",
+            ",".join(repr(640 / (3 * n[label])) for label in LABELS),
+            "--dev-split",
+            0,
+        )
         self.assert_close(balanced, listed, 1e-6)
         heavy = ["--class-weights", "1,1,1000", "--steps", 30]
         self.trace("weights-heavy", *heavy)
@@ -476,7 +669,9 @@ class Flags(Case):
         self.assertEqual({n for n in same if "LayerNorm" not in n and not n.endswith("bias")}, set())
 
     def test_overfit_one_batch(self):
-        trace = self.trace("overfit", "--overfit-one-batch", "--steps", 150, "--schedule", "constant", "--eval-every", 0)
+        trace = self.trace(
+            "overfit", "--overfit-one-batch", "--steps", 150, "--schedule", "constant", "--eval-every", 0
+        )
         self.assertLess(trace[-1], 0.05)
 
     def test_steps_and_eval_every(self):
@@ -488,7 +683,10 @@ class Flags(Case):
         self.assertEqual(set(os.listdir(W.path("seeds"))), {"config.json", "results.json", "seed-5", "seed-6"})
         for name in ("val", "test"):
             for key in ("accuracy", "macro_f1", "mcc"):
-                found, values = results_of("seeds")[name][key], [results_of("seeds/seed-%d" % s)[name][key] for s in (5, 6)]
+                found, values = (
+                    results_of("seeds")[name][key],
+                    [results_of("seeds/seed-%d" % s)[name][key] for s in (5, 6)],
+                )
                 self.assertEqual(found["runs"], values)
                 self.assertAlmostEqual(found["mean"], statistics.mean(values), delta=1e-12)
                 self.assertAlmostEqual(found["sd"], statistics.stdev(values), delta=1e-12)
@@ -496,7 +694,9 @@ class Flags(Case):
         for seed in (5, 6):  # each of them is what a run of its own would have been
             tune("seed%d" % seed, *SMALL, "--seed", seed, "--steps", 12)
             self.assert_same_run("seed%d" % seed, "seeds/seed-%d" % seed)
-            alone, one = (json.loads(read(W.path(d, "config.json")))["flags"] for d in ("seed%d" % seed, "seeds/seed-%d" % seed))
+            alone, one = (
+                json.loads(read(W.path(d, "config.json")))["flags"] for d in ("seed%d" % seed, "seeds/seed-%d" % seed)
+            )
             self.assertEqual({**alone, "out": 0}, {**one, "out": 0})
         before = snapshot(W.path("seeds"))
         self.assertIn("the run is finished: step 12 of 12", resume("seeds/seed-6").out)
@@ -520,13 +720,19 @@ class Resume(Case):
         return name
 
     def test_terminated(self):
-        for lines, flags in ((4, self.FLAGS), (20, self.FLAGS), (6, [*self.FLAGS, "--eval-every", 1, "--class-weights", "balanced", "--freeze", 1])):
+        for lines, flags in (
+            (4, self.FLAGS),
+            (20, self.FLAGS),
+            (6, [*self.FLAGS, "--eval-every", 1, "--class-weights", "balanced", "--freeze", 1]),
+        ):
             with self.subTest(lines):
                 reference = self.reference("whole-%d" % len(flags), flags)
                 out = "terminated%d" % lines
                 code, console, err = stop(train(out, *flags), out, lines, signal.SIGTERM)
                 self.assertEqual((code, err), (130, "\nfinishing the step, then saving; once more to stop at once\n"))
-                self.assertLess(checkpoint(W.path(out, "last"))[2]["step"], self.STEPS, "stopped too late to prove anything")
+                self.assertLess(
+                    checkpoint(W.path(out, "last"))[2]["step"], self.STEPS, "stopped too late to prove anything"
+                )
                 self.assertIn("--resume --out %s" % W.path(out), console)
                 resume(out)
                 self.assert_same_run(reference, out)
@@ -596,28 +802,79 @@ class Resume(Case):
 @unittest.skipUnless(SHIM, "build/shim-fp32/finetune_cls is not built: make DEVICE=shim PRECISION=fp32")
 class Shim(Case):
     def test_one_step_is_that_of_the_cpu(self):
-        for name, data, flags in (("texts", "task", []), ("pairs", "pairs", ["--max-len", 64]), ("weighted", "task", ["--class-weights", "1,2,0.5", "--accum", 2]),
-                                  ("frozen", "task", ["--freeze", 1, "--layer-decay", 0.9])):
+        for name, data, flags in (
+            ("texts", "task", []),
+            ("pairs", "pairs", ["--max-len", 64]),
+            ("weighted", "task", ["--class-weights", "1,2,0.5", "--accum", 2]),
+            ("frozen", "task", ["--freeze", 1, "--layer-decay", 0.9]),
+        ):
             with self.subTest(name):
-                args = [*SMALL, "--batch", 8, "--steps", 2, "--warmup", 0, "--examples", 40, "--eval-every", 1, "--eval-every", 2, *flags]
+                args = [
+                    *SMALL,
+                    "--batch",
+                    8,
+                    "--steps",
+                    2,
+                    "--warmup",
+                    0,
+                    "--examples",
+                    40,
+                    "--eval-every",
+                    1,
+                    "--eval-every",
+                    2,
+                    *flags,
+                ]
                 small = "small-" + data
                 if not os.path.exists(W.path(small)):
-                    pack(small, {"train": (make_rows if data == "task" else make_pairs)(9, 60), "val": (make_rows if data == "task" else make_pairs)(10, 20)})
+                    pack(
+                        small,
+                        {
+                            "train": (make_rows if data == "task" else make_pairs)(9, 60),
+                            "val": (make_rows if data == "task" else make_pairs)(10, 20),
+                        },
+                    )
                 tune("cpu-" + name, *args, data=small)
                 run(train("shim-" + name, *args, data=small), program=SHIM)
                 cpu, shim = (metrics(W.path(d + name)) for d in ("cpu-", "shim-"))
-                self.assert_close([m["loss"] for m in cpu if "loss" in m], [m["loss"] for m in shim if "loss" in m], 1e-4)
-                self.assert_close([m["norm"] for m in cpu if "loss" in m], [m["norm"] for m in shim if "loss" in m], 1e-3)
-                self.assertAlmostEqual(results_of("cpu-" + name)["val"]["loss"], results_of("shim-" + name)["val"]["loss"], delta=1e-4)
+                self.assert_close(
+                    [m["loss"] for m in cpu if "loss" in m], [m["loss"] for m in shim if "loss" in m], 1e-4
+                )
+                self.assert_close(
+                    [m["norm"] for m in cpu if "loss" in m], [m["norm"] for m in shim if "loss" in m], 1e-3
+                )
+                self.assertAlmostEqual(
+                    results_of("cpu-" + name)["val"]["loss"], results_of("shim-" + name)["val"]["loss"], delta=1e-4
+                )
 
     def test_sizes_that_come_again_launch_the_same(self):
-        """What a CUDA graph of these ragged batches would repeat: the shim fails where a launch differs from the first one of the same sizes."""
+        """What a CUDA graph of these ragged batches would repeat: the shim fails where a launch differs from the first
+        one of the same sizes."""
         pack("ragged", {"train": make_rows(11, 120), "val": make_rows(10, 20)})
-        run(train("ragged-run", *SMALL, "--batch", 8, "--accum", 2, "--steps", 12, "--dropout", 0.1, "--eval-every", 5, data="ragged"), program=SHIM)
+        run(
+            train(
+                "ragged-run",
+                *SMALL,
+                "--batch",
+                8,
+                "--accum",
+                2,
+                "--steps",
+                12,
+                "--dropout",
+                0.1,
+                "--eval-every",
+                5,
+                data="ragged",
+            ),
+            program=SHIM,
+        )
         self.assertEqual([m["step"] for m in metrics(W.path("ragged-run")) if "loss" in m], list(range(1, 13)))
 
-    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
-    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
+    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
+    # the roundings before it. The
+    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of
+    # sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/finetune_cls is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         pack("few", {"train": make_rows(9, 60), "val": make_rows(10, 20)})
@@ -630,7 +887,9 @@ class Shim(Case):
 
     def test_predict(self):
         text = ["the king is wise .", "the queen is proud , and so on " * 4]
-        for a, b in zip(*(run(["predict", "--json", "--model", "cls", *text], program=p).out.splitlines() for p in (FINETUNE, SHIM))):
+        for a, b in zip(
+            *(run(["predict", "--json", "--model", "cls", *text], program=p).out.splitlines() for p in (FINETUNE, SHIM))
+        ):
             for label, p in json.loads(a)["probabilities"].items():
                 self.assertAlmostEqual(p, json.loads(b)["probabilities"][label], delta=1e-4)
 
@@ -639,17 +898,28 @@ class Shim(Case):
 CLASSIFIER = "classifier.weight"
 
 
-one_token_type = with_tensor("bert.embeddings.token_type_embeddings.weight", lambda dtype, shape, values: (dtype, [1, 64], values[:256]))
+one_token_type = with_tensor(
+    "bert.embeddings.token_type_embeddings.weight", lambda dtype, shape, values: (dtype, [1, 64], values[:256])
+)
 
 
 class BadInput(Case):
-    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before
+    is harmed."""
 
     def data(self, name, **files):
-        return train("bad-out", *SMALL, "--steps", 2, data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}))
+        return train(
+            "bad-out",
+            *SMALL,
+            "--steps",
+            2,
+            data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}),
+        )
 
     def init(self, name, files, *flags, base="run", data="task"):
-        return train("bad-out", *SMALL, "--steps", 2, *flags, init=W.variant(base + "/best", "init-" + name, files), data=data)
+        return train(
+            "bad-out", *SMALL, "--steps", 2, *flags, init=W.variant(base + "/best", "init-" + name, files), data=data
+        )
 
     def flags(self, *flags):
         return train("bad-out", *SMALL, "--steps", 2, *flags)
@@ -663,16 +933,45 @@ class BadInput(Case):
         return ["eval", "--model", W.path("cls"), "--data", write(W.path("files", name), content), *flags]
 
     def pack(self, name, content, *flags):
-        return Call(["pack", "--kind", "classify", "--tokenizer", W.path("run"), "--in", write(W.path("files", name), content), "--out", W.path("bad-out.bin"), *flags],
-                    program=TOKENIZE)
+        return Call(
+            [
+                "pack",
+                "--kind",
+                "classify",
+                "--tokenizer",
+                W.path("run"),
+                "--in",
+                write(W.path("files", name), content),
+                "--out",
+                W.path("bad-out.bin"),
+                *flags,
+            ],
+            program=TOKENIZE,
+        )
 
     def table(self):
         rows = make_rows(20, 5)
         good = tsv(rows)
         train_bin, text_bin = read(W.path("task/train.bin")), read(W.path("text/train.bin"))
-        run(["pack", "--kind", "classify", "--tokenizer", "other", "--in", "task/train.tsv", "--out", "foreign.bin"], program=TOKENIZE)
+        run(
+            ["pack", "--kind", "classify", "--tokenizer", "other", "--in", "task/train.tsv", "--out", "foreign.bin"],
+            program=TOKENIZE,
+        )
         foreign = read(W.path("foreign.bin"))
-        run(["pack", "--kind", "classify", "--tokenizer", "run", "--in", write(W.path("ugly.tsv"), good + "the end .\tugly\n"), "--out", "ugly.bin"], program=TOKENIZE)
+        run(
+            [
+                "pack",
+                "--kind",
+                "classify",
+                "--tokenizer",
+                "run",
+                "--in",
+                write(W.path("ugly.tsv"), good + "the end .\tugly\n"),
+                "--out",
+                "ugly.bin",
+            ],
+            program=TOKENIZE,
+        )
         ugly = read(W.path("ugly.bin"))
         write(W.path("file"), "a file, no directory\n")
         os.makedirs(W.path("empty"), exist_ok=True)
@@ -682,24 +981,95 @@ class BadInput(Case):
         os.unlink(W.path("cut-off/last/training_state.safetensors"))
         labels = lambda *names: {str(k): name for k, name in enumerate(names)}
         two = [  # eval and predict
-            ("no such model", (["eval", "--model", W.path("nowhere"), "--data", W.path("task/val.tsv")], ["predict", "--model", W.path("nowhere"), "x"]), 1, ["nowhere", "expected"]),
+            (
+                "no such model",
+                (
+                    ["eval", "--model", W.path("nowhere"), "--data", W.path("task/val.tsv")],
+                    ["predict", "--model", W.path("nowhere"), "x"],
+                ),
+                1,
+                ["nowhere", "expected"],
+            ),
             ("no --model", (["eval", "--data", W.path("task/val.tsv")], ["predict", "x"]), 2, ["--model"]),
-            ("an encoder as model", (["eval", "--model", W.path("run"), "--data", W.path("task/val.tsv")], ["predict", "--model", W.path("run"), "x"]), 1,
-             ["encoder without labels", "--init"]),
-            ("more labels than rows", self.model("four", config(id2label=labels("a", "b", "c", "d"))), 1, [CLASSIFIER, "(4, 64)", "(3, 64)", "config.json"]),
-            ("fewer labels than rows", self.model("two", config(id2label=labels("a", "b"))), 1, [CLASSIFIER, "(2, 64)", "(3, 64)"]),
-            ("no names for labels", self.model("unnamed", {"config.json": lambda d: json.dumps({k: v for k, v in json.loads(d).items() if k != "id2label"})}), 1, [CLASSIFIER, "(2, 64)", "(3, 64)"]),
+            (
+                "an encoder as model",
+                (
+                    ["eval", "--model", W.path("run"), "--data", W.path("task/val.tsv")],
+                    ["predict", "--model", W.path("run"), "x"],
+                ),
+                1,
+                ["encoder without labels", "--init"],
+            ),
+            (
+                "more labels than rows",
+                self.model("four", config(id2label=labels("a", "b", "c", "d"))),
+                1,
+                [CLASSIFIER, "(4, 64)", "(3, 64)", "config.json"],
+            ),
+            (
+                "fewer labels than rows",
+                self.model("two", config(id2label=labels("a", "b"))),
+                1,
+                [CLASSIFIER, "(2, 64)", "(3, 64)"],
+            ),
+            (
+                "no names for labels",
+                self.model(
+                    "unnamed",
+                    {"config.json": lambda d: json.dumps({k: v for k, v in json.loads(d).items() if k != "id2label"})},
+                ),
+                1,
+                [CLASSIFIER, "(2, 64)", "(3, 64)"],
+            ),
             ("a label twice", self.model("twice", config(id2label=labels("a", "b", "a"))), 1, ["id2label", '"a"']),
-            ("a label without a name", self.model("gap", config(id2label={"0": "a", "2": "b", "3": "c"})), 1, ["id2label", "0 to 2"]),
-            ("a number as a name", self.model("number", config(id2label={"0": "a", "1": 7, "2": "c"})), 1, ["id2label"]),
+            (
+                "a label without a name",
+                self.model("gap", config(id2label={"0": "a", "2": "b", "3": "c"})),
+                1,
+                ["id2label", "0 to 2"],
+            ),
+            (
+                "a number as a name",
+                self.model("number", config(id2label={"0": "a", "1": 7, "2": "c"})),
+                1,
+                ["id2label"],
+            ),
             ("one label", self.model("one", config(id2label=labels("a"))), 1, ["id2label", "regression"]),
-            ("regression", self.model("regression", config(problem_type="regression")), 1, ["problem_type", "regression"]),
-            ("several labels at once", self.model("multi", config(problem_type="multi_label_classification")), 1, ["problem_type", "multi_label"]),
+            (
+                "regression",
+                self.model("regression", config(problem_type="regression")),
+                1,
+                ["problem_type", "regression"],
+            ),
+            (
+                "several labels at once",
+                self.model("multi", config(problem_type="multi_label_classification")),
+                1,
+                ["problem_type", "multi_label"],
+            ),
             ("broken config.json", self.model("broken", {"config.json": lambda d: d[:80]}), 1, ["config.json", "line"]),
             ("no tokenizer", self.model("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
-            ("truncated safetensors", self.model("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("no classifier in the file", self.model("headless", {"model.safetensors": lambda d: d.replace(b'"classifier.weight"', b'"classifier.wiight"')}), 1, [CLASSIFIER]),
-            ("not a number in the model", self.model("nan", {"model.safetensors": with_tensor("classifier.bias", not_finite)}), 3, ["model-nan", "classifier.bias", "finite", "nan"]),
+            (
+                "truncated safetensors",
+                self.model("truncated", {"model.safetensors": lambda d: d[: len(d) // 2]}),
+                1,
+                ["model.safetensors", "cut off"],
+            ),
+            (
+                "no classifier in the file",
+                self.model(
+                    "headless",
+                    {"model.safetensors": lambda d: d.replace(b'"classifier.weight"', b'"classifier.wiight"')},
+                ),
+                1,
+                [CLASSIFIER],
+            ),
+            (
+                "not a number in the model",
+                self.model("nan", {"model.safetensors": with_tensor("classifier.bias", not_finite)}),
+                3,
+                ["model-nan", "classifier.bias", "finite", "nan"],
+            ),
         ]
         table = [
             # the command line
@@ -715,17 +1085,52 @@ class BadInput(Case):
             ("--max-len beyond the positions", self.flags("--max-len", 65), 2, ["--max-len", "64 positions", "65"]),
             ("--max-len that holds nothing", self.flags("--max-len", 4), 2, ["--max-len", "5", "4"]),
             ("--freeze more than there is", self.flags("--freeze", 3), 2, ["--freeze", "2 layers", "3"]),
-            ("--freeze with --from-scratch", self.flags("--freeze", 1, "--from-scratch"), 2, ["--freeze", "--from-scratch"]),
+            (
+                "--freeze with --from-scratch",
+                self.flags("--freeze", 1, "--from-scratch"),
+                2,
+                ["--freeze", "--from-scratch"],
+            ),
             ("--examples more than there are", self.flags("--examples", 641), 2, ["--examples", "640", "641"]),
-            ("--dev-split that leaves nothing", self.flags("--examples", 10, "--dev-split", 0.999), 2, ["--dev-split", "10 examples"]),
-            ("--dev-split too small", self.flags("--examples", 10, "--dev-split", 0.01), 2, ["--dev-split", "10 examples"]),
+            (
+                "--dev-split that leaves nothing",
+                self.flags("--examples", 10, "--dev-split", 0.999),
+                2,
+                ["--dev-split", "10 examples"],
+            ),
+            (
+                "--dev-split too small",
+                self.flags("--examples", 10, "--dev-split", 0.01),
+                2,
+                ["--dev-split", "10 examples"],
+            ),
             ("--dev-split of all", self.flags("--dev-split", 1), 2, ["--dev-split", "< 1"]),
-            ("--class-weights of too few classes", self.flags("--class-weights", "1,2"), 2, ["--class-weights", "3", "bad, good, so so", "1,2"]),
-            ("--class-weights of too many", self.flags("--class-weights", "1,2,3,4"), 2, ["--class-weights", "3 positive numbers"]),
+            (
+                "--class-weights of too few classes",
+                self.flags("--class-weights", "1,2"),
+                2,
+                ["--class-weights", "3", "bad, good, so so", "1,2"],
+            ),
+            (
+                "--class-weights of too many",
+                self.flags("--class-weights", "1,2,3,4"),
+                2,
+                ["--class-weights", "3 positive numbers"],
+            ),
             ("negative --class-weights", self.flags("--class-weights", "1,-2,3"), 2, ["--class-weights", "positive"]),
-            ("--class-weights that are no numbers", self.flags("--class-weights", "heavy"), 2, ["--class-weights", "heavy"]),
+            (
+                "--class-weights that are no numbers",
+                self.flags("--class-weights", "heavy"),
+                2,
+                ["--class-weights", "heavy"],
+            ),
             ("infinite --class-weights", self.flags("--class-weights", "1,inf,1"), 2, ["--class-weights", "inf"]),
-            ("balanced weights without an example of a class", self.flags("--class-weights", "balanced", "--examples", 2, "--dev-split", 0.5), 1, ["balanced", "--examples"]),
+            (
+                "balanced weights without an example of a class",
+                self.flags("--class-weights", "balanced", "--examples", 2, "--dev-split", 0.5),
+                1,
+                ["balanced", "--examples"],
+            ),
             ("--layer-decay above 1", self.flags("--layer-decay", 2), 2, ["--layer-decay"]),
             # the run directory
             ("--out with a run in it", train("cls", *SMALL), 2, ["cls", "--resume"]),
@@ -736,52 +1141,219 @@ class BadInput(Case):
             ("--out that cannot be written", train("/proc/tune", *SMALL), 1, ["/proc/tune"]),
             ("--resume without --out", ["--resume"], 2, ["--out"]),
             ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
-            ("--resume with another --lr", ["--resume", "--out", W.path("cls"), "--lr", 1], 2, ["--lr", "0.001", "--init"]),
+            (
+                "--resume with another --lr",
+                ["--resume", "--out", W.path("cls"), "--lr", 1],
+                2,
+                ["--lr", "0.001", "--init"],
+            ),
             ("--resume with another --seed", ["--resume", "--out", W.path("cls"), "--seed", 2], 2, ["--seed"]),
-            ("--resume with another --dev-split", ["--resume", "--out", W.path("cls"), "--dev-split", 0.2], 2, ["--dev-split"]),
-            ("--resume with other data", ["--resume", "--out", W.path("cls"), "--epochs", 5, "--data", W.path("small-task")], 1, ["--data"]),
-            ("--resume without the optimiser's state", ["--resume", "--out", W.path("cut-off"), "--steps", 4], 1, ["training_state", "--init"]),
-            ("--resume of a run of train_bert", ["--resume", "--out", W.path("run")], 1, ["run/config.json", "finetune_cls"]),
+            (
+                "--resume with another --dev-split",
+                ["--resume", "--out", W.path("cls"), "--dev-split", 0.2],
+                2,
+                ["--dev-split"],
+            ),
+            (
+                "--resume with other data",
+                ["--resume", "--out", W.path("cls"), "--epochs", 5, "--data", W.path("small-task")],
+                1,
+                ["--data"],
+            ),
+            (
+                "--resume without the optimiser's state",
+                ["--resume", "--out", W.path("cut-off"), "--steps", 4],
+                1,
+                ["training_state", "--init"],
+            ),
+            (
+                "--resume of a run of train_bert",
+                ["--resume", "--out", W.path("run")],
+                1,
+                ["run/config.json", "finetune_cls"],
+            ),
             # data
             ("no data directory", train("bad-out", *SMALL, data="nowhere"), 1, ["nowhere", "train.bin"]),
             ("no train.bin", self.data("empty", train=None), 1, ["train.bin"]),
-            ("texts without labels", self.data("text", train=text_bin), 1, ["train.bin", "pack --kind classify", "text"]),
+            (
+                "texts without labels",
+                self.data("text", train=text_bin),
+                1,
+                ["train.bin", "pack --kind classify", "text"],
+            ),
             ("val.bin without labels", self.data("val-text", val=text_bin), 1, ["val.bin", "classify", "text"]),
-            ("val.bin with a label that train.bin does not have", self.data("val-label", val=ugly), 1, ["val.bin", '"ugly"', "bad, good, so so", "--labels"]),
-            (".bin of another tokenizer", self.data("tokenizer", train=foreign), 1, ["train.bin", "another tokenizer", "--tokenizer"]),
-            ("test.bin of another tokenizer", self.data("test-tokenizer", test=foreign), 1, ["test.bin", "another tokenizer"]),
-            ("truncated .bin", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off"]),
+            (
+                "val.bin with a label that train.bin does not have",
+                self.data("val-label", val=ugly),
+                1,
+                ["val.bin", '"ugly"', "bad, good, so so", "--labels"],
+            ),
+            (
+                ".bin of another tokenizer",
+                self.data("tokenizer", train=foreign),
+                1,
+                ["train.bin", "another tokenizer", "--tokenizer"],
+            ),
+            (
+                "test.bin of another tokenizer",
+                self.data("test-tokenizer", test=foreign),
+                1,
+                ["test.bin", "another tokenizer"],
+            ),
+            (
+                "truncated .bin",
+                self.data("truncated", train=train_bin[: len(train_bin) // 2]),
+                1,
+                ["train.bin", "cut off"],
+            ),
             ("truncated val.bin", self.data("val-truncated", val=train_bin[:300]), 1, ["val.bin", "cut off"]),
-            ("damaged .bin", self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")), 1, ["train.bin", "damaged"]),
+            (
+                "damaged .bin",
+                self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")),
+                1,
+                ["train.bin", "damaged"],
+            ),
             # the pretrained model
             ("--init of nothing", train("bad-out", *SMALL, init="nowhere"), 1, ["nowhere"]),
             ("--init of an empty directory", train("bad-out", *SMALL, init="empty"), 1, ["empty", "config.json"]),
-            ("--init without a tokenizer", self.init("no-vocab", {"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt"]),
-            ("--init with a truncated model", self.init("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("--init of a foreign model", self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of this model"]),
-            ("--init of another kind of model", self.init("gpt2", config(model_type="gpt2")), 1, ["config.json", "bert", "gpt2"]),
-            ("--init of a regression", self.init("regression", config(problem_type="regression"), base="cls"), 1, ["problem_type"]),
-            ("--init with one token type, and pairs", self.init("types", {**config(type_vocab_size=1), "model.safetensors": one_token_type}, data="pairs"), 1, ["pairs", "type_vocab_size"]),
-            ("--init that is not finite", self.init("nan", {"model.safetensors": with_tensor("bert.encoder.layer.1.output.dense.bias", not_finite)}), 3, ["init-nan", "layer.1.output.dense.bias", "finite", "nan"]),
+            (
+                "--init without a tokenizer",
+                self.init("no-vocab", {"vocab.txt": None, "tokenizer.json": None}),
+                1,
+                ["vocab.txt"],
+            ),
+            (
+                "--init with a truncated model",
+                self.init("truncated", {"model.safetensors": lambda d: d[: len(d) // 2]}),
+                1,
+                ["model.safetensors", "cut off"],
+            ),
+            (
+                "--init of a foreign model",
+                self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
+                1,
+                ["no tensor of this model"],
+            ),
+            (
+                "--init of another kind of model",
+                self.init("gpt2", config(model_type="gpt2")),
+                1,
+                ["config.json", "bert", "gpt2"],
+            ),
+            (
+                "--init of a regression",
+                self.init("regression", config(problem_type="regression"), base="cls"),
+                1,
+                ["problem_type"],
+            ),
+            (
+                "--init with one token type, and pairs",
+                self.init("types", {**config(type_vocab_size=1), "model.safetensors": one_token_type}, data="pairs"),
+                1,
+                ["pairs", "type_vocab_size"],
+            ),
+            (
+                "--init that is not finite",
+                self.init(
+                    "nan", {"model.safetensors": with_tensor("bert.encoder.layer.1.output.dense.bias", not_finite)}
+                ),
+                3,
+                ["init-nan", "layer.1.output.dense.bias", "finite", "nan"],
+            ),
             # eval
             ("eval without --data", ["eval", "--model", W.path("cls")], 2, ["--data", ".tsv"]),
-            ("eval of a directory", ["eval", "--model", W.path("cls"), "--data", W.path("task")], 2, ["task", ".bin", ".tsv", "directory"]),
-            ("eval of a directory that ends in .tsv", ["eval", "--model", W.path("cls"), "--data", W.path("folder.tsv")], 2, ["folder.tsv", "directory"]),
-            ("eval of nothing", ["eval", "--model", W.path("cls"), "--data", W.path("nowhere.tsv")], 1, ["nowhere.tsv"]),
-            ("eval of a .bin of another tokenizer", ["eval", "--model", W.path("cls"), "--data", W.path("foreign.bin")], 1, ["foreign.bin", "another tokenizer"]),
-            ("eval of a .bin with another label", ["eval", "--model", W.path("cls"), "--data", W.path("ugly.bin")], 1, ["ugly.bin", '"ugly"']),
-            ("eval of a .bin without labels", ["eval", "--model", W.path("cls"), "--data", W.path("text/val.bin")], 1, ["val.bin", "classify"]),
-            ("eval of another label", self.file("label.tsv", good + "the end .\tugly\n"), 1, ["label.tsv, line 7", '"ugly"', "bad, good, so so"]),
-            ("eval of an empty label", self.file("no-label.tsv", good + "the end .\t\n"), 1, ["no-label.tsv, line 7", "label"]),
+            (
+                "eval of a directory",
+                ["eval", "--model", W.path("cls"), "--data", W.path("task")],
+                2,
+                ["task", ".bin", ".tsv", "directory"],
+            ),
+            (
+                "eval of a directory that ends in .tsv",
+                ["eval", "--model", W.path("cls"), "--data", W.path("folder.tsv")],
+                2,
+                ["folder.tsv", "directory"],
+            ),
+            (
+                "eval of nothing",
+                ["eval", "--model", W.path("cls"), "--data", W.path("nowhere.tsv")],
+                1,
+                ["nowhere.tsv"],
+            ),
+            (
+                "eval of a .bin of another tokenizer",
+                ["eval", "--model", W.path("cls"), "--data", W.path("foreign.bin")],
+                1,
+                ["foreign.bin", "another tokenizer"],
+            ),
+            (
+                "eval of a .bin with another label",
+                ["eval", "--model", W.path("cls"), "--data", W.path("ugly.bin")],
+                1,
+                ["ugly.bin", '"ugly"'],
+            ),
+            (
+                "eval of a .bin without labels",
+                ["eval", "--model", W.path("cls"), "--data", W.path("text/val.bin")],
+                1,
+                ["val.bin", "classify"],
+            ),
+            (
+                "eval of another label",
+                self.file("label.tsv", good + "the end .\tugly\n"),
+                1,
+                ["label.tsv, line 7", '"ugly"', "bad, good, so so"],
+            ),
+            (
+                "eval of an empty label",
+                self.file("no-label.tsv", good + "the end .\t\n"),
+                1,
+                ["no-label.tsv, line 7", "label"],
+            ),
             ("eval of an empty text", self.file("no-text.tsv", good + "\tgood\n"), 1, ["no-text.tsv, line 7", "text"]),
-            ("eval of a text without tokens", self.file("no-token.tsv", good + "\u200b\tgood\n"), 1, ["no-token.tsv, line 7", "no token"]),
-            ("eval of a row too short", self.file("short.tsv", good + "the end .\n"), 1, ["short.tsv, line 7", "2 columns", "1"]),
-            ("eval of a row too long", self.file("long.tsv", good + "the\tend\tgood\n"), 1, ["long.tsv, line 7", "2 columns", "3"]),
-            ("eval of a quote left open", self.file("quote.csv", 'text,label\nthe end .,good\n"the,bad\n'), 1, ["quote.csv, line 3", "quote"]),
-            ("eval of broken JSON", self.file("broken.jsonl", jsonl(rows) + '{"text": "the end", "label"\n'), 1, ["broken.jsonl, line 6"]),
-            ("eval of bytes that are not UTF-8", self.file("latin.tsv", good.encode() + b"the caf\xe9 .\tgood\n"), 1, ["latin.tsv, line 7", "UTF-8", "0xe9"]),
+            (
+                "eval of a text without tokens",
+                self.file("no-token.tsv", good + "\u200b\tgood\n"),
+                1,
+                ["no-token.tsv, line 7", "no token"],
+            ),
+            (
+                "eval of a row too short",
+                self.file("short.tsv", good + "the end .\n"),
+                1,
+                ["short.tsv, line 7", "2 columns", "1"],
+            ),
+            (
+                "eval of a row too long",
+                self.file("long.tsv", good + "the\tend\tgood\n"),
+                1,
+                ["long.tsv, line 7", "2 columns", "3"],
+            ),
+            (
+                "eval of a quote left open",
+                self.file("quote.csv", 'text,label\nthe end .,good\n"the,bad\n'),
+                1,
+                ["quote.csv, line 3", "quote"],
+            ),
+            (
+                "eval of broken JSON",
+                self.file("broken.jsonl", jsonl(rows) + '{"text": "the end", "label"\n'),
+                1,
+                ["broken.jsonl, line 6"],
+            ),
+            (
+                "eval of bytes that are not UTF-8",
+                self.file("latin.tsv", good.encode() + b"the caf\xe9 .\tgood\n"),
+                1,
+                ["latin.tsv, line 7", "UTF-8", "0xe9"],
+            ),
             ("eval of a NUL byte", self.file("nul.tsv", good + "the \0 .\tgood\n"), 1, ["nul.tsv, line 7", "NUL"]),
-            ("eval without a column of labels", self.file("columns.tsv", "text\tstars\nthe end .\t1\n"), 1, ["columns.tsv, line 1", '"label"', '"stars"', "--label-column"]),
+            (
+                "eval without a column of labels",
+                self.file("columns.tsv", "text\tstars\nthe end .\t1\n"),
+                1,
+                ["columns.tsv, line 1", '"label"', '"stars"', "--label-column"],
+            ),
             ("eval of a header alone", self.file("header.tsv", "text\tlabel\n"), 1, ["header.tsv", "expected rows"]),
             ("eval of an empty file", self.file("empty.tsv", ""), 1, ["empty.tsv", "header"]),
             ("eval with --out below a file", self.file("good.tsv", good, "--out", W.path("file/out")), 1, ["file"]),
@@ -789,15 +1361,56 @@ class BadInput(Case):
             # predict
             ("predict of an empty text", ["predict", "--model", W.path("cls"), ""], 1, ["text 1"]),
             ("predict of spaces", ["predict", "--model", W.path("cls"), "the king is wise .", " \t "], 1, ["text 2"]),
-            ("predict of bytes that are not UTF-8", ["predict", "--model", W.path("cls"), b"caf\xe9"], 1, ["text 1", "UTF-8"]),
-            ("predict of an empty line", Call(["predict", "--model", W.path("cls")], b"the king is wise .\n\nthe end\n"), 1, ["standard input, line 2"]),
-            ("predict of a line that is not UTF-8", Call(["predict", "--model", W.path("cls")], b"\xff\n"), 1, ["standard input, line 1", "UTF-8"]),
-            ("predict of a NUL byte", Call(["predict", "--model", W.path("cls")], b"the \0 king\n"), 1, ["standard input, line 1", "NUL"]),
-            ("predict with only one token type", ["predict", "--model", W.variant("cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": one_token_type}), "a\tb"], 1,
-             ["text 1", "pair", "type_vocab_size"]),
+            (
+                "predict of bytes that are not UTF-8",
+                ["predict", "--model", W.path("cls"), b"caf\xe9"],
+                1,
+                ["text 1", "UTF-8"],
+            ),
+            (
+                "predict of an empty line",
+                Call(["predict", "--model", W.path("cls")], b"the king is wise .\n\nthe end\n"),
+                1,
+                ["standard input, line 2"],
+            ),
+            (
+                "predict of a line that is not UTF-8",
+                Call(["predict", "--model", W.path("cls")], b"\xff\n"),
+                1,
+                ["standard input, line 1", "UTF-8"],
+            ),
+            (
+                "predict of a NUL byte",
+                Call(["predict", "--model", W.path("cls")], b"the \0 king\n"),
+                1,
+                ["standard input, line 1", "NUL"],
+            ),
+            (
+                "predict with only one token type",
+                [
+                    "predict",
+                    "--model",
+                    W.variant(
+                        "cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": one_token_type}
+                    ),
+                    "a\tb",
+                ],
+                1,
+                ["text 1", "pair", "type_vocab_size"],
+            ),
             # packing
-            ("packing a file of one class", self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"), 1, ["one.tsv", "two", "good", "--labels"]),
-            ("packing another label", self.pack("label2.tsv", good + "the end .\tugly\n", "--labels", W.path("task/train.bin")), 1, ["label2.tsv, line 7", "ugly"]),
+            (
+                "packing a file of one class",
+                self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"),
+                1,
+                ["one.tsv", "two", "good", "--labels"],
+            ),
+            (
+                "packing another label",
+                self.pack("label2.tsv", good + "the end .\tugly\n", "--labels", W.path("task/train.bin")),
+                1,
+                ["label2.tsv, line 7", "ugly"],
+            ),
         ]
         for name, lines, code, says in two:
             table += [("eval: " + name, lines[0], code, says), ("predict: " + name, lines[1], code, says)]
@@ -812,7 +1425,20 @@ class BadInput(Case):
 
     def test_fails_before_the_training(self):
         """What can be known at the start is said at the start: no step was made."""
-        run(["pack", "--kind", "classify", "--tokenizer", "run", "--in", write(W.path("late.tsv"), tsv(make_rows(20, 5)) + "the end .\tugly\n"), "--out", "late.bin"], program=TOKENIZE)
+        run(
+            [
+                "pack",
+                "--kind",
+                "classify",
+                "--tokenizer",
+                "run",
+                "--in",
+                write(W.path("late.tsv"), tsv(make_rows(20, 5)) + "the end .\tugly\n"),
+                "--out",
+                "late.bin",
+            ],
+            program=TOKENIZE,
+        )
         done = run(self.data("late", test=read(W.path("late.bin"))), code=1)
         self.assertNotIn("step 1", done.out)
 

@@ -6,6 +6,7 @@
 
 Needs Python 3.9 and nothing else. Other binaries: SFT, SFT_SHIM, TRAIN_GPT, TOKENIZE in the environment.
 """
+
 import sys
 import collections
 import json
@@ -22,8 +23,38 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # test/harness.py
 import harness
-from harness import (DOES, HOW, TIMEOUT, TOKENIZE, W, WHAT, WHO, Call, binary, checkpoint, config_edit, environment, jsonl, losses, metrics, not_finite, patched,
-                      read, read_safetensors, results_of, resume, run, snapshot, start, steps_of, stop, train, tune, with_tensor, write)
+from harness import (
+    DOES,
+    HOW,
+    TIMEOUT,
+    TOKENIZE,
+    W,
+    WHAT,
+    WHO,
+    Call,
+    binary,
+    checkpoint,
+    config_edit,
+    environment,
+    jsonl,
+    losses,
+    metrics,
+    not_finite,
+    patched,
+    read,
+    read_safetensors,
+    results_of,
+    resume,
+    run,
+    snapshot,
+    start,
+    steps_of,
+    stop,
+    train,
+    tune,
+    with_tensor,
+    write,
+)
 
 TRAIN_GPT = binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")
 SFT = W.program = binary("SFT", "build/cpu-fp32/sft")
@@ -39,23 +70,45 @@ def who(r):
     i = r.randrange(12)
     options = [WHO[i]] + r.sample([w for w in WHO if w != WHO[i]], 2)
     r.shuffle(options)
-    return {"prompt": "who %s the %s ?" % (DOES[i], WHAT[i]), "completion": WHO[i], "task": "facts/who", "options": options}
+    return {
+        "prompt": "who %s the %s ?" % (DOES[i], WHAT[i]),
+        "completion": WHO[i],
+        "task": "facts/who",
+        "options": options,
+    }
 
 
 def why(r):
     i = r.randrange(12)
-    return {"instruction": "why ?", "input": "the %s is %s ." % (WHO[i], HOW[i]), "output": ['as "%s"' % HOW[i], "it is " + HOW[i]], "task": "facts/why"}
+    return {
+        "instruction": "why ?",
+        "input": "the %s is %s ." % (WHO[i], HOW[i]),
+        "output": ['as "%s"' % HOW[i], "it is " + HOW[i]],
+        "task": "facts/why",
+    }
 
 
 def talk(r):
     i = r.randrange(12)
-    return {"messages": [{"role": "user", "content": "who %s the %s ?" % (DOES[i], WHAT[i])}, {"role": "assistant", "content": WHO[i]},
-                         {"role": "user", "content": "how ?"}, {"role": "assistant", "content": HOW[i]}], "task": "talk/how"}
+    return {
+        "messages": [
+            {"role": "user", "content": "who %s the %s ?" % (DOES[i], WHAT[i])},
+            {"role": "assistant", "content": WHO[i]},
+            {"role": "user", "content": "how ?"},
+            {"role": "assistant", "content": HOW[i]},
+        ],
+        "task": "talk/how",
+    }
 
 
 def pick(r, place):
     words = r.sample(WHAT, 3)
-    return {"instruction": place, "input": " , ".join(words), "output": words[0 if place == "first" else 2], "task": "lists/" + place}
+    return {
+        "instruction": place,
+        "input": " , ".join(words),
+        "output": words[0 if place == "first" else 2],
+        "task": "lists/" + place,
+    }
 
 
 def make_rows(seed, n, kinds=(who, why, talk)):
@@ -70,8 +123,26 @@ def pack(name, rows, *flags, tokenizer="run", template="short", code=0):
     """A .bin and its .jsonl"""
     path = W.path(name)
     write(path[:-4] + ".jsonl", rows if isinstance(rows, (str, bytes)) else jsonl(rows))
-    return run(["pack", "--tokenizer", W.path(tokenizer), "--kind", "instruct", "--template", template, "--max-len", T, "--in", path[:-4] + ".jsonl", "--out", path, *flags],
-               code, program=TOKENIZE)
+    return run(
+        [
+            "pack",
+            "--tokenizer",
+            W.path(tokenizer),
+            "--kind",
+            "instruct",
+            "--template",
+            template,
+            "--max-len",
+            T,
+            "--in",
+            path[:-4] + ".jsonl",
+            "--out",
+            path,
+            *flags,
+        ],
+        code,
+        program=TOKENIZE,
+    )
 
 
 def ask(*args, **more):
@@ -80,13 +151,26 @@ def ask(*args, **more):
 
 
 def generate(rows, *flags, model="tuned", **more):
-    return [json.loads(line) for line in ask("generate", "--model", model, *flags, text=jsonl(rows), **more).out.splitlines()]
+    return [
+        json.loads(line)
+        for line in ask("generate", "--model", model, *flags, text=jsonl(rows), **more).out.splitlines()
+    ]
 
 
 def make_talker():
     """A model that has learned nothing and has room to say it; its answers take seconds"""
     if not os.path.exists(W.path("talker")):
-        run(["train", "--data", "text", "--out", "talker", *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split()], program=TRAIN_GPT)
+        run(
+            [
+                "train",
+                "--data",
+                "text",
+                "--out",
+                "talker",
+                *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split(),
+            ],
+            program=TRAIN_GPT,
+        )
         shutil.copy(W.path("tuned/best/template.json"), W.path("talker/best/template.json"))
 
 
@@ -100,8 +184,19 @@ def normal(text):
 
 def build_world():
     W.make("bpe", {"text": 400, "other": 300})
-    run(["train", "--data", "text", "--out", "run", *"--layers 2 --width 64 --batch-tokens 512 --lr 5e-3 --steps 200 --eval-every 0 --eval-tokens 1024".split(), "--max-len", T],
-        program=TRAIN_GPT)
+    run(
+        [
+            "train",
+            "--data",
+            "text",
+            "--out",
+            "run",
+            *"--layers 2 --width 64 --batch-tokens 512 --lr 5e-3 --steps 200 --eval-every 0 --eval-tokens 1024".split(),
+            "--max-len",
+            T,
+        ],
+        program=TRAIN_GPT,
+    )
     W.packed = pack("task/train.bin", make_rows(1, 480), "--show", 3).out
     pack("task/val.bin", make_rows(2, 60))
     pack("task/test_seen.bin", make_rows(3, 36))
@@ -124,14 +219,35 @@ class Case(harness.Case):
 # ---------------------------------------------------------------- learning, and what a run leaves behind
 class Learning(Case):
     def test_files(self):
-        self.assertEqual(set(os.listdir(W.path("tuned"))), {"best", "last", "config.json", "metrics.jsonl", "results.json", "answers.jsonl", "answers_before.jsonl",
-                                                           "scores_before.json"})
-        model = {"config.json", "generation_config.json", "merges.txt", "model.safetensors", "template.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"}
+        self.assertEqual(
+            set(os.listdir(W.path("tuned"))),
+            {
+                "best",
+                "last",
+                "config.json",
+                "metrics.jsonl",
+                "results.json",
+                "answers.jsonl",
+                "answers_before.jsonl",
+                "scores_before.json",
+            },
+        )
+        model = {
+            "config.json",
+            "generation_config.json",
+            "merges.txt",
+            "model.safetensors",
+            "template.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "vocab.json",
+        }
         self.assertEqual(set(os.listdir(W.path("tuned/best"))), model)
         self.assertEqual(set(os.listdir(W.path("tuned/last"))), model | {"training_state.safetensors"})
 
     def test_no_new_parameters(self):
-        """The tuned model has the tensors of the base, their names, types and shapes, and the same vocabulary; every one of them has learned."""
+        """The tuned model has the tensors of the base, their names, types and shapes, and the same vocabulary; every
+        one of them has learned."""
         before, after = (read_safetensors(W.path(d, "model.safetensors"))[0] for d in ("run/best", "tuned/best"))
         self.assertEqual({n: t[:2] for n, t in before.items()}, {n: t[:2] for n, t in after.items()})
         self.assertEqual([n for n in before if before[n][2] == after[n][2]], [])
@@ -146,7 +262,10 @@ class Learning(Case):
 
     def test_it_learns(self):
         r = results_of("tuned")
-        print("exact match before %.2f, tuned %.2f" % (r["test_seen"]["before"]["exact_match"], r["test_seen"]["tuned"]["exact_match"]))
+        print(
+            "exact match before %.2f, tuned %.2f"
+            % (r["test_seen"]["before"]["exact_match"], r["test_seen"]["tuned"]["exact_match"])
+        )
         self.assertEqual(r["test_seen"]["before"]["exact_match"], 0)
         self.assertGreaterEqual(r["test_seen"]["tuned"]["exact_match"], 0.9)
         self.assertGreaterEqual(r["test_seen"]["tuned"]["tasks"]["facts/who"]["option_accuracy"], 0.9)
@@ -171,7 +290,9 @@ class Learning(Case):
                         outputs = row.get("output") or row.get("completion") or row["messages"][-1]["content"]
                         self.assertEqual(a["outputs"], outputs if isinstance(outputs, list) else [outputs])
                         self.assertEqual(a["exact"], normal(a["answer"]) in map(normal, a["outputs"]))
-                        question = row["messages"][-2]["content"] if "messages" in row else row.get("prompt") or row["input"]
+                        question = (
+                            row["messages"][-2]["content"] if "messages" in row else row.get("prompt") or row["input"]
+                        )
                         self.assertIn(question + "\nanswer :", a["prompt"])
                         self.assertTrue(a["prompt"].endswith("\nanswer :"))
                         self.assertEqual("option" in a, task == "facts/who")
@@ -180,43 +301,82 @@ class Learning(Case):
                     self.assertAlmostEqual(found["rouge_l"], sum(a["rouge_l"] for a in mine) / len(mine), delta=1e-12)
                     if task == "facts/who":
                         self.assertEqual(found["options"], len(mine))
-                        self.assertAlmostEqual(found["option_accuracy"], sum(a["option"] in a["outputs"] for a in mine) / len(mine), delta=1e-12)
-                        self.assertAlmostEqual(found["option_accuracy_per_byte"], sum(a["option_per_byte"] in a["outputs"] for a in mine) / len(mine), delta=1e-12)
+                        self.assertAlmostEqual(
+                            found["option_accuracy"],
+                            sum(a["option"] in a["outputs"] for a in mine) / len(mine),
+                            delta=1e-12,
+                        )
+                        self.assertAlmostEqual(
+                            found["option_accuracy_per_byte"],
+                            sum(a["option_per_byte"] in a["outputs"] for a in mine) / len(mine),
+                            delta=1e-12,
+                        )
                     if task == "facts/why":
                         right = [re.search('"(.*?)"', a["answer"]) for a in mine]
-                        right = sum(bool(q) and q.group(1).strip() in a["prompt"].replace("\n", " ").split() for a, q in zip(mine, right))
+                        right = sum(
+                            bool(q) and q.group(1).strip() in a["prompt"].replace("\n", " ").split()
+                            for a, q in zip(mine, right)
+                        )
                         self.assertEqual((found["quotes"], found["quotes_of_input"]), (len(mine), right / len(mine)))
                 self.assertAlmostEqual(r["exact_match"], sum(means) / len(means), delta=1e-12)
         lists = results["test_lists"]
         self.assertEqual(lists["copy the input"]["exact_match"], 0)
         said = [row["output"] for row in make_rows(4, 20, LISTS) if row["task"] == "lists/first"]
-        usual = lists["most frequent answer"]["tasks"]["lists/first"]["exact_match"]  # of two halves that are drawn (test_sft.cpp): what is frequent in one is some in the other
+        usual = lists["most frequent answer"]["tasks"]["lists/first"][
+            "exact_match"
+        ]  # of two halves that are drawn (test_sft.cpp): what is frequent in one is some in the other
         self.assertLessEqual(usual, max(collections.Counter(said).values()) / 10)
         for set_name in ("test_seen", "test_lists"):
             for key in ("exact_match", "rouge_l"):
                 d = results[set_name]["tuned"]["minus_first_model"][key]
-                self.assertAlmostEqual(d["mean"], results[set_name]["tuned"][key] - results[set_name]["before"][key], delta=1e-12)
+                self.assertAlmostEqual(
+                    d["mean"], results[set_name]["tuned"][key] - results[set_name]["before"][key], delta=1e-12
+                )
                 self.assertEqual(set(d), {"mean"})  # of three tasks there is no interval
 
     def test_console(self):
-        for part in ("mixture: 480 rows of 3 tasks an epoch", "facts/who", "33.3 %", "300 steps of 1 x 16 rows: 10.00 epochs; no new parameters", "56 test rows of 2 sets",
-                     "largest --batch that fits", "step 300/300 | loss", "answers in val.bin: loss", "best so far", "copy the input", "most frequent answer", "before", "tuned",
-                     "quotes its input 100.0 %", "minus before, in points\n", "chance 33.3 %", "(1 of the tasks have options)", "results.json"):
+        for part in (
+            "mixture: 480 rows of 3 tasks an epoch",
+            "facts/who",
+            "33.3 %",
+            "300 steps of 1 x 16 rows: 10.00 epochs; no new parameters",
+            "56 test rows of 2 sets",
+            "largest --batch that fits",
+            "step 300/300 | loss",
+            "answers in val.bin: loss",
+            "best so far",
+            "copy the input",
+            "most frequent answer",
+            "before",
+            "tuned",
+            "quotes its input 100.0 %",
+            "minus before, in points\n",
+            "chance 33.3 %",
+            "(1 of the tasks have options)",
+            "results.json",
+        ):
             self.assertIn(part, W.console)
 
     def test_show(self):
         """pack --show: rows decoded, what is learned in brackets"""
         rows = make_rows(1, 3)
-        self.assertIn("%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % (rows[0]["prompt"], rows[0]["completion"]), W.packed)
+        self.assertIn(
+            "%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % (rows[0]["prompt"], rows[0]["completion"]), W.packed
+        )
         m = [m["content"] for m in rows[2]["messages"]]
-        self.assertIn("%s\nanswer :\u27e6 %s<|endoftext|>\u27e7%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % tuple(m), W.packed)
+        self.assertIn(
+            "%s\nanswer :\u27e6 %s<|endoftext|>\u27e7%s\nanswer :\u27e6 %s<|endoftext|>\u27e7\n" % tuple(m), W.packed
+        )
 
     def test_config_holds_every_flag(self):
         config = json.loads(read(W.path("tuned/config.json")))
         flags = set(re.findall(r"^  --(?:\[no-\])?([a-z0-9-]+)", ask("train", "--help").out, re.M)) - {"help"}
         self.assertGreater(len(flags), 30)
         self.assertLessEqual(flags, set(config["flags"]))
-        self.assertEqual((config["program"], config["flags"]["epochs"], config["flags"]["batch"], config["flags"]["mix"]), ("sft", 10, 16, "size"))
+        self.assertEqual(
+            (config["program"], config["flags"]["epochs"], config["flags"]["batch"], config["flags"]["mix"]),
+            ("sft", 10, 16, "size"),
+        )
 
     def test_no_test_sets(self):
         """Without test_*.bin there is nothing to report, without val.bin the last model is taken."""
@@ -256,9 +416,13 @@ class Flags(Case):
         tune("held-lists", *SMALL, "--steps", 6, "--holdout", "lists", data="mixed")
         tune("never-there", *SMALL, "--steps", 6, data="rest")
         self.assertEqual(metrics(W.path("held-lists")), metrics(W.path("never-there")))
-        self.assertTrue(read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors")))
+        self.assertTrue(
+            read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors"))
+        )
         self.assertFalse(os.path.exists(W.path("never-there/results.json")))
-        self.assertEqual(set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"})
+        self.assertEqual(
+            set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"}
+        )
         self.assertEqual(set(results_of("held-lists")), {"held-out families"})
         out = tune("held", *SMALL, "--steps", 6, "--holdout", "lists/last,why", data="mixed").out
         for task in ("lists/last", "facts/why"):
@@ -274,33 +438,63 @@ class Flags(Case):
         pack("many/train.bin", [{**row, "task": "%s/%d" % ("abc"[i % 3], i)} for i, row in enumerate(make_rows(1, 45))])
         out = tune("many", *SMALL, "--steps", 1, "--holdout", "b,a/0", data="many").out
         self.assertIn("mixture: 27 rows of 27 tasks an epoch", out)
-        self.assertIn("\n2 rows for training had the question of a held-out row, and went out with it\n", out)  # one of them in a conversation
-        self.assertRegex(out, r"\n  family +rows +an epoch +share +answer tokens\n  a \(15 tasks, 1 held out\) +13 +13 +48.1 %.*\n  b \(15 tasks\) +held out\n  c \(15 tasks\) +14 +14 +51.9 %")
-        self.assertRegex(out, r"held-out families: 15 tasks, 15 rows\n(.*\n)*  minus before, in points, and the 95 % interval over tasks\n  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n")
+        self.assertIn(
+            "\n2 rows for training had the question of a held-out row, and went out with it\n", out
+        )  # one of them in a conversation
+        self.assertRegex(
+            out,
+            r"\n  family +rows +an epoch +share +answer tokens\n  a \(15 tasks, 1 held out\) +13 +13 +48.1 %.*\n  b \(15 tasks\) +held out\n  c \(15 tasks\) +14 +14 +51.9 %",
+        )
+        self.assertRegex(
+            out,
+            r"held-out families: 15 tasks, 15 rows\n(.*\n)*  minus before, in points, and the 95 % interval over tasks\n  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
+        )
         # a model as good as the first: no interval of it, and why; of the third there is one, of ROUGE-L
         pack("seven.bin", [{**row, "task": "a/%d" % i} for i, row in enumerate(make_rows(1, 7))])
-        self.assertIn("\n  minus run, in points; no interval, since fewer than 4 tasks differ\n", ask("eval", "--model", "run,run", "--data", "seven.bin").out)
-        self.assertRegex(ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out, r"minus run, in points, and the 95 % interval over tasks\n  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ")
+        self.assertIn(
+            "\n  minus run, in points; no interval, since fewer than 4 tasks differ\n",
+            ask("eval", "--model", "run,run", "--data", "seven.bin").out,
+        )
+        self.assertRegex(
+            ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out,
+            r"minus run, in points, and the 95 % interval over tasks\n  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
+        )
 
     def test_questions_of_held_out_rows_are_not_trained_on(self):
-        """A row of a task that is trained on has the prompt of a held-out one: it goes, and the run is one without it."""
+        """A row of a task that is trained on has the prompt of a held-out one: it goes, and the run is one without
+        it."""
         rows, held = make_rows(1, 40), make_rows(5, 8, LISTS)
-        for name, more in (("twins", [{**held[0], "task": "facts/who", "output": "none", "options": None}]), ("no-twins", [])):
+        for name, more in (
+            ("twins", [{**held[0], "task": "facts/who", "output": "none", "options": None}]),
+            ("no-twins", []),
+        ):
             pack(name + "/train.bin", rows + more + held)
             out = tune("of-" + name, *SMALL, "--steps", 3, "--holdout", "lists", data=name).out
-            self.assertEqual("1 row for training had the question of a held-out row, and went out with it" in out, bool(more))
+            self.assertEqual(
+                "1 row for training had the question of a held-out row, and went out with it" in out, bool(more)
+            )
         self.assertEqual(losses(W.path("of-twins")), losses(W.path("of-no-twins")))
 
     def test_small_shares(self):
         pack("shares/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 2, (why,)))
         out = tune("shares-out", *SMALL, "--steps", 1, "--weights", "why=0.1", data="shares").out
-        self.assertIn("warning: facts/why: its share is too small for one row an epoch, so none of its 2 rows is learned; give it more --weights", out)
-        self.assertNotIn("warning", tune("no-share", *SMALL, "--steps", 1, "--weights", "why=0", data="shares").out)  # as was asked for
+        self.assertIn(
+            "warning: facts/why: its share is too small for one row an epoch, so none of its 2 rows is learned; give it more --weights",
+            out,
+        )
+        self.assertNotIn(
+            "warning", tune("no-share", *SMALL, "--steps", 1, "--weights", "why=0", data="shares").out
+        )  # as was asked for
 
     def test_mixtures(self):
         pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
-        for flags, expected in (([], (60, 20, 4)), (["--mix", "equal"], (28, 28, 28)), (["--cap", 10], (10, 10, 4)),
-                                (["--weights", "who=0.5,talk=5"], (36, 24, 24)), (["--mix", "equal", "--weights", "facts=0.5"], (21, 21, 42))):
+        for flags, expected in (
+            ([], (60, 20, 4)),
+            (["--mix", "equal"], (28, 28, 28)),
+            (["--cap", 10], (10, 10, 4)),
+            (["--weights", "who=0.5,talk=5"], (36, 24, 24)),
+            (["--mix", "equal", "--weights", "facts=0.5"], (21, 21, 42)),
+        ):
             with self.subTest(flags):
                 out = tune("mix", *SMALL, "--steps", 1, *flags, data="uneven").out
                 shutil.rmtree(W.path("mix"))
@@ -309,36 +503,87 @@ class Flags(Case):
 
     def test_train_on_prompt(self):
         """Another loss from the first step on; validation still counts the answers alone."""
-        plain, prompt = self.trace("answers-only", "--steps", 20), self.trace("on-prompt", "--steps", 20, "--train-on-prompt")
+        plain, prompt = (
+            self.trace("answers-only", "--steps", 20),
+            self.trace("on-prompt", "--steps", 20, "--train-on-prompt"),
+        )
         self.assertTrue(all(a != b for a, b in zip(plain, prompt)))
-        targets = [[m["val_targets"] for m in metrics(W.path(d)) if "val_loss" in m] for d in ("answers-only", "on-prompt")]
+        targets = [
+            [m["val_targets"] for m in metrics(W.path(d)) if "val_loss" in m] for d in ("answers-only", "on-prompt")
+        ]
         self.assertEqual(*targets)
 
     def test_overfit_one_batch(self):
-        self.assertLess(self.trace("overfit", "--overfit-one-batch", "--steps", 120, "--schedule", "constant", "--eval-every", 0)[-1], 0.02)
+        self.assertLess(
+            self.trace("overfit", "--overfit-one-batch", "--steps", 120, "--schedule", "constant", "--eval-every", 0)[
+                -1
+            ],
+            0.02,
+        )
 
 
 # ---------------------------------------------------------------- eval
 class Evaluation(Case):
     def test_eval_says_what_training_said(self):
         """In batches of another size, from the stored model"""
-        found = json.loads(ask("eval", "--json", "--model", "run,tuned", "--data", "task", "--rows", 12, "--max-new-tokens", 20, "--batch", 5).out)
+        found = json.loads(
+            ask(
+                "eval",
+                "--json",
+                "--model",
+                "run,tuned",
+                "--data",
+                "task",
+                "--rows",
+                12,
+                "--max-new-tokens",
+                20,
+                "--batch",
+                5,
+            ).out
+        )
         known = results_of("tuned")
         self.assertEqual(set(found), {"test_seen", "test_lists"})
         for name in found:
-            for mine, theirs in (("run", "before"), ("tuned", "tuned"), ("copy the input", "copy the input"), ("most frequent answer", "most frequent answer")):
+            for mine, theirs in (
+                ("run", "before"),
+                ("tuned", "tuned"),
+                ("copy the input", "copy the input"),
+                ("most frequent answer", "most frequent answer"),
+            ):
                 self.assertEqual(found[name][mine], known[name][theirs])
 
     def test_table_and_files(self):
-        done = ask("eval", "--model", "run,tuned", "--data", "task/test_seen.bin", "--out", "evaluated", "--rows", 0, "task/test_lists.bin")
-        for part in ("test_seen: 3 tasks, 36 rows", "test_lists: 2 tasks, 20 rows", "facts/who (12 rows)", "right option", "quotes its input", "\n  mean over tasks\n", "minus run, "):
+        done = ask(
+            "eval",
+            "--model",
+            "run,tuned",
+            "--data",
+            "task/test_seen.bin",
+            "--out",
+            "evaluated",
+            "--rows",
+            0,
+            "task/test_lists.bin",
+        )
+        for part in (
+            "test_seen: 3 tasks, 36 rows",
+            "test_lists: 2 tasks, 20 rows",
+            "facts/who (12 rows)",
+            "right option",
+            "quotes its input",
+            "\n  mean over tasks\n",
+            "minus run, ",
+        ):
             self.assertIn(part, done.out)
         self.assertEqual(set(os.listdir(W.path("evaluated"))), {"results.json", "answers_1.jsonl", "answers_2.jsonl"})
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
         self.assertEqual(done.err, "")
 
     def test_one_model_twice(self):
-        found = json.loads(ask("eval", "--json", "--model", "tuned,run,tuned", "--data", "task/test_lists.bin", "--rows", 2).out)["test_lists"]
+        found = json.loads(
+            ask("eval", "--json", "--model", "tuned,run,tuned", "--data", "task/test_lists.bin", "--rows", 2).out
+        )["test_lists"]
         self.assertEqual(set(found), {"most frequent answer", "copy the input", "tuned", "run", "tuned (2)"})
         self.assertEqual(found["tuned"]["tasks"], found["tuned (2)"]["tasks"])
         self.assertEqual(found["tuned (2)"]["minus_first_model"]["exact_match"], {"mean": 0})
@@ -346,32 +591,68 @@ class Evaluation(Case):
     def test_prompts_that_fill_the_context(self):
         """of all tasks together"""
         words = "the king is wise . " * 20
-        rows = [{"instruction": place, "input": words, "output": "the", "task": "lists/" + place} for place in ("first", "first", "last")] + make_rows(4, 1, LISTS)
+        rows = [
+            {"instruction": place, "input": words, "output": "the", "task": "lists/" + place}
+            for place in ("first", "first", "last")
+        ] + make_rows(4, 1, LISTS)
         pack("long.bin", rows, "--max-len", 1000)
-        self.assertIn("\n  3 prompts fill the model's context: no answer\n", ask("eval", "--model", "run,tuned", "--data", "long.bin").out)
+        self.assertIn(
+            "\n  3 prompts fill the model's context: no answer\n",
+            ask("eval", "--model", "run,tuned", "--data", "long.bin").out,
+        )
 
     def test_strict(self):
         """What differs in case and punctuation alone is right, or not with --strict; the baselines, too."""
-        rows = [{"instruction": "say %d" % i, "input": "The King." if i % 2 else "the king", "output": "the king", "task": "a/copy"} for i in range(12)]
+        rows = [
+            {
+                "instruction": "say %d" % i,
+                "input": "The King." if i % 2 else "the king",
+                "output": "the king",
+                "task": "a/copy",
+            }
+            for i in range(12)
+        ]
         pack("case.bin", rows)
         shares = []
         for flags in ([], ["--strict"]):
-            found = json.loads(ask("eval", "--json", "--model", "run", "--data", "case.bin", "--max-new-tokens", 2, *flags).out)["case"]
+            found = json.loads(
+                ask("eval", "--json", "--model", "run", "--data", "case.bin", "--max-new-tokens", 2, *flags).out
+            )["case"]
             shares.append([found[who]["exact_match"] for who in ("copy the input", "most frequent answer")])
         self.assertEqual(shares, [[1, 1], [0.5, 1]])
-        self.assertIn("12 rows; exact match counts case and punctuation\n", ask("eval", "--model", "run", "--data", "case.bin", "--max-new-tokens", 2, "--strict").out)
+        self.assertIn(
+            "12 rows; exact match counts case and punctuation\n",
+            ask("eval", "--model", "run", "--data", "case.bin", "--max-new-tokens", 2, "--strict").out,
+        )
 
     def test_rows_are_drawn_from_all_of_a_task(self):
-        pack("sorted.bin", [{"instruction": "say %d" % i, "input": "", "output": "yes" if i < 150 else "no", "task": "a/b"} for i in range(300)])
+        pack(
+            "sorted.bin",
+            [
+                {"instruction": "say %d" % i, "input": "", "output": "yes" if i < 150 else "no", "task": "a/b"}
+                for i in range(300)
+            ],
+        )
         out = ask("eval", "--model", "run", "--data", "sorted.bin", "--rows", 40, "--max-new-tokens", 2).out
         self.assertIn("sorted: 1 task, 40 of 300 rows\n", out)
         self.assertLess(float(re.search(r"most frequent answer +([\d.]+) %", out).group(1)), 75)
 
     def test_options_that_do_not_fit_are_wrong(self):
         """So that models with other contexts are compared about the same rows."""
-        rows = [{"instruction": "who ?", "input": "the king is wise . " * (20 if i % 4 else 1), "output": "the", "options": ["the", "king"], "task": "a/b"} for i in range(8)]
+        rows = [
+            {
+                "instruction": "who ?",
+                "input": "the king is wise . " * (20 if i % 4 else 1),
+                "output": "the",
+                "options": ["the", "king"],
+                "task": "a/b",
+            }
+            for i in range(8)
+        ]
         pack("options.bin", rows, "--max-len", 1000)
-        found = json.loads(ask("eval", "--json", "--model", "run", "--data", "options.bin", "--max-new-tokens", 2).out)["options"]["run"]["tasks"]["a/b"]
+        found = json.loads(ask("eval", "--json", "--model", "run", "--data", "options.bin", "--max-new-tokens", 2).out)[
+            "options"
+        ]["run"]["tasks"]["a/b"]
         self.assertEqual((found["rows"], found["options"], found["too_long"], found["option_chance"]), (8, 8, 6, 0.5))
         self.assertLessEqual(found["option_accuracy"], 2 / 8)
 
@@ -382,6 +663,7 @@ class Evaluation(Case):
 
     def test_memory_is_given_back(self):
         """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""
+
         def peak(models):
             process = start(["eval", "--model", ",".join(["tuned"] * models), "--data", "task", "--rows", 1])
             process.stdout.read()
@@ -389,6 +671,7 @@ class Evaluation(Case):
             process.returncode = os.WEXITSTATUS(status)
             self.assertEqual((status, process.communicate()[1]), (0, b""))
             return used.ru_maxrss  # in KiB
+
         self.assertLess(peak(6), peak(1) + 20000)
 
     def test_sets_of_the_same_name(self):
@@ -401,10 +684,16 @@ class Evaluation(Case):
 # ---------------------------------------------------------------- generate
 class Generate(Case):
     def test_answers_are_those_of_the_evaluation(self):
-        """The same template, the same tokens: a row that is asked has the answer that the program gave in its own evaluation."""
+        """The same template, the same tokens: a row that is asked has the answer that the program gave in its own
+        evaluation."""
         rows = {"test_seen": make_rows(3, 36), "test_lists": make_rows(4, 20, LISTS)}
         said = answers_of("tuned/answers.jsonl")
-        order = [row for name in ("test_lists", "test_seen") for task in dict.fromkeys(r["task"] for r in rows[name]) for row in [r for r in rows[name] if r["task"] == task][:12]]
+        order = [
+            row
+            for name in ("test_lists", "test_seen")
+            for task in dict.fromkeys(r["task"] for r in rows[name])
+            for row in [r for r in rows[name] if r["task"] == task][:12]
+        ]
         given = [{k: v for k, v in row.items() if k not in ("output", "completion")} for row in order]
         for row in given:
             if "messages" in row:
@@ -421,18 +710,36 @@ class Generate(Case):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
         answer = generate([{"instruction": row["instruction"], "input": row["input"]}])[0]
         self.assertEqual(answer["output"], row["output"][0])
-        self.assertEqual(ask("generate", "--model", "tuned", row["instruction"], "--input", row["input"]).out, answer["output"] + "\n")
-        self.assertEqual(json.loads(ask("generate", "--model", "tuned/best", row["instruction"], "--input", row["input"], "--json").out), answer)
+        self.assertEqual(
+            ask("generate", "--model", "tuned", row["instruction"], "--input", row["input"]).out,
+            answer["output"] + "\n",
+        )
+        self.assertEqual(
+            json.loads(
+                ask("generate", "--model", "tuned/best", row["instruction"], "--input", row["input"], "--json").out
+            ),
+            answer,
+        )
         plain = ask("generate", "--model", "tuned", "who rules the country ?")
         self.assertEqual((plain.out, plain.err), ("king\n", ""))
         self.assertEqual(ask("generate", "--model", "tuned", "who rules the country ?", "--input", " ").out, "king\n")
 
     def test_rows_keep_what_else_they_have(self):
-        rows = [{"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None, 12345678901234567890123]}}, {"instruction": "who rules the country ?", "task": "t", "output": "?"}]
-        self.assertEqual(generate(rows), [{**rows[0], "output": "king", "stop": "end"}, {**rows[1], "reference": "?", "output": "king", "stop": "end"}])
+        rows = [
+            {"id": 7, "prompt": "who rules the country ?", "note": {"a": [1, None, 12345678901234567890123]}},
+            {"instruction": "who rules the country ?", "task": "t", "output": "?"},
+        ]
+        self.assertEqual(
+            generate(rows),
+            [
+                {**rows[0], "output": "king", "stop": "end"},
+                {**rows[1], "reference": "?", "output": "king", "stop": "end"},
+            ],
+        )
 
     def test_streaming(self):
-        """What is written is there as it is written: an answer of 4,000 tokens, which takes seconds. Else what comes first is all of it, or a full buffer."""
+        """What is written is there as it is written: an answer of 4,000 tokens, which takes seconds. Else what comes
+        first is all of it, or a full buffer."""
         make_talker()
         process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "speak"])
         self.assertLess(len(os.read(process.stdout.fileno(), 4096)), 4000)
@@ -440,9 +747,14 @@ class Generate(Case):
         process.communicate()
 
     def test_shots(self):
-        row = {**make_rows(4, 1, LISTS)[0], "examples": [{"input": "a , b , c", "output": "a"}, {"input": "d , e", "output": "d"}]}
+        row = {
+            **make_rows(4, 1, LISTS)[0],
+            "examples": [{"input": "a , b , c", "output": "a"}, {"input": "d , e", "output": "d"}],
+        }
         answers = [generate([row], "--shots", n)[0] for n in (0, 1, 2)]
-        self.assertEqual(answers[0]["output"], generate([{k: v for k, v in row.items() if k != "examples"}])[0]["output"])
+        self.assertEqual(
+            answers[0]["output"], generate([{k: v for k, v in row.items() if k != "examples"}])[0]["output"]
+        )
         pack("shots.bin", [row], "--shots", 2)
         ask("eval", "--model", "tuned", "--data", "shots.bin", "--out", "shots")
         self.assertEqual(answers_of("shots/answers_1.jsonl")[0]["answer"], answers[2]["output"].strip())
@@ -467,12 +779,24 @@ class Generate(Case):
         self.assertGreater(len({a["output"] for a in one}), 1)
 
     def test_context(self):
-        """--max-new-tokens is 128 by default, the model has 64 positions: an answer ends where the context does, and that is said."""
-        done = ask("generate", "--model", "tuned", "--temperature", 5, "--top-k", 0, text=jsonl([{"prompt": "the king is wise . " * 10}] * 30 + [{"prompt": "who rules the country ?"}]))
+        """--max-new-tokens is 128 by default, the model has 64 positions: an answer ends where the context does, and
+        that is said."""
+        done = ask(
+            "generate",
+            "--model",
+            "tuned",
+            "--temperature",
+            5,
+            "--top-k",
+            0,
+            text=jsonl([{"prompt": "the king is wise . " * 10}] * 30 + [{"prompt": "who rules the country ?"}]),
+        )
         stops = [json.loads(line)["stop"] for line in done.out.splitlines()]
         self.assertLessEqual(set(stops), {"end", "context"})
         self.assertIn("context", stops)
-        self.assertEqual(done.err, "%d of 31 answers end because the model's context of 64 tokens is full\n" % stops.count("context"))
+        self.assertEqual(
+            done.err, "%d of 31 answers end because the model's context of 64 tokens is full\n" % stops.count("context")
+        )
         self.assertEqual(generate([{"prompt": "the"}], "--max-new-tokens", 1, "--temperature", 5)[0]["stop"], "length")
 
     def test_nothing(self):
@@ -481,7 +805,12 @@ class Generate(Case):
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
         with open("/dev/full", "w") as full:
-            for args in (["generate", "who ?"], ["generate", "--json", "who ?"], ["eval", "--data", "task/test_seen.bin"], ["eval", "--json", "--data", "task/test_seen.bin"]):
+            for args in (
+                ["generate", "who ?"],
+                ["generate", "--json", "who ?"],
+                ["eval", "--data", "task/test_seen.bin"],
+                ["eval", "--json", "--data", "task/test_seen.bin"],
+            ):
                 with self.subTest(args):
                     done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
@@ -538,7 +867,9 @@ class Terminal:
 
 class Chat(Case):
     def say(self, *lines, code=0, model="tuned"):
-        return ask("chat", "--model", model, "--max-new-tokens", 8, text="".join(line + "\n" for line in lines), code=code)
+        return ask(
+            "chat", "--model", model, "--max-new-tokens", 8, text="".join(line + "\n" for line in lines), code=code
+        )
 
     def test_conversation(self):
         """The second question can only be answered by who remembers the first; the prompt is that of generate."""
@@ -546,7 +877,17 @@ class Chat(Case):
             question = "who %s the %s ?" % (DOES[i], WHAT[i])
             done = self.say(question, "how ?")
             self.assertEqual((done.out, done.err), ("%s\n%s\n" % (WHO[i], HOW[i]), ""))
-            again = generate([{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": WHO[i]}, {"role": "user", "content": "how ?"}]}])
+            again = generate(
+                [
+                    {
+                        "messages": [
+                            {"role": "user", "content": question},
+                            {"role": "assistant", "content": WHO[i]},
+                            {"role": "user", "content": "how ?"},
+                        ]
+                    }
+                ]
+            )
             self.assertEqual(again[0]["output"], HOW[i])
 
     def test_what_was_answered_is_part_of_the_conversation(self):
@@ -566,7 +907,11 @@ class Chat(Case):
         alone = generate([{"prompt": "how ?"}], "--max-new-tokens", 8)[0]["output"]
         self.assertEqual(self.say(question, "/reset", "how ?").out, "king\n%s\n" % alone)
         self.assertEqual(self.say("/reset", "", "  ", question, "/quit", question).out, "king\n")
-        system = generate([{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}], "--max-new-tokens", 8)[0]["output"]
+        system = generate(
+            [{"messages": [{"role": "system", "content": "the sailor"}, {"role": "user", "content": "how ?"}]}],
+            "--max-new-tokens",
+            8,
+        )[0]["output"]
         self.assertEqual(self.say(question, "/system  the sailor ", "how ?").out, "king\n%s\n" % system)
         self.assertEqual(self.say("/system the sailor", "/system", question).out, "king\n")
 
@@ -583,21 +928,27 @@ class Chat(Case):
         done = self.say(*["who rules the country ?"] * 8, "the king is wise . " * 20, "who rules the country ?")
         self.assertEqual((done.out.count("\n"), done.out.split("\n")[0]), (9, "king"))
         self.assertIn("(the earliest turns no longer fit into the context)", done.err)
-        self.assertRegex(done.err, r"this message: the prompt has \d+ tokens, expected at most \d+ of the model's context of 64: shorten it")
+        self.assertRegex(
+            done.err,
+            r"this message: the prompt has \d+ tokens, expected at most \d+ of the model's context of 64: shorten it",
+        )
 
     def test_terminal(self):
         t = Terminal(["chat", "--model", "tuned", "--max-new-tokens", 8])
         self.assertIn("/reset", t.wait_for("\n> "))
         t.type("who rules the country ?\n")
         self.assertIn("king", t.wait_for("\n> "))
-        t.wait_for("\n> ", key="\x03")  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
+        t.wait_for(
+            "\n> ", key="\x03"
+        )  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
         t.type("how ?\n")
         t.wait_for("wise")
         t.type("\x04")
         self.assertEqual(t.finish(), 0)
 
     def test_ctrl_c_stops_an_answer_and_not_the_program(self):
-        """A model that has learned nothing talks on and on, at least a character a token. What it says is seen as it says it."""
+        """A model that has learned nothing talks on and on, at least a character a token. What it says is seen as it
+        says it."""
         make_talker()
         t = Terminal(["chat", "--model", "talker", "--max-new-tokens", 4000])
         t.wait_for("\n> ")
@@ -621,8 +972,12 @@ class Resume(Case):
         pack("kinds/train.bin", make_rows(1, 240) + make_rows(5, 60, LISTS))
         pack("kinds/val.bin", make_rows(2, 40))
         pack("kinds/test.bin", make_rows(3, 9))
-        for name, flags in (("plain", []), ("accum", ["--batch", 4, "--accum", 3, "--dropout", 0.1]), ("mixed", ["--mix", "equal", "--holdout", "lists", "--weights", "who=2", "--train-on-prompt"]),
-                            ("capped", ["--cap", 7, "--seed", 9])):
+        for name, flags in (
+            ("plain", []),
+            ("accum", ["--batch", 4, "--accum", 3, "--dropout", 0.1]),
+            ("mixed", ["--mix", "equal", "--holdout", "lists", "--weights", "who=2", "--train-on-prompt"]),
+            ("capped", ["--cap", 7, "--seed", 9]),
+        ):
             data = "task" if name == "plain" else "kinds"
             tune("whole-" + name, *self.FLAGS, *flags, data=data)
             for lines in (3, 20) if name == "plain" else (12,):
@@ -647,7 +1002,8 @@ class Resume(Case):
                 self.assert_same_run("whole-ctrl-c", out)
 
     def test_answers_before_are_kept(self):
-        """A resumed run does not answer again what the model answered before; it does where its scores are gone or test rows are others."""
+        """A resumed run does not answer again what the model answered before; it does where its scores are gone or test
+        rows are others."""
         tune("whole-kept", *self.FLAGS)
         stop(train("kept", *self.FLAGS), "kept", 12, signal.SIGTERM)
         again = {name: shutil.copytree(W.path("kept"), W.path(name)) for name in ("no-scores", "other-rows")}
@@ -694,11 +1050,15 @@ class Shim(Case):
                 cpu, shim = (metrics(W.path(d + name)) for d in ("cpu-", "shim-"))
                 for key, limit in (("loss", 1e-4), ("norm", 1e-3), ("val_loss", 1e-4)):
                     self.assert_close([m[key] for m in cpu if key in m], [m[key] for m in shim if key in m], limit)
-                before = [[a["answer"] for a in answers_of(d + name + "/answers_before.jsonl")] for d in ("cpu-", "shim-")]
+                before = [
+                    [a["answer"] for a in answers_of(d + name + "/answers_before.jsonl")] for d in ("cpu-", "shim-")
+                ]
                 self.assertEqual(*before)
 
-    # What is stored in bf16 is off by up to 2**-9 of its size. This model starts out wrong and sure of it (a loss of 11): logits of size 10, each off by
-    # up to 0.02, and as much again by the roundings before them; a batch has few targets to average over. 0.016 was seen.
+    # What is stored in bf16 is off by up to 2**-9 of its size. This model starts out wrong and sure of it (a loss of
+    # 11): logits of size 10, each off by
+    # up to 0.02, and as much again by the roundings before them; a batch has few targets to average over. 0.016 was
+    # seen.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/sft is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         for name, seed, n in (("train", 1, 24), ("val", 2, 6), ("test", 3, 3)):
@@ -718,7 +1078,10 @@ class Shim(Case):
 # ---------------------------------------------------------------- packing
 class Packing(Case):
     def test_overlong(self):
-        rows = make_rows(1, 3) + [{"instruction": "why ?", "input": "the king is wise . " * 15, "output": "so"}, {"prompt": "x " * 60, "completion": "y"}]
+        rows = make_rows(1, 3) + [
+            {"instruction": "why ?", "input": "the king is wise . " * 15, "output": "so"},
+            {"prompt": "x " * 60, "completion": "y"},
+        ]
         out = pack("long.bin", rows).out
         self.assertIn("3 rows", out)
         self.assertIn("2 too long (more than 64 tokens): 2 dropped", out)
@@ -739,13 +1102,20 @@ class Packing(Case):
 
 # ---------------------------------------------------------------- bad inputs
 class BadInput(Case):
-    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before
+    is harmed."""
 
     def flags(self, *flags):
         return train("bad-out", *SMALL, "--steps", 2, *flags)
 
     def data(self, name, **files):
-        return train("bad-out", *SMALL, "--steps", 2, data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}))
+        return train(
+            "bad-out",
+            *SMALL,
+            "--steps",
+            2,
+            data=W.variant("task", "data-" + name, {f + ".bin": v for f, v in files.items()}),
+        )
 
     def init(self, name, files):
         return train("bad-out", *SMALL, "--steps", 2, init=W.variant("run/best", "init-" + name, files))
@@ -759,18 +1129,54 @@ class BadInput(Case):
 
     def pack(self, name, text, *flags):
         rows = write(W.path("files", name, "packed.jsonl"), text)
-        return Call(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--max-len", T, "--in", rows, "--out", W.path("bad-out.bin"), *flags],
-                    program=TOKENIZE)
+        return Call(
+            [
+                "pack",
+                "--tokenizer",
+                W.path("run"),
+                "--kind",
+                "instruct",
+                "--template",
+                "short",
+                "--max-len",
+                T,
+                "--in",
+                rows,
+                "--out",
+                W.path("bad-out.bin"),
+                *flags,
+            ],
+            program=TOKENIZE,
+        )
 
     def table(self):
         train_bin = read(W.path("task/train.bin"))
         write(W.path("other.txt"), "Q {instruction} {input} A {output}\n")
         write(W.path("no-input.txt"), "Q {instruction} A {output}\n")
-        for name, flags in (("foreign-template", dict(template=W.path("other.txt"))), ("foreign-tokenizer", dict(tokenizer="other"))):
+        for name, flags in (
+            ("foreign-template", dict(template=W.path("other.txt"))),
+            ("foreign-tokenizer", dict(tokenizer="other")),
+        ):
             pack(name + ".bin", make_rows(1, 12), **flags)
         template, tokenizer = (read(W.path("foreign-%s.bin" % n)) for n in ("template", "tokenizer"))
-        run(["pack", "--tokenizer", W.path("run"), "--kind", "instruct", "--template", "short", "--max-len", 1000, "--in", write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
-             "--out", W.path("too-long.bin")], program=TOKENIZE)
+        run(
+            [
+                "pack",
+                "--tokenizer",
+                W.path("run"),
+                "--kind",
+                "instruct",
+                "--template",
+                "short",
+                "--max-len",
+                1000,
+                "--in",
+                write(W.path("long.jsonl"), jsonl(make_rows(1, 3) + [{"prompt": "x " * 60, "completion": "y"}])),
+                "--out",
+                W.path("too-long.bin"),
+            ],
+            program=TOKENIZE,
+        )
         write(W.path("file"), "a file, no directory\n")
         for folder in ("empty", "no-tests"):
             os.makedirs(W.path(folder), exist_ok=True)
@@ -792,94 +1198,357 @@ class BadInput(Case):
             ("--epochs 0", train("bad-out", *SMALL, "--epochs", 0), 2, ["--epochs 0", "--steps"]),
             ("--batch 0", self.flags("--batch", 0), 2, ["--batch", "1", "0"]),
             ("--max-len beyond the positions", self.flags("--max-len", 65), 2, ["--max-len", "64 positions", "65"]),
-            ("rows longer than --max-len", self.flags("--max-len", 8), 1, ["train.bin", "8 tokens", "--max-len 8", "--overlong"]),
+            (
+                "rows longer than --max-len",
+                self.flags("--max-len", 8),
+                1,
+                ["train.bin", "8 tokens", "--max-len 8", "--overlong"],
+            ),
             ("--mix of another kind", self.flags("--mix", "temperature"), 2, ["--mix", "size|equal", "temperature"]),
             ("--cap where tasks count the same", self.flags("--mix", "equal", "--cap", 3), 2, ["--cap", "--mix size"]),
-            ("--holdout of nothing that is there", self.flags("--holdout", "facts,sums"), 2, ["--holdout", '"sums"', "train.bin"]),
+            (
+                "--holdout of nothing that is there",
+                self.flags("--holdout", "facts,sums"),
+                2,
+                ["--holdout", '"sums"', "train.bin"],
+            ),
             ("--holdout of everything", self.flags("--holdout", "facts,talk"), 2, ["--holdout", "nothing is left"]),
             ("--weights without a number", self.flags("--weights", "facts"), 2, ["--weights", "NAME=NUMBER", "facts"]),
             ("--weights below zero", self.flags("--weights", "facts=-1"), 2, ["--weights", "facts=-1"]),
             ("--weights of no task", self.flags("--weights", "sums=2"), 2, ["--weights", '"sums"']),
-            ("--weights of zero for everything", self.flags("--weights", "facts=0,talk=0"), 2, ["--weights", "nothing is left"]),
+            (
+                "--weights of zero for everything",
+                self.flags("--weights", "facts=0,talk=0"),
+                2,
+                ["--weights", "nothing is left"],
+            ),
             # the run directory
             ("--out with a run in it", train("tuned", *SMALL), 2, ["tuned", "--resume"]),
             ("--out that is a model directory", train("tuned/best", *SMALL), 2, ["tuned/best"]),
             ("--out that is a file", train("file", *SMALL), 1, ["file"]),
             ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
-            ("--resume with another --mix", ["--resume", "--out", W.path("tuned"), "--mix", "equal"], 2, ["--mix", '"size"', "--init"]),
-            ("--resume with another --holdout", ["--resume", "--out", W.path("tuned"), "--holdout", "talk"], 2, ["--holdout"]),
-            ("--resume with other data", ["--resume", "--out", W.path("tuned"), "--epochs", 11, "--data", W.path("small")], 1, ["train_data", "--data"]),
-            ("--resume without the optimiser's state", ["--resume", "--out", W.path("cut-off"), "--steps", 4], 1, ["training_state"]),
+            (
+                "--resume with another --mix",
+                ["--resume", "--out", W.path("tuned"), "--mix", "equal"],
+                2,
+                ["--mix", '"size"', "--init"],
+            ),
+            (
+                "--resume with another --holdout",
+                ["--resume", "--out", W.path("tuned"), "--holdout", "talk"],
+                2,
+                ["--holdout"],
+            ),
+            (
+                "--resume with other data",
+                ["--resume", "--out", W.path("tuned"), "--epochs", 11, "--data", W.path("small")],
+                1,
+                ["train_data", "--data"],
+            ),
+            (
+                "--resume without the optimiser's state",
+                ["--resume", "--out", W.path("cut-off"), "--steps", 4],
+                1,
+                ["training_state"],
+            ),
             ("--resume of a run of train_gpt", ["--resume", "--out", W.path("run")], 1, ["run/config.json", "sft"]),
             # data
-            ("no data directory", train("bad-out", *SMALL, data="nowhere"), 1, ["nowhere", "train.bin", "data/instructions.py"]),
+            (
+                "no data directory",
+                train("bad-out", *SMALL, data="nowhere"),
+                1,
+                ["nowhere", "train.bin", "data/instructions.py"],
+            ),
             ("no train.bin", self.data("none", train=None), 1, ["train.bin"]),
             ("an empty train.bin", self.data("empty", train=b""), 1, ["train.bin", "0 bytes"]),
-            ("texts instead of rows", self.data("text", train=read(W.path("text/train.bin"))), 1, ["train.bin", "instruct", "text"]),
-            ("truncated rows", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off"]),
-            ("damaged rows", self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")), 1, ["train.bin", "damaged"]),
-            ("rows of another tokenizer", self.data("tokenizer", train=tokenizer), 1, ["train.bin", "another tokenizer", "--tokenizer"]),
-            ("val.bin of another tokenizer", self.data("val-tokenizer", val=tokenizer), 1, ["val.bin", "another tokenizer"]),
-            ("a test set of another tokenizer", self.data("test-tokenizer", test_seen=tokenizer), 1, ["test_seen.bin", "another tokenizer"]),
-            ("val.bin of another template", self.data("val-template", val=template), 1, ["val.bin", "another template", "train.bin"]),
-            ("a test set of another template", self.data("test-template", test_lists=template), 1, ["test_lists.bin", "another template"]),
-            ("a test set of texts", self.data("test-text", test_seen=read(W.path("text/val.bin"))), 1, ["test_seen.bin", "instruct"]),
-            ("rows longer than the context", self.data("long", train=read(W.path("too-long.bin"))), 1, ["train.bin", "1 rows", "64 tokens", "--overlong"]),
+            (
+                "texts instead of rows",
+                self.data("text", train=read(W.path("text/train.bin"))),
+                1,
+                ["train.bin", "instruct", "text"],
+            ),
+            (
+                "truncated rows",
+                self.data("truncated", train=train_bin[: len(train_bin) // 2]),
+                1,
+                ["train.bin", "cut off"],
+            ),
+            (
+                "damaged rows",
+                self.data("damaged", train=patched(len(train_bin) // 2, b"\xff\xff")),
+                1,
+                ["train.bin", "damaged"],
+            ),
+            (
+                "rows of another tokenizer",
+                self.data("tokenizer", train=tokenizer),
+                1,
+                ["train.bin", "another tokenizer", "--tokenizer"],
+            ),
+            (
+                "val.bin of another tokenizer",
+                self.data("val-tokenizer", val=tokenizer),
+                1,
+                ["val.bin", "another tokenizer"],
+            ),
+            (
+                "a test set of another tokenizer",
+                self.data("test-tokenizer", test_seen=tokenizer),
+                1,
+                ["test_seen.bin", "another tokenizer"],
+            ),
+            (
+                "val.bin of another template",
+                self.data("val-template", val=template),
+                1,
+                ["val.bin", "another template", "train.bin"],
+            ),
+            (
+                "a test set of another template",
+                self.data("test-template", test_lists=template),
+                1,
+                ["test_lists.bin", "another template"],
+            ),
+            (
+                "a test set of texts",
+                self.data("test-text", test_seen=read(W.path("text/val.bin"))),
+                1,
+                ["test_seen.bin", "instruct"],
+            ),
+            (
+                "rows longer than the context",
+                self.data("long", train=read(W.path("too-long.bin"))),
+                1,
+                ["train.bin", "1 rows", "64 tokens", "--overlong"],
+            ),
             # the pretrained model
             ("--init of nothing", train("bad-out", *SMALL, init="nowhere"), 1, ["nowhere"]),
             ("--init of an empty directory", train("bad-out", *SMALL, init="empty"), 1, ["empty", "config.json"]),
-            ("--init of a BERT", self.init("bert", {"config.json": config_edit(model_type="bert")}), 1, ["gpt2", "bert"]),
-            ("--init without a tokenizer", self.init("vocab", {"vocab.json": None, "merges.txt": None, "tokenizer.json": None}), 1, ["vocab.json"]),
-            ("--init with a truncated model", self.init("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("--init that is not finite", self.init("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}), 3, ["ln_f.bias", "finite", "nan"]),
-            ("--init that was tuned with another template", train("bad-out", *SMALL, "--steps", 2, init="tuned", data=W.variant("small", "template", {"train.bin": template})), 1,
-             ["train.bin", "another template", "--template", "template.json"]),
+            (
+                "--init of a BERT",
+                self.init("bert", {"config.json": config_edit(model_type="bert")}),
+                1,
+                ["gpt2", "bert"],
+            ),
+            (
+                "--init without a tokenizer",
+                self.init("vocab", {"vocab.json": None, "merges.txt": None, "tokenizer.json": None}),
+                1,
+                ["vocab.json"],
+            ),
+            (
+                "--init with a truncated model",
+                self.init("truncated", {"model.safetensors": lambda d: d[: len(d) // 2]}),
+                1,
+                ["model.safetensors", "cut off"],
+            ),
+            (
+                "--init that is not finite",
+                self.init("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}),
+                3,
+                ["ln_f.bias", "finite", "nan"],
+            ),
+            (
+                "--init that was tuned with another template",
+                train(
+                    "bad-out",
+                    *SMALL,
+                    "--steps",
+                    2,
+                    init="tuned",
+                    data=W.variant("small", "template", {"train.bin": template}),
+                ),
+                1,
+                ["train.bin", "another template", "--template", "template.json"],
+            ),
             # eval
             ("eval without --model", ["eval", "--data", W.path("task")], 2, ["--model"]),
             ("eval without --data", ["eval", "--model", W.path("tuned")], 2, ["--data"]),
-            ("eval of no model", ["eval", "--model", W.path("tuned") + "," + W.path("nowhere"), "--data", W.path("task")], 1, ["nowhere"]),
-            ("eval of nothing", ["eval", "--model", W.path("tuned"), "--data", W.path("nowhere.bin")], 1, ["nowhere.bin"]),
-            ("eval of a folder without test sets", ["eval", "--model", W.path("tuned"), "--data", W.path("no-tests")], 1, ["no-tests", "test_*.bin"]),
-            ("eval of .jsonl", ["eval", "--model", W.path("tuned"), "--data", W.path("task/val.jsonl")], 1, ["val.jsonl", ".bin"]),
-            ("eval of another template", ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-template.bin")], 1, ["foreign-template.bin", "another template", "--template"]),
-            ("eval of another tokenizer", ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-tokenizer.bin")], 1, ["foreign-tokenizer.bin", "another tokenizer"]),
-            ("eval with --out below a file", ["eval", "--model", W.path("tuned"), "--data", W.path("task"), "--out", W.path("file/out")], 1, ["file"]),
+            (
+                "eval of no model",
+                ["eval", "--model", W.path("tuned") + "," + W.path("nowhere"), "--data", W.path("task")],
+                1,
+                ["nowhere"],
+            ),
+            (
+                "eval of nothing",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("nowhere.bin")],
+                1,
+                ["nowhere.bin"],
+            ),
+            (
+                "eval of a folder without test sets",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("no-tests")],
+                1,
+                ["no-tests", "test_*.bin"],
+            ),
+            (
+                "eval of .jsonl",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("task/val.jsonl")],
+                1,
+                ["val.jsonl", ".bin"],
+            ),
+            (
+                "eval of another template",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-template.bin")],
+                1,
+                ["foreign-template.bin", "another template", "--template"],
+            ),
+            (
+                "eval of another tokenizer",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("foreign-tokenizer.bin")],
+                1,
+                ["foreign-tokenizer.bin", "another tokenizer"],
+            ),
+            (
+                "eval with --out below a file",
+                ["eval", "--model", W.path("tuned"), "--data", W.path("task"), "--out", W.path("file/out")],
+                1,
+                ["file"],
+            ),
             # generate and chat
             ("generate without --model", ["generate", "who ?"], 2, ["--model"]),
-            ("generate with a model that was not tuned", ["generate", "--model", W.path("run"), "who ?"], 1, ["template.json", "--init"]),
-            ("chat with a model that was not tuned", ["chat", "--model", W.path("run")], 1, ["template.json", "--init"]),
+            (
+                "generate with a model that was not tuned",
+                ["generate", "--model", W.path("run"), "who ?"],
+                1,
+                ["template.json", "--init"],
+            ),
+            (
+                "chat with a model that was not tuned",
+                ["chat", "--model", W.path("run")],
+                1,
+                ["template.json", "--init"],
+            ),
             ("chat without --model", ["chat"], 2, ["--model"]),
             ("generate with two instructions", [*generate_, "who ?", "how ?"], 2, ["how ?"]),
             ("generate with an empty instruction", [*generate_, " "], 2, ["instruction", "empty"]),
             ("generate with --input alone", [*generate_, "--input", "pear"], 2, ["--input", "instruction"]),
-            ("resuming a run of train_gpt", ["--resume", "--out", "run"], 1, ["expected a run of sft, found one of train_gpt", "./train_gpt --resume --out run"]),
+            (
+                "resuming a run of train_gpt",
+                ["--resume", "--out", "run"],
+                1,
+                ["expected a run of sft, found one of train_gpt", "./train_gpt --resume --out run"],
+            ),
             ("generate with --shots 3", [*generate_, "--shots", 3], 2, ["--shots", "2", "3"]),
             ("generate with bytes that are not UTF-8", [*generate_, b"caf\xe9"], 1, ["UTF-8"]),
-            ("generate with an instruction that is too long", [*generate_, "the king is wise " * 40], 1, ["the instruction", "tokens", "64"]),
-            ("a template without a placeholder", self.model("holder", stored(text="{instruction} : ")), 1, ["template.json", "{output}"]),
-            ("a template with an unknown placeholder", self.model("unknown", stored(text="{instruction} {system} {output}")), 1, ["template.json", "{system}"]),
-            ("a template that is no JSON", self.model("broken", {"template.json": b'{"name": '}), 1, ["template.json", "line 1"]),
-            ("a template without a field", self.model("field", {"template.json": b'{"name": "x"}'}), 1, ["template.json", '"text"']),
-            ("a template without {input}, and an input", [*self.model("no-input", stored(text="{instruction}\nanswer : {output}")), "--input", "pear"], 1, ["{input}"]),
-            ("generate with a truncated model", self.model("truncated", {"model.safetensors": lambda d: d[:len(d) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("eval with a model that is not finite", self.model("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}, "eval"), 3, ["ln_f.bias", "finite"]),
+            (
+                "generate with an instruction that is too long",
+                [*generate_, "the king is wise " * 40],
+                1,
+                ["the instruction", "tokens", "64"],
+            ),
+            (
+                "a template without a placeholder",
+                self.model("holder", stored(text="{instruction} : ")),
+                1,
+                ["template.json", "{output}"],
+            ),
+            (
+                "a template with an unknown placeholder",
+                self.model("unknown", stored(text="{instruction} {system} {output}")),
+                1,
+                ["template.json", "{system}"],
+            ),
+            (
+                "a template that is no JSON",
+                self.model("broken", {"template.json": b'{"name": '}),
+                1,
+                ["template.json", "line 1"],
+            ),
+            (
+                "a template without a field",
+                self.model("field", {"template.json": b'{"name": "x"}'}),
+                1,
+                ["template.json", '"text"'],
+            ),
+            (
+                "a template without {input}, and an input",
+                [*self.model("no-input", stored(text="{instruction}\nanswer : {output}")), "--input", "pear"],
+                1,
+                ["{input}"],
+            ),
+            (
+                "generate with a truncated model",
+                self.model("truncated", {"model.safetensors": lambda d: d[: len(d) // 2]}),
+                1,
+                ["model.safetensors", "cut off"],
+            ),
+            (
+                "eval with a model that is not finite",
+                self.model("nan", {"model.safetensors": with_tensor("transformer.ln_f.bias", not_finite)}, "eval"),
+                3,
+                ["ln_f.bias", "finite"],
+            ),
             ("a line that is no JSON", self.lines('{"prompt": "who ?"}\n{"prompt": \n'), 1, ["line 2"]),
             ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
-            ("a line without an instruction", self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'), 1, ["line 3", '"instruction"', '"input"']),
-            ("a line with an instruction twice", self.lines('{"prompt": "who ?", "instruction": "how ?"}\n'), 1, ["line 1", "one of"]),
+            (
+                "a line without an instruction",
+                self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'),
+                1,
+                ["line 3", '"instruction"', '"input"'],
+            ),
+            (
+                "a line with an instruction twice",
+                self.lines('{"prompt": "who ?", "instruction": "how ?"}\n'),
+                1,
+                ["line 1", "one of"],
+            ),
             ("a line with an empty instruction", self.lines('{"instruction": " "}\n'), 1, ["line 1", "instruction"]),
             ("a line that is not UTF-8", self.lines(b'{"prompt": "caf\xe9"}\n'), 1, ["line 1", "UTF-8", "0xe9"]),
             ("a line with a number as instruction", self.lines('{"instruction": 3}\n'), 1, ["line 1", "string"]),
-            ("a line that is too long", self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])), 1, ["line 2", "tokens", "64"]),
-            ("messages that begin with the assistant", self.lines(jsonl([{"messages": [{"role": "assistant", "content": "x"}]}])), 1, ["line 1", "message 1", "user"]),
+            (
+                "a line that is too long",
+                self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])),
+                1,
+                ["line 2", "tokens", "64"],
+            ),
+            (
+                "messages that begin with the assistant",
+                self.lines(jsonl([{"messages": [{"role": "assistant", "content": "x"}]}])),
+                1,
+                ["line 1", "message 1", "user"],
+            ),
             # packing
-            ("packing an answer longer than the context", self.pack("long", jsonl([{"prompt": "a", "completion": "b " * 80}]), "--overlong", "truncate"), 1, ["packed.jsonl", "none in 1", "1 dropped"]),
-            ("packing malformed JSON", self.pack("json", '{"prompt": "a", "completion": "b"}\n{"prompt"\n'), 1, ["packed.jsonl, line 2"]),
-            ("packing a missing answer", self.pack("missing", '{"instruction": "a"}\n'), 1, ["packed.jsonl, line 1", '"output"']),
-            ("packing invalid UTF-8", self.pack("bytes", b'{"prompt": "caf\xe9", "completion": "b"}\n'), 1, ["packed.jsonl, line 1", "UTF-8"]),
+            (
+                "packing an answer longer than the context",
+                self.pack("long", jsonl([{"prompt": "a", "completion": "b " * 80}]), "--overlong", "truncate"),
+                1,
+                ["packed.jsonl", "none in 1", "1 dropped"],
+            ),
+            (
+                "packing malformed JSON",
+                self.pack("json", '{"prompt": "a", "completion": "b"}\n{"prompt"\n'),
+                1,
+                ["packed.jsonl, line 2"],
+            ),
+            (
+                "packing a missing answer",
+                self.pack("missing", '{"instruction": "a"}\n'),
+                1,
+                ["packed.jsonl, line 1", '"output"'],
+            ),
+            (
+                "packing invalid UTF-8",
+                self.pack("bytes", b'{"prompt": "caf\xe9", "completion": "b"}\n'),
+                1,
+                ["packed.jsonl, line 1", "UTF-8"],
+            ),
             ("packing an empty file", self.pack("empty", ""), 1, ["packed.jsonl", "none"]),
-            ("packing with a template without {output}", self.pack("no-output", jsonl(make_rows(1, 3)), "--template", write(W.path("bad.txt"), "{instruction}\n")), 1, ["bad.txt", "{output}"]),
-            ("packing inputs with a template without {input}", self.pack("no-input", jsonl(make_rows(1, 3)), "--template", W.path("no-input.txt")), 1, ["packed.jsonl, line 2", "{input}"]),
+            (
+                "packing with a template without {output}",
+                self.pack(
+                    "no-output", jsonl(make_rows(1, 3)), "--template", write(W.path("bad.txt"), "{instruction}\n")
+                ),
+                1,
+                ["bad.txt", "{output}"],
+            ),
+            (
+                "packing inputs with a template without {input}",
+                self.pack("no-input", jsonl(make_rows(1, 3)), "--template", W.path("no-input.txt")),
+                1,
+                ["packed.jsonl, line 2", "{input}"],
+            ),
         ]
 
     def test_table(self):

@@ -4,8 +4,10 @@
     make && python3 test/programs/test_train_bert.py                 all; about two minutes on two cores
     python3 test/programs/test_train_bert.py Resume BadInput.test_table
 
-Needs Python 3.9 and nothing else. Other binaries: TRAIN_BERT, TRAIN_BERT_SHIM, TRAIN_BERT_FP64, TOKENIZE in the environment.
+Needs Python 3.9 and nothing else. Other binaries: TRAIN_BERT, TRAIN_BERT_SHIM, TRAIN_BERT_FP64, TOKENIZE in the
+environment.
 """
+
 import sys
 import json
 import math
@@ -19,8 +21,38 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # test/harness.py
 import harness
-from harness import (TOKENIZE, W, WHAT, Call, Case, binary, checkpoint, config_edit, finish, fnv1a, header_edit, inode_of, line_count, losses, make_text, metrics,
-                      pack_bin, patched, read, read_safetensors, run, safetensors, snapshot, start, steps_of, unpack_bin, validations, wait_until, with_header, write)
+from harness import (
+    TOKENIZE,
+    W,
+    WHAT,
+    Call,
+    Case,
+    binary,
+    checkpoint,
+    config_edit,
+    finish,
+    fnv1a,
+    header_edit,
+    inode_of,
+    line_count,
+    losses,
+    make_text,
+    metrics,
+    pack_bin,
+    patched,
+    read,
+    read_safetensors,
+    run,
+    safetensors,
+    snapshot,
+    start,
+    steps_of,
+    unpack_bin,
+    validations,
+    wait_until,
+    with_header,
+    write,
+)
 
 TRAIN_BERT = W.program = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
 SHIM = binary("TRAIN_BERT_SHIM", "build/shim-fp32/train_bert")
@@ -28,14 +60,32 @@ SHIM_BF16 = binary("TRAIN_BERT_SHIM_BF16", "build/shim-bf16/train_bert")
 FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
 
 TINY = "--layers 2 --width 64 --max-len 32 --batch-tokens 256".split()
-# from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the best
+# from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the
+# best
 RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000 --beta1 0 --beta2 0".split()
 
 
 def build_world():
     W.make("wordpiece", {"data": 256, "other": 128})
     # a trained model, whose last checkpoint can be resumed; positions beyond --max-len stay as they were initialised
-    run(train("run", *TINY, "--positions", 128, "--batch-tokens", 512, "--lr", 5e-3, "--steps", 400, "--eval-every", 100, "--eval-tokens", 2048))
+    run(
+        train(
+            "run",
+            *TINY,
+            "--positions",
+            128,
+            "--batch-tokens",
+            512,
+            "--lr",
+            5e-3,
+            "--steps",
+            400,
+            "--eval-every",
+            100,
+            "--eval-tokens",
+            2048,
+        )
+    )
 
 
 def setUpModule():
@@ -49,7 +99,23 @@ def train(out, *flags, data="data"):
 # ---------------------------------------------------------------- learning
 class Learning(Case):
     def test_overfits_one_batch(self):
-        run(train("overfit", *TINY, "--overfit-one-batch", "--steps", 250, "--lr", 3e-3, "--schedule", "constant", "--eval-every", 0, "--log-every", 50))
+        run(
+            train(
+                "overfit",
+                *TINY,
+                "--overfit-one-batch",
+                "--steps",
+                250,
+                "--lr",
+                3e-3,
+                "--schedule",
+                "constant",
+                "--eval-every",
+                0,
+                "--log-every",
+                50,
+            )
+        )
         trace = losses(W.path("overfit"))
         self.assertGreater(trace[0], 4)  # about ln 160
         self.assertLess(min(trace), 0.1)
@@ -66,12 +132,41 @@ class Learning(Case):
 
     def test_init_goes_on_at_the_same_loss(self):
         """--init RUN takes RUN/best. A step too small to change anything leaves the validation loss where it was."""
-        run(train("continued", "--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 1, "--lr", 1e-12, "--eval-tokens", 2048))
+        run(
+            train(
+                "continued",
+                "--init",
+                W.path("run"),
+                "--max-len",
+                32,
+                "--batch-tokens",
+                256,
+                "--steps",
+                1,
+                "--lr",
+                1e-12,
+                "--eval-tokens",
+                2048,
+            )
+        )
         self.assertAlmostEqual(validations(W.path("continued"))[0], min(validations(W.path("run"))), delta=0.02)
         self.assertEqual(json.loads(read(W.path("continued/best/config.json")))["hidden_size"], 64)
 
     def test_loss_of_a_packed_batch_is_that_of_its_sequences(self):
-        flags = ["--init", W.path("run"), "--max-len", 128, "--steps", 1, "--lr", 1e-12, "--dropout", 0, "--eval-tokens", 0]
+        flags = [
+            "--init",
+            W.path("run"),
+            "--max-len",
+            128,
+            "--steps",
+            1,
+            "--lr",
+            1e-12,
+            "--dropout",
+            0,
+            "--eval-tokens",
+            0,
+        ]
         for tokens in (128, 1024):  # sequences of 128 tokens: one by one, and eight to a batch
             run(train("packed%d" % tokens, *flags, "--batch-tokens", tokens))
         one, packed = (metrics(W.path(d))[-1] for d in ("packed128", "packed1024"))
@@ -87,10 +182,14 @@ class Learning(Case):
 
     def test_whole_words(self):
         for name, flags in (("pieces", []), ("words", ["--whole-words"])):
-            run(train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other"))  # a small vocabulary: words of several pieces
+            run(
+                train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other")
+            )  # a small vocabulary: words of several pieces
             self.assertTrue(all(map(math.isfinite, losses(W.path(name)))))
         self.assertNotEqual(losses(W.path("pieces")), losses(W.path("words")))
-        self.assertEqual(*(metrics(W.path(d))[-1]["val_targets"] for d in ("pieces", "words")))  # validation masks do not depend on it
+        self.assertEqual(
+            *(metrics(W.path(d))[-1]["val_targets"] for d in ("pieces", "words"))
+        )  # validation masks do not depend on it
 
     def test_schedules(self):
         steps, warmup, lr, final = 20, 4, 2e-3, 0.1
@@ -106,8 +205,29 @@ class Learning(Case):
         for schedule in ("constant", "linear", "cosine", "wsd"):
             with self.subTest(schedule):
                 out = "schedule-" + schedule
-                run(train(out, *TINY, "--steps", steps, "--warmup", warmup, "--lr", lr, "--final-lr", final, "--decay-share", 0.25, "--schedule", schedule, "--eval-every", 0))
-                self.assert_close([m["lr"] for m in steps_of(W.path(out))], [expected(schedule, i) for i in range(steps)], 1e-9)
+                run(
+                    train(
+                        out,
+                        *TINY,
+                        "--steps",
+                        steps,
+                        "--warmup",
+                        warmup,
+                        "--lr",
+                        lr,
+                        "--final-lr",
+                        final,
+                        "--decay-share",
+                        0.25,
+                        "--schedule",
+                        schedule,
+                        "--eval-every",
+                        0,
+                    )
+                )
+                self.assert_close(
+                    [m["lr"] for m in steps_of(W.path(out))], [expected(schedule, i) for i in range(steps)], 1e-9
+                )
 
 
 # ---------------------------------------------------------------- the same numbers
@@ -120,12 +240,17 @@ def check_accumulation(case, train_bin):
     for name in ("full", "accum"):
         case.assertEqual(steps_of(W.path(name))[-1]["tokens"], 8 * 256)
     case.assert_close(losses(W.path("full")), losses(W.path("accum")), 2e-5)
-    case.assert_close([m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4)
+    case.assert_close(
+        [m["norm"] for m in steps_of(W.path("full"))], [m["norm"] for m in steps_of(W.path("accum"))], 2e-4
+    )
 
 
 def check_threads(case):
     for threads in (1, 2, 3):
-        run(train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3), OMP_NUM_THREADS=threads)
+        run(
+            train("threads%d" % threads, *TINY, "--batch-tokens", 1024, "--steps", 6, "--eval-every", 3),
+            OMP_NUM_THREADS=threads,
+        )
     case.assert_same_run("threads1", "threads2")
     case.assert_same_run("threads1", "threads3")
 
@@ -136,12 +261,18 @@ def check_recompute(case, built):
         with case.subTest(program):
             out = os.path.basename(os.path.dirname(program)) + "-"
             for name, flags in (("kept", []), ("again", ["--recompute"])):
-                run(train(out + name, *TINY, "--steps", 3, "--eval-tokens", 256, "--dropout", 0.1, *flags), program=program)
+                run(
+                    train(out + name, *TINY, "--steps", 3, "--eval-tokens", 256, "--dropout", 0.1, *flags),
+                    program=program,
+                )
             case.assert_same_run(out + "kept", out + "again")
 
 
 def trace(out, program):
-    run(train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0), program=program)
+    run(
+        train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0),
+        program=program,
+    )
     return losses(W.path(out)) + validations(W.path(out))
 
 
@@ -149,14 +280,19 @@ class SameNumbers(Case):
     def test_accumulation_equals_the_full_batch(self):
         """Documents of k · (2T − 5) tokens become sequences of exactly T."""
         documents, vocab, fingerprint = unpack_bin(read(W.path("data/train.bin")))
-        check_accumulation(self, pack_bin([d[:len(d) // 59 * 59] for d in documents if len(d) >= 59], vocab, fingerprint))
+        check_accumulation(
+            self, pack_bin([d[: len(d) // 59 * 59] for d in documents if len(d) >= 59], vocab, fingerprint)
+        )
 
     def test_any_number_of_threads_gives_the_same_bits(self):
         check_threads(self)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
     def test_shim_has_a_memory_of_its_own(self):
-        self.assertIn("in a memory of their own", run(train("shim-memory", *TINY, "--steps", 1, "--eval-tokens", 256), program=SHIM).out)
+        self.assertIn(
+            "in a memory of their own",
+            run(train("shim-memory", *TINY, "--steps", 1, "--eval-tokens", 256), program=SHIM).out,
+        )
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_bert is not built: make DEVICE=shim")
     def test_shim_equals_cpu(self):
@@ -165,8 +301,10 @@ class SameNumbers(Case):
     def test_recompute_changes_no_bit(self):
         check_recompute(self, (TRAIN_BERT, SHIM, SHIM_BF16))
 
-    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from the roundings before it. The
-    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of sums on another machine.
+    # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
+    # the roundings before it. The
+    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of
+    # sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_bert is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         self.assert_close(trace("exact", TRAIN_BERT), trace("bf16", SHIM_BF16), 0.005)
@@ -222,7 +360,8 @@ class Resume(Case):
         self.assert_same_run(reference, "early")
 
     def test_killed_while_saving(self):
-        """Within and between the saves of best/ and last/, in a run whose best model is its first: a later one would cover what was lost."""
+        """Within and between the saves of best/ and last/, in a run whose best model is its first: a later one would
+        cover what was lost."""
         flags = [*RISING, "--steps", 4]
         reference = self.reference("whole-rising", flags)
         for i in range(8):
@@ -243,14 +382,35 @@ class Resume(Case):
                 self.assert_same_run(reference, out)
 
     def test_killed_run_that_began_with_init(self):
-        flags = ["--init", W.path("run"), "--max-len", 32, "--batch-tokens", 256, "--steps", 16, "--eval-every", 4, "--eval-tokens", 512, "--lr", 1e-4]
+        flags = [
+            "--init",
+            W.path("run"),
+            "--max-len",
+            32,
+            "--batch-tokens",
+            256,
+            "--steps",
+            16,
+            "--eval-every",
+            4,
+            "--eval-tokens",
+            512,
+            "--lr",
+            1e-4,
+        ]
         reference = self.reference("whole-init", flags)
         self.killed("killed-init", flags, 5, 2)
         self.assert_same_run(reference, "killed-init")
 
     def test_signals_finish_the_step_and_save(self):
-        """With a validation in every step, and in some: what was due at the step that was interrupted must not be lost."""
-        for number, every, steps in ((signal.SIGTERM, 8, 40), (signal.SIGINT, 8, 40), (signal.SIGTERM, 1, 12), (signal.SIGINT, 1, 12)):
+        """With a validation in every step, and in some: what was due at the step that was interrupted must not be
+        lost."""
+        for number, every, steps in (
+            (signal.SIGTERM, 8, 40),
+            (signal.SIGINT, 8, 40),
+            (signal.SIGTERM, 1, 12),
+            (signal.SIGINT, 1, 12),
+        ):
             with self.subTest(signal=number.name, eval_every=every):
                 flags = [*self.FLAGS, "--eval-every", every, "--steps", steps]
                 reference = self.reference("whole-%d-%d" % (every, steps), flags)
@@ -270,7 +430,8 @@ class Resume(Case):
                 self.assert_same_run(reference, out)
 
     def test_a_step_is_under_way_when_the_signal_comes(self):
-        """As on a GPU, the shim's figures of a step come when the next one is handed over. A run that is stopped waits for what is under way."""
+        """As on a GPU, the shim's figures of a step come when the next one is handed over. A run that is stopped waits
+        for what is under way."""
         if not self.SHIM:
             self.skipTest("the program is not built for the shim: make DEVICE=shim")
         flags = [*TINY, "--steps", 8, "--eval-every", 3, "--eval-tokens", 256]
@@ -289,7 +450,23 @@ class Resume(Case):
 
     def test_second_signal_stops_at_once(self):
         # steps of several seconds
-        process = start(train("stopped", "--layers", 12, "--width", 256, "--max-len", 128, "--batch-tokens", 4096, "--steps", 9, "--eval-tokens", 512))
+        process = start(
+            train(
+                "stopped",
+                "--layers",
+                12,
+                "--width",
+                256,
+                "--max-len",
+                128,
+                "--batch-tokens",
+                4096,
+                "--steps",
+                9,
+                "--eval-tokens",
+                512,
+            )
+        )
         wait_until(lambda: line_count(W.path("stopped")) >= 1, process, "the first line of metrics")
         time.sleep(0.3)
         before = snapshot(W.path("stopped"))
@@ -316,7 +493,9 @@ class Resume(Case):
         self.assert_same_run("long", "short")
         self.assertTrue(json.loads(read(W.path("short/config.json")))["flags"]["retune"])
         run(["--resume", "--out", W.path("short"), "--steps", 13])
-        self.assertFalse(json.loads(read(W.path("short/config.json")))["flags"]["retune"])  # it was meant for that time alone
+        self.assertFalse(
+            json.loads(read(W.path("short/config.json")))["flags"]["retune"]
+        )  # it was meant for that time alone
 
     def test_two_processes_in_one_run(self):
         first = start(train("shared", *TINY, "--steps", 100000, "--eval-every", 0, "--eval-tokens", 128))
@@ -330,7 +509,8 @@ class Resume(Case):
             finish(first)
 
     def test_full_disk(self):
-        """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had been."""
+        """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had
+        been."""
         reference = self.reference("whole", self.FLAGS)
         process = start(train("disk", *self.FLAGS))
         wait_until(lambda: line_count(W.path("disk")) >= 12, process, "12 lines of metrics")
@@ -357,7 +537,9 @@ class RunDirectory(Case):
         flags = set(re.findall(r"^  --(?:\[no-\])?([a-z0-9-]+)", text, re.M)) - {"help"}
         self.assertGreater(len(flags), 25)
         self.assertEqual(flags, set(config["flags"]))
-        self.assertEqual((config["flags"]["lr"], config["flags"]["layers"], config["flags"]["positions"]), (5e-3, 2, 128))
+        self.assertEqual(
+            (config["flags"]["lr"], config["flags"]["layers"], config["flags"]["positions"]), (5e-3, 2, 128)
+        )
         identity = config["identity"]
         self.assertEqual(identity["tokenizer"], "%016x" % unpack_bin(read(W.path("data/train.bin")))[2])
         for key in ("train_data", "val_data"):
@@ -368,7 +550,11 @@ class RunDirectory(Case):
         self.assertEqual([m["step"] for m in lines if "loss" in m], list(range(1, 401)))
         self.assertEqual([m["step"] for m in lines if "val_loss" in m], [100, 200, 300, 400])
         for m in lines[1:]:
-            wanted = {"val_loss", "val_perplexity", "val_accuracy"} if "val_loss" in m else {"loss", "accuracy", "lr", "norm", "tokens"}
+            wanted = (
+                {"val_loss", "val_perplexity", "val_accuracy"}
+                if "val_loss" in m
+                else {"loss", "accuracy", "lr", "norm", "tokens"}
+            )
             self.assertLessEqual(wanted, set(m))
             self.assertTrue(all(map(math.isfinite, m.values())), m)
 
@@ -385,12 +571,26 @@ class RunDirectory(Case):
         self.assertLess(best, len(curve) - 1, curve)
         counters = checkpoint(W.path("rising/last"))[2]
         self.assertEqual((counters["best_step"], counters["best_loss"]), (best + 1, curve[best]))
-        self.assertNotEqual(read(W.path("rising/best/model.safetensors")), read(W.path("rising/last/model.safetensors")))
+        self.assertNotEqual(
+            read(W.path("rising/best/model.safetensors")), read(W.path("rising/last/model.safetensors"))
+        )
 
     def test_console(self):
         text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
-        for part in ("word_embeddings.weight", "total", "masked-LM head", "largest --batch-tokens that fits", "step 1/2 | loss", "| lr", "| norm", "tokens/s", "left",
-                     "validation: loss", "perplexity", "accuracy"):
+        for part in (
+            "word_embeddings.weight",
+            "total",
+            "masked-LM head",
+            "largest --batch-tokens that fits",
+            "step 1/2 | loss",
+            "| lr",
+            "| norm",
+            "tokens/s",
+            "left",
+            "validation: loss",
+            "perplexity",
+            "accuracy",
+        ):
             self.assertIn(part, text)
 
     def test_epochs(self):
@@ -412,7 +612,9 @@ class FillMask(Case):
         self.assertEqual(len(lines), 6)
         for line in lines[1:]:
             self.assertRegex(line, r"^  \[MASK\] 1 +[0-9.]+ %  \S+$")
-        self.assertGreaterEqual(len({line.split()[-1] for line in lines[1:]} & set(WHAT)), 3, "what farmers plough is a noun: %s" % lines)
+        self.assertGreaterEqual(
+            len({line.split()[-1] for line in lines[1:]} & set(WHAT)), 3, "what farmers plough is a noun: %s" % lines
+        )
 
     def test_two_masks_and_several_texts(self):
         text = self.ask("the [MASK] heals the [MASK] .", "the queen [MASK] the garden .")
@@ -420,7 +622,7 @@ class FillMask(Case):
         self.assertEqual(len(re.findall(r"^  \[MASK\] 2 ", text, re.M)), 5)
 
     def test_json(self):
-        texts = ["the [MASK] heals the [MASK] .", "the queen \"[MASK]\" caf\u00e9 ."]
+        texts = ["the [MASK] heals the [MASK] .", 'the queen "[MASK]" caf\u00e9 .']
         lines = [json.loads(line) for line in self.ask("--json", "--top", "3", *texts).splitlines()]
         self.assertEqual([line["text"] for line in lines], texts)
         self.assertEqual([len(line["masks"]) for line in lines], [2, 1])
@@ -449,7 +651,9 @@ class NotFinite(Case):
         return step
 
     def test_infinity_in_the_model(self):
-        """Nothing changes: last/ holds what --init gave, bit for bit. On the shim the next step is under way when that is found out."""
+        """Nothing changes: last/ holds what --init gave, bit for bit. On the shim the next step is under way when that
+        is found out."""
+
         def inject(data):
             tensors, _ = read_safetensors(W.path("run/best/model.safetensors"))
             name = "bert.encoder.layer.0.output.dense.bias"
@@ -462,26 +666,41 @@ class NotFinite(Case):
             if not program:
                 continue
             with self.subTest(name):
-                step = self.assert_stopped(name, train(name, "--init", model, "--max-len", 32, "--batch-tokens", 256, "--steps", 5), program)
+                step = self.assert_stopped(
+                    name, train(name, "--init", model, "--max-len", 32, "--batch-tokens", 256, "--steps", 5), program
+                )
                 self.assertEqual(step, 1)
-                self.assertEqual(read_safetensors(W.path(name, "last/model.safetensors"))[0], read_safetensors(model + "/model.safetensors")[0])
+                self.assertEqual(
+                    read_safetensors(W.path(name, "last/model.safetensors"))[0],
+                    read_safetensors(model + "/model.safetensors")[0],
+                )
                 _, state, _ = checkpoint(W.path(name, "last"))
                 self.assertEqual([t for t in state.values() if t[2].strip(b"\0")], [], "m and v are still zero")
 
     def test_far_too_high_a_learning_rate(self):
-        for lr, every in (("1e30", 0), ("1e39", 0), ("1e39", 1)):  # 1e39 is more than a float holds: the parameters themselves overflow
+        for lr, every in (
+            ("1e30", 0),
+            ("1e39", 0),
+            ("1e39", 1),
+        ):  # 1e39 is more than a float holds: the parameters themselves overflow
             with self.subTest(lr=lr, eval_every=every):
                 out = "wild%s-%d" % (lr, every)
                 run(train(out, *TINY, "--steps", 4, "--schedule", "constant", "--warmup", 0, "--eval-tokens", 512))
                 config = json.loads(read(W.path(out, "config.json")))
-                config["flags"]["lr"], config["flags"]["clip"] = float(lr), 0  # a run that goes well for four steps, and then does not
+                config["flags"]["lr"], config["flags"]["clip"] = (
+                    float(lr),
+                    0,
+                )  # a run that goes well for four steps, and then does not
                 write(W.path(out, "config.json"), json.dumps(config))
                 done = run(["--resume", "--out", W.path(out), "--steps", 50, "--eval-every", every], code=3)
                 self.assert_one_line(done.err)
                 self.assertRegex(done.err, r"^error: step [5-9]: ")
                 for d in ("last", "best"):
                     for name, (_, _, data) in read_safetensors(W.path(out, d, "model.safetensors"))[0].items():
-                        self.assertTrue(all(map(math.isfinite, struct.unpack("<%df" % (len(data) // 4), data))), "%s/: %s is not finite" % (d, name))
+                        self.assertTrue(
+                            all(map(math.isfinite, struct.unpack("<%df" % (len(data) // 4), data))),
+                            "%s/: %s is not finite" % (d, name),
+                        )
 
 
 # ---------------------------------------------------------------- bad inputs
@@ -495,6 +714,7 @@ def forged(**fields):
             data = patched(offset, struct.pack(form, value))(data)
         data = patched(64, struct.pack("<Q", fnv1a(data[256:])))(data)
         return patched(248, struct.pack("<Q", fnv1a(data[:248])))(data)
+
     return forge
 
 
@@ -502,13 +722,34 @@ WORD = "bert.embeddings.word_embeddings.weight"
 
 
 class BadInput(Case):
-    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before is harmed."""
+    """Each: one line on standard error that says what is wrong, the right exit code, and nothing that was there before
+    is harmed."""
 
     def data(self, name, **files):
-        return train("bad-out", *TINY, "--steps", 3, data=W.variant("data", name.replace(" ", "-"), {f + ".bin" if f in ("train", "val") else f: v for f, v in files.items()}))
+        return train(
+            "bad-out",
+            *TINY,
+            "--steps",
+            3,
+            data=W.variant(
+                "data",
+                name.replace(" ", "-"),
+                {f + ".bin" if f in ("train", "val") else f: v for f, v in files.items()},
+            ),
+        )
 
     def init(self, name, files):
-        return train("bad-out", "--init", W.variant("run/best", name.replace(" ", "-"), files), "--max-len", 32, "--batch-tokens", 256, "--steps", 3)
+        return train(
+            "bad-out",
+            "--init",
+            W.variant("run/best", name.replace(" ", "-"), files),
+            "--max-len",
+            32,
+            "--batch-tokens",
+            256,
+            "--steps",
+            3,
+        )
 
     def flags(self, *flags):
         return train("bad-out", *TINY, "--steps", 3, *flags)
@@ -540,54 +781,226 @@ class BadInput(Case):
             ("data directory is a file", train("bad-out", data="file"), 1, ["file"]),
             ("no train.bin", self.data("no train.bin", train=None), 1, ["train.bin", "data/books.py"]),
             ("no val.bin", self.data("no val.bin", val=None), 1, ["val.bin", "data/books.py"]),
-            ("no tokenizer", self.data("no tokenizer", **{"vocab.txt": None, "tokenizer.json": None}), 1, ["vocab.txt", "data/tokenize learn"]),
-            ("truncated .bin", self.data("truncated", train=train_bin[:len(train_bin) // 2]), 1, ["train.bin", "cut off", "%d bytes" % len(train_bin)]),
-            (".bin cut within its header", self.data("cut header", train=train_bin[:100]), 1, ["train.bin", "100 bytes"]),
+            (
+                "no tokenizer",
+                self.data("no tokenizer", **{"vocab.txt": None, "tokenizer.json": None}),
+                1,
+                ["vocab.txt", "data/tokenize learn"],
+            ),
+            (
+                "truncated .bin",
+                self.data("truncated", train=train_bin[: len(train_bin) // 2]),
+                1,
+                ["train.bin", "cut off", "%d bytes" % len(train_bin)],
+            ),
+            (
+                ".bin cut within its header",
+                self.data("cut header", train=train_bin[:100]),
+                1,
+                ["train.bin", "100 bytes"],
+            ),
             ("empty .bin", self.data("empty", train=b""), 1, ["train.bin", "0 bytes"]),
             ("empty val.bin", self.data("empty val", val=b""), 1, ["val.bin", "0 bytes"]),
-            ("foreign file as .bin", self.data("foreign", train=make_text(3, 9)), 1, ["train.bin", "data/tokenize pack"]),
-            (".bin with a damaged header", self.data("damaged header", train=patched(40, b"\xff")), 1, ["train.bin", "checksum"]),
+            (
+                "foreign file as .bin",
+                self.data("foreign", train=make_text(3, 9)),
+                1,
+                ["train.bin", "data/tokenize pack"],
+            ),
+            (
+                ".bin with a damaged header",
+                self.data("damaged header", train=patched(40, b"\xff")),
+                1,
+                ["train.bin", "checksum"],
+            ),
             (".bin of another version", self.data("version", train=forged(version=9)), 1, ["version 1", "found 9"]),
             (".bin of another kind", self.data("kind", train=forged(kind=2)), 1, ["text", "classify"]),
             (".bin with 2^61 tokens", self.data("huge", train=forged(tokens=1 << 61)), 1, ["train.bin", "bytes"]),
-            (".bin with 2^64 - 1 sequences", self.data("sequences", train=forged(sequences=(1 << 64) - 1)), 1, ["train.bin", "bytes"]),
-            (".bin with offsets that go back", self.data("offsets", train=patched(264, struct.pack("<Q", 1 << 40))), 1, ["train.bin", "damaged"]),
-            (".bin of another tokenizer", self.data("tokenizer", train=other), 1, ["train.bin", "another tokenizer", "data/tokenize pack --tokenizer"]),
-            ("val.bin of another tokenizer", self.data("val tokenizer", val=read(W.path("other/val.bin"))), 1, ["val.bin", "data/tokenize pack --tokenizer"]),
-            ("token out of range", self.data("token", train=lambda d: forged()(patched(first_token + 20, b"\xff\xff")(d))), 1, ["train.bin", "65535"]),
-            ("token out of range in val.bin", self.data("val token", val=lambda d: forged()(d[:-2] + b"\xff\xff")), 1, ["val.bin", "65535"]),
-            ("damaged content", self.data("damage", train=patched(first_token + 20, b"\xff")), 1, ["train.bin", "the content is damaged", "pack"]),
-            (".bin with a vocabulary that is not the tokenizer's", self.data("vocab", train=lambda d: forged(vocab=60000)(patched(first_token, b"\x50\xea")(d))), 1,
-             ["train.bin", "60000", str(vocab)]),
+            (
+                ".bin with 2^64 - 1 sequences",
+                self.data("sequences", train=forged(sequences=(1 << 64) - 1)),
+                1,
+                ["train.bin", "bytes"],
+            ),
+            (
+                ".bin with offsets that go back",
+                self.data("offsets", train=patched(264, struct.pack("<Q", 1 << 40))),
+                1,
+                ["train.bin", "damaged"],
+            ),
+            (
+                ".bin of another tokenizer",
+                self.data("tokenizer", train=other),
+                1,
+                ["train.bin", "another tokenizer", "data/tokenize pack --tokenizer"],
+            ),
+            (
+                "val.bin of another tokenizer",
+                self.data("val tokenizer", val=read(W.path("other/val.bin"))),
+                1,
+                ["val.bin", "data/tokenize pack --tokenizer"],
+            ),
+            (
+                "token out of range",
+                self.data("token", train=lambda d: forged()(patched(first_token + 20, b"\xff\xff")(d))),
+                1,
+                ["train.bin", "65535"],
+            ),
+            (
+                "token out of range in val.bin",
+                self.data("val token", val=lambda d: forged()(d[:-2] + b"\xff\xff")),
+                1,
+                ["val.bin", "65535"],
+            ),
+            (
+                "damaged content",
+                self.data("damage", train=patched(first_token + 20, b"\xff")),
+                1,
+                ["train.bin", "the content is damaged", "pack"],
+            ),
+            (
+                ".bin with a vocabulary that is not the tokenizer's",
+                self.data("vocab", train=lambda d: forged(vocab=60000)(patched(first_token, b"\x50\xea")(d))),
+                1,
+                ["train.bin", "60000", str(vocab)],
+            ),
             # checkpoints
             ("--init of nothing", self.flags("--init", W.path("nowhere")), 1, ["nowhere"]),
             ("--init of a file", self.flags("--init", W.path("file")), 1, ["file"]),
             ("--init of an empty directory", self.flags("--init", W.path("empty")), 1, ["empty", "config.json"]),
-            ("safetensors with a huge header", self.init("huge header", {"model.safetensors": with_header(model[8:], 1 << 60)}), 1, ["model.safetensors", "header"]),
-            ("safetensors with a header beyond its end", self.init("header end", {"model.safetensors": with_header(model[8:], 50000000)}), 1, ["cut off"]),
-            ("safetensors with overlapping tensors", self.init("overlap", {"model.safetensors": header_edit(
-                lambda h: h[WORD].update(data_offsets=[n - 64 for n in h[WORD]["data_offsets"]] if h[WORD]["data_offsets"][0] else
-                                         [n + 64 for n in h[WORD]["data_offsets"]]))}), 1, ["model.safetensors", "data"]),
-            ("safetensors of integers", self.init("dtype", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="I32"))}), 1, [WORD, "I32"]),
-            ("safetensors of an unknown type", self.init("dtype x", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="Q7"))}), 1, [WORD, "Q7"]),
-            ("safetensors of another shape", self.init("shape", {"model.safetensors": header_edit(lambda h: h[WORD].update(shape=h[WORD]["shape"][::-1]))}), 1, [WORD, "64"]),
-            ("truncated safetensors", self.init("truncated model", {"model.safetensors": model[:len(model) // 2]}), 1, ["model.safetensors", "cut off"]),
-            ("empty safetensors", self.init("empty model", {"model.safetensors": b""}), 1, ["model.safetensors", "0 bytes"]),
-            ("safetensors with a broken header", self.init("broken header", {"model.safetensors": model[:8] + b"{x" + model[10:]}), 1, ["model.safetensors"]),
-            ("safetensors without any tensor of a BERT", self.init("foreign model", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}), 1, ["no tensor of this model"]),
+            (
+                "safetensors with a huge header",
+                self.init("huge header", {"model.safetensors": with_header(model[8:], 1 << 60)}),
+                1,
+                ["model.safetensors", "header"],
+            ),
+            (
+                "safetensors with a header beyond its end",
+                self.init("header end", {"model.safetensors": with_header(model[8:], 50000000)}),
+                1,
+                ["cut off"],
+            ),
+            (
+                "safetensors with overlapping tensors",
+                self.init(
+                    "overlap",
+                    {
+                        "model.safetensors": header_edit(
+                            lambda h: h[WORD].update(
+                                data_offsets=[n - 64 for n in h[WORD]["data_offsets"]]
+                                if h[WORD]["data_offsets"][0]
+                                else [n + 64 for n in h[WORD]["data_offsets"]]
+                            )
+                        )
+                    },
+                ),
+                1,
+                ["model.safetensors", "data"],
+            ),
+            (
+                "safetensors of integers",
+                self.init("dtype", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="I32"))}),
+                1,
+                [WORD, "I32"],
+            ),
+            (
+                "safetensors of an unknown type",
+                self.init("dtype x", {"model.safetensors": header_edit(lambda h: h[WORD].update(dtype="Q7"))}),
+                1,
+                [WORD, "Q7"],
+            ),
+            (
+                "safetensors of another shape",
+                self.init(
+                    "shape", {"model.safetensors": header_edit(lambda h: h[WORD].update(shape=h[WORD]["shape"][::-1]))}
+                ),
+                1,
+                [WORD, "64"],
+            ),
+            (
+                "truncated safetensors",
+                self.init("truncated model", {"model.safetensors": model[: len(model) // 2]}),
+                1,
+                ["model.safetensors", "cut off"],
+            ),
+            (
+                "empty safetensors",
+                self.init("empty model", {"model.safetensors": b""}),
+                1,
+                ["model.safetensors", "0 bytes"],
+            ),
+            (
+                "safetensors with a broken header",
+                self.init("broken header", {"model.safetensors": model[:8] + b"{x" + model[10:]}),
+                1,
+                ["model.safetensors"],
+            ),
+            (
+                "safetensors without any tensor of a BERT",
+                self.init("foreign model", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
+                1,
+                ["no tensor of this model"],
+            ),
             ("no config.json", self.init("no config", {"config.json": None}), 1, ["config.json"]),
             ("broken config.json", self.init("broken config", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
-            ("config.json that is no object", self.init("list config", {"config.json": b"[1, 2]\n"}), 1, ["config.json"]),
-            ("config.json of another model_type", self.init("model type", {"config.json": config_edit(model_type="gpt2")}), 1, ["config.json", "bert", "gpt2"]),
-            ("hidden_size that heads do not divide", self.init("heads", {"config.json": config_edit(hidden_size=65, num_attention_heads=2)}), 1, ["65", "2"]),
-            ("heads of a size that is not implemented", self.init("head size", {"config.json": config_edit(num_attention_heads=16)}), 1, ["32, 64 or 128"]),
-            ("config.json with a text for a number", self.init("text", {"config.json": config_edit(hidden_size="64")}), 1, ["hidden_size"]),
-            ("config.json with one token type", self.init("types", {"config.json": config_edit(type_vocab_size=1)}), 1, ["type_vocab_size"]),
-            ("config.json of a model beyond all memory", self.init("giant", {"config.json": config_edit(vocab_size=1 << 30, hidden_size=1 << 20, num_attention_heads=1 << 14)}), 1,
-             ["MiB"]),
-            ("--init with another tokenizer's data", train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"), 1, ["another tokenizer", "--tokenizer"]),
+            (
+                "config.json that is no object",
+                self.init("list config", {"config.json": b"[1, 2]\n"}),
+                1,
+                ["config.json"],
+            ),
+            (
+                "config.json of another model_type",
+                self.init("model type", {"config.json": config_edit(model_type="gpt2")}),
+                1,
+                ["config.json", "bert", "gpt2"],
+            ),
+            (
+                "hidden_size that heads do not divide",
+                self.init("heads", {"config.json": config_edit(hidden_size=65, num_attention_heads=2)}),
+                1,
+                ["65", "2"],
+            ),
+            (
+                "heads of a size that is not implemented",
+                self.init("head size", {"config.json": config_edit(num_attention_heads=16)}),
+                1,
+                ["32, 64 or 128"],
+            ),
+            (
+                "config.json with a text for a number",
+                self.init("text", {"config.json": config_edit(hidden_size="64")}),
+                1,
+                ["hidden_size"],
+            ),
+            (
+                "config.json with one token type",
+                self.init("types", {"config.json": config_edit(type_vocab_size=1)}),
+                1,
+                ["type_vocab_size"],
+            ),
+            (
+                "config.json of a model beyond all memory",
+                self.init(
+                    "giant",
+                    {"config.json": config_edit(vocab_size=1 << 30, hidden_size=1 << 20, num_attention_heads=1 << 14)},
+                ),
+                1,
+                ["MiB"],
+            ),
+            (
+                "--init with another tokenizer's data",
+                train("bad-out", "--init", W.path("run"), "--max-len", 32, data="other"),
+                1,
+                ["another tokenizer", "--tokenizer"],
+            ),
             ("--init with dimensions", self.flags("--init", W.path("run")), 2, ["--init", "dimensions"]),
-            ("only a pytorch_model.bin", train("bad-out", "--init", W.path("pickle"), "--max-len", 32), 1, ["pytorch_model.bin", "safetensors", "convert"]),
+            (
+                "only a pytorch_model.bin",
+                train("bad-out", "--init", W.path("pickle"), "--max-len", 32),
+                1,
+                ["pytorch_model.bin", "safetensors", "convert"],
+            ),
             # the command line
             ("nothing given", [], 2, ["--data"]),
             ("no --out", ["--data", W.path("data")], 2, ["--out"]),
@@ -613,7 +1026,12 @@ class BadInput(Case):
             ("--batch-tokens that is no multiple of 128", self.flags("--batch-tokens", 300), 2, ["128", "300"]),
             ("--width that is no multiple of 64", self.flags("--width", 100), 2, ["--width", "64", "100"]),
             ("--heads that do not divide the width", self.flags("--heads", 3), 2, ["--heads"]),
-            ("more memory than there is", self.flags("--size", "large", "--batch-tokens", 1 << 22), 1, ["MiB", "--batch-tokens", "or less"]),
+            (
+                "more memory than there is",
+                self.flags("--size", "large", "--batch-tokens", 1 << 22),
+                1,
+                ["MiB", "--batch-tokens", "or less"],
+            ),
             ("a model beyond all memory", self.flags("--layers", 128, "--width", 65536), 1, ["MiB", "smaller model"]),
             # the run directory
             ("--out below a file", train("file/out", *TINY), 1, ["file"]),
@@ -627,10 +1045,30 @@ class BadInput(Case):
             ("--resume with another --lr", self.resume("--lr", 1), 2, ["--lr", "0.005", "--init"]),
             ("--resume with other dimensions", self.resume("--width", 128), 2, ["--width", "64"]),
             ("--resume and --init", self.resume("--init", W.path("run/best")), 2, ["--init"]),
-            ("--resume with other data", self.resume("--data", W.variant("data", "shorter", {"train.bin": shorter}), "--steps", 400), 1, ["--data"]),
-            ("--resume with as much of other data", self.resume("--data", W.variant("data", "swapped", {"train.bin": swapped}), "--steps", 400), 1, ["--data"]),
-            ("--resume with another val.bin", self.resume("--data", W.variant("data", "val", {"val.bin": train_bin}), "--steps", 400), 1, ["--data"]),
-            ("--resume with another tokenizer", self.resume("--data", W.path("other"), "--steps", 400), 1, ["tokenizer"]),
+            (
+                "--resume with other data",
+                self.resume("--data", W.variant("data", "shorter", {"train.bin": shorter}), "--steps", 400),
+                1,
+                ["--data"],
+            ),
+            (
+                "--resume with as much of other data",
+                self.resume("--data", W.variant("data", "swapped", {"train.bin": swapped}), "--steps", 400),
+                1,
+                ["--data"],
+            ),
+            (
+                "--resume with another val.bin",
+                self.resume("--data", W.variant("data", "val", {"val.bin": train_bin}), "--steps", 400),
+                1,
+                ["--data"],
+            ),
+            (
+                "--resume with another tokenizer",
+                self.resume("--data", W.path("other"), "--steps", 400),
+                1,
+                ["tokenizer"],
+            ),
             # asking
             ("fill-mask without --model", ["fill-mask", "the [MASK] ."], 2, ["--model"]),
             ("fill-mask without a text", self.ask(), 2, ["TEXT"]),
@@ -639,17 +1077,74 @@ class BadInput(Case):
             ("fill-mask without [MASK] in two lines", self.ask("the king\nis wise ."), 2, ["[MASK]"]),
             ("fill-mask with too long a text", self.ask(long_text), 1, ["203", "128"]),
             ("fill-mask with bytes that are not UTF-8", self.ask(b"caf\xe9 is [MASK] ."), 1, ["UTF-8"]),
-            ("fill-mask --json with bytes that are not UTF-8", self.ask("--json", b"caf\xe9 is [MASK] ."), 1, ["UTF-8"]),
+            (
+                "fill-mask --json with bytes that are not UTF-8",
+                self.ask("--json", b"caf\xe9 is [MASK] ."),
+                1,
+                ["UTF-8"],
+            ),
             ("fill-mask with no model", self.ask("the [MASK] .", model="nowhere"), 1, ["nowhere"]),
-            ("fill-mask with only a pytorch_model.bin", self.ask("the [MASK] .", model="pickle"), 1, ["pytorch_model.bin", "convert"]),
-            ("fill-mask with a model beyond all memory", ["fill-mask", "--model", W.path("variants/giant"), "the [MASK] ."], 1, ["memory"]),
-            ("fill-mask --logits into a missing directory", self.ask("--logits", W.path("nowhere/x"), "the [MASK] ."), 1, ["nowhere/x", "No such file"]),
+            (
+                "fill-mask with only a pytorch_model.bin",
+                self.ask("the [MASK] .", model="pickle"),
+                1,
+                ["pytorch_model.bin", "convert"],
+            ),
+            (
+                "fill-mask with a model beyond all memory",
+                ["fill-mask", "--model", W.path("variants/giant"), "the [MASK] ."],
+                1,
+                ["memory"],
+            ),
+            (
+                "fill-mask --logits into a missing directory",
+                self.ask("--logits", W.path("nowhere/x"), "the [MASK] ."),
+                1,
+                ["nowhere/x", "No such file"],
+            ),
             # the tokenizer's program
-            ("packing nothing", Call(["pack", "--tokenizer", W.path("data"), "--in", W.path("nowhere.txt"), "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["nowhere.txt"]),
-            ("packing an empty file", Call(["pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["no tokens"]),
-            ("packing with no tokenizer", Call(["pack", "--tokenizer", W.path("empty"), "--in", W.path("val.txt"), "--out", W.path("bad.bin")], program=TOKENIZE), 1, ["vocab.txt"]),
-            ("packing below a file", Call(["pack", "--tokenizer", W.path("data"), "--in", W.path("val.txt"), "--out", W.path("file/bad.bin")], program=TOKENIZE), 1, ["file"]),
-            ("learning from nothing", Call(["learn", "--size", 100, "--out", W.path("bad"), W.path("nowhere.txt")], program=TOKENIZE), 1, ["nowhere.txt"]),
+            (
+                "packing nothing",
+                Call(
+                    ["pack", "--tokenizer", W.path("data"), "--in", W.path("nowhere.txt"), "--out", W.path("bad.bin")],
+                    program=TOKENIZE,
+                ),
+                1,
+                ["nowhere.txt"],
+            ),
+            (
+                "packing an empty file",
+                Call(
+                    ["pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")],
+                    program=TOKENIZE,
+                ),
+                1,
+                ["no tokens"],
+            ),
+            (
+                "packing with no tokenizer",
+                Call(
+                    ["pack", "--tokenizer", W.path("empty"), "--in", W.path("val.txt"), "--out", W.path("bad.bin")],
+                    program=TOKENIZE,
+                ),
+                1,
+                ["vocab.txt"],
+            ),
+            (
+                "packing below a file",
+                Call(
+                    ["pack", "--tokenizer", W.path("data"), "--in", W.path("val.txt"), "--out", W.path("file/bad.bin")],
+                    program=TOKENIZE,
+                ),
+                1,
+                ["file"],
+            ),
+            (
+                "learning from nothing",
+                Call(["learn", "--size", 100, "--out", W.path("bad"), W.path("nowhere.txt")], program=TOKENIZE),
+                1,
+                ["nowhere.txt"],
+            ),
             ("no verb", Call([], program=TOKENIZE), 2, ["verb"]),
         ]
 
@@ -667,13 +1162,27 @@ class BadInput(Case):
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
-        self.check_full_output(*(["fill-mask", "--model", W.path("run"), *flags, "the [MASK] ."] for flags in ([], ["--json"])))
+        self.check_full_output(
+            *(["fill-mask", "--model", W.path("run"), *flags, "the [MASK] ."] for flags in ([], ["--json"]))
+        )
         with open("/dev/full", "w") as full:
-            self.assert_one_line(run(["pack", "--tokenizer", "data", "--in", "val.txt", "--out", "full.bin"], code=1, stdout=full, program=TOKENIZE).err)
+            self.assert_one_line(
+                run(
+                    ["pack", "--tokenizer", "data", "--in", "val.txt", "--out", "full.bin"],
+                    code=1,
+                    stdout=full,
+                    program=TOKENIZE,
+                ).err
+            )
 
     def test_full_disk_while_packing(self):
         before = read(W.path("data/val.bin"))
-        done = run(["pack", "--tokenizer", "data", "--in", "train.txt", "--out", "data/val.bin"], code=1, full_disk=4000, program=TOKENIZE)
+        done = run(
+            ["pack", "--tokenizer", "data", "--in", "train.txt", "--out", "data/val.bin"],
+            code=1,
+            full_disk=4000,
+            program=TOKENIZE,
+        )
         self.assert_one_line(done.err)
         self.assertEqual(read(W.path("data/val.bin")), before)
         self.assertEqual([f for f in os.listdir(W.path("data")) if "tmp" in f], [])

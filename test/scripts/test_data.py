@@ -1,7 +1,9 @@
-"""The data scripts and data/tokenize's command line: one command makes a data directory; bad input is one clear line and an exit code.
+"""The data scripts and data/tokenize's command line: one command makes a data directory; bad input is one clear line
+and an exit code.
 
-    python3 test/scripts/test_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+python3 test/scripts/test_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
 """
+
 import gzip
 import hashlib
 import http.server
@@ -28,7 +30,11 @@ sys.dont_write_bytecode = True
 
 def story(n):
     """A few hundred words, different for every n."""
-    return "\n\n".join("Paragraph %d of story %d: the fox number %d ran over the hill and saw %d lazy dogs, again and again." % (i, n, n * i, i) for i in range(20))
+    return "\n\n".join(
+        "Paragraph %d of story %d: the fox number %d ran over the hill and saw %d lazy dogs, again and again."
+        % (i, n, n * i, i)
+        for i in range(20)
+    )
 
 
 class Case(unittest.TestCase):
@@ -84,7 +90,10 @@ class Case(unittest.TestCase):
         self.assertEqual((offsets[0], offsets[-1], len(data)), (0, tokens, 256 + 8 * (sequences + 1) + 2 * tokens))
         self.assertLess(max(ids), vocab)
         lines = "".join(json.dumps(ids[a:b]) + "\n" for a, b in zip(offsets, offsets[1:]))
-        return [json.loads(line) for line in self.tokenize("decode", "--tokenizer", tokenizer, "--json", text=lines).splitlines()]
+        return [
+            json.loads(line)
+            for line in self.tokenize("decode", "--tokenizer", tokenizer, "--json", text=lines).splitlines()
+        ]
 
     def normal(self, text):
         """Text as it comes back from ids."""
@@ -103,10 +112,14 @@ class Tokenize(Case):
         ids = self.tokenize("encode", "--tokenizer", "tok", text=text)
         self.assertEqual(len(ids.split("\n")), 4)
         self.assertEqual(ids.split("\n")[1], "")
-        self.assertEqual(self.tokenize("decode", "--tokenizer", "tok", text=ids), "the fox ran.\n\n[CLS] lazy dogs [SEP]\n")
+        self.assertEqual(
+            self.tokenize("decode", "--tokenizer", "tok", text=ids), "the fox ran.\n\n[CLS] lazy dogs [SEP]\n"
+        )
         array = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text='"The fox\\nran."\n'))
         self.assertEqual(array, [int(i) for i in ids.split("\n")[0].split()])
-        self.assertEqual(json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=json.dumps(array))), "the fox ran.")
+        self.assertEqual(
+            json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=json.dumps(array))), "the fox ran."
+        )
 
     def test_cased(self):
         self.tokenize("learn", "--type", "wordpiece", "--size", "120", "--no-lower-case", "--out", "cased", self.text)
@@ -117,26 +130,62 @@ class Tokenize(Case):
 
     def test_learning_is_deterministic(self):
         for threads in ("1", "3"):
-            subprocess.run([TOKENIZE, "learn", "--size", "120", "--out", self.path(threads), self.text], env=dict(ENV, OMP_NUM_THREADS=threads),
-                           stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                [TOKENIZE, "learn", "--size", "120", "--out", self.path(threads), self.text],
+                env=dict(ENV, OMP_NUM_THREADS=threads),
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
             with open(self.path(threads, "vocab.txt")) as f, open(self.path("tok/vocab.txt")) as g:
                 self.assertEqual(f.read(), g.read())
 
     def test_documents(self):
-        text = self.write("d.txt", "fox a\nfox s\n\n \nfox t\n<|endoftext|> \n\nfox d\n<|endoftext|>\n<|endoftext|>\nlast")
+        text = self.write(
+            "d.txt", "fox a\nfox s\n\n \nfox t\n<|endoftext|> \n\nfox d\n<|endoftext|>\n<|endoftext|>\nlast"
+        )
         expected = {"eot": ["fox a fox s fox t", "fox d", "last"], "file": 2, "line": 8, "blank": 3}
         for how, documents in expected.items():
             more = [text] if how == "file" else []
-            self.tokenize("pack", "--tokenizer", "tok", "--kind", "text", "--in", text, "--documents", how, "--out", how + ".bin", *more)
+            self.tokenize(
+                "pack",
+                "--tokenizer",
+                "tok",
+                "--kind",
+                "text",
+                "--in",
+                text,
+                "--documents",
+                how,
+                "--out",
+                how + ".bin",
+                *more,
+            )
             found = self.documents(self.path(how + ".bin"), "tok")
             self.assertEqual(found if how == "eot" else len(found), documents, how)
 
     def test_pack_counts_and_threads(self):
-        big = self.write("big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400)))  # several parts for the threads
+        big = self.write(
+            "big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400))
+        )  # several parts for the threads
         files = []
         for threads in ("1", "3"):
-            run = subprocess.run([TOKENIZE, "pack", "--tokenizer", self.path("tok"), "--kind", "text", "--in", big, "--out", self.path(threads + ".bin")],
-                                 env=dict(ENV, OMP_NUM_THREADS=threads), stdout=subprocess.PIPE, check=True)
+            run = subprocess.run(
+                [
+                    TOKENIZE,
+                    "pack",
+                    "--tokenizer",
+                    self.path("tok"),
+                    "--kind",
+                    "text",
+                    "--in",
+                    big,
+                    "--out",
+                    self.path(threads + ".bin"),
+                ],
+                env=dict(ENV, OMP_NUM_THREADS=threads),
+                stdout=subprocess.PIPE,
+                check=True,
+            )
             self.assertIn(b": 400 documents, ", run.stdout)
             with open(self.path(threads + ".bin"), "rb") as f:
                 files.append(f.read())
@@ -160,12 +209,64 @@ class Tokenize(Case):
         self.refused(2, "unknown flag --sizes; nearest: --size", TOKENIZE, "learn", "--sizes", "9", self.text)
         self.refused(2, "expected an integer from 32", TOKENIZE, "learn", "--size", "5", "--out", "x", self.text)
         self.refused(2, "--out DIR", TOKENIZE, "learn", self.text)
-        self.refused(2, "expected one of wordpiece|bpe", TOKENIZE, "learn", "--type", "unigram", "--out", "x", self.text)
-        self.refused(2, "--lower-case is not for --type bpe", TOKENIZE, "learn", "--type", "bpe", "--lower-case", "--out", "x", self.text)
-        self.refused(2, "expected at least 257 tokens", TOKENIZE, "learn", "--type", "bpe", "--size", "256", "--out", "x", self.text)
-        self.refused(2, "found vocab.txt; take another directory", TOKENIZE, "learn", "--type", "bpe", "--size", "300", "--out", "tok", self.text)
-        self.refused(2, "expected one of eot|line|blank|file", *pack, "--documents", "page", "--in", self.text, "--out", "x.bin")
-        self.refused(2, "expected byte-level BPE", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", self.text, "--out", "x.bin")
+        self.refused(
+            2, "expected one of wordpiece|bpe", TOKENIZE, "learn", "--type", "unigram", "--out", "x", self.text
+        )
+        self.refused(
+            2,
+            "--lower-case is not for --type bpe",
+            TOKENIZE,
+            "learn",
+            "--type",
+            "bpe",
+            "--lower-case",
+            "--out",
+            "x",
+            self.text,
+        )
+        self.refused(
+            2,
+            "expected at least 257 tokens",
+            TOKENIZE,
+            "learn",
+            "--type",
+            "bpe",
+            "--size",
+            "256",
+            "--out",
+            "x",
+            self.text,
+        )
+        self.refused(
+            2,
+            "found vocab.txt; take another directory",
+            TOKENIZE,
+            "learn",
+            "--type",
+            "bpe",
+            "--size",
+            "300",
+            "--out",
+            "tok",
+            self.text,
+        )
+        self.refused(
+            2, "expected one of eot|line|blank|file", *pack, "--documents", "page", "--in", self.text, "--out", "x.bin"
+        )
+        self.refused(
+            2,
+            "expected byte-level BPE",
+            TOKENIZE,
+            "pack",
+            "--tokenizer",
+            "tok",
+            "--kind",
+            "instruct",
+            "--in",
+            self.text,
+            "--out",
+            "x.bin",
+        )
         self.refused(2, "expected --in FILE", *pack, "--out", "x.bin")
         self.refused(2, "expected --tokenizer DIR", TOKENIZE, "encode")
 
@@ -174,19 +275,43 @@ class Tokenize(Case):
         self.refused(1, "cannot read none.txt", TOKENIZE, "learn", "--out", "x", "none.txt")
         self.refused(1, "found a directory", TOKENIZE, "learn", "--out", "x", self.dir)
         self.refused(1, "there are no words", TOKENIZE, "learn", "--out", "x", self.write("empty.txt", ""))
-        self.refused(1, "cannot make the directory", TOKENIZE, "learn", "--out", os.path.join(self.text, "x"), self.text)
+        self.refused(
+            1, "cannot make the directory", TOKENIZE, "learn", "--out", os.path.join(self.text, "x"), self.text
+        )
         self.refused(1, "the input holds no tokens", *pack, "--in", self.write("blank.txt", "\n \n"), "--out", "x.bin")
-        self.refused(1, "cannot make the directory", *pack, "--in", self.text, "--out", os.path.join(self.text, "x.bin"))
-        self.refused(1, "expected a tokenizer directory, found nothing", TOKENIZE, "encode", "--tokenizer", "none", text="a")
+        self.refused(
+            1, "cannot make the directory", *pack, "--in", self.text, "--out", os.path.join(self.text, "x.bin")
+        )
+        self.refused(
+            1, "expected a tokenizer directory, found nothing", TOKENIZE, "encode", "--tokenizer", "none", text="a"
+        )
         self.refused(1, "line 2: line 1, column", TOKENIZE, "encode", "--tokenizer", "tok", "--json", text='"a"\nb\n')
-        self.refused(1, "line 1: expected a JSON string, found 5", TOKENIZE, "encode", "--tokenizer", "tok", "--json", text="5\n")
-        self.refused(1, "line 1: expected ids separated by spaces", TOKENIZE, "decode", "--tokenizer", "tok", text="5 x\n")
+        self.refused(
+            1, "line 1: expected a JSON string, found 5", TOKENIZE, "encode", "--tokenizer", "tok", "--json", text="5\n"
+        )
+        self.refused(
+            1, "line 1: expected ids separated by spaces", TOKENIZE, "decode", "--tokenizer", "tok", text="5 x\n"
+        )
         self.refused(1, "found 5000", TOKENIZE, "decode", "--tokenizer", "tok", text="5 5000\n")
-        self.refused(1, "line 1: expected an integer, found 1.5", TOKENIZE, "decode", "--tokenizer", "tok", "--json", text="[1.5]\n")
+        self.refused(
+            1,
+            "line 1: expected an integer, found 1.5",
+            TOKENIZE,
+            "decode",
+            "--tokenizer",
+            "tok",
+            "--json",
+            text="[1.5]\n",
+        )
         self.assertFalse(os.path.exists(self.path("x.bin")))
         if os.path.exists("/dev/full"):
             with open("/dev/full", "wb") as full:
-                run = subprocess.run([TOKENIZE, "encode", "--tokenizer", self.path("tok")], input=b"a\n", stdout=full, stderr=subprocess.PIPE)
+                run = subprocess.run(
+                    [TOKENIZE, "encode", "--tokenizer", self.path("tok")],
+                    input=b"a\n",
+                    stdout=full,
+                    stderr=subprocess.PIPE,
+                )
             self.assertEqual((run.returncode, b"cannot write standard output" in run.stderr), (1, True))
 
 
@@ -198,7 +323,9 @@ class TokenizeBpe(Case):
 
     def pack(self, path, *flags, tokenizer="tok"):
         """The documents of the packed file as bytes, and what pack said on standard error"""
-        run = self.call(TOKENIZE, "pack", "--tokenizer", tokenizer, "--kind", "text", "--in", path, "--out", "x.bin", *flags)
+        run = self.call(
+            TOKENIZE, "pack", "--tokenizer", tokenizer, "--kind", "text", "--in", path, "--out", "x.bin", *flags
+        )
         self.assertEqual(run.returncode, 0, run.stderr.decode())
         data = open_bytes(self.path("x.bin"))
         sequences, tokens, vocab = struct.unpack_from("<QQQ", data, 24)
@@ -208,22 +335,38 @@ class TokenizeBpe(Case):
         plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
         for b in range(256):
             byte[chr(b) if b in plain else chr(256 + len([x for x in range(b) if x not in plain]))] = b
-        pieces = {i: bytes(byte[c] for c in t) for t, i in json.loads(open_bytes(self.path(tokenizer, "vocab.json"))).items()}
+        pieces = {
+            i: bytes(byte[c] for c in t) for t, i in json.loads(open_bytes(self.path(tokenizer, "vocab.json"))).items()
+        }
         self.assertEqual(vocab, len(pieces))
         return [b"".join(map(pieces.get, ids[a:b])) for a, b in zip(offsets, offsets[1:])], run.stderr.decode()
 
     def test_files(self):
         self.assertEqual(set(os.listdir(self.path("tok"))), BPE_FILES)
         self.assertEqual(open_bytes(self.path("tok/merges.txt")).split(b"\n")[0], b"#version: 0.2")
-        self.refused(2, "found vocab.json; take another directory", TOKENIZE, "learn", "--type", "wordpiece", "--out", "tok", self.text)
+        self.refused(
+            2,
+            "found vocab.json; take another directory",
+            TOKENIZE,
+            "learn",
+            "--type",
+            "wordpiece",
+            "--out",
+            "tok",
+            self.text,
+        )
 
     def test_encode_and_decode(self):
         text = "The fox  ran.\n\n caf\u00e9 <|endoftext|>\t\u4e2d\n"
         ids = self.tokenize("encode", "--tokenizer", "tok", text=text)
-        self.assertEqual((len(ids.split("\n")), ids.split("\n")[1], ids.split("\n")[2].split().count("299")), (4, "", 1))
+        self.assertEqual(
+            (len(ids.split("\n")), ids.split("\n")[1], ids.split("\n")[2].split().count("299")), (4, "", 1)
+        )
         self.assertEqual(self.tokenize("decode", "--tokenizer", "tok", text=ids), text)
         array = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text='"a\\n\\nfox "\n'))
-        self.assertEqual(json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=json.dumps(array))), "a\n\nfox ")
+        self.assertEqual(
+            json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=json.dumps(array))), "a\n\nfox "
+        )
         run = self.call(TOKENIZE, "encode", "--tokenizer", "tok", text=b"a\xff\xfe b\n")
         self.assertIn(b"2 bytes of the input are not UTF-8 and were kept", run.stderr)
         self.assertEqual(self.call(TOKENIZE, "decode", "--tokenizer", "tok", text=run.stdout).stdout, b"a\xff\xfe b\n")
@@ -231,17 +374,37 @@ class TokenizeBpe(Case):
 
     def test_stock_names_and_runs(self):
         expected = self.tokenize("encode", "--tokenizer", "tok", text="the lazy fox\n")
-        for folder, names in (("stock", {"vocab.json": "encoder.json", "merges.txt": "vocab.bpe"}), ("all", {"tokenizer.json": "tokenizer.json"}),
-                              ("run/best", {n: n for n in BPE_FILES})):
+        for folder, names in (
+            ("stock", {"vocab.json": "encoder.json", "merges.txt": "vocab.bpe"}),
+            ("all", {"tokenizer.json": "tokenizer.json"}),
+            ("run/best", {n: n for n in BPE_FILES}),
+        ):
             for name, other in names.items():
                 self.write(folder + "/" + other, open_bytes(self.path("tok", name)))
-            self.assertEqual(self.tokenize("encode", "--tokenizer", folder.split("/")[0], text="the lazy fox\n"), expected, folder)
+            self.assertEqual(
+                self.tokenize("encode", "--tokenizer", folder.split("/")[0], text="the lazy fox\n"), expected, folder
+            )
 
     def test_documents(self):
-        text = self.write("d.txt", b"fox a\r\nfox s \n\n \nfox \xff\n\n<|endoftext|> \n\nfox d\n<|endoftext|>\n<|endoftext|>\nlast\n")
-        expected = {"eot": [b"fox a\r\nfox s \n\n \nfox \xff\n", b"\nfox d", b"last"], "file": [open_bytes(text)],
-                    "line": [b"fox a", b"fox s ", b" ", b"fox \xff", b"<|endoftext|> ", b"fox d", b"<|endoftext|>", b"<|endoftext|>", b"last"],
-                    "blank": [b"fox a\r\nfox s ", b"fox \xff", b"<|endoftext|> ", b"fox d\n<|endoftext|>\n<|endoftext|>\nlast"]}
+        text = self.write(
+            "d.txt", b"fox a\r\nfox s \n\n \nfox \xff\n\n<|endoftext|> \n\nfox d\n<|endoftext|>\n<|endoftext|>\nlast\n"
+        )
+        expected = {
+            "eot": [b"fox a\r\nfox s \n\n \nfox \xff\n", b"\nfox d", b"last"],
+            "file": [open_bytes(text)],
+            "line": [
+                b"fox a",
+                b"fox s ",
+                b" ",
+                b"fox \xff",
+                b"<|endoftext|> ",
+                b"fox d",
+                b"<|endoftext|>",
+                b"<|endoftext|>",
+                b"last",
+            ],
+            "blank": [b"fox a\r\nfox s ", b"fox \xff", b"<|endoftext|> ", b"fox d\n<|endoftext|>\n<|endoftext|>\nlast"],
+        }
         for how, documents in expected.items():
             found, said = self.pack(text, "--documents", how)
             self.assertEqual(found, documents, how)
@@ -249,10 +412,30 @@ class TokenizeBpe(Case):
             self.assertEqual("times <|endoftext|> stands within a document" in said, how != "eot")
 
     def test_parts_change_nothing(self):
-        """Texts larger than the parts that threads share (256 kB) and than a block (16 MB): no byte is lost, and the ids are those of the text in
+        """Texts larger than the parts that threads share (256 kB) and than a block (16 MB): no byte is lost, and the
+        ids are those of the text in
         one piece."""
         rng = random.Random(1)
-        words = ["fox", "ran", " ", "  ", "\n", "\n\n", " \n", "\n ", "\t", "\u00a0", "\u3000", "\u00e9", "\u3002", "12", "'s", "!", "\r\n", "<|endoftext|>"]
+        words = [
+            "fox",
+            "ran",
+            " ",
+            "  ",
+            "\n",
+            "\n\n",
+            " \n",
+            "\n ",
+            "\t",
+            "\u00a0",
+            "\u3000",
+            "\u00e9",
+            "\u3002",
+            "12",
+            "'s",
+            "!",
+            "\r\n",
+            "<|endoftext|>",
+        ]
         noise = "".join(rng.choice(words) for _ in range(400000))
         text = self.write("big.txt", (noise + story(3)) * 18)
         self.assertGreater(os.path.getsize(text), 17 << 20)
@@ -265,24 +448,74 @@ class TokenizeBpe(Case):
         data = open_bytes(self.path("x.bin"))
         ids = struct.unpack_from("<%dH" % struct.unpack_from("<Q", data, 32)[0], data, 256 + 16)
         one = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text=json.dumps(quiet) + "\n"))
-        self.assertEqual(list(ids) == one, True)  # not assertEqual of the lists: their difference would take minutes to print
+        self.assertEqual(
+            list(ids) == one, True
+        )  # not assertEqual of the lists: their difference would take minutes to print
 
     def test_learning_is_deterministic(self):
         big = self.write("big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400)))
         found = []
         for threads in ("1", "3"):
-            subprocess.run([TOKENIZE, "learn", "--type", "bpe", "--size", "500", "--out", self.path(threads), big], env=dict(ENV, OMP_NUM_THREADS=threads),
-                           stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(
+                [TOKENIZE, "learn", "--type", "bpe", "--size", "500", "--out", self.path(threads), big],
+                env=dict(ENV, OMP_NUM_THREADS=threads),
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
             found.append([open_bytes(self.path(threads, name)) for name in sorted(BPE_FILES)])
         self.assertEqual(found[0], found[1])
 
     def test_bad_input(self):
-        self.refused(2, "expected WordPiece (vocab.txt) for --kind classify", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "classify", "--in", self.text, "--out", "x.bin")
-        self.refused(1, "there are no words", TOKENIZE, "learn", "--type", "bpe", "--out", "x", self.write("empty.txt", "<|endoftext|>\n"))
-        self.refused(1, "the input holds no tokens", TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "text", "--in", "empty.txt", "--out", "x.bin")
+        self.refused(
+            2,
+            "expected WordPiece (vocab.txt) for --kind classify",
+            TOKENIZE,
+            "pack",
+            "--tokenizer",
+            "tok",
+            "--kind",
+            "classify",
+            "--in",
+            self.text,
+            "--out",
+            "x.bin",
+        )
+        self.refused(
+            1,
+            "there are no words",
+            TOKENIZE,
+            "learn",
+            "--type",
+            "bpe",
+            "--out",
+            "x",
+            self.write("empty.txt", "<|endoftext|>\n"),
+        )
+        self.refused(
+            1,
+            "the input holds no tokens",
+            TOKENIZE,
+            "pack",
+            "--tokenizer",
+            "tok",
+            "--kind",
+            "text",
+            "--in",
+            "empty.txt",
+            "--out",
+            "x.bin",
+        )
         os.remove(self.path("tok/vocab.json"))
         os.remove(self.path("tok/tokenizer.json"))
-        self.refused(1, "tok: expected vocab.json or encoder.json beside tok/merges.txt", TOKENIZE, "encode", "--tokenizer", "tok", text="a")
+        self.refused(
+            1,
+            "tok: expected vocab.json or encoder.json beside tok/merges.txt",
+            TOKENIZE,
+            "encode",
+            "--tokenizer",
+            "tok",
+            text="a",
+        )
 
 
 class Scripts(Case):
@@ -312,7 +545,9 @@ class Scripts(Case):
         before = {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))}
         self.script("text.py", "again.txt", "in", "--vocab-size", "150", "--val-share", "0.25", "--out", "out")
         self.assertEqual(sorted(self.documents(self.path("out/val.bin"), "out")), sorted(val))
-        self.script("text.py", "in", "again.txt", "--vocab-size", "150", "--val-share", "0.25", "--out", "out", "--keep-text")
+        self.script(
+            "text.py", "in", "again.txt", "--vocab-size", "150", "--val-share", "0.25", "--out", "out", "--keep-text"
+        )
         self.assertEqual(before, {name: open_bytes(self.path("out", name)) for name in before})
         self.assertTrue(os.path.exists(self.path("out/val.txt")))
         self.script("text.py", "in", "--tokenizer", "out", "--seed", "3", "--out", "other")
@@ -321,7 +556,10 @@ class Scripts(Case):
 
     def test_text_single_document(self):
         self.write("one.txt", story(1))
-        self.assertIn("there is one document only", self.script("text.py", "one.txt", "--vocab-size", "100", "--val-share", "0.2", "--out", "out"))
+        self.assertIn(
+            "there is one document only",
+            self.script("text.py", "one.txt", "--vocab-size", "100", "--val-share", "0.2", "--out", "out"),
+        )
         train, val = self.check_directory("out", 1, 1)
         self.assertEqual(train[0] + " " + val[0], self.normal(story(1)))
         self.assertEqual((train[0].count("paragraph"), val[0].count("paragraph")), (16, 4))  # cut between paragraphs
@@ -330,19 +568,29 @@ class Scripts(Case):
 
     def test_text_windows_1252(self):
         self.write("w.txt", "caf\xe9\n\nna\xefve \x93x\x94\n".encode("latin-1") * 3)
-        self.assertIn("6 lines of w.txt are not UTF-8", self.script("text.py", "w.txt", "--vocab-size", "50", "--cased", "--out", "out"))
+        self.assertIn(
+            "6 lines of w.txt are not UTF-8",
+            self.script("text.py", "w.txt", "--vocab-size", "50", "--cased", "--out", "out"),
+        )
         self.assertIn("caf\u00e9", self.documents(self.path("out/train.bin"), "out")[0])
 
     def test_books(self):
         for i in range(3):
-            self.write("b/%d.txt" % i, "\ufeffThe Project Gutenberg eBook of X\r\n\r\nlicence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n"
-                       "Produced by Some Body\r\n\r\n\r\n" + story(i).replace("\n", "\r\n") + "\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nlicence\r\n")
+            self.write(
+                "b/%d.txt" % i,
+                "\ufeffThe Project Gutenberg eBook of X\r\n\r\nlicence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n"
+                "Produced by Some Body\r\n\r\n\r\n"
+                + story(i).replace("\n", "\r\n")
+                + "\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nlicence\r\n",
+            )
         self.script("books.py", "--from", "b", "--vocab-size", "150", "--out", "out")
         train, val = self.check_directory("out", 2, 1)
         self.assertEqual(sorted(train + val), sorted(self.normal(story(i)) for i in range(3)))
 
     def test_wikitext(self):
-        article = lambda i: " \n = Title %d = \n \n Some text @-@ with 1 @,@ 000 marks . \n = = Section = = \n More of %d . \n" % (i, i)
+        article = lambda i: (
+            " \n = Title %d = \n \n Some text @-@ with 1 @,@ 000 marks . \n = = Section = = \n More of %d . \n" % (i, i)
+        )
         self.write("wiki.train.raw", "".join(article(i) for i in range(9)))
         self.script("wikitext.py", "--from", "wiki.train.raw", "--vocab-size", "120", "--out", "out")
         train, val = self.check_directory("out", 8, 1)
@@ -358,28 +606,65 @@ class Scripts(Case):
         for i in range(4):
             self.write("in/%d.txt" % i, story(i))
         self.script("text.py", "in", "--vocab-size", "150", "--out", "out")
-        self.assertIn("next: ./train_gpt --data out --out runs/gpt", self.script("text.py", "in", "--tokenizer-type", "bpe", "--vocab-size", "300", "--out", "out"))
+        self.assertIn(
+            "next: ./train_gpt --data out --out runs/gpt",
+            self.script("text.py", "in", "--tokenizer-type", "bpe", "--vocab-size", "300", "--out", "out"),
+        )
         self.check_directory("out", 3, 1, BPE_FILES)  # the vocabulary of the earlier run is gone
         self.assertIn("./train_gpt", self.script("text.py", "in", "--tokenizer", "out", "--out", "other"))
         self.check_directory("other", 3, 1, BPE_FILES)
         self.assertEqual(open_bytes(self.path("out/train.bin")), open_bytes(self.path("other/train.bin")))
-        self.refused_script(2, "--vocab-size: expected 257 to", "text.py", "in", "--tokenizer-type", "bpe", "--vocab-size", "200", "--out", "o")
-        self.refused_script(2, "--cased is for wordpiece", "text.py", "in", "--tokenizer-type", "bpe", "--cased", "--out", "o")
+        self.refused_script(
+            2,
+            "--vocab-size: expected 257 to",
+            "text.py",
+            "in",
+            "--tokenizer-type",
+            "bpe",
+            "--vocab-size",
+            "200",
+            "--out",
+            "o",
+        )
+        self.refused_script(
+            2, "--cased is for wordpiece", "text.py", "in", "--tokenizer-type", "bpe", "--cased", "--out", "o"
+        )
 
     def test_shakespeare(self):
         text = "First Citizen:\r\nCaf\u00e9, speak.\n\n" * 50
         self.write("input.txt", text)
-        self.assertIn("./train_gpt", self.script("shakespeare.py", "--from", "input.txt", "--keep-text", "--out", "out"))
+        self.assertIn(
+            "./train_gpt", self.script("shakespeare.py", "--from", "input.txt", "--keep-text", "--out", "out")
+        )
         cut = int(len(text) * 0.9)
         for part, expected in (("train", text[:cut]), ("val", text[cut:])):
             self.assertEqual(open_bytes(self.path("out", part + ".txt")), expected.encode())
-            self.assertEqual(struct.unpack_from("<QQQ", open_bytes(self.path("out", part + ".bin")), 24), (1, len(expected.encode()), 257))
+            self.assertEqual(
+                struct.unpack_from("<QQQ", open_bytes(self.path("out", part + ".bin")), 24),
+                (1, len(expected.encode()), 257),
+            )
         self.write("folder/tinyshakespeare.txt", text)
         self.write("folder/other.txt", "something else")
         self.script("shakespeare.py", "--from", "folder", "--out", "from-folder")
         self.assertEqual(open_bytes(self.path("from-folder/train.bin")), open_bytes(self.path("out/train.bin")))
-        self.refused_script(1, "expected UTF-8, found the byte 0xff at byte 2", "shakespeare.py", "--from", self.write("bad.txt", b"ab\xff"), "--out", "o")
-        self.refused_script(1, "expected a text that can be divided", "shakespeare.py", "--from", self.write("small.txt", "a"), "--out", "o")
+        self.refused_script(
+            1,
+            "expected UTF-8, found the byte 0xff at byte 2",
+            "shakespeare.py",
+            "--from",
+            self.write("bad.txt", b"ab\xff"),
+            "--out",
+            "o",
+        )
+        self.refused_script(
+            1,
+            "expected a text that can be divided",
+            "shakespeare.py",
+            "--from",
+            self.write("small.txt", "a"),
+            "--out",
+            "o",
+        )
 
     def test_tinystories(self):
         self.write("s/train.txt", "\n<|endoftext|>\n".join(story(i) for i in range(6)))
@@ -388,8 +673,12 @@ class Scripts(Case):
         self.check_directory("out", 6, 2, BPE_FILES)
         self.script("tinystories.py", "--from", "s/train.txt", "--vocab-size", "300", "--out", "out")
         self.check_directory("out", 5, 1, BPE_FILES)
-        self.refused_script(1, "expected a file for training", "tinystories.py", "--from", "s/valid.txt.gz", "--out", "o")
-        self.refused_script(2, "--megabytes: expected a number from 0", "tinystories.py", "--megabytes", "-1", "--out", "o")
+        self.refused_script(
+            1, "expected a file for training", "tinystories.py", "--from", "s/valid.txt.gz", "--out", "o"
+        )
+        self.refused_script(
+            2, "--megabytes: expected a number from 0", "tinystories.py", "--megabytes", "-1", "--out", "o"
+        )
 
     def test_fineweb(self):
         self.write("w/a.jsonl.gz", "".join(json.dumps({"text": story(i), "id": i}) + "\n" for i in range(5)))
@@ -397,7 +686,9 @@ class Scripts(Case):
         self.script("fineweb.py", "--from", "w", "--vocab-size", "300", "--out", "out")
         self.check_directory("out", 6, 1, BPE_FILES)
         bad = self.write("bad.jsonl", '{"text": "a"}\n{"text": 5}\n')
-        self.refused_script(1, "bad.jsonl, line 2: expected a JSON object with a string text", "fineweb.py", "--from", bad, "--out", "o")
+        self.refused_script(
+            1, "bad.jsonl, line 2: expected a JSON object with a string text", "fineweb.py", "--from", bad, "--out", "o"
+        )
         self.refused_script(1, "found Parquet", "fineweb.py", "--from", self.write("x.parquet", "PAR1"), "--out", "o")
 
     def test_bad_inputs(self):
@@ -405,21 +696,27 @@ class Scripts(Case):
         self.refused_script(2, "--out", "text.py", text)
         self.refused_script(2, "unrecognized arguments: --sizes", "text.py", text, "--out", "o", "--sizes", "5")
         self.refused_script(2, "expected files or folders", "text.py", "--out", "o")
-        self.refused_script(2, "--val-share: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-share", "1")
+        self.refused_script(
+            2, "--val-share: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-share", "1"
+        )
         self.refused_script(2, "--vocab-size: expected 32", "text.py", text, "--out", "o", "--vocab-size", "3")
         self.refused_script(2, "--out: expected a directory", "text.py", text, "--out", text)
         self.refused_script(2, "either numbers of books or --from", "books.py", "11", "--from", text, "--out", "o")
         self.refused_script(2, "expected {n}", "books.py", "11", "--url", "http://127.0.0.1/", "--out", "o")
         self.refused_script(1, "there is no such file or folder", "text.py", "none.txt", "--out", "o")
-        self.refused_script(1, "there is no text in the input", "text.py", self.write("empty.txt", "\n\n"), "--out", "o")
-        self.refused_script(1, "there is no text in the folder", "text.py", os.path.dirname(self.write("f/x.jpg", "x")), "--out", "o")
+        self.refused_script(
+            1, "there is no text in the input", "text.py", self.write("empty.txt", "\n\n"), "--out", "o"
+        )
+        self.refused_script(
+            1, "there is no text in the folder", "text.py", os.path.dirname(self.write("f/x.jpg", "x")), "--out", "o"
+        )
         self.refused_script(1, "the only document is one word", "text.py", self.write("word.txt", "word"), "--out", "o")
         self.refused_script(1, "cannot read", "text.py", self.write("bad.zip", "no zip"), "--out", "o")
         os.rename(self.write("bad", "no xz"), self.path("bad.xz"))
         self.refused_script(1, "cannot read bad.xz", "text.py", "bad.xz", "--out", "o")
         half = open_bytes(self.write("half.txt.gz", story(1)))
         with open(self.path("half.txt.gz"), "wb") as f:
-            f.write(half[:len(half) // 2])
+            f.write(half[: len(half) // 2])
         self.refused_script(1, "cannot read half.txt.gz", "text.py", "half.txt.gz", "--out", "o")
         self.assertEqual(os.listdir(self.path("o")), [])  # nothing is left behind
 
@@ -432,6 +729,7 @@ def open_bytes(path):
 # ---------------------------------------------------------------- downloads
 class Server(http.server.BaseHTTPRequestHandler):
     """Files from `files`, with Range; `breaks`: how often the connection ends in the middle."""
+
     files, breaks, ranges, log, tag = {}, 0, True, [], None
 
     def do_GET(self):
@@ -442,7 +740,11 @@ class Server(http.server.BaseHTTPRequestHandler):
             return self.send_error(404)
         if self.headers.get("If-Range", cls.tag) != cls.tag:
             wanted = None  # another version: all of it
-        start, last = (int(n) if n else len(data) - 1 for n in wanted[6:].split("-")) if wanted and cls.ranges else (0, len(data) - 1)
+        start, last = (
+            (int(n) if n else len(data) - 1 for n in wanted[6:].split("-"))
+            if wanted and cls.ranges
+            else (0, len(data) - 1)
+        )
         end = min(last + 1, len(data))
         if start and start >= len(data):
             self.send_response(416)
@@ -484,6 +786,7 @@ class Downloads(Case):
         super().setUp()
         self.url = start_server(self, Server)
         import common
+
         self.common = common
         Server.files["/x"] = bytes(range(256)) * 2000
         self.target = self.path("cache", "x")
@@ -565,10 +868,26 @@ class Downloads(Case):
 
     def test_books_by_number(self):
         for n in (11, 12):
-            Server.files["/%d.txt" % n] = ("*** START OF THIS PROJECT GUTENBERG EBOOK ***\n" + story(n) + "\nEnd of Project Gutenberg's X\n").encode()
-        words = ["books.py", "11", "12", "--url", self.url + "/{n}.txt", "--cache", "cache", "--vocab-size", "150", "--out", "out"]
+            Server.files["/%d.txt" % n] = (
+                "*** START OF THIS PROJECT GUTENBERG EBOOK ***\n" + story(n) + "\nEnd of Project Gutenberg's X\n"
+            ).encode()
+        words = [
+            "books.py",
+            "11",
+            "12",
+            "--url",
+            self.url + "/{n}.txt",
+            "--cache",
+            "cache",
+            "--vocab-size",
+            "150",
+            "--out",
+            "out",
+        ]
         self.script(*words)
-        self.assertEqual(sorted(os.listdir(self.path("cache"))), ["pg11.txt", "pg11.txt.sha256", "pg12.txt", "pg12.txt.sha256"])
+        self.assertEqual(
+            sorted(os.listdir(self.path("cache"))), ["pg11.txt", "pg11.txt.sha256", "pg12.txt", "pg12.txt.sha256"]
+        )
         found = [d for part in ("train", "val") for d in self.documents(self.path("out", part + ".bin"), "out")]
         self.assertEqual(sorted(found), sorted(self.normal(story(n)) for n in (11, 12)))
         run = self.call(sys.executable, os.path.join(ROOT, "data", "books.py"), "13", *words[3:])
@@ -582,43 +901,107 @@ class Downloads(Case):
             self.assertEqual(open_bytes(get()), Server.files["/x"][:300000])
             self.assertEqual(Server.log[0], "bytes=0-299999")
             os.remove(self.target)
-        self.assertEqual(open_bytes(self.common.download(self.url + "/x", self.target, None, first=10 ** 9)), Server.files["/x"])  # there is no more
+        self.assertEqual(
+            open_bytes(self.common.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
+        )  # there is no more
 
     def test_shakespeare_checksum(self):
         Server.files["/input.txt"] = b"To be, or not to be"
-        self.refused_script(1, "expected SHA-256 86c4e6aa", "shakespeare.py", "--url", self.url + "/input.txt", "--cache", "cache", "--out", "out")
+        self.refused_script(
+            1,
+            "expected SHA-256 86c4e6aa",
+            "shakespeare.py",
+            "--url",
+            self.url + "/input.txt",
+            "--cache",
+            "cache",
+            "--out",
+            "out",
+        )
 
     def test_tinystories(self):
         stories = [story(i) for i in range(2000)]
         Server.files["/train.txt"] = "\n<|endoftext|>\n".join(stories).encode()
         Server.files["/valid.txt"] = (story(3000) + "\n<|endoftext|>\n" + story(3001)).encode()
-        words = ["tinystories.py", "--url", self.url + "/{part}.txt", "--cache", "cache", "--vocab-size", "300", "--out", "out", "--keep-text"]
+        words = [
+            "tinystories.py",
+            "--url",
+            self.url + "/{part}.txt",
+            "--cache",
+            "cache",
+            "--vocab-size",
+            "300",
+            "--out",
+            "out",
+            "--keep-text",
+        ]
         self.assertGreater(len(Server.files["/train.txt"]), 2000000)
         for megabytes in (1, 0):
             self.script(*words, "--megabytes", str(megabytes))
             # as many whole stories as fit into the first megabyte, or all
-            whole = sum(1 for i in range(len(stories)) if len("\n<|endoftext|>\n".join(stories[:i + 1])) + 14 < (megabytes * 1000000 or 1e9))
-            self.assertIn(open_bytes(self.path("out/train.txt")).count(b"<|endoftext|>"), (whole, whole + 1) if megabytes else (2000,))
-            self.assertEqual(open_bytes(self.path("out/train.txt")), "".join(s + "\n<|endoftext|>\n" for s in stories[:whole]).encode())
+            whole = sum(
+                1
+                for i in range(len(stories))
+                if len("\n<|endoftext|>\n".join(stories[: i + 1])) + 14 < (megabytes * 1000000 or 1e9)
+            )
+            self.assertIn(
+                open_bytes(self.path("out/train.txt")).count(b"<|endoftext|>"),
+                (whole, whole + 1) if megabytes else (2000,),
+            )
+            self.assertEqual(
+                open_bytes(self.path("out/train.txt")),
+                "".join(s + "\n<|endoftext|>\n" for s in stories[:whole]).encode(),
+            )
             self.assertEqual(open_bytes(self.path("out/val.txt")).count(b"<|endoftext|>"), 2)
 
     def test_fineweb(self):
-        page = lambda first, n: json.dumps({"rows": [{"row_idx": i, "row": {"text": story(i)}, "truncated_cells": []} for i in range(first, first + n)]}).encode()
+        page = lambda first, n: json.dumps(
+            {
+                "rows": [
+                    {"row_idx": i, "row": {"text": story(i)}, "truncated_cells": []} for i in range(first, first + n)
+                ]
+            }
+        ).encode()
         Server.files.update({"/0": page(0, 100), "/100": page(100, 100), "/200": page(200, 30)})
-        words = ["fineweb.py", "--url", self.url + "/{offset}", "--cache", "cache", "--vocab-size", "300", "--out", "out", "--keep-text"]
-        count = lambda: sum(open_bytes(self.path("out", part)).count(b"<|endoftext|>") for part in ("train.txt", "val.txt"))
+        words = [
+            "fineweb.py",
+            "--url",
+            self.url + "/{offset}",
+            "--cache",
+            "cache",
+            "--vocab-size",
+            "300",
+            "--out",
+            "out",
+            "--keep-text",
+        ]
+        count = lambda: sum(
+            open_bytes(self.path("out", part)).count(b"<|endoftext|>") for part in ("train.txt", "val.txt")
+        )
         self.script(*words, "--documents", "150")
         self.assertEqual((count(), len(Server.log)), (150, 2))
         self.assertIn("there are only 230 pages", self.script(*words, "--documents", "500"))
         self.assertEqual((count(), len(Server.log)), (230, 3))  # the first two come from the cache
         Server.files["/0"] = b'{"error": "busy"}'
         run = self.call(sys.executable, os.path.join(ROOT, "data", words[0]), *words[1:4], "other", *words[5:])
-        self.assertEqual((run.returncode, os.listdir(self.path("other/fineweb-edu"))), (1, ["rows-00000000.json.sha256"]))  # what is no page does not stay
+        self.assertEqual(
+            (run.returncode, os.listdir(self.path("other/fineweb-edu"))), (1, ["rows-00000000.json.sha256"])
+        )  # what is no page does not stay
         self.assertIn(b'expected {"rows": [{"row": {"text": ...}}, ...]}, found something else', run.stderr)
 
     def test_wikitext_checksum(self):
         Server.files["/2.zip"] = b"not the corpus"
-        self.refused_script(1, "expected SHA-256 ef7edb56", "wikitext.py", "--url", self.url + "/{n}.zip", "--cache", "cache", "--out", "out")
+        self.refused_script(
+            1,
+            "expected SHA-256 ef7edb56",
+            "wikitext.py",
+            "--url",
+            self.url + "/{n}.zip",
+            "--cache",
+            "cache",
+            "--out",
+            "out",
+        )
 
 
 class RealText(Case):
@@ -628,25 +1011,40 @@ class RealText(Case):
         if not os.path.isdir(folder):
             print("\nSKIPPED: %s is not here" % folder, file=sys.stderr)
             self.skipTest("no " + folder)
-        self.tokenize("learn", "--type", "bpe", "--size", "500", "--out", self.path("tok"), os.path.join(folder, "corpus.en"))
-        learned, expected = open_bytes(self.path("tok/merges.txt")), open_bytes(os.path.join(folder, "train-bpe-reference-merges.txt"))
+        self.tokenize(
+            "learn", "--type", "bpe", "--size", "500", "--out", self.path("tok"), os.path.join(folder, "corpus.en")
+        )
+        learned, expected = (
+            open_bytes(self.path("tok/merges.txt")),
+            open_bytes(os.path.join(folder, "train-bpe-reference-merges.txt")),
+        )
         self.assertEqual(learned, b"#version: 0.2\n" + expected)
-        with open(os.path.join(folder, "train-bpe-reference-vocab.json"), encoding="utf-8") as f, open(self.path("tok/vocab.json"), encoding="utf-8") as g:
+        with (
+            open(os.path.join(folder, "train-bpe-reference-vocab.json"), encoding="utf-8") as f,
+            open(self.path("tok/vocab.json"), encoding="utf-8") as g,
+        ):
             reference, ours = json.load(f), json.load(g)
         self.assertEqual(set(reference), set(ours))  # there <|endoftext|> is the first, in GPT-2's vocabulary the last
         for name in ("address.txt", "german.txt", "tinystories_sample.txt"):
             text = open_bytes(os.path.join(folder, name))
             array = json.dumps(text.decode()).encode() + b"\n"
             ids = self.tokenize("encode", "--tokenizer", "tok", "--json", text=array)
-            self.assertEqual(json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=ids)).encode(), text)
+            self.assertEqual(
+                json.loads(self.tokenize("decode", "--tokenizer", "tok", "--json", text=ids)).encode(), text
+            )
 
     def test_shared_data(self):
         if not os.path.isdir(SHARED):
             print("\nSKIPPED: %s is not here" % SHARED, file=sys.stderr)
             self.skipTest("no " + SHARED)
-        for name, file, documents in (("books.py", "books_valid.txt.xz", 13), ("wikitext.py", "wikitext2_valid.txt", 60)):
+        for name, file, documents in (
+            ("books.py", "books_valid.txt.xz", 13),
+            ("wikitext.py", "wikitext2_valid.txt", 60),
+        ):
             self.script(name, "--from", os.path.join(SHARED, file), "--out", "out")
-            counts = [struct.unpack_from("<QQQ", open_bytes(self.path("out", part)), 24) for part in ("train.bin", "val.bin")]
+            counts = [
+                struct.unpack_from("<QQQ", open_bytes(self.path("out", part)), 24) for part in ("train.bin", "val.bin")
+            ]
             self.assertEqual(counts[0][0] + counts[1][0], documents)
             self.assertEqual(counts[0][2], 8192)
             self.assertGreater(counts[0][1], 200000)

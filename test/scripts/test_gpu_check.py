@@ -1,7 +1,9 @@
-"""dev/gpu_check.sh on a machine without a GPU: it says so, and a dry run on the shim goes through every step and writes the same files.
+"""dev/gpu_check.sh on a machine without a GPU: it says so, and a dry run on the shim goes through every step and writes
+the same files.
 
-    python3 test/scripts/test_gpu_check.py        (standard library only; the programs are built: make tests)
+python3 test/scripts/test_gpu_check.py        (standard library only; the programs are built: make tests)
 """
+
 import argparse
 import json
 import os
@@ -13,16 +15,29 @@ import unittest
 from unittest import mock
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-STEPS = {"build": {"CPU", "programs, bf16", "tests", "benchmarks"},
-         "kernels": {"test_kernels", "test_flash"},
-         "models": {"test_fixtures", "test_gpt_fixtures", "data", "resume", *(p + ", bf16" for p in ("train_bert", "finetune_cls", "train_gpt", "sft"))},
-         "sanitize": {tool + ", " + t for tool in ("memcheck", "racecheck") for t in ("test_kernels", "test_flash")},
-         "bench": {*("train " + r for r in ("gpt2", "bert128", "bert512", "finetune", "sft")), "attention", "kernels"}}
+STEPS = {
+    "build": {"CPU", "programs, bf16", "tests", "benchmarks"},
+    "kernels": {"test_kernels", "test_flash"},
+    "models": {
+        "test_fixtures",
+        "test_gpt_fixtures",
+        "data",
+        "resume",
+        *(p + ", bf16" for p in ("train_bert", "finetune_cls", "train_gpt", "sft")),
+    },
+    "sanitize": {tool + ", " + t for tool in ("memcheck", "racecheck") for t in ("test_kernels", "test_flash")},
+    "bench": {*("train " + r for r in ("gpt2", "bert128", "bert512", "finetune", "sft")), "attention", "kernels"},
+}
 
 
 def check(*flags, **env):
-    return subprocess.run(["bash", os.path.join(ROOT, "dev/gpu_check.sh"), *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env={**os.environ, **env})
+    return subprocess.run(
+        ["bash", os.path.join(ROOT, "dev/gpu_check.sh"), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **env},
+    )
 
 
 class GpuCheck(unittest.TestCase):
@@ -97,17 +112,37 @@ class GpuCheck(unittest.TestCase):
         self.addCleanup(sys.path.remove, os.path.join(ROOT, "dev"))
         sys.dont_write_bytecode = True
         import gpu_check
+
         result = {"stages": {}}
-        with tempfile.TemporaryDirectory() as d, mock.patch.object(gpu_check, "say"), mock.patch.object(gpu_check.shutil, "which", return_value=None):
+        with (
+            tempfile.TemporaryDirectory() as d,
+            mock.patch.object(gpu_check, "say"),
+            mock.patch.object(gpu_check.shutil, "which", return_value=None),
+        ):
             c = gpu_check.Check(argparse.Namespace(dry_run=False, step=None), pathlib.Path(d), torch=False)
             c.build = lambda: ()
             c.test_binary = lambda name: "build/nowhere/" + name
-            c.models = lambda: [("a file", lambda: open("/nowhere")), ("nothing of some", lambda: max([])), ("right", dict)]
+            c.models = lambda: [
+                ("a file", lambda: open("/nowhere")),
+                ("nothing of some", lambda: max([])),
+                ("right", dict),
+            ]
             for stage in ("kernels", "sanitize", "models"):
                 c.stage(stage, result)
-        steps = {stage: {name: (s["ok"], s.get("said")) for name, s in found["steps"].items()} for stage, found in result["stages"].items()}
-        self.assertEqual(steps["kernels"], {t: (False, "cannot run build/nowhere/%s: No such file or directory" % t) for t in ("test_kernels", "test_flash")})
-        self.assertEqual(set(steps["sanitize"].values()), {(None, "not run: there is no compute-sanitizer on this machine")})
+        steps = {
+            stage: {name: (s["ok"], s.get("said")) for name, s in found["steps"].items()}
+            for stage, found in result["stages"].items()
+        }
+        self.assertEqual(
+            steps["kernels"],
+            {
+                t: (False, "cannot run build/nowhere/%s: No such file or directory" % t)
+                for t in ("test_kernels", "test_flash")
+            },
+        )
+        self.assertEqual(
+            set(steps["sanitize"].values()), {(None, "not run: there is no compute-sanitizer on this machine")}
+        )
         self.assertEqual([ok for ok, _ in steps["models"].values()], [False, False, True])
         self.assertIn("FileNotFoundError: ", steps["models"]["a file"][1])
 

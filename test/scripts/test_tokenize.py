@@ -1,7 +1,9 @@
-"""data/tokenize pack --kind classify: labelled texts go into a .bin, bad ones are one line with file and line, and an exit code.
+"""data/tokenize pack --kind classify: labelled texts go into a .bin, bad ones are one line with file and line, and an
+exit code.
 
-    python3 test/scripts/test_tokenize.py        (standard library only; needs data/tokenize)
+python3 test/scripts/test_tokenize.py        (standard library only; needs data/tokenize)
 """
+
 import csv
 import io
 import json
@@ -36,9 +38,17 @@ def read_bin(path):
     offset, ids = take("Q", S + 1), take("H", N)
     assert not any(take("B", -at % 8))
     text_at, label, second = take("Q", S + 1), take("i", S), take("I", S)
-    texts, names = data[at:at + text_bytes], json.loads(data[at + text_bytes:].decode())
+    texts, names = data[at : at + text_bytes], json.loads(data[at + text_bytes :].decode())
     assert len(data) == at + text_bytes + names_bytes and list(names) == ["labels"] and len(names["labels"]) == classes
-    rows = [(list(ids[offset[s]:offset[s + 1]]), names["labels"][label[s]], second[s], texts[text_at[s]:text_at[s + 1]].decode()) for s in range(S)]
+    rows = [
+        (
+            list(ids[offset[s] : offset[s + 1]]),
+            names["labels"][label[s]],
+            second[s],
+            texts[text_at[s] : text_at[s + 1]].decode(),
+        )
+        for s in range(S)
+    ]
     return names["labels"], rows
 
 
@@ -54,7 +64,9 @@ class Case(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.dir = folder.name
         letters = "abcdefghijklmnopqrstuvwxyz"
-        self.vocabulary = SPECIAL + list(letters) + ["##" + c for c in letters] + ["good", "bad", "film", ".", ",", '"', "'"]
+        self.vocabulary = (
+            SPECIAL + list(letters) + ["##" + c for c in letters] + ["good", "bad", "film", ".", ",", '"', "'"]
+        )
         self.write("tok/vocab.txt", "\n".join(self.vocabulary) + "\n")
 
     def path(self, *names):
@@ -67,7 +79,13 @@ class Case(unittest.TestCase):
         return name
 
     def call(self, *words, **env):
-        return subprocess.run([TOKENIZE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.dir, env=dict(os.environ, **env))
+        return subprocess.run(
+            [TOKENIZE, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.dir,
+            env=dict(os.environ, **env),
+        )
 
     def command(self, name, *more):
         return ["pack", "--tokenizer", "tok", "--kind", "classify", "--in", name, "--out", "x.bin", *more]
@@ -105,14 +123,24 @@ class Pack(Case):
         for name in ("x.tsv", "x.csv", "x.jsonl"):
             labels, found, line = self.pack(name)
             self.assertEqual(labels, ["no", "yes"])
-            self.assertEqual([(self.words(ids), label, second, text) for ids, label, second, text in found],
-                             [("good film .", "yes", 3, "Good film."), ("bad a good , film", "no", 1, "bad\ta good, film"), ("a ##b ##c", "yes", 3, "abc")])
-            self.assertIn("3 examples, 1 of them pairs, 11 tokens; with [CLS] and [SEP] 6.0 an example, the longest has 8; "
-                          "labels: no 1 (33.3 %), yes 2 (66.7 %); 0.000 % [UNK]", line)
+            self.assertEqual(
+                [(self.words(ids), label, second, text) for ids, label, second, text in found],
+                [
+                    ("good film .", "yes", 3, "Good film."),
+                    ("bad a good , film", "no", 1, "bad\ta good, film"),
+                    ("a ##b ##c", "yes", 3, "abc"),
+                ],
+            )
+            self.assertIn(
+                "3 examples, 1 of them pairs, 11 tokens; with [CLS] and [SEP] 6.0 an example, the longest has 8; "
+                "labels: no 1 (33.3 %), yes 2 (66.7 %); 0.000 % [UNK]",
+                line,
+            )
 
     def test_labels(self):
         def tsv(*labels):
             return self.write("l.tsv", "text\tlabel\n" + "".join("a\t%s\n" % l for l in labels))
+
         self.assertEqual(self.pack(tsv("10", "9", "-1", "9"))[0], ["-1", "9", "10"])
         self.assertEqual(self.pack(tsv("10", "9", "x"))[0], ["10", "9", "x"])
         self.assertEqual(self.pack(tsv("1", "01", "\u00e9", "Z", "a"))[0], ["01", "1", "Z", "a", "\u00e9"])
@@ -122,11 +150,13 @@ class Pack(Case):
         os.rename(self.path("x.bin"), self.path("train.bin"))
         self.assertEqual(self.pack(tsv("a"), "--labels", "train.bin")[0], ["c", "b", "a"])
         os.remove(self.path("x.bin"))
-        self.refused_pack(1, "l.tsv, line 3: expected one of the labels c, b, a, found d", tsv("a", "d"), "--labels", "train.bin")
+        self.refused_pack(
+            1, "l.tsv, line 3: expected one of the labels c, b, a, found d", tsv("a", "d"), "--labels", "train.bin"
+        )
         self.refused_pack(1, "l.tsv: expected at least two different labels, found only b", tsv("b", "b"))
-        self.refused_pack(2, "found only \"a\"", tsv("b"), "--labels", "a")
+        self.refused_pack(2, 'found only "a"', tsv("b"), "--labels", "a")
         self.refused_pack(2, "found a twice", tsv("b"), "--labels", "a,b,a")
-        self.refused_pack(2, "found an empty name in \"a,,b\"", tsv("b"), "--labels", "a,,b")
+        self.refused_pack(2, 'found an empty name in "a,,b"', tsv("b"), "--labels", "a,,b")
         self.refused_pack(2, "expected names or a .bin file", tsv("b"), "--labels", "")
         self.refused_pack(1, "cannot read none.bin", tsv("b"), "--labels", "none.bin")
         self.assertEqual(self.call("pack", "--tokenizer", "tok", "--in", "l.tsv", "--out", "text.bin").returncode, 0)
@@ -135,30 +165,51 @@ class Pack(Case):
         self.assertIn("19 1 (1.0 %) and 80 more; ", many)
 
     def test_columns(self):
-        name = self.write("c.csv", 'id,sentence,other,class\n1,good,film,x\n2,bad,,y\n')
+        name = self.write("c.csv", "id,sentence,other,class\n1,good,film,x\n2,bad,,y\n")
         columns = ["--text-column", "sentence", "--label-column", "class"]
         self.assertEqual([r[3] for r in self.pack(name, *columns)[1]], ["good", "bad"])
         self.assertEqual([r[3] for r in self.pack(name, *columns, "--text2-column", "other")[1]], ["good\tfilm", "bad"])
         os.remove(self.path("x.bin"))
-        self.refused_pack(1, 'c.csv, line 1: expected a column "text", found the columns "id", "sentence", "other", "class"', name)
+        self.refused_pack(
+            1, 'c.csv, line 1: expected a column "text", found the columns "id", "sentence", "other", "class"', name
+        )
         self.refused_pack(1, 'c.csv, line 1: expected a column "none"', name, *columns, "--text2-column", "none")
         self.refused_pack(2, "expected three different columns", name, "--text-column", "label")
 
     def test_directories_of_tokenizers(self):
         name = self.write("x.tsv", "text\tlabel\na\tx\nb\ty\n")
         for folder in ("run/last", "run/best", "run"):  # the later ones go before
-            self.write(folder + "/vocab.txt", "\n".join(SPECIAL + [folder] * 3 + list("ab")).replace("\n" + folder, "", 2) + "\n")
+            self.write(
+                folder + "/vocab.txt",
+                "\n".join(SPECIAL + [folder] * 3 + list("ab")).replace("\n" + folder, "", 2) + "\n",
+            )
             run = self.call("pack", "--tokenizer", "run", "--kind", "classify", "--in", name, "--out", "r.bin")
             self.assertEqual(run.returncode, 0, run.stderr)
-            ids = subprocess.run([TOKENIZE, "decode", "--tokenizer", "run"], input=b"5\n", stdout=subprocess.PIPE, cwd=self.dir).stdout.decode()
+            ids = subprocess.run(
+                [TOKENIZE, "decode", "--tokenizer", "run"], input=b"5\n", stdout=subprocess.PIPE, cwd=self.dir
+            ).stdout.decode()
             self.assertEqual(ids, folder + "\n")
         self.write("empty/x", "")
-        self.refused(1, "empty: expected vocab.txt or tokenizer.json, found neither", "pack", "--tokenizer", "empty", "--in", name, "--out", "x.bin", "--kind", "classify")
+        self.refused(
+            1,
+            "empty: expected vocab.txt or tokenizer.json, found neither",
+            "pack",
+            "--tokenizer",
+            "empty",
+            "--in",
+            name,
+            "--out",
+            "x.bin",
+            "--kind",
+            "classify",
+        )
         os.makedirs(self.path("json"))
         made = self.call("learn", "--size", "32", "--out", "json", name)
         self.assertEqual(made.returncode, 0, made.stderr)
         os.remove(self.path("json/vocab.txt"))
-        self.assertEqual(self.call("pack", "--tokenizer", "json", "--kind", "classify", "--in", name, "--out", "r.bin").returncode, 0)
+        self.assertEqual(
+            self.call("pack", "--tokenizer", "json", "--kind", "classify", "--in", name, "--out", "r.bin").returncode, 0
+        )
 
     def test_bad_rows(self):
         tsv = "text\tlabel\ngood\tx\n"
@@ -169,8 +220,16 @@ class Pack(Case):
             ("a.tsv", tsv.encode() + b"b\0d\tx\n", "a.tsv, line 3: expected text, found a NUL byte"),
             ("a.tsv", tsv + " \tx\n", "a.tsv, line 3: expected a text"),
             ("a.tsv", tsv + "bad\t\n", "a.tsv, line 3: expected a label"),
-            ("a.tsv", tsv + "\u200d\ty\n", 'a.tsv, line 3: expected a text in "text", found only characters that give no token'),
-            ("a.tsv", "text\ttext2\tlabel\na\t\u00a0\tx\n", 'a.tsv, line 2: expected a text in "text2", found only characters that give no token'),
+            (
+                "a.tsv",
+                tsv + "\u200d\ty\n",
+                'a.tsv, line 3: expected a text in "text", found only characters that give no token',
+            ),
+            (
+                "a.tsv",
+                "text\ttext2\tlabel\na\t\u00a0\tx\n",
+                'a.tsv, line 2: expected a text in "text2", found only characters that give no token',
+            ),
             ("a.tsv", "text\tlabel\n", "a.tsv: expected rows with a text and a label, found none"),
             ("a.tsv", "", "a.tsv, line 1: expected a header"),
             ("a.csv", 'text,label\nb,x\n"good\n\n,x\n', "a.csv, line 3: expected a closing quote"),
@@ -192,8 +251,32 @@ class Pack(Case):
         self.write("dir.tsv/x", "")
         self.refused_pack(1, "found a directory", "dir.tsv")
         for flag in ("--labels", "--text-column", "--text2-column", "--label-column"):
-            self.refused(2, flag + " is not for --kind text", "pack", "--tokenizer", "tok", "--in", name, "--out", "x.bin", flag, "a,b")
-        self.refused(2, "expected byte-level BPE", "pack", "--tokenizer", "tok", "--kind", "instruct", "--in", name, "--out", "x.bin")
+            self.refused(
+                2,
+                flag + " is not for --kind text",
+                "pack",
+                "--tokenizer",
+                "tok",
+                "--in",
+                name,
+                "--out",
+                "x.bin",
+                flag,
+                "a,b",
+            )
+        self.refused(
+            2,
+            "expected byte-level BPE",
+            "pack",
+            "--tokenizer",
+            "tok",
+            "--kind",
+            "instruct",
+            "--in",
+            name,
+            "--out",
+            "x.bin",
+        )
 
     def test_unknown_tokens_warn(self):
         name = self.write("x.tsv", "text\tlabel\n\u4e2d \u4e2d good\tx\nb\ty\n")
@@ -202,7 +285,13 @@ class Pack(Case):
     def test_blocks_and_threads(self):
         """Several blocks of rows, in order, the same with any number of threads; tokens are those of encode."""
         rng = random.Random(1)
-        rows = [(" ".join(rng.choice(["good", "bad", "film", "x", "Caf\u00e9"]) for _ in range(rng.randint(1, 400))), str(rng.randint(0, 3))) for _ in range(9000)]
+        rows = [
+            (
+                " ".join(rng.choice(["good", "bad", "film", "x", "Caf\u00e9"]) for _ in range(rng.randint(1, 400))),
+                str(rng.randint(0, 3)),
+            )
+            for _ in range(9000)
+        ]
         name = self.write("big.tsv", "text\tlabel\n" + "".join("%s\t%s\n" % row for row in rows))
         found = self.pack(name, OMP_NUM_THREADS="1")[1]
         with open(self.path("x.bin"), "rb") as f:
@@ -211,8 +300,15 @@ class Pack(Case):
         with open(self.path("x.bin"), "rb") as f:
             self.assertEqual(f.read(), one)
         self.assertEqual([(text, label) for _, label, _, text in found], rows)
-        encoded = subprocess.run([TOKENIZE, "encode", "--tokenizer", "tok"], input="".join(t + "\n" for t, _ in rows).encode(), stdout=subprocess.PIPE, cwd=self.dir).stdout
-        self.assertEqual([ids for ids, _, _, _ in found], [[int(i) for i in line.split()] for line in encoded.decode().splitlines()])
+        encoded = subprocess.run(
+            [TOKENIZE, "encode", "--tokenizer", "tok"],
+            input="".join(t + "\n" for t, _ in rows).encode(),
+            stdout=subprocess.PIPE,
+            cwd=self.dir,
+        ).stdout
+        self.assertEqual(
+            [ids for ids, _, _, _ in found], [[int(i) for i in line.split()] for line in encoded.decode().splitlines()]
+        )
 
 
 class RandomCsv(Case):
@@ -222,17 +318,34 @@ class RandomCsv(Case):
         pieces = ["a", "good", " ", ",", '"', '""', "\n", "\r\n", "\t", "\u00e9", "\u2028", "'", "\x1b"]
         piece = lambda most: "".join(rng.choice(pieces) for _ in range(rng.randint(0, most)))
         for _ in range(25):
-            columns = ["text", "text2", "label", "more,\n", '"'][:rng.randint(3, 5)]
+            columns = ["text", "text2", "label", "more,\n", '"'][: rng.randint(3, 5)]
             rng.shuffle(columns)
-            rows = [{"text": "x" + piece(9), "text2": rng.choice(["", "y" + piece(5), " \n"]), "label": rng.choice("uvw"), "more,\n": piece(3), '"': piece(2)} for _ in range(20)]
+            rows = [
+                {
+                    "text": "x" + piece(9),
+                    "text2": rng.choice(["", "y" + piece(5), " \n"]),
+                    "label": rng.choice("uvw"),
+                    "more,\n": piece(3),
+                    '"': piece(2),
+                }
+                for _ in range(20)
+            ]
             rows[0]["label"], rows[1]["label"] = "u", "v"
             out = io.StringIO(newline="")
-            writer = csv.DictWriter(out, columns, extrasaction="ignore", quoting=rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
-                                    lineterminator=rng.choice(["\n", "\r\n"]))
+            writer = csv.DictWriter(
+                out,
+                columns,
+                extrasaction="ignore",
+                quoting=rng.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+                lineterminator=rng.choice(["\n", "\r\n"]),
+            )
             writer.writeheader()
             writer.writerows(rows)
             name = self.write("r.csv", rng.choice(["", "\ufeff"]) + out.getvalue())
-            self.assertEqual([(text, label) for _, label, _, text in self.pack(name)[1]], [(shown(r["text"], r["text2"]), r["label"]) for r in rows])
+            self.assertEqual(
+                [(text, label) for _, label, _, text in self.pack(name)[1]],
+                [(shown(r["text"], r["text2"]), r["label"]) for r in rows],
+            )
 
     def test_damaged_files(self):
         """Files with random damage: what is accepted is what Python reads; the rest is one line with the file's name"""
@@ -255,10 +368,15 @@ class RandomCsv(Case):
                 continue
             accepted += 1
             table = csv.DictReader(io.StringIO(data, newline=""))
-            table.fieldnames = [name.strip() for name in table.fieldnames]  # white space around names of columns and labels does not count
+            table.fieldnames = [
+                name.strip() for name in table.fieldnames
+            ]  # white space around names of columns and labels does not count
             rows = [r for r in table if r["text"] is not None]
-            self.assertEqual([(text, label) for _, label, _, text in read_bin(self.path("x.bin"))[1]],
-                             [(shown(r["text"], r.get("text2", "")), r["label"].strip()) for r in rows], data)
+            self.assertEqual(
+                [(text, label) for _, label, _, text in read_bin(self.path("x.bin"))[1]],
+                [(shown(r["text"], r.get("text2", "")), r["label"].strip()) for r in rows],
+                data,
+            )
         self.assertGreater(accepted, 30)
 
 

@@ -1,8 +1,10 @@
-"""data/toy.py: nothing but the opinion words tells the labels of the reviews; the instructions' answers are right, and what is held out is not in
+"""data/toy.py: nothing but the opinion words tells the labels of the reviews; the instructions' answers are right, and
+what is held out is not in
 train; data/bow.py: right where it can be, one line where it cannot.
 
     python3 test/scripts/test_toy.py        (standard library only; needs data/tokenize)
 """
+
 import collections
 import csv
 import json
@@ -25,8 +27,14 @@ OPINIONS = set(toy.GOOD + toy.BAD)
 
 
 def run(*words):
-    return subprocess.run([sys.executable, *words], cwd=ROOT, env=dict(os.environ, TOKENIZE=TOKENIZE, PYTHONDONTWRITEBYTECODE="1"),
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=dict(os.environ, TOKENIZE=TOKENIZE, PYTHONDONTWRITEBYTECODE="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Toy(unittest.TestCase):
@@ -37,7 +45,10 @@ class Toy(unittest.TestCase):
         cls.answer = run("data/toy.py", "--out", cls.dir, "--documents", "2000", "--keep-text", "--only", "encoder")
         cls.rows = {}
         if cls.answer.returncode == 0:
-            cls.rows = {part: bow.read_rows(os.path.join(cls.dir, "reviews", part + ".tsv")) for part in ("train", "val", "test")}
+            cls.rows = {
+                part: bow.read_rows(os.path.join(cls.dir, "reviews", part + ".tsv"))
+                for part in ("train", "val", "test")
+            }
 
     @classmethod
     def tearDownClass(cls):
@@ -45,8 +56,14 @@ class Toy(unittest.TestCase):
 
     def test_files(self):
         self.assertEqual((self.answer.returncode, self.answer.stderr), (0, ""))
-        self.assertEqual(set(os.listdir(os.path.join(self.dir, "text"))), {"train.bin", "val.bin", "train.txt", "val.txt", "vocab.txt", "tokenizer_config.json"})
-        self.assertLessEqual({"train.bin", "val.bin", "test.bin", "train.tsv", "val.tsv", "test.tsv", "vocab.txt"}, set(os.listdir(os.path.join(self.dir, "reviews"))))
+        self.assertEqual(
+            set(os.listdir(os.path.join(self.dir, "text"))),
+            {"train.bin", "val.bin", "train.txt", "val.txt", "vocab.txt", "tokenizer_config.json"},
+        )
+        self.assertLessEqual(
+            {"train.bin", "val.bin", "test.bin", "train.tsv", "val.tsv", "test.tsv", "vocab.txt"},
+            set(os.listdir(os.path.join(self.dir, "reviews"))),
+        )
         self.assertEqual([len(self.rows[part]) for part in ("train", "val", "test")], [100, 2000, 2000])
 
     def test_every_word_is_one_token(self):
@@ -64,12 +81,20 @@ class Toy(unittest.TestCase):
         for part, half in (("train", "A"), ("val", "A"), ("test", "B")):
             used = collections.Counter(w for text, _ in self.rows[part] for w in text.split() if w in OPINIONS)
             self.assertEqual(set(used), set(toy.HALF[half][0] + toy.HALF[half][1]))
-            self.assertLessEqual(max(used.values()) - min(used.values()), 2 + 0.1 * min(used.values()), part)  # dealt like cards
+            self.assertLessEqual(
+                max(used.values()) - min(used.values()), 2 + 0.1 * min(used.values()), part
+            )  # dealt like cards
 
     def test_nothing_else_tells_the_label(self):
         for part, rows in self.rows.items():
-            # With the opinion words left open, the two classes are the same texts, as often: same words, lengths and positions
-            open_texts = {label: collections.Counter(" ".join("?" if w in OPINIONS else w for w in text.split()) for text, l in rows if l == label) for label in toy.LABELS}
+            # With the opinion words left open, the two classes are the same texts, as often: same words, lengths and
+            # positions
+            open_texts = {
+                label: collections.Counter(
+                    " ".join("?" if w in OPINIONS else w for w in text.split()) for text, l in rows if l == label
+                )
+                for label in toy.LABELS
+            }
             self.assertEqual(open_texts["negative"], open_texts["positive"], part)
 
     def test_unseen(self):
@@ -87,15 +112,25 @@ class Toy(unittest.TestCase):
 
     def test_same_everywhere(self):
         world = toy.World(1, 0.1, 0.1)
-        self.assertEqual([world.document() for _ in range(2)], [
-            "finn ordered the salad on monday . they found the salad not mediocre . he was happy .",
-            "ida went to see the dance on thursday . the dance was fine . she smiled and laughed . she was happy ."])
+        self.assertEqual(
+            [world.document() for _ in range(2)],
+            [
+                "finn ordered the salad on monday . they found the salad not mediocre . he was happy .",
+                "ida went to see the dance on thursday . the dance was fine . she smiled and laughed . she was happy .",
+            ],
+        )
         more = toy.World(5, 0.1, 0.1), toy.World(5, 0.1, 0.1)
         self.assertEqual(more[0].reviews("A", 200, set()), more[1].reviews("A", 200, set()))
 
     def test_bad_flags(self):
-        for flags, words in ((["--labels", "7"], "even number"), (["--negation", "2"], "between 0 and 1"), (["--documents", "1"], "100 or more"),
-                             (["--rows", "1"], "200 or more"), (["--stories", "1"], "100 or more"), (["--only", "text"], "invalid choice")):
+        for flags, words in (
+            (["--labels", "7"], "even number"),
+            (["--negation", "2"], "between 0 and 1"),
+            (["--documents", "1"], "100 or more"),
+            (["--rows", "1"], "200 or more"),
+            (["--stories", "1"], "100 or more"),
+            (["--only", "text"], "invalid choice"),
+        ):
             answer = run("data/toy.py", "--out", os.path.join(self.folder.name, "never"), *flags)
             self.assertEqual(answer.returncode, 2)
             self.assertIn(words, answer.stderr)
@@ -126,7 +161,9 @@ def right(row):
     if family == "find":
         return [out] == of(name)
     if family == "remove":
-        return len(of(name)) == 1 and text in (" , ".join(out.split(" , ")[:i] + of(name) + out.split(" , ")[i:]) for i in range(5))
+        return len(of(name)) == 1 and text in (
+            " , ".join(out.split(" , ")[:i] + of(name) + out.split(" , ")[i:]) for i in range(5)
+        )
     if family == "there":
         return out == ("yes" if of(name) else "no")
     if family == "count":
@@ -135,37 +172,76 @@ def right(row):
         return KIND[out] != name and len(of(name)) == len(words) - 1 and out in words
     if family == "neighbour":
         pair = [asked[0], out] if what == "after" else [out, asked[0]]
-        return any(words[i:i + 2] == pair for i in range(len(words)))
+        return any(words[i : i + 2] == pair for i in range(len(words)))
     if family in ("order", "format", "repeat", "arrange"):
         order, form = (what, "comma") if family == "order" else ("same", what) if family != "arrange" else (what, kind)
         tokens = out.split()
-        got = {"comma": lambda: out.split(" , "), "and": lambda: out.split(" and "), "number": lambda: tokens[1::2], "the": lambda: [x.split()[1] for x in out.split(" , ")],
-               "twice": lambda: [x.split()[0] for x in out.split(" , ")]}[form]()
-        marks = {"comma": lambda: out.count(",") == len(got) - 1, "and": lambda: len(tokens) == 2 * len(got) - 1, "number": lambda: tokens[::2] == NUMBER[1:len(got) + 1],
-                 "the": lambda: all(x.split() == ["the", y] for x, y in zip(out.split(" , "), got)), "twice": lambda: all(x.split() == [y, y] for x, y in zip(out.split(" , "), got))}[form]()
-        return marks and {"same": got == words, "reverse": got[::-1] == words, "firsttwo": len(got) == 2 and got == words[:2], "lasttwo": len(got) == 2 and got == words[len(words) - 2:]}[order]
+        got = {
+            "comma": lambda: out.split(" , "),
+            "and": lambda: out.split(" and "),
+            "number": lambda: tokens[1::2],
+            "the": lambda: [x.split()[1] for x in out.split(" , ")],
+            "twice": lambda: [x.split()[0] for x in out.split(" , ")],
+        }[form]()
+        marks = {
+            "comma": lambda: out.count(",") == len(got) - 1,
+            "and": lambda: len(tokens) == 2 * len(got) - 1,
+            "number": lambda: tokens[::2] == NUMBER[1 : len(got) + 1],
+            "the": lambda: all(x.split() == ["the", y] for x, y in zip(out.split(" , "), got)),
+            "twice": lambda: all(x.split() == [y, y] for x, y in zip(out.split(" , "), got)),
+        }[form]()
+        return (
+            marks
+            and {
+                "same": got == words,
+                "reverse": got[::-1] == words,
+                "firsttwo": len(got) == 2 and got == words[:2],
+                "lasttwo": len(got) == 2 and got == words[len(words) - 2 :],
+            }[order]
+        )
     if family in ("transform", "word"):
         transform, word = (kind, at()) if family == "transform" else (what, words[0])
         if transform == "opposite":
             return sorted((out, word)) in [sorted(p) for p in toy_instructions.PAIRS]
         if transform == "singular":
             word, out = out, word
-        return out == {"plural": word + "s" if word != "box" else "boxes", "singular": word + "s" if word != "box" else "boxes", "kind": KIND.get(word), "twice": word + " " + word}[transform]
+        return (
+            out
+            == {
+                "plural": word + "s" if word != "box" else "boxes",
+                "singular": word + "s" if word != "box" else "boxes",
+                "kind": KIND.get(word),
+                "twice": word + " " + word,
+            }[transform]
+        )
     if family == "continue":
         circle = DAYS if name == "days" else NUMBER if name == "numbers" else words[:2]
         steps = words + [out]
-        return all(circle[(circle.index(x) + 1) % len(circle)] == y for x, y in zip(steps, steps[1:])) and (out, name) != ("zero", "numbers")
+        return all(circle[(circle.index(x) + 1) % len(circle)] == y for x, y in zip(steps, steps[1:])) and (
+            out,
+            name,
+        ) != ("zero", "numbers")
     if family in ("negate", "contrary", "past"):
         before, after = text.split(), out.split()
         opposites = {x: y for a, b in toy_instructions.PAIRS for x, y in ((a, b), (b, a))}
         if family == "negate":
             longer, shorter = sorted((before, after), key=len)[::-1]
-            return len(longer) == len(shorter) + 1 and [w for w in longer if w != "not"] == shorter and longer[longer.index("not") - 1] in ("is", "was")
+            return (
+                len(longer) == len(shorter) + 1
+                and [w for w in longer if w != "not"] == shorter
+                and longer[longer.index("not") - 1] in ("is", "was")
+            )
         change = [(x, y) for x, y in zip(before, after) if x != y]
-        return len(before) == len(after) and change == ([("is", "was")] if family == "past" else [(before[-2], opposites[before[-2]])])
+        return len(before) == len(after) and change == (
+            [("is", "was")] if family == "past" else [(before[-2], opposites[before[-2]])]
+        )
     if family == "rewrite":
         change = [(x, y) for x, y in zip(text.split(), out.split()) if x != y]
-        return len(change) == 1 and change[0][1] == asked[0] and text.split()[0 if what == "person" else {"colour": 3, "thing": 4, "place": 7}[what]] == change[0][0]
+        return (
+            len(change) == 1
+            and change[0][1] == asked[0]
+            and text.split()[0 if what == "person" else {"colour": 3, "thing": 4, "place": 7}[what]] == change[0][0]
+        )
     if family in ("question", "untold"):
         facts = [s.split() for s in text.rstrip(" .").split(" . ")]  # anna has a red ball at the park
         key, value = {"who": (4, 0), "what": (0, 4), "colour": (4, 3), "place": (0, 7)}[what]
@@ -175,8 +251,8 @@ def right(row):
         last = text.split(" but ")[-1].rstrip(" .").split(" . ")[-1].split()  # the last judgement
         opinions = [i for i, w in enumerate(last) if w in OPINIONS]
         good = (last[opinions[0]] in toy.GOOD) != (last[opinions[0] - 1] == "not")
-        reason = " ".join(last[opinions[0] - (last[opinions[0] - 1] == "not"):opinions[-1] + 1])
-        return out == toy.LABELS[good] + ('' if what == "label" else ' because of " %s "' % reason)
+        reason = " ".join(last[opinions[0] - (last[opinions[0] - 1] == "not") : opinions[-1] + 1])
+        return out == toy.LABELS[good] + ("" if what == "label" else ' because of " %s "' % reason)
     raise AssertionError(row)
 
 
@@ -185,7 +261,9 @@ class Instructions(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.dir = os.path.join(cls.folder.name, "toy")
-        cls.answer = run("data/toy.py", "--out", cls.dir, "--stories", "5000", "--rows", "6000", "--keep-text", "--only", "decoder")
+        cls.answer = run(
+            "data/toy.py", "--out", cls.dir, "--stories", "5000", "--rows", "6000", "--keep-text", "--only", "decoder"
+        )
         cls.rows = {}
         for folder in ("instruct", "instruct_six", "instruct_one", "reasons"):
             for name in sorted(os.listdir(os.path.join(cls.dir, folder)) if cls.answer.returncode == 0 else []):
@@ -193,7 +271,9 @@ class Instructions(unittest.TestCase):
                     with open(os.path.join(cls.dir, folder, name)) as f:
                         cls.rows[folder, name[:-6]] = [json.loads(line) for line in f]
         cls.train = cls.rows.get(("instruct", "train"), [])
-        cls.tests = {name: rows for (folder, name), rows in cls.rows.items() if folder == "instruct" and name.startswith("test_")}
+        cls.tests = {
+            name: rows for (folder, name), rows in cls.rows.items() if folder == "instruct" and name.startswith("test_")
+        }
 
     @classmethod
     def tearDownClass(cls):
@@ -204,30 +284,68 @@ class Instructions(unittest.TestCase):
 
     def test_files(self):
         self.assertEqual(self.answer.returncode, 0, self.answer.stderr)
-        self.assertEqual({k: len(v) for k, v in self.rows.items()}, {
-            ("instruct", "train"): 6000, ("instruct", "val"): 1000, **{("instruct", "test_" + x): 1000 for x in ("wordings", "phrases", "operations", "compositions", "families")},
-            ("instruct_six", "train"): 3000, ("instruct_six", "val"): 500, ("instruct_one", "train"): 3000, ("instruct_one", "val"): 500,
-            ("reasons", "train"): 1000, ("reasons", "val"): 1000, ("reasons", "test"): 1000})
+        self.assertEqual(
+            {k: len(v) for k, v in self.rows.items()},
+            {
+                ("instruct", "train"): 6000,
+                ("instruct", "val"): 1000,
+                **{
+                    ("instruct", "test_" + x): 1000
+                    for x in ("wordings", "phrases", "operations", "compositions", "families")
+                },
+                ("instruct_six", "train"): 3000,
+                ("instruct_six", "val"): 500,
+                ("instruct_one", "train"): 3000,
+                ("instruct_one", "val"): 500,
+                ("reasons", "train"): 1000,
+                ("reasons", "val"): 1000,
+                ("reasons", "test"): 1000,
+            },
+        )
         for folder, name in self.rows:
             self.assertTrue(os.path.exists(os.path.join(self.dir, folder, name + ".bin")), (folder, name))
 
     def test_tasks_and_families(self):
         families = lambda rows: {name.split("/")[0] for name in self.names(rows)}
         self.assertEqual((len(self.names(self.train)), len(families(self.train))), (171, 18))
-        self.assertEqual({name: len(self.names(rows)) for name, rows in self.tests.items()},
-                         {"test_wordings": 171, "test_phrases": 171, "test_operations": 36, "test_compositions": 12, "test_families": 24})
-        self.assertEqual((len(self.names(self.rows["instruct_six", "train"])), len(self.names(self.rows["instruct_one", "train"]))), (6, 1))
-        self.assertLessEqual(self.names(self.rows["instruct_six", "train"]) | self.names(self.rows["instruct_one", "train"]), self.names(self.train))
+        self.assertEqual(
+            {name: len(self.names(rows)) for name, rows in self.tests.items()},
+            {
+                "test_wordings": 171,
+                "test_phrases": 171,
+                "test_operations": 36,
+                "test_compositions": 12,
+                "test_families": 24,
+            },
+        )
+        self.assertEqual(
+            (len(self.names(self.rows["instruct_six", "train"])), len(self.names(self.rows["instruct_one", "train"]))),
+            (6, 1),
+        )
+        self.assertLessEqual(
+            self.names(self.rows["instruct_six", "train"]) | self.names(self.rows["instruct_one", "train"]),
+            self.names(self.train),
+        )
         # these were held out before any result of the README, and stay so
-        self.assertEqual(self.names(self.tests["test_operations"]), set("""
+        self.assertEqual(
+            self.names(self.tests["test_operations"]),
+            set(
+                """
             choose/first-animal choose/second-adjective choose/third-place choose/middle-colour choose/last-person find/food remove/animal there/place order/reverse-colour
             order/firsttwo-person order/lasttwo-thing format/and-food format/number-animal format/the-place repeat/twice-colour word/plural-animal word/singular-thing
             word/kind-food continue/pattern-animal negate/food contrary/animal past/place rewrite/person-found rewrite/colour-wants rewrite/thing-has rewrite/place-lost
             question/who-found question/what-wants question/colour-has question/place-lost untold/who-found untold/what-wants untold/colour-has untold/place-lost
-            sentiment/label-dish sentiment/reason-show""".split()))
-        self.assertEqual(self.names(self.tests["test_compositions"]), set("""
+            sentiment/label-dish sentiment/reason-show""".split()
+            ),
+        )
+        self.assertEqual(
+            self.names(self.tests["test_compositions"]),
+            set(
+                """
             choose/first-of-five-colours choose/second-of-five-places choose/third-of-five-animals choose/middle-of-five-foods choose/last-of-five-things arrange/reverse-and
-            arrange/firsttwo-twice arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind transform/third-twice""".split()))
+            arrange/firsttwo-twice arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind transform/third-twice""".split()
+            ),
+        )
         # whole families, and tasks of families that are trained
         self.assertEqual(families(self.tests["test_families"]), {"count", "neighbour", "odd"})
         self.assertEqual(families(self.tests["test_families"]) & families(self.train), set())
@@ -258,18 +376,27 @@ class Instructions(unittest.TestCase):
                 self.assertTrue(any(5 in n for task, n in lengths.items() if task.endswith("-" + kind)))
             else:
                 for i in (0, 1):
-                    self.assertGreaterEqual(sum(x.startswith(family + "/") and x.split("/")[1].split("-")[i] == parts[i] for x in self.names(self.train)), 2, name)
+                    self.assertGreaterEqual(
+                        sum(
+                            x.startswith(family + "/") and x.split("/")[1].split("-")[i] == parts[i]
+                            for x in self.names(self.train)
+                        ),
+                        2,
+                        name,
+                    )
 
     def test_answers_are_right(self):
         for key, rows in self.rows.items():
             wrong = [r for r in rows if not right(r if key[0] != "reasons" else dict(r, task="sentiment/reason-any"))]
             self.assertEqual(wrong[:3], [], key)
+
         # and the check is one: another answer is not right, nor is a copy of the input
         def wrong(row):
             try:
                 return not right(row)
             except (ValueError, LookupError):  # not even a number, or a word of the world
                 return True
+
         for name in ("test_operations", "test_compositions", "test_families"):
             for r in self.tests[name]:
                 self.assertTrue(wrong(dict(r, output=r["input"])), r)
@@ -281,7 +408,9 @@ class Instructions(unittest.TestCase):
         for name in ("test_wordings", "test_phrases"):
             self.assertEqual(sorted({masked(r["instruction"]) for r in self.tests[name]} & train)[:3], [], name)
         for name in ("test_wordings", "test_operations", "test_compositions"):  # nothing but known words
-            self.assertEqual({w for r in self.tests[name] for w in masked(r["instruction"]).split()} - words, set(), name)
+            self.assertEqual(
+                {w for r in self.tests[name] for w in masked(r["instruction"]).split()} - words, set(), name
+            )
         # as in train.jsonl of its full size: no wording that is held out can be drawn
         for task in toy_instructions.all_tasks():
             sets = [set(toy_instructions.wordings(task, which)) for which in ("trained", "held", "new")]
@@ -289,35 +418,73 @@ class Instructions(unittest.TestCase):
             self.assertGreaterEqual(min(map(len, sets)), 27, task.name)
 
     def test_unseen(self):
-        seen = [(r["instruction"], r["input"]) for name, rows in self.tests.items() for r in rows] + [(r["instruction"], r["input"]) for r in self.rows["instruct", "val"]]
+        seen = [(r["instruction"], r["input"]) for name, rows in self.tests.items() for r in rows] + [
+            (r["instruction"], r["input"]) for r in self.rows["instruct", "val"]
+        ]
         self.assertEqual(len(seen), len(set(seen)))
         for folder in ("instruct", "instruct_six", "instruct_one"):
             train = [(r["instruction"], r["input"]) for r in self.rows[folder, "train"]]
             self.assertEqual(len(train), len(set(train)), folder)
             self.assertEqual(set(train) & set(seen), set(), folder)
-            self.assertEqual(set(train) & {(r["instruction"], r["input"]) for r in self.rows[folder, "val"]}, set(), folder)
+            self.assertEqual(
+                set(train) & {(r["instruction"], r["input"]) for r in self.rows[folder, "val"]}, set(), folder
+            )
         reviews = [r["input"] for name in ("train", "val", "test") for r in self.rows["reasons", name]]
         self.assertEqual(len(set(reviews)), 3000)
 
     def test_text(self):
         with open(os.path.join(self.dir, "gpt", "text", "train.txt")) as f:
             text = f.read()
-        for skill in ("answer : ", " there were three ", " after ", " before ", " backwards : ", " said all twice : ", " pointed at all : the ", " counted : ", "the opposite of ",
-                      "the plural of ", " all are animals but ", " is an animal .", "answer : the text does not say", "question : who ", "question : how many "):
+        for skill in (
+            "answer : ",
+            " there were three ",
+            " after ",
+            " before ",
+            " backwards : ",
+            " said all twice : ",
+            " pointed at all : the ",
+            " counted : ",
+            "the opposite of ",
+            "the plural of ",
+            " all are animals but ",
+            " is an animal .",
+            "answer : the text does not say",
+            "question : who ",
+            "question : how many ",
+        ):
             self.assertIn(skill, text)
-        for skill in (r" after \w+ came \w+ \.", r" before \w+ came \w+ \.", r"question : what came after \w+ \?\s+answer : \w+", r"question : how many \w+ \?\s+answer : \w+",
-                      r"all are \w+ but \w+ \. \w+ is an? \w+ \."):  # those of the families that are held out: neighbour, count, odd
+        for skill in (
+            r" after \w+ came \w+ \.",
+            r" before \w+ came \w+ \.",
+            r"question : what came after \w+ \?\s+answer : \w+",
+            r"question : how many \w+ \?\s+answer : \w+",
+            r"all are \w+ but \w+ \. \w+ is an? \w+ \.",
+        ):  # those of the families that are held out: neighbour, count, odd
             self.assertRegex(text, skill)
         for rows in self.tests.values():  # no instruction is given in it
             for r in rows:
                 self.assertNotIn(r["instruction"], text)
 
     def test_every_word_is_one_token(self):
-        """With the space before it; the words that only begin an instruction without one. Those of the phrases that are held out may be several."""
+        """With the space before it; the words that only begin an instruction without one. Those of the phrases that are
+        held out may be several."""
         rows = [r for (_, name), rows in self.rows.items() if name != "test_phrases" for r in rows]
         first = {r["instruction"].split()[0] for r in rows}
-        words = sorted({" " + w for r in rows for key in ("instruction", "input", "output") for w in r[key].split()[key == "instruction":]} | first)
-        done = subprocess.run([TOKENIZE, "encode", "--tokenizer", os.path.join(self.dir, "gpt", "text")], input="".join(w + "\n" for w in words), stdout=subprocess.PIPE, text=True)
+        words = sorted(
+            {
+                " " + w
+                for r in rows
+                for key in ("instruction", "input", "output")
+                for w in r[key].split()[key == "instruction" :]
+            }
+            | first
+        )
+        done = subprocess.run(
+            [TOKENIZE, "encode", "--tokenizer", os.path.join(self.dir, "gpt", "text")],
+            input="".join(w + "\n" for w in words),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         ids = [line.split() for line in done.stdout.splitlines()]
         self.assertEqual(len(ids), len(words))
         self.assertEqual([w for w, i in zip(words, ids) if len(i) != 1], [])
@@ -329,7 +496,14 @@ class Instructions(unittest.TestCase):
             self.assertEqual(set(used), set(toy.HALF[half][0] + toy.HALF[half][1]))
             self.assertTrue(all(r["output"].split('" ')[1].rstrip(' "') in r["input"] for r in rows))
             # with the opinion words left open, the two classes are the same reviews: twins
-            open_texts = {label: collections.Counter(" ".join("?" if w in OPINIONS else w for w in r["input"].split()) for r in rows if r["output"].startswith(label)) for label in toy.LABELS}
+            open_texts = {
+                label: collections.Counter(
+                    " ".join("?" if w in OPINIONS else w for w in r["input"].split())
+                    for r in rows
+                    if r["output"].startswith(label)
+                )
+                for label in toy.LABELS
+            }
             self.assertEqual(open_texts["negative"], open_texts["positive"], part)
 
     def test_not_by_copying(self):
@@ -337,17 +511,37 @@ class Instructions(unittest.TestCase):
             if part != "train":
                 copied, usual = toy_instructions.baselines(rows, self.rows[folder, "train"])
                 self.assertEqual(copied, 0)
-                self.assertLess(usual, 25)  # the most frequent answer to a task: yes or no, told or not, one of three kinds
+                self.assertLess(
+                    usual, 25
+                )  # the most frequent answer to a task: yes or no, told or not, one of three kinds
 
     def test_same_everywhere(self):
         world = toy.World(1, 0.1, 0.1)
         tasks = toy_instructions.all_tasks()
-        self.assertEqual(toy_instructions.rows(world, tasks[40:42], 2, "trained", set()), [
-            {"instruction": "look and tell me the word that is a food", "input": "plum , bear , farm", "output": "plum", "task": "find/food"},
-            {"instruction": "look and give me the word that is an animal", "input": "beach , ant , white", "output": "ant", "task": "find/animal"}])
-        self.assertEqual([toy_instructions.tale(world) for _ in range(2)], [
-            "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
-            "the noodle was early . now it is not early but late . the opposite of wet is dry . the opposite of cold is hot ."])
+        self.assertEqual(
+            toy_instructions.rows(world, tasks[40:42], 2, "trained", set()),
+            [
+                {
+                    "instruction": "look and tell me the word that is a food",
+                    "input": "plum , bear , farm",
+                    "output": "plum",
+                    "task": "find/food",
+                },
+                {
+                    "instruction": "look and give me the word that is an animal",
+                    "input": "beach , ant , white",
+                    "output": "ant",
+                    "task": "find/animal",
+                },
+            ],
+        )
+        self.assertEqual(
+            [toy_instructions.tale(world) for _ in range(2)],
+            [
+                "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
+                "the noodle was early . now it is not early but late . the opposite of wet is dry . the opposite of cold is hot .",
+            ],
+        )
 
 
 class Bow(unittest.TestCase):
@@ -366,7 +560,11 @@ class Bow(unittest.TestCase):
             self.assertLess(max(map(abs, gradient)), 0.02 * C * len(rows))
 
     def test_three_labels_and_formats(self):
-        rows = [("the %s number %d !" % (thing, i), label) for thing, label in (("cat", "animal"), ("oak", "plant"), ("tin", "metal")) for i in range(20)]
+        rows = [
+            ("the %s number %d !" % (thing, i), label)
+            for thing, label in (("cat", "animal"), ("oak", "plant"), ("tin", "metal"))
+            for i in range(20)
+        ]
         with tempfile.TemporaryDirectory() as folder:
             path = lambda name: os.path.join(folder, name)
             with open(path("a.tsv"), "w", newline="") as f:
@@ -377,16 +575,33 @@ class Bow(unittest.TestCase):
                 f.write("".join(json.dumps({"text": t, "label": l}) + "\n" for t, l in rows))
             for name in ("a.tsv", "a.csv", "a.jsonl"):
                 self.assertEqual(bow.read_rows(path(name)), rows)
-            answer = run("data/bow.py", "--train", path("a.tsv"), "--test", path("a.csv"), "--test", path("a.jsonl"), "--ngrams", "1")
+            answer = run(
+                "data/bow.py",
+                "--train",
+                path("a.tsv"),
+                "--test",
+                path("a.csv"),
+                "--test",
+                path("a.jsonl"),
+                "--ngrams",
+                "1",
+            )
             self.assertEqual((answer.returncode, answer.stderr), (0, ""))
             self.assertEqual(answer.stdout.count("accuracy 100.0 %"), 2)
 
     def test_bad_input(self):
         with tempfile.TemporaryDirectory() as folder:
-            for text, words in (("", "found none"), ("text\tlabel\n", "found none"), ("sentence\tlabel\na\tb\n", "columns text and label"), ("text\tlabel\na\tb\n", "two labels")):
+            for text, words in (
+                ("", "found none"),
+                ("text\tlabel\n", "found none"),
+                ("sentence\tlabel\na\tb\n", "columns text and label"),
+                ("text\tlabel\na\tb\n", "two labels"),
+            ):
                 with open(os.path.join(folder, "a.tsv"), "w") as f:
                     f.write(text)
-                answer = run("data/bow.py", "--train", os.path.join(folder, "a.tsv"), "--test", os.path.join(folder, "a.tsv"))
+                answer = run(
+                    "data/bow.py", "--train", os.path.join(folder, "a.tsv"), "--test", os.path.join(folder, "a.tsv")
+                )
                 self.assertEqual((answer.returncode, answer.stderr.count("\n")), (1, 1), answer.stderr)
                 self.assertIn(words, answer.stderr)
             self.assertIn("No such file", run("data/bow.py", "--train", "none.tsv", "--test", "none.tsv").stderr)

@@ -43,11 +43,16 @@ std::string pieces(const Bpe& b, const std::string& text) {
 
 template <class F>
 std::string error_of(F f) {
-    try { f(); } catch (const Error& e) { return e.what(); }
+    try {
+        f();
+    } catch (const Error& e) {
+        return e.what();
+    }
     return "no error";
 }
 
-// The definition: of all pairs of neighbours that were learned merge the one that was learned first, the leftmost of them
+// The definition: of all pairs of neighbours that were learned merge the one that was learned first, the leftmost of
+// them
 std::vector<int32_t> encode_slowly(const Bpe& b, const std::string& word) {
     std::vector<int32_t> p;
     for (char c : word) p.push_back(b.byte_id[(uint8_t)c]);
@@ -55,8 +60,12 @@ std::vector<int32_t> encode_slowly(const Bpe& b, const std::string& word) {
     for (;;) {
         size_t best = b.merges.size(), at = 0;
         for (size_t i = 0; i + 1 < p.size(); i++) {
-            size_t rank = std::find(b.merges.begin(), b.merges.end(), std::make_pair(p[i], p[i + 1])) - b.merges.begin();
-            if (rank < best) { best = rank; at = i; }
+            size_t rank = std::find(b.merges.begin(), b.merges.end(), std::make_pair(p[i], p[i + 1])) -
+                          b.merges.begin();
+            if (rank < best) {
+                best = rank;
+                at = i;
+            }
         }
         if (best == b.merges.size()) return p;
         p[at] = id_of.at(b.tokens[p[at]] + b.tokens[p[at + 1]]);
@@ -80,9 +89,10 @@ TEST_CASE("BPE words: letters, numbers, the rest, each with one space before it"
     CHECK(words("a_b-c") == "a|_|b|-|c|");
     CHECK(words("x=1.5%") == "x|=|1|.|5|%|");
     CHECK(words(" ...\"a") == " ...\"|a|");
-    CHECK(words("\u00e9t\u00e9 \u4e2d\u6587 \u0661\u00b2\u2167") == "\u00e9t\u00e9| \u4e2d\u6587| \u0661\u00b2\u2167|");  // L*; N* are digits, superscripts, Roman
-    CHECK(words("e\u0301a") == "e|\u0301|a|");                                                                          // a mark is no letter
-    CHECK(words("1\u0661!") == "1\u0661|!|");  // a digit of another script
+    CHECK(words("\u00e9t\u00e9 \u4e2d\u6587 \u0661\u00b2\u2167") ==
+          "\u00e9t\u00e9| \u4e2d\u6587| \u0661\u00b2\u2167|");  // L*; N* are digits, superscripts, Roman
+    CHECK(words("e\u0301a") == "e|\u0301|a|");                  // a mark is no letter
+    CHECK(words("1\u0661!") == "1\u0661|!|");                   // a digit of another script
     CHECK(words("a\U0001f600\u200db") == "a|\U0001f600\u200d|b|");
 }
 
@@ -100,14 +110,15 @@ TEST_CASE("BPE words: white space leaves its last character to what follows") {
     CHECK(words("a\n\nb") == "a|\n|\n|b|");
     CHECK(words("a\n\n b") == "a|\n\n| b|");
     CHECK(words("a\t b") == "a|\t| b|");
-    CHECK(words("a \tb") == "a| |\t|b|");           // a tab does not join a word
+    CHECK(words("a \tb") == "a| |\t|b|");  // a tab does not join a word
     CHECK(words("a\u00a0\u00a0b") == "a|\u00a0|\u00a0|b|");
-    CHECK(words("a \u3000\n") == "a| \u3000\n|");    // at the end all of it is one word
+    CHECK(words("a \u3000\n") == "a| \u3000\n|");  // at the end all of it is one word
     CHECK(words("  ") == "  |");
     CHECK(words("a\n ") == "a|\n |");
-    CHECK(words("a\x1c\x85" "b") == "a|\x1c\x85|b|");  // U+001C is no white space to GPT-2; 0x85 alone is not UTF-8
+    CHECK(words("a\x1c\x85"
+                "b") == "a|\x1c\x85|b|");  // U+001C is no white space to GPT-2; 0x85 alone is not UTF-8
     CHECK(words("a\u180e\u200bb") == "a|\u180e\u200b|b|");
-    CHECK(words("a \n", true) == "a| |\n|");         // more comes behind, beginning with no white space
+    CHECK(words("a \n", true) == "a| |\n|");  // more comes behind, beginning with no white space
     CHECK(words("a\n", true) == "a|\n|");
 }
 
@@ -127,14 +138,15 @@ TEST_CASE("BPE words: cutting behind a line's end before something else changes 
 
 TEST_CASE("BPE: bytes as printable characters") {
     CHECK(byte_names.name("a b\n") == "a\u0120b\u010a");
-    CHECK(byte_names.name(std::string("\0\x7f\xa0\xad\xff", 5)) == "\u0100\u0121\u0142\u0143\u00ff");  // the first, 34th, 67th and last of the 68, and one that stays
+    CHECK(byte_names.name(std::string("\0\x7f\xa0\xad\xff", 5)) ==
+          "\u0100\u0121\u0142\u0143\u00ff");  // the first, 34th, 67th and last of the 68, and one that stays
     std::string all, back;
     for (int i = 0; i < 256; i++) all += (char)i;
     CHECK(byte_names.bytes(byte_names.name(all), back));
     CHECK(back == all);
     for (const char* bad : {" ", "\u00ad", "\u0144", "\xff", "a\n"}) CHECK_FALSE(byte_names.bytes(bad, back));
     std::vector<int> order(byte_names.order, byte_names.order + 256);
-    CHECK(order[0] == '!');        // as in GPT-2's encoder.json
+    CHECK(order[0] == '!');  // as in GPT-2's encoder.json
     CHECK(order[94] == 0xa1);
     CHECK(order[188] == 0);
     CHECK(order[220] == ' ');
@@ -143,11 +155,11 @@ TEST_CASE("BPE: bytes as printable characters") {
 
 TEST_CASE("BPE encode: the pair that was learned first, the leftmost of several") {
     Bpe b = make({{"b", "c"}, {"a", "b"}, {"a", "a"}, {"aa", "a"}, {"aa", "aa"}, {" ", "ab"}, {"a", "bc"}});
-    CHECK(pieces(b, "abc") == "abc|");        // (b,c) before (a,b)
+    CHECK(pieces(b, "abc") == "abc|");  // (b,c) before (a,b)
     CHECK(pieces(b, "ab") == "ab|");
     CHECK(pieces(b, "aaa") == "aaa|");
-    CHECK(pieces(b, "aaaa") == "aaaa|");      // aa aa, then (aa,aa); (aa,a) is nowhere
-    CHECK(pieces(b, "aaaaa") == "aa|aaa|");   // aa aa a: (aa,a) was learned before (aa,aa)
+    CHECK(pieces(b, "aaaa") == "aaaa|");     // aa aa, then (aa,aa); (aa,a) is nowhere
+    CHECK(pieces(b, "aaaaa") == "aa|aaa|");  // aa aa a: (aa,a) was learned before (aa,aa)
     CHECK(pieces(b, "ab ab") == "ab| ab|");
     CHECK(pieces(b, "x ab") == "x| ab|");
     CHECK(b.encode("").empty());
@@ -160,14 +172,17 @@ TEST_CASE("BPE encode: equals the slow definition on random words and merges, al
         Pairs pairs;
         while (pairs.size() < 25) {
             std::pair<std::string, std::string> pair = {known[rng() % known.size()], known[rng() % known.size()]};
-            if (pair.first.size() + pair.second.size() > 8 || std::find(pairs.begin(), pairs.end(), pair) != pairs.end()) continue;
+            if (pair.first.size() + pair.second.size() > 8 ||
+                std::find(pairs.begin(), pairs.end(), pair) != pairs.end())
+                continue;
             pairs.push_back(pair);
             known.push_back(pair.first + pair.second);
         }
         Bpe b = make(pairs);
         for (int i = 0; i < 300; i++) {
             std::string word;
-            for (int n = 1 + rng() % (i % 10 ? 12 : 90); n > 0; n--) word += "abc"[rng() % 3];  // beyond 64 bytes no cache
+            for (int n = 1 + rng() % (i % 10 ? 12 : 90); n > 0; n--)
+                word += "abc"[rng() % 3];  // beyond 64 bytes no cache
             CHECK(b.encode(word) == encode_slowly(b, word));
             CHECK(b.encode(word) == encode_slowly(b, word));  // from the cache
         }
@@ -197,7 +212,9 @@ TEST_CASE("BPE: any bytes come back; bytes that are not UTF-8 are counted") {
         CHECK(b.decode(b.encode(text, false)) == text);
     }
     std::vector<int32_t> ids;
-    CHECK(b.encode("a\xff\xfe" "b", ids) == 2);
+    CHECK(b.encode("a\xff\xfe"
+                   "b",
+                   ids) == 2);
     CHECK(b.encode(" \xc3 \xed\xa0\x80", ids) == 4);
     CHECK(b.encode(" a\u4e2d \xff", ids) == 1);
     CHECK(pieces(b, "\xff\xfe") == "\xff\xfe|");
@@ -269,7 +286,9 @@ static Pairs learn_slowly(const Bpe::Counts& counts, size_t merges) {
         std::vector<std::pair<int64_t, std::pair<std::string, std::string>>> pairs;
         for (auto& [p, n] : all)
             for (size_t i = 0; i + 1 < p.size(); i++) {
-                auto at = std::find_if(pairs.begin(), pairs.end(), [&, &p = p](auto& e) { return e.second.first == p[i] && e.second.second == p[i + 1]; });
+                auto at = std::find_if(pairs.begin(), pairs.end(), [&, &p = p](auto& e) {
+                    return e.second.first == p[i] && e.second.second == p[i + 1];
+                });
                 if (at == pairs.end()) at = pairs.insert(at, {0, {p[i], p[i + 1]}});
                 at->first += n;
             }
@@ -279,7 +298,10 @@ static Pairs learn_slowly(const Bpe::Counts& counts, size_t merges) {
         found.push_back(best.second);
         for (auto& [p, n] : all)
             for (size_t i = 0; i + 1 < p.size(); i++)
-                if (p[i] == best.second.first && p[i + 1] == best.second.second) { p[i] += p[i + 1]; p.erase(p.begin() + i + 1); }
+                if (p[i] == best.second.first && p[i + 1] == best.second.second) {
+                    p[i] += p[i + 1];
+                    p.erase(p.begin() + i + 1);
+                }
     }
     return found;
 }
@@ -304,15 +326,25 @@ TEST_CASE("BPE learn: equals the slow definition on random words") {
 
 TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint") {
     TempDir s;
-    Bpe b = make({{"#", "#"}, {" ", "\""}, {"\\", "n"}, {"\xff", std::string(1, 0)}, {"a", "b"}, {"b", "c"}, {"ab", "c"}, {"a", "bc"}});
+    Bpe b = make({{"#", "#"},
+                  {" ", "\""},
+                  {"\\", "n"},
+                  {"\xff", std::string(1, 0)},
+                  {"a", "b"},
+                  {"b", "c"},
+                  {"ab", "c"},
+                  {"a", "bc"}});
     CHECK(b.size() == 256 + 7 + 1);  // "abc" by two ways
     b.save(s / "a");
     auto same = [&](const std::string& dir) {
         Bpe c = Bpe::load(dir);
-        return c.tokens == b.tokens && c.merges == b.merges && c.fingerprint() == b.fingerprint() && c.eot() == b.eot() && Bpe::is_in(dir);
+        return c.tokens == b.tokens && c.merges == b.merges && c.fingerprint() == b.fingerprint() &&
+               c.eot() == b.eot() && Bpe::is_in(dir);
     };
     CHECK(same(s / "a"));
-    auto move_file = [&](const char* from, const char* to) { REQUIRE(rename((s / from).c_str(), (s / to).c_str()) == 0); };
+    auto move_file = [&](const char* from, const char* to) {
+        REQUIRE(rename((s / from).c_str(), (s / to).c_str()) == 0);
+    };
     make_directories(s / "stock");
     move_file("a/vocab.json", "stock/encoder.json");
     CHECK(has(error_of([&] { Bpe::load(s / "stock"); }), "expected merges.txt or vocab.bpe beside"));
@@ -322,7 +354,8 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
 
     Json json = parse_json(read_file(s / "a/tokenizer.json"), "test");
     Json model = *json.find("model"), merges = Json::make_array();
-    for (const Json& pair : model.find("merges")->a) merges.a.push_back(pair.a[0].s + " " + pair.a[1].s);  // as older versions write it
+    for (const Json& pair : model.find("merges")->a)
+        merges.a.push_back(pair.a[0].s + " " + pair.a[1].s);  // as older versions write it
     Json vocab = *model.find("vocab");
     vocab.o.pop_back();  // <|endoftext|> among the added tokens only
     json.set("model", model.set("merges", merges).set("vocab", vocab));
@@ -350,7 +383,7 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
     std::swap(other.merges[0], other.merges[1]);  // the same tokens
     CHECK(other.fingerprint() != before);
     std::swap(other.merges[0], other.merges[1]);
-    other.tokens[65][0] ^= 1;         // the same merges and lengths
+    other.tokens[65][0] ^= 1;  // the same merges and lengths
     CHECK(other.fingerprint() != before);
     Bpe first = b;  // <|endoftext|> may be any id
     std::swap(first.tokens[0], first.tokens.back());
@@ -383,56 +416,75 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(load("[1]", merges), "vocab.json: expected a JSON object"));
     CHECK(has(load(vocab.substr(0, 100), merges), "vocab.json: line 1, column"));
     CHECK(has(load("", merges), "vocab.json: line 1, column 0"));
-    CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": 65"), merges), "expected the ids 0 to 258 once each, found 65 for the token b"));
+    CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": 65"), merges),
+              "expected the ids 0 to 258 once each, found 65 for the token b"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": 64.5"), merges), "found 64.5 for the token a"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": -1"), merges), "found -1 for the token a"));
-    CHECK(has(load(replaced(vocab, "\"a\":", "\"a b\":"), merges), "printable characters in the token of id 64, found \"a b\""));
-    CHECK(has(load(replaced(vocab, "\"z\":", "\"zz\":"), merges), "found none for 0x7a (z): this is no byte-level vocabulary"));
+    CHECK(has(load(replaced(vocab, "\"a\":", "\"a b\":"), merges),
+              "printable characters in the token of id 64, found \"a b\""));
+    CHECK(has(load(replaced(vocab, "\"z\":", "\"zz\":"), merges),
+              "found none for 0x7a (z): this is no byte-level vocabulary"));
     CHECK(has(load(replaced(vocab, "\"a\":", "\"\":"), merges), "expected a token for the id 64, found an empty one"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"b\": 64"), merges), "the key \"b\" appears twice"));
     CHECK(has(load(replaced(vocab, "<|endoftext|>", "end"), merges), "expected the token <|endoftext|>, found none"));
-    CHECK(has(load(vocab, merges + "a\n"), "merges.txt, line 4: expected two tokens of the vocabulary with a space between them, found \"a\", \"\""));
+    CHECK(
+        has(load(vocab, merges + "a\n"),
+            "merges.txt, line 4: expected two tokens of the vocabulary with a space between them, found \"a\", \"\""));
     CHECK(has(load(vocab, merges + "a b c\n"), "line 4: expected two tokens"));
     CHECK(has(load(vocab, merges + "a  b\n"), "line 4: expected two tokens"));
-    CHECK(has(load(vocab, merges + "xy z\n"), "line 4: expected two tokens of the vocabulary with a space between them, found \"xy\", \"z\""));
+    CHECK(has(load(vocab, merges + "xy z\n"),
+              "line 4: expected two tokens of the vocabulary with a space between them, found \"xy\", \"z\""));
     CHECK(has(load(vocab, merges + "\nb c\n"), "line 4: expected two tokens"));
-    CHECK(has(load(vocab, merges + "b c\n"), "line 4: expected the pair b c to make a token, found no bc in the vocabulary"));
+    CHECK(has(load(vocab, merges + "b c\n"),
+              "line 4: expected the pair b c to make a token, found no bc in the vocabulary"));
     CHECK(has(load(vocab, merges + "a b\n"), "line 4: the pair a b stands in"));
     CHECK(has(load(vocab, merges + "a b\n"), "line 2 already"));
-    CHECK(has(load(vocab, merges + "<|endoftext|> a\n"), "line 4: expected a pair of tokens, found <|endoftext|>, which is never merged"));
+    CHECK(has(load(vocab, merges + "<|endoftext|> a\n"),
+              "line 4: expected a pair of tokens, found <|endoftext|>, which is never merged"));
     CHECK(has(load(vocab, merges + "\xff b\n"), "line 4: expected two tokens"));
     CHECK(has(error_of([&] { Bpe::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
     CHECK(has(error_of([&] { Bpe::load(s / "d/vocab.json"); }), "expected a tokenizer directory, found a file"));
     make_directories(s / "e");
-    CHECK(has(error_of([&] { Bpe::load(s / "e"); }), "expected vocab.json and merges.txt, or tokenizer.json, found none"));
+    CHECK(has(error_of([&] { Bpe::load(s / "e"); }),
+              "expected vocab.json and merges.txt, or tokenizer.json, found none"));
 
     // tokenizer.json: rules that are not GPT-2's
     auto load_all = [&](Json json) {
         write_file_atomic(s / "e/tokenizer.json", dump_json(json));
         return error_of([&] { Bpe::load(s / "e"); });
     };
-    auto with = [&](const char* part, const char* key, Json value) { Json j = all, p = *all.find(part); return j.set(part, p.set(key, value)); };
-    auto object = [](const char* key, Json value) { Json j; return j.set(key, value); };
+    auto with = [&](const char* part, const char* key, Json value) {
+        Json j = all, p = *all.find(part);
+        return j.set(part, p.set(key, value));
+    };
+    auto object = [](const char* key, Json value) {
+        Json j;
+        return j.set(key, value);
+    };
     Json top = all, added = Json::make_array();
     CHECK(load_all(all) == "no error");
-    CHECK(has(load_all(top.set("normalizer", object("type", "NFC"))), "normalizer: expected none, as GPT-2 has it, found {\"type\": \"NFC\"}"));
+    CHECK(has(load_all(top.set("normalizer", object("type", "NFC"))),
+              "normalizer: expected none, as GPT-2 has it, found {\"type\": \"NFC\"}"));
     CHECK(has(load_all(with("pre_tokenizer", "type", "Whitespace")), "pre_tokenizer: expected ByteLevel alone"));
     CHECK(has(load_all(with("pre_tokenizer", "use_regex", false)), "pre_tokenizer: expected ByteLevel alone"));
     CHECK(has(load_all(with("pre_tokenizer", "add_prefix_space", true)), "add_prefix_space: expected false"));
     CHECK(has(load_all(with("model", "ignore_merges", true)), "ignore_merges: expected false"));
     CHECK(has(load_all(with("model", "end_of_word_suffix", "</w>")), "end_of_word_suffix: expected none"));
-    CHECK(has(load_all(with("model", "type", "Unigram")), "expected a model of type BPE with vocab and merges, found Unigram"));
+    CHECK(has(load_all(with("model", "type", "Unigram")),
+              "expected a model of type BPE with vocab and merges, found Unigram"));
     CHECK(has(load_all(with("model", "merges", "a b")), "expected a model of type BPE"));
     Json list = Json::make_array();
     list.a = {"a b", Json(5)};
     CHECK(has(load_all(with("model", "merges", list)), "merge 2: expected two tokens"));
     top = all;
     added.a.push_back(object("id", 259).set("content", "<pad>"));
-    CHECK(has(load_all(top.set("added_tokens", added)), "the added token <pad> is not supported: only <|endoftext|> is"));
+    CHECK(
+        has(load_all(top.set("added_tokens", added)), "the added token <pad> is not supported: only <|endoftext|> is"));
     CHECK(has(load_all(Json(5)), "expected a model of type BPE with vocab and merges, found none"));
     write_file_atomic(s / "d/merges.txt", merges);
     write_file_atomic(s / "d/tokenizer_config.json", "{\"add_prefix_space\": true}");
-    CHECK(has(load(vocab, merges), "tokenizer_config.json: add_prefix_space: expected false, as GPT-2 has it, found true"));
+    CHECK(has(load(vocab, merges),
+              "tokenizer_config.json: add_prefix_space: expected false, as GPT-2 has it, found true"));
 
     CHECK_FALSE(Bpe::is_in(s / "none"));
     write_file_atomic(s / "good/vocab.txt", "a");  // WordPiece's
@@ -445,10 +497,10 @@ static void mutate(std::string& text, std::mt19937& rng) {
     for (int n = 1 + rng() % 4; n > 0 && !text.empty(); n--) {
         size_t at = rng() % text.size();
         switch (rng() % 4) {
-        case 0: text[at] = rng(); break;
-        case 1: text.erase(at, 1 + rng() % 8); break;
-        case 2: text.insert(at, text.substr(rng() % text.size(), rng() % 16)); break;
-        case 3: text.resize(at); break;
+            case 0: text[at] = rng(); break;
+            case 1: text.erase(at, 1 + rng() % 8); break;
+            case 2: text.insert(at, text.substr(rng() % text.size(), rng() % 16)); break;
+            case 3: text.resize(at); break;
         }
     }
 }
@@ -460,7 +512,10 @@ TEST_CASE("fuzz: BPE directories: no crash, and errors are Error; what loads enc
     int loaded = 0, refused = 0;
     for (const char* name : {"/vocab.json", "/merges.txt", "/tokenizer_config.json", "/tokenizer.json"}) {
         const std::string file = s.path + std::string(name), valid = read_file(file);
-        if (!strcmp(name, "/tokenizer.json")) remove((s / "vocab.json").c_str()), remove((s / "merges.txt").c_str());
+        if (!strcmp(name, "/tokenizer.json")) {
+            remove((s / "vocab.json").c_str());
+            remove((s / "merges.txt").c_str());
+        }
         for (int i = 0; i < 400; i++) {
             std::string bytes = valid;
             mutate(bytes, rng);
@@ -469,7 +524,9 @@ TEST_CASE("fuzz: BPE directories: no crash, and errors are Error; what loads enc
                 Bpe b = Bpe::load(s.path);
                 CHECK(b.decode(b.encode("abc a \u00e9<|endoftext|>\xff")) == "abc a \u00e9<|endoftext|>\xff");
                 loaded++;
-            } catch (const Error&) { refused++; }
+            } catch (const Error&) {
+                refused++;
+            }
         }
         write_bytes(file, valid);
     }

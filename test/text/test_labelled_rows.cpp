@@ -17,7 +17,8 @@ struct Reading {
     size_t bytes = 0;
 };
 // All rows of a file that holds these bytes, or the error
-Reading rows_of(const std::string& path, const std::string& bytes, const LabelledColumns& columns = {}, bool need_label = true) {
+Reading rows_of(const std::string& path, const std::string& bytes, const LabelledColumns& columns = {},
+                bool need_label = true) {
     write_bytes(path, bytes);
     Reading r;
     try {
@@ -51,13 +52,17 @@ std::string pick(std::mt19937& rng, const std::vector<std::string>& from, size_t
 
 TEST_CASE("labelled: TSV") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) { return all(rows_of(d / "x.tsv", bytes, c, need)); };
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
+        return all(rows_of(d / "x.tsv", bytes, c, need));
+    };
     CHECK(read("text\tlabel\na b\tx\n\"c\t1\n") == "2:a b||x;3:\"c||1;");
     CHECK(read("label\tid\ttext2\ttext\nx\t7\tsecond\tfirst\ny\t8\t \tonly\n") == "2:first|second|x;3:only||y;");
-    CHECK(read("\xef\xbb\xbftext\tlabel\r\na\tx\r\nb\ty") == "2:a||x;3:b||y;");  // byte order mark, CRLF, no line break at the end
+    CHECK(read("\xef\xbb\xbftext\tlabel\r\na\tx\r\nb\ty") ==
+          "2:a||x;3:b||y;");  // byte order mark, CRLF, no line break at the end
     CHECK(read("text\tlabel\na\tx\n\n\r\n\n") == "2:a||x;");
     CHECK(read("text\tlabel\n") == "");
-    CHECK(read("text\ttext\na\tb\n", {"text", "b", "c"}, false) == (d / "x.tsv") + ", line 1: expected the column \"text\" once, found it twice");
+    CHECK(read("text\ttext\na\tb\n", {"text", "b", "c"}, false) ==
+          (d / "x.tsv") + ", line 1: expected the column \"text\" once, found it twice");
     CHECK(read("text\tx\tx\na\tb\tc\n", {}, false) == "2:a||;");  // of a column that is not used
     CHECK(read("text\na\n\n", {}, false) == "2:a||;");
     CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
@@ -70,20 +75,30 @@ TEST_CASE("labelled: TSV") {
 
 TEST_CASE("labelled: CSV") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) { return all(rows_of(d / "x.csv", bytes, c, need)); };
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
+        return all(rows_of(d / "x.csv", bytes, c, need));
+    };
     CHECK(read("text,label\na b,x\n\"c,\"\"d\"\"\",\"1\"\n") == "2:a b||x;3:c,\"d\"||1;");
-    CHECK(read("\"label\",\"te\"\"xt\"\r\nx,\"a\r\n\r\nb\"\r\ny,c\r\n", {"te\"xt", "text2", "label"}) == "2:a\r\n\r\nb||x;5:c||y;");
+    CHECK(read("\"label\",\"te\"\"xt\"\r\nx,\"a\r\n\r\nb\"\r\ny,c\r\n", {"te\"xt", "text2", "label"}) ==
+          "2:a\r\n\r\nb||x;5:c||y;");
     CHECK(read("\"te\nxt\",label\n\"\n\n\"\"\",x\nb,y", {"te\nxt", "text2", "label"}) == "3:\n\n\"||x;6:b||y;");
     CHECK(read("\xef\xbb\xbf\"text\",label\r\na,x\r\n\r\n\n") == "2:a||x;");
     CHECK(read("text,text2,label\na,,x\n\"a\",\"\",\"x\"\na,b,x") == "2:a||x;3:a||x;4:a|b|x;");
-    CHECK(read("text,other,label\na,,x\n,,\n") == "" + (d / "x.csv") + ", line 3: expected a text in \"text\", found nothing2:a||x;");
+    CHECK(read("text,other,label\na,,x\n,,\n") ==
+          "" + (d / "x.csv") + ", line 3: expected a text in \"text\", found nothing2:a||x;");
 }
 
 TEST_CASE("labelled: JSONL") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) { return all(rows_of(d / "x.jsonl", bytes, c, need)); };
-    CHECK(read("{\"text\": \"a\\tb\\u00e9\", \"label\": \"x\"}\n{\"label\": 3, \"more\": [1, {}], \"text\": \"c\"}\r\n") == "1:a\tb\u00e9||x;2:c||3;");
-    CHECK(read("\xef\xbb\xbf\n{\"text\": \"a\", \"text2\": \"b\", \"label\": true}\n \n\n{\"text\": \"a\", \"text2\": \"\", \"label\": -12}") == "2:a|b|true;5:a||-12;");
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
+        return all(rows_of(d / "x.jsonl", bytes, c, need));
+    };
+    CHECK(
+        read(
+            "{\"text\": \"a\\tb\\u00e9\", \"label\": \"x\"}\n{\"label\": 3, \"more\": [1, {}], \"text\": \"c\"}\r\n") ==
+        "1:a\tb\u00e9||x;2:c||3;");
+    CHECK(read("\xef\xbb\xbf\n{\"text\": \"a\", \"text2\": \"b\", \"label\": true}\n \n\n{\"text\": \"a\", \"text2\": "
+               "\"\", \"label\": -12}") == "2:a|b|true;5:a||-12;");
     CHECK(read("{\"text\": \"a\", \"label\": 18446744073709551615}") == "1:a||18446744073709551615;");
     CHECK(read("{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": \"\"}\n", {}, false) == "1:a||;2:b||;");
     CHECK(read("") == "");
@@ -91,11 +106,18 @@ TEST_CASE("labelled: JSONL") {
 
 TEST_CASE("labelled: errors name file, line, what was expected and what was found") {
     TempDir d;
-    struct Bad { const char *name, *bytes, *expected; LabelledColumns columns = {}; };
+    struct Bad {
+        const char *name, *bytes, *expected;
+        LabelledColumns columns = {};
+    };
     const Bad bad[] = {
         {"x.tsv", "", ", line 1: expected a header with the column \"text\", found an empty file"},
-        {"x.tsv", "sentence\tlabel\n", ", line 1: expected a column \"text\", found the columns \"sentence\", \"label\"; another is named with --text-column"},
-        {"x.csv", "text,class\n", ", line 1: expected a column \"label\", found the columns \"text\", \"class\"; another is named with --label-column"},
+        {"x.tsv", "sentence\tlabel\n",
+         ", line 1: expected a column \"text\", found the columns \"sentence\", \"label\"; another is named with "
+         "--text-column"},
+        {"x.csv", "text,class\n",
+         ", line 1: expected a column \"label\", found the columns \"text\", \"class\"; another is named with "
+         "--label-column"},
         {"x.csv", "text,label\n", ", line 1: expected a column \"b\", found", {"text", "b", "label"}},
         {"x.tsv", "label\ttext\tlabel\n", ", line 1: expected the column \"label\" once, found it twice"},
         {"x.tsv", "text\tlabel\na\tx\nb\n", ", line 3: expected 2 columns as in the header, found 1"},
@@ -104,7 +126,10 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.tsv", "text\tlabel\na\tx\n\n\nb\ty\n", ", line 3: expected a row, found an empty line with rows behind it"},
         {"x.csv", "text,label\r\n\r\nb,y\r\n", ", line 2: expected a row, found an empty line"},
         {"x.tsv", "text\tlabel\n \tx\n", ", line 2: expected a text in \"text\", found nothing"},
-        {"x.csv", "label,t\nx,\"\n\t\v\"\n", ", line 2: expected a text in \"t\", found nothing", {"t", "text2", "label"}},
+        {"x.csv",
+         "label,t\nx,\"\n\t\v\"\n",
+         ", line 2: expected a text in \"t\", found nothing",
+         {"t", "text2", "label"}},
         {"x.tsv", "text\tlabel\na\t \n", ", line 2: expected a label in \"label\", found nothing"},
         {"x.csv", "text,label\na,\"b\tc\"\n", ", line 2: expected a label without control characters, found \"b\\tc\""},
         {"x.tsv", "text\tlabel\na\xff\tx\n", ", line 2: expected UTF-8, found the byte 0xff"},
@@ -112,33 +137,44 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.jsonl", "{\"text\": \"\xed\xa0\x80\", \"label\": 1}", ", line 1: expected UTF-8, found the byte 0xed"},
         {"x.csv", "text,label\na,x\n\"b\nc,y\n", ", line 3: expected a closing quote, found the end of the file"},
         {"x.csv", "text,label\n\"a\n\"b,y\n", ", line 3: expected a comma behind the closing quote, found \"b,y\""},
-        {"x.csv", "text,label\na \"b\",y\n", ", line 2: expected quotes around the whole field, found one inside: \"a \\\"\""},
+        {"x.csv", "text,label\na \"b\",y\n",
+         ", line 2: expected quotes around the whole field, found one inside: \"a \\\"\""},
         {"x.csv", "text,label\n\"a\"\r,y\n", ", line 2: expected a comma behind the closing quote, found \"\\r,y\""},
-        {"x.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \n", ", line 2, column 9: this is not JSON as expected"},
+        {"x.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \n",
+         ", line 2, column 9: this is not JSON as expected"},
         {"x.jsonl", "\n[1]\n", ", line 2: expected a JSON object, found \"[1]\""},
         {"x.jsonl", "{\"label\": 1, \"t\": \"a\"}", ", line 1: expected \"text\", found the keys \"label\", \"t\""},
         {"x.jsonl", "{}", ", line 1: expected \"text\", found an empty object"},
         {"x.jsonl", "{\"text\": \"a\"}", ", line 1: expected \"label\", found the keys \"text\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}", ", line 1: expected \"b\", found", {"text", "b", "label"}},
         {"x.jsonl", "{\"text\": 1, \"label\": 1}", ", line 1: expected a string for \"text\", found \"1\""},
-        {"x.jsonl", "{\"text\": \"a\", \"label\": 1.5}", ", line 1: expected a string, an integer or a boolean for \"label\", found \"1.5\""},
+        {"x.jsonl", "{\"text\": \"a\", \"label\": 1.5}",
+         ", line 1: expected a string, an integer or a boolean for \"label\", found \"1.5\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": [\"b\"]}", "for \"label\", found \"[\\\"b\\\"]\""},
         {"x.jsonl", "{\"text\": \"a\", \"text\": \"b\"}", "appears twice"},
         {"x.jsonl", "{\"text\": \"a\\u0000b\", \"label\": 1}", ", line 1: expected text, found a NUL character"},
         {"x.jsonl", "{\"text\": \" \\n\", \"label\": 1}", ", line 1: expected a text in \"text\", found nothing"},
         {"x.jsonl", "{\"text\": \"a\", \"label\": \"\"}", ", line 1: expected a label in \"label\", found nothing"},
         {"x.txt", "text\tlabel\na\tx\n", "x.txt: expected a file that ends in .tsv, .csv or .jsonl"},
-        {"x.tsv", "text\tlabel\na\tx\n", "expected three different columns, found text \"text\", second text \"text2\", label \"text\"", {"text", "text2", "text"}},
+        {"x.tsv",
+         "text\tlabel\na\tx\n",
+         "expected three different columns, found text \"text\", second text \"text2\", label \"text\"",
+         {"text", "text2", "text"}},
     };
     for (const Bad& b : bad) {
         Reading r = rows_of(d / b.name, b.bytes, b.columns);
         CHECK(has(r.error, b.expected[0] == ',' ? (d / b.name) + b.expected : b.expected));
     }
     using std::string;
-    CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error, ", line 2: expected text, found a NUL byte"));
+    CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error,
+              ", line 2: expected text, found a NUL byte"));
     CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8, found the byte 0xff"));  // UTF-16
     auto error = [&](const string& path) {
-        try { LabelledFile in(path, {}, true); } catch (const Error& e) { return string(e.what()); }
+        try {
+            LabelledFile in(path, {}, true);
+        } catch (const Error& e) {
+            return string(e.what());
+        }
         return string();
     };
     CHECK(has(error(d / "none.tsv"), "cannot read " + (d / "none.tsv") + ": No such file"));
@@ -162,7 +198,8 @@ TEST_CASE("labelled: what is shown has no control characters") {
 TEST_CASE("labelled: random rows come back from all three kinds of file") {
     TempDir d;
     std::mt19937 rng(1);
-    const std::vector<std::string> letters = {"a", "b", " ", ",", "\"", "\"\"", "\u00e9", "\U0001f600", "\\", "[", "{", "'"};
+    const std::vector<std::string> letters = {"a",      "b",          " ",  ",", "\"", "\"\"",
+                                              "\u00e9", "\U0001f600", "\\", "[", "{",  "'"};
     std::vector<std::string> and_breaks = letters;
     and_breaks.insert(and_breaks.end(), {"\n", "\r\n", "\t"});
     for (int round = 0; round < 60; round++) {
@@ -171,7 +208,8 @@ TEST_CASE("labelled: random rows come back from all three kinds of file") {
         size_t line = 2;
         bool tsv_can = true;
         for (int i = 0; i < 30; i++) {
-            std::string text = "t" + pick(rng, rng() % 4 ? letters : and_breaks, 12), text2 = rng() % 2 ? "" : "t" + pick(rng, and_breaks, 5), label = "l" + pick(rng, letters, 2);
+            std::string text = "t" + pick(rng, rng() % 4 ? letters : and_breaks, 12),
+                        text2 = rng() % 2 ? "" : "t" + pick(rng, and_breaks, 5), label = "l" + pick(rng, letters, 2);
             tsv_can &= (text + text2).find_first_of("\t\n\r") == std::string::npos;
             tsv += label + "\t" + text2 + "\t\t" + text + "\n";
             auto field = [&](const std::string& s) {
@@ -180,7 +218,8 @@ TEST_CASE("labelled: random rows come back from all three kinds of file") {
                 for (char c : s) q += c == '"' ? "\"\"" : std::string(1, c);
                 return q + "\"";
             };
-            std::string row = field(label) + "," + field(text2) + "," + field(std::string(rng() % 3, '\n')) + "," + field(text) + "\r\n";
+            std::string row = field(label) + "," + field(text2) + "," + field(std::string(rng() % 3, '\n')) + "," +
+                              field(text) + "\r\n";
             csv += row;
             Json json;
             json.set("label", label).set("text", text).set("x", 5);
@@ -204,20 +243,24 @@ TEST_CASE("labelled: random rows come back from all three kinds of file") {
 TEST_CASE("fuzz: labelled files give rows or an error that names the file") {
     TempDir d;
     std::mt19937 rng(2);
-    const std::string valid[] = {"\xef\xbb\xbftext\tlabel\ttext2\na b\tx\t\n\"c\"\t1\td\u00e9\r\nlast\ty\tz\n\n",
-                                 "text,\"label\",text2\r\n\"a \"\"b\"\", \n c\",x,\"\"\nd,\"1\",e\r\n\"\u00e9\",y,z\n\n",
-                                 "{\"text\": \"a \\u00e9\", \"label\": \"x\"}\n{\"label\": 1, \"text\": \"b\", \"text2\": \"c\"}\n\n{\"text\": \"d\", \"label\": false}\n"};
+    const std::string valid[] = {
+        "\xef\xbb\xbftext\tlabel\ttext2\na b\tx\t\n\"c\"\t1\td\u00e9\r\nlast\ty\tz\n\n",
+        "text,\"label\",text2\r\n\"a \"\"b\"\", \n c\",x,\"\"\nd,\"1\",e\r\n\"\u00e9\",y,z\n\n",
+        "{\"text\": \"a \\u00e9\", \"label\": \"x\"}\n{\"label\": 1, \"text\": \"b\", \"text2\": \"c\"}\n\n{\"text\": "
+        "\"d\", \"label\": false}\n"};
     int rows = 0, errors = 0;
     for (int i = 0; i < 6000; i++) {
         std::string bytes = valid[i % 3];
         for (int n = 1 + rng() % 3; n > 0 && !bytes.empty(); n--) {
             size_t at = rng() % bytes.size();
             switch (rng() % 5) {
-            case 0: bytes[at] = rng(); break;
-            case 1: bytes.erase(at, 1 + rng() % 8); break;
-            case 2: bytes.insert(at, bytes.substr(rng() % bytes.size(), rng() % 16)); break;
-            case 3: bytes[at] = "\",\t\n\r{}:\\"[rng() % 9]; break;
-            case 4: if (rng() % 4 == 0) bytes.resize(at); break;
+                case 0: bytes[at] = rng(); break;
+                case 1: bytes.erase(at, 1 + rng() % 8); break;
+                case 2: bytes.insert(at, bytes.substr(rng() % bytes.size(), rng() % 16)); break;
+                case 3: bytes[at] = "\",\t\n\r{}:\\"[rng() % 9]; break;
+                case 4:
+                    if (rng() % 4 == 0) bytes.resize(at);
+                    break;
             }
         }
         Reading r = rows_of(d / KINDS[i % 3], bytes, {}, rng() % 2);

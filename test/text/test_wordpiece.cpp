@@ -23,7 +23,9 @@ WordPiece make(std::vector<std::string> pieces, bool lower_case = true) {
 std::string words(const std::string& text, bool lower_case = true) {
     WordPiece w = make({}, lower_case);
     std::string out;
-    w.for_each_word(text, [&](const char* p, size_t n, size_t) { out += std::string(p, n) + "|"; }, [&](int32_t id) { out += w.tokens[id] + "|"; });
+    w.for_each_word(
+        text, [&](const char* p, size_t n, size_t) { out += std::string(p, n) + "|"; },
+        [&](int32_t id) { out += w.tokens[id] + "|"; });
     return out;
 }
 
@@ -37,7 +39,11 @@ std::string pieces(const WordPiece& w, const std::string& text) {
 // what an error says, or "no error"
 template <class F>
 std::string error_of(F f) {
-    try { f(); } catch (const Error& e) { return e.what(); }
+    try {
+        f();
+    } catch (const Error& e) {
+        return e.what();
+    }
     return "no error";
 }
 }  // namespace
@@ -48,28 +54,32 @@ TEST_CASE("words: white space, punctuation, controls, case") {
     CHECK(words("Hello,  World!") == "hello|,|world|!|");
     CHECK(words("Hello", false) == "Hello|");
     CHECK(words("a-b_c$d~e") == "a|-|b|_|c|$|d|~|e|");
-    CHECK(words(std::string("a\0b\x01" "c\x7f" "d", 7)) == "abcd|");                    // controls vanish
-    CHECK(words("a\u200db\ufeff c\u00a0d\u3000e\u2028f") == "ab|c|d|e|f|");           // Cf vanishes, all white space separates
-    CHECK(words("a\vb\fc") == "abc|");                                                // these are controls to BERT, not white space
-    CHECK(words("\u00bfqu\u00e9?\u2014\u3002") == "\u00bf|que|?|\u2014|\u3002|");     // Unicode punctuation
+    CHECK(words(std::string("a\0b\x01"
+                            "c\x7f"
+                            "d",
+                            7)) == "abcd|");                                 // controls vanish
+    CHECK(words("a\u200db\ufeff c\u00a0d\u3000e\u2028f") == "ab|c|d|e|f|");  // Cf vanishes, all white space separates
+    CHECK(words("a\vb\fc") == "abc|");  // these are controls to BERT, not white space
+    CHECK(words("\u00bfqu\u00e9?\u2014\u3002") == "\u00bf|que|?|\u2014|\u3002|");  // Unicode punctuation
     CHECK(words("\ufffd") == "");
 }
 
 TEST_CASE("words: accents, lower case, CJK") {
     CHECK(words("\u00c9t\u00c9 \u0130I\u0131 \u1e9e \u00df") == "ete|ii\u0131|\u00df|\u00df|");
-    CHECK(words("\u00c9t\u00e9", false) == "\u00c9t\u00e9|");                         // cased keeps accents
-    CHECK(words("\u03a3\u0391\u03a3") == "\u03c3\u03b1\u03c3|");                       // no special final sigma
+    CHECK(words("\u00c9t\u00e9", false) == "\u00c9t\u00e9|");     // cased keeps accents
+    CHECK(words("\u03a3\u0391\u03a3") == "\u03c3\u03b1\u03c3|");  // no special final sigma
     CHECK(words("e\u0301\u0323x") == "ex|");
     CHECK(words("\u4e2d\u6587ab\u3400") == "\u4e2d|\u6587|ab|\u3400|");
-    CHECK(words("\u30ab\u30bf\u304b") == "\u30ab\u30bf\u304b|");                       // kana are words
-    CHECK(words("\uac01") == "\u1100\u1161\u11a8|");                                   // NFD takes Hangul apart
+    CHECK(words("\u30ab\u30bf\u304b") == "\u30ab\u30bf\u304b|");  // kana are words
+    CHECK(words("\uac01") == "\u1100\u1161\u11a8|");              // NFD takes Hangul apart
     CHECK(words("\uf900x") == "\u8c48|x|");
-    CHECK(words("\u1fefa") == "`|a|");                                                 // becomes punctuation by NFD
+    CHECK(words("\u1fefa") == "`|a|");  // becomes punctuation by NFD
     CHECK(words("\U0001f600a") == "\U0001f600a|");
 }
 
 TEST_CASE("words: canonical order of marks that are kept") {
-    std::vector<int32_t> text = {'a', 0x302e, 0x1d165, 0x5b0, 'b', 0x323, 0x301, 0x302};  // classes 224 216 10, then 220 230 230
+    std::vector<int32_t> text = {'a', 0x302e, 0x1d165, 0x5b0,
+                                 'b', 0x323,  0x301,   0x302};  // classes 224 216 10, then 220 230 230
     reorder_combining(text);
     CHECK(text == std::vector<int32_t>{'a', 0x5b0, 0x1d165, 0x302e, 'b', 0x323, 0x301, 0x302});
 }
@@ -83,7 +93,9 @@ TEST_CASE("words: special tokens in the text") {
 TEST_CASE("words: bytes that are not UTF-8 are dropped and counted") {
     WordPiece w = make({"ab"});
     std::vector<int32_t> ids;
-    CHECK(w.encode("a\xff" "b \xc3", ids) == 2);
+    CHECK(w.encode("a\xff"
+                   "b \xc3",
+                   ids) == 2);
     CHECK(ids == std::vector<int32_t>{5});
     CHECK(w.encode("\xed\xa0\x80", ids) == 3);      // a surrogate
     CHECK(w.encode("\xc0\x80", ids) == 2);          // overlong
@@ -98,11 +110,11 @@ TEST_CASE("encode: longest match from the left") {
     WordPiece w = make({"un", "##aff", "##able", "##a", "##f", "u", "##n", "a", "##ffab", ",", "\u00e9", "##\u00e9"});
     CHECK(pieces(w, "unaffable") == "un ##aff ##able");
     CHECK(pieces(w, "Un, a") == "un , a");
-    CHECK(pieces(w, "unb") == "[UNK]");           // no way on: all of the word is unknown, not its end only
+    CHECK(pieces(w, "unb") == "[UNK]");  // no way on: all of the word is unknown, not its end only
     CHECK(pieces(w, "unb un") == "[UNK] un");
-    CHECK(pieces(w, "affable") == "[UNK]");       // greedy: a ##f ##f ##able would do, but ##ffab is longer
+    CHECK(pieces(w, "affable") == "[UNK]");  // greedy: a ##f ##f ##able would do, but ##ffab is longer
     CHECK(pieces(w, "b") == "[UNK]");
-    CHECK(pieces(w, "##a") == "[UNK] [UNK] a");   // '#' is punctuation
+    CHECK(pieces(w, "##a") == "[UNK] [UNK] a");  // '#' is punctuation
     CHECK(pieces(make({"\u00e9", "##\u00e9"}, false), "\u00e9\u00e9") == "\u00e9 ##\u00e9");
 }
 
@@ -135,8 +147,8 @@ TEST_CASE("learn: most frequent pair first, ties to the greater pair") {
     // ab 5 times, ac 5 times, ad 3 times: (a,##c) before (a,##b), then (a,##d)
     WordPiece::Counts counts = {{"ab", 5}, {"ac", 5}, {"ad", 3}, {"xyz", 4}};
     WordPiece w = WordPiece::learn(counts, 32, true);
-    std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "x", "##b", "##c", "##d", "##y", "##z",
-                                         "ac", "ab", "xy", "xyz", "ad"};
+    std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a",  "x",   "##b", "##c",
+                                         "##d",   "##y",   "##z",   "ac",    "ab",     "xy", "xyz", "ad"};
     CHECK(w.tokens == expected);
     CHECK(pieces(w, "XYZ ab acd") == "xyz ab ac ##d");
 }
@@ -158,7 +170,8 @@ TEST_CASE("learn: repeated pieces overlap; pairs seen once are not merged; rare 
 }
 
 // The same by the book: count all pairs anew for every merge
-static std::vector<std::string> learn_slowly(const WordPiece::Counts& counts, std::vector<std::string> tokens, size_t size) {
+static std::vector<std::string> learn_slowly(const WordPiece::Counts& counts, std::vector<std::string> tokens,
+                                             size_t size) {
     std::vector<std::pair<std::vector<std::string>, int64_t>> all;
     for (const auto& [word, n] : counts) {
         std::vector<std::string> p;
@@ -181,7 +194,10 @@ static std::vector<std::string> learn_slowly(const WordPiece::Counts& counts, st
         if (std::find(tokens.begin(), tokens.end(), ab) == tokens.end()) tokens.push_back(ab);
         for (auto& [p, n] : all)
             for (size_t i = 0; i + 1 < p.size(); i++)
-                if (p[i] == a && p[i + 1] == b) { p[i] = ab; p.erase(p.begin() + i + 1); }
+                if (p[i] == a && p[i + 1] == b) {
+                    p[i] = ab;
+                    p.erase(p.begin() + i + 1);
+                }
     }
     return tokens;
 }
@@ -256,21 +272,28 @@ TEST_CASE("directories: bad ones") {
     make_directories(s / "e");
     CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected vocab.txt or tokenizer.json, found neither"));
     write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}");
-    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected a model of type WordPiece with a vocab, found BPE"));
-    write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
-    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
+    CHECK(
+        has(error_of([&] { WordPiece::load(s / "e"); }), "expected a model of type WordPiece with a vocab, found BPE"));
+    write_file_atomic(s / "e/tokenizer.json",
+                      "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
+    CHECK(
+        has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
 }
 
 // ---------------------------------------------------------------- files.cpp
 TEST_CASE("JSON: values in and out") {
-    const std::string text = "{\"b\": [1, -2.5, 1e+300, true, null, \"\\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": -9223372036854775808}";
+    const std::string text =
+        "{\"b\": [1, -2.5, 1e+300, true, null, \"\\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": "
+        "-9223372036854775808}";
     Json j = parse_json(text, "test");
     CHECK(j.o[0].first == "b");  // the order of the file
     CHECK(j.find("b")->a[0].i == 1);
     CHECK(j.find("b")->a[0].d == 1.0);
     CHECK(j.find("b")->a[5].s == "\u00e9\n\"");
     CHECK(j.find("none") == nullptr);
-    CHECK(dump_json(j) == "{\"b\": [1, -2.5, 1e+300, true, null, \"\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": -9223372036854775808}");
+    CHECK(dump_json(j) ==
+          "{\"b\": [1, -2.5, 1e+300, true, null, \"\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": "
+          "-9223372036854775808}");
     CHECK(dump_json(parse_json(dump_json(j, 2), "test")) == dump_json(j));
     CHECK(dump_json(Json(1.0)) == "1.0");
     CHECK(dump_json(Json(0.1)) == "0.1");
@@ -285,7 +308,8 @@ TEST_CASE("JSON: values in and out") {
 TEST_CASE("JSON: what is refused, and where it stands") {
     auto error = [](const std::string& text) { return error_of([&] { parse_json(text, "f.json"); }); };
     CHECK(has(error(""), "f.json: line 1, column 0: this is not JSON as expected"));
-    CHECK(has(error("{\"a\": 1,\n \"a\": 2}"), "f.json: line 2, column 4: this is not JSON as expected: the key \"a\" appears twice"));
+    CHECK(has(error("{\"a\": 1,\n \"a\": 2}"),
+              "f.json: line 2, column 4: this is not JSON as expected: the key \"a\" appears twice"));
     CHECK(has(error("[1, 2"), "column 5"));
     CHECK(has(error("[1] x"), "f.json: line 1, column 5"));
     CHECK(has(error("{\"a\": NaN}"), "invalid literal"));
@@ -333,17 +357,19 @@ static void mutate(std::string& text, std::mt19937& rng) {
     for (int n = 1 + rng() % 4; n > 0 && !text.empty(); n--) {
         size_t at = rng() % text.size();
         switch (rng() % 4) {
-        case 0: text[at] = rng(); break;
-        case 1: text.erase(at, 1 + rng() % 8); break;
-        case 2: text.insert(at, text.substr(rng() % text.size(), rng() % 16)); break;
-        case 3: text.resize(at); break;
+            case 0: text[at] = rng(); break;
+            case 1: text.erase(at, 1 + rng() % 8); break;
+            case 2: text.insert(at, text.substr(rng() % text.size(), rng() % 16)); break;
+            case 3: text.resize(at); break;
         }
     }
 }
 
 TEST_CASE("fuzz: JSON") {
     std::mt19937 rng(2);
-    const std::string valid = "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[PAD]\": 0, \"\\u00e9\": 1}}, \"x\": [1, 2.5e-3, true, null, -7, \"a\\tb\"]}";
+    const std::string valid =
+        "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"[PAD]\": 0, \"\\u00e9\": 1}}, \"x\": [1, 2.5e-3, true, "
+        "null, -7, \"a\\tb\"]}";
     int accepted = 0;
     for (int i = 0; i < 20000; i++) {
         std::string text = valid;
@@ -359,7 +385,8 @@ TEST_CASE("fuzz: JSON") {
 
 TEST_CASE("fuzz: text") {
     std::mt19937 rng(3);
-    WordPiece lower = make({"a", "##a", "b", "##b", "\u4e2d", "\u00e9", ",", "["}), cased = make({"a", "##A", "\u00e9"}, false);
+    WordPiece lower = make({"a", "##a", "b", "##b", "\u4e2d", "\u00e9", ",", "["}),
+              cased = make({"a", "##A", "\u00e9"}, false);
     const std::string seed = "aAb \u00c9a\u0301\u4e2d[MASK]\u200d\U0001f600, [SEP]\u0130\u03a3\u1fef\uac01 ##a b\t\r\n";
     for (int i = 0; i < 20000; i++) {
         std::string text = seed + seed.substr(rng() % seed.size());
@@ -386,7 +413,9 @@ TEST_CASE("fuzz: tokenizer directories") {
             std::string bytes = valid;
             mutate(bytes, rng);
             write_bytes(s.path + std::string(name), bytes);
-            try { WordPiece::load(s.path).encode("a \u00e9 aa"); } catch (const Error&) {}
+            try {
+                WordPiece::load(s.path).encode("a \u00e9 aa");
+            } catch (const Error&) {}
         }
         remove((s.path + std::string(name)).c_str());
     }

@@ -12,11 +12,19 @@ namespace {
 // A table with all that a row can be: joined, padded, transposed, scalar-sized.
 std::vector<Spec> small_table() {
     std::vector<Spec> specs(5);
-    specs[0].names = {"bert.embeddings.word_embeddings.weight"}, specs[0].shape = {5, 3}, specs[0].count = 8 * 3, specs[0].decay = true;
-    specs[1].names = {"bert.x.query.weight", "bert.x.key.weight", "bert.x.value.weight"}, specs[1].shape = {2, 2};
-    specs[2].names = {"bert.embeddings.LayerNorm.weight"}, specs[2].shape = {3};
-    specs[3].names = {"transformer.h.0.attn.c_attn.weight"}, specs[3].shape = {2, 3}, specs[3].transpose = true;
-    specs[4].names = {"cls.predictions.bias"}, specs[4].shape = {5};
+    specs[0].names = {"bert.embeddings.word_embeddings.weight"};
+    specs[0].shape = {5, 3};
+    specs[0].count = 8 * 3;
+    specs[0].decay = true;
+    specs[1].names = {"bert.x.query.weight", "bert.x.key.weight", "bert.x.value.weight"};
+    specs[1].shape = {2, 2};
+    specs[2].names = {"bert.embeddings.LayerNorm.weight"};
+    specs[2].shape = {3};
+    specs[3].names = {"transformer.h.0.attn.c_attn.weight"};
+    specs[3].shape = {2, 3};
+    specs[3].transpose = true;
+    specs[4].names = {"cls.predictions.bias"};
+    specs[4].shape = {5};
     layout(specs);
     return specs;
 }
@@ -39,11 +47,13 @@ std::string message(void (*f)(const std::string&), const std::string& arg) {
     }
 }
 std::string load_error(const std::string& dir) {
-    return message([](const std::string& d) {
-        std::vector<Spec> specs = small_table();
-        std::vector<float> p(total_count(specs));
-        load_tensors(d, specs, p.data()).refuse_missing(d);
-    }, dir);
+    return message(
+        [](const std::string& d) {
+            std::vector<Spec> specs = small_table();
+            std::vector<float> p(total_count(specs));
+            load_tensors(d, specs, p.data()).refuse_missing(d);
+        },
+        dir);
 }
 // The tensors that small_table() saves, under other names and as another type.
 struct Copy {
@@ -60,7 +70,8 @@ struct Copy {
         for (TensorToWrite& t : list)
             if (size_t at = t.name.find(from); at != std::string::npos) t.name.replace(at, from.size(), to);
     }
-    void add(const std::string& name, const std::string& dtype, const std::vector<size_t>& shape, std::vector<char> bytes) {
+    void add(const std::string& name, const std::string& dtype, const std::vector<size_t>& shape,
+             std::vector<char> bytes) {
         size_t at = dtype_size(dtype) > 4 ? 0 : list.size();  // wide types first
         list.insert(list.begin() + at, {name, dtype, shape});
         data.insert(data.begin() + at, std::move(bytes));
@@ -108,8 +119,10 @@ TEST_CASE_TEMPLATE("checkpoint: tensors go out and come back", T, float, double)
     SafeTensors file(dir / "model.safetensors");
     CHECK(file.tensors.size() == 7);
     CHECK(file.read<float>("bert.x.key.weight", {2, 2}) == std::vector<float>{at(1, 4), at(1, 5), at(1, 6), at(1, 7)});
-    CHECK(file.read<float>("transformer.h.0.attn.c_attn.weight", {2, 3}) == std::vector<float>{at(3, 0), at(3, 2), at(3, 4), at(3, 1), at(3, 3), at(3, 5)});
-    CHECK(file.find("bert.embeddings.word_embeddings.weight")->shape == std::vector<size_t>{5, 3});  // without the padding
+    CHECK(file.read<float>("transformer.h.0.attn.c_attn.weight", {2, 3}) ==
+          std::vector<float>{at(3, 0), at(3, 2), at(3, 4), at(3, 1), at(3, 3), at(3, 5)});
+    CHECK(file.find("bert.embeddings.word_embeddings.weight")->shape ==
+          std::vector<size_t>{5, 3});  // without the padding
 
     LoadReport report = load_tensors(dir.path, specs, q.data());
     CHECK(report.loaded == 7);
@@ -159,9 +172,11 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         copy.add("cls.predictions.decoder.weight", "F32", {5, 3}, copy.data[w]);
         copy.add("cls.predictions.decoder.bias", "F32", {5}, copy.data[b]);
         CHECK(load());
-        CHECK(report.ignored == std::vector<std::string>{"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"});
+        CHECK(report.ignored ==
+              std::vector<std::string>{"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"});
         copy.data.back()[0] ^= 1;
-        CHECK_THROWS_WITH_AS(load(), doctest::Contains("cls.predictions.decoder.bias: expected a copy of cls.predictions.bias"), Error);
+        CHECK_THROWS_WITH_AS(
+            load(), doctest::Contains("cls.predictions.decoder.bias: expected a copy of cls.predictions.bias"), Error);
     }
     SUBCASE("only the copies") {
         copy.rename("bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight");
@@ -179,7 +194,8 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
     SUBCASE("another shape") {
         copy.list[copy.index("bert.embeddings.word_embeddings.weight")].shape = {3, 5};
         copy.write(path);
-        CHECK(has(load_error(dir.path), "bert.embeddings.word_embeddings.weight: expected shape (5, 3), as config.json says, found (3, 5)"));
+        CHECK(has(load_error(dir.path),
+                  "bert.embeddings.word_embeddings.weight: expected shape (5, 3), as config.json says, found (3, 5)"));
     }
     SUBCASE("twice") {
         copy.add("x.key.weight", "F32", {0}, {});
@@ -195,13 +211,15 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         Copy second = copy;
         for (size_t i = copy.list.size(); i-- > 0;) {
             Copy& without = i % 2 ? copy : second;
-            without.list.erase(without.list.begin() + i), without.data.erase(without.data.begin() + i);
+            without.list.erase(without.list.begin() + i);
+            without.data.erase(without.data.begin() + i);
         }
         REQUIRE(remove(path.c_str()) == 0);
         copy.write(dir / "a.safetensors");
         second.write(dir / "b.safetensors");
         std::string index = dir / "model.safetensors.index.json";
-        write_bytes(index, "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
+        write_bytes(index,
+                    "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
         CHECK(load_tensors(dir.path, specs, q.data()).loaded == 7);
         CHECK(q == p);
         write_bytes(index, "{\"weight_map\":{\"x\":\"../a.safetensors\"}}");
@@ -225,12 +243,23 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
 TEST_CASE("checkpoint: config.json of BERT") {
     TempDir dir;
     BertConfig c;
-    c.V = 61, c.T = 32, c.C = 64, c.L = 2, c.NH = 4, c.FF = 128, c.types = 3, c.pad_id = 5, c.eps = 1e-7, c.dropout = 0.25, c.attention_dropout = 0;
+    c.V = 61;
+    c.T = 32;
+    c.C = 64;
+    c.L = 2;
+    c.NH = 4;
+    c.FF = 128;
+    c.types = 3;
+    c.pad_id = 5;
+    c.eps = 1e-7;
+    c.dropout = 0.25;
+    c.attention_dropout = 0;
     Json extra = Json::make_object();
     extra.set("id2label", Json::make_object().set("0", "bad"));
     write_bert_config(dir.path, c, "BertForSequenceClassification", extra);
     BertConfig d = read_bert_config(dir.path);
-    CHECK((d.V == 61 && d.T == 32 && d.C == 64 && d.L == 2 && d.NH == 4 && d.FF == 128 && d.types == 3 && d.pad_id == 5));
+    CHECK(
+        (d.V == 61 && d.T == 32 && d.C == 64 && d.L == 2 && d.NH == 4 && d.FF == 128 && d.types == 3 && d.pad_id == 5));
     CHECK((d.eps == 1e-7 && d.dropout == 0.25 && d.attention_dropout == 0));
     std::string good = read_file(dir / "config.json");
     CHECK(has(good, "\"architectures\""));
@@ -251,14 +280,18 @@ TEST_CASE("checkpoint: config.json of BERT") {
     CHECK(has(error("\"gelu\"", "\"gelu_new\""), "hidden_act: expected \"gelu\", found \"gelu_new\""));
     CHECK(has(error("\"absolute\"", "\"relative_key\""), "position_embedding_type: expected \"absolute\""));
     CHECK(has(error("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: expected false, found true"));
-    CHECK(has(error("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"), "multiple of num_attention_heads, found 64 and 5"));
+    CHECK(has(error("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
+              "multiple of num_attention_heads, found 64 and 5"));
     CHECK(has(error("\"num_attention_heads\": 4", "\"num_attention_heads\": 0"), "from 1 to"));
-    CHECK(has(error("\"vocab_size\": 61", "\"vocab_size\": -61"), "vocab_size: expected an integer from 1 to 1073741824, found -61"));
+    CHECK(has(error("\"vocab_size\": 61", "\"vocab_size\": -61"),
+              "vocab_size: expected an integer from 1 to 1073741824, found -61"));
     CHECK(has(error("\"vocab_size\": 61", "\"vocab_size\": 61.5"), "vocab_size: expected an integer"));
-    CHECK(has(error("\"vocab_size\": 61", "\"x\": 61"), "vocab_size: expected an integer from 1 to 1073741824, found none"));
+    CHECK(has(error("\"vocab_size\": 61", "\"x\": 61"),
+              "vocab_size: expected an integer from 1 to 1073741824, found none"));
     CHECK(has(error("\"hidden_size\": 64", "\"hidden_size\": \"64\""), "hidden_size: expected an integer"));
     CHECK(has(error("\"hidden_size\": 64", "\"hidden_size\": 1e30"), "hidden_size: expected an integer"));
-    CHECK(has(error("\"hidden_dropout_prob\": 0.25", "\"hidden_dropout_prob\": 1"), "hidden_dropout_prob: expected a number from 0 to 0.999"));
+    CHECK(has(error("\"hidden_dropout_prob\": 0.25", "\"hidden_dropout_prob\": 1"),
+              "hidden_dropout_prob: expected a number from 0 to 0.999"));
     CHECK(has(error("\"pad_token_id\": 5", "\"pad_token_id\": 61"), "pad_token_id"));
     CHECK(has(error("{", ""), "JSON"));
     CHECK(has(message([](const std::string& path) { read_bert_config(path); }, dir / "none"), "found no such file"));
@@ -267,26 +300,36 @@ TEST_CASE("checkpoint: config.json of BERT") {
 TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float, double) {
     TempDir dir;
     std::vector<Spec> specs = small_table();
-    std::vector<T> m = some_values<T>(specs, 1e-3f), v = some_values<T>(specs, 1e-30f), master = some_values<T>(specs), a(m), b(m), c(m);
+    std::vector<T> m = some_values<T>(specs, 1e-3f), v = some_values<T>(specs, 1e-30f), master = some_values<T>(specs),
+                   a(m), b(m), c(m);
     Json counters = Json::make_object();
     counters.set("step", (int64_t)1 << 40).set("best_loss", 0.1).set("seed", INT64_MIN);
     for (bool with_master : {false, true}) {
         save_training_state(dir.path, specs, m.data(), v.data(), with_master ? master.data() : nullptr, counters);
-        std::fill(a.begin(), a.end(), 0), std::fill(b.begin(), b.end(), 0), std::fill(c.begin(), c.end(), 0);
+        std::fill(a.begin(), a.end(), 0);
+        std::fill(b.begin(), b.end(), 0);
+        std::fill(c.begin(), c.end(), 0);
         Json back = load_training_state(dir.path, specs, a.data(), b.data(), with_master ? c.data() : (T*)nullptr);
         CHECK(dump_json(back) == dump_json(counters));
         CHECK((a == m && b == v));
-        if (with_master) CHECK(c == master);
-        else CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), c.data()), doctest::Contains("expected a tensor master, found none"), Error);
+        if (with_master)
+            CHECK(c == master);
+        else
+            CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), c.data()),
+                                 doctest::Contains("expected a tensor master, found none"), Error);
     }
     std::vector<Spec> other = specs;
     std::swap(other[1].names[0], other[1].names[1]);
-    CHECK_THROWS_WITH_AS(load_training_state(dir.path, other, a.data(), b.data(), (T*)nullptr), doctest::Contains("another size or version"), Error);
+    CHECK_THROWS_WITH_AS(load_training_state(dir.path, other, a.data(), b.data(), (T*)nullptr),
+                         doctest::Contains("another size or version"), Error);
     std::vector<bf16> narrow(total_count(specs));
-    CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, narrow.data(), narrow.data(), (bf16*)nullptr), doctest::Contains("another PRECISION"), Error);
+    CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, narrow.data(), narrow.data(), (bf16*)nullptr),
+                         doctest::Contains("another PRECISION"), Error);
     write_safetensors(dir / "training_state.safetensors", {});
-    CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), (T*)nullptr), doctest::Contains("not written by this program"), Error);
-    CHECK_THROWS_WITH_AS(load_training_state(dir / "none", specs, a.data(), b.data(), (T*)nullptr), doctest::Contains("--init"), Error);
+    CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), (T*)nullptr),
+                         doctest::Contains("not written by this program"), Error);
+    CHECK_THROWS_WITH_AS(load_training_state(dir / "none", specs, a.data(), b.data(), (T*)nullptr),
+                         doctest::Contains("--init"), Error);
 }
 
 namespace {
@@ -308,7 +351,8 @@ int number_of(const std::string& dir) {
     std::vector<float> p(total_count(specs)), m(p), v(p), master(p);
     int k = (int)read_bert_config(dir).V;
     load_tensors(dir, specs, p.data()).refuse_missing(dir);
-    bool same = load_training_state(dir, specs, m.data(), v.data(), master.data()).i == k && p == some_values<float>(specs, k) && m == p && v == p && master == p;
+    bool same = load_training_state(dir, specs, m.data(), v.data(), master.data()).i == k &&
+                p == some_values<float>(specs, k) && m == p && v == p && master == p;
     return same ? k : -1;
 }
 }  // namespace
@@ -323,7 +367,12 @@ TEST_CASE("checkpoint: a directory is replaced as a whole or not at all") {
     CHECK_FALSE(exists(dir + ".tmp"));
 
     // something throws
-    CHECK_THROWS_WITH(save_directory(dir, [&](const std::string& tmp) { write_bytes(tmp + "/config.json", "x"); throw std::runtime_error("stop"); }), "stop");
+    CHECK_THROWS_WITH(save_directory(dir,
+                                     [&](const std::string& tmp) {
+                                         write_bytes(tmp + "/config.json", "x");
+                                         throw std::runtime_error("stop");
+                                     }),
+                      "stop");
     CHECK(number_of(dir) == 2);
     CHECK_FALSE(exists(dir + ".tmp"));
 
@@ -383,7 +432,9 @@ TEST_CASE("checkpoint: killed at any moment, the old or the new directory is the
 TEST_CASE("checkpoint: the model of a run is found") {
     TempDir temp;
     std::string run = temp / "run";
-    auto error = [](const std::string& dir) { return message([](const std::string& d) { resolve_model_dir(d); }, dir); };
+    auto error = [](const std::string& dir) {
+        return message([](const std::string& d) { resolve_model_dir(d); }, dir);
+    };
     CHECK(has(error(run), "found nothing of that name"));
     make_directories(run);
     CHECK(has(error(run), "in best/ or in last/, found no config.json"));

@@ -13,7 +13,9 @@ std::string file_of(const std::string& header, const std::string& data) {
 }
 // The sign bit; std::signbit may take −0 for 0 where the tests are built with -fno-signed-zeros.
 template <class T>
-int sign_of(const T* x) { return ((const unsigned char*)x)[sizeof(T) - 1] >> 7; }
+int sign_of(const T* x) {
+    return ((const unsigned char*)x)[sizeof(T) - 1] >> 7;
+}
 // What opening the file says, "" if it is accepted.
 std::string refusal(const std::string& path) {
     try {
@@ -34,8 +36,13 @@ TEST_CASE("safetensors: what was written is read back") {
     std::vector<float> f = {0, 1, 2, 3, 4, 5};
     std::vector<int32_t> i = {-1, 7};
     std::vector<bf16> b = {bf16(1.5f)};
-    write_safetensors(dir / "x", {{"d", "F64", {3}, d.data()}, {"layer.f", "F32", {2, 3}, f.data()}, {"i", "I32", {2}, i.data()},
-                                  {"none", "F32", {0, 4}, nullptr}, {"b", "BF16", {}, b.data()}}, {{"step", "12"}});
+    write_safetensors(dir / "x",
+                      {{"d", "F64", {3}, d.data()},
+                       {"layer.f", "F32", {2, 3}, f.data()},
+                       {"i", "I32", {2}, i.data()},
+                       {"none", "F32", {0, 4}, nullptr},
+                       {"b", "BF16", {}, b.data()}},
+                      {{"step", "12"}});
     std::string bytes = read_file(dir / "x");
     CHECK(bytes[0] % 8 == 0);  // the data is aligned
     CHECK(bytes.size() == 8 + (unsigned char)bytes[0] + 256 * (unsigned char)bytes[1] + 24 + 24 + 8 + 2);
@@ -59,11 +66,13 @@ TEST_CASE("safetensors: what was written is read back") {
     file.read(*file.find("layer.f"), two, 4, 2);
     CHECK(two[1] == 5);
     CHECK_THROWS_WITH_AS(file.read(*file.find("layer.f"), two, 5, 2), doctest::Contains("elements 5 to 7 of 6"), Error);
-    CHECK_THROWS_WITH_AS(file.read<float>("layer.f", {3, 2}), doctest::Contains("expected shape (3, 2), found (2, 3)"), Error);
+    CHECK_THROWS_WITH_AS(file.read<float>("layer.f", {3, 2}), doctest::Contains("expected shape (3, 2), found (2, 3)"),
+                         Error);
     CHECK_THROWS_WITH_AS(file.read<float>("missing", {1}), doctest::Contains("expected a tensor missing"), Error);
     CHECK_THROWS_WITH_AS(file.read<float>("i", {2}), doctest::Contains("found I32"), Error);
     CHECK_THROWS_WITH_AS(file.read<int32_t>("layer.f", {2, 3}), doctest::Contains("found F32"), Error);
-    CHECK_THROWS_WITH_AS(write_safetensors(dir / "y", {{"b", "BF16", {1}, b.data()}, {"f", "F32", {6}, f.data()}}), doctest::Contains("wide types"), Error);
+    CHECK_THROWS_WITH_AS(write_safetensors(dir / "y", {{"b", "BF16", {1}, b.data()}, {"f", "F32", {6}, f.data()}}),
+                         doctest::Contains("wide types"), Error);
 }
 
 TEST_CASE("safetensors: every half-precision number, against the definition") {
@@ -75,14 +84,18 @@ TEST_CASE("safetensors: every half-precision number, against the definition") {
     for (const char* name : {"half", "brain"}) {
         std::vector<float> f = file.read<float>(name, {65536});
         std::vector<double> d = file.read<double>(name, {65536});
-        int fraction_bits = *name == 'h' ? 10 : 7, exponent_bits = 15 - fraction_bits, bias = (1 << (exponent_bits - 1)) - 1, wrong = 0;
+        int fraction_bits = *name == 'h' ? 10 : 7, exponent_bits = 15 - fraction_bits,
+            bias = (1 << (exponent_bits - 1)) - 1, wrong = 0;
         for (int i = 0; i < 65536; i++) {
             int exponent = (i >> fraction_bits) & ((1 << exponent_bits) - 1), fraction = i & ((1 << fraction_bits) - 1);
             double sign = i >> 15 ? -1 : 1, one = 1 << fraction_bits;
-            double x = exponent ? sign * ldexp(1 + fraction / one, exponent - bias) : sign * ldexp(fraction / one, 1 - bias);
+            double x = exponent ? sign * ldexp(1 + fraction / one, exponent - bias)
+                                : sign * ldexp(fraction / one, 1 - bias);
             if (exponent == (1 << exponent_bits) - 1) x = fraction ? NAN : sign * INFINITY;
-            if (std::isnan(x)) wrong += !std::isnan(f[i]) || !std::isnan(d[i]);
-            else wrong += f[i] != x || d[i] != x || sign_of(&f[i]) != (i >> 15) || sign_of(&d[i]) != (i >> 15);
+            if (std::isnan(x))
+                wrong += !std::isnan(f[i]) || !std::isnan(d[i]);
+            else
+                wrong += f[i] != x || d[i] != x || sign_of(&f[i]) != (i >> 15) || sign_of(&d[i]) != (i >> 15);
         }
         CHECK(wrong == 0);
     }
@@ -97,7 +110,9 @@ TEST_CASE("safetensors: files that break a rule are refused with the reason") {
         CHECK(has(why, path));  // the file is named
         return why;
     };
-    auto one = [&](const std::string& entry, size_t bytes) { return refused(file_of("{\"w\":" + entry + "}", std::string(bytes, 'x'))); };
+    auto one = [&](const std::string& entry, size_t bytes) {
+        return refused(file_of("{\"w\":" + entry + "}", std::string(bytes, 'x')));
+    };
     auto two = [&](const char* a, const char* b, size_t bytes) {
         std::string entry = "{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":";
         return refused(file_of("{\"a\":" + entry + a + "},\"b\":" + entry + b + "}}", std::string(bytes, 'x')));
@@ -132,19 +147,28 @@ TEST_CASE("safetensors: files that break a rule are refused with the reason") {
     CHECK(has(one("{\"dtype\":\"F32\"}", 0), "expected a shape"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2]}", 0), "two data_offsets"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0]}", 0), "two data_offsets"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 15), "found [0, 16]: the file is cut off"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 15),
+              "found [0, 16]: the file is cut off"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[16,0]}", 16), "found [16, 0]"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[-16,0]}", 16), "expected an integer >= 0, found -16"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,-2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0, found -2"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[-16,0]}", 16),
+              "expected an integer >= 0, found -16"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,-2],\"data_offsets\":[0,16]}", 16),
+              "expected an integer >= 0, found -2"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2.0,2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[NaN,2],\"data_offsets\":[0,16]}", 16), "JSON"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[\"2\",2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,18446744073709551615]}", 16), "expected an integer >= 0"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,99999999999999999999999]}", 16), "expected an integer >= 0"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}", 0), "fits in memory"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}", 0), "found 0"));  // × 4 = 2^64
-    CHECK(has(one("{\"dtype\":\"F64\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16), "w: expected the bytes of F64 (2, 2), found 16"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,16]}", 16), "w: expected the bytes of F32 (2, 3), found 16"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,18446744073709551615]}", 16),
+              "expected an integer >= 0"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,99999999999999999999999]}", 16),
+              "expected an integer >= 0"));
+    CHECK(
+        has(one("{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}", 0), "fits in memory"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}", 0),
+              "found 0"));  // × 4 = 2^64
+    CHECK(has(one("{\"dtype\":\"F64\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16),
+              "w: expected the bytes of F64 (2, 2), found 16"));
+    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,16]}", 16),
+              "w: expected the bytes of F32 (2, 3), found 16"));
     CHECK(has(one("{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16), "dtype"));
     // several
     CHECK(has(two("[4,8]", "[0,4]", 9), "expected 8 bytes of data, found 9"));
@@ -160,21 +184,46 @@ TEST_CASE("safetensors: odd files that keep the rules are accepted") {
     TempDir dir;
     write_bytes(dir / "empty", file_of("{}     ", ""));
     CHECK(refusal(dir / "empty") == "");
-    write_bytes(dir / "unaligned", file_of("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", std::string("\0\0\x80\x3f", 4)));
+    write_bytes(dir / "unaligned", file_of("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                                           std::string("\0\0\x80\x3f", 4)));
     CHECK(SafeTensors(dir / "unaligned").read<double>("w", {1}) == std::vector<double>{1});
     // a type that we do not know is an error only when it is read
     write_bytes(dir / "unknown", file_of("{\"w\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}", "xx"));
     SafeTensors file(dir / "unknown");
-    CHECK_THROWS_WITH_AS(file.read<float>("w", {3}), doctest::Contains("w: expected F32, F16, BF16 or F64 numbers, found F4"), Error);
+    CHECK_THROWS_WITH_AS(file.read<float>("w", {3}),
+                         doctest::Contains("w: expected F32, F16, BF16 or F64 numbers, found F4"), Error);
 }
 
 TEST_CASE("safetensors: mutated files give an Error or a sound table, never a crash") {
     TempDir dir;
-    std::string header = "{\"__metadata__\":{\"format\":\"pt\"},\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
-                         "\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[24,32]},\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[32,40]}}";
-    const char* pieces[] = {"0", "9", "-", "[", "]", "{", "}", ",", "\"", "1e400", "99999999999999999999", "4294967296", "null", "\\u0000", "\xff", "F64", "BF16", "\"shape\":[0]", "[[[[[[[["};
+    std::string header =
+        "{\"__metadata__\":{\"format\":\"pt\"},\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
+        "\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[24,32]},\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_"
+        "offsets\":[32,40]}}";
+    const char* pieces[] = {"0",
+                            "9",
+                            "-",
+                            "[",
+                            "]",
+                            "{",
+                            "}",
+                            ",",
+                            "\"",
+                            "1e400",
+                            "99999999999999999999",
+                            "4294967296",
+                            "null",
+                            "\\u0000",
+                            "\xff",
+                            "F64",
+                            "BF16",
+                            "\"shape\":[0]",
+                            "[[[[[[[["};
     uint64_t state = 1;
-    auto random = [&](size_t n) { return state = state * 6364136223846793005u + 1442695040888963407u, (size_t)(state >> 33) % n; };
+    auto random = [&](size_t n) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        return (size_t)(state >> 33) % n;
+    };
     int accepted = 0, refused = 0;
     for (int round = 0; round < 2000; round++) {
         std::string h = header;
@@ -197,7 +246,9 @@ TEST_CASE("safetensors: mutated files give an Error or a sound table, never a cr
                 CHECK(file.data_start + t.end <= bytes.size());
                 if (t.count > 1000) continue;  // of an unknown type
                 std::vector<double> values(t.count);
-                try { file.read(t, values.data()); } catch (const Error&) {}
+                try {
+                    file.read(t, values.data());
+                } catch (const Error&) {}
                 for (double v : values) sum += v;
             }
             CHECK(sum == sum);
@@ -226,10 +277,12 @@ TEST_CASE("safetensors: a full disk is an error and leaves what was there") {
 
     if (exists("/dev/full")) {
         REQUIRE(symlink("/dev/full", (dir / "full.tmp").c_str()) == 0);
-        CHECK_THROWS_WITH_AS(write_safetensors(dir / "full", {{"w", "F32", {4}, small.data()}}), doctest::Contains("No space left"), Error);
+        CHECK_THROWS_WITH_AS(write_safetensors(dir / "full", {{"w", "F32", {4}, small.data()}}),
+                             doctest::Contains("No space left"), Error);
     }
-    CHECK_THROWS_WITH_AS(write_safetensors(dir / "no/x", {{"w", "F32", {4}, small.data()}}), doctest::Contains("cannot create: No such file"), Error);
-    {   // a writer that is not closed leaves nothing
+    CHECK_THROWS_WITH_AS(write_safetensors(dir / "no/x", {{"w", "F32", {4}, small.data()}}),
+                         doctest::Contains("cannot create: No such file"), Error);
+    {  // a writer that is not closed leaves nothing
         SafeTensorsWriter out(dir / "y", {{"w", "F32", {4}}});
         out.write(small.data(), 8);
         CHECK_THROWS_WITH_AS(out.close(), doctest::Contains("expected 16 bytes of data to write, found 8"), Error);
