@@ -119,6 +119,17 @@ bench:                # CPU training speed beside PyTorch's (needs a Python with
 	$(PYTHON) dev/bench/bert_cpu.py
 gpu-check:            # proves and measures the GPU build on one GPU, half an hour: dev/gpu_check.sh says how to run it in parts
 	dev/gpu_check.sh dev/results
+# .format holds the two formatters, in the versions that dev/requirements-format.txt pins
+.format/done: dev/requirements-format.txt
+	python3 -m venv .format && .format/bin/pip install -q --disable-pip-version-check -r $<
+	@touch $@
+CXX_FILES = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp')
+format: .format/done          # formats C++, CUDA and Python
+	@.format/bin/clang-format -i $(CXX_FILES)
+	@.format/bin/ruff format -q .
+format-check: .format/done    # says which files are not formatted
+	@.format/bin/clang-format --dry-run --Werror $(CXX_FILES)
+	@.format/bin/ruff format -q --check .
 clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:
