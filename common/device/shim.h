@@ -348,8 +348,7 @@ SHIM_FN void fiber_main() {
         SHIM_TSAN(__tsan_acquire(&b->begun);)
         b->body(b->args);
         SHIM_TSAN(__tsan_release(&b->ended);)
-        int t = b->cur;
-        w = t / 32;
+        int t = b->cur, w = t / 32;
         if (!b->thread[t].copies.empty())
             die("the thread ends with cp.async copies under way: cp_async_commit and cp_async_wait<0> are missing");
         if (*(uint64_t*)stack != CANARY) die("the thread's stack overflowed (shim::STACK bytes)");

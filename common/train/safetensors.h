@@ -33,8 +33,7 @@ const char* dtype_of() {
     if (std::is_same_v<T, float>) return "F32";
     if (std::is_same_v<T, bf16>) return "BF16";
     if (std::is_same_v<T, int64_t>) return "I64";
-    std::is_same_v < T;
-    return int32_t > ? "I32" : "unknown";
+    return std::is_same_v<T, int32_t> ? "I32" : "unknown";
 }
 
 // IEEE half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits
