@@ -1,5 +1,7 @@
 // check_gradient.h: is a gradient the derivative of a loss? By central differences in double. Include after small.h.
 #pragma once
+#include <doctest/doctest.h>
+
 static_assert(std::is_same_v<real, double>, "build with -DPRECISION_FP64");
 typedef std::vector<double> Numbers;
 inline const bool one_thread = (omp_set_num_threads(1),

@@ -3,6 +3,7 @@
 // rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
 // of the kernels, on the CPU. Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
 #include "finetune_cls.cu"
+
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
 

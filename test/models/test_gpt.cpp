@@ -1,9 +1,10 @@
 // test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation. Build with
 // -DNO_MAIN.
+#include "train_gpt.cu"
+
 #include "test/models/same_sums.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
-#include "train_gpt.cu"
 
 #include <set>
 

@@ -4,6 +4,7 @@
 // An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those
 // that are `=` from NaN: an op that confuses the two fails.
 #include "finetune_cls.cu"
+
 #include "test/models/check_gradient.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"

@@ -1,9 +1,10 @@
 // test_ops.cpp: properties, in fp32: vector mathematics, random numbers, dropout, loader, loss, optimiser, threads,
 // batches. Build with -DNO_MAIN.
+#include "train_bert.cu"
+
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
 #include "test/temp.h"
-#include "train_bert.cu"
 
 typedef std::vector<float> Floats;
 
