@@ -2,6 +2,8 @@
 #pragma once
 #include <doctest/doctest.h>
 
+#include "test/models/small.h"
+
 static_assert(std::is_same_v<real, double>, "build with -DPRECISION_FP64");
 typedef std::vector<double> Numbers;
 inline const bool one_thread = (omp_set_num_threads(1),
