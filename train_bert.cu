@@ -497,6 +497,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     for (const std::string& text : texts)
         if (text.find("[MASK]") == std::string::npos)
             fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());
+    if (!f.logits.empty()) refuse_existing("--logits", f.logits);
     std::vector<std::vector<int>> sequences;
     LoadedBert bert(f.model, 4096);
     const BertConfig& c = bert.model.config;

@@ -89,6 +89,13 @@ struct TrainFlags {
                         is_model_directory(out)))
             fail_usage("--out %s: a run or a model is there already; go on with --resume or take another directory",
                        out.c_str());
+        if (!resume) {
+            bool begun = exists(out + "/config.json") &&
+                         read_file(out + "/config.json").find("\"program\"") !=
+                             std::string::npos;  // and killed before its first checkpoint
+            if (!begun) refuse_existing("--out", out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+            refuse_existing("--out", out, {"results.json", "predictions.tsv", "errors.tsv", "answers.jsonl"});
+        }
         make_directories(out);
         int lock = open(out.c_str(),
                         O_RDONLY | O_DIRECTORY |
