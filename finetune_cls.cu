@@ -1033,7 +1033,7 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
 // ---------------------------------------------------------------- main
 #ifdef FINETUNE_CLS_MAIN
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

@@ -1314,7 +1314,7 @@ int chat(const SamplingFlags& sf) {
 // ---------------------------------------------------------------- main
 #ifdef SFT_MAIN
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

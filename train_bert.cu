@@ -631,7 +631,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 
 #ifndef NO_MAIN
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

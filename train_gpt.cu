@@ -885,7 +885,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
 
 #ifndef NO_MAIN
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

@@ -2,9 +2,11 @@
 // device.cuh describes them, on CUDA's streams, events and graphs. Needs `stream`, CUDA_CHECK and gpu::device_sync().
 // test/test_async.cpp runs it on a stand-in for CUDA.
 #pragma once
-#include <map>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "common/base/common.h"
+#include <map>
+#include <vector>
 
 namespace gpu {
 inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy reads or writes while the host goes on

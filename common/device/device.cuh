@@ -4,12 +4,15 @@
 //   g++ -DSHIM     the kernels of namespace gpu run, on the CPU, in a memory that the host cannot reach (shim.h)
 //   nvcc           the kernels of namespace gpu run, on the GPU
 #pragma once
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <map>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
+#include "common/base/types.h"
 #if defined(__CUDACC__) || defined(SHIM)
 #define WITH_KERNELS
 #include "common/device/shim.h"

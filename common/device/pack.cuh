@@ -2,6 +2,11 @@
 // live from that. A kernel with a parameter W takes W elements of a row per step: 16 bytes of them where rows allow it,
 // else one (W = 1).
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <type_traits>
+
 #include "common/device/shim.h"
 
 template <class T, int W>

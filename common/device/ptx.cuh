@@ -2,6 +2,10 @@
 // Layouts of registers are those of the PTX manual, "Matrix Fragments for mma.m16n8k16 with floating point type" and
 // "ldmatrix"; test_shim.cu compares the plain code with the manual's formulas.
 #pragma once
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include "common/device/shim.h"
 
 // ---------------------------------------------------------------- copies that nobody waits for

@@ -27,7 +27,14 @@
 // are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside
 // different collectives at the same time.
 #pragma once
-#include "common/base/common.h"
+#include <stdlib.h>
+#include <string.h>
+
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/hash.h"
+#include "common/base/types.h"
 
 #ifdef __CUDACC__  // ---------------------------------------------------------- the real thing
 #define UNROLL _Pragma("unroll")
@@ -59,10 +66,7 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
     if (smem > 40 * 1024)
         e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
     if (e == cudaSuccess) {
-        kernel < < < grid;
-        block;
-        smem;
-        stream >>> (args...);
+        kernel<<<grid, block, smem, stream>>>(args...);
         e = cudaGetLastError();
     }
     if (e != cudaSuccess) {

@@ -10,6 +10,9 @@
 // block. If the loss or the norm is not finite, nothing changes, nor in any later step: the host hears of it when the
 // next one is under way already.
 #pragma once
+#include <cmath>
+
+#include "common/base/types.h"
 #include "common/ops/crossentropy.cuh"
 
 constexpr int NORM_CHUNKS = 1024;  // partial sums of the norm, in double, added in order

@@ -17,6 +17,15 @@
 // On a GPU there are two of each kernel: here the exact ones, all arithmetic in fp32; in flash.cuh those for bf16, on
 // the tensor cores.
 #pragma once
+#include <string.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/ops/dropout.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/sequences.h"
@@ -195,7 +204,7 @@ void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, 
     typedef acc<T> A;
     size_t C = (size_t)NH * HS;
     A scale = 1 / std::sqrt((A)HS);
-#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * PARALLEL)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * OMP_MIN_ELEMENTS)
     for (int r = 0; r < R; r++)
         for (int h = 0; h < NH; h++) {
             const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS)

@@ -7,7 +7,10 @@
 // with the weight of its target, and `scale` is 1 / Σ weights.
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
+#include "common/base/types.h"
 #include "common/base/vecmath.h"
 #include "common/device/device.cuh"
 

@@ -7,6 +7,8 @@
 //   `partial` pass 2  every id with several runs adds its partial sums to dw, in order
 // Deterministic, and no id is a bottleneck.
 #pragma once
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/device/device.cuh"
 
 constexpr int EMBEDDING_RUN = 64;
@@ -31,7 +33,7 @@ namespace cpu {
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
                        const int* types, int N, int C) {
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                 // (C)
         const T* te = wte + (size_t)tokens[n] * C;  // (C)

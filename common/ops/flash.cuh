@@ -37,6 +37,9 @@
 // shows the price. (An order enforced by semaphores has the 5 products and the same bits, but blocks then wait for each
 // other, and the traffic stays.)
 #pragma once
+#include <math.h>
+
+#include "common/base/types.h"
 #include "common/device/pack.cuh"
 #include "common/device/ptx.cuh"
 #include "common/ops/dropout.cuh"

@@ -1,6 +1,9 @@
 // gather.cuh: only the rows that have a target go on behind the last attention, and their gradients come back.
 // rows(M) are distinct token indices; −1 marks filler (a batch's M is rounded up): it reads as zeros and goes nowhere.
 #pragma once
+#include <stddef.h>
+#include <string.h>
+
 #include "common/device/device.cuh"
 
 namespace cpu {

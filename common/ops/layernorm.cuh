@@ -7,6 +7,11 @@
 // With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is
 // and to the branch through the dropout mask.
 #pragma once
+#include <cmath>
+
+#include "common/base/errors.h"
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/ops/dropout.cuh"
 
 // Sums over rows (dweight, dbias, …) are made of partial sums over chunks of rows, added in order: deterministic,
@@ -30,7 +35,7 @@ template <class T>
 void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
                                 const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
         const T *x = residual + row, *y = branch + row;  // (C)
@@ -56,7 +61,7 @@ template <class T>
 void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
                        acc<T> eps) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)

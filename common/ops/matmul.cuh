@@ -8,6 +8,11 @@
 // the number of threads, and bias and GELU are applied while a panel is in the cache. Without a BLAS (make BLAS=loops)
 // a blocked loop stands in.
 #pragma once
+#include <string.h>
+
+#include <cmath>
+#include <vector>
+
 #ifndef BLAS_LOOPS
 #include <cblas.h>
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
@@ -15,6 +20,9 @@ extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 
 #include <algorithm>
 
+#include "common/base/errors.h"
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/ops/gelu.cuh"
 #include "common/ops/layernorm.cuh"  // CHUNK_ROWS
 
@@ -89,7 +97,7 @@ constexpr int FEW_ROWS = 8;
 template <class T>
 void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     typedef acc<T> A;
-#pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * PARALLEL)
+#pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
     for (int o = 0; o < OC; o += 4) {
         const T* w[4];  // (C) each; beyond the last channel that one again
         for (int k = 0; k < 4; k++) w[k] = weight + (size_t)std::min(o + k, OC - 1) * C;

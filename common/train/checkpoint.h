@@ -9,13 +9,19 @@
 #pragma once
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/types.h"
 #include "common/train/safetensors.h"
 
 // ---------------------------------------------------------------- the parameter table

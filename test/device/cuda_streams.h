@@ -6,7 +6,7 @@
 #include <functional>
 #include <set>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/rng.h"
 
 enum cudaError_t { cudaSuccess, cudaErrorNotReady, cudaErrorOther };
