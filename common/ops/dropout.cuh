@@ -5,8 +5,8 @@
 // is the index of the token within the optimiser step (for attention: of query and head), so cutting a step into
 // micro-batches changes nothing. The decision is an integer comparison: the same bits on every machine.
 #pragma once
-#include "common/base/types.h"
 #include "common/base/rng.h"
+#include "common/base/types.h"
 #include "common/device/device.cuh"
 
 // Lives in device memory beside the batch, so that a captured step reads the new values at every replay.
