@@ -2,7 +2,7 @@
 // CUDA in it.
 //
 // For one product cuBLASLt offers several algorithms; they differ in speed and in the order of summation, so in the
-// last bits. A run times them once (matmul.cuh) and keeps the fastest in OUT/matmul_plans.jsonl, so that a resumed run
+// last bits. A run times them once (gemm.cuh) and keeps the fastest in OUT/matmul_plans.jsonl, so that a resumed run
 // has the same bits:
 //   {"device": NAME, "cublaslt": VERSION, "plans": HOW MANY LINES FOLLOW, "hash": FNV-1a of them}
 //   {"ta": ..., "m": ..., ..., "epilogue": NAME, "algorithm": 128 hex digits, or "separate", "us": MICROSECONDS}

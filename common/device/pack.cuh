@@ -7,7 +7,7 @@
 
 #include <type_traits>
 
-#include "common/device/shim.h"
+#include "common/device/launch.cuh"
 
 template <class T, int W>
 struct alignas(W * sizeof(T) < 16 ? W * sizeof(T) : 16) Pack {

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "common/device/shim.h"
+#include "common/device/launch.cuh"
 
 // ---------------------------------------------------------------- copies that nobody waits for
 // cp.async: from global to shared memory, without waiting and without a register in between.

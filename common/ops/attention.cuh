@@ -26,8 +26,9 @@
 #include "common/base/errors.h"
 #include "common/base/threads.h"
 #include "common/base/types.h"
+#include "common/base/vecmath.h"
 #include "common/ops/dropout.cuh"
-#include "common/ops/matmul.cuh"
+#include "common/ops/gemm.cuh"
 #include "common/ops/sequences.h"
 
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.

@@ -743,8 +743,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
     double best = INFINITY, best_score = -INFINITY, tokens_seen = 0, trained_s = 0;
     int64_t stale = 0;  // validations since the best one
     opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task.lr_factor(s); });
-    device::keep_plans(f.out + "/matmul_plans.jsonl",
-                       f.retune);  // for a finished run too: its model may have answers to give
+    device::open_tuning_cache(f.out + "/matmul_plans.jsonl",
+                              f.retune);  // for a finished run too: its model may have answers to give
 
     if (f.resume) {
         std::string from = resolve_model_dir(last);
@@ -942,10 +942,10 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
             Batch batch = on_device(b.finish(batches.next(), counters, 1 / s.weight), task.shape, task.block);
             batches.send();
             s.filler += batch.N;
-            device::time_products(
+            device::enable_autotune(
                 true);  // of these shapes a run computes thousands; not those of a validation or a sample
             graphs.run(batch.sizes(), [&] { task.forward_backward(batch, opt.stats); });
-            device::time_products(false);
+            device::enable_autotune(false);
         }
         *(AdamWStep*)hyper.next() = Optimizer::step_values(f, queued);
         hyper.send();

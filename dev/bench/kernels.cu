@@ -133,7 +133,7 @@ int main() {
         size_t N = 256, C = 128, V = 500, encoder_V = 300, n = 4096;
 #endif
         gpu::blas_init();
-        gpu::time_products(true);  // as in a training step
+        gpu::enable_autotune(true);  // as in a training step
         pool_size = round_up(std::max(8 * N * C, N / 8 * round_up(V, 64)), 128);
         pool = random_numbers(pool_size, 1, 1);
         bench_layernorm(N / 2, C);

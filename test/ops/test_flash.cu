@@ -1,7 +1,9 @@
 // test_flash.cu: attention in bf16 (flash.cuh) against the loops in double, and the instructions that it is made of
 // against the PTX manual.
 //   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and
-//   threads nvcc                 the kernels run on the GPU TEST_SMALL=1         smaller shapes, for the sanitizers
+//                        threads
+//   nvcc                 the kernels run on the GPU
+//   TEST_SMALL=1         smaller shapes, for the sanitizers
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

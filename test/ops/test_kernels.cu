@@ -1,14 +1,21 @@
 // test_kernels.cu: every kernel of namespace gpu against the loops of namespace cpu, in float and bf16, at hostile
 // shapes.
 //   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and
-//   threads nvcc                 the kernels run on the GPU TEST_SMALL=1         smaller shapes, for the sanitizers
+//                        threads
+//   nvcc                 the kernels run on the GPU
+//   TEST_SMALL=1         smaller shapes, for the sanitizers
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
+#include "common/ops/crossentropy.cuh"
+#include "common/ops/dropout.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
+#include "common/ops/gelu.cuh"
+#include "common/ops/layernorm.cuh"
+#include "common/ops/matmul.cuh"
 #include "common/ops/tanh.cuh"
 #include "test/ops/kernels.h"
 #include "test/ops/matmul_cases.h"
