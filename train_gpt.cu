@@ -108,7 +108,7 @@ struct GptActivations {
 struct KvMemory {
     real *k, *v;  // (L, slots, NH, context, HS)
     int slots, context;
-    KvCache<real> layer(int l, int C) const {
+    KvCacheView<real> layer(int l, int C) const {
         size_t n = (size_t)slots * context * C;
         return {k + l * n, v + l * n, context};
     }

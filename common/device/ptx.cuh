@@ -169,7 +169,7 @@ __device__ inline float fast_exp2(float x) {
 }
 // From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop
 // and kept in registers.
-__device__ inline void forget(int& x) {
+__device__ inline void opaque(int& x) {
 #ifdef __CUDACC__
     asm volatile("" : "+r"(x));
 #else

@@ -1,8 +1,10 @@
 // layernorm.cuh: layer normalisation (Ba et al. 2016), alone and fused with the residual connection before it.
 //
-//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)        mean and variance over
-//   the C channels dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight dweight += Σₙ dout · xhat, dbias
-//   += Σₙ dout
+//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)
+//   dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight
+//   dweight += Σₙ dout · xhat,   dbias += Σₙ dout
+//
+// mean and variance are over the C channels.
 //
 // With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is
 // and to the branch through the dropout mask.
@@ -294,8 +296,10 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
         row_sums(s, warps);
         if (n >= end) continue;  // there is no barrier below
         UNROLL
-        for (int i = 0; i < P; i++)
-            stay_packed(d[i]), stay_packed(x[i]);  // else their fp32 copies would wait in registers
+        for (int i = 0; i < P; i++) {  // else their fp32 copies would wait in registers
+            opaque_pack(d[i]);
+            opaque_pack(x[i]);
+        }
         float g_mean = s[0] / C, gx_mean = s[1] / C;
         DropoutRow keep(dropout, n);
         UNROLL
@@ -339,7 +343,10 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < C) {
             UNROLL
-            for (int k = 0; k < W; k++) to[c + k] = dw[i * W + k], to[C + c + k] = db[i * W + k];
+            for (int k = 0; k < W; k++) {
+                to[c + k] = dw[i * W + k];
+                to[C + c + k] = db[i * W + k];
+            }
         }
 }
 template <class T>

@@ -52,7 +52,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double unigram_loss, int64_t samp
     int64_t stale = 0;  // validations since the best one
     opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
     device::open_tuning_cache(f.out + "/matmul_plans.jsonl",
-                       f.retune);  // for a finished run too: its model may have answers to give
+                              f.retune);  // for a finished run too: its model may have answers to give
 
     if (f.resume) {
         std::string from = resolve_model_dir(last);

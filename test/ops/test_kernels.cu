@@ -400,7 +400,7 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     there.start = d_start;
     there.tiles = d_tiles;
     Device<T> d_qkv(qkv), d_k(k), d_v(v);
-    KvCache<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
+    KvCacheView<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
     cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, HS);
     gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, HS);
     EXACTLY("attention_cache, keys", d_k.get(), k);
