@@ -11,7 +11,8 @@
 #include <cmath>
 
 #include "common/base/cli.h"
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/masked_lm.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
@@ -20,6 +21,7 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/text/wordpiece.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"

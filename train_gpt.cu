@@ -14,7 +14,8 @@
 #include <functional>
 
 #include "common/base/cli.h"
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/causal_lm.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"

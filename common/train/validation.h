@@ -3,7 +3,8 @@
 #include <cmath>
 #include <functional>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/order.h"
 
 struct Eval {
     double loss = 0, accuracy = 0;  // means over `targets`
