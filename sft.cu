@@ -15,10 +15,8 @@
 //   targets          −        −   −   −  −  −  −  −  A     n    s    <|endoftext|>
 //
 // Read in this order: data and mixture → evaluation → the task → eval → generate, chat → main.
-#ifndef NO_MAIN
-#define NO_MAIN  // that of train_gpt.cu
-#define SFT_MAIN
-#endif
+#ifndef SFT_CU
+#define SFT_CU
 #include "train_gpt.cu"
 
 #include <filesystem>
@@ -766,7 +764,7 @@ struct SftTask {
         plan(arena);
         gpt_table(model.params, config, opt.params);
         gpt_table(model.grads, config, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
     }
 
     // What train() asks for
@@ -775,7 +773,7 @@ struct SftTask {
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
-    float lr_factor(const Spec&) const { return 1; }
+    float lr_factor(const ParamSpec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
@@ -979,7 +977,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
 
     print_machine("sft");
     print_parameter_table(task.opt.table);
-    Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
+    Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator answers;
         planned.config = config;
@@ -1312,7 +1310,7 @@ int chat(const SamplingFlags& sf) {
 }
 
 // ---------------------------------------------------------------- main
-#ifdef SFT_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
     wait_passively(argv);
     return run_program([&] {
@@ -1420,3 +1418,4 @@ int main(int argc, char** argv) {
     });
 }
 #endif
+#endif  // SFT_CU

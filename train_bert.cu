@@ -6,6 +6,8 @@
 // Read in this order: config → parameters → activations → forward → backward → the task (data, validation) → main.
 // The model is post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions:
 // common/base/common.h.
+#ifndef TRAIN_BERT_CU
+#define TRAIN_BERT_CU
 #include <algorithm>
 #include <cmath>
 
@@ -19,14 +21,20 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
-#include "common/train/checkpoint.h"
-#include "common/train/train.h"
+#include "common/train/bert_config.h"
+#include "common/train/console.h"
+#include "common/train/flags.h"
+#include "common/train/identity.h"
+#include "common/train/loop.h"
+#include "common/train/memory.h"
+#include "common/train/optimizer.h"
+#include "common/train/parameters.h"
+#include "common/train/resume.h"
+#include "common/train/validation.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
 
 // ---------------------------------------------------------------- parameters
-constexpr int MAX_LAYERS = 128;
-
 template <class X>  // X: real for the parameters, areal for their gradients
 struct BertTensors {
     X* wte;                      // (Vp, C)  word embeddings, and the decoder of the masked-LM head
@@ -68,7 +76,7 @@ void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& 
 }
 // The whole table: the encoder and the masked-LM head.
 template <class X>
-std::vector<Spec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
+std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
     int L = (int)c.L;
     encoder_table(table, t, c);
@@ -262,8 +270,8 @@ struct Bert {
         for (int m = 0; m < b.M; m += head_rows) {
             int rows = std::min(head_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows,
-                         config.V, Vp(), false);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
+                         Vp(), false);
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -281,7 +289,7 @@ struct Bert {
         for (int m = 0; m < M; m += head_rows) {
             int rows = std::min(head_rows, M - m);
             logits_forward(m, rows);
-            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(),
+            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.loss_scale, rows, config.V, Vp(),
                          true);
             matmul_backward_input(a.dhead + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
             matmul_backward_weight(grads.wte, grads.decoder_bias, a.logits, a.head_out + (size_t)m * C, a.head_scratch,
@@ -420,14 +428,14 @@ struct BertTask {
         plan(arena);
         bert_table(model.params, config, opt.params);
         bert_table(model.grads, config, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
     }
 
     // What train() asks for
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
-    float lr_factor(const Spec&) const { return 1; }
+    float lr_factor(const ParamSpec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
@@ -479,9 +487,9 @@ struct LoadedBert {
             dir, [&](real* base) { return bert_table(model.params, model.config, base); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
-                arena.take(block, model.shape.plan(nullptr, nullptr));
+                arena.take(block, model.shape.bytes());
             });
-        host.resize(model.shape.plan(nullptr, nullptr));
+        host.resize(model.shape.bytes());
     }
 };
 
@@ -557,13 +565,13 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
 
 // ---------------------------------------------------------------- main
 struct BertFlags {
-    SizeFlags size{{{"tiny", 2, 128},
-                    {"mini", 4, 256},
-                    {"small", 4, 512},
-                    {"medium", 8, 512},
-                    {"base", 12, 768},
-                    {"large", 24, 1024}},
-                   128};
+    ModelFlags size{{{"tiny", 2, 128},
+                     {"mini", 4, 256},
+                     {"small", 4, 512},
+                     {"medium", 8, 512},
+                     {"base", 12, 768},
+                     {"large", 24, 1024}},
+                    128};
     double mask_rate = 0.15;
     bool whole_words = false;
 };
@@ -583,7 +591,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     if (f.resume ||
         !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
         init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
-        if (!f.resume) SizeFlags::refuse_with_init(cli);
+        if (!f.resume) ModelFlags::refuse_with_init(cli);
         config = read_bert_config(init);
         check_bert_config(config, init);
         if (config.types < 2)
@@ -603,7 +611,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
 
     print_machine("train_bert");
     print_parameter_table(task.opt.table);
-    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
+    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Bert planned;
         planned.config = config;
         planned.recompute = f.recompute;
@@ -618,7 +626,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
         if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {"cls."});
         task.opt.upload(values);
     }
-    double unigram = unigram_loss(train_file, -1, config.V, task.val_data, task.val_sequences);
+    double unigram = unigram_baseline(train_file, -1, config.V, task.val_data, task.val_sequences);
     printf("data: %s tokens in %s documents for training, %s for validation; %s sequences of at most %lld tokens\n",
            thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
            thousands((double)val_file.tokens()).c_str(), thousands((double)task.train_data.sequences()).c_str(),
@@ -629,7 +637,7 @@ int train_bert(Cli& cli, TrainFlags& f, BertFlags& bf) {
     return train(task, cli, f, unigram);
 }
 
-#ifndef NO_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
     wait_passively(argv);
     return run_program([&] {
@@ -669,3 +677,4 @@ int main(int argc, char** argv) {
     });
 }
 #endif
+#endif  // TRAIN_BERT_CU

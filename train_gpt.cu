@@ -7,6 +7,8 @@
 // Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation)
 // → main. The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
 // common/base/common.h.
+#ifndef TRAIN_GPT_CU
+#define TRAIN_GPT_CU
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -23,14 +25,20 @@
 #include "common/ops/matmul.cuh"
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
-#include "common/train/checkpoint.h"
-#include "common/train/train.h"
+#include "common/train/console.h"
+#include "common/train/flags.h"
+#include "common/train/gpt_config.h"
+#include "common/train/identity.h"
+#include "common/train/loop.h"
+#include "common/train/memory.h"
+#include "common/train/optimizer.h"
+#include "common/train/parameters.h"
+#include "common/train/resume.h"
+#include "common/train/validation.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
 
 // ---------------------------------------------------------------- parameters
-constexpr int MAX_LAYERS = 128;
-
 template <class X>  // X: real for the parameters, areal for their gradients
 struct GptTensors {
     X* wte;  // (Vp, C)  word embeddings, and the output matrix
@@ -49,7 +57,7 @@ struct GptTensors {
 // The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The
 // two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
 template <class X>
-std::vector<Spec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
+std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
     double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
@@ -246,8 +254,8 @@ struct Gpt {
         for (int m = 0; m < b.M; m += head_rows) {
             int rows = std::min(head_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows,
-                         config.V, Vp(), false);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
+                         Vp(), false);
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -265,7 +273,7 @@ struct Gpt {
         for (int m = 0; m < M; m += head_rows) {
             int rows = std::min(head_rows, M - m);
             logits_forward(m, rows);
-            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(),
+            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.loss_scale, rows, config.V, Vp(),
                          true);
             matmul_backward_input(a.dlast + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
             matmul_backward_weight(grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)m * C, a.scratch, rows, C,
@@ -446,7 +454,7 @@ struct Generator {
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
-        host.resize(gpt.shape.plan(nullptr, nullptr));
+        host.resize(gpt.shape.bytes());
         host_index.resize(3 * R);
         host_logits.resize(device_is_host ? 0 : R * gpt.Vp());
         rows.reserve(R);
@@ -610,14 +618,14 @@ struct GptTask {
         plan(arena);
         gpt_table(model.params, config, opt.params);
         gpt_table(model.grads, config, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
     }
 
     // What train() asks for
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
-    float lr_factor(const Spec&) const { return 1; }
+    float lr_factor(const ParamSpec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
@@ -673,7 +681,7 @@ struct LoadedGpt {
             dir, [&](real* base) { return gpt_table(model.params, model.config, base); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
-                arena.take(block, model.shape.plan(nullptr, nullptr));
+                arena.take(block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
                 generator.block = block;
             });
@@ -801,14 +809,14 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
 
 // ---------------------------------------------------------------- main
 struct GptFlags {
-    SizeFlags size{{{"tiny", 2, 128},
-                    {"mini", 4, 256},
-                    {"small", 6, 384},
-                    {"gpt2", 12, 768},
-                    {"medium", 24, 1024},
-                    {"large", 36, 1280},
-                    {"xl", 48, 1600}},
-                   256};
+    ModelFlags size{{{"tiny", 2, 128},
+                     {"mini", 4, 256},
+                     {"small", 6, 384},
+                     {"gpt2", 12, 768},
+                     {"medium", 24, 1024},
+                     {"large", 36, 1280},
+                     {"xl", 48, 1600}},
+                    256};
     std::string sample_prompt;
     int64_t sample_every = 0;
 };
@@ -828,7 +836,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     if (f.resume ||
         !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
         init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
-        if (!f.resume) SizeFlags::refuse_with_init(cli);
+        if (!f.resume) ModelFlags::refuse_with_init(cli);
         config = read_gpt_config(init);
         Gpt::check_config(config, init);
         check_init(init, config.V, bpe, f.data);
@@ -851,7 +859,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
 
     print_machine("train_gpt");
     print_parameter_table(task.opt.table);
-    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
+    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
         Gpt planned;
         Generator generator;
         planned.config = config;
@@ -868,7 +876,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
         if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {});
         task.opt.upload(values);
     }
-    double unigram = unigram_loss(train_file, bpe.eot(), config.V, task.val_data, task.val_sequences);
+    double unigram = unigram_baseline(train_file, bpe.eot(), config.V, task.val_data, task.val_sequences);
     printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n",
            thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
            thousands((double)val_file.tokens()).c_str(), (long long)max_len);
@@ -883,7 +891,7 @@ int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
     });
 }
 
-#ifndef NO_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
     wait_passively(argv);
     return run_program([&] {
@@ -933,3 +941,4 @@ int main(int argc, char** argv) {
     });
 }
 #endif
+#endif  // TRAIN_GPT_CU

@@ -17,7 +17,7 @@
 struct Batch {  // pointers into one block of memory, on the host or on the device
     int N, M;   // tokens and rows with a target, both with their filler
     StepCounters* counters;
-    double* inverse_targets;  // (1) 1 / (targets in the whole step): what the gradient of every loss is multiplied with
+    double* loss_scale;  // (1) 1 / (targets in the whole step): what the gradient of every loss is multiplied with
     int *tokens, *types, *pos;  // (N)
     int *rows, *targets;        // (M)
     Sequences seq;
@@ -41,7 +41,8 @@ constexpr size_t round_up_bits(size_t n, int bits) {
 struct BatchShape {
     int N = 0;  // tokens
     int M = 0;  // rows with a target
-    // bytes of the block; with `base`, `batch` points into it
+    // Lays a batch out in the block at `base`: `batch` points into it. Returns the block's bytes (nullptr: only
+    // counts).
     size_t plan(Batch* batch, char* base) const {
         size_t at = 0, ids = embedding_slots(N) + 1;
         auto take = [&](size_t bytes) {
@@ -54,7 +55,7 @@ struct BatchShape {
         b.N = N;
         b.M = M;
         b.counters = (StepCounters*)take(sizeof(StepCounters));
-        b.inverse_targets = (double*)take(sizeof(double));
+        b.loss_scale = (double*)take(sizeof(double));
         b.tokens = ints(N);
         b.types = ints(N);
         b.pos = ints(N);
@@ -73,9 +74,9 @@ struct BatchShape {
         if (batch) *batch = b;
         return at;
     }
-    size_t device_bytes() const {
-        return (1 + device::Upload::SLOTS) * plan(nullptr, nullptr);
-    }  // of a block that a training step reads
+    size_t bytes() const { return plan(nullptr, nullptr); }  // of a block
+    // of a block on the device that a training step reads: with the slots of its upload
+    size_t device_bytes() const { return (1 + device::Upload::SLOTS) * bytes(); }
     int max_tiles() const { return N + N / ATTENTION_TILE + 1; }
 };
 
@@ -131,7 +132,7 @@ struct BatchBuilder {
         start.push_back((int)tokens.size());
     }
     // Lays the batch out at `base` (host memory of shape.plan() bytes).
-    Batch finish(char* base, StepCounters counters, double inverse_targets) {
+    Batch finish(char* base, StepCounters counters, double loss_scale) {
         if (fill) {
             size_t full = std::min<size_t>(round_up_bits(ceil_div(tokens.size(), fill), 5) * fill, shape.N);
             while (tokens.size() < full) {
@@ -149,7 +150,7 @@ struct BatchBuilder {
         b.N = (int)tokens.size();
         b.M = (int)rows.size();
         *b.counters = counters;
-        *b.inverse_targets = inverse_targets;
+        *b.loss_scale = loss_scale;
         std::copy(tokens.begin(), tokens.end(), b.tokens);
         std::copy(types.begin(), types.end(), b.types);
         std::copy(rows.begin(), rows.end(), b.rows);
@@ -243,7 +244,7 @@ inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_
 }
 // Copies the block as well. For validation and questions; training has an Upload.
 inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
-    device::copy_to_device(device_base, host_base, shape.plan(nullptr, nullptr));
+    device::copy_to_device(device_base, host_base, shape.bytes());
     return on_device(host, shape, device_base);
 }
 

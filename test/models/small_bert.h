@@ -1,6 +1,7 @@
-// small_bert.h: a small BERT. Include after ../train_bert.cu.
+// small_bert.h: a small BERT.
 #pragma once
 #include "test/models/small.h"
+#include "train_bert.cu"
 
 struct SmallBert : Small<Bert> {
     BertConfig config;

@@ -152,10 +152,10 @@ TEST_SUITE("the decoder in fp32") {
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
         GptTensors<real> t;
-        std::vector<Spec> table = gpt_table(t, c, (real*)nullptr);
+        std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
         std::vector<areal> values = initial_values(table, total_count(table), 1);
-        for (const Spec& s : table) {
-            double std = l2(&values[s.offset], s.piece()) / sqrt((double)s.piece());
+        for (const ParamSpec& s : table) {
+            double std = l2(&values[s.offset], s.elements()) / sqrt((double)s.elements());
             bool residual = s.names[0].find("c_proj.weight") != std::string::npos;
             double expected = s.init == Init::normal ? (residual ? 0.02 / 4 : 0.02) : s.init == Init::ones ? 1 : 0;
             CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,

@@ -27,7 +27,7 @@ TEST_SUITE("gradients of ops") {
             builder.add({ids.begin() + at, ids.begin() + at + n}, types, {}, {});
             at += n;
         }
-        std::vector<char> host(builder.shape.plan(nullptr, nullptr));
+        std::vector<char> host(builder.shape.bytes());
         Batch b = builder.finish(host.data(), StepCounters{}, 1);
         REQUIRE(b.by_token.U == 3);  // ids 3, 5, 8
         REQUIRE(b.by_type.U == 2);
@@ -472,7 +472,7 @@ TEST_SUITE("gradients of the classifier") {
             Numbers g = c.gradients(b);
             CHECK(c.opt.stats->loss == loss);
             int zero = 0, tensors = 0;
-            for (const Spec& s : c.opt.table) {
+            for (const ParamSpec& s : c.opt.table) {
                 bool is_frozen = frozen >= 0 && s.layer < frozen;  // the embeddings' layer is −1
                 Numbers ours(&g[s.offset], &g[s.offset] + s.count), theirs(&all[s.offset], &all[s.offset] + s.count);
                 CHECK_MESSAGE(l2(theirs.data(), s.count) > 0, s.names[0]);

@@ -447,7 +447,7 @@ TEST_SUITE("loader") {
             b.shape.M = 128;
             b.fill = 128;
             b.pad_length = k.to;
-            std::vector<char> host(b.shape.plan(nullptr, nullptr));
+            std::vector<char> host(b.shape.bytes());
             std::map<std::vector<int>, int> met;
             double tokens = 0, computed = 0;
             for (uint64_t i = 0; i < 300; i++) {
@@ -478,7 +478,7 @@ TEST_SUITE("loader") {
             b.pad_length = most;
             add_random_sequences(b, lengths, 6, 1);
             size_t tokens = b.tokens.size(), targets = b.targets.size();
-            std::vector<char> host(b.shape.plan(nullptr, nullptr), (char)0xee);
+            std::vector<char> host(b.shape.bytes(), (char)0xee);
             Batch batch = b.finish(host.data(), {1, 2, 3}, 1);
             REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) &&
                      batch.M == (int)std::min<size_t>(round_up(targets, 128), 350)));
@@ -518,7 +518,7 @@ TEST_SUITE("loader") {
         b.shape.N = b.shape.M = 1000;
         std::vector<int> lengths{1, 64, 65, 200, 2, 130};
         add_random_sequences(b, lengths, 6, 1);
-        std::vector<char> host(b.shape.plan(nullptr, nullptr));
+        std::vector<char> host(b.shape.bytes());
         Batch batch = b.finish(host.data(), {1, 2, 3}, 0.5);
         REQUIRE(batch.N == 462);
         CHECK(batch.counters->token0 == 3);
@@ -654,7 +654,7 @@ TEST_SUITE("ops in fp32") {
         BatchBuilder builder;
         builder.shape.N = builder.shape.M = N;
         add_random_sequences(builder, {1, 300, 65, 2, 332}, V, 1);
-        std::vector<char> host(builder.shape.plan(nullptr, nullptr));
+        std::vector<char> host(builder.shape.bytes());
         Batch b = builder.finish(host.data(), counters, 0.01);
         REQUIRE(b.N == N);
         Floats x = random_numbers<float>(N * C, 1), y = random_numbers<float>(N * C, 2),
@@ -708,7 +708,7 @@ TEST_SUITE("ops in fp32") {
             keep();
         }
         Floats logits = random_numbers<float>((size_t)b.M * Vp, 8);
-        crossentropy(big, big2, logits.data(), b.targets, b.inverse_targets, b.M, V, Vp, true);
+        crossentropy(big, big2, logits.data(), b.targets, b.loss_scale, b.M, V, Vp, true);
         std::copy(logits.begin(), logits.begin() + std::min(logits.size(), (size_t)N * C), dx);
         keep();
         StepStats stats{};
@@ -914,8 +914,8 @@ TEST_SUITE("optimiser") {
     }
     TEST_CASE("weight decay is for matrices and embeddings") {
         SmallBert bert(SIZE, 128);
-        bert.opt.set_blocks(0.25, [](const Spec&) { return 1.0f; });
-        for (const Spec& s : bert.opt.table) {
+        bert.opt.set_blocks(0.25, [](const ParamSpec&) { return 1.0f; });
+        for (const ParamSpec& s : bert.opt.table) {
             bool matrix = s.shape.size() == 2;
             for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) {
                 REQUIRE_MESSAGE(bert.opt.decay[b] == (matrix ? 0.25f : 0.0f), s.names[0]);
