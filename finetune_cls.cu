@@ -731,7 +731,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             "(data/pretrained.py)");
     if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
         fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
-    f.open_run();
+    open_run_dir(f);
     BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     std::vector<std::unique_ptr<BinFile>> files;
     std::string init = resolve_model_dir(
@@ -815,7 +815,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         dirs.push_back(f.out);
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
-        if (!one.f.resume) one.f.open_run();
+        if (!one.f.resume) open_run_dir(one.f);
         Arena all_of_it;
         measured.plan(all_of_it);
         device_zero(memory, all_of_it.used);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
@@ -1106,9 +1106,9 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.verb == "eval"      ? evaluate_file(cf)
-               : cli.verb == "predict" ? predict(cf, cli.words)
-                                       : finetune(cli, f, cf);
+        return cli.command == "eval"      ? evaluate_file(cf)
+               : cli.command == "predict" ? predict(cf, cli.positional)
+                                          : finetune(cli, f, cf);
     });
 }
 #endif

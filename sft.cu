@@ -758,7 +758,7 @@ struct SftTask {
         arena.take(answer_stats, 1);
         if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
         generator.block = block;
-        generator.words = (int)bpe.size();
+        generator.vocab_limit = (int)bpe.size();
     }
     void allocate(Arena& arena) {
         plan(arena);
@@ -901,7 +901,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         fail_usage(
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
-    f.open_run();
+    open_run_dir(f);
     BinFile train_file(f.data + "/train.bin", BIN_INSTRUCT);
     std::vector<std::unique_ptr<BinFile>> files;
     auto open_file = [&](const std::string& path) {
@@ -1412,9 +1412,9 @@ int main(int argc, char** argv) {
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         ef.models = split_list(models);
-        if (cli.verb == "generate") return ask(gf, af, cli.words);
-        if (cli.verb == "chat") return chat(gf);
-        return cli.verb == "eval" ? evaluate(ef, cli.words) : train_sft(cli, f, sf);
+        if (cli.command == "generate") return ask(gf, af, cli.positional);
+        if (cli.command == "chat") return chat(gf);
+        return cli.command == "eval" ? evaluate(ef, cli.positional) : train_sft(cli, f, sf);
     });
 }
 #endif

@@ -1,4 +1,5 @@
-// identity.h: do data, tokenizer and model belong together, and is a resumed run the same run?
+// identity.h: do data, tokenizer and model belong together? And what says that a resumed run is the same run: sizes of
+// the model, fingerprints of data and tokenizer. A Task's identity() is compared by restore_run().
 #pragma once
 #include "common/data/bin_file.h"
 #include "common/train/console.h"
@@ -7,7 +8,7 @@ inline void check_vocabulary(const std::string& dir, size_t tokens, int64_t V) {
     if ((int64_t)tokens > V)
         fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), tokens, (long long)V);
 }
-// Pretraining: --data with its files, and the model to go on from
+// Pretraining: a file of --data beside its tokenizer
 template <class Tokenizer>
 void check_text(const BinFile& file, const Tokenizer& tokenizer, const std::string& data) {
     file.require_tokenizer(tokenizer.fingerprint(), data);
@@ -15,6 +16,7 @@ void check_text(const BinFile& file, const Tokenizer& tokenizer, const std::stri
         fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again",
              file.path.c_str(), tokenizer.tokens.size(), data.c_str(), file.vocab());
 }
+// Pretraining: the model to start from, of vocabulary V, beside the tokenizer of --data
 template <class Tokenizer>
 void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, const std::string& data) {
     if ((int64_t)tokenizer.tokens.size() > V)
@@ -23,12 +25,10 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
             "%s)",
             init.c_str(), (long long)V, data.c_str(), tokenizer.tokens.size(), init.c_str());
     if (Tokenizer::load(init).fingerprint() != tokenizer.fingerprint())
-        fail("%s: %s was packed with another tokenizer: make it anew with --tokenizer %s", init.c_str(), data.c_str(),
+        fail("%s: %s was packed with another tokenizer: make it again with --tokenizer %s", init.c_str(), data.c_str(),
              init.c_str());
 }
 
-// What a resumed run has to share (train() asks each task for it): the model's sizes, and of data and tokenizer the
-// fingerprints
 inline std::string hex(uint64_t fingerprint) { return format("%016llx", (unsigned long long)fingerprint); }
 template <class Config>
 Json model_identity(const Config& c) {

@@ -8,18 +8,18 @@
 #include "common/train/optimizer.h"
 #include "common/train/tensors_io.h"
 
-// The device's memory for a run: prints the table, and fails where it does not fit. `flag` decides how much it is, in
-// steps of `unit` up to `most`; plan_model(arena, value) takes what the model would need with that value, and returns
-// its batch's shape.
+// Allocates the device memory of a run, all that task.plan() takes: prints it as a table, and fails where there is not
+// enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes what the
+// model would need with that value, and returns the shape of its batches. So the largest value that fits can be named.
 template <class Task, class PlanModel>
-void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t most, PlanModel plan_model) {
+void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, PlanModel plan_model) {
     Arena measure;
     task.plan(measure);
-    size_t here = measure.used, device = device::device_memory();
-    size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal)
-                                   : 0;  // of parameters, m and v at a save; elsewhere they are not on the device
-    auto largest = [&](auto fits) {      // the value for which fits(bytes of device memory); 0: none
-        int64_t low = 0, high = most / unit + 1;  // low · unit fits
+    size_t needed = measure.used, available = device::device_memory();
+    // A save copies parameters, m and v: on the host, which is the device only on a CPU.
+    size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;
+    auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
+        int64_t low = 0, high = max / unit + 1;  // low · unit fits
         while (high - low > 1) {
             int64_t mid = (low + high) / 2;
             Arena arena;
@@ -34,7 +34,7 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t most, Pla
         if (value == 0) return std::string("take shorter sequences or a smaller model");
         return format("take %s %lld or less (and --accum for the same step)", flag, (long long)value);
     };
-    int64_t low = largest([&](size_t bytes) { return bytes + copies <= device; });
+    int64_t largest = largest_value([&](size_t bytes) { return bytes + copies <= available; });
     if (copies) {
         measure.regions.push_back({"copies at a save", copies});
         measure.used += copies;
@@ -42,28 +42,30 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t most, Pla
     printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
     printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)measure.used / 1048576,
-           (double)device / 1048576, device::device_name().c_str(), flag,
-           low ? thousands((double)low).c_str() : "none");
-    if (measure.used > device)
+           (double)available / 1048576, device::device_name().c_str(), flag,
+           largest ? thousands((double)largest).c_str() : "none");
+    if (measure.used > available)
         fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576,
-             (double)device / 1048576, advice(low).c_str());
-    auto get = [](size_t bytes) -> void* {  // nullptr: there is not so much
+             (double)available / 1048576, advice(largest).c_str());
+    auto try_alloc = [](size_t bytes) -> void* {  // nullptr: there is not enough
         try {
             return device::device_alloc(bytes);
         } catch (const OutOfMemory&) {
             return nullptr;
         }
     };
-    if (void* memory = get(here)) return memory;
-    // Another process took it meanwhile, or a limit is set that we do not see: what can be had is found by trying.
-    low = largest([&](size_t bytes) {
-        void* p = get(bytes);
+    if (void* memory = try_alloc(needed)) return memory;
+    // Another process took it meanwhile, or a limit is set that we do not see: trying finds what can be had.
+    largest = largest_value([&](size_t bytes) {
+        void* p = try_alloc(bytes);
         if (p) device::device_free(p, bytes);
         return p != nullptr;
     });
-    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)here / 1048576,
-         (double)device / 1048576, advice(low).c_str());
+    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / 1048576,
+         (double)available / 1048576, advice(largest).c_str());
 }
+
+// Fails if a parameter is infinite or not a number. values: (total_count(table)), from the model directory `dir`
 inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::vector<areal>& values,
                               const std::string& dir) {
     for (const ParamSpec& s : table)
@@ -73,9 +75,10 @@ inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::ve
                                                     "or its training went wrong: take another model",
                                                     dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
 }
-// For asking: memory for the parameters, and for what plan_rest(arena) takes; then the parameters of the model in
-// `dir`. point(base) points the model's tensors into `base` and returns their table. Whoever keeps what is returned
-// keeps the memory.
+
+// For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
+// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. The memory lives as
+// long as what is returned.
 template <class Point, class PlanRest>
 [[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
     std::vector<ParamSpec> table = point(nullptr);

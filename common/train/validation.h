@@ -6,13 +6,14 @@
 #include "common/data/dataloader.h"
 
 struct Eval {
-    double loss = 0, accuracy = 0;    // means over `targets`
-    double sum = 0;                   // of the losses
-    uint64_t targets = 0;             // 0: there is nothing to validate on, the last model is the one to take
-    std::string name = "validation";  // what it is called on the console
-    double score = 0;    // the best model is the one with the largest, among equals that with the smallest loss
-    std::string report;  // for the console, without a line's end
-    std::string table;   // below it, if there is one, with its line ends
+    double loss = 0, accuracy = 0;  // means over `targets`
+    double sum = 0;                 // of the losses
+    uint64_t targets = 0;           // 0: there is nothing to validate on, and the last model is the one to take
+    double score = 0;               // the best model has the largest one; among equals, the smallest loss
+
+    std::string name = "validation";     // what it is called on the console
+    std::string report;                  // for the console, without a line's end
+    std::string table;                   // below it, if there is one, with its line ends
     Json numbers = Json::make_object();  // more keys for metrics.jsonl
 };
 
@@ -23,7 +24,7 @@ uint64_t validation_order(const Data& data, uint64_t i) {
     return Permutation(data.sequences(), mix64(0, 0))(i);
 }
 
-// How many of them are validated on: the first ones that hold so many tokens together (0: all).
+// How many sequences are validated on: the first ones in that order that hold `tokens` tokens together (0: all).
 template <class Data>
 uint64_t validation_sequences(Data& data, int64_t tokens) {
     uint64_t count = 0;
@@ -34,12 +35,12 @@ uint64_t validation_sequences(Data& data, int64_t tokens) {
     return count;
 }
 
-// A task's mean loss over so many sequences, without dropout; on_batch(its targets) is called for each batch.
+// A task's mean loss over the first `sequences` in that order, without dropout; on_batch(its targets) is called for
+// each batch.
 template <class Task, class Data>
 Eval mean_loss(Task& task, Data& data, uint64_t sequences,
                const std::function<void(const std::vector<int>&)>& on_batch = nullptr) {
-    float dropout = task.model.dropout;
-    task.model.dropout = 0;
+    NoDropout inference(task.model.dropout);
     device::device_zero(task.opt.stats, sizeof(StepStats));
     Eval e;
     Cursor cursor;
@@ -52,7 +53,6 @@ Eval mean_loss(Task& task, Data& data, uint64_t sequences,
     }
     StepStats stats;
     device::copy_to_host(&stats, task.opt.stats, sizeof stats);
-    task.model.dropout = dropout;
     e.sum = stats.loss;
     e.loss = stats.loss / (double)e.targets;
     e.accuracy = stats.correct / (double)e.targets;
@@ -60,8 +60,8 @@ Eval mean_loss(Task& task, Data& data, uint64_t sequences,
     return e;
 }
 
-// Mean loss of guessing every target of the validation by how frequent it is in the training data: what a model that
-// reads no context reaches. end: a token that stands behind every document; -1: none does
+// The unigram baseline: the mean loss on the validation's targets of a model that predicts every token as often as it
+// occurs in the training data, whatever the context. end: a token that follows every document; -1: none does
 template <class Data>
 double unigram_baseline(const BinFile& train, int end, int64_t V, Data& val, uint64_t sequences) {
     std::vector<double> count(V, 1.0);  // add-one smoothing

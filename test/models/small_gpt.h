@@ -22,10 +22,7 @@ struct SmallGpt : Small<Gpt> {
         model.config = config;
         model.dropout = dropout;
         model.shape.N = model.shape.M = N;
-        auto point = [&](real* params, areal* grads) {
-            gpt_table(model.grads, config, grads);
-            return gpt_table(model.params, config, params);
-        };
+        auto point = [&](real* params, areal* grads) { return model.point(params, grads); };
         allocate(model.shape, config.T, point, [&](Arena& arena) {
             model.plan_activations(arena, true);
             if (!slots) return;

@@ -285,7 +285,7 @@ TEST_SUITE("generation") {
             return most;
         };
         CHECK(largest() >= 60);  // of 101
-        gpt.generator.words = 60;
+        gpt.generator.vocab_limit = 60;
         CHECK(largest() < 60);
     }
     TEST_CASE("every token is announced, and who listens may end it all") {

@@ -12,7 +12,7 @@ TEST_SUITE("gradients of the decoder") {
         const int C = 16;
         SmallGpt gpt(SmallGpt::dimensions(L, C, 2, 24, 37, 12), 40, dropout);
         gpt.randomise(1);
-        gpt.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        gpt.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(gpt.builder, {12, 1, 7, 3, 12}, 37, 2);
         REQUIRE(gpt.builder.targets.size() % 5 != 0);
         REQUIRE(gpt.builder.targets.size() > 5);

@@ -430,7 +430,7 @@ TEST_SUITE("gradients of the model") {
     static void check_model(float dropout) {
         SmallBert bert(SmallBert::dimensions(2, 16, 2, 24, 37, 12), 40, dropout);
         bert.randomise(1);
-        bert.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        bert.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(bert.builder, {12, 1, 7, 3, 12}, 37, 2);
         REQUIRE(bert.builder.targets.size() % 5 != 0);
         REQUIRE(bert.builder.targets.size() > 5);

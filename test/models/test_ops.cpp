@@ -815,7 +815,7 @@ TEST_SUITE("optimiser") {
         f.steps = 1000;
         f.lr = 2;
         f.warmup = 100;
-        f.final_lr = 0.1;
+        f.final_lr_fraction = 0.1;
         auto at = [&](int64_t step) { return learning_rate(f, step); };
         auto near = [](double x) { return doctest::Approx(x).epsilon(1e-12); };
         for (const char* schedule : {"linear", "cosine", "constant", "wsd"}) {
@@ -836,7 +836,7 @@ TEST_SUITE("optimiser") {
         CHECK(at(550) == near(1.1));
         CHECK(at(325) == near(0.2 + 1.8 * 0.5 * (1 + sqrt(0.5))));
         f.schedule = "wsd";
-        f.decay_share = 0.25;
+        f.decay_fraction = 0.25;
         CHECK(at(750) == near(2));
         CHECK(at(875) == near(1.1));
         f.warmup = 0.1;  // below 1: a share of the steps

@@ -146,7 +146,7 @@ TEST_SUITE("what is learned") {
             data.on_prompt = on_prompt;
             SmallGpt gpt(small_size(), 384);
             gpt.randomise(1);
-            gpt.model.head_rows = 7;  // chunks of the vocabulary's rows do not end where rows do
+            gpt.model.logits_chunk_rows = 7;  // chunks of the vocabulary's rows do not end where rows do
             for (size_t s = 0; s < r.rows.size(); s++) add_row(gpt.builder, data, s);
             size_t targets = gpt.builder.targets.size(), m = 0;
             Numbers together = gpt.gradients(gpt.batch()),
@@ -203,7 +203,7 @@ TEST_SUITE("what is learned") {
             CAPTURE(dropout);
             SmallGpt gpt(small_size(), 384, dropout);
             gpt.randomise(1);
-            gpt.model.head_rows = 7;
+            gpt.model.logits_chunk_rows = 7;
             for (size_t s = 0; s < r.rows.size(); s++) add_row(gpt.builder, data, s);
             REQUIRE(gpt.builder.targets.size() < gpt.builder.tokens.size() / 2);
             Batch b = gpt.batch({3, 4, 5});
