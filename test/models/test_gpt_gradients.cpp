@@ -1,5 +1,5 @@
 // test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter
-// tensor. Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
+// tensor. Build with -DPRECISION_FP64. The ops are in test_gradients.cpp.
 #include "train_gpt.cu"
 
 #include "test/models/check_gradient.h"

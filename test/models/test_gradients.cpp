@@ -1,5 +1,5 @@
 // test_gradients.cpp: every op, and the loss of the whole model, differentiated numerically in double and compared with
-// its backward pass. Build with -DPRECISION_FP64 -DNO_MAIN.
+// its backward pass. Build with -DPRECISION_FP64.
 //
 // An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those
 // that are `=` from NaN: an op that confuses the two fails.

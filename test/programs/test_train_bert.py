@@ -348,7 +348,7 @@ class Resume(Case):
                 self.assert_same_run(reference, "killed%d" % seed)
 
     def test_killed_before_the_first_checkpoint(self):
-        """The run directory is there: --resume has to be able to go on from it."""
+        """The run directory is there: --resume has to be able to continue it."""
         flags = [*self.FLAGS, "--eval-every", 0]
         reference = self.reference("whole-0", flags)
         process = start(train("early", *flags))
@@ -515,7 +515,7 @@ class Resume(Case):
             finish(first)
 
     def test_full_disk(self):
-        """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had
+        """Fails in a line; the checkpoints stay as they were, and with space again the run continues as if nothing had
         been."""
         reference = self.reference("whole", self.FLAGS)
         process = start(train("disk", *self.FLAGS))
@@ -534,7 +534,7 @@ class Resume(Case):
         self.assert_same_run(reference, "disk")
 
 
-# ---------------------------------------------------------------- what a run leaves behind
+# ---------------------------------------------------------------- what a run leaves
 class RunDirectory(Case):
     def test_config(self):
         config = json.loads(read(W.path("run/config.json")))

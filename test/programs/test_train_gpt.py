@@ -422,7 +422,7 @@ class Generate(Case):
             self.assertEqual(as_json(["the"], "--max-new-tokens", 30, *flags), greedy)
 
     def test_stops(self):
-        """At the end of a document, at the length that was asked for, and where the context is full, which is said."""
+        """At the end of a document, at the length that was wanted, and where the context is full, which is said."""
         short = as_json(["the"], "--max-new-tokens", 3, "--greedy")[0]
         self.assertEqual((short["tokens"], short["stop"]), (3, "length"))
         done = write_on("--greedy", "--json", "--max-new-tokens", 1000, "the king")
