@@ -1312,7 +1312,7 @@ int chat(const SamplingFlags& sf) {
 // ---------------------------------------------------------------- main
 #if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

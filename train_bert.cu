@@ -576,7 +576,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
 // ---------------------------------------------------------------- main
 #if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

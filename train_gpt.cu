@@ -101,7 +101,7 @@ struct GptActivations {
 struct KvMemory {
     real *k, *v;  // (L, slots, NH, context, HS)
     int slots, context;
-    KvCache<real> layer(int l, int C) const {
+    KvCacheView<real> layer(int l, int C) const {
         size_t n = (size_t)slots * context * C;
         return {k + l * n, v + l * n, context};
     }
@@ -831,7 +831,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
 // ---------------------------------------------------------------- main
 #if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;

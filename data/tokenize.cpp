@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/base/cli.h"
+#include "common/base/threads.h"
 #include "common/data/bin_file.h"
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
@@ -573,7 +574,7 @@ static void pack(const Options& o, Cli& cli) {
 }
 
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     Options o;
     Cli cli{
         "data/tokenize",

@@ -18,14 +18,21 @@
 // Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts;
 // after `--` all words are text. What makes no sense is one line and exit code 2.
 #pragma once
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
+#include <vector>
 
-#include "common/base/common.h"
-#include "common/base/files.h"
+#include "common/base/errors.h"
+#include "common/base/json.h"
 
 constexpr int CLI_MANY = INT_MAX;
 

@@ -1,9 +1,11 @@
 // text.h: names and numbers, as people read them.
 #pragma once
+#include <stddef.h>
+
 #include <string>
 #include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 
 // "a, b, c and 9 more"; up to `most` in full
 inline std::string name_list(const std::vector<std::string>& names, size_t most = 4) {

@@ -45,14 +45,20 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/types.h"
 
 enum BinKind : uint32_t { BIN_TEXT = 1, BIN_CLASSIFY = 2, BIN_INSTRUCT = 3 };
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "common/data/bin_file.h"
+#include "common/device/pipeline.cuh"
 #include "common/ops/attention.cuh"
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"

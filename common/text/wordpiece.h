@@ -18,14 +18,23 @@
 //   tokenize_chinese_chars (default true) tokenizer.json          all of this in one file, which transformers prefers;
 //   read by us only where vocab.txt is missing
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
 #include <algorithm>
 #include <functional>
 #include <queue>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/unicode.h"
 
 // ---------------------------------------------------------------- characters
 // What an ASCII byte means to BERT; bytes of other characters, and controls, are OTHER: they need the full rules.

@@ -1,8 +1,9 @@
 // config_json.h: what reading any model's config.json needs: numbers with bounds, keys with one allowed value, its
 // type.
 #pragma once
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/json.h"
 
 // Reads and checks one number of a config; where `preset` is given the key may be missing or null.
 inline double config_number(const Json& config, const std::string& path, const char* key, double lo, double hi,

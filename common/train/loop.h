@@ -92,7 +92,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
     // of a finished run, too: its model may have answers to give
-    device::keep_plans(f.out + "/matmul_plans.jsonl", f.retune);
+    device::open_tuning_cache(f.out + "/matmul_plans.jsonl", f.retune);
     if (f.resume) progress = restore_run(resolve_model_dir(checkpoints.last), task.opt, task.identity());
     if (progress.finished(f)) {
         printf("the run is finished: step %lld of %lld; --%s with a larger number continues it\n",

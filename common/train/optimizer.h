@@ -4,6 +4,7 @@
 
 #include "common/base/rng.h"
 #include "common/device/arena.h"
+#include "common/device/pipeline.cuh"
 #include "common/ops/adamw.cuh"
 #include "common/train/schedule.h"
 #include "common/train/tensors_io.h"

@@ -4,7 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
+#include "common/base/types.h"
 
 constexpr int MAX_LAYERS = 128;  // of any model: its tables of pointers have so many
 

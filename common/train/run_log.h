@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/train/peak.h"
 #include "common/train/resume.h"

@@ -10,14 +10,19 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/base/types.h"
 
 // Bytes of one element, 0 for a type we do not know.
 inline size_t dtype_size(const std::string& dtype) {

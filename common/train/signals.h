@@ -3,7 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 
 inline volatile sig_atomic_t interrupted = 0;
 

@@ -82,9 +82,9 @@ struct StepQueue {
             token0 += tokens;
             s.padding += (double)batch.N - (double)tokens;
             // Of these shapes a run computes thousands: timing is worth it, unlike in a validation or a sample.
-            device::time_products(true);
+            device::enable_autotune(true);
             graphs.run(batch.sizes(), [&] { task.forward_backward(batch, task.opt.stats); });
-            device::time_products(false);
+            device::enable_autotune(false);
         }
     }
     // AdamW, and the step's numbers on their way back

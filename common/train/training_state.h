@@ -1,6 +1,7 @@
 // training_state.h: what a model directory holds beside the model, so that a run can be resumed: AdamW's m and v,
 // master weights, counters.
 #pragma once
+#include "common/base/hash.h"
 #include "common/train/parameters.h"
 #include "common/train/safetensors.h"
 
