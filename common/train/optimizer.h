@@ -13,10 +13,11 @@
 struct Optimizer {
     std::vector<ParamSpec> table;
     size_t n = 0;
-    real* params = nullptr;
-    areal *grads = nullptr, *m = nullptr, *v = nullptr, *master = nullptr;  // master: only where real is bf16
-    float *lr_factor = nullptr, *decay = nullptr;                           // (n / PARAM_BLOCK)
-    double* norm_scratch = nullptr;                                         // (NORM_CHUNKS)
+    real* params = nullptr;                              // (n)
+    areal *grads = nullptr, *m = nullptr, *v = nullptr;  // (n)
+    areal* master = nullptr;                             // (n) only where real is bf16
+    float *lr_factor = nullptr, *decay = nullptr;        // (n / PARAM_BLOCK)
+    double* norm_scratch = nullptr;                      // (NORM_CHUNKS)
     StepStats* stats = nullptr;
     AdamWStep* hyper = nullptr;  // (1 + Upload::SLOTS)
 
@@ -45,8 +46,14 @@ struct Optimizer {
         if (has_master) device::copy_to_device(master, values.data(), n * sizeof(areal));
         device::device_sync();
     }
-    std::vector<areal> download() const { return host_copy(has_master ? master : (const areal*)(const void*)params); }
-    std::vector<areal> host_copy(const areal* array) const {
+    // The parameters, of bf16 ones the master weights
+    std::vector<areal> download() const {
+        if constexpr (has_master)
+            return host_copy(master);
+        else
+            return host_copy(params);
+    }
+    std::vector<areal> host_copy(const areal* array /* (n) */) const {
         std::vector<areal> values(n);
         device::copy_to_host(values.data(), array, n * sizeof(areal));
         return values;
@@ -57,7 +64,7 @@ struct Optimizer {
         load_tensors(dir, table, values.data()).refuse_missing(dir);
         upload(values);
     }
-    // lr_factor(spec): what the learning rate of a tensor is multiplied with
+    // The blocks' factors of the learning rate, lr_factor_of(spec of the tensor), and their weight decay
     template <class F>
     void set_blocks(double weight_decay, F lr_factor_of) {
         std::vector<float> factors(n / PARAM_BLOCK, 1.0f), decays(n / PARAM_BLOCK, 0.0f);
@@ -83,8 +90,8 @@ struct Optimizer {
                 1 - pow(f.beta2, (double)step + 1),
                 f.clip};
     }
-    // After the step's gradients are complete, with *hyper. Nothing changes if loss or norm is not finite, or was not
-    // in a step before.
+    // Clips the gradients and updates m, v, parameters and masters by *hyper. Nothing changes if loss or norm is not
+    // finite, or was not in a step before.
     void update() {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);

@@ -20,10 +20,9 @@ struct ParamSpec {
     double std = 0;     // of Init::normal
     int layer = -1;     // −1: belongs to no layer
     size_t offset = 0;  // first element in memory, set by layout()
-    size_t count =
-        0;  // elements in memory; more than names × shape (a padded vocabulary): the rest is zero and is never saved
+    size_t count = 0;   // elements in memory; beyond names × shape (a padded vocabulary) they are zero and never saved
 
-    size_t elements() const {  // elements of one checkpoint tensor
+    size_t elements() const {  // of one checkpoint tensor
         size_t n = 1;
         for (size_t s : shape) n *= s;
         return n;
@@ -31,7 +30,7 @@ struct ParamSpec {
 };
 
 // Sets count (where it is 0) and offset of each row: in order, each at a multiple of PARAM_BLOCK elements. Returns the
-// elements of all, gaps included.
+// elements of all of them, gaps included.
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
@@ -69,8 +68,8 @@ struct TableBuilder {
         rows.push_back(s);
         members.push_back(&p);
     }
-    // a matrix (out, in) and its bias; several parts lie behind each other, as one matrix; out_memory: rows in memory,
-    // where they are more
+    // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
+    // memory, where they are more
     void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
                 size_t out_memory = 0) {
         std::vector<std::string> weights, biases;

@@ -190,7 +190,7 @@ private:
             fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(),
                  (unsigned long long)header_size);
         if (header_size > file_size - 8)
-            fail("%s: expected a header of %llu bytes, found %zu bytes behind its length: the file is cut off",
+            fail("%s: expected a header of %llu bytes, found %zu bytes after its length: the file is cut off",
                  path.c_str(), (unsigned long long)header_size, file_size - 8);
         if (header_size == 0 || map[8] != '{')
             fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());

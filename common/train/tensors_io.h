@@ -17,18 +17,18 @@ void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
 
 // ---------------------------------------------------------------- in
 struct LoadReport {
-    size_t loaded = 0;  // tensors
-    std::vector<std::string>
-        missing;  // in the table, not in the file: their memory is untouched; the caller makes them new or refuses
+    size_t loaded = 0;                 // tensors
+    std::vector<std::string> missing;  // in the table, not in the file: their values in memory are as before
     std::vector<std::string> unused;   // in the file, parameters that the table has no place for (another head)
     std::vector<std::string> ignored;  // in the file, nothing to learn: buffers, copies of tied weights
+
     void refuse_missing(const std::string& dir) const {
         if (!missing.empty())
             fail("%s: expected the tensor%s %s, found none of that name", dir.c_str(), missing.size() > 1 ? "s" : "",
                  name_list(missing).c_str());
     }
-    // Says what was loaded. Only tensors whose names begin with one of `prefixes` (a head) may be missing and are made
-    // new.
+    // Says what was loaded. Only tensors whose names begin with one of `prefixes` (a head) may be missing: they keep
+    // their initial values.
     void announce(const std::string& dir, const std::vector<std::string>& prefixes) const {
         if (loaded == 0) fail("%s: no tensor of this model in it", dir.c_str());
         LoadReport incomplete;

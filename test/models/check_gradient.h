@@ -1,5 +1,6 @@
 // check_gradient.h: is a gradient the derivative of a loss? By central differences in double.
 #pragma once
+#include <doctest/doctest.h>
 #include <omp.h>
 
 #include "test/models/small.h"

@@ -73,7 +73,7 @@ void check_accumulation(const Config& config, Compare compare) {
 }
 
 template <class S, class Config, class Compare>
-void check_filler(const Config& config, Compare compare) {
+void check_padding(const Config& config, Compare compare) {
     S small(config, 256);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);

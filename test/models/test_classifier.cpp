@@ -1,6 +1,7 @@
 // test_classifier.cpp: what finetune_cls promises, in fp32: loss and weights, micro-batches, frozen layers, padded
-// classes, segments, the choice of examples, prediction. Build with -DNO_MAIN.
+// classes, segments, the choice of examples, prediction.
 #include "finetune_cls.cu"
+
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
 #include "test/temp.h"

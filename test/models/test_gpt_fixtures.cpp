@@ -1,9 +1,10 @@
 // test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel of transformers (test/fixtures/gpt2_lm.safetensors,
 // dev/fixtures.py): logits, loss, every gradient, parameters after AdamW steps. Built three times: in fp64, where
 // storage as float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
-// of the kernels, on the CPU. Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
-#include "test/models/small_gpt.h"
+// of the kernels, on the CPU. Run from the top directory (or FIXTURES=DIR).
 #include "train_gpt.cu"
+
+#include "test/models/small_gpt.h"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor

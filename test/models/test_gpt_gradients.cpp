@@ -1,8 +1,9 @@
 // test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter
-// tensor. Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
+// tensor. Build with -DPRECISION_FP64. The ops are in test_gradients.cpp.
+#include "train_gpt.cu"
+
 #include "test/models/check_gradient.h"
 #include "test/models/small_gpt.h"
-#include "train_gpt.cu"
 
 TEST_SUITE("gradients of the decoder") {
     static void check_model(int L, float dropout) {

@@ -1,9 +1,10 @@
 // test_gradients.cpp: every op, and the loss of the whole model, differentiated numerically in double and compared with
-// its backward pass. Build with -DPRECISION_FP64 -DNO_MAIN.
+// its backward pass. Build with -DPRECISION_FP64.
 //
 // An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those
 // that are `=` from NaN: an op that confuses the two fails.
 #include "finetune_cls.cu"
+
 #include "test/models/check_gradient.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"

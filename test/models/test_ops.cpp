@@ -1,9 +1,10 @@
 // test_ops.cpp: properties, in fp32: vector mathematics, random numbers, dropout, loader, loss, optimiser, threads,
-// batches. Build with -DNO_MAIN.
+// batches.
+#include "train_bert.cu"
+
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
 #include "test/temp.h"
-#include "train_bert.cu"
 
 typedef std::vector<float> Floats;
 
@@ -248,7 +249,7 @@ TEST_SUITE("loader") {
         }
         CHECK(q == d.sequences());
         CHECK(fabs(pairs / (pairs + singles) - 0.5) < 0.05);
-        CHECK(moved > 0.5 * pairs);  // the cut is drawn anew in every epoch
+        CHECK(moved > 0.5 * pairs);  // the cut is drawn again in every epoch
     }
     TEST_CASE("masks: how many, where, and what stands there") {
         TestData t;
@@ -431,7 +432,7 @@ TEST_SUITE("loader") {
         CHECK((round_up_bits(0, 5) == 0 && round_up_bits(31, 5) == 31 && round_up_bits(33, 5) == 34 &&
                round_up_bits(1025, 5) == 1088));
         // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that 300 batches meet, at most; tokens
-        // that are filler, at most. This build does not group short sequences, so that the number of tiles varies as
+        // that are padding, at most. This build does not group short sequences, so that the number of tiles varies as
         // well.
         struct Kind {
             int texts, from, to;
@@ -571,7 +572,7 @@ TEST_SUITE("ops in fp32") {
             std::vector<int> targets{0, V - 1, -1, V / 2, V / 2};
             Floats x = random_numbers<float>((size_t)M * Vp, 1, 3), losses(M, NAN), correct(M, NAN);
             for (int m = 0; m < M; m++)
-                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;   // what stands behind V is not read
+                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;   // what stands after V is not read
             x[0] = 40;                                                       // row 0 is sure, and right
             x[(size_t)3 * Vp + V / 2] = x[(size_t)3 * Vp + V / 2 - 1] = 30;  // a tie: the first of equals counts
             x[(size_t)4 * Vp + V / 2] = 30;
@@ -759,8 +760,8 @@ TEST_SUITE("the model in fp32") {
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
         check_accumulation<SmallBert>(SIZE, compare);
     }
-    TEST_CASE("filler changes neither loss nor gradients") {
-        check_filler<SmallBert>(SIZE, compare);
+    TEST_CASE("padding changes neither loss nor gradients") {
+        check_padding<SmallBert>(SIZE, compare);
     }  // devices that want one shape
     TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
         check_without_backward<SmallBert>(SIZE);
@@ -775,7 +776,7 @@ TEST_SUITE("the model in fp32") {
                           (name.find("LayerNorm") == std::string::npos && name.find(".weight") != std::string::npos);
             bool one = name.find("LayerNorm.weight") != std::string::npos;
             if (matrix) {
-                double sd = 1 / sqrt(2.0 * n);  // of the estimated deviation, as a share of it
+                double sd = 1 / sqrt(2.0 * n);  // of the estimated deviation, as a fraction of it
                 CHECK_MESSAGE(fabs(l2(&a[at], n) / sqrt(n) / 0.02 - 1) < 4 * sd, name);
                 CHECK(a[at] != b[at]);
             } else {
@@ -838,7 +839,7 @@ TEST_SUITE("optimiser") {
         f.decay_fraction = 0.25;
         CHECK(at(750) == near(2));
         CHECK(at(875) == near(1.1));
-        f.warmup = 0.1;  // below 1: a share of the steps
+        f.warmup = 0.1;  // below 1: a fraction of the steps
         CHECK(at(99) == near(2 * 100 / 101.0));
         CHECK(at(100) == near(2));
         f.warmup = 0;
@@ -892,7 +893,7 @@ TEST_SUITE("optimiser") {
                              before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
         }
     }
-    TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step behind it") {
+    TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step after it") {
         AdamWStep step{0.03, 0.9, 0.98, 1e-6, 0.1, 0.02, 1};
         std::vector<double> scratch(NORM_CHUNKS);
         for (double bad : {(double)NAN, (double)INFINITY, -(double)INFINITY})
@@ -907,7 +908,7 @@ TEST_SUITE("optimiser") {
                                       a.blocks(), a.n);
                     CHECK(a == before);
                     a.g[700] = 1;
-                    stats.loss = 1;  // the step behind it is sound
+                    stats.loss = 1;  // the step after it is finite
                 }
             }
     }

@@ -1,6 +1,7 @@
 // test_sft.cpp: what sft promises, in double: which tokens are learned, packing, the mixture of tasks, answers,
-// options, tables. Build with -DPRECISION_FP64 -DNO_MAIN.
+// options, tables. Build with -DPRECISION_FP64.
 #include "sft.cu"
+
 #include "test/models/check_gradient.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
