@@ -66,7 +66,9 @@ $(PROGRAMS): %: $(B)/%
 .PHONY: all $(PROGRAMS)
 
 # ---- compiling
-build/files.o: common/base/files.cpp
+# JSON, Unicode and files: compiled once, for all builds
+BASE_OBJECTS := $(patsubst common/%.cpp,build/%.o,$(wildcard common/base/*.cpp))
+build/base/%.o: common/base/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O2 -c $< -o $@
 build/cpu-$(PRECISION)$(LOOPS)/%.o: %.cu
@@ -81,22 +83,22 @@ build/gpu-$(PRECISION)$(LOOPS)/%.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
 
-build/cpu-$(PRECISION)$(LOOPS)/%: build/cpu-$(PRECISION)$(LOOPS)/%.o build/files.o
+build/cpu-$(PRECISION)$(LOOPS)/%: build/cpu-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
 	g++ -fopenmp $^ -o $@ $(LIBS)
-build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o build/files.o
+build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
 	g++ -fopenmp $^ -o $@ $(LIBS)
-build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o build/files.o
+build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
 	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
 
 # how long single kernels take: dev/bench/attention.cu, dev/bench/kernels.cu
-build/shim-bf16/bench_%: dev/bench/%.cu build/files.o
+build/shim-bf16/bench_%: dev/bench/%.cu $(BASE_OBJECTS)
 	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DPRECISION_BF16 -fopenmp $< -x none build/files.o -o $@ $(LIBS)
-build/gpu-bf16/bench_%: dev/bench/%.cu build/files.o
+	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DPRECISION_BF16 -fopenmp $< -x none $(BASE_OBJECTS) -o $@ $(LIBS)
+build/gpu-bf16/bench_%: dev/bench/%.cu $(BASE_OBJECTS)
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -DPRECISION_BF16 $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) -DPRECISION_BF16 $< $(BASE_OBJECTS) -o $@ $(LIBS) $(GPU_LIBS)
 
-data/tokenize: build/tokenize.o build/files.o
+data/tokenize: build/tokenize.o $(BASE_OBJECTS)
 	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc
 build/tokenize.o: data/tokenize.cpp
 	@mkdir -p $(@D)

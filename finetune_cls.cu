@@ -10,10 +10,8 @@
 //   pooled = tanh(x[CLS] poolwᵀ + poolb),   logits = dropout(pooled) clswᵀ + clsb,   cross-entropy over the K classes
 // and the gradient goes all the way down. Read in this order: parameters → forward → backward → data → the task →
 // results → main.
-#ifndef NO_MAIN
-#define NO_MAIN  // that of train_bert.cu
-#define FINETUNE_CLS_MAIN
-#endif
+#ifndef FINETUNE_CLS_CU
+#define FINETUNE_CLS_CU
 #include "train_bert.cu"
 
 #include <deque>
@@ -33,7 +31,7 @@ struct ClassifierTensors {
 inline int padded_classes(int K) { return (int)round_up(K, 8); }
 
 template <class X>
-std::vector<Spec> classifier_table(ClassifierTensors<X>& t, const BertConfig& c, int K, X* base) {
+std::vector<ParamSpec> classifier_table(ClassifierTensors<X>& t, const BertConfig& c, int K, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
     encoder_table(table, t.bert, c);
     table.linear(t.poolw, t.poolb, "bert.pooler.", {"dense"}, c.C, c.C, (int)c.L);
@@ -72,9 +70,9 @@ struct Classifier {
         arena.take(head_scratch, column_sum_scratch(M, std::max((int)C, Kp())));
     }
     // Points parameters (and gradients) into their arrays.
-    std::vector<Spec> point(real* p, areal* g) {
+    std::vector<ParamSpec> point(real* p, areal* g) {
         if (g) classifier_table(grads, bert.config, K, g);
-        std::vector<Spec> table = classifier_table(params, bert.config, K, p);
+        std::vector<ParamSpec> table = classifier_table(params, bert.config, K, p);
         bert.params = params.bert;
         bert.grads = grads.bert;
         return table;
@@ -95,7 +93,7 @@ struct Classifier {
     void forward_backward(const Batch& b, StepStats* stats) {
         int M = b.M, C = bert.config.C;
         real* x = forward(b);  // (M, C)
-        crossentropy(losses, correct, logits, b.targets, b.inverse_targets, M, K, Kp(), true, class_weights);
+        crossentropy(losses, correct, logits, b.targets, b.loss_scale, M, K, Kp(), true, class_weights);
         sum_losses(stats, losses, correct, M);
         // logits = dropped clswᵀ + clsb
         matmul_backward_weight(grads.clsw, grads.clsb, logits, dropped, head_scratch, M, C, Kp());
@@ -434,9 +432,9 @@ struct LoadedClassifier {
             dir, [&](real* base) { return model.point(base, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
-                arena.take(block, shape.plan(nullptr, nullptr));
+                arena.take(block, shape.bytes());
             });
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
     }
     void refuse_pair(const std::string& where) const {
         if (model.bert.config.types < 2)
@@ -553,7 +551,7 @@ struct ClassifyTask {
     void allocate(Arena& arena) {
         plan(arena);
         model.point(opt.params, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
         copy_to_device(class_weights, weights.data(), weights.size() * sizeof(double));
         device_sync();
         model.class_weights = builder.weights ? class_weights : nullptr;
@@ -570,7 +568,7 @@ struct ClassifyTask {
     }
     // Layer-wise decay: 1 for the head, then each layer downwards `layer_decay` times the one above, the embeddings
     // last.
-    float lr_factor(const Spec& s) const {
+    float lr_factor(const ParamSpec& s) const {
         return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer));
     }
 
@@ -733,7 +731,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             "(data/pretrained.py)");
     if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
         fail_usage("--out %s: a run is there already; go on with --resume or take another directory", f.out.c_str());
-    f.open_run();
+    open_run_dir(f);
     BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     std::vector<std::unique_ptr<BinFile>> files;
     std::string init = resolve_model_dir(
@@ -786,7 +784,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     print_machine("finetune_cls");
     print_parameter_table(measured.opt.table);
-    void* memory = run_memory(measured, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
+    void* memory = allocate_run(measured, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
         Classifier planned;
         planned.bert.config = c;
         planned.bert.recompute = run.f.recompute;
@@ -817,7 +815,7 @@ int finetune(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         dirs.push_back(f.out);
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         one.f.resume = f.resume && exists(one.f.out + "/last");
-        if (!one.f.resume) one.f.open_run();
+        if (!one.f.resume) open_run_dir(one.f);
         Arena all_of_it;
         measured.plan(all_of_it);
         device_zero(memory, all_of_it.used);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
@@ -1032,9 +1030,9 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
 }
 
 // ---------------------------------------------------------------- main
-#ifdef FINETUNE_CLS_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;
@@ -1109,9 +1107,10 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.verb == "eval"      ? evaluate_file(cf)
-               : cli.verb == "predict" ? predict(cf, cli.words)
-                                       : finetune(cli, f, cf);
+        return cli.command == "eval"      ? evaluate_file(cf)
+               : cli.command == "predict" ? predict(cf, cli.positional)
+                                          : finetune(cli, f, cf);
     });
 }
 #endif
+#endif  // FINETUNE_CLS_CU

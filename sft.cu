@@ -15,10 +15,8 @@
 //   targets          −        −   −   −  −  −  −  −  A     n    s    <|endoftext|>
 //
 // Read in this order: data and mixture → evaluation → the task → eval → generate, chat → main.
-#ifndef NO_MAIN
-#define NO_MAIN  // that of train_gpt.cu
-#define SFT_MAIN
-#endif
+#ifndef SFT_CU
+#define SFT_CU
 #include "train_gpt.cu"
 
 #include <filesystem>
@@ -760,13 +758,13 @@ struct SftTask {
         arena.take(answer_stats, 1);
         if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
         generator.block = block;
-        generator.words = (int)bpe.size();
+        generator.vocab_limit = (int)bpe.size();
     }
     void allocate(Arena& arena) {
         plan(arena);
         gpt_table(model.params, config, opt.params);
         gpt_table(model.grads, config, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+        host.resize(shape.bytes());
     }
 
     // What train() asks for
@@ -775,7 +773,7 @@ struct SftTask {
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double p) { model.dropout = (float)p; }
-    float lr_factor(const Spec&) const { return 1; }
+    float lr_factor(const ParamSpec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
@@ -903,7 +901,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         fail_usage(
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
-    f.open_run();
+    open_run_dir(f);
     std::string before_path =
         f.out + "/answers_before.jsonl";  // a run that was killed early may have left one, whose lines begin so
     if (!f.resume && exists(before_path) && !read_file(before_path).empty() &&
@@ -984,7 +982,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
 
     print_machine("sft");
     print_parameter_table(task.opt.table);
-    Arena arena(run_memory(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
+    Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator answers;
         planned.config = config;
@@ -1320,9 +1318,9 @@ int chat(const SamplingFlags& sf) {
 }
 
 // ---------------------------------------------------------------- main
-#ifdef SFT_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;
@@ -1422,9 +1420,10 @@ int main(int argc, char** argv) {
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         ef.models = split_list(models);
-        if (cli.verb == "generate") return ask(gf, af, cli.words);
-        if (cli.verb == "chat") return chat(gf);
-        return cli.verb == "eval" ? evaluate(ef, cli.words) : train_sft(cli, f, sf);
+        if (cli.command == "generate") return ask(gf, af, cli.positional);
+        if (cli.command == "chat") return chat(gf);
+        return cli.command == "eval" ? evaluate(ef, cli.positional) : train_sft(cli, f, sf);
     });
 }
 #endif
+#endif  // SFT_CU

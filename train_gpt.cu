@@ -2,17 +2,20 @@
 // other.
 //
 //   make && ./train_gpt --data data/shakespeare --size tiny --out runs/gpt                    train
-//   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       write on
+//   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       continue a text
 //
-// Read in this order: config → parameters → activations → forward → backward → generation → the task (data, validation)
-// → main. The model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
+// Read in this order: parameters → activations → forward → backward → generation → pretraining → generate → main. The
+// model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
 // common/base/common.h.
+#ifndef TRAIN_GPT_CU
+#define TRAIN_GPT_CU
 #include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "common/base/cli.h"
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/causal_lm.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
@@ -23,14 +26,13 @@
 #include "common/ops/matmul.cuh"
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
-#include "common/train/checkpoint.h"
-#include "common/train/train.h"
+#include "common/train/gpt_config.h"
+#include "common/train/parameters.h"
+#include "common/train/pretrain.h"
 
 using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
 
 // ---------------------------------------------------------------- parameters
-constexpr int MAX_LAYERS = 128;
-
 template <class X>  // X: real for the parameters, areal for their gradients
 struct GptTensors {
     X* wte;  // (Vp, C)  word embeddings, and the output matrix
@@ -49,21 +51,21 @@ struct GptTensors {
 // The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The
 // two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
 template <class X>
-std::vector<Spec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
+std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
     double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
     table.tensor(t.wte, {"transformer.wte.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
     table.tensor(t.wpe, {"transformer.wpe.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
     for (int l = 0; l < c.L; l++) {
-        auto& p = t.layer[l];
+        auto& w = t.layer[l];
         std::string name = format("transformer.h.%d.", l);
-        table.layernorm(p.ln1w, p.ln1b, name + "ln_1", C, l);
-        table.conv1d(p.qkvw, p.qkvb, name + "attn.c_attn", 3 * C, C, l, c.init_std);
-        table.conv1d(p.attw, p.attb, name + "attn.c_proj", C, C, l, residual_std);
-        table.layernorm(p.ln2w, p.ln2b, name + "ln_2", C, l);
-        table.conv1d(p.fcw, p.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
-        table.conv1d(p.projw, p.projb, name + "mlp.c_proj", C, FF, l, residual_std);
+        table.layernorm(w.ln1w, w.ln1b, name + "ln_1", C, l);
+        table.conv1d(w.qkvw, w.qkvb, name + "attn.c_attn", 3 * C, C, l, c.init_std);
+        table.conv1d(w.attw, w.attb, name + "attn.c_proj", C, C, l, residual_std);
+        table.layernorm(w.ln2w, w.ln2b, name + "ln_2", C, l);
+        table.conv1d(w.fcw, w.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
+        table.conv1d(w.projw, w.projb, name + "mlp.c_proj", C, FF, l, residual_std);
     }
     table.layernorm(t.lnfw, t.lnfb, "transformer.ln_f", C, (int)c.L);
     return table.point(base);
@@ -82,17 +84,17 @@ struct GptActivations {
         areal *mean2, *rstd2;  // (N)
         real* ln2;             // (N, C)
         real *pre, *act;       // (N, FF) before and after GELU
-    } layer[MAX_LAYERS];       // of the last layer everything behind `lse` has only the M rows that have a target
+    } layer[MAX_LAYERS];       // of the last layer everything after `lse` has only the M rows that have a target
     real *last_att, *last_x;   // (M, C)  these rows of the last layer's att and x
-    real* x;                   // (M, C)  the residual stream behind the last layer
+    real* x;                   // (M, C)  the residual stream after the last layer
     areal *meanf, *rstdf;      // (M)
     real* lnf;                 // (M, C)
-    real* logits;              // (head_rows, Vp) of so many rows at a time; overwritten by their gradient
+    real* logits;              // (logits_chunk_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;   // (M)
     // gradients on the way back
     real* dlast;               // (M, C)
     real *dx, *dln, *dbranch;  // (N, C)
-    real* dwide;               // (N, max(FF, 4C))
+    real* dscratch;            // (N, max(FF, 4C))
     areal *delta, *scratch;    // (NH, N); partial sums
 };
 
@@ -100,7 +102,7 @@ struct GptActivations {
 struct KvMemory {
     real *k, *v;  // (L, slots, NH, context, HS)
     int slots, context;
-    KvCache<real> layer(int l, int C) const {
+    KvCacheView<real> layer(int l, int C) const {
         size_t n = (size_t)slots * context * C;
         return {k + l * n, v + l * n, context};
     }
@@ -111,128 +113,132 @@ struct Gpt {
     GptTensors<real> params;
     GptTensors<areal> grads;
     GptActivations acts;
-    BatchShape shape;   // capacities
-    int head_rows = 0;  // rows of logits at a time
+    BatchShape shape;           // capacities
+    int logits_chunk_rows = 0;  // rows of logits at a time
     float dropout = 0;
-    bool recompute =
-        false;  // the backward pass computes ln1, ln2 and act again: all layers share the buffers of the first
+    bool recompute = false;  // the backward pass computes ln1, ln2 and act again: all layers share one buffer of each
 
     int Vp() const { return (int)round_up(config.V, 64); }
+
+    // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
+    std::vector<ParamSpec> point(real* parameters, areal* gradients) {
+        gpt_table(grads, config, gradients);
+        return gpt_table(params, config, parameters);
+    }
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
         size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
-        auto& a = acts;
         arena.region("LayerNorms, GELU");
         for (int l = 0; l < config.L; l++) {
-            auto &p = a.layer[l], &first = a.layer[0];
+            auto &a = acts.layer[l], &first = acts.layer[0];
             size_t R = l == config.L - 1 ? M : N;
             if (l > 0 && (recompute || !backward)) {
-                p.ln1 = first.ln1;
-                p.ln2 = first.ln2;
-                p.act = first.act;
+                a.ln1 = first.ln1;
+                a.ln2 = first.ln2;
+                a.act = first.act;
             } else {
-                arena.take(p.ln1, N * C);
-                arena.take(p.ln2, R * C);
-                arena.take(p.act, R * FF);
+                arena.take(a.ln1, N * C);
+                arena.take(a.ln2, R * C);
+                arena.take(a.act, R * FF);
             }
         }
         arena.region("decoder");
         for (int l = 0; l < config.L; l++) {
-            auto& p = a.layer[l];
+            auto& a = acts.layer[l];
             if (l > 0 && !backward) {  // without a backward pass all layers share the first one's buffers
-                p = a.layer[0];
+                a = acts.layer[0];
                 continue;
             }
             size_t R = l == config.L - 1 ? M : N;
-            arena.take(p.x, N * C);
-            arena.take(p.mean1, N);
-            arena.take(p.rstd1, N);
-            arena.take(p.qkv, N * 3 * C);
-            arena.take(p.att, N * C);
-            arena.take(p.lse, NH * N);
-            arena.take(p.sum, R * C);
-            arena.take(p.mean2, R);
-            arena.take(p.rstd2, R);
-            arena.take(p.pre, R * FF);
+            arena.take(a.x, N * C);
+            arena.take(a.mean1, N);
+            arena.take(a.rstd1, N);
+            arena.take(a.qkv, N * 3 * C);
+            arena.take(a.att, N * C);
+            arena.take(a.lse, NH * N);
+            arena.take(a.sum, R * C);
+            arena.take(a.mean2, R);
+            arena.take(a.rstd2, R);
+            arena.take(a.pre, R * FF);
         }
-        arena.take(a.last_att, M * C);
-        arena.take(a.last_x, M * C);
-        arena.take(a.x, M * C);
-        arena.take(a.meanf, M);
-        arena.take(a.rstdf, M);
-        arena.take(a.lnf, M * C);
-        head_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
-                                  std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+        arena.take(acts.last_att, M * C);
+        arena.take(acts.last_x, M * C);
+        arena.take(acts.x, M * C);
+        arena.take(acts.meanf, M);
+        arena.take(acts.rstdf, M);
+        arena.take(acts.lnf, M * C);
+        logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
+                                          std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("vocabulary");
-        arena.take(a.logits, (size_t)head_rows * Vp());
-        arena.take(a.losses, M);
-        arena.take(a.correct, M);
+        arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
+        arena.take(acts.losses, M);
+        arena.take(acts.correct, M);
         if (!backward) return;
         size_t wide = std::max(FF, 4 * C);
         arena.region("backward");
-        arena.take(a.dlast, M * C);
-        arena.take(a.dx, N * C);
-        arena.take(a.dln, N * C);
-        arena.take(a.dbranch, N * C);
-        arena.take(a.dwide, N * wide);
-        arena.take(a.delta, NH * N);
-        arena.take(a.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+        arena.take(acts.dlast, M * C);
+        arena.take(acts.dx, N * C);
+        arena.take(acts.dln, N * C);
+        arena.take(acts.dbranch, N * C);
+        arena.take(acts.dscratch, N * wide);
+        arena.take(acts.delta, NH * N);
+        arena.take(acts.scratch,
+                   std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
-    // rows are the tokens, or behind the last attention the M rows that have a target.
+    // rows are the tokens, or after the last attention the M rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
         return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- forward
     // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so behind the attention of the last layer they are not computed. With `memory`, the keys and values
+    // the others, so after the attention of the last layer they are not computed. With `memory`, the keys and values
     // of sequence s are kept in slot slots[s], slots(S).
     real* decode(const Batch& b, const KvMemory* memory = nullptr, const int* slots = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
-        auto& a = acts;
-        real* x = a.layer[0].x;  // (N, C)
+        real* x = acts.layer[0].x;  // (N, C)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
-        layernorm_forward(a.layer[0].ln1, a.layer[0].mean1, a.layer[0].rstd1, x, params.layer[0].ln1w,
+        layernorm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,
                           params.layer[0].ln1b, N, C, eps);
         for (int l = 0; l < config.L; l++) {
-            auto& p = params.layer[l];
-            auto& q = a.layer[l];
-            matmul_forward(q.qkv, q.ln1, p.qkvw, p.qkvb, N, C, 3 * C);
-            attention_forward(q.att, q.lse, q.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
-            if (memory) attention_cache(memory->layer(l, C), q.qkv, b.seq, slots, NH, HS);
+            auto& w = params.layer[l];
+            auto& a = acts.layer[l];
+            matmul_forward(a.qkv, a.ln1, w.qkvw, w.qkvb, N, C, 3 * C);
+            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
+            if (memory) attention_cache(memory->layer(l, C), a.qkv, b.seq, slots, NH, HS);
             bool last = l == config.L - 1;
-            real* att = q.att;  // (R, C)
+            real* att = a.att;  // (R, C)
             int R = N;
             if (last) {
-                gather_rows(a.last_att, q.att, b.rows, M, C);
-                gather_rows(a.last_x, x, b.rows, M, C);
-                att = a.last_att;
-                x = a.last_x;
+                gather_rows(acts.last_att, a.att, b.rows, M, C);
+                gather_rows(acts.last_x, x, b.rows, M, C);
+                att = acts.last_att;
+                x = acts.last_x;
                 R = M;
             }
-            matmul_forward(q.sum, att, p.attw, p.attb, R, C, C);
-            residual_layernorm_forward(q.ln2, q.sum, q.mean2, q.rstd2, x, q.sum, p.ln2w, p.ln2b, R, C, eps,
+            matmul_forward(a.sum, att, w.attw, w.attb, R, C, C);
+            residual_layernorm_forward(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps,
                                        drop(b, 3 * l + 2));
-            matmul_gelu_forward<Gelu::tanh>(q.act, q.pre, q.ln2, p.fcw, p.fcb, R, C, FF);
+            matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
             // the layer's output, and the LayerNorm that follows: the next layer's first one, or the model's last one
             if (last) {
-                matmul_forward(a.x, q.act, p.projw, p.projb, M, FF, C);
-                residual_layernorm_forward(a.lnf, a.x, a.meanf, a.rstdf, q.sum, a.x, params.lnfw, params.lnfb, M, C,
-                                           eps, drop(b, 3 * l + 3));
+                matmul_forward(acts.x, a.act, w.projw, w.projb, M, FF, C);
+                residual_layernorm_forward(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw,
+                                           params.lnfb, M, C, eps, drop(b, 3 * l + 3));
             } else {
-                auto& next = a.layer[l + 1];
+                auto& next = acts.layer[l + 1];
                 x = next.x;
-                matmul_forward(x, q.act, p.projw, p.projb, N, FF, C);
-                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, q.sum, x, params.layer[l + 1].ln1w,
+                matmul_forward(x, a.act, w.projw, w.projb, N, FF, C);
+                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
                                            params.layer[l + 1].ln1b, N, C, eps, drop(b, 3 * l + 3));
             }
         }
-        return a.lnf;
+        return acts.lnf;
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
@@ -243,86 +249,87 @@ struct Gpt {
     // Adds the batch's Σ losses and hits to `stats`. No gradients.
     void forward(const Batch& b, StepStats* stats) {
         decode(b);
-        for (int m = 0; m < b.M; m += head_rows) {
-            int rows = std::min(head_rows, b.M - m);
+        for (int m = 0; m < b.M; m += logits_chunk_rows) {
+            int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.inverse_targets, rows,
-                         config.V, Vp(), false);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
+                         Vp(), false);
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
 
     // ---------------------------------------------------------------- forward and backward
-    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
+    // Adds the batch's part of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
     // stands under the forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF, L = config.L;
         areal eps = (areal)config.eps;
-        auto& a = acts;
         decode(b);
 
         // the vocabulary, in chunks of rows: logits = lnf wteᵀ, loss, and straight back
-        for (int m = 0; m < M; m += head_rows) {
-            int rows = std::min(head_rows, M - m);
+        for (int m = 0; m < M; m += logits_chunk_rows) {
+            int rows = std::min(logits_chunk_rows, M - m);
             logits_forward(m, rows);
-            crossentropy(a.losses + m, a.correct + m, a.logits, b.targets + m, b.inverse_targets, rows, config.V, Vp(),
-                         true);
-            matmul_backward_input(a.dlast + (size_t)m * C, a.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, (areal*)nullptr, a.logits, a.lnf + (size_t)m * C, a.scratch, rows, C,
-                                   Vp());
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
+                         Vp(), true);
+            matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
+            matmul_backward_weight(grads.wte, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
+                                   rows, C, Vp());
         }
-        sum_losses(stats, a.losses, a.correct, M);
+        sum_losses(stats, acts.losses, acts.correct, M);
 
         // lnf = layernorm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
-        real* dx = a.dlast;  // (R, C) gradient of the residual stream
-        residual_layernorm_backward(dx, a.dbranch, grads.lnfw, grads.lnfb, a.dlast, (const real*)nullptr, a.x,
-                                    params.lnfw, a.meanf, a.rstdf, a.scratch, M, C, drop(b, 3 * L));
-        real *dqkv = a.dwide, *datt = a.dwide + (size_t)N * 3 * C, *dpre = a.dwide;  // (N, 3C), (N, C), (N, FF)
+        real* dx = acts.dlast;  // (R, C) gradient of the residual stream
+        residual_layernorm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, (const real*)nullptr, acts.x,
+                                    params.lnfw, acts.meanf, acts.rstdf, acts.scratch, M, C, drop(b, 3 * L));
+        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C,
+             *dpre = acts.dscratch;  // (N, 3C), (N, C), (N, FF)
         for (int l = L - 1; l >= 0; l--) {
-            auto& p = params.layer[l];
+            auto& w = params.layer[l];
             auto& g = grads.layer[l];
-            auto& q = a.layer[l];
+            auto& a = acts.layer[l];
             bool last = l == L - 1;
             int R = last ? M : N;
             // branch = act projwᵀ + projb, act = gelu(pre)
-            if (recompute) gelu_forward<Gelu::tanh>(q.act, q.pre, (size_t)R * FF);
-            matmul_backward_weight(g.projw, g.projb, a.dbranch, q.act, a.scratch, R, FF, C);
-            matmul_backward_input_gelu<Gelu::tanh>(dpre, a.dbranch, p.projw, q.pre, R, FF, C);
+            if (recompute) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+            matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
+            matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             // pre = ln2 fcwᵀ + fcb
-            if (recompute) layernorm_forward(q.ln2, q.mean2, q.rstd2, q.sum, p.ln2w, p.ln2b, R, C, eps);
-            matmul_backward_weight(g.fcw, g.fcb, dpre, q.ln2, a.scratch, R, C, FF);
-            matmul_backward_input(a.dln, dpre, p.fcw, R, C, FF);
+            if (recompute) layernorm_forward(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R, C, eps);
+            matmul_backward_weight(g.fcw, g.fcb, dpre, a.ln2, acts.scratch, R, C, FF);
+            matmul_backward_input(acts.dln, dpre, w.fcw, R, C, FF);
             // ln2 = layernorm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the LayerNorm
-            residual_layernorm_backward(dx, a.dbranch, g.ln2w, g.ln2b, a.dln, dx, q.sum, p.ln2w, q.mean2, q.rstd2,
-                                        a.scratch, R, C, drop(b, 3 * l + 2));
-            matmul_backward_weight(g.attw, g.attb, a.dbranch, last ? a.last_att : q.att, a.scratch, R, C, C);
-            matmul_backward_input(last ? a.dln : datt, a.dbranch, p.attw, R, C, C);
+            residual_layernorm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2,
+                                        acts.scratch, R, C, drop(b, 3 * l + 2));
+            matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
+            matmul_backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, C, C);
             if (last) {  // last_att = att[rows], last_x = x[rows]
-                scatter_rows(datt, a.dln, b.rows, N, M, C);
-                scatter_rows(a.dx, a.dlast, b.rows, N, M, C);
-                dx = a.dx;
+                scatter_rows(datt, acts.dln, b.rows, N, M, C);
+                scatter_rows(acts.dx, acts.dlast, b.rows, N, M, C);
+                dx = acts.dx;
             }
             // att = attention(qkv)
-            attention_backward(dqkv, a.delta, datt, q.att, q.qkv, q.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
+            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
             // qkv = ln1 qkvwᵀ + qkvb
-            if (recompute) layernorm_forward(q.ln1, q.mean1, q.rstd1, q.x, p.ln1w, p.ln1b, N, C, eps);
-            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, q.ln1, a.scratch, N, C, 3 * C);
-            matmul_backward_input(a.dln, dqkv, p.qkvw, N, C, 3 * C);
+            if (recompute) layernorm_forward(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N, C, eps);
+            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, acts.scratch, N, C, 3 * C);
+            matmul_backward_input(acts.dln, dqkv, w.qkvw, N, C, 3 * C);
             // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
             // dropout(embeddings): the same site 3l
-            residual_layernorm_backward(dx, a.dbranch, g.ln1w, g.ln1b, a.dln, dx, q.x, p.ln1w, q.mean1, q.rstd1,
-                                        a.scratch, N, C, drop(b, 3 * l));
+            residual_layernorm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1,
+                                        acts.scratch, N, C, drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
-        embedding_backward(grads.wte, a.dbranch, b.by_token, a.scratch, C);
-        embedding_backward(grads.wpe, a.dbranch, b.by_pos, a.scratch, C);
+        embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
+        embedding_backward(grads.wpe, acts.dbranch, b.by_pos, acts.scratch, C);
     }
 
-    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product; only `share` of the rows get
-    // past the last attention, and a token looks back at half of the sequence's T
-    double flops_per_token(double T, double share) const {
+    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
+    // sequence, at half of which it looks back; fraction: of the tokens, those that have a target, which alone get past
+    // the last attention
+    double flops_per_token(double T, double fraction) const {
         double C = config.C, rest = C * C + 2 * C * config.FF,
-               matrices = config.L * 3 * C * C + (config.L - 1 + share) * rest + share * C * config.V;
+               matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
         return 6 * matrices + 3 * 4 * config.L * T / 2 * C;
     }
     static void check_config(const GptConfig& c, const std::string& where) {
@@ -341,7 +348,7 @@ struct Sampler {
     double temperature = 1, top_p = 1;  // temperature 0: always the largest
     int64_t top_k = 0;
     uint64_t seed = 1;
-    std::vector<std::pair<float, int>> room;
+    std::vector<std::pair<float, int>> candidates;  // logit, token
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T>
@@ -352,26 +359,27 @@ struct Sampler {
                 if ((float)logits[v] > (float)logits[best]) best = v;
             return best;
         }
-        room.resize(V);
-        float top = -INFINITY;
+        candidates.resize(V);
+        float max_logit = -INFINITY;
         for (int v = 0; v < V; v++) {
-            room[v] = {(float)logits[v], v};
-            top = std::max(top, room[v].first);
+            candidates[v] = {(float)logits[v], v};
+            max_logit = std::max(max_logit, candidates[v].first);
         }
         auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
         size_t n = V;
         if (top_k > 0 && top_k < V) {
             n = (size_t)top_k;
-            std::partial_sort(room.begin(), room.begin() + n, room.end(), larger);
+            std::partial_sort(candidates.begin(), candidates.begin() + n, candidates.end(), larger);
         }
         double total = 0;
-        auto weight = [&](size_t i) { return exp((double)(room[i].first - top) / temperature); };
+        auto weight = [&](size_t i) { return exp((double)(candidates[i].first - max_logit) / temperature); };
         for (size_t i = 0; i < n; i++) total += weight(i);
         if (top_p < 1) {  // sort as many as it takes
             double sum = 0;
             size_t kept = 0;
             for (size_t sorted = 64; kept < n && (kept == 0 || sum < top_p * total); sorted *= 4) {
-                std::partial_sort(room.begin() + kept, room.begin() + std::min(sorted, n), room.begin() + n, larger);
+                std::partial_sort(candidates.begin() + kept, candidates.begin() + std::min(sorted, n),
+                                  candidates.begin() + n, larger);
                 while (kept < std::min(sorted, n) && (kept == 0 || sum < top_p * total)) sum += weight(kept++);
             }
             n = kept;
@@ -380,16 +388,13 @@ struct Sampler {
         double left = uniform(mix64(seed, prompt, position)) * total;
         size_t i = 0;
         while (i + 1 < n && (left -= weight(i)) >= 0) i++;
-        return room[i].second;
+        return candidates[i].second;
     }
 };
 
-enum class Stop {
-    end,
-    length,
-    context,
-    interrupted
-};  // <|endoftext|>; as many tokens as asked for; no room; on_token() said so
+// Why a text ends: <|endoftext|> was drawn, it has as many tokens as were wanted, the context is full, on_token() said
+// so
+enum class Stop { end, length, context, interrupted };
 inline const char* stop_name(Stop s) {
     return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted";
 }
@@ -404,10 +409,9 @@ struct Answer {
 struct Generator {
     Gpt* model = nullptr;
     KvMemory memory{};
-    int words =
-        0;  // tokens that may be drawn: those that the tokenizer knows, where the model's vocabulary is larger; 0: all
+    int vocab_limit = 0;  // tokens that may be drawn: those that the tokenizer knows, if the model has more; 0: all
     BatchBuilder builder;
-    char* block = nullptr;                       // device memory of model->shape.plan() bytes, the owner's
+    char* block = nullptr;                       // a batch in device memory, the owner's
     std::vector<char> host;                      // the same on the host
     int* index = nullptr;                        // (3, slots) tokens, positions and slots of the rows of a step
     real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, 3C), (R, C), (R, C), (R, FF), (R, FF)
@@ -446,7 +450,7 @@ struct Generator {
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
-        host.resize(gpt.shape.plan(nullptr, nullptr));
+        host.resize(gpt.shape.bytes());
         host_index.resize(3 * R);
         host_logits.resize(device_is_host ? 0 : R * gpt.Vp());
         rows.reserve(R);
@@ -459,10 +463,8 @@ struct Generator {
         for (int m = 0; m < M; m++) host_index[m] = rows[first + m].slot;
         copy_to_device(index, host_index.data(), M * sizeof(int));
         Batch b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
-        float dropout = model->dropout;
-        model->dropout = 0;
+        NoDropout inference(model->dropout);
         real* out = model->decode(b, &memory, index);  // (M, C)
-        model->dropout = dropout;
         matmul_forward(logits, out, model->params.wte, (const real*)nullptr, M, model->config.C, model->Vp());
     }
     // One token more of every row: the logits of the one after it. decode(), with one query a row.
@@ -481,16 +483,17 @@ struct Generator {
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, tokens, pos, (const int*)nullptr, R, C);
         layernorm_forward(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R, C, eps);
         for (int l = 0; l < c.L; l++) {
-            auto& p = params.layer[l];
-            matmul_forward(qkv, ln, p.qkvw, p.qkvb, R, C, 3 * C);
+            auto& w = params.layer[l];
+            matmul_forward(qkv, ln, w.qkvw, w.qkvb, R, C, 3 * C);
             attention_decode(att, memory.layer(l, C), qkv, slots, pos, R, NH, HS);
-            matmul_forward(sum, att, p.attw, p.attb, R, C, C);
-            residual_layernorm_forward(ln, sum, mean, rstd, x, sum, p.ln2w, p.ln2b, R, C, eps, Dropout());
-            matmul_gelu_forward<Gelu::tanh>(act, pre, ln, p.fcw, p.fcb, R, C, FF);
-            matmul_forward(x, act, p.projw, p.projb, R, FF, C);
-            const real *w = l + 1 < c.L ? params.layer[l + 1].ln1w : params.lnfw,
-                       *b = l + 1 < c.L ? params.layer[l + 1].ln1b : params.lnfb;  // (C)
-            residual_layernorm_forward(ln, x, mean, rstd, sum, x, w, b, R, C, eps, Dropout());
+            matmul_forward(sum, att, w.attw, w.attb, R, C, C);
+            residual_layernorm_forward(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, C, eps, Dropout());
+            matmul_gelu_forward<Gelu::tanh>(act, pre, ln, w.fcw, w.fcb, R, C, FF);
+            matmul_forward(x, act, w.projw, w.projb, R, FF, C);
+            bool last = l == c.L - 1;
+            const real* lnw = last ? params.lnfw : params.layer[l + 1].ln1w;  // (C)
+            const real* lnb = last ? params.lnfb : params.layer[l + 1].ln1b;  // (C)
+            residual_layernorm_forward(ln, x, mean, rstd, sum, x, lnw, lnb, R, C, eps, Dropout());
         }
         matmul_forward(logits, ln, params.wte, (const real*)nullptr, R, C, model->Vp());
     }
@@ -519,7 +522,7 @@ struct Generator {
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
                 Answer& answer = answers[row.prompt];
-                row.token = sampler.pick(x, words ? words : (int)model->config.V, row.prompt, row.pos);
+                row.token = sampler.pick(x, vocab_limit ? vocab_limit : (int)model->config.V, row.prompt, row.pos);
                 row.done = true;
                 if (row.token == model->config.eot)
                     answer.stop = Stop::end;
@@ -560,72 +563,88 @@ struct Generator {
     }
 };
 
-// ---------------------------------------------------------------- the task
-struct GptTask {
-    Gpt model;
-    Optimizer opt;
-    BatchShape shape;
-    BatchBuilder builder;
-    TrainFlags& f;
-    CausalLmData train_data, val_data;
-    Bpe bpe;
-    GptConfig config;
-    Generator generator;     // samples while training
-    std::vector<char> host;  // validation batches
-    char* block = nullptr;
-    uint64_t val_sequences;
+struct SamplingFlags {
+    std::string model;
+    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
+    double temperature = 0.8, top_p = 1;
+    bool greedy = false;
+
+    std::vector<Flag> flags() {
+        return {
+            {"max-new-tokens", &max_new, between(1, 1 << 24), "largest number of tokens to write"},
+            {"temperature", &temperature, between(0, 100),
+             "1: the model's probabilities; below 1: likely tokens become likelier; 0: always the most likely token"},
+            {"greedy", &greedy, "always take the most likely token, as with --temperature 0"},
+            {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens only; 0: from all"},
+            {"top-p", &top_p, between(0, 1), "draw from the fewest tokens that together have this probability"},
+            {"seed", &seed, at_least(0),
+             "seed of the draws: the same seed, prompt and place in the list give the same text"}};
+    }
+    Sampler sampler() const {
+        Sampler s;
+        s.temperature = greedy ? 0 : temperature;
+        s.top_k = top_k;
+        s.top_p = top_p;
+        s.seed = (uint64_t)seed;
+        return s;
+    }
+};
+
+// ---------------------------------------------------------------- pretraining
+struct GptFlags {
+    ModelFlags model{{{"tiny", 2, 128},
+                      {"mini", 4, 256},
+                      {"small", 6, 384},
+                      {"gpt2", 12, 768},
+                      {"medium", 24, 1024},
+                      {"large", 36, 1280},
+                      {"xl", 48, 1600}},
+                     256};
+    std::string sample_prompt;
+    int64_t sample_every = 0;
+};
+
+struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
+    Generator generator;  // of samples
     bool samples;
+    int end_token;
+    std::vector<std::string> head{};  // the output matrix is that of the embeddings
 
-    GptTask(TrainFlags& f, const BinFile& train, const BinFile& val, const Bpe& bpe, const GptConfig& config,
-            int max_len, bool samples)
-        : f(f),
-          train_data(train, max_len, bpe.eot()),
-          val_data(val, max_len, bpe.eot()),
-          bpe(bpe),
-          config(config),
-          samples(samples) {
-        train_data.seed = f.seed;
+    GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
+        : PretrainTask(f, data, CausalLmData(data.train, (int)gf.model.max_len, data.tokenizer.eot()),
+                       CausalLmData(data.val, (int)gf.model.max_len, data.tokenizer.eot())),
+          samples(gf.sample_every > 0),
+          end_token(data.tokenizer.eot()) {
         train_data.draw_offsets = true;
-        shape.N = shape.M = (int)f.batch_tokens;  // every position has a target
-        builder.set_up(shape, bpe.eot(), max_len, shape.N);
-        model.config = config;
-        model.shape = shape;
-        model.dropout = (float)f.dropout;
-        model.recompute = f.recompute;
-        opt.table = gpt_table(model.params, config, (real*)nullptr);
-        opt.n = total_count(opt.table);
-        val_sequences = validation_sequences(val_data, f.eval_tokens);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
     }
-    // All of the run's device memory, in order.
+    static BatchShape shape_for(int64_t tokens) {  // every position has a target
+        BatchShape s;
+        s.N = s.M = (int)tokens;
+        return s;
+    }
     void plan(Arena& arena) {
-        opt.plan(arena);
-        model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(block, shape.device_bytes());
-        if (samples) generator.plan(arena, model, 1, (int)config.T);
+        PretrainTask::plan(arena);
+        if (samples) generator.plan(arena, model, 1, (int)model.config.T);
         generator.block = block;
-        generator.words = (int)bpe.size();
+        generator.vocab_limit = (int)data.tokenizer.size();
     }
-    void allocate(Arena& arena) {
-        plan(arena);
-        gpt_table(model.params, config, opt.params);
-        gpt_table(model.grads, config, opt.grads);
-        host.resize(shape.plan(nullptr, nullptr));
+    BatchShape plan_with(Arena& arena, int64_t tokens) const {
+        Gpt planned;
+        Generator planned_generator;
+        planned.config = model.config;
+        planned.recompute = f.recompute;
+        planned.shape = shape_for(tokens);
+        planned.plan_activations(arena, true);
+        if (samples) planned_generator.plan(arena, planned, 1, (int)model.config.T);
+        return planned.shape;
     }
-
-    // What train() asks for
-    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
-    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
-    void set_dropout(double p) { model.dropout = (float)p; }
-    float lr_factor(const Spec&) const { return 1; }
-    double flops(double tokens, double targets, double mean_length) const {
-        return tokens * model.flops_per_token(mean_length, targets / tokens);
-    }
+    double tokens_per_epoch() const { return (double)data.train.tokens() + (double)data.train.sequences(); }
+    std::string sequences() const { return "windows"; }
 
     // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits
     // spent on it count and bits per byte compare between tokenizers.
-    double bytes_of(int token) const { return token == bpe.eot() ? 0 : (double)bpe.tokens[token].size(); }
-
+    double bytes_of(int token) const { return token == end_token ? 0 : (double)data.tokenizer.tokens[token].size(); }
     Eval evaluate() {
         double bytes = 0;
         Eval e = mean_loss(*this, val_data, val_sequences, [&](const std::vector<int>& targets) {
@@ -638,21 +657,68 @@ struct GptTask {
         return e;
     }
     void save_model(const std::string& dir) {
-        write_gpt_config(dir, config);
-        bpe.save(dir, (int)config.T);
+        write_gpt_config(dir, model.config);
+        data.tokenizer.save(dir, (int)model.config.T);
         opt.save(dir);
     }
-    Json identity() const { return pretraining_identity(config, bpe.fingerprint(), train_data.file, val_data.file); }
 };
 
+// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has
+// read many beginnings: if a text has at most 16 windows on average. Of one long text, a book in characters, it has
+// hardly read any, and a prompt is then better taken as the middle.
+bool texts_are_short(const BinFile& file, int64_t max_len) {
+    return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
+}
+std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
+    std::vector<int> ids;
+    bpe.encode(text, ids);
+    if (ids.empty() || (ids[0] != bpe.eot() && bos)) ids.insert(ids.begin(), bpe.eot());
+    return ids;
+}
+
+int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
+    prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
+    open_run_dir(f);
+    PretrainData<Bpe> data(f.data);
+    Bpe& bpe = data.tokenizer;
+    bpe.add_bos = texts_are_short(data.train, gf.model.max_len);
+
+    GptConfig config = gf.model.config<GptConfig>();
+    config.V = (int64_t)bpe.size();
+    std::string init = starting_model(cli, f);
+    if (!init.empty()) {
+        config = read_gpt_config(init);
+        Gpt::check_config(config, init);
+        check_init(init, config.V, bpe, f.data);
+    }
+    // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
+    // 2e-4 (Brown et al. 2020)
+    if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
+    config.dropout = f.dropout;
+    config.eot = bpe.eot();
+    gf.model.check_max_len(config.T, f.batch_tokens);
+    std::vector<std::vector<int>> prompts = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
+    if (int64_t longest = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)prompts[0].size() > longest)
+        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)longest, prompts[0].size(),
+                   bpe.add_bos ? " with <|endoftext|> before it" : "");
+
+    GptTask task(f, gf, data, config);
+    return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
+        SamplingFlags defaults;
+        Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler())[0];
+        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
+        fflush(stdout);
+    });
+}
+
 // ---------------------------------------------------------------- generate
-// The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants.
+// The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants
 struct LoadedGpt {
     std::string dir;
     Gpt model;
     Bpe bpe;
     Generator generator;
-    char* block = nullptr;
+    char* block = nullptr;         // a batch, in device memory
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
     explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
@@ -661,7 +727,7 @@ struct LoadedGpt {
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         model.config.eot = bpe.eot();
-        generator.words = (int)bpe.size();
+        generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
     // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at
@@ -670,38 +736,13 @@ struct LoadedGpt {
         model.shape.N = N;
         model.shape.M = M;
         memory = load_parameters(
-            dir, [&](real* base) { return gpt_table(model.params, model.config, base); },
+            dir, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
-                arena.take(block, model.shape.plan(nullptr, nullptr));
+                arena.take(block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
                 generator.block = block;
             });
-    }
-};
-
-struct SamplingFlags {
-    std::string model;
-    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
-    double temperature = 0.8, top_p = 1;
-    bool greedy = false;
-
-    std::vector<Flag> flags() {
-        return {{"max-new-tokens", &max_new, between(1, 1 << 24), "tokens to write, at most"},
-                {"temperature", &temperature, between(0, 100),
-                 "1: as the model says; below 1 bolder guesses become rarer; 0: always the most likely token"},
-                {"greedy", &greedy, "always the most likely token, as --temperature 0"},
-                {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens; 0: from all"},
-                {"top-p", &top_p, between(0, 1), "draw from the fewest tokens that hold this share of the probability"},
-                {"seed", &seed, at_least(0), "the same seed, prompt and place in the list: the same text"}};
-    }
-    Sampler sampler() const {
-        Sampler s;
-        s.temperature = greedy ? 0 : temperature;
-        s.top_k = top_k;
-        s.top_p = top_p;
-        s.seed = (uint64_t)seed;
-        return s;
     }
 };
 
@@ -720,18 +761,6 @@ std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
         }
     return prompts;
 }
-// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has
-// read many beginnings: if a text has at most 16 windows in the mean. Of one long text, a book in characters, it has
-// hardly read any, and a prompt is then better taken as the middle.
-bool texts_are_short(const BinFile& file, int64_t max_len) {
-    return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
-}
-std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
-    std::vector<int> ids;
-    bpe.encode(text, ids);
-    if (ids.empty() || (ids[0] != bpe.eot() && bos)) ids.insert(ids.begin(), bpe.eot());
-    return ids;
-}
 
 struct PromptFlags {
     std::string prompt, add_bos = "auto";
@@ -742,13 +771,13 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     if (!pf.prompt.empty()) prompts.insert(prompts.begin(), pf.prompt);
     LoadedGpt gpt(f.model);
-    std::vector<Json> rows;  // what was asked, an id of the user's included
+    std::vector<Json> rows;  // of a JSON input, for the user's other keys
     if (prompts.empty()) prompts = read_prompts(pf.json, rows);
     if (prompts.empty()) return EXIT_OK;  // no lines
     const int64_t T = gpt.model.config.T;
     const bool bos = pf.add_bos == "yes" || (pf.add_bos == "auto" && gpt.bpe.add_bos);
     std::vector<std::vector<int>> ids;
-    size_t longest = 0, all = 0;
+    size_t longest = 0, all = 0;  // tokens
     for (const std::string& text : prompts) {
         if (size_t at = invalid_utf8(text); at != text.npos)
             fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
@@ -759,22 +788,23 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
         longest = std::max(longest, ids.back().size());
         all += ids.back().size();
     }
-    int slots = (int)std::min<size_t>(f.batch, prompts.size()),
-        context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
+    int slots = (int)std::min<size_t>(f.batch, prompts.size());
+    int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
     gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
 
-    bool stream = prompts.size() == 1 && !pf.json;
-    if (stream) {
+    bool show_tokens = prompts.size() == 1 && !pf.json;  // as they come
+    if (show_tokens) {
         fputs(prompts[0].c_str(), stdout);
         fflush(stdout);
     }
-    std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), [&](size_t, int token) {
-        if (!stream) return true;
+    auto on_token = [&](size_t, int token) {
+        if (!show_tokens) return true;
         std::string bytes = gpt.bpe.decode(&token, 1);
         fwrite(bytes.data(), 1, bytes.size(), stdout);
         fflush(stdout);
         return true;
-    });
+    };
+    std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
     size_t full = 0;
     for (size_t i = 0; i < prompts.size(); i++) {
         const Answer& a = answers[i];
@@ -787,7 +817,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
                                          .set("tokens", (int64_t)a.tokens.size())
                                          .set("stop", stop_name(a.stop)))
                                .c_str());
-        else if (stream)
+        else if (show_tokens)
             printf("\n");
         else
             printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
@@ -800,92 +830,9 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
 }
 
 // ---------------------------------------------------------------- main
-struct GptFlags {
-    SizeFlags size{{{"tiny", 2, 128},
-                    {"mini", 4, 256},
-                    {"small", 6, 384},
-                    {"gpt2", 12, 768},
-                    {"medium", 24, 1024},
-                    {"large", 36, 1280},
-                    {"xl", 48, 1600}},
-                   256};
-    std::string sample_prompt;
-    int64_t sample_every = 0;
-};
-
-int train_gpt(Cli& cli, TrainFlags& f, GptFlags& gf) {
-    prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
-    f.open_run();
-    BinFile train_file(f.data + "/train.bin"), val_file(f.data + "/val.bin");
-    Bpe bpe = Bpe::load(f.data);
-    bpe.add_bos = texts_are_short(train_file, gf.size.max_len);
-    for (const BinFile* file : {&train_file, &val_file}) check_text(*file, bpe, f.data);
-
-    const int64_t max_len = gf.size.max_len;
-    GptConfig config = gf.size.config<GptConfig>();
-    config.V = (int64_t)bpe.size();
-    std::string init;
-    if (f.resume ||
-        !f.init.empty()) {  // the dimensions are those of the model (and a resumed run may have begun with --init)
-        init = resolve_model_dir(f.resume ? f.out + "/last" : f.init);
-        if (!f.resume) SizeFlags::refuse_with_init(cli);
-        config = read_gpt_config(init);
-        Gpt::check_config(config, init);
-        check_init(init, config.V, bpe, f.data);
-    }
-    // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
-    // 2e-4 (Brown et al. 2020)
-    if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
-    config.dropout = f.dropout;
-    config.eot = bpe.eot();
-    gf.size.check_max_len(config.T, f.batch_tokens);
-    std::vector<std::vector<int>> sample = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
-    if (int64_t most = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)sample[0].size() > most)
-        fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)most, sample[0].size(),
-                   bpe.add_bos ? " with <|endoftext|> before it" : "");
-
-    GptTask task(f, train_file, val_file, bpe, config, (int)max_len, gf.sample_every > 0);
-    double tokens_per_epoch = (double)train_file.tokens() + (double)train_file.sequences();
-    if (f.epochs > 0)
-        f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / (double)(f.batch_tokens * f.accum)));
-
-    print_machine("train_gpt");
-    print_parameter_table(task.opt.table);
-    Arena arena(run_memory(task, "--batch-tokens", 128, 1 << 22, [&](Arena& a, int64_t tokens) {
-        Gpt planned;
-        Generator generator;
-        planned.config = config;
-        planned.recompute = f.recompute;
-        planned.shape.N = planned.shape.M = (int)tokens;
-        planned.plan_activations(a, true);
-        if (gf.sample_every) generator.plan(a, planned, 1, (int)config.T);
-        return planned.shape;
-    }));
-    task.allocate(arena);
-
-    if (!f.resume) {
-        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
-        if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, {});
-        task.opt.upload(values);
-    }
-    double unigram = unigram_loss(train_file, bpe.eot(), config.V, task.val_data, task.val_sequences);
-    printf("data: %s tokens in %s documents for training, %s for validation; windows of at most %lld tokens\n",
-           thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
-           thousands((double)val_file.tokens()).c_str(), (long long)max_len);
-    printf("%lld steps of %lld x %lld tokens: %.2f epochs. Guessing by frequency gives a validation loss of %.4f\n",
-           (long long)f.steps, (long long)f.accum, (long long)f.batch_tokens,
-           (double)f.steps * (double)f.accum * (double)f.batch_tokens / tokens_per_epoch, unigram);
-    Sampler sampler = SamplingFlags().sampler();
-    return train(task, cli, f, unigram, gf.sample_every, [&](int64_t) {
-        Answer a = task.generator.generate(sample, SamplingFlags().max_new, sampler)[0];
-        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
-        fflush(stdout);
-    });
-}
-
-#ifndef NO_MAIN
+#if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
         TrainFlags f;
@@ -898,26 +845,28 @@ int main(int argc, char** argv) {
         PromptFlags pf;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr",
-                 "peak learning rate; 0: by the width, 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, 2e-4");
-        groups.insert(groups.begin() + 1, gf.size.group(MAX_LAYERS, 2, "tokens of a training window, at most",
-                                                        "the context: the longest text the model takes; 0: --max-len"));
+                 "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
+                 "else 2e-4");
+        groups.insert(groups.begin() + 1,
+                      gf.model.group(MAX_LAYERS, 2, "longest window of training text, in tokens",
+                                     "context: the longest text that the model will take, in tokens; 0: --max-len"));
         groups.push_back({"Samples",
                           "train",
                           {{"sample-every", &gf.sample_every, at_least(0),
-                            "steps from one sample of the model's writing to the next; 0: none"},
-                           {"sample-prompt", &gf.sample_prompt, "TEXT", "what the samples begin with"}}});
+                            "steps between two samples of what the model writes; 0: none"},
+                           {"sample-prompt", &gf.sample_prompt, "TEXT", "text that the samples begin with"}}});
         groups.push_back({"Sampling", "generate", sf.flags()});
         groups.push_back({"Prompts",
                           "generate",
-                          {{"model", &sf.model, "DIR", "a run directory or a model directory"},
+                          {{"model", &sf.model, "DIR", "run directory or model directory"},
                            {"prompt", &pf.prompt, "TEXT",
-                            "what the text begins with; words behind the flags are more prompts; without any, each "
-                            "line of standard input is one"},
+                            "text to continue; words after the flags are more prompts; without any, each line of "
+                            "standard input is one"},
                            {"add-bos", &pf.add_bos, "auto|yes|no",
-                            "put <|endoftext|> before a prompt, as before a text that begins; auto: if the training "
-                            "texts were short (tokenizer_config.json's add_bos_token)"},
-                           {"batch", &sf.batch, between(1, 1 << 16), "texts at a time"},
-                           {"json", &pf.json, "JSON lines in, {\"prompt\": ...}, and out"}}});
+                            "put <|endoftext|> before a prompt, as it stands before every text in training; auto: if "
+                            "the training texts were short (add_bos_token in tokenizer_config.json)"},
+                           {"batch", &sf.batch, between(1, 1 << 16), "number of texts to continue at a time"},
+                           {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"}}});
         Cli cli{
             "train_gpt",
             "pretraining of a GPT-2-type decoder, and text generation.",
@@ -929,7 +878,8 @@ int main(int argc, char** argv) {
             groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.verb == "generate" ? generate(sf, pf, cli.words) : train_gpt(cli, f, gf);
+        return cli.command == "generate" ? generate(sf, pf, cli.positional) : train_gpt(cli, f, gf);
     });
 }
 #endif
+#endif  // TRAIN_GPT_CU

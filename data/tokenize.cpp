@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "common/base/cli.h"
+#include "common/base/threads.h"
 #include "common/data/bin_file.h"
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
@@ -139,9 +140,9 @@ static double total_size(const std::vector<std::string>& files) {
     return total;
 }
 
-static void require(const std::string& value, const char* verb, const char* flag) {
+static void require(const std::string& value, const char* command, const char* flag) {
     if (value.empty())
-        fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", verb, flag, verb);
+        fail_usage("data/tokenize %s: expected %s, found nothing; see data/tokenize %s --help", command, flag, command);
 }
 
 // Of DIR, DIR/best and DIR/last the first that holds a tokenizer: DIR may be a run of train_bert or train_gpt.
@@ -178,7 +179,7 @@ static void warn_of_unknown(double unknown, double tokens, const std::string& to
 
 // ---------------------------------------------------------------- learn
 static void learn(const Options& o, Cli& cli) {
-    const std::vector<std::string>& files = cli.words;
+    const std::vector<std::string>& files = cli.positional;
     bool bpe = o.type == "bpe";
     require(o.out, "learn", "--out DIR");
     if (bpe && cli.given("lower-case")) fail_usage("--lower-case is not for --type bpe, which keeps every byte");
@@ -582,16 +583,16 @@ static void pack(const Options& o, Cli& cli) {
     require(o.tokenizer, "pack", "--tokenizer DIR");
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
-    refuse_overwrite(o, cli.words);
-    if (o.kind == "instruct") return pack_instruct(o, cli.words, cli.given("overlong"));
+    refuse_overwrite(o, cli.positional);
+    if (o.kind == "instruct") return pack_instruct(o, cli.positional, cli.given("overlong"));
     if (o.kind == "text")
-        return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.words, tokenizer); });
-    if (!cli.words.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.words[0].c_str());
+        return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.positional, tokenizer); });
+    if (!cli.positional.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.positional[0].c_str());
     pack_labelled(o);
 }
 
 int main(int argc, char** argv) {
-    wait_passively(argv);
+    reexec_with_omp_policy(argv);
     Options o;
     Cli cli{
         "data/tokenize",
@@ -654,14 +655,14 @@ int main(int argc, char** argv) {
         {}};
     try {
         if (!cli.parse(argc, argv)) return EXIT_OK;
-        if (cli.verb == "learn") learn(o, cli);
-        if (cli.verb == "encode" || cli.verb == "decode") {
-            require(o.tokenizer, cli.verb.c_str(), "--tokenizer DIR");
+        if (cli.command == "learn") learn(o, cli);
+        if (cli.command == "encode" || cli.command == "decode") {
+            require(o.tokenizer, cli.command.c_str(), "--tokenizer DIR");
             with_tokenizer(o.tokenizer, [&](const auto& tokenizer) {
-                cli.verb == "encode" ? encode(o, tokenizer) : decode(o, tokenizer);
+                cli.command == "encode" ? encode(o, tokenizer) : decode(o, tokenizer);
             });
         }
-        if (cli.verb == "pack") pack(o, cli);
+        if (cli.command == "pack") pack(o, cli);
         if (fflush(stdout) != 0) fail("cannot write standard output: %s", strerror(errno));
         return EXIT_OK;
     } catch (const Error& e) {

@@ -26,13 +26,13 @@ build/test/test_%_shim.o: test_%.cpp
 build/test/test_%.o: test_%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -c $< -o $@
-build/test/%: build/test/%.o build/test/main.o build/files.o
+build/test/%: build/test/%.o build/test/main.o $(BASE_OBJECTS)
 	g++ -fopenmp $^ -o $@ $(LIBS)
 # CUDA kernels on the shim
 build/test/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DMANAGED_MEMORY -fopenmp -c $< -o $@
-$(KERNEL_TESTS): %: %.o build/files.o
+$(KERNEL_TESTS): %: %.o $(BASE_OBJECTS)
 	g++ -fopenmp $^ -o $@ $(LIBS)
 
 # under the sanitizers: AddressSanitizer and UBSan for kernels and parsers, ThreadSanitizer for kernels (it has threads of its own, no OpenMP)
@@ -43,7 +43,7 @@ TSAN_TESTS := $(addprefix build/tsan/,$(notdir $(KERNEL_TESTS)))
 build/asan/main.o: test/main.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
-build/asan/files.o: common/base/files.cpp
+build/asan/%.o: common/base/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(ASAN) -c $< -o $@
 build/asan/test_%.o: test_%.cpp
@@ -52,17 +52,17 @@ build/asan/test_%.o: test_%.cpp
 build/asan/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) $(ASAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
-$(addprefix build/asan/,$(notdir $(UNIT_TESTS))): %: %.o build/asan/main.o build/asan/files.o
+$(addprefix build/asan/,$(notdir $(UNIT_TESTS))): %: %.o build/asan/main.o $(BASE_OBJECTS:build/base/%=build/asan/%)
 	g++ $(ASAN) $^ -o $@ $(LIBS)
-$(addprefix build/asan/,$(notdir $(KERNEL_TESTS))): %: %.o build/asan/files.o
+$(addprefix build/asan/,$(notdir $(KERNEL_TESTS))): %: %.o $(BASE_OBJECTS:build/base/%=build/asan/%)
 	g++ $(ASAN) $^ -o $@ $(LIBS)
 build/tsan/test_%.o: test_%.cu
 	@mkdir -p $(@D)
 	g++ -x c++ $(CXXFLAGS) $(TSAN) -DSHIM -DMANAGED_MEMORY -c $< -o $@
-build/tsan/files.o: common/base/files.cpp
+build/tsan/%.o: common/base/%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TSAN) -c $< -o $@
-$(TSAN_TESTS): %: %.o build/tsan/files.o
+$(TSAN_TESTS): %: %.o $(BASE_OBJECTS:build/base/%=build/tsan/%)
 	g++ $(TSAN) $^ -o $@ $(LIBS)
 
 TEST_PROGRAMS := build/cpu-fp32/train_bert build/cpu-fp64/train_bert build/shim-fp32/train_bert build/cpu-fp32/finetune_cls build/shim-fp32/finetune_cls \
@@ -71,7 +71,7 @@ tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 # programs of another device or precision than this make's: by a make of their own
 define other_build
 ifneq ($(PAIR),$(1)-$(2))
-$(addprefix build/$(1)-$(2)/,$(PROGRAMS)): build/files.o FORCE
+$(addprefix build/$(1)-$(2)/,$(PROGRAMS)): $(BASE_OBJECTS) FORCE
 	@$$(MAKE) DEVICE=$(1) PRECISION=$(2) $$@
 endif
 endef
@@ -109,14 +109,14 @@ test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one
-build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: %.cu build/files.o
+build/gpu-fp32/test_kernels build/gpu-fp32/test_flash: build/gpu-fp32/%: %.cu $(BASE_OBJECTS)
 	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(NVCCFLAGS) $< $(BASE_OBJECTS) -o $@ $(LIBS) $(GPU_LIBS)
 # whole models beside PyTorch's numbers: the tests read and write device memory from the host as well, so it is managed; run with CUDA_LAUNCH_BLOCKING=1
-build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: %.cpp build/test/main.o build/files.o
+build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/gpu-fp32/%: %.cpp build/test/main.o $(BASE_OBJECTS)
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -DNO_MAIN -DMANAGED_MEMORY -x cu -c $< -o $@.o
-	$(NVCC) $(ARCH) $@.o build/test/main.o build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+	$(NVCC) $(ARCH) $@.o build/test/main.o $(BASE_OBJECTS) -o $@ $(LIBS) $(GPU_LIBS)
 test-gpu:
 	@bash dev/setup.sh gpu
 	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build

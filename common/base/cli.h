@@ -4,9 +4,9 @@
 //   Cli cli{"train_bert", "Trains a BERT encoder by masked LM.",
 //           "  ./train_bert --data DIR --out runs/x\n",                             // examples, printed first by
 //           --help
-//           {{"train", "", "train a model"},                                       // the first verb is the default
-//            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},           // 1 or more words behind it
-//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, verbs it serves ("":
+//           {{"train", "", "train a model"},                                       // the first command is the default
+//            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},           // 1 or more words after it
+//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, commands it serves ("":
 //           all), flags
 //            {"Training", "train", {{"lr", &o.lr, above(0), "peak learning rate"},
 //                                   {"steps", &o.steps, at_least(1), "optimiser steps"},
@@ -16,16 +16,23 @@
 //   if (!cli.parse(argc, argv)) return 0;   // --help was printed
 //
 // Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts;
-// behind `--` all words are text. What makes no sense is one line and exit code 2.
+// after `--` all words are text. What makes no sense is one line and exit code 2.
 #pragma once
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
+#include <vector>
 
-#include "common/base/common.h"
-#include "common/base/files.h"
+#include "common/base/errors.h"
+#include "common/base/json.h"
 
 constexpr int CLI_MANY = INT_MAX;
 
@@ -52,19 +59,30 @@ inline std::vector<std::string> split_list(const std::string& text) {
 struct Flag {
     enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE } type;
     std::string name;
+    std::vector<std::string> aliases;  // names that it had before: still taken, not shown
     void* value;
     Range range;
     std::string what;  // placeholder of the value in --help; a choice: "a|b|c"
     std::string help;
     bool given = false;  // on the command line
 
-    Flag(const char* name, int64_t* v, Range r, const char* help)
-        : type(INTEGER), name(name), value(v), range(r), what("N"), help(help) {}
-    Flag(const char* name, double* v, Range r, const char* help)
-        : type(NUMBER), name(name), value(v), range(r), what("X"), help(help) {}
-    Flag(const char* name, bool* v, const char* help) : type(BOOL), name(name), value(v), help(help) {}
-    Flag(const char* name, std::string* v, const char* what, const char* help)
-        : type(strchr(what, '|') ? CHOICE : TEXT), name(name), value(v), what(what), help(help) {}
+    // names: the name, then its aliases: "hidden-size|width"
+    Flag(const char* names, int64_t* v, Range r, const char* help)
+        : type(INTEGER), value(v), range(r), what("N"), help(help) {
+        set_names(names);
+    }
+    Flag(const char* names, double* v, Range r, const char* help)
+        : type(NUMBER), value(v), range(r), what("X"), help(help) {
+        set_names(names);
+    }
+    Flag(const char* names, bool* v, const char* help) : type(BOOL), value(v), help(help) { set_names(names); }
+    Flag(const char* names, std::string* v, const char* what, const char* help)
+        : type(strchr(what, '|') ? CHOICE : TEXT), value(v), what(what), help(help) {
+        set_names(names);
+    }
+    bool is_called(const std::string& n) const {
+        return n == name || std::find(aliases.begin(), aliases.end(), n) != aliases.end();
+    }
 
     // "an integer >= 1", "one of a|b|c": what an error message says was expected
     std::string expected() const {
@@ -114,17 +132,28 @@ struct Flag {
         if (type == BOOL) return *(bool*)value;
         return *(std::string*)value;
     }
+
+private:
+    void set_names(const std::string& names) {
+        size_t bar = names.find('|');
+        name = names.substr(0, bar);
+        while (bar != names.npos) {
+            size_t end = names.find('|', bar + 1);
+            aliases.push_back(names.substr(bar + 1, end == names.npos ? end : end - bar - 1));
+            bar = end;
+        }
+    }
 };
 
-struct Verb {
-    std::string name, what, help;  // what: the words behind it, as --help shows them
-    int min_words = 0, max_words = 0;
+struct Command {
+    std::string name, what, help;  // what: the words after it, as --help shows them
+    int min_positional = 0, max_positional = 0;
 };
 struct FlagGroup {
-    std::string title, verbs;  // verbs: the ones that take these flags, separated by spaces; "" for all
+    std::string title, commands;  // commands: the ones that take these flags, separated by spaces; "" for all
     std::vector<Flag> flags;
-    bool serves(const std::string& verb) const {
-        return verbs.empty() || (" " + verbs + " ").find(" " + verb + " ") != std::string::npos;
+    bool serves(const std::string& command) const {
+        return commands.empty() || (" " + commands + " ").find(" " + command + " ") != std::string::npos;
     }
 };
 
@@ -185,30 +214,30 @@ inline std::string nearest(const std::string& word, const std::vector<std::strin
 
 struct Cli {
     std::string program, about, examples;
-    std::vector<Verb> verbs;
+    std::vector<Command> commands;
     std::vector<FlagGroup> groups{};
-    bool verb_required = false;  // true: the first word has to be a verb
+    bool command_required = false;  // true: the first word has to be a command
     // set by parse()
     std::string closing{};  // what --help ends with
-    std::string verb{};
-    std::vector<std::string> words{};  // the ones that are no flags
+    std::string command{};
+    std::vector<std::string> positional{};  // the words that are no flags
 
-    // The command line → variables, verb, words. false: --help was asked for and has been printed.
+    // The command line → variables, command, positional. false: --help was asked for and has been printed.
     bool parse(int argc, const char* const* argv) {
         std::vector<std::string> args(argv + 1, argv + argc);
         auto last = std::find(args.begin(), args.end(), "--");
         bool wants_help = std::find(args.begin(), last, "--help") != last ||
                           std::find(args.begin(), last, "-h") != last;
-        words.clear();
-        size_t i = take_verb(args, wants_help);
+        positional.clear();
+        size_t i = take_command(args, wants_help);
         if (wants_help) {
-            fputs(help(i ? verb : "").c_str(), stdout);
+            fputs(help(i ? command : "").c_str(), stdout);
             return false;
         }
         while (i < args.size()) {
             const std::string& arg = args[i];
             if (arg == "--") {
-                words.insert(words.end(), args.begin() + i + 1, args.end());
+                positional.insert(positional.end(), args.begin() + i + 1, args.end());
                 break;
             }
             if (arg.size() > 2 && arg.compare(0, 2, "--") == 0) {
@@ -218,37 +247,37 @@ struct Cli {
             if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == std::string::npos)
                 fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(),
                            nearest(arg.substr(1), flag_names()).c_str());
-            words.push_back(arg);
+            positional.push_back(arg);
             i++;
         }
-        for (const Verb& v : verbs) {
-            if (v.name != verb) continue;
-            const char *prog = program.c_str(), *what = v.what.empty() ? "only flags" : v.what.c_str();
-            if ((int)words.size() < v.min_words)
-                fail_usage("%s %s: expected %s, found nothing", prog, verb.c_str(), what);
-            if ((int)words.size() > v.max_words)
-                fail_usage("%s %s: expected %s, found \"%s\"%s", prog, verb.c_str(), what, words[v.max_words].c_str(),
-                           v.max_words ? " as well" : "");
+        for (const Command& c : commands) {
+            if (c.name != command) continue;
+            const char *prog = program.c_str(), *what = c.what.empty() ? "only flags" : c.what.c_str();
+            if ((int)positional.size() < c.min_positional)
+                fail_usage("%s %s: expected %s, found nothing", prog, command.c_str(), what);
+            if ((int)positional.size() > c.max_positional)
+                fail_usage("%s %s: expected %s, found \"%s\"%s", prog, command.c_str(), what,
+                           positional[c.max_positional].c_str(), c.max_positional ? " as well" : "");
         }
         return true;
     }
 
-    // The flag of that name which the verb takes, or nullptr.
+    // The flag of that name which the command takes, or nullptr.
     Flag* find(const std::string& name) {
         for (FlagGroup& g : groups)
             for (Flag& f : g.flags)
-                if (f.name == name && g.serves(verb)) return &f;
+                if (f.is_called(name) && g.serves(command)) return &f;
         return nullptr;
     }
     // Was it given on the command line?
     bool given(const std::string& name) { return find(name) && find(name)->given; }
 
-    // {"lr": 0.0003, ...}: every flag of the verb, for config.json
+    // {"lr": 0.0003, ...}: every flag of the command, for config.json
     Json to_json() const {
         Json all = Json::make_object();
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
-                if (g.serves(verb)) all.set(f.name, f.json());
+                if (g.serves(command)) all.set(f.name, f.json());
         return all;
     }
     // For --resume: sets from such an object the flags that were not given on the command line. `where` is the file,
@@ -267,15 +296,16 @@ struct Cli {
         }
     }
 
-    std::string help(const std::string& of_verb) const {  // "" for all verbs
-        std::string s = program + ": " + about + "\n\nExamples:\n" + examples + "\nVerbs:\n";
-        for (const Verb& v : verbs) {
-            std::string left = v.name + " " + v.what + (&v == &verbs[0] && !verb_required ? "(may be left out)" : "");
-            if (of_verb.empty() || v.name == of_verb) s += format("  %-34s %s\n", left.c_str(), v.help.c_str());
+    std::string help(const std::string& of_command) const {  // "" for all commands
+        std::string s = program + ": " + about + "\n\nExamples:\n" + examples + "\nCommands:\n";
+        for (const Command& c : commands) {
+            std::string left = c.name + " " + c.what +
+                               (&c == &commands[0] && !command_required ? "(may be left out)" : "");
+            if (of_command.empty() || c.name == of_command) s += format("  %-34s %s\n", left.c_str(), c.help.c_str());
         }
         for (const FlagGroup& g : groups) {
-            if (!of_verb.empty() && !g.serves(of_verb)) continue;
-            s += "\n" + g.title + (of_verb.empty() && !g.verbs.empty() ? " (" + g.verbs + ")" : "") + ":\n";
+            if (!of_command.empty() && !g.serves(of_command)) continue;
+            s += "\n" + g.title + (of_command.empty() && !g.commands.empty() ? " (" + g.commands + ")" : "") + ":\n";
             for (const Flag& f : g.flags) {
                 std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what,
                             preset = dump_json(f.json());
@@ -287,7 +317,7 @@ struct Cli {
                             preset.empty() ? "" : (" (default " + preset + ")").c_str());
             }
         }
-        return s + "\n  --help                             this text; VERB --help for the flags of one verb\n" +
+        return s + "\n  --help                             this text; COMMAND --help for the flags of one command\n" +
                closing;
     }
 
@@ -295,30 +325,30 @@ struct Cli {
         std::vector<std::string> names;
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
-                if (g.serves(verb)) names.push_back(f.name);
+                if (g.serves(command)) names.push_back(f.name);
         return names.empty() ? std::vector<std::string>{"help"} : names;
     }
 
 private:
-    // The first word, where it is a verb, else the default one. Returns how many words that took.
-    size_t take_verb(const std::vector<std::string>& args, bool wants_help) {
+    // The first word, where it is a command, else the default one. Returns how many words that took.
+    size_t take_command(const std::vector<std::string>& args, bool wants_help) {
         std::vector<std::string> names;
         std::string list;
-        for (const Verb& v : verbs) {
-            names.push_back(v.name);
-            list += (list.empty() ? "" : ", ") + v.name;
+        for (const Command& c : commands) {
+            names.push_back(c.name);
+            list += (list.empty() ? "" : ", ") + c.name;
         }
-        verb = verbs[0].name;
+        command = commands[0].name;
         if (!args.empty() && std::find(names.begin(), names.end(), args[0]) != names.end()) {
-            verb = args[0];
+            command = args[0];
             return 1;
         }
         if (wants_help) return 0;
-        if (args.empty() && verb_required)
-            fail_usage("%s: expected a verb (%s), found nothing; see %s --help", program.c_str(), list.c_str(),
+        if (args.empty() && command_required)
+            fail_usage("%s: expected a command (%s), found nothing; see %s --help", program.c_str(), list.c_str(),
                        program.c_str());
-        if (!args.empty() && (verb_required || (args[0][0] != '-' && verbs[0].max_words == 0)))
-            fail_usage("%s: expected a verb (%s), found \"%s\"; nearest: %s; see %s --help", program.c_str(),
+        if (!args.empty() && (command_required || (args[0][0] != '-' && commands[0].max_positional == 0)))
+            fail_usage("%s: expected a command (%s), found \"%s\"; nearest: %s; see %s --help", program.c_str(),
                        list.c_str(), args[0].c_str(), nearest(args[0], names).c_str(), program.c_str());
         return 0;
     }
@@ -351,9 +381,9 @@ private:
     [[noreturn]] void unknown_flag(const std::string& name) const {
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
-                if (f.name == name)
-                    fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.verbs.c_str(), verb.c_str());
+                if (f.is_called(name))
+                    fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.commands.c_str(), command.c_str());
         fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(),
-                   nearest(name, flag_names()).c_str(), program.c_str(), verb.c_str());
+                   nearest(name, flag_names()).c_str(), program.c_str(), command.c_str());
     }
 };

@@ -1,7 +1,9 @@
 // rng.h: random numbers as functions of counters, never of a running state: equal on CPU and GPU, and independent of
 // the number of threads, the order of evaluation and the way a step is cut into micro-batches.
 #pragma once
-#include "common/base/common.h"
+#include <math.h>
+
+#include "common/base/types.h"
 
 // A bijection of 64-bit numbers that turns counters into noise (the finaliser of SplitMix64, Steele et al. 2014)
 HOST_DEVICE inline uint64_t mix64(uint64_t x) {

@@ -1,7 +1,10 @@
 // vecmath.h: exp, tanh and the normal distribution function in a form that g++ turns into vector instructions. On a GPU
 // and in double they are the library's. Each float function is tested against libm in double over its whole range.
 #pragma once
-#include "common/base/common.h"
+#include <math.h>
+#include <string.h>
+
+#include "common/base/types.h"
 
 HOST_DEVICE inline double vec_exp(double x) { return exp(x); }
 HOST_DEVICE inline double vec_tanh(double x) { return tanh(x); }

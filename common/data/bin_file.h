@@ -8,51 +8,61 @@
 //         24  u64      S, sequences (text: documents, without special tokens)
 //         32  u64      N, tokens
 //         40  u64      vocabulary size; every token is smaller
-//         48  u64      fingerprint of the tokenizer (tokenizer.h)
+//         48  u64      fingerprint of the tokenizer (wordpiece.h, bpe.h)
 //         56  u64      fingerprint of the template (instruct), else 0
-//         64  u64      FNV-1a of everything behind the header: what the data are known by
-//         72  u32      classify: number of labels, instruct: of tasks                 (text: this and the next three
-//         are 0) 76  u32      0 80  u64      bytes of all texts 88  u64      bytes of the names 96  u64      instruct:
-//         K, supervised spans                                  (else 0)
+//         64  u64      FNV-1a of everything after the header: what the data are known by
+//         72  u32      classify: number of labels, instruct: of tasks       (text: this and the next three are 0)
+//         76  u32      0
+//         80  u64      bytes of all texts
+//         88  u64      bytes of the names
+//         96  u64      instruct: K, supervised spans                        (else 0)
 //        104           zeros
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
 //
-// classify, behind the tokens, which zeros fill up to a multiple of 8 bytes; a sequence is an example, without special
-// tokens:
+// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example, without
+// special tokens:
 //
 //             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //             i32 label[S]        0 ... number of labels - 1
-//             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no
-//             second char texts[...]     the text as it was, control characters as spaces, a tab between two segments:
-//             for people to read char names[...]     {"labels": ["negative", "positive"]}
+//             u32 second[S]       where the second segment begins, in tokens; the length where there is none
+//             char texts[...]     for people to read: the text as it was, control characters as spaces, a tab between
+//                                 two segments
+//             char names[...]     {"labels": ["negative", "positive"]}
 //
-// instruct, behind the tokens in the same way; a sequence is a row as it is learned, rendered by the template, special
-// tokens and all:
+// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered by the template, with its
+// special tokens:
 //
 //             u64 text_at[S+1]
 //             u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0,
-//             span_at[S] = K u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer
-//             and its end token; 0 < begin < end,
-//                                 and none begins before the one before it has ended
+//                                 span_at[S] = K
+//             u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end
+//                                 token; 0 < begin < end, and none begins before the one before it has ended
 //             i32 task[S]         0 ... number of tasks - 1
 //             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
-//             (instruct.h) char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's
-//             fingerprint is that of this template
+//                                 (instruct_rows.h)
+//             char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's fingerprint is that
+//                                 of this template
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/types.h"
 
 enum BinKind : uint32_t { BIN_TEXT = 1, BIN_CLASSIFY = 2, BIN_INSTRUCT = 3 };
 

@@ -5,7 +5,10 @@
 //   Arena measure; plan(measure);                                   // measure.used bytes
 //   Arena arena(device::device_alloc(measure.used)); plan(arena);   // the same order, now with memory
 #pragma once
-#include "common/base/common.h"
+#include <string>
+#include <vector>
+
+#include "common/base/types.h"
 
 struct Arena {
     char* base = nullptr;

@@ -4,15 +4,17 @@
 //   g++ -DSHIM     the kernels of namespace gpu run, on the CPU, in a memory that the host cannot reach (shim.h)
 //   nvcc           the kernels of namespace gpu run, on the GPU
 #pragma once
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <map>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
+#include "common/base/types.h"
 #if defined(__CUDACC__) || defined(SHIM)
 #define WITH_KERNELS
-#include "common/device/shim.h"
+#include "common/device/launch.cuh"
 constexpr bool device_is_host = false;
 #else
 constexpr bool device_is_host = true;
@@ -73,36 +75,6 @@ inline std::string device_name() {
     }
     return name;
 }
-
-// What a training step needs so that the host never waits for the device in it. Without a GPU everything happens at
-// once.
-//
-// Blocks of `bytes` on their way from the host to one place in device memory. The place is followed by room for SLOTS
-// blocks more.
-struct Upload {
-    static constexpr int SLOTS = 0;
-    std::vector<char> block;
-    void* to;
-    Upload(void* to, size_t bytes) : block(bytes), to(to) {}
-    char* next() { return block.data(); }                    // where the host writes the next block
-    void send() { memcpy(to, block.data(), block.size()); }  // everything that is launched from now on sees it
-};
-// Values X on their way back to the host, at most two at a time.
-template <class X>
-struct Readback {
-    X slot[2];
-    unsigned sent = 0, taken = 0;
-    void send(const X* from) { slot[sent++ % 2] = *from; }  // as it is when all that was launched is done
-    bool ready() const { return true; }                     // has the oldest one arrived?
-    X take() { return slot[taken++ % 2]; }                  // waits for the oldest one
-};
-// Work that comes again and again: on a GPU a CUDA graph for each key.
-struct Graphs {
-    template <class F>
-    void run(const std::vector<int>&, F body) {
-        body();
-    }
-};
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
@@ -144,15 +116,15 @@ inline void device_free(void* p, size_t) {
 }  // says nothing: an error that matters was reported where it happened
 // Returns when `host` may be used again.
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
-    CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
-    CUDA_CHECK(cudaStreamSynchronize(stream));
+    CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, compute_stream));
+    CUDA_CHECK(cudaStreamSynchronize(compute_stream));
 }
 inline void copy_to_host(void* host, const void* device, size_t bytes) {
-    CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream));
-    CUDA_CHECK(cudaStreamSynchronize(stream));
+    CUDA_CHECK(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, compute_stream));
+    CUDA_CHECK(cudaStreamSynchronize(compute_stream));
 }
-inline void device_zero(void* p, size_t bytes) { CUDA_CHECK(cudaMemsetAsync(p, 0, bytes, stream)); }
-inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(stream)); }
+inline void device_zero(void* p, size_t bytes) { CUDA_CHECK(cudaMemsetAsync(p, 0, bytes, compute_stream)); }
+inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(compute_stream)); }
 inline std::string device_name() {
     cudaDeviceProp prop;
     CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
@@ -195,65 +167,8 @@ inline std::string device_name() {
     return shim::host_may_touch ? "shim (the GPU's kernels, on the CPU)"
                                 : "shim (the GPU's kernels, on the CPU, in a memory of their own)";
 }
-
-struct Upload {  // by way of the same places as on a GPU
-    static constexpr int SLOTS = 2;
-    std::vector<char> block;
-    char* to;
-    int slot = 1;
-    Upload(void* to, size_t bytes) : block(bytes), to((char*)to) {}
-    char* next() {
-        shim::refuse_in_graph("Upload");
-        slot ^= 1;
-        return block.data();
-    }
-    void send() {
-        shim::refuse_in_graph("Upload");
-        shim::require_range("Upload", to, (1 + SLOTS) * block.size());
-        shim::AtWork at_work;
-        char* staging = to + (1 + slot) * block.size();
-        memcpy(staging, block.data(), block.size());
-        memcpy(to, staging, block.size());
-    }
-};
-template <class X>
-struct Readback : cpu::Readback<X> {
-    void send(const X* from) {
-        shim::refuse_in_graph("Readback");
-        shim::require_range("Readback", from, sizeof(X));
-        shim::AtWork at_work;
-        cpu::Readback<X>::send(from);
-    }
-    bool ready() const { return false; }  // as late as it may be
-    X take() {
-        shim::refuse_in_graph("Readback");
-        return cpu::Readback<X>::take();
-    }
-};
-// Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured
-// graph would do the wrong thing.
-struct Graphs {
-    std::map<std::vector<int>, std::vector<shim::Launch> > graphs;
-    template <class F>
-    void run(const std::vector<int>& key, F body) {
-        std::vector<shim::Launch> launches;
-        shim::recorder = &launches;
-        try {
-            body();
-        } catch (...) {
-            shim::recorder = nullptr;
-            throw;
-        }
-        shim::recorder = nullptr;
-        auto [first, is_new] = graphs.try_emplace(key, launches);
-        if (!is_new) shim::require_same(first->second, launches);
-    }
-};
 #endif
 }  // namespace gpu
-#ifdef __CUDACC__
-#include "common/device/async.cuh"
-#endif
 namespace device = gpu;
 #else
 namespace device = cpu;

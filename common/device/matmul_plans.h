@@ -2,17 +2,23 @@
 // CUDA in it.
 //
 // For one product cuBLASLt offers several algorithms; they differ in speed and in the order of summation, so in the
-// last bits. A run times them once (matmul.cuh) and keeps the fastest in OUT/matmul_plans.jsonl, so that a resumed run
+// last bits. A run times them once (gemm.cuh) and keeps the fastest in OUT/matmul_plans.jsonl, so that a resumed run
 // has the same bits:
 //   {"device": NAME, "cublaslt": VERSION, "plans": HOW MANY LINES FOLLOW, "hash": FNV-1a of them}
 //   {"ta": ..., "m": ..., ..., "epilogue": NAME, "algorithm": 128 hex digits, or "separate", "us": MICROSECONDS}
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <algorithm>
 #include <array>
 #include <map>
 #include <tuple>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
 
 // What is done with a product c(m,n) before it is stored
 enum class Epilogue {

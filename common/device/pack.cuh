@@ -2,7 +2,12 @@
 // live from that. A kernel with a parameter W takes W elements of a row per step: 16 bytes of them where rows allow it,
 // else one (W = 1).
 #pragma once
-#include "common/device/shim.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include <type_traits>
+
+#include "common/device/launch.cuh"
 
 template <class T, int W>
 struct alignas(W * sizeof(T) < 16 ? W * sizeof(T) : 16) Pack {
@@ -34,7 +39,7 @@ __device__ inline void store(T* p, const float x[W]) {
 // From here on the compiler takes v for unknown, so it cannot keep what it made of it before: a pack that is used twice
 // is unpacked twice and takes 4 registers in between, not 8.
 template <class T, int W>
-__device__ inline void stay_packed(Pack<T, W>& v) {
+__device__ inline void opaque_pack(Pack<T, W>& v) {
 #ifdef __CUDACC__
     if constexpr (sizeof(v) == 16) {
         uint4& u = reinterpret_cast<uint4&>(v);
@@ -66,6 +71,6 @@ constexpr unsigned THREADS = 256;  // of a block, where nothing speaks for anoth
 // to 64 warps; a load of 16 bytes by each lane of all of them is 32 KB. So a kernel that only moves data starts several
 // loads before it waits for one; the compiler may not move a load above a store (they might be the same address), so
 // the source has to: first all loads, then all stores. The kernels that move rows take one warp per row, and every lane
-// FLIGHT packs at a time.
-constexpr int FLIGHT = 4;
+// LOADS_IN_FLIGHT packs at a time.
+constexpr int LOADS_IN_FLIGHT = 4;
 inline unsigned row_blocks(size_t rows) { return (unsigned)ceil_div(rows, THREADS / 32); }  // a warp per row

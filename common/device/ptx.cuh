@@ -2,7 +2,11 @@
 // Layouts of registers are those of the PTX manual, "Matrix Fragments for mma.m16n8k16 with floating point type" and
 // "ldmatrix"; test_shim.cu compares the plain code with the manual's formulas.
 #pragma once
-#include "common/device/shim.h"
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/device/launch.cuh"
 
 // ---------------------------------------------------------------- copies that nobody waits for
 // cp.async: from global to shared memory, without waiting and without a register in between.
@@ -165,7 +169,7 @@ __device__ inline float fast_exp2(float x) {
 }
 // From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop
 // and kept in registers.
-__device__ inline void forget(int& x) {
+__device__ inline void opaque(int& x) {
 #ifdef __CUDACC__
     asm volatile("" : "+r"(x));
 #else

@@ -1,6 +1,6 @@
 // reduce.cuh: sums and maxima over a warp or a block, in a fixed order: the same bits every time.
 #pragma once
-#include "common/device/shim.h"
+#include "common/device/launch.cuh"
 
 // All lanes get the result. The butterfly adds the same pairs in every lane, so all get the same bits.
 template <class T>

@@ -7,12 +7,10 @@
 // and takes up the next CUDA thread, so a kernel without barriers is a plain loop. All fibers of a
 // block share one OS thread, hence __shared__ is `static thread_local`.
 //
-// A kernel file keeps to three rules to work in both worlds:
-//   launch(kernel, grid, block, smem_bytes, args...)    in place of kernel<<<...>>>(args...)
-//   DYNAMIC_SHARED(float, buf)                          in place of extern __shared__ float buf[];
-//   PTX only inside the device functions of ptx.cuh     (each has its CPU twin next to it)
+// Kernels are written as launch.cuh says, and keep PTX inside the device functions of ptx.cuh, each of which has its
+// CPU twin next to it.
 //
-// What it finds in a wrong kernel, and how (test/bugs.cu has one of each):
+// What it finds in a wrong kernel, and how (test/device/bugs.cu has one of each):
 //   any build    waiting for a thread that never comes; lanes that call different collectives; writes
 //                beyond dynamic shared memory; reads of shared memory that nobody wrote, of a cp.async
 //                that nobody waited for, and shuffles from a lane that is gone (all give NaN)
@@ -27,59 +25,17 @@
 // are NaN), bank conflicts, and anything about speed. It refuses one thing that is legal: two parts of a warp inside
 // different collectives at the same time.
 #pragma once
-#include "common/base/common.h"
-
-#ifdef __CUDACC__  // ---------------------------------------------------------- the real thing
-#define UNROLL _Pragma("unroll")
-#define ROLLED _Pragma("unroll 1")
-#define DYNAMIC_SHARED(T, name)                                       \
-    extern __shared__ __align__(128) unsigned char dynamic_shared_[]; \
-    T* name = reinterpret_cast<T*>(dynamic_shared_)
-
-// Every kernel and matrix product of a program runs on it. Unlike stream 0 this one can be captured (gpu::Graphs).
-inline cudaStream_t stream = cudaStreamPerThread;
-
-inline size_t most_shared_memory() {  // bytes that a block may have
-    int device = 0, most = 0;
-    if (cudaGetDevice(&device) || cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device))
-        most = 48 * 1024;
-    return (size_t)most;
-}
-template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
-    cudaError_t e = cudaSuccess;
-    int most = 0;  // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB need no leave, less what
-                   // the kernel has as __shared__.
-    if (smem > 48 * 1024 && !cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) &&
-        smem > (size_t)most)
-        fail(
-            "this kernel needs %zu KiB of shared memory per block, the GPU has %d: take smaller heads (--heads) or a "
-            "larger GPU",
-            smem >> 10, most >> 10);
-    if (smem > 40 * 1024)
-        e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
-    if (e == cudaSuccess) {
-        kernel < < < grid;
-        block;
-        smem;
-        stream >>> (args...);
-        e = cudaGetLastError();
-    }
-    if (e != cudaSuccess) {
-        const char* name = "?";
-#if CUDART_VERSION >= 12030
-        if (cudaFuncGetName(&name, (const void*)kernel)) name = "?";
-#endif
-        fail("launch of %s: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", name, grid.x, grid.y,
-             grid.z, block.x, block.y, block.z, smem, cudaGetErrorString(e));
-    }
-}
-
-#else  // ---------------------------------------------------------------------- the CPU twin
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/hash.h"
+#include "common/base/types.h"
 
 #define __global__
 #define __device__
@@ -775,4 +731,3 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
     auto call = [=] { kernel(args...); };
     shim::run_grid({grid, block, smem, shim::run_body<decltype(call)>, (void*)&call});
 }
-#endif

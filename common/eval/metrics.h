@@ -1,10 +1,14 @@
 // metrics.h: how good a classifier is, from the confusion matrix (equal to scikit-learn's figures, test/hf), and how
 // sure a difference is. How close a generated text is to its references: rouge.h.
 #pragma once
+#include <stddef.h>
+#include <stdint.h>
+
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/rng.h"
 
 // Wilson's interval for a share of `right` in n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for small

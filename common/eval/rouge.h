@@ -14,12 +14,17 @@
 // the exact match.
 #pragma once
 #include <ctype.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 #include <unordered_map>
+#include <vector>
 
-#include "common/base/common.h"
-#include "common/base/files.h"
+#include "common/base/unicode.h"
 
 // ---------------------------------------------------------------- Porter's stemmer
 // A word is a sequence of consonants and vowels, [C](VC)^m[V]; m is its measure. Rules "suffix → other, if what is

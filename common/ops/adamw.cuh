@@ -10,6 +10,9 @@
 // block. If the loss or the norm is not finite, nothing changes, nor in any later step: the host hears of it when the
 // next one is under way already.
 #pragma once
+#include <cmath>
+
+#include "common/base/types.h"
 #include "common/ops/crossentropy.cuh"
 
 constexpr int NORM_CHUNKS = 1024;  // partial sums of the norm, in double, added in order
@@ -79,24 +82,22 @@ void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>*
 namespace gpu {
 // One block per chunk, then one block for the chunks. A thread has four loads of 16 bytes on their way: with 8 blocks
 // on a multiprocessor 64 KB.
-template <int>
-__global__ void norm_chunks_kernel(double* chunks, const float* grads, size_t chunk, size_t n) {
+static __global__ void norm_chunks_kernel(double* chunks, const float* grads, size_t chunk, size_t n) {
     size_t end = min((blockIdx.x + 1) * chunk, n);
     double sum = 0;
-    for (size_t i0 = blockIdx.x * chunk + threadIdx.x * 4; i0 < end; i0 += FLIGHT * 4 * blockDim.x) {
-        Pack<float, 4> g[FLIGHT] = {};
+    for (size_t i0 = blockIdx.x * chunk + threadIdx.x * 4; i0 < end; i0 += LOADS_IN_FLIGHT * 4 * blockDim.x) {
+        Pack<float, 4> g[LOADS_IN_FLIGHT] = {};
         UNROLL
-        for (int j = 0; j < FLIGHT; j++)
+        for (int j = 0; j < LOADS_IN_FLIGHT; j++)
             if (i0 + j * 4 * blockDim.x < end) g[j] = load_pack<4>(grads + i0 + j * 4 * blockDim.x);
         UNROLL
-        for (int j = 0; j < FLIGHT; j++) UNROLL
+        for (int j = 0; j < LOADS_IN_FLIGHT; j++) UNROLL
         for (int k = 0; k < 4; k++) sum += (double)g[j].at[k] * (double)g[j].at[k];
     }
     sum = block_sum(sum);
     if (threadIdx.x == 0) chunks[blockIdx.x] = sum;
 }
-template <int>
-__global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
+static __global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
     double sum = 0;
     for (int k = threadIdx.x; k < NORM_CHUNKS; k += blockDim.x) sum += chunks[k];
     sum = block_sum(sum);
@@ -106,9 +107,9 @@ __global__ void norm_total_kernel(StepStats* stats, const double* chunks) {
 }
 // grads from a multiple of 16 bytes on, n a multiple of PARAM_BLOCK
 inline void norm_squared(StepStats* stats, const float* grads, double* scratch, size_t n) {
-    launch(norm_chunks_kernel<0>, NORM_CHUNKS, 128, 0, scratch, grads,
+    launch(norm_chunks_kernel, NORM_CHUNKS, 128, 0, scratch, grads,
            ceil_div(n / PARAM_BLOCK, NORM_CHUNKS) * PARAM_BLOCK, n);
-    launch(norm_total_kernel<0>, 1, NORM_CHUNKS, 0, stats, (const double*)scratch);
+    launch(norm_total_kernel, 1, NORM_CHUNKS, 0, stats, (const double*)scratch);
 }
 
 // One warp per PARAM_BLOCK parameters at a time, two times four to a lane: 16 bytes of every fp32 array, side by side

@@ -1,29 +1,43 @@
 // attention.cuh: scaled dot-product attention (Vaswani et al. 2017) over packed sequences, in tiles (Dao et al. 2022).
 //
 // For each sequence, head and query i, over the keys j of the same sequence (causal: j ≤ i):
-//   s_ij = q_i · k_j / √HS        p_ij = exp(s_ij − lse_i),   lse_i = log Σ_j exp(s_ij)        o_i = Σ_j drop_ij p_ij
-//   v_j
+//   s_ij = q_i · k_j / √HS        p_ij = exp(s_ij − lse_i),   lse_i = log Σ_j exp(s_ij)
+//   o_i = Σ_j drop_ij p_ij v_j
 // Backward, with delta_i = do_i · o_i  (equal to Σ_j p_ij dp_ij, also under dropout):
 //   dp_ij = drop_ij (do_i · v_j)      ds_ij = p_ij (dp_ij − delta_i) / √HS
 //   dq_i = Σ_j ds_ij k_j              dk_j = Σ_i ds_ij q_i                  dv_j = Σ_i drop_ij p_ij do_i
 // drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is ever in memory: p is
 // recomputed from lse.
 //
+// No token sees a neighbouring sequence, though they lie back to back without padding. On the CPU the loops run over
+// the tokens of one sequence; in fp32 every entry of the work list (make_tiles in sequences.h) is of one sequence; in
+// bf16 short neighbours share a tile, and apply_mask() in flash.cuh hides what lies outside a query's own range.
+//
 // qkv(N, 3, NH, HS) holds q, k, v of a token side by side, as one matrix product leaves them.
 //
-// Generation keeps the keys and values of what was there before (KvCache): attention_cache() takes them over from the
-// packed pass over the prompts, attention_decode() adds one token a row and lets it look back.
+// Generation keeps the keys and values of what was there before (KvCacheView): attention_cache() takes them over from
+// the packed pass over the prompts, attention_decode() adds one token a row and lets it look back.
 //
 // On a GPU there are two of each kernel: here the exact ones, all arithmetic in fp32; in flash.cuh those for bf16, on
 // the tensor cores.
 #pragma once
+#include <string.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/threads.h"
+#include "common/base/types.h"
+#include "common/base/vecmath.h"
 #include "common/ops/dropout.cuh"
-#include "common/ops/matmul.cuh"
+#include "common/ops/gemm.cuh"
 #include "common/ops/sequences.h"
 
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
 template <class T>
-struct KvCache {
+struct KvCacheView {
     T *k, *v;  // (slots, NH, context, HS)
     int context;
 };
@@ -31,12 +45,12 @@ struct KvCache {
 namespace cpu {
 constexpr int TQ = 64, TK = 256;  // queries and keys of a tile of scores
 
-// Room for one head of one sequence, one per thread; grows to the longest sequence and is kept.
+// Memory for one head of one sequence, one per thread; grows to the longest sequence and is kept.
 template <class A>
-A* attention_room(size_t n) {
-    static thread_local std::vector<A> room;
-    if (room.size() < n) room.resize(n);
-    return room.data();
+A* attention_scratch(size_t n) {
+    static thread_local std::vector<A> scratch;
+    if (scratch.size() < n) scratch.resize(n);
+    return scratch.data();
 }
 
 // out(N, NH, HS), lse(NH, N)
@@ -49,7 +63,7 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
     for (int s = 0; s < seq.S; s++)
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
-            A* q = attention_room<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));
+            A* q = attention_scratch<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));
             A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;  // (len, HS) each
             A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;   // (TQ, TK), (TQ, HS)
             for (int t = 0; t < len; t++) {
@@ -62,20 +76,20 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
             }
             for (int i0 = 0; i0 < len; i0 += TQ) {
                 int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
-                A top[TQ], sum[TQ];  // of each query so far: largest score, Σ exp(score − top)
-                std::fill(top, top + TQ, -INFINITY);
+                A row_max[TQ], sum[TQ];  // of each query so far: largest score, Σ exp(score − row_max)
+                std::fill(row_max, row_max + TQ, -INFINITY);
                 std::fill(sum, sum + TQ, A(0));
                 std::fill(o, o + (size_t)TQ * HS, A(0));
                 for (int j0 = 0; j0 < keys; j0 += TK) {
                     int cols = std::min(TK, keys - j0);
                     gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p, TK);
                     for (int i = 0; i < rows; i++) {
-                        A *x = p + (size_t)i * TK, best = top[i], add = 0;
+                        A *x = p + (size_t)i * TK, new_max = row_max[i], add = 0;
                         int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
-                        for (int j = 0; j < seen; j++) best = x[j] > best ? x[j] : best;
-                        A keep = top[i] == -INFINITY ? A(0) : vec_exp(top[i] - best);
+                        for (int j = 0; j < seen; j++) new_max = x[j] > new_max ? x[j] : new_max;
+                        A rescale = row_max[i] == -INFINITY ? A(0) : vec_exp(row_max[i] - new_max);
                         for (int j = 0; j < seen; j++) {
-                            x[j] = vec_exp(x[j] - best);
+                            x[j] = vec_exp(x[j] - new_max);
                             add += x[j];
                         }
                         for (int j = seen; j < cols; j++) x[j] = 0;
@@ -83,18 +97,18 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
                             DropoutRow drop(dropout, n0 + i0 + i, NH, h);
                             for (int j = 0; j < seen; j++) x[j] *= drop(j0 + j);
                         }
-                        top[i] = best;
-                        sum[i] = sum[i] * keep + add;
+                        row_max[i] = new_max;
+                        sum[i] = sum[i] * rescale + add;
                         if (j0 > 0)
-                            for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= keep;
+                            for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= rescale;
                     }
                     gemm(false, false, rows, HS, cols, p, TK, v + (size_t)j0 * HS, HS, A(1), o, HS);
                 }
                 for (int i = 0; i < rows; i++) {
                     size_t n = n0 + i0 + i;
-                    A by = 1 / sum[i];
-                    for (int c = 0; c < HS; c++) out[n * C + (size_t)h * HS + c] = o[(size_t)i * HS + c] * by;
-                    lse[(size_t)h * seq.N + n] = top[i] + std::log(sum[i]);
+                    A inv_sum = 1 / sum[i];
+                    for (int c = 0; c < HS; c++) out[n * C + (size_t)h * HS + c] = o[(size_t)i * HS + c] * inv_sum;
+                    lse[(size_t)h * seq.N + n] = row_max[i] + std::log(sum[i]);
                 }
             }
         }
@@ -112,7 +126,7 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             size_t size = (size_t)len * HS;
-            A* q = attention_room<A>(7 * size + (size_t)3 * TQ * TK);
+            A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);
             A *k = q + size, *v = k + size, *d = v + size, *dq = d + size, *dk = dq + size,
               *dv = dk + size;                                                        // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
@@ -145,9 +159,9 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
                         if (dropout.p > 0) {
                             DropoutRow drop(dropout, n, NH, h);
                             for (int j = 0; j < seen; j++) {
-                                A w = vec_exp(x[j] - l), keep = drop(j0 + j);
-                                y[j] = w * keep;
-                                z[j] = w * (z[j] * keep - del);
+                                A w = vec_exp(x[j] - l), drop_scale = drop(j0 + j);
+                                y[j] = w * drop_scale;
+                                z[j] = w * (z[j] * drop_scale - del);
                             }
                         } else {
                             for (int j = 0; j < seen; j++) {
@@ -177,7 +191,7 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
 
 // Keys and values of sequence s of qkv(N, 3, NH, HS) into slot slots[s], from position 0 on; slots(S)
 template <class T>
-void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
     size_t C = (size_t)NH * HS;
     for (int s = 0; s < seq.S; s++)
         for (int t = 0; t < seq.start[s + 1] - seq.start[s]; t++)
@@ -191,11 +205,12 @@ void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* s
 // out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, 3, NH, HS), slots(R), all different, and pos(R),
 // its position. Adds their keys and values to the cache.
 template <class T>
-void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int HS) {
+void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
+                      int HS) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS;
     A scale = 1 / std::sqrt((A)HS);
-#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * PARALLEL)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * OMP_MIN_ELEMENTS)
     for (int r = 0; r < R; r++)
         for (int h = 0; h < NH; h++) {
             const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS)
@@ -204,15 +219,15 @@ void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, 
             int n = pos[r] + 1;
             memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)(q + C), HS * sizeof(T));
             memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(q + 2 * C), HS * sizeof(T));
-            A *p = attention_room<A>(n + HS), *o = p + n, top = -INFINITY, sum = 0;  // (n), (HS)
+            A *p = attention_scratch<A>(n + HS), *o = p + n, row_max = -INFINITY, sum = 0;  // (n), (HS)
             for (int j = 0; j < n; j++) {
                 A s = 0;
                 for (int c = 0; c < HS; c++) s += (A)q[c] * (A)k[(size_t)j * HS + c];
                 p[j] = s * scale;
-                top = p[j] > top ? p[j] : top;
+                row_max = p[j] > row_max ? p[j] : row_max;
             }
             for (int j = 0; j < n; j++) {
-                p[j] = vec_exp(p[j] - top);
+                p[j] = vec_exp(p[j] - row_max);
                 sum += p[j];
             }
             std::fill(o, o + HS, A(0));
@@ -286,7 +301,7 @@ __device__ inline void tile_multiply(float o[4][HS / 16], const float* p, const 
     }
 }
 // leaves the 4 × 4 scores of every thread in shared memory for tile_multiply
-__device__ inline void put_scores(float* p, const float s[4][4]) {
+__device__ inline void store_scores(float* p, const float s[4][4]) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     __syncwarp();  // the rows of a warp are its own: the warp has used what it put there before …
     UNROLL
@@ -315,10 +330,10 @@ __global__ void __launch_bounds__(256)
     size_t C = (size_t)NH * HS;
     const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
     load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
-    float o[4][E], top[4], sum[4];
+    float o[4][E], row_max[4], sum[4];
     UNROLL
     for (int i = 0; i < 4; i++) {
-        top[i] = -INFINITY;
+        row_max[i] = -INFINITY;
         sum[i] = 0;
         UNROLL
         for (int e = 0; e < E; e++) o[i][e] = 0;
@@ -333,29 +348,29 @@ __global__ void __launch_bounds__(256)
         UNROLL
         for (int i = 0; i < 4; i++) {
             int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;  // keys that it sees: at least key 0
-            float best = top[i], add = 0;
+            float new_max = row_max[i], add = 0;
             UNROLL
             for (int j = 0; j < 4; j++)
-                if (j0 + x + 16 * j < seen) best = fmaxf(best, score[i][j]);
-            for (int d = 8; d > 0; d /= 2) best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, d));
+                if (j0 + x + 16 * j < seen) new_max = fmaxf(new_max, score[i][j]);
+            for (int d = 8; d > 0; d /= 2) new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, d));
             UNROLL
             for (int j = 0; j < 4; j++) {
-                score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - best) : 0.0f;
+                score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - new_max) : 0.0f;
                 add += score[i][j];
             }
             for (int d = 8; d > 0; d /= 2) add += __shfl_xor_sync(0xffffffffu, add, d);
-            float keep = j0 == 0 ? 0.0f : vec_exp(top[i] - best);
-            top[i] = best;
-            sum[i] = sum[i] * keep + add;
+            float rescale = j0 == 0 ? 0.0f : vec_exp(row_max[i] - new_max);
+            row_max[i] = new_max;
+            sum[i] = sum[i] * rescale + add;
             UNROLL
-            for (int e = 0; e < E; e++) o[i][e] *= keep;
+            for (int e = 0; e < E; e++) o[i][e] *= rescale;
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + query, NH, h);
                 UNROLL
                 for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
             }
         }
-        put_scores(p, score);
+        store_scores(p, score);
         __syncthreads();  // everybody is done with the keys
         load_tile<HS>(kv, from + 2 * C, j0, len, 3 * C, 1.0f);
         __syncthreads();  // the values are there
@@ -365,10 +380,11 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
-        float by = 1.0f / sum[i];
+        float inv_sum = 1.0f / sum[i];
         UNROLL
-        for (int e = 0; e < E; e++) out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * by);
-        if (x == 0) lse[(size_t)h * seq.N + n0 + query] = top[i] + logf(sum[i]);
+        for (int e = 0; e < E; e++)
+            out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * inv_sum);
+        if (x == 0) lse[(size_t)h * seq.N + n0 + query] = row_max[i] + logf(sum[i]);
     }
 }
 
@@ -435,12 +451,12 @@ __global__ void __launch_bounds__(256)
             UNROLL
             for (int j = 0; j < 4; j++) {
                 int key = j0 + x + 16 * j;
-                float keep = dropout.p > 0 ? drop(key) : 1.0f;
-                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * keep - del[i])
+                float drop_scale = dropout.p > 0 ? drop(key) : 1.0f;
+                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * drop_scale - del[i])
                                                         : 0.0f;
             }
         }
-        put_scores(p, score);
+        store_scores(p, score);
         tile_multiply<HS>(dq, p, k, min(TILE, end - j0));
     }
     UNROLL
@@ -492,14 +508,14 @@ __global__ void __launch_bounds__(256)
             for (int i = 0; i < 4; i++) {
                 int key = j0 + 4 * y + i;
                 bool sees = query < len && key < len && (!causal || key <= query);
-                float keep = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
-                score[i][j] = w * keep;
-                dp[i][j] = w * (dp[i][j] * keep - del);
+                float drop_scale = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
+                score[i][j] = w * drop_scale;
+                dp[i][j] = w * (dp[i][j] * drop_scale - del);
             }
         }
-        put_scores(p, score);
+        store_scores(p, score);
         tile_multiply<HS>(dv, p, d, min(TILE, len - i0));
-        put_scores(p, dp);
+        store_scores(p, dp);
         tile_multiply<HS>(dk, p, q, min(TILE, len - i0));  // q holds q/√HS: the factor is in
     }
     UNROLL
@@ -517,7 +533,7 @@ __global__ void __launch_bounds__(256)
 
 // one block per entry of the work list and head, a thread per element at a time
 template <class T>
-__global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH,
+__global__ void attention_cache_kernel(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH,
                                        int HS) {
     int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
     if (first < 0) return;  // the whole block
@@ -536,7 +552,7 @@ __global__ void attention_cache_kernel(KvCache<T> cache, const T* qkv, Sequences
 // (128 / HS)-th key.
 template <int HS, class T>
 __global__ void __launch_bounds__(128)
-    attention_decode_kernel(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
+    attention_decode_kernel(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
     constexpr int KEYS = 128, GROUPS = KEYS / HS, W = 16 / sizeof(T);
     __shared__ float q[HS], p[KEYS], part[KEYS];
     int r = blockIdx.x, h = blockIdx.y, t = threadIdx.x, n = pos[r] + 1;
@@ -549,7 +565,7 @@ __global__ void __launch_bounds__(128)
         v[(size_t)(n - 1) * HS + t] = from[2 * C + t];
     }
     __syncthreads();  // query, key and value of this token are there
-    float o = 0, top = -INFINITY, sum = 0;
+    float o = 0, row_max = -INFINITY, sum = 0;
     int channel = t % HS, group = t / HS;
     for (int j0 = 0; j0 < n; j0 += KEYS) {
         int j = j0 + t;
@@ -563,13 +579,13 @@ __global__ void __launch_bounds__(128)
                 for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
         }
-        float best = fmaxf(top, block_max(s)),
-              w = j < n ? vec_exp(s - best) : 0.0f;  // its barriers: the values before are summed
-        float keep = j0 == 0 ? 0.0f : vec_exp(top - best);
+        float new_max = fmaxf(row_max, block_max(s)),
+              w = j < n ? vec_exp(s - new_max) : 0.0f;  // its barriers: the values before are summed
+        float rescale = j0 == 0 ? 0.0f : vec_exp(row_max - new_max);
         p[t] = w;
-        sum = sum * keep + block_sum(w);  // its barriers also let everybody see p
-        top = best;
-        o *= keep;
+        sum = sum * rescale + block_sum(w);  // its barriers also let everybody see p
+        row_max = new_max;
+        o *= rescale;
         for (int i = group; i < min(KEYS, n - j0); i += GROUPS) o += p[i] * (float)v[(size_t)(j0 + i) * HS + channel];
     }
     part[t] = o;
@@ -622,24 +638,13 @@ void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, cons
         }
     });
 }
-// The same in bf16 by one pass and float atomics: fewer products, other bits in every run. For comparison; dq(N, NH,
-// HS) is scratch.
-inline void attention_backward_atomic(bf16* dqkv, float* delta, float* dq, const bf16* dout, const bf16* out,
-                                      const bf16* qkv, const float* lse, Sequences seq, int NH, int HS, bool causal,
-                                      Dropout dropout) {
-    if (seq.W == 0) return;
-    pick_head_size(HS, [&](auto hs) {
-        constexpr int H = decltype(hs)::value;
-        attention_delta<H>(delta, dout, out, seq.N, NH);
-        flash_backward_atomic<H>(dqkv, dq, delta, dout, qkv, lse, seq, NH, causal, dropout);
-    });
-}
 template <class T>
-void attention_cache(KvCache<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
+void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
     if (seq.W > 0) launch(attention_cache_kernel<T>, dim3(seq.W, NH), 256, 0, cache, qkv, seq, slots, NH, HS);
 }
 template <class T>
-void attention_decode(T* out, KvCache<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int HS) {
+void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
+                      int HS) {
     if (R == 0) return;
     pick_head_size(HS, [&](auto hs) {
         launch(attention_decode_kernel<decltype(hs)::value, T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH);

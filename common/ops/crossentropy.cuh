@@ -7,7 +7,10 @@
 // with the weight of its target, and `scale` is 1 / Σ weights.
 #pragma once
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
+#include "common/base/types.h"
 #include "common/base/vecmath.h"
 #include "common/device/device.cuh"
 
@@ -202,8 +205,7 @@ void crossentropy(float* losses, float* correct, T* logits, const int* targets, 
 }
 
 // one block; a thread adds every 1024th
-template <int>
-__global__ void sum_losses_kernel(StepStats* stats, const float* losses, const float* correct, int M) {
+static __global__ void sum_losses_kernel(StepStats* stats, const float* losses, const float* correct, int M) {
     double loss = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return losses[m]; }));
     double right = block_sum(strided_sum<double>(threadIdx.x, M, blockDim.x, [&](int m) { return correct[m]; }));
     if (threadIdx.x == 0) {
@@ -212,7 +214,7 @@ __global__ void sum_losses_kernel(StepStats* stats, const float* losses, const f
     }
 }
 inline void sum_losses(StepStats* stats, const float* losses, const float* correct, int M) {
-    launch(sum_losses_kernel<0>, 1, 1024, 0, stats, losses, correct, M);
+    launch(sum_losses_kernel, 1, 1024, 0, stats, losses, correct, M);
 }
 }  // namespace gpu
 #endif

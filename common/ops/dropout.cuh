@@ -1,11 +1,16 @@
 // dropout.cuh: out = keep ? inp / (1 − p) : 0, where keep is recomputed from counters wherever it is needed and never
 // stored.
 //
+// A site is one place in the model where numbers are dropped (the embedding, the weights of layer 3's attention, …) and
+// has a number of its own, so that no two drop the same elements. There is no dropout_backward: the gradient is
+// multiplied with the very factors of the forward pass, so dropout_forward, applied to it, is the backward pass.
+//
 // Whether element (row, column) of a site is kept depends on (seed, step, site, row, column) and nothing else. The row
 // is the index of the token within the optimiser step (for attention: of query and head), so cutting a step into
 // micro-batches changes nothing. The decision is an integer comparison: the same bits on every machine.
 #pragma once
 #include "common/base/rng.h"
+#include "common/base/types.h"
 #include "common/device/device.cuh"
 
 // Lives in device memory beside the batch, so that a captured step reads the new values at every replay.
@@ -16,10 +21,18 @@ struct StepCounters {
 };
 
 struct Dropout {
-    const StepCounters* at = nullptr;  // in device memory
-    uint32_t site = 0;                 // which dropout of the model: every call has a number of its own
-    float p = 0;                       // probability of dropping; 0 switches it off (`at` is not read then)
-    const int* rows = nullptr;         // the token of each row, in device memory; nullptr: row n is token n
+    const StepCounters* counters = nullptr;  // in device memory
+    uint32_t site = 0;                       // which dropout of the model: every call has a number of its own
+    float p = 0;                             // probability of dropping; 0 switches it off (`counters` is not read then)
+    const int* rows = nullptr;               // the token of each row, in device memory; nullptr: row n is token n
+};
+
+// Inference: while one of these lives, the rate that it was given is 0.
+struct NoDropout {
+    float &rate, before;
+    explicit NoDropout(float& rate) : rate(rate), before(rate) { rate = 0; }
+    ~NoDropout() { rate = before; }
+    NoDropout(const NoDropout&) = delete;
 };
 
 // Row n of a dropout site: two 32-bit keys, made once per row.
@@ -30,7 +43,8 @@ struct DropoutRow {
         : k0(0), k1(0), threshold(0), scale(1) {
         if (d.p <= 0) return;
         uint64_t token = d.rows ? d.rows[n] : n;
-        uint64_t key = mix64(d.at->seed, d.at->step, d.site, (d.at->token0 + token) * rows_per_token + row);
+        uint64_t key = mix64(d.counters->seed, d.counters->step, d.site,
+                             (d.counters->token0 + token) * rows_per_token + row);
         k0 = (uint32_t)key;
         k1 = (uint32_t)(key >> 32);
         threshold = (uint32_t)((double)d.p * 4294967296.0);
@@ -78,13 +92,13 @@ __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropo
     if (n >= N) return;
     DropoutRow keep(dropout, n);
     size_t row = (size_t)n * C;
-    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
-        Pack<T, W> x[FLIGHT];
+    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
+        Pack<T, W> x[LOADS_IN_FLIGHT];
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
             if (c < C) x[i] = load_pack<W>(inp + row + c);
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W) {
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W) {
             if (c >= C) continue;
             UNROLL
             for (int k = 0; k < W; k++) x[i].at[k] = (T)((float)x[i].at[k] * keep(c + k));  // 1 if there is no dropout

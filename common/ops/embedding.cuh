@@ -3,10 +3,12 @@
 // Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding
 // in place would need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list
 // into runs of at most 64:
-//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to
-//   `partial` pass 2  every id with several runs adds its partial sums to dw, in order
+//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to `partial`
+//   pass 2  every id with several runs adds its partial sums to dw, in order
 // Deterministic, and no id is a bottleneck.
 #pragma once
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/device/device.cuh"
 
 constexpr int EMBEDDING_RUN = 64;
@@ -31,7 +33,7 @@ namespace cpu {
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
                        const int* types, int N, int C) {
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                 // (C)
         const T* te = wte + (size_t)tokens[n] * C;  // (C)
@@ -140,8 +142,7 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
 // Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums,
 // then the first warp adds the warps'. (Two types share all tokens between them: 16,384 tokens have 256 runs, which
 // must not wait in one line.)
-template <int>
-__global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
+static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
     __shared__ float sums[THREADS / 32][32];
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
     if (begin == end) return;  // the whole block
@@ -164,7 +165,7 @@ void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial,
                    dw, dout, ids, partial, C);
         });
     if (ids.U > 0)
-        launch(embedding_partials_kernel<0>, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids,
+        launch(embedding_partials_kernel, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids,
                (const float*)partial, C);
 }
 }  // namespace gpu

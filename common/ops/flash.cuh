@@ -23,20 +23,21 @@
 // 4·128·64·64 FLOP. At 350 TFLOP/s that is 2.7 TB/s from the L2 cache, about half of what it gives; with 64 rows it
 // would be all.
 //
-//                                 HS = 32        64        128           registers per thread (limit)
-//   forward: shared KB / block         25        49         65           255: 2 blocks per SM, on an H200 (227 KB) and
-//   an A100 (163 KB) dq                                 33        65         97           255: 2 blocks; HS = 128: 2 on
-//   an H200, 1 on an A100 dk, dv                             35        67        131           255: 2 blocks of 4
-//   warps; HS = 128: 1 of 8 warps
+//   shared KB / block    HS = 32   64    128     registers per thread (limit)
+//   forward                   25   49     65     255: 2 blocks per SM, on an H200 (227 KB) and an A100 (163 KB)
+//   dq                        33   65     97     255: 2 blocks; HS = 128: 2 on an H200, 1 on an A100
+//   dk, dv                    35   67    131     255: 2 blocks of 4 warps; HS = 128: 1 of 8 warps
 //
 // Backward in two passes, dq by queries, dk and dv by keys. Per pair of query and key that is 7 products of 2 HS FLOP
 // (s, dp, dq; s, dp, dv, dk) and 2 exponentials. One pass by keys needs 5 and 1, but its dq is then a sum over blocks:
 // added in fp32 with atomics (8 bytes to and from L2 per element of dq and tile of 128 keys, 4 more to clear and 6 to
 // convert), in an order that differs from run to run. Two passes give the same bits every time, need no memory beyond
-// delta, and of the first pass every product runs at the forward pass's rate. The other pass is here too, ATOMIC: it
-// shows the price. (An order enforced by semaphores has the 5 products and the same bits, but blocks then wait for each
-// other, and the traffic stays.)
+// delta, and of the first pass every product runs at the forward pass's rate. (An order enforced by semaphores has the
+// 5 products and the same bits, but blocks then wait for each other, and the traffic stays.)
 #pragma once
+#include <math.h>
+
+#include "common/base/types.h"
 #include "common/device/pack.cuh"
 #include "common/device/ptx.cuh"
 #include "common/ops/dropout.cuh"
@@ -152,11 +153,11 @@ __device__ inline void clear(float s[M][N][4]) {
     for (int n = 0; n < N; n++) UNROLL
     for (int i = 0; i < 4; i++) s[m][n][i] = 0;
 }
-// The first `rows` of a warp's 16·M rows: o · by[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of this
-// warp, 16 bytes at a time
+// The first `rows` of a warp's 16·M rows: o · factor[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of
+// this warp, 16 bytes at a time
 template <int HS, int M>
 __device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4],
-                                  const float by[M][2]) {
+                                  const float factor[M][2]) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     __syncwarp();  // the other lanes have read what was there
     UNROLL
@@ -164,7 +165,7 @@ __device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* til
     for (int n = 0; n < HS / 8; n++) UNROLL
     for (int r = 0; r < 2; r++)
         store_4(tile + swizzle<HS>(16 * m + 8 * r + g, n) + 2 * t,
-                pack_bf16(o[m][n][2 * r] * by[m][r], o[m][n][2 * r + 1] * by[m][r]));
+                pack_bf16(o[m][n][2 * r] * factor[m][r], o[m][n][2 * r + 1] * factor[m][r]));
     __syncwarp();  // they see what is there now
     UNROLL
     for (int i = lane; i < 16 * M * HS / 8; i += 32) {
@@ -185,8 +186,8 @@ __device__ inline void find_ranges(uint32_t* range, const int* start, int count,
 // Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the
 // rows are keys, the columns queries, else the other way round.
 template <bool KEYS, int M, int N>
-__device__ inline void hide(float s[M][N][4], int row0, int col0, int len, bool causal, bool several,
-                            const uint32_t* range) {
+__device__ inline void apply_mask(float s[M][N][4], int row0, int col0, int len, bool causal, bool several,
+                                  const uint32_t* range) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
@@ -249,15 +250,16 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
 
-    // A lane has rows 16m + 8r + g of the warp: top the largest score so far, sum its part of Σ exp(score − top)
-    float o[M][HS / 8][4], top[M][2], sum[M][2], by[M][2], c = LOG2E / sqrtf((float)HS);
+    // A lane has rows 16m + 8r + g of the warp: row_max the largest score so far, sum its part of
+    // Σ exp(score − row_max)
+    float o[M][HS / 8][4], row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
     uint32_t k0[M][2], k1[M][2], threshold = 0;
-    float keep_scale = 1;
+    float drop_scale = 1;
     clear<M, HS / 8>(o);
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int r = 0; r < 2; r++) {
-        top[m][r] = -1e30f;  // below every score, but a number: there may be tiles of which a query sees nothing
+        row_max[m][r] = -1e30f;  // below every score, but a number: there may be tiles of which a query sees nothing
         sum[m][r] = 0;
         int query = min(first + 16 * m + 8 * r + g, len - 1);
         DropoutRow drop(dropout, n0 + query, NH, h);
@@ -265,7 +267,7 @@ __global__ void __launch_bounds__(128, 2)
         k0[m][r] = drop.k0;
         k1[m][r] = drop.k1;
         threshold = drop.threshold;
-        keep_scale = drop.scale;
+        drop_scale = drop.scale;
     }
     uint32_t x[HS / 16][M][4];
     if (HELD) {
@@ -291,27 +293,27 @@ __global__ void __launch_bounds__(128, 2)
         if (count > 1 ||
             j0 + KEYS > (causal ? min(len, first + 1)
                                 : len))  // some query of the warp does not see some key; every query sees itself
-            hide<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
+            apply_mask<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
         UNROLL
         for (int m = 0; m < M; m++) UNROLL
         for (int r = 0; r < 2; r++) {
-            float best = top[m][r], add = 0;
+            float new_max = row_max[m][r], add = 0;
             UNROLL
-            for (int n = 0; n < KEYS / 8; n++) best = fmaxf(best, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
-            best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 1));
-            best = fmaxf(best, __shfl_xor_sync(0xffffffffu, best, 2));
-            float keep = fast_exp2((top[m][r] - best) * c), shift = best * c;
+            for (int n = 0; n < KEYS / 8; n++) new_max = fmaxf(new_max, fmaxf(s[m][n][2 * r], s[m][n][2 * r + 1]));
+            new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 1));
+            new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, 2));
+            float rescale = fast_exp2((row_max[m][r] - new_max) * c), shift = new_max * c;
             UNROLL
             for (int n = 0; n < KEYS / 8; n++) UNROLL
             for (int i = 2 * r; i < 2 * r + 2; i++) {
                 s[m][n][i] = fast_exp2(s[m][n][i] * c - shift);
                 add += s[m][n][i];
             }
-            top[m][r] = best;
-            sum[m][r] = sum[m][r] * keep + add;
+            row_max[m][r] = new_max;
+            sum[m][r] = sum[m][r] * rescale + add;
             UNROLL
             for (int n = 0; n < HS / 8; n++) UNROLL
-            for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= keep;
+            for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= rescale;
         }
         if (dropout.p > 0)  // to 0 here; what stays is scaled at the end
             UNROLL
@@ -327,12 +329,12 @@ __global__ void __launch_bounds__(128, 2)
     for (int r = 0; r < 2; r++) {
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 1);
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 2);
-        by[m][r] = keep_scale / sum[m][r];
+        inv_sum[m][r] = drop_scale / sum[m][r];
         int query = first + 16 * m + 8 * r + g;
         if (t == 0 && query < len)
-            lse[(size_t)h * seq.N + n0 + query] = top[m][r] * (1.0f / sqrtf((float)HS)) + logf(sum[m][r]);
+            lse[(size_t)h * seq.N + n0 + query] = row_max[m][r] * (1.0f / sqrtf((float)HS)) + logf(sum[m][r]);
     }
-    store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, by);
+    store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, inv_sum);
 }
 template <int HS>
 void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
@@ -382,10 +384,10 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
 
-    float dq[M][HS / 8][4], lse2[M][2], del[M][2], by[M][2], scale = 1.0f / sqrtf((float)HS),
-                                                             c = LOG2E * scale;  // lse2 in powers of 2
+    float dq[M][HS / 8][4], lse2[M][2], del[M][2], factor[M][2], scale = 1.0f / sqrtf((float)HS),
+                                                                 c = LOG2E * scale;  // lse2 in powers of 2
     uint32_t k0[M][2], k1[M][2], threshold = 0;
-    float keep_scale = 1;
+    float drop_scale = 1;
     clear<M, HS / 8>(dq);
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
@@ -394,13 +396,13 @@ __global__ void __launch_bounds__(128, 2)
                         len - 1);  // what comes out for a query that is not there is not stored
         lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
         del[m][r] = delta[(size_t)h * seq.N + n0 + query];
-        by[m][r] = scale;
+        factor[m][r] = scale;
         DropoutRow drop(dropout, n0 + query, NH, h);
         if (count > 1) drop.start_at(range[query] & 0xffff);
         k0[m][r] = drop.k0;
         k1[m][r] = drop.k1;
         threshold = drop.threshold;
-        keep_scale = drop.scale;
+        drop_scale = drop.scale;
     }
     uint32_t x[HS / 16][M][4], y[HS / 16][M][4];
     if (HELD) {
@@ -431,7 +433,7 @@ __global__ void __launch_bounds__(128, 2)
             }
             if (count > 1 ||
                 j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
-                hide<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
+                apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
                 UNROLL
                 for (int m = 0; m < M; m++) UNROLL
@@ -441,7 +443,7 @@ __global__ void __launch_bounds__(128, 2)
                     float p = fast_exp2(s[m][n][i] * c - lse2[m][r]), x = dp[m][n][i];
                     if (decltype(drops)::value)
                         x = DropoutRow::keeps(j0 + j + 8 * n + 2 * t + i % 2, k0[m][r], k1[m][r], threshold)
-                                ? x * keep_scale
+                                ? x * drop_scale
                                 : 0.0f;
                     s[m][n][i] = p * (x - del[m][r]);
                 }
@@ -455,7 +457,7 @@ __global__ void __launch_bounds__(128, 2)
     }
     if (first < len)
         store_rows<HS, M>(dqkv + (size_t)(n0 + first) * (3 * C) + h * HS, 3 * C, len - first, q + 32 * warp * HS, dq,
-                          by);
+                          factor);
 }
 
 // ---------------------------------------------------------------- backward: dk and dv
@@ -469,15 +471,14 @@ template <int HS>
 constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;  // blocks of 16 keys of a warp
 template <int HS>
 constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
-template <int HS, bool ATOMIC>
+template <int HS>
 constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) +
-                                    (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float) +
-                                    (ATOMIC ? ATTENTION_TILE * FLASH_QUERIES * sizeof(bf16) : 0);
+                                    (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float);
 
-template <int HS, bool ATOMIC>
+template <int HS>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
-    flash_dkv_kernel(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv, const float* lse,
-                     Sequences seq, int NH, bool causal, Dropout dropout) {
+    flash_dkv_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
+                     int NH, bool causal, Dropout dropout) {
     constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32,
                   SIZE = ATTENTION_TILE * HS;
     constexpr bool HELD = HS <= 64;                  // keys in registers
@@ -486,7 +487,6 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     float* stats = (float*)(qd + 4 * QUERIES * HS);  // (2, QUERIES, 2): their lse and delta
     uint32_t* keys = (uint32_t*)(stats + 4 * QUERIES);  // (2, QUERIES, 2): k0 and k1 of DropoutRow
     uint32_t* range = keys + 4 * QUERIES;               // (128)
-    bf16* ds = (bf16*)(range + ATTENTION_TILE);         // (128, QUERIES), if ATOMIC
     int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], j0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
     int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
@@ -498,7 +498,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     auto copy = [&](int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;
         int n = n0;
-        forget(n);  // every register counts: the addresses are computed anew for every tile
+        opaque(n);  // every register counts: the addresses are computed anew for every tile
         copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * (3 * C) + h * HS, 3 * C, i0, len);
         copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + (size_t)n * C + h * HS, C, i0, len);
         if (threadIdx.x < QUERIES) {
@@ -523,7 +523,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     int begin = causal ? j0 : 0, from_query = causal ? first : 0,
         to_query = len;  // what sees the keys of the warp, at most
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
-    if (count > 1 && !ATOMIC && first < len) {
+    if (count > 1 && first < len) {
         from_query = max(from_query, (int)(range[first] & 0xffff));
         to_query = range[min(first + 16 * M, len) - 1] >> 16;
     }
@@ -559,7 +559,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
             if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1)
                                                       : len))  // some key of the warp is not seen by some query
-                hide<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
+                apply_mask<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
                 UNROLL
                 for (int n = 0; n < SLICE / 8; n++) {
@@ -573,13 +573,13 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                     for (int i = 0; i < 4; i++) {
                         int odd = i % 2;
                         float p = fast_exp2(s[m][n][i] * c - stat[2 * odd] * LOG2E), w = dp[m][n][i];
-                        bool keep = true;
+                        bool kept = true;
                         if (decltype(drops)::value) {
-                            keep = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x,
+                            kept = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x,
                                                      odd ? k01.w : k01.y, any.threshold);
-                            w = keep ? w * any.scale : 0.0f;
+                            w = kept ? w * any.scale : 0.0f;
                         }
-                        s[m][n][i] = keep ? p : 0.0f;
+                        s[m][n][i] = kept ? p : 0.0f;
                         dp[m][n][i] = p * (w - stat[2 * odd + 1]);
                     }
                 }
@@ -590,51 +590,19 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                 gradient(std::false_type());
             multiply<HS, M, SLICE / 8>(dv, s, d);
             multiply<HS, M, SLICE / 8>(dk, dp, q);
-            if (ATOMIC) UNROLL
-            for (int m = 0; m < M; m++) UNROLL
-            for (int n = 0; n < SLICE / 8; n++) UNROLL
-            for (int r = 0; r < 2; r++)
-                store_4(ds + swizzle<QUERIES>(16 * (M * warp + m) + 8 * r + g, i1 / 8 + n) + 2 * t,
-                        pack_bf16(dp[m][n][2 * r], dp[m][n][2 * r + 1]));
-        }
-        if (ATOMIC) {  // dq[i] += Σ_j ds[i][j] k[j] over the keys of this block: a warp has 16 queries and, where there
-                       // are 8 warps, half of HS
-            constexpr int PARTS = BLOCK / 32 / (QUERIES / 16), WIDTH = HS / PARTS;
-            __syncthreads();  // all warps have left their ds
-            int part = warp / (QUERIES / 16), query0 = 16 * (warp % (QUERIES / 16)),
-                end = (causal ? min(len, i0 + query0 + 16) : len) - j0;
-            float sum[WIDTH / 8][4];
-            clear<1, WIDTH / 8>(&sum);
-            ROLLED
-            for (int j = 0; j < end && j < ATTENTION_TILE; j += 16) {
-                uint32_t a[4],
-                    b[4];  // ds lies by keys: its transpose is wanted, whose two middle matrices are those of place_b
-                ldmatrix_x4_trans(a, ds + j * QUERIES + (place_b<QUERIES>() ^ query0));
-                UNROLL
-                for (int n = 0; n < WIDTH / 8; n += 2) {
-                    ldmatrix_x4_trans(b, k + j * HS + (place_a<HS>() ^ (part * WIDTH + 8 * n)));
-                    mma_16x8x16(sum[n], a, b);
-                    mma_16x8x16(sum[n + 1], a, b + 2);
-                }
-            }
-            UNROLL
-            for (int n = 0; n < WIDTH / 8; n++) UNROLL
-            for (int i = 0; i < 4; i++) {
-                int query = i0 + query0 + i / 2 * 8 + g;
-                if (query < len)
-                    atomicAdd(dq + (size_t)(n0 + query) * C + h * HS + part * WIDTH + 8 * n + 2 * t + i % 2, sum[n][i]);
-            }
         }
     }
-    float by_k[M][2], by_v[M][2];
+    float factor_k[M][2], factor_v[M][2];
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
-    for (int r = 0; r < 2; r++) by_k[m][r] = scale, by_v[m][r] = any.scale;
-    if (ATOMIC) __syncthreads();  // the other warps have read these keys
+    for (int r = 0; r < 2; r++) {
+        factor_k[m][r] = scale;
+        factor_v[m][r] = any.scale;
+    }
     if (first >= len) return;
     bf16* to = dqkv + (size_t)(n0 + first) * (3 * C) + h * HS;
-    store_rows<HS, M>(to + C, 3 * C, len - first, k + 16 * M * warp * HS, dk, by_k);
-    store_rows<HS, M>(to + 2 * C, 3 * C, len - first, v + 16 * M * warp * HS, dv, by_v);
+    store_rows<HS, M>(to + C, 3 * C, len - first, k + 16 * M * warp * HS, dk, factor_k);
+    store_rows<HS, M>(to + 2 * C, 3 * C, len - first, v + 16 * M * warp * HS, dv, factor_v);
 }
 template <int HS>
 void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
@@ -642,30 +610,8 @@ void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16
     unsigned blocks = (unsigned)(seq.W * NH);
     launch(flash_dq_kernel<HS>, blocks, 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH, causal,
            dropout);
-    launch(flash_dkv_kernel<HS, false>, blocks, FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, false>, dqkv, (float*)nullptr,
-           delta, dout, qkv, lse, seq, NH, causal, dropout);
-}
-
-// dq(N, C) of dqkv(N, 3, C) = sum(N, C) · scale, a thread per 8 elements
-static __global__ void flash_dq_store_kernel(bf16* dqkv, const float* sum, unsigned N, unsigned C, float scale) {
-    unsigned i = blockIdx.x * blockDim.x + threadIdx.x, n = i / (C / 8), c = i % (C / 8) * 8;
-    if (n >= N) return;
-    float x[8];
-    load<4>(x, sum + (size_t)n * C + c);
-    load<4>(x + 4, sum + (size_t)n * C + c + 4);
-    UNROLL
-    for (int e = 0; e < 8; e++) x[e] *= scale;
-    store<8>(dqkv + (size_t)n * 3 * C + c, x);
-}
-template <int HS>
-void flash_backward_atomic(bf16* dqkv, float* dq, const float* delta, const bf16* dout, const bf16* qkv,
-                           const float* lse, Sequences seq, int NH, bool causal, Dropout dropout) {
-    size_t C = (size_t)NH * HS;
-    device_zero(dq, seq.N * C * sizeof(float));
-    launch(flash_dkv_kernel<HS, true>, (unsigned)(seq.W * NH), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS, true>, dqkv,
-           dq, delta, dout, qkv, lse, seq, NH, causal, dropout);
-    launch(flash_dq_store_kernel, (unsigned)ceil_div(seq.N * C / 8, THREADS), THREADS, 0, dqkv, (const float*)dq,
-           (unsigned)seq.N, (unsigned)C, 1.0f / sqrtf((float)HS));
+    launch(flash_dkv_kernel<HS>, blocks, FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS>, dqkv, delta, dout, qkv, lse, seq,
+           NH, causal, dropout);
 }
 }  // namespace gpu
 #endif

@@ -1,6 +1,9 @@
 // gather.cuh: only the rows that have a target go on behind the last attention, and their gradients come back.
 // rows(M) are distinct token indices; −1 marks filler (a batch's M is rounded up): it reads as zeros and goes nowhere.
 #pragma once
+#include <stddef.h>
+#include <string.h>
+
 #include "common/device/device.cuh"
 
 namespace cpu {
@@ -37,13 +40,13 @@ __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M,
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (m >= M) return;
     int row = rows[m];
-    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
-        Pack<T, W> x[FLIGHT] = {};
+    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
+        Pack<T, W> x[LOADS_IN_FLIGHT] = {};
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
             if (row >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)row * C + c);
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
             if (c < C) store_pack<W>(out + (size_t)m * C + c, x[i]);
     }
 }
@@ -52,13 +55,13 @@ __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (m >= M || rows[m] < 0) return;
     T* to = dinp + (size_t)rows[m] * C;  // (C)
-    for (int c0 = lane * W; c0 < C; c0 += FLIGHT * 32 * W) {
-        Pack<T, W> x[FLIGHT];
+    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
+        Pack<T, W> x[LOADS_IN_FLIGHT];
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
             if (c < C) x[i] = load_pack<W>(dout + (size_t)m * C + c);
         UNROLL
-        for (int i = 0, c = c0; i < FLIGHT; i++, c += 32 * W)
+        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
             if (c < C) store_pack<W>(to + c, x[i]);
     }
 }

@@ -4,6 +4,10 @@
 //                  u = √(2/π) (x + 0.044715 x³)
 // Φ and φ are the distribution function and the density of N(0, 1).
 #pragma once
+#include <math.h>
+
+#include "common/base/threads.h"
+#include "common/base/types.h"
 #include "common/base/vecmath.h"
 #include "common/device/device.cuh"
 
@@ -28,13 +32,13 @@ namespace cpu {
 // out(n) = gelu(inp(n)); out may be inp
 template <Gelu kind, class T>
 void gelu_forward(T* out, const T* inp, size_t n) {
-#pragma omp parallel for if (n >= PARALLEL)
+#pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) out[i] = gelu<kind>((acc<T>)inp[i]);
 }
 // dinp(n) = dout(n) gelu'(inp(n)); dinp may be dout
 template <Gelu kind, class T>
 void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
-#pragma omp parallel for if (n >= PARALLEL)
+#pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) dinp[i] = (acc<T>)dout[i] * gelu_derivative<kind>((acc<T>)inp[i]);
 }
 }  // namespace cpu

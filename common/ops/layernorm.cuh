@@ -1,19 +1,25 @@
 // layernorm.cuh: layer normalisation (Ba et al. 2016), alone and fused with the residual connection before it.
 //
-//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)        mean and variance over
-//   the C channels dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight dweight += Σₙ dout · xhat, dbias
-//   += Σₙ dout
+//   out = xhat · weight + bias,   xhat = (x − mean) rstd,   rstd = 1 / √(variance + eps)
+//   dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight
+//   dweight += Σₙ dout · xhat,   dbias += Σₙ dout
+//
+// mean and variance are over the C channels.
 //
 // With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is
 // and to the branch through the dropout mask.
 #pragma once
+#include <cmath>
+
+#include "common/base/errors.h"
+#include "common/base/threads.h"
+#include "common/base/types.h"
+#include "common/ops/chunks.cuh"
 #include "common/ops/dropout.cuh"
 
-// Sums over rows (dweight, dbias, …) are made of partial sums over chunks of rows, added in order: deterministic,
-// whatever the number of threads or blocks. On the CPU a chunk has so many rows:
-constexpr int CHUNK_ROWS = 128;
-// and on a GPU there are so many chunks, a block each: three blocks on each of an H200's 132 multiprocessors (a
-// constant, so that other GPUs give the same bits). A block has four warps, so that no chunk has less than four rows.
+// dweight and dbias are sums over chunks of rows (chunks.cuh). On a GPU there are so many chunks, a block each: three
+// blocks on each of an H200's 132 multiprocessors (a constant, so that other GPUs give the same bits). A block has four
+// warps, so that no chunk has less than four rows.
 constexpr size_t LAYERNORM_BLOCKS = 396;
 constexpr size_t layernorm_rows(size_t N) {
     return ceil_div(N, LAYERNORM_BLOCKS) > 4 ? ceil_div(N, LAYERNORM_BLOCKS) : 4;
@@ -30,7 +36,7 @@ template <class T>
 void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
                                 const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
         const T *x = residual + row, *y = branch + row;  // (C)
@@ -56,7 +62,7 @@ template <class T>
 void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
                        acc<T> eps) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= PARALLEL)
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         const T* x = inp + (size_t)n * C;  // (C)
         T* o = out + (size_t)n * C;        // (C)
@@ -290,8 +296,10 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
         row_sums(s, warps);
         if (n >= end) continue;  // there is no barrier below
         UNROLL
-        for (int i = 0; i < P; i++)
-            stay_packed(d[i]), stay_packed(x[i]);  // else their fp32 copies would wait in registers
+        for (int i = 0; i < P; i++) {  // else their fp32 copies would wait in registers
+            opaque_pack(d[i]);
+            opaque_pack(x[i]);
+        }
         float g_mean = s[0] / C, gx_mean = s[1] / C;
         DropoutRow keep(dropout, n);
         UNROLL
@@ -335,31 +343,11 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < C) {
             UNROLL
-            for (int k = 0; k < W; k++) to[c + k] = dw[i * W + k], to[C + c + k] = db[i * W + k];
+            for (int k = 0; k < W; k++) {
+                to[c + k] = dw[i * W + k];
+                to[C + c + k] = db[i * W + k];
+            }
         }
-}
-// to(C) += the sum over chunks of scratch(chunks, stride), always in the same order; with blockIdx.y = 1: second(C) and
-// the columns behind. One block per 32 columns, one lane each: every warp adds some chunks, then the first warp adds
-// the warps' sums.
-template <int>
-__global__ void add_chunks_kernel(float* to, float* second, const float* scratch, int chunks, int stride, int C) {
-    __shared__ float partial[16][32];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, c = blockIdx.x * 32 + lane;
-    if (blockIdx.y == 1) {
-        to = second;
-        scratch += C;
-    }
-    partial[warp][lane] = strided_sum<float>(warp, c < C ? chunks : 0, warps,
-                                             [&](int k) { return scratch[(size_t)k * stride + c]; });
-    __syncthreads();  // every warp has written
-    if (warp > 0 || c >= C) return;
-    float sum = 0;
-    for (int w = 0; w < warps; w++) sum += partial[w][lane];
-    to[c] += sum;
-}
-inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C, float* second = nullptr) {
-    launch(add_chunks_kernel<0>, dim3((unsigned)ceil_div(C, 32), second ? 2 : 1), 32 * (unsigned)min(16, chunks), 0, to,
-           second, scratch, chunks, stride, C);
 }
 template <class T>
 void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,

@@ -1,8 +1,7 @@
 // sequences.h: where the sequences of a batch lie, and the list of tiles that the attention kernels work off.
 #pragma once
 #include <algorithm>
-
-#include "common/base/common.h"
+#include <vector>
 
 constexpr int ATTENTION_TILE = 128;  // queries of one entry of the work list, at most
 

@@ -1,5 +1,6 @@
 // tanh.cuh: y = tanh(x), dx = dy (1 − y²): the pooler's nonlinearity.
 #pragma once
+#include "common/base/types.h"
 #include "common/base/vecmath.h"
 #include "common/device/device.cuh"
 

@@ -14,11 +14,19 @@
 //   for (LabelledRow row; in.next(row);) ...
 #pragma once
 #include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/base/unicode.h"
 
 struct LabelledRow {
     std::string text, text2, label;

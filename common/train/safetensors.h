@@ -10,14 +10,19 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/base/types.h"
 
 // Bytes of one element, 0 for a type we do not know.
 inline size_t dtype_size(const std::string& dtype) {
@@ -185,7 +190,7 @@ private:
             fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(),
                  (unsigned long long)header_size);
         if (header_size > file_size - 8)
-            fail("%s: expected a header of %llu bytes, found %zu bytes behind its length: the file is cut off",
+            fail("%s: expected a header of %llu bytes, found %zu bytes after its length: the file is cut off",
                  path.c_str(), (unsigned long long)header_size, file_size - 8);
         if (header_size == 0 || map[8] != '{')
             fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());

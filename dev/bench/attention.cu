@@ -1,4 +1,4 @@
-// attention.cu: how long the attention kernels in bf16 take: forward, backward in two passes, and in one with atomics.
+// attention.cu: how long the attention kernels in bf16 take: forward and backward.
 //   make DEVICE=gpu build/gpu-bf16/bench_attention && build/gpu-bf16/bench_attention
 // One JSON object a line: the median of 20 launches in microseconds; TFLOP/s counts 4 N T C forward and 2.5 times that
 // backward, half of it if causal. Without nvcc (make DEVICE=shim build/shim-bf16/bench_attention) it runs tiny shapes,
@@ -14,29 +14,25 @@ static void bench(int N, int T, int NH, int HS, bool causal, float p, int times)
     int W = make_tiles(tiles.data(), start.data(), S, true);
     N = S * T;
     Sequences seq = {on_device(start), on_device(tiles), S, W, N};
-    StepCounters* at = on_device(std::vector<StepCounters>{{1, 2, 0}});
-    Dropout dropout = {at, 1, p, nullptr};
+    StepCounters* counters = on_device(std::vector<StepCounters>{{1, 2, 0}});
+    Dropout dropout = {counters, 1, p, nullptr};
     bf16 *qkv = random_numbers((size_t)3 * N * C, 1, 1), *dout = random_numbers((size_t)N * C, 2, 1);
     bf16 *out = (bf16*)gpu::device_alloc((size_t)N * C * sizeof(bf16)),
          *dqkv = (bf16*)gpu::device_alloc((size_t)3 * N * C * sizeof(bf16));
     float *lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float)),
           *delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
-    float* dq = (float*)gpu::device_alloc((size_t)N * C * sizeof(float));
     double forward = median_us(times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, HS, causal, dropout); });
     double backward = median_us(
         times, [&] { gpu::attention_backward(dqkv, delta, dout, out, qkv, lse, seq, NH, HS, causal, dropout); });
-    double atomic = median_us(times, [&] {
-        gpu::attention_backward_atomic(dqkv, delta, dq, dout, out, qkv, lse, seq, NH, HS, causal, dropout);
-    });
     double flop = 4.0 * N * T * C * (causal ? 0.5 : 1);
     printf(
         "{\"N\": %d, \"T\": %d, \"NH\": %d, \"HS\": %d, \"causal\": %s, \"dropout\": %.1f, \"forward_us\": %.1f, "
-        "\"backward_us\": %.1f, \"backward_atomic_us\": %.1f, "
+        "\"backward_us\": %.1f, "
         "\"forward_tflops\": %.1f, \"backward_tflops\": %.1f}\n",
-        N, T, NH, HS, causal ? "true" : "false", p, forward, backward, atomic, flop / forward * 1e-6,
+        N, T, NH, HS, causal ? "true" : "false", p, forward, backward, flop / forward * 1e-6,
         2.5 * flop / backward * 1e-6);
     fflush(stdout);
-    void* all[] = {(void*)seq.start, (void*)seq.tiles, at, qkv, dout, out, dqkv, lse, delta, dq};
+    void* all[] = {(void*)seq.start, (void*)seq.tiles, counters, qkv, dout, out, dqkv, lse, delta};
     for (void* x : all) release(x);
 }
 int main() {

@@ -20,7 +20,7 @@ static bf16* part(size_t n) {
     return pool + pool_at - round_up(n, 128);
 }
 template <class T>
-T* room(size_t n) {
+T* alloc(size_t n) {
     return (T*)gpu::device_alloc(n * sizeof(T));
 }
 
@@ -34,9 +34,10 @@ static void report(const std::string& kernel, const std::string& shape, double u
 
 // The residual's LayerNorm as a layer calls it, N rows of C
 static void bench_layernorm(size_t N, size_t C) {
-    bf16 *out = room<bf16>(N * C), *sum = room<bf16>(N * C), *dsum = room<bf16>(N * C), *dbranch = room<bf16>(N * C);
-    float *mean = room<float>(N), *rstd = room<float>(N), *dw = room<float>(C), *db = room<float>(C),
-          *scratch = room<float>(layernorm_scratch(N, C));
+    bf16 *out = alloc<bf16>(N * C), *sum = alloc<bf16>(N * C), *dsum = alloc<bf16>(N * C),
+         *dbranch = alloc<bf16>(N * C);
+    float *mean = alloc<float>(N), *rstd = alloc<float>(N), *dw = alloc<float>(C), *db = alloc<float>(C),
+          *scratch = alloc<float>(layernorm_scratch(N, C));
     std::string shape = format("%zu x %zu", N, C);
     bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C), *dout = part(N * C),
          *dresidual = part(N * C);
@@ -60,7 +61,7 @@ static void bench_crossentropy(size_t M, int V) {
     for (size_t m = 0; m < M; m++) host[m] = (int)below(mix64(7, m), V);
     int* targets = on_device(host);
     double* scale = on_device(std::vector<double>{1});  // so that the gradients stay numbers of size 1
-    float *losses = room<float>(M), *correct = room<float>(M);
+    float *losses = alloc<float>(M), *correct = alloc<float>(M);
     bf16* logits = part(M * Vp);
     double us = median_us(
         times, [&] { gpu::crossentropy<bf16>(losses, correct, logits, targets, scale, (int)M, V, (int)Vp, true); });
@@ -69,15 +70,15 @@ static void bench_crossentropy(size_t M, int V) {
 }
 static void bench_adamw(size_t n) {
     n = round_up(n, PARAM_BLOCK);
-    float *master = room<float>(n), *m = room<float>(n), *v = room<float>(n), *grads = room<float>(n);
-    bf16* params = room<bf16>(n);
+    float *master = alloc<float>(n), *m = alloc<float>(n), *v = alloc<float>(n), *grads = alloc<float>(n);
+    bf16* params = alloc<bf16>(n);
     std::vector<float> values(n);
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) values[i] = (float)normal(mix64(11, i));
     for (float* p : {master, grads}) gpu::copy_to_device(p, values.data(), n * sizeof(float));
     float *factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f)),
           *decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
-    double* scratch = room<double>(NORM_CHUNKS);
+    double* scratch = alloc<double>(NORM_CHUNKS);
     StepStats* stats = on_device(std::vector<StepStats>{{1, 0, 1, 0}});
     AdamWStep* step = on_device(std::vector<AdamWStep>{{1e-6, 0.9, 0.95, 1e-8, 0.1, 0.05, 1}});
     double us = median_us(times, [&] { gpu::norm_squared(stats, grads, scratch, n); });
@@ -90,11 +91,11 @@ static void bench_adamw(size_t n) {
                     (void*)scratch, (void*)stats, (void*)step})
         release(p);
 }
-// The linear layer C → OC over N rows, forward and its two gradients; with GELU where the model has one behind it
+// The linear layer C → OC over N rows, forward and its two gradients; with GELU where the model has one after it
 template <Gelu kind>
 void bench_matmul(const std::string& name, size_t N, size_t C, size_t OC, bool bias, bool act) {
-    bf16 *out = room<bf16>(N * OC), *pre = room<bf16>(N * OC), *dinp = room<bf16>(N * C);
-    float *dw = room<float>(OC * C), *db = room<float>(OC), *scratch = room<float>(column_sum_scratch(N, OC));
+    bf16 *out = alloc<bf16>(N * OC), *pre = alloc<bf16>(N * OC), *dinp = alloc<bf16>(N * C);
+    float *dw = alloc<float>(OC * C), *db = alloc<float>(OC), *scratch = alloc<float>(column_sum_scratch(N, OC));
     bf16 *inp = part(N * C), *w = part(OC * C), *b = bias ? part(OC) : nullptr, *dout = part(N * OC);
     std::string shape = format("%zu x %zu -> %zu", N, C, OC);
     double flop = 2.0 * N * C * OC;
@@ -133,7 +134,7 @@ int main() {
         size_t N = 256, C = 128, V = 500, encoder_V = 300, n = 4096;
 #endif
         gpu::blas_init();
-        gpu::time_products(true);  // as in a training step
+        gpu::enable_autotune(true);  // as in a training step
         pool_size = round_up(std::max(8 * N * C, N / 8 * round_up(V, 64)), 128);
         pool = random_numbers(pool_size, 1, 1);
         bench_layernorm(N / 2, C);

@@ -35,9 +35,9 @@ double median_us(int times, F f) {
         float ms;
         CUDA_CHECK(cudaEventCreate(&begin));
         CUDA_CHECK(cudaEventCreate(&end));
-        CUDA_CHECK(cudaEventRecord(begin, stream));
+        CUDA_CHECK(cudaEventRecord(begin, gpu::compute_stream));
         f();
-        CUDA_CHECK(cudaEventRecord(end, stream));
+        CUDA_CHECK(cudaEventRecord(end, gpu::compute_stream));
         CUDA_CHECK(cudaEventSynchronize(end));
         CUDA_CHECK(cudaEventElapsedTime(&ms, begin, end));
         CUDA_CHECK(cudaEventDestroy(begin));

@@ -25,7 +25,7 @@ struct Program {
              {"Training",
               "train",
               {{"lr", &lr, above(0), "learning rate"},
-               {"steps", &steps, at_least(1), "steps"},
+               {"steps|iterations|iters", &steps, at_least(1), "steps"},
                {"dropout", &dropout, up_to(0, 1), "dropout"},
                {"seed", &seed, {}, "seed"},
                {"schedule", &schedule, "linear|cosine", "how lr falls"},
@@ -52,10 +52,11 @@ std::string usage_error(const std::vector<const char*>& args) {
 
 }  // namespace
 
-TEST_CASE("cli: flags, verbs and words") {
+TEST_CASE("cli: flags, commands and words") {
     Program p;
     p.run({});
-    CHECK((p.cli.verb == "train" && p.steps == 100 && p.lr == 3e-4 && !p.resume && p.eval && p.cli.words.empty()));
+    CHECK((p.cli.command == "train" && p.steps == 100 && p.lr == 3e-4 && !p.resume && p.eval &&
+           p.cli.positional.empty()));
     CHECK_FALSE(p.cli.given("lr"));
     p.run({"--lr", "1e-5", "--steps=7", "--resume", "--no-eval", "--schedule", "cosine", "--data", "a b", "--dropout",
            "0", "--seed", "-12"});
@@ -67,8 +68,8 @@ TEST_CASE("cli: flags, verbs and words") {
 
     Program g;
     g.run({"guess", "the [MASK]", "--top-k", "3", "-5 degrees", "- dash", "-", "--", "--data", "x"});
-    CHECK((g.cli.verb == "guess" && g.top_k == 3));
-    CHECK(g.cli.words == std::vector<std::string>{"the [MASK]", "-5 degrees", "- dash", "-", "--data", "x"});
+    CHECK((g.cli.command == "guess" && g.top_k == 3));
+    CHECK(g.cli.positional == std::vector<std::string>{"the [MASK]", "-5 degrees", "- dash", "-", "--data", "x"});
 }
 
 TEST_CASE("cli: what makes no sense is one line and exit code 2") {
@@ -92,18 +93,18 @@ TEST_CASE("cli: what makes no sense is one line and exit code 2") {
     CHECK(has(usage_error({"--no-resum"}), "unknown flag --no-resum; nearest: --resume"));
     CHECK(has(usage_error({"--top-k", "3"}), "--top-k is a flag of guess one, not of train"));
     CHECK(has(usage_error({"--=3"}), "unknown flag"));
-    CHECK(has(usage_error({"trian"}), "expected a verb (train, guess, one), found \"trian\"; nearest: train"));
+    CHECK(has(usage_error({"trian"}), "expected a command (train, guess, one), found \"trian\"; nearest: train"));
     CHECK(has(usage_error({"train", "it"}), "prog train: expected only flags, found \"it\""));
     CHECK(has(usage_error({"guess"}), "prog guess: expected TEXT..., found nothing"));
     CHECK(has(usage_error({"one", "a", "b"}), "prog one: expected WORD, found \"b\" as well"));
 }
 
-TEST_CASE("cli: a verb that has to be named") {
+TEST_CASE("cli: a command that has to be named") {
     Program p;
-    p.cli.verb_required = true;
-    CHECK_THROWS_WITH_AS(p.run({}), doctest::Contains("expected a verb (train, guess, one), found nothing"), Error);
-    CHECK_THROWS_WITH_AS(p.run({"--lr", "1"}), doctest::Contains("expected a verb (train, guess, one), found \"--lr\""),
-                         Error);
+    p.cli.command_required = true;
+    CHECK_THROWS_WITH_AS(p.run({}), doctest::Contains("expected a command (train, guess, one), found nothing"), Error);
+    CHECK_THROWS_WITH_AS(p.run({"--lr", "1"}),
+                         doctest::Contains("expected a command (train, guess, one), found \"--lr\""), Error);
     CHECK(p.run({"train", "--lr", "1"}).lr == 1);
 }
 
@@ -124,7 +125,7 @@ TEST_CASE("cli: --help shows examples first, then groups with defaults") {
     }
     CHECK_FALSE(Program().run({"guess", "--", "--help"}).shows_help);
     std::string all = Program().cli.help(""), guess = Program().cli.help("guess");
-    CHECK(all.find("Examples") < all.find("Verbs"));
+    CHECK(all.find("Examples") < all.find("Commands"));
     CHECK(has(all, "./prog --data DIR"));
     CHECK(has(all, "Training (train):"));
     CHECK(has(all, "--lr X"));
@@ -143,7 +144,7 @@ TEST_CASE("cli: flags go to JSON and come back, but not over those given") {
     Program p;
     p.run({"--lr", "0.1", "--steps", "9007199254740993", "--resume", "--schedule", "cosine", "--data", "x \"y\""});
     Json json = parse_json(dump_json(p.cli.to_json()), "config");
-    CHECK(json.find("top-k") == nullptr);  // no flag of this verb
+    CHECK(json.find("top-k") == nullptr);  // no flag of this command
     CHECK(json.o.size() == 8);
 
     Program q;
@@ -168,6 +169,23 @@ TEST_CASE("cli: flags go to JSON and come back, but not over those given") {
     CHECK(has(error("{\"schedule\":\"x\"}"), "expected one of linear|cosine, found x"));
     CHECK(has(error("{\"old\":1}"), "unknown flag \"old\""));
     CHECK(has(error("3"), "config.json: expected an object"));
+}
+
+TEST_CASE("cli: a flag answers to its aliases, on the command line and in a file, and is shown by its name alone") {
+    for (const char* name : {"--steps", "--iterations", "--iters"}) {
+        Program p;
+        p.run({name, "7"});
+        CHECK((p.steps == 7 && p.cli.given("steps") && p.cli.given("iters")));
+        CHECK(p.cli.to_json().find("steps")->i == 7);
+        CHECK(p.cli.to_json().o.size() == 8);
+    }
+    Program q;
+    q.run({}).cli.from_json(parse_json("{\"iters\": 9}", "x"), "config.json");
+    CHECK(q.steps == 9);
+    CHECK(has(q.cli.help(""), "--steps N"));
+    CHECK_FALSE(has(q.cli.help(""), "iter"));
+    CHECK(has(usage_error({"--iters", "0"}), "--iters: expected an integer >= 1, found \"0\""));
+    CHECK(has(usage_error({"guess", "--iters", "3", "x"}), "--iters is a flag of train, not of guess"));
 }
 
 TEST_CASE("cli: edit distance") {

@@ -1,4 +1,4 @@
-// cublaslt.h: as much of cuBLASLt, and of CUDA's events, as matmul.cuh uses, on the CPU, after NVIDIA's documentation:
+// cublaslt.h: as much of cuBLASLt, and of CUDA's events, as gemm.cuh uses, on the CPU, after NVIDIA's documentation:
 // matrices by columns, the epilogues' rules, and nothing that is not documented. The very code that calls cuBLASLt on a
 // GPU runs on it, in test_cublaslt.cu. It offers several algorithms for a product. They sum in different orders, so
 // their bits differ, and a clock of its own says how long each takes.
@@ -74,7 +74,9 @@ typedef int cudaStream_t;
 typedef double cudaEvent_t;
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone, cudaStreamCaptureStatusActive };
 
-inline cudaStream_t stream = 0;
+namespace gpu {
+inline cudaStream_t compute_stream = 0;
+}  // namespace gpu
 
 namespace fake {
 // what a test sets

@@ -1,13 +1,19 @@
-// cuda_streams.h: a stand-in for CUDA's streams, events and graphs, for test_async.cpp. What is put into a stream is
+// cuda_streams.h: a stand-in for CUDA's streams, events and graphs, for test_pipeline.cpp. What is put into a stream is
 // done later: when somebody has to wait for it, or, by a draw, at any call. A copy reads its source when it is done, so
 // that a block which is written again too early shows.
 #pragma once
+#include <stdlib.h>
+#include <string.h>
+
 #include <deque>
 #include <functional>
 #include <set>
+#include <vector>
 
-#include "common/base/common.h"
+#include "common/base/errors.h"
 #include "common/base/rng.h"
+
+#define CUDA_STREAMS
 
 enum cudaError_t { cudaSuccess, cudaErrorNotReady, cudaErrorOther };
 enum {

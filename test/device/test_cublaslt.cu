@@ -25,8 +25,8 @@ struct Fresh {
         fake::us = [](cublasLtEpilogue_t, int) { return 10.0; };
         fake::runs.clear();
         fake::timings = fake::heuristics = 0;
-        gpu::plans = MatmulPlans();
-        gpu::time_products(false);
+        gpu::cublas_lt.plans = MatmulPlans();
+        gpu::enable_autotune(false);
     }
 };
 // At a multiple of 256 bytes, as in a run: the alignment is a part of what a plan is for
@@ -117,9 +117,9 @@ TEST_CASE("without timing: the first algorithm, asked for once") {
 TEST_CASE("timing takes the fastest and leaves no trace in what accumulates") {
     Fresh fresh;
     test_matmul<bf16>({16, 40, 24});
-    gpu::time_products(true);
+    gpu::enable_autotune(true);
     for (int fastest : {0, 1, 2}) {
-        gpu::plans.plans.clear();
+        gpu::cublas_lt.plans.plans.clear();
         fake::us = [&](cublasLtEpilogue_t e, int id) {
             return (e == CUBLASLT_EPILOGUE_DEFAULT ? 100.0 : 50.0) + (id == fastest ? 0 : 5 + id);
         };
@@ -133,14 +133,14 @@ TEST_CASE("timing takes the fastest and leaves no trace in what accumulates") {
         for (auto& [epilogue, id] : fake::runs) CHECK(id == fastest);
         CHECK(ran(CUBLASLT_EPILOGUE_GELU_AUX_BIAS));
         CHECK(ran(CUBLASLT_EPILOGUE_BGRADB));
-        const MatmulPlan& plan = gpu::plans.plans.begin()->second;
+        const MatmulPlan& plan = gpu::cublas_lt.plans.plans.begin()->second;
         CHECK(plan.us >= 50);
     }
 }
 
 TEST_CASE("an epilogue that is slower than kernels of ours is not taken") {
     Fresh fresh;
-    gpu::time_products(true);
+    gpu::enable_autotune(true);
     fake::us = [](cublasLtEpilogue_t e, int id) { return (e == CUBLASLT_EPILOGUE_DEFAULT ? 10.0 : 20.0) + id; };
     test_matmul<bf16>({16, 40, 24});
     layer<bf16>();
@@ -152,7 +152,7 @@ TEST_CASE("an epilogue that is slower than kernels of ours is not taken") {
 
 TEST_CASE("a candidate that does not run is passed over") {
     Fresh fresh;
-    gpu::time_products(true);
+    gpu::enable_autotune(true);
     fake::us = [](cublasLtEpilogue_t, int id) { return id == 2 ? 10.0 : -1.0; };
     test_matmul<bf16>({16, 40, 24});
     for (auto& [epilogue, id] : fake::runs) CHECK(id == 2);
@@ -160,7 +160,7 @@ TEST_CASE("a candidate that does not run is passed over") {
 
 TEST_CASE("nothing is timed during a capture") {
     Fresh fresh;
-    gpu::time_products(true);
+    gpu::enable_autotune(true);
     fake::capturing = true;
     layer<bf16>();
     CHECK(fake::timings == 0);
@@ -174,8 +174,8 @@ TEST_CASE("a resumed run has the same bits") {
     std::string file = dir / "matmul_plans.jsonl";
     auto start = [&](std::function<double(cublasLtEpilogue_t, int)> us, bool renew = false) {
         fake::us = us;
-        gpu::keep_plans(file, renew);
-        gpu::time_products(true);
+        gpu::open_tuning_cache(file, renew);
+        gpu::enable_autotune(true);
         int before = fake::timings;
         uint64_t bits = layer<bf16>();
         return std::pair{bits, fake::timings - before};
@@ -205,9 +205,9 @@ TEST_CASE("a resumed run has the same bits") {
     // an algorithm that this library refuses: that product is timed anew
     Fresh::reset();
     write_bytes(file, text);
-    gpu::keep_plans(file, false);
-    for (auto& [shape, plan] : gpu::plans.plans) plan.algorithm[0]++;
-    gpu::time_products(true);
+    gpu::open_tuning_cache(file, false);
+    for (auto& [shape, plan] : gpu::cublas_lt.plans.plans) plan.algorithm[0]++;
+    gpu::enable_autotune(true);
     fake::us = other;
     CHECK(layer<bf16>() == renewed);
     CHECK(fake::timings == timings);

@@ -5,7 +5,7 @@
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 
-#include "common/device/device.cuh"
+#include "common/device/pipeline.cuh"
 #include "test/device/bugs.cu"
 
 struct Outcome {

@@ -5,6 +5,7 @@
 #include "common/text/labelled_rows.h"
 #include "test/temp.h"
 
+#include <cmath>
 #include <set>
 
 typedef std::vector<std::string> Texts;

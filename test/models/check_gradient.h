@@ -1,6 +1,7 @@
-// check_gradient.h: is a gradient the derivative of a loss? By central differences in double. Include after small.h.
+// check_gradient.h: is a gradient the derivative of a loss? By central differences in double.
 #pragma once
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include "test/models/small.h"
 
@@ -74,14 +75,15 @@ inline void check_gradient(const std::string& name, Numbers& x, const Numbers& g
 template <class S, class Check>
 void check_model_gradients(S& small, const Batch& b, Check check) {
     Numbers before(small.opt.n);
-    for (const Spec& s : small.opt.table)
-        for (size_t i = 0; i < s.names.size() * s.piece(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));
+    for (const ParamSpec& s : small.opt.table)
+        for (size_t i = 0; i < s.names.size() * s.elements(); i++)
+            before[s.offset + i] = normal(mix64(8, s.offset + i));
     std::copy(before.begin(), before.end(), small.opt.grads);
     StepStats stats{};
     small.model.forward_backward(b, &stats);
     Numbers added = minus(Numbers(small.opt.grads, small.opt.grads + small.opt.n), before), g = small.gradients(b);
     CHECK(distance(added.data(), g.data(), g.size()) < 1e-13);
-    CHECK(stats.loss * *b.inverse_targets == doctest::Approx(small.loss(b)).epsilon(1e-14));
+    CHECK(stats.loss * *b.loss_scale == doctest::Approx(small.loss(b)).epsilon(1e-14));
 
     std::vector<char> used(small.opt.n);
     for_each_tensor(small.opt.table, [&](const std::string& name, size_t at, size_t n) {

@@ -1,7 +1,9 @@
 // same_sums.h: what holds in fp32 of a BERT and of a decoder alike, however a batch is computed. S is SmallBert or
 // SmallGpt, of 101 tokens and sequences of up to 40; compare(small, a, b) checks that two gradients are equal up to
-// rounding. Include after small_bert.h or small_gpt.h.
+// rounding.
 #pragma once
+#include <omp.h>
+
 #include "test/models/small.h"
 
 static const std::vector<int> LENGTHS{40, 1, 17, 40, 3, 29};
@@ -71,14 +73,14 @@ void check_accumulation(const Config& config, Compare compare) {
 }
 
 template <class S, class Config, class Compare>
-void check_filler(const Config& config, Compare compare) {
+void check_padding(const Config& config, Compare compare) {
     S small(config, 256);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);
     size_t targets = small.builder.targets.size();
     std::vector<float> bare = small.gradients(small.batch());
     StepStats stats = *small.opt.stats;
-    small.builder.fill = small.builder.shape.N;
+    small.builder.pad_multiple = small.builder.shape.N;
     small.builder.pad_id = 3;
     Batch b = small.batch({1, 2, 0}, (double)targets);
     CHECK((b.N == 256 && b.M == 128));
@@ -100,7 +102,7 @@ void check_without_backward(const Config& config) {
     lean.plan_activations(arena, false);
     StepStats stats{};
     lean.forward(b, &stats);
-    CHECK(stats.loss * *b.inverse_targets == loss);
+    CHECK(stats.loss * *b.loss_scale == loss);
 }
 
 // What --recompute does not keep is computed again, with the same bits, in less memory.

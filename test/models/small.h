@@ -1,10 +1,14 @@
-// small.h: random numbers, sequences and parameters for tests. Include after one of the programs.
+// small.h: random numbers, sequences and parameters for tests.
 #pragma once
 #include <doctest/doctest.h>
 
 #include <set>
 
-static const bool blas_is_single_threaded = (blas_init(), true);
+#include "common/data/batch.h"
+#include "common/ops/matmul.cuh"
+#include "common/train/optimizer.h"
+
+static const bool blas_is_single_threaded = (device::blas_init(), true);
 
 // n numbers N(mean, std), a function of the seed
 template <class X = real>
@@ -62,16 +66,16 @@ inline void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
 
 // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
 inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
-    for (const Spec& s : opt.table)
-        for (size_t i = 0; i < s.names.size() * s.piece(); i++)
+    for (const ParamSpec& s : opt.table)
+        for (size_t i = 0; i < s.names.size() * s.elements(); i++)
             opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
 }
 
 // Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
 template <class F>
-void for_each_tensor(const std::vector<Spec>& table, F f) {
-    for (const Spec& s : table)
-        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.piece(), s.piece());
+void for_each_tensor(const std::vector<ParamSpec>& table, F f) {
+    for (const ParamSpec& s : table)
+        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.elements(), s.elements());
 }
 
 // Device memory, which the tests also read and write: where there is a GPU, or the shim, with -DMANAGED_MEMORY
@@ -121,8 +125,8 @@ struct Small {
         Arena arena = arena_for(memory, plan);
         plan(arena);
         point(opt.params, opt.grads);
-        block.resize(shape.plan(nullptr, nullptr));
-        opt.set_blocks(0.01, [](const Spec&) { return 1.0f; });
+        block.resize(shape.bytes());
+        opt.set_blocks(0.01, [](const ParamSpec&) { return 1.0f; });
     }
     void randomise(uint64_t seed, double std = 0.15) { ::randomise(opt, seed, std); }
     // What the builder holds, as a batch of a step whose weights (targets, where they have none) add up to `weight` (0:
@@ -134,7 +138,7 @@ struct Small {
     double loss(const Batch& b) {
         StepStats stats{};
         model.forward(b, &stats);
-        return stats.loss * *b.inverse_targets;
+        return stats.loss * *b.loss_scale;
     }
     // the gradients of a batch, its loss in opt.stats
     std::vector<areal> gradients(const Batch& b) {

@@ -1,6 +1,7 @@
-// small_bert.h: a small BERT. Include after ../train_bert.cu.
+// small_bert.h: a small BERT.
 #pragma once
 #include "test/models/small.h"
+#include "train_bert.cu"
 
 struct SmallBert : Small<Bert> {
     BertConfig config;
@@ -19,10 +20,7 @@ struct SmallBert : Small<Bert> {
         model.config = config;
         model.dropout = dropout;
         model.shape.N = model.shape.M = N;
-        auto point = [&](real* params, areal* grads) {
-            bert_table(model.grads, config, grads);
-            return bert_table(model.params, config, params);
-        };
+        auto point = [&](real* params, areal* grads) { return model.point(params, grads); };
         allocate(model.shape, config.T, point, [&](Arena& arena) { model.plan_activations(arena, true); });
     }
 };

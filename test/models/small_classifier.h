@@ -1,5 +1,7 @@
-// small_classifier.h: a small classifier. Include after ../finetune_cls.cu and small_bert.h.
+// small_classifier.h: a small classifier.
 #pragma once
+#include "finetune_cls.cu"
+#include "test/models/small.h"
 
 // A batch of random sequences of these lengths, every second one a pair, of classes 0, 1, ..., K − 1, 0, 1, ...
 inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& lengths, int V, int K, uint64_t seed) {
@@ -36,10 +38,10 @@ struct SmallClassifier : Small<Classifier> {
     double loss(const Batch& b) {
         StepStats stats{};
         model.forward(b);
-        crossentropy(model.losses, model.correct, model.logits, b.targets, b.inverse_targets, b.M, model.K, model.Kp(),
+        crossentropy(model.losses, model.correct, model.logits, b.targets, b.loss_scale, b.M, model.K, model.Kp(),
                      false, model.class_weights);
         sum_losses(&stats, model.losses, model.correct, b.M);
-        return stats.loss * *b.inverse_targets;
+        return stats.loss * *b.loss_scale;
     }
     // (M, K) as the last forward pass left them
     std::vector<real> logits(int M) const {

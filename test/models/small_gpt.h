@@ -1,6 +1,7 @@
-// small_gpt.h: a small decoder. Include after ../train_gpt.cu.
+// small_gpt.h: a small decoder.
 #pragma once
 #include "test/models/small.h"
+#include "train_gpt.cu"
 
 struct SmallGpt : Small<Gpt> {
     GptConfig config;
@@ -21,14 +22,11 @@ struct SmallGpt : Small<Gpt> {
         model.config = config;
         model.dropout = dropout;
         model.shape.N = model.shape.M = N;
-        auto point = [&](real* params, areal* grads) {
-            gpt_table(model.grads, config, grads);
-            return gpt_table(model.params, config, params);
-        };
+        auto point = [&](real* params, areal* grads) { return model.point(params, grads); };
         allocate(model.shape, config.T, point, [&](Arena& arena) {
             model.plan_activations(arena, true);
             if (!slots) return;
-            arena.take(generator.block, model.shape.plan(nullptr, nullptr));
+            arena.take(generator.block, model.shape.bytes());
             generator.plan(arena, model, slots, (int)config.T);
         });
     }

@@ -1,5 +1,5 @@
 // test_classifier.cpp: what finetune_cls promises, in fp32: loss and weights, micro-batches, frozen layers, padded
-// classes, segments, the choice of examples, prediction. Build with -DNO_MAIN.
+// classes, segments, the choice of examples, prediction.
 #include "finetune_cls.cu"
 
 #include "test/models/small_bert.h"
@@ -33,9 +33,9 @@ TEST_SUITE("classifier") {
                 correct += std::max_element(&x[3 * m], &x[3 * m] + 3) - &x[3 * m] == b.targets[m];
             }
             CHECK(c.builder.weight() == doctest::Approx(below));
-            CHECK(1 / *b.inverse_targets == doctest::Approx(below));
+            CHECK(1 / *b.loss_scale == doctest::Approx(below));
             c.gradients(b);
-            CHECK(c.opt.stats->loss * *b.inverse_targets == doctest::Approx(above / below).epsilon(1e-6));
+            CHECK(c.opt.stats->loss * *b.loss_scale == doctest::Approx(above / below).epsilon(1e-6));
             CHECK(c.opt.stats->correct == correct);
         }
     }
@@ -117,7 +117,7 @@ TEST_SUITE("classifier") {
         double weight = c.builder.weight();
         Floats bare = c.gradients(c.batch());
         StepStats stats = *c.opt.stats;
-        c.builder.fill = 128;
+        c.builder.pad_multiple = 128;
         c.builder.pad_id = 3;
         Batch b = c.batch({1, 2, 0}, weight);
         CHECK((b.N == 128 && b.M == 128));
@@ -290,12 +290,12 @@ struct Task {
         task = std::make_unique<ClassifyTask>(f, cf, *e.file, e.words, config);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
-        task->opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task->lr_factor(s); });
+        task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1);
     }
     void steps(int n) {
         Cursor cursor;
-        std::vector<char> host(task->shape.plan(nullptr, nullptr));
+        std::vector<char> host(task->shape.bytes());
         for (int step = 0; step < n; step++) {
             int taken = task->fill(task->builder, cursor);
             REQUIRE(taken == cf.batch);
@@ -319,7 +319,7 @@ TEST_SUITE("fine-tuning") {
             Optimizer& opt = t.task->opt;
             Floats before(opt.params, opt.params + opt.n);
             t.steps(3);
-            for (const Spec& s : opt.table) {
+            for (const ParamSpec& s : opt.table) {
                 bool frozen = freeze >= 0 && s.layer < freeze;
                 CHECK(t.task->lr_factor(s) == (frozen ? 0.0f : (float)pow(0.9, 2 - s.layer)));
                 CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
@@ -332,10 +332,10 @@ TEST_SUITE("fine-tuning") {
         Examples e({40, 30});
         Task t(e);
         Optimizer& opt = t.task->opt;
-        opt.set_blocks(0.1, [](const Spec& s) { return s.layer == 0 ? 0.0f : 1.0f; });
+        opt.set_blocks(0.1, [](const ParamSpec& s) { return s.layer == 0 ? 0.0f : 1.0f; });
         Floats before(opt.params, opt.params + opt.n);
         t.steps(2);
-        for (const Spec& s : opt.table) {
+        for (const ParamSpec& s : opt.table) {
             CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
                                     {opt.params + s.offset, opt.params + s.offset + s.count}) == (s.layer == 0),
                           s.names[0]);
@@ -346,7 +346,7 @@ TEST_SUITE("fine-tuning") {
         Examples e({40, 30});
         Task t(e, [&](TrainFlags&, ClassifyFlags& cf) { cf.layer_decay = 0.5; });
         auto factor = [&](const std::string& name) {
-            for (const Spec& s : t.task->opt.table)
+            for (const ParamSpec& s : t.task->opt.table)
                 for (const std::string& n : s.names)
                     if (n == name) return (double)t.task->opt.lr_factor[s.offset / PARAM_BLOCK];
             return -1.0;

@@ -1,5 +1,4 @@
-// test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation. Build with
-// -DNO_MAIN.
+// test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation.
 #include "train_gpt.cu"
 
 #include "test/models/same_sums.h"
@@ -118,7 +117,7 @@ static void compare(const SmallGpt& gpt, const Floats& a, const Floats& b) {
 TEST_SUITE("the decoder in fp32") {
     TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") { check_threads<SmallGpt>(SIZE); }
     TEST_CASE("a packed batch gives the loss of its sequences one by one") { check_packing<SmallGpt>(SIZE); }
-    TEST_CASE("a token knows nothing of those behind it") {
+    TEST_CASE("a token knows nothing of those after it") {
         SmallGpt gpt(SIZE, 40);
         gpt.randomise(1);
         std::vector<int> tokens, all(40), targets(40, 1);
@@ -142,8 +141,8 @@ TEST_SUITE("the decoder in fp32") {
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
         check_accumulation<SmallGpt>(SIZE, compare);
     }
-    TEST_CASE("filler changes neither loss nor gradients") {
-        check_filler<SmallGpt>(SIZE, compare);
+    TEST_CASE("padding changes neither loss nor gradients") {
+        check_padding<SmallGpt>(SIZE, compare);
     }  // devices that want one shape
     TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
         check_without_backward<SmallGpt>(SIZE);
@@ -152,10 +151,10 @@ TEST_SUITE("the decoder in fp32") {
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
         GptTensors<real> t;
-        std::vector<Spec> table = gpt_table(t, c, (real*)nullptr);
+        std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
         std::vector<areal> values = initial_values(table, total_count(table), 1);
-        for (const Spec& s : table) {
-            double std = l2(&values[s.offset], s.piece()) / sqrt((double)s.piece());
+        for (const ParamSpec& s : table) {
+            double std = l2(&values[s.offset], s.elements()) / sqrt((double)s.elements());
             bool residual = s.names[0].find("c_proj.weight") != std::string::npos;
             double expected = s.init == Init::normal ? (residual ? 0.02 / 4 : 0.02) : s.init == Init::ones ? 1 : 0;
             CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,
@@ -165,7 +164,7 @@ TEST_SUITE("the decoder in fp32") {
 }
 
 // ---------------------------------------------------------------- generation
-// What decode() alone says comes next, with all that was there before computed anew for every token
+// What decode() alone says comes next, with all that was there before computed again for every token
 static Answer slow_greedy(SmallGpt& gpt, std::vector<int> text, int64_t max_new) {
     Answer a;
     const int V = (int)gpt.config.V;
@@ -264,7 +263,7 @@ TEST_SUITE("generation") {
             CHECK(gpt.generator.generate(prompts, 10, other)[0].tokens != first[0]);
         }
     }
-    TEST_CASE("every position draws anew") {
+    TEST_CASE("every position has a draw of its own") {
         SmallGpt gpt(SIZE, 64, 0, 1);
         gpt.randomise(1, 0.08);
         Sampler s;
@@ -285,7 +284,7 @@ TEST_SUITE("generation") {
             return most;
         };
         CHECK(largest() >= 60);  // of 101
-        gpt.generator.words = 60;
+        gpt.generator.vocab_limit = 60;
         CHECK(largest() < 60);
     }
     TEST_CASE("every token is announced, and who listens may end it all") {

@@ -1,7 +1,7 @@
 // test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel of transformers (test/fixtures/gpt2_lm.safetensors,
 // dev/fixtures.py): logits, loss, every gradient, parameters after AdamW steps. Built three times: in fp64, where
 // storage as float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
-// of the kernels, on the CPU. Always with -DNO_MAIN; run from the top directory (or FIXTURES=DIR).
+// of the kernels, on the CPU. Run from the top directory (or FIXTURES=DIR).
 #include "train_gpt.cu"
 
 #include "test/models/small_gpt.h"
@@ -31,7 +31,7 @@ struct GptReference {
                             target);
         }
         REQUIRE(gpt.builder.rows == rows);
-        for (const Spec& s : gpt.opt.table) {
+        for (const ParamSpec& s : gpt.opt.table) {
             std::vector<real> values = read("param/", s);
             std::copy(values.begin(), values.end(), gpt.opt.params + s.offset);
         }
@@ -41,9 +41,9 @@ struct GptReference {
         return file.read<real>(name, file.find(name)->shape);
     }
     // a tensor of the table, in the order of our memory
-    std::vector<real> read(const char* kind, const Spec& s) const {
+    std::vector<real> read(const char* kind, const ParamSpec& s) const {
         std::vector<real> x = read(kind + s.names[0]), y = x;
-        REQUIRE(x.size() == s.piece());
+        REQUIRE(x.size() == s.elements());
         if (s.transpose) transpose_copy(y.data(), x.data(), s.shape[0], s.shape[1]);
         return y;
     }
@@ -77,12 +77,12 @@ TEST_SUITE("reference outputs of a decoder") {
         CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
 
         gpt.gradients(b);
-        CHECK(gpt.opt.stats->loss * *b.inverse_targets == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
+        CHECK(gpt.opt.stats->loss * *b.loss_scale == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
         double correct = 0;
         for (int m = 0; m < M; m++)
             correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
         CHECK(gpt.opt.stats->correct == correct);
-        for (const Spec& s : gpt.opt.table) {
+        for (const ParamSpec& s : gpt.opt.table) {
             std::vector<real> g = r.read("grad/", s);
             areal* o = gpt.opt.grads + s.offset;
             // of c_attn.bias the part of the keys is zero in exact arithmetic; what is left is rounding
@@ -98,13 +98,13 @@ TEST_SUITE("reference outputs of a decoder") {
     // either way
     TEST_CASE("three training steps are PyTorch's" * doctest::skip(!fp64)) {
         GptReference r;
-        r.gpt.opt.set_blocks(0.1, [](const Spec&) { return 1.0f; });
+        r.gpt.opt.set_blocks(0.1, [](const ParamSpec&) { return 1.0f; });
         Batch b = r.gpt.batch();
         for (int step = 0; step < 3; step++) {
             r.gpt.gradients(b);
             r.gpt.opt.update(GptReference::flags(), step);
         }
-        for (const Spec& s : r.gpt.opt.table) {
+        for (const ParamSpec& s : r.gpt.opt.table) {
             std::vector<real> after = r.read("after/", s);
             CHECK_MESSAGE(distance(r.gpt.opt.params + s.offset, after.data(), after.size()) <= TOLERANCE, s.names[0]);
         }

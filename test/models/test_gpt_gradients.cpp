@@ -1,5 +1,5 @@
 // test_gpt_gradients.cpp: the loss of the whole decoder, differentiated numerically in double by every parameter
-// tensor. Build with -DPRECISION_FP64 -DNO_MAIN. The ops are in test_gradients.cpp.
+// tensor. Build with -DPRECISION_FP64. The ops are in test_gradients.cpp.
 #include "train_gpt.cu"
 
 #include "test/models/check_gradient.h"
@@ -12,7 +12,7 @@ TEST_SUITE("gradients of the decoder") {
         const int C = 16;
         SmallGpt gpt(SmallGpt::dimensions(L, C, 2, 24, 37, 12), 40, dropout);
         gpt.randomise(1);
-        gpt.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        gpt.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(gpt.builder, {12, 1, 7, 3, 12}, 37, 2);
         REQUIRE(gpt.builder.targets.size() % 5 != 0);
         REQUIRE(gpt.builder.targets.size() > 5);

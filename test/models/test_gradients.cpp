@@ -1,5 +1,5 @@
 // test_gradients.cpp: every op, and the loss of the whole model, differentiated numerically in double and compared with
-// its backward pass. Build with -DPRECISION_FP64 -DNO_MAIN.
+// its backward pass. Build with -DPRECISION_FP64.
 //
 // An op's loss is Σ w · out with random w, so that dout = w. Gradients that are `+=` start from random numbers, those
 // that are `=` from NaN: an op that confuses the two fails.
@@ -27,7 +27,7 @@ TEST_SUITE("gradients of ops") {
             builder.add({ids.begin() + at, ids.begin() + at + n}, types, {}, {});
             at += n;
         }
-        std::vector<char> host(builder.shape.plan(nullptr, nullptr));
+        std::vector<char> host(builder.shape.bytes());
         Batch b = builder.finish(host.data(), StepCounters{}, 1);
         REQUIRE(b.by_token.U == 3);  // ids 3, 5, 8
         REQUIRE(b.by_type.U == 2);
@@ -430,7 +430,7 @@ TEST_SUITE("gradients of the model") {
     static void check_model(float dropout) {
         SmallBert bert(SmallBert::dimensions(2, 16, 2, 24, 37, 12), 40, dropout);
         bert.randomise(1);
-        bert.model.head_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
+        bert.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(bert.builder, {12, 1, 7, 3, 12}, 37, 2);
         REQUIRE(bert.builder.targets.size() % 5 != 0);
         REQUIRE(bert.builder.targets.size() > 5);
@@ -472,7 +472,7 @@ TEST_SUITE("gradients of the classifier") {
             Numbers g = c.gradients(b);
             CHECK(c.opt.stats->loss == loss);
             int zero = 0, tensors = 0;
-            for (const Spec& s : c.opt.table) {
+            for (const ParamSpec& s : c.opt.table) {
                 bool is_frozen = frozen >= 0 && s.layer < frozen;  // the embeddings' layer is −1
                 Numbers ours(&g[s.offset], &g[s.offset] + s.count), theirs(&all[s.offset], &all[s.offset] + s.count);
                 CHECK_MESSAGE(l2(theirs.data(), s.count) > 0, s.names[0]);

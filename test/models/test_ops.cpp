@@ -1,5 +1,5 @@
 // test_ops.cpp: properties, in fp32: vector mathematics, random numbers, dropout, loader, loss, optimiser, threads,
-// batches. Build with -DNO_MAIN.
+// batches.
 #include "train_bert.cu"
 
 #include "test/models/same_sums.h"
@@ -249,7 +249,7 @@ TEST_SUITE("loader") {
         }
         CHECK(q == d.sequences());
         CHECK(fabs(pairs / (pairs + singles) - 0.5) < 0.05);
-        CHECK(moved > 0.5 * pairs);  // the cut is drawn anew in every epoch
+        CHECK(moved > 0.5 * pairs);  // the cut is drawn again in every epoch
     }
     TEST_CASE("masks: how many, where, and what stands there") {
         TestData t;
@@ -432,7 +432,7 @@ TEST_SUITE("loader") {
         CHECK((round_up_bits(0, 5) == 0 && round_up_bits(31, 5) == 31 && round_up_bits(33, 5) == 34 &&
                round_up_bits(1025, 5) == 1088));
         // batches of fine-tuning: (texts of a batch, shortest, longest); sizes that 300 batches meet, at most; tokens
-        // that are filler, at most. This build does not group short sequences, so that the number of tiles varies as
+        // that are padding, at most. This build does not group short sequences, so that the number of tiles varies as
         // well.
         struct Kind {
             int texts, from, to;
@@ -445,9 +445,9 @@ TEST_SUITE("loader") {
             BatchBuilder b;
             b.shape.N = (int)round_up(k.texts * k.to, 128);
             b.shape.M = 128;
-            b.fill = 128;
+            b.pad_multiple = 128;
             b.pad_length = k.to;
-            std::vector<char> host(b.shape.plan(nullptr, nullptr));
+            std::vector<char> host(b.shape.bytes());
             std::map<std::vector<int>, int> met;
             double tokens = 0, computed = 0;
             for (uint64_t i = 0; i < 300; i++) {
@@ -474,11 +474,11 @@ TEST_SUITE("loader") {
             BatchBuilder b;
             b.shape.N = 1000;
             b.shape.M = 350;
-            b.fill = 128;
+            b.pad_multiple = 128;
             b.pad_length = most;
             add_random_sequences(b, lengths, 6, 1);
             size_t tokens = b.tokens.size(), targets = b.targets.size();
-            std::vector<char> host(b.shape.plan(nullptr, nullptr), (char)0xee);
+            std::vector<char> host(b.shape.bytes(), (char)0xee);
             Batch batch = b.finish(host.data(), {1, 2, 3}, 1);
             REQUIRE((batch.N == (int)std::min<size_t>(round_up(tokens, 128), 1000) &&
                      batch.M == (int)std::min<size_t>(round_up(targets, 128), 350)));
@@ -518,7 +518,7 @@ TEST_SUITE("loader") {
         b.shape.N = b.shape.M = 1000;
         std::vector<int> lengths{1, 64, 65, 200, 2, 130};
         add_random_sequences(b, lengths, 6, 1);
-        std::vector<char> host(b.shape.plan(nullptr, nullptr));
+        std::vector<char> host(b.shape.bytes());
         Batch batch = b.finish(host.data(), {1, 2, 3}, 0.5);
         REQUIRE(batch.N == 462);
         CHECK(batch.counters->token0 == 3);
@@ -572,7 +572,7 @@ TEST_SUITE("ops in fp32") {
             std::vector<int> targets{0, V - 1, -1, V / 2, V / 2};
             Floats x = random_numbers<float>((size_t)M * Vp, 1, 3), losses(M, NAN), correct(M, NAN);
             for (int m = 0; m < M; m++)
-                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;   // what stands behind V is not read
+                for (int v = V; v < Vp; v++) x[(size_t)m * Vp + v] = 1e4f;   // what stands after V is not read
             x[0] = 40;                                                       // row 0 is sure, and right
             x[(size_t)3 * Vp + V / 2] = x[(size_t)3 * Vp + V / 2 - 1] = 30;  // a tie: the first of equals counts
             x[(size_t)4 * Vp + V / 2] = 30;
@@ -654,7 +654,7 @@ TEST_SUITE("ops in fp32") {
         BatchBuilder builder;
         builder.shape.N = builder.shape.M = N;
         add_random_sequences(builder, {1, 300, 65, 2, 332}, V, 1);
-        std::vector<char> host(builder.shape.plan(nullptr, nullptr));
+        std::vector<char> host(builder.shape.bytes());
         Batch b = builder.finish(host.data(), counters, 0.01);
         REQUIRE(b.N == N);
         Floats x = random_numbers<float>(N * C, 1), y = random_numbers<float>(N * C, 2),
@@ -708,7 +708,7 @@ TEST_SUITE("ops in fp32") {
             keep();
         }
         Floats logits = random_numbers<float>((size_t)b.M * Vp, 8);
-        crossentropy(big, big2, logits.data(), b.targets, b.inverse_targets, b.M, V, Vp, true);
+        crossentropy(big, big2, logits.data(), b.targets, b.loss_scale, b.M, V, Vp, true);
         std::copy(logits.begin(), logits.begin() + std::min(logits.size(), (size_t)N * C), dx);
         keep();
         StepStats stats{};
@@ -760,8 +760,8 @@ TEST_SUITE("the model in fp32") {
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
         check_accumulation<SmallBert>(SIZE, compare);
     }
-    TEST_CASE("filler changes neither loss nor gradients") {
-        check_filler<SmallBert>(SIZE, compare);
+    TEST_CASE("padding changes neither loss nor gradients") {
+        check_padding<SmallBert>(SIZE, compare);
     }  // devices that want one shape
     TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
         check_without_backward<SmallBert>(SIZE);
@@ -776,7 +776,7 @@ TEST_SUITE("the model in fp32") {
                           (name.find("LayerNorm") == std::string::npos && name.find(".weight") != std::string::npos);
             bool one = name.find("LayerNorm.weight") != std::string::npos;
             if (matrix) {
-                double sd = 1 / sqrt(2.0 * n);  // of the estimated deviation, as a share of it
+                double sd = 1 / sqrt(2.0 * n);  // of the estimated deviation, as a fraction of it
                 CHECK_MESSAGE(fabs(l2(&a[at], n) / sqrt(n) / 0.02 - 1) < 4 * sd, name);
                 CHECK(a[at] != b[at]);
             } else {
@@ -815,7 +815,7 @@ TEST_SUITE("optimiser") {
         f.steps = 1000;
         f.lr = 2;
         f.warmup = 100;
-        f.final_lr = 0.1;
+        f.final_lr_fraction = 0.1;
         auto at = [&](int64_t step) { return learning_rate(f, step); };
         auto near = [](double x) { return doctest::Approx(x).epsilon(1e-12); };
         for (const char* schedule : {"linear", "cosine", "constant", "wsd"}) {
@@ -836,10 +836,10 @@ TEST_SUITE("optimiser") {
         CHECK(at(550) == near(1.1));
         CHECK(at(325) == near(0.2 + 1.8 * 0.5 * (1 + sqrt(0.5))));
         f.schedule = "wsd";
-        f.decay_share = 0.25;
+        f.decay_fraction = 0.25;
         CHECK(at(750) == near(2));
         CHECK(at(875) == near(1.1));
-        f.warmup = 0.1;  // below 1: a share of the steps
+        f.warmup = 0.1;  // below 1: a fraction of the steps
         CHECK(at(99) == near(2 * 100 / 101.0));
         CHECK(at(100) == near(2));
         f.warmup = 0;
@@ -893,7 +893,7 @@ TEST_SUITE("optimiser") {
                              before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
         }
     }
-    TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step behind it") {
+    TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step after it") {
         AdamWStep step{0.03, 0.9, 0.98, 1e-6, 0.1, 0.02, 1};
         std::vector<double> scratch(NORM_CHUNKS);
         for (double bad : {(double)NAN, (double)INFINITY, -(double)INFINITY})
@@ -908,14 +908,14 @@ TEST_SUITE("optimiser") {
                                       a.blocks(), a.n);
                     CHECK(a == before);
                     a.g[700] = 1;
-                    stats.loss = 1;  // the step behind it is sound
+                    stats.loss = 1;  // the step after it is finite
                 }
             }
     }
     TEST_CASE("weight decay is for matrices and embeddings") {
         SmallBert bert(SIZE, 128);
-        bert.opt.set_blocks(0.25, [](const Spec&) { return 1.0f; });
-        for (const Spec& s : bert.opt.table) {
+        bert.opt.set_blocks(0.25, [](const ParamSpec&) { return 1.0f; });
+        for (const ParamSpec& s : bert.opt.table) {
             bool matrix = s.shape.size() == 2;
             for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) {
                 REQUIRE_MESSAGE(bert.opt.decay[b] == (matrix ? 0.25f : 0.0f), s.names[0]);

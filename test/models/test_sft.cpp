@@ -1,5 +1,5 @@
 // test_sft.cpp: what sft promises, in double: which tokens are learned, packing, the mixture of tasks, answers,
-// options, tables. Build with -DPRECISION_FP64 -DNO_MAIN.
+// options, tables. Build with -DPRECISION_FP64.
 #include "sft.cu"
 
 #include "test/models/check_gradient.h"
@@ -146,7 +146,7 @@ TEST_SUITE("what is learned") {
             data.on_prompt = on_prompt;
             SmallGpt gpt(small_size(), 384);
             gpt.randomise(1);
-            gpt.model.head_rows = 7;  // chunks of the vocabulary's rows do not end where rows do
+            gpt.model.logits_chunk_rows = 7;  // chunks of the vocabulary's rows do not end where rows do
             for (size_t s = 0; s < r.rows.size(); s++) add_row(gpt.builder, data, s);
             size_t targets = gpt.builder.targets.size(), m = 0;
             Numbers together = gpt.gradients(gpt.batch()),
@@ -203,7 +203,7 @@ TEST_SUITE("what is learned") {
             CAPTURE(dropout);
             SmallGpt gpt(small_size(), 384, dropout);
             gpt.randomise(1);
-            gpt.model.head_rows = 7;
+            gpt.model.logits_chunk_rows = 7;
             for (size_t s = 0; s < r.rows.size(); s++) add_row(gpt.builder, data, s);
             REQUIRE(gpt.builder.targets.size() < gpt.builder.tokens.size() / 2);
             Batch b = gpt.batch({3, 4, 5});
@@ -352,7 +352,7 @@ struct Tune {
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
-        task->opt.set_blocks(f.weight_decay, [&](const Spec& s) { return task->lr_factor(s); });
+        task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1, 0.3);
     }
     Evaluator evaluator(int max_new = 8) { return {task->model, task->generator, BPE, task->answer_stats, max_new}; }
@@ -489,7 +489,7 @@ TEST_SUITE("the task") {
     TEST_CASE("steps lower the loss on answers; memory is there for answers only where some are wanted") {
         Rows r(ragged_rows());
         Tune t(r);
-        std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
+        std::vector<char> host(t.task->shape.bytes());
         double first = 0, last = 0;
         Cursor cursor;
         for (int step = 0; step < 60; step++) {
@@ -565,7 +565,7 @@ TEST_SUITE("answers") {
             sf.batch = 3;
             f.dropout = 0.2;
         });
-        std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
+        std::vector<char> host(t.task->shape.bytes());
         BatchBuilder builder = t.task->builder;
         // every second row's reference is what the model says; the last row's end is soon
         std::vector<std::string> expected;
@@ -677,7 +677,7 @@ TEST_SUITE("answers") {
                 sf.max_len = 96;
                 f.dropout = 0.2;
             });  // 128 tokens: options need several batches, of long prompts one each
-            std::vector<char> host(t.task->shape.plan(nullptr, nullptr));
+            std::vector<char> host(t.task->shape.bytes());
             BatchBuilder builder = t.task->builder;
             Evaluator e = t.evaluator();
             TaskScore score;

@@ -1,6 +1,9 @@
-// kernels.h: arrays, random numbers, dropout and work lists for the tests of kernels. Include after the kernels.
+// kernels.h: arrays, random numbers, dropout and work lists for the tests of kernels.
 #pragma once
 #include <doctest/doctest.h>
+
+#include "common/ops/dropout.cuh"
+#include "common/ops/sequences.h"
 
 #ifndef __CUDACC__
 static const bool any_memory = shim::addresses_are_checked = false;

@@ -1,7 +1,8 @@
 // matmul_cases.h: the linear layer against the loops: on the shim, on a GPU, and with cublaslt.h in place of cuBLASLt.
-// Include after kernels.h.
 #pragma once
+#include "common/ops/matmul.cuh"
 #include "test/close.h"
+#include "test/ops/kernels.h"
 
 struct MatmulCase {
     int N, C, OC;

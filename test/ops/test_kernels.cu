@@ -1,14 +1,21 @@
 // test_kernels.cu: every kernel of namespace gpu against the loops of namespace cpu, in float and bf16, at hostile
 // shapes.
 //   g++ -x c++ -DSHIM    the kernels run on the CPU; SHIM_ORDER=forward|reverse|random picks the order of blocks and
-//   threads nvcc                 the kernels run on the GPU TEST_SMALL=1         smaller shapes, for the sanitizers
+//                        threads
+//   nvcc                 the kernels run on the GPU
+//   TEST_SMALL=1         smaller shapes, for the sanitizers
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
+#include "common/ops/crossentropy.cuh"
+#include "common/ops/dropout.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
+#include "common/ops/gelu.cuh"
+#include "common/ops/layernorm.cuh"
+#include "common/ops/matmul.cuh"
 #include "common/ops/tanh.cuh"
 #include "test/ops/kernels.h"
 #include "test/ops/matmul_cases.h"
@@ -393,7 +400,7 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     there.start = d_start;
     there.tiles = d_tiles;
     Device<T> d_qkv(qkv), d_k(k), d_v(v);
-    KvCache<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
+    KvCacheView<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
     cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, HS);
     gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, HS);
     EXACTLY("attention_cache, keys", d_k.get(), k);

@@ -606,7 +606,7 @@ class Flags(Case):
         self.assertLess(stopped, 30)
         before = snapshot(W.path("patience/last"))
         out = resume("patience").out
-        self.assertIn("the run is finished: step %d of 30; --patience with a larger number goes on" % stopped, out)
+        self.assertIn("the run is finished: step %d of 30; --patience with a larger number continues it" % stopped, out)
         self.assertEqual(snapshot(W.path("patience/last")), before)
         resume("patience", "--patience", 1000)
         self.assertEqual(steps_of(W.path("patience"))[-1]["step"], 30)

@@ -59,7 +59,7 @@ SHIM = binary("TRAIN_BERT_SHIM", "build/shim-fp32/train_bert")
 SHIM_BF16 = binary("TRAIN_BERT_SHIM_BF16", "build/shim-bf16/train_bert")
 FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
 
-TINY = "--layers 2 --width 64 --max-len 32 --batch-tokens 256".split()
+TINY = "--layers 2 --hidden-size 64 --max-len 32 --batch-tokens 256".split()
 # from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the
 # best
 RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000 --beta1 0 --beta2 0".split()
@@ -181,7 +181,7 @@ class Learning(Case):
         self.assertEqual(small[0]["unigram_loss"], large[0]["unigram_loss"])
 
     def test_whole_words(self):
-        for name, flags in (("pieces", []), ("words", ["--whole-words"])):
+        for name, flags in (("pieces", []), ("words", ["--whole-word-mask"])):
             run(
                 train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other")
             )  # a small vocabulary: words of several pieces
@@ -215,9 +215,9 @@ class Learning(Case):
                         warmup,
                         "--lr",
                         lr,
-                        "--final-lr",
+                        "--final-lr-fraction",
                         final,
-                        "--decay-share",
+                        "--decay-fraction",
                         0.25,
                         "--schedule",
                         schedule,
@@ -348,7 +348,7 @@ class Resume(Case):
                 self.assert_same_run(reference, "killed%d" % seed)
 
     def test_killed_before_the_first_checkpoint(self):
-        """The run directory is there: --resume has to be able to go on from it."""
+        """The run directory is there: --resume has to be able to continue it."""
         flags = [*self.FLAGS, "--eval-every", 0]
         reference = self.reference("whole-0", flags)
         process = start(train("early", *flags))
@@ -430,7 +430,7 @@ class Resume(Case):
                 self.assert_same_run(reference, out)
 
     def test_a_step_is_under_way_when_the_signal_comes(self):
-        """As on a GPU, the shim's figures of a step come when the next one is handed over. A run that is stopped waits
+        """As on a GPU, the shim's numbers of a step come when the next one is handed over. A run that is stopped waits
         for what is under way."""
         if not self.SHIM:
             self.skipTest("the program is not built for the shim: make DEVICE=shim")
@@ -455,7 +455,7 @@ class Resume(Case):
                 "stopped",
                 "--layers",
                 12,
-                "--width",
+                "--hidden-size",
                 256,
                 "--max-len",
                 128,
@@ -489,6 +489,12 @@ class Resume(Case):
         done = run(["--resume", "--out", W.path("short")])  # nothing left to do; the data's place is in config.json
         self.assertIn("the run is finished: step 8 of 8", done.out)
         self.assertEqual(snapshot(W.path("short/last")), before)
+        # flags that were stored under the names they had before
+        config = read(W.path("short/config.json"), "r")
+        self.assertEqual(json.loads(config)["flags"]["hidden-size"], 64)
+        for name, old in (("hidden-size", "width"), ("ffn-dim", "inner"), ("mlm-probability", "mask-rate")):
+            config = config.replace('"%s"' % name, '"%s"' % old)
+        write(W.path("short/config.json"), config)
         run(["--resume", "--out", W.path("short"), "--steps", 12, "--retune"])  # for a GPU; here it changes nothing
         self.assert_same_run("long", "short")
         self.assertTrue(json.loads(read(W.path("short/config.json")))["flags"]["retune"])
@@ -509,7 +515,7 @@ class Resume(Case):
             finish(first)
 
     def test_full_disk(self):
-        """Fails in a line; the checkpoints stay as they were, and with space again the run goes on as if nothing had
+        """Fails in a line; the checkpoints stay as they were, and with space again the run continues as if nothing had
         been."""
         reference = self.reference("whole", self.FLAGS)
         process = start(train("disk", *self.FLAGS))
@@ -528,7 +534,7 @@ class Resume(Case):
         self.assert_same_run(reference, "disk")
 
 
-# ---------------------------------------------------------------- what a run leaves behind
+# ---------------------------------------------------------------- what a run leaves
 class RunDirectory(Case):
     def test_config(self):
         config = json.loads(read(W.path("run/config.json")))
@@ -631,7 +637,7 @@ class FillMask(Case):
 
     def test_json(self):
         texts = ["the [MASK] heals the [MASK] .", 'the queen "[MASK]" caf\u00e9 .']
-        lines = [json.loads(line) for line in self.ask("--json", "--top", "3", *texts).splitlines()]
+        lines = [json.loads(line) for line in self.ask("--json", "--top-k", "3", *texts).splitlines()]
         self.assertEqual([line["text"] for line in lines], texts)
         self.assertEqual([len(line["masks"]) for line in lines], [2, 1])
         for guesses in (g for line in lines for g in line["masks"]):
@@ -1015,8 +1021,8 @@ class BadInput(Case):
             ("unknown flag", self.flags("--learning-rte", 1), 2, ["--learning-rte", "nearest: --"]),
             ("misspelt flag", self.flags("--warmupp", 1), 2, ["--warmupp", "nearest: --warmup"]),
             ("one dash", self.flags("-steps", 1), 2, ["-steps", "--steps"]),
-            ("a flag of another verb", self.flags("--top", 1), 2, ["--top", "fill-mask"]),
-            ("misspelt verb", ["trian", "--data", W.path("data")], 2, ["trian", "nearest: train"]),
+            ("a flag of another command", self.flags("--top-k", 1), 2, ["--top-k", "fill-mask"]),
+            ("misspelt command", ["trian", "--data", W.path("data")], 2, ["trian", "nearest: train"]),
             ("a word too many", self.flags("word"), 2, ["word"]),
             ("value out of range", self.flags("--dropout", 1), 2, ["--dropout", "0.999", "1"]),
             ("value below the range", self.flags("--lr", -1), 2, ["--lr", ">= 0"]),
@@ -1032,7 +1038,12 @@ class BadInput(Case):
             ("--max-len beyond --batch-tokens", self.flags("--max-len", 512), 2, ["--max-len", "--batch-tokens"]),
             ("--max-len beyond the positions", self.flags("--positions", 16), 2, ["--max-len", "16"]),
             ("--batch-tokens that is no multiple of 128", self.flags("--batch-tokens", 300), 2, ["128", "300"]),
-            ("--width that is no multiple of 64", self.flags("--width", 100), 2, ["--width", "64", "100"]),
+            (
+                "--hidden-size that is no multiple of 64",
+                self.flags("--hidden-size", 100),
+                2,
+                ["--hidden-size", "64", "100"],
+            ),
             ("--heads that do not divide the width", self.flags("--heads", 3), 2, ["--heads"]),
             (
                 "more memory than there is",
@@ -1040,7 +1051,12 @@ class BadInput(Case):
                 1,
                 ["MiB", "--batch-tokens", "or less"],
             ),
-            ("a model beyond all memory", self.flags("--layers", 128, "--width", 65536), 1, ["MiB", "smaller model"]),
+            (
+                "a model beyond all memory",
+                self.flags("--layers", 128, "--hidden-size", 65536),
+                1,
+                ["MiB", "smaller model"],
+            ),
             # the run directory
             ("--out below a file", train("file/out", *TINY), 1, ["file"]),
             ("--out that is a file", train("file", *TINY), 1, ["file"]),
@@ -1051,7 +1067,7 @@ class BadInput(Case):
             ("--resume of a run without a checkpoint", ["--resume", "--out", W.path("started")], 1, ["started/last"]),
             ("--resume of a model directory", ["--resume", "--out", W.path("run/best")], 1, ["flags"]),
             ("--resume with another --lr", self.resume("--lr", 1), 2, ["--lr", "0.005", "--init"]),
-            ("--resume with other dimensions", self.resume("--width", 128), 2, ["--width", "64"]),
+            ("--resume with other dimensions", self.resume("--hidden-size", 128), 2, ["--hidden-size", "64"]),
             ("--resume and --init", self.resume("--init", W.path("run/best")), 2, ["--init"]),
             (
                 "--resume with other data",
@@ -1153,7 +1169,7 @@ class BadInput(Case):
                 1,
                 ["nowhere.txt"],
             ),
-            ("no verb", Call([], program=TOKENIZE), 2, ["verb"]),
+            ("no command", Call([], program=TOKENIZE), 2, ["command"]),
         ]
 
     def test_table(self):

@@ -382,7 +382,7 @@ class Generate(Case):
         run(
             train(
                 "talker",
-                *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split(),
+                *"--layers 4 --hidden-size 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split(),
             )
         )
         process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "--prompt", "the king", "--greedy"])
@@ -422,7 +422,7 @@ class Generate(Case):
             self.assertEqual(as_json(["the"], "--max-new-tokens", 30, *flags), greedy)
 
     def test_stops(self):
-        """At the end of a document, at the length that was asked for, and where the context is full, which is said."""
+        """At the end of a document, at the length that was wanted, and where the context is full, which is said."""
         short = as_json(["the"], "--max-new-tokens", 3, "--greedy")[0]
         self.assertEqual((short["tokens"], short["stop"]), (3, "length"))
         done = write_on("--greedy", "--json", "--max-new-tokens", 1000, "the king")
@@ -604,7 +604,7 @@ class BadInput(Case):
             ),
             # the command line
             ("nothing given", [], 2, ["--data"]),
-            ("unknown flag", self.flags("--mask-rate", 0.1), 2, ["--mask-rate"]),
+            ("unknown flag", self.flags("--mlm-probability", 0.1), 2, ["--mlm-probability"]),
             ("unknown size", self.flags("--size", "base"), 2, ["--size", "medium", "base"]),
             ("--max-len beyond the positions", self.flags("--positions", 16), 2, ["--max-len", "16"]),
             ("--max-len of one token", self.flags("--max-len", 1), 2, ["--max-len", "2"]),

@@ -204,7 +204,7 @@ class Tokenize(Case):
 
     def test_bad_command_lines(self):
         pack = [TOKENIZE, "pack", "--tokenizer", "tok", "--kind", "text"]
-        self.refused(2, "expected a verb", TOKENIZE)
+        self.refused(2, "expected a command", TOKENIZE)
         self.refused(2, "nearest: learn", TOKENIZE, "lern")
         self.refused(2, "unknown flag --sizes; nearest: --size", TOKENIZE, "learn", "--sizes", "9", self.text)
         self.refused(2, "expected an integer from 32", TOKENIZE, "learn", "--size", "5", "--out", "x", self.text)

@@ -4,14 +4,17 @@
 
 #include <chrono>
 
-#include "common/train/checkpoint.h"
+#include "common/train/bert_config.h"
+#include "common/train/model_dir.h"
+#include "common/train/tensors_io.h"
+#include "common/train/training_state.h"
 #include "test/temp.h"
 
 namespace {
 
 // A table with all that a row can be: joined, padded, transposed, scalar-sized.
-std::vector<Spec> small_table() {
-    std::vector<Spec> specs(5);
+std::vector<ParamSpec> small_table() {
+    std::vector<ParamSpec> specs(5);
     specs[0].names = {"bert.embeddings.word_embeddings.weight"};
     specs[0].shape = {5, 3};
     specs[0].count = 8 * 3;
@@ -30,10 +33,10 @@ std::vector<Spec> small_table() {
 }
 // Parameters: a different number everywhere, zero in paddings and gaps.
 template <class T>
-std::vector<T> some_values(const std::vector<Spec>& specs, float scale = 1) {
+std::vector<T> some_values(const std::vector<ParamSpec>& specs, float scale = 1) {
     std::vector<T> p(total_count(specs), 0);
-    for (const Spec& s : specs)
-        for (size_t i = 0; i < s.names.size() * s.piece(); i++) p[s.offset + i] = scale * (float)(s.offset + i + 1);
+    for (const ParamSpec& s : specs)
+        for (size_t i = 0; i < s.names.size() * s.elements(); i++) p[s.offset + i] = scale * (float)(s.offset + i + 1);
     return p;
 }
 std::string message(void (*f)(const std::string&), const std::string& arg) {
@@ -49,7 +52,7 @@ std::string message(void (*f)(const std::string&), const std::string& arg) {
 std::string load_error(const std::string& dir) {
     return message(
         [](const std::string& d) {
-            std::vector<Spec> specs = small_table();
+            std::vector<ParamSpec> specs = small_table();
             std::vector<float> p(total_count(specs));
             load_tensors(d, specs, p.data()).refuse_missing(d);
         },
@@ -99,7 +102,7 @@ struct Copy {
 }  // namespace
 
 TEST_CASE("checkpoint: the table is laid out in order, padded, aligned") {
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     CHECK(specs[0].count == 24);
     CHECK(specs[1].offset == PARAM_BLOCK);
     CHECK(specs[1].count == 12);
@@ -111,7 +114,7 @@ TEST_CASE("checkpoint: the table is laid out in order, padded, aligned") {
 
 TEST_CASE_TEMPLATE("checkpoint: tensors go out and come back", T, float, double) {
     TempDir dir;
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     std::vector<T> p = some_values<T>(specs), q(p.size(), 77);
     save_tensors(dir.path, specs, p.data());
 
@@ -127,13 +130,13 @@ TEST_CASE_TEMPLATE("checkpoint: tensors go out and come back", T, float, double)
     LoadReport report = load_tensors(dir.path, specs, q.data());
     CHECK(report.loaded == 7);
     CHECK((report.missing.empty() && report.unused.empty() && report.ignored.empty()));
-    for (const Spec& s : specs)
+    for (const ParamSpec& s : specs)
         for (size_t i = 0; i < s.count; i++) CHECK(q[s.offset + i] == p[s.offset + i]);
 }
 
 TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
     TempDir dir;
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     std::vector<float> p = some_values<float>(specs), q(p.size());
     save_tensors(dir.path, specs, p.data());
     std::string path = dir / "model.safetensors";
@@ -299,7 +302,7 @@ TEST_CASE("checkpoint: config.json of BERT") {
 
 TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float, double) {
     TempDir dir;
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     std::vector<T> m = some_values<T>(specs, 1e-3f), v = some_values<T>(specs, 1e-30f), master = some_values<T>(specs),
                    a(m), b(m), c(m);
     Json counters = Json::make_object();
@@ -318,7 +321,7 @@ TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float
             CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), c.data()),
                                  doctest::Contains("expected a tensor master, found none"), Error);
     }
-    std::vector<Spec> other = specs;
+    std::vector<ParamSpec> other = specs;
     std::swap(other[1].names[0], other[1].names[1]);
     CHECK_THROWS_WITH_AS(load_training_state(dir.path, other, a.data(), b.data(), (T*)nullptr),
                          doctest::Contains("another size or version"), Error);
@@ -335,7 +338,7 @@ TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float
 namespace {
 // Model number k: its number is in every file, so that a mixture of two would show.
 void save_numbered(const std::string& dir, int k) {
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     std::vector<float> p = some_values<float>(specs, k);
     save_directory(dir, [&](const std::string& tmp) {
         BertConfig c;
@@ -347,7 +350,7 @@ void save_numbered(const std::string& dir, int k) {
 }
 // The number of the model in dir; −1 if the files do not belong together.
 int number_of(const std::string& dir) {
-    std::vector<Spec> specs = small_table();
+    std::vector<ParamSpec> specs = small_table();
     std::vector<float> p(total_count(specs)), m(p), v(p), master(p);
     int k = (int)read_bert_config(dir).V;
     load_tensors(dir, specs, p.data()).refuse_missing(dir);

@@ -1,20 +1,20 @@
-// test_async.cpp: the host runs ahead of the GPU (common/device/async.cuh), on a stand-in for CUDA that does things as
-// late as it may, or whenever it likes.
+// test_pipeline.cpp: the host runs ahead of the GPU (common/device/pipeline.cuh), on a stand-in for CUDA that does
+// things as late as it may, or whenever it likes.
 #include <doctest/doctest.h>
 
 #include "test/device/cuda_streams.h"
 
-inline cudaStream_t stream = nullptr;
 #define CUDA_CHECK(call)                                                         \
     do {                                                                         \
         if ((call) != cudaSuccess) fail("%s:%d: %s", __FILE__, __LINE__, #call); \
     } while (0)
 namespace gpu {
-inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(stream)); }
+inline cudaStream_t compute_stream = nullptr;
+inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(compute_stream)); }
 }  // namespace gpu
-#include "common/device/async.cuh"
+#include "common/device/pipeline.cuh"
 
-static void kernel(std::function<void()> work) { cuda::put(stream, work); }
+static void kernel(std::function<void()> work) { cuda::put(gpu::compute_stream, work); }
 
 // Runs f under many orders of what streams do, and looks that everything was given back.
 template <class F>
@@ -26,15 +26,15 @@ static void in_many_orders(F f) {
             cuda::patience = patience;
             cuda::seed = seed;
             cuda::drawn = 0;
-            cudaStreamCreateWithFlags(&stream, 0);
+            cudaStreamCreateWithFlags(&gpu::compute_stream, 0);
             f();
             CHECK(cuda::alive.empty());
-            cudaStreamDestroy(stream);
+            cudaStreamDestroy(gpu::compute_stream);
             CHECK(cuda::streams.empty());
         }
 }
 
-TEST_SUITE("async") {
+TEST_SUITE("pipeline") {
     TEST_CASE("uploads: every launch sees the block that was sent before it") {
         in_many_orders([] {
             constexpr int BYTES = 24, N = 50;
@@ -61,7 +61,7 @@ TEST_SUITE("async") {
     }
     TEST_CASE("the host is not held up before two blocks are on their way") {
         cuda::patience = 0;
-        cudaStreamCreateWithFlags(&stream, 0);
+        cudaStreamCreateWithFlags(&gpu::compute_stream, 0);
         std::vector<char> device(3 * 8);
         {
             gpu::Upload upload(device.data(), 8);
@@ -76,7 +76,7 @@ TEST_SUITE("async") {
             CHECK(cuda::drawn > before);
             gpu::device_sync();
         }
-        cudaStreamDestroy(stream);
+        cudaStreamDestroy(gpu::compute_stream);
     }
     TEST_CASE("readbacks: in order, as they were when they were sent") {
         in_many_orders([] {
@@ -98,7 +98,7 @@ TEST_SUITE("async") {
     TEST_CASE("graphs: run, captured, repeated; the oldest one makes room") {
         in_many_orders([] {
             std::vector<int> done, want;
-            int calls = 0, most = (int)gpu::Graphs::MOST;
+            int calls = 0, most = (int)gpu::Graphs::MAX_GRAPHS;
             {
                 gpu::Graphs graphs;
                 auto run = [&](int key, int argument) {
@@ -122,10 +122,10 @@ TEST_SUITE("async") {
                     run(key, 0);
                 }
                 run(1, 0);  // 2 is the oldest now
-                CHECK((graphs.graphs.size() == gpu::Graphs::MOST && calls == 4 + 2 * (most - 2)));
+                CHECK((graphs.graphs.size() == gpu::Graphs::MAX_GRAPHS && calls == 4 + 2 * (most - 2)));
                 run(most + 1, 0);
                 CHECK((graphs.graphs.count({1, 7}) == 1 && graphs.graphs.count({2, 7}) == 0 &&
-                       graphs.graphs.size() == gpu::Graphs::MOST));
+                       graphs.graphs.size() == gpu::Graphs::MAX_GRAPHS));
                 calls = 0;
                 run(2, 0);
                 CHECK(calls == 1);

@@ -1,0 +1,48 @@
+// json.h: JSON as one plain struct. json.cpp implements it and is the only file that includes nlohmann-json, which
+// costs nvcc 7 s a file.
+#pragma once
+#include <stdint.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+struct Json {
+    enum Kind { null, boolean, integer, number, string, array, object } kind = null;
+    bool b = false;
+    int64_t i = 0;
+    double d = 0;                                 // set for integers as well
+    std::string s;                                // of a number that was read: as it was written
+    std::vector<Json> a;                          // array
+    std::vector<std::pair<std::string, Json>> o;  // object, keys in the order of the file
+
+    Json() {}
+    Json(bool x) : kind(boolean), b(x) {}
+    Json(int x) : kind(integer), i(x), d(x) {}
+    Json(int64_t x) : kind(integer), i(x), d((double)x) {}
+    Json(uint64_t x) : kind(integer), i((int64_t)x), d((double)x) {}
+    Json(double x) : kind(number), d(x) {}
+    Json(const char* x) : kind(string), s(x) {}
+    Json(const std::string& x) : kind(string), s(x) {}
+    static Json make_array() {
+        Json j;
+        j.kind = array;
+        return j;
+    }
+    static Json make_object() {
+        Json j;
+        j.kind = object;
+        return j;
+    }
+
+    const Json* find(std::string_view key) const;   // nullptr if this is no object or has no such key
+    Json& set(const std::string& key, Json value);  // add or replace; returns *this
+};
+
+// text → value; `where` (a file name) begins the error message, which names line and column. Duplicate keys, NaN,
+// invalid UTF-8, nesting deeper than 200 and anything after the value are refused.
+Json parse_json(std::string_view text, const std::string& where);
+// value → text; indent < 0: one line. Doubles print with as many digits as are needed to read them back; a double that
+// is not finite prints as null. Invalid UTF-8 in strings becomes U+FFFD.
+std::string dump_json(const Json& value, int indent = -1);

@@ -1,0 +1,58 @@
+// unicode.cpp: unicode.h by utf8proc.
+#include "common/base/unicode.h"
+
+#include <stddef.h>
+#include <utf8proc.h>
+
+#include <algorithm>
+
+int32_t next_code_point(const char*& p, const char* end) {
+    int32_t cp;
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t*)p, std::min<ptrdiff_t>(end - p, 4), &cp);
+    p += n > 0 ? n : 1;
+    return n > 0 ? cp : -1;
+}
+
+void append_utf8(std::string& out, int32_t code_point) {
+    utf8proc_uint8_t bytes[4];
+    out.append((const char*)bytes, utf8proc_encode_char(code_point, bytes));
+}
+
+int category(int32_t code_point) {
+    const char* two = utf8proc_category_string(code_point);
+    return CATEGORY(two[0], two[1]);
+}
+
+int32_t lower(int32_t code_point) { return utf8proc_tolower(code_point); }
+
+// U+0130 (I with a dot above) is the only code point whose lower case is two code points in every context and language.
+void append_lower(std::vector<int32_t>& out, int32_t code_point) {
+    if (code_point == 0x130)
+        out.insert(out.end(), {'i', 0x307});
+    else
+        out.push_back(lower(code_point));
+}
+
+void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
+    utf8proc_int32_t parts[32];
+    int boundary_state = 0;
+    utf8proc_ssize_t n = utf8proc_decompose_char(code_point, parts, 32, UTF8PROC_DECOMPOSE, &boundary_state);
+    if (n < 1 || n > 32)
+        out.push_back(code_point);
+    else
+        out.insert(out.end(), parts, parts + n);
+}
+
+int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
+
+size_t invalid_utf8(std::string_view text) {
+    const char *p = text.data(), *end = p + text.size();
+    while (p < end) {
+        const char* at = p;
+        if ((unsigned char)*p < 128)
+            p++;
+        else if (next_code_point(p, end) < 0)
+            return at - text.data();
+    }
+    return std::string_view::npos;
+}

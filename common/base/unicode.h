@@ -1,0 +1,24 @@
+// unicode.h: UTF-8, and what a tokenizer asks about a code point. unicode.cpp implements it and is the only file that
+// includes utf8proc.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+// Reads the code point at p (p < end), moves p after it; −1 and one byte further if the bytes are not UTF-8.
+int32_t next_code_point(const char*& p, const char* end);
+void append_utf8(std::string& out, int32_t code_point);
+// General category as two letters in one number, e.g. category(cp) == CATEGORY('M','n')
+constexpr int CATEGORY(char a, char b) { return a << 8 | b; }
+int category(int32_t code_point);
+int32_t lower(int32_t code_point);  // simple lower-case mapping
+void append_lower(std::vector<int32_t>& out,
+                  int32_t code_point);  // full lower-case mapping (one code point may become two)
+void append_nfd(std::vector<int32_t>& out,
+                int32_t code_point);  // canonical decomposition of one code point, not reordered
+int combining_class(int32_t code_point);
+// Byte offset of the first byte that is not part of valid UTF-8, or npos.
+size_t invalid_utf8(std::string_view text);

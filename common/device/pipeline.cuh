@@ -1,0 +1,242 @@
+// pipeline.cuh: a training step in which the host waits for nothing: the next batch goes up (Upload) and the numbers of
+// the steps before come back (Readback) while the GPU computes, and a step's hundreds of launches become one (Graphs).
+//
+// Each is here for every device: at once on the CPU (cpu::), with CUDA's streams, events and graphs (gpu::, nvcc), and
+// on the shim, which refuses what a GPU would do wrong. test/device/test_pipeline.cpp runs the second on a stand-in for
+// CUDA.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <map>
+#include <vector>
+
+#include "common/device/device.cuh"
+
+namespace cpu {
+// Blocks of `bytes` on their way from the host to one place in device memory. The place is followed by room for SLOTS
+// blocks more.
+struct Upload {
+    static constexpr int SLOTS = 0;
+    std::vector<char> block;
+    void* to;
+    Upload(void* to, size_t bytes) : block(bytes), to(to) {}
+    char* next() { return block.data(); }                    // where the host writes the next block
+    void send() { memcpy(to, block.data(), block.size()); }  // everything that is launched from now on sees it
+};
+// Values X on their way back to the host, at most two at a time.
+template <class X>
+struct Readback {
+    X slot[2];
+    unsigned sent = 0, taken = 0;
+    void send(const X* from) { slot[sent++ % 2] = *from; }  // as it is when all that was launched is done
+    bool ready() const { return true; }                     // has the oldest one arrived?
+    X take() { return slot[taken++ % 2]; }                  // waits for the oldest one
+};
+// Work that comes again and again: on a GPU a CUDA graph for each key.
+struct Graphs {
+    template <class F>
+    void run(const std::vector<int>&, F body) {
+        body();
+    }
+};
+}  // namespace cpu
+
+#if defined(__CUDACC__) || defined(CUDA_STREAMS)  // or test/device/cuda_streams.h, which stands in for them
+namespace gpu {
+inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy reads or writes while the host goes on
+    void* p;
+    CUDA_CHECK(cudaMallocHost(&p, bytes));
+    return p;
+}
+inline void make_events(cudaEvent_t (&events)[2]) {
+    for (cudaEvent_t& e : events) CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
+}
+inline void destroy_events(cudaEvent_t (&events)[2]) {
+    for (cudaEvent_t e : events) cudaEventDestroy(e);
+}
+
+// host ── pinned[slot] ──(copies)──▶ staging[slot] ──(compute_stream)──▶ to
+// The first copy goes over the bus while kernels run on compute_stream, the second stays within the GPU. So block i + 1
+// is built and copied while the GPU computes with block i, and graphs always read the same place. A slot is written
+// again when the GPU has taken what was in it; an event that was never recorded is one that has happened.
+struct Upload {
+    static constexpr int SLOTS = 2;
+    char *to, *pinned;
+    size_t bytes;
+    cudaStream_t copies;
+    cudaEvent_t arrived[2], taken[2];  // in staging[slot]; from there
+    int slot = 1;
+
+    Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(SLOTS * bytes)), bytes(bytes) {
+        CUDA_CHECK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking));
+        make_events(arrived);
+        make_events(taken);
+    }
+    Upload(const Upload&) = delete;
+    ~Upload() {
+        cudaStreamSynchronize(copies);
+        destroy_events(arrived);
+        destroy_events(taken);
+        cudaStreamDestroy(copies);
+        cudaFreeHost(pinned);
+    }
+    char* next() {
+        slot ^= 1;
+        CUDA_CHECK(
+            cudaEventSynchronize(arrived[slot]));  // of the block before last: long ago, unless the host is far ahead
+        return pinned + slot * bytes;
+    }
+    void send() {
+        char* staging = to + (1 + slot) * bytes;
+        CUDA_CHECK(cudaStreamWaitEvent(copies, taken[slot], 0));
+        CUDA_CHECK(cudaMemcpyAsync(staging, pinned + slot * bytes, bytes, cudaMemcpyHostToDevice, copies));
+        CUDA_CHECK(cudaEventRecord(arrived[slot], copies));
+        CUDA_CHECK(cudaStreamWaitEvent(compute_stream, arrived[slot], 0));
+        CUDA_CHECK(cudaMemcpyAsync(to, staging, bytes, cudaMemcpyDeviceToDevice, compute_stream));
+        CUDA_CHECK(cudaEventRecord(taken[slot], compute_stream));
+    }
+};
+template <class X>
+struct Readback {
+    X* slot = (X*)pinned_alloc(2 * sizeof(X));
+    cudaEvent_t arrived[2];
+    unsigned sent = 0, taken = 0;
+
+    Readback() { make_events(arrived); }
+    Readback(const Readback&) = delete;
+    ~Readback() {
+        cudaStreamSynchronize(compute_stream);
+        destroy_events(arrived);
+        cudaFreeHost(slot);
+    }
+    void send(const X* from) {
+        CUDA_CHECK(cudaMemcpyAsync(slot + sent % 2, from, sizeof(X), cudaMemcpyDeviceToHost, compute_stream));
+        CUDA_CHECK(cudaEventRecord(arrived[sent++ % 2], compute_stream));
+    }
+    bool ready() const {
+        cudaError_t event = cudaEventQuery(arrived[taken % 2]);
+        if (event == cudaErrorNotReady) {
+            (void)cudaGetLastError();
+            return false;  // no error: it is not to show at the next kernel
+        }
+
+        CUDA_CHECK(event);
+        return true;
+    }
+    X take() {
+        CUDA_CHECK(cudaEventSynchronize(arrived[taken % 2]));
+        return slot[taken++ % 2];
+    }
+};
+// Launching a kernel costs the host some microseconds; a step of a small model has hundreds of kernels that take less.
+// So what a body launches is captured as a CUDA graph and from then on launched as a whole. A graph repeats the
+// launches with the very grids and arguments of its capture: these have to follow from the key, and everything else
+// that changes has to be in device memory. The shim checks that. The first time a key comes, the body just runs:
+// kernels are loaded, plans of matrix products timed, buffers of libraries allocated, none of which can be captured.
+// The second time it is captured.
+struct Graphs {
+    static constexpr size_t MAX_GRAPHS = 64;  // graphs kept; a layer has some 40 kernels, each about 1 KB
+    struct Graph {
+        cudaGraphExec_t exec;  // nullptr: ran once
+        uint64_t used;
+    };
+    std::map<std::vector<int>, Graph> graphs;
+    uint64_t runs = 0;
+
+    Graphs() = default;
+    Graphs(const Graphs&) = delete;
+    ~Graphs() {
+        for (auto& [key, g] : graphs)
+            if (g.exec) cudaGraphExecDestroy(g.exec);
+    }
+    template <class F>
+    void run(const std::vector<int>& key, F body) {
+        auto found = graphs.find(key);
+        if (found == graphs.end()) {
+            if (graphs.size() == MAX_GRAPHS) drop_oldest();
+            graphs[key] = {nullptr, ++runs};
+            return body();
+        }
+        Graph& g = found->second;
+        g.used = ++runs;
+        if (!g.exec) {
+            cudaGraph_t captured;
+            CUDA_CHECK(cudaStreamBeginCapture(compute_stream, cudaStreamCaptureModeThreadLocal));
+            body();
+            CUDA_CHECK(cudaStreamEndCapture(compute_stream, &captured));
+            CUDA_CHECK(cudaGraphInstantiateWithFlags(&g.exec, captured, 0));
+            CUDA_CHECK(cudaGraphDestroy(captured));
+        }
+        CUDA_CHECK(cudaGraphLaunch(g.exec, compute_stream));
+    }
+    void drop_oldest() {
+        auto oldest = graphs.begin();
+        for (auto g = graphs.begin(); g != graphs.end(); g++)
+            if (g->second.used < oldest->second.used) oldest = g;
+        if (oldest->second.exec) {
+            device_sync();  // it may still be running
+            CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));
+        }
+        graphs.erase(oldest);
+    }
+};
+}  // namespace gpu
+#elif defined(SHIM)
+namespace gpu {
+struct Upload {  // by way of the same places as on a GPU
+    static constexpr int SLOTS = 2;
+    std::vector<char> block;
+    char* to;
+    int slot = 1;
+    Upload(void* to, size_t bytes) : block(bytes), to((char*)to) {}
+    char* next() {
+        shim::refuse_in_graph("Upload");
+        slot ^= 1;
+        return block.data();
+    }
+    void send() {
+        shim::refuse_in_graph("Upload");
+        shim::require_range("Upload", to, (1 + SLOTS) * block.size());
+        shim::AtWork at_work;
+        char* staging = to + (1 + slot) * block.size();
+        memcpy(staging, block.data(), block.size());
+        memcpy(to, staging, block.size());
+    }
+};
+template <class X>
+struct Readback : cpu::Readback<X> {
+    void send(const X* from) {
+        shim::refuse_in_graph("Readback");
+        shim::require_range("Readback", from, sizeof(X));
+        shim::AtWork at_work;
+        cpu::Readback<X>::send(from);
+    }
+    bool ready() const { return false; }  // as late as it may be
+    X take() {
+        shim::refuse_in_graph("Readback");
+        return cpu::Readback<X>::take();
+    }
+};
+// Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured
+// graph would do the wrong thing.
+struct Graphs {
+    std::map<std::vector<int>, std::vector<shim::Launch> > graphs;
+    template <class F>
+    void run(const std::vector<int>& key, F body) {
+        std::vector<shim::Launch> launches;
+        shim::recorder = &launches;
+        try {
+            body();
+        } catch (...) {
+            shim::recorder = nullptr;
+            throw;
+        }
+        shim::recorder = nullptr;
+        auto [first, is_new] = graphs.try_emplace(key, launches);
+        if (!is_new) shim::require_same(first->second, launches);
+    }
+};
+}  // namespace gpu
+#endif

@@ -1,0 +1,32 @@
+// console.h: what a program prints before it trains: the machine, and the table of parameters.
+#pragma once
+#include <omp.h>
+
+#include "common/base/text.h"
+#include "common/device/device.cuh"
+#include "common/train/parameters.h"
+
+inline const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
+inline void print_machine(const char* program) {
+    printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
+           device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+}
+inline void print_parameter_table(const std::vector<ParamSpec>& table) {
+    printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
+    size_t total = 0;
+    for (const ParamSpec& s : table) {
+        size_t n = s.names.size();
+        std::string shape;
+        for (size_t d : s.shape) {
+            n *= d;
+            shape += (shape.empty() ? "" : " x ") + std::to_string(d);
+        }
+        if (s.names.size() > 1) shape = std::to_string(s.names.size()) + " x " + shape;
+        total += n;
+        if (s.layer <= 0 || s.layer == table.back().layer)
+            printf("  %-62s %-15s %s\n", joined_names(s.names).c_str(), shape.c_str(), thousands((double)n).c_str());
+        else if (s.layer == 1 && &s > &table[0] && (&s)[-1].layer == 0)
+            printf("  ... and the same for every other layer\n");
+    }
+    printf("  %-78s %s\n", "total", thousands((double)total).c_str());
+}

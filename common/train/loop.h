@@ -1,0 +1,150 @@
+// loop.h: the training loop, which all programs share: load or resume; for each step collect micro-batches, accumulate
+// their gradients, update; report, validate, save.
+//
+// What differs from program to program is its Task:
+//
+//   Optimizer opt                   the parameters
+//   BatchShape shape; char* block   capacities of a micro-batch, and its place in device memory
+//   BatchBuilder builder            an empty one, which knows the shape and how to pad
+//   int fill(BatchBuilder&, Cursor&)                      collects the next micro-batch; returns its sequences
+//   void forward_backward(const Batch&, StepStats*)       adds to the gradients, and to the sums of the step
+//   double flops(tokens, targets, mean_length)            work of so many tokens, forward and backward
+//   Eval evaluate()                                       on the validation data
+//   void save_model(const std::string& dir)               writes the files of a model directory
+//   float lr_factor(const ParamSpec&)                     of the learning rate; 0: the tensor stays as it is
+//   void set_dropout(double rate)
+//   Json identity()                                       what a resumed run has to share (identity.h)
+#pragma once
+#include <functional>
+
+#include "common/train/flags.h"
+#include "common/train/model_dir.h"
+#include "common/train/optimizer.h"
+#include "common/train/resume.h"
+#include "common/train/run_log.h"
+#include "common/train/signals.h"
+#include "common/train/step_queue.h"
+#include "common/train/validation.h"
+
+// OUT/last, the model and what --resume needs beside it, and OUT/best, a model alone
+template <class Task>
+struct Checkpoints {
+    Task& task;
+    std::string last, best;
+
+    void save_last(const Progress& progress) {
+        save_directory(last, [&](const std::string& dir) {
+            task.save_model(dir);
+            save_run(dir, task.opt, progress, task.identity());
+        });
+    }
+    void save_best() {
+        save_directory(best, [&](const std::string& dir) { task.save_model(dir); });
+    }
+};
+
+template <class Task>
+void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
+    Eval e = task.evaluate();
+    if (e.targets == 0) return checkpoints.save_last(progress);
+    if (!std::isfinite(e.loss))
+        throw Error(EXIT_NOT_FINITE,
+                    format("step %lld: the validation loss (%g) is not finite; %s holds the "
+                           "checkpoint before: continue from it with --init %s --out ANOTHER and a "
+                           "smaller --lr or --clip",
+                           (long long)progress.step, e.loss, checkpoints.last.c_str(), checkpoints.last.c_str()));
+    bool better = e.score > progress.best_score || (e.score == progress.best_score && e.loss < progress.best_loss);
+    progress.evals_since_best = better ? 0 : progress.evals_since_best + 1;
+    if (better) {
+        progress.best_loss = e.loss;
+        progress.best_score = e.score;
+        progress.best_step = progress.step;
+    }
+    log.validation(e, progress);
+    if (better) checkpoints.save_best();  // first: last/ says that it is there
+    checkpoints.save_last(progress);
+}
+
+// Ends a run at a step whose loss or gradient is not finite. The update left every parameter as it was, and so did the
+// steps after it. They are saved, unless they are not finite themselves: the checkpoint before is then worth more.
+template <class Task>
+[[noreturn]] void stop_not_finite(const StepResult& r, Progress& progress, Checkpoints<Task>& checkpoints) {
+    std::vector<areal> values = checkpoints.task.opt.download();
+    bool finite = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });
+    progress.cursor = r.step.before;
+    if (finite) checkpoints.save_last(progress);
+    throw Error(
+        EXIT_NOT_FINITE,
+        format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was "
+               "changed, %s holds the %s: continue from it with --init %s --out ANOTHER and a smaller --lr or "
+               "--clip",
+               (long long)progress.step + 1, r.loss, r.norm, checkpoints.last.c_str(),
+               finite ? "model before this step" : "checkpoint before, as the parameters themselves are not finite",
+               checkpoints.last.c_str()));
+}
+
+// Trains; returns the exit code. baseline_loss: the validation loss of a model that reads no context, to compare with.
+// sample(steps done), if given, comes after every sample_every-th step and its validation.
+template <class Task>
+int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
+          const std::function<void(int64_t)>& sample = nullptr) {
+    Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best"};
+    Progress progress;
+    task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
+    // of a finished run, too: its model may have answers to give
+    device::open_tuning_cache(f.out + "/matmul_plans.jsonl", f.retune);
+    if (f.resume) progress = restore_run(resolve_model_dir(checkpoints.last), task.opt, task.identity());
+    if (progress.finished(f)) {
+        printf("the run is finished: step %lld of %lld; --%s with a larger number continues it\n",
+               (long long)progress.step, (long long)f.steps,
+               progress.step < f.steps ? "patience"
+               : f.epochs > 0          ? "epochs"
+                                       : "steps");
+        return EXIT_OK;
+    }
+    Json run = Json::make_object();
+    run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
+    write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
+    // A full disk shows now, and a run that is killed before its first validation can be resumed.
+    if (!f.resume) checkpoints.save_last(progress);
+    RunLog log(f, baseline_loss, progress.step);
+    catch_signals();
+    if (f.overfit) task.set_dropout(0);
+
+    StepQueue<Task> queue(task, f, progress.step);
+    auto report = [&] {  // the oldest step in flight
+        StepResult r = queue.take();
+        if (!r.finite()) stop_not_finite(r, progress, checkpoints);
+        progress.step++;
+        progress.tokens += r.step.tokens;
+        progress.seconds += r.seconds;
+        log.step(r, progress, task.flops(r.step.tokens, r.step.targets, r.step.tokens / r.step.sequences));
+    };
+    while (queue.launched < f.steps) {
+        if (f.overfit) progress.cursor.next = 0;
+        StepInFlight step = queue.collect(progress.cursor);
+        queue.accumulate(step);
+        queue.update(step);
+
+        bool eval_due = queue.launched == f.steps || (f.eval_every > 0 && queue.launched % f.eval_every == 0);
+        bool sample_due = sample_every > 0 && queue.launched % sample_every == 0;
+        while (queue.ready()) report();
+        while ((eval_due || sample_due || interrupted) && !queue.in_flight.empty()) report();
+        if (eval_due)
+            validate(task, progress, checkpoints, log);  // also when interrupted: nothing would make up for it
+        if (sample_due) sample(progress.step);
+        if (progress.early_stop(f)) {
+            if (progress.step < f.steps)
+                printf("no better model in %lld validations: stopped early\n", (long long)progress.evals_since_best);
+            break;
+        }
+        if (interrupted) {
+            while (!queue.in_flight.empty()) report();
+            if (!eval_due) checkpoints.save_last(progress);
+            printf("stopped at step %lld; continue with --resume --out %s\n", (long long)progress.step, f.out.c_str());
+            return EXIT_INTERRUPTED;
+        }
+    }
+    log.summary(progress);
+    return EXIT_OK;
+}

@@ -1,0 +1,108 @@
+// memory.h: the one allocation of device memory that a run, or a loaded model, lives in.
+#pragma once
+#include <cmath>
+#include <memory>
+
+#include "common/data/batch.h"
+#include "common/device/arena.h"
+#include "common/train/optimizer.h"
+#include "common/train/tensors_io.h"
+
+// Allocates the device memory of a run, all that task.plan() takes: prints it as a table, and fails where there is not
+// enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes what the
+// model would need with that value, and returns the shape of its batches. So the largest value that fits can be named.
+template <class Task, class PlanModel>
+void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, PlanModel plan_model) {
+    Arena measure;
+    task.plan(measure);
+    size_t needed = measure.used, available = device::device_memory();
+    // A save copies parameters, m and v: on the host, which is the device only on a CPU.
+    size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;
+    auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
+        int64_t low = 0, high = max / unit + 1;  // low · unit fits
+        while (high - low > 1) {
+            int64_t mid = (low + high) / 2;
+            Arena arena;
+            Optimizer opt = task.opt;
+            opt.plan(arena);
+            BatchShape shape = plan_model(arena, mid * unit);
+            (fits(arena.used + shape.device_bytes()) ? low : high) = mid;
+        }
+        return low * unit;
+    };
+    auto advice = [&](int64_t value) {
+        if (value == 0) return std::string("take shorter sequences or a smaller model");
+        return format("take %s %lld or less (and --accum for the same step)", flag, (long long)value);
+    };
+    int64_t largest = largest_value([&](size_t bytes) { return bytes + copies <= available; });
+    if (copies) {
+        measure.regions.push_back({"copies at a save", copies});
+        measure.used += copies;
+    }
+    printf("\nmemory                MiB\n");
+    for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
+    printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)measure.used / 1048576,
+           (double)available / 1048576, device::device_name().c_str(), flag,
+           largest ? thousands((double)largest).c_str() : "none");
+    if (measure.used > available)
+        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576,
+             (double)available / 1048576, advice(largest).c_str());
+    auto try_alloc = [](size_t bytes) -> void* {  // nullptr: there is not enough
+        try {
+            return device::device_alloc(bytes);
+        } catch (const OutOfMemory&) {
+            return nullptr;
+        }
+    };
+    if (void* memory = try_alloc(needed)) return memory;
+    // Another process took it meanwhile, or a limit is set that we do not see: trying finds what can be had.
+    largest = largest_value([&](size_t bytes) {
+        void* p = try_alloc(bytes);
+        if (p) device::device_free(p, bytes);
+        return p != nullptr;
+    });
+    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / 1048576,
+         (double)available / 1048576, advice(largest).c_str());
+}
+
+// Fails if a parameter is infinite or not a number. values: (total_count(table)), from the model directory `dir`
+inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::vector<areal>& values,
+                              const std::string& dir) {
+    for (const ParamSpec& s : table)
+        for (size_t i = s.offset; i < s.offset + s.count; i++)
+            if (!std::isfinite(values[i]))
+                throw Error(EXIT_NOT_FINITE, format("%s: %s: expected finite numbers, found %g: the file is damaged, "
+                                                    "or its training went wrong: take another model",
+                                                    dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
+}
+
+// For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
+// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. The memory lives as
+// long as what is returned.
+template <class Point, class PlanRest>
+[[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
+    std::vector<ParamSpec> table = point(nullptr);
+    std::vector<areal> values(total_count(table));
+    load_tensors(dir, table, values.data()).refuse_missing(dir);
+    refuse_not_finite(table, values, dir);
+    real* params = nullptr;
+    auto plan = [&](Arena& arena) {
+        arena.region("parameters");
+        arena.take(params, values.size());
+        plan_rest(arena);
+    };
+    Arena measure;
+    plan(measure);
+    if (measure.used > device::device_memory())
+        fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(),
+             (double)measure.used / 1048576, (double)device::device_memory() / 1048576);
+    std::shared_ptr<void> memory(device::device_alloc(measure.used),
+                                 [bytes = measure.used](void* p) { device::device_free(p, bytes); });
+    Arena arena(memory.get());
+    plan(arena);
+    point(params);
+    std::vector<real> rounded(values.begin(), values.end());
+    device::copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
+    device::device_sync();
+    return memory;
+}

@@ -1,0 +1,123 @@
+// optimizer.h: parameters, gradients and AdamW's m and v in device memory, and the initial values.
+#pragma once
+#include <vector>
+
+#include "common/base/rng.h"
+#include "common/device/arena.h"
+#include "common/device/pipeline.cuh"
+#include "common/ops/adamw.cuh"
+#include "common/train/schedule.h"
+#include "common/train/tensors_io.h"
+
+// The parameters and all that the optimiser keeps for them; arrays of n elements in device memory.
+struct Optimizer {
+    std::vector<ParamSpec> table;
+    size_t n = 0;
+    real* params = nullptr;                              // (n)
+    areal *grads = nullptr, *m = nullptr, *v = nullptr;  // (n)
+    areal* master = nullptr;                             // (n) only where real is bf16
+    float *lr_factor = nullptr, *decay = nullptr;        // (n / PARAM_BLOCK)
+    double* norm_scratch = nullptr;                      // (NORM_CHUNKS)
+    StepStats* stats = nullptr;
+    AdamWStep* hyper = nullptr;  // (1 + Upload::SLOTS)
+
+    static constexpr bool has_master = !std::is_same_v<real, areal>;
+
+    void plan(Arena& arena) {
+        arena.region("parameters");
+        arena.take(params, n);
+        arena.region("gradients");
+        arena.take(grads, n);
+        arena.region(has_master ? "AdamW m, v, master" : "AdamW m, v");
+        arena.take(m, n);
+        arena.take(v, n);
+        if (has_master) arena.take(master, n);
+        arena.take(lr_factor, n / PARAM_BLOCK);
+        arena.take(decay, n / PARAM_BLOCK);
+        arena.take(norm_scratch, NORM_CHUNKS);
+        arena.take(stats, 1);
+        arena.take(hyper, 1 + device::Upload::SLOTS);
+    }
+    // Sets parameters (and masters) from host memory.
+    void upload(const std::vector<areal>& values) {
+        std::vector<real> rounded(n);
+        for (size_t i = 0; i < n; i++) rounded[i] = values[i];
+        device::copy_to_device(params, rounded.data(), n * sizeof(real));
+        if (has_master) device::copy_to_device(master, values.data(), n * sizeof(areal));
+        device::device_sync();
+    }
+    // The parameters, of bf16 ones the master weights
+    std::vector<areal> download() const {
+        if constexpr (has_master)
+            return host_copy(master);
+        else
+            return host_copy(params);
+    }
+    std::vector<areal> host_copy(const areal* array /* (n) */) const {
+        std::vector<areal> values(n);
+        device::copy_to_host(values.data(), array, n * sizeof(areal));
+        return values;
+    }
+    void save(const std::string& dir) const { save_tensors(dir, table, download().data()); }
+    void load(const std::string& dir) {  // the parameters of the model in `dir`, all of them
+        std::vector<areal> values(n);
+        load_tensors(dir, table, values.data()).refuse_missing(dir);
+        upload(values);
+    }
+    // The blocks' factors of the learning rate, lr_factor_of(spec of the tensor), and their weight decay
+    template <class F>
+    void set_blocks(double weight_decay, F lr_factor_of) {
+        std::vector<float> factors(n / PARAM_BLOCK, 1.0f), decays(n / PARAM_BLOCK, 0.0f);
+        for (const ParamSpec& s : table)
+            for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) {
+                factors[b] = lr_factor_of(s);
+                decays[b] = s.decay ? (float)weight_decay : 0.0f;
+            }
+        device::copy_to_device(lr_factor, factors.data(), factors.size() * sizeof(float));
+        device::copy_to_device(decay, decays.data(), decays.size() * sizeof(float));
+        device::device_sync();
+    }
+    void zero_gradients() {
+        device::device_zero(grads, n * sizeof(areal));
+        device::device_zero(stats, offsetof(StepStats, failed));  // a failure stays
+    }
+    static AdamWStep step_values(const TrainFlags& f, int64_t step) {
+        return {learning_rate(f, step),
+                f.beta1,
+                f.beta2,
+                f.eps,
+                1 - pow(f.beta1, (double)step + 1),
+                1 - pow(f.beta2, (double)step + 1),
+                f.clip};
+    }
+    // Clips the gradients and updates m, v, parameters and masters by *hyper. Nothing changes if loss or norm is not
+    // finite, or was not in a step before.
+    void update() {
+        device::norm_squared(stats, grads, norm_scratch, n);
+        device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
+    }
+    void update(const TrainFlags& f, int64_t step) {  // the same at once, with the values of this step: for tests
+        AdamWStep h = step_values(f, step);
+        device::copy_to_device(hyper, &h, sizeof h);
+        update();
+    }
+};
+
+// Initial values by the table: N(0, std), zeros or ones, each element from (seed, its tensor's name and its index)
+// alone.
+inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, size_t n, uint64_t seed) {
+    std::vector<areal> values(n, areal(0));
+    for (const ParamSpec& s : table) {
+        size_t each = s.elements();
+        for (size_t k = 0; k < s.names.size(); k++) {
+            uint64_t key = mix64(seed);
+            for (char c : s.names[k]) key = mix64(key, (uint8_t)c);
+            areal* p = &values[s.offset + k * each];
+#pragma omp parallel for
+            for (size_t i = 0; i < each; i++)
+                p[i] = s.init == Init::normal ? (areal)(float)(s.std * normal(mix64(key, i)))
+                                              : areal(s.init == Init::ones);
+        }
+    }
+    return values;
+}

@@ -1,0 +1,118 @@
+// parameters.h: the parameter table. One table of ParamSpecs per model is the single truth about its parameters: names
+// in the checkpoint, shapes, place in memory, weight decay, initial values.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/types.h"
+
+constexpr int MAX_LAYERS = 128;  // of any model: its tables of pointers have so many
+
+enum class Init { zeros, ones, normal };
+
+struct ParamSpec {
+    std::vector<std::string> names;  // in the checkpoint; several: one after the other in memory (query, key, value)
+    std::vector<size_t> shape;       // of one of them, in the checkpoint
+    bool transpose = false;          // GPT-2's Conv1D: [in, out] in the checkpoint, [out, in] in memory
+    bool decay = false;              // weight decay
+    Init init = Init::zeros;
+    double std = 0;     // of Init::normal
+    int layer = -1;     // −1: belongs to no layer
+    size_t offset = 0;  // first element in memory, set by layout()
+    size_t count = 0;   // elements in memory; beyond names × shape (a padded vocabulary) they are zero and never saved
+
+    size_t elements() const {  // of one checkpoint tensor
+        size_t n = 1;
+        for (size_t s : shape) n *= s;
+        return n;
+    }
+};
+
+// Sets count (where it is 0) and offset of each row: in order, each at a multiple of PARAM_BLOCK elements. Returns the
+// elements of all of them, gaps included.
+inline size_t layout(std::vector<ParamSpec>& specs) {
+    size_t offset = 0;
+    for (ParamSpec& s : specs) {
+        size_t used = s.names.size() * s.elements();
+        if (s.count == 0) s.count = used;
+        if (s.count < used || (s.transpose && s.shape.size() != 2))
+            fail("parameter table: %s: cannot be laid out", s.names[0].c_str());
+        s.offset = offset;
+        offset += round_up(s.count, PARAM_BLOCK);
+    }
+    return offset;
+}
+inline size_t total_count(const std::vector<ParamSpec>& specs) {
+    return specs.empty() ? 0 : specs.back().offset + round_up(specs.back().count, PARAM_BLOCK);
+}
+
+// Collects the rows of a table, each with the member of a struct of pointers that it belongs to.
+template <class X>
+struct TableBuilder {
+    double std;  // of Init::normal
+    std::vector<ParamSpec> rows;
+    std::vector<X**> members;
+
+    // count: elements in memory, where they are more than the names' (a padded vocabulary)
+    void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
+                size_t count = 0) {
+        ParamSpec s;
+        s.names = names;
+        s.shape = shape;
+        s.decay = decay;
+        s.init = init;
+        s.std = std;
+        s.layer = layer;
+        s.count = count;
+        rows.push_back(s);
+        members.push_back(&p);
+    }
+    // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
+    // memory, where they are more
+    void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
+                size_t out_memory = 0) {
+        std::vector<std::string> weights, biases;
+        for (auto& part : parts) {
+            weights.push_back(prefix + part + ".weight");
+            biases.push_back(prefix + part + ".bias");
+        }
+        tensor(w, weights, {out, in}, true, Init::normal, layer, out_memory * in);
+        tensor(b, biases, {out}, false, Init::zeros, layer, out_memory);
+    }
+    // GPT-2's Conv1D: (in, out) in the checkpoint, (out, in) in memory; std: of its initial values
+    void conv1d(X*& w, X*& b, std::string name, size_t out, size_t in, int layer, double std) {
+        tensor(w, {name + ".weight"}, {in, out}, true, Init::normal, layer);
+        rows.back().transpose = true;
+        rows.back().std = std;
+        tensor(b, {name + ".bias"}, {out}, false, Init::zeros, layer);
+    }
+    void layernorm(X*& w, X*& b, std::string name, size_t C, int layer) {
+        tensor(w, {name + ".weight"}, {C}, false, Init::ones, layer);
+        tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
+    }
+    // Lays the table out and points the members into the array at `base` (total_count() elements; nullptr: only the
+    // table is wanted).
+    std::vector<ParamSpec> point(X* base) {
+        layout(rows);
+        for (size_t i = 0; i < rows.size(); i++) *members[i] = base ? base + rows[i].offset : nullptr;
+        return rows;
+    }
+};
+
+// "a.{query,key,value}.weight" for several names that differ in the middle
+inline std::string joined_names(const std::vector<std::string>& names) {
+    if (names.size() == 1) return names[0];
+    size_t head = 0, tail = 0;
+    auto same = [&](auto at) {
+        for (const std::string& n : names)
+            if (at(n) != at(names[0])) return false;
+        return true;
+    };
+    while (same([&](const std::string& n) { return n[head]; })) head++;
+    while (same([&](const std::string& n) { return n[n.size() - 1 - tail]; })) tail++;
+    while (tail > 0 && names[0][names[0].size() - tail] != '.') tail--;  // whole parts: query, key, value
+    std::string s;
+    for (const std::string& n : names) s += (s.empty() ? "{" : ",") + n.substr(head, n.size() - head - tail);
+    return names[0].substr(0, head) + s + "}" + names[0].substr(names[0].size() - tail);
+}

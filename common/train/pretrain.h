@@ -1,0 +1,117 @@
+// pretrain.h: what the two pretraining programs do alike, from the files of --data to train(). The models are theirs.
+#pragma once
+#include "common/train/console.h"
+#include "common/train/identity.h"
+#include "common/train/loop.h"
+#include "common/train/memory.h"
+#include "common/train/run_dir.h"
+
+// The files of --data: text for training and validation, and the tokenizer that packed both.
+template <class Tokenizer>
+struct PretrainData {
+    BinFile train, val;
+    Tokenizer tokenizer;
+
+    explicit PretrainData(const std::string& dir)
+        : train(dir + "/train.bin"), val(dir + "/val.bin"), tokenizer(Tokenizer::load(dir)) {
+        for (const BinFile* file : {&train, &val}) check_text(*file, tokenizer, dir);
+    }
+};
+
+// The model directory whose parameters a run starts with, or continues from; "": it starts from scratch. With it the
+// dimensions are those of the model.
+inline std::string starting_model(Cli& cli, const TrainFlags& f) {
+    if (f.resume) return resolve_model_dir(f.out + "/last");
+    if (f.init.empty()) return "";
+    std::string dir = resolve_model_dir(f.init);
+    ModelFlags::refuse_with_init(cli);
+    return dir;
+}
+
+// The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
+template <class Model, class Windows, class Tokenizer>
+struct PretrainTask {
+    const TrainFlags& f;
+    const PretrainData<Tokenizer>& data;
+    Windows train_data, val_data;
+    uint64_t val_sequences;  // how many of val_data are validated on
+    Model model;
+    Optimizer opt;
+    BatchShape shape;
+    BatchBuilder builder;
+    std::vector<char> host;  // a batch of the validation
+    char* block = nullptr;   // a batch, in device memory
+
+    PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const Windows& train, const Windows& val)
+        : f(f), data(data), train_data(train), val_data(val) {
+        train_data.seed = f.seed;
+        val_sequences = validation_sequences(val_data, f.eval_tokens);
+    }
+    template <class Config>
+    void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int max_len) {
+        shape = batch_shape;
+        builder.set_up(shape, pad_id, max_len, shape.N);
+        model.config = config;
+        model.shape = shape;
+        model.dropout = (float)f.dropout;
+        model.recompute = f.recompute;
+        opt.table = model.point(nullptr, nullptr);
+        opt.n = total_count(opt.table);
+    }
+    // All of the run's device memory, in order
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.device_bytes());
+    }
+
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
+    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
+    void set_dropout(double rate) { model.dropout = (float)rate; }
+    float lr_factor(const ParamSpec&) const { return 1; }
+    double flops(double tokens, double targets, double mean_length) const {
+        return tokens * model.flops_per_token(mean_length, targets / tokens);
+    }
+    Json identity() const {
+        return pretraining_identity(model.config, data.tokenizer.fingerprint(), data.train, data.val);
+    }
+};
+
+// Gets the memory, makes the initial values or loads those of `init`, says what the data is, and trains. From its task
+// it wants, beside what train() wants:
+//   BatchShape plan_with(Arena&, int64_t tokens)   what the model would need with that --batch-tokens
+//   double tokens_per_epoch()                      with those that are added to the text
+//   std::string sequences()                        "windows", or how many there are, for the console
+//   int end_token                                  a token that follows every document; −1: none does
+//   std::vector<std::string> head                  prefixes of the tensors that a model may lack
+template <class Task>
+int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64_t max_len, int64_t sample_every = 0,
+             const std::function<void(int64_t)>& sample = nullptr) {
+    double tokens_per_step = (double)(f.batch_tokens * f.accum), tokens_per_epoch = task.tokens_per_epoch();
+    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
+
+    print_machine(cli.program.c_str());
+    print_parameter_table(task.opt.table);
+    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22,
+                             [&](Arena& a, int64_t tokens) { return task.plan_with(a, tokens); }));
+    task.plan(arena);
+    task.model.point(task.opt.params, task.opt.grads);
+    task.host.resize(task.shape.bytes());
+
+    if (!f.resume) {
+        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);
+        if (!init.empty()) load_tensors(init, task.opt.table, values.data()).announce(init, task.head);
+        task.opt.upload(values);
+    }
+    const BinFile &train_file = task.data.train, &val_file = task.data.val;
+    double unigram = unigram_baseline(train_file, task.end_token, task.model.config.V, task.val_data,
+                                      task.val_sequences);
+    printf("data: %s tokens in %s documents for training, %s for validation; %s of at most %lld tokens\n",
+           thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
+           thousands((double)val_file.tokens()).c_str(), task.sequences().c_str(), (long long)max_len);
+    printf("%lld steps of %lld x %lld tokens: %.2f epochs. The unigram baseline has a validation loss of %.4f\n",
+           (long long)f.steps, (long long)f.accum, (long long)f.batch_tokens,
+           (double)f.steps * tokens_per_step / tokens_per_epoch, unigram);
+    return train(task, cli, f, unigram, sample_every, sample);
+}

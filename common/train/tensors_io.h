@@ -1,0 +1,196 @@
+// tensors_io.h: the parameters of a table, from and to the safetensors files of a model directory.
+#pragma once
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "common/base/text.h"
+#include "common/train/parameters.h"
+#include "common/train/safetensors.h"
+
+// (rows, cols) → (cols, rows)
+template <class From, class To>
+void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) dst[j * rows + i] = (To)src[i * cols + j];
+}
+
+// ---------------------------------------------------------------- in
+struct LoadReport {
+    size_t loaded = 0;                 // tensors
+    std::vector<std::string> missing;  // in the table, not in the file: their values in memory are as before
+    std::vector<std::string> unused;   // in the file, parameters that the table has no place for (another head)
+    std::vector<std::string> ignored;  // in the file, nothing to learn: buffers, copies of tied weights
+
+    void refuse_missing(const std::string& dir) const {
+        if (!missing.empty())
+            fail("%s: expected the tensor%s %s, found none of that name", dir.c_str(), missing.size() > 1 ? "s" : "",
+                 name_list(missing).c_str());
+    }
+    // Says what was loaded. Only tensors whose names begin with one of `prefixes` (a head) may be missing: they keep
+    // their initial values.
+    void announce(const std::string& dir, const std::vector<std::string>& prefixes) const {
+        if (loaded == 0) fail("%s: no tensor of this model in it", dir.c_str());
+        LoadReport incomplete;
+        for (const std::string& name : missing)
+            if (std::none_of(prefixes.begin(), prefixes.end(),
+                             [&](const std::string& p) { return name.rfind(p, 0) == 0; }))
+                incomplete.missing.push_back(name);
+        incomplete.refuse_missing(dir);
+        printf("%s: loaded %zu tensors", dir.c_str(), loaded);
+        if (!missing.empty()) printf("; made new: %s", name_list(missing).c_str());
+        if (!unused.empty()) printf("; not used here: %s", name_list(unused).c_str());
+        printf("\n");
+    }
+};
+
+// The one name for all spellings: without "bert." or "transformer.", LayerNorm.weight/bias for LayerNorm.gamma/beta.
+inline std::string canonical_name(std::string name) {
+    for (std::string prefix : {"bert.", "transformer."})
+        if (name.rfind(prefix, 0) == 0) {
+            name.erase(0, prefix.size());
+            break;
+        }
+    for (auto [old_end, new_end] :
+         {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, std::pair{"LayerNorm.beta", "LayerNorm.bias"}}) {
+        size_t n = strlen(old_end);
+        if (name.size() >= n && name.compare(name.size() - n, n, old_end) == 0)
+            name.replace(name.size() - n, n, new_end);
+    }
+    return name;
+}
+inline bool is_buffer(const std::string& canonical) {
+    auto ends = [&](const std::string& e) {
+        return canonical.size() >= e.size() && canonical.compare(canonical.size() - e.size(), e.size(), e) == 0;
+    };
+    return canonical == "embeddings.position_ids" || ends(".attn.bias") || ends(".attn.masked_bias");
+}
+
+// The weights of a model directory: model.safetensors, or the shards that model.safetensors.index.json lists.
+inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string& dir) {
+    const char* d = dir.c_str();
+    if (!exists(dir)) fail("%s: expected a model directory, found nothing of that name", d);
+    if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
+    std::vector<std::unique_ptr<SafeTensors>> files;
+    std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
+    if (exists(file)) {
+        files.push_back(std::make_unique<SafeTensors>(file));
+    } else if (exists(index)) {
+        const Json json = parse_json(read_file(index), index), *names = json.find("weight_map");
+        if (!names || names->kind != Json::object || names->o.empty())
+            fail("%s: expected an object \"weight_map\" of tensor names and files", index.c_str());
+        std::map<std::string, bool> seen;
+        for (const auto& [name, shard] : names->o) {
+            if (shard.s.empty() || shard.s.find('/') != std::string::npos)
+                fail("%s: %s: expected the name of a file beside it", index.c_str(), name.c_str());
+            if (!seen[shard.s]) files.push_back(std::make_unique<SafeTensors>(dir + "/" + shard.s));
+            seen[shard.s] = true;
+        }
+    } else if (exists(pickle)) {
+        fail(
+            "%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 dev/convert_weights.py "
+            "%s",
+            d, d);
+    } else {
+        fail("%s: expected model.safetensors in this directory, found none", d);
+    }
+    return files;
+}
+
+// Reads the tensors of the table from directory `dir` into dst (total_count elements), wherever and in whatever
+// spelling and type they are there. Those named in `skip` count as missing, whatever the file holds.
+template <class T>
+LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, T* dst,
+                        const std::vector<std::string>& skip = {}) {
+    struct Entry {
+        const SafeTensors* file;
+        const TensorInfo* info;
+        bool used;
+    };
+    auto files = open_weights(dir);
+    std::map<std::string, Entry> found;  // by canonical name
+    for (auto& file : files)
+        for (const TensorInfo& t : file->tensors)
+            if (!found.insert({canonical_name(t.name), {file.get(), &t, false}}).second)
+                fail("%s: %s: is there a second time under another name", file->path.c_str(), t.name.c_str());
+
+    LoadReport report;
+    // A tied weight: the copy is a second name of the original. Take it where the original is missing; where both are
+    // there they have to be equal.
+    auto tie = [&](const char* copy, const char* original, const char* head) {
+        bool head_used = false;  // is the head that reads this copy in the table?
+        for (const ParamSpec& s : specs)
+            for (const std::string& name : s.names) head_used |= canonical_name(name) == head;
+        auto c = found.find(copy), o = found.find(original);
+        if (!head_used || c == found.end()) return;
+        Entry& e = c->second;
+        e.used = true;
+        if (o == found.end()) {
+            found[original] = e;
+            return;
+        }
+        const Entry& w = o->second;
+        size_t bytes = e.info->end - e.info->begin;
+        if (e.info->dtype != w.info->dtype || e.info->shape != w.info->shape ||
+            memcmp(e.file->data(*e.info), w.file->data(*w.info), bytes) != 0)
+            fail("%s: %s: expected a copy of %s, found other values: an output matrix of its own is not supported",
+                 e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
+        report.ignored.push_back(e.info->name);
+    };
+    tie("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
+    tie("cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
+    tie("lm_head.weight", "wte.weight", "wte.weight");
+
+    for (const ParamSpec& s : specs) {
+        size_t piece = s.elements();
+        for (size_t i = 0; i < s.names.size(); i++) {
+            auto f = found.find(canonical_name(s.names[i]));
+            if (f == found.end() || std::find(skip.begin(), skip.end(), s.names[i]) != skip.end()) {
+                report.missing.push_back(s.names[i]);
+                continue;
+            }
+            Entry& e = f->second;
+            if (e.info->shape != s.shape)
+                fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
+                     e.info->name.c_str(), shape_text(s.shape).c_str(), shape_text(e.info->shape).c_str());
+            T* to = dst + s.offset + i * piece;
+            if (s.transpose) {
+                std::vector<T> in(piece);
+                e.file->read(*e.info, in.data());
+                transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
+            } else {
+                e.file->read(*e.info, to);
+            }
+            e.used = true;
+            report.loaded++;
+        }
+        size_t used = s.names.size() * piece;
+        std::fill(dst + s.offset + used, dst + s.offset + s.count, T(0));
+    }
+    for (const auto& [name, e] : found)
+        if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
+    return report;
+}
+
+// ---------------------------------------------------------------- out
+// DIR/model.safetensors, F32; inside the fill of save_directory() below.
+template <class T>
+void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
+    std::vector<TensorToWrite> list;
+    for (const ParamSpec& s : specs)
+        for (const std::string& name : s.names) list.push_back({name, "F32", s.shape});
+    SafeTensorsWriter out(dir + "/model.safetensors", list);
+    std::vector<float> buffer;
+    for (const ParamSpec& s : specs) {
+        buffer.resize(s.elements());
+        for (size_t i = 0; i < s.names.size(); i++) {
+            const T* from = src + s.offset + i * s.elements();
+            if (s.transpose)
+                transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
+            else
+                std::copy(from, from + buffer.size(), buffer.begin());
+            out.write(buffer.data(), buffer.size() * sizeof(float));
+        }
+    }
+    out.close();
+}
