@@ -1,10 +1,15 @@
-// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is
-// rendered: common/text/instruct_rows.h.
+// pack_instruct.h: data/tokenize pack --kind instruct: rows of instructions → a .bin, a sequence for each row. What a
+// row is: common/text/instruct_rows.h; how it is rendered: common/text/chat_template.h,
+// common/data/instruct_encoding.h.
 #pragma once
-#include "common/text/instruct_rows.h"
+#include <unordered_map>
+
+#include "common/base/text.h"
+#include "common/data/instruct_encoding.h"
+#include "data/tokenize.h"
 
 // overlong: was --overlong given?
-static void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
+inline void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     const std::string dir = tokenizer_dir(o.tokenizer);
@@ -21,7 +26,7 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    Template templ = Template::load(o.templ);
+    ChatTemplate templ = ChatTemplate::load(o.templ);
     if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
@@ -30,7 +35,7 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     struct Rendered {
         InstructRow row;
         RenderedRow tokens;
-        Shortened shortened;
+        Truncation truncation;
         std::string text;
     };
     std::vector<Rendered> rows;                       // of a block, the first n; the others are kept for their memory
@@ -55,11 +60,11 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 Rendered& r = rows[i];
                 if (r.row.outputs.empty()) continue;
                 try {
-                    r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len,
-                                             o.overlong == "truncate", r.tokens);
-                    if (r.shortened.input)
+                    r.truncation = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len,
+                                              o.overlong == "truncate", r.tokens);
+                    if (r.truncation.input)
                         r.row.turns.back().input.resize(
-                            r.shortened.input_bytes);  // so that a copy of it is of what was shown
+                            r.truncation.input_bytes);  // so that a copy of it is of what was shown
                     r.text = dump_instruct_text(r.row);
                 } catch (const Error& e) {
 #pragma omp critical
@@ -77,8 +82,8 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                     nothing++;
                     continue;
                 }
-                too_long += !r.shortened.fits || r.shortened.cut();
-                if (!r.shortened.fits) {
+                too_long += !r.truncation.fits || r.truncation.cut();
+                if (!r.truncation.fits) {
                     if (o.overlong == "error")
                         fail(
                             "%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows "
@@ -87,9 +92,9 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                     dropped++;
                     continue;
                 }
-                examples += r.shortened.examples;
-                turns += r.shortened.turns;
-                inputs += r.shortened.input;
+                examples += r.truncation.examples;
+                turns += r.truncation.turns;
+                inputs += r.truncation.input;
                 auto [task, is_new] = number.emplace(r.row.task.empty() ? o.task : r.row.task, (int32_t)number.size());
                 if (is_new) {
                     out.tasks.push_back(task->first);
@@ -119,8 +124,9 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     out.finish();
 
     double seconds = omp_get_wtime() - start;
-    std::string per_task = listed(count.size(),
-                                  [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); });
+    std::vector<std::string> counts;
+    for (size_t i = 0; i < count.size(); i++) counts.push_back(format("%s %zu", out.tasks[i].c_str(), count[i]));
+    std::string per_task = name_list(counts, 20);
     if (count.size() > 20)
         per_task = format("%zu to %zu rows each", *std::min_element(count.begin(), count.end()),
                           *std::max_element(count.begin(), count.end()));
