@@ -8,15 +8,16 @@
 // The encoder is that of train_bert.cu. New is what stands on it: of each sequence the first token's row, [CLS], goes
 // through
 //   pooled = tanh(x[CLS] poolwᵀ + poolb),   logits = dropout(pooled) clswᵀ + clsb,   cross-entropy over the K classes
-// and the gradient goes all the way down. Read in this order: parameters → model (forward, backward) → data →
-// prediction → the task → train → eval → predict → main. What is reported: common/eval/classification_report.h.
+// and the gradient goes all the way down. Read in this order: parameters → model (forward, backward) → prediction → the
+// task → train → eval → predict → main. How a text becomes a sequence: common/data/classify_data.h; what is reported:
+// common/eval/classification_report.h.
 #ifndef FINETUNE_CLS_CU
 #define FINETUNE_CLS_CU
-#include "train_bert.cu"
+#include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
 #include <deque>
-#include <functional>
 
+#include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/ops/tanh.cuh"
 #include "common/text/labelled_rows.h"
@@ -120,82 +121,6 @@ struct Classifier {
                6 * sequences * (C * C + C * K);
     }
 };
-
-// ---------------------------------------------------------------- data
-// [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
-// equals B). Was it cut?
-bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b, size_t nb,
-                   const WordPiece& words, size_t T) {
-    const bool pair = nb > 0;
-    const size_t most = T - (pair ? 3 : 2);
-    const bool cut = na + nb > most;
-    while (na + nb > most) (nb >= na ? nb : na)--;
-    tokens.assign(1, words.cls());
-    tokens.insert(tokens.end(), a, a + na);
-    tokens.push_back(words.sep());
-    types.assign(tokens.size(), 0);
-    if (!pair) return cut;
-    tokens.insert(tokens.end(), b, b + nb);
-    tokens.push_back(words.sep());
-    types.resize(tokens.size(), 1);
-    return cut;
-}
-
-// Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.
-struct ClassifyData {
-    const BinFile& file;
-    const WordPiece& words;
-    size_t T;
-    std::vector<int> label_id;    // of the file's labels among the model's
-    std::vector<uint32_t> which;  // examples of the file
-    std::vector<int> tokens, types, positions{0}, targets{0}, ids;
-
-    ClassifyData(const BinFile& file, const WordPiece& words, size_t T, const std::vector<std::string>& labels)
-        : file(file), words(words), T(T) {
-        for (const std::string& name : file.labels) {
-            size_t k = std::find(labels.begin(), labels.end(), name) - labels.begin();
-            if (k == labels.size())
-                fail(
-                    "%s: expected the labels of the training data (%s), found \"%s\" as well: pack it with --labels "
-                    "and their train.bin",
-                    file.path.c_str(), name_list(labels).c_str(), name.c_str());
-            label_id.push_back((int)k);
-        }
-        for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);
-    }
-    uint64_t sequences() const { return which.size(); }
-    int label(uint64_t i) const { return label_id[file.label(which[i])]; }
-    bool make(uint64_t, uint64_t i) {  // was it cut?
-        size_t s = which[i], n = file.length(s), na = file.second(s);
-        ids.resize(n);
-        for (size_t k = 0; k < n; k++) ids[k] = file.token(s, k);
-        targets[0] = label(i);
-        return join_segments(tokens, types, ids.data(), na, ids.data() + na, n - na, words, T);
-    }
-    size_t count_cut() const {
-        size_t cut = 0;
-        for (uint32_t s : which) cut += file.length(s) + (file.second(s) < file.length(s) ? 3 : 2) > T;
-        return cut;
-    }
-};
-
-// The examples in an order drawn with `seed` in which every stretch from the start holds the classes in nearly the same
-// proportions as the whole.
-std::vector<uint32_t> stratified_order(const ClassifyData& data, int K, uint64_t seed) {
-    uint64_t n = data.sequences();
-    Permutation shuffled(n, mix64(seed, 0x5eed));
-    std::vector<uint64_t> size(K, 0), rank(K, 0);
-    for (uint64_t i = 0; i < n; i++) size[data.label(i)]++;
-    std::vector<std::pair<double, uint32_t>> keys;
-    for (uint64_t i = 0; i < n; i++) {
-        int k = data.label(shuffled(i));
-        keys.push_back({((double)rank[k]++ + 0.5) / (double)size[k], data.which[shuffled(i)]});
-    }
-    std::stable_sort(keys.begin(), keys.end(), [](auto& a, auto& b) { return a.first < b.first; });
-    std::vector<uint32_t> order;
-    for (auto& [key, s] : keys) order.push_back(s);
-    return order;
-}
 
 // ---------------------------------------------------------------- prediction
 // Collects sequences, runs the model over full batches and calls on_prediction(probabilities (K)) for each sequence, in
@@ -956,8 +881,7 @@ int main(int argc, char** argv) {
         without(groups, {"batch-tokens", "eval-tokens"});
         describe(groups, "data",
                  "directory with train.bin, and with val.bin and test.bin to report on, where there are such; packed "
-                 "with the "
-                 "tokenizer of --init (data/classify.py)");
+                 "with the tokenizer of --init (data/classify.py)");
         describe(
             groups, "out",
             "directory of the run, for best/, last/, metrics.jsonl, config.json and results.json; where there is a "

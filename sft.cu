@@ -17,7 +17,7 @@
 // compared: common/eval/instruct_eval.h.
 #ifndef SFT_CU
 #define SFT_CU
-#include "train_gpt.cu"
+#include "train_gpt.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
 #include "common/data/task_mixture.h"
 #include "common/eval/instruct_eval.h"
