@@ -1,5 +1,5 @@
-// classify_data.h: labelled texts of a .bin file as sequences of an encoder, [CLS] A [SEP] or [CLS] A [SEP] B [SEP], the
-// label as the target of [CLS].
+// classify_data.h: labelled texts of a .bin file as sequences of an encoder, [CLS] A [SEP] or [CLS] A [SEP] B [SEP],
+// the label as the target of [CLS].
 #pragma once
 #include <algorithm>
 
@@ -10,8 +10,8 @@
 
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
-inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b, size_t nb,
-                   const WordPiece& words, size_t T) {
+inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
+                          size_t nb, const WordPiece& words, size_t T) {
     const bool pair = nb > 0;
     const size_t most = T - (pair ? 3 : 2);
     const bool cut = na + nb > most;
