@@ -64,7 +64,7 @@ inline void pack_classify(const Options& o) {
         if (found != number.end()) return found->second;
         if (!o.labels.empty())
             fail("%s, line %zu: expected one of the labels %s, found %s", o.in.c_str(), row.line,
-                 name_list(labels, 20).c_str(), row.label.c_str());
+                 name_list(labels, 21).c_str(), row.label.c_str());
         labels.push_back(row.label);
         return number[row.label] = labels.size() - 1;
     };
@@ -134,6 +134,6 @@ inline void pack_classify(const Options& o) {
         "%s: %zu examples, %zu of them pairs, %zu tokens; with [CLS] and [SEP] %.1f an example, the longest has %zu; "
         "labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest,
-        name_list(counts, 20).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
+        name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }
