@@ -1,10 +1,63 @@
-// pack_instruct.h: data/tokenize pack --kind instruct, rows of instructions -> a .bin. What a row is and how it is
-// rendered: common/text/instruct_rows.h.
+// pack_instruct.h: data/tokenize pack --kind instruct: rows of instructions → a .bin, a sequence for each row. What a
+// row is: common/text/instruct_rows.h; how it is rendered: common/text/chat_template.h,
+// common/data/instruct_encoding.h.
 #pragma once
-#include "common/text/instruct_rows.h"
+#include <unordered_map>
+
+#include "common/base/text.h"
+#include "common/data/instruct_encoding.h"
+#include "data/tokenize.h"
+
+struct RowToPack {
+    InstructRow row;
+    RenderedRow tokens;
+    Truncation truncation;
+    std::string text;  // what evaluation needs
+};
+// Renders the first n rows, all threads together.
+inline void render_rows(std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ,
+                        const Options& o) {
+    std::string error;  // of the first row that has one: no exception may leave a parallel loop
+    size_t error_at = n;
+#pragma omp parallel for schedule(dynamic, 64)
+    for (size_t i = 0; i < n; i++) {
+        RowToPack& r = rows[i];
+        if (r.row.outputs.empty()) continue;
+        try {
+            r.truncation = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate",
+                                      r.tokens);
+            if (r.truncation.input)  // so that a copy of the input is a copy of what was shown
+                r.row.turns.back().input.resize(r.truncation.input_bytes);
+            r.text = dump_instruct_text(r.row);
+        } catch (const Error& e) {
+#pragma omp critical
+            if (i < error_at) {
+                error = e.what();
+                error_at = i;
+            }
+        }
+    }
+    if (!error.empty()) fail("%s", error.c_str());
+}
+
+// Rows that are packed, and those that are not
+struct RowCounts {
+    size_t read = 0, nothing_to_learn = 0, too_long = 0, dropped = 0;
+    size_t fewer_examples = 0, fewer_turns = 0, shorter_inputs = 0;  // truncated
+    size_t supervised = 0, longest = 0;                              // tokens
+
+    std::string lost(int64_t max_len) const {
+        std::string s = format("%zu dropped with nothing to learn, %zu too long", nothing_to_learn, too_long);
+        if (too_long) s += format(" (more than %lld tokens): %zu dropped", (long long)max_len, dropped);
+        if (fewer_examples) s += format(", %zu without some of their examples", fewer_examples);
+        if (fewer_turns) s += format(", %zu without their earliest turns", fewer_turns);
+        if (shorter_inputs) s += format(", %zu with the end of their input cut off", shorter_inputs);
+        return s;
+    }
+};
 
 // overlong: was --overlong given?
-static void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
+inline void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     const std::string dir = tokenizer_dir(o.tokenizer);
@@ -21,114 +74,82 @@ static void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    Template templ = Template::load(o.templ);
+    ChatTemplate templ = ChatTemplate::load(o.templ);
     if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
     out.templ = templ.json();
 
-    struct Rendered {
-        InstructRow row;
-        RenderedRow tokens;
-        Shortened shortened;
-        std::string text;
-    };
-    std::vector<Rendered> rows;                       // of a block, the first n; the others are kept for their memory
+    std::vector<RowToPack> rows;                      // of a block, the first n; the others are kept for their memory
     std::unordered_map<std::string, int32_t> number;  // of a task
-    std::vector<size_t> count;                        // rows of each task
-    size_t read = 0, nothing = 0, too_long = 0, dropped = 0, supervised = 0, longest = 0, examples = 0, turns = 0,
-           inputs = 0;
+    std::vector<size_t> rows_of;                      // of each task
+    RowCounts count;
     Progress progress("packing", total);
     for (const std::string& file : files) {
         InstructFile in(file, true);
-        const size_t before = read;
+        const size_t before = count.read;
         for (size_t n = 1; n > 0; progress.update(bytes + in.bytes())) {
             n = 0;
             for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
                 if (n == rows.size()) rows.emplace_back();
                 if (!in.next(rows[n].row)) break;
             }
-            std::string error;  // of the first row that has one: no exception may leave a parallel loop
-            size_t error_at = n;
-#pragma omp parallel for schedule(dynamic, 64)
+            render_rows(rows, n, bpe, templ, o);
             for (size_t i = 0; i < n; i++) {
-                Rendered& r = rows[i];
-                if (r.row.outputs.empty()) continue;
-                try {
-                    r.shortened = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len,
-                                             o.overlong == "truncate", r.tokens);
-                    if (r.shortened.input)
-                        r.row.turns.back().input.resize(
-                            r.shortened.input_bytes);  // so that a copy of it is of what was shown
-                    r.text = dump_instruct_text(r.row);
-                } catch (const Error& e) {
-#pragma omp critical
-                    if (i < error_at) {
-                        error = e.what();
-                        error_at = i;
-                    }
-                }
-            }
-            if (!error.empty()) fail("%s", error.c_str());
-            for (size_t i = 0; i < n; i++) {
-                const Rendered& r = rows[i];
-                read++;
+                const RowToPack& r = rows[i];
+                count.read++;
                 if (r.row.outputs.empty()) {
-                    nothing++;
+                    count.nothing_to_learn++;
                     continue;
                 }
-                too_long += !r.shortened.fits || r.shortened.cut();
-                if (!r.shortened.fits) {
+                count.too_long += !r.truncation.fits || r.truncation.cut();
+                if (!r.truncation.fits) {
                     if (o.overlong == "error")
                         fail(
                             "%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows "
                             "out, --overlong truncate cuts their inputs",
                             r.row.where.c_str(), (long long)o.max_len, r.tokens.ids.size());
-                    dropped++;
+                    count.dropped++;
                     continue;
                 }
-                examples += r.shortened.examples;
-                turns += r.shortened.turns;
-                inputs += r.shortened.input;
+                count.fewer_examples += r.truncation.examples;
+                count.fewer_turns += r.truncation.turns;
+                count.shorter_inputs += r.truncation.input;
                 auto [task, is_new] = number.emplace(r.row.task.empty() ? o.task : r.row.task, (int32_t)number.size());
                 if (is_new) {
                     out.tasks.push_back(task->first);
-                    count.push_back(0);
+                    rows_of.push_back(0);
                 }
-                count[task->second]++;
+                rows_of[task->second]++;
                 out.append(r.tokens.ids.data(), r.tokens.ids.size());
                 out.end_row(task->second, r.tokens.spans, r.text);
-                supervised += r.tokens.supervised();
-                longest = std::max(longest, r.tokens.ids.size());
+                count.supervised += r.tokens.supervised();
+                count.longest = std::max(count.longest, r.tokens.ids.size());
             }
         }
-        if (read == before) fail("%s: expected rows of instructions, found none", file.c_str());
+        if (count.read == before) fail("%s: expected rows of instructions, found none", file.c_str());
         bytes += in.bytes();
     }
     const size_t S = out.task.size(), N = out.header.tokens;
-    std::string lost = format("%zu dropped with nothing to learn, %zu too long", nothing, too_long);
-    if (too_long) {
-        lost += format(" (more than %lld tokens): %zu dropped", (long long)o.max_len, dropped);
-        if (examples) lost += format(", %zu without some of their examples", examples);
-        if (turns) lost += format(", %zu without their earliest turns", turns);
-        if (inputs) lost += format(", %zu with the end of their input cut off", inputs);
-    }
+    const std::string lost = count.lost(o.max_len);
     if (S == 0)
-        fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), read, lost.c_str(),
-             dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
+        fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), count.read, lost.c_str(),
+             count.dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
     out.finish();
 
     double seconds = omp_get_wtime() - start;
-    std::string per_task = listed(count.size(),
-                                  [&](size_t i) { return format("%s %zu", out.tasks[i].c_str(), count[i]); });
-    if (count.size() > 20)
-        per_task = format("%zu to %zu rows each", *std::min_element(count.begin(), count.end()),
-                          *std::max_element(count.begin(), count.end()));
+    const size_t tasks = rows_of.size();
+    std::vector<std::string> counts;
+    for (size_t t = 0; t < tasks; t++) counts.push_back(format("%s %zu", out.tasks[t].c_str(), rows_of[t]));
+    std::string per_task = name_list(counts, 20);
+    if (tasks > 20)
+        per_task = format("%zu to %zu rows each", *std::min_element(rows_of.begin(), rows_of.end()),
+                          *std::max_element(rows_of.begin(), rows_of.end()));
     printf(
         "%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu "
         "task%s %s; in %.2f s (%.1f MB/s)\n",
-        o.out.c_str(), S, N, supervised, 100.0 * supervised / N, longest, lost.c_str(), templ.name.c_str(),
-        count.size(), count.size() == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
+        o.out.c_str(), S, N, count.supervised, 100.0 * count.supervised / N, count.longest, lost.c_str(),
+        templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
         for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());

@@ -2,7 +2,7 @@
 # count, and prints "N passed, N failed" at the end.
 TEST_FLAGS := $(filter-out -O3,$(FAST)) -O2 -fopenmp -DNO_MAIN
 MODEL_TESTS := build/test/test_gradients_fp64 build/test/test_fixtures_fp64 build/test/test_fixtures_fp32 build/test/test_fixtures_shim build/test/test_ops build/test/test_classifier \
-	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64
+	build/test/test_gpt_gradients_fp64 build/test/test_gpt_fixtures_fp64 build/test/test_gpt_fixtures_fp32 build/test/test_gpt_fixtures_shim build/test/test_gpt build/test/test_sft_fp64 build/test/test_include_all
 # Objects of all rooms lie in build/test/, so a name is used once
 ROOMS := base device ops text data train eval models
 vpath test_%.cpp $(ROOMS:%=test/%)
@@ -14,6 +14,7 @@ ORDERS := forward reverse random
 build/test/main.o: test/main.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) -O1 -c $< -o $@
+build/test/test_include_all.o: TEST_FLAGS := -O0 -fopenmp  # that it compiles is the test
 build/test/test_%_fp64.o: test_%.cpp
 	@mkdir -p $(@D)
 	g++ $(CXXFLAGS) $(TEST_FLAGS) -DPRECISION_FP64 -c $< -o $@

@@ -1,32 +1,16 @@
-// metrics.h: how good a classifier is, from the confusion matrix (equal to scikit-learn's figures, test/hf), and how
-// sure a difference is. How close a generated text is to its references: rouge.h.
+// metrics.h: how good a classifier is, from its confusion matrix: accuracy, precision, recall, F1, macro F1 and
+// Matthews' correlation coefficient, equal to scikit-learn's (test/hf). How sure they are: intervals.h.
 #pragma once
-#include <stddef.h>
 #include <stdint.h>
 
-#include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "common/base/errors.h"
-#include "common/base/rng.h"
-
-// Wilson's interval for a share of `right` in n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for small
-// n.
-inline std::pair<double, double> wilson_interval(double right, double n) {
-    if (n == 0) return {0, 1};
-    const double z = 1.959963984540054;  // 97.5 % of a normal distribution
-    double p = right / n, centre = p + z * z / (2 * n), half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
-           scale = 1 + z * z / n;
-    return {std::max(0.0, (centre - half) / scale),
-            std::min(1.0, (centre + half) / scale)};  // rounding may take it 1e-17 too far
-}
-
-struct Confusion {
+struct ConfusionMatrix {
     int K;                       // classes
     std::vector<int64_t> count;  // (K, K) [gold][predicted]
 
-    explicit Confusion(int K = 0) : K(K), count((size_t)K * K, 0) {}
+    explicit ConfusionMatrix(int K = 0) : K(K), count((size_t)K * K, 0) {}
     void add(int gold, int predicted) { count[(size_t)gold * K + predicted]++; }
     int64_t at(int gold, int predicted) const { return count[(size_t)gold * K + predicted]; }
     int64_t gold(int k) const {  // examples of class k
@@ -44,28 +28,28 @@ struct Confusion {
         for (int64_t c : count) n += c;
         return n;
     }
-    int64_t right() const {
+    int64_t correct() const {
         int64_t n = 0;
         for (int k = 0; k < K; k++) n += at(k, k);
         return n;
     }
     // 0 where there is nothing to divide by
-    double accuracy() const { return total() ? (double)right() / (double)total() : 0; }
+    double accuracy() const { return total() ? (double)correct() / (double)total() : 0; }
     double precision(int k) const { return predicted(k) ? (double)at(k, k) / (double)predicted(k) : 0; }
     double recall(int k) const { return gold(k) ? (double)at(k, k) / (double)gold(k) : 0; }
     double f1(int k) const {  // harmonic mean of precision and recall
         int64_t both = gold(k) + predicted(k);
         return both ? 2.0 * (double)at(k, k) / (double)both : 0;
     }
-    double macro_f1()
-        const {  // mean over all K classes, also those that do not occur here (scikit-learn: labels=range(K))
+    // Mean over all K classes, also those that do not occur here (scikit-learn: labels=range(K))
+    double macro_f1() const {
         double sum = 0;
         for (int k = 0; k < K; k++) sum += f1(k);
         return sum / K;
     }
     // Matthews' correlation coefficient for K classes (Gorodkin 2004)
     double mcc() const {
-        double n = (double)total(), c = (double)right(), pt = 0, pp = 0, tt = 0;
+        double n = (double)total(), c = (double)correct(), pt = 0, pp = 0, tt = 0;
         for (int k = 0; k < K; k++) {
             double t = (double)gold(k), p = (double)predicted(k);
             pt += p * t;
@@ -76,54 +60,3 @@ struct Confusion {
         return below > 0 ? (c * n - pt) / below : 0;
     }
 };
-
-// Mean and sample standard deviation of some runs
-inline std::pair<double, double> mean_and_sd(const std::vector<double>& x) {
-    double mean = 0, sum = 0;
-    for (double v : x) mean += v / (double)x.size();
-    for (double v : x) sum += (v - mean) * (v - mean);
-    return {mean, x.size() > 1 ? std::sqrt(sum / (double)(x.size() - 1)) : 0};
-}
-
-struct Interval {
-    double mean, low, high;
-    bool known;  // else too few tasks, or too few that differ, for low and high
-};
-// Is a better than b? a[i] and b[i] are two scores of the same task i. The mean of a[i] − b[i] with an interval of 95 %
-// from 10,000 draws of as many tasks, with replacement (Efron 1979). With n tasks the draws spread too little, by (n −
-// 1) / n and by what Student's t is wider than the normal distribution: instead of 2.5 % on each side Φ(−t √(n / (n −
-// 1))) is cut off, t being the 97.5 % point for n − 1 degrees of freedom (Hesterberg 2015, "expanded percentiles";
-// test_metrics.cpp counts how often it holds the truth). Of fewer than 6 tasks, or of fewer than 4 whose scores differ
-// at all, nothing is said: where most tasks stay at zero the draws know nothing of those that might not have. The same
-// seed draws the same tasks.
-inline Interval paired_bootstrap(const std::vector<double>& a, const std::vector<double>& b, uint64_t seed,
-                                 size_t draws = 10000) {
-    if (a.size() != b.size() || a.empty())
-        fail("paired bootstrap: expected as many scores on both sides, at least one, found %zu and %zu", a.size(),
-             b.size());
-    const size_t n = a.size();
-    double sum = 0;
-    size_t differ = 0;
-    for (size_t i = 0; i < n; i++) {
-        sum += a[i] - b[i];
-        differ += a[i] != b[i];
-    }
-    if (n < 6 || differ < 4) return {sum / (double)n, NAN, NAN, false};
-    std::vector<double> means(draws);
-    for (size_t d = 0; d < draws; d++) {
-        double drawn = 0;
-        for (size_t k = 0; k < n; k++) {
-            size_t i = below(mix64(seed, d, k), n);
-            drawn += a[i] - b[i];
-        }
-        means[d] = drawn / (double)n;
-    }
-    std::sort(means.begin(), means.end());
-    // Student's t by its expansion around the normal distribution's z (Abramowitz and Stegun 26.7.5): 0.2 % too small
-    // for n = 6, less for more
-    const double z = 1.959963984540054, v = (double)(n - 1), z3 = z * z * z, z5 = z3 * z * z, z7 = z5 * z * z;
-    const double t = z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
-                     (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);
-    size_t cut = (size_t)((double)draws * std::erfc(t * std::sqrt((double)n / v) / std::sqrt(2.0)) / 2);
-    return {sum / (double)n, means[cut], means[draws - 1 - cut], true};
-}

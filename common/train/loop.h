@@ -94,7 +94,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     // of a finished run, too: its model may have answers to give
     device::open_tuning_cache(f.out + "/matmul_plans.jsonl", f.retune);
     if (f.resume) progress = restore_run(resolve_model_dir(checkpoints.last), task.opt, task.identity());
-    if (progress.finished(f)) {
+    if (f.resume && progress.finished(f)) {
         printf("the run is finished: step %lld of %lld; --%s with a larger number continues it\n",
                (long long)progress.step, (long long)f.steps,
                progress.step < f.steps ? "patience"

@@ -1,8 +1,9 @@
 // test_rouge.cpp: ROUGE-L, the stemmer and exact match. test/fixtures/rouge.jsonl holds what the Python package
 // rouge-score says (written by test/hf/test_rouge.py, which compares many more with it through ROUGE_PAIRS); a few
 // cases are worked out by hand.
+#include "common/eval/exact_match.h"
 #include "common/eval/rouge.h"
-#include "common/text/labelled_rows.h"
+#include "common/text/line_reader.h"
 #include "test/temp.h"
 
 #include <cmath>
@@ -23,7 +24,7 @@ static void check_file(const std::string& path) {
             right = porter::stem(word->s) == j.find("stem")->s;
             words++;
         } else if (const Json* text = j.find("text")) {
-            right = normal_form(text->s) == j.find("normal")->s;
+            right = normalize_answer(text->s) == j.find("normal")->s;
             texts++;
         } else {
             Rouge r = rouge_l(j.find("answer")->s, j.find("reference")->s);
@@ -70,11 +71,11 @@ TEST_CASE("rouge: by hand") {
 }
 
 TEST_CASE("exact match: as Super-NaturalInstructions normalises") {
-    CHECK(normal_form("  The\tanswer:  \u00a0YES!\n") == "the answer yes");
-    CHECK(normal_form("don't - stop") == "dont stop");  // punctuation goes without a trace, its spaces are joined
-    CHECK(normal_form("\u00c9T\u00c9 \u2013 \u4e2d\u3002") ==
+    CHECK(normalize_answer("  The\tanswer:  \u00a0YES!\n") == "the answer yes");
+    CHECK(normalize_answer("don't - stop") == "dont stop");  // punctuation goes without a trace, its spaces are joined
+    CHECK(normalize_answer("\u00c9T\u00c9 \u2013 \u4e2d\u3002") ==
           "\u00e9t\u00e9 \u2013 \u4e2d\u3002");  // only ASCII punctuation
-    CHECK(normal_form("a\xff") == "a\ufffd");
+    CHECK(normalize_answer("a\xff") == "a\ufffd");
     CHECK(exact_match("Positive.", {"negative", "positive"}));
     CHECK_FALSE(exact_match("positive because", {"positive"}));
     CHECK_FALSE(exact_match("", {"a"}));

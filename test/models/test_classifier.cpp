@@ -454,9 +454,8 @@ TEST_SUITE("prediction") {
             c.builder.shape.M = c.model.bert.shape.M = rows;
             std::vector<double> p;
             std::vector<char> block(c.block.size());
-            Predictor predictor{
-                c.model, c.builder, c.block.data(), block.data(), [&](const double* x) { p.insert(p.end(), x, x + 3); },
-                {}};
+            Predictor predictor{c.model, c.builder, c.block.data(), block.data(),
+                                [&](const double* x) { p.insert(p.end(), x, x + 3); }};
             std::vector<size_t> flushed;  // after how many sequences were there new answers?
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
@@ -485,8 +484,8 @@ TEST_SUITE("prediction") {
         for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
         std::vector<char> block(c.block.size());
         double sum = 0;
-        Predictor predictor{
-            c.model, c.builder, c.block.data(), block.data(), [&](const double* p) { sum = p[0] + p[1] + p[2]; }, {}};
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data(),
+                            [&](const double* p) { sum = p[0] + p[1] + p[2]; }};
         predictor.add({1, 2, 3}, {0, 0, 0});
         predictor.flush();
         CHECK(sum == doctest::Approx(1));
@@ -496,7 +495,7 @@ TEST_SUITE("prediction") {
         randomise(c.opt, 1);
         c.model.params.clsw[40] = NAN;
         std::vector<char> block(c.block.size());
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [](const double*) {}, {}};
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [](const double*) {}};
         predictor.add({1, 2, 3}, {0, 0, 0});
         try {
             predictor.flush();
@@ -506,7 +505,7 @@ TEST_SUITE("prediction") {
         }
     }
     TEST_CASE("results: the loss is that of the gold class, the first of equals is the prediction") {
-        Results r({"a", "b", "c"});
+        ClassificationReport r({"a", "b", "c"});
         const double p[3][3] = {{0.5, 0.25, 0.25}, {0.25, 0.375, 0.375}, {0, 0, 1}};
         CHECK(r.add(0, p[0]) == 0);
         CHECK(r.add(2, p[1]) == 1);

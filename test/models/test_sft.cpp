@@ -39,7 +39,8 @@ struct Rows {
     std::vector<InstructRow> rows;
     std::unique_ptr<BinFile> file;
 
-    explicit Rows(const std::vector<InstructRow>& rows, const Template& templ = Template::short_one(), size_t shots = 0)
+    explicit Rows(const std::vector<InstructRow>& rows, const ChatTemplate& templ = ChatTemplate::short_one(),
+                  size_t shots = 0)
         : rows(rows) {
         BinWriter out(dir / "train.bin", BIN_INSTRUCT, BPE.size(), BPE.fingerprint());
         out.templ = Json(templ.json()).set("shots", (int64_t)shots);
@@ -133,10 +134,10 @@ TEST_SUITE("what is learned") {
         Rows r(ragged_rows());
         InstructData data(*r.file, EOT);
         size_t n = r.file->length(2);  // the longest but one
-        CHECK(data.longer_than(n) == 1);
-        CHECK(data.longer_than(n - 1) == 2);
-        data.rows[r.file->task(2)].clear();  // held out
-        CHECK(data.longer_than(n - 1) == 1);
+        CHECK(data.mixture.longer_than(n) == 1);
+        CHECK(data.mixture.longer_than(n - 1) == 2);
+        data.mixture.rows[r.file->task(2)].clear();  // held out
+        CHECK(data.mixture.longer_than(n - 1) == 1);
     }
     TEST_CASE("a packed batch of rows gives the losses and the gradients of its rows one by one") {
         Rows r(ragged_rows());
@@ -224,8 +225,8 @@ TEST_SUITE("what is learned") {
 // ---------------------------------------------------------------- the mixture
 static std::vector<uint64_t> take_of(InstructData& data, const std::vector<double>& weights, const std::string& how,
                                      uint64_t cap) {
-    data.mix(weights, how, cap);
-    return data.take;
+    data.mixture.mix(weights, how, cap);
+    return data.mixture.take;
 }
 
 TEST_SUITE("mixture") {
@@ -237,7 +238,7 @@ TEST_SUITE("mixture") {
         add_rows(rows, "c", 1);
         Rows r(rows);
         InstructData data(*r.file, EOT);
-        CHECK((data.take == Counts{10, 3, 1} && data.sequences() == 14));
+        CHECK((data.mixture.take == Counts{10, 3, 1} && data.sequences() == 14));
         CHECK(take_of(data, {1, 1, 1}, "equal", 0) == Counts{5, 5, 4});
         CHECK(take_of(data, {1, 1, 1}, "size", 4) == Counts{4, 3, 1});
         CHECK(take_of(data, {1, 1, 1}, "equal", 4) == Counts{3, 3, 2});    // 8 rows, 2 2/3 of each
@@ -248,7 +249,7 @@ TEST_SUITE("mixture") {
         CHECK(take_of(data, {0, 1, 0}, "equal", 0) == Counts{0, 14, 0});
         CHECK(take_of(data, {0, 0, 0}, "size", 0) == Counts{0, 0, 0});
         CHECK(data.sequences() == 0);
-        data.rows[0].clear();  // held out
+        data.mixture.rows[0].clear();  // held out
         CHECK(take_of(data, {1, 1, 1}, "size", 0) == Counts{0, 3, 1});
         CHECK(take_of(data, {1, 1, 1}, "equal", 0) == Counts{0, 2, 2});
     }
@@ -258,25 +259,27 @@ TEST_SUITE("mixture") {
             Rows r(rows);
             InstructData data(*r.file, EOT);
             size_t n = 1 + below(mix64(seed, 1), 12);
-            data.rows.assign(n, {});
-            data.take.assign(n, 0);
+            data.mixture.rows.assign(n, {});
+            data.mixture.take.assign(n, 0);
             std::vector<double> weights(n);
             for (size_t t = 0; t < n; t++) {
-                data.rows[t].resize(below(mix64(seed, 2, t), 3) ? 1 + below(mix64(seed, 3, t), 50) : 0);
+                data.mixture.rows[t].resize(below(mix64(seed, 2, t), 3) ? 1 + below(mix64(seed, 3, t), 50) : 0);
                 weights[t] = uniform(mix64(seed, 4, t)) * 3;
             }
             bool equal = seed % 2;
             uint64_t cap = seed % 3 ? 0 : 1 + seed % 40;
-            data.mix(weights, equal ? "equal" : "size", cap);
+            data.mixture.mix(weights, equal ? "equal" : "size", cap);
             double total = 0, sum = 0;
             std::vector<double> share(n);
             for (size_t t = 0; t < n; t++) {
-                double counted = (double)(cap ? std::min<size_t>(cap, data.rows[t].size()) : data.rows[t].size());
+                double counted = (double)(cap ? std::min<size_t>(cap, data.mixture.rows[t].size())
+                                              : data.mixture.rows[t].size());
                 total += counted;
                 sum += share[t] = counted == 0 ? 0 : weights[t] * (equal ? 1 : counted);
             }
             CHECK((double)data.sequences() == (sum > 0 ? total : 0));
-            for (size_t t = 0; t < n && sum > 0; t++) CHECK(fabs((double)data.take[t] - total * share[t] / sum) < 1);
+            for (size_t t = 0; t < n && sum > 0; t++)
+                CHECK(fabs((double)data.mixture.take[t] - total * share[t] / sum) < 1);
         }
     }
     TEST_CASE("of a task no row comes a second time before all have come once, over the epochs") {
@@ -288,8 +291,8 @@ TEST_SUITE("mixture") {
         for (auto [how, cap] : {std::pair<const char*, int>{"size", 0}, {"equal", 0}, {"size", 6}}) {
             CAPTURE(how);
             InstructData data(*r.file, EOT);
-            data.mix({1, 1, 1}, how, cap);
-            data.seed = 3;
+            data.mixture.mix({1, 1, 1}, how, cap);
+            data.mixture.seed = 3;
             std::map<std::vector<int>, int> row_of_tokens;
             for (int s = 0; s < (int)rows.size(); s++) {
                 data.make_row(s);
@@ -307,18 +310,18 @@ TEST_SUITE("mixture") {
                     for (int other = 0; other < (int)rows.size(); other++)
                         if (r.file->task(other) == t) REQUIRE(std::abs(count[other] - count[s]) <= 1);
                 }
-            for (int t = 0; t < 3; t++) CHECK(order[t].size() == 12 * data.take[t]);
+            for (int t = 0; t < 3; t++) CHECK(order[t].size() == 12 * data.mixture.take[t]);
             Ids once(order[0].begin(), order[0].begin() + 17), twice(order[0].begin() + 17, order[0].begin() + 34);
             CHECK(once != twice);  // drawn anew
-            data.seed = 4;
+            data.mixture.seed = 4;
             data.make(0, 0);
             Ids other = data.tokens;
-            for (uint64_t q = 0; q < data.take[0]; q++) {
+            for (uint64_t q = 0; q < data.mixture.take[0]; q++) {
                 data.make(0, q);
                 once[q] -= row_of_tokens.at(data.tokens);
             }
-            CHECK(std::count(once.begin(), once.begin() + data.take[0], 0) <
-                  (int)data.take[0]);  // another seed, other rows
+            CHECK(std::count(once.begin(), once.begin() + data.mixture.take[0], 0) <
+                  (int)data.mixture.take[0]);  // another seed, other rows
         }
     }
     TEST_CASE("names of tasks and families") {
@@ -355,7 +358,7 @@ struct Tune {
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1, 0.3);
     }
-    Evaluator evaluator(int max_new = 8) { return {task->model, task->generator, BPE, task->answer_stats, max_new}; }
+    AnsweringGpt answering(int max_new = 8) { return {task->model, task->generator, BPE, task->answer_stats, max_new}; }
     Ids tokens_of_epoch(std::vector<int>& sizes) {  // of all batches
         Cursor cursor;
         Ids all;
@@ -378,10 +381,10 @@ TEST_SUITE("the task") {
         rows.back().outputs = {"7"};
         Rows r(rows);
         InstructData data(*r.file, EOT);
-        CHECK(hold_out(data, "") == 0);
-        CHECK((data.rows[0].size() == 4 && data.rows[1].size() == 2));
-        CHECK(hold_out(data, "held") == 1);
-        CHECK((data.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.rows[1].empty()));
+        CHECK(data.mixture.hold_out("") == 0);
+        CHECK((data.mixture.rows[0].size() == 4 && data.mixture.rows[1].size() == 2));
+        CHECK(data.mixture.hold_out("held") == 1);
+        CHECK((data.mixture.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.mixture.rows[1].empty()));
         // every turn of a conversation is learned, so none may ask it
         rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"),     row_of("a", "one", "", "2"),
                 row_of("a", "one", "", "3"),    row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
@@ -391,9 +394,9 @@ TEST_SUITE("the task") {
         }
         Rows more(rows);
         InstructData conversations(*more.file, EOT);
-        CHECK(hold_out(conversations, "held") == 1);
-        CHECK((conversations.rows[0].empty() &&
-               conversations.rows[1] ==
+        CHECK(conversations.mixture.hold_out("held") == 1);
+        CHECK((conversations.mixture.rows[0].empty() &&
+               conversations.mixture.rows[1] ==
                    std::vector<uint32_t>{2, 3,
                                          5}));  // "two" after "one" is another question, "five" is not what is held out
     }
@@ -554,7 +557,13 @@ static std::vector<Json> lines_of(const std::string& path) {
     }
     return lines;
 }
-static const auto everything = [](const std::string&) { return true; };
+// Scores the options of a row after its prompt.
+static void choose_option(AnsweringGpt& model, TaskScore& score, const Ids& prompt, const InstructText& row, bool space,
+                          Json* line) {
+    Texts options = row.options;
+    for (std::string& option : options) option = (space ? " " : "") + option;
+    score_options(score, model.log_likelihoods(prompt, options), row, line);
+}
 
 TEST_SUITE("answers") {
     TEST_CASE("the evaluator's answers are those of a slow greedy search, its scores theirs") {
@@ -586,11 +595,11 @@ TEST_SUITE("answers") {
         Rows r(rows);
         TempDir dir;
         std::vector<TestSet> sets = {
-            test_set("all", *r.file, 0, false, everything),
-            test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
+            draw_test_set("all", *r.file, 0, false),
+            draw_test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
         CHECK((sets[0].count() == rows.size() && sets[1].count() == 1));
         FILE* out = fopen((dir / "answers.jsonl").c_str(), "w");
-        Answerer a = t.evaluator().run("me", sets, out);
+        System a = evaluate_on_instructions("me", sets, BPE, t.answering().functions(), out);
         fclose(out);
         CHECK(t.task->model.dropout == 0.2f);
         std::vector<Json> lines = lines_of(dir / "answers.jsonl");
@@ -625,19 +634,20 @@ TEST_SUITE("answers") {
 
         // its scores in a file: the same when they are read, and only for these rows
         std::string path = dir / "scores.json";
-        Answerer again{"me", {}};
+        System again{"me", {}};
         CHECK(!read_scores(path, sets, again));
         write_scores(path, sets, a);
         CHECK(read_scores(path, sets, again));
-        CHECK(dump_json(results_json(sets, {a, a}, 1)) == dump_json(results_json(sets, {again, again}, 1)));
+        CHECK(dump_json(results_json(sets, {a, a, a, {a}}, 1)) ==
+              dump_json(results_json(sets, {again, again, again, {again}}, 1)));
         for (size_t k = 0; k < sets.size(); k++)
             for (size_t t = 0; t < a.score[k].size(); t++)
                 CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
-        CHECK(!read_scores(path, {test_set("all", *r.file, 1, false, everything)}, again));  // fewer rows
-        CHECK(!read_scores(path, {test_set("none", *r.file, 0, false, everything)}, again));
+        CHECK(!read_scores(path, {draw_test_set("all", *r.file, 1, false)}, again));  // fewer rows
+        CHECK(!read_scores(path, {draw_test_set("none", *r.file, 0, false)}, again));
         rows[0].turns[0].instruction += "!";
         Rows other(rows);
-        CHECK(!read_scores(path, {test_set("all", *other.file, 0, false, everything)}, again));
+        CHECK(!read_scores(path, {draw_test_set("all", *other.file, 0, false)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
         std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"),
@@ -648,13 +658,13 @@ TEST_SUITE("answers") {
             sf.batch = 1;
             sf.max_len = 16;
         });  // room for any prompt, though training rows are short
-        Evaluator e = t.evaluator();
-        CHECK(e.prompt(*r.file, 0).size() ==
+        AnsweringGpt e = t.answering();
+        CHECK(row_prompt(*r.file, 0, EOT).size() ==
               1 + 3 + 1 + 70 + 1 +
                   7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
-        CHECK(e.prompt(*r.file, 1).size() == 95);
-        std::vector<TestSet> sets = {test_set("all", *r.file, 0, false, everything)};
-        Answerer a = e.run("me", sets, nullptr);
+        CHECK(row_prompt(*r.file, 1, EOT).size() == 95);
+        std::vector<TestSet> sets = {draw_test_set("all", *r.file, 0, false)};
+        System a = evaluate_on_instructions("me", sets, BPE, e.functions(), nullptr);
         CHECK((a.score[0][0].rows == 3 && a.score[0][0].too_long == 1));
         CHECK((a.score[0][0].quotes == 1 && a.score[0][0].quotes_of_input == 0));  // it would have had to quote
     }
@@ -670,8 +680,9 @@ TEST_SUITE("answers") {
         }
         for (bool space : {true, false}) {
             CAPTURE(space);
-            Rows r(rows, space ? Template::short_one()
-                               : Template{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
+            Rows r(rows,
+                   space ? ChatTemplate::short_one()
+                         : ChatTemplate{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
             Tune t(r, [](TrainFlags& f, SftFlags& sf) {
                 sf.batch = 1;
                 sf.max_len = 96;
@@ -679,14 +690,14 @@ TEST_SUITE("answers") {
             });  // 128 tokens: options need several batches, of long prompts one each
             std::vector<char> host(t.task->shape.bytes());
             BatchBuilder builder = t.task->builder;
-            Evaluator e = t.evaluator();
+            AnsweringGpt e = t.answering();
             TaskScore score;
             int64_t by_sum = 0, by_mean = 0, differ = 0;
             for (size_t s = 0; s < rows.size(); s++) {
-                Ids prompt = e.prompt(*r.file, (uint32_t)s);
+                Ids prompt = row_prompt(*r.file, s, EOT);
                 InstructText text = parse_instruct_text(*r.file, s);
                 Json line = Json::make_object();
-                e.choose(score, prompt, text, space, &line);
+                choose_option(e, score, prompt, text, space, &line);
                 CHECK(t.task->model.dropout == 0.2f);  // as it was
                 t.task->model.dropout = 0;
                 std::vector<double> sums, means;
@@ -709,12 +720,12 @@ TEST_SUITE("answers") {
             CHECK(score.chance == doctest::Approx(10 * (1.0 / 2 + 1.0 / 3 + 1.0 / 4 + 1.0 / 5)));
             // options of which one does not fit into the context cannot be compared: none is right
             // (the line says what was chosen, where something was)
-            Ids prompt = e.prompt(*r.file, 0);
+            Ids prompt = row_prompt(*r.file, 0, EOT);
             for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
                 TaskScore one;
                 Json line = Json::make_object();
-                e.choose(one, prompt, text, space, &line);
+                choose_option(e, one, prompt, text, space, &line);
                 CHECK((one.with_options == 1 && one.chance == 0.5));
                 CHECK((line.find("option") != nullptr) == (prompt.size() + room <= 96));
                 CHECK(one.long_options == !line.find("option"));
@@ -740,12 +751,12 @@ TEST_SUITE("answers") {
             }
         Rows r(rows);
         auto form = [](const std::string& o, bool strict) {
-            return normal_form(o, strict).empty() ? normal_form(o, true) : normal_form(o, strict);
+            return normalize_answer(o, strict).empty() ? normalize_answer(o, true) : normalize_answer(o, strict);
         };
         for (bool strict : {false, true}) {
             CAPTURE(strict);
-            std::vector<TestSet> sets = {test_set("s", *r.file, 0, strict, everything)};
-            Answerer copy = baseline(sets, true), often = baseline(sets, false);
+            std::vector<TestSet> sets = {draw_test_set("s", *r.file, 0, strict)};
+            System copy = copy_input_baseline(sets), often = most_frequent_baseline(sets);
             for (size_t t = 0; t < tasks.size(); t++) {
                 // slowly: of the rows that a draw puts on the other side the answer that most of them have; of several
                 // the first by the alphabet
@@ -784,7 +795,7 @@ TEST_SUITE("answers") {
         rows.clear();
         for (int i = 0; i < 100; i++) rows.push_back(row_of("a", "i", "x", i % 2 ? "yes" : "no"));
         Rows turns(rows);
-        const double right = baseline({test_set("s", *turns.file, 0, false, everything)}, false).score[0][0].exact;
+        const double right = most_frequent_baseline({draw_test_set("s", *turns.file, 0, false)}).score[0][0].exact;
         CHECK((right > 40 && right < 50));
     }
     TEST_CASE("rows of a task are drawn from all of them, always the same") {
@@ -792,10 +803,9 @@ TEST_SUITE("answers") {
         add_rows(rows, "a", 60);
         add_rows(rows, "b", 3);
         Rows r(rows);
-        TestSet some = test_set("s", *r.file, 10, false, everything),
-                again = test_set("s", *r.file, 10, false, everything),
-                all = test_set("s", *r.file, 0, false, everything);
-        CHECK((some.rows[0].size() == 10 && some.rows[1].size() == 3 && some.of == 63 && all.count() == 63));
+        TestSet some = draw_test_set("s", *r.file, 10, false), again = draw_test_set("s", *r.file, 10, false),
+                all = draw_test_set("s", *r.file, 0, false);
+        CHECK((some.rows[0].size() == 10 && some.rows[1].size() == 3 && some.drawn_from == 63 && all.count() == 63));
         CHECK(some.rows == again.rows);
         CHECK(std::is_sorted(some.rows[0].begin(), some.rows[0].end()));
         CHECK(std::adjacent_find(some.rows[0].begin(), some.rows[0].end()) == some.rows[0].end());
@@ -834,10 +844,11 @@ TEST_SUITE("tables") {
         add_rows(rows, "b", 2);
         add_rows(rows, "c", 1);
         Rows r(rows);
-        std::vector<TestSet> sets = {test_set("s", *r.file, 0, false, everything),
-                                     test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
-        auto answerer = [&](const std::string& name, std::vector<int64_t> exact) {
-            Answerer a{name, {std::vector<TaskScore>(3), std::vector<TaskScore>(3)}};
+        std::vector<TestSet> sets = {
+            draw_test_set("s", *r.file, 0, false),
+            draw_test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
+        auto system = [&](const std::string& name, std::vector<int64_t> exact) {
+            System a{name, {std::vector<TaskScore>(3), std::vector<TaskScore>(3)}};
             for (size_t t = 0; t < 3; t++) {
                 TaskScore& s = a.score[0][t];
                 s.rows = (int64_t)sets[0].rows[t].size();
@@ -855,8 +866,10 @@ TEST_SUITE("tables") {
             }
             return a;
         };
-        std::vector<Answerer> all = {baseline(sets, false), baseline(sets, true), answerer("one", {1, 0, 0}),
-                                     answerer("two", {2, 2, 0}), answerer("three", {4, 1, 1})};
+        const Comparison all{most_frequent_baseline(sets),
+                             copy_input_baseline(sets),
+                             system("one", {1, 0, 0}),
+                             {system("two", {2, 2, 0}), system("three", {4, 1, 1})}};
         Json json = results_json(sets, all, 7);
         const Json &s = *json.find("s"), &three = *s.find("three");
         CHECK(s.find("one")->find("exact_match")->d == doctest::Approx((0.25 + 0 + 0) / 3));
@@ -868,32 +881,34 @@ TEST_SUITE("tables") {
         CHECK(three.find("tasks")->find("a")->find("rows")->i == 4);
         CHECK(three.find("tasks")->find("b")->find("option_accuracy_per_byte")->d == 0.5);
         CHECK(!three.find("tasks")->find("a")->find("options"));
-        Interval expected = paired_bootstrap({1, 0.5, 1}, {0.25, 0, 0}, 7);
+        Interval expected = paired_bootstrap_interval({1, 0.5, 1}, {0.25, 0, 0}, 7);
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
         CHECK((difference.find("mean")->d == expected.mean && !expected.known && !difference.find("low") &&
                !difference.find("high")));  // three tasks are too few
         const Json& option = *s.find("two")->find("minus_first_model")->find("option_accuracy");
         CHECK((option.find("mean")->d == 1 && !option.find("low")));  // nor is one
         CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d ==
-              paired_bootstrap({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
+              paired_bootstrap_interval({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
         CHECK(!s.find("one")->find("minus_first_model"));
         CHECK(!s.find("copy the input")->find("minus_first_model"));
         {  // six tasks have an interval
             std::vector<InstructRow> six;
             for (const char* task : {"a", "b", "c", "d", "e", "f"}) add_rows(six, task, 2);
             Rows wide(six);
-            std::vector<TestSet> one_set = {test_set("s", *wide.file, 0, false, everything)};
-            std::vector<Answerer> two = {baseline(one_set, false), baseline(one_set, true)};
-            for (bool tuned : {false, true}) {
-                two.push_back({tuned ? "tuned" : "base", {std::vector<TaskScore>(6)}});
+            std::vector<TestSet> one_set = {draw_test_set("s", *wide.file, 0, false)};
+            auto six_tasks = [](bool tuned) {
+                System system{tuned ? "tuned" : "base", {std::vector<TaskScore>(6)}};
                 for (int t = 0; t < 6; t++) {
-                    two.back().score[0][t].rows = 2;
-                    two.back().score[0][t].exact = tuned ? t % 3 : 0;
+                    system.score[0][t].rows = 2;
+                    system.score[0][t].exact = tuned ? t % 3 : 0;
                 }
-            }
+                return system;
+            };
+            const Comparison two{
+                most_frequent_baseline(one_set), copy_input_baseline(one_set), six_tasks(false), {six_tasks(true)}};
             const Json results = results_json(one_set, two, 7),
                        &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
-            Interval is = paired_bootstrap({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 7);
+            Interval is = paired_bootstrap_interval({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 7);
             CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low &&
                    gain.find("high")->d == is.high));
         }
@@ -902,40 +917,39 @@ TEST_SUITE("tables") {
     }
 }
 
-// ---------------------------------------------------------------- the model and what it is asked
-TEST_SUITE("asking") {
+// ---------------------------------------------------------------- prompts
+TEST_SUITE("inference") {
     TEST_CASE(
         "the prompt of generate and chat is the row that was learned, up to its answer; the tuned model has the "
         "tensors of the base") {
         std::vector<InstructRow> rows = ragged_rows();
         rows[0].examples = {{"a b", "b"}, {"c d", "d"}};
         for (size_t shots : {0, 1, 2})
-            for (const Template& templ : {Template::alpaca(), Template::short_one()}) {
+            for (const ChatTemplate& templ : {ChatTemplate::alpaca(), ChatTemplate::short_one()}) {
                 Rows r(rows, templ, shots);
                 Tune t(r, {}, nullptr, true, 64);  // heads of 32 channels: what a directory may hold
                 TempDir dir;
                 t.task->save_model(dir.path);
-                CHECK(Template::load(dir / "template.json").fingerprint() == r.file->header.templ);
+                CHECK(template_fingerprint(ChatTemplate::load(dir / "template.json").json()) == r.file->header.templ);
                 LoadedSft asked(dir.path, 1);
                 asked.gpt.model.config.T = 4096;  // as long as it takes: only the prompt is made
                 for (size_t s = 0; s < rows.size(); s++) {
                     InstructRow question = rows[s];
                     question.turns.back().output.clear();
                     question.outputs.clear();
-                    Shortened shortened;
+                    Truncation truncation;
                     for (int64_t said : {(int64_t)shots, (int64_t)-1}) {  // the model's template knows how many
-                        CHECK(asked.prompt(question, said, 1, false, shortened) ==
-                              t.evaluator().prompt(*r.file, (uint32_t)s));
-                        CHECK((shortened.fits && !shortened.cut()));
+                        CHECK(asked.prompt(question, said, 1, false, truncation) == row_prompt(*r.file, s, EOT));
+                        CHECK((truncation.fits && !truncation.cut()));
                     }
                 }
                 // where they do not fit there are fewer, unless so many were asked for
-                Shortened shortened;
+                Truncation truncation;
                 InstructRow question = rows[0];
-                asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, shortened).size() + 1;
-                CHECK(asked.prompt(question, -1, 1, false, shortened) ==
-                      asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, shortened));
-                CHECK_THROWS_AS(asked.prompt(question, 2, 1, false, shortened), Error);
+                asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, truncation).size() + 1;
+                CHECK(asked.prompt(question, -1, 1, false, truncation) ==
+                      asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, truncation));
+                CHECK_THROWS_AS(asked.prompt(question, 2, 1, false, truncation), Error);
                 SmallGpt base(small_size(64), 32);
                 TempDir other;
                 base.randomise(2);
@@ -963,16 +977,16 @@ TEST_SUITE("asking") {
         row.system = "S";
         for (int i = 0; i < 9; i++) row.turns.push_back({format("question %d", i), "", format("answer %d", i)});
         row.turns.push_back({"last", "", ""});
-        Shortened shortened;
-        Ids prompt = asked.prompt(row, 0, 40, true, shortened);
-        CHECK((shortened.fits && shortened.turns));
+        Truncation truncation;
+        Ids prompt = asked.prompt(row, 0, 40, true, truncation);
+        CHECK((truncation.fits && truncation.turns));
         CHECK(prompt.size() <= 96 - 40);
         std::string text = BPE.decode(prompt);
         CHECK(text == "<|endoftext|>S\n\nquestion 8\nanswer : answer 8<|endoftext|>last\nanswer :");
         CHECK(row.turns.size() == 10);
         row.turns = {{std::string(60, 'x'), "", ""}};
         try {
-            asked.prompt(row, 0, 40, true, shortened);
+            asked.prompt(row, 0, 40, true, truncation);
             FAIL("a message that is too long");
         } catch (const Error& e) {
             CHECK(has(e.what(),

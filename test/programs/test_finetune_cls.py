@@ -198,7 +198,7 @@ class Case(harness.Case):
         self.assertAlmostEqual(a["loss"], b["loss"], delta=1e-5)
 
 
-# ---------------------------------------------------------------- learning, and what a run leaves behind
+# ---------------------------------------------------------------- learning, and what a run leaves
 class Learning(Case):
     def check_run(self, out, labels, columns, sets):
         """results.json, predictions.tsv and errors.tsv agree with the data and with each other."""
@@ -435,7 +435,7 @@ class Asking(Case):
         self.assertEqual(answers, [r["prediction"] for r in outs[0]])
 
     def test_labels_that_are_numbers(self):
-        """In .jsonl as numbers; 10 comes behind 9."""
+        """In .jsonl as numbers; 10 comes after 9."""
         r = random.Random(12)
         rows = [{"text": sentence(r, HOW[i % 11]), "label": i % 11} for i in range(110)]
         write(W.path("numbers/rows.jsonl"), jsonl(rows))
@@ -749,7 +749,7 @@ class Resume(Case):
 
     def test_killed(self):
         reference = self.reference("whole-%d" % len(self.FLAGS), self.FLAGS)
-        for lines in (2, 11, 30):  # before the first validation, and behind it
+        for lines in (2, 11, 30):  # before the first validation, and after it
             with self.subTest(lines):
                 out = "killed%d" % lines
                 stop(train(out, *self.FLAGS), out, lines, signal.SIGKILL)

@@ -216,7 +216,7 @@ class Case(harness.Case):
                 self.assertTrue(read(W.path(a, name)) == read(W.path(b, name)), name)
 
 
-# ---------------------------------------------------------------- learning, and what a run leaves behind
+# ---------------------------------------------------------------- learning, and what a run leaves
 class Learning(Case):
     def test_files(self):
         self.assertEqual(
@@ -985,7 +985,7 @@ class Resume(Case):
     FLAGS = [*SMALL, "--steps", STEPS, "--eval-every", 8, "--log-every", 7]
 
     def test_killed(self):
-        """kill -9 before and behind the first validation; bit for bit the run that was not"""
+        """kill -9 before and after the first validation; bit for bit the run that was not"""
         pack("kinds/train.bin", make_rows(1, 240) + make_rows(5, 60, LISTS))
         pack("kinds/val.bin", make_rows(2, 40))
         pack("kinds/test.bin", make_rows(3, 9))

@@ -306,7 +306,7 @@ class Pack(Case):
             (2, "--overlong: expected --max-len N", "--in", "a.jsonl", "--overlong", "drop"),
             (2, "--overlong", "--in", "a.jsonl", "--max-len", "9", "--overlong", "cut"),
             (2, "--documents is not for --kind instruct", "--in", "a.jsonl", "--documents", "eot"),
-            (2, "expected a name behind --task", "--in", "a.jsonl", "--task", ""),
+            (2, "expected a name after --task", "--in", "a.jsonl", "--task", ""),
             (2, "wp: expected byte-level BPE", "--tokenizer", "wp", "--in", "a.jsonl"),
             (1, "none.jsonl", "--in", "none.jsonl"),
             (1, "expected a file, found a directory", "--in", "tok"),

@@ -233,7 +233,7 @@ class Pack(Case):
             ("a.tsv", "text\tlabel\n", "a.tsv: expected rows with a text and a label, found none"),
             ("a.tsv", "", "a.tsv, line 1: expected a header"),
             ("a.csv", 'text,label\nb,x\n"good\n\n,x\n', "a.csv, line 3: expected a closing quote"),
-            ("a.csv", 'text,label\n"good\n"s,x\n', "a.csv, line 3: expected a comma behind the closing quote"),
+            ("a.csv", 'text,label\n"good\n"s,x\n', "a.csv, line 3: expected a comma after the closing quote"),
             ("a.csv", "text,label,label\n", 'a.csv, line 1: expected the column "label" once, found it twice'),
             ("a.jsonl", '{"text": "a", "label": "b"}\n{"text"\n', "a.jsonl, line 2, column 7: this is not JSON"),
             ("a.jsonl", '{"text": "a", "label": 1.5}\n', "a.jsonl, line 1: expected a string, an integer or a boolean"),

@@ -1,0 +1,84 @@
+// classify_data.h: labelled texts of a .bin file as sequences of an encoder, [CLS] A [SEP] or [CLS] A [SEP] B [SEP],
+// the label as the target of [CLS].
+#pragma once
+#include <algorithm>
+
+#include "common/base/rng.h"
+#include "common/base/text.h"
+#include "common/data/bin_file.h"
+#include "common/text/wordpiece.h"
+
+// [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
+// equals B). Was it cut?
+inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
+                          size_t nb, const WordPiece& words, size_t T) {
+    const bool pair = nb > 0;
+    const size_t most = T - (pair ? 3 : 2);
+    const bool cut = na + nb > most;
+    while (na + nb > most) (nb >= na ? nb : na)--;
+    tokens.assign(1, words.cls());
+    tokens.insert(tokens.end(), a, a + na);
+    tokens.push_back(words.sep());
+    types.assign(tokens.size(), 0);
+    if (!pair) return cut;
+    tokens.insert(tokens.end(), b, b + nb);
+    tokens.push_back(words.sep());
+    types.resize(tokens.size(), 1);
+    return cut;
+}
+
+// Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.
+struct ClassifyData {
+    const BinFile& file;
+    const WordPiece& words;
+    size_t T;
+    std::vector<int> label_id;    // of the file's labels among the model's
+    std::vector<uint32_t> which;  // examples of the file
+    std::vector<int> tokens, types, positions{0}, targets{0}, ids;
+
+    ClassifyData(const BinFile& file, const WordPiece& words, size_t T, const std::vector<std::string>& labels)
+        : file(file), words(words), T(T) {
+        for (const std::string& name : file.labels) {
+            size_t k = std::find(labels.begin(), labels.end(), name) - labels.begin();
+            if (k == labels.size())
+                fail(
+                    "%s: expected the labels of the training data (%s), found \"%s\" as well: pack it with --labels "
+                    "and their train.bin",
+                    file.path.c_str(), name_list(labels).c_str(), name.c_str());
+            label_id.push_back((int)k);
+        }
+        for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);
+    }
+    uint64_t sequences() const { return which.size(); }
+    int label(uint64_t i) const { return label_id[file.label(which[i])]; }
+    bool make(uint64_t, uint64_t i) {  // was it cut?
+        size_t s = which[i], n = file.length(s), na = file.second(s);
+        ids.resize(n);
+        for (size_t k = 0; k < n; k++) ids[k] = file.token(s, k);
+        targets[0] = label(i);
+        return join_segments(tokens, types, ids.data(), na, ids.data() + na, n - na, words, T);
+    }
+    size_t count_cut() const {
+        size_t cut = 0;
+        for (uint32_t s : which) cut += file.length(s) + (file.second(s) < file.length(s) ? 3 : 2) > T;
+        return cut;
+    }
+};
+
+// The examples in an order drawn with `seed` in which every stretch from the start holds the classes in nearly the same
+// proportions as the whole.
+inline std::vector<uint32_t> stratified_order(const ClassifyData& data, int K, uint64_t seed) {
+    uint64_t n = data.sequences();
+    Permutation shuffled(n, mix64(seed, 0x5eed));
+    std::vector<uint64_t> size(K, 0), rank(K, 0);
+    for (uint64_t i = 0; i < n; i++) size[data.label(i)]++;
+    std::vector<std::pair<double, uint32_t>> keys;
+    for (uint64_t i = 0; i < n; i++) {
+        int k = data.label(shuffled(i));
+        keys.push_back({((double)rank[k]++ + 0.5) / (double)size[k], data.which[shuffled(i)]});
+    }
+    std::stable_sort(keys.begin(), keys.end(), [](auto& a, auto& b) { return a.first < b.first; });
+    std::vector<uint32_t> order;
+    for (auto& [key, s] : keys) order.push_back(s);
+    return order;
+}

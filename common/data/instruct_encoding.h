@@ -1,0 +1,151 @@
+// instruct_encoding.h: how a row of instructions is stored in a .bin of kind instruct: its tokens, which of them are
+// supervised, and the texts that evaluation needs. Both `data/tokenize pack` and prompts are encoded here.
+#pragma once
+#include "common/data/bin_file.h"
+#include "common/text/chat_template.h"
+
+// ---------------------------------------------------------------- tokens
+// Tokens of a row, and which of them are to be learned; of a prompt: spans holds earlier answers only
+struct RenderedRow {
+    std::vector<int32_t> ids;
+    std::vector<BinSpan> spans;
+    size_t supervised() const {
+        size_t n = 0;
+        for (const BinSpan& s : spans) n += s.end - s.begin;
+        return n;
+    }
+};
+inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
+    out.ids.clear();
+    out.spans.clear();
+    for (const Segment& segment : segments) {
+        size_t begin = out.ids.size();
+        bpe.encode(segment.text, out.ids, false);
+        if (!segment.is_answer) continue;
+        out.ids.push_back(bpe.eot());
+        out.spans.push_back({(uint32_t)begin, (uint32_t)out.ids.size()});
+    }
+}
+
+// What had to go so that a row fits into max_len tokens
+struct Truncation {
+    bool fits = true;
+    bool examples = false;   // few-shot examples were left out
+    bool turns = false;      // earlier turns were left out
+    bool input = false;      // the end of the input was cut off
+    size_t input_bytes = 0;  // that are left of it
+    bool cut() const { return examples || turns || input; }
+};
+// Renders a row into at most max_len tokens (0: any number). What is too long loses, with `truncate`, first its
+// few-shot examples, the last one first, then its earliest turns, then the end of its input. An answer, its end token,
+// an instruction are never cut: such a row does not fit.
+inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const InstructRow& row, size_t shots,
+                             bool with_answer, size_t max_len, bool truncate, RenderedRow& out) {
+    Truncation result;
+    auto fits = [&](const InstructRow& r) {
+        encode_segments(bpe, render(templ, r, shots, with_answer), out);
+        return max_len == 0 || out.ids.size() <= max_len;
+    };
+    if (fits(row)) return result;
+    result.fits = false;
+    if (!truncate) return result;
+    shots = std::min(shots, row.examples.size());
+    while (!result.fits && shots > 0) {
+        shots--;
+        result.examples = true;
+        result.fits = fits(row);
+    }
+    InstructRow less = row;
+    while (!result.fits && less.turns.size() > 1) {
+        less.turns.erase(less.turns.begin());
+        result.turns = true;
+        result.fits = fits(less);
+    }
+    if (result.fits) return result;
+    const std::string whole = less.turns.back().input;
+    std::vector<size_t> ends;  // where the input can be cut: after a character
+    for (size_t i = 1; i < whole.size(); i++)
+        if ((whole[i] & 0xC0) != 0x80) ends.push_back(i);
+    // the longest that is known to fit, as a number of ends; fewer characters may give a token more, so that only what
+    // was tried is taken
+    size_t good = 0;
+    for (size_t lo = 1, hi = ends.size(); lo <= hi;) {
+        size_t middle = (lo + hi) / 2;
+        less.turns.back().input = whole.substr(0, ends[middle - 1]);
+        if (fits(less)) {
+            good = middle;
+            lo = middle + 1;
+        } else
+            hi = middle - 1;
+    }
+    if (good == 0) return result;
+    less.turns.back().input = whole.substr(0, ends[good - 1]);
+    result.fits = fits(less);
+    result.input = true;
+    result.input_bytes = ends[good - 1];
+    return result;
+}
+
+// <|endoftext|> and the tokens of row s up to its last answer: what a model is given to answer it
+inline std::vector<int> row_prompt(const BinFile& file, size_t s, int eot) {
+    std::vector<int> ids{eot};
+    for (size_t i = 0; i < file.span(s, file.spans(s) - 1).begin; i++) ids.push_back(file.token(s, i));
+    return ids;
+}
+
+// ---------------------------------------------------------------- texts
+// What evaluation knows of a row besides its tokens
+struct InstructText {
+    std::string input;  // of the last turn; its instruction where it has no input: what copying the input would answer
+    std::vector<std::string> outputs, options;
+};
+inline std::string dump_instruct_text(const InstructRow& row) {
+    auto list = [](const std::vector<std::string>& texts) {
+        Json all = Json::make_array();
+        for (const std::string& text : texts) all.a.push_back(text);
+        return all;
+    };
+    Json json;
+    json.set("input", row.turns.back().input.empty() ? row.turns.back().instruction : row.turns.back().input)
+        .set("outputs", list(row.outputs));
+    if (!row.options.empty()) json.set("options", list(row.options));
+    return dump_json(json);
+}
+inline InstructText parse_instruct_text(const BinFile& file, size_t s) {
+    const std::string where = format("%s, text of row %zu", file.path.c_str(), s);
+    Json json = parse_json(file.text(s), where);
+    const Json *input = json.find("input"), *outputs = json.find("outputs"), *options = json.find("options");
+    auto texts = [&](const Json* list) {
+        std::vector<std::string> found;
+        for (const Json& text : list->a) found.push_back(text.s);
+        return found;
+    };
+    if (!input || input->kind != Json::string || !outputs || outputs->a.empty())
+        fail("%s: expected \"input\" and \"outputs\", found %.80s; pack the data again", where.c_str(),
+             dump_json(json).c_str());
+    return {input->s, texts(outputs), options ? texts(options) : std::vector<std::string>()};
+}
+
+// A row of a .bin as text, with what is supervised in brackets: "... Response:⟦pear<|endoftext|>⟧"
+inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
+    std::string out;
+    size_t at = 0, supervised = 0;
+    auto add = [&](size_t end) {
+        for (; at < end; at++) {
+            int32_t id = file.token(s, at);
+            out += bpe.decode(&id, 1);
+        }
+    };
+    for (size_t i = 0; i < file.spans(s); i++) {
+        BinSpan span = file.span(s, i);
+        add(span.begin);
+        out += "\u27e6";
+        add(span.end);
+        out += "\u27e7";
+        supervised += span.end - span.begin;
+    }
+    add(file.length(s));
+    return format("---- row %zu of %zu, task %s, %zu tokens, %zu supervised\n", s + 1, file.sequences(),
+                  file.tasks[file.task(s)].c_str(), file.length(s), supervised) +
+           out + "\n";
+}

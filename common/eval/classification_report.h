@@ -1,0 +1,134 @@
+// classification_report.h: what a classifier made of a set of examples, as a line and a table for the console and as
+// JSON; and every prediction in a file.
+#pragma once
+#include <algorithm>
+
+#include "common/base/errors.h"
+#include "common/base/files.h"
+#include "common/base/json.h"
+#include "common/eval/intervals.h"
+#include "common/eval/metrics.h"
+
+struct ClassificationReport {
+    std::vector<std::string> labels;
+    ConfusionMatrix confusion;
+    double loss = 0;  // Σ −log p[gold]
+    explicit ClassificationReport(const std::vector<std::string>& labels)
+        : labels(labels), confusion((int)labels.size()) {}
+
+    // probabilities: (K). Returns the prediction.
+    int add(int gold, const double* probabilities) {
+        int best = (int)(std::max_element(probabilities, probabilities + confusion.K) - probabilities);
+        confusion.add(gold, best);
+        loss -= std::log(std::max(probabilities[gold], 1e-300));
+        return best;
+    }
+    double mean_loss() const { return loss / (double)std::max<int64_t>(1, confusion.total()); }
+    std::string line() const {
+        auto [low, high] = wilson_interval((double)confusion.correct(), (double)confusion.total());
+        return format("loss %.4f | accuracy %.2f %% (95 %% interval %.2f to %.2f, n = %lld) | macro F1 %.4f | MCC %.4f",
+                      mean_loss(), 100 * confusion.accuracy(), 100 * low, 100 * high, (long long)confusion.total(),
+                      confusion.macro_f1(), confusion.mcc());
+    }
+    // Precision, recall and F1 of each class; and the confusion matrix, of more than 10 classes the 10 most frequent
+    // confusions
+    std::string table() const {
+        const int K = confusion.K;
+        const bool matrix = K <= 10;
+        size_t width = 5;
+        for (const std::string& label : labels) width = std::max(width, std::min<size_t>(label.size(), 24));
+        auto column = [&](int k) { return (int)std::max<size_t>(6, std::min<size_t>(labels[k].size(), 24)); };
+        std::string s = format("  %-*s  precision  recall      F1       n", (int)width, "class");
+        if (matrix) s += "   taken for:";
+        for (int k = 0; matrix && k < K; k++) s += format(" %*.24s", column(k), labels[k].c_str());
+        for (int k = 0; k < K; k++) {
+            s += format("\n  %-*.24s     %.4f  %.4f  %.4f  %6lld", (int)width, labels[k].c_str(),
+                        confusion.precision(k), confusion.recall(k), confusion.f1(k), (long long)confusion.gold(k));
+            if (matrix) s += "             ";
+            for (int j = 0; matrix && j < K; j++) s += format(" %*lld", column(j), (long long)confusion.at(k, j));
+        }
+        return matrix ? s : s + most_frequent_confusions(10);
+    }
+    Json json() const {
+        auto [low, high] = wilson_interval((double)confusion.correct(), (double)confusion.total());
+        Json classes = Json::make_object(), matrix = Json::make_array(), interval = Json::make_array();
+        interval.a = {low, high};
+        for (int k = 0; k < confusion.K; k++) {
+            Json row = Json::make_array();
+            for (int j = 0; j < confusion.K; j++) row.a.push_back(confusion.at(k, j));
+            matrix.a.push_back(row);
+            classes.set(labels[k], Json::make_object()
+                                       .set("precision", confusion.precision(k))
+                                       .set("recall", confusion.recall(k))
+                                       .set("f1", confusion.f1(k))
+                                       .set("n", confusion.gold(k)));
+        }
+        return Json::make_object()
+            .set("n", confusion.total())
+            .set("loss", mean_loss())
+            .set("accuracy", confusion.accuracy())
+            .set("interval", interval)
+            .set("macro_f1", confusion.macro_f1())
+            .set("mcc", confusion.mcc())
+            .set("classes", classes)
+            .set("confusion", matrix);
+    }
+
+private:
+    std::string most_frequent_confusions(size_t most) const {
+        std::vector<std::pair<int64_t, int>> wrong;  // −count, place in the matrix
+        for (int i = 0; i < (int)confusion.count.size(); i++)
+            if (i / confusion.K != i % confusion.K && confusion.count[i] > 0) wrong.push_back({-confusion.count[i], i});
+        std::sort(wrong.begin(), wrong.end());
+        std::string s;
+        for (size_t i = 0; i < wrong.size() && i < most; i++)
+            s += format("\n  %s taken for %s: %lld times", labels[wrong[i].second / confusion.K].c_str(),
+                        labels[wrong[i].second % confusion.K].c_str(), (long long)-wrong[i].first);
+        return s;
+    }
+};
+
+// OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set, row (which example of the
+// set, from 1); OUT/errors.tsv: the mistakes, the most confident first.
+struct PredictionFiles {
+    std::vector<std::string> labels;
+    struct Row {
+        std::string shown, rest;  // rest: the fields after the text
+        double confidence;
+        bool wrong;
+    };
+    std::vector<Row> rows{};
+
+    // shown: the text, of a pair both with a tab between them; probabilities: (K)
+    void add(std::string_view shown, int gold, int prediction, const double* probabilities, const std::string& set,
+             size_t number) {
+        std::string rest = "\t" + clean(labels[gold]) + "\t" + clean(labels[prediction]);
+        for (size_t k = 0; k < labels.size(); k++) rest += format("\t%.6f", probabilities[k]);
+        rest += "\t" + set + format("\t%zu\n", number);
+        rows.push_back({std::string(shown), rest, probabilities[prediction], gold != prediction});
+    }
+    void write(const std::string& out) {
+        auto is_pair = [](const Row& r) { return r.shown.find('\t') != r.shown.npos; };
+        const bool pairs = std::any_of(rows.begin(), rows.end(), is_pair);
+        std::string columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
+        for (const std::string& label : labels) columns += "\tp(" + clean(label) + ")";
+        columns += "\tset\trow\n";
+        auto line = [&](const Row& r) { return r.shown + (pairs && !is_pair(r) ? "\t" : "") + r.rest; };
+        std::string text = columns;
+        for (const Row& r : rows) text += line(r);
+        write_file_atomic(out + "/predictions.tsv", text);
+        std::stable_sort(rows.begin(), rows.end(),
+                         [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
+        text = columns;
+        for (const Row& r : rows)
+            if (r.wrong) text += line(r);
+        write_file_atomic(out + "/errors.tsv", text);
+    }
+
+private:
+    static std::string clean(std::string s) {  // of what would end a field or a line
+        for (char& c : s)
+            if ((unsigned char)c < 32) c = ' ';
+        return s;
+    }
+};

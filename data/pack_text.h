@@ -1,0 +1,75 @@
+// pack_text.h: data/tokenize pack --kind text: files of text → a .bin, a sequence for each document.
+#pragma once
+#include "common/data/bin_file.h"
+#include "data/text_blocks.h"
+#include "data/tokenize.h"
+
+template <class Tokenizer>
+inline void pack_text(const Options& o, std::vector<std::string> files, const Tokenizer& tokenizer) {
+    constexpr bool bpe = std::is_same_v<Tokenizer, Bpe>;
+    files.insert(files.begin(), o.in);
+    double total = total_size(files), bytes = 0, start = omp_get_wtime();
+    make_directory_of(o.out);
+    BinWriter out(o.out, BIN_TEXT, tokenizer.size(), tokenizer.fingerprint());
+
+    struct Encoded {
+        std::vector<int32_t> ids;
+        std::vector<size_t> ends;                    // where in ids documents end
+        size_t invalid = 0, unknown = 0, inner = 0;  // inner: <|endoftext|> that is no line of its own
+    };
+    std::vector<Encoded> encoded;  // of each part of a block
+    size_t invalid = 0, unknown = 0, inner = 0;
+    auto end_document = [&] {
+        if (out.sequence_length() > 0) out.end_sequence();
+    };  // documents without a token are left out
+    Progress progress("packing", total);
+    for (const std::string& file : files) {
+        for_each_block(file, [&](std::string_view block, bool last) {
+            auto parts = parts_of(block);
+            encoded.assign(parts.size(), {});
+#pragma omp parallel for schedule(dynamic)
+            for (size_t i = 0; i < parts.size(); i++) {
+                Encoded& e = encoded[i];
+                e.ids.reserve(parts[i].size() / 3);
+                bool last_part = last && i + 1 == parts.size();
+                for_each_stretch(parts[i], o.documents, last_part, [&](std::string_view text, bool ends) {
+                    if constexpr (bpe) {
+                        e.invalid += tokenizer.encode(text, e.ids, false, !ends && !last_part);
+                        for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
+                    } else {
+                        e.invalid += tokenizer.encode(text, e.ids);
+                    }
+                    if (ends) e.ends.push_back(e.ids.size());
+                });
+                if constexpr (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+            }
+            for (const Encoded& e : encoded) {
+                size_t done = 0;
+                for (size_t end : e.ends) {
+                    out.append(e.ids.data() + done, end - done);
+                    end_document();
+                    done = end;
+                }
+                out.append(e.ids.data() + done, e.ids.size() - done);
+                invalid += e.invalid;
+                unknown += e.unknown;
+                inner += e.inner;
+            }
+            progress.update(bytes += block.size());
+        });
+        end_document();
+    }
+    out.finish();
+    report_invalid(invalid, bpe);
+    if (inner)
+        fprintf(stderr,
+                "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "
+                "at a line of their own with it%s\n",
+                inner, o.documents == "eot" ? "" : " (--documents eot)");
+    double seconds = omp_get_wtime() - start;
+    printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %sin %.2f s (%.1f MB/s)\n",
+           o.out.c_str(), (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes,
+           out.header.tokens / bytes, bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(),
+           seconds, bytes / seconds / 1e6);
+    warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
+}

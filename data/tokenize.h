@@ -1,0 +1,95 @@
+// tokenize.h: what the commands of data/tokenize share: their options, progress on the console, files and tokenizers.
+#pragma once
+#include <omp.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "common/text/bpe.h"
+#include "common/text/labelled_rows.h"
+#include "common/text/wordpiece.h"
+
+struct Options {
+    std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
+    std::string templ = "alpaca", task = "all", overlong = "drop";
+    LabelledColumns columns;
+    int64_t size = 8192, shots = -1, max_len = 0, show = 0;
+    bool lower_case = true, json = false;
+};
+
+// ---------------------------------------------------------------- progress, on standard error
+// A terminal gets one line that is written over; anything else gets a line every ten seconds.
+struct Progress {
+    using clock = std::chrono::steady_clock;
+    std::string what;
+    double total;  // in whatever unit update() counts; 0 if unknown
+    bool terminal = isatty(2);
+    clock::time_point start = clock::now(), last = start;
+
+    Progress(const std::string& what, double total) : what(what), total(total) {}
+    static double seconds(clock::duration d) { return std::chrono::duration<double>(d).count(); }
+    double elapsed() const { return seconds(clock::now() - start); }
+    void update(double done) {
+        auto now = clock::now();
+        if (seconds(now - last) < (terminal ? 0.2 : 10)) return;
+        last = now;
+        double share = total > 0 ? std::min(1.0, done / total) : 0;
+        std::string line = share > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * share,
+                                              elapsed() * (1 - share) / share)
+                                     : format("%s: %.0f s", what.c_str(), elapsed());
+        fprintf(stderr, terminal ? "\r%-70s" : "%s\n", line.c_str());
+    }
+    ~Progress() {
+        if (terminal && last != start) fprintf(stderr, "\r%70s\r", "");
+    }
+};
+
+// ---------------------------------------------------------------- files
+inline double total_size(const std::vector<std::string>& files) {
+    double total = 0;
+    struct stat st;
+    for (const std::string& f : files) {
+        if (stat(f.c_str(), &st) != 0) fail("cannot read %s: %s", f.c_str(), strerror(errno));
+        total += st.st_size;
+    }
+    return total;
+}
+
+inline void make_directory_of(const std::string& path) {
+    size_t slash = path.rfind('/');
+    if (slash != path.npos && slash > 0) make_directories(path.substr(0, slash));
+}
+
+// ---------------------------------------------------------------- tokenizers
+// Of DIR, DIR/best and DIR/last the first that holds a tokenizer: DIR may be a run of train_bert or train_gpt.
+inline std::string tokenizer_dir(const std::string& dir) {
+    for (const std::string& d : {dir, dir + "/best", dir + "/last"})
+        for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json"})
+            if (exists(d + "/" + name)) return d;
+    return dir;
+}
+
+// Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
+template <class F>
+inline void with_tokenizer(const std::string& given, F f) {
+    std::string dir = tokenizer_dir(given);
+    if (Bpe::is_in(dir))
+        f(Bpe::load(dir));
+    else
+        f(WordPiece::load(dir));
+}
+
+inline void report_invalid(size_t invalid, bool kept) {
+    if (invalid)
+        fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were %s\n", invalid,
+                kept ? "kept as they are" : "dropped");
+}
+
+inline void warn_of_unknown(double unknown, double tokens, const std::string& tokenizer) {
+    if (unknown > 0.05 * tokens)
+        fprintf(stderr,
+                "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from "
+                "it\n",
+                100 * unknown / tokens, tokenizer.c_str());
+}
