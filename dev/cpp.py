@@ -1,14 +1,16 @@
-"""C++ as tokens: which declarations a file has, and what is compared of them. Enough of the language for this project's sources.
+"""C++ as tokens: as much of the language as it takes to find a function in this project's sources and to compare code.
 
-tokenize()      the tokens that a CPU compiles: no white space, comments or directives
-declarations()  functions, tables and constants with their qualified names
+tokenize()      the tokens of a text: no white space, comments or directives, nor what only a GPU or the shim compiles
+declarations()  functions, tables and constants, with their qualified names
 pieces()        all of a tree, by name
 """
+
 import collections
 import os
 import re
 
-TOKEN = re.compile(r"""
+TOKEN = re.compile(
+    r"""
     (?P<space>  \s+ | //(?:\\.|[^\\\n])* | /\*.*?\*/ )
   | (?P<macro>  \#(?:\\.|//[^\n]*|/\*.*?\*/|[^\\\n])* )
   | (?P<string> (?:u8|[uUL])?R"(?P<mark>[^()\\\s]*)\(.*?\)(?P=mark)" | (?:u8|[uUL])?"(?:\\.|[^"\\\n])*" )
@@ -16,155 +18,162 @@ TOKEN = re.compile(r"""
   | (?P<number> \.?\d(?:[eEpP][+-]|'?[\w.])* )
   | (?P<name>   [A-Za-z_]\w* )
   | (?P<sign>   <<=|>>=|->\*|\.\.\.|::|->|\+\+|--|<<|<=|>=|==|!=|&&|\|\||[-+*/%&|^]=|. )
-""", re.X | re.S)
+    """,
+    re.X | re.S,
+)
+ON_DEVICE = re.compile(r"\b(?:__CUDACC__|__CUDA_ARCH__|WITH_KERNELS|SHIM)\b")
 Token = collections.namedtuple("Token", "kind text start end")
-ON_DEVICE = re.compile(r"\b(__CUDACC__|__CUDA_ARCH__|WITH_KERNELS|SHIM)\b")
-OPENS, CLOSES = "([{", ")]}"
-# binary operators from the loosest to the tightest
-RANK = {text: rank for rank, level in enumerate(("= += -= *= /= %= &= |= ^= <<= >>=", "? :", "||", "&&", "|", "^", "&", "== !=",
-                                                 "< > <= >=", "<<", "+ -", "* / %")) for text in level.split()}
 
 
 def tokenize(text):
-    """The tokens of what a CPU compiles: no white space, comments or directives, nor the branches of #if for a GPU or the shim."""
-    tokens, branches = [], []  # of each #if that is open: is its present branch skipped, and would #else be
+    tokens = []
+    branches = []  # of each #if that is open: is its present branch left out, and will #else be
     for m in TOKEN.finditer(text):
         if m.lastgroup == "macro":
-            words = m[0][1:].split()
-            if words[0].startswith("if"):
-                device, negated = bool(ON_DEVICE.search(m[0])), words[0] == "ifndef"
-                branches.append((device and not negated, device and negated))
-            elif words[0] in ("else", "elif"):
-                branches[-1] = (bool(ON_DEVICE.search(m[0])) if words[0] == "elif" else branches[-1][1], branches[-1][1])
-            elif words[0] == "endif":
+            word, device = m[0][1:].split()[0], bool(ON_DEVICE.search(m[0]))
+            if word.startswith("if"):
+                branches.append((device and word != "ifndef", device and word == "ifndef"))
+            elif word == "elif":
+                branches[-1] = (device, branches[-1][1])
+            elif word == "else":
+                branches[-1] = (branches[-1][1], False)
+            elif word == "endif":
                 branches.pop()
-        elif m.lastgroup != "space" and not any(skipped for skipped, _ in branches):
+        elif m.lastgroup != "space" and not any(left_out for left_out, _ in branches):
             tokens.append(Token(m.lastgroup, m[0], m.start(), m.end()))
     return tokens
 
 
-def closing(tokens):
-    """Of each bracket that opens the place of the one that closes it."""
+def closing(texts):
+    """Of each bracket that opens the number of the one that closes it."""
     pairs, opened = {}, []
-    for i, t in enumerate(tokens):
-        if t.text in OPENS:
+    for i, text in enumerate(texts):
+        if text in ("(", "[", "{"):
             opened.append(i)
-        elif t.text in CLOSES and opened:
+        elif text in (")", "]", "}") and opened:
             pairs[opened.pop()] = i
     return pairs
 
 
-def plain(tokens):
-    """What is compared: texts, each with the numbers of its first and last token. A comma is a semicolon, several of them in a row
-    are one, braces do not count, and strings side by side are one."""
+def comparable(tokens):
+    """What is compared: (text, its first token, its last). A comma is a semicolon and several in a row are one, so that
+    a chain of assignments may become statements; braces do not count; strings side by side are one."""
     out = []
-    for i, (kind, text, _, _) in enumerate(tokens):
-        text = ";" if text == "," else text
-        if text in "{}" or text == ";" and out and out[-1][0] == ";":
+    for i, token in enumerate(tokens):
+        text = ";" if token.text == "," else token.text
+        if text in ("{", "}") or (text == ";" and out and out[-1][0] == ";"):
             continue
-        if kind == "string" and out and out[-1][0][0] == text[0] == '"':
+        if text[0] == '"' and out and out[-1][0][0] == '"':
             out[-1] = (out[-1][0][:-1] + text[1:], out[-1][1], i)
         else:
             out.append((text, i, i))
     return out
 
 
-
 def declared(head):
-    """(whether it is a namespace or a struct, its name) of the texts in front of a declaration's body, initialiser or ;"""
+    """(is it a namespace or a struct, its name) of the texts before a declaration's body, its initialiser or its ;"""
     if "operator" in head:
         at = head.index("operator")
-        return False, "".join(head[at:head.index("(", at + 2)])
-    flat, depth = [], 0  # without arguments of templates; () for parentheses
+        return False, "".join(head[at : head.index("(", at + 2)])
+    flat, depth = [], 0  # without template arguments; () for parentheses
     for text in head:
-        if depth == 0 and text in "=:{":
+        if depth == 0 and text in ("=", ":", "{"):
             break
-        if text == "(" and depth == 0:
+        if depth == 0 and text == "(":
             flat.append("()")
         depth += {"<": 1, "(": 1, "[": 1, ">": -1, ")": -1, "]": -1}.get(text, 0)
-        if depth == 0 and text not in ">)]":
+        if depth == 0 and text not in (">", ")", "]"):
             flat.append(text)
-    while "()" in flat[1:] and re.match(r"__|alignas|decltype", flat[flat.index("()") - 1]):
-        del flat[flat.index("()") - 1:flat.index("()") + 1]
+    while "()" in flat[1:] and re.match("__|alignas|decltype", flat[flat.index("()") - 1]):
+        del flat[flat.index("()") - 1 : flat.index("()") + 1]
     scope = re.search(r"\b(?:namespace|struct|class|union|extern)\b *((?:\w+(?: :: )?)*)", " ".join(flat))
     if scope and "()" not in flat and "=" not in head:
         return True, scope[1].replace(" ", "")
-    names = re.search(r"((?:\w+ :: )*(?:~ )?\w*)$", " ".join(flat[:flat.index("()")] if "()" in flat else flat))
-    return False, names[1].replace(" ", "")
+    before = flat[: flat.index("()")] if "()" in flat else flat
+    return False, re.search(r"((?:\w+ :: )*(?:~ )?\w*)$", " ".join(before))[1].replace(" ", "")
 
 
 def declarations(tokens):
-    """(qualified name, first token, behind the last) of all that is declared in namespaces and structs: functions, tables, constants."""
-    pairs, scopes, head, assigned, i = closing(tokens), [], 0, False, 0
+    """(qualified name, first token, after the last) of all that is declared in namespaces and structs."""
     texts = [t.text for t in tokens] + [""]
+    pairs, scopes, head, assigned, i = closing(texts), [], 0, False, 0
     while i < len(tokens):
-        text, end = texts[i], 0
-        if text in "([":
+        end = 0
+        if texts[i] in ("(", "["):
             i = pairs.get(i, i)
-        elif text == "<" and texts[i - 1] == "template":
+        elif texts[i] == "<" and texts[i - 1] == "template":
             depth = 1
             while depth:
                 i += 1
                 depth += {"<": 1, ">": -1}.get(texts[i], 0)
-        elif text == "=":
+        elif texts[i] == "=":
             assigned = assigned or texts[i - 1] != "operator"
-        elif text == "}":
+        elif texts[i] == ":" and texts[i - 1] in ("public", "private", "protected"):
+            head = i + 1
+        elif texts[i] == ";":
+            end = i + 1
+        elif texts[i] == "}":
             del scopes[-1:]
             head = i + 1
-        elif text == ":" and texts[i - 1] in ("public", "private", "protected"):
-            head = i + 1
-        elif text == ";":
-            end = i + 1
-        elif text == "{":
+        elif texts[i] == "{":
             scope, name = declared(texts[head:i])
             if scope:
                 scopes.append(name)
                 head = i + 1
             else:
                 i = pairs.get(i, i)
-                end = 0 if assigned or texts[i + 1] in ("{", ",", ";") else i + 1  # an initialiser, or all of it
+                if not assigned and texts[i + 1] not in ("{", ",", ";"):  # a function's body, not an initialiser
+                    end = i + 1
         if end:
-            yield "::".join(filter(None, scopes + [declared(texts[head:end - 1])[1]])), head, end
+            yield "::".join([s for s in scopes if s] + [declared(texts[head : end - 1])[1]]), head, end
             head, assigned = end, False
         i += 1
 
 
-Piece = collections.namedtuple("Piece", "path name source tokens plain texts")  # a declaration in a file, as tokens and as plain() has them
+class Piece:
+    """A declaration in a file: its tokens, and what is compared of them."""
+
+    def __init__(self, path, source, name, tokens):
+        self.path, self.source, self.name, self.tokens = path, source, name, tokens
+        self.compared = comparable(tokens)
+        self.texts = [text for text, _, _ in self.compared]
 
 
 def sources(top):
-    """The C++ files below a folder, without tests and what is built."""
+    """The C++ files below a folder, without tests, benchmarks and what is built."""
     for folder, folders, files in os.walk(top):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in ("build", "bench", "test"))
-        yield from (os.path.relpath(os.path.join(folder, f), top) for f in sorted(files) if f.endswith((".cu", ".cuh", ".h", ".cpp")))
-
-
-def read(path):
-    with open(path, encoding="utf8") as f:
-        return f.read()
+        folders[:] = sorted(f for f in folders if f[0] != "." and f not in ("build", "bench", "test"))
+        for name in sorted(files):
+            if name.endswith((".cu", ".cuh", ".h", ".cpp")):
+                yield os.path.relpath(os.path.join(folder, name), top)
 
 
 def pieces(top):
-    """All declarations of a tree, by the last part of their name."""
+    """All declarations of a tree, by the last part of their names."""
     found = collections.defaultdict(list)
     for path in sources(top):
-        source = read(os.path.join(top, path))
+        with open(os.path.join(top, path), encoding="utf8") as f:
+            source = f.read()
         tokens = tokenize(source)
         for name, begin, end in declarations(tokens):
-            flat = plain(tokens[begin:end])
-            found[name.split("::")[-1]].append(Piece(path, name, source, tokens[begin:end], flat, [t for t, _, _ in flat]))
+            found[name.split("::")[-1]].append(Piece(path, source, name, tokens[begin:end]))
     return found
 
 
-# ---- mutations
-
-
-def named(code, name):
+def named(found, name):
     """The pieces that are called so, whatever namespaces are around them."""
-    return [p for p in code[name.split("::")[-1]] if ("::" + p.name).endswith("::" + name)]
+    return [p for p in found.get(name.split("::")[-1], []) if ("::" + p.name).endswith("::" + name)]
 
 
-def binary(tokens, i):
-    """Is token i an operator between two operands?"""
-    return tokens[i].text in RANK and i > 0 and (tokens[i - 1].text in CLOSES or tokens[i - 1].kind not in ("sign", "space") and
-                                                 tokens[i - 1].text not in ("return", "case"))
+def occurrences(texts, wanted):
+    """Where some texts begin among others."""
+    n = len(wanted)
+    return [k for k in range(len(texts) - n + 1) if texts[k] == wanted[0] and texts[k : k + n] == wanted]
+
+
+def respelled(text, old, new):
+    """C++ in which some tokens in a row are spelled otherwise."""
+    tokens, wanted = tokenize(text), [t.text for t in tokenize(old)]
+    for k in reversed(occurrences([t.text for t in tokens], wanted)):
+        text = text[: tokens[k].start] + new + text[tokens[k + len(wanted) - 1].end :]
+    return text
