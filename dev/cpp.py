@@ -71,43 +71,36 @@ def comparable(tokens):
 
 
 def declared(head):
-    """(is it a namespace or a struct, its name) of the texts before a declaration's body, its initialiser or its ;"""
+    """("scope", "value" or "function", its name) of the texts before a declaration's body, its initialiser or its ;"""
     if "operator" in head:
         at = head.index("operator")
-        return False, "".join(head[at : head.index("(", at + 2)])
-    flat, depth = [], 0  # without template arguments; () for parentheses
+        return "function", "".join(head[at : head.index("(", at + 2)])
+    flat, opened = [], []  # without arguments of templates, and with () for parentheses
     for text in head:
-        if depth == 0 and text in ("=", ":", "{"):
-            break
-        if depth == 0 and text == "(":
-            flat.append("()")
-        depth += {"<": 1, "(": 1, "[": 1, ">": -1, ")": -1, "]": -1}.get(text, 0)
-        if depth == 0 and text not in (">", ")", "]"):
+        if text in ("(", "[") or (text == "<" and opened[-1:] in ([], ["<"])):
+            flat += ["()"] * (text == "(" and not opened)
+            opened.append(text)
+        elif text in (")", "]") or (text == ">" and opened[-1:] == ["<"]):
+            del opened[-1:]
+        elif not opened:
             flat.append(text)
-    while "()" in flat[1:] and re.match("__|alignas|decltype", flat[flat.index("()") - 1]):
-        del flat[flat.index("()") - 1 : flat.index("()") + 1]
-    scope = re.search(r"\b(?:namespace|struct|class|union|extern)\b *((?:\w+(?: :: )?)*)", " ".join(flat))
-    if scope and "()" not in flat and "=" not in head:
-        return True, scope[1].replace(" ", "")
-    before = flat[: flat.index("()")] if "()" in flat else flat
-    return False, re.search(r"((?:\w+ :: )*(?:~ )?\w*)$", " ".join(before))[1].replace(" ", "")
+    line = re.sub(r"(?:__\w+|alignas|decltype) \(\)", "", " ".join(flat))
+    line, end = re.match("(.*?)( = | : |$)", line).groups()  # without initialisers and bases
+    scope = re.search(r"\b(?:namespace|struct|class|union|extern)\b *((?:\w+(?: :: )?)*)", line)
+    if scope and "()" not in line and end != " = ":
+        return "scope", scope[1].replace(" ", "")
+    name = re.search(r"((?:\w+ :: )*(?:~ )?\w*)$", line.split("()")[0].strip())[1].replace(" ", "")
+    return "value" if end == " = " else "function", name
 
 
 def declarations(tokens):
     """(qualified name, first token, after the last) of all that is declared in namespaces and structs."""
     texts = [t.text for t in tokens] + [""]
-    pairs, scopes, head, assigned, i = closing(texts), [], 0, False, 0
+    pairs, scopes, head, i = closing(texts), [], 0, 0
     while i < len(tokens):
-        end = 0
+        end = 0  # of a declaration
         if texts[i] in ("(", "["):
             i = pairs.get(i, i)
-        elif texts[i] == "<" and texts[i - 1] == "template":
-            depth = 1
-            while depth:
-                i += 1
-                depth += {"<": 1, ">": -1}.get(texts[i], 0)
-        elif texts[i] == "=":
-            assigned = assigned or texts[i - 1] != "operator"
         elif texts[i] == ":" and texts[i - 1] in ("public", "private", "protected"):
             head = i + 1
         elif texts[i] == ";":
@@ -116,17 +109,17 @@ def declarations(tokens):
             del scopes[-1:]
             head = i + 1
         elif texts[i] == "{":
-            scope, name = declared(texts[head:i])
-            if scope:
+            kind, name = declared(texts[head:i])
+            if kind == "scope":
                 scopes.append(name)
                 head = i + 1
             else:
                 i = pairs.get(i, i)
-                if not assigned and texts[i + 1] not in ("{", ",", ";"):  # a function's body, not an initialiser
+                if kind == "function" and texts[i + 1] not in ("{", ",", ";"):  # its body, not a member's initialiser
                     end = i + 1
-        if end:
+        if end > head + 1:
             yield "::".join([s for s in scopes if s] + [declared(texts[head : end - 1])[1]]), head, end
-            head, assigned = end, False
+        head = max(head, end)
         i += 1
 
 

@@ -150,7 +150,7 @@ class Place:
             if depth < 0 or (depth == 0 and text in (",", ";")):
                 return False
         before = self.tokens[self.place[0] - 1].text
-        return depth == 0 and not {before, texts[0], texts[-1]} & {".", "->", "::"}
+        return depth == 0 and texts[0] != "[" and not {before, texts[0], texts[-1]} & {".", "->", "::"}
 
 
 def wanted(row):
@@ -166,14 +166,16 @@ def wanted(row):
     sys.exit(f"{ROWS}: {row.function}: expected a [[place]] in: {row.code}")
 
 
-def places(code, row):
-    """All that a row fits."""
+def fits(pieces, row):
+    """All places in some pieces that a row fits."""
     texts, first, last = wanted(row)
-    return [
-        Place(piece, k, k + first, k + last, k + len(texts))
-        for piece in cpp.named(code, row.function)
-        for k in cpp.occurrences(piece.texts, texts)
-    ]
+    found = [(piece, k) for piece in pieces for k in cpp.occurrences(piece.texts, texts)]
+    return [Place(piece, k, k + first, k + last, k + len(texts)) for piece, k in found]
+
+
+def places(code, row):
+    """Those in its function."""
+    return fits(cpp.named(code, row.function), row)
 
 
 def is_name(text):
@@ -241,14 +243,14 @@ def check(code, rows, tests):
             yield row, f"is no whole expression: {found[0].line}", None
         elif not found:
             place, differs, fixed = nearest(code, row)
-            every = {piece for some in code.values() for piece in some}
-            away = [p for piece in every for p in places({piece.name: [piece]}, row._replace(function=piece.name))]
+            every = [piece for some in code.values() for piece in some]
+            away = fits(every, row)
             if not fixed and len(away) == 1 and len(wanted(row)[0]) > 4:
                 yield row, f"is at {away[0].line}", row._replace(function=away[0].piece.name)
             elif place:
                 yield row, f"is not there, but at {place.line}: {place.spelled()}\n    {', '.join(differs)}", fixed
             else:
-                names = difflib.get_close_matches(row.function, {piece.name for piece in every})
+                names = difflib.get_close_matches(row.function, sorted({piece.name for piece in every}))
                 yield row, f"there is no such function; there is {', '.join(names) or 'none like it'}", None
 
 
