@@ -1,5 +1,5 @@
-"""dev/mutate.py: its rows find their places in code that was moved, wrapped or renamed, and say what is wrong where they
-do not; every row of dev/mutations.txt is one place of this tree.
+"""dev/mutate.py: its rows find their places in code that was moved, wrapped or renamed, and say what is wrong where
+they do not; every row of dev/mutations.txt is one place of this tree.
 
 python3 test/scripts/test_mutate.py        (standard library only)
 """
@@ -200,7 +200,7 @@ class Check(unittest.TestCase):
                 mutate.places(self.code, row("cpu::column_sum", code))
 
     def test_nearest(self):
-        """A row that is not there: the nearest code of its function, what differs, and the row as it is now if that is clear."""
+        """The nearest code of its function, what differs, and the row as it is now if that is clear."""
         what, fixed = self.check("cpu::column_sum", "sum[c] += inp[r * C + c] * [[scale(row)]]", "scale(row + 1)")
         self.assertIn("at common/sum.h:10: sum[c] += inp[r * C + c] * [[scale(r)]]\n    row is r", what)
         self.assertEqual(fixed, row("cpu::column_sum", "sum[c] += inp[r * C + c] * [[scale(r)]]", "scale(r + 1)"))
