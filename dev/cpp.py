@@ -164,9 +164,17 @@ def occurrences(texts, wanted):
     return [k for k in range(len(texts) - n + 1) if texts[k] == wanted[0] and texts[k : k + n] == wanted]
 
 
-def respelled(text, old, new):
-    """C++ in which some tokens in a row are spelled otherwise."""
-    tokens, wanted = tokenize(text), [t.text for t in tokenize(old)]
-    for k in reversed(occurrences([t.text for t in tokens], wanted)):
-        text = text[: tokens[k].start] + new + text[tokens[k + len(wanted) - 1].end :]
-    return text
+def respelled(text, into):
+    """C++ in which some tokens, or a few in a row, are spelled otherwise: {old: new}, all at once."""
+    tokens = tokenize(text)
+    texts, out, at, i = [t.text for t in tokens], "", 0, 0
+    wanted = [([t.text for t in tokenize(old)], new) for old, new in into.items()]
+    while i < len(tokens):
+        for old, new in wanted:
+            if texts[i : i + len(old)] == old:
+                out += text[at : tokens[i].start] + new
+                i += len(old) - 1
+                at = tokens[i].end
+                break
+        i += 1
+    return out + text[at:]

@@ -21,7 +21,6 @@ type void. Only code that the CPU runs is mutated.
 
 import collections
 import concurrent.futures
-import difflib
 import os
 import re
 import resource
@@ -178,16 +177,11 @@ def places(code, row):
     return fits(cpp.named(code, row.function), row)
 
 
-def is_name(text):
-    return text[0].isalpha() or text[0] == "_"
-
-
-def nearest(code, row):
-    """Where the row's function differs least from it: (place, what differs, the row as it is there or None). The row is
-    given where there is no doubt: names changed or something came between, and no second place is as near."""
-    texts, first, last = wanted(row)
+def align(texts, pieces):
+    """Where some texts are most nearly: (changes, piece, {number of a text: number of what stands for it in the piece},
+    is there a second place as near)."""
     ends = []  # (changes, piece, end, linked list of what stands for what): the cheapest way to each end in each piece
-    for piece in cpp.named(code, row.function):
+    for piece in pieces:
         line = [(0, None)] * (len(piece.texts) + 1)
         for i, want in enumerate(texts):
             above, line = line, [(i + 1, None)]
@@ -195,72 +189,93 @@ def nearest(code, row):
                 same = above[j][0] + (want != have), (above[j][1], i, j)
                 gone, new = above[j + 1], line[j]
                 line.append(min(same, (gone[0] + 1, gone[1]), (new[0] + 1, new[1]), key=lambda way: way[0]))
-        ends += [(changes, piece, end, pairs) for end, (changes, pairs) in enumerate(line) if pairs]
+        ends += [(changes, piece, end, link) for end, (changes, link) in enumerate(line) if link]
     if not ends:
-        return None, [], None
+        return None
     changes, piece, end, link = min(ends, key=lambda e: e[0])
     second = any(e[0] <= changes and (e[1] is not piece or abs(e[2] - end) > len(texts) // 2) for e in ends)
-    stands = {}  # number of a text of the row: number of the piece's text that stands for it
+    stands = {}
     while link:
         link, i, j = link
         stands[i] = j
+    return changes, piece, stands, second
+
+
+def nearest(code, row):
+    """(place, what differs, the row as it would be there or None) of the code that differs least, in the row's function
+    or, if that is gone, anywhere. The row is given where there is little doubt: a few names are others or something
+    came between, and no second place is as near."""
+    texts, first, last = wanted(row)
+    here = cpp.named(code, row.function)
+    alike = [
+        p for some in code.values() for p in some if 4 * len(set(texts).intersection(p.texts)) > 3 * len(set(texts))
+    ]
+    found = align(texts, here or alike)
+    if not found:
+        return None, "", None
+    changes, piece, stands, doubt = found
     begin, end = min(stands.values()), max(stands.values()) + 1
-    now = {texts[i]: piece.texts[j] for i, j in stands.items() if texts[i] != piece.texts[j]}
-    differs = [f"{old} is {new}" for old, new in now.items()]
+    now = collections.defaultdict(set)
+    for i, j in stands.items():
+        now[texts[i]].add(piece.texts[j])
+    differs = [f"{old} is {new}" for old in now for new in now[old] if new != old]
     differs += [f"{text} is gone" for i, text in enumerate(texts) if i not in stands]
     differs += [f"{piece.texts[j]} is new" for j in range(begin, end) if j not in stands.values()]
     # the place, with what came in at its borders if it is no expression without
     inside = [j for i, j in stands.items() if first <= i < last] or [begin]
     low = max((j + 1 for i, j in stands.items() if i < first), default=begin)
     high = min((j for i, j in stands.items() if i >= last), default=end)
-    tries = [(a, b) for a in range(min(inside), low - 1, -1) for b in range(max(inside) + 1, high + 1)]
-    found = [Place(piece, begin, a, b, end) for a, b in tries]
-    place = next((p for p in found if p.whole()), None)
-    if (
-        not place
-        or second
-        or 4 * changes > len(texts) + 1
-        or not all(is_name(a) and is_name(b) for a, b in now.items())
-    ):
-        return place or found[0], differs, None
-    new = row.new
-    for old, text in now.items():
-        new = cpp.respelled(new, old, text)
-    return place, differs, row._replace(code=place.spelled(), new=new)
+    borders = [(a, b) for a in range(min(inside), low - 1, -1) for b in range(max(inside) + 1, high + 1)]
+    place = next((p for p in (Place(piece, begin, a, b, end) for a, b in borders) if p.whole()), None)
+    doubt = doubt or 4 * changes > len(texts) + 1 or len(stands) < len(texts) or (not here and len(texts) < 8)
+    names = [text for old in now for text in (old, *now[old]) if now[old] != {old}]
+    if not place or doubt or not all(name[0].isalpha() or name[0] == "_" for name in names):
+        return place or Place(piece, begin, begin, end, end), ", ".join(differs), None
+    new = cpp.respelled(row.new, {old: min(now[old]) for old in now if len(now[old]) == 1})
+    function = row.function if here else piece.name
+    return place, ", ".join(differs), Row(function, row.test, place.spelled(), new)
 
 
 def check(code, rows, tests):
     """(row, what is wrong with it, what it may become or None) of all that are not one place of the code."""
+    found = {row: places(code, row) for row in rows}
+    taken = {(p.piece.path, p.span, row.new) for row in rows for p in found[row]}
     for row in rows:
-        found = places(code, row)
         if row.test not in tests:
             yield row, f"there is no {row.test}.cpp in test/", None
         elif rows.count(row) > 1:
             yield row, "stands there twice", None
-        elif len(found) > 1:
-            yield row, "occurs more than once, so it needs more of the code: " + ", ".join(p.line for p in found), None
-        elif found and not found[0].whole():
-            yield row, f"is no whole expression: {found[0].line}", None
-        elif not found:
-            place, differs, fixed = nearest(code, row)
-            every = [piece for some in code.values() for piece in some]
-            away = fits(every, row)
-            if not fixed and len(away) == 1 and len(wanted(row)[0]) > 4:
-                yield row, f"is at {away[0].line}", row._replace(function=away[0].piece.name)
-            elif place:
-                yield row, f"is not there, but at {place.line}: {place.spelled()}\n    {', '.join(differs)}", fixed
+        elif len(found[row]) > 1:
+            yield row, "occurs more than once, needs more of the code: " + ", ".join(p.line for p in found[row]), None
+        elif not found[row]:
+            place, differs, fixed = None, "", None
+            away = fits([piece for some in code.values() for piece in some], row)
+            if len(away) == 1:
+                place, name = away[0], away[0].piece.name
+                if len(wanted(row)[0]) > 4 or name.split("::")[-1] == row.function.split("::")[-1]:
+                    fixed = row._replace(function=name)
             else:
-                names = difflib.get_close_matches(row.function, sorted({piece.name for piece in every}))
-                yield row, f"there is no such function; there is {', '.join(names) or 'none like it'}", None
+                place, differs, fixed = nearest(code, row)
+            if fixed and ((place.piece.path, place.span, fixed.new) in taken or len(places(code, fixed)) != 1):
+                fixed = None
+            near = f", but at {place.line} in {place.piece.name}: {place.spelled()}\n    {differs}" if place else ""
+            yield row, "is not there" + near.rstrip(), fixed
+        elif not found[row][0].whole():
+            yield row, f"is no whole expression: {found[row][0].line}", None
 
 
-def renamed(code, tests, row, old, new):
-    """The row after a renaming, if the old name is not in its function any more."""
-    words = [t.text for t in cpp.tokenize(old)]
-    test = new if row.test == old and old not in tests else row.test
-    if any(cpp.occurrences([t.text for t in piece.tokens], words) for piece in cpp.named(code, row.function)):
-        return row._replace(test=test)
-    return Row(cpp.respelled(row.function, old, new), test, *(cpp.respelled(c, old, new) for c in row[2:]))
+def renamed(code, row, into):
+    """A row after renamings {old: new}: all if it fits only then, else those of names that its function has no more."""
+
+    def after(into):
+        return Row(*(cpp.respelled(text, into) for text in row))
+
+    if len(places(code, row)) != 1 and len(places(code, after(into))) == 1:
+        return after(into)
+    here = [t.text for piece in cpp.named(code, row.function) for t in piece.tokens]
+    return after(
+        {old: new for old, new in into.items() if not cpp.occurrences(here, [t.text for t in cpp.tokenize(old)])}
+    )
 
 
 # ---------------------------------------------------------------- running them
@@ -380,12 +395,11 @@ def main():
     rows = [item for item in items if isinstance(item, Row)]
     wrong, now = [], {}  # now: what rows become
     if verb == "--rename":
-        for row in rows:
-            now[row] = row
-            for old, new in zip(names[::2], names[1::2]):
-                now[row] = renamed(code, tests, now[row], old, new)
-        for old, new in zip(names[::2], names[1::2]):
-            results = {key: re.sub(rf"^{re.escape(old)}(?=: )", new, result) for key, result in results.items()}
+        into = dict(zip(names[::2], names[1::2]))
+        now = {row: renamed(code, row, into) for row in rows}
+        results = {
+            key: re.sub(r"^\w+", lambda test: into.get(test[0], test[0]), result) for key, result in results.items()
+        }
     elif verb != "--table":
         wrong = list(check(code, rows, tests))
         now = {row: fixed for row, _, fixed in wrong if fixed and verb == "--fix"}

@@ -183,13 +183,13 @@ class Check(unittest.TestCase):
         for args, what in (
             (
                 ("cpu::column_sum", "[[c < C]]"),
-                "more than once, so it needs more of the code: common/sum.h:8, common/sum.h:10",
+                "occurs more than once, needs more of the code: common/sum.h:8, common/sum.h:10",
             ),
             (("column_sum", "[[inp[r * C + c]]]"), "more than once"),
             (("cpu::column_sum", "int first = [[0, last]] = R"), "no whole expression: common/sum.h:7"),
             (("cpu::column_sum", "inp[[[r * C + c] * scale]](r)"), "no whole expression"),
             (("SIZES", "[[20]]", "0", "test_gone"), "no test_gone.cpp"),
-            (("colum_sum", "[[count++]]"), "no such function; there is gpu::column_sum, cpu::column_sum"),
+            (("colum_sum", "[[count++]]"), "is not there, but at common/sum.h:8 in cpu::column_sum: [[count++]]"),
         ):
             with self.subTest(what):
                 self.assertIn(what, self.check(*args)[0])
@@ -202,11 +202,13 @@ class Check(unittest.TestCase):
     def test_nearest(self):
         """The nearest code of its function, what differs, and the row as it is now if that is clear."""
         what, fixed = self.check("cpu::column_sum", "sum[c] += inp[r * C + c] * [[scale(row)]]", "scale(row + 1)")
-        self.assertIn("at common/sum.h:10: sum[c] += inp[r * C + c] * [[scale(r)]]\n    row is r", what)
+        self.assertIn(
+            "at common/sum.h:10 in cpu::column_sum: sum[c] += inp[r * C + c] * [[scale(r)]]\n    row is r", what
+        )
         self.assertEqual(fixed, row("cpu::column_sum", "sum[c] += inp[r * C + c] * [[scale(r)]]", "scale(r + 1)"))
         code = tree({"a.h": "void f() { if (0 < model.dropout && training) model.forward(batch); g(0); }"})
         what, fixed = self.check("f", "if (0 < [[dropout]] && training)", "1", code=code)
-        self.assertIn("at a.h:1: if (0 < [[model.dropout]] && training)\n    model is new, . is new", what)
+        self.assertIn("at a.h:1 in f: if (0 < [[model.dropout]] && training)\n    model is new, . is new", what)
         self.assertEqual(fixed, row("f", "if (0 < [[model.dropout]] && training)", "1"))
         _, fixed = self.check("f", "model.forward([[data]]), g(0)", "data + 1", code=code)
         self.assertEqual(fixed, row("f", "model.forward([[batch]]); g(0)", "batch + 1"))
@@ -224,13 +226,14 @@ class Check(unittest.TestCase):
         code = tree(
             {"a.h": "struct Sum { void add() { if (first) total += value * weight; } void clear() { total = 0; } };"}
         )
-        what, fixed = self.check("Sum::clear", "[[total += value * weight]]", code=code)
-        self.assertEqual((what, fixed), ("is at a.h:1", row("Sum::add", "[[total += value * weight]]")))
+        total = "[[total += value * weight]]"
+        what, fixed = self.check("Sum::clear", total, code=code)
+        self.assertEqual((what, fixed), (f"is not there, but at a.h:1 in Sum::add: {total}", row("Sum::add", total)))
 
 
 class Rename(unittest.TestCase):
     def renamed(self, code, old, new, *args):
-        return mutate.renamed(tree({"a.h": code}), TESTS, row(*args), old, new)
+        return mutate.renamed(tree({"a.h": code}), row(*args), {old: new})
 
     def test_variable(self):
         got = self.renamed(
@@ -240,6 +243,13 @@ class Rename(unittest.TestCase):
         # only where the old name is gone
         args = "f", "a += [[sum[n]]]", "sum[0]"
         self.assertEqual(self.renamed("void f() { a += sum[n]; }", "sum", "sums", *args), row(*args))
+
+    def test_all_at_once(self):
+        code = tree({"a.h": "void f() { add(acts.x, a.y); }"})
+        got = mutate.renamed(code, row("f", "add([[a.x]], q.y)", "q.x"), {"a": "acts", "q": "a"})
+        self.assertEqual(got, row("f", "add([[acts.x]], a.y)", "a.x"))
+        _, fixed = Check.check(self, "f", "add([[a.x]], q.y)", "q.x", code=code)
+        self.assertEqual(fixed, got)
 
     def test_function(self):
         got = self.renamed(
