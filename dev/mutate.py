@@ -324,13 +324,13 @@ def test_files():
     return {os.path.basename(f)[:-4]: f for f in files if f.endswith(".cpp")}
 
 
-def run(code, rows):
-    """What catches each row, by its function, code and what stands instead."""
-    tests, results = test_files(), {}
-    asked = sorted({row.test for row in rows})
-    others = sorted({i.test for i in load(read(ROWS)) if isinstance(i, Row)} - set(asked))
-    shared = [tests["main"]]  # and the sources that are no programs
-    shared += [p for p in cpp.sources(TOP) if p.endswith(".cpp") and p not in [main.path for main in code["main"]]]
+def run(code, rows, tests, results):
+    """Puts into results what catches each row."""
+    compiler = ["ccache", "g++"] if shutil.which("ccache") else ["g++"]
+    programs = [main.path for main in code["main"]]
+    shared = [tests["main"]] + [p for p in cpp.sources(TOP) if p.endswith(".cpp") and p not in programs]
+    asked = {row.test for row in rows}
+    others = {row.test for row in load(read(ROWS)) if isinstance(row, Row)} - asked
     with tempfile.TemporaryDirectory(prefix="mutate_") as tree:
         pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
         copy_tree(code, rows, tree)
@@ -339,95 +339,108 @@ def run(code, rows):
             return subprocess.run(["nice", "-n", "10", *words], cwd=tree, capture_output=True, text=True, **more)
 
         def build(source, target, *flags):
-            done = command(
-                *["ccache"][: bool(shutil.which("ccache"))], "g++", *FLAGS, *flags, "-c", source, "-o", target
-            )
+            done = command(*compiler, *FLAGS, *flags, "-c", source, "-o", target)
             if done.returncode:
                 sys.exit(f"{source} does not compile:\n{done.stderr[:4000]}")
 
+        def build_test(test):
+            build(tests[test], f"{test}.o", *(["-DPRECISION_FP64"] if test in IN_DOUBLE else []))
+            done = command("g++", f"{test}.o", *(f"{i}.o" for i in range(len(shared))), *LIBRARIES, "-o", test)
+            if done.returncode:
+                sys.exit(f"{test} does not link:\n{done.stderr[:4000]}")
+
         def caught_by(test, number):
             """The test case that fails, or None."""
-            bytes_8g = (8 << 30, 8 << 30)  # an endless loop may want all there is
+            run = {"env": {**os.environ, "MUTANT": str(number), "OMP_NUM_THREADS": "2"}, "timeout": 300}
+            memory = 8 << 30  # an endless loop may want all there is
+            run["preexec_fn"] = lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
             try:
-                done = command(
-                    f"./{test}",
-                    "--abort-after=1",
-                    "--no-colors",
-                    env={**os.environ, "MUTANT": str(number)},
-                    timeout=300,
-                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, bytes_8g),
-                )
+                done = command(f"./{test}", "--abort-after=1", "--no-colors", **run)
             except subprocess.TimeoutExpired:
                 return f"{test}: hangs"
             case = re.search(r"TEST CASE:  (.*)", done.stdout)
             return None if done.returncode == 0 else f"{test}: {case[1] if case else 'crashes'}"
 
-        def ask(number, ready):
-            row = rows[number]
-            order = sorted(ready, key=lambda test: test != row.test)
-            found = next(filter(None, (caught_by(test, number + 1) for test in order)), SURVIVES)
-            results[row.function, row.code, row.new] = found
-            print(f"{row.function}: {row.code}  =>  {row.new}: {found}", flush=True)
-            return found
+        def survives(number, ready):
+            row = rows[number - 1]
+            order = sorted(ready, key=lambda test: (test != row.test, test))
+            found = next(filter(None, (caught_by(test, number) for test in order)), None)
+            if found or ready is others:
+                results[row.function, row.code, row.new] = found or SURVIVES
+                print(f"{row.function}: {row.code}  =>  {row.new}: {found or SURVIVES}", flush=True)
+            return not found
 
-        list(pool.map(lambda i: build(shared[i], f"{i}.o"), range(len(shared))))
-        alive = range(len(rows))
+        list(pool.map(build, shared, (f"{i}.o" for i in range(len(shared)))))
+        alive = list(range(1, len(rows) + 1))
         for ready in (asked, others):  # the others only if something survives those that are asked first
-            ready = ready if alive else []
-            list(pool.map(lambda t: build(tests[t], t + ".o", *["-DPRECISION_FP64"][: t in IN_DOUBLE]), ready))
-            for test in ready:
-                done = command("g++", test + ".o", *(f"{i}.o" for i in range(len(shared))), *LIBRARIES, "-o", test)
-                if done.returncode:
-                    sys.exit(f"{test} does not link:\n{done.stderr[:4000]}")
-                if found := caught_by(test, 0):
-                    sys.exit(f"without a mutation there is a failure: {found}")
-            found = list(pool.map(lambda number: ask(number, ready), alive))
-            alive = [number for number, result in zip(alive, found) if result == SURVIVES]
-    return results
+            if alive:
+                list(pool.map(build_test, sorted(ready)))
+                for failure in filter(None, (caught_by(test, 0) for test in ready)):
+                    sys.exit(f"without a mutation there is a failure: {failure}")
+                left = list(pool.map(lambda number: survives(number, ready), alive))
+                alive = [number for number, survived in zip(alive, left) if survived]
 
 
 def main():
     verb, *names = sys.argv[1:] or [""]
-    if verb in ("-h", "--help") or (verb.startswith("-") and verb not in ("--check", "--fix", "--rename", "--table")):
+    if verb in ("-h", "--help"):
         print(__doc__)
-        return 0 if verb in ("-h", "--help") else 2
+        return 0
+    if (
+        verb.startswith("--")
+        and verb not in ("--check", "--fix", "--rename", "--table")
+        or (verb == "--rename") != bool(names)
+        or len(names) % 2
+    ):
+        print(
+            "expected [REGEX], --check, --fix, --table or --rename OLD NEW [OLD NEW ...]; see --help", file=sys.stderr
+        )
+        return 2
     items, results, code, tests = load(read(ROWS)), results_of(read(PAGE)), cpp.pieces(TOP), test_files()
     rows = [item for item in items if isinstance(item, Row)]
-    wrong, now = [], {}  # now: what rows become
+
+    def save(now):
+        """Writes both files, with rows as they are now and their results."""
+        for row, new in now.items():
+            results[new.function, new.code, new.new] = results.get((row.function, row.code, row.new), NOT_RUN)
+        write(ROWS, dump([now.get(item, item) for item in items]))
+        write(PAGE, page_of([now.get(row, row) for row in rows], results))
+        print(f"{sum(row != new for row, new in now.items())} rows rewritten")
+
+    if verb == "--table":
+        write(PAGE, page_of(rows, results))
+        return 0
     if verb == "--rename":
         into = dict(zip(names[::2], names[1::2]))
-        now = {row: renamed(code, row, into) for row in rows}
-        results = {
-            key: re.sub(r"^\w+", lambda test: into.get(test[0], test[0]), result) for key, result in results.items()
-        }
-    elif verb != "--table":
-        wrong = list(check(code, rows, tests))
-        now = {row: fixed for row, _, fixed in wrong if fixed and verb == "--fix"}
+        for key, result in results.items():
+            results[key] = re.sub(r"^\w+", lambda test: into.get(test[0], test[0]), result)
+        save({row: renamed(code, row, into) for row in rows})
+        return 0
+
+    wrong = list(check(code, rows, tests))
     for row, what, fixed in wrong:
         print(f"{row.function}: {row.code}  =>  {row.new}\n    {what}")
         if fixed:
-            print(f"    {'now' if row in now else '--fix makes it'} {fixed.function}: {fixed.code}  =>  {fixed.new}")
-    failed = any(row not in now for row, _, _ in wrong)
-    if verb[:2] != "--" and not failed:
-        where = {row: " ".join((places(code, row)[0].piece.path, *row[:3])) for row in rows}
-        found = run(code, [row for row in rows if re.search(verb, where[row])])
-        print(f"{len(found) - list(found.values()).count(SURVIVES)} of {len(found)} mutations are caught")
-        failed = SURVIVES in found.values()
-        results.update(found)
-    for row, new in now.items():
-        results[new.function, new.code, new.new] = results.get((row.function, row.code, row.new), NOT_RUN)
-    if verb in ("--rename", "--fix"):
-        print(f"{sum(row != new for row, new in now.items())} rows rewritten")
-        write(ROWS, dump([now.get(item, item) for item in items]))
-    page = page_of([now.get(row, row) for row in rows], results)
+            print(f"    {'now' if verb == '--fix' else '--fix:'} {fixed.function}: {fixed.code}  =>  {fixed.new}")
+    if verb == "--fix":
+        save({row: fixed for row, _, fixed in wrong if fixed})
+        return int(any(not fixed for _, _, fixed in wrong))
+    print(f"{len(rows) - len(wrong)} of {len(rows)} mutations are one place of the code")
     if verb == "--check":
-        print(f"{len(rows) - len(wrong)} of {len(rows)} mutations are one place of the code")
-        if page != read(PAGE):
+        in_step = page_of(rows, results) == read(PAGE)
+        if not in_step:
             print(f"{PAGE} has other rows than {ROWS}: python3 dev/mutate.py --table")
-            failed = True
-    else:
-        write(PAGE, page)
-    return int(failed)
+        return int(bool(wrong) or not in_step)
+    if wrong:
+        return 1
+    chosen = [row for row in rows if re.search(verb, " ".join((places(code, row)[0].piece.path, *row[:3])))]
+    try:
+        run(code, chosen, tests, results)
+    finally:
+        write(PAGE, page_of(rows, results))
+    survivors = [row for row in chosen if results[row.function, row.code, row.new] == SURVIVES]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutations are caught")
+    return int(bool(survivors))
 
 
 if __name__ == "__main__":
