@@ -15,6 +15,7 @@ sys.path.insert(0, os.path.join(ROOT, "dev"))
 sys.dont_write_bytecode = True
 import cpp  # noqa: E402
 import mutate  # noqa: E402
+import mutations  # noqa: E402
 
 TESTS = {"test_sum": "test/ops/test_sum.cpp"}
 SUM = """
@@ -76,12 +77,12 @@ def tree(files):
 
 
 def row(function, code, new="0", test="test_sum"):
-    return mutate.Row(function, test, code, new)
+    return mutations.Row(function, test, code, new)
 
 
 def at(code, *args):
     """What the code has at the place of a row."""
-    (place,) = mutate.places(code, row(*args))
+    (place,) = mutations.places(code, row(*args))
     return place.piece.source[slice(*place.span)]
 
 
@@ -163,7 +164,7 @@ class Places(unittest.TestCase):
     def test_strings(self):
         code = tree({"a.h": 'void f() { fail("expected " "a number, "\n"found {}"); }'})
         self.assertEqual(at(code, "f", '[[fail("expected a number, found {}")]]')[:5], "fail(")
-        self.assertEqual(mutate.places(code, row("f", '[[fail("expected a number; found {}")]]')), [])
+        self.assertEqual(mutations.places(code, row("f", '[[fail("expected a number; found {}")]]')), [])
 
 
 class Check(unittest.TestCase):
@@ -172,12 +173,12 @@ class Check(unittest.TestCase):
 
     def check(self, *args, code=None):
         """What is wrong with one row, and what it may become."""
-        ((_, what, fixed),) = mutate.check(code or self.code, [row(*args)], TESTS)
+        ((_, what, fixed),) = mutations.check(code or self.code, [row(*args)], TESTS)
         return what, fixed
 
     def test_right(self):
         rows = [row("cpu::column_sum", "[[count++]]", "nothing"), row("Window::operator()", "[[i % length]]", "i")]
-        self.assertEqual(list(mutate.check(self.code, rows, TESTS)), [])
+        self.assertEqual(list(mutations.check(self.code, rows, TESTS)), [])
 
     def test_refused(self):
         for args, what in (
@@ -194,10 +195,10 @@ class Check(unittest.TestCase):
             with self.subTest(what):
                 self.assertIn(what, self.check(*args)[0])
         twice = [row("SIZES", "[[20]]")] * 2
-        self.assertEqual([what for _, what, _ in mutate.check(self.code, twice, TESTS)], ["stands there twice"] * 2)
+        self.assertEqual([what for _, what, _ in mutations.check(self.code, twice, TESTS)], ["stands there twice"] * 2)
         for code in ("sum[c]", "[[]]", "a[[b]"):
             with self.assertRaisesRegex(SystemExit, r"column_sum: expected a \[\[place\]\] in"):
-                mutate.places(self.code, row("cpu::column_sum", code))
+                mutations.places(self.code, row("cpu::column_sum", code))
 
     def test_nearest(self):
         """The nearest code of its function, what differs, and the row as it is now if that is clear."""
@@ -233,7 +234,7 @@ class Check(unittest.TestCase):
 
 class Rename(unittest.TestCase):
     def renamed(self, code, old, new, *args):
-        return mutate.renamed(tree({"a.h": code}), row(*args), {old: new})
+        return mutations.renamed(tree({"a.h": code}), row(*args), {old: new})
 
     def test_variable(self):
         got = self.renamed(
@@ -246,7 +247,7 @@ class Rename(unittest.TestCase):
 
     def test_all_at_once(self):
         code = tree({"a.h": "void f() { add(acts.x, a.y); }"})
-        got = mutate.renamed(code, row("f", "add([[a.x]], q.y)", "q.x"), {"a": "acts", "q": "a"})
+        got = mutations.renamed(code, row("f", "add([[a.x]], q.y)", "q.x"), {"a": "acts", "q": "a"})
         self.assertEqual(got, row("f", "add([[acts.x]], a.y)", "a.x"))
         _, fixed = Check.check(self, "f", "add([[a.x]], q.y)", "q.x", code=code)
         self.assertEqual(fixed, got)
@@ -268,19 +269,27 @@ class Rename(unittest.TestCase):
 class Files(unittest.TestCase):
     def test_rows(self):
         text = "# about sums\n\nsum  test_sum\n    a[[[b]]]  =>  c  \n    [[f(a,\n        b)]]\n        =>  nothing\n"
-        items = mutate.load(text)
+        items = mutations.load(text)
         self.assertEqual(items, ["# about sums", "", row("sum", "a[[[b]]]", "c"), row("sum", "[[f(a, b)]]", "nothing")])
         long = row("sum", "[[f(" + ", ".join(["argument"] * 40) + ', "a  b")]]', "nothing")
-        written = mutate.dump(items + [long])
+        written = mutations.dump(items + [long])
         self.assertLessEqual(max(map(len, written.splitlines())), 120)
-        self.assertEqual(mutate.load(written), items + [long])
+        self.assertEqual(mutations.load(written), items + [long])
+
+        for bad, what in (
+            ("a", "1: expected a function and a test"),
+            ("    [[a]] => b", "1: .* above this row"),
+            ("f t\n    [[a]]", "2: expected code =>"),
+        ):
+            with self.assertRaisesRegex(SystemExit, "dev/mutations.txt:" + what):
+                mutations.load(bad)
 
     def test_page(self):
         rows = [row("f", "[[a || b]]", "a"), row("f", "[[g()]]", "nothing"), row("f", "[[c | d]]", "0")]
-        results = {("f", "[[a || b]]", "a"): "test_sum: <|a|>", ("f", "[[g()]]", "nothing"): mutate.SURVIVES}
-        page = mutate.page_of(rows, results)
+        results = {("f", "[[a || b]]", "a"): "test_sum: <|a|>", ("f", "[[g()]]", "nothing"): mutations.SURVIVES}
+        page = mutations.page_of(rows, results)
         self.assertIn("1 of 3 mutations are\ncaught", page)
-        self.assertEqual(mutate.results_of(page), {**results, ("f", "[[c | d]]", "0"): mutate.NOT_RUN})
+        self.assertEqual(mutations.results_of(page), {**results, ("f", "[[c | d]]", "0"): mutations.NOT_RUN})
 
     def test_mutated(self):
         code = "int f() { if (a < b) g(a + b), c = a; return d; }"
@@ -290,7 +299,7 @@ class Files(unittest.TestCase):
             row("f", "[[c = a]]", "c = b"),
             row("f", "[[a + b]]", "a"),
         ]
-        found = [(n, mutate.places(tree({"a.h": code}), r)[0], r) for n, r in enumerate(rows, 1)]
+        found = [(n, mutations.places(tree({"a.h": code}), r)[0], r) for n, r in enumerate(rows, 1)]
         inner = "(mutant == 4 ? (a) : ((mutant == 1 ? (0) : (a + b))))"
         statement = f"(mutant == 2 ? (void)0 : (void)(g({inner})))"
         assigned = "(mutant == 3 ? (void)(c = b) : (void)(c = a))"
@@ -302,7 +311,7 @@ class Files(unittest.TestCase):
             [sys.executable, os.path.join(ROOT, "dev/mutate.py"), "--check"], capture_output=True, text=True
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        self.assertEqual(mutate.dump(mutate.load(mutate.read(mutate.ROWS))), mutate.read(mutate.ROWS))
+        self.assertEqual(mutations.dump(mutations.load(mutate.read(mutate.ROWS))), mutate.read(mutate.ROWS))
 
 
 if __name__ == "__main__":
