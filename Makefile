@@ -46,7 +46,6 @@ DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker '$$O
 LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
 BLAS_LIBS := $(if $(LOOPS),,-lopenblas)
-PRECISION_FLAG := $(if $(filter bf16,$(PRECISION)),-DPRECISION_BF16)$(if $(filter fp64,$(PRECISION)),-DPRECISION_FP64)
 CXXFLAGS := -std=c++17 -I. -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
@@ -58,7 +57,8 @@ GPU_LIBS = -L$(dir $(CUBLAS_LIB)) -Xlinker -rpath$(,)$(patsubst %/,%,$(dir $(CUB
 
 PROGRAMS := train_bert finetune_cls train_gpt sft
 all: $(PROGRAMS) data/tokenize
-	@echo "built for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS); ./train_bert is now $(B)/train_bert$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
+	@echo "built ./train_bert, ./finetune_cls, ./train_gpt, ./sft for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS), in $(B)/; and data/tokenize"
+	@$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),,echo "nvcc is here but no GPU: make DEVICE=gpu compiles for one"),echo "no nvcc here: no GPU build"))
 
 # ./train_bert is the last one built
 $(PROGRAMS): %: $(B)/%
@@ -66,41 +66,69 @@ $(PROGRAMS): %: $(B)/%
 .PHONY: all $(PROGRAMS)
 
 # ---- compiling
-build/files.o: common/base/files.cpp
-	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O2 -c $< -o $@
-build/cpu-$(PRECISION)$(LOOPS)/%.o: %.cu
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) $(FAST) $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/shim-$(PRECISION)$(LOOPS)/%.o: %.cu
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/gpu-$(PRECISION)$(LOOPS)/%.o: %.cu
-	$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
-	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is no cublasLt.h in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
-	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
+# A recipe prints one short line, or with V=1 its commands: $(call say,CC), then $(Q)command.
+Q := $(if $(V),,@)
+say = @mkdir -p $(@D)$(if $(V),, && printf '  %-4s  %s\n' $(1) $@)
+# $(call compile,FLAGS), $(call link,FLAGS,LIBRARIES), $(call nvcc_compile,FLAGS), $(call nvcc_link,FLAGS): all the compiling there is
+define compile
+$(call say,CC)
+$(Q)g++ -x c++ $(CXXFLAGS) $(1) -c $< -o $@
+endef
+define link
+$(call say,LD)
+$(Q)g++ $(1) $(filter %.o,$^) -o $@ $(LIBS)
+endef
+define nvcc_compile
+$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
+$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is no cublasLt.h in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
+$(call say,NVCC)
+$(Q)$(NVCC) $(NVCCFLAGS) $(1) -x cu -c $< -o $@
+endef
+define nvcc_link
+$(call say,LD)
+$(Q)$(NVCC) $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) $(GPU_LIBS)
+endef
+CPU_FLAGS := $(FAST) -fopenmp
+SHIM_FLAGS := -O2 -march=native -DSHIM -fopenmp
+FP64 := -DPRECISION_FP64
+BF16 := -DPRECISION_BF16
 
-build/cpu-$(PRECISION)$(LOOPS)/%: build/cpu-$(PRECISION)$(LOOPS)/%.o build/files.o
-	g++ -fopenmp $^ -o $@ $(LIBS)
-build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o build/files.o
-	g++ -fopenmp $^ -o $@ $(LIBS)
-build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o build/files.o
-	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
+# what knows nothing of devices: files, JSON, Unicode
+BASE_OBJECTS := $(patsubst common/base/%.cpp,build/%.o,$(wildcard common/base/*.cpp))
+build/%.o: common/base/%.cpp
+	$(call compile,-O2)
+
+# programs of every device and precision: $(call program_rules,DEVICE-PRECISION,FLAGS)
+define program_rules
+build/$(1)$(LOOPS)/%.o: %.cu
+	$$(call compile,$(2))
+build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+	$$(call link,-fopenmp)
+endef
+$(eval $(call program_rules,cpu-fp32,$(CPU_FLAGS)))
+$(eval $(call program_rules,cpu-fp64,$(CPU_FLAGS) $(FP64)))
+$(eval $(call program_rules,shim-fp32,$(SHIM_FLAGS)))
+$(eval $(call program_rules,shim-bf16,$(SHIM_FLAGS) $(BF16)))
+define gpu_program_rules
+build/$(1)$(LOOPS)/%.o: %.cu
+	$$(call nvcc_compile,$(2))
+build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+	$$(call nvcc_link)
+endef
+$(eval $(call gpu_program_rules,gpu-fp32))
+$(eval $(call gpu_program_rules,gpu-bf16,$(BF16)))
 
 # how long single kernels take: dev/bench/attention.cu, dev/bench/kernels.cu
-build/shim-bf16/bench_%: dev/bench/%.cu build/files.o
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DPRECISION_BF16 -fopenmp $< -x none build/files.o -o $@ $(LIBS)
-build/gpu-bf16/bench_%: dev/bench/%.cu build/files.o
-	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -DPRECISION_BF16 $< build/files.o -o $@ $(LIBS) $(GPU_LIBS)
+build/shim-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+	$(call compile,$(SHIM_FLAGS) $(BF16))
+build/gpu-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+	$(call nvcc_compile,$(BF16))
 
-data/tokenize: build/tokenize.o build/files.o
-	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc
+data/tokenize: LIBS := $(DEPS_LIB) -lutf8proc
+data/tokenize: build/tokenize.o $(BASE_OBJECTS)
+	$(call link,-fopenmp)
 build/tokenize.o: data/tokenize.cpp
-	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O3 -march=native -fopenmp -c $< -o $@
+	$(call compile,-O3 -march=native -fopenmp)
 .SECONDARY:  # keep the objects
 
 # ---- tests: see test/README.md
