@@ -61,21 +61,24 @@ TEST_PROGRAMS := data/tokenize $(addprefix build/cpu-fp32$(LOOPS)/,$(PROGRAMS)) 
 	$(addprefix build/shim-bf16$(LOOPS)/,$(PROGRAMS) bench_attention bench_kernels)
 tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
 
+# the longest first
+PYTHON_TESTS := $(sort $(wildcard test/programs/test_*.py test/scripts/test_*.py))
+IN_EVERY_ORDER = $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) $(1)")
 test: setup-quiet
 	@$(MAKE) tests
-	python3 test/run.py $(UNIT_TESTS) $(MODEL_TESTS) build/test/test_shim build/test/test_cublaslt $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) build/test/test_kernels" "SHIM_ORDER=$(o) build/test/test_flash") \
-		$(patsubst %,"python3 %",$(wildcard test/programs/test_*.py test/scripts/test_*.py))
+	@python3 test/run.py $(PYTHON_TESTS:%="python3 %") $(foreach t,kernels flash,$(call IN_EVERY_ORDER,build/test/test_$(t))) \
+		build/test/test_shim build/test/test_cublaslt $(MODEL_TESTS) $(UNIT_TESTS)
 # the programs' tests once more, of the programs that a GPU would run: its kernels, and its memory apart from the host's
 SHIM_PROGRAMS := TRAIN_BERT=build/shim-fp32/train_bert FINETUNE_CLS=build/shim-fp32/finetune_cls TRAIN_GPT=build/shim-fp32/train_gpt SFT=build/shim-fp32/sft
 test-shim: setup-quiet
 	@$(MAKE) $(TEST_PROGRAMS)
-	python3 test/run.py $(foreach t,$(PROGRAMS),"$(SHIM_PROGRAMS) python3 test/programs/test_$(t).py")
+	@python3 test/run.py $(foreach t,$(PROGRAMS),"$(SHIM_PROGRAMS) python3 test/programs/test_$(t).py")
 test-asan: setup-quiet
 	@$(MAKE) $(ASAN_TESTS)
-	python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
+	@python3 test/run.py $(foreach t,$(ASAN_TESTS),"ASAN_OPTIONS=detect_leaks=0 TEST_SMALL=1 $(t)")
 test-tsan: setup-quiet
 	@$(MAKE) $(TSAN_TESTS)
-	python3 test/run.py build/tsan/test_shim "TEST_SMALL=1 build/tsan/test_cublaslt" $(foreach o,$(ORDERS),"SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_kernels" "SHIM_ORDER=$(o) TEST_SMALL=1 build/tsan/test_flash")
+	@python3 test/run.py $(foreach t,kernels flash,$(call IN_EVERY_ORDER,TEST_SMALL=1 build/tsan/test_$(t))) build/tsan/test_shim "TEST_SMALL=1 build/tsan/test_cublaslt"
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or PYTHON=...
 PYTHON ?= .venv/bin/python
@@ -87,7 +90,7 @@ PYTHON ?= .venv/bin/python
 	@touch $@
 test-hf: setup-quiet $(if $(filter .venv/bin/python,$(PYTHON)),.venv/done)
 	@$(MAKE) $(TEST_PROGRAMS) build/test/test_rouge
-	python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
+	@python3 test/run.py $(patsubst %,"$(PYTHON) %",$(wildcard test/hf/test_*.py))
 
 # compiles everything for the GPU; runs the kernel tests where there is one
 build/gpu-fp32/test_%.o: test_%.cu
@@ -104,7 +107,7 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 	@echo "test-gpu: SKIPPED: $(if $(NVCC),nvcc is here but no cuBLAS,there is no nvcc on this machine)"; echo "0 passed, 0 failed"
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
-	python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
+	@python3 test/run.py --each $(foreach p,$(PROGRAMS),"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(p)" "$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(p)") \
 		$(foreach t,test_kernels test_flash test_fixtures test_gpt_fixtures,"$(MAKE) DEVICE=gpu PRECISION=fp32 build/gpu-fp32/$(t)") \
 		$(foreach b,bench_attention bench_kernels,"$(MAKE) DEVICE=gpu PRECISION=bf16 build/gpu-bf16/$(b)") \
 		"python3 dev/ptxas.py" $(if $(HAVE_GPU),build/gpu-fp32/test_kernels build/gpu-fp32/test_flash)
