@@ -1,12 +1,13 @@
 """Runs test programs, as many at once as there are cores, adds up what their runners count, and prints "N passed, N
 failed" at the end.
 
-    python3 test/run.py [--each] [--jobs N] COMMAND...
+    python3 test/run.py [--each] [--jobs N] COMMAND... [--then COMMAND...]
 
 Understands doctest and unittest; any other command (all of them with --each) counts as one test by its exit code and by
 saying nothing of a warning. A program that dies, or ends with an error without counting a failure, is one failure.
 Output is shown only of what failed. Commands start in the order in which they are given (so the longest come first),
-and are reported in that order, with the seconds that each took and, in brackets, those of processor time.
+and are reported in that order, with the seconds that each took and those of processor time. What follows --then starts
+when all before it is done.
 """
 
 import concurrent.futures
@@ -64,8 +65,24 @@ def report(command, each, output, code, seconds, processor):
         if "skipped" in line.lower() and "doctest" not in line and not re.match(r"^(OK|FAILED) \(", line):
             print("  " + line.strip())
     counts = f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else "")
-    print(f"{'FAIL' if failed else 'ok  '} {command}: {counts} ({seconds:.1f} s; {processor:.1f} s)", flush=True)
+    print(f"{'FAIL' if failed else 'ok  '} {command}: {counts} ({seconds:.1f} s, {processor:.1f} s CPU)", flush=True)
     return passed, failed
+
+
+def run_group(commands, each, at_once):
+    """Runs commands side by side and reports them in their order → (passed, failed)"""
+    total_passed = total_failed = 0
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        running = [pool.submit(run, command, at_once) for command in commands]
+        try:
+            for command, done in zip(commands, running):
+                passed, failed = report(command, each, *done.result())
+                total_passed += passed
+                total_failed += failed
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return total_passed, total_failed
 
 
 def main():
@@ -80,16 +97,12 @@ def main():
         at_once = int(commands[1])
         commands = commands[2:]
     total_passed = total_failed = 0
-    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        running = [pool.submit(run, command, at_once) for command in commands]
-        try:
-            for command, done in zip(commands, running):
-                passed, failed = report(command, each, *done.result())
-                total_passed += passed
-                total_failed += failed
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
+    while commands:
+        end = commands.index("--then") if "--then" in commands else len(commands)
+        passed, failed = run_group(commands[:end], each, at_once)
+        total_passed += passed
+        total_failed += failed
+        commands = commands[end + 1 :]
     print(f"{total_passed} passed, {total_failed} failed")
     sys.exit(total_failed != 0)
 
