@@ -1,21 +1,51 @@
-# make              builds everything for this machine: the GPU if nvcc and a GPU are there, else the CPU
-# make demo         learns a small written world, sentiment from 100 labels, then instructions: a quarter of an hour
-# make test         the tests that need nothing but a compiler                make help   all the rest
-#
-#   DEVICE=cpu      loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
-#   DEVICE=gpu      the CUDA kernels, by nvcc               PRECISION=fp32 or bf16
-#   DEVICE=shim     the CUDA kernels, run on the CPU        PRECISION=fp32 or bf16   (slow: for tests)
-#
-# Objects lie under build/DEVICE-PRECISION/, so switching back and forth rebuilds nothing.
+# make builds the four programs; make help says what else there is. Objects lie under build/DEVICE-PRECISION/, so
+# switching back and forth rebuilds nothing. Tests are in test/tests.mk.
+define HELP
+Build
+  make               the four programs, for the GPU if nvcc and a GPU are here, else for the CPU
+  make setup         what is missing on this machine, installed if it may be
+  make deps          a copy of what a build needs in .deps/, for machines without a network
+  make clean         removes what was built
+
+Use
+  make demo          learns a small written world, sentiment from 100 labels, then instructions: a quarter of an hour
+  make bench         training speed beside PyTorch's (PYTHON=... names a Python with torch)
+  make gpu-check     proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/
+
+Test (each ends with "N passed, N failed"; test/README.md says what they show)
+  make test          all that needs a compiler and nothing else
+  make test-shim     the programs' tests again, with the GPU's kernels and a memory that the host cannot reach
+  make test-asan     the same kernels and parsers under AddressSanitizer and UBSan
+  make test-tsan     the kernels under ThreadSanitizer, small shapes
+  make test-hf       against PyTorch and transformers, in a virtual environment (.venv)
+  make test-gpu      compiles the GPU build, and runs the kernel tests if there is a GPU
+  make build/test/test_ops && build/test/test_ops -tc="*dropout*"       one suite, some of its cases
+  .ci/run            all of the above, and the format
+
+Format
+  make format        formats C++, CUDA and Python
+  make format-check  says what is not formatted, and what ruff finds in the Python
+
+Variables
+  DEVICE=cpu         loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
+  DEVICE=gpu         the CUDA kernels, by nvcc               PRECISION=bf16 (default) or fp32
+  DEVICE=shim        the CUDA kernels, run on the CPU        PRECISION=fp32 (default) or bf16; slow: for tests
+  BLAS=loops         without a BLAS: loops of our own, slower
+  ARCH=...           nvcc's architecture flags; default: this machine's GPU, else the A100 (sm_80) and the H100 (sm_90)
+  V=1                prints the commands
+endef
 SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
-# A job for each core, if there are 1.5 GB of memory for each (the largest files take 0.5 by g++, by nvcc 0.6 for each architecture); make -j4 means 4.
+# A job for each core, if there are 1.5 GB of memory for each (the largest files take 0.7 by g++ and by nvcc); make -j4
+# means 4.
 ifeq ($(MAKELEVEL),0)
-MAKEFLAGS += -j$(shell awk -v n=$$(nproc) '/^MemAvailable/ { m = int($$2 / 1500000) } END { print m < 1 ? 1 : m < n ? m : n }' /proc/meminfo)
+MAKEFLAGS += -j$(shell awk -v n=$$(nproc) '/^MemAvailable/ { m = int($$2 / 1500000) } \
+	END { print m < 1 ? 1 : m < n ? m : n }' /proc/meminfo)
 endif
 
 # ---- what this machine has
-CUDA_HOME := $(firstword $(wildcard /usr/local/cuda) $(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))))
+CUDA_HOME := $(firstword $(wildcard /usr/local/cuda) \
+	$(patsubst %/bin/nvcc,%,$(realpath $(shell command -v nvcc 2>/dev/null))))
 NVCC := $(firstword $(wildcard $(CUDA_HOME)/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 HAVE_GPU := $(if $(NVCC),$(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU | grep -v ^0))
 DEVICE ?= $(if $(HAVE_GPU),gpu,cpu)
@@ -32,8 +62,9 @@ B := build/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
 
 ifeq ($(DEVICE),gpu)
 # cuBLASLt: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
-CUBLAS_INC := $(firstword $(dir $(wildcard $(CUDA_HOME)/include/cublasLt.h $(CUDA_HOME)/targets/*/include/cublasLt.h .deps/nvidia/*/include/cublasLt.h)) \
-	$(if $(NVCC),$(shell python3 -c 'import glob, os, site; print(*[os.path.dirname(p) + "/" for d in site.getsitepackages() for p in glob.glob(d + "/nvidia/*/include/cublasLt.h")][:1])' 2>/dev/null)))
+SITE_PACKAGES := $(if $(NVCC),$(shell python3 -c 'import site; print(*site.getsitepackages())' 2>/dev/null))
+CUBLAS_INC := $(dir $(firstword $(wildcard $(CUDA_HOME)/include/cublasLt.h $(CUDA_HOME)/targets/*/include/cublasLt.h \
+	$(addsuffix /nvidia/*/include/cublasLt.h,.deps $(SITE_PACKAGES)))))
 endif
 
 # ---- flags
@@ -41,24 +72,29 @@ endif
 WARN := -Wall -Wextra
 FAST := -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
 DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
-DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker '$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib')
+DEPS_RPATH := '$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib'
+DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker $(DEPS_RPATH))
 , := ,
 LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
 BLAS_LIBS := $(if $(LOOPS),,-lopenblas)
-PRECISION_FLAG := $(if $(filter bf16,$(PRECISION)),-DPRECISION_BF16)$(if $(filter fp64,$(PRECISION)),-DPRECISION_FP64)
 CXXFLAGS := -std=c++17 -I. -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
-ARCH ?= $(if $(HAVE_GPU),-arch=native,-gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90])
-NVCCFLAGS := -std=c++17 -O3 --threads 2 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -I. -MMD -MP $(ARCH) $(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
-# where it really is: in a toolkit include/ is often a link, and what is beside it is not beside the place that the link is in
-CUBLAS_LIB = $(realpath $(firstword $(wildcard $(CUBLAS_INC)../lib*/libcublasLt.so $(CUBLAS_INC)../lib*/libcublasLt.so*)))
-GPU_LIBS = -L$(dir $(CUBLAS_LIB)) -Xlinker -rpath$(,)$(patsubst %/,%,$(dir $(CUBLAS_LIB))) -l:$(notdir $(CUBLAS_LIB)) -lgomp
+A100_AND_H100 := -gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90]
+ARCH ?= $(if $(HAVE_GPU),-arch=native,$(A100_AND_H100))
+NVCCFLAGS := -std=c++17 -O3 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -I. -MMD -MP $(ARCH) \
+	$(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)
+# Where the library really is: in a toolkit include/ is often a link, and the library is beside what it points to.
+CUBLAS_LIB = $(realpath $(firstword $(wildcard $(addprefix $(CUBLAS_INC)../lib*/,libcublasLt.so libcublasLt.so*))))
+CUBLAS_LIB_DIR = $(patsubst %/,%,$(dir $(CUBLAS_LIB)))
+GPU_LIBS = -L$(CUBLAS_LIB_DIR) -Xlinker -rpath$(,)$(CUBLAS_LIB_DIR) -l:$(notdir $(CUBLAS_LIB)) -lgomp
 
 PROGRAMS := train_bert finetune_cls train_gpt sft
+NO_GPU := $(if $(NVCC), (nvcc is here but no GPU; make DEVICE=gpu compiles for one), (no nvcc))
+WHY_CPU := $(if $(filter cpu,$(DEVICE)),$(if $(HAVE_GPU),,$(NO_GPU)))
 all: $(PROGRAMS) data/tokenize
-	@echo "built for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS); ./train_bert is now $(B)/train_bert$(if $(filter cpu,$(DEVICE)),$(if $(NVCC),$(if $(HAVE_GPU),, (nvcc is here but no GPU; make DEVICE=gpu compiles for one)), (no nvcc)))"
+	@echo "built $(PROGRAMS:%=./%) data/tokenize for $(DEVICE), $(PRECISION)$(if $(LOOPS), without a BLAS)$(WHY_CPU)"
 
 # ./train_bert is the last one built
 $(PROGRAMS): %: $(B)/%
@@ -66,89 +102,108 @@ $(PROGRAMS): %: $(B)/%
 .PHONY: all $(PROGRAMS)
 
 # ---- compiling
-# JSON, Unicode and files: compiled once, for all builds
-BASE_OBJECTS := $(patsubst common/%.cpp,build/%.o,$(wildcard common/base/*.cpp))
-build/base/%.o: common/base/%.cpp
-	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O2 -c $< -o $@
-build/cpu-$(PRECISION)$(LOOPS)/%.o: %.cu
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) $(FAST) $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/shim-$(PRECISION)$(LOOPS)/%.o: %.cu
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM $(PRECISION_FLAG) -fopenmp -c $< -o $@
-build/gpu-$(PRECISION)$(LOOPS)/%.o: %.cu
-	$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
-	$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and there is no cublasLt.h in $(CUDA_HOME): make deps gets it from the nvidia-cublas wheel))
-	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) $(PRECISION_FLAG) -c $< -o $@
+# A recipe prints one short line, or with V=1 its commands: $(call say,CC), then $(Q)command.
+Q := $(if $(V),,@)
+say = @mkdir -p $(@D)$(if $(V),, && printf '  %-4s  %s\n' $(1) $@)
+# All the compiling there is: $(call compile,FLAGS), $(call link,FLAGS), $(call nvcc_compile,FLAGS), $(call nvcc_link).
+# What ptxas says of every kernel is kept beside the object, for dev/ptxas.py.
+define compile
+$(call say,CC)
+$(Q)g++ -x c++ $(CXXFLAGS) $(1) -c $< -o $@
+endef
+define link
+$(call say,LD)
+$(Q)g++ $(1) $(filter %.o,$^) -o $@ $(LIBS)
+endef
+define nvcc_compile
+$(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
+$(if $(CUBLAS_INC),,$(error DEVICE=gpu needs cuBLAS, and $(CUDA_HOME) has none: dev/setup.sh gpu gets it from a wheel))
+$(call say,NVCC)
+$(Q)$(NVCC) $(NVCCFLAGS) $(1) -Xptxas -v -x cu -c $< -o $@ 2> $@.ptxas; code=$$?; \
+	grep -vE '^(ptxas info|    [0-9]+ bytes stack frame)' $@.ptxas >&2; exit $$code
+endef
+define nvcc_link
+$(call say,LD)
+$(Q)$(NVCC) $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) $(GPU_LIBS)
+endef
+CPU_FLAGS := $(FAST) -fopenmp
+SHIM_FLAGS := -O2 -march=native -DSHIM -fopenmp
+FP64 := -DPRECISION_FP64
+BF16 := -DPRECISION_BF16
 
-build/cpu-$(PRECISION)$(LOOPS)/%: build/cpu-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
-	g++ -fopenmp $^ -o $@ $(LIBS)
-build/shim-$(PRECISION)$(LOOPS)/%: build/shim-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
-	g++ -fopenmp $^ -o $@ $(LIBS)
-build/gpu-$(PRECISION)$(LOOPS)/%: build/gpu-$(PRECISION)$(LOOPS)/%.o $(BASE_OBJECTS)
-	$(NVCC) $(ARCH) $^ -o $@ $(LIBS) $(GPU_LIBS)
+# what knows nothing of devices: files, JSON, Unicode
+BASE_OBJECTS := $(patsubst common/base/%.cpp,build/%.o,$(wildcard common/base/*.cpp))
+build/%.o: common/base/%.cpp
+	$(call compile,-O2)
+
+# programs of every device and precision: $(call program_rules,DEVICE-PRECISION,FLAGS)
+define program_rules
+build/$(1)$(LOOPS)/%.o: %.cu
+	$$(call compile,$(2))
+build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+	$$(call link,-fopenmp)
+endef
+$(eval $(call program_rules,cpu-fp32,$(CPU_FLAGS)))
+$(eval $(call program_rules,cpu-fp64,$(CPU_FLAGS) $(FP64)))
+$(eval $(call program_rules,shim-fp32,$(SHIM_FLAGS)))
+$(eval $(call program_rules,shim-bf16,$(SHIM_FLAGS) $(BF16)))
+define gpu_program_rules
+build/$(1)$(LOOPS)/%.o: %.cu
+	$$(call nvcc_compile,$(2))
+build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+	$$(call nvcc_link)
+endef
+$(eval $(call gpu_program_rules,gpu-fp32))
+$(eval $(call gpu_program_rules,gpu-bf16,$(BF16)))
 
 # how long single kernels take: dev/bench/attention.cu, dev/bench/kernels.cu
-build/shim-bf16/bench_%: dev/bench/%.cu $(BASE_OBJECTS)
-	@mkdir -p $(@D)
-	g++ -x c++ $(CXXFLAGS) -O2 -march=native -DSHIM -DPRECISION_BF16 -fopenmp $< -x none $(BASE_OBJECTS) -o $@ $(LIBS)
-build/gpu-bf16/bench_%: dev/bench/%.cu $(BASE_OBJECTS)
-	@mkdir -p $(@D)
-	$(NVCC) $(NVCCFLAGS) -DPRECISION_BF16 $< $(BASE_OBJECTS) -o $@ $(LIBS) $(GPU_LIBS)
+build/shim-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+	$(call compile,$(SHIM_FLAGS) $(BF16))
+build/gpu-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+	$(call nvcc_compile,$(BF16))
 
+data/tokenize: LIBS := $(DEPS_LIB) -lutf8proc
 data/tokenize: build/tokenize.o $(BASE_OBJECTS)
-	g++ -fopenmp $^ -o $@ $(DEPS_LIB) -lutf8proc
+	$(call link,-fopenmp)
 build/tokenize.o: data/tokenize.cpp
-	@mkdir -p $(@D)
-	g++ $(CXXFLAGS) -O3 -march=native -fopenmp -c $< -o $@
+	$(call compile,-O3 -march=native -fopenmp)
 .SECONDARY:  # keep the objects
 
 # ---- tests: see test/README.md
 include test/tests.mk
 
 # ---- the rest
-deps:                 # copies what a build needs into .deps/, for machines without a network
-	bash dev/setup.sh deps
-setup:                # prints what is missing on this machine, and installs it if it may
-	bash dev/setup.sh
-demo:                 # the whole story on a world of its own, a quarter of an hour
+deps:
+	@bash dev/setup.sh deps
+setup:
+	@bash dev/setup.sh
+demo:
 	@$(MAKE) all
-	python3 dev/demo.py
-bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)
+	@python3 dev/demo.py
+bench:
 	@$(MAKE) DEVICE=cpu
-	$(PYTHON) dev/bench/bert_cpu.py
-gpu-check:            # proves and measures the GPU build on one GPU, half an hour: dev/gpu_check.sh says how to run it in parts
-	dev/gpu_check.sh dev/results
+	@$(PYTHON) dev/bench/bert_cpu.py
+gpu-check:
+	@dev/gpu_check.sh dev/results
 # .format holds the two formatters, in the versions that dev/requirements-format.txt pins
 .format/done: dev/requirements-format.txt
-	python3 -m venv .format && .format/bin/pip install -q --disable-pip-version-check -r $<
+	@bash dev/setup.sh venv
+	@echo "making .format, a virtual environment with the formatters"
+	$(Q)python3 -m venv .format && .format/bin/pip install -q --disable-pip-version-check -r $<
 	@touch $@
-CXX_FILES = $(shell git ls-files '*.cu' '*.cuh' '*.h' '*.cpp')
-format: .format/done          # formats C++, CUDA and Python
-	@.format/bin/clang-format -i $(CXX_FILES)
+CXX_FILES := git ls-files -z '*.cu' '*.cuh' '*.h' '*.cpp' | xargs -0
+SCRIPTS := git ls-files -z Makefile '*.mk' '*.sh' .ci/run '*.yml' | xargs -0
+format: .format/done
+	@$(CXX_FILES) .format/bin/clang-format -i
 	@.format/bin/ruff format -q .
-format-check: .format/done    # says which files are not formatted
-	@.format/bin/clang-format --dry-run --Werror $(CXX_FILES)
-	@.format/bin/ruff format -q --check .
+format-check: .format/done
+	@LC_ALL=C.UTF-8 python3 test/run.py --each "$(CXX_FILES) .format/bin/clang-format --dry-run --Werror" \
+		"$(CXX_FILES) grep -nE '.{121}' && exit 1 || exit 0" "$(SCRIPTS) grep -nE '.{121}' && exit 1 || exit 0" \
+		".format/bin/ruff format -q --check ." ".format/bin/ruff check -q ."
 clean:
 	rm -rf build $(PROGRAMS) data/tokenize
 help:
-	@sed -n '/^# make /,/^$$/p;/^# ----/q' Makefile | grep '^#' | sed 's/^# \{0,1\}//' | head -9
-	@echo
-	@echo "make test         unit tests, gradients in double, every CUDA kernel on the shim, the programs   (6 to 10 minutes)"
-	@echo "make test-shim    the programs' tests once more, with the GPU's kernels and a memory that the host cannot reach"
-	@echo "make test-asan    the same kernels and parsers under AddressSanitizer and UBSan"
-	@echo "make test-tsan    the kernels under ThreadSanitizer, small shapes"
-	@echo "make test-hf      against PyTorch and transformers, in a virtual environment (.venv)"
-	@echo "make test-gpu     compiles the GPU build (and runs the kernel tests if there is a GPU)"
-	@echo "make gpu-check    proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/"
-	@echo "make setup        what is missing on this machine, installed if it may be; make deps   a copy of it in .deps/"
-	@echo "make bench        training speed beside PyTorch's"
-	@echo "make clean"
-	@echo
-	@echo "BLAS=loops        without a BLAS: loops of our own, slower      ARCH=...   nvcc's architecture flags"
-.PHONY: deps setup demo bench gpu-check clean help
+	$(info $(HELP))@:
+.PHONY: deps setup demo bench gpu-check format format-check clean help
 
 -include $(wildcard build/*.d build/*/*.d)

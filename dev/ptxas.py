@@ -1,31 +1,30 @@
 #!/usr/bin/env python3
-"""What ptxas makes of every kernel of every program, for the H100 and H200 (sm_90): registers, shared memory, and that
+"""What ptxas made of every kernel of every program, for the H100 and H200 (sm_90): registers, shared memory, and that
 nothing spills.
 
-    python3 dev/ptxas.py            compiles, compares with dev/results/ptxas.tsv, exits 1 where they differ
-    python3 dev/ptxas.py --write    writes that table anew (after looking at what changed)
+    python3 dev/ptxas.py            compares with dev/results/ptxas.tsv, exits 1 where they differ
+    python3 dev/ptxas.py --write    writes that table again (after looking at what changed)
 
+Reads what nvcc said when the GPU build was compiled (build/gpu-*/*.o.ptxas; make test-gpu). finetune_cls holds the
+kernels of train_bert, sft those of train_gpt.
 With cuobjdump (of the toolkit, or CUOBJDUMP=PATH) it also looks at the machine code: kernels that are to move 16 bytes
-at a time must do so, the
-attention kernels in bf16 must use the tensor cores, ldmatrix and cp.async. finetune_cls holds the kernels of
-train_bert, sft those of train_gpt.
-Exits 0 and says SKIPPED where there is no nvcc, or no cuBLAS header. Registers are those of one version of nvcc, named
-in the table; with
-another version only spills and stack are checked. Takes about one minute of CPU.
+at a time must do so, and the attention kernels in bf16 must use the tensor cores, ldmatrix and cp.async.
+Exits 0 and says SKIPPED where there is no nvcc. Registers are those of one version of nvcc, named in the table; with
+another version only spills and stack are checked.
 """
 
 import collections
-import glob
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TABLE = os.path.join(ROOT, "dev/results/ptxas.tsv")
-PROGRAMS = ["finetune_cls", "sft"]
+OBJECTS = [
+    f"build/gpu-{precision}/{program}.o" for program in ("finetune_cls", "sft") for precision in ("bf16", "fp32")
+]
 # kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must
 # have at least
 WIDE = {
@@ -58,14 +57,6 @@ def find_nvcc():
     return next((p for p in ["/usr/local/cuda/bin/nvcc", shutil.which("nvcc")] if p and os.path.exists(p)), None)
 
 
-def find_cublas(nvcc):
-    home = os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))
-    found = []
-    for d in ["/usr/local/cuda", home, ROOT + "/.deps/nvidia/*"]:
-        found += glob.glob(d + "/include/cublasLt.h") + glob.glob(d + "/targets/*/include/cublasLt.h")
-    return os.path.dirname(found[0]) if found else None
-
-
 def demangle(names):
     out = subprocess.run(
         ["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True
@@ -84,46 +75,22 @@ def demangle(names):
     return dict(zip(names, short))
 
 
-def compile_all(nvcc, cublas, folder):
-    """{kernel: (registers, static shared memory, stack, spill stores, spill loads)}, and the paths of the cubins"""
-    rows, cubins = {}, []
-    for program in PROGRAMS:
-        for precision in ["bf16", "fp32"]:
-            cubin = os.path.join(folder, f"{program}-{precision}.cubin")
-            command = [
-                nvcc,
-                "-std=c++17",
-                "-O3",
-                "-cubin",
-                "-arch=sm_90",
-                "-Xptxas",
-                "-v",
-                "-isystem",
-                cublas,
-                "-isystem",
-                ROOT + "/.deps/include",
-            ]
-            command += ["-DPRECISION_BF16"] if precision == "bf16" else []
-            done = subprocess.run(command + ["-o", cubin, f"{program}.cu"], cwd=ROOT, capture_output=True, text=True)
-            if done.returncode:
-                sys.exit(f"{' '.join(command)} {program}.cu failed:\n{done.stdout}{done.stderr}")
-            cubins.append(cubin)
+def read_ptxas(paths):
+    """{kernel: (registers, static shared memory, stack, spill stores, spill loads)}, of what ptxas said of sm_90"""
+    rows = {}
+    for path in paths:
+        with open(path + ".ptxas") as f:
             found = re.findall(
-                r"Compiling entry function '(\S+)'[^\n]*\n[^\n]*\n\s*(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
+                r"Compiling entry function '(\S+)' for 'sm_90'\n[^\n]*\n"
+                r"\s*(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads\n"
                 r"[^\n]*Used (\d+) registers([^\n]*)",
-                done.stdout + done.stderr,
+                f.read(),
             )
-            names = demangle([f[0] for f in found])
-            for name, stack, stores, loads, registers, rest in found:
-                shared = re.search(r"(\d+) bytes smem", rest)
-                rows[names[name]] = (
-                    int(registers),
-                    int(shared[1]) if shared else 0,
-                    int(stack),
-                    int(stores),
-                    int(loads),
-                )
-    return rows, cubins
+        names = demangle([f[0] for f in found])
+        for name, stack, stores, loads, registers, rest in found:
+            shared = re.search(r"(\d+) bytes smem", rest)
+            rows[names[name]] = (int(registers), int(shared[1]) if shared else 0, int(stack), int(stores), int(loads))
+    return rows
 
 
 def too_many_registers(rows):
@@ -137,13 +104,12 @@ def too_many_registers(rows):
     return bad
 
 
-def machine_code(cuobjdump, cubins):
+def machine_code(cuobjdump, objects):
     """complaints about what an instruction is there for and is missing; how many kernels were asked, and are there"""
     count = {}  # {kernel: {instruction: how many}}
-    for cubin in cubins:
-        for line in subprocess.run(
-            [cuobjdump, "-sass", cubin], capture_output=True, text=True, check=True
-        ).stdout.splitlines():
+    for path in objects:
+        sass = subprocess.run([cuobjdump, "-sass", "-arch", "sm_90", path], capture_output=True, text=True, check=True)
+        for line in sass.stdout.splitlines():
             if "Function : " in line:
                 now = count[line.split("Function : ")[1].strip()] = collections.Counter()
             elif m := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9_.]+)", line):
@@ -166,14 +132,16 @@ def machine_code(cuobjdump, cubins):
             loads, stores = of(ops, "LDG", ".128"), of(ops, "STG", ".128")
             if loads < wanted[0] or stores < wanted[1]:
                 bad.append(
-                    f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, found {loads} and {stores}"
+                    f"{name}: expected at least {wanted[0]} loads and {wanted[1]} stores of 16 bytes, "
+                    f"found {loads} and {stores}"
                 )
         if base in FLASH:
             bad += [f"{name}: no {op} ({why})" for op, why in FLASH_HAS.items() if not ops[op]]
             bad += [f"{name}: {ops[op]} {op} ({why})" for op, why in FLASH_HAS_NOT.items() if ops[op]]
         if of(ops, "LDL", "") or of(ops, "STL", ""):
             bad.append(
-                f"{name}: expected no access to local memory, found {of(ops, 'LDL', '')} loads and {of(ops, 'STL', '')} stores"
+                f"{name}: expected no access to local memory, "
+                f"found {of(ops, 'LDL', '')} loads and {of(ops, 'STL', '')} stores"
             )
     return bad, seen, len(count)
 
@@ -183,31 +151,36 @@ def main():
         print(__doc__)
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     nvcc = find_nvcc()
-    cublas = nvcc and find_cublas(nvcc)
-    if not cublas:
-        print(f"ptxas: SKIPPED: {'nvcc is here but no cuBLAS header' if nvcc else 'there is no nvcc on this machine'}")
+    if not nvcc:
+        print("ptxas: SKIPPED: there is no nvcc on this machine")
         return
+    missing = [o for o in OBJECTS if not os.path.exists(os.path.join(ROOT, o + ".ptxas"))]
+    if missing:
+        sys.exit(f"ptxas: expected {missing[0]}.ptxas, found nothing: make DEVICE=gpu {' '.join(OBJECTS)}")
     version = re.search(r"V([\d.]+)", subprocess.run([nvcc, "--version"], capture_output=True, text=True).stdout)[1]
-    with tempfile.TemporaryDirectory() as folder:
-        rows, cubins = compile_all(nvcc, cublas, folder)
-        cuobjdump = os.environ.get("CUOBJDUMP") or next(
-            (p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None
-        )
-        if cuobjdump:
-            bad, seen, all_kernels = machine_code(cuobjdump, cubins)
-            print(
-                f"machine code of {all_kernels} kernels: in {seen} the instructions were looked for that they are written for"
-            )
-        else:
-            bad = []
-            print("machine code: SKIPPED: there is no cuobjdump on this machine")
+    objects = [os.path.join(ROOT, o) for o in OBJECTS]
+    rows = read_ptxas(objects)
+    if not rows:
+        print("ptxas: SKIPPED: this build has no code for sm_90")
+        return
+    cuobjdump = os.environ.get("CUOBJDUMP") or next(
+        (p for p in ["/usr/local/cuda/bin/cuobjdump", shutil.which("cuobjdump")] if p and os.path.exists(p)), None
+    )
+    if cuobjdump:
+        bad, seen, all_kernels = machine_code(cuobjdump, objects)
+        print(f"machine code of {all_kernels} kernels: {seen} were searched for the instructions they are written for")
+    else:
+        bad = []
+        print("machine code: SKIPPED: there is no cuobjdump on this machine")
     bad += too_many_registers(rows)
     bad += [
-        f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, {r[3]} and {r[4]} bytes of spill stores and loads"
+        f"{name}: expected no stack and no spills, found {r[2]} bytes of stack, "
+        f"{r[3]} and {r[4]} bytes of spill stores and loads"
         for name, r in sorted(rows.items())
         if any(r[2:])
     ]
-    text = f"# ptxas of nvcc {version}, sm_90: python3 dev/ptxas.py --write\nkernel\tregisters\tshared\tstack\tspill stores\tspill loads\n"
+    text = f"# ptxas of nvcc {version}, sm_90: python3 dev/ptxas.py --write\n"
+    text += "kernel\tregisters\tshared\tstack\tspill stores\tspill loads\n"
     text += "".join("\t".join([name, *map(str, r)]) + "\n" for name, r in sorted(rows.items()))
     if sys.argv[1:]:
         os.makedirs(os.path.dirname(TABLE), exist_ok=True)
@@ -218,7 +191,8 @@ def main():
             recorded = f.read()
         if f"nvcc {version}," not in recorded:
             print(
-                f"table: SKIPPED: {os.path.relpath(TABLE, ROOT)} is of {recorded.split(',')[0][2:]}, this is nvcc {version}; spills were checked"
+                f"table: SKIPPED: {os.path.relpath(TABLE, ROOT)} is of {recorded.split(',')[0][2:]}, "
+                f"this is nvcc {version}; spills were checked"
             )
         elif recorded != text:
             old, new = set(recorded.splitlines()), set(text.splitlines())
@@ -226,9 +200,9 @@ def main():
                 "here, not in the table: " + x for x in sorted(new - old)
             ]
             bad += ["if that is meant: python3 dev/ptxas.py --write"]
-    print(
-        f"{len(rows)} kernels, at most {max(r[0] for r in rows.values())} registers; {'no stack, no spills' if not any(any(r[2:]) for r in rows.values()) else 'SPILLS'}"
-    )
+    spills = any(any(r[2:]) for r in rows.values())
+    most = max(r[0] for r in rows.values())
+    print(f"{len(rows)} kernels, at most {most} registers; {'SPILLS' if spills else 'no stack, no spills'}")
     for line in bad:
         print(line)
     sys.exit(bool(bad))

@@ -1,22 +1,34 @@
 #!/usr/bin/env bash
-# What a build and its tests need. Prints what is missing and installs it with apt if it may (root, or sudo without a password);
-# else prints the command and exits 1.
+# What a build and its tests need. Prints what is missing and installs it with apt if it may (root, or sudo without a
+# password); else prints the command and exits 1.
 #
 #   dev/setup.sh         on this machine
 #   dev/setup.sh gpu     also cuBLAS, where nvcc is there without it
-#   dev/setup.sh hf      also what a Python virtual environment needs, for make test-hf
-#   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a network builds from it
+#   dev/setup.sh venv    also what Python needs to make virtual environments: make test-hf, make format
+#   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a
+#                        network builds from it
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-has_header() { echo "#include <$1>" | g++ -x c++ -std=c++17 $([ -d .deps/include ] && echo -isystem .deps/include) -fsyntax-only - 2>/dev/null; }
-has_library() { echo 'int main() {}' | g++ -x c++ - $([ -d .deps/lib ] && echo -L.deps/lib) -l"$1" -o /dev/null 2>/dev/null; }
+has_header() {
+    local inc=""
+    if [ -d .deps/include ]; then inc="-isystem .deps/include"; fi
+    echo "#include <$1>" | g++ -x c++ -std=c++17 $inc -fsyntax-only - 2>/dev/null
+}
+
+has_library() {
+    local lib=""
+    if [ -d .deps/lib ]; then lib=-L.deps/lib; fi
+    echo 'int main() {}' | g++ -x c++ - $lib -l"$1" -o /dev/null 2>/dev/null
+}
 
 missing() {
-    command -v g++ >/dev/null || { echo g++; echo libopenblas-dev; echo doctest-dev; echo nlohmann-json3-dev; echo libutf8proc-dev; }
     command -v make >/dev/null || echo make
     command -v python3 >/dev/null || echo python3
-    command -v g++ >/dev/null || return 0
+    if ! command -v g++ >/dev/null; then
+        echo g++ libopenblas-dev doctest-dev nlohmann-json3-dev libutf8proc-dev
+        return
+    fi
     has_header cblas.h && has_library openblas || echo libopenblas-dev
     has_header doctest/doctest.h || echo doctest-dev
     has_header nlohmann/json.hpp || echo nlohmann-json3-dev
@@ -25,7 +37,7 @@ missing() {
 
 install_missing() {
     if command -v g++ >/dev/null && [ "$(g++ -dumpversion | cut -d. -f1)" -lt 12 ]; then
-        echo "setup: g++ 12 or newer is needed, this is $(g++ -dumpversion): install g++-12 and make it the g++ of your PATH" >&2
+        echo "setup: expected g++ 12 or newer, found $(g++ -dumpversion): install g++-12 as the g++ of PATH" >&2
         exit 1
     fi
     local packages
@@ -83,29 +95,36 @@ get_cublas() {
 import glob, zipfile
 for wheel in glob.glob(".deps/wheels/nvidia_cublas*.whl"):
     with zipfile.ZipFile(wheel) as z:
-        z.extractall(".deps", [n for n in z.namelist() if n.startswith("nvidia/") and ("/include/cublas" in n or "/lib/libcublasLt" in n)])
+        parts = ("/include/cublas", "/lib/libcublasLt")
+        z.extractall(".deps", [n for n in z.namelist() if n.startswith("nvidia/") and any(p in n for p in parts)])
 PY
     rm -rf .deps/wheels
 }
 
 copy_deps() {
     mkdir -p .deps/include .deps/lib
-    local inc=/usr/include lib
-    lib=/usr/lib/$(g++ -dumpmachine)
+    local inc=/usr/include machine lib blas cublas
+    machine=$(g++ -dumpmachine)
+    lib=/usr/lib/$machine
     cp -r $inc/doctest $inc/nlohmann $inc/utf8proc.h .deps/include/
-    cp $(ls $inc/cblas.h $inc/$(g++ -dumpmachine)/cblas.h $inc/$(g++ -dumpmachine)/openblas_config.h 2>/dev/null) .deps/include/
+    blas=$(ls $inc/cblas.h $inc/"$machine"/{cblas,openblas_config}.h 2>/dev/null || true)
+    cp $blas .deps/include/
     cp -L "$lib"/libopenblas.so.0 "$lib"/libutf8proc.so.[0-9] .deps/lib/
     ln -sf libopenblas.so.0 .deps/lib/libopenblas.so
     (cd .deps/lib && ln -sf libutf8proc.so.[0-9] libutf8proc.so)
     for l in libgfortran.so.5 libquadmath.so.0; do if [ -e "$lib/$l" ]; then cp -L "$lib/$l" .deps/lib/; fi; done
-    echo "setup: .deps/ has doctest, nlohmann-json, utf8proc, OpenBLAS$(ls -d .deps/nvidia >/dev/null 2>&1 && echo ', cuBLAS')"
+    if [ -d .deps/nvidia ]; then cublas=", cuBLAS"; fi
+    echo "setup: .deps/ has doctest, nlohmann-json, utf8proc, OpenBLAS${cublas:-}"
 }
 
 case "${1:-}" in
-    "") install_missing; if nvidia-smi -L 2>/dev/null | grep ^GPU >/dev/null; then get_cublas; fi ;;
+    "")
+        install_missing
+        if nvidia-smi -L 2>/dev/null | grep ^GPU >/dev/null; then get_cublas; fi
+        ;;
     gpu) install_missing; get_cublas ;;
     deps) install_missing; get_cublas; copy_deps ;;
-    hf) install_missing; python3 -c "import ensurepip, venv" 2>/dev/null || apt_install python3-venv ;;
+    venv) install_missing; python3 -c "import ensurepip, venv" 2>/dev/null || apt_install python3-venv ;;
     -h | --help) sed -n '2,/^set/p' dev/setup.sh | grep '^#' | sed 's/^# \{0,1\}//' ;;
-    *) echo "usage: dev/setup.sh [gpu|hf|deps]" >&2; exit 2 ;;
+    *) echo "usage: dev/setup.sh [gpu|venv|deps]" >&2; exit 2 ;;
 esac

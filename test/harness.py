@@ -1,4 +1,4 @@
-"""What the tests of the programs share: running, killing and resuming them, their files, a small world to train on, bad
+"""What the tests of the programs share: running, killing and resuming them, their files, a small text to train on, bad
 inputs.
 
 A test says with W.program which program it is about. Needs Python 3.9 and nothing else.
@@ -30,7 +30,7 @@ def binary(variable, path):
 
 
 TOKENIZE = binary("TOKENIZE", "data/tokenize")
-TIMEOUT = 120  # seconds; nothing here takes a tenth of it on an idle machine
+TIMEOUT = 300  # seconds; nothing here takes a tenth of it on an idle machine, on the shim included
 TIME_FIELDS = {"tokens_per_s", "of_peak", "seconds"}  # all that may differ between two runs of the same flags
 
 
@@ -47,14 +47,12 @@ def environment(**extra):
 
 def run(args, code=0, program=None, text="", full_disk=None, memory=None, stdout=subprocess.PIPE, cwd=None, **env):
     """Runs to the end and checks the exit code (None: any). text: standard input. full_disk: no file can grow beyond so
-    many bytes.
-    memory: the process gets no more bytes of it."""
+    many bytes. memory: the process gets no more bytes of it."""
 
     def limit():
         if full_disk is not None:
-            signal.signal(
-                signal.SIGXFSZ, signal.SIG_IGN
-            )  # write() then fails with EFBIG, as it does with ENOSPC on a full disk
+            # write() then fails with EFBIG, as it does with ENOSPC on a full disk
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (full_disk, full_disk))
         if memory is not None:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -120,7 +118,7 @@ def stop(args, directory, lines, number):
         code, console, err = finish(process)
         if code != 0:
             return code, console, err
-        shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: once more
+        shutil.rmtree(args[args.index("--out") + 1])  # it was done before the signal came: again
     raise AssertionError("ten runs were done before a signal reached them")
 
 
@@ -205,7 +203,7 @@ def with_header(text, size=None):
 
 
 def checkpoint(directory):
-    """What --resume goes on from: the bytes of the model, the optimiser's tensors, the counters (without the time)."""
+    """What --resume continues from: the model's bytes, the optimiser's tensors, the counters (without the time)."""
     state, metadata = read_safetensors(os.path.join(directory, "training_state.safetensors"))
     counters = {k: v for k, v in json.loads(metadata["counters"]).items() if k not in TIME_FIELDS}
     return read(os.path.join(directory, "model.safetensors")), state, counters
@@ -408,9 +406,8 @@ class Case(unittest.TestCase):
 
     def check_bad_inputs(self, table):
         """Rows: name, command line or Call, exit code, what the message has to say. Each: one line on standard error
-        that says what is wrong, the
-        right exit code, and nothing that was there before is harmed. What is left of bad-out is taken away. SHOW=1
-        prints the messages."""
+        that says what is wrong, the right exit code, and nothing that was there before is harmed. What is left of
+        bad-out is removed. SHOW=1 prints the messages."""
         after = snapshot(W.dir)
         for name, args, code, says in table:
             before = after
