@@ -663,10 +663,9 @@ class Downloads(CorpusCase):
 
     def get(self, name, checksums, *words):
         """Runs a script with these checksums"""
-        code = "import sys; sys.path.insert(0, %r); import common, %s as m; vars(m).update(%r); common.main(m.body)" % (
-            os.path.join(ROOT, "data"),
-            name,
-            checksums,
+        code = (
+            "import sys; sys.path.insert(0, %r); from lib.errors import run_script; import %s as script; "
+            "vars(script).update(%r); run_script(script.main)" % (os.path.join(ROOT, "data"), name, checksums)
         )
         run = self.call(sys.executable, "-c", code, "--tokenizer", "tok", "--out", "out", "--cache", "cache", *words)
         self.assertEqual(run.returncode, 0, run.stderr.decode())
@@ -926,7 +925,7 @@ class Pretrained(EncoderCase):
                 "pytorch_model.bin was converted", self.script("pretrained.py", "m%d" % zipped, "--out", "out")
             )
             self.check_model()
-            convert = [sys.executable, os.path.join(ROOT, "dev", "convert_weights.py")]
+            convert = [sys.executable, os.path.join(ROOT, "data", "convert_weights.py")]
             run = self.call(*convert, "m%d" % zipped)
             self.assertEqual((run.returncode, run.stdout), (0, b"m%d/model.safetensors: 4 tensors, 0.0 MB\n" % zipped))
             self.assertEqual(read_safetensors(open_bytes(self.path("m%d" % zipped, "model.safetensors"))), tensors())
@@ -1093,7 +1092,7 @@ class PretrainedDownloads(EncoderCase):
     def test_an_interrupted_download_goes_on(self):
         self.serve("model.safetensors", safetensors())
         Hub.breaks = 99
-        self.refused_script(1, "run the same command again to go on", "pretrained.py", *self.words)
+        self.refused_script(1, "run the same command again to continue", "pretrained.py", *self.words)
         self.assertEqual(os.listdir(self.path("out")), [])
         Hub.breaks = 0
         Hub.log.clear()

@@ -925,7 +925,7 @@ class Keep(Case):
 
     def test_scripts_of_dev(self):
         convert, plot = (
-            [sys.executable, os.path.join(ROOT, "dev", name)] for name in ("convert_weights.py", "plot.py")
+            [sys.executable, os.path.join(ROOT, name)] for name in ("data/convert_weights.py", "dev/plot.py")
         )
         self.write("m/model.safetensors", "mine")
         self.write("m/pytorch_model.bin", "weights")
@@ -946,18 +946,19 @@ class Downloads(Case):
     def setUp(self):
         super().setUp()
         self.url = start_server(self, Server)
-        import common
+        from lib.download import download
+        from lib.errors import Failure
 
-        self.common = common
+        self.download, self.failure = download, Failure
         Server.files["/x"] = bytes(range(256)) * 2000
         self.target = self.path("cache", "x")
         self.sum = hashlib.sha256(Server.files["/x"]).hexdigest()
 
     def get(self, checksum=None, name="/x"):
-        return self.common.download(self.url + name, self.target, checksum)
+        return self.download(self.url + name, self.target, checksum)
 
     def fails(self, message, *args):
-        with self.assertRaises(self.common.Failure) as e:
+        with self.assertRaises(self.failure) as e:
             self.get(*args)
         self.assertIn(message, str(e.exception))
         self.assertFalse(os.path.exists(self.target))
@@ -976,7 +977,7 @@ class Downloads(Case):
 
     def test_resume_in_a_later_run(self):
         Server.breaks = 99
-        self.fails("run the same command again to go on", self.sum)
+        self.fails("run the same command again to continue", self.sum)
         self.assertGreater(os.path.getsize(self.target + ".part"), 256000)
         Server.breaks, Server.log = 0, []
         self.get(self.sum)
@@ -985,7 +986,7 @@ class Downloads(Case):
 
     def test_a_file_that_changes_between_two_runs_is_not_joined(self):
         Server.breaks, Server.tag = 99, '"one"'
-        self.fails("run the same command again to go on")
+        self.fails("run the same command again to continue")
         Server.breaks, Server.tag, Server.files["/x"] = 0, '"two"', b"another version " * 40000
         self.get()
         self.assertEqual(open_bytes(self.target), Server.files["/x"])
@@ -1056,14 +1057,14 @@ class Downloads(Case):
         self.assertIn(b"the server says 404", run.stderr)
 
     def test_only_the_beginning(self):
-        get = lambda: self.common.download(self.url + "/x", self.target, None, first=300000)
+        get = lambda: self.download(self.url + "/x", self.target, None, first=300000)
         for Server.ranges, Server.breaks in ((True, 0), (True, 1), (False, 0), (False, 1)):
             Server.log = []
             self.assertEqual(open_bytes(get()), Server.files["/x"][:300000])
             self.assertEqual(Server.log[0], "bytes=0-299999")
             os.remove(self.target)
         self.assertEqual(
-            open_bytes(self.common.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
+            open_bytes(self.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
         )  # there is no more
 
     def test_shakespeare_checksum(self):
