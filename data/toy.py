@@ -153,8 +153,8 @@ def main():
 """,
         "makes, for an encoder, DIR/text (train.bin, val.bin, tokenizer) and DIR/reviews (train, val and test, each as "
         ".bin and .tsv, tokenizer); for a decoder, DIR/gpt/text, DIR/reasons (train, val and test, each as .bin and "
-        ".jsonl), DIR/instruct (train, val and test_*), and DIR/instruct_six and DIR/instruct_one (train and val of six "
-        "tasks and of one)",
+        ".jsonl), DIR/instruct (train, val and test_*), and DIR/instruct_six and DIR/instruct_one (train and val of "
+        "six tasks and of one)",
     )
     p.add_argument(
         "--labels", type=int, default=100, metavar="N", help="reviews in train, half of them positive (default 100)"
