@@ -1,7 +1,9 @@
 """The scripts that make labelled data and fetch pretrained encoders: one command makes a directory; bad input is one
 clear line and an exit code.
 
-python3 test/scripts/test_classify_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+    python3 test/scripts/test_classify_data.py
+
+Needs the standard library and data/tokenize; downloads come from a server in this process.
 """
 
 import collections
@@ -21,7 +23,7 @@ import zipfile
 
 sys.dont_write_bytecode = True
 import test_data
-from test_data import ROOT, TOKENIZER_FILES, Server, open_bytes
+from test_data import ROOT, TOKENIZER_FILES, Server, open_bytes, parse_bin
 
 SHARED = os.path.join(ROOT, "..", "shared", "data", "classification")
 WORDS = "a the film was good bad dull fine sad new old cat dog ran over it".split()
@@ -57,14 +59,11 @@ class Case(test_data.Case):
         """(shown text, label, tokens, second) of every example of a .bin, read by what the format says, not by our
         code"""
         data = open_bytes(self.path(out, part + ".bin"))
-        magic, version, kind, width, header, S, N, vocab = struct.unpack_from("<8sIIIIQQQ", data)
+        file = parse_bin(data)
         labels, _, text_bytes, names_bytes = struct.unpack_from("<IIQQ", data, 72)
-        self.assertEqual((magic, version, kind, width, header), (b"tunebin\n", 1, 2, 2, 256))
-        at = 256
-        offset = struct.unpack_from("<%dQ" % (S + 1), data, at)
-        at += 8 * (S + 1)
-        tokens = struct.unpack_from("<%dH" % N, data, at)
-        at += (2 * N + 7) // 8 * 8
+        self.assertEqual(file[:5], (b"tunebin\n", 1, 2, 2, 256))
+        S, offset = file.sequences, file.offsets
+        at = (file.end + 7) // 8 * 8
         text_at = struct.unpack_from("<%dQ" % (S + 1), data, at)
         label = struct.unpack_from("<%di" % S, data, at + 8 * (S + 1))
         second = struct.unpack_from("<%dI" % S, data, at + 8 * (S + 1) + 4 * S)
@@ -76,7 +75,7 @@ class Case(test_data.Case):
             (
                 data[at + text_at[s] : at + text_at[s + 1]].decode(),
                 names[label[s]],
-                tokens[offset[s] : offset[s + 1]],
+                file.ids[offset[s] : offset[s + 1]],
                 second[s],
             )
             for s in range(S)
@@ -119,7 +118,6 @@ class Classify(Case):
         with zipfile.ZipFile(self.path("f.zip"), "w") as z:
             z.writestr("x/rows.jsonl", jsonl)
             z.writestr("x/readme.txt", "text")
-        expected = None
         for name in ("a.csv", "b.csv.xz", "c.tsv", "d.tsv.gz", "e.jsonl", "f.zip"):
             out = self.make("classify.py", name, "--val", "a.csv")
             self.assertIn("4 rows of train have a text that is in val, too", out)
@@ -394,7 +392,8 @@ def sst2_files():
 def agnews_files():
     return {
         "train.csv": csv_of([(1 + i % 4, "Title %d" % i, sentence(i)) for i in range(40)]),
-        "test.csv": '"4","A\\dog #39;s film","it was ""new"" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old"\n"1","the","cat"\n',
+        "test.csv": '"4","A\\dog #39;s film","it was ""new"" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old"\n'
+        '"1","the","cat"\n',
     }
 
 
@@ -1001,7 +1000,8 @@ class Pretrained(EncoderCase):
             config=dict(CONFIG, vocab_size=200),
         )
         bad(
-            "encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, found no such tensor",
+            "encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, "
+            "found no such tensor",
             config=dict(CONFIG, num_hidden_layers=3),
         )
         bad("it was cut short", model__safetensors=safetensors()[:-5])

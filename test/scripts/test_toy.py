@@ -1,6 +1,5 @@
 """data/toy.py: nothing but the opinion words tells the labels of the reviews; the instructions' answers are right, and
-what is held out is not in
-train; dev/baselines/bag_of_words.py is right where it can be, one line where it cannot.
+what is held out is not in train; dev/baselines/bag_of_words.py is right where it can be, one line where it cannot.
 
     python3 test/scripts/test_toy.py        (standard library only; needs data/tokenize)
 """
@@ -332,19 +331,23 @@ class Instructions(unittest.TestCase):
             self.names(self.tests["test_operations"]),
             set(
                 """
-            choose/first-animal choose/second-adjective choose/third-place choose/middle-colour choose/last-person find/food remove/animal there/place order/reverse-colour
-            order/firsttwo-person order/lasttwo-thing format/and-food format/number-animal format/the-place repeat/twice-colour word/plural-animal word/singular-thing
-            word/kind-food continue/pattern-animal negate/food contrary/animal past/place rewrite/person-found rewrite/colour-wants rewrite/thing-has rewrite/place-lost
-            question/who-found question/what-wants question/colour-has question/place-lost untold/who-found untold/what-wants untold/colour-has untold/place-lost
-            sentiment/label-dish sentiment/reason-show""".split()
+            choose/first-animal choose/second-adjective choose/third-place choose/middle-colour choose/last-person
+            find/food remove/animal there/place order/reverse-colour order/firsttwo-person order/lasttwo-thing
+            format/and-food format/number-animal format/the-place repeat/twice-colour word/plural-animal
+            word/singular-thing word/kind-food continue/pattern-animal negate/food contrary/animal past/place
+            rewrite/person-found rewrite/colour-wants rewrite/thing-has rewrite/place-lost question/who-found
+            question/what-wants question/colour-has question/place-lost untold/who-found untold/what-wants
+            untold/colour-has untold/place-lost sentiment/label-dish sentiment/reason-show""".split()
             ),
         )
         self.assertEqual(
             self.names(self.tests["test_compositions"]),
             set(
                 """
-            choose/first-of-five-colours choose/second-of-five-places choose/third-of-five-animals choose/middle-of-five-foods choose/last-of-five-things arrange/reverse-and
-            arrange/firsttwo-twice arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind transform/third-twice""".split()
+            choose/first-of-five-colours choose/second-of-five-places choose/third-of-five-animals
+            choose/middle-of-five-foods choose/last-of-five-things arrange/reverse-and arrange/firsttwo-twice
+            arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind
+            transform/third-twice""".split()
             ),
         )
         # whole families, and tasks of families that are trained
@@ -539,8 +542,10 @@ class Instructions(unittest.TestCase):
         self.assertEqual(
             [instructions.tale(world) for _ in range(2)],
             [
-                "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
-                "the noodle was early . now it is not early but late . the opposite of wet is dry . the opposite of cold is hot .",
+                "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . "
+                "the plural of onion is onions .",
+                "the noodle was early . now it is not early but late . the opposite of wet is dry . "
+                "the opposite of cold is hot .",
             ],
         )
 
