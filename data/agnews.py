@@ -60,7 +60,7 @@ def main():
   data/agnews.py --limit 4000 --tokenizer runs/bert --out datasets/agnews_small
   data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out datasets/agnews
 """,
-        val_share=0.05,
+        val_fraction=0.05,
     )
     source_flags(
         p,

@@ -24,7 +24,9 @@ def main():
     )
     p.add_argument("train", metavar="FILE", help="the rows to learn from")
     p.add_argument(
-        "--val", metavar="FILE", help="the rows to validate with (default: a fraction of the others, see --val-share)"
+        "--val",
+        metavar="FILE",
+        help="the rows to validate with (default: a fraction of the others, see --val-fraction)",
     )
     p.add_argument("--test", metavar="FILE", help="rows that become test.bin")
     p.add_argument("--text", "--text-column", dest="text", metavar="NAME", help="the column of the text (default text)")

@@ -47,14 +47,14 @@ def main():
   data/instructions.py lists.jsonl words.jsonl stories.json --holdout words --max-len 256 \\
       --tokenizer runs/gpt --out datasets/mine
 """,
-        val_share=0.05,
+        val_fraction=0.05,
     )
     p.add_argument("files", nargs="+", metavar="FILE", help="rows to learn from")
     p.add_argument(
         "--val",
         action="append",
         metavar="FILE",
-        help="rows to validate with (default: a fraction of the others, see --val-share)",
+        help="rows to validate with (default: a fraction of the others, see --val-fraction)",
     )
     p.add_argument(
         "--holdout",

@@ -31,7 +31,7 @@ def main():
         "bpe",
         257,
     )
-    p.set_defaults(val_share=0.1)
+    p.set_defaults(val_fraction=0.1)
     source_flags(
         p,
         "shakespeare",
@@ -55,7 +55,7 @@ def main():
         raise Failure(
             "%s: expected UTF-8, found the byte 0x%02x at byte %d" % (files[0][0], e.object[e.start], e.start)
         )
-    cut = int(len(text) * (1 - args.val_share))
+    cut = int(len(text) * (1 - args.val_fraction))
     if not text[:cut].strip() or not text[cut:].strip():
         raise Failure(
             "%s: expected a text that can be divided into training and validation, found %d characters"

@@ -67,7 +67,7 @@ def dataset_args(args, name, tokenizer, keep):
     return argparse.Namespace(
         out=os.path.join(args.out, name),
         tokenizer=tokenizer,
-        val_share=0.05,
+        val_fraction=0.05,
         seed=args.seed,
         limit=None,
         keep_text=keep,
@@ -208,7 +208,7 @@ def main():
             raise Usage("--%s: expected %d or more, found %d" % (name, least, getattr(args, name)))
     check_arguments(
         argparse.Namespace(
-            **vars(args), tokenizer=None, val_share=0.05, vocab_size=BPE_SIZE, tokenizer_type="bpe", cased=False
+            **vars(args), tokenizer=None, val_fraction=0.05, vocab_size=BPE_SIZE, tokenizer_type="bpe", cased=False
         )
     )
     if args.only != "decoder":

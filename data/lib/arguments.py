@@ -35,11 +35,17 @@ def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
     p.add_argument("--cache", default=cache, metavar="DIR", help="where downloads are kept (default %(default)s)")
 
 
-def row_flags(p, val_share, val_rows, kept):
-    """The flags of a script that makes rows. val_rows: what --val-share is the fraction of; kept: what --keep-text
+def row_flags(p, val_fraction, val_rows, kept):
+    """The flags of a script that makes rows. val_rows: what --val-fraction is the fraction of; kept: what --keep-text
     leaves"""
     p.add_argument(
-        "--val-share", type=float, default=val_share, metavar="X", help="%s (default %g)" % (val_rows, val_share)
+        "--val-fraction",
+        "--val-share",
+        dest="val_fraction",
+        type=float,
+        default=val_fraction,
+        metavar="X",
+        help="%s (default %g)" % (val_rows, val_fraction),
     )
     p.add_argument(
         "--seed", type=int, default=1, metavar="N", help="which rows these are, and those of --limit (default 1)"
@@ -55,8 +61,8 @@ def check_url(url, part, stands_for):
 
 def check_arguments(args):
     """Everything about the common flags that can be refused before the work begins."""
-    if not 0 < args.val_share < 1:
-        raise Usage("--val-share: expected a number between 0 and 1, found %g" % args.val_share)
+    if not 0 < args.val_fraction < 1:
+        raise Usage("--val-fraction: expected a number between 0 and 1, found %g" % args.val_fraction)
     bpe = getattr(args, "tokenizer_type", "wordpiece") == "bpe"
     smallest = 257 if bpe else 32
     if not args.tokenizer and not smallest <= args.vocab_size <= 1000000:

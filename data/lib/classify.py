@@ -19,7 +19,7 @@ from .tokenizer import copy_tokenizer, run_tokenize, tokenizer_dir
 PARTS = ("train", "val", "test")
 
 
-def classify_parser(description, examples, val_share=0.1, tokenizer_needed=True):
+def classify_parser(description, examples, val_fraction=0.1, tokenizer_needed=True):
     """The flags of a script that makes rows to learn labels from."""
     p = plain_parser(description, examples)
     p.add_argument(
@@ -29,7 +29,7 @@ def classify_parser(description, examples, val_share=0.1, tokenizer_needed=True)
         help="the model to be fine-tuned (a run or model directory), or a data directory: its vocabulary is used",
     )
     val_rows = "where there is no validation part, the fraction of the training rows that becomes one"
-    row_flags(p, val_share, val_rows, "train.tsv, val.tsv, test.tsv")
+    row_flags(p, val_fraction, val_rows, "train.tsv, val.tsv, test.tsv")
     return p
 
 
@@ -100,7 +100,7 @@ def write_classify_dataset(args, parts, labels=None, drop_overlap=False):
                 for label in {r[3] for r in rows[part]} - known:
                     raise Failure(
                         "label %s: expected rows of it for training, found them only for %s: take more rows, "
-                        "or another --seed or --val-share" % (label, part)
+                        "or another --seed or --val-fraction" % (label, part)
                     )
         if len(known) < 2:
             raise Failure("expected at least 2 labels, found one: %s" % ", ".join(known))

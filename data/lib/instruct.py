@@ -19,7 +19,7 @@ from .tokenizer import copy_tokenizer, is_bpe, max_positions, run_tokenize, toke
 TEMPLATES = ("alpaca", "short")  # those that data/tokenize knows by name
 
 
-def instruct_parser(description, examples, val_share=0.02):
+def instruct_parser(description, examples, val_fraction=0.02):
     """The flags of a script that makes instructions to tune on."""
     makes = "the data directory to make: train.bin, val.bin, test_NAME.bin, tokenizer files"
     p = plain_parser(description, examples, makes)
@@ -56,7 +56,7 @@ def instruct_parser(description, examples, val_share=0.02):
         "(default drop)",
     )
     val_rows = "fraction of the rows for training that becomes val.bin"
-    row_flags(p, val_share, val_rows, "train.jsonl, val.jsonl, test_NAME.jsonl")
+    row_flags(p, val_fraction, val_rows, "train.jsonl, val.jsonl, test_NAME.jsonl")
     return p
 
 

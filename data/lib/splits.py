@@ -66,7 +66,7 @@ def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row
                 "expected at least 2 different %ss to divide into training and validation, found %d"
                 % (what, len(texts))
             )
-        chosen, want = set(), max(1, round(args.val_share * len(rows["train"])))
+        chosen, want = set(), max(1, round(args.val_fraction * len(rows["train"])))
         for text in texts[:-1]:
             if want <= 0:
                 break

@@ -37,6 +37,7 @@ def text_parser(description, examples, tokenizer_type="wordpiece", vocab_size=81
     )
     p.add_argument("--tokenizer", metavar="DIR", help="use this tokenizer and learn none")
     p.add_argument(
+        "--val-fraction",
         "--val-share",
         type=float,
         default=0.05,
@@ -88,9 +89,11 @@ def write_text_dataset(args, documents, val_documents=None):
                 copy_rows(f, train, train_path, end)
                 copy_rows(g, val, val_path, end)
             elif len(train) == 1:
-                print("there is one document only: its last %g %% become the validation text" % (100 * args.val_share))
+                print(
+                    "there is one document only: its last %g %% become the validation text" % (100 * args.val_fraction)
+                )
                 f.seek(0)
-                texts = split_in_two(f.read().decode("utf-8").strip(), args.val_share)
+                texts = split_in_two(f.read().decode("utf-8").strip(), args.val_fraction)
                 if not all(text.strip() for text in texts):
                     raise Failure("the only document is too short to be split into training and validation text")
                 for path, text in zip((train_path, val_path), texts):
@@ -98,7 +101,7 @@ def write_text_dataset(args, documents, val_documents=None):
                         part.write(text)
                 val = train
             else:
-                train, val = split_documents_by_hash(train, args.val_share, args.seed)
+                train, val = split_documents_by_hash(train, args.val_fraction, args.seed)
                 copy_rows(f, train, train_path, end)
                 copy_rows(f, val, val_path, end)
         train_size, val_size = os.path.getsize(train_path), os.path.getsize(val_path)
@@ -107,7 +110,7 @@ def write_text_dataset(args, documents, val_documents=None):
             % (len(train), train_size / 1e6, len(val), val_size / 1e6)
         )
         fraction = val_size / (train_size + val_size)
-        if val_documents is None and fraction > max(0.2, 2 * args.val_share):
+        if val_documents is None and fraction > max(0.2, 2 * args.val_fraction):
             print(
                 "note: %.0f %% of the text is for validation, since documents stay whole; "
                 "more and smaller ones divide better" % (100 * fraction)

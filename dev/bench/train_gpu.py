@@ -403,7 +403,7 @@ def finetune(s, work):
             work / "bert128/last",
             "--out",
             folder,
-            "--val-share",
+            "--val-fraction",
             0.02,
         ]
     )
@@ -494,7 +494,7 @@ def sft(s, work):
             "short",
             "--max-len",
             128 if s.dry else 512,
-            "--val-share",
+            "--val-fraction",
             0.02,
         ]
     )

@@ -24,7 +24,7 @@ for name in books_simple books_fiction imdb_unsup_slice; do xz -dc "$TEXT/$name.
 xz -dc "$TEXT/rocstories_from_superni.txt.xz" | sed 's/$/\n<|endoftext|>/' > "$OUT/text/stories.txt"
 
 # 1. English: all of the text.
-data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.txt --out "$OUT/english" --val-share 0.01
+data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.txt --out "$OUT/english" --val-fraction 0.01
 ./train_bert --data "$OUT/english" --out "$OUT/bert1" --size mini --init-std 0.04 --dropout 0 \
     --max-len 32 --positions 128 --mask-rate 0.2 \
     --lr 1e-3 --schedule constant --warmup 100 --steps 2400 --eval-every 300 --log-every 50
@@ -32,7 +32,7 @@ data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.t
 # 2. The language of film reviews, at twice the length; the learning rate falls to 0.
 data/sst2.py --from "$LABELS" --with-test --tokenizer "$OUT/bert1" --keep-text --out "$OUT/sst2"
 tail -n +2 "$OUT/sst2/train.tsv" | cut -f1 | sed 's/$/\n<|endoftext|>/' > "$OUT/text/sst2.txt"
-data/text.py "$OUT"/text/{imdb_unsup_slice,stories,sst2}.txt --tokenizer "$OUT/bert1" --val-share 0.02 \
+data/text.py "$OUT"/text/{imdb_unsup_slice,stories,sst2}.txt --tokenizer "$OUT/bert1" --val-fraction 0.02 \
     --out "$OUT/reviews"
 ./train_bert --init "$OUT/bert1/last" --data "$OUT/reviews" --out "$OUT/bert2" \
     --dropout 0 --max-len 64 --mask-rate 0.2 \

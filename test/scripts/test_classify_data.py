@@ -175,9 +175,9 @@ class Classify(Case):
         self.assertIn(len(self.pairs("val")), (80, 81))  # a fifth of the rows; the last text may have two
         self.assertFalse(squeezed(train) & squeezed(val))
         self.assertEqual(len(self.pairs("train")) + len(self.pairs("val")), 400)
-        self.make("classify.py", "b.csv", "--val-share", "0.2")
+        self.make("classify.py", "b.csv", "--val-fraction", "0.2")
         self.assertEqual(self.texts("val"), val)
-        self.make("classify.py", "a.csv", "--val-share", "0.2", "--seed", "2")
+        self.make("classify.py", "a.csv", "--val-fraction", "0.2", "--seed", "2")
         self.assertNotEqual(self.texts("val"), val)
 
     def test_limit(self):
@@ -367,7 +367,7 @@ class Classify(Case):
             "label",
         )
         self.refused_script(
-            2, "--val-share", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-share", "1.5"
+            2, "--val-fraction", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-fraction", "1.5"
         )
         self.refused_script(
             2, "expected {part}", "agnews.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out"

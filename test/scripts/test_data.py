@@ -558,7 +558,7 @@ class Scripts(Case):
         self.write("one.txt", story(1))
         self.assertIn(
             "there is one document only",
-            self.script("text.py", "one.txt", "--vocab-size", "100", "--val-share", "0.2", "--out", "out"),
+            self.script("text.py", "one.txt", "--vocab-size", "100", "--val-fraction", "0.2", "--out", "out"),
         )
         train, val = self.check_directory("out", 1, 1)
         self.assertEqual(train[0] + " " + val[0], self.normal(story(1)))
@@ -698,7 +698,7 @@ class Scripts(Case):
         self.refused_script(2, "unrecognized arguments: --sizes", "text.py", text, "--out", "o", "--sizes", "5")
         self.refused_script(2, "expected files or folders", "text.py", "--out", "o")
         self.refused_script(
-            2, "--val-share: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-share", "1"
+            2, "--val-fraction: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-fraction", "1"
         )
         self.refused_script(2, "--vocab-size: expected 32", "text.py", text, "--out", "o", "--vocab-size", "3")
         self.refused_script(2, "--out: expected a directory", "text.py", text, "--out", text)

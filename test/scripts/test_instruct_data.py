@@ -433,7 +433,7 @@ class Own(Case):
 
     def test_equal_questions_stay_on_one_side(self):
         self.jsonl("a.jsonl", *[row(i % 30, output="%d" % i) for i in range(90)])
-        self.make("instructions.py", "a.jsonl", "--val-share", "0.5")
+        self.make("instructions.py", "a.jsonl", "--val-fraction", "0.5")
         train, val = [{r[0].split("[")[0] for r in self.of(part)} for part in ("train", "val")]
         self.assertEqual((len(train), len(val), train & val), (15, 15, set()))
         self.jsonl("v.jsonl", row(3, instruction=" say  3", output="other"))
@@ -524,7 +524,7 @@ class Own(Case):
             (2, "--shots: expected 0 to 2", "good.jsonl", "--shots", "3"),
             (2, "--overlong: expected --max-len N", "good.jsonl", "--overlong", "drop"),
             (2, "--max-len", "good.jsonl", "--max-len", "-1"),
-            (2, "--val-share", "good.jsonl", "--val-share", "1"),
+            (2, "--val-fraction", "good.jsonl", "--val-fraction", "1"),
             (2, "--limit", "good.jsonl", "--limit", "0"),
         ]:
             with self.subTest(message):
