@@ -24,7 +24,8 @@ for name in books_simple books_fiction imdb_unsup_slice; do xz -dc "$TEXT/$name.
 xz -dc "$TEXT/rocstories_from_superni.txt.xz" | sed 's/$/\n<|endoftext|>/' > "$OUT/text/stories.txt"
 
 # 1. English: all of the text.
-data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.txt --out "$OUT/english" --val-fraction 0.01
+data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.txt --val-fraction 0.01 \
+    --out "$OUT/english"
 ./train_bert --data "$OUT/english" --out "$OUT/bert1" --size mini --init-std 0.04 --dropout 0 \
     --max-len 32 --positions 128 --mask-rate 0.2 \
     --lr 1e-3 --schedule constant --warmup 100 --steps 2400 --eval-every 300 --log-every 50
