@@ -16,7 +16,8 @@ test/scripts/test_instruct_data.py checks that it is.
 import json
 import os
 
-from lib.download import cache_dir, download
+from lib.arguments import cache_flag
+from lib.download import download
 from lib.errors import Failure, Usage, run_script
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
 from lib.rows import field, json_rows, read_json
@@ -591,12 +592,7 @@ def main():
         "--functions-url", default=FUNCTIONS_URL, help="where the first repository's files are (default %(default)s)"
     )
     p.add_argument("--induction-url", default=INDUCTION_URL, help="where the second one's are (default %(default)s)")
-    p.add_argument(
-        "--cache",
-        default=os.path.join(cache_dir(), "functions"),
-        metavar="DIR",
-        help="where downloads are kept (default %(default)s)",
-    )
+    cache_flag(p, "functions")
     args = p.parse_args()
     for flag, url in (("--functions-url", args.functions_url), ("--induction-url", args.induction_url)):
         if "{file}" not in url:

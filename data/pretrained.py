@@ -27,9 +27,9 @@ import urllib.request
 import zipfile
 
 import convert_weights
-from lib.arguments import check_url, plain_parser
+from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
-from lib.download import cache_dir, download
+from lib.download import download
 from lib.errors import Failure, Missing, Usage, run_script
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
@@ -267,12 +267,7 @@ def main():
         "--revision", default="main", metavar="NAME", help="which version of a model on huggingface.co (default main)"
     )
     p.add_argument("--url", default=URL, help="where {file} of {name} is (default %(default)s)")
-    p.add_argument(
-        "--cache",
-        default=os.path.join(cache_dir(), "models"),
-        metavar="DIR",
-        help="where downloads are kept (default %(default)s)",
-    )
+    cache_flag(p, "models")
     args = p.parse_args()
     check_url(args.url, "{file}", "the file's name")
     if os.path.exists(args.out) and not os.path.isdir(args.out):

@@ -26,13 +26,18 @@ def plain_parser(description, examples, makes=DATA_DIR):
     return p
 
 
+def cache_flag(p, name):
+    """--cache of a script that downloads. name: its folder in the cache"""
+    cache = os.path.join(cache_dir(), name)
+    p.add_argument("--cache", default=cache, metavar="DIR", help="where downloads are kept (default %(default)s)")
+
+
 def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
     """--from, --url and --cache of a script that downloads. name: its folder in the cache; where: what is at the URL;
     use: what --from takes"""
     p.add_argument("--from", dest="source", action="append" if several else "store", metavar=metavar, help=use)
     p.add_argument("--url", default=url, help=where + " (default %(default)s)")
-    cache = os.path.join(cache_dir(), name)
-    p.add_argument("--cache", default=cache, metavar="DIR", help="where downloads are kept (default %(default)s)")
+    cache_flag(p, name)
 
 
 def row_flags(p, val_fraction, val_rows, kept):

@@ -1,8 +1,8 @@
 """The character-level model of Shakespeare, nanoGPT's setting for a CPU, by train_gpt and by PyTorch: validation loss
 and time, same machine, one after the other.
 
-    python3 data/shakespeare.py --out data/shakespeare
-    make && python3 dev/bench/shakespeare.py --data data/shakespeare      # in a Python with torch and transformers
+    python3 data/shakespeare.py --out datasets/shakespeare
+    make && python3 dev/bench/shakespeare.py --data datasets/shakespeare      # in a Python with torch and transformers
 
 4 layers, 4 heads, 128 wide, context 64, batches of 12, 2,000 steps, no dropout; AdamW with betas 0.9 and 0.99, weight
 decay 0.1, learning rate 1e-3 down to 1e-4 by a cosine after 100 steps, clipping at 1. Validation: the last tenth of the
