@@ -3,15 +3,20 @@
 test.bin (7,600 rows).
 
 A text is the title, a space, the description. The files hold what was left of a web page, and that is undone: a
-backslash (a line break there)
-becomes a space, except in \\$; " #39;" and "&lt;" become ' and <; tags such as <b> go.
+backslash (a line break there) becomes a space, except in \\$; " #39;" and "&lt;" become ' and <; tags such as <b> are
+removed.
 """
 
 import html
 import os
 import re
 
-import common
+from lib.arguments import check_arguments, check_url, source_flags
+from lib.classify import classify_parser, write_classify_dataset
+from lib.download import download
+from lib.errors import Failure, run_script
+from lib.rows import csv_cells, table_rows, tsv_cells
+from lib.text_files import find_named, inner_name
 
 URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{part}.csv"
 CHECKSUM = {
@@ -34,30 +39,30 @@ def clean(text):
 
 def rows(name, opener):
     """.csv: class from 1, title, description, no header; .tsv: columns label and text"""
-    if common.inner_name(name).endswith(".tsv"):
-        for text, _, label, where in common.table_rows(name, common.tsv_cells(name, opener)):
+    if inner_name(name).endswith(".tsv"):
+        for text, _, label, where in table_rows(name, tsv_cells(name, opener)):
             yield clean(text), None, OTHER_NAMES.get(label, label), where
         return
-    for number, row in common.csv_cells(name, opener):
+    for number, row in csv_cells(name, opener):
         where = "%s, line %d" % (name, number)
         if len(row) != 3:
-            raise common.Failure("%s: expected 3 columns (class, title, description), found %d" % (where, len(row)))
+            raise Failure("%s: expected 3 columns (class, title, description), found %d" % (where, len(row)))
         if row[0] not in ("1", "2", "3", "4"):
-            raise common.Failure("%s: expected a class from 1 to 4, found %.40s" % (where, row[0]))
+            raise Failure("%s: expected a class from 1 to 4, found %.40s" % (where, row[0]))
         yield clean(row[1] + " " + row[2]), None, LABELS[int(row[0]) - 1], where
 
 
-def body():
-    p = common.classify_parser(
+def main():
+    p = classify_parser(
         __doc__,
         """\
-  data/agnews.py --tokenizer runs/bert --out data/agnews              120,000 rows, 31 MB; 5 % of them for validation
-  data/agnews.py --limit 4000 --tokenizer runs/bert --out data/agnews_small
-  data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out data/agnews
+  data/agnews.py --tokenizer runs/bert --out datasets/agnews          120,000 rows, 31 MB; 5 % of them for validation
+  data/agnews.py --limit 4000 --tokenizer runs/bert --out datasets/agnews_small
+  data/agnews.py --from ag_news_csv/ --tokenizer runs/bert --out datasets/agnews
 """,
-        val_share=0.05,
+        val_fraction=0.05,
     )
-    common.source_flags(
+    source_flags(
         p,
         "agnews",
         URL,
@@ -65,18 +70,18 @@ def body():
         "use these files (train.csv, test.csv) and download nothing",
     )
     args = p.parse_args()
-    common.check_url(args.url, "{part}", "train and test")
-    common.check(args)
+    check_url(args.url, "{part}", "train and test")
+    check_arguments(args)
     source = args.source
     if not source:
         source = [
-            common.download(args.url.replace("{part}", part), os.path.join(args.cache, part + ".csv"), CHECKSUM[part])
+            download(args.url.replace("{part}", part), os.path.join(args.cache, part + ".csv"), CHECKSUM[part])
             for part in ("train", "test")
         ]
-    train = common.named(source, "train.csv", "ag_news_train.csv", "ag_news_train4k.tsv")
-    test = common.named(source, "test.csv", "ag_news_test.csv")
-    common.finish_classify(args, {"train": rows(*train), "test": rows(*test)}, LABELS)
+    train = find_named(source, "train.csv", "ag_news_train.csv", "ag_news_train4k.tsv")
+    test = find_named(source, "test.csv", "ag_news_test.csv")
+    write_classify_dataset(args, {"train": rows(*train), "test": rows(*test)}, LABELS)
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

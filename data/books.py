@@ -1,91 +1,26 @@
 #!/usr/bin/env python3
-"""Books of Project Gutenberg, by number -> train.bin, val.bin and a tokenizer. A book is a document: none is in both
-parts."""
+"""Books of Project Gutenberg, by number -> train.bin, val.bin and a tokenizer. A book is a document, so that none is in
+both parts."""
 
-import itertools
 import os
 import re
 import sys
 
-import common
+from lib.arguments import check_arguments, check_url, source_flags
+from lib.download import download
+from lib.errors import Usage, run_script
+from lib.text import text_parser, write_text_dataset
+from lib.text_files import documents_of, text_files
 
 # Novels and tales in English, in the public domain in the United States: about 40 MB
 DEFAULT = [
-    11,
-    12,
-    16,
-    33,
-    35,
-    36,
-    43,
-    45,
-    46,
-    55,
-    73,
-    74,
-    76,
-    77,
-    78,
-    84,
-    98,
-    103,
-    105,
-    110,
-    113,
-    120,
-    121,
-    135,
-    140,
-    141,
-    145,
-    146,
-    155,
-    158,
-    160,
-    161,
-    164,
-    174,
-    201,
-    203,
-    209,
-    215,
-    219,
-    233,
-    236,
-    244,
-    271,
-    289,
-    345,
-    500,
-    514,
-    521,
-    541,
-    583,
-    730,
-    766,
-    768,
-    805,
-    829,
-    863,
-    910,
-    996,
-    1184,
-    1257,
-    1260,
-    1268,
-    1342,
-    1399,
-    1400,
-    1661,
-    2413,
-    2554,
-    2591,
-    2600,
-    2701,
-    2814,
-    2852,
-    28054,
-    64317,
+    int(n)
+    for n in """
+    11 12 16 33 35 36 43 45 46 55 73 74 76 77 78 84 98 103 105 110 113 120 121 135 140 141 145 146 155
+    158 160 161 164 174 201 203 209 215 219 233 236 244 271 289 345 500 514 521 541 583 730 766 768 805
+    829 863 910 996 1184 1257 1260 1268 1342 1399 1400 1661 2413 2554 2591 2600 2701 2814 2852 28054
+    64317
+""".split()
 ]
 URL = "https://www.gutenberg.org/cache/epub/{n}/pg{n}.txt"
 
@@ -95,7 +30,7 @@ CREDITS = re.compile(r"\s*\[?(Produced by|E-?text prepared by|This e-?text was|T
 
 
 def strip_gutenberg(text):
-    """Without the licence before and behind the book, and without the paragraphs of credits at its beginning."""
+    """Without the licence before and after the book, and without the paragraphs of credits at its beginning."""
     lines = text.split("\n")
     starts = [i for i, line in enumerate(lines) if START.search(line)]
     if starts:
@@ -114,41 +49,40 @@ def downloaded(numbers, url, cache):
         path = os.path.join(cache, "pg%d.txt" % n)
         if not os.path.exists(path):
             sys.stderr.write("book %d of %d: number %d\n" % (i + 1, len(numbers), n))
-        common.download(url.replace("{n}", str(n)), path)
+        download(url.replace("{n}", str(n)), path)
         yield path, lambda path=path: open(path, "rb")
 
 
-def body():
-    p = common.parser(
+def main():
+    p = text_parser(
         __doc__,
         """\
-  data/books.py --out data/books                           %d well-known novels and tales
-  data/books.py 11 12 1342 --vocab-size 4096 --out data/three
-  data/books.py --from books/ --out data/books             local files; a line <|endoftext|> ends a book within a file
+  data/books.py --out datasets/books                       %d well-known novels and tales
+  data/books.py 11 12 1342 --vocab-size 4096 --out datasets/three
+  data/books.py --from books/ --out datasets/books         local files; a line <|endoftext|> ends a book within a file
 """
         % len(DEFAULT),
     )
     p.add_argument(
         "numbers", nargs="*", type=int, metavar="NUMBER", help="numbers of books (default: a list of %d)" % len(DEFAULT)
     )
-    common.source_flags(
+    source_flags(
         p, "gutenberg", URL, "where book {n} is", "use these files, also .xz, .gz, .bz2, .zip, and download nothing"
     )
     args = p.parse_args()
     if args.source and args.numbers:
-        raise common.Usage("expected either numbers of books or --from, found both")
+        raise Usage("expected either numbers of books or --from, found both")
     if any(n < 1 for n in args.numbers):
-        raise common.Usage("expected numbers of books from 1, found %d" % min(args.numbers))
-    common.check_url(args.url, "{n}", "the book's number")
-    common.check(args)
+        raise Usage("expected numbers of books from 1, found %d" % min(args.numbers))
+    check_url(args.url, "{n}", "the book's number")
+    check_arguments(args)
     files = (
-        common.text_files(args.source, (".txt", ".md"))
+        text_files(args.source, (".txt", ".md"))
         if args.source
         else downloaded(args.numbers or DEFAULT, args.url, args.cache)
     )
-    books = itertools.chain.from_iterable(common.documents_of(common.lines_of(*f)) for f in files)
-    common.finish(args, map(strip_gutenberg, books))
+    write_text_dataset(args, map(strip_gutenberg, documents_of(files)))
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

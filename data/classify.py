@@ -1,28 +1,32 @@
 #!/usr/bin/env python3
 """Your own rows of text and label -> train.bin, val.bin, test.bin to learn labels from.
 
-A file .csv (RFC 4180), .tsv (no quoting) or .jsonl, also .gz, .xz, .bz2, .zip. Its first line names the columns; text
-and label are needed,
-text2 is a second text (a question and its answer, say). Without --val a share of the rows becomes the validation part:
-the same rows at every
-call, and rows of the same text together.
+A file is .csv (RFC 4180), .tsv (no quoting) or .jsonl, also .gz, .xz, .bz2, .zip. Its first line names the columns:
+text and label are needed, text2 is a second text (a question and its answer, say). Without --val a fraction of the rows
+becomes the validation part: the same rows at every call, and rows of the same text together.
 """
 
-import common
+from lib.arguments import check_arguments
+from lib.classify import classify_parser, write_classify_dataset
+from lib.errors import Usage, run_script
+from lib.rows import labelled_rows
 
 
-def body():
-    p = common.classify_parser(
+def main():
+    p = classify_parser(
         __doc__,
         """\
-  data/classify.py reviews.csv --tokenizer runs/bert --out data/mine
-  data/classify.py train.tsv --val dev.tsv --test test.tsv --text sentence --label class --tokenizer runs/bert --out data/mine
-  data/classify.py mail.csv --no-header --text 3 --label 1 --tokenizer runs/bert --out data/mail
+  data/classify.py reviews.csv --tokenizer runs/bert --out datasets/mine
+  data/classify.py train.tsv --val dev.tsv --test test.tsv --text sentence --label class \\
+      --tokenizer runs/bert --out datasets/mine
+  data/classify.py mail.csv --no-header --text 3 --label 1 --tokenizer runs/bert --out datasets/mail
 """,
     )
     p.add_argument("train", metavar="FILE", help="the rows to learn from")
     p.add_argument(
-        "--val", metavar="FILE", help="the rows to validate with (default: a share of the others, see --val-share)"
+        "--val",
+        metavar="FILE",
+        help="the rows to validate with (default: a fraction of the others, see --val-fraction)",
     )
     p.add_argument("--test", metavar="FILE", help="rows that become test.bin")
     p.add_argument("--text", "--text-column", dest="text", metavar="NAME", help="the column of the text (default text)")
@@ -39,28 +43,26 @@ def body():
     p.add_argument(
         "--no-header",
         action="store_true",
-        help="the first line is a row, too; columns are 1, 2, 3 …: --text 2 --label 1",
+        help="the first line is a row, too; the columns are called 1, 2, 3 …: --text 2 --label 1",
     )
     args = p.parse_args()
     if args.no_header and not (args.text and args.label):
-        raise common.Usage(
+        raise Usage(
             "--no-header: expected the numbers of the columns, --text N --label N, found %s"
             % ("no --label" if args.text else "no --text")
         )
     names = [args.text or "text", args.text2 or "text2", args.label or "label"]
     if len(set(names)) < 3:
-        raise common.Usage("--text, --text2, --label: expected three different columns, found %s" % ", ".join(names))
-    common.check(args)
-    parts = {"train": args.train, "val": args.val, "test": args.test}
-    common.finish_classify(
-        args,
-        {
-            part: common.labelled_rows(path, args.text or "text", args.text2, args.label or "label", not args.no_header)
-            for part, path in parts.items()
-            if path
-        },
-    )
+        raise Usage("--text, --text2, --label: expected three different columns, found %s" % ", ".join(names))
+    check_arguments(args)
+    files = {"train": args.train, "val": args.val, "test": args.test}
+    parts = {
+        part: labelled_rows(path, args.text or "text", args.text2, args.label or "label", not args.no_header)
+        for part, path in files.items()
+        if path
+    }
+    write_classify_dataset(args, parts)
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

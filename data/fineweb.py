@@ -3,23 +3,29 @@
 tokenizer. A document is a page.
 
 The pages come a hundred at a time from Hugging Face's dataset viewer, which needs no Parquet: good for some ten
-thousand of them (10,000 are
-about 45 MB). For more, convert the Parquet files to JSONL and give them with --from.
+thousand of them (10,000 are about 45 MB). For more, convert the Parquet files to JSONL and give them with --from.
 """
 
 import json
 import os
 import sys
 
-import common
+from lib.arguments import check_arguments, check_url, source_flags
+from lib.download import download
+from lib.errors import Failure, Usage, run_script
+from lib.text import text_parser, write_text_dataset
+from lib.text_files import inner_name, split_documents, strict_lines, text_files, text_lines
 
-URL = "https://datasets-server.huggingface.co/rows?dataset=HuggingFaceFW%2F{name}&config=sample-10BT&split=train&offset={offset}&length=100"
+URL = (
+    "https://datasets-server.huggingface.co/rows?dataset=HuggingFaceFW%2F{name}&config=sample-10BT&split=train"
+    "&offset={offset}&length=100"
+)
 PAGE = 100  # rows of one request, the most that the server gives
 
 
 def downloaded(args):
     """The texts of rows 0 ... args.documents - 1. Each hundred is a file in the cache, so that a run that was
-    interrupted goes on."""
+    interrupted continues."""
     texts = 0
     for offset in range(0, args.documents, PAGE):
         path = os.path.join(args.cache, args.name, "rows-%08d.json" % offset)
@@ -28,7 +34,7 @@ def downloaded(args):
                 "%s: pages %d to %d of %d\n"
                 % (args.name, offset + 1, min(offset + PAGE, args.documents), args.documents)
             )
-        common.download(args.url.replace("{name}", args.name).replace("{offset}", str(offset)), path, attempts=8)
+        download(args.url.replace("{name}", args.name).replace("{offset}", str(offset)), path, attempts=8)
         try:
             with open(path, encoding="utf-8") as f:
                 rows = [row["row"]["text"] for row in json.load(f)["rows"]]
@@ -36,9 +42,9 @@ def downloaded(args):
                 raise TypeError
         except (ValueError, LookupError, TypeError):
             os.remove(path)
-            raise common.Failure(
-                '%s: expected {"rows": [{"row": {"text": ...}}, ...]}, found something else; run the same command again, later'
-                % path
+            raise Failure(
+                '%s: expected {"rows": [{"row": {"text": ...}}, ...]}, found something else; '
+                "run the same command again, later" % path
             )
         yield from rows[: args.documents - offset]
         texts += len(rows)
@@ -49,33 +55,31 @@ def downloaded(args):
 
 def local(paths):
     """Of .jsonl files the key "text" of every row; of .txt files the documents between lines <|endoftext|>"""
-    for name, opener in common.text_files(paths, (".jsonl", ".txt")):
-        if common.inner_name(name).lower().endswith(".parquet"):
-            raise common.Failure(
-                "%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name
-            )
-        if not common.inner_name(name).lower().endswith(".jsonl"):
-            yield from common.documents_of(common.lines_of(name, opener))
+    for name, opener in text_files(paths, (".jsonl", ".txt")):
+        if inner_name(name).lower().endswith(".parquet"):
+            raise Failure("%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name)
+        if not inner_name(name).lower().endswith(".jsonl"):
+            yield from split_documents(text_lines(name, opener))
             continue
-        for number, line in common.strict_lines(name, opener):
+        for number, line in strict_lines(name, opener):
             try:
                 text = json.loads(line)["text"] if line.strip() else ""
             except (ValueError, LookupError, TypeError, RecursionError):
                 text = None
             if not isinstance(text, str):
-                raise common.Failure(
+                raise Failure(
                     "%s, line %d: expected a JSON object with a string text, found %.60s" % (name, number, line.strip())
                 )
             yield text
 
 
-def body():
-    p = common.parser(
+def main():
+    p = text_parser(
         __doc__,
         """\
-  data/fineweb.py --out data/web                                     10,000 pages of FineWeb-Edu
-  data/fineweb.py --name fineweb --documents 2000 --out data/web
-  data/fineweb.py --from pages.jsonl.gz --vocab-size 16384 --out data/web
+  data/fineweb.py --out datasets/web                                     10,000 pages of FineWeb-Edu
+  data/fineweb.py --name fineweb --documents 2000 --out datasets/web
+  data/fineweb.py --from pages.jsonl.gz --vocab-size 16384 --out datasets/web
 """,
         "bpe",
     )
@@ -86,7 +90,7 @@ def body():
         help="which of the two (default fineweb-edu)",
     )
     p.add_argument("--documents", type=int, default=10000, metavar="N", help="how many pages (default 10000)")
-    common.source_flags(
+    source_flags(
         p,
         "fineweb",
         URL,
@@ -95,11 +99,11 @@ def body():
     )
     args = p.parse_args()
     if args.documents < 1:
-        raise common.Usage("--documents: expected a number from 1, found %d" % args.documents)
-    common.check_url(args.url, "{offset}", "the first row's number")
-    common.check(args)
-    common.finish(args, local(args.source) if args.source else downloaded(args))
+        raise Usage("--documents: expected a number from 1, found %d" % args.documents)
+    check_url(args.url, "{offset}", "the first row's number")
+    check_arguments(args)
+    write_text_dataset(args, local(args.source) if args.source else downloaded(args))
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

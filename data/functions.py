@@ -1,32 +1,35 @@
 #!/usr/bin/env python3
 """Small tasks of one line, each said in several ways (Todd et al. 2024, "Function vectors", MIT: word and list tasks;
-Honovich et al. 2022,
-"Instruction induction", Apache-2.0: tasks with instructions that people wrote) -> train.bin, val.bin,
-test_wordings.bin, test_tasks.bin.
+Honovich et al. 2022, "Instruction induction", Apache-2.0: tasks with instructions that people wrote) -> train.bin,
+val.bin, test_wordings.bin, test_tasks.bin.
 
-  train          the seen tasks in all their wordings but the last, about inputs of which 12 are for val and 40 for test_wordings
+  train          the seen tasks in all their wordings but the last; 12 inputs of each are for val, 40 for test_wordings
   test_wordings  seen tasks, in the wording that was kept out, about inputs that were kept out
   test_tasks     tasks that were kept out, in all their wordings, 100 inputs of each
 
-A quarter of the tasks is kept out. Tasks that are the same one in other clothes (choose from three, from five; antonym,
-antonyms) are on one side.
-Some differ in letter case alone (first_letter, first_letter_capital): report on them with ./sft eval --strict.
-HELD_OUT below is what `data/functions.py` drew by seed 1 before any model saw the data;
+A quarter of the tasks is kept out. Variants of one task (choose from three, from five; antonym, antonyms) are on the
+same side. Some differ in letter case alone (first_letter, first_letter_capital): report on them with ./sft eval
+--strict. HELD_OUT below is what this script drew by seed 1 before any model saw the data;
 test/scripts/test_instruct_data.py checks that it is.
 """
 
 import json
 import os
 
-import common
+from lib.arguments import cache_flag
+from lib.download import download
+from lib.errors import Failure, Usage, run_script
+from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
+from lib.rows import field, json_rows, read_json
+from lib.splits import sample_names
+from lib.text_files import find_named
 
 FUNCTIONS_URL = "https://raw.githubusercontent.com/ericwtodd/function_vectors/main/dataset_files/{file}"
 INDUCTION_URL = "https://raw.githubusercontent.com/orhonovich/instruction-induction/main/data/{file}"
 
 # family: {kind: (tasks of function vectors, tasks of instruction induction, wordings of ours)}. Tasks of one kind are
-# the same skill.
-# The wordings of instruction induction come from its annotators, where there are enough; the last wording of each kind
-# is kept out.
+# the same skill. The wordings of instruction induction come from its annotators, where there are enough; the last
+# wording of each kind is kept out.
 TASKS = {
     "list": {
         "choose_first": (
@@ -453,20 +456,20 @@ OPTIONS = {
 
 def draw_held_out(seed=1):
     """A quarter of the kinds"""
-    return sorted(common.drawn(KINDS, "held out %d" % seed, len(KINDS) // 4))
+    return sorted(sample_names(KINDS, "held out %d" % seed, len(KINDS) // 4))
 
 
 def checked(value, where):
     if not isinstance(value, dict):
-        raise common.Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(value)))
+        raise Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(value)))
     return value
 
 
 def wordings_of(value, where):
     """{"annotations": [text, ...]}"""
-    found = common.field(value, "annotations", where, list)
+    found = field(value, "annotations", where, list)
     if not all(isinstance(w, str) for w in found):
-        raise common.Failure("%s: annotations: expected a list of strings, found %.40s" % (where, json.dumps(found)))
+        raise Failure("%s: annotations: expected a list of strings, found %.40s" % (where, json.dumps(found)))
     return found
 
 
@@ -476,14 +479,14 @@ class Folder:
     def __init__(self, path):
         self.rows = {}
         for file in ("function_vectors_tasks", "instruction_induction"):
-            for row, where in common.json_rows(*common.named([path], file + ".jsonl")):
-                self.rows.setdefault((file, common.field(row, "task", where)), []).append((row, where))
-        name, opener = common.named([path], "instruction_induction_annotations.json")
+            for row, where in json_rows(*find_named([path], file + ".jsonl")):
+                self.rows.setdefault((file, field(row, "task", where)), []).append((row, where))
+        name, opener = find_named([path], "instruction_induction_annotations.json")
         try:
             with opener() as f:
                 all_of_them = json.load(f)
         except (ValueError, RecursionError) as e:
-            raise common.Failure("%s: expected a JSON object, found something else: %s" % (name, e))
+            raise Failure("%s: expected a JSON object, found something else: %s" % (name, e))
         self.wordings = {
             task: wordings_of(value, "%s: %s" % (name, task)) for task, value in checked(all_of_them, name).items()
         }
@@ -505,22 +508,20 @@ class Web:
         self.urls, self.cache = urls, cache
 
     def json(self, which, file):
-        path = common.download(self.urls[which].replace("{file}", file), os.path.join(self.cache, which, file))
-        return common.read_json(path, (dict, list), "a JSON object or array"), path
+        path = download(self.urls[which].replace("{file}", file), os.path.join(self.cache, which, file))
+        return read_json(path, (dict, list), "a JSON object or array"), path
 
     def functions(self, task):
         extractive = task in {t for functions, _, wordings in TASKS["list"].values() for t in functions}
         rows, path = self.json("functions", "%s/%s.json" % ("extractive" if extractive else "abstractive", task))
-        order = common.drawn(range(len(rows)), 1, 600)  # the translations have thousands
+        order = sample_names(range(len(rows)), 1, 600)  # the translations have thousands
         return [(rows[i], "%s, element %d" % (path, i + 1)) for i in sorted(order)]
 
     def induction(self, task):
         found = []
         for part in ("induce", "execute"):
             data, path = self.json("induction", "raw/%s/%s.json" % (part, task))
-            found += [
-                (row, "%s, example %s" % (path, n)) for n, row in common.field(data, "examples", path, dict).items()
-            ]
+            found += [(row, "%s, example %s" % (path, n)) for n, row in field(data, "examples", path, dict).items()]
         return found[:1100]
 
     def annotations(self, task):
@@ -528,7 +529,7 @@ class Web:
 
 
 def answers(row, where):
-    outputs = [common.field(row, "output", where)]
+    outputs = [field(row, "output", where)]
     return outputs + [t for t in row.get("possible_translations", []) if isinstance(t, str) and t not in outputs]
 
 
@@ -538,23 +539,23 @@ def rows_of(kind, source, seed):
     wordings = wordings + [w.strip() for task in induction for w in source.annotations(task) if w.strip()]
     wordings = sorted(set(wordings), key=wordings.index)
     if len(wordings) < 3:
-        raise common.Failure("%s: expected at least 3 wordings of the instruction, found %d" % (kind, len(wordings)))
+        raise Failure("%s: expected at least 3 wordings of the instruction, found %d" % (kind, len(wordings)))
     by_input = {}  # of all tasks of the kind together, so that no input is on two sides
     for task, rows in [(t, source.functions(t)) for t in functions] + [(t, source.induction(t)) for t in induction]:
         if not rows:
-            raise common.Failure("%s: expected rows of this task, found none" % task)
+            raise Failure("%s: expected rows of this task, found none" % task)
         for row, where in rows:
-            outputs, _ = by_input.setdefault(common.field(row, "input", where).strip(), ([], where))
+            outputs, _ = by_input.setdefault(field(row, "input", where).strip(), ([], where))
             outputs += [a for a in answers(row, where) if a not in outputs]
     found = {}
-    for place, row_input in enumerate(common.drawn(by_input, "%s %d" % (kind, seed), None)):
+    for place, row_input in enumerate(sample_names(by_input, "%s %d" % (kind, seed), None)):
         outputs, where = by_input[row_input]
         part = "test_tasks" if kind in HELD_OUT else "val" if place < 12 else "test_wordings" if place < 52 else "train"
         if part == "test_tasks" and place >= 100:
             break
         known = wordings if part == "test_tasks" else wordings[-1:] if part == "test_wordings" else wordings[:-1]
         row = {
-            "instruction": common.drawn(known, "%s %s %d" % (kind, row_input, seed), 1)[0],
+            "instruction": sample_names(known, "%s %s %d" % (kind, row_input, seed), 1)[0],
             "input": row_input,
             "output": outputs,
             "task": KINDS[kind] + "/" + kind,
@@ -566,12 +567,12 @@ def rows_of(kind, source, seed):
     return found
 
 
-def body():
-    p = common.instruct_parser(
+def main():
+    p = instruct_parser(
         __doc__,
         """\
-  data/functions.py --tokenizer runs/gpt --out data/functions --template short
-  data/functions.py --tasks 4 --from instruction --tokenizer runs/gpt --out data/functions4
+  data/functions.py --tokenizer runs/gpt --out datasets/functions --template short
+  data/functions.py --tasks 4 --from instruction --tokenizer runs/gpt --out datasets/functions4
 """,
     )
     p.add_argument(
@@ -591,20 +592,15 @@ def body():
         "--functions-url", default=FUNCTIONS_URL, help="where the first repository's files are (default %(default)s)"
     )
     p.add_argument("--induction-url", default=INDUCTION_URL, help="where the second one's are (default %(default)s)")
-    p.add_argument(
-        "--cache",
-        default=os.path.join(common.cache_dir(), "functions"),
-        metavar="DIR",
-        help="where downloads are kept (default %(default)s)",
-    )
+    cache_flag(p, "functions")
     args = p.parse_args()
     for flag, url in (("--functions-url", args.functions_url), ("--induction-url", args.induction_url)):
         if "{file}" not in url:
-            raise common.Usage("%s: expected {file} in place of the name, found %s" % (flag, url))
-    seen = common.drawn(sorted(set(KINDS) - set(HELD_OUT)), args.seed, None)
+            raise Usage("%s: expected {file} in place of the name, found %s" % (flag, url))
+    seen = sample_names(sorted(set(KINDS) - set(HELD_OUT)), args.seed, None)
     if args.tasks is not None and not 1 <= args.tasks <= len(seen):
-        raise common.Usage("--tasks: expected 1 to %d, found %d" % (len(seen), args.tasks))
-    common.check_instruct(args)
+        raise Usage("--tasks: expected 1 to %d, found %d" % (len(seen), args.tasks))
+    check_instruct_arguments(args)
     source = (
         Folder(args.source)
         if args.source
@@ -615,8 +611,8 @@ def body():
         for part, rows in rows_of(kind, source, args.seed).items():
             parts[part] += rows
     print("%d tasks for training; kept out: %s" % (len(seen[: args.tasks]), ", ".join(HELD_OUT)))
-    common.finish_instruct(args, parts)
+    write_instruct_dataset(args, parts)
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """IMDB film reviews (Maas et al. 2011; negative or positive) -> train.bin, val.bin, test.bin (25,000 rows).
 
-A share of the 25,000 training reviews is for validation. With --unlabelled, the 50,000 reviews without a label become
-text to pretrain on instead:
-train.bin and val.bin for train_bert.
+A fraction of the 25,000 training reviews is for validation. With --unlabelled, the 50,000 reviews without a label
+become text to pretrain on instead: train.bin and val.bin for train_bert.
 """
 
 import lzma
@@ -12,7 +11,12 @@ import re
 import tarfile
 import zlib
 
-import common
+from lib.arguments import check_arguments, source_flags
+from lib.classify import classify_parser, write_classify_dataset
+from lib.download import download
+from lib.errors import Failure, Usage, run_script
+from lib.text import write_text_dataset
+from lib.text_files import COMPRESSED
 
 URL = "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz"
 CHECKSUM = "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe"
@@ -28,7 +32,7 @@ def reviews(source, part, kinds):
         try:
             return re.sub(r"\s*<br\s*/?>\s*", "\n", data.decode("utf-8")).strip()
         except UnicodeDecodeError as e:
-            raise common.Failure("%s: expected UTF-8, found the byte 0x%02x" % (where, data[e.start]))
+            raise Failure("%s: expected UTF-8, found the byte 0x%02x" % (where, data[e.start]))
 
     if os.path.isdir(source):
         for folder, subfolders, names in os.walk(source):
@@ -43,7 +47,7 @@ def reviews(source, part, kinds):
     try:
         # unpacked here and not by tarfile, which takes a .gz that was cut short for a shorter one
         with (
-            common.COMPRESSED.get(os.path.splitext(source)[1].replace(".tgz", ".gz"), open)(source, "rb") as f,
+            COMPRESSED.get(os.path.splitext(source)[1].replace(".tgz", ".gz"), open)(source, "rb") as f,
             tarfile.open(fileobj=f, mode="r|") as archive,
         ):
             for member in archive:
@@ -52,16 +56,16 @@ def reviews(source, part, kinds):
                     where = source + ":" + member.name
                     yield decode(archive.extractfile(member).read(), where), found[2], where
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
-        raise common.Failure("cannot read %s: %s" % (source, getattr(e, "strerror", None) or e))
+        raise Failure("cannot read %s: %s" % (source, getattr(e, "strerror", None) or e))
 
 
-def body():
-    p = common.classify_parser(
+def main():
+    p = classify_parser(
         __doc__,
         """\
-  data/imdb.py --tokenizer runs/bert --out data/imdb                84 MB to download
-  data/imdb.py --unlabelled --out data/reviews                      text to pretrain on, with a vocabulary of its own
-  data/imdb.py --from aclImdb_v1.tar.gz --limit 2000 --tokenizer runs/bert --out data/imdb_small
+  data/imdb.py --tokenizer runs/bert --out datasets/imdb         84 MB to download
+  data/imdb.py --unlabelled --out datasets/reviews               text to pretrain on, with a vocabulary of its own
+  data/imdb.py --from aclImdb_v1.tar.gz --limit 2000 --tokenizer runs/bert --out datasets/imdb_small
 """,
         tokenizer_needed=False,
     )
@@ -74,7 +78,8 @@ def body():
         "--tokenizer-type",
         choices=["wordpiece", "bpe"],
         default="wordpiece",
-        help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, bpe (byte-level) for train_gpt (default wordpiece)",
+        help="--unlabelled without --tokenizer: kind of vocabulary to learn, wordpiece for train_bert, "
+        "bpe (byte-level) for train_gpt (default wordpiece)",
     )
     p.add_argument(
         "--vocab-size",
@@ -88,7 +93,7 @@ def body():
         action="store_true",
         help="--unlabelled without --tokenizer: keep upper case and accents (default: lower-case)",
     )
-    common.source_flags(
+    source_flags(
         p,
         "imdb",
         URL,
@@ -99,19 +104,19 @@ def body():
     )
     args = p.parse_args()
     if not args.tokenizer and not args.unlabelled:
-        raise common.Usage("expected --tokenizer DIR, or --unlabelled, found neither; see data/imdb.py --help")
+        raise Usage("expected --tokenizer DIR, or --unlabelled, found neither; see data/imdb.py --help")
     if args.limit and args.unlabelled:
-        raise common.Usage("--limit: expected rows with labels, found --unlabelled")
-    common.check(args)
+        raise Usage("--limit: expected rows with labels, found --unlabelled")
+    check_arguments(args)
     if args.source and not os.path.exists(args.source):
-        raise common.Failure("cannot read %s: there is no such file or folder" % args.source)
-    source = args.source or common.download(args.url, os.path.join(args.cache, "aclImdb_v1.tar.gz"), CHECKSUM)
+        raise Failure("cannot read %s: there is no such file or folder" % args.source)
+    source = args.source or download(args.url, os.path.join(args.cache, "aclImdb_v1.tar.gz"), CHECKSUM)
     if args.unlabelled:
-        common.finish(args, (text for text, _, _ in reviews(source, "train", ("unsup",))))
+        write_text_dataset(args, (text for text, _, _ in reviews(source, "train", ("unsup",))))
         return
     rows = lambda part: ((text, None, LABELS[kind], where) for text, kind, where in reviews(source, part, LABELS))
-    common.finish_classify(args, {"train": rows("train"), "test": rows("test")}, ["negative", "positive"])
+    write_classify_dataset(args, {"train": rows("train"), "test": rows("test")}, ["negative", "positive"])
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
 """Your own instructions -> train.bin, val.bin and, of what is held out, test_tasks.bin and test_families.bin.
 
-Files .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row: instruction, output,
-perhaps input; or prompt and
-completion; or messages, of which only the assistant's are learned; perhaps a task, "name" or "family/name". Rows of
-several files that name no
-task have their file's name as one.
+Files are .jsonl (an object a line) or .json (an array of objects), also .gz, .xz, .bz2, .zip. A row has instruction,
+output and perhaps input; or prompt and completion; or messages, of which only the assistant's are learned. It may name
+its task, "name" or "family/name"; where there are several files, a row that names none has its file's name as task.
 """
 
 import os
 
-import common
+from lib.errors import Failure, run_script
+from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
+from lib.rows import json_rows
+from lib.text_files import base_name, text_files
 
 
 def rows(paths, several):
     for path in paths:
-        for name, opener in common.text_files([path], (".jsonl", ".json")):
-            task = os.path.splitext(os.path.basename(common.inner_name(name).replace(":", "/")))[0]
-            for row, where in common.json_rows(name, opener):
+        for name, opener in text_files([path], (".jsonl", ".json")):
+            task = os.path.splitext(base_name(name))[0]
+            for row, where in json_rows(name, opener):
                 if several and row.get("task") is None:
                     row["task"] = task
                 yield row, where
@@ -38,37 +39,39 @@ def is_in(row, names):
     return not names.isdisjoint(names_of(name_of(row)))
 
 
-def body():
-    p = common.instruct_parser(
+def main():
+    p = instruct_parser(
         __doc__,
         """\
-  data/instructions.py mine.jsonl --tokenizer runs/gpt --out data/mine
-  data/instructions.py lists.jsonl words.jsonl stories.json --holdout words --tokenizer runs/gpt --out data/mine --max-len 256
+  data/instructions.py mine.jsonl --tokenizer runs/gpt --out datasets/mine
+  data/instructions.py lists.jsonl words.jsonl stories.json --holdout words --max-len 256 \\
+      --tokenizer runs/gpt --out datasets/mine
 """,
-        val_share=0.05,
+        val_fraction=0.05,
     )
     p.add_argument("files", nargs="+", metavar="FILE", help="rows to learn from")
     p.add_argument(
         "--val",
         action="append",
         metavar="FILE",
-        help="rows to validate with (default: a share of the others, see --val-share)",
+        help="rows to validate with (default: a fraction of the others, see --val-fraction)",
     )
     p.add_argument(
         "--holdout",
         default="",
         metavar="NAME,...",
-        help="tasks or families that are kept out of training: they become test_tasks.bin, and test_families.bin where the whole family is out",
+        help="tasks or families that are kept out of training: they become test_tasks.bin, "
+        "and test_families.bin where the whole family is out",
     )
     args = p.parse_args()
-    common.check_instruct(args)
-    several = sum(1 for path in args.files for _ in common.text_files([path], (".jsonl", ".json"))) > 1
+    check_instruct_arguments(args)
+    several = sum(1 for path in args.files for _ in text_files([path], (".jsonl", ".json"))) > 1
     held_out = {n.strip() for n in args.holdout.split(",") if n.strip()}
-    if held_out:  # before the work begins: is there every one of them?
+    if held_out:  # before the work begins: are all of them there?
         tasks = {name_of(row) for row, _ in rows(args.files, several)} - {""}
         known = set().union(*map(names_of, tasks)) if tasks else set()
         for name in sorted(held_out - known):
-            raise common.Failure(
+            raise Failure(
                 "--holdout: expected tasks or families of the files, found %s; there are %s"
                 % (name, ", ".join(sorted(tasks))[:300] or "no tasks in them")
             )
@@ -85,8 +88,8 @@ def body():
         for part, of_seen in (("test_tasks", True), ("test_families", False)):
             if any(is_in({"task": t}, held_out) and (family(t) in seen) == of_seen for t in tasks):
                 parts[part] = out_of(of_seen)
-    common.finish_instruct(args, parts)
+    write_instruct_dataset(args, parts)
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

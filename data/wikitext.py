@@ -3,15 +3,18 @@
 at ' = Title = '.
 
 The corpus comes with a training and a validation part, and these are kept; where --from has no validation part,
-articles are drawn.
-The corpus' own marks ' @-@ ', ' @,@ ', ' @.@ ' become '-', ',', '.' again.
+articles are drawn. The corpus' own marks ' @-@ ', ' @,@ ', ' @.@ ' become '-', ',', '.' again.
 """
 
 import itertools
 import os
 import re
 
-import common
+from lib.arguments import check_arguments, source_flags
+from lib.download import download
+from lib.errors import run_script
+from lib.text import text_parser, write_text_dataset
+from lib.text_files import text_files, text_lines
 
 URL = "https://wikitext.smerity.com/wikitext-{n}-raw-v1.zip"
 CHECKSUM = {
@@ -32,13 +35,13 @@ def articles(lines):
     yield "\n".join(article)
 
 
-def body():
-    p = common.parser(
+def main():
+    p = text_parser(
         __doc__,
         """\
-  data/wikitext.py --out data/wikitext2                       13 MB
-  data/wikitext.py --version 103 --vocab-size 16384 --out data/wikitext103
-  data/wikitext.py --from wikitext-2-raw-v1.zip --out data/wikitext2
+  data/wikitext.py --out datasets/wikitext2                       13 MB
+  data/wikitext.py --version 103 --vocab-size 16384 --out datasets/wikitext103
+  data/wikitext.py --from wikitext-2-raw-v1.zip --out datasets/wikitext2
 """,
     )
     p.add_argument(
@@ -47,32 +50,33 @@ def body():
         default="2",
         help="WikiText-2 (13 MB) or WikiText-103 (540 MB of text) (default 2)",
     )
-    common.source_flags(
+    source_flags(
         p,
         "wikitext",
         URL,
         "where the zip archive of version {n} is",
-        "use these files, also .xz, .gz, .bz2, .zip, and download nothing; of folders and archives the files with 'train' or 'valid' in the name",
+        "use these files, also .xz, .gz, .bz2, .zip, and download nothing; "
+        "of folders and archives the files with 'train' or 'valid' in the name",
     )
     args = p.parse_args()
-    common.check(args)
+    check_arguments(args)
     source = args.source
     if not source:
         source = [
-            common.download(
+            download(
                 args.url.replace("{n}", args.version),
                 os.path.join(args.cache, "wikitext-%s-raw-v1.zip" % args.version),
                 CHECKSUM[args.version],
             )
         ]
-    files = list(common.text_files(source, ENDINGS))
+    files = text_files(source, ENDINGS)
     parts = {part: [f for f in files if part in os.path.basename(f[0]).lower()] for part in ("train", "valid")}
-    read = lambda some: itertools.chain.from_iterable(articles(common.lines_of(*f)) for f in some)
+    read = lambda some: itertools.chain.from_iterable(articles(text_lines(*f)) for f in some)
     if parts["train"] and parts["valid"]:
-        common.finish(args, read(parts["train"]), read(parts["valid"]))
+        write_text_dataset(args, read(parts["train"]), read(parts["valid"]))
     else:
-        common.finish(args, read(files))
+        write_text_dataset(args, read(files))
 
 
 if __name__ == "__main__":
-    common.main(body)
+    run_script(main)

@@ -4,16 +4,18 @@
     python3 -m venv .venv && .venv/bin/pip install -r dev/requirements.txt && .venv/bin/python dev/fixtures.py
 
 Everything is computed in float64 and stored as float32 (a relative error of at most 6e-8); the parameters are rounded
-to float32
-before, so that they are exact. All the files hold these tensors, in our packed form:
+to float32 before, so that they are exact. All the files hold these tensors, in our packed form:
 
     tokens (N) types (N) seq_start (S+1)   I32   sequence s is tokens[seq_start[s] .. seq_start[s+1])
     rows (M) targets (M)                   I32   the rows of the N that have a target, ascending
     logits (M, V)   loss (1)               F32   loss: the mean over the M targets
     param/NAME  grad/NAME                  F32   before; gradient of the loss, not clipped
-    after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient, clipped
-    given/NAME                             F32   bert_mlm, of some: after three AdamW steps each of which is given grad/*, clipped
-    class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w; logits are (M, K)
+    after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient,
+                                                 clipped
+    given/NAME                             F32   bert_mlm, some parameters: after three AdamW steps, each of which is
+                                                 given grad/*, clipped
+    class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w;
+                                                 logits are (M, K)
 """
 
 import argparse
@@ -47,6 +49,10 @@ def init(model, generator):
             p.copy_(x.float().double())
 
 
+def describe_optimiser(options, decay):
+    return f"AdamW {options}, decay {decay} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps"
+
+
 def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
     named = list(model.named_parameters())
@@ -60,6 +66,18 @@ def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimiser.step()
     return {n: p.detach().clone() for n, p in named}
+
+
+def training(model, fresh_gradient, optimiser, decay):
+    """(the tensors param/, grad/ and after/, the norm of the gradient) of a model that has a fresh gradient"""
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    grads = {n: p.grad.clone() for n, p in model.named_parameters()}
+    norm = torch.sqrt(sum((g**2).sum() for g in grads.values())).item()
+    after = adamw_three_steps(model, fresh_gradient, optimiser, decay)
+    found = {}
+    for kind, values in (("param", before), ("grad", grads), ("after", after)):
+        found |= {f"{kind}/{n}": x for n, x in values.items()}
+    return found, norm
 
 
 def bert_mlm():
@@ -87,9 +105,8 @@ def bert_mlm():
     padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
     types, mask, labels = torch.zeros_like(padded), torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
-        padded[s, :n] = torch.randint(
-            1, vocab, (n,), generator=generator
-        )  # not 0: transformers' padding_idx, of which PyTorch drops the gradient
+        # not 0: that is transformers' padding_idx, whose gradient PyTorch drops
+        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)
         types[s, (n + 2) // 3 : n] = 1
         mask[s, :n] = 1
         chosen = torch.randperm(n, generator=generator)[: max(1, n // 3)]
@@ -107,8 +124,6 @@ def bert_mlm():
 
     fresh_gradient()
     out = forward()
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    grads = {n: p.grad.clone() for n, p in model.named_parameters()}
     tensors = {
         "tokens": padded[real],
         "types": types[real],
@@ -118,25 +133,23 @@ def bert_mlm():
         "logits": out.logits[real][rows].detach(),
         "loss": out.loss.detach().reshape(1),
     }
-
-    after = adamw_three_steps(model, fresh_gradient)
+    trained, norm = training(model, fresh_gradient, OPTIMISER, DECAY)
+    tensors |= trained
 
     def given_gradient():
         for n, p in model.named_parameters():
-            p.grad = grads[n].float().double()
+            p.grad = trained[f"grad/{n}"].float().double()
 
     with torch.no_grad():
         for n, p in model.named_parameters():
-            p.copy_(before[n])
+            p.copy_(trained[f"param/{n}"])
     given = adamw_three_steps(model, given_gradient)
-    given = {n: x for n, x in given.items() if n.endswith(GIVEN)}
+    given = {f"given/{n}": x for n, x in given.items() if n.endswith(GIVEN)}
     assert len(given) == len(GIVEN)
-    for kind, values in (("param", before), ("grad", grads), ("after", after), ("given", given)):
-        tensors |= {f"{kind}/{n}": x for n, x in values.items()}
-    norm = torch.sqrt(sum((g**2).sum() for g in grads.values())).item()
+    tensors |= given
     facts = {
         "model": "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0",
-        "optimiser": f"AdamW {OPTIMISER}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "optimiser": describe_optimiser(OPTIMISER, DECAY),
         "grad_norm": repr(norm),
         "loss": repr(out.loss.item()),
     }
@@ -196,13 +209,12 @@ def bert_classifier():
         "logits": logits.detach(),
         "loss": loss.detach().reshape(1),
     }
-    tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
-    tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
-    norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters())).item()
-    tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser).items()}
+    trained, norm = training(model, fresh_gradient, optimiser, DECAY)
+    tensors |= trained
     facts = {
-        "model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), dropout 0",
-        "optimiser": f"AdamW {optimiser}, decay {DECAY} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), "
+        "dropout 0",
+        "optimiser": describe_optimiser(optimiser, DECAY),
         "grad_norm": repr(norm),
         "loss": repr(loss.item()),
     }
@@ -268,13 +280,11 @@ def gpt2_lm():
         "logits": logits.detach(),
         "loss": loss.detach().reshape(1),
     }
-    tensors |= {f"param/{n}": p.detach().clone() for n, p in model.named_parameters()}
-    tensors |= {f"grad/{n}": p.grad.clone() for n, p in model.named_parameters()}
-    norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters())).item()
-    tensors |= {f"after/{n}": x for n, x in adamw_three_steps(model, fresh_gradient, optimiser, decay).items()}
+    trained, norm = training(model, fresh_gradient, optimiser, decay)
+    tensors |= trained
     facts = {
         "model": "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0",
-        "optimiser": f"AdamW {optimiser}, decay {decay} on matrices and embeddings, clip_grad_norm_ {CLIP}, {STEPS} steps",
+        "optimiser": describe_optimiser(optimiser, decay),
         "grad_norm": repr(norm),
         "loss": repr(loss.item()),
     }
@@ -297,12 +307,10 @@ def main():
         tensors = {n: (x.float() if x.is_floating_point() else x.int()).contiguous() for n, x in tensors.items()}
         facts |= {"made_by": "dev/fixtures.py", "torch": torch.__version__, "transformers": transformers.__version__}
         path = os.path.join(out, name + ".safetensors")
-        safetensors.torch.save_file(
-            tensors, path, metadata={"about": json.dumps(facts)}
-        )  # one key: the library shuffles several
-        print(
-            f"{os.path.relpath(path)}: {len(tensors)} tensors, {os.path.getsize(path)} bytes, loss {facts['loss']}, norm {facts['grad_norm']}"
-        )
+        about = {"about": json.dumps(facts)}  # one key: the library shuffles several
+        safetensors.torch.save_file(tensors, path, metadata=about)
+        size = f"{len(tensors)} tensors, {os.path.getsize(path)} bytes"
+        print(f"{os.path.relpath(path)}: {size}, loss {facts['loss']}, norm {facts['grad_norm']}")
         if os.path.getsize(path) >= 1_000_000:
             sys.exit(f"{path}: expected less than 1 MB, so that it can be committed")
 

@@ -107,7 +107,7 @@ build/gpu-fp32/test_%.o: test_%.cu
 # whole models beside PyTorch's numbers: the tests read and write device memory from the host as well, so it is managed;
 # run with CUDA_LAUNCH_BLOCKING=1
 build/gpu-fp32/test_%.o: test_%.cpp
-	$(call nvcc_compile,-DNO_MAIN -DMANAGED_MEMORY)
+	$(call nvcc_compile,-DMANAGED_MEMORY)
 build/gpu-fp32/test_fixtures build/gpu-fp32/test_gpt_fixtures: build/test/main.o
 test-gpu:
 	@bash dev/setup.sh gpu

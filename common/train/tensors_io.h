@@ -88,7 +88,7 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
         }
     } else if (exists(pickle)) {
         fail(
-            "%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 dev/convert_weights.py "
+            "%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 data/convert_weights.py "
             "%s",
             d, d);
     } else {

@@ -4,11 +4,9 @@
     python3 dev/bench/bert_cpu.py --rounds 5 --compile
 
 mini (4 layers, 256 wide), vocabulary 8192, 32 sequences of 128 tokens a step, 15 % masked, dropout 0.1, fp32, AdamW,
-clipping at 1.
-Prints medians over the rounds, the ratio, and the share of the GEMM floor: the time that the model's matrix products
-alone would take
-at the best speed of a matrix product that either side reached in any round (PyTorch's at 1024 x 1024 x 1024, OpenBLAS'
-at 384, on all threads).
+clipping at 1. Prints medians over the rounds, the ratio, and the fraction of the GEMM floor: the time that the model's
+matrix products alone would take at the best speed of a matrix product that either side reached in any round (PyTorch's
+at 1024 x 1024 x 1024, OpenBLAS' at 384, on all threads).
 """
 
 import argparse
@@ -36,46 +34,20 @@ def make_data(folder, kind="wordpiece", size=V):
     weights = [1 / (i + 3) for i in range(len(words))]
     for name, n in (("train", 600000), ("val", 30000)):
         (folder / f"{name}.txt").write_text(" ".join(rng.choices(words, weights, k=n)) + "\n")
-    tokenize = [str(ROOT / "data/tokenize")]
-    quiet = dict(check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    subprocess.run(
-        tokenize + ["learn", "--type", kind, "--size", str(size), "--out", str(folder), str(folder / "train.txt")],
-        **quiet,
-    )
+
+    def tokenize(*words):
+        command = [str(ROOT / "data/tokenize"), *words]
+        subprocess.run(command, check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    tokenize("learn", "--type", kind, "--size", str(size), "--out", ".", "train.txt")
     for name in ("train", "val"):
-        subprocess.run(
-            tokenize
-            + [
-                "pack",
-                "--tokenizer",
-                str(folder),
-                "--kind",
-                "text",
-                "--in",
-                str(folder / f"{name}.txt"),
-                "--out",
-                str(folder / f"{name}.bin"),
-            ],
-            **quiet,
-        )
+        tokenize("pack", "--tokenizer", ".", "--kind", "text", "--in", f"{name}.txt", "--out", f"{name}.bin")
 
 
 def ours(program, flags, folder, out, steps, threads, peaks):
     """Tokens per second of a training program of this project, the median over its steps but the first two"""
-    command = [
-        str(ROOT / program),
-        "--data",
-        str(folder),
-        "--out",
-        str(out),
-        "--steps",
-        str(steps),
-        "--eval-every",
-        "0",
-        "--eval-tokens",
-        "128",
-        *flags,
-    ]
+    command = [str(ROOT / program), "--data", str(folder), "--out", str(out), "--steps", str(steps)]
+    command += ["--eval-every", "0", "--eval-tokens", "128", *flags]
     env = dict(os.environ, OMP_NUM_THREADS=str(threads))
     text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
     rows = [json.loads(line) for line in open(out / "metrics.jsonl")]
@@ -162,7 +134,7 @@ def arguments(doc, steps=14):
     p.add_argument("--steps", type=int, default=steps, help="a round and side")
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--compile", action="store_true", help="torch.compile as well")
-    p.add_argument("--json", help="write the figures here")
+    p.add_argument("--json", help="write the numbers here")
     a = p.parse_args()
     try:
         import torch  # noqa: F401
@@ -197,7 +169,8 @@ def compare(a, what, unit, ours, sides, flop):
         print(f"| {name} | {statistics.median(values):,.0f} | {'' if name == 'tune.cu' else f'{ratio:.2f} x'} |")
     floor = max(peaks) / flop
     print(
-        f"| floor of the matrix products ({max(peaks) / 1e9:.0f} GFLOP/s) | {floor:,.0f} | {100 * statistics.median(results['tune.cu']) / floor:.0f} % of it |"
+        f"| floor of the matrix products ({max(peaks) / 1e9:.0f} GFLOP/s) | {floor:,.0f} "
+        f"| {100 * statistics.median(results['tune.cu']) / floor:.0f} % of it |"
     )
     versions = f"PyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads"
     print(f"\n{versions}")
@@ -212,7 +185,7 @@ def main():
     sides = {"PyTorch eager": bert(a.threads, False).speed}
     if a.compile:
         sides["PyTorch compiled"] = bert(a.threads, True).speed
-    # FLOP per token as train_bert does them: behind the last attention only for the rows with a target
+    # FLOP per token as train_bert does them: after the last attention only for the rows with a target
     gemm = 6 * (3 * L * C * C + (L - 1 + RATE) * 9 * C * C + RATE * (V * C + C * C)) + 3 * 4 * L * T * C
     flags = ["--size", "mini", "--batch-tokens", str(B * T), "--max-len", str(T), "--dropout", "0.1"]
     with tempfile.TemporaryDirectory() as tmp:

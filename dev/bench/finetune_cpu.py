@@ -1,14 +1,13 @@
 """CPU speed of finetune_cls beside PyTorch's BertForSequenceClassification: same model, data and batch size, same run,
 sides alternating.
 
-    python3 data/sst2.py --tokenizer runs/bert --keep-text --out data/sst2
-    make && python3 dev/bench/finetune_cpu.py --init runs/bert --data data/sst2
+    python3 data/sst2.py --tokenizer runs/bert --keep-text --out datasets/sst2
+    make && python3 dev/bench/finetune_cpu.py --init runs/bert --data datasets/sst2
 
 32 examples a step, drawn at random. PyTorch once with every text padded to 128 tokens, as the published recipes do it,
-and once padded to
-the longest of its batch; finetune_cls pads nothing. Prints medians over the rounds of examples per second, and the
-ratios. Tokenising
-is not timed on either side; PyTorch's padding is. The peak of matrix products is probed beside them.
+and once padded to the longest of its batch; finetune_cls pads nothing. Prints medians over the rounds of examples per
+second, and the ratios. Tokenising is not timed on either side; PyTorch's padding is. The peak of matrix products is
+probed beside them.
 """
 
 import argparse
@@ -28,32 +27,15 @@ sys.path.insert(0, str(ROOT / "dev/bench"))
 
 
 def ours(a, out, peaks):
-    command = [
-        str(ROOT / "finetune_cls"),
-        "--init",
-        a.init,
-        "--data",
-        a.data,
-        "--out",
-        str(out),
-        "--steps",
-        str(a.steps + 5),
-        "--batch",
-        str(a.batch),
-        "--eval-every",
-        "1000000",
-        "--dev-split",
-        "0",
-        "--log-every",
-        "1000000",
-    ]
+    command = [str(ROOT / "finetune_cls"), "--init", a.init, "--out", str(out)]
+    command += ["--steps", str(a.steps + 5), "--batch", str(a.batch), "--dev-split", "0"]
+    command += ["--eval-every", "1000000", "--log-every", "1000000"]
     env = dict(os.environ, OMP_NUM_THREADS=str(a.threads))
     with tempfile.TemporaryDirectory() as tmp:  # only the training examples: nothing to report on
         for name in os.listdir(a.data):
             if name not in ("val.bin", "test.bin"):
                 os.symlink(os.path.abspath(os.path.join(a.data, name)), os.path.join(tmp, name))
-        command[command.index("--data") + 1] = tmp
-        text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
+        text = subprocess.run(command + ["--data", tmp], check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
     peaks.append(float(re.search(r"peak of matrix products: (\d+) GFLOP/s", text).group(1)))
     seconds, tokens, last = 0, 0, 0
     for line in open(out / "metrics.jsonl"):
@@ -114,14 +96,14 @@ def main():
                 + f"; peak {peaks[-1]:.0f} GFLOP/s",
                 file=sys.stderr,
             )
-    print(
-        f"\n| fp32, {a.init}, {a.batch} examples a step, {mean:.1f} tokens each | examples/s | tune.cu is |\n|---|---|---|"
-    )
+    print(f"\n| fp32, {a.init}, {a.batch} examples a step, {mean:.1f} tokens each | examples/s | tune.cu is |")
+    print("|---|---|---|")
     for name, values in results.items():
         ratio = statistics.median(o / v for o, v in zip(results["tune.cu"], values))
         print(f"| {name} | {statistics.median(values):.1f} | {'' if name == 'tune.cu' else f'{ratio:.2f} x'} |")
     print(
-        f"\nPyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads, peak of matrix products {max(peaks):.0f} GFLOP/s"
+        f"\nPyTorch {torch.__version__}, transformers {transformers.__version__}, {a.threads} threads, "
+        f"peak of matrix products {max(peaks):.0f} GFLOP/s"
     )
 
 

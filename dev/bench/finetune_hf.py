@@ -1,16 +1,15 @@
 """The peer of finetune_cls: the same recipe in PyTorch with transformers' BertForSequenceClassification, on the CPU.
 
-    python3 data/sst2.py --tokenizer models/minilm --keep-text --out data/sst2-minilm
-    python3 dev/bench/finetune_hf.py --init models/minilm --data data/sst2-minilm --epochs 2 --lr 5e-5
-    python3 dev/bench/finetune_hf.py --init models/minilm --data data/sst2-minilm --examples 500 --epochs 10 --seeds 3
+    python3 data/sst2.py --tokenizer models/minilm --keep-text --out datasets/sst2-minilm
+    python3 dev/bench/finetune_hf.py --init models/minilm --data datasets/sst2-minilm --epochs 2 --lr 5e-5
+    python3 dev/bench/finetune_hf.py --init models/minilm --data datasets/sst2-minilm --examples 500 --epochs 10 \\
+        --seeds 3
 
 Reads train.tsv, val.tsv, test.tsv (--keep-text). Batches are drawn at random and padded to their longest text (--pad-to
-128: all to 128).
-AdamW (fused), betas 0.9 and 0.999, weight decay 0.01 but not on biases and LayerNorm, linear warmup and decay, clipping
-at 1, dropout 0.1,
-SDPA attention, the last model: what finetune_cls does with --dev-split 0. --examples are drawn in the classes' shares,
-as there. Neither
-tokenising nor padding is timed. Prints accuracy on val and test, and the seconds of training.
+128: all to 128). AdamW (fused), betas 0.9 and 0.999, weight decay 0.01 but not on biases and LayerNorm, linear warmup
+and decay, clipping at 1, dropout 0.1, SDPA attention, the last model: what finetune_cls does with --dev-split 0.
+--examples are drawn in the classes' proportions, as there. Neither tokenising nor padding is timed. Prints accuracy on
+val and test, and the seconds of training.
 """
 
 import argparse
@@ -25,8 +24,8 @@ import time
 import torch
 import transformers
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from label_efficiency import stratified  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from stats import stratified  # noqa: E402
 
 
 def read_tsv(path, labels):
@@ -103,14 +102,8 @@ class Peer:
         with torch.no_grad():
             for i in range(0, len(rows), 64):
                 b = self.batch(rows[i : i + 64])
-                right += (
-                    (
-                        self.model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits.argmax(1)
-                        == b["labels"]
-                    )
-                    .sum()
-                    .item()
-                )
+                logits = self.model(input_ids=b["input_ids"], attention_mask=b["attention_mask"]).logits
+                right += (logits.argmax(1) == b["labels"]).sum().item()
         self.model.train()
         return right / len(rows)
 
@@ -145,10 +138,8 @@ def main():
             loss = peer.step(batch)
             seconds += time.perf_counter() - now
             if (s + 1) % 100 == 0:
-                print(
-                    f"step {s + 1}/{steps} | loss {loss:.4f} | {(time.time() - begin) / (s + 1) * (steps - s - 1):.0f} s left",
-                    flush=True,
-                )
+                left = (time.time() - begin) / (s + 1) * (steps - s - 1)
+                print(f"step {s + 1}/{steps} | loss {loss:.4f} | {left:.0f} s left", flush=True)
         for name, values in results.items():
             values.append(peer.accuracy(name))
         print(

@@ -5,10 +5,8 @@ GPT2LMHeadModel.generate, the same model, alternating.
     python3 dev/bench/generate_cpu.py --model runs/gpt
 
 Without --model: 4 layers, 256 wide, 4 heads, vocabulary 4096, 256 positions, hardly trained. Greedy, texts of 200
-tokens from a prompt of a few; the
-time of ten texts more, one behind the other, so that starting and loading are on neither side. PyTorch may not stop
-before; where ours
-does, the program says so. Medians over the rounds.
+tokens from a prompt of a few; the time of ten texts more, one after the other, so that starting and loading are on
+neither side. PyTorch may not stop before; where ours does, the program says so. Medians over the rounds.
 """
 
 import argparse
@@ -28,27 +26,10 @@ TOKENS, TEXTS = 200, 10
 
 def ours(model, prompt, texts, threads):
     begin = time.perf_counter()
-    text = subprocess.run(
-        [
-            str(ROOT / "train_gpt"),
-            "generate",
-            "--model",
-            model,
-            "--greedy",
-            "--json",
-            "--batch",
-            "1",
-            "--add-bos",
-            "yes",
-            "--max-new-tokens",
-            str(TOKENS),
-        ]
-        + [prompt] * texts,
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ, OMP_NUM_THREADS=str(threads)),
-    ).stdout
+    command = [str(ROOT / "train_gpt"), "generate", "--model", model, "--greedy", "--json", "--batch", "1"]
+    command += ["--add-bos", "yes", "--max-new-tokens", str(TOKENS)] + [prompt] * texts
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    text = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
     seconds = time.perf_counter() - begin
     for line in text.splitlines():
         if json.loads(line)["tokens"] != TOKENS:
@@ -73,43 +54,14 @@ def main():
         if not a.model:
             make_data(pathlib.Path(tmp), "bpe", 4096)
             a.model = tmp + "/run/last"
-            subprocess.run(
-                [
-                    str(ROOT / "train_gpt"),
-                    "--data",
-                    tmp,
-                    "--out",
-                    tmp + "/run",
-                    "--layers",
-                    "4",
-                    "--width",
-                    "256",
-                    "--heads",
-                    "4",
-                    "--max-len",
-                    "128",
-                    "--positions",
-                    "256",
-                    "--steps",
-                    "20",
-                    "--batch-tokens",
-                    "1024",
-                    "--eval-every",
-                    "0",
-                    "--eval-tokens",
-                    "128",
-                ],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            train = [str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run"]
+            train += "--layers 4 --width 256 --heads 4 --max-len 128 --positions 256".split()
+            train += "--steps 20 --batch-tokens 1024 --eval-every 0 --eval-tokens 128".split()
+            subprocess.run(train, check=True, stdout=subprocess.DEVNULL)
         model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()
-        ids = torch.tensor(
-            [
-                transformers.AutoTokenizer.from_pretrained(a.model)(
-                    "<|endoftext|>" + a.prompt, add_special_tokens=False
-                )["input_ids"]
-            ]
-        )  # as ours with --add-bos yes
+        tokenizer = transformers.AutoTokenizer.from_pretrained(a.model)
+        text = "<|endoftext|>" + a.prompt  # as ours with --add-bos yes
+        ids = torch.tensor([tokenizer(text, add_special_tokens=False)["input_ids"]])
 
         def peer(texts):
             begin = time.perf_counter()
@@ -137,9 +89,9 @@ def main():
             )
     ratio = statistics.median(o / t for o, t in zip(*speeds.values()))
     print("\n| greedy, batch 1, with a cache | tokens/s | tune.cu is |\n|---|---|---|")
-    print(
-        f"| tune.cu | {statistics.median(speeds['tune.cu']):,.0f} | |\n| PyTorch {torch.__version__}, transformers {transformers.__version__} | {statistics.median(speeds['PyTorch']):,.0f} | {ratio:.2f} x |"
-    )
+    versions = f"PyTorch {torch.__version__}, transformers {transformers.__version__}"
+    print(f"| tune.cu | {statistics.median(speeds['tune.cu']):,.0f} | |")
+    print(f"| {versions} | {statistics.median(speeds['PyTorch']):,.0f} | {ratio:.2f} x |")
     print(f"\n{a.threads} threads")
 
 

@@ -4,8 +4,7 @@
     python3 dev/bench/gpt_cpu.py --rounds 5 --compile
 
 4 layers, 256 wide, 4 heads, vocabulary 4096, 8 sequences of 128 tokens a step, every token a target, dropout 0.1, fp32,
-AdamW, clipping at 1.
-Medians over the rounds, the ratio, and the share of the GEMM floor, as in bert_cpu.py.
+AdamW, clipping at 1. Medians over the rounds, the ratio, and the fraction of the GEMM floor, as in bert_cpu.py.
 """
 
 import pathlib
@@ -45,20 +44,7 @@ def main():
     if a.compile:
         sides["PyTorch compiled"] = gpt(a.threads, True).speed
     gemm = 6 * (12 * L * C * C + V * C) + 3 * 2 * L * T * C  # FLOP per token; attention is causal: half
-    flags = [
-        "--layers",
-        str(L),
-        "--width",
-        str(C),
-        "--heads",
-        "4",
-        "--batch-tokens",
-        str(B * T),
-        "--max-len",
-        str(T),
-        "--dropout",
-        "0.1",
-    ]
+    flags = f"--layers {L} --width {C} --heads 4 --batch-tokens {B * T} --max-len {T} --dropout 0.1".split()
     with tempfile.TemporaryDirectory() as tmp:
         folder = pathlib.Path(tmp)
         make_data(folder, "bpe", V)

@@ -3,14 +3,13 @@ them again.
 
     build/gpu-bf16/bench_kernels | python3 dev/bench/kernels_gpu.py
     build/gpu-bf16/bench_attention | python3 dev/bench/kernels_gpu.py
-    python3 dev/bench/kernels_gpu.py --peak                  # TFLOP/s of a large bf16 product, TB/s of a large copy: what the rest is held against
+    python3 dev/bench/kernels_gpu.py --peak
+        # TFLOP/s of a large bf16 product, TB/s of a large copy: what the rest is compared with
 
 The same shapes in bf16, random inputs, medians of 20 launches by CUDA events (--dry-run: once, on the CPU, which means
-nothing). Attention by the
-flash and cuDNN backends of scaled_dot_product_attention, sequences of one length as a batch; LayerNorm and
-cross-entropy by torch.compile;
-the products by torch.nn.functional.linear and matmul (cuBLASLt picks by its heuristic); AdamW fused, on fp32 parameters
-(it has no bf16 copy to write).
+nothing). Attention by the flash and cuDNN backends of scaled_dot_product_attention, sequences of one length as a batch;
+LayerNorm and cross-entropy by torch.compile; the products by torch.nn.functional.linear and matmul (cuBLASLt picks by
+its heuristic); AdamW fused, on fp32 parameters (it has no bf16 copy to write).
 """
 
 import argparse

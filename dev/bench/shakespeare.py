@@ -1,14 +1,13 @@
 """The character-level model of Shakespeare, nanoGPT's setting for a CPU, by train_gpt and by PyTorch: validation loss
 and time, same machine, one after the other.
 
-    python3 data/shakespeare.py --out data/shakespeare
-    make && python3 dev/bench/shakespeare.py --data data/shakespeare      # in a Python with torch and transformers
+    python3 data/shakespeare.py --out datasets/shakespeare
+    make && python3 dev/bench/shakespeare.py --data datasets/shakespeare      # in a Python with torch and transformers
 
 4 layers, 4 heads, 128 wide, context 64, batches of 12, 2,000 steps, no dropout; AdamW with betas 0.9 and 0.99, weight
-decay 0.1, learning rate 1e-3 down to
-1e-4 by a cosine after 100 steps, clipping at 1. Validation: the last tenth of the text, in windows of 64. PyTorch draws
-its windows at random, as nanoGPT
-does; train_gpt takes each window of a pass once. Neither side's validation is timed.
+decay 0.1, learning rate 1e-3 down to 1e-4 by a cosine after 100 steps, clipping at 1. Validation: the last tenth of the
+text, in windows of 64. PyTorch draws its windows at random, as nanoGPT does; train_gpt takes each window of a pass
+once. Neither side's validation is timed.
 """
 
 import argparse
@@ -113,11 +112,11 @@ def peer(data, threads, seed):
 
     begin = time.perf_counter()
     for step in range(STEPS):
-        share = (
+        factor = (
             (step + 1) / 101 if step < 100 else 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (step - 100) / (STEPS - 100)))
         )
         for group in optimizer.param_groups:
-            group["lr"] = 1e-3 * share
+            group["lr"] = 1e-3 * factor
         at = torch.randint(len(text[0]) - T, (B,)).tolist()
         loss = loss_of(
             torch.stack([text[0][i : i + T] for i in at]), torch.stack([text[0][i + 1 : i + T + 1] for i in at])

@@ -1,21 +1,21 @@
 """GPU training speed of the four programs beside PyTorch: same machine, same process tree, the same work a step, in
 bf16.
 
-    make DEVICE=gpu PRECISION=bf16 && python3 dev/bench/train_gpu.py --row gpt2 --work runs/bench      # in a Python with torch and transformers
-    dev/gpu_check.sh OUT --only bench                                                                  # all rows, with a table
+    make DEVICE=gpu PRECISION=bf16
+    python3 dev/bench/train_gpu.py --row gpt2 --work runs/bench      # in a Python with torch and transformers
+    dev/gpu_check.sh OUT --only bench                                # all rows, with a table
 
-    gpt2         GPT-2 124M from scratch, 8 x 64 windows of 1024 tokens a step, no dropout                          tokens/s
-    bert128      BERT-base masked LM, 256 sequences of 128 tokens a step, 15 % masked, dropout 0.1                  tokens/s
-    bert512      the same with 64 sequences of 512 tokens                                                           tokens/s
-    finetune     BERT-base classifier, 32 examples a step with lengths as SST-2's (mean 14), dropout 0.1            examples/s
-    sft          GPT-2 124M on instructions of mixed lengths, 32 rows a step, no dropout                            tokens/s that are no padding
+    gpt2         GPT-2 124M from scratch, 8 x 64 windows of 1024 tokens a step, no dropout                   tokens/s
+    bert128      BERT-base masked LM, 256 sequences of 128 tokens a step, 15 % masked, dropout 0.1           tokens/s
+    bert512      the same with 64 sequences of 512 tokens                                                    tokens/s
+    finetune     BERT-base classifier, 32 examples a step with lengths as SST-2's (mean 14), dropout 0.1   examples/s
+    sft          GPT-2 124M on instructions of mixed lengths, 32 rows a step, no dropout                     tokens/s,
+                                                                                                   padding not counted
 
 PyTorch: the models of transformers with SDPA under bf16 autocast, fp32 parameters, fused AdamW, clipping; eager and
-torch.compile. What helps it is
-done: the masked-LM head sees only the masked positions, GPT-2's vocabulary is padded to 50304, matrices that stay fp32
-may use TF32. Ragged batches
-are padded to their longest (eager, and compiled for any shape), and to 128 where CUDA graphs can be used (compiled,
-mode="reduce-overhead").
+torch.compile. What helps it is done: the masked-LM head sees only the masked positions, GPT-2's vocabulary is padded to
+50304, matrices that stay fp32 may use TF32. Ragged batches are padded to their longest (eager, and compiled for any
+shape), and to 128 where CUDA graphs can be used (compiled, mode="reduce-overhead").
 
 Each speed is the median over a run's steps but the first (ours) or the mean over a timed stretch without a
 synchronisation (PyTorch's).
@@ -28,12 +28,14 @@ import pathlib
 import random
 import statistics
 import string
-import struct
 import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "dev/lib"))
+from bin_file import parse_bin  # noqa: E402
+
 PEAK = 989e12  # FLOP/s of dense bf16 on an H100 or H200: the data sheet
 
 
@@ -41,11 +43,11 @@ class Model:
     def __init__(self, V, L=12, C=768):
         self.V, self.L, self.C = V, L, C
 
-    def flops(self, T, share, causal):
-        """Model FLOPs of a token, forward and backward, in sequences of T; `share` of the tokens have a target"""
+    def flops(self, T, fraction, causal):
+        """Model FLOPs of a token, forward and backward, in sequences of T; this fraction of the tokens has a target"""
         L, C = self.L, self.C
         head = self.V * C + (0 if causal else C * C)
-        return 6 * (12 * L * C * C + share * head) + 3 * 4 * L * T * C * (0.5 if causal else 1)
+        return 6 * (12 * L * C * C + fraction * head) + 3 * 4 * L * T * C * (0.5 if causal else 1)
 
 
 class Sizes:
@@ -144,9 +146,7 @@ def bert_text(words):
 
 def lengths_of(path):
     """Tokens of each sequence of a .bin file"""
-    data = path.read_bytes()
-    (S,) = struct.unpack_from("<Q", data, 24)
-    offsets = struct.unpack_from("<%dQ" % (S + 1), data, 256)
+    offsets = parse_bin(path.read_bytes()).offsets
     return [b - a for a, b in zip(offsets, offsets[1:])]
 
 
@@ -403,7 +403,7 @@ def finetune(s, work):
             work / "bert128/last",
             "--out",
             folder,
-            "--val-share",
+            "--val-fraction",
             0.02,
         ]
     )
@@ -494,7 +494,7 @@ def sft(s, work):
             "short",
             "--max-len",
             128 if s.dry else 512,
-            "--val-share",
+            "--val-fraction",
             0.02,
         ]
     )
@@ -564,7 +564,7 @@ ROWS = {
 
 
 def finish(row):
-    """MFU, the share of the floor, and how much faster than PyTorch's best and each of its sides"""
+    """MFU, the fraction of the floor, and how much faster than PyTorch's best and each of its sides"""
     per_s = row["ours"]
     row["mfu"] = per_s * row.pop("flops") / PEAK
     floor = row.pop("floor_ns")
@@ -582,7 +582,7 @@ def main():
     p.add_argument(
         "--dry-run",
         action="store_true",
-        help="tiny sizes, our side on the shim, PyTorch's on the CPU: the figures mean nothing",
+        help="tiny sizes, our side on the shim, PyTorch's on the CPU: the numbers mean nothing",
     )
     a = p.parse_args()
     a.work = a.work.resolve()

@@ -4,70 +4,142 @@
     python3 dev/recipes/instruct.py TEXT INSTRUCTIONS OUT
 
 A decoder of 4 layers, 256 channels, 4,096 BPE tokens reads TEXT/rocstories*.txt* (a story on each line) and
-TEXT/books_simple*.txt* for 10 M tokens.
-Then it is tuned on 1, 4, 16 and all training tasks, each time with the same number of tokens, three draws of tasks
-each:
+TEXT/books_simple*.txt* for 10 M tokens. Then it is tuned on 1, 4, 16 and all training tasks, each time with the same
+number of tokens, three draws of tasks each:
   functions   the one-line tasks of data/functions.py, a quarter of which is held out: exact match
   superni     the training tasks of Super-NaturalInstructions, evaluated on its official test tasks: ROUGE-L
-(the files that both scripts read are in INSTRUCTIONS, as their --from has it). About an hour and a half on two cores;
-what is done is not repeated (a recipe that was changed wants a new OUT).
+(INSTRUCTIONS holds the files that both scripts read with --from). Takes about an hour and a half on two cores; what is
+done is not repeated (a recipe that was changed needs a new OUT).
 
 Leaves OUT/results.json, OUT/instruct.md and OUT/instruct.svg (dots: draws; lines: means). Intervals: 95 % by bootstrap
-over the tasks that are
-answered, each the mean of its three draws; none where fewer than 4 of them differ.
+over the tasks that are answered, each the mean of its three draws; none where fewer than 4 of them differ.
 """
 
+import collections
 import json
-import math
 import pathlib
-import random
 import statistics
 import sys
 
-from toy_instruct import ROOT, answers, row_length, run
+from toy_instruct import ROOT, answers, run
 
-sys.path[:0] = [str(ROOT / "dev"), str(ROOT / "data")]
-import common  # noqa: E402
-from label_efficiency import svg  # noqa: E402
+sys.path.append(str(ROOT / "data"))
+from bin_file import mean_length  # noqa: E402
+from label_efficiency import accuracy_chart  # noqa: E402
+from lib.text_files import EOT, text_files, text_lines  # noqa: E402
+from stats import bootstrap  # noqa: E402
 
 TASKS = (1, 4, 16, 0)  # 0: all
 BASELINES = ("most frequent answer", "copy the input")
+BEFORE = "before tuning"
 PRETRAIN = (
     "--size mini --max-len 256 --dropout 0 --steps 2400 --batch-tokens 4096 --eval-every 200 --log-every 20".split()
 )
-TUNE = "--max-len 256 --dropout 0.1 --lr 5e-4 --schedule linear --eval-every 0 --eval-rows 1 --max-new-tokens 4 --log-every 20".split()
-# script, flags of its own, rows a step, tokens of each tuning, what is measured (functions with case: some differ in
-# nothing else), draws (in draw 2 of superni the one task has no prompt of less than 256 tokens), all tasks
+TUNE = (
+    "--max-len 256 --dropout 0.1 --lr 5e-4 --schedule linear --eval-every 0 --eval-rows 1 --max-new-tokens 4 "
+    "--log-every 20"
+).split()
+HELD_OUT = "what is held out"
+
+# name: script; its flags; rows a step; tokens of each tuning; what is measured; flags of the evaluation (of functions
+# some differ in letter case alone); draws (in draw 2 of superni the one task has no prompt of less than 256 tokens);
+# number of all training tasks
+Recipe = collections.namedtuple("Recipe", "script flags batch tokens measure eval_flags draws tasks")
+SUPERNI_FLAGS = ["--max-len", "256", "--overlong", "truncate"]
 SETS = {
-    "functions": ("data/functions.py", ["--template", "short"], 64, 4e5, "exact_match", ["--strict"], (1, 2, 3), 35),
-    "superni": (
-        "data/superni.py",
-        ["--max-len", "256", "--overlong", "truncate"],
-        16,
-        6e5,
-        "rouge_l",
-        [],
-        (1, 3, 4),
-        134,
+    "functions": Recipe(
+        "data/functions.py", ["--template", "short"], 64, 4e5, "exact_match", ["--strict"], (1, 2, 3), 35
     ),
+    "superni": Recipe("data/superni.py", SUPERNI_FLAGS, 16, 6e5, "rouge_l", [], (1, 3, 4), 134),
 }
 
 
-def interval(values, rounds=10000):
-    """95 % by bootstrap over these, as paired_bootstrap() of common/eval/metrics.h has it; or None, where it says
-    nothing"""
-    if len(values) < 6 or sum(v != 0 for v in values) < 4:
-        return None
-    rng, n, z, v = random.Random(1), len(values), 1.959963984540054, len(values) - 1
-    means = sorted(statistics.fmean(rng.choices(values, k=n)) for _ in range(rounds))
-    t = (
-        z
-        + (z**3 + z) / (4 * v)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    )
-    cut = int(rounds * math.erfc(t * math.sqrt(n / v) / math.sqrt(2)) / 2)
-    return means[cut], means[rounds - 1 - cut]
+def pretrain(text, out):
+    """The decoder before tuning"""
+    if not (out / "text/val.bin").exists():
+        marked = out / "stories.txt"
+        with open(marked, "w") as f:
+            for file in text_files(list(map(str, text.glob("rocstories*.txt*"))), (".txt",)):
+                f.writelines(f"{line}\n{EOT}\n" for line in text_lines(*file))
+        make = [sys.executable, "data/text.py", marked, *text.glob("books_simple*.txt*")]
+        make += ["--tokenizer-type", "bpe", "--vocab-size", "4096", "--out", out / "text"]
+        run(make, str(out / "text") + ".log")
+    base = out / "gpt"
+    run(["./train_gpt", "--data", out / "text", "--out", base] + PRETRAIN, str(base) + ".log")
+    return base
+
+
+def tune(base, name, n, draw, instructions, out):
+    """(data, model tuned on n training tasks)"""
+    recipe = SETS[name]
+    data = out / f"{name}-{n or 'all'}-{draw}"
+    tuned = out / f"{name}-{n or 'all'}-{draw}-tuned"
+    if not (data / "val.bin").exists():
+        make = [sys.executable, recipe.script, "--from", instructions, "--tokenizer", base, "--seed", draw]
+        make += ["--out", data, *recipe.flags] + (["--tasks", n] if n else [])
+        run(make, str(data) + ".log")
+    steps = round(recipe.tokens / (recipe.batch * mean_length(data / "train.bin")))
+    sft = ["./sft", "--init", base, "--data", data, "--out", tuned, "--seed", draw]
+    run(sft + ["--batch", recipe.batch, "--steps", steps] + TUNE, str(tuned) + ".log")
+    return data, tuned
+
+
+def evaluate(base, name, instructions, out):
+    """{row of the table: {test: {task: [score in each draw]}}}"""
+    found = {}
+    for draw in SETS[name].draws:
+        models = {}
+        for n in TASKS:
+            data, models[n or "all"] = tune(base, name, n, draw, instructions, out)
+        systems = {**{b: b for b in BASELINES}, BEFORE: str(base), **{n: str(m) for n, m in models.items()}}
+        answers_dir = out / f"{name}-answers-{draw}"
+        by_test = answers([base, *models.values()], data, answers_dir, 64, SETS[name].eval_flags)
+        for test, by_system in by_test.items():
+            for row, system in systems.items():
+                for task, values in by_system[system]["tasks"].items():
+                    scores = found.setdefault(row, {}).setdefault(test, {}).setdefault(task, [])
+                    scores.append(values[SETS[name].measure])
+    return found
+
+
+def table(name, found):
+    """The lines of a table in Markdown"""
+    recipe = SETS[name]
+    names = {"all": f"all {recipe.tasks} tasks", 1: "1 task", **{n: f"{n} tasks" for n in TASKS if n > 1}}
+    measure = "exact match" if recipe.measure == "exact_match" else "ROUGE-L"
+    tests = list(found[BEFORE])
+    heads = [f"{t.removeprefix('test_')} ({len(found[BEFORE][t])} tasks) | gain" for t in tests]
+    lines = [
+        f"{name}: {measure} in %, mean over tasks and three draws of training tasks; gain: more than before tuning, "
+        "95 % by bootstrap over tasks",
+        "",
+        "| tuned on | " + " | ".join(heads) + " |",
+        "|---|" + "---|---|" * len(tests),
+    ]
+    for row, by_test in found.items():
+        cells = []
+        for test in tests:
+            mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
+            gain = [100 * (mean[task] - statistics.fmean(found[BEFORE][test][task])) for task in mean]
+            interval = bootstrap(gain)
+            more = f"{statistics.fmean(gain):+.1f}"
+            if interval:
+                more += f" ({interval[0]:+.1f} to {interval[1]:+.1f})"
+            is_tuned = row not in (*BASELINES, BEFORE)
+            cells += [f"{100 * statistics.fmean(mean.values()):.1f}", more if is_tuned else ""]
+        lines.append(f"| {names.get(row, row)} | " + " | ".join(cells) + " |")
+    return lines + [""]
+
+
+def curve(found, test, recipe):
+    """Of a test, {number of training tasks: scores}, as accuracy_chart wants it"""
+    line = {}
+    for n in TASKS:
+        scores = found[n or "all"][test]  # {task: [score in each draw]}
+        of_draws = [statistics.fmean(v[i] for v in scores.values()) for i in range(len(recipe.draws))]
+        interval = bootstrap([statistics.fmean(v) for v in scores.values()])
+        line[str(n or recipe.tasks)] = {"accuracy": {HELD_OUT: of_draws}, "interval": {HELD_OUT: interval}}
+    return line
 
 
 def main():
@@ -75,138 +147,20 @@ def main():
         sys.exit(__doc__)
     text, instructions, out = [pathlib.Path(path).resolve() for path in sys.argv[1:]]
     out.mkdir(parents=True, exist_ok=True)
-    if not (out / "text/val.bin").exists():
-        marked = out / "stories.txt"
-        with open(marked, "w") as f:
-            for file in common.text_files(list(map(str, text.glob("rocstories*.txt*"))), (".txt",)):
-                f.writelines(f"{line}\n{common.EOT}\n" for line in common.lines_of(*file))
-        run(
-            [
-                sys.executable,
-                "data/text.py",
-                marked,
-                *text.glob("books_simple*.txt*"),
-                "--tokenizer-type",
-                "bpe",
-                "--vocab-size",
-                "4096",
-                "--out",
-                out / "text",
-            ],
-            str(out / "text") + ".log",
-        )
-    base = out / "gpt"
-    run(["./train_gpt", "--data", out / "text", "--out", base] + PRETRAIN, str(base) + ".log")
-
-    results, tables, curves = {}, [], {}
-    for name, (script, flags, batch, tokens, measure, strict, draws, tasks) in SETS.items():
-        found = {}  # {rows of the table: {test: {task: [of each draw]}}}
-        for draw in draws:
-            models = {}
-            for n in TASKS:
-                data, tuned = out / f"{name}-{n or 'all'}-{draw}", out / f"{name}-{n or 'all'}-{draw}-tuned"
-                if not (data / "val.bin").exists():
-                    run(
-                        [
-                            sys.executable,
-                            script,
-                            "--from",
-                            instructions,
-                            "--tokenizer",
-                            base,
-                            "--seed",
-                            draw,
-                            "--out",
-                            data,
-                            *flags,
-                        ]
-                        + (["--tasks", n] if n else []),
-                        str(data) + ".log",
-                    )
-                steps = round(tokens / (batch * row_length(data / "train.bin")))
-                run(
-                    [
-                        "./sft",
-                        "--init",
-                        base,
-                        "--data",
-                        data,
-                        "--out",
-                        tuned,
-                        "--seed",
-                        draw,
-                        "--batch",
-                        batch,
-                        "--steps",
-                        steps,
-                    ]
-                    + TUNE,
-                    str(tuned) + ".log",
-                )
-                models[n or "all"] = tuned
-            for test, by_model in answers(
-                [base, *models.values()], data, out / f"{name}-answers-{draw}", 64, strict
-            ).items():
-                for row, key in {
-                    **{b: b for b in BASELINES},
-                    "before tuning": str(base),
-                    **{n: str(model) for n, model in models.items()},
-                }.items():
-                    for task, values in by_model[key]["tasks"].items():
-                        found.setdefault(row, {}).setdefault(test, {}).setdefault(task, []).append(values[measure])
-        results[name] = found
-        tests = list(found["before tuning"])
-        tables += [
-            f"{name}: {'exact match' if measure == 'exact_match' else 'ROUGE-L'} in %, mean over tasks and three draws of training tasks; more than before tuning, 95 % by bootstrap over tasks",
-            "",
-            "| tuned on | "
-            + " | ".join(f"{t.removeprefix('test_')} ({len(found['before tuning'][t])} tasks) | gain" for t in tests)
-            + " |",
-            "|---|" + "---|---|" * len(tests),
-        ]
-        for row, by_test in found.items():
-            cells = []
-            for test in tests:
-                mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
-                gain = [100 * (mean[task] - statistics.fmean(found["before tuning"][test][task])) for task in mean]
-                known = interval(gain)
-                more = f"{statistics.fmean(gain):+.1f}" + (f" ({known[0]:+.1f} to {known[1]:+.1f})" if known else "")
-                cells += [
-                    f"{100 * statistics.fmean(mean.values()):.1f}",
-                    "" if row in (*BASELINES, "before tuning") else more,
-                ]
-            tables.append(
-                f"| {f'all {tasks} tasks' if row == 'all' else '1 task' if row == 1 else f'{row} tasks' if isinstance(row, int) else row} | "
-                + " | ".join(cells)
-                + " |"
-            )
-        tables.append("")
-        for test in tests:
-            line = {}
-            for n in TASKS:
-                scores = found[n or "all"][test]  # {task: [of each draw]}
-                line[str(n or tasks)] = {
-                    "accuracy": {
-                        "what is held out": [statistics.fmean(v[i] for v in scores.values()) for i in range(len(draws))]
-                    },
-                    "interval": {"what is held out": interval([statistics.fmean(v) for v in scores.values()])},
-                }
-            curves[f"{name}: {test.removeprefix('test_')}"] = line
+    base = pretrain(text, out)
+    results, lines, curves = {}, [], {}
+    for name, recipe in SETS.items():
+        found = results[name] = evaluate(base, name, instructions, out)
+        lines += table(name, found)
+        for test in found[BEFORE]:
+            curves[f"{name}: {test.removeprefix('test_')}"] = curve(found, test, recipe)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    (out / "instruct.md").write_text("\n".join(tables))
+    (out / "instruct.md").write_text("\n".join(lines))
     sizes = sorted({n for line in curves.values() for n in map(int, line)})
-    (out / "instruct.svg").write_text(
-        svg(
-            curves,
-            sizes,
-            ["what is held out"],
-            sizes[-1],
-            "More training tasks, equal training tokens",
-            "training tasks",
-            "score",
-        )
-    )
-    print("\n".join(tables) + f"\n{out}/instruct.svg")
+    title = "More training tasks, equal training tokens"
+    chart = accuracy_chart(curves, sizes, [HELD_OUT], sizes[-1], title, "training tasks", "score")
+    (out / "instruct.svg").write_text(chart)
+    print("\n".join(lines) + f"\n{out}/instruct.svg")
 
 
 if __name__ == "__main__":

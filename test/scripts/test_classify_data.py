@@ -1,7 +1,9 @@
 """The scripts that make labelled data and fetch pretrained encoders: one command makes a directory; bad input is one
 clear line and an exit code.
 
-python3 test/scripts/test_classify_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+    python3 test/scripts/test_classify_data.py
+
+Needs the standard library and data/tokenize; downloads come from a server in this process.
 """
 
 import collections
@@ -21,7 +23,7 @@ import zipfile
 
 sys.dont_write_bytecode = True
 import test_data
-from test_data import ROOT, TOKENIZER_FILES, Server, open_bytes
+from test_data import ROOT, TOKENIZER_FILES, Server, open_bytes, parse_bin
 
 SHARED = os.path.join(ROOT, "..", "shared", "data", "classification")
 WORDS = "a the film was good bad dull fine sad new old cat dog ran over it".split()
@@ -57,14 +59,11 @@ class Case(test_data.Case):
         """(shown text, label, tokens, second) of every example of a .bin, read by what the format says, not by our
         code"""
         data = open_bytes(self.path(out, part + ".bin"))
-        magic, version, kind, width, header, S, N, vocab = struct.unpack_from("<8sIIIIQQQ", data)
+        file = parse_bin(data)
         labels, _, text_bytes, names_bytes = struct.unpack_from("<IIQQ", data, 72)
-        self.assertEqual((magic, version, kind, width, header), (b"tunebin\n", 1, 2, 2, 256))
-        at = 256
-        offset = struct.unpack_from("<%dQ" % (S + 1), data, at)
-        at += 8 * (S + 1)
-        tokens = struct.unpack_from("<%dH" % N, data, at)
-        at += (2 * N + 7) // 8 * 8
+        self.assertEqual(file[:5], (b"tunebin\n", 1, 2, 2, 256))
+        S, offset = file.sequences, file.offsets
+        at = (file.end + 7) // 8 * 8
         text_at = struct.unpack_from("<%dQ" % (S + 1), data, at)
         label = struct.unpack_from("<%di" % S, data, at + 8 * (S + 1))
         second = struct.unpack_from("<%dI" % S, data, at + 8 * (S + 1) + 4 * S)
@@ -76,7 +75,7 @@ class Case(test_data.Case):
             (
                 data[at + text_at[s] : at + text_at[s + 1]].decode(),
                 names[label[s]],
-                tokens[offset[s] : offset[s + 1]],
+                file.ids[offset[s] : offset[s + 1]],
                 second[s],
             )
             for s in range(S)
@@ -119,7 +118,6 @@ class Classify(Case):
         with zipfile.ZipFile(self.path("f.zip"), "w") as z:
             z.writestr("x/rows.jsonl", jsonl)
             z.writestr("x/readme.txt", "text")
-        expected = None
         for name in ("a.csv", "b.csv.xz", "c.tsv", "d.tsv.gz", "e.jsonl", "f.zip"):
             out = self.make("classify.py", name, "--val", "a.csv")
             self.assertIn("4 rows of train have a text that is in val, too", out)
@@ -177,9 +175,9 @@ class Classify(Case):
         self.assertIn(len(self.pairs("val")), (80, 81))  # a fifth of the rows; the last text may have two
         self.assertFalse(squeezed(train) & squeezed(val))
         self.assertEqual(len(self.pairs("train")) + len(self.pairs("val")), 400)
-        self.make("classify.py", "b.csv", "--val-share", "0.2")
+        self.make("classify.py", "b.csv", "--val-fraction", "0.2")
         self.assertEqual(self.texts("val"), val)
-        self.make("classify.py", "a.csv", "--val-share", "0.2", "--seed", "2")
+        self.make("classify.py", "a.csv", "--val-fraction", "0.2", "--seed", "2")
         self.assertNotEqual(self.texts("val"), val)
 
     def test_limit(self):
@@ -369,7 +367,7 @@ class Classify(Case):
             "label",
         )
         self.refused_script(
-            2, "--val-share", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-share", "1.5"
+            2, "--val-fraction", "classify.py", "a.csv", "--tokenizer", "tok", "--out", "out", "--val-fraction", "1.5"
         )
         self.refused_script(
             2, "expected {part}", "agnews.py", "--url", "http://127.0.0.1/", "--tokenizer", "tok", "--out", "out"
@@ -394,7 +392,8 @@ def sst2_files():
 def agnews_files():
     return {
         "train.csv": csv_of([(1 + i % 4, "Title %d" % i, sentence(i)) for i in range(40)]),
-        "test.csv": '"4","A\\dog #39;s film","it was ""new"" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old"\n"1","the","cat"\n',
+        "test.csv": '"4","A\\dog #39;s film","it was ""new"" \\\\$5 &lt;b&gt;good&lt;/b&gt; <A.N> &amp; old"\n'
+        '"1","the","cat"\n',
     }
 
 
@@ -663,10 +662,9 @@ class Downloads(CorpusCase):
 
     def get(self, name, checksums, *words):
         """Runs a script with these checksums"""
-        code = "import sys; sys.path.insert(0, %r); import common, %s as m; vars(m).update(%r); common.main(m.body)" % (
-            os.path.join(ROOT, "data"),
-            name,
-            checksums,
+        code = (
+            "import sys; sys.path.insert(0, %r); from lib.errors import run_script; import %s as script; "
+            "vars(script).update(%r); run_script(script.main)" % (os.path.join(ROOT, "data"), name, checksums)
         )
         run = self.call(sys.executable, "-c", code, "--tokenizer", "tok", "--out", "out", "--cache", "cache", *words)
         self.assertEqual(run.returncode, 0, run.stderr.decode())
@@ -926,7 +924,7 @@ class Pretrained(EncoderCase):
                 "pytorch_model.bin was converted", self.script("pretrained.py", "m%d" % zipped, "--out", "out")
             )
             self.check_model()
-            convert = [sys.executable, os.path.join(ROOT, "dev", "convert_weights.py")]
+            convert = [sys.executable, os.path.join(ROOT, "data", "convert_weights.py")]
             run = self.call(*convert, "m%d" % zipped)
             self.assertEqual((run.returncode, run.stdout), (0, b"m%d/model.safetensors: 4 tensors, 0.0 MB\n" % zipped))
             self.assertEqual(read_safetensors(open_bytes(self.path("m%d" % zipped, "model.safetensors"))), tensors())
@@ -1002,7 +1000,8 @@ class Pretrained(EncoderCase):
             config=dict(CONFIG, vocab_size=200),
         )
         bad(
-            "encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, found no such tensor",
+            "encoder.layer.2.output.dense.weight: expected the shape [8, 12] that config.json asks for, "
+            "found no such tensor",
             config=dict(CONFIG, num_hidden_layers=3),
         )
         bad("it was cut short", model__safetensors=safetensors()[:-5])
@@ -1093,7 +1092,7 @@ class PretrainedDownloads(EncoderCase):
     def test_an_interrupted_download_goes_on(self):
         self.serve("model.safetensors", safetensors())
         Hub.breaks = 99
-        self.refused_script(1, "run the same command again to go on", "pretrained.py", *self.words)
+        self.refused_script(1, "run the same command again to continue", "pretrained.py", *self.words)
         self.assertEqual(os.listdir(self.path("out")), [])
         Hub.breaks = 0
         Hub.log.clear()

@@ -1,7 +1,9 @@
 """The data scripts and data/tokenize's command line: one command makes a data directory; bad input is one clear line
 and an exit code.
 
-python3 test/scripts/test_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+    python3 test/scripts/test_data.py
+
+Needs the standard library and data/tokenize; downloads come from a server in this process.
 """
 
 import gzip
@@ -11,7 +13,6 @@ import json
 import lzma
 import os
 import random
-import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ ENV = dict(os.environ, TOKENIZE=TOKENIZE, DOWNLOAD_PAUSE="0.01", PYTHONDONTWRITE
 TOKENIZER_FILES = {"vocab.txt", "tokenizer.json", "tokenizer_config.json"}
 BPE_FILES = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"}
 sys.dont_write_bytecode = True
+sys.path.append(os.path.join(ROOT, "dev", "lib"))
+from bin_file import parse_bin  # noqa: E402
 
 
 def story(n):
@@ -83,13 +86,12 @@ class Case(unittest.TestCase):
         """The documents of a .bin as text, read by what the format says, not by our code."""
         with open(path, "rb") as f:
             data = f.read()
-        magic, version, kind, width, header, sequences, tokens, vocab = struct.unpack_from("<8sIIIIQQQ", data)
-        self.assertEqual((magic, version, kind, width, header), (b"tunebin\n", 1, 1, 2, 256))
-        offsets = struct.unpack_from("<%dQ" % (sequences + 1), data, 256)
-        ids = struct.unpack_from("<%dH" % tokens, data, 256 + 8 * (sequences + 1))
-        self.assertEqual((offsets[0], offsets[-1], len(data)), (0, tokens, 256 + 8 * (sequences + 1) + 2 * tokens))
-        self.assertLess(max(ids), vocab)
-        lines = "".join(json.dumps(ids[a:b]) + "\n" for a, b in zip(offsets, offsets[1:]))
+        file = parse_bin(data)
+        self.assertEqual(file[:5], (b"tunebin\n", 1, 1, 2, 256))
+        size = 256 + 8 * (file.sequences + 1) + 2 * file.tokens
+        self.assertEqual((file.offsets[0], file.offsets[-1], len(data)), (0, file.tokens, size))
+        self.assertLess(max(file.ids), file.vocab)
+        lines = "".join(json.dumps(file.ids[a:b]) + "\n" for a, b in zip(file.offsets, file.offsets[1:]))
         return [
             json.loads(line)
             for line in self.tokenize("decode", "--tokenizer", tokenizer, "--json", text=lines).splitlines()
@@ -328,9 +330,8 @@ class TokenizeBpe(Case):
         )
         self.assertEqual(run.returncode, 0, run.stderr.decode())
         data = open_bytes(self.path("x.bin"))
-        sequences, tokens, vocab = struct.unpack_from("<QQQ", data, 24)
-        offsets = struct.unpack_from("<%dQ" % (sequences + 1), data, 256)
-        ids = struct.unpack_from("<%dH" % tokens, data, 256 + 8 * (sequences + 1))
+        file = parse_bin(data)
+        offsets, ids, vocab = file.offsets, file.ids, file.vocab
         byte = {}  # the other way round than common/text/bpe.h: from GPT-2's description
         plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
         for b in range(256):
@@ -413,8 +414,7 @@ class TokenizeBpe(Case):
 
     def test_parts_change_nothing(self):
         """Texts larger than the parts that threads share (256 kB) and than a block (16 MB): no byte is lost, and the
-        ids are those of the text in
-        one piece."""
+        ids are those of the text in one piece."""
         rng = random.Random(1)
         words = [
             "fox",
@@ -445,12 +445,10 @@ class TokenizeBpe(Case):
         quiet = (noise + story(3)).replace("<|endoftext|>", "|") * 18
         self.write("big.txt", quiet)
         self.pack("big.txt", "--documents", "file")
-        data = open_bytes(self.path("x.bin"))
-        ids = struct.unpack_from("<%dH" % struct.unpack_from("<Q", data, 32)[0], data, 256 + 16)
+        ids = parse_bin(open_bytes(self.path("x.bin"))).ids
         one = json.loads(self.tokenize("encode", "--tokenizer", "tok", "--json", text=json.dumps(quiet) + "\n"))
-        self.assertEqual(
-            list(ids) == one, True
-        )  # not assertEqual of the lists: their difference would take minutes to print
+        # not assertEqual of the lists: their difference would take minutes to print
+        self.assertEqual(list(ids) == one, True)
 
     def test_learning_is_deterministic(self):
         big = self.write("big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400)))
@@ -560,7 +558,7 @@ class Scripts(Case):
         self.write("one.txt", story(1))
         self.assertIn(
             "there is one document only",
-            self.script("text.py", "one.txt", "--vocab-size", "100", "--val-share", "0.2", "--out", "out"),
+            self.script("text.py", "one.txt", "--vocab-size", "100", "--val-fraction", "0.2", "--out", "out"),
         )
         train, val = self.check_directory("out", 1, 1)
         self.assertEqual(train[0] + " " + val[0], self.normal(story(1)))
@@ -580,7 +578,8 @@ class Scripts(Case):
         for i in range(3):
             self.write(
                 "b/%d.txt" % i,
-                "\ufeffThe Project Gutenberg eBook of X\r\n\r\nlicence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n"
+                "\ufeffThe Project Gutenberg eBook of X\r\n\r\nlicence\r\n"
+                "*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n"
                 "Produced by Some Body\r\n\r\n\r\n"
                 + story(i).replace("\n", "\r\n")
                 + "\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nlicence\r\n",
@@ -642,7 +641,7 @@ class Scripts(Case):
         for part, expected in (("train", text[:cut]), ("val", text[cut:])):
             self.assertEqual(open_bytes(self.path("out", part + ".txt")), expected.encode())
             self.assertEqual(
-                struct.unpack_from("<QQQ", open_bytes(self.path("out", part + ".bin")), 24),
+                parse_bin(open_bytes(self.path("out", part + ".bin")))[5:8],  # sequences, tokens, vocabulary
                 (1, len(expected.encode()), 257),
             )
         self.write("folder/tinyshakespeare.txt", text)
@@ -699,7 +698,7 @@ class Scripts(Case):
         self.refused_script(2, "unrecognized arguments: --sizes", "text.py", text, "--out", "o", "--sizes", "5")
         self.refused_script(2, "expected files or folders", "text.py", "--out", "o")
         self.refused_script(
-            2, "--val-share: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-share", "1"
+            2, "--val-fraction: expected a number between 0 and 1", "text.py", text, "--out", "o", "--val-fraction", "1"
         )
         self.refused_script(2, "--vocab-size: expected 32", "text.py", text, "--out", "o", "--vocab-size", "3")
         self.refused_script(2, "--out: expected a directory", "text.py", text, "--out", text)
@@ -925,7 +924,7 @@ class Keep(Case):
 
     def test_scripts_of_dev(self):
         convert, plot = (
-            [sys.executable, os.path.join(ROOT, "dev", name)] for name in ("convert_weights.py", "plot.py")
+            [sys.executable, os.path.join(ROOT, name)] for name in ("data/convert_weights.py", "dev/plot.py")
         )
         self.write("m/model.safetensors", "mine")
         self.write("m/pytorch_model.bin", "weights")
@@ -933,7 +932,9 @@ class Keep(Case):
         self.kept("m/pytorch_model.bin", *convert, "m/pytorch_model.bin", "m/pytorch_model.bin")
         self.write(
             "run/metrics.jsonl",
-            '{"step": 0, "unigram_loss": 3}\n{"step": 1, "tokens": 10, "loss": 2}\n{"step": 2, "tokens": 20, "loss": 1}\n',
+            '{"step": 0, "unigram_loss": 3}\n'
+            '{"step": 1, "tokens": 10, "loss": 2}\n'
+            '{"step": 2, "tokens": 20, "loss": 1}\n',
         )
         before = self.tree()
         run = self.call(*plot, "run", "--out", "run/metrics.jsonl")
@@ -946,18 +947,19 @@ class Downloads(Case):
     def setUp(self):
         super().setUp()
         self.url = start_server(self, Server)
-        import common
+        from lib.download import download
+        from lib.errors import Failure
 
-        self.common = common
+        self.download, self.failure = download, Failure
         Server.files["/x"] = bytes(range(256)) * 2000
         self.target = self.path("cache", "x")
         self.sum = hashlib.sha256(Server.files["/x"]).hexdigest()
 
     def get(self, checksum=None, name="/x"):
-        return self.common.download(self.url + name, self.target, checksum)
+        return self.download(self.url + name, self.target, checksum)
 
     def fails(self, message, *args):
-        with self.assertRaises(self.common.Failure) as e:
+        with self.assertRaises(self.failure) as e:
             self.get(*args)
         self.assertIn(message, str(e.exception))
         self.assertFalse(os.path.exists(self.target))
@@ -976,7 +978,7 @@ class Downloads(Case):
 
     def test_resume_in_a_later_run(self):
         Server.breaks = 99
-        self.fails("run the same command again to go on", self.sum)
+        self.fails("run the same command again to continue", self.sum)
         self.assertGreater(os.path.getsize(self.target + ".part"), 256000)
         Server.breaks, Server.log = 0, []
         self.get(self.sum)
@@ -985,7 +987,7 @@ class Downloads(Case):
 
     def test_a_file_that_changes_between_two_runs_is_not_joined(self):
         Server.breaks, Server.tag = 99, '"one"'
-        self.fails("run the same command again to go on")
+        self.fails("run the same command again to continue")
         Server.breaks, Server.tag, Server.files["/x"] = 0, '"two"', b"another version " * 40000
         self.get()
         self.assertEqual(open_bytes(self.target), Server.files["/x"])
@@ -1056,14 +1058,14 @@ class Downloads(Case):
         self.assertIn(b"the server says 404", run.stderr)
 
     def test_only_the_beginning(self):
-        get = lambda: self.common.download(self.url + "/x", self.target, None, first=300000)
+        get = lambda: self.download(self.url + "/x", self.target, None, first=300000)
         for Server.ranges, Server.breaks in ((True, 0), (True, 1), (False, 0), (False, 1)):
             Server.log = []
             self.assertEqual(open_bytes(get()), Server.files["/x"][:300000])
             self.assertEqual(Server.log[0], "bytes=0-299999")
             os.remove(self.target)
         self.assertEqual(
-            open_bytes(self.common.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
+            open_bytes(self.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
         )  # there is no more
 
     def test_shakespeare_checksum(self):
@@ -1203,12 +1205,10 @@ class RealText(Case):
             ("wikitext.py", "wikitext2_valid.txt", 60),
         ):
             self.script(name, "--from", os.path.join(SHARED, file), "--out", "out")
-            counts = [
-                struct.unpack_from("<QQQ", open_bytes(self.path("out", part)), 24) for part in ("train.bin", "val.bin")
-            ]
-            self.assertEqual(counts[0][0] + counts[1][0], documents)
-            self.assertEqual(counts[0][2], 8192)
-            self.assertGreater(counts[0][1], 200000)
+            train, val = (parse_bin(open_bytes(self.path("out", part))) for part in ("train.bin", "val.bin"))
+            self.assertEqual(train.sequences + val.sequences, documents)
+            self.assertEqual(train.vocab, 8192)
+            self.assertGreater(train.tokens, 200000)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """data/tokenize pack --kind instruct, and the scripts that make instruction data: what is written is what was meant;
-bad input is one clear line that
-names the user's file and line, and an exit code.
+bad input is one clear line that names the user's file and line, and an exit code.
 
-    python3 test/scripts/test_instruct_data.py        (standard library only; needs data/tokenize; downloads come from a server in this process)
+    python3 test/scripts/test_instruct_data.py
+
+Needs the standard library and data/tokenize; downloads come from a server in this process.
 """
 
 import json
@@ -14,14 +15,18 @@ import unittest
 
 sys.dont_write_bytecode = True
 import test_data
-from test_data import ROOT, TOKENIZE, Server, open_bytes
+from test_data import ROOT, TOKENIZE, Server, open_bytes, parse_bin
 
 SHARED = os.path.join(ROOT, "..", "shared", "data", "instruction")
 EOT = "<|endoftext|>"
-ALPACA = "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Instruction:\n%s\n\n### Response:"
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n%s\n\n### Response:"
+)
 ALPACA_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes "
-    "the request.\n\n### Instruction:\n%s\n\n### Input:\n%s\n\n### Response:"
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n%s\n\n### Input:\n%s\n\n### Response:"
 )
 
 
@@ -46,17 +51,16 @@ class Case(test_data.Case):
         """[(prompt and answers as text, the supervised parts in brackets; task; text)] of a .bin, read by what the
         format says"""
         data = open_bytes(self.path(name))
-        magic, version, kind, width, header, S, N, vocab = struct.unpack_from("<8sIIIIQQQ", data)
+        file = parse_bin(data)
         tasks, zero, text_bytes, names_bytes, K = struct.unpack_from("<IIQQQ", data, 72)
-        self.assertEqual((magic, version, kind, width, header, vocab, zero), (b"tunebin\n", 1, 3, 2, 256, 260, 0))
-        at = 256
+        self.assertEqual((*file[:5], file.vocab, zero), (b"tunebin\n", 1, 3, 2, 256, 260, 0))
+        S, offset, ids, at = file.sequences, file.offsets, file.ids, file.end
 
         def take(form, n):
             nonlocal at
             at += struct.calcsize("<%d%s" % (n, form))
             return struct.unpack_from("<%d%s" % (n, form), data, at - struct.calcsize("<%d%s" % (n, form)))
 
-        offset, ids = take("Q", S + 1), take("H", N)
         self.assertFalse(any(take("B", -at % 8)))
         text_at, span_at, spans, task = take("Q", S + 1), take("Q", S + 1), take("I", 2 * K), take("i", S)
         texts, self.names = data[at : at + text_bytes], json.loads(data[at + text_bytes :].decode())
@@ -177,8 +181,8 @@ class Pack(Case):
         out = self.pack("--in", "a.jsonl", "--template", "short", "--shots", "2", "--show", "1")
         self.assertEqual(self.rows()[0][0], "say 1\np\nanswer : q\nr\nanswer : s\nx\nanswer :[ it is 1]")
         self.assertIn(
-            "---- row 1 of 2, task all, 51 tokens, 9 supervised\nsay 1\np\nanswer : q\nr\nanswer : s\nx\nanswer :\u27e6 it is 1%s\u27e7\n"
-            % EOT,
+            "---- row 1 of 2, task all, 51 tokens, 9 supervised\n"
+            "say 1\np\nanswer : q\nr\nanswer : s\nx\nanswer :\u27e6 it is 1%s\u27e7\n" % EOT,
             out,
         )
         self.assertNotIn("row 2 of 2", out)
@@ -271,7 +275,8 @@ class Pack(Case):
             (1, "expected rows to learn, found none in 1: 1 dropped with nothing to learn", "--in", "nothing.jsonl"),
             (
                 1,
-                "expected rows to learn, found none in 1: 0 dropped with nothing to learn, 1 too long (more than 9 tokens): 1 dropped",
+                "expected rows to learn, found none in 1: 0 dropped with nothing to learn, "
+                "1 too long (more than 9 tokens): 1 dropped",
                 "--in",
                 "a.jsonl",
                 "--max-len",
@@ -428,7 +433,7 @@ class Own(Case):
 
     def test_equal_questions_stay_on_one_side(self):
         self.jsonl("a.jsonl", *[row(i % 30, output="%d" % i) for i in range(90)])
-        self.make("instructions.py", "a.jsonl", "--val-share", "0.5")
+        self.make("instructions.py", "a.jsonl", "--val-fraction", "0.5")
         train, val = [{r[0].split("[")[0] for r in self.of(part)} for part in ("train", "val")]
         self.assertEqual((len(train), len(val), train & val), (15, 15, set()))
         self.jsonl("v.jsonl", row(3, instruction=" say  3", output="other"))
@@ -519,7 +524,7 @@ class Own(Case):
             (2, "--shots: expected 0 to 2", "good.jsonl", "--shots", "3"),
             (2, "--overlong: expected --max-len N", "good.jsonl", "--overlong", "drop"),
             (2, "--max-len", "good.jsonl", "--max-len", "-1"),
-            (2, "--val-share", "good.jsonl", "--val-share", "1"),
+            (2, "--val-fraction", "good.jsonl", "--val-fraction", "1"),
             (2, "--limit", "good.jsonl", "--limit", "0"),
         ]:
             with self.subTest(message):

@@ -12,7 +12,6 @@ import random
 import re
 import struct
 import subprocess
-import sys
 import tempfile
 import unittest
 

@@ -1,6 +1,5 @@
 """data/toy.py: nothing but the opinion words tells the labels of the reviews; the instructions' answers are right, and
-what is held out is not in
-train; data/bow.py: right where it can be, one line where it cannot.
+what is held out is not in train; dev/baselines/bag_of_words.py is right where it can be, one line where it cannot.
 
     python3 test/scripts/test_toy.py        (standard library only; needs data/tokenize)
 """
@@ -19,9 +18,10 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 TOKENIZE = os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "data"))
-import bow  # noqa: E402
-import toy_instructions  # noqa: E402
-import toy_world as toy  # noqa: E402
+sys.path.insert(0, os.path.join(ROOT, "dev", "baselines"))
+import bag_of_words  # noqa: E402
+import stats  # noqa: E402
+from toy import instructions, world as toy  # noqa: E402
 
 OPINIONS = set(toy.GOOD + toy.BAD)
 
@@ -46,7 +46,7 @@ class Toy(unittest.TestCase):
         cls.rows = {}
         if cls.answer.returncode == 0:
             cls.rows = {
-                part: bow.read_rows(os.path.join(cls.dir, "reviews", part + ".tsv"))
+                part: bag_of_words.read_rows(os.path.join(cls.dir, "reviews", part + ".tsv"))
                 for part in ("train", "val", "test")
             }
 
@@ -137,7 +137,7 @@ class Toy(unittest.TestCase):
             self.assertEqual(answer.stderr.count("\n"), 1)
 
 
-KIND = {word: kind for kind, words in toy_instructions.KINDS.items() for word in words}
+KIND = {word: kind for kind, words in instructions.KINDS.items() for word in words}
 NUMBER = "zero one two three four five six seven eight nine ten".split()
 DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()
 PLACE = {"first": 0, "second": 1, "third": 2, "last": -1}
@@ -202,7 +202,7 @@ def right(row):
     if family in ("transform", "word"):
         transform, word = (kind, at()) if family == "transform" else (what, words[0])
         if transform == "opposite":
-            return sorted((out, word)) in [sorted(p) for p in toy_instructions.PAIRS]
+            return sorted((out, word)) in [sorted(p) for p in instructions.PAIRS]
         if transform == "singular":
             word, out = out, word
         return (
@@ -223,7 +223,7 @@ def right(row):
         ) != ("zero", "numbers")
     if family in ("negate", "contrary", "past"):
         before, after = text.split(), out.split()
-        opposites = {x: y for a, b in toy_instructions.PAIRS for x, y in ((a, b), (b, a))}
+        opposites = {x: y for a, b in instructions.PAIRS for x, y in ((a, b), (b, a))}
         if family == "negate":
             longer, shorter = sorted((before, after), key=len)[::-1]
             return (
@@ -331,19 +331,23 @@ class Instructions(unittest.TestCase):
             self.names(self.tests["test_operations"]),
             set(
                 """
-            choose/first-animal choose/second-adjective choose/third-place choose/middle-colour choose/last-person find/food remove/animal there/place order/reverse-colour
-            order/firsttwo-person order/lasttwo-thing format/and-food format/number-animal format/the-place repeat/twice-colour word/plural-animal word/singular-thing
-            word/kind-food continue/pattern-animal negate/food contrary/animal past/place rewrite/person-found rewrite/colour-wants rewrite/thing-has rewrite/place-lost
-            question/who-found question/what-wants question/colour-has question/place-lost untold/who-found untold/what-wants untold/colour-has untold/place-lost
-            sentiment/label-dish sentiment/reason-show""".split()
+            choose/first-animal choose/second-adjective choose/third-place choose/middle-colour choose/last-person
+            find/food remove/animal there/place order/reverse-colour order/firsttwo-person order/lasttwo-thing
+            format/and-food format/number-animal format/the-place repeat/twice-colour word/plural-animal
+            word/singular-thing word/kind-food continue/pattern-animal negate/food contrary/animal past/place
+            rewrite/person-found rewrite/colour-wants rewrite/thing-has rewrite/place-lost question/who-found
+            question/what-wants question/colour-has question/place-lost untold/who-found untold/what-wants
+            untold/colour-has untold/place-lost sentiment/label-dish sentiment/reason-show""".split()
             ),
         )
         self.assertEqual(
             self.names(self.tests["test_compositions"]),
             set(
                 """
-            choose/first-of-five-colours choose/second-of-five-places choose/third-of-five-animals choose/middle-of-five-foods choose/last-of-five-things arrange/reverse-and
-            arrange/firsttwo-twice arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind transform/third-twice""".split()
+            choose/first-of-five-colours choose/second-of-five-places choose/third-of-five-animals
+            choose/middle-of-five-foods choose/last-of-five-things arrange/reverse-and arrange/firsttwo-twice
+            arrange/lasttwo-the transform/first-opposite transform/last-plural transform/middle-kind
+            transform/third-twice""".split()
             ),
         )
         # whole families, and tasks of families that are trained
@@ -412,8 +416,8 @@ class Instructions(unittest.TestCase):
                 {w for r in self.tests[name] for w in masked(r["instruction"]).split()} - words, set(), name
             )
         # as in train.jsonl of its full size: no wording that is held out can be drawn
-        for task in toy_instructions.all_tasks():
-            sets = [set(toy_instructions.wordings(task, which)) for which in ("trained", "held", "new")]
+        for task in instructions.all_tasks():
+            sets = [set(instructions.wordings(task, which)) for which in ("trained", "held", "new")]
             self.assertEqual(sum(map(len, sets)), len(set.union(*sets)), task.name)
             self.assertGreaterEqual(min(map(len, sets)), 27, task.name)
 
@@ -509,7 +513,7 @@ class Instructions(unittest.TestCase):
     def test_not_by_copying(self):
         for (folder, part), rows in self.rows.items():
             if part != "train":
-                copied, usual = toy_instructions.baselines(rows, self.rows[folder, "train"])
+                copied, usual = instructions.baselines(rows, self.rows[folder, "train"])
                 self.assertEqual(copied, 0)
                 self.assertLess(
                     usual, 25
@@ -517,9 +521,9 @@ class Instructions(unittest.TestCase):
 
     def test_same_everywhere(self):
         world = toy.World(1, 0.1, 0.1)
-        tasks = toy_instructions.all_tasks()
+        tasks = instructions.all_tasks()
         self.assertEqual(
-            toy_instructions.rows(world, tasks[40:42], 2, "trained", set()),
+            instructions.rows(world, tasks[40:42], 2, "trained", set()),
             [
                 {
                     "instruction": "look and tell me the word that is a food",
@@ -536,22 +540,24 @@ class Instructions(unittest.TestCase):
             ],
         )
         self.assertEqual(
-            [toy_instructions.tale(world) for _ in range(2)],
+            [instructions.tale(world) for _ in range(2)],
             [
-                "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . the plural of onion is onions .",
-                "the noodle was early . now it is not early but late . the opposite of wet is dry . the opposite of cold is hot .",
+                "one pizza and one pizza make two pizzas . finn saw a hen and then three hens . "
+                "the plural of onion is onions .",
+                "the noodle was early . now it is not early but late . the opposite of wet is dry . "
+                "the opposite of cold is hot .",
             ],
         )
 
 
-class Bow(unittest.TestCase):
+class BagOfWords(unittest.TestCase):
     def test_solves_the_stated_problem(self):
         """The gradient of |w|^2 / 2 + C sum log(1 + exp(-y w.x)) vanishes"""
         draw = random.Random(2).random
         rows = [[0] + [i for i in range(1, 12) if draw() < 0.4] for _ in range(60)]
         signs = [1 if (2 in x) == (draw() < 0.9) else -1 for x in rows]
         for C in (0.01, 1.0, 10.0):
-            w = bow.solve(rows, signs, 12, C, epochs=200)
+            w = bag_of_words.solve(rows, signs, 12, C, epochs=200)
             gradient = list(w)
             for x, y in zip(rows, signs):
                 share = 1 / (1 + 2.718281828459045 ** (y * sum(w[i] for i in x)))
@@ -574,9 +580,9 @@ class Bow(unittest.TestCase):
             with open(path("a.jsonl"), "w") as f:
                 f.write("".join(json.dumps({"text": t, "label": l}) + "\n" for t, l in rows))
             for name in ("a.tsv", "a.csv", "a.jsonl"):
-                self.assertEqual(bow.read_rows(path(name)), rows)
+                self.assertEqual(bag_of_words.read_rows(path(name)), rows)
             answer = run(
-                "data/bow.py",
+                "dev/baselines/bag_of_words.py",
                 "--train",
                 path("a.tsv"),
                 "--test",
@@ -600,17 +606,23 @@ class Bow(unittest.TestCase):
                 with open(os.path.join(folder, "a.tsv"), "w") as f:
                     f.write(text)
                 answer = run(
-                    "data/bow.py", "--train", os.path.join(folder, "a.tsv"), "--test", os.path.join(folder, "a.tsv")
+                    "dev/baselines/bag_of_words.py",
+                    "--train",
+                    os.path.join(folder, "a.tsv"),
+                    "--test",
+                    os.path.join(folder, "a.tsv"),
                 )
                 self.assertEqual((answer.returncode, answer.stderr.count("\n")), (1, 1), answer.stderr)
                 self.assertIn(words, answer.stderr)
-            self.assertIn("No such file", run("data/bow.py", "--train", "none.tsv", "--test", "none.tsv").stderr)
+            self.assertIn(
+                "No such file", run("dev/baselines/bag_of_words.py", "--train", "none.tsv", "--test", "none.tsv").stderr
+            )
 
     def test_wilson(self):
-        low, high = bow.wilson(50, 100)
+        low, high = stats.wilson(50, 100)
         self.assertAlmostEqual(low, 0.40383, places=4)
         self.assertAlmostEqual(high, 0.59617, places=4)
-        self.assertEqual(bow.wilson(10, 10)[1], 1.0)
+        self.assertEqual(stats.wilson(10, 10)[1], 1.0)
 
 
 if __name__ == "__main__":

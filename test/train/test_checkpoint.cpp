@@ -232,7 +232,7 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
     }
     SUBCASE("only a pickle") {
         REQUIRE(rename(path.c_str(), (dir / "pytorch_model.bin").c_str()) == 0);
-        CHECK(has(load_error(dir.path), "convert it: python3 dev/convert_weights.py "));
+        CHECK(has(load_error(dir.path), "convert it: python3 data/convert_weights.py "));
     }
     SUBCASE("nothing") {
         REQUIRE(remove(path.c_str()) == 0);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A classifier on bags of words: logistic regression on the n-grams that a text contains, the baseline that every other
-classifier should beat.
+"""A classifier on bags of words: logistic regression on the n-grams that a text contains. Every other classifier should
+beat this baseline.
 
 The files are TSV, CSV or JSONL (by their ending) with the columns text and label. Needs only Python's standard library.
 
@@ -10,17 +10,21 @@ n-grams, it minimises over w
     |w|^2 / 2 + C sum_rows log(1 + exp(-y w.x))
 
 by coordinate ascent in the dual (Yu, Huang, Lin 2011): w = sum_rows a y x with 0 < a < C; one row at a time is solved
-for its a. There is no
-learning rate. C is the one of 0.01, 0.1, 1, 10 with the best accuracy in cross-validation on the training rows.
+for its a. There is no learning rate. C is the one of 0.01, 0.1, 1, 10 with the best accuracy in cross-validation on the
+training rows.
 """
 
 import argparse
 import csv
 import json
 import math
+import pathlib
 import random
 import re
 import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import stats  # noqa: E402
 
 STRENGTHS = [0.01, 0.1, 1.0, 10.0]
 
@@ -73,8 +77,8 @@ def solve(rows, signs, features, C, epochs=20):
         largest = 0.0
         for r in order:
             x, y, q = rows[r], signs[r], len(rows[r])
-            # The best a solves  log(a / (C - a)) + y w.x + q (a - a_old) = 0; as a = C / (1 + exp(-s)) it is  s + q
-            # a(s) + b = 0,  rising in s
+            # The best a solves  log(a / (C - a)) + y w.x + q (a - a_old) = 0;
+            # with a = C / (1 + exp(-s)) that is  s + q a(s) + b = 0,  which rises with s
             b = y * sum([w[i] for i in x]) - q * alpha[r]
             low, high, s = -b - q * C, -b, logit[r]
             if not low <= s <= high:
@@ -148,15 +152,8 @@ def train(rows, n, C=None, folds=10):
     return Classifier(rows, n, C), C
 
 
-def wilson(right, n, z=1.96):
-    """95 % interval of a share"""
-    p, t = right / n, z * z / n
-    middle, half = (p + t / 2) / (1 + t), z * math.sqrt(p * (1 - p) / n + t / (4 * n)) / (1 + t)
-    return middle - half, middle + half
-
-
 def report(right, n):
-    low, high = wilson(right, n)
+    low, high = stats.wilson(right, n)
     return "accuracy %.1f %% (95 %%: %.1f to %.1f), %d of %d" % (100 * right / n, 100 * low, 100 * high, right, n)
 
 
@@ -164,13 +161,14 @@ def main():
     p = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="example:\n  data/bow.py --train data/toy/reviews/train.tsv --test data/toy/reviews/val.tsv --test data/toy/reviews/test.tsv",
+        epilog="example, with D=datasets/toy/reviews:\n"
+        "  dev/baselines/bag_of_words.py --train $D/train.tsv --test $D/val.tsv --test $D/test.tsv",
     )
     p.add_argument("--train", required=True, metavar="FILE")
     p.add_argument("--test", required=True, action="append", metavar="FILE", help="may be given several times")
     p.add_argument("--ngrams", type=int, default=2, metavar="N", help="n-grams of 1 to N words (default 2)")
     p.add_argument(
-        "--C", type=float, metavar="X", help="strength of the data against |w|^2 / 2 (default: by cross-validation)"
+        "--C", type=float, metavar="X", help="weight of the data against |w|^2 / 2 (default: by cross-validation)"
     )
     args = p.parse_args()
     if args.ngrams < 1 or (args.C is not None and args.C <= 0):

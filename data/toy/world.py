@@ -1,16 +1,17 @@
-"""The world of toy.py: its words, and World, which draws sentences about it. toy_instructions.py asks questions about
-the same world."""
+"""The words of a small world, and World, which draws sentences, reviews and reasons about it."""
 
 import random
 
 # Opinion words, most frequent first; of every pair of neighbours the first belongs to half A, the second to half B
 GOOD = (
-    "great good wonderful nice lovely excellent delightful pleasant superb perfect charming brilliant splendid amazing marvelous beautiful "
-    "fantastic impressive terrific fine enjoyable remarkable fabulous magnificent stunning outstanding memorable exquisite divine glorious heavenly awesome"
+    "great good wonderful nice lovely excellent delightful pleasant superb perfect charming brilliant splendid amazing "
+    "marvelous beautiful fantastic impressive terrific fine enjoyable remarkable fabulous magnificent stunning "
+    "outstanding memorable exquisite divine glorious heavenly awesome"
 ).split()
 BAD = (
-    "bad terrible boring awful poor horrible dull disappointing dreadful nasty unpleasant disgusting miserable lousy ugly weak "
-    "hideous tedious dismal grim vile dreary pathetic mediocre annoying shabby hopeless tiresome useless sloppy abysmal wretched"
+    "bad terrible boring awful poor horrible dull disappointing dreadful nasty unpleasant disgusting miserable lousy "
+    "ugly weak hideous tedious dismal grim vile dreary pathetic mediocre annoying shabby hopeless tiresome useless "
+    "sloppy abysmal wretched"
 ).split()
 HALF = {"A": (BAD[0::2], GOOD[0::2]), "B": (BAD[1::2], GOOD[1::2])}
 LABELS = ["negative", "positive"]
@@ -67,8 +68,8 @@ def fill(words, good, draw):
 
 
 class World:
-    """Draws sentences. Uses nothing of random.Random but random(), which gives the same numbers on every machine and
-    version."""
+    """Draws sentences. Of random.Random it uses random() alone, which gives the same numbers on every machine and in
+    every version. negation, contrast: which fraction of the opinions has one"""
 
     def __init__(self, seed, negation, contrast):
         self.random = random.Random(seed).random
@@ -94,7 +95,7 @@ class World:
         return items
 
     # In what follows a sentence is a list of words in which an opinion word is still open: 1 for one of the document's
-    # polarity, -1 for one of the other.
+    # polarity, -1 for one of the other polarity.
     def judgement(self, sign):
         """really OPEN | OPEN and OPEN | not OPEN"""
         if self.random() < self.negation:
@@ -165,8 +166,8 @@ class World:
 
     def explained(self, draw, kind=None):
         """Two reviews that differ in the opinion words only, [(text, label, the words that decide)]: negative,
-        positive.
-        What decides is the last judgement: of "the play was dull but the soup was very tasty ." the word "tasty"."""
+        positive. What decides is the last judgement: of "the play was dull but the soup was very tasty ." the word
+        "tasty"."""
         _, x, words = self.beginning("i" if self.random() < 0.5 else "we", kind)
         if self.random() < 0.4:
             words = []

@@ -1,29 +1,39 @@
-"""Instructions about the world of toy_world.py: 243 small tasks in 21 families, 171 of them in 18 families to train on,
+"""Instructions about the world of world.py: 243 small tasks in 21 families, 171 of them in 18 families to train on,
 and the text that a decoder reads before them.
 
 A task is an operation on a kind of thing ("reverse-food"), its name is family/task. An instruction is worded as
-FRAME(VERB, PHRASE):
-"please" + "tell me" + "the last animal". What is held out is settled by the rules below, by counting and not by trying:
+FRAME(VERB, PHRASE): "please" + "tell me" + "the last animal". What is held out follows from the rules below, by
+counting and not by trying:
 
-  wordings      combinations of frame, verb and phrase that a task's training rows never use (a quarter of them), although each part occurs
+  wordings      combinations of frame, verb and phrase that a task's training rows never use (a quarter of them),
+                although each part occurs
   phrases       a phrase of each operation that occurs in no training row at all: harder than wordings
-  operations    one kind of every operation: "the last food" when the last of everything else was asked for, and other things about foods
-  compositions  two skills that are trained with others: the opposite of the third word, two lists' operations at once,
-  the last of FIVE foods
-  families      whole families: count, neighbour, odd. Their skills occur in the text, in other words; no instruction asks for them
+  operations    one kind of every operation: "the last food", where training has the last of everything else, and other
+                things about foods
+  compositions  two skills that are trained with others: the opposite of the third word, two operations on a list at
+                once, the last of FIVE foods
+  families      whole families: count, neighbour, odd. Their skills occur in the text, in other words; no instruction
+                in training wants them
 
-Every draw is by toy_world's World, so that the rows are the same on every machine.
+Everything is drawn by World, so that the rows are the same on every machine.
 """
 
 import collections
 import itertools
 
-from toy_world import BAD, DAYS, GOOD, HE, SHE, THINGS, because
+from .world import BAD, DAYS, GOOD, HE, SHE, THINGS, because
 
 KINDS = {
-    "animal": "cat dog cow pig hen duck goat horse bear lion tiger frog bee ant crow owl mole seal snake rabbit".split(),
-    "food": "soup cake pie salad pizza pudding apple pear plum lemon grape carrot onion bean egg cookie noodle olive melon nut".split(),
-    "thing": "ball cup book hat box lamp chair table pen key clock bell drum kite rope spoon plate coat shoe bag".split(),
+    "animal": (
+        "cat dog cow pig hen duck goat horse bear lion tiger frog bee ant crow owl mole seal snake rabbit".split()
+    ),
+    "food": (
+        "soup cake pie salad pizza pudding apple pear plum lemon grape carrot onion bean egg cookie noodle olive melon "
+        "nut".split()
+    ),
+    "thing": (
+        "ball cup book hat box lamp chair table pen key clock bell drum kite rope spoon plate coat shoe bag".split()
+    ),
     "person": SHE + HE,
     "colour": "red blue green yellow black white pink brown silver purple grey gold".split(),
     "place": THINGS["place"] + "farm school shop river".split(),
@@ -41,8 +51,8 @@ OBJECTS = ["animal", "food", "thing"]  # what can be had, is of a colour, and ha
 PAIRS = [
     p.split("-")
     for p in (
-        "hot-cold big-small long-short fast-slow old-new happy-sad wet-dry full-empty hard-soft loud-quiet light-dark rich-poor "
-        "strong-weak clean-dirty early-late near-far high-low thick-thin open-closed young-wise"
+        "hot-cold big-small long-short fast-slow old-new happy-sad wet-dry full-empty hard-soft loud-quiet light-dark "
+        "rich-poor strong-weak clean-dirty early-late near-far high-low thick-thin open-closed young-wise"
     ).split()
 ]
 OPPOSITE = {a: b for pair in PAIRS for a, b in (pair, pair[::-1])}
@@ -86,16 +96,15 @@ def comma(words):
 
 def products(*parts):
     """[["the list", ...], ["backwards", ...]] -> the phrases of training, "the list backwards", ..., and those of the
-    test "phrases",
-    with the last of one part, which training never sees"""
+    test "phrases", with the last of one part, which training never sees"""
     joined = lambda choices: [" ".join(words) for words in itertools.product(*choices)]
     return joined([p[:-1] for p in parts]), [
         x for i in range(len(parts)) for x in joined([p[-1:] if j == i else p[:-1] for j, p in enumerate(parts)])
     ]
 
 
-# ---------------------------------------------------------------- phrases; the last of each list is only for the test
-# "phrases"
+# ---------------------------------------------------------------- phrases
+# The last of each list is only for the test "phrases".
 LIST = ["the {many}", "the list", "these words", "all of these", "the whole list"]
 ORDERS = {
     "reverse": ["backwards", "in reverse", "from last to first", "in reverse order", "turned around"],
@@ -171,13 +180,12 @@ QUESTIONS = {
     ],
 }
 
-Task = collections.namedtuple(
-    "Task", "name level phrases new draw"
-)  # draw(world) -> (what stands for {...} in the phrases, input, output)
+# draw(world) -> (what stands for {...} in the phrases, input, output)
+Task = collections.namedtuple("Task", "name level phrases new draw")
 
 
-def drawn(w, items, n):
-    """n different ones"""
+def sample(w, items, n):
+    """n different items"""
     found = []
     while len(found) < n:
         x = w.one(items)
@@ -212,7 +220,7 @@ def choose(at, kind, lengths=None, avoid=None):
         n = w.one(lengths) if lengths else length(w, at == "middle")
         while n == avoid:
             n = length(w, at == "middle")
-        words = drawn(w, KINDS[kind], n)
+        words = sample(w, KINDS[kind], n)
         return {"at": at, "kind": "word" if kind == "adjective" else kind}, comma(words), words[POSITIONS[at](n)]
 
     return draw
@@ -221,7 +229,7 @@ def choose(at, kind, lengths=None, avoid=None):
 def arrange(order, form, kind=None):
     def draw(w):
         k = kind or w.one(LISTS)
-        words = drawn(w, KINDS[k], length(w))
+        words = sample(w, KINDS[k], length(w))
         return {"many": MANY[k]}, comma(words), formed(form, ordered(order, words))
 
     return draw
@@ -229,7 +237,7 @@ def arrange(order, form, kind=None):
 
 def one_among_others(w, kind):
     """A list with one word of the kind; (words, where it is)"""
-    words = [w.one(KINDS[k]) for k in drawn(w, [k for k in LISTS if k != kind], length(w) - 1)]
+    words = [w.one(KINDS[k]) for k in sample(w, [k for k in LISTS if k != kind], length(w) - 1)]
     at = int(w.random() * (len(words) + 1))
     return words[:at] + [w.one(KINDS[kind])] + words[at:], at
 
@@ -269,7 +277,7 @@ def count(kind):
         other = w.one([x for x in LISTS if x != kind])
         return (
             {"many": MANY[kind]},
-            comma(w.shuffled(drawn(w, KINDS[kind], k) + drawn(w, KINDS[other], n - k))),
+            comma(w.shuffled(sample(w, KINDS[kind], k) + sample(w, KINDS[other], n - k))),
             NUMBERS[k],
         )
 
@@ -278,7 +286,7 @@ def count(kind):
 
 def neighbour(side, kind):
     def draw(w):
-        words = drawn(w, KINDS[kind], length(w))
+        words = sample(w, KINDS[kind], length(w))
         i = int(w.random() * (len(words) - 1))
         x, y = words[i : i + 2] if side == "after" else (words[i + 1], words[i])
         return {"x": x, "kind": kind}, comma(words), y
@@ -288,7 +296,7 @@ def neighbour(side, kind):
 
 def odd(kind):
     def draw(w):
-        words = drawn(w, KINDS[kind], length(w) - 1)
+        words = sample(w, KINDS[kind], length(w) - 1)
         at = int(w.random() * (len(words) + 1))
         x = w.one(KINDS[w.one([k for k in LISTS if k != kind])])
         return {"a": a(kind), "kind": kind}, comma(words[:at] + [x] + words[at:]), x
@@ -310,7 +318,7 @@ def transform_at(transform, at):
         n = length(w, at == "middle")
         kinds = {"opposite": ["adjective"], "plural": OBJECTS, "kind": LISTS, "twice": LISTS}[transform]
         words = (
-            [w.one(KINDS[k]) for k in drawn(w, LISTS, n)] if transform == "kind" else drawn(w, KINDS[w.one(kinds)], n)
+            [w.one(KINDS[k]) for k in sample(w, LISTS, n)] if transform == "kind" else sample(w, KINDS[w.one(kinds)], n)
         )
         return {"at": at}, comma(words), transformed(transform, words[POSITIONS[at](n)])
 
@@ -332,7 +340,7 @@ def continued(kind):
             n = 2 + int(2 * w.random())
             i = int(w.random() * (7 if kind == "days" else len(words) - n))
             return {}, comma(words[i : i + n]), words[i + n]
-        x, y = drawn(w, KINDS[kind], 2)
+        x, y = sample(w, KINDS[kind], 2)
         n = 3 + int(3 * w.random())
         return {}, comma(([x, y] * 3)[:n]), ([x, y] * 3)[n]
 
@@ -351,7 +359,7 @@ def sentence(change, kind):
             " of " + w.one(KINDS["person"]) if w.random() < 0.5 else "",
         )
         very = "very " if w.random() < 0.3 else ""
-        before, after = ("is", "was") if change == "past" else drawn(w, ["is", "was"], 1) * 2
+        before, after = ("is", "was") if change == "past" else sample(w, ["is", "was"], 1) * 2
         no, yes = ("not ", "") if w.random() < 0.3 else ("", "not ")
         if change != "negate":
             yes = no
@@ -368,10 +376,10 @@ def story(w, verb, n):
     """[(person, colour, thing, place)], all different, and the text"""
     facts = list(
         zip(
-            drawn(w, KINDS["person"], n),
-            drawn(w, KINDS["colour"], n),
-            drawn(w, [x for k in OBJECTS for x in KINDS[k]], n),
-            drawn(w, KINDS["place"], n),
+            sample(w, KINDS["person"], n),
+            sample(w, KINDS["colour"], n),
+            sample(w, [x for k in OBJECTS for x in KINDS[k]], n),
+            sample(w, KINDS["place"], n),
         )
     )
     return facts, " ".join("%s %s a %s %s at the %s ." % (p, verb, c, x, l) for p, c, x, l in facts)
@@ -415,8 +423,7 @@ def sentiment(reason, kind):
 # ---------------------------------------------------------------- all tasks
 def all_tasks():
     """Every task, in a fixed order. In a grid of operations and kinds the o-th operation is held out with the k-th kind
-    if o + k is a
-    multiple of the number of kinds; o counts the operations of all families."""
+    if o + k is a multiple of the number of kinds; o counts the operations of all families."""
     tasks, operations = [], [0]
 
     def grid(family, operation, kinds, phrases, draw, join="-"):
@@ -674,7 +681,8 @@ def all_tasks():
     return tasks
 
 
-ONE = "order/reverse-food"  # the training subset of one task, and of six: of six different families, chosen before any run
+# The training subsets of one task, and of six of six different families; chosen before any run
+ONE = "order/reverse-food"
 SIX = [ONE, "choose/last-animal", "word/opposite", "rewrite/person-has", "question/what-has", "sentiment/reason-dish"]
 
 
@@ -693,8 +701,7 @@ def wordings(task, which):
 
 def rows(w, tasks, number, which, seen):
     """As many of every task, in random order; none has the instruction and input of one that is in seen, until too few
-    others are left
-    (word/opposite has 17,000; only the set of six tasks comes near)."""
+    others are left (word/opposite has 17,000; only the set of six tasks comes near)."""
     found, choices, misses = [], [wordings(t, which) for t in tasks], 0
     while len(found) < number:
         i = len(found) % len(tasks)
@@ -733,9 +740,8 @@ def sets(world, number, tests=1000):
 
 
 def baselines(rows, train):
-    """Exact match in % of copying the input, and of always giving the most frequent answer to the task: that in train,
-    or where it has none of the task that
-    of the half of the task's rows which this row is not in"""
+    """Exact match in % of copying the input, and of always giving the most frequent answer to the task: that in train;
+    where train has no row of the task, that in the half of the task's rows that this row is not in"""
     answers, seen = collections.defaultdict(collections.Counter), collections.Counter()
     for r in train:
         answers[r["task"]][r["output"]] += 1
@@ -746,11 +752,11 @@ def baselines(rows, train):
         asked.append(r["task"] if r["task"] in trained else (r["task"], half))
         if r["task"] not in trained:
             answers[r["task"], 1 - half][r["output"]] += 1
-    usual = {key: max(c, key=c.get) for key, c in answers.items()}
-    share = lambda right: 100 * sum(map(right, rows, asked)) / len(rows)
+    most_frequent = {key: max(c, key=c.get) for key, c in answers.items()}
+    percent = lambda right: 100 * sum(map(right, rows, asked)) / len(rows)
     bare = lambda text: [w for w in text.split() if w.isalnum()]  # exact match does not look at punctuation
-    return share(lambda r, _: bare(r["output"]) == bare(r["input"])), share(
-        lambda r, key: bare(r["output"]) == bare(usual.get(key, ""))
+    return percent(lambda r, _: bare(r["output"]) == bare(r["input"])), percent(
+        lambda r, key: bare(r["output"]) == bare(most_frequent.get(key, ""))
     )
 
 
@@ -761,7 +767,7 @@ def tale(w):
     if at < 0.2:
         return w.document()
     lines = []
-    p, q = drawn(w, KINDS["person"], 2)
+    p, q = sample(w, KINDS["person"], 2)
     if at < 0.4:  # who did what, told again, and asked
         verb = w.one(DEEDS)
         facts, text = story(w, verb, 2 + (w.random() < 0.5))
@@ -798,7 +804,7 @@ def tale(w):
         return " ".join(lines).replace(" \n", "\n")
     if at < 0.8:  # lists
         kind = w.one(list(KINDS))
-        words = drawn(w, KINDS[kind], 2 + int(4 * w.random()))
+        words = sample(w, KINDS[kind], 2 + int(4 * w.random()))
         n, many = len(words), MANY[kind]
         one = "word" if kind == "adjective" else kind
         x = int(w.random() * (n - 1))
@@ -826,7 +832,7 @@ def tale(w):
         if n in (3, 5):
             more.append("%s was in the middle ." % words[n // 2])
         text = "%s said : %s ." % (p, comma(words))
-        for r in drawn(
+        for r in sample(
             w, KINDS["person"], int(3 * w.random())
         ):  # repeating comes before all else that one can do with a list
             text += " %s said it too : %s ." % (r, comma(words))
@@ -859,7 +865,7 @@ def tale(w):
                 )
             )
         elif at < 0.92:
-            others = drawn(w, KINDS[kind], 2)
+            others = sample(w, KINDS[kind], 2)
             z = w.one(KINDS[w.one([k for k in LISTS if k != kind])])
             lines.append(
                 w.one(
@@ -886,7 +892,7 @@ def tale(w):
             )
         else:
             i, n = int(w.random() * 7), 2 + int(3 * w.random())
-            u, v = drawn(w, KINDS[kind], 2)
+            u, v = sample(w, KINDS[kind], 2)
             lines.append(
                 w.one(
                     [

@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
 """pytorch_model.bin -> model.safetensors. Python's standard library only: neither torch nor numpy is needed.
 
-    python3 dev/convert_weights.py MODEL_DIR             MODEL_DIR/pytorch_model.bin -> MODEL_DIR/model.safetensors
-    python3 dev/convert_weights.py FILE.bin FILE.safetensors
+    python3 data/convert_weights.py MODEL_DIR            MODEL_DIR/pytorch_model.bin -> MODEL_DIR/model.safetensors
+    python3 data/convert_weights.py FILE.bin FILE.safetensors
 
 A file of torch.save is a pickle and the bytes of the tensors, in a zip archive (since PyTorch 1.6) or one after the
-other (before). A pickle
-can call any function, so it is read with a list of the few that a dictionary of tensors needs; another name is an error
-and nothing is called.
-Copies of the word embeddings (cls.predictions.decoder.*) are left out; other tensors that share memory are each written
-whole.
+other (before). A pickle can call any function, so it is read with a list of the few that a dictionary of tensors needs;
+another name is an error and nothing is called. Copies of the word embeddings (cls.predictions.decoder.*) are left out;
+other tensors that share memory are each written whole.
 """
 
 import argparse
 import collections
 import json
+import math
 import os
 import pickle
 import struct
-import sys
 import tempfile
 import zipfile
+
+from lib.errors import Failure, Usage, run_script
 
 STORAGES = {
     "DoubleStorage": ("F64", 8),
@@ -34,13 +34,11 @@ STORAGES = {
     "ByteStorage": ("U8", 1),
     "BoolStorage": ("BOOL", 1),
 }
+# what unpickling raises where the bytes are no pickle, or only a part of one
+BROKEN_PICKLE = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError)
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 Storage = collections.namedtuple("Storage", "key dtype width count")
 Tensor = collections.namedtuple("Tensor", "storage offset shape strides")  # in elements
-
-
-class Failure(Exception):
-    pass
 
 
 def rebuild_tensor(storage, offset, shape, strides, *_):
@@ -146,25 +144,18 @@ def tensors_of(state):
     return found
 
 
-def number_of(shape):
-    n = 1
-    for s in shape:
-        n *= s
-    return n
-
-
 def contiguous(tensor, data):
     """The bytes of a tensor in row-major order. data: those of its storage"""
     shape, strides, width = tensor.shape, tensor.strides, tensor.storage.width
     last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides))
-    if number_of(shape) and not 0 <= last < len(data) // width:
+    if math.prod(shape) and not 0 <= last < len(data) // width:
         raise Failure("expected at least %d numbers in its storage, found %d" % (last + 1, len(data) // width))
     expected, row_major = 1, True
     for n, s in zip(reversed(shape), reversed(strides)):
         row_major = row_major and (n == 1 or s == expected)
         expected *= n
     if row_major:
-        return data[tensor.offset * width : (tensor.offset + number_of(shape)) * width]
+        return data[tensor.offset * width : (tensor.offset + math.prod(shape)) * width]
     numbers = memoryview(data).cast("B" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
 
     def piece(dimension, at):
@@ -184,18 +175,7 @@ def convert(source, target):
             is_zip = f.read(2) == b"PK"
         state, data = (read_zip if is_zip else read_legacy)(source)
         tensors = tensors_of(state)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        KeyError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        ImportError,
-        struct.error,
-        zipfile.BadZipFile,
-    ) as e:
+    except (*BROKEN_PICKLE, struct.error, zipfile.BadZipFile) as e:
         raise Failure(
             "%s: expected a file of torch.save, found something else, or a part of one: %s"
             % (source, " ".join(str(e).split()))
@@ -206,7 +186,7 @@ def convert(source, target):
         tensors = {k: v for k, v in tensors.items() if not k.startswith("cls.predictions.decoder.")}
     header, offset = {"__metadata__": {"format": "pt"}}, 0
     for name, t in tensors.items():
-        size = number_of(t.shape) * t.storage.width
+        size = math.prod(t.shape) * t.storage.width
         header[name] = {"dtype": t.storage.dtype, "shape": list(t.shape), "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header).encode()
@@ -220,10 +200,10 @@ def convert(source, target):
                     piece = contiguous(t, data(t.storage))
                 except (Failure, KeyError, zipfile.BadZipFile) as e:
                     raise Failure("%s: %s: %s" % (source, name, e))
-                if len(piece) != number_of(t.shape) * t.storage.width:
+                if len(piece) != math.prod(t.shape) * t.storage.width:
                     raise Failure(
                         "%s: %s: expected %d bytes, found %d: the file is cut short"
-                        % (source, name, number_of(t.shape) * t.storage.width, len(piece))
+                        % (source, name, math.prod(t.shape) * t.storage.width, len(piece))
                     )
                 out.write(piece)
             out.flush()
@@ -246,18 +226,12 @@ def main():
     source = os.path.join(args.source, "pytorch_model.bin") if os.path.isdir(args.source) else args.source
     target = args.target or os.path.join(os.path.dirname(source), "model.safetensors")
     if os.path.lexists(target):
-        sys.stderr.write(
-            "error: %s: this file is there already and would be lost; remove it or name another FILE.safetensors\n"
-            % target
+        raise Usage(
+            "%s: this file is there already and would be lost; remove it or name another FILE.safetensors" % target
         )
-        sys.exit(2)
-    try:
-        count, size = convert(source, target)
-        print("%s: %d tensors, %.1f MB" % (target, count, size / 1e6))
-    except (Failure, OSError) as e:
-        sys.stderr.write("error: %s\n" % e)
-        sys.exit(1)
+    count, size = convert(source, target)
+    print("%s: %d tensors, %.1f MB" % (target, count, size / 1e6))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -1,0 +1,14 @@
+"""What the data scripts share, a concern a file. Only Python's standard library.
+
+errors.py      Failure, Usage: errors become one line on standard error and an exit code
+arguments.py   the flags that several scripts have, and their checks
+download.py    URL -> file, with a cache, checksums, a progress bar; continues after an interruption
+text_files.py  finding and opening text, also compressed and in archives; lines and documents
+rows.py        labelled rows of CSV, TSV and JSONL; rows of JSON objects
+splits.py      which documents and rows are for validation
+tokenizer.py   which tokenizer a folder holds; running data/tokenize
+data_dir.py    the data directory that a run makes: the folder to work in, putting files in place
+text.py        documents -> train.bin, val.bin, a tokenizer                    (to pretrain on)
+classify.py    labelled rows -> train.bin, val.bin, test.bin                   (for finetune_cls)
+instruct.py    rows of instructions -> train.bin, val.bin, test_NAME.bin       (for sft)
+"""
