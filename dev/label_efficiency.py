@@ -31,9 +31,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from html import escape
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "dev/lib"))
+import svg as plotter  # noqa: E402
+
 EPOCHS = [(100, 20), (500, 10), (2000, 5), (10**9, 3)]  # up to so many labels, so many passes
 STUDENT = {
     2: 12.706,
@@ -46,7 +48,6 @@ STUDENT = {
     9: 2.306,
     10: 2.262,
 }  # 97.5 %, n - 1 degrees of freedom
-COLORS = ["#1f6fb4", "#d1602a", "#2c8a57", "#8a4fb0", "#9a7b1c"]
 
 
 def train(model, n, a, work):
@@ -145,52 +146,18 @@ def interval(values):
 
 
 def svg(results, sizes, sets, total, title, across="labelled examples", upwards="accuracy"):
-    W, H, L, R, T, B, gap = 430, 360, 52, 14, 40, 46, 140
-    width = len(sets) * (W + 20) + gap
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {H}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="#333">',
-        f'<rect width="{width}" height="{H}" fill="#fff"/><text x="{L}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
-    ]
-    values = [
-        v
-        for r in results.values()
-        for part in r.values()
-        for s in sets
-        for v in (*part["accuracy"][s], *(part.get("interval", {}).get(s) or ()))
-    ]
-    lines = 20 if max(values) - min(values) < 0.6 else 10  # from 0 to 1
-    lo, hi = math.floor(min(values) * lines) / lines, min(1.0, math.ceil(max(values) * lines) / lines)
-    xs = [math.log10(n or total) for n in sizes]
-    for i, s in enumerate(sets):
-        left = i * (W + 20) + L
-        px = lambda x: left + (x - xs[0] + 0.08) / (xs[-1] - xs[0] + 0.16) * (W - L - R)
-        py = lambda y: T + (hi - y) / (hi - lo) * (H - T - B)
-        for k in range(round((hi - lo) * lines) + 1):
-            y = lo + k / lines
-            out.append(
-                f'<path d="M{left} {py(y):.1f}h{W - L - R}" stroke="#e4e4e4"/><text x="{left - 6}" y="{py(y) + 4:.1f}" text-anchor="end">{100 * y:.0f}</text>'
-            )
-        for n, x in zip(sizes, xs):
-            out.append(f'<text x="{px(x):.1f}" y="{H - B + 18}" text-anchor="middle">{n or total:,}</text>')
-        out.append(f'<text x="{left + (W - L - R) / 2}" y="{H - 8}" text-anchor="middle">{escape(across)}</text>')
-        out.append(f'<text x="{left}" y="{T - 6}">{escape(upwards)} on {escape(s)}, %</text>')
-        for (name, r), color in zip(results.items(), COLORS):
-            points = [
-                (px(x), r[str(n)]["accuracy"][s], r[str(n)].get("interval")) for n, x in zip(sizes, xs) if str(n) in r
-            ]
-            path = " L".join(f"{x:.1f} {py(statistics.mean(v)):.1f}" for x, v, _ in points)
-            out.append(f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="2"/>')
-            for x, v, given in points:
-                m, d = statistics.mean(v), interval(v)
-                low, high = (given[s] or (m, m)) if given else (m - d, m + d)
-                out.append(f'<path d="M{x:.1f} {py(min(hi, high)):.1f}V{py(max(lo, low)):.1f}" stroke="{color}"/>')
-                out += [f'<circle cx="{x:.1f}" cy="{py(y):.1f}" r="2.5" fill="{color}" opacity="0.7"/>' for y in v]
-            if i == len(sets) - 1 and points:
-                k = list(results).index(name)
-                out.append(
-                    f'<rect x="{left + W - R - 20}" y="{T + 20 * k}" width="10" height="10" fill="{color}"/><text x="{left + W - R - 6}" y="{T + 20 * k + 10}">{escape(name)}</text>'
-                )
-    return "\n".join(out + ["</svg>", ""])
+    """results: {name: {str(size): {"accuracy": {set: [value of each seed]}, perhaps "interval": {set: (low, high)}}}}"""
+    series = {}
+    for name, by_size in results.items():
+        series[name] = {s: [] for s in sets}
+        for n in [n for n in sizes if str(n) in by_size]:
+            for s in sets:
+                values, given = by_size[str(n)]["accuracy"][s], by_size[str(n)].get("interval")
+                mean, half = statistics.mean(values), interval(values)
+                low, high = (given[s] or (mean, mean)) if given else (mean - half, mean + half)
+                series[name][s].append((n or total, values, low, high))
+    sizes = [n or total for n in sizes]
+    return str(plotter.points_by_size(sets, sizes, series, title, across, upwards, "{:,}".format))
 
 
 def main():
