@@ -66,7 +66,7 @@ class Progress:
 
 
 def how_far(log, step, elapsed):
-    """A line about a step under way: the trainings print "step N/M | loss X", once for each seed"""
+    """A line about a step under way for so long: the trainings print "step N/M | loss X", once for each seed"""
     text = log.read_text(errors="replace")
     found = re.findall(r"^(step (\d+)/(\d+) \| loss [\d.]+)", text, re.M)
     if not found or found[-1][1] == found[-1][2]:
@@ -159,10 +159,10 @@ class Demo:
         """Runs a command with its output in a file, and shows meanwhile how far it is. It has a process group of its
         own, so that Ctrl-C reaches it once, from here: it then saves."""
         state, before, begin = self.state[step.name], self.state[step.name]["seconds"], time.time()
-        log, progress, told = self.out / f"{step.name}.log", Progress(), 0
-        with open(log, mode) as f:
-            child = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, start_new_session=True)
+        log, progress, told, child = self.out / f"{step.name}.log", Progress(), 0, None
         try:
+            with open(log, mode) as f:
+                child = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, start_new_session=True)
             while child.poll() is None:
                 time.sleep(0.1)
                 state["seconds"] = before + time.time() - begin
@@ -171,29 +171,19 @@ class Demo:
                     progress.clear()
                     tell_validation(rows[told:])
                     told = len(rows)
-                progress.show(how_far(log, step, time.time() - begin))
+                progress.show(how_far(log, step, state["seconds"]))
         except KeyboardInterrupt:
-            self.stop(child, progress)
+            progress.clear()
+            if child:
+                stop(child)
+            self.save()
+            raise
         progress.clear()
         tell_validation(self.validations(step)[told:])
         if child.returncode:
             self.save()
             sys.stderr.write(log.read_text(errors="replace")[-2000:])
             sys.exit(f"error: the command above failed; its output is in {log}")
-
-    def stop(self, child, progress):
-        progress.clear()
-        say("\nstopping: what was learned so far is saved (Ctrl-C once more: at once)")
-        child.send_signal(signal.SIGINT)
-        try:
-            child.wait()
-        except KeyboardInterrupt:
-            child.kill()
-            child.wait()
-        self.save()
-        again = "make demo" if str(self.out) == "runs/demo" else shown([sys.executable, "dev/demo", *sys.argv[1:]])
-        say(f"stopped; to continue: {again}")
-        sys.exit(130)
 
     def write_page(self):
         finished = {s.name for s in self.steps if self.state.get(s.name, {}).get("done")}
@@ -228,7 +218,9 @@ class Demo:
         say(f"  A first page: {self.out}/report.html")
 
     def after_reasons_answers(self):
-        say(f"\n  {'% of 300 new reviews':40s} {'exactly right':>14s} {'good or bad right':>18s} {'quotes the review':>18s}")
+        say(
+            f"\n  {'% of 300 new reviews':40s} {'exactly right':>14s} {'good or bad right':>18s} {'quotes the review':>18s}"
+        )
         for part, of in results.reasons(self.out).items():
             what = results.REASONS[part]
             for name, r in of.items():
@@ -271,6 +263,16 @@ class Demo:
         say("\nThe same on real data: README.md. To make all of it again: remove " + str(self.out))
 
 
+def stop(child):
+    say("\nstopping: what was learned so far is saved (Ctrl-C once more: at once)")
+    child.send_signal(signal.SIGINT)
+    try:
+        child.wait()
+    except KeyboardInterrupt:
+        child.kill()
+        child.wait()
+
+
 def answer(command):
     """Runs a command that the reader may repeat, and shows what it answers"""
     say("\n  " + shown(command))
@@ -300,7 +302,8 @@ def main():
             f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one"
         )
     out.mkdir(parents=True, exist_ok=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it otherwise
+        signal.signal(stop_signal, signal.default_int_handler)
     demo = Demo(out, quick)
     demo.save()
     demo.announce()
@@ -315,5 +318,7 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # between two steps
+    except KeyboardInterrupt:
+        again = "make demo" if len(sys.argv) == 1 else shown([sys.executable, "dev/demo", *sys.argv[1:]])
+        say(f"stopped; to continue: {again}")
         sys.exit(130)

@@ -78,7 +78,7 @@ def figure(title, picture, caption):
 
 def table(header, rows):
     """The first column is text, the others are numbers"""
-    line = lambda cells, tag: "".join(f'<{tag}{" class=n" if i else ""}>{c}</{tag}>' for i, c in enumerate(cells))
+    line = lambda cells, tag: "".join(f"<{tag}{' class=n' if i else ''}>{c}</{tag}>" for i, c in enumerate(cells))
     body = "".join(f"<tr>{line(row, 'td')}</tr>\n" for row in rows)
     return f'<div class="wide"><table><tr>{line(header, "th")}</tr>\n{body}</table></div>'
 

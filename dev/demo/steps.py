@@ -5,8 +5,8 @@ import typing
 
 SEEDS = 3
 ENCODER = (
-    "--layers 3 --width 96 --heads 3 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25"
-    " --lr 2e-3 --batch-tokens 4096 --eval-every 50 --log-every 10"
+    "--layers 3 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25"
+    " --lr 2e-3 --batch-tokens 2048 --eval-every 100 --log-every 10"
 ).split()
 CLASSIFIER = "--dev-split 0 --batch 16 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 DECODER = (
@@ -16,9 +16,9 @@ DECODER = (
 TUNING = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
 # How long each training takes: flags of `make demo`
 LENGTHS = {
-    "bert": ["--steps", 700],
-    "pretrained": ["--epochs", 30],
-    "from-scratch": ["--epochs", 30],
+    "bert": ["--steps", 1800],
+    "pretrained": ["--epochs", 40],
+    "from-scratch": ["--epochs", 40],
     "gpt": ["--steps", 3600],
     "reasons": ["--epochs", 20],
     "instruct": ["--epochs", 1],

@@ -76,7 +76,9 @@ class Picture:
 
     def up(self, x, y, text):
         """A text that runs upwards, its middle at (x, y)"""
-        self.parts.append(f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle">{text}</text>')
+        self.parts.append(
+            f'<text transform="translate({x:.1f} {y:.1f}) rotate(-90)" text-anchor="middle">{text}</text>'
+        )
 
     def path(self, d, kind="axis", stroke="#888", more=""):
         self.parts.append(f'<path class="{kind}" d="{d}" fill="none" stroke="{stroke}"{more}/>')
@@ -122,7 +124,9 @@ def loss_curves(runs, title, description="", width=720, height=420, right=150, h
     last = max(x for _, train, val, _ in runs for x, _ in train + val)
     margin = 0.05 * (max(losses) - min(losses)) or 0.5
     left, top = 62 if heading else 46, 44 if heading else 12
-    frame = Frame(left, top, width - left - right, height - top - 48, (0, last), (min(losses) - margin, max(losses) + margin))
+    frame = Frame(
+        left, top, width - left - right, height - top - 48, (0, last), (min(losses) - margin, max(losses) + margin)
+    )
     picture = Picture(width, height, title, description)
     if heading:
         picture.heading(frame.left, 24, title)
