@@ -1,5 +1,5 @@
 # make              builds everything for this machine: the GPU if nvcc and a GPU are there, else the CPU
-# make demo         learns a small written world, sentiment from 100 labels, then instructions: eight minutes
+# make demo         learns a small written world, sentiment from 100 labels, then instructions: five minutes
 # make test         the tests that need nothing but a compiler                make help   all the rest
 #
 #   DEVICE=cpu      loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
@@ -111,7 +111,7 @@ deps:                 # copies what a build needs into .deps/, for machines with
 	bash dev/setup.sh deps
 setup:                # prints what is missing on this machine, and installs it if it may
 	bash dev/setup.sh
-demo:                 # the whole story on a world of its own, eight minutes
+demo:                 # the whole story on a world of its own, five minutes
 	@$(MAKE) all
 	python3 dev/demo
 bench:                # CPU training speed beside PyTorch's (needs a Python with torch: PYTHON=...)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The whole story on a small written world, without a network, in some eight minutes on two idle cores. An encoder
+"""The whole story on a small written world, without a network, in some five minutes on two idle cores. An encoder
 learns this world by masked LM, then sentiment from a hundred labels, and is asked about opinion words that no label
 mentioned. A decoder reads about the world, learns to give reasons, then some two hundred kinds of instructions at once,
 and is given tasks that no instruction asked for. `make demo` calls it.
@@ -32,7 +32,7 @@ TERMINAL = sys.stderr.isatty()
 
 
 def say(text=""):
-    print(text, flush=True)
+    print(text.rstrip(" "), flush=True)
 
 
 def bar(share):
@@ -106,15 +106,15 @@ class Demo:
         return sum(self.state[s.name]["seconds"] for s in self.steps if s.name in self.state)
 
     def announce(self):
-        say("A small written world, an encoder and a decoder that learn it. What happens, and for how long on two idle")
-        say("cores (Ctrl-C stops, the same command continues):\n")
+        say("A small written world, and two models that learn it. What happens, and for how")
+        say("long on two idle cores (Ctrl-C stops, the same command continues):\n")
         for step in self.steps:
-            say(f"  {step.title:88s} {page.clock(step.seconds):>9s}")
+            say(f"  {step.title:66s} {page.clock(step.seconds):>9s}")
             if step.look:
                 say(f"       look at: {step.look}")
             if step.name == "from-scratch":
-                say(f"     after that there is a first page, {self.out}/report.html; the rest is added as it comes")
-        say(f"  {'all of it':88s} {page.clock(sum(s.seconds for s in self.steps)):>9s}")
+                say(f"       then a first page, {self.out}/report.html; later results are added to it")
+        say(f"  {'all of it':66s} {page.clock(sum(s.seconds for s in self.steps)):>9s}")
 
     def forget_from(self, step):
         """A step that is new or has another command: what it and the later ones left is of no use"""
@@ -201,8 +201,8 @@ class Demo:
         for line in (self.out / "toy/reviews/train.tsv").read_text().splitlines()[1:4]:
             review, label = line.split("\t")
             say(f"  {label + ':':13s} {review}")
-        say("  The hundred labels use one half of the opinion words, the test uses the other half: no label says what")
-        say("  these mean, only the text does, by what people do next.")
+        say("  The hundred labels use one half of the opinion words, the test uses the other half:")
+        say("  no label says what these mean, only the text does, by what people do next.")
 
     def after_from_scratch(self):
         say("\nAccuracy on 2,000 new reviews, mean and standard deviation over the seeds; guessing gives 50 %:\n")
@@ -218,9 +218,8 @@ class Demo:
         say(f"  A first page: {self.out}/report.html")
 
     def after_reasons_answers(self):
-        say(
-            f"\n  {'% of 300 new reviews':40s} {'exactly right':>14s} {'good or bad right':>18s} {'quotes the review':>18s}"
-        )
+        columns = f"{'exactly right':>14s} {'good or bad right':>18s} {'quotes the review':>18s}"
+        say(f"\n  {'% of 300 new reviews':40s} {columns}")
         for part, of in results.reasons(self.out).items():
             what = results.REASONS[part]
             for name, r in of.items():

@@ -26,21 +26,26 @@ figure { margin: 1.4rem 0; } figure svg { display: block; width: 100%; max-width
 figcaption { margin-top: .5rem; }
 .wide { overflow-x: auto; margin: 1.2rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-td, th { border-bottom: 1px solid var(--rule); padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: bottom; }
+td, th { border-bottom: 1px solid var(--rule); padding: .35rem .7rem .35rem 0; text-align: left;
+  vertical-align: bottom; }
 td.n, th.n { text-align: right; padding-left: .7rem; }
 td.n { white-space: nowrap; }
 ul.answers { list-style: none; padding: 0; } ul.answers li { background: var(--card); border-radius: 6px;
   padding: .5rem .8rem; margin: .5rem 0; font-size: .92rem; }
-.right, .wrong { font-weight: bold; white-space: nowrap; } .right { color: var(--right); } .wrong { color: var(--wrong); }
+.right, .wrong { font-weight: bold; white-space: nowrap; }
+.right { color: var(--right); } .wrong { color: var(--wrong); }
 pre, code { font: .85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
-pre { background: var(--card); border-radius: 6px; padding: .7rem .9rem; white-space: pre-wrap; overflow-wrap: anywhere; }
+pre { background: var(--card); border-radius: 6px; padding: .7rem .9rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
 dt { font-weight: bold; } dd { margin: 0 0 .6rem; }
+@media (max-width: 30rem) { table { font-size: .8rem; } td.n, th.n { padding: .35rem .2rem; } }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --soft: #a3a8b1; --ground: #15171b; --rule: #3a3e46; --card: #20232a;
     --right: #6fcf97; --wrong: #f0897d; }
   .chart { fill: var(--ink); } .chart .ground { fill: none; } .chart .grid { stroke: #33373f; }
   .chart .axis { stroke: #8a909b; } .chart .interval { stroke: #e4e6ea; }
   .chart .c0 { color: #6cb0ea; } .chart .c1 { color: #ef9463; } .chart .c2 { color: #6cc796; }
+  .chart .c3 { color: #bd8fdd; } .chart .c4 { color: #d3b54f; }
 }
 """
 
@@ -112,8 +117,6 @@ def sentiment(out):
     title = "Reviews with opinion words that no label used: guessed right"
     description = "; ".join(f"{name} {percent(e.mean)}" for name, e in test.items())
     once, all_text = (results.tokens(out / run) for run in ("pretrained/seed-1", "bert"))
-    some = results.review_answers(out)
-    mistakes = sum(not a.right for a in some)
     return [
         "<h2>The result: an encoder, and a hundred labels</h2>",
         figure(
@@ -133,16 +136,22 @@ def sentiment(out):
             ["guessed right, %", "words that labels used", "words that no label used"],
             [[name, of["val"], of["test"]] for name, of in found.items()],
         ),
-        paragraph(
-            f"Answers of the first pretrained model: the first that are right, the first that are wrong. It is wrong on"
-            f" {mistakes:,} of {len(some):,}."
-        ),
-        answers(results.some(some, 3, 3)),
+        *review_answers(out, "pretrained", "the pretrained model"),
+        *review_answers(out, "from-scratch", "the model from scratch"),
         curve(
             out / "bert",
             "Masked LM: loss",
             "How pretraining went: a quarter of the words is hidden, the encoder guesses them.",
         ),
+    ]
+
+
+def review_answers(out, run, what):
+    found = results.review_answers(out / run)
+    mistakes = sum(not a.right for a in found)
+    return [
+        paragraph(f"Some answers of {what} (first seed), which is wrong on {mistakes:,} of {len(found):,}:"),
+        answers(results.some(found)),
     ]
 
 
@@ -182,8 +191,8 @@ def many_tasks(out):
         if level.gain_low is not None:
             more = f"{100 * level.gain_low:+.1f} to {100 * level.gain_high:+.1f}"
             low, high = (min(1, max(0, level.before + gain)) for gain in (level.gain_low, level.gain_high))
-        values = [f"{100 * v:.1f}" for v in (level.tuned, level.before, level.frequent, level.copy)]
-        rows.append([name, *values, more, level.tasks])
+        values = [f"{100 * v:.1f}" for v in (level.tuned, level.before, level.frequent)]
+        rows.append([f"{name} ({level.tasks} tasks)", *values, more])
         bars.append((f"{name}: {what}", level.tuned, low, high))
     families = found["test_families"]
     title = "Answers that are exactly right, on what tuning never saw"
@@ -202,24 +211,25 @@ def many_tasks(out):
         figure(
             title,
             svg.bars(bars, title, "; ".join(f"{name} {percent(share)}" for name, share, _, _ in bars)),
-            "Exact match, the mean over the tasks of each set. The thin lines are the 95 % intervals, over tasks, of what"
-            " tuning added.",
+            "Exact match, the mean over the tasks of each set. The thin lines are the 95 % intervals, over tasks, of"
+            " what tuning added.",
         ),
         table(
-            ["exactly right, %", "tuned", "before", "most frequent answer", "copy of the input"]
-            + ["tuned minus before, 95 % interval", "tasks"],
-            rows,
+            ["exactly right, %", "tuned", "before", "most frequent answer", "tuned minus before, 95 % interval"], rows
         ),
         paragraph(
-            "<b>Before</b>: the decoder as it was before tuning. The other two columns are what one reaches without any"
-            " model: the answer is always the task's most frequent one, or a copy of the input."
+            "<b>Before</b>: the decoder as it was before tuning. <b>Most frequent answer</b>: what one reaches without a"
+            " model, by always giving the task's most frequent answer; a copy of the input is right in"
+            f" {percent(max(level.copy for level in found.values()))} of the answers at most."
         ),
         paragraph(
             f"<b>Where it fails:</b> of tasks of another kind altogether, {percent(families.tuned)} are answered right;"
             f" always giving the task's most frequent answer reaches {percent(families.frequent)}. Tuning teaches the"
             " decoder to recombine what was asked for, hardly to do what was not."
         ),
-        paragraph("Some answers: of each set the first two that are right and the first two that are wrong."),
+        paragraph(
+            "Some answers: of each set the first two that are right and the first two that are wrong, if there are any."
+        ),
         *parts,
         curve(out / "instruct", "Instruction tuning: loss of the answers", "How tuning went."),
     ]
@@ -229,7 +239,7 @@ GLOSSARY = [
     ("masked LM", "Some words of a text are hidden; the model guesses them from the words on both sides."),
     ("loss, nats", "Minus the natural logarithm of the probability that the model gave to the right word, on average:"
      " 0 when it is certain and right, 0.69 when it hesitates between two words."),
-    ("unigram baseline", "The loss of guessing every word by how often it occurs, without looking at the text around it."),
+    ("unigram baseline", "The loss of guessing every word by how often it occurs, whatever stands around it."),
     ("token", "A word or a part of one; here nearly always a word."),
     ("seed", "The number that all randomness of a training is drawn from: other seeds, other starting points."),
     ("95 % interval", "A range that would hold the true value in 95 of 100 such experiments."),

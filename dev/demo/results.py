@@ -73,9 +73,9 @@ def some(answers, right=2, wrong=2):
     return [a for a in answers if a.right][:right] + [a for a in answers if not a.right][:wrong]
 
 
-def review_answers(out):
-    """What the pretrained classifier (first seed) says of the test's reviews"""
-    header, *rows = (out / "pretrained/seed-1/predictions.tsv").read_text().splitlines()
+def review_answers(run):
+    """What a classifier (first seed) says of the test's reviews"""
+    header, *rows = (run / "seed-1/predictions.tsv").read_text().splitlines()
     rows = [dict(zip(header.split("\t"), row.split("\t"))) for row in rows]
     of_test = [r for r in rows if r["set"] == "test"]
     return [Answer(r["text"], r["prediction"], r["gold"], r["prediction"] == r["gold"]) for r in of_test]

@@ -5,8 +5,8 @@ import typing
 
 SEEDS = 3
 ENCODER = (
-    "--layers 3 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25"
-    " --lr 2e-3 --batch-tokens 2048 --eval-every 100 --log-every 10"
+    "--layers 3 --width 128 --heads 4 --inner 160 --max-len 32 --positions 64 --dropout 0 --init-std 0.04"
+    " --mask-rate 0.25 --lr 2e-3 --batch-tokens 2048 --eval-every 100 --log-every 10"
 ).split()
 CLASSIFIER = "--dev-split 0 --batch 16 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 DECODER = (
@@ -16,7 +16,7 @@ DECODER = (
 TUNING = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
 # How long each training takes: flags of `make demo`
 LENGTHS = {
-    "bert": ["--steps", 1800],
+    "bert": ["--steps", 2200],
     "pretrained": ["--epochs", 40],
     "from-scratch": ["--epochs", 40],
     "gpt": ["--steps", 3600],
@@ -50,7 +50,7 @@ def steps(out, quick):
     return [
         Step(
             "toy",
-            "1. A small written world: text, and reviews of which only a hundred have labels",
+            "1. A small written world: text, and reviews, a hundred with labels",
             "the labels use one half of the opinion words; the test uses the other half",
             2,
             toy("encoder"),
@@ -60,26 +60,26 @@ def steps(out, quick):
             "bert",
             "2. Masked LM: an encoder guesses the words that are hidden",
             "the bars: the share of hidden words that it guesses right",
-            60,
+            75,
             ["./train_bert", *data("text"), *to("bert"), *ENCODER, *length("bert")],
         ),
         Step(
             "pretrained",
             f"3. Sentiment from 100 labels, pretrained, {SEEDS} seeds",
             "accuracy on opinion words that no label used ...",
-            15,
+            5,
             classify("pretrained"),
         ),
         Step(
             "from-scratch",
             f"3. Sentiment from 100 labels, from scratch, {SEEDS} seeds",
             "... beside the same model without step 2",
-            15,
+            5,
             classify("from-scratch"),
         ),
         Step(
             "toy-decoder",
-            "4. More of the world: lists, opposites, questions; reviews with reasons; instructions",
+            "4. More of the world: lists, questions, reasons, instructions",
             "",
             10,
             toy("decoder"),
@@ -89,21 +89,21 @@ def steps(out, quick):
             "gpt",
             "4. A decoder reads about the world: it guesses the next word",
             "the bits that it needs for a byte of text fall",
-            120,
+            90,
             ["./train_gpt", *data("gpt/text"), *to("gpt"), *DECODER, *length("gpt")],
         ),
         Step(
             "reasons",
-            "5. Fine-tuning for one task, with no new parameters: is the review good or bad, and why?",
+            "5. Fine-tuning for one task: is the review good or bad, and why?",
             "the loss of the answers",
-            20,
-            tune("reasons", "--eval-rows", 1),
+            18,
+            tune("reasons", "--eval-rows", 1, "--eval-every", 40),
         ),
         Step(
             "reasons-answers",
             "5. ... and its answers about new reviews",
             "right for opinion words that tuning saw, 0 % for others",
-            20,
+            3,
             ["./sft", "eval", "--model", f"{out}/gpt,{out}/reasons"]
             + ["--data", out / "toy/reasons/val.bin", out / "toy/reasons/test.bin"]
             + ["--rows", 300, "--batch", 64, "--max-new-tokens", 24, *to("reasons-answers")],
@@ -111,9 +111,9 @@ def steps(out, quick):
         ),
         Step(
             "instruct",
-            "6. Instruction tuning: 171 kinds of tasks at once, in many wordings",
-            "wordings, operations and compositions that tuning never saw; new families stay hard",
-            120,
+            "6. Instruction tuning: 171 kinds of tasks, in many wordings",
+            "what it never saw: wordings and compositions go well, new families do not",
+            60,
             tune("instruct", "--eval-rows", 10, "--eval-every", 200),
         ),
     ]

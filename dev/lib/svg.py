@@ -119,7 +119,7 @@ class Picture:
 
 def loss_curves(runs, title, description="", width=720, height=420, right=150, heading=True):
     """runs: [(name, training [(tokens, loss)], validation [(tokens, loss)], unigram baseline or None)].
-    Thin lines: training; thick lines with dots: validation; dashed: the unigram baseline. right: room for the labels."""
+    Thin lines: training; thick lines with dots: validation; dashed: the unigram baseline. right: room for labels."""
     losses = [y for _, train, val, unigram in runs for y in [y for _, y in train + val] + [unigram] * bool(unigram)]
     last = max(x for _, train, val, _ in runs for x, _ in train + val)
     margin = 0.05 * (max(losses) - min(losses)) or 0.5

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`make demo` in a hurry: every step of it runs, its numbers come from the results, its page needs nothing from outside,
-and who stops it can continue.
+"""`make demo` in a hurry: every step of it runs, its numbers come from the results, its page needs nothing from
+outside, and who stops it can continue.
 
 make && python3 test/scripts/test_demo.py             a minute on two cores
 """
