@@ -23,11 +23,14 @@ import subprocess
 import sys
 import time
 
-import page
-import results
-from steps import steps
-
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "dev/lib"))
+import bin_file  # noqa: E402
+
+import page  # noqa: E402
+import results  # noqa: E402
+from steps import steps  # noqa: E402
+
 TERMINAL = sys.stderr.isatty()
 
 
@@ -90,17 +93,39 @@ def tell_validation(rows):
 
 
 class Demo:
-    """OUT/state.json remembers of each step its command, the seconds that it took so far, and whether it is done"""
+    """OUT/state.json remembers of each step its command, the seconds that it took so far, and whether it is done; and
+    which files the demo made, so that it removes no others"""
 
     def __init__(self, out, quick):
         self.out, self.steps = out, steps(out, quick)
         self.path = out / "state.json"
-        self.state = json.loads(self.path.read_text()) if self.path.exists() else {}
+        saved = json.loads(self.path.read_text()) if self.path.exists() else {"steps": {}, "files": []}
+        self.state, self.made = saved["steps"], saved["files"]
         self.summary = []  # (what was asked, the share that is right, what to compare it with)
 
+    def files(self):
+        """[name, size, time of change] of every file in OUT, without state.json itself"""
+        paths = [p for p in self.out.rglob("*") if p != self.path and (p.is_symlink() or not p.is_dir())]
+        return [[str(p.relative_to(self.out)), p.lstat().st_size, p.lstat().st_mtime_ns] for p in sorted(paths)]
+
+    def refuse_foreign_files(self):
+        """Those of a step under way are not known when it was killed: they are left alone, see run()"""
+        busy = [name for name, step in self.state.items() if not step["done"]]
+        own = [f"{name}/" for name in busy] + [f"{name}.log" for name in busy] + ["toy/"] * ("toy-decoder" in busy)
+        for file in self.files():
+            if file not in self.made and not file[0].startswith(tuple(own)):
+                name = self.out / file[0]
+                sys.stderr.write(
+                    f"error: {name}: the earlier demo did not make this file, or it was changed since; "
+                    f"remove {self.out} or give another directory\n"
+                )
+                sys.exit(2)
+
     def save(self):
-        self.path.with_suffix(".new").write_text(json.dumps(self.state, indent=1) + "\n")
-        self.path.with_suffix(".new").rename(self.path)
+        self.made = self.files()
+        new = self.out.parent / (self.out.name + ".state")  # beside OUT: it is no file of OUT
+        new.write_text(json.dumps({"steps": self.state, "files": self.made}, indent=1) + "\n")
+        new.replace(self.path)
 
     def seconds(self):
         return sum(self.state[s.name]["seconds"] for s in self.steps if s.name in self.state)
@@ -139,8 +164,8 @@ class Demo:
         if begun:
             command = [command[0], "--resume", "--out", str(run)]
             say(f"  continues: {shown(command)}")
-        else:
-            shutil.rmtree(run, ignore_errors=True)
+        elif run.exists():  # stopped before it saved anything
+            run.rename(self.out / f"{step.name}.stopped-{time.time_ns()}")
         self.save()
         self.watch(step, command, "a" if begun else "w")
         state["done"] = True
@@ -188,13 +213,15 @@ class Demo:
     def write_page(self):
         finished = {s.name for s in self.steps if self.state.get(s.name, {}).get("done")}
         page.write(self.out, self.steps, finished, {name: s["seconds"] for name, s in self.state.items()})
+        self.save()
 
     # ---- what is said after a step, by its name
     def after_toy(self):
         log = (self.out / "toy.log").read_text()
         say("  " + next(line for line in log.splitlines() if "documents for training" in line))
         text = self.out / "toy/text"
-        tokens = " ".join(map(str, results.sample_document(text / "train.bin"))) + "\n"
+        packed = bin_file.parse_bin((text / "train.bin").read_bytes())
+        tokens = " ".join(map(str, packed.ids[: packed.offsets[1]])) + "\n"
         decode = ["data/tokenize", "decode", "--tokenizer", str(text)]
         sample = subprocess.run(decode, input=tokens, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
         say(f"  the text:     {sample}")
@@ -304,6 +331,7 @@ def main():
     for stop_signal in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it otherwise
         signal.signal(stop_signal, signal.default_int_handler)
     demo = Demo(out, quick)
+    demo.refuse_foreign_files()
     demo.save()
     demo.announce()
     for step in demo.steps:

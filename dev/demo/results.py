@@ -1,13 +1,15 @@
 """What the finished runs of the demo say, read from their files. Shares are from 0 to 1."""
 
 import json
-import math
 import pathlib
 import re
 import statistics
+import sys
 import typing
 
-STUDENT = 4.303  # 97.5 % quantile of Student's t with 2 degrees of freedom: the interval of a mean of three
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import stats  # noqa: E402
+
 LEVELS = {  # set of toy/instruct: (its name, what is held out)
     "test_wordings": ("wordings", "known tasks, asked in other words"),
     "test_operations": ("operations", "known operations on another kind of list"),
@@ -50,7 +52,7 @@ def sentiment(out):
         for part in ("val", "test"):
             runs = results[part]["accuracy"]["runs"]
             mean = statistics.mean(runs)
-            half = STUDENT * statistics.stdev(runs) / math.sqrt(len(runs))
+            half = stats.student(runs)
             found[name][part] = Estimate(mean, max(0, mean - half), min(1, mean + half), runs)
     log = (out / "toy.log").read_text()
     found["bag of words"] = {}
@@ -132,12 +134,3 @@ def instructions(out):
         exact = [of[name]["exact_match"] for name in ("copy the input", "most frequent answer", "before", "tuned")]
         table[part] = Level(len(of["tuned"]["tasks"]), *exact, gain["mean"], gain.get("low"), gain.get("high"))
     return table
-
-
-def sample_document(path):
-    """The tokens of the first document of a .bin file (common/data/bin_file.h)"""
-    data = pathlib.Path(path).read_bytes()
-    number = lambda at, size: int.from_bytes(data[at : at + size], "little")
-    width, sequences = number(16, 4), number(24, 8)
-    begin = 256 + 8 * (sequences + 1)
-    return [number(begin + width * i, width) for i in range(number(256 + 8, 8))]

@@ -60,7 +60,7 @@ def steps(out, quick):
             "bert",
             "2. Masked LM: an encoder guesses the words that are hidden",
             "the bars: the share of hidden words that it guesses right",
-            75,
+            65,
             ["./train_bert", *data("text"), *to("bert"), *ENCODER, *length("bert")],
         ),
         Step(

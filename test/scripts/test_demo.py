@@ -168,10 +168,11 @@ class Demo(unittest.TestCase):
             self.assertTrue(os.path.exists(notes) and os.path.exists(os.path.join(self.dir, "out", "report.html")))
         finally:
             os.remove(notes)
+
     def state(self, out):
         try:
             with open(os.path.join(self.dir, out, "state.json")) as f:
-                return json.load(f)
+                return json.load(f)["steps"]
         except (OSError, ValueError):
             return {}
 
@@ -181,8 +182,10 @@ class Demo(unittest.TestCase):
         state = self.state("out")
         self.assertEqual((len(state), {s["done"] for s in state.values()}), (9, {True}))
         state["bert"]["done"] = False
+        with open(os.path.join(self.dir, "out/state.json")) as f:
+            files = json.load(f)["files"]
         with open(os.path.join(self.dir, "out/state.json"), "w") as f:
-            json.dump(state, f)
+            json.dump({"steps": state, "files": files}, f)
         again = self.demo("--quick", "out")
         self.assertEqual(again.returncode, 0, again.stderr)
         self.assertEqual(again.stdout.count("\n  done before, in "), 8)
