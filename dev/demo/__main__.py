@@ -186,8 +186,13 @@ class Demo:
         state, before, begin = self.state[step.name], self.state[step.name]["seconds"], time.time()
         log, progress, told, child = self.out / f"{step.name}.log", Progress(), 0, None
         try:
+            early = []  # Ctrl-C while the program starts waits until it can be told
+            on_stop(lambda *_: early.append(True))
             with open(log, mode) as f:
                 child = subprocess.Popen(command, stdout=f, stderr=subprocess.STDOUT, start_new_session=True)
+            on_stop(signal.default_int_handler)
+            if early:
+                raise KeyboardInterrupt
             while child.poll() is None:
                 time.sleep(0.1)
                 state["seconds"] = before + time.time() - begin
@@ -289,6 +294,12 @@ class Demo:
         say("\nThe same on real data: README.md. To make all of it again: remove " + str(self.out))
 
 
+def on_stop(handler):
+    """Of Ctrl-C and of SIGTERM, which is taken as Ctrl-C"""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
 def stop(child):
     say("\nstopping: what was learned so far is saved (Ctrl-C once more: at once)")
     child.send_signal(signal.SIGINT)
@@ -328,8 +339,7 @@ def main():
             f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one"
         )
     out.mkdir(parents=True, exist_ok=True)
-    for stop_signal in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs ignore it otherwise
-        signal.signal(stop_signal, signal.default_int_handler)
+    on_stop(signal.default_int_handler)
     demo = Demo(out, quick)
     demo.refuse_foreign_files()
     demo.save()
