@@ -93,7 +93,8 @@ def answers(found):
     items = []
     for a in found:
         mark = '<span class="right">&#10003; right</span>' if a.right else '<span class="wrong">&#10007; wrong</span>'
-        prompt, answer, expected = (escape(" ".join(t.split())) for t in (a.prompt, a.answer, a.expected))
+        texts = (a.prompt.replace("\nanswer :", " \u2192"), a.answer, a.expected)
+        prompt, answer, expected = (escape(" ".join(t.split())) for t in texts)
         items.append(f"<li>{prompt} <b>{answer}</b> &ensp;{mark}{'' if a.right else f', expected: {expected}'}</li>")
     return '<ul class="answers">' + "\n".join(items) + "</ul>"
 
