@@ -8,7 +8,7 @@ Build
   make clean         removes what was built
 
 Use
-  make demo          learns a small written world, sentiment from 100 labels, then instructions: a quarter of an hour
+  make demo          learns a small written world, sentiment from 100 labels, then instructions: minutes
   make bench         training speed beside PyTorch's (PYTHON=... names a Python with torch)
   make gpu-check     proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/
 
@@ -179,7 +179,7 @@ setup:
 	@bash dev/setup.sh
 demo:
 	@$(MAKE) all
-	@python3 dev/demo.py
+	@python3 dev/demo
 bench:
 	@$(MAKE) DEVICE=cpu
 	@$(PYTHON) dev/bench/bert_cpu.py

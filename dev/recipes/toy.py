@@ -4,7 +4,7 @@ words, a test that uses
 the other half; pretrained, from scratch, and a bag of words. With and without negation and contrast. About half an hour
 on two cores.
 
-    python3 dev/recipes/toy.py runs/toy        flags of both trainings: PRETRAIN and FINETUNE in dev/demo.py
+    python3 dev/recipes/toy.py runs/toy        flags of both trainings: PRETRAIN and FINETUNE
     python3 dev/recipes/toy.py runs/toy hard   only the world with negation and contrast
 
 The world's seed is not the one that the recipe was made with. Runs that are done are not repeated.
@@ -18,9 +18,11 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "dev"))
-from demo import FINETUNE, PRETRAIN  # noqa: E402
-
+PRETRAIN = (
+    "--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3"
+    " --steps 1000 --batch-tokens 4096 --eval-every 100 --log-every 20"
+).split()
+FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 WORLDS = {"easy": ["--negation", "0", "--contrast", "0"], "hard": []}
 
 

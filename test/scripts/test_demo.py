@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""`make demo` in a hurry: every step of it runs, its figures come from the results, and its page needs nothing from
-outside.
+"""`make demo` in a hurry: every step of it runs, its numbers come from the results, its page needs nothing from
+outside, and who stops it can continue.
 
 make && python3 test/scripts/test_demo.py             a minute on two cores
 """
@@ -10,9 +10,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # test/harness.py
@@ -50,8 +52,9 @@ class Demo(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory(prefix="tune_demo_")
         cls.dir = cls.folder.name
         os.mkdir(os.path.join(cls.dir, "dev"))
-        for name in ("demo.py", "plot.py"):
-            shutil.copy(os.path.join(ROOT, "dev", name), os.path.join(cls.dir, "dev"))
+        shutil.copy(os.path.join(ROOT, "dev/plot.py"), os.path.join(cls.dir, "dev"))
+        for name in ("demo", "lib"):
+            shutil.copytree(os.path.join(ROOT, "dev", name), os.path.join(cls.dir, "dev", name))
         os.symlink(os.path.join(ROOT, "data"), os.path.join(cls.dir, "data"))
         for name, program in PROGRAMS.items():
             os.symlink(program, os.path.join(cls.dir, name))
@@ -66,7 +69,7 @@ class Demo(unittest.TestCase):
     @classmethod
     def demo(cls, *words):
         return subprocess.run(
-            [sys.executable, "dev/demo.py", *words],
+            [sys.executable, "dev/demo", *words],
             cwd=cls.dir,
             env=environment(),
             stdout=subprocess.PIPE,
@@ -77,6 +80,11 @@ class Demo(unittest.TestCase):
 
     def test_terminal(self):
         text = self.done.stdout
+        # it says first what will happen, for how long, and what to look at
+        plan = text[: text.index("\n1. A small written world")]
+        self.assertEqual(len(re.findall(r"^  \d\. .*\d (?:s|min)$", plan, re.M)), 9)
+        self.assertGreaterEqual(plan.count("look at: "), 6)
+        self.assertIn("Ctrl-C stops, the same command continues", plan)
         for part in (
             "1. A small written world",
             "2. Masked LM",
@@ -91,7 +99,7 @@ class Demo(unittest.TestCase):
             "./sft chat --model out/instruct",
         ):
             self.assertIn(part, text)
-        # the figures are those of the results; all of them stand at the end once more
+        # the numbers are those of the results; all of them stand at the end once more
         end = text[text.index("All of it took") :]
         with open(os.path.join(self.dir, "out/instruct/results.json")) as f:
             results = json.load(f)
@@ -103,7 +111,7 @@ class Demo(unittest.TestCase):
             self.assertRegex(end, "\n  %s.* [0-9.]+ %%   " % what)
         for level in ("wordings", "operations", "compositions", "families"):
             row = re.search(
-                r"\n  %s +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)   ([+-][\d.]+)(?: to ([+-][\d.]+)|, few differ) "
+                r"\n  %s +(\d+) +([\d.]+) +([\d.]+) +([\d.]+) +([\d.]+)  ([+-][\d.]+)(?: to ([+-][\d.]+)|, few differ) "
                 % level,
                 text,
             )
@@ -133,8 +141,16 @@ class Demo(unittest.TestCase):
         self.assertEqual(page.open, [])
         self.assertEqual(
             (page.tags.count("h1"), page.tags.count("h2"), page.tags.count("table"), page.tags.count("svg")),
-            (1, 4, 4, 4),
+            (1, 6, 4, 5),
         )
+        # every picture can be read without seeing it, and says in words what it shows
+        self.assertEqual(page.attributes.count(("role", "img")), 5)
+        labels = [value for key, value in page.attributes if key == "aria-label"]
+        self.assertEqual((len(labels), page.tags.count("figcaption")), (5, 5))
+        self.assertTrue(all(len(label) > 40 for label in labels))
+        for a in ("right", "wrong"):  # answers of every set are marked
+            self.assertEqual(page.attributes.count(("class", a)) > 0, a == "wrong" or "&#10003;" in text)
+        self.assertEqual(text.count("<b>Where it fails:</b>"), 2)
         # nothing is loaded from anywhere
         self.assertEqual({key for key, _ in page.attributes} & {"src", "href", "xlink:href", "data", "action"}, set())
         self.assertEqual({tag for tag in page.tags} & {"script", "link", "img", "iframe", "object"}, set())
@@ -152,6 +168,49 @@ class Demo(unittest.TestCase):
             self.assertTrue(os.path.exists(notes) and os.path.exists(os.path.join(self.dir, "out", "report.html")))
         finally:
             os.remove(notes)
+
+    def state(self, out):
+        try:
+            with open(os.path.join(self.dir, out, "state.json")) as f:
+                return json.load(f)["steps"]
+        except (OSError, ValueError):
+            return {}
+
+    def test_again(self):
+        """What is done is not repeated; a training that is not done is resumed"""
+        before = os.stat(os.path.join(self.dir, "out/gpt/metrics.jsonl")).st_mtime_ns
+        state = self.state("out")
+        self.assertEqual((len(state), {s["done"] for s in state.values()}), (9, {True}))
+        state["bert"]["done"] = False
+        with open(os.path.join(self.dir, "out/state.json")) as f:
+            files = json.load(f)["files"]
+        with open(os.path.join(self.dir, "out/state.json"), "w") as f:
+            json.dump({"steps": state, "files": files}, f)
+        again = self.demo("--quick", "out")
+        self.assertEqual(again.returncode, 0, again.stderr)
+        self.assertEqual(again.stdout.count("\n  done before, in "), 8)
+        self.assertIn("\n  continues: ./train_bert --resume --out out/bert\n", again.stdout)
+        self.assertEqual(os.stat(os.path.join(self.dir, "out/gpt/metrics.jsonl")).st_mtime_ns, before)
+        end = lambda text: text[text.index("\n  sentiment from 100 labels") :]
+        self.assertEqual(end(again.stdout), end(self.done.stdout))
+
+    def test_stop(self):
+        """Ctrl-C: the program under way ends in its own way, what was done before is known"""
+        words = [sys.executable, "dev/demo", "--quick", "stopped"]
+        process = subprocess.Popen(
+            words, cwd=self.dir, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        end = time.time() + TIMEOUT
+        while "bert" not in self.state("stopped"):
+            self.assertTrue(process.poll() is None and time.time() < end)
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130, err)
+        self.assertNotIn("Traceback", err)
+        self.assertIn("stopped; to continue: python3 dev/demo --quick stopped", out)
+        self.assertTrue(self.state("stopped")["toy"]["done"])
+        self.assertNotIn("pretrained", self.state("stopped"))
 
     def test_what_is_not_a_demo_stays(self):
         os.mkdir(os.path.join(self.dir, "mine"))
