@@ -569,7 +569,8 @@ static void pack(const Options& o, Cli& cli) {
     if (o.kind == "instruct") return pack_instruct(o, cli.positional, cli.given("overlong"));
     if (o.kind == "text")
         return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.positional, tokenizer); });
-    if (!cli.positional.empty()) fail_usage("--kind classify takes one file, found \"%s\" as well", cli.positional[0].c_str());
+    if (!cli.positional.empty())
+        fail_usage("--kind classify takes one file, found \"%s\" as well", cli.positional[0].c_str());
     pack_labelled(o);
 }
 

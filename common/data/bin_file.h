@@ -21,8 +21,8 @@
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
 //
-// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example, without
-// special tokens:
+// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example,
+// without special tokens:
 //
 //             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //             i32 label[S]        0 ... number of labels - 1
@@ -456,7 +456,7 @@ struct BinFile {
                 fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again",
                      path.c_str(), s);
     }
-    // The names behind the texts: {key: ["a", "b", ...]}, at least `least` of them
+    // The names after the texts: {key: ["a", "b", ...]}, at least `least` of them
     std::vector<std::string> names_of(const Json& names, const char* key, size_t least) const {
         const char* p = path.c_str();
         const Json* list = names.find(key);
