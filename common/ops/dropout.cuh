@@ -35,14 +35,6 @@ struct NoDropout {
     NoDropout(const NoDropout&) = delete;
 };
 
-// Inference: while one of these lives, the rate it was given is 0.
-struct NoDropout {
-    float &rate, before;
-    explicit NoDropout(float& rate) : rate(rate), before(rate) { rate = 0; }
-    ~NoDropout() { rate = before; }
-    NoDropout(const NoDropout&) = delete;
-};
-
 // Row n of a dropout site: two 32-bit keys, made once per row.
 struct DropoutRow {
     uint32_t k0, k1, threshold;
