@@ -27,7 +27,7 @@ struct Dropout {
     const int* rows = nullptr;               // the token of each row, in device memory; nullptr: row n is token n
 };
 
-// Inference: while one of these lives, the rate that it was given is 0.
+// Inference: while one of these lives, the rate it was given is 0.
 struct NoDropout {
     float &rate, before;
     explicit NoDropout(float& rate) : rate(rate), before(rate) { rate = 0; }
