@@ -4,7 +4,7 @@
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ."   predict masked words
 //
 // Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. The model is
-// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/common.h.
+// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/types.h.
 #ifndef TRAIN_BERT_CU
 #define TRAIN_BERT_CU
 #include <algorithm>

@@ -6,7 +6,7 @@
 //
 // Read in this order: parameters → activations → forward → backward → generation → pretraining → generate → main. The
 // model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
-// common/base/common.h.
+// common/base/types.h.
 #ifndef TRAIN_GPT_CU
 #define TRAIN_GPT_CU
 #include <algorithm>

@@ -21,8 +21,8 @@
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
 //
-// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example, without
-// special tokens:
+// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example,
+// without special tokens:
 //
 //             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //             i32 label[S]        0 ... number of labels - 1
@@ -367,7 +367,7 @@ struct BinFile {
     void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
         if (header.tokenizer == fingerprint) return;
         fail(
-            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack "
+            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it again: data/tokenize pack "
             "--tokenizer %s --kind %s --in FILE --out %s",
             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint,
             dir.c_str(), kind_name(header.kind), path.c_str());
@@ -435,7 +435,7 @@ struct BinFile {
                  (unsigned long long)offsets[header.sequences]);
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
-                fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
+                fail("%s: sequence %zu begins after its end: the file is damaged; pack the data again", p, s);
         if (kind != BIN_TEXT) check_texts((size_t)behind_tokens);
         if (kind == BIN_CLASSIFY) check_examples();
         if (kind == BIN_INSTRUCT) check_rows();
@@ -453,10 +453,10 @@ struct BinFile {
                  path.c_str(), (size_t)header.text_bytes, (size_t)text_at[0], (size_t)text_at[S]);
         for (size_t s = 0; s < S; s++)
             if (text_at[s] > text_at[s + 1])
-                fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again",
+                fail("%s: the text of example %zu begins after its end: the file is damaged; pack the data again",
                      path.c_str(), s);
     }
-    // The names behind the texts: {key: ["a", "b", ...]}, at least `least` of them
+    // The names after the texts: {key: ["a", "b", ...]}, at least `least` of them
     std::vector<std::string> names_of(const Json& names, const char* key, size_t least) const {
         const char* p = path.c_str();
         const Json* list = names.find(key);

@@ -3,8 +3,8 @@
 // Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding
 // in place would need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list
 // into runs of at most 64:
-//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to `partial`
-//   pass 2  every id with several runs adds its partial sums to dw, in order
+//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to
+//   `partial` pass 2  every id with several runs adds its partial sums to dw, in order
 // Deterministic, and no id is a bottleneck.
 #pragma once
 #include "common/base/threads.h"

@@ -168,7 +168,7 @@ struct Bpe {
             for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
         }
     };
-    // The kind of the character at p, and p behind it; bytes that are not UTF-8 are counted in `invalid`
+    // The kind of the character at p, and p moved past it; bytes that are not UTF-8 are counted in `invalid`
     static CharKind next_kind(const char*& p, const char* end, size_t& invalid) {
         static const AsciiKinds ascii;
         if ((uint8_t)*p < 128) return ascii.kind[(uint8_t)*p++];
@@ -185,7 +185,7 @@ struct Bpe {
     }
 
     // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not
-    // UTF-8. goes_on: the text ends with the end of a line, and behind it comes more, which does not begin with white
+    // UTF-8. goes_on: the text ends with the end of a line, and more follows, which does not begin with white
     // space.
     template <class Word>
     static size_t split(std::string_view text, bool goes_on, Word&& word) {

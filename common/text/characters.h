@@ -1,4 +1,5 @@
-// characters.h: what kind of character is it? Spaces, punctuation, ideographs, as BERT's and GPT-2's tokenizers see them.
+// characters.h: what kind of character is it? Spaces, punctuation, ideographs, as BERT's and GPT-2's tokenizers see
+// them.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

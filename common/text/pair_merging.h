@@ -1,5 +1,5 @@
-// pair_merging.h: how WordPiece and BPE learn a vocabulary: the most frequent pair of neighbouring pieces becomes one, again
-// and again.
+// pair_merging.h: how WordPiece and BPE learn a vocabulary: the most frequent pair of neighbouring pieces becomes one,
+// again and again.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

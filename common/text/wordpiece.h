@@ -1,5 +1,5 @@
-// wordpiece.h: WordPiece, BERT's tokenizer: text → ids → text. Byte-level BPE is in bpe.h; what every tokenizer must have
-// is in common/README.md ("Another tokenizer").
+// wordpiece.h: WordPiece, BERT's tokenizer: text → ids → text. Byte-level BPE is in bpe.h; what every tokenizer must
+// have is in common/README.md ("Another tokenizer").
 //
 // The ids equal those of transformers' BertTokenizerFast:
 //
