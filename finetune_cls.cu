@@ -869,6 +869,7 @@ int evaluate_file(const ClassifyFlags& cf) {
         fail_usage(
             "--out %s: a run or a model is there already, whose files this would overwrite: take another directory",
             cf.out.c_str());
+    if (!cf.out.empty()) refuse_existing("--out", cf.out, {"predictions.tsv", "errors.tsv"});
     LoadedClassifier c(cf.model);
     size_t T = c.T, cut = 0;
     std::string name = cf.data.substr(cf.data.rfind('/') + 1);

@@ -902,6 +902,11 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
     open_run_dir(f);
+    std::string before_path =
+        f.out + "/answers_before.jsonl";  // a run that was killed early may have left one, whose lines begin so
+    if (!f.resume && exists(before_path) && !read_file(before_path).empty() &&
+        read_file(before_path).rfind("{\"set\": ", 0) != 0)
+        refuse_existing("--out", f.out, {"answers_before.jsonl"});
     BinFile train_file(f.data + "/train.bin", BIN_INSTRUCT);
     std::vector<std::unique_ptr<BinFile>> files;
     auto open_file = [&](const std::string& path) {
@@ -1017,7 +1022,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
                sets.size(), sets.size() == 1 ? "" : "s");
         fflush(stdout);
         if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
-        before = answer("before", f.out + "/answers_before.jsonl");
+        before = answer("before", before_path);
         write_scores(scores, sets, before);
     }
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
@@ -1057,6 +1062,9 @@ int evaluate(const SftEvalFlags& ef, const std::vector<std::string>& more) {
     paths.insert(paths.end(), more.begin(), more.end());
     if (paths.empty()) fail_usage("--data FILE is missing: .bin files of instructions, or the folder with test_*.bin");
     if (ef.models.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
+    if (!ef.out.empty()) refuse_existing("--out", ef.out, {"results.json"});
+    for (size_t i = 1; i <= ef.models.size() && !ef.out.empty(); i++)
+        refuse_existing("--out", ef.out, {format("answers_%zu.jsonl", i)});
     std::vector<std::unique_ptr<BinFile>> files;
     std::vector<TestSet> sets;
     for (const std::string& path : paths) {
