@@ -4,14 +4,15 @@
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ."   predict masked words
 //
 // Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. The model is
-// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/common.h.
+// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/types.h.
 #ifndef TRAIN_BERT_CU
 #define TRAIN_BERT_CU
 #include <algorithm>
 #include <cmath>
 
 #include "common/base/cli.h"
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/masked_lm.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
@@ -20,6 +21,7 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/text/wordpiece.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"

@@ -6,7 +6,7 @@
 //
 // Read in this order: parameters → activations → forward → backward → generation → pretraining → generate → main. The
 // model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
-// common/base/common.h.
+// common/base/types.h.
 #ifndef TRAIN_GPT_CU
 #define TRAIN_GPT_CU
 #include <algorithm>
@@ -14,7 +14,8 @@
 #include <functional>
 
 #include "common/base/cli.h"
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/causal_lm.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"

@@ -2,17 +2,15 @@
 // default.
 //
 //   Cli cli{"train_bert", "Trains a BERT encoder by masked LM.",
-//           "  ./train_bert --data DIR --out runs/x\n",                             // examples, printed first by
-//           --help
-//           {{"train", "", "train a model"},                                       // the first command is the default
-//            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},           // 1 or more words after it
-//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},   // title, commands it serves ("":
-//           all), flags
+//           "  ./train_bert --data DIR --out runs/x\n",                      // examples, printed first by --help
+//           {{"train", "", "train a model"},                                  // the first command is the default
+//            {"fill-mask", "TEXT...", "guess the [MASK]s", 1, CLI_MANY}},     // 1 or more words after it
+//           // title, commands it serves ("": all), flags
+//           {{"Data", "train", {{"data", &o.data, "DIR", "train.bin, val.bin"}}},
 //            {"Training", "train", {{"lr", &o.lr, above(0), "peak learning rate"},
 //                                   {"steps", &o.steps, at_least(1), "optimiser steps"},
-//                                   {"schedule", &o.schedule, "linear|cosine", "how lr falls"},   // a choice: '|' in
-//                                   the placeholder
-//                                   {"resume", &o.resume, "go on where --out stopped"}}}}};
+//                                   {"schedule", &o.schedule, "linear|cosine", "how lr falls"},   // '|': a choice
+//                                   {"resume", &o.resume, "continue where --out stopped"}}}}};
 //   if (!cli.parse(argc, argv)) return 0;   // --help was printed
 //
 // Forms: --flag VALUE, --flag=VALUE, --flag and --no-flag for bools; where a flag is repeated the last one counts;
@@ -352,7 +350,7 @@ private:
                        list.c_str(), args[0].c_str(), nearest(args[0], names).c_str(), program.c_str());
         return 0;
     }
-    // Sets the flag at args[i]; returns the index of the word behind it and its value.
+    // Sets the flag at args[i]; returns the index of the word after it and its value.
     size_t take_flag(const std::vector<std::string>& args, size_t i) {
         size_t equals = args[i].find('=');
         bool has_value = equals != std::string::npos;

@@ -8,38 +8,42 @@
 //         24  u64      S, sequences (text: documents, without special tokens)
 //         32  u64      N, tokens
 //         40  u64      vocabulary size; every token is smaller
-//         48  u64      fingerprint of the tokenizer (tokenizer.h)
+//         48  u64      fingerprint of the tokenizer (wordpiece.h, bpe.h)
 //         56  u64      fingerprint of the template (instruct), else 0
-//         64  u64      FNV-1a of everything behind the header: what the data are known by
-//         72  u32      classify: number of labels, instruct: of tasks                 (text: this and the next three
-//         are 0) 76  u32      0 80  u64      bytes of all texts 88  u64      bytes of the names 96  u64      instruct:
-//         K, supervised spans                                  (else 0)
+//         64  u64      FNV-1a of everything after the header: what the data are known by
+//         72  u32      classify: number of labels, instruct: of tasks       (text: this and the next three are 0)
+//         76  u32      0
+//         80  u64      bytes of all texts
+//         88  u64      bytes of the names
+//         96  u64      instruct: K, supervised spans                        (else 0)
 //        104           zeros
 //        248  u64      FNV-1a of bytes 0 … 247
 //        256  u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //             token[N]
 //
-// classify, behind the tokens, which zeros fill up to a multiple of 8 bytes; a sequence is an example, without special
-// tokens:
+// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example,
+// without special tokens:
 //
 //             u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //             i32 label[S]        0 ... number of labels - 1
-//             u32 second[S]       tokens of the first segment, so where the second begins; the length where there is no
-//             second char texts[...]     the text as it was, control characters as spaces, a tab between two segments:
-//             for people to read char names[...]     {"labels": ["negative", "positive"]}
+//             u32 second[S]       where the second segment begins, in tokens; the length where there is none
+//             char texts[...]     for people to read: the text as it was, control characters as spaces, a tab between
+//                                 two segments
+//             char names[...]     {"labels": ["negative", "positive"]}
 //
-// instruct, behind the tokens in the same way; a sequence is a row as it is learned, rendered by the template, special
-// tokens and all:
+// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered by the template, with its
+// special tokens:
 //
 //             u64 text_at[S+1]
 //             u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0,
-//             span_at[S] = K u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer
-//             and its end token; 0 < begin < end,
-//                                 and none begins before the one before it has ended
+//                                 span_at[S] = K
+//             u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end
+//                                 token; 0 < begin < end, and none begins before the one before it has ended
 //             i32 task[S]         0 ... number of tasks - 1
 //             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
-//             (instruct.h) char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's
-//             fingerprint is that of this template
+//                                 (instruct_rows.h)
+//             char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's fingerprint is that
+//                                 of this template
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
@@ -363,7 +367,7 @@ struct BinFile {
     void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
         if (header.tokenizer == fingerprint) return;
         fail(
-            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it anew: data/tokenize pack "
+            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it again: data/tokenize pack "
             "--tokenizer %s --kind %s --in FILE --out %s",
             path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint,
             dir.c_str(), kind_name(header.kind), path.c_str());
@@ -431,7 +435,7 @@ struct BinFile {
                  (unsigned long long)offsets[header.sequences]);
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
-                fail("%s: sequence %zu begins behind its end: the file is damaged; pack the data again", p, s);
+                fail("%s: sequence %zu begins after its end: the file is damaged; pack the data again", p, s);
         if (kind != BIN_TEXT) check_texts((size_t)behind_tokens);
         if (kind == BIN_CLASSIFY) check_examples();
         if (kind == BIN_INSTRUCT) check_rows();
@@ -449,10 +453,10 @@ struct BinFile {
                  path.c_str(), (size_t)header.text_bytes, (size_t)text_at[0], (size_t)text_at[S]);
         for (size_t s = 0; s < S; s++)
             if (text_at[s] > text_at[s + 1])
-                fail("%s: the text of example %zu begins behind its end: the file is damaged; pack the data again",
+                fail("%s: the text of example %zu begins after its end: the file is damaged; pack the data again",
                      path.c_str(), s);
     }
-    // The names behind the texts: {key: ["a", "b", ...]}, at least `least` of them
+    // The names after the texts: {key: ["a", "b", ...]}, at least `least` of them
     std::vector<std::string> names_of(const Json& names, const char* key, size_t least) const {
         const char* p = path.c_str();
         const Json* list = names.find(key);

@@ -67,7 +67,7 @@ struct MatmulPlans {
             why = e.what();
             plans.clear();
         }
-        printf("%s: the matrix products are timed anew, so the results may differ in their last bits\n", why.c_str());
+        printf("%s: the matrix products are timed again, so the results may differ in their last bits\n", why.c_str());
     }
     MatmulPlan* find(const MatmulShape& s) {
         auto it = plans.find(s);

@@ -45,7 +45,7 @@ struct Graphs {
 
 #if defined(__CUDACC__) || defined(CUDA_STREAMS)  // or test/device/cuda_streams.h, which stands in for them
 namespace gpu {
-inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy reads or writes while the host goes on
+inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy reads or writes while the host continues
     void* p;
     CUDA_CHECK(cudaMallocHost(&p, bytes));
     return p;

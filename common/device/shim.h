@@ -246,8 +246,8 @@ SHIM_FN void release_block(Block* b) {
     b->arrived = 0;
     b->phase++;
 }
-// Which of the ready threads goes on: the first come (all threads advance together), or the last come (one warp runs as
-// far ahead as it can), or the last come with a jump to any other now and then.
+// Which of the ready threads continues: the first come (all threads advance together), or the last come (one warp runs
+// as far ahead as it can), or the last come with a jump to any other now and then.
 SHIM_FN int pick(Block* b) {
     unsigned i = b->head, last = b->head + b->count - 1;
     if (order == REVERSE) i = last;

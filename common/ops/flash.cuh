@@ -498,7 +498,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     auto copy = [&](int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;
         int n = n0;
-        opaque(n);  // every register counts: the addresses are computed anew for every tile
+        opaque(n);  // every register counts: the addresses are computed again for every tile
         copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * (3 * C) + h * HS, 3 * C, i0, len);
         copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + (size_t)n * C + h * HS, C, i0, len);
         if (threadIdx.x < QUERIES) {

@@ -1,4 +1,4 @@
-// gather.cuh: only the rows that have a target go on behind the last attention, and their gradients come back.
+// gather.cuh: only the rows that have a target continue after the last attention, and their gradients come back.
 // rows(M) are distinct token indices; −1 marks filler (a batch's M is rounded up): it reads as zeros and goes nowhere.
 #pragma once
 #include <stddef.h>

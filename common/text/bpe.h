@@ -1,11 +1,10 @@
-// bpe.h: byte-level BPE, GPT-2's tokeniser. Its ids equal those of transformers' GPT2TokenizerFast:
+// bpe.h: byte-level BPE, GPT-2's tokenizer. Its ids equal those of transformers' GPT2TokenizerFast:
 //
 //   text    "I'll unpack\n\n 12 of them"
 //   1 split by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //                                    "I" "'ll" " unpack" "\n\n" " 12" " of" " them"
 //   2 a word is a sequence of tokens of one byte; of all pairs of neighbours the one that was learned first is merged,
-//   the leftmost where
-//     it stands several times; again, until no pair is one that was learned
+//     the leftmost where it stands several times; again, until no pair is one that was learned
 //                                    "I" "'ll" " un" "pack" "\n" "\n" " 12" " of" " them"
 //
 // Nothing is unknown and nothing is lost: decoding gives back every byte, also those that are not UTF-8 (to step 1 each
@@ -17,9 +16,25 @@
 //   tokenizer.json                all of this in one file; read by us only where the two are missing
 //   tokenizer_config.json         for transformers; add_bos_token is read
 #pragma once
-#include <atomic>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
-#include "common/text/wordpiece.h"
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/files.h"
+#include "common/base/hash.h"
+#include "common/base/json.h"
+#include "common/base/unicode.h"
+#include "common/text/characters.h"
+#include "common/text/pair_merging.h"
 
 // ---------------------------------------------------------------- bytes as printable characters, in files
 // Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, are U+0100, U+0101,
@@ -153,7 +168,7 @@ struct Bpe {
             for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
         }
     };
-    // The kind of the character at p, and p behind it; bytes that are not UTF-8 are counted in `invalid`
+    // The kind of the character at p, and p moved past it; bytes that are not UTF-8 are counted in `invalid`
     static CharKind next_kind(const char*& p, const char* end, size_t& invalid) {
         static const AsciiKinds ascii;
         if ((uint8_t)*p < 128) return ascii.kind[(uint8_t)*p++];
@@ -170,7 +185,7 @@ struct Bpe {
     }
 
     // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not
-    // UTF-8. goes_on: the text ends with the end of a line, and behind it comes more, which does not begin with white
+    // UTF-8. goes_on: the text ends with the end of a line, and more follows, which does not begin with white
     // space.
     template <class Word>
     static size_t split(std::string_view text, bool goes_on, Word&& word) {

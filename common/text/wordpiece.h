@@ -1,22 +1,26 @@
-// wordpiece.h: text → ids → text. Byte-level BPE is in bpe.h.
+// wordpiece.h: WordPiece, BERT's tokenizer: text → ids → text. Byte-level BPE is in bpe.h; what every tokenizer must
+// have is in common/README.md ("Another tokenizer").
 //
-// struct WordPiece is BERT's tokeniser. Its ids equal those of transformers' BertTokenizerFast:
+// The ids equal those of transformers' BertTokenizerFast:
 //
 //   text   "Hé, [MASK] unaffable!"
-//   1 clean     drop U+0000, U+FFFD, control characters and bytes that are not UTF-8; any white space becomes one
-//   separator 2 CJK       ideographs stand alone 3 uncased   canonical decomposition (NFD), drop combining marks (Mn),
-//   then lower case, one code point at a time 4 split     at white space; every punctuation character is a word of its
-//   own          he , [MASK] unaffable ! 5 pieces    the longest piece that fits, from left to right; all but a word's
-//   first begin with ##
-//                                                                                  he , [MASK] un ##aff ##able !
+//   1 clean     drop U+0000, U+FFFD, control characters and bytes that are not UTF-8; any white space is one separator
+//   2 CJK       ideographs stand alone
+//   3 uncased   canonical decomposition (NFD), drop combining marks (Mn), then lower case, one code point at a time
+//   4 split     at white space; every punctuation character is a word of its own
+//               he , [MASK] unaffable !
+//   5 pieces    the longest piece that fits, from left to right; all but a word's first begin with ##
+//               he , [MASK] un ##aff ##able !
+//
 // A word of more than 100 code points, or one that cannot be pieced together, is one [UNK].
 // [PAD] [UNK] [CLS] [SEP] [MASK] are found in the raw text before all this, in exactly this spelling.
 //
 // A tokenizer directory holds
 //   vocab.txt               a token per line, the line number (from 0) is the id
 //   tokenizer_config.json   do_lower_case (default true), strip_accents (default: as do_lower_case),
-//   tokenize_chinese_chars (default true) tokenizer.json          all of this in one file, which transformers prefers;
-//   read by us only where vocab.txt is missing
+//                           tokenize_chinese_chars (default true)
+//   tokenizer.json          all of this in one file, which transformers prefers; read by us only where vocab.txt is
+//                           missing
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -24,7 +28,7 @@
 
 #include <algorithm>
 #include <functional>
-#include <queue>
+#include <string>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -35,148 +39,9 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/unicode.h"
+#include "common/text/characters.h"
+#include "common/text/pair_merging.h"
 
-// ---------------------------------------------------------------- characters
-// What an ASCII byte means to BERT; bytes of other characters, and controls, are OTHER: they need the full rules.
-enum ByteKind : uint8_t { WORD, SPACE, PUNCTUATION, OTHER };
-
-struct ByteTable {
-    ByteKind kind[256];
-    char lower[256];
-    ByteTable() {
-        for (int c = 0; c < 256; c++) {
-            bool punctuation = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
-                               (c >= 123 && c <= 126);
-            bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
-            kind[c] = space ? SPACE : punctuation ? PUNCTUATION : c < 32 || c > 126 ? OTHER : WORD;
-            lower[c] = c >= 'A' && c <= 'Z' ? c + 32 : c;
-        }
-    }
-};
-inline const ByteTable byte_table;
-
-inline bool is_space(int32_t c) {  // Unicode's White_Space
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-inline bool is_dropped(int32_t c) {
-    if (c == '\t' || c == '\n' || c == '\r') return false;
-    int cat = category(c);
-    return c == 0 || c == 0xFFFD || cat == CATEGORY('C', 'c') || cat == CATEGORY('C', 'f') || cat == CATEGORY('C', 'o');
-}
-inline bool is_punctuation(int32_t c) { return c < 128 ? byte_table.kind[c] == PUNCTUATION : category(c) >> 8 == 'P'; }
-
-// The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we
-// follow the latter.)
-inline bool is_cjk(int32_t c) {
-    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
-           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
-           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
-}
-
-// Canonical order: within a run of combining characters (class > 0) a stable sort by class
-inline void reorder_combining(std::vector<int32_t>& text) {
-    for (size_t i = 1; i < text.size(); i++) {
-        int32_t c = text[i];
-        int cls = combining_class(c);
-        if (cls == 0) continue;
-        size_t j = i;
-        for (; j > 0 && combining_class(text[j - 1]) > cls; j--) text[j] = text[j - 1];
-        text[j] = c;
-    }
-}
-
-// ---------------------------------------------------------------- learning, for WordPiece and for BPE (bpe.h)
-struct CountedWord {
-    std::vector<int32_t> pieces;  // ids of tokens
-    int64_t count;
-};
-
-// Merges, until there are `size` tokens, the pair of neighbouring pieces that is most frequent within the words. Of
-// equally frequent pairs the lexicographically greater is taken (first piece, then second, by their bytes in `tokens`).
-// Pairs that occur once are not merged, so few words can give fewer than `size` tokens. join(a, b) returns the id of
-// what a and b become, a new token or one that is there already.
-template <class Join>
-void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>& tokens, size_t size, Join join,
-                 const std::function<void(size_t)>& progress) {
-    // pairs of neighbours: how often, and in which words (a superset: words where the pair is gone are not taken out)
-    struct Pair {
-        int64_t count = 0;
-        std::vector<int32_t> words;
-    };
-    std::unordered_map<uint64_t, Pair> pairs;
-    auto key = [](int32_t a, int32_t b) { return (uint64_t)a << 32 | (uint32_t)b; };
-    auto add = [&](int32_t a, int32_t b, int32_t w) {
-        Pair& pair = pairs[key(a, b)];
-        pair.count += words[w].count;
-        if (pair.words.empty() || pair.words.back() != w) pair.words.push_back(w);
-    };
-    for (size_t w = 0; w < words.size(); w++)
-        for (size_t i = 0; i + 1 < words[w].pieces.size(); i++) add(words[w].pieces[i], words[w].pieces[i + 1], w);
-
-    // A heap of (count, pair). An entry whose count is no longer true is put back with the true one when it comes up;
-    // a pair that becomes more frequent gets a new entry at once.
-    typedef std::pair<int64_t, uint64_t> Entry;
-    auto less = [&](const Entry& x, const Entry& y) {
-        if (x.first != y.first) return x.first < y.first;
-        int32_t xa = x.second >> 32, ya = y.second >> 32, xb = (int32_t)x.second, yb = (int32_t)y.second;
-        return xa != ya ? tokens[xa] < tokens[ya] : tokens[xb] < tokens[yb];
-    };
-    std::priority_queue<Entry, std::vector<Entry>, decltype(less)> heap(less);
-    for (const auto& [k, pair] : pairs) heap.push({pair.count, k});
-
-    std::vector<uint64_t> more_frequent;
-    while (tokens.size() < size && !heap.empty()) {
-        auto [count, k] = heap.top();
-        heap.pop();
-        Pair& best = pairs[k];
-        if (best.count < 2) continue;
-        if (best.count != count) {
-            if (best.count < count) heap.push({best.count, k});
-            continue;
-        }
-        int32_t a = k >> 32, b = (int32_t)k, ab = join(a, b);
-        std::vector<int32_t> in = std::move(best.words);
-        pairs.erase(k);
-        more_frequent.clear();
-        for (int32_t w : in) {
-            // … l a b r … becomes … l ab r …: the pairs (l,a) and (b,r) lose, (l,ab) and (ab,r) gain; pieces move up in
-            // place
-            std::vector<int32_t>& piece = words[w].pieces;
-            size_t to = 0, n = piece.size();
-            auto lose = [&](int32_t x, int32_t y) {
-                auto it = pairs.find(key(x, y));
-                if (it != pairs.end()) it->second.count -= words[w].count;
-            };
-            auto gain = [&](int32_t x, int32_t y) {
-                add(x, y, w);
-                more_frequent.push_back(key(x, y));
-            };
-            for (size_t from = 0; from < n; to++) {
-                if (from + 1 < n && piece[from] == a && piece[from + 1] == b) {
-                    if (to > 0) {
-                        lose(piece[to - 1], a);
-                        gain(piece[to - 1], ab);
-                    }
-                    if (from + 2 < n) {
-                        lose(b, piece[from + 2]);
-                        gain(ab, piece[from + 2]);
-                    }
-                    piece[to] = ab;
-                    from += 2;
-                } else
-                    piece[to] = piece[from++];
-            }
-            piece.resize(to);
-        }
-        std::sort(more_frequent.begin(), more_frequent.end());
-        more_frequent.erase(std::unique(more_frequent.begin(), more_frequent.end()), more_frequent.end());
-        for (uint64_t m : more_frequent) heap.push({pairs[m].count, m});
-        if (progress) progress(tokens.size());
-    }
-}
-
-// ---------------------------------------------------------------- WordPiece
 struct WordPiece {
     static constexpr size_t max_word_chars = 100;
     static constexpr const char* special_names[5] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
@@ -206,13 +71,14 @@ struct WordPiece {
     std::vector<Edge> edges;        // a power of two, at most half full
     std::vector<int32_t> piece_at;  // node → id of the piece that ends here, or −1
 
-    Edge& edge(uint32_t node, uint8_t byte) {
+    // The place of an edge in `edges`, or the free one where it would be
+    uint32_t edge(uint32_t node, uint8_t byte) const {
         uint32_t key = node << 8 | byte, mask = edges.size() - 1;
         uint32_t i = (key * 2654435761u) >> 7 & mask;
         while (edges[i].node && edges[i].key != key) i = (i + 1) & mask;
-        return edges[i];
+        return i;
     }
-    uint32_t child(uint32_t node, uint8_t byte) const { return const_cast<WordPiece*>(this)->edge(node, byte).node; }
+    uint32_t child(uint32_t node, uint8_t byte) const { return edges[edge(node, byte)].node; }
 
     // From tokens: the tree, the special ids. `where` begins the message of an error.
     void build(const std::string& where) {
@@ -232,7 +98,7 @@ struct WordPiece {
                 fail("%s: line %zu: expected UTF-8, found other bytes", where.c_str(), id + 1);
             uint32_t node = is_continuation(id) ? 2 : 1;
             for (size_t i = node == 2 ? 2 : 0; i < t.size(); i++) {
-                Edge& e = edge(node, t[i]);
+                Edge& e = edges[edge(node, t[i])];
                 if (!e.node) {
                     e = {node << 8 | (uint8_t)t[i], (uint32_t)piece_at.size()};
                     piece_at.push_back(-1);

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <memory>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
 #include "common/device/arena.h"
 #include "common/train/optimizer.h"
 #include "common/train/tensors_io.h"

@@ -48,10 +48,7 @@ struct Optimizer {
     }
     // The parameters, of bf16 ones the master weights
     std::vector<areal> download() const {
-        if constexpr (has_master)
-            return host_copy(master);
-        else
-            return host_copy(params);
+        return host_copy(has_master ? master : (const areal*)(const void*)params);  // without masters real is areal
     }
     std::vector<areal> host_copy(const areal* array /* (n) */) const {
         std::vector<areal> values(n);

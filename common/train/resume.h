@@ -11,7 +11,8 @@
 #pragma once
 #include <cmath>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/order.h"
 #include "common/train/flags.h"
 #include "common/train/optimizer.h"
 #include "common/train/training_state.h"

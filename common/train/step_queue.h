@@ -9,7 +9,8 @@
 #include <cmath>
 #include <deque>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/order.h"
 #include "common/device/device.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/train/optimizer.h"

@@ -3,7 +3,10 @@
 #include <cmath>
 #include <functional>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
+#include "common/data/bin_file.h"
+#include "common/data/order.h"
+#include "common/ops/crossentropy.cuh"
 
 struct Eval {
     double loss = 0, accuracy = 0;  // means over `targets`

@@ -184,7 +184,7 @@ TEST_CASE("bin: bad files") {
     CHECK(has(bad(with_field<uint64_t>(good, 32, (1ull << 63) + 5)), "the file is cut off"));
     CHECK(has(bad(with_field<uint64_t>(good, 40, 0)), "makes no sense"));
     CHECK(has(bad(with_field<uint64_t>(good, 256, 1)), "expected offsets from 0 to 5, found 1 to 5"));
-    CHECK(has(bad(with_field<uint64_t>(good, 264, 6)), "sequence 1 begins behind its end"));
+    CHECK(has(bad(with_field<uint64_t>(good, 264, 6)), "sequence 1 begins after its end"));
     CHECK(has(bad(with_field<uint64_t>(good, 272, 99)), "found 0 to 99"));
 
     write_bytes(path, with_field<uint16_t>(good, 280, 10));  // tokens are checked when they are read
@@ -381,7 +381,7 @@ TEST_CASE("bin: bad examples") {
     CHECK(has(error(with_field<uint64_t>(good, 24, (1ull << 60) + 2)), "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 288, 1)), "expected texts from 0 to 4, found 1 to 4"));
     CHECK(has(error(with_field<uint64_t>(good, 304, 5)), "expected texts from 0 to 4, found 0 to 5"));
-    CHECK(has(error(with_field<uint64_t>(good, 296, 5)), "the text of example 1 begins behind its end"));
+    CHECK(has(error(with_field<uint64_t>(good, 296, 5)), "the text of example 1 begins after its end"));
     CHECK(has(error(with_field<int32_t>(good, 316, 2)), "example 1: expected a label from 0 to 1, found 2"));
     CHECK(has(error(with_field<int32_t>(good, 312, -1)), "example 0: expected a label from 0 to 1, found -1"));
     CHECK(has(error(with_field<uint32_t>(good, 320, 3)), "example 0: expected a second segment at 2 at most, found 3"));
@@ -549,7 +549,7 @@ TEST_CASE("bin: bad rows of instructions") {
         error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 3 + (1ull << 63)), 88, names.size() + (1ull << 63))),
         "the file is cut off"));
     CHECK(has(error(with_field<uint64_t>(good, 296, 1)), "expected texts from 0 to 3, found 1 to 3"));
-    CHECK(has(error(with_field<uint64_t>(good, 304, 9)), "the text of example 1 begins behind its end"));
+    CHECK(has(error(with_field<uint64_t>(good, 304, 9)), "the text of example 1 begins after its end"));
     CHECK(has(error(with_field<uint64_t>(good, 320, 1)), "expected spans from 0 to 3, found 1 to 3"));
     CHECK(has(error(with_field<uint64_t>(good, 336, 2)), "expected spans from 0 to 3, found 0 to 2"));
     CHECK(has(error(with_field<uint64_t>(good, 328, 3)), "row 0: expected a span from 2 to 2, found 1 to 2"));

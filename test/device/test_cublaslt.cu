@@ -202,7 +202,7 @@ TEST_CASE("a resumed run has the same bits") {
     write_bytes(file, text);
     fake::version = 130100;  // another library
     CHECK(start(other) == std::pair{renewed, all});
-    // an algorithm that this library refuses: that product is timed anew
+    // an algorithm that this library refuses: that product is timed again
     Fresh::reset();
     write_bytes(file, text);
     gpu::open_tuning_cache(file, false);

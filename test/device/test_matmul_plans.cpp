@@ -53,7 +53,7 @@ std::string refused(const std::string& path, const std::string& device = DEVICE,
     CHECK(p.plans.empty());
     CHECK(std::count(said.begin(), said.end(), '\n') == 1);
     CHECK(has(said, path));
-    CHECK(has(said, "timed anew"));
+    CHECK(has(said, "timed again"));
     // it is usable, and what it writes is sound
     p.add(shape(77), plan(9));
     MatmulPlans again;

@@ -80,7 +80,7 @@ void check_padding(const Config& config, Compare compare) {
     size_t targets = small.builder.targets.size();
     std::vector<float> bare = small.gradients(small.batch());
     StepStats stats = *small.opt.stats;
-    small.builder.fill = small.builder.shape.N;
+    small.builder.pad_multiple = small.builder.shape.N;
     small.builder.pad_id = 3;
     Batch b = small.batch({1, 2, 0}, (double)targets);
     CHECK((b.N == 256 && b.M == 128));

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "common/data/dataloader.h"
+#include "common/data/batch.h"
 #include "common/ops/matmul.cuh"
 #include "common/train/optimizer.h"
 

@@ -117,7 +117,7 @@ TEST_SUITE("classifier") {
         double weight = c.builder.weight();
         Floats bare = c.gradients(c.batch());
         StepStats stats = *c.opt.stats;
-        c.builder.fill = 128;
+        c.builder.pad_multiple = 128;
         c.builder.pad_id = 3;
         Batch b = c.batch({1, 2, 0}, weight);
         CHECK((b.N == 128 && b.M == 128));

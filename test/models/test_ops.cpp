@@ -445,7 +445,7 @@ TEST_SUITE("loader") {
             BatchBuilder b;
             b.shape.N = (int)round_up(k.texts * k.to, 128);
             b.shape.M = 128;
-            b.fill = 128;
+            b.pad_multiple = 128;
             b.pad_length = k.to;
             std::vector<char> host(b.shape.bytes());
             std::map<std::vector<int>, int> met;
@@ -474,7 +474,7 @@ TEST_SUITE("loader") {
             BatchBuilder b;
             b.shape.N = 1000;
             b.shape.M = 350;
-            b.fill = 128;
+            b.pad_multiple = 128;
             b.pad_length = most;
             add_random_sequences(b, lengths, 6, 1);
             size_t tokens = b.tokens.size(), targets = b.targets.size();

@@ -1,0 +1,58 @@
+// characters.h: what kind of character is it? Spaces, punctuation, ideographs, as BERT's and GPT-2's tokenizers see
+// them.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <vector>
+
+#include "common/base/unicode.h"
+
+// What an ASCII byte means to BERT; bytes of other characters, and controls, are OTHER: they need the full rules.
+enum ByteKind : uint8_t { WORD, SPACE, PUNCTUATION, OTHER };
+
+struct ByteTable {
+    ByteKind kind[256];
+    char lower[256];
+    ByteTable() {
+        for (int c = 0; c < 256; c++) {
+            bool punctuation = (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+                               (c >= 123 && c <= 126);
+            bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
+            kind[c] = space ? SPACE : punctuation ? PUNCTUATION : c < 32 || c > 126 ? OTHER : WORD;
+            lower[c] = c >= 'A' && c <= 'Z' ? c + 32 : c;
+        }
+    }
+};
+inline const ByteTable byte_table;
+
+inline bool is_space(int32_t c) {  // Unicode's White_Space
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
+           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+inline bool is_dropped(int32_t c) {
+    if (c == '\t' || c == '\n' || c == '\r') return false;
+    int cat = category(c);
+    return c == 0 || c == 0xFFFD || cat == CATEGORY('C', 'c') || cat == CATEGORY('C', 'f') || cat == CATEGORY('C', 'o');
+}
+inline bool is_punctuation(int32_t c) { return c < 128 ? byte_table.kind[c] == PUNCTUATION : category(c) >> 8 == 'P'; }
+
+// The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we
+// follow the latter.)
+inline bool is_cjk(int32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+// Canonical order: within a run of combining characters (class > 0) a stable sort by class
+inline void reorder_combining(std::vector<int32_t>& text) {
+    for (size_t i = 1; i < text.size(); i++) {
+        int32_t c = text[i];
+        int cls = combining_class(c);
+        if (cls == 0) continue;
+        size_t j = i;
+        for (; j > 0 && combining_class(text[j - 1]) > cls; j--) text[j] = text[j - 1];
+        text[j] = c;
+    }
+}
