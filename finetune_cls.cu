@@ -751,6 +751,7 @@ int eval_classifier(const ClassifyFlags& cf) {
         fail_usage(
             "--out %s: a run or a model is there already, whose files this would overwrite: take another directory",
             cf.out.c_str());
+    if (!cf.out.empty()) refuse_existing("--out", cf.out, {"predictions.tsv", "errors.tsv"});
     LoadedClassifier c(cf.model);
     std::string name = cf.data.substr(cf.data.rfind('/') + 1);
     name = name.substr(0, name.rfind('.'));

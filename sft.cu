@@ -282,6 +282,13 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
     open_run_dir(f);
+    // a run that was killed early may have left its answers, whose lines begin so; no other file is overwritten
+    const std::string before_path = f.out + "/answers_before.jsonl";
+    if (!f.resume && exists(before_path)) {
+        const std::string left = read_file(before_path);
+        if (!left.empty() && left.rfind("{\"set\": ", 0) != 0)
+            refuse_existing("--out", f.out, {"answers_before.jsonl"});
+    }
 
     // the model: a resumed run finds all that it needs in last/
     std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
@@ -372,7 +379,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
                sets.size(), sets.size() == 1 ? "" : "s");
         fflush(stdout);
         if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
-        before = answering.evaluate("before", sets, f.out + "/answers_before.jsonl");
+        before = answering.evaluate("before", sets, before_path);
         write_scores(scores, sets, before);
     }
 
@@ -411,6 +418,11 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     if (paths.empty()) fail_usage("--data FILE is missing: .bin files of instructions, or the folder with test_*.bin");
     const std::vector<std::string> model_paths = split_list(ef.models);
     if (model_paths.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
+    if (!ef.out.empty()) {
+        std::vector<std::string> names = {"results.json"};
+        for (size_t i = 1; i <= model_paths.size(); i++) names.push_back(format("answers_%zu.jsonl", i));
+        refuse_existing("--out", ef.out, names);
+    }
     std::vector<std::unique_ptr<BinFile>> files;
     std::vector<TestSet> sets;
     size_t longest = 1;  // row, in tokens

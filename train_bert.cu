@@ -543,6 +543,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     for (const std::string& text : texts)
         if (text.find("[MASK]") == std::string::npos)
             fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());
+    if (!f.logits.empty()) refuse_existing("--logits", f.logits);
     LoadedBert bert(f.model, 4096);
     const std::vector<std::string>& tokens = bert.tokenizer.tokens;
     const int V = (int)bert.model.config.V, top_k = (int)std::min<int64_t>(f.top_k, V);

@@ -10,6 +10,7 @@ import bz2
 import collections
 import contextlib
 import csv
+import filecmp
 import gzip
 import hashlib
 import http.client
@@ -199,6 +200,14 @@ def inner_name(path):
 
 
 def text_files(paths, endings):
+    """A list of what listed() yields, none of which may be an output of this run."""
+    files = list(listed(paths, endings))
+    for name, _ in files:
+        refuse_output(name)
+    return files
+
+
+def listed(paths, endings):
     """The files among the paths and, of folders, those with one of the endings (sorted); zip archives count as folders.
     Yields (name, function that opens it for reading bytes)."""
     for path in paths:
@@ -419,10 +428,11 @@ def named(paths, *names):
     """Of the files under the paths the first of one of these names, compressed or not, as (path, opener)"""
     endings = tuple({os.path.splitext(n)[1] for n in names})
     found = {}
-    for name, opener in text_files(paths, endings):
+    for name, opener in listed(paths, endings):
         found.setdefault(os.path.basename(inner_name(name).replace(":", "/")), (name, opener))
     for name in names:
         if name in found:
+            refuse_output(found[name][0])
             return found[name]
     raise Missing("%s: expected a file %s there, found none" % (", ".join(paths), " or ".join(names)))
 
@@ -498,6 +508,11 @@ def check(args):
         raise Usage("--tokenizer: expected a directory, found none at %s" % args.tokenizer)
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise Usage("--out: expected a directory, found the file %s" % args.out)
+    remember_outputs(args.out)
+    for name, value in vars(args).items():
+        for path in value if isinstance(value, list) else [value]:
+            if isinstance(path, str) and name not in ("out", "tokenizer", "cache"):
+                refuse_output(path)
     if not os.path.exists(tokenize_program()):
         raise Failure("expected the program %s, found nothing: run make first" % tokenize_program())
 
@@ -628,24 +643,135 @@ def making(out):
         shutil.rmtree(work, ignore_errors=True)
 
 
+# A data directory lists what a run made there, as sha256sum does. A later run replaces and removes these files alone,
+# and only if they are unchanged.
+MANIFEST = "made.sha256"
+MANIFEST_HEAD = "# made by a data script, which may replace these files if they are unchanged\n"
+OUTPUT = re.compile(r"(train|val|test|test_\w+)\.(bin|txt|tsv|jsonl)")
+output_ids = {}  # (device, inode): path of the files in --out that this run may replace or remove
+
+
+def remember_outputs(out, more=()):
+    names = os.listdir(out) if os.path.isdir(out) else []
+    for path in [
+        os.path.join(out, n) for n in names if OUTPUT.fullmatch(n) or n in [*TOKENIZER_FILES, MANIFEST, *more]
+    ]:
+        if os.path.exists(path):
+            found = os.stat(path)
+            output_ids[found.st_dev, found.st_ino] = path
+
+
+def refuse_output(path):
+    """An input that is a file of --out, by whatever name, would be lost."""
+    found = os.stat(path) if os.path.isfile(path) else None
+    if found and (found.st_dev, found.st_ino) in output_ids:
+        raise Usage(
+            "%s: this input is the file %s, which the run may replace; give another --out"
+            % (path, output_ids[found.st_dev, found.st_ino])
+        )
+
+
+def manifest_line(folder, name):
+    return "%s  %s\n" % (sha256(os.path.join(folder, name)), name)
+
+
+def read_manifest(out):
+    """The lines of the manifest, None if there is none"""
+    path = os.path.join(out, MANIFEST)
+    if not os.path.lexists(path):
+        return None
+    with open(path, encoding="utf-8", errors="replace", newline="") as f:
+        head, *lines = [*f] or [""]
+    if head != MANIFEST_HEAD or os.path.islink(path):
+        raise Usage(
+            "%s: expected the list of what a data script made, found something else; remove it or give another --out"
+            % path
+        )
+    return set(lines)
+
+
+def write_manifest(work, out, lines):
+    with open(os.path.join(work, MANIFEST), "w", encoding="utf-8", newline="") as f:
+        f.write(MANIFEST_HEAD + "".join(sorted(lines)))
+    os.replace(os.path.join(work, MANIFEST), os.path.join(out, MANIFEST))
+
+
+def has_bin_magic(path):
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as f:
+        return f.read(8) == b"tunebin\n"
+
+
+def is_ours(out, name, manifest):
+    """Did an earlier run make this file? Directories without a manifest are from before there was one: there a .bin
+    file is known by its first bytes."""
+    path = os.path.join(out, name)
+    if os.path.islink(path) or not os.path.isfile(path):
+        return False
+    if manifest is None:
+        return name.endswith(".bin") and has_bin_magic(path)
+    return manifest_line(out, name) in manifest
+
+
+def refuse_foreign(out, names, source):
+    """Refuses to replace a file in `out` that no run made, unless `source`, a folder, holds the same bytes under this
+    name. source None: the tokenizer is
+    still to be learned. A tokenizer file that would stay beside another tokenizer is refused, too."""
+    manifest = read_manifest(out)
+    undecided = (
+        TOKENIZER_FILES if source is None and manifest is None and has_bin_magic(os.path.join(out, "train.bin")) else []
+    )
+    for name in dict.fromkeys([*names, *TOKENIZER_FILES]):
+        path = os.path.join(out, name)
+        if not os.path.lexists(path) or name in undecided or is_ours(out, name, manifest):
+            continue
+        if (
+            not source
+            or not os.path.isfile(path)
+            or not os.path.isfile(os.path.join(source, name))
+            or not filecmp.cmp(path, os.path.join(source, name), shallow=False)
+        ):
+            raise Usage(
+                "%s: the run would replace this file, which no data script made or which was changed since; remove it or give another --out"
+                % path
+            )
+
+
+def output_names(args, parts, kept):
+    """The files of these parts of the data. kept: the ending of the text"""
+    return [part + ending for part in parts for ending in [".bin"] + ([kept] if args.keep_text else [])]
+
+
 def put_in_place(work, out, names):
     """All is made: now the names, and the tokenizer's. Files of an earlier run that this one does not make must not
     stay beside them."""
-    tests = sorted(
-        {os.path.splitext(f)[0] for f in os.listdir(out) + names if re.fullmatch(r"test_\w+\.(bin|jsonl)", f)}
-    )
-    for name in TOKENIZER_FILES + [
-        part + ending for part in ["train", "val", "test"] + tests for ending in (".bin", ".txt", ".tsv", ".jsonl")
-    ]:
-        if os.path.exists(os.path.join(work, name)) and name in names + TOKENIZER_FILES:
-            os.replace(os.path.join(work, name), os.path.join(out, name))
-        elif os.path.exists(os.path.join(out, name)):
-            os.remove(os.path.join(out, name))
+    refuse_foreign(out, names, work)
+    manifest = read_manifest(out)
+    names = [n for n in dict.fromkeys([*TOKENIZER_FILES, *names]) if os.path.exists(os.path.join(work, n))]
+    ours = [
+        n
+        for n in os.listdir(out)
+        if (OUTPUT.fullmatch(n) or n in TOKENIZER_FILES + names) and is_ours(out, n, manifest)
+    ]
+    new = [
+        n for n in names if n in ours or not os.path.lexists(os.path.join(out, n))
+    ]  # what else is there has the same bytes, and stays the user's
+    lines = {manifest_line(work, n) for n in new}
+    write_manifest(
+        work, out, lines | {manifest_line(out, n) for n in ours}
+    )  # so that a run that is killed here can be repeated
+    for name in new:
+        os.replace(os.path.join(work, name), os.path.join(out, name))
+    for name in set(ours) - set(new):
+        os.remove(os.path.join(out, name))
+    write_manifest(work, out, lines)
 
 
 def finish(args, documents, val_documents=None):
     """Documents (strings, streamed) -> args.out. Which are for validation depends on their text and the seed only."""
     tokenizer = tokenizer_dir(args.tokenizer) if args.tokenizer else None
+    refuse_foreign(args.out, output_names(args, ["train", "val"], ".txt"), tokenizer)
     with making(args.out) as work:
         in_work = lambda name: os.path.join(work, name)
         with open(in_work("all"), "w+b") as f, open(in_work("all.val"), "w+b") as g:
@@ -731,7 +857,7 @@ def pack_text(args, work, tokenizer, documents="eot"):
             part + ".bin",
         )
     bpe = is_bpe(work)
-    put_in_place(work, args.out, ["train.bin", "val.bin"] + (["train.txt", "val.txt"] if args.keep_text else []))
+    put_in_place(work, args.out, output_names(args, ["train", "val"], ".txt"))
     out = shlex.quote(args.out.rstrip("/") or "/")
     print(
         "\nnext: ./train_%s"
@@ -911,6 +1037,8 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
     (default: those found in train). drop_overlap: rows of train whose text is in val or test, too, are left out; else
     they are only counted."""
     tokenizer = tokenizer_dir(args.tokenizer)
+    names = output_names(args, {*parts, "val"}, ".tsv")
+    refuse_foreign(args.out, names, tokenizer)
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)
         files, rows, known = {}, {}, set(labels) if labels else None
@@ -960,11 +1088,7 @@ def finish_classify(args, parts, labels=None, drop_overlap=False):
                     "--out",
                     part + ".bin",
                 )
-        put_in_place(
-            work,
-            args.out,
-            [part + ending for part in rows for ending in [".bin"] + ([".tsv"] if args.keep_text else [])],
-        )
+        put_in_place(work, args.out, names)
     print_next(args, tokenizer, "finetune_cls", "cls")
 
 
@@ -1120,6 +1244,8 @@ def finish_instruct(args, parts):
     ] + (["--shots", str(args.shots)] if args.shots is not None else [])
     max_len = args.max_len or positions(tokenizer)
     words += (["--max-len", str(max_len)] if max_len else []) + (["--overlong", args.overlong] if args.overlong else [])
+    names = output_names(args, {*parts, "val"}, ".jsonl")
+    refuse_foreign(args.out, names, tokenizer)
     with making(args.out) as work, contextlib.ExitStack() as stack:
         in_work = lambda name: os.path.join(work, name)
         files, rows = {}, {}
@@ -1134,11 +1260,7 @@ def finish_instruct(args, parts):
         for part in order:
             copy_spooled(files[part], rows[part], in_work(part + ".jsonl"))
             run_pack(work, part, rows[part], words)
-        put_in_place(
-            work,
-            args.out,
-            [part + ending for part in order for ending in [".bin"] + ([".jsonl"] if args.keep_text else [])],
-        )
+        put_in_place(work, args.out, names)
     print_next(args, tokenizer, "sft", "sft")
 
 

@@ -33,6 +33,7 @@ import convert_weights
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
+MODEL_FILES = ["model.safetensors", "config.json"]  # that are made, beside the tokenizer's
 BERT_KEYS = {
     "vocab_size",
     "hidden_size",
@@ -292,6 +293,10 @@ def body():
         raise common.Usage("--out: expected a directory, found the file %s" % args.out)
     if os.path.isdir(args.model) and os.path.realpath(args.model) == os.path.realpath(args.out):
         raise common.Usage("--out: expected another directory than that of the model, found the same")
+    common.remember_outputs(args.out, MODEL_FILES)
+    if os.path.isdir(args.model):
+        for name in os.listdir(args.model):
+            common.refuse_output(os.path.join(args.model, name))
     with common.making(args.out) as work:
         make(args, work)
 
@@ -339,17 +344,7 @@ def make(args, work):
             raise common.Failure(str(e).replace(in_work(weights), shown(weights)))
         print("pytorch_model.bin was converted to model.safetensors")
     count = check_weights(in_work("model.safetensors"), shown("model.safetensors"), config)
-    for name in (
-        "tokenizer_config.json",
-        "tokenizer.json",
-        "vocab.txt",
-        "model.safetensors",
-        "config.json",
-    ):  # with the last it is a model
-        if os.path.exists(in_work(name)):
-            os.replace(in_work(name), os.path.join(args.out, name))
-        elif os.path.exists(os.path.join(args.out, name)):
-            os.remove(os.path.join(args.out, name))  # of another model
+    common.put_in_place(work, args.out, MODEL_FILES)  # with the last it is a model
     out = args.out.rstrip("/") or "/"
     print(
         "%s: %d layers, %d wide, %d heads, %d tokens (%d in the vocabulary), at most %d long; %s parameters, %.1f MB"

@@ -23,10 +23,10 @@ static void learn(const Options& o, Cli& cli) {
     if (bpe && o.size < 257)
         fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
                    (long long)o.size);
-    for (const char* name : {"vocab.txt", "vocab.json", "encoder.json"})
-        if (exists(o.out + "/" + name) && bpe == !strcmp(name, "vocab.txt"))
-            fail_usage("--out %s: expected no tokenizer of another type there, found %s; take another directory",
-                       o.out.c_str(), name);
+    for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.json",
+                             "tokenizer_config.json"})
+        if (exists(o.out + "/" + name))
+            fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
     rules.lower_case = rules.strip_accents = o.lower_case;
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
@@ -154,6 +154,23 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
 }
 
 // ---------------------------------------------------------------- pack
+// --out may replace a .bin file or an empty one, but no input and no other file.
+static void refuse_overwrite(const Options& o, std::vector<std::string> inputs) {
+    inputs.insert(inputs.end(), {o.in, o.labels, o.templ});
+    refuse_input("--out", o.out, inputs);
+    struct stat st;
+    if (lstat(o.out.c_str(), &st) != 0 || is_directory(o.out)) return;
+    char magic[sizeof BinHeader().magic];
+    FILE* f = S_ISREG(st.st_mode) ? fopen(o.out.c_str(), "rb") : nullptr;
+    bool ours = f && (st.st_size == 0 ||
+                      (fread(magic, sizeof magic, 1, f) == 1 && !memcmp(magic, BinHeader().magic, sizeof magic)));
+    if (f) fclose(f);
+    if (!ours)
+        fail_usage(
+            "--out %s: expected no file of that name or a .bin file, found another; take another name or remove it",
+            o.out.c_str());
+}
+
 // Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {
     const std::pair<const char*, std::vector<const char*>> flags_of[] = {
@@ -168,6 +185,7 @@ static void pack(const Options& o, Cli& cli) {
     require(o.tokenizer, "pack", "--tokenizer DIR");
     require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
+    refuse_overwrite(o, cli.positional);
     if (o.kind == "instruct") return pack_instruct(o, cli.positional, cli.given("overlong"));
     if (o.kind == "text")
         return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.positional, tokenizer); });

@@ -245,6 +245,12 @@ def main():
     args = p.parse_args()
     source = os.path.join(args.source, "pytorch_model.bin") if os.path.isdir(args.source) else args.source
     target = args.target or os.path.join(os.path.dirname(source), "model.safetensors")
+    if os.path.lexists(target):
+        sys.stderr.write(
+            "error: %s: this file is there already and would be lost; remove it or name another FILE.safetensors\n"
+            % target
+        )
+        sys.exit(2)
     try:
         count, size = convert(source, target)
         print("%s: %d tensors, %.1f MB" % (target, count, size / 1e6))

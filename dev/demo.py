@@ -13,6 +13,7 @@ Only Python's standard library. Everything it runs is printed, so that each step
 OUT/report.html has it all on a page.
 """
 
+import atexit
 import html
 import json
 import os
@@ -101,6 +102,12 @@ def run(title, command, log, follow=None):
     return time.time() - begin
 
 
+def files_of(out):
+    """{"name, size and time of change" of every file of a demo}, without the list itself"""
+    stats = {path.relative_to(out): path.lstat() for path in out.rglob("*") if path.is_symlink() or not path.is_dir()}
+    return {f"{name}\t{stat.st_size}\t{stat.st_mtime_ns}" for name, stat in stats.items() if str(name) != "demo"}
+
+
 def bar(share):
     return "#" * round(30 * share)
 
@@ -149,13 +156,22 @@ def main():
     for program in ("train_bert", "finetune_cls", "train_gpt", "sft", "data/tokenize"):
         if not os.path.exists(program):
             sys.exit(f"error: expected {program}, found none: run make first")
-    if out.exists() and not (out / "demo").exists():
+    made = out / "demo"  # lists the files of a demo
+    if out.exists() and not made.is_file():
         sys.exit(
             f"error: {out}: expected a directory of an earlier demo or nothing, found something else: give another one"
         )
-    shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        foreign = sorted(files_of(out) - set(made.read_text().splitlines()))
+        if foreign:
+            sys.stderr.write(
+                f"error: {out / foreign[0].split(chr(9))[0]}: the earlier demo did not make this file, or it was changed since; remove {out} or give another directory\n"
+            )
+            sys.exit(2)
+        shutil.rmtree(out)
     out.mkdir(parents=True)
-    (out / "demo").touch()
+    made.touch()
+    atexit.register(lambda: made.write_text("\n".join(files_of(out))))
     begin = time.time()
     parts = []  # of the report: (title, what is said, [header, rows ...], pictures)
     summary = []

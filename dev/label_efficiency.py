@@ -211,6 +211,14 @@ def main():
         p.error("--seeds: expected 2 to 10")
     if not pathlib.Path(f"{a.data}/train.tsv").exists():
         p.error(f"--data {a.data}: expected train.tsv beside train.bin: make the data with --keep-text")
+    for ending, begin in (
+        (".json", b'{\n "'),
+        (".md", b"| labels | model |"),
+        (".svg", b"<svg "),
+    ):  # as this writes them
+        path = pathlib.Path(a.out + ending)
+        if path.exists() and not (path.is_file() and path.read_bytes().startswith(begin)):
+            p.error(f"--out {a.out}: {path} was not made by this script; remove it or take another name")
     a.all = dict(text.split("=", 1) for text in a.all)
     a.sets, sizes, work = (
         a.sets.split(","),

@@ -60,6 +60,9 @@ def main():
     p.add_argument("--out", required=True, help="the SVG file to write")
     p.add_argument("--title", default="")
     a = p.parse_args()
+    out = pathlib.Path(a.out)
+    if out.exists() and not (out.is_file() and out.read_bytes().startswith(b"<svg ")):
+        p.error(f"--out {a.out}: expected no such file or an SVG, found another; remove it or take another name")
     runs = []
     for r in a.runs:
         name, _, folder = r.rpartition("=")

@@ -69,9 +69,40 @@ static void sync_path(const std::string& path) {
 
 void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 
+int create_file(std::string& path) {
+    const std::string wanted = path;
+    struct stat st;
+    if (stat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode))
+        return open(path.c_str(), O_WRONLY | O_CLOEXEC);  // /dev/full, in tests: no file is lost there
+    for (int n = 1;; n++) {
+        int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST) return fd;
+        path = wanted + "." + std::to_string(n);
+    }
+}
+
+void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs) {
+    struct stat out, in;
+    if (stat(output.c_str(), &out) != 0) return;
+    for (const std::string& input : inputs)
+        if (stat(input.c_str(), &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
+            fail_usage("%s %s: expected another file than the input %s, which this would overwrite", flag.c_str(),
+                       output.c_str(), input.c_str());
+}
+
+void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names) {
+    struct stat st;
+    for (const std::string& name : names) {
+        const std::string file = name.empty() ? path : path + "/" + name;
+        if (lstat(file.c_str(), &st) == 0)
+            fail_usage("%s %s: expected no %s, which this would overwrite, found one; remove it or take another %s",
+                       flag.c_str(), path.c_str(), file.c_str(), flag.c_str());
+    }
+}
+
 void write_file_atomic(const std::string& path, std::string_view bytes) {
     std::string tmp = path + ".tmp";
-    int fd = open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = create_file(tmp);
     if (fd < 0) fail("cannot write %s: %s", tmp.c_str(), strerror(errno));
     int error = 0;
     for (size_t done = 0; done < bytes.size() && !error;) {

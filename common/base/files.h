@@ -7,8 +7,17 @@ std::string read_file(const std::string& path);  // fails with the path and the 
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);
 void make_directories(const std::string& path);  // like mkdir -p
-// Writes to PATH.tmp, fsync, rename: PATH is the old file or the new one, never half of one.
+// Writes to a new file PATH.tmp, fsync, rename: PATH is the old file or the new one, never half of one.
 void write_file_atomic(const std::string& path, std::string_view bytes);
+// Opens a new file for reading and writing, at `path` or, where that name is taken, at path.1, path.2 ... (then set in
+// `path`): nothing that is there is touched, and no link to a file is followed. Returns its descriptor, or −1 with
+// errno set.
+int create_file(std::string& path);
+// Of a program's output: refuses (exit code 2) to write a file that is an input, by whatever name, compared by device
+// and inode.
+void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs);
+// Refuses (exit code 2) to write a file that is there already; of a directory, one of the names in it.
+void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names = {""});
 void sync_directory_of(const std::string& path);  // after a rename: the name itself reaches the disk
 // Replaces directory `path` by the finished directory `from` (same file system): fsyncs everything in it, then
 // exchanges the names.

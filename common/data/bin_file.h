@@ -208,7 +208,7 @@ struct BinWriter {
         }
 
         std::string tmp = path + ".tmp";
-        int fd = open(tmp.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+        int fd = create_file(tmp);
         if (fd < 0) fail("cannot write %s: %s", tmp.c_str(), strerror(errno));
         try {
             write_all(fd, &header, sizeof header);
@@ -247,8 +247,8 @@ struct BinWriter {
         tokens_fd = -1;
     }
 
-    static int unnamed_file(const std::string& name) {
-        int fd = open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    static int unnamed_file(std::string name) {
+        int fd = create_file(name);
         if (fd < 0) fail("cannot write %s: %s", name.c_str(), strerror(errno));
         unlink(name.c_str());  // the file lives as long as it is open, whatever happens to us
         return fd;

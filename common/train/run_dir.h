@@ -41,6 +41,13 @@ inline void open_run_dir(const TrainFlags& f) {
                       is_model_directory(f.out)))
         fail_usage("--out %s: a run or a model is there already; continue it with --resume or take another directory",
                    out);
+    if (!f.resume) {
+        // a run that was killed before its first checkpoint has left its config.json
+        const std::string config = f.out + "/config.json";
+        const bool begun = exists(config) && read_file(config).find("\"program\"") != std::string::npos;
+        if (!begun) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+        refuse_existing("--out", f.out, {"results.json", "predictions.tsv", "errors.tsv", "answers.jsonl"});
+    }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
     int lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -280,15 +280,15 @@ struct TensorToWrite {
 // close() makes it PATH. An error (a full disk shows in write, fsync or close) throws and removes PATH.tmp; PATH is
 // then what it was before.
 struct SafeTensorsWriter {
-    std::string path;
+    std::string path, tmp;
     size_t expected = 0, written = 0;  // bytes of data
 
     SafeTensorsWriter(const std::string& path, const std::vector<TensorToWrite>& list,
                       const std::vector<std::pair<std::string, std::string>>& extra = {})
-        : path(path) {
+        : path(path), tmp(path + ".tmp") {
         std::string header = make_header(list, extra);
-        fd = open((path + ".tmp").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-        if (fd < 0) fail("%s.tmp: cannot create: %s", path.c_str(), strerror(errno));
+        fd = create_file(tmp);
+        if (fd < 0) fail("%s: cannot create: %s", tmp.c_str(), strerror(errno));
         uint64_t size = header.size();
         try {
             put(&size, 8);
@@ -314,9 +314,9 @@ struct SafeTensorsWriter {
         int error = fsync(fd) == 0 ? 0 : errno;
         if (::close(fd) != 0 && !error) error = errno;
         fd = -1;
-        if (!error && rename((path + ".tmp").c_str(), path.c_str()) != 0) error = errno;
+        if (!error && rename(tmp.c_str(), path.c_str()) != 0) error = errno;
         if (error) {
-            unlink((path + ".tmp").c_str());
+            unlink(tmp.c_str());
             fail("%s: cannot write: %s", path.c_str(), strerror(error));
         }
         sync_directory_of(path);
@@ -355,7 +355,7 @@ private:
         for (const char* p = (const char*)data; bytes > 0;) {
             ssize_t n = ::write(fd, p, std::min(bytes, (size_t)1 << 30));
             if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) fail("%s.tmp: cannot write: %s", path.c_str(), strerror(n < 0 ? errno : ENOSPC));
+            if (n <= 0) fail("%s: cannot write: %s", tmp.c_str(), strerror(n < 0 ? errno : ENOSPC));
             p += n;
             bytes -= n;
         }
@@ -363,7 +363,7 @@ private:
     void discard() {
         ::close(fd);
         fd = -1;
-        unlink((path + ".tmp").c_str());
+        unlink(tmp.c_str());
     }
 };
 

@@ -364,6 +364,16 @@ class Asking(Case):
                                 self.assertEqual(row[c], want[c])
                     self.assertEqual(set(os.listdir(W.path(out))), {"predictions.tsv", "errors.tsv"})
 
+    def test_files_of_others_stay(self):
+        rows = read(W.path("task/val.tsv"))
+        evaluate = ["eval", "--model", "cls", "--data", "kept/predictions.tsv", "--out", "kept"]
+        write(W.path("kept/predictions.tsv"), rows)
+        self.assertIn("expected no kept/predictions.tsv", run(evaluate, 2).err)
+        self.assertIn("kept/predictions.tsv, which this would overwrite", run(train("kept", *SMALL), 2).err)
+        self.assertEqual(
+            (os.listdir(W.path("kept")), read(W.path("kept/predictions.tsv"))), (["predictions.tsv"], rows)
+        )
+
     def test_eval_as_text(self):
         out = ask("eval", "--model", "cls", "--data", "task/test.tsv").out
         r = results_of("cls")["test"]

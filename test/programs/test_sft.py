@@ -580,6 +580,23 @@ class Evaluation(Case):
         self.assertEqual(len(answers_of("evaluated/answers_2.jsonl")), 56)
         self.assertEqual(done.err, "")
 
+    def test_files_of_others_stay(self):
+        for name in ("results.json", "answers_2.jsonl"):
+            write(W.path("kept", name), b"mine")
+            self.assertIn(
+                "expected no kept/" + name,
+                run(["eval", "--model", "run,tuned", "--data", "task/test_lists.bin", "--out", "kept"], 2).err,
+            )
+            self.assertEqual((os.listdir(W.path("kept")), read(W.path("kept", name))), ([name], b"mine"))
+            os.remove(W.path("kept", name))
+        for name in ("answers_before.jsonl", "answers.jsonl", "results.json", "config.json", "last.tmp/notes"):
+            write(W.path("kept-run", name), b"mine")
+            self.assertIn(
+                "kept-run/" + name.split("/")[0] + ", which this would overwrite", run(train("kept-run"), 2).err
+            )
+            self.assertEqual(read(W.path("kept-run", name)), b"mine")
+            shutil.rmtree(W.path("kept-run"))
+
     def test_one_model_twice(self):
         found = json.loads(
             ask("eval", "--json", "--model", "tuned,run,tuned", "--data", "task/test_lists.bin", "--rows", 2).out

@@ -613,6 +613,14 @@ class FillMask(Case):
     def ask(self, *words):
         return run(["fill-mask", "--model", W.path("run"), *words]).out
 
+    def test_files_of_others_stay(self):
+        model = read(W.path("run/best/model.safetensors"))
+        self.assertIn(
+            "expected no run/best/model.safetensors",
+            run(["fill-mask", "--model", "run", "--logits", "run/best/model.safetensors", "a [MASK] ."], 2).err,
+        )
+        self.assertEqual(read(W.path("run/best/model.safetensors")), model)
+
     def test_one_mask(self):
         lines = self.ask("the farmer ploughs the [MASK] , for the farmer is tired .").splitlines()
         self.assertEqual(len(lines), 6)

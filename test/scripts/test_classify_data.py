@@ -89,7 +89,7 @@ class Case(test_data.Case):
         return {text for text, _, _, _ in self.examples(part, out)}
 
     def files(self, out="out"):
-        return set(os.listdir(self.path(out))) - {"tokenizer.json"}
+        return set(os.listdir(self.path(out))) - {"tokenizer.json", "made.sha256"}
 
 
 DIRECTORY = {"vocab.txt", "tokenizer_config.json", "train.bin", "val.bin"}
@@ -472,6 +472,37 @@ class CorpusCase(Case):
         self.assertTrue(all(t.endswith(" it ran") and "<" not in t for t in self.texts("train")))
 
 
+class Keep(Case):
+    """As of text, of labelled rows"""
+
+    def test_files_of_others_and_inputs(self):
+        rows = csv_of([("text", "label")] + [(sentence(i), "ab"[i % 2]) for i in range(40)])
+        self.write("rows.csv", rows)
+        for name in ("train.tsv", "val.csv", "test_notes.bin"):
+            self.write("out/" + name, "mine")
+        self.make("classify.py", "rows.csv")
+        self.refused_script(
+            2, "out/train.tsv", "classify.py", "rows.csv", "--tokenizer", "tok", "--out", "out", "--keep-text"
+        )
+        self.assertEqual(
+            [open_bytes(self.path("out", name)) for name in ("train.tsv", "val.csv", "test_notes.bin")], [b"mine"] * 3
+        )
+        os.remove(self.path("out/train.tsv"))
+        self.make("classify.py", "rows.csv", "--test", "rows.csv", "--keep-text")
+        before = {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))}
+        os.link(self.path("out/val.tsv"), self.path("hard.tsv"))
+        for words in (["out/train.tsv"], ["rows.csv", "--val", "out/val.tsv"], ["rows.csv", "--test", "hard.tsv"]):
+            self.refused_script(
+                2, ".tsv: this input is the file out/", "classify.py", *words, "--tokenizer", "tok", "--out", "out"
+            )
+        self.assertEqual(before, {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))})
+        self.make("classify.py", "rows.csv")
+        self.assertEqual(
+            set(os.listdir(self.path("out"))) & {"test.bin", "train.tsv", "val.csv", "test_notes.bin"},
+            {"val.csv", "test_notes.bin"},
+        )
+
+
 class Corpora(CorpusCase):
     def test_sst2(self):
         for name, text in sst2_files().items():
@@ -594,7 +625,7 @@ class Corpora(CorpusCase):
             self.check_imdb()
             self.script("imdb.py", "--unlabelled", "--from", source, "--vocab-size", "60", "--out", "out")
             self.assertEqual(
-                set(os.listdir(self.path("out"))), TOKENIZER_FILES | {"train.bin", "val.bin"}
+                set(os.listdir(self.path("out"))), TOKENIZER_FILES | {"train.bin", "val.bin", "made.sha256"}
             )  # test.bin is gone
             train, val = (self.documents(self.path("out", part + ".bin"), "out") for part in ("train", "val"))
             self.assertEqual((len(train), len(val)), (27, 3))
@@ -840,7 +871,8 @@ class EncoderCase(Case):
 
     def check_model(self, out="out", weights=None):
         self.assertEqual(
-            set(os.listdir(self.path(out))), {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors"}
+            set(os.listdir(self.path(out))),
+            {"config.json", "vocab.txt", "tokenizer_config.json", "model.safetensors", "made.sha256"},
         )
         self.assertEqual(read_safetensors(open_bytes(self.path(out, "model.safetensors"))), tensors())
         with open(self.path(out, "config.json")) as f:
@@ -920,6 +952,30 @@ class Pretrained(EncoderCase):
             [n for n in os.listdir(self.dir) if n in ("evil", "x.safetensors") or n.startswith("converting.")], []
         )
         self.assertEqual(os.listdir(self.path("three")), [])
+
+    def test_files_of_others_stay(self):
+        self.model("m")
+        for name in ("config.json", "model.safetensors", "vocab.txt"):
+            self.write("out-%s/%s" % (name, name), "mine")
+            self.refused_script(
+                2,
+                "out-%s/%s: the run would replace this file" % (name, name),
+                "pretrained.py",
+                "m",
+                "--out",
+                "out-" + name,
+            )
+            self.assertEqual(
+                (os.listdir(self.path("out-" + name)), open_bytes(self.path("out-" + name, name))), ([name], b"mine")
+            )
+        for _ in range(2):  # its own are replaced
+            self.script("pretrained.py", "m", "--out", "out")
+            self.check_model()
+        os.remove(self.path("m/config.json"))
+        os.symlink("../out/config.json", self.path("m/config.json"))
+        self.refused_script(
+            2, "m/config.json: this input is the file out/config.json", "pretrained.py", "m", "--out", "out"
+        )
 
     def test_bad_models(self):
         def bad(message, code=1, name="m", **more):

@@ -521,7 +521,7 @@ class TokenizeBpe(Case):
 class Scripts(Case):
     def check_directory(self, out, train, val, tokenizer=TOKENIZER_FILES):
         files = set(os.listdir(self.path(out)))
-        self.assertEqual(files, tokenizer | {"train.bin", "val.bin"})
+        self.assertEqual(files, tokenizer | {"train.bin", "val.bin", "made.sha256"})
         found = [self.documents(self.path(out, part + ".bin"), self.path(out)) for part in ("train", "val")]
         self.assertEqual([len(f) for f in found], [train, val])
         self.assertFalse(set(found[0]) & set(found[1]), "a document in both parts")
@@ -542,7 +542,9 @@ class Scripts(Case):
         self.assertEqual(sorted(train + val), sorted(self.normal(story(i)) for i in range(8)))
 
         # the same command, the same files; another seed, another split; the vocabulary of another directory
-        before = {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))}
+        before = {
+            name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out")) if name != "made.sha256"
+        }
         self.script("text.py", "again.txt", "in", "--vocab-size", "150", "--val-share", "0.25", "--out", "out")
         self.assertEqual(sorted(self.documents(self.path("out/val.bin"), "out")), sorted(val))
         self.script(
@@ -779,6 +781,165 @@ def start_server(case, handler):
     case.addCleanup(server.server_close)
     case.addCleanup(server.shutdown)
     return "http://127.0.0.1:%d" % server.server_port
+
+
+class Keep(Case):
+    """No file is replaced or removed that was given to read, or that no run made."""
+
+    def tree(self):
+        return {
+            os.path.relpath(os.path.join(d, f), self.dir): open_bytes(os.path.join(d, f))
+            for d, _, names in os.walk(self.dir)
+            for f in names
+        }
+
+    def kept(self, message, *words):
+        """Refused, and everything is as it was"""
+        before = self.tree()
+        self.refused(2, message, *words)
+        self.assertEqual(self.tree(), before)
+
+    def kept_script(self, message, name, *words):
+        self.kept(message, sys.executable, os.path.join(ROOT, "data", name), *words)
+
+    def text(self, *words):
+        return self.script("text.py", "in.txt", "--vocab-size", "100", "--out", "out", *words)
+
+    def setUp(self):
+        super().setUp()
+        self.write("in.txt", "\n<|endoftext|>\n".join(story(i) for i in range(4)))
+
+    def test_inputs_in_out(self):
+        self.write("out/train.txt", story(1))
+        os.symlink("out/train.txt", self.path("link.txt"))
+        os.link(self.path("out/train.txt"), self.path("hard.txt"))
+        for source in ("out/train.txt", "out", ".", "link.txt", "hard.txt", "out/../out/train.txt"):
+            self.kept_script("/train.txt", "text.py", source, "--vocab-size", "100", "--out", "out")
+            self.kept_script("/train.txt", "text.py", source, "--vocab-size", "100", "--out", "out", "--keep-text")
+        os.symlink("out", self.path("way"))
+        self.kept_script("way/train.txt", "text.py", "out/train.txt", "--out", "way")
+        self.write("mine/notes.txt", open_bytes(self.path("in.txt")))  # another name: in nobody's way
+        self.script("text.py", "mine", "--vocab-size", "100", "--out", "mine")
+        self.assertEqual(open_bytes(self.path("mine/notes.txt")), open_bytes(self.path("in.txt")))
+
+    def test_what_an_earlier_run_kept_is_an_input(self):
+        self.text("--keep-text")
+        for flags in ([], ["--keep-text"]):
+            self.kept_script("out/train.txt", "text.py", "out/train.txt", "--vocab-size", "100", "--out", "out", *flags)
+
+    def test_files_of_others_stay(self):
+        others = {
+            "out/" + name: b"mine"
+            for name in ("test_notes.bin", "test.bin", "val.csv", "train.tsv", "train.txt", "test_a.jsonl")
+        }
+        for name, data in others.items():
+            self.write(name, data)
+        for _ in range(2):  # the first time, and over the output of an earlier run
+            self.text()
+            self.assertEqual({name: self.tree()[name] for name in others}, others)
+        self.kept_script("out/train.txt", "text.py", "in.txt", "--vocab-size", "100", "--out", "out", "--keep-text")
+        for name in ("train.bin", "val.bin", "vocab.txt", "vocab.json", "merges.txt", "tokenizer.json", "made.sha256"):
+            self.write(name + ".d/" + name, "mine")
+            self.kept_script(name, "text.py", "in.txt", "--vocab-size", "100", "--out", name + ".d")
+        os.makedirs(self.path("linked"))
+        os.symlink("../in.txt", self.path("linked/val.bin"))
+        self.kept_script("linked/val.bin", "text.py", "in.txt", "--vocab-size", "100", "--out", "linked")
+
+    def test_stale_output_goes(self):
+        self.text("--keep-text")
+        self.assertIn("out/val.txt", self.tree())
+        self.text("--tokenizer-type", "bpe", "--vocab-size", "300")
+        self.assertEqual(
+            {n for n in self.tree() if n.startswith("out/")},
+            {"out/" + n for n in BPE_FILES | {"train.bin", "val.bin", "made.sha256"}},
+        )
+        listed = dict(
+            reversed(line.split("  ")) for line in open_bytes(self.path("out/made.sha256")).decode().splitlines()[1:]
+        )
+        self.assertEqual(
+            listed,
+            {
+                n[4:]: hashlib.sha256(data).hexdigest()
+                for n, data in self.tree().items()
+                if n.startswith("out/") and n != "out/made.sha256"
+            },
+        )
+        self.write("out/val.bin", open_bytes(self.path("out/val.bin")) + b"changed")
+        self.kept_script("out/val.bin", "text.py", "in.txt", "--vocab-size", "100", "--out", "out")
+
+    def test_output_without_a_manifest(self):
+        self.text()
+        os.remove(self.path("out/made.sha256"))
+        before = self.tree()
+        self.text()
+        self.assertEqual(before, {n: data for n, data in self.tree().items() if n != "out/made.sha256"})
+        os.remove(self.path("out/made.sha256"))
+        self.kept_script(
+            "out/vocab.txt", "text.py", "in.txt", "--vocab-size", "100", "--cased", "--out", "out"
+        )  # the vocabulary may be the user's
+
+    def test_the_tokenizer_of_out(self):
+        self.tokenize("learn", "--size", "100", "--out", "out", "in.txt")
+        before = self.tree()
+        for _ in range(2):
+            self.text("--tokenizer", "out")
+        self.assertEqual(before, {n: self.tree()[n] for n in before})
+        self.tokenize("learn", "--size", "90", "--out", "other", "in.txt")
+        self.kept_script(
+            "out/", "text.py", "in.txt", "--tokenizer", "other", "--out", "out"
+        )  # the copy that was there before us is not ours
+
+    def test_tokenize(self):
+        self.tokenize("learn", "--size", "100", "--out", "tok", "in.txt")
+        pack = [TOKENIZE, "pack", "--tokenizer", "tok"]
+        os.symlink("in.txt", self.path("link.txt"))
+        os.link(self.path("in.txt"), self.path("hard.txt"))
+        self.write("other.txt", story(9))
+        for out in ("in.txt", "link.txt", "hard.txt", "./in.txt"):
+            self.kept("--out " + out, *pack, "--in", "in.txt", "--out", out)
+            self.kept("--out " + out, *pack, "--in", "other.txt", "--out", out, "in.txt")
+        self.kept("--out other.txt", *pack, "--in", "in.txt", "--out", "other.txt")
+        self.kept("--out tok/vocab.txt", *pack, "--in", "in.txt", "--out", "tok/vocab.txt")
+        self.write("labels.tsv", "text\tlabel\nthe fox\ta\nthe dogs\tb\n")
+        self.tokenize(*pack[1:], "--kind", "classify", "--in", "labels.tsv", "--out", "x.bin")
+        self.tokenize(*pack[1:], "--kind", "classify", "--in", "labels.tsv", "--out", "x.bin")  # its own output
+        self.kept(
+            "--out x.bin", *pack, "--kind", "classify", "--in", "labels.tsv", "--labels", "x.bin", "--out", "x.bin"
+        )
+        self.kept(
+            "found tokenizer",
+            TOKENIZE,
+            "learn",
+            "--size",
+            "90",
+            "--out",
+            self.write("d/tokenizer.json", "{}")[: -len("/tokenizer.json")],
+            "in.txt",
+        )
+        self.kept("found vocab.txt", TOKENIZE, "learn", "--size", "90", "--out", "tok", "tok/vocab.txt")
+        for name in ("x.bin.tmp", "x.bin.tokens.tmp"):  # names on the way to x.bin: no link is followed, no file taken
+            os.symlink("other.txt", self.path(name))
+        before = self.tree()
+        self.tokenize(*pack[1:], "--in", "in.txt", "--out", "x.bin")
+        self.assertEqual({**self.tree(), "x.bin": b""}, {**before, "x.bin": b""})
+
+    def test_scripts_of_dev(self):
+        convert, plot = (
+            [sys.executable, os.path.join(ROOT, "dev", name)] for name in ("convert_weights.py", "plot.py")
+        )
+        self.write("m/model.safetensors", "mine")
+        self.write("m/pytorch_model.bin", "weights")
+        self.kept("m/model.safetensors", *convert, "m")
+        self.kept("m/pytorch_model.bin", *convert, "m/pytorch_model.bin", "m/pytorch_model.bin")
+        self.write(
+            "run/metrics.jsonl",
+            '{"step": 0, "unigram_loss": 3}\n{"step": 1, "tokens": 10, "loss": 2}\n{"step": 2, "tokens": 20, "loss": 1}\n',
+        )
+        before = self.tree()
+        run = self.call(*plot, "run", "--out", "run/metrics.jsonl")
+        self.assertEqual((run.returncode, self.tree()), (2, before))
+        for _ in range(2):
+            self.assertEqual(self.call(*plot, "run", "--out", "run.svg").returncode, 0)
 
 
 class Downloads(Case):

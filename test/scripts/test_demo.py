@@ -141,6 +141,18 @@ class Demo(unittest.TestCase):
         self.assertEqual(set(re.findall(r"https?://[^\"' <]+", text)), {"http://www.w3.org/2000/svg"})
         self.assertNotIn("url(", text)
 
+    def test_files_of_others_in_a_demo_stay(self):
+        notes = os.path.join(self.dir, "out", "toy", "notes.txt")
+        with open(notes, "w") as f:
+            f.write("mine")
+        try:
+            done = self.demo("--quick", "out")
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1))
+            self.assertIn("out/toy/notes.txt: the earlier demo did not make this file", done.stderr)
+            self.assertTrue(os.path.exists(notes) and os.path.exists(os.path.join(self.dir, "out", "report.html")))
+        finally:
+            os.remove(notes)
+
     def test_what_is_not_a_demo_stays(self):
         os.mkdir(os.path.join(self.dir, "mine"))
         done = self.demo("mine")

@@ -98,6 +98,7 @@ class Case(test_data.Case):
             "vocab.json",
             "merges.txt",
             "tokenizer_config.json",
+            "made.sha256",
         }
 
 
@@ -527,6 +528,38 @@ class Own(Case):
         self.refused_script(
             2, "wp: expected byte-level BPE", "instructions.py", "good.jsonl", "--tokenizer", "wp", "--out", "out2"
         )
+
+
+class Keep(Case):
+    """As of text, of instructions"""
+
+    def test_files_of_others_and_inputs(self):
+        self.jsonl(
+            "rows.jsonl", *({"instruction": "say %d" % i, "output": str(i), "task": "t%d" % (i % 2)} for i in range(40))
+        )
+        self.write("out/test_notes.bin", "mine")
+        self.write("out/val.jsonl", "mine")
+        self.make("instructions.py", "rows.jsonl", "--holdout", "t1")
+        self.assertTrue(os.path.exists(self.path("out/test_tasks.bin")))
+        self.refused_script(
+            2, "out/val.jsonl", "instructions.py", "rows.jsonl", "--tokenizer", "tok", "--out", "out", "--keep-text"
+        )
+        os.remove(self.path("out/val.jsonl"))
+        self.make("instructions.py", "rows.jsonl", "--keep-text")
+        self.assertEqual(
+            (os.path.exists(self.path("out/test_tasks.bin")), open_bytes(self.path("out/test_notes.bin"))),
+            (False, b"mine"),
+        )
+        before = {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))}
+        for words in (
+            ["out/train.jsonl"],
+            ["rows.jsonl", "--val", "out/val.jsonl"],
+            ["rows.jsonl", "--template", "out/val.jsonl"],
+        ):
+            self.refused_script(
+                2, "this input is the file out/", "instructions.py", *words, "--tokenizer", "tok", "--out", "out"
+            )
+        self.assertEqual(before, {name: open_bytes(self.path("out", name)) for name in os.listdir(self.path("out"))})
 
 
 class Public(Case):

@@ -58,7 +58,7 @@ class Toy(unittest.TestCase):
         self.assertEqual((self.answer.returncode, self.answer.stderr), (0, ""))
         self.assertEqual(
             set(os.listdir(os.path.join(self.dir, "text"))),
-            {"train.bin", "val.bin", "train.txt", "val.txt", "vocab.txt", "tokenizer_config.json"},
+            {"train.bin", "val.bin", "train.txt", "val.txt", "vocab.txt", "tokenizer_config.json", "made.sha256"},
         )
         self.assertLessEqual(
             {"train.bin", "val.bin", "test.bin", "train.tsv", "val.tsv", "test.tsv", "vocab.txt"},
