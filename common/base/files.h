@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 #include <string_view>
+#include <vector>
 
 std::string read_file(const std::string& path);  // fails with the path and the system's reason
 bool exists(const std::string& path);
