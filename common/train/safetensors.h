@@ -1,9 +1,9 @@
 // safetensors.h: named tensors in a file.
 //
 //   8 bytes      N, little-endian, at most 100,000,000
-//   N bytes      JSON: {"__metadata__": {"format": "pt", ...}, "name": {"dtype": "F32", "shape": [2, 3],
-//   "data_offsets": [0, 24]}, ...} the rest     data, row-major, little-endian; the tensors cover it without overlap
-//   and without holes
+//   N bytes      JSON: {"__metadata__": {"format": "pt", ...},
+//                       "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
+//   the rest     data, row-major, little-endian; the tensors cover it without overlap and without holes
 //
 // A file that breaks a rule is refused with its name, the tensor's name and what was found. Numbers are taken to be
 // little-endian in memory too.
