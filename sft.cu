@@ -282,11 +282,13 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
     open_run_dir(f);
-    // A run that was killed early may have left answers, whose lines begin as ours do.
-    std::string before_path = f.out + "/answers_before.jsonl";
-    if (!f.resume && exists(before_path) && !read_file(before_path).empty() &&
-        read_file(before_path).rfind("{\"set\": ", 0) != 0)
-        refuse_existing("--out", f.out, {"answers_before.jsonl"});
+    // a run that was killed early may have left its answers, whose lines begin so; no other file is overwritten
+    const std::string before_path = f.out + "/answers_before.jsonl";
+    if (!f.resume && exists(before_path)) {
+        const std::string left = read_file(before_path);
+        if (!left.empty() && left.rfind("{\"set\": ", 0) != 0)
+            refuse_existing("--out", f.out, {"answers_before.jsonl"});
+    }
 
     // the model: a resumed run finds all that it needs in last/
     std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
@@ -416,9 +418,11 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     if (paths.empty()) fail_usage("--data FILE is missing: .bin files of instructions, or the folder with test_*.bin");
     const std::vector<std::string> model_paths = split_list(ef.models);
     if (model_paths.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
-    if (!ef.out.empty()) refuse_existing("--out", ef.out, {"results.json"});
-    for (size_t i = 1; i <= model_paths.size() && !ef.out.empty(); i++)
-        refuse_existing("--out", ef.out, {format("answers_%zu.jsonl", i)});
+    if (!ef.out.empty()) {
+        std::vector<std::string> names = {"results.json"};
+        for (size_t i = 1; i <= model_paths.size(); i++) names.push_back(format("answers_%zu.jsonl", i));
+        refuse_existing("--out", ef.out, names);
+    }
     std::vector<std::unique_ptr<BinFile>> files;
     std::vector<TestSet> sets;
     size_t longest = 1;  // row, in tokens
