@@ -19,7 +19,9 @@ def tree():
     found = set()
     for folder, folders, files in os.walk(ROOT):
         at_root = pathlib.Path(folder) == ROOT
-        folders[:] = [f for f in folders if not (f.startswith(".") and f != ".github") and not (at_root and f in NOT_OURS)]
+        folders[:] = [
+            f for f in folders if not (f.startswith(".") and f != ".github") and not (at_root and f in NOT_OURS)
+        ]
         found.update(str((pathlib.Path(folder) / f).relative_to(ROOT)) for f in files)
     return found
 
@@ -114,8 +116,8 @@ class Pages(unittest.TestCase):
                 word = word.removeprefix("./")
                 is_path = re.match(r"(common|data|dev|test)/[\w./-]+$", word) and "." in word
                 is_name = re.fullmatch(r"[\w./-]+\.(cu|cuh|cpp|h|py|sh|mk)", word)
-                if not (is_path or is_name) or re.search(r"\b[A-Z]{2,}\b", os.path.splitext(word)[0]):
-                    continue  # ROOM, NAME: a place for a name
+                if not (is_path or is_name) or re.search(r"(?<![A-Za-z])(NAME|ROOM|FILE|DIR)(?![A-Za-z])", word):
+                    continue  # a place for a name
                 here = os.path.normpath(os.path.join(os.path.dirname(page), word))
                 known = word in FILES or here in FILES or os.path.basename(word) == word in NAMES
                 known = known or (ROOT / word).is_dir() or any(f.endswith("/" + word) for f in FILES)
