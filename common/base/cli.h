@@ -210,6 +210,19 @@ inline std::string nearest(const std::string& word, const std::vector<std::strin
     });
 }
 
+// A line of --help, continued below where it is longer than a terminal: help texts begin at column 37.
+inline std::string wrapped(std::string line) {
+    const size_t width = 118, indent = 37;
+    size_t begin = line.rfind('\n') + 1;  // npos + 1 is 0
+    while (line.size() - begin > width) {
+        size_t space = line.rfind(' ', begin + width);
+        if (space < begin + indent) break;  // one word alone is too long
+        line.replace(space, 1, "\n" + std::string(indent, ' '));
+        begin = space + 1;
+    }
+    return line;
+}
+
 struct Cli {
     std::string program, about, examples;
     std::vector<Command> commands;
@@ -311,8 +324,8 @@ struct Cli {
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
                 if (left.size() > 34) left += "\n" + std::string(36, ' ');
-                s += format("  %-34s %s%s\n", left.c_str(), f.help.c_str(),
-                            preset.empty() ? "" : (" (default " + preset + ")").c_str());
+                if (!preset.empty()) preset = " (default " + preset + ")";
+                s += wrapped(format("  %-34s %s%s", left.c_str(), f.help.c_str(), preset.c_str())) + "\n";
             }
         }
         return s + "\n  --help                             this text; COMMAND --help for the flags of one command\n" +

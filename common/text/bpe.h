@@ -92,7 +92,7 @@ struct Bpe {
     struct Merge {
         uint64_t pair;
         int32_t rank, id;
-    };                         // pair = left << 32 | right; free if id < 0
+    };  // pair = left << 32 | right; free if id < 0
     std::vector<Merge> table;  // a hash table with open addressing, a power of two, at most half full
     int32_t byte_id[256];
     int32_t eot_id = -1;
@@ -242,7 +242,7 @@ struct Bpe {
         struct Entry {
             uint32_t hash, bytes_at, ids_at;
             uint16_t bytes, ids;
-        };                                                         // free if bytes == 0
+        };  // free if bytes == 0
         static constexpr size_t capacity = 1 << 17, longest = 64;  // longest: in bytes
         uint64_t serial = 0;
         size_t used = 0;

@@ -67,7 +67,7 @@ struct WordPiece {
     // pieces that begin a word, 2 = root of the pieces after ##.
     struct Edge {
         uint32_t key, node;
-    };                              // key = node << 8 | byte; free if node == 0
+    };  // key = node << 8 | byte; free if node == 0
     std::vector<Edge> edges;        // a power of two, at most half full
     std::vector<int32_t> piece_at;  // node → id of the piece that ends here, or −1
 

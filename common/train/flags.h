@@ -137,6 +137,7 @@ struct ModelFlags {
 
 inline const char* EXIT_CODES_TEXT =
     "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by "
-    "Ctrl-C or SIGTERM (the first finishes\n"
-    "the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number of CPU threads; it changes no "
-    "result.\n";
+    "Ctrl-C\n"
+    "or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number "
+    "of\n"
+    "CPU threads; it changes no result.\n";

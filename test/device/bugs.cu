@@ -17,29 +17,22 @@ __device__ inline float reduce_without_barrier(float v) {
     __syncthreads();
     return warp_sum(threadIdx.x % 32 < blockDim.x / 32 ? partial[threadIdx.x % 32] : 0.0f);
 }
-template <int>
-__global__ void missing_barrier(float* out, const float*) {
+static __global__ void missing_barrier(float* out, const float*) {
     float a = reduce_without_barrier(1.0f), b = reduce_without_barrier(a * 0.5f);
     out[threadIdx.x] = b;
 }
-template <int>
-__global__ void divergent_barrier(float* out, const float*) {
+static __global__ void divergent_barrier(float* out, const float*) {
     if (threadIdx.x != 5)
         __syncthreads();
     else
         out[0] = warp_sum(1.0f);
 }
-template <int>
-__global__ void mixed_collectives(float* out, const float*) {
+static __global__ void mixed_collectives(float* out, const float*) {
     out[threadIdx.x] = threadIdx.x % 32 < 16 ? __shfl_xor_sync(~0u, 1.0f, 1) : __shfl_down_sync(~0u, 1.0f, 1);
 }
-template <int>
-__global__ void lane_outside_mask(float* out, const float*) {
-    out[threadIdx.x] = __shfl_sync(0xffffu, 1.0f, 0);
-}
+static __global__ void lane_outside_mask(float* out, const float*) { out[threadIdx.x] = __shfl_sync(0xffffu, 1.0f, 0); }
 // lane 31 returns, then the others read its value
-template <int>
-__global__ void shuffle_from_returned_lane(float* out, const float*) {
+static __global__ void shuffle_from_returned_lane(float* out, const float*) {
     if (threadIdx.x % 32 == 31) return;
     out[threadIdx.x] = __shfl_sync(~0u, 1.0f, 31);
 }
@@ -55,8 +48,7 @@ __global__ void shuffle_as_barrier(float* out, const float*) {
     out[threadIdx.x] = s[threadIdx.x ^ 1];
 }
 // right: threads that have returned are not waited for
-template <int>
-__global__ void early_return(float* out, const float*) {
+static __global__ void early_return(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x] = 1;
     if (threadIdx.x >= 50) return;
@@ -65,26 +57,20 @@ __global__ void early_return(float* out, const float*) {
 }
 
 // ---------------------------------------------------------------- memory
-template <int>
-__global__ void shared_overrun_write(float* out, const float*) {
+static __global__ void shared_overrun_write(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x + 1] = 1;
     __syncthreads();
     out[threadIdx.x] = s[threadIdx.x];
 }
-template <int>
-__global__ void shared_overrun_read(float* out, const float*) {
+static __global__ void shared_overrun_read(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x] = 1;
     __syncthreads();
     out[threadIdx.x] = s[threadIdx.x + 1];
 }
-template <int>
-__global__ void global_overrun(float* out, const float* in) {
-    out[threadIdx.x] = in[threadIdx.x + THREADS];
-}
-template <int>
-__global__ void uninitialised_shared(float* out, const float*) {
+static __global__ void global_overrun(float* out, const float* in) { out[threadIdx.x] = in[threadIdx.x + THREADS]; }
+static __global__ void uninitialised_shared(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x] += 1;
     out[threadIdx.x] = s[threadIdx.x];
@@ -97,8 +83,7 @@ __global__ void two_blocks_one_address(float* out, const float*) {
     else
         out[0] += 1.0f;
 }
-template <int>
-__global__ void deep_stack(float* out, const float*) {
+static __global__ void deep_stack(float* out, const float*) {
     volatile float locals[shim::STACK / sizeof(float) - 16];
     for (size_t i = 0; i < sizeof locals / sizeof *locals; i++) locals[i] = 1;
     out[threadIdx.x] = locals[threadIdx.x];
@@ -138,21 +123,21 @@ struct Bug {
     float want;  // what every element of the result is when all is well
 };
 inline const Bug all[] = {
-    {"missing-barrier", missing_barrier<0>, 1, 0, THREADS* THREADS / 2.0f},
-    {"divergent-barrier", divergent_barrier<0>, 1, 0, 0},
-    {"mixed-collectives", mixed_collectives<0>, 1, 0, 1},
-    {"lane-outside-mask", lane_outside_mask<0>, 1, 0, 1},
-    {"shuffle-from-returned-lane", shuffle_from_returned_lane<0>, 1, 0, 1},
+    {"missing-barrier", missing_barrier, 1, 0, THREADS* THREADS / 2.0f},
+    {"divergent-barrier", divergent_barrier, 1, 0, 0},
+    {"mixed-collectives", mixed_collectives, 1, 0, 1},
+    {"lane-outside-mask", lane_outside_mask, 1, 0, 1},
+    {"shuffle-from-returned-lane", shuffle_from_returned_lane, 1, 0, 1},
     {"shuffle-as-barrier", shuffle_as_barrier<0>, 1, THREADS * 4, -1},
     {"syncwarp-as-barrier", shuffle_as_barrier<1>, 1, THREADS * 4, -1},
-    {"early-return", early_return<0>, 1, THREADS * 4, -1},
-    {"shared-overrun-write", shared_overrun_write<0>, 1, THREADS * 4, 1},
-    {"shared-overrun-read", shared_overrun_read<0>, 1, THREADS * 4, 1},
-    {"global-overrun", global_overrun<0>, 1, 0, -1},
-    {"uninitialised-shared", uninitialised_shared<0>, 1, THREADS * 4, 1},
+    {"early-return", early_return, 1, THREADS * 4, -1},
+    {"shared-overrun-write", shared_overrun_write, 1, THREADS * 4, 1},
+    {"shared-overrun-read", shared_overrun_read, 1, THREADS * 4, 1},
+    {"global-overrun", global_overrun, 1, 0, -1},
+    {"uninitialised-shared", uninitialised_shared, 1, THREADS * 4, 1},
     {"two-blocks-one-address", two_blocks_one_address<0>, 8, 0, -1},
     {"two-blocks-atomic", two_blocks_one_address<1>, 8, 0, -1},
-    {"deep-stack", deep_stack<0>, 1, 0, 1},
+    {"deep-stack", deep_stack, 1, 0, 1},
     {"async-right", async_copy<RIGHT>, 1, 2 * THREADS * 16, 3},
     {"async-no-commit", async_copy<NO_COMMIT>, 1, 2 * THREADS * 16, 3},
     {"async-no-wait", async_copy<NO_WAIT>, 1, 2 * THREADS * 16, 3},

@@ -114,8 +114,7 @@ TEST_SUITE("shim") {
 }
 
 // ---------------------------------------------------------------- the collectives, against their definition
-template <int>
-__global__ void collectives_kernel(int* out, double* sums) {
+static __global__ void collectives_kernel(int* out, double* sums) {
     int t = threadIdx.x, lane = t % 32, n = blockDim.x;
     int* o = out + (size_t)blockIdx.x * n * 8 + t * 8;
     o[0] = __shfl_sync(~0u, t, 7);
@@ -140,7 +139,7 @@ TEST_SUITE("collectives") {
             const int blocks = 5, n = 96;
             std::vector<int> out(blocks * n * 8);
             std::vector<double> sums(blocks);
-            launch(collectives_kernel<0>, blocks, n, 0, out.data(), sums.data());
+            launch(collectives_kernel, blocks, n, 0, out.data(), sums.data());
             int bad = 0;
             for (int b = 0; b < blocks; b++) {
                 for (int t = 0; t < n; t++) {
@@ -161,10 +160,10 @@ TEST_SUITE("collectives") {
     TEST_CASE("a launch that no GPU would take is an error") {
         int* none = nullptr;
         double* no = nullptr;
-        CHECK_THROWS_AS(launch(collectives_kernel<0>, 1, 2048, 0, none, no), Error);
-        CHECK_THROWS_AS(launch(collectives_kernel<0>, 1, 32, 1 << 20, none, no), Error);
-        CHECK_THROWS_AS(launch(collectives_kernel<0>, dim3(1, 70000), 32, 0, none, no), Error);
-        CHECK_THROWS_AS(launch(collectives_kernel<0>, 0, 32, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel, 1, 2048, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel, 1, 32, 1 << 20, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel, dim3(1, 70000), 32, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel, 0, 32, 0, none, no), Error);
     }
 }
 
@@ -173,15 +172,12 @@ struct Padded {
     float* p;
     int n;  // and four bytes that nobody sets
 };
-template <int>
-__global__ void add_kernel(Padded a, float by) {
+static __global__ void add_kernel(Padded a, float by) {
     int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < a.n) a.p[i] += by;
 }
-template <int>
-__global__ void other_kernel(Padded, float) {}
-template <int>
-__global__ void number_kernel(size_t, uint64_t) {}
+static __global__ void other_kernel(Padded, float) {}
+static __global__ void number_kernel(size_t, uint64_t) {}
 
 TEST_SUITE("graphs") {
     TEST_CASE("a body that launches the same again, and all that must not differ") {
@@ -202,7 +198,7 @@ TEST_SUITE("graphs") {
                 memset((void*)&a, rand() % 256, sizeof a);  // what is in the padding does not count
                 a.p = b.p;
                 a.n = b.n;
-                launch(b.other ? other_kernel<0> : add_kernel<0>, b.grid, b.block, b.smem, a, b.by);
+                launch(b.other ? other_kernel : add_kernel, b.grid, b.block, b.smem, a, b.by);
             }
             if (b.copy) gpu::copy_to_host(y.data(), x.data(), 4);
             if (b.sync) gpu::device_sync();
@@ -256,7 +252,7 @@ TEST_SUITE("two memories") {
         float *p = y.data(), *x = (float*)gpu::device_alloc(400), *blocks = (float*)gpu::device_alloc(1200),
               *other = (float*)gpu::device_alloc(5 << 20);
         gpu::copy_to_device(x, p, 400);
-        launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f);
+        launch(add_kernel, 1, 128, 0, Padded{x, 100}, 2.0f);
         gpu::copy_to_host(z.data(), x, 400);
         CHECK(z == std::vector<float>(100, 3.0f));
         gpu::device_zero(other + (1 << 20), 1 << 20);
@@ -278,10 +274,10 @@ TEST_SUITE("two memories") {
             CHECK(shim::at_work == 0);
         };
         expect_error("kernel: argument 1 holds an address of the host's",
-                     [&] { launch(add_kernel<0>, 1, 128, 0, Padded{p, 100}, 2.0f); });
+                     [&] { launch(add_kernel, 1, 128, 0, Padded{p, 100}, 2.0f); });
         expect_error("kernel: argument 1 holds an address of the host's",
-                     [&] { launch(add_kernel<0>, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
-        launch(add_kernel<0>, 1, 128, 0, Padded{x + 100, 0}, 2.0f);  // the end is of it, for an array of no elements
+                     [&] { launch(add_kernel, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
+        launch(add_kernel, 1, 128, 0, Padded{x + 100, 0}, 2.0f);  // the end is of it, for an array of no elements
         expect_error("copy_to_device: expected an address of the device's", [&] { gpu::copy_to_device(p, p, 4); });
         expect_error("copy_to_device: 404 bytes from byte 0 on, of an allocation of 400",
                      [&] { gpu::copy_to_device(x, p, 404); });
@@ -296,9 +292,9 @@ TEST_SUITE("two memories") {
         expect_error("device_zero: expected an address of the device's", [&] { gpu::device_zero(p, 4); });
         expect_error("Upload: expected an address of the device's", [&] { gpu::Upload(p, 400).send(); });
         expect_error("Readback: expected an address of the device's", [&] { readback.send(p); });
-        expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{nullptr, 0}, 2.0f); });
+        expect_error("nothing", [&] { launch(add_kernel, 1, 128, 0, Padded{nullptr, 0}, 2.0f); });
         // numbers are no addresses, whatever they are
-        launch(number_kernel<0>, 1, 1, 0, (size_t)p, (uint64_t)(uintptr_t)&p);
+        launch(number_kernel, 1, 1, 0, (size_t)p, (uint64_t)(uintptr_t)&p);
         // what cannot be in a graph
         gpu::Graphs graphs;
         expect_error("device_alloc: it cannot be part of a CUDA graph",
@@ -309,7 +305,7 @@ TEST_SUITE("two memories") {
         expect_error("Readback: it cannot be part", [&] { graphs.run({1}, [&] { readback.take(); }); });
         gpu::device_free(blocks, 1200);
         gpu::device_free(other, 5 << 20);
-        expect_error("nothing", [&] { launch(add_kernel<0>, 1, 128, 0, Padded{x, 100}, 2.0f); });
+        expect_error("nothing", [&] { launch(add_kernel, 1, 128, 0, Padded{x, 100}, 2.0f); });
         gpu::device_free(x, 400);
         CHECK(shim::allocations.empty());
     }

@@ -13,8 +13,7 @@
 // ---------------------------------------------------------------- instructions
 // One warp. Element i of a lane's registers belongs where the manual says, written here as there: "groupID" = lane >>
 // 2, "threadID_in_group" = lane % 4; a0 … a7 and b0 … b3 are the bf16 in the registers from the lower halves up.
-template <int>
-__global__ void mma_kernel(float* d, const float* a, const float* b) {  // d(16,8) += a(16,16) b(16,8)
+static __global__ void mma_kernel(float* d, const float* a, const float* b) {  // d(16,8) += a(16,16) b(16,8)
     int lane = threadIdx.x, group = lane >> 2, in_group = lane % 4;
     uint32_t ra[4] = {}, rb[2] = {};
     float rd[4];
@@ -33,8 +32,7 @@ __global__ void mma_kernel(float* d, const float* a, const float* b) {  // d(16,
 }
 // Element (row, col) of matrix m is 64 m + 8 row + col, which a bf16 holds exactly; out(32, 2, 4, 2): what each lane
 // got, without and with .trans
-template <int>
-__global__ void ldmatrix_kernel(float* out) {
+static __global__ void ldmatrix_kernel(float* out) {
     DYNAMIC_SHARED(bf16, s);  // four matrices, rows of 8, in a scrambled order of rows
     int lane = threadIdx.x;
     for (int i = lane; i < 4 * 8 * 8; i += 32) {
@@ -54,8 +52,7 @@ __global__ void ldmatrix_kernel(float* out) {
     }
 }
 // out(32, 6) of what cp.async left in shared memory: 16 bytes, zeros in place of 16 bytes, 4 bytes, zeros in place of 4
-template <int>
-__global__ void copies_kernel(float* out, const float* in, const float* nowhere) {
+static __global__ void copies_kernel(float* out, const float* in, const float* nowhere) {
     DYNAMIC_SHARED(float, s);  // (32, 12)
     int lane = threadIdx.x;
     float* mine = s + 12 * lane;
@@ -68,8 +65,7 @@ __global__ void copies_kernel(float* out, const float* in, const float* nowhere)
     const int at[6] = {0, 3, 4, 7, 8, 9};
     for (int i = 0; i < 6; i++) out[lane * 6 + i] = mine[at[i]];
 }
-template <int>
-__global__ void exp2_kernel(float* out, const float* in, uint32_t* packed) {
+static __global__ void exp2_kernel(float* out, const float* in, uint32_t* packed) {
     out[threadIdx.x] = fast_exp2(in[threadIdx.x]);
     packed[threadIdx.x] = pack_bf16(in[threadIdx.x], -in[threadIdx.x]);
 }
@@ -83,12 +79,12 @@ TEST_CASE("mma: the layout of the PTX manual") {
         for (int j = 0; j < 8; j++)
             for (int k = 0; k < 16; k++) want[i * 8 + j] += a[i * 16 + k] * b[k * 8 + j];
     Device<float> d_a(a), d_b(b), d_d(d);
-    launch(mma_kernel<0>, 1, 32, 0, d_d.p, (const float*)d_a, (const float*)d_b);
+    launch(mma_kernel, 1, 32, 0, d_d.p, (const float*)d_a, (const float*)d_b);
     CHECK(d_d.get() == want);
 }
 TEST_CASE("ldmatrix: the layout of the PTX manual") {
     Device<float> d_out(nothing<float>(32 * 16));
-    launch(ldmatrix_kernel<0>, 1, 32, 4 * 8 * 8 * sizeof(bf16), d_out.p);
+    launch(ldmatrix_kernel, 1, 32, 4 * 8 * 8 * sizeof(bf16), d_out.p);
     std::vector<float> out = d_out.get();
     int bad = 0;
     for (int lane = 0; lane < 32; lane++)
@@ -104,7 +100,7 @@ TEST_CASE("ldmatrix: the layout of the PTX manual") {
 TEST_CASE("cp.async: 16 bytes, 4, and zeros") {
     auto in = noise<float>(128);
     Device<float> d_in(in), d_out(nothing<float>(32 * 6)), d_nothing(nothing<float>(4));
-    launch(copies_kernel<0>, 1, 32, 32 * 12 * sizeof(float), d_out.p, (const float*)d_in, (const float*)d_nothing);
+    launch(copies_kernel, 1, 32, 32 * 12 * sizeof(float), d_out.p, (const float*)d_in, (const float*)d_nothing);
     std::vector<float> out = d_out.get();
     int bad = 0;
     for (int l = 0; l < 32; l++) {
@@ -118,7 +114,7 @@ TEST_CASE("exp2 and rounding to bf16") {
                              -1e30f, -INFINITY, 127, 130,  3.14159f, 1.00390625f, 1.01171875f, -17.77f};
     Device<float> d_in(in), d_out(in);
     Device<uint32_t> d_packed(std::vector<uint32_t>(in.size()));
-    launch(exp2_kernel<0>, 1, (unsigned)in.size(), 0, d_out.p, (const float*)d_in, d_packed.p);
+    launch(exp2_kernel, 1, (unsigned)in.size(), 0, d_out.p, (const float*)d_in, d_packed.p);
     auto out = d_out.get();
     auto packed = d_packed.get();
     for (size_t i = 0; i < in.size(); i++) {
