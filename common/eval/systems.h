@@ -2,7 +2,6 @@
 #pragma once
 #include "common/eval/instruct_test_set.h"
 #include "common/eval/task_score.h"
-#include "common/train/identity.h"
 
 // A model or a baseline, and how it answered
 struct System {
@@ -86,6 +85,9 @@ inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
 }
 
 // ---------------------------------------------------------------- scores in a file
+inline std::string data_fingerprint(const TestSet& set) {
+    return format("%016llx", (unsigned long long)set.file->header.content);
+}
 // Each set's with the fingerprint of its rows: a run that is resumed need not answer again.
 inline void write_scores(const std::string& path, const std::vector<TestSet>& sets, const System& system) {
     Json all = Json::make_object();
@@ -93,7 +95,7 @@ inline void write_scores(const std::string& path, const std::vector<TestSet>& se
         Json scores = Json::make_array();
         for (const TaskScore& s : system.score[k]) scores.a.push_back(s.sums());
         all.set(sets[k].name, Json::make_object()
-                                  .set("data", hex(sets[k].file->header.content))
+                                  .set("data", data_fingerprint(sets[k]))
                                   .set("strict", sets[k].strict)
                                   .set("scores", scores));
     }
@@ -108,7 +110,7 @@ inline bool read_scores(const std::string& path, const std::vector<TestSet>& set
         const Json* saved = all.find(set.name);
         auto part = [&](const char* key) { return saved ? saved->find(key) : nullptr; };
         const Json *data = part("data"), *strict = part("strict"), *scores = part("scores");
-        if (!data || data->s != hex(set.file->header.content) || !strict || strict->b != set.strict || !scores ||
+        if (!data || data->s != data_fingerprint(set) || !strict || strict->b != set.strict || !scores ||
             scores->a.size() != set.rows.size())
             return false;
         auto& tasks = system.score.emplace_back(set.rows.size());

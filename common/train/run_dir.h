@@ -42,9 +42,9 @@ inline void open_run_dir(const TrainFlags& f) {
         fail_usage("--out %s: a run or a model is there already; continue it with --resume or take another directory",
                    out);
     if (!f.resume) {
-        // a run that was killed before its first checkpoint has left its config.json
-        const std::string config = f.out + "/config.json";
-        const bool begun = exists(config) && read_file(config).find("\"program\"") != std::string::npos;
+        // A run that was killed before its first checkpoint left a config.json of its own; no other file may be there.
+        std::string config = f.out + "/config.json";
+        bool begun = exists(config) && read_file(config).find("\"program\"") != std::string::npos;
         if (!begun) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
         refuse_existing("--out", f.out, {"results.json", "predictions.tsv", "errors.tsv", "answers.jsonl"});
     }

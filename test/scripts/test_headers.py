@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # From the bottom to the top, as in common/README.md: a room includes from itself and from those before it. Evaluation
 # takes callables and no model, so it sees neither a device nor training.
-ROOMS = ["base", "device", "ops", "data", "text", "train", "eval"]
+ROOMS = ["base", "device", "ops", "text", "data", "train", "eval"]
 ALLOWED = {room: set(ROOMS[: i + 1]) for i, room in enumerate(ROOMS)}
 ALLOWED["eval"] -= {"device", "ops", "train"}
 
