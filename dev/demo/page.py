@@ -219,7 +219,8 @@ def many_tasks(out):
             ["exactly right, %", "tuned", "before", "most frequent answer", "tuned minus before, 95 % interval"], rows
         ),
         paragraph(
-            "<b>Before</b>: the decoder as it was before tuning. <b>Most frequent answer</b>: what one reaches without a"
+            "<b>Before</b>: the decoder as it was before tuning. <b>Most frequent answer</b>: what one reaches "
+            "without a"
             " model, by always giving the task's most frequent answer; a copy of the input is right in"
             f" {percent(max(level.copy for level in found.values()))} of the answers at most."
         ),

@@ -19,8 +19,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PRETRAIN = (
-    "--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25 --lr 2e-3"
-    " --steps 1000 --batch-tokens 4096 --eval-every 100 --log-every 20"
+    "--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25"
+    " --lr 2e-3 --steps 1000 --batch-tokens 4096 --eval-every 100 --log-every 20"
 ).split()
 FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 WORLDS = {"easy": ["--negation", "0", "--contrast", "0"], "hard": []}
@@ -39,7 +39,8 @@ def main():
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/toy").resolve()
     out.mkdir(parents=True, exist_ok=True)
     print(
-        "| world | model | words that labels used (val) | words that no label used (test) | each run on test |\n|---|---|---|---|---|"
+        "| world | model | words that labels used (val) | words that no label used (test) | each run on test "
+        "|\n|---|---|---|---|---|"
     )
     for world in sys.argv[2:] or WORLDS:
         data = out / world

@@ -11,7 +11,10 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = "the a of and to in was he she it that old man woman house river night day long dark very said came went saw again never . , ! ? '".split()
+WORDS = (
+    "the a of and to in was he she it that old man woman house river"
+    " night day long dark very said came went saw again never . , ! ? '"
+).split()
 LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
 VOCAB = (
     SPECIALS + WORDS + [c for c in LETTERS if c not in WORDS] + ["##" + c for c in LETTERS] + ["##ing", "##ed", "##er"]

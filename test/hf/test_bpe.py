@@ -26,9 +26,9 @@ from test_tokenizer import SHARED, TOKENIZE, characters, generate, ours
 from transformers import AutoTokenizer, GPT2TokenizerFast
 
 ENGLISH = (
-    """It wasn't the first time: they'd said "I'll come", and we've all seen what that's worth, haven't we?  In 1987 -- or '88 --
-they DIDN'T come at all.\n\n\tNobody knew why; perhaps 3,000 miles (that's 4,828 km) were too many...\n  She's asked him twice, he'd never told her.\n"""
-    * 40
+    """It wasn't the first time: they'd said "I'll come", and we've all seen what that's worth, haven't we?  """
+    """In 1987 -- or '88 --\nthey DIDN'T come at all.\n\n\tNobody knew why; perhaps 3,000 miles (that's 4,828 km) """
+    """were too many...\n  She's asked him twice, he'd never told her.\n""" * 40
 )
 
 

@@ -6,7 +6,6 @@ writes on as train_gpt does, greedily, token for token.
 """
 
 import json
-import math
 import os
 import shutil
 import sys

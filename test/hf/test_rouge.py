@@ -1,8 +1,8 @@
 """Our ROUGE-L and stemmer against the Python package rouge-score, and exact match against Super-NaturalInstructions'
 definition.
 
-    python test/hf/test_rouge.py                                        (needs rouge-score, and build/test/test_rouge built)
-    python test/hf/test_rouge.py --write test/fixtures/rouge.jsonl      what `make test` compares with, without Python packages
+    python test/hf/test_rouge.py                  (needs rouge-score, and build/test/test_rouge built)
+    python test/hf/test_rouge.py --write FILE     writes test/fixtures/rouge.jsonl, which `make test` compares with
 
 2,000 pairs of English: sentences of this repository's own texts, the second one of each pair the first with words left
 out, exchanged, put
@@ -27,8 +27,9 @@ from rouge_score import rouge_scorer
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SHARED = os.path.join(ROOT, "..", "shared", "data", "instruction")
 PROGRAM = os.environ.get("TEST_ROUGE", os.path.join(ROOT, "build", "test", "test_rouge"))
-ENDINGS = """s es ies ied ed ing eed ational tional enci anci izer bli alli entli eli ousli ization ation ator alism iveness fulness ousness aliti iviti biliti
-fulli logi icate ative alize iciti ical ful ness al ance ence er ic able ible ant ement ment ent sion tion ion ou ism ate iti ous ive ize e l y ly ays""".split()
+ENDINGS = """s es ies ied ed ing eed ational tional enci anci izer bli alli entli eli ousli ization ation ator alism
+iveness fulness ousness aliti iviti biliti fulli logi icate ative alize iciti ical ful ness al ance ence er ic
+able ible ant ement ment ent sion tion ion ou ism ate iti ous ive ize e l y ly ays""".split()
 NAMES = ["README.md", "dev/tour.md", "test/README.md"]
 
 

@@ -167,7 +167,8 @@ def make_talker():
                 "text",
                 "--out",
                 "talker",
-                *"--layers 4 --width 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split(),
+                *"--layers 4 --width 256 --max-len 32 --positions 4096".split(),
+                *"--batch-tokens 128 --steps 1 --eval-tokens 32".split(),
             ],
             program=TRAIN_GPT,
         )
@@ -443,11 +444,15 @@ class Flags(Case):
         )  # one of them in a conversation
         self.assertRegex(
             out,
-            r"\n  family +rows +an epoch +share +answer tokens\n  a \(15 tasks, 1 held out\) +13 +13 +48.1 %.*\n  b \(15 tasks\) +held out\n  c \(15 tasks\) +14 +14 +51.9 %",
+            r"\n  family +rows +an epoch +share +answer tokens\n"
+            r"  a \(15 tasks, 1 held out\) +13 +13 +48.1 %.*\n  b \(15 tasks\) +held out\n"
+            r"  c \(15 tasks\) +14 +14 +51.9 %",
         )
         self.assertRegex(
             out,
-            r"held-out families: 15 tasks, 15 rows\n(.*\n)*  minus before, in points, and the 95 % interval over tasks\n  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
+            r"held-out families: 15 tasks, 15 rows\n(.*\n)*"
+            r"  minus before, in points, and the 95 % interval over tasks\n"
+            r"  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
         )
         # a model as good as the first: no interval of it, and why; of the third there is one, of ROUGE-L
         pack("seven.bin", [{**row, "task": "a/%d" % i} for i, row in enumerate(make_rows(1, 7))])
@@ -457,7 +462,8 @@ class Flags(Case):
         )
         self.assertRegex(
             ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out,
-            r"minus run, in points, and the 95 % interval over tasks\n  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
+            r"minus run, in points, and the 95 % interval over tasks\n"
+            r"  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
         )
 
     def test_questions_of_held_out_rows_are_not_trained_on(self):
@@ -479,7 +485,8 @@ class Flags(Case):
         pack("shares/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 2, (why,)))
         out = tune("shares-out", *SMALL, "--steps", 1, "--weights", "why=0.1", data="shares").out
         self.assertIn(
-            "warning: facts/why: its share is too small for one row an epoch, so none of its 2 rows is learned; give it more --weights",
+            "warning: facts/why: its share is too small for one row an epoch, "
+            "so none of its 2 rows is learned; give it more --weights",
             out,
         )
         self.assertNotIn(

@@ -62,7 +62,10 @@ FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
 TINY = "--layers 2 --hidden-size 64 --max-len 32 --batch-tokens 256".split()
 # from the trained model on, with a learning rate that rises until it undoes the training: the first validation is the
 # best
-RISING = "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000 --beta1 0 --beta2 0".split()
+RISING = (
+    "--init run --max-len 32 --batch-tokens 256 --eval-every 1 --eval-tokens 512 --lr 2 --warmup 1000"
+    " --beta1 0 --beta2 0"
+).split()
 
 
 def build_world():

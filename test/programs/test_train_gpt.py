@@ -382,7 +382,8 @@ class Generate(Case):
         run(
             train(
                 "talker",
-                *"--layers 4 --hidden-size 256 --max-len 32 --positions 4096 --batch-tokens 128 --steps 1 --eval-tokens 32".split(),
+                *"--layers 4 --hidden-size 256 --max-len 32 --positions 4096".split(),
+                *"--batch-tokens 128 --steps 1 --eval-tokens 32".split(),
             )
         )
         process = start(["generate", "--model", "talker", "--max-new-tokens", 4000, "--prompt", "the king", "--greedy"])
@@ -679,7 +680,8 @@ class BadInput(Case):
         needed, value = map(
             float,
             re.fullmatch(
-                r"error: could not get ([0-9.]+) MiB of memory, though the device said that it has [0-9.]+ MiB: take --batch-tokens "
+                r"error: could not get ([0-9.]+) MiB of memory, though the device said "
+                r"that it has [0-9.]+ MiB: take --batch-tokens "
                 r"([0-9]+) or less \(and --accum for the same step\)\n",
                 done.err,
             ).groups(),

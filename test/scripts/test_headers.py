@@ -96,7 +96,7 @@ class Order(unittest.TestCase):
 
 
 class Alone(unittest.TestCase):
-    """Each header by itself: for the CPU, and, where it holds kernels, for the shim as well. For nvcc see make test-gpu."""
+    """Each header by itself: for the CPU, and, where it holds kernels, for the shim too. For nvcc: make test-gpu."""
 
     def check(self, room):
         jobs = []

@@ -109,7 +109,7 @@ class Pages(unittest.TestCase):
                     self.expect(anchor in anchors(found), "%s: %s has no heading #%s", page, found, anchor)
 
     def test_paths(self):
-        """Names in back-ticks that look like files of this tree: a path from the root or the page's folder, or a name"""
+        """Names in back-ticks that look like files of this tree: a path from the root or the page's folder, a name"""
         for page in WRITTEN:
             for word in re.findall(r"`([^`\s]+)`", "\n".join(without_code(text_of(page)))):
                 word = word.removeprefix("./")
