@@ -1,7 +1,7 @@
 // finetune_cls.cu: fine-tuning of a pretrained encoder to a labelled task (Devlin et al. 2018, section 4.1), and using
 // what comes out.
 //
-//   ./finetune_cls --init runs/bert --data data/sst2 --out runs/sst2       train
+//   ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2       train
 //   ./finetune_cls eval --model runs/sst2 --data reviews.tsv               how good is it?
 //   ./finetune_cls predict --model runs/sst2 "a gorgeous, witty film"      the class of a text
 //
@@ -936,7 +936,7 @@ int main(int argc, char** argv) {
                            {"label-column", &cf.columns.label, "NAME", "name of the column with the label"}}});
         Cli cli{"finetune_cls",
                 "fine-tuning of a pretrained encoder to a labelled task.",
-                "  ./finetune_cls --init runs/bert --data data/sst2 --out runs/sst2\n"
+                "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"
                 "  ./finetune_cls eval --model runs/sst2 --data reviews.tsv\n"
                 "  ./finetune_cls predict --model runs/sst2 \"a gorgeous, witty film\"\n",
                 {{"train", "", "fine-tune on DATA/train.bin, report on val.bin and test.bin"},

@@ -1,6 +1,6 @@
 // train_bert.cu: pretraining of a BERT encoder by masked LM (Devlin et al. 2018), from one end to the other.
 //
-//   make && ./train_bert --data data/books --size mini --out runs/bert         train
+//   make && ./train_bert --data datasets/books --size mini --out runs/bert         train
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ."   predict masked words
 //
 // Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. The model is
@@ -604,7 +604,7 @@ int main(int argc, char** argv) {
                            {"logits", &ff.logits, "FILE", "also write the logits (masks, V) as safetensors"}}});
         Cli cli{"train_bert",
                 "pretraining of a BERT encoder by masked LM.",
-                "  ./train_bert --data data/books --size mini --steps 2000 --out runs/bert\n"
+                "  ./train_bert --data datasets/books --size mini --steps 2000 --out runs/bert\n"
                 "  ./train_bert --resume --out runs/bert\n"
                 "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
                 {{"train", "", "pretrain on DATA/train.bin"},
