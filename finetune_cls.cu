@@ -1,7 +1,7 @@
 // finetune_cls.cu: fine-tuning of a pretrained encoder to a labelled task (Devlin et al. 2018, section 4.1), and using
 // what comes out.
 //
-//   ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2       train
+//   ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2   train
 //   ./finetune_cls eval --model runs/sst2 --data reviews.tsv               how good is it?
 //   ./finetune_cls predict --model runs/sst2 "a gorgeous, witty film"      the class of a text
 //

@@ -1,8 +1,8 @@
 // sft.cu: fine-tuning a decoder for text generation and on instructions (Wei et al. 2021, Wang et al. 2022), and using
 // what comes out.
 //
-//   ./sft --init runs/gpt --data datasets/instruct --out runs/sft                            train
-//   ./sft eval --model runs/gpt,runs/sft --data datasets/instruct/test_tasks.bin             is it better on unseen tasks?
+//   ./sft --init runs/gpt --data datasets/instruct --out runs/sft                        train
+//   ./sft eval --model runs/gpt,runs/sft --data datasets/instruct/test_tasks.bin         is it better on unseen tasks?
 //   ./sft generate --model runs/sft < questions.jsonl                                    answers for a program
 //   ./sft chat --model runs/sft                                                          a conversation in a terminal
 //
@@ -760,7 +760,7 @@ int main(int argc, char** argv) {
         Cli cli{"sft",
                 "fine-tuning of a decoder for text generation and on instructions.",
                 "  ./sft --init runs/gpt --data datasets/alpaca --out runs/sft\n"
-                "  ./sft eval --model runs/gpt,runs/sft --data datasets/alpaca/test.bin\n"
+                "  ./sft eval --model runs/gpt,runs/sft --data datasets/alpaca/val.bin\n"
                 "  ./sft generate --model runs/sft \"Name the first fruit.\" --input \"pear, fig, plum\"\n"
                 "  ./sft generate --model runs/sft < questions.jsonl > answers.jsonl\n"
                 "  ./sft chat --model runs/sft\n",

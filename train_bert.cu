@@ -1,6 +1,6 @@
 // train_bert.cu: pretraining of a BERT encoder by masked LM (Devlin et al. 2018), from one end to the other.
 //
-//   make && ./train_bert --data datasets/books --size mini --out runs/bert         train
+//   make && ./train_bert --data datasets/books --size mini --out runs/bert     train
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ."   predict masked words
 //
 // Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. The model is

@@ -1,7 +1,7 @@
 // train_gpt.cu: pretraining of a GPT-2-type decoder (Radford et al. 2019), and text generation, from one end to the
 // other.
 //
-//   make && ./train_gpt --data datasets/shakespeare --size tiny --out runs/gpt                    train
+//   make && ./train_gpt --data datasets/shakespeare --size tiny --out runs/gpt                train
 //   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       continue a text
 //
 // Read in this order: parameters → activations → forward → backward → generation → pretraining → generate → main. The
