@@ -275,6 +275,92 @@ std::vector<TestSet> held_out_sets(const BinFile& train, const SftFlags& sf) {
     return sets;
 }
 
+// The files of --data, and the sets of rows that are answered before and after.
+struct SftFiles {
+    BinFile train;
+    std::vector<std::unique_ptr<BinFile>> others;  // val.bin, test_*.bin
+    const BinFile* val = nullptr;
+    std::vector<TestSet> sets;
+    size_t rows_to_answer = 0;
+
+    SftFiles(const std::string& dir, const SftFlags& sf, const Bpe& bpe, const std::string& init)
+        : train(dir + "/train.bin", BIN_INSTRUCT) {
+        check_instruct_data(train, bpe, init);
+        for (const std::string& name : split_list(sf.holdout))
+            if (std::none_of(train.tasks.begin(), train.tasks.end(),
+                             [&](const std::string& task) { return named_in(task, name); }))
+                fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s",
+                           train.path.c_str(), name.c_str(), name_list(train.tasks, 20).c_str());
+        auto open_file = [&](const std::string& path) {
+            BinFile* file = others.emplace_back(std::make_unique<BinFile>(path, BIN_INSTRUCT)).get();
+            check_instruct_data(*file, bpe, init);
+            if (file->header.templ != train.header.templ)
+                fail("%s: it was packed with another template than %s: pack both with the same", file->path.c_str(),
+                     train.path.c_str());
+            return file;
+        };
+        if (exists(dir + "/val.bin")) val = open_file(dir + "/val.bin");
+        sets = held_out_sets(train, sf);
+        for (const std::string& path : test_files(dir))
+            sets.push_back(draw_test_set(set_name(path), *open_file(path), sf.eval_rows, sf.strict));
+        for (const TestSet& set : sets) rows_to_answer += set.count();
+    }
+};
+
+// A run that was killed early may have left its answers, whose lines begin so; no other file of that name is replaced.
+void refuse_foreign_answers(const TrainFlags& f, const std::string& path) {
+    if (f.resume || !exists(path)) return;
+    const std::string left = read_file(path);
+    if (!left.empty() && left.rfind("{\"set\": ", 0) != 0) refuse_existing("--out", f.out, {"answers_before.jsonl"});
+}
+
+// No row may be longer than the model, or --max-len, takes.
+void refuse_long_rows(const InstructData& data, int64_t max_len, bool given) {
+    if (size_t n = data.mixture.longer_than((size_t)max_len))
+        fail(
+            "%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it again with --max-len "
+            "%lld --overlong drop (or truncate)",
+            data.file.path.c_str(), n, (long long)max_len, given ? " with this --max-len" : "", (long long)max_len);
+}
+
+// The answers before tuning. A resumed run reads their scores, so that it need not answer again.
+System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, const SftFiles& files,
+                     const std::string& path) {
+    System before{"before", {}};
+    const std::string scores = f.out + "/scores_before.json";
+    if (!files.rows_to_answer || (f.resume && read_scores(scores, files.sets, before))) return before;
+    printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
+           files.sets.size(), files.sets.size() == 1 ? "" : "s");
+    fflush(stdout);
+    if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
+    before = answering.evaluate("before", files.sets, path);
+    write_scores(scores, files.sets, before);
+    return before;
+}
+
+// Answers the sets again with the tuned model, and prints and writes what changed.
+void report_after(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, const SftFiles& files,
+                  const System& before) {
+    const std::string out = without_slash(f.out);
+    if (!files.rows_to_answer) {
+        const std::string data = without_slash(f.data);
+        printf(
+            "no test rows were answered: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data "
+            "%s/val.bin answers those of val.bin\n",
+            data.c_str(), out.c_str(), data.c_str());
+        return;
+    }
+    signal(SIGINT, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
+    task.opt.load(resolve_model_dir(f.out));
+    System tuned = answering.evaluate("tuned", files.sets, f.out + "/answers.jsonl");
+    const std::vector<TestSet>& sets = files.sets;
+    const Comparison systems{most_frequent_baseline(sets), copy_input_baseline(sets), before, {tuned}};
+    print_results(sets, systems, false, 1);
+    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, systems, 1), 2) + "\n");
+    printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n", out.c_str());
+}
+
 int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     prepare_flags(cli, f, {"train.bin"}, {"data/alpaca.py", "data/instructions.py"});
     if (f.init.empty())
@@ -282,13 +368,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
             "kind");
     open_run_dir(f);
-    // a run that was killed early may have left its answers, whose lines begin so; no other file is overwritten
     const std::string before_path = f.out + "/answers_before.jsonl";
-    if (!f.resume && exists(before_path)) {
-        const std::string left = read_file(before_path);
-        if (!left.empty() && left.rfind("{\"set\": ", 0) != 0)
-            refuse_existing("--out", f.out, {"answers_before.jsonl"});
-    }
+    refuse_foreign_answers(f, before_path);
 
     // the model: a resumed run finds all that it needs in last/
     std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
@@ -306,39 +387,11 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     // Wider decoders take lower rates
     if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
 
-    // the data, and the sets to answer before and after
-    BinFile train_file(f.data + "/train.bin", BIN_INSTRUCT);
-    check_instruct_data(train_file, bpe, init);
-    for (const std::string& name : split_list(sf.holdout))
-        if (std::none_of(train_file.tasks.begin(), train_file.tasks.end(),
-                         [&](const std::string& task) { return named_in(task, name); }))
-            fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s",
-                       train_file.path.c_str(), name.c_str(), name_list(train_file.tasks, 20).c_str());
-    std::vector<std::unique_ptr<BinFile>> files;
-    auto open_file = [&](const std::string& path) {
-        BinFile* file = files.emplace_back(std::make_unique<BinFile>(path, BIN_INSTRUCT)).get();
-        check_instruct_data(*file, bpe, init);
-        if (file->header.templ != train_file.header.templ)
-            fail("%s: it was packed with another template than %s: pack both with the same", file->path.c_str(),
-                 train_file.path.c_str());
-        return file;
-    };
-    const BinFile* val_file = exists(f.data + "/val.bin") ? open_file(f.data + "/val.bin") : nullptr;
-    std::vector<TestSet> sets = held_out_sets(train_file, sf);
-    for (const std::string& path : test_files(f.data))
-        sets.push_back(draw_test_set(set_name(path), *open_file(path), sf.eval_rows, sf.strict));
-    size_t rows_to_answer = 0;
-    for (const TestSet& set : sets) rows_to_answer += set.count();
-
-    SftTask task(f, sf, train_file, val_file, bpe, config, rows_to_answer > 0);
+    SftFiles files(f.data, sf, bpe, init);
+    SftTask task(f, sf, files.train, files.val, bpe, config, files.rows_to_answer > 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
-        if (size_t n = data ? data->mixture.longer_than((size_t)sf.max_len) : 0)
-            fail(
-                "%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it again with --max-len "
-                "%lld --overlong drop (or truncate)",
-                data->file.path.c_str(), n, (long long)sf.max_len, cli.given("max-len") ? " with this --max-len" : "",
-                (long long)sf.max_len);
+        if (data) refuse_long_rows(*data, sf.max_len, cli.given("max-len"));
     const int64_t rows_per_step = sf.batch * f.accum, rows = (int64_t)task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)rows / (double)rows_per_step));
     if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
@@ -357,7 +410,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         return planned.shape;
     }));
     task.allocate(arena);
-    print_mixture(task.train_data.mixture, sf.holdout, task_weights(train_file.tasks, sf.weights));
+    print_mixture(task.train_data.mixture, sf.holdout, task_weights(files.train.tasks, sf.weights));
     if (task.same_question)
         printf("%zu row%s for training had the question of a held-out row, and went out with it\n", task.same_question,
                task.same_question == 1 ? "" : "s");
@@ -372,35 +425,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     task.opt.upload(values);
 
     AnsweringGpt answering{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
-    System before{"before", {}};
-    const std::string scores = f.out + "/scores_before.json";  // so that a resumed run need not answer again
-    if (rows_to_answer && !(f.resume && read_scores(scores, sets, before))) {
-        printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)rows_to_answer).c_str(),
-               sets.size(), sets.size() == 1 ? "" : "s");
-        fflush(stdout);
-        if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
-        before = answering.evaluate("before", sets, before_path);
-        write_scores(scores, sets, before);
-    }
-
+    const System before = answer_before(answering, task, f, files, before_path);
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
-
-    if (!rows_to_answer) {
-        printf(
-            "no test rows were answered: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data "
-            "%s/val.bin answers those of val.bin\n",
-            without_slash(f.data).c_str(), without_slash(f.out).c_str(), without_slash(f.data).c_str());
-        return EXIT_OK;
-    }
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
-    task.opt.load(resolve_model_dir(f.out));
-    System tuned = answering.evaluate("tuned", sets, f.out + "/answers.jsonl");
-    const Comparison systems{most_frequent_baseline(sets), copy_input_baseline(sets), before, {tuned}};
-    print_results(sets, systems, false, 1);
-    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, systems, 1), 2) + "\n");
-    printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n",
-           without_slash(f.out).c_str());
+    report_after(answering, task, f, files, before);
     return EXIT_OK;
 }
 
