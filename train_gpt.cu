@@ -30,7 +30,7 @@
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
 
-using namespace device;  // the one place that picks what runs: the loops of cpu:: or the kernels of gpu::
+using namespace device;  // cpu:: or gpu::, as device.cuh has picked: the loops run, or the kernels
 
 // ---------------------------------------------------------------- parameters
 template <class X>  // X: real for the parameters, areal for their gradients

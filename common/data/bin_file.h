@@ -41,7 +41,7 @@
 //                                 token; 0 < begin < end, and none begins before the one before it has ended
 //             i32 task[S]         0 ... number of tasks - 1
 //             char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
-//                                 (instruct_rows.h)
+//                                 (instruct_encoding.h)
 //             char names[...]     {"tasks": ["family/task", ...], "template": {...}}; the header's fingerprint is that
 //                                 of this template
 //

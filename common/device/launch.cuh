@@ -5,7 +5,8 @@
 //   UNROLL, ROLLED                                      before a loop: #pragma unroll, and the opposite
 //   most_shared_memory()                                bytes that a block may have
 //
-// Here is what they are on a GPU. Without nvcc they are those of shim.h, which runs a kernel on the CPU.
+// Here is what they are when nvcc compiles. With -DSHIM they are those of shim.h, which runs a kernel on the CPU; the
+// default CPU build compiles no kernel at all (device.cuh).
 #pragma once
 #include "common/base/errors.h"
 

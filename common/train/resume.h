@@ -1,6 +1,7 @@
 // resume.h: continuing a run where it stopped. --resume restores, from the run directory OUT:
 //
 //   the flags that are not given again                     config.json                       resume_flags()
+//   the dimensions of the model                            last/config.json                  starting_model()
 //   the parameters (fp32)                                  last/model.safetensors            restore_run()
 //   the master weights (bf16, fp64), AdamW's m and v       last/training_state.safetensors   restore_run()
 //   how far the run has come, the best validation          the same file's counters          Progress

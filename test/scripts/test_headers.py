@@ -95,6 +95,14 @@ class Order(unittest.TestCase):
         self.assertEqual(found, ["json.cpp", "unicode.cpp"])
 
 
+class Map(unittest.TestCase):
+    def test_every_header_is_in_the_map(self):
+        with open(os.path.join(ROOT, "common", "README.md"), encoding="utf-8") as f:
+            page = f.read()
+        missing = [h for h in headers() if "`%s`" % os.path.basename(h) not in page]
+        self.assertEqual([], missing, "common/README.md lacks them")
+
+
 class Alone(unittest.TestCase):
     """Each header by itself: for the CPU, and, where it holds kernels, for the shim too. For nvcc: make test-gpu."""
 
