@@ -204,7 +204,7 @@ def nearest(code, row):
 def check(code, rows, tests):
     """(row, what is wrong with it, what it may become or None) of all that are not one place of the code."""
     found = {row: places(code, row) for row in rows}
-    taken = {(p.piece.path, p.span, row.new) for row in rows for p in found[row]}
+    taken = collections.Counter((p.piece.path, p.span, row.new) for row in found for p in found[row])
     for row in rows:
         if row.test not in tests:
             yield row, f"there is no {row.test}.cpp in test/", None
@@ -227,6 +227,8 @@ def check(code, rows, tests):
             yield row, "is not there" + near.rstrip(), fixed
         elif not found[row][0].whole():
             yield row, f"is no whole expression: {found[row][0].line}", None
+        elif taken[found[row][0].piece.path, found[row][0].span, row.new] > 1:
+            yield row, f"another row does the same at {found[row][0].line}", None
 
 
 def renamed(code, row, into):

@@ -196,6 +196,9 @@ class Check(unittest.TestCase):
                 self.assertIn(what, self.check(*args)[0])
         twice = [row("SIZES", "[[20]]")] * 2
         self.assertEqual([what for _, what, _ in mutations.check(self.code, twice, TESTS)], ["stands there twice"] * 2)
+        same = [row("SIZES", "[[20]]"), row("SIZES", "1, [[20]]")]
+        found = [what for _, what, _ in mutations.check(self.code, same, TESTS)]
+        self.assertEqual(found, ["another row does the same at common/sum.h:24"] * 2)
         for code in ("sum[c]", "[[]]", "a[[b]"):
             with self.assertRaisesRegex(SystemExit, r"column_sum: expected a \[\[place\]\] in"):
                 mutations.places(self.code, row("cpu::column_sum", code))
