@@ -175,7 +175,7 @@ class Check:
         fresh = [
             "--layers",
             2,
-            "--width",
+            "--hidden-size",
             64,
             "--heads",
             2,
@@ -236,7 +236,7 @@ class Check:
             self.work / "toy/gpt/text",
             "--layers",
             2,
-            "--width",
+            "--hidden-size",
             64,
             "--heads",
             2,

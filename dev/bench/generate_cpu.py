@@ -55,7 +55,7 @@ def main():
             make_data(pathlib.Path(tmp), "bpe", 4096)
             a.model = tmp + "/run/last"
             train = [str(ROOT / "train_gpt"), "--data", tmp, "--out", tmp + "/run"]
-            train += "--layers 4 --width 256 --heads 4 --max-len 128 --positions 256".split()
+            train += "--layers 4 --hidden-size 256 --heads 4 --max-len 128 --positions 256".split()
             train += "--steps 20 --batch-tokens 1024 --eval-every 0 --eval-tokens 128".split()
             subprocess.run(train, check=True, stdout=subprocess.DEVNULL)
         model = transformers.GPT2LMHeadModel.from_pretrained(a.model).eval()

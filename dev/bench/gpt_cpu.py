@@ -44,7 +44,7 @@ def main():
     if a.compile:
         sides["PyTorch compiled"] = gpt(a.threads, True).speed
     gemm = 6 * (12 * L * C * C + V * C) + 3 * 2 * L * T * C  # FLOP per token; attention is causal: half
-    flags = f"--layers {L} --width {C} --heads 4 --batch-tokens {B * T} --max-len {T} --dropout 0.1".split()
+    flags = f"--layers {L} --hidden-size {C} --heads 4 --batch-tokens {B * T} --max-len {T} --dropout 0.1".split()
     with tempfile.TemporaryDirectory() as tmp:
         folder = pathlib.Path(tmp)
         make_data(folder, "bpe", V)

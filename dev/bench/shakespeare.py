@@ -35,7 +35,7 @@ def ours(data, out, threads, seed):
         str(L),
         "--heads",
         str(NH),
-        "--width",
+        "--hidden-size",
         str(C),
         "--max-len",
         str(T),

@@ -5,12 +5,12 @@ import typing
 
 SEEDS = 3
 ENCODER = (
-    "--layers 3 --width 128 --heads 4 --inner 160 --max-len 32 --positions 64 --dropout 0 --init-std 0.04"
-    " --mask-rate 0.25 --lr 2e-3 --batch-tokens 2048 --eval-every 100 --log-every 10"
+    "--layers 3 --hidden-size 128 --heads 4 --ffn-dim 160 --max-len 32 --positions 64 --dropout 0 --init-std 0.04"
+    " --mlm-probability 0.25 --lr 2e-3 --batch-tokens 2048 --eval-every 100 --log-every 10"
 ).split()
 CLASSIFIER = "--dev-split 0 --batch 16 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 DECODER = (
-    "--layers 4 --width 96 --heads 3 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --batch-tokens 1024"
+    "--layers 4 --hidden-size 96 --heads 3 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --batch-tokens 1024"
     " --eval-every 400 --eval-tokens 16384 --log-every 20"
 ).split()
 TUNING = "--batch 128 --max-len 64 --dropout 0 --lr 1.5e-3 --schedule linear --log-every 20 --max-new-tokens 24".split()
@@ -19,9 +19,9 @@ LENGTHS = {
     "bert": ["--steps", 2200],
     "pretrained": ["--epochs", 40],
     "from-scratch": ["--epochs", 40],
-    "gpt": ["--steps", 3600],
+    "gpt": ["--steps", 7200],
     "reasons": ["--epochs", 20],
-    "instruct": ["--epochs", 1],
+    "instruct": ["--epochs", 1.5],
 }
 
 

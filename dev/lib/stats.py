@@ -25,10 +25,9 @@ def student(values):
 
 
 def bootstrap(values, rounds=10000):
-    """95 % interval of the mean by bootstrap, as paired_bootstrap_interval() of common/eval/intervals.h: (low, high), or
-    None
-    where so few values differ from zero that it would say nothing. Percentiles are widened as Student's t is wider than
-    the normal distribution (Hesterberg 2015, expanded percentile interval)."""
+    """95 % interval of the mean by bootstrap, as paired_bootstrap_interval() of common/eval/intervals.h: (low, high),
+    or None where so few values differ from zero that it would say nothing. Percentiles are widened as Student's t is
+    wider than the normal distribution (Hesterberg 2015, expanded percentile interval)."""
     n = len(values)
     if n < 6 or sum(v != 0 for v in values) < 4:
         return None

@@ -27,7 +27,7 @@ xz -dc "$TEXT/rocstories_from_superni.txt.xz" | sed 's/$/\n<|endoftext|>/' > "$O
 data/text.py "$OUT"/text/{books_simple,books_fiction,imdb_unsup_slice,stories}.txt --val-fraction 0.01 \
     --out "$OUT/english"
 ./train_bert --data "$OUT/english" --out "$OUT/bert1" --size mini --init-std 0.04 --dropout 0 \
-    --max-len 32 --positions 128 --mask-rate 0.2 \
+    --max-len 32 --positions 128 --mlm-probability 0.2 \
     --lr 1e-3 --schedule constant --warmup 100 --steps 2400 --eval-every 300 --log-every 50
 
 # 2. The language of film reviews, at twice the length; the learning rate falls to 0.
@@ -36,7 +36,7 @@ tail -n +2 "$OUT/sst2/train.tsv" | cut -f1 | sed 's/$/\n<|endoftext|>/' > "$OUT/
 data/text.py "$OUT"/text/{imdb_unsup_slice,stories,sst2}.txt --tokenizer "$OUT/bert1" --val-fraction 0.02 \
     --out "$OUT/reviews"
 ./train_bert --init "$OUT/bert1/last" --data "$OUT/reviews" --out "$OUT/bert2" \
-    --dropout 0 --max-len 64 --mask-rate 0.2 \
+    --dropout 0 --max-len 64 --mlm-probability 0.2 \
     --lr 1e-3 --schedule linear --warmup 50 --steps 2400 --eval-every 300 --log-every 50
 
 # 3. Sentiment.

@@ -19,8 +19,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PRETRAIN = (
-    "--layers 4 --width 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04 --mask-rate 0.25"
-    " --lr 2e-3 --steps 1000 --batch-tokens 4096 --eval-every 100 --log-every 20"
+    "--layers 4 --hidden-size 128 --heads 4 --max-len 32 --positions 64 --dropout 0 --init-std 0.04"
+    " --mlm-probability 0.25 --lr 2e-3 --steps 1000 --batch-tokens 4096 --eval-every 100 --log-every 20"
 ).split()
 FINETUNE = "--dev-split 0 --batch 16 --epochs 40 --lr 3e-4 --eval-every 1000000 --log-every 50".split()
 WORLDS = {"easy": ["--negation", "0", "--contrast", "0"], "hard": []}

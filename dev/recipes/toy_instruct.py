@@ -26,7 +26,7 @@ from label_efficiency import accuracy_chart  # noqa: E402
 WORLD = 77
 SEEDS = (1, 2, 3)
 PRETRAIN = (
-    "--layers 4 --width 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 "
+    "--layers 4 --hidden-size 128 --heads 4 --max-len 112 --dropout 0 --init-std 0.04 --lr 2e-3 --steps 4000 "
     "--batch-tokens 2048 --eval-every 250 --log-every 50"
 ).split()
 BATCH = 128  # rows of a step

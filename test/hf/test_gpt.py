@@ -33,7 +33,7 @@ PROMPTS = [
     "a",
     "x" * 40,
 ]
-SMALL = "--layers 2 --width 64 --max-len 48 --batch-tokens 512 --eval-every 0 --eval-tokens 0".split()
+SMALL = "--layers 2 --hidden-size 64 --max-len 48 --batch-tokens 512 --eval-every 0 --eval-tokens 0".split()
 
 
 def make_random(directory, tokenizer, vocab, seed=1):

@@ -299,7 +299,17 @@ class Interchange(unittest.TestCase):
 
     def test_we_write_from_scratch(self):
         model, _ = self.check_we_write(
-            self.path("run"), "--layers", "3", "--width", "64", "--heads", "2", "--inner", "96", "--positions", "50"
+            self.path("run"),
+            "--layers",
+            "3",
+            "--hidden-size",
+            "64",
+            "--heads",
+            "2",
+            "--ffn-dim",
+            "96",
+            "--positions",
+            "50",
         )
         config = model.config
         self.assertEqual(

@@ -164,7 +164,7 @@ def build_world():
             "text",
             "--out",
             "run",
-            *"--layers 2 --width 64 --max-len 32 --positions 64 --batch-tokens 512 --lr 3e-3 --steps 100".split(),
+            *"--layers 2 --hidden-size 64 --max-len 32 --positions 64 --batch-tokens 512 --lr 3e-3 --steps 100".split(),
             "--eval-every",
             0,
             "--eval-tokens",

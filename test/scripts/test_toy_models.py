@@ -72,12 +72,12 @@ class ToyModels(unittest.TestCase):
         names = {  # flag of the recipe: its name in config.json
             SENTIMENT: {
                 "layers": "num_hidden_layers",
-                "width": "hidden_size",
+                "hidden-size": "hidden_size",
                 "heads": "num_attention_heads",
-                "inner": "intermediate_size",
+                "ffn-dim": "intermediate_size",
                 "positions": "max_position_embeddings",
             },
-            INSTRUCT: {"layers": "n_layer", "width": "n_embd", "heads": "n_head", "max-len": "n_positions"},
+            INSTRUCT: {"layers": "n_layer", "hidden-size": "n_embd", "heads": "n_head", "max-len": "n_positions"},
         }
         for model, flags in ((SENTIMENT, steps.ENCODER), (INSTRUCT, steps.DECODER)):
             config = json.loads((model / "config.json").read_text())
@@ -88,7 +88,7 @@ class ToyModels(unittest.TestCase):
             tensors = header(model)
             tensors.pop("__metadata__", None)
             self.assertEqual({t["dtype"] for t in tensors.values()}, {"BF16"})
-            width = config[names[model]["width"]]
+            width = config[names[model]["hidden-size"]]
             self.assertIn([config["vocab_size"], width], [t["shape"] for t in tensors.values()])
         self.assertEqual(
             json.loads((SENTIMENT / "config.json").read_text())["id2label"], {"0": "negative", "1": "positive"}
