@@ -192,8 +192,8 @@ TEST_SUITE("examples") {
             for (size_t na = 1; na <= 20; na++)
                 for (size_t nb = 0; nb <= 20; nb++) {
                     bool cut = join_segments(tokens, types, a.data(), na, b.data(), nb, e.words, T);
-                    size_t ka = na, kb = nb,
-                           room = T - (nb ? 3 : 2);  // one token after the other, as Google's BERT cuts
+                    // one token after the other, as Google's BERT cuts
+                    size_t ka = na, kb = nb, room = T - (nb ? 3 : 2);
                     while (ka + kb > room) {
                         if (ka > kb)
                             ka--;
