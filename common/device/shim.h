@@ -151,7 +151,7 @@ struct alignas(16) Slot {  // what a lane brings to a collective
 };
 
 struct Warp {
-    unsigned live, arrived, mask;  // lanes that have not returned; lanes at the collective under way, and its mask
+    unsigned live, arrived, mask;  // lanes that have not returned; lanes at the current collective, and its mask
     unsigned phase;                // how many collectives have passed
     const char* op;                // the name of that collective: all lanes have to call the same
     unsigned took[2];              // the lanes that took part; two of each, so that one wait per collective is enough
@@ -305,7 +305,7 @@ SHIM_FN void fiber_main() {
         SHIM_TSAN(__tsan_release(&b->ended);)
         int t = b->cur, w = t / 32;
         if (!b->thread[t].copies.empty())
-            die("the thread ends with cp.async copies under way: cp_async_commit and cp_async_wait<0> are missing");
+            die("the thread ends with cp.async copies in flight: cp_async_commit and cp_async_wait<0> are missing");
         if (*(uint64_t*)stack != CANARY) die("the thread's stack overflowed (shim::STACK bytes)");
         b->thread[t].state = DONE;
         b->live--;
