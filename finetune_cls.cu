@@ -90,7 +90,7 @@ struct Classifier {
         return logits;
     }
 
-    // Adds the batch's share of the loss to `stats` and of the gradients to `grads`.
+    // Adds the batch's part of the loss to `stats` and of the gradients to `grads`.
     void forward_backward(const Batch& b, StepStats* stats) {
         int M = b.M, C = bert.config.C;
         forward(b);
@@ -207,7 +207,7 @@ std::vector<std::string> read_labels(const std::string& dir) {
 struct LoadedClassifier {
     Classifier model;
     std::vector<std::string> labels;
-    WordPiece words;
+    WordPiece tokenizer;
     BatchBuilder builder;
     std::vector<char> host;
     char* block = nullptr;
@@ -227,19 +227,18 @@ struct LoadedClassifier {
                 "%s --data DIR --out DIR",
                 dir.c_str(), path.c_str());
         model.K = (int)labels.size();
-        words = WordPiece::load(dir);
-        check_vocabulary(dir, words.tokens.size(), c.V);
+        tokenizer = WordPiece::load(dir);
+        check_vocabulary(dir, tokenizer.tokens.size(), c.V);
         T = (size_t)c.T;
-        if (exists(dir + "/tokenizer_config.json")) {
-            const Json tokenizer = parse_json(read_file(dir + "/tokenizer_config.json"),
-                                              dir + "/tokenizer_config.json");
-            const Json* most = tokenizer.find("model_max_length");
+        if (const std::string path = dir + "/tokenizer_config.json"; exists(path)) {
+            const Json tokenizer_config = parse_json(read_file(path), path);
+            const Json* most = tokenizer_config.find("model_max_length");
             if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
         }
         BatchShape& shape = model.bert.shape;
         shape.N = (int)round_up(std::max<size_t>(4096, T), 128);
         shape.M = shape.N / 4;
-        builder.set_up(shape, words.pad(), (int)T, 128);
+        builder.set_up(shape, tokenizer.pad(), (int)T, 128);
         memory = load_parameters(
             dir, [&](real* base) { return model.point(base, nullptr); },
             [&](Arena& arena) {
@@ -274,7 +273,7 @@ struct ClassifyTask {
     BatchBuilder builder;
     TrainFlags& f;
     const ClassifyFlags& cf;
-    const WordPiece& words;
+    const WordPiece& tokenizer;
     const std::vector<std::string>& labels;
     ClassifyData train_data, dev_data;
     std::vector<double> weights;  // (K)
@@ -282,13 +281,13 @@ struct ClassifyTask {
     char* block = nullptr;
     double* class_weights = nullptr;
 
-    ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& words,
+    ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
                  const BertConfig& config)
         : f(f),
           cf(cf),
-          words(words),
+          tokenizer(tokenizer),
           labels(train.labels),
-          train_data(train, words, cf.max_len, labels),
+          train_data(train, tokenizer, cf.max_len, labels),
           dev_data(train_data) {
         int K = (int)labels.size();
         // the examples of this run, and of these the part that chooses the epoch
@@ -301,8 +300,7 @@ struct ClassifyTask {
         if (cf.dev_split > 0 && (n_dev == 0 || n_dev == order.size()))
             fail_usage(
                 "--dev-split %g: expected a fraction of the %zu examples that leaves some on both sides; 0: take the "
-                "last "
-                "epoch's model",
+                "last epoch's model",
                 cf.dev_split, order.size());
         dev_data.which.assign(order.begin(), order.begin() + n_dev);
         train_data.which.assign(order.begin() + n_dev, order.end());
@@ -311,7 +309,7 @@ struct ClassifyTask {
             if (w != 1) builder.weights = weights.data();
 
         shape = shape_for(cf.batch, cf.max_len);
-        builder.set_up(shape, words.pad(), (int)cf.max_len, 128);
+        builder.set_up(shape, tokenizer.pad(), (int)cf.max_len, 128);
         model.bert.config = config;
         model.bert.shape = shape;
         model.bert.dropout = (float)f.dropout;
@@ -375,7 +373,7 @@ struct ClassifyTask {
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)cf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
-    void set_dropout(double probability) { model.bert.dropout = (float)probability; }
+    void set_dropout(double rate) { model.bert.dropout = (float)rate; }
     double flops(double tokens, double targets, double mean_length) const {
         return model.flops(tokens, targets, mean_length);
     }
@@ -430,7 +428,7 @@ struct ClassifyTask {
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
         write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
-        words.save(dir, (int)cf.max_len);
+        tokenizer.save(dir, (int)cf.max_len);
         opt.save(dir);
     }
     Json identity() const {
@@ -438,7 +436,7 @@ struct ClassifyTask {
         for (const std::string& l : labels) names.a.push_back(l);
         return model_identity(model.bert.config)
             .set("labels", names)
-            .set("tokenizer", hex(words.fingerprint()))
+            .set("tokenizer", hex(tokenizer.fingerprint()))
             .set("train_data", hex(train_data.file.header.content));
     }
 };
@@ -450,7 +448,7 @@ struct ClassifierRun {
     ClassifyFlags& cf;
     std::string init;
     BertConfig config;
-    const WordPiece& words;
+    const WordPiece& tokenizer;
     const BinFile& train_file;
     std::vector<std::pair<std::string, const BinFile*>> sets;  // to report: val, test
     std::vector<std::string> new_tensors;                      // those that are not taken from init
@@ -501,7 +499,7 @@ void report_best(const ClassifierRun& run, ClassifyTask& task) {
                        .set("training_examples", (int64_t)task.train_data.sequences());
     PredictionFiles files{task.labels};
     for (auto& [name, file] : run.sets) {
-        ClassifyData data(*file, run.words, (size_t)run.cf.max_len, task.labels);
+        ClassifyData data(*file, run.tokenizer, (size_t)run.cf.max_len, task.labels);
         const std::string set = name;
         ClassificationReport report = task.predict(
             data, [&](uint64_t i, int gold, int prediction, const double* probabilities) {
@@ -526,7 +524,7 @@ void report_best(const ClassifierRun& run, ClassifyTask& task) {
 }
 
 int train_once(ClassifierRun& run, Cli& cli, Arena arena) {
-    ClassifyTask task(run.f, run.cf, run.train_file, run.words, run.config);
+    ClassifyTask task(run.f, run.cf, run.train_file, run.tokenizer, run.config);
     task.allocate(arena);
     if (!run.f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)run.f.seed);
@@ -578,7 +576,8 @@ void report_seeds(const std::string& out, const std::vector<std::string>& runs, 
     printf("%s/results.json; models: %s ...\n", out.c_str(), runs[0].c_str());
 }
 
-// --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean. sizing_task: one whose memory it is
+// --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean. memory: of the size
+// that sizing_task plans, as every run does
 int train_seeds(ClassifierRun& run, Cli& cli, void* memory, ClassifyTask& sizing_task) {
     TrainFlags& f = run.f;
     const std::string out = f.out;
@@ -611,9 +610,9 @@ int train_seeds(ClassifierRun& run, Cli& cli, void* memory, ClassifyTask& sizing
     return EXIT_OK;
 }
 
-void check_classify_data(const BinFile& file, const WordPiece& words, const BertConfig& config,
+void check_classify_data(const BinFile& file, const WordPiece& tokenizer, const BertConfig& config,
                          const std::string& init) {
-    if (file.fingerprint() != words.fingerprint() || file.vocab() != words.tokens.size())
+    if (file.fingerprint() != tokenizer.fingerprint() || file.vocab() != tokenizer.tokens.size())
         fail("%s: it was packed with another tokenizer than that of %s: make the data again with --tokenizer %s",
              file.path.c_str(), init.c_str(), init.c_str());
     bool pairs = false;
@@ -636,10 +635,10 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     // the model: a resumed run finds all that it needs in last/
     const std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
-    const WordPiece words = WordPiece::load(init);
+    const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
     check_bert_config(config, init);
-    check_vocabulary(init, words.tokens.size(), config.V);
+    check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)
         fail_usage("--freeze: %s has %lld layers, found %lld", init.c_str(), (long long)config.L, (long long)cf.freeze);
@@ -654,20 +653,20 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     // the data
     const BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
-    check_classify_data(train_file, words, config, init);
-    ClassifierRun run{f, cf, init, config, words, train_file, {}, {}};
+    check_classify_data(train_file, tokenizer, config, init);
+    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}, {}};
     std::vector<std::unique_ptr<BinFile>> files;
     for (const char* name : {"val", "test"}) {
         const std::string path = f.data + "/" + name + ".bin";
         if (!exists(path)) continue;
         const BinFile& file = *files.emplace_back(std::make_unique<BinFile>(path, BIN_CLASSIFY));
-        check_classify_data(file, words, config, init);
-        ClassifyData(file, words, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
+        check_classify_data(file, tokenizer, config, init);
+        ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
         run.sets.push_back({name, &file});
     }
     if (read_labels(init) != train_file.labels) run.new_tensors = {"classifier.weight", "classifier.bias"};
 
-    ClassifyTask sizing_task(f, cf, train_file, words, config);
+    ClassifyTask sizing_task(f, cf, train_file, tokenizer, config);
     const int64_t examples_per_step = cf.batch * f.accum, examples = (int64_t)sizing_task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)examples_per_step));
     if (f.steps == 0 && !cli.given("steps")) fail_usage("--epochs 0: expected more than 0, or --steps");
@@ -704,12 +703,12 @@ struct LabelledExample {
 template <class Add>
 void for_each_packed_example(const LoadedClassifier& c, const std::string& path, Add add) {
     BinFile file(path, BIN_CLASSIFY);
-    if (file.fingerprint() != c.words.fingerprint() || file.vocab() != c.words.tokens.size())
+    if (file.fingerprint() != c.tokenizer.fingerprint() || file.vocab() != c.tokenizer.tokens.size())
         fail(
             "%s: it was packed with another tokenizer than that of %s: pack it again, or give the .tsv, .csv or .jsonl "
             "itself",
             path.c_str(), c.dir.c_str());
-    ClassifyData data(file, c.words, c.T, c.labels);
+    ClassifyData data(file, c.tokenizer, c.T, c.labels);
     for (uint64_t i = 0; i < data.sequences(); i++) {
         if (file.pair(i)) c.refuse_pair(format("%s, example %zu", path.c_str(), (size_t)i + 1));
         bool cut = data.make(0, i);
@@ -730,13 +729,13 @@ void for_each_labelled_example(const LoadedClassifier& c, const std::string& pat
             fail("%s, line %zu: expected a label of the model (%s), found \"%s\"", path.c_str(), row.line,
                  name_list(c.labels).c_str(), row.label.c_str());
         std::vector<int> a, b;
-        c.words.encode(row.text, a);
-        c.words.encode(row.text2, b);
+        c.tokenizer.encode(row.text, a);
+        c.tokenizer.encode(row.text2, b);
         if (a.empty() || (row.pair && b.empty()))
             fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", path.c_str(),
                  row.line, (a.empty() ? columns.text : columns.text2).c_str());
         if (row.pair) c.refuse_pair(format("%s, line %zu", path.c_str(), row.line));
-        example.cut = join_segments(example.tokens, example.types, a.data(), a.size(), b.data(), b.size(), c.words,
+        example.cut = join_segments(example.tokens, example.types, a.data(), a.size(), b.data(), b.size(), c.tokenizer,
                                     c.T);
         append_shown(example.shown, row);
         add(std::move(example));
@@ -832,8 +831,8 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
         size_t tab = text.find('\t'), nul = text.find('\0');
         a.clear();
         b.clear();
-        size_t invalid = c.words.encode(std::string_view(text).substr(0, tab), a);
-        if (tab != text.npos) invalid += c.words.encode(std::string_view(text).substr(tab + 1), b);
+        size_t invalid = c.tokenizer.encode(std::string_view(text).substr(0, tab), a);
+        if (tab != text.npos) invalid += c.tokenizer.encode(std::string_view(text).substr(tab + 1), b);
         if (invalid || a.empty() || nul != text.npos) {
             answer_all();  // what came before
             if (nul != text.npos) fail("%s: expected a text, found a NUL byte", where.c_str());
@@ -841,7 +840,7 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
             fail("%s: expected a text, found nothing", where.c_str());
         }
         if (!b.empty()) c.refuse_pair(where);
-        cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.words, c.T);
+        cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.tokenizer, c.T);
         waiting.push_back(text);
         predictor.add(tokens, types);
     };

@@ -124,12 +124,11 @@ struct SftTask {
         model.shape = shape;
         model.dropout = (float)f.dropout;
         model.recompute = f.recompute;
-        opt.table = gpt_table(model.params, config, (real*)nullptr);
+        opt.table = model.point(nullptr, nullptr);
         opt.n = total_count(opt.table);
     }
     BatchShape shape_for(int64_t batch) const {
-        BatchShape s;
-        // every token may have a target; any prompt fits
+        BatchShape s;  // every token may have a target; any prompt fits
         s.N = s.M = (int)round_up(std::max(batch * sf.max_len, answers ? config.T : 0), 128);
         return s;
     }
@@ -145,8 +144,7 @@ struct SftTask {
     }
     void allocate(Arena& arena) {
         plan(arena);
-        gpt_table(model.params, config, opt.params);
-        gpt_table(model.grads, config, opt.grads);
+        model.point(opt.params, opt.grads);
         host.resize(shape.bytes());
     }
 
@@ -155,7 +153,7 @@ struct SftTask {
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)sf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
-    void set_dropout(double probability) { model.dropout = (float)probability; }
+    void set_dropout(double rate) { model.dropout = (float)rate; }
     float lr_factor(const ParamSpec&) const { return 1; }
     double flops(double tokens, double targets, double mean_length) const {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
@@ -191,7 +189,7 @@ struct AnsweringGpt {
     int64_t max_new;
 
     AnsweringModel functions() {
-        return {(size_t)std::min(generator.memory.context - 1, model.shape.N),
+        return {(size_t)std::min(generator.cache.context - 1, model.shape.N),
                 [this](auto& prompts, auto& progress) { return generate(prompts, progress); },
                 [this](auto& prompt, auto& answers) { return log_likelihoods(prompt, answers); }};
     }
@@ -452,7 +450,7 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     }
     std::vector<std::unique_ptr<BinFile>> files;
     std::vector<TestSet> sets;
-    size_t longest = 1;  // row, in tokens
+    size_t longest = 1;  // tokens of the longest row
     for (const std::string& path : paths) {
         std::vector<std::string> list = is_directory(path) ? test_files(path) : std::vector<std::string>{path};
         if (list.empty())

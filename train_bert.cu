@@ -307,8 +307,8 @@ struct Bert {
     void encode_backward(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
-        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C,
-             *dpre = acts.dscratch;  // (N, 3C), (N, C), (N, FF)
+        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C;  // (N, 3C), (N, C)
+        real* dpre = acts.dscratch;                                             // (N, FF)
         for (int l = config.L - 1; l >= std::max(frozen, 0); l--) {
             auto& w = params.layer[l];
             auto& g = grads.layer[l];
@@ -362,8 +362,8 @@ struct Bert {
     // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
     // sequence; fraction: of the tokens, those that have a target, which alone get past the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + 2 * C * config.FF,
-               matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * (C * config.V + C * C);
+        double C = config.C, rest = C * C + 2 * C * config.FF;  // rest: of a layer, after its attention
+        double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * (C * config.V + C * C);
         return 6 * matrices + 3 * 4 * config.L * T * C;
     }
 };
@@ -526,7 +526,10 @@ struct LoadedBert {
 
 std::vector<double> softmax(std::vector<double> x) {
     double max = *std::max_element(x.begin(), x.end()), sum = 0;
-    for (double& v : x) sum += v = exp(v - max);
+    for (double& v : x) {
+        v = exp(v - max);
+        sum += v;
+    }
     for (double& v : x) v /= sum;
     return x;
 }

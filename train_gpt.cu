@@ -98,8 +98,8 @@ struct GptActivations {
     areal *delta, *scratch;    // (NH, N); partial sums
 };
 
-// What generation remembers: the keys and values of all layers, in slots of one sequence each.
-struct KvMemory {
+// What generation keeps: the keys and values of all layers, in slots of one sequence each.
+struct KvCache {
     real *k, *v;  // (L, slots, NH, context, HS)
     int slots, context;
     KvCacheView<real> layer(int l, int C) const {
@@ -195,9 +195,9 @@ struct Gpt {
 
     // ---------------------------------------------------------------- forward
     // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so after the attention of the last layer they are not computed. With `memory`, the keys and values
+    // the others, so after the attention of the last layer they are not computed. With `cache`, the keys and values
     // of sequence s are kept in slot slots[s], slots(S).
-    real* decode(const Batch& b, const KvMemory* memory = nullptr, const int* slots = nullptr) {
+    real* decode(const Batch& b, const KvCache* cache = nullptr, const int* slots = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
         real* x = acts.layer[0].x;  // (N, C)
@@ -210,7 +210,7 @@ struct Gpt {
             auto& a = acts.layer[l];
             matmul_forward(a.qkv, a.ln1, w.qkvw, w.qkvb, N, C, 3 * C);
             attention_forward(a.att, a.lse, a.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
-            if (memory) attention_cache(memory->layer(l, C), a.qkv, b.seq, slots, NH, HS);
+            if (cache) attention_cache(cache->layer(l, C), a.qkv, b.seq, slots, NH, HS);
             bool last = l == config.L - 1;
             real* att = a.att;  // (R, C)
             int R = N;
@@ -282,8 +282,8 @@ struct Gpt {
         real* dx = acts.dlast;  // (R, C) gradient of the residual stream
         residual_layernorm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, (const real*)nullptr, acts.x,
                                     params.lnfw, acts.meanf, acts.rstdf, acts.scratch, M, C, drop(b, 3 * L));
-        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C,
-             *dpre = acts.dscratch;  // (N, 3C), (N, C), (N, FF)
+        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C;  // (N, 3C), (N, C)
+        real* dpre = acts.dscratch;                                             // (N, FF)
         for (int l = L - 1; l >= 0; l--) {
             auto& w = params.layer[l];
             auto& g = grads.layer[l];
@@ -328,8 +328,8 @@ struct Gpt {
     // sequence, at half of which it looks back; fraction: of the tokens, those that have a target, which alone get past
     // the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + 2 * C * config.FF,
-               matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
+        double C = config.C, rest = C * C + 2 * C * config.FF;  // rest: of a layer, after its attention
+        double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
         return 6 * matrices + 3 * 4 * config.L * T / 2 * C;
     }
     static void check_config(const GptConfig& c, const std::string& where) {
@@ -392,9 +392,13 @@ struct Sampler {
     }
 };
 
-// Why a text ends: <|endoftext|> was drawn, it has as many tokens as were wanted, the context is full, on_token() said
-// so
-enum class Stop { end, length, context, interrupted };
+// Why a text ends
+enum class Stop {
+    end,         // <|endoftext|> was drawn
+    length,      // it has max_new tokens
+    context,     // the context is full
+    interrupted  // on_token() returned false
+};
 inline const char* stop_name(Stop s) {
     return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted";
 }
@@ -405,10 +409,11 @@ struct Answer {
 };
 
 // Continues texts, `slots` of them at a time: the prompts go through the packed forward pass of the model, which leaves
-// their keys and values in the cache; then every step adds a token to each. Who is done makes room for the next prompt.
+// their keys and values in the cache; then every step adds a token to each. A text that is done makes room for the next
+// prompt.
 struct Generator {
     Gpt* model = nullptr;
-    KvMemory memory{};
+    KvCache cache{};
     int vocab_limit = 0;  // tokens that may be drawn: those that the tokenizer knows, if the model has more; 0: all
     BatchBuilder builder;
     char* block = nullptr;                       // a batch in device memory, the owner's
@@ -431,11 +436,11 @@ struct Generator {
         model = &gpt;
         const GptConfig& c = gpt.config;
         size_t R = slots, C = c.C;
-        memory.slots = slots;
-        memory.context = context;
+        cache.slots = slots;
+        cache.context = context;
         arena.region("keys and values");
-        arena.take(memory.k, c.L * R * context * C);
-        arena.take(memory.v, c.L * R * context * C);
+        arena.take(cache.k, c.L * R * context * C);
+        arena.take(cache.v, c.L * R * context * C);
         arena.region("generation");
         arena.take(index, 3 * R);
         arena.take(x, R * C);
@@ -464,7 +469,7 @@ struct Generator {
         copy_to_device(index, host_index.data(), M * sizeof(int));
         Batch b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
         NoDropout inference(model->dropout);
-        real* out = model->decode(b, &memory, index);  // (M, C)
+        real* out = model->decode(b, &cache, index);  // (M, C)
         matmul_forward(logits, out, model->params.wte, (const real*)nullptr, M, model->config.C, model->Vp());
     }
     // One token more of every row: the logits of the one after it. decode(), with one query a row.
@@ -485,7 +490,7 @@ struct Generator {
         for (int l = 0; l < c.L; l++) {
             auto& w = params.layer[l];
             matmul_forward(qkv, ln, w.qkvw, w.qkvb, R, C, 3 * C);
-            attention_decode(att, memory.layer(l, C), qkv, slots, pos, R, NH, HS);
+            attention_decode(att, cache.layer(l, C), qkv, slots, pos, R, NH, HS);
             matmul_forward(sum, att, w.attw, w.attb, R, C, C);
             residual_layernorm_forward(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, C, eps, Dropout());
             matmul_gelu_forward<Gelu::tanh>(act, pre, ln, w.fcw, w.fcb, R, C, FF);
@@ -504,14 +509,14 @@ struct Generator {
                                  const std::function<bool(size_t, int)>& on_token = nullptr) {
         std::vector<Answer> answers(prompts.size());
         for (size_t i = 0; i < prompts.size(); i++) {
-            size_t n = prompts[i].size(), most = std::min(memory.context, model->shape.N);
+            size_t n = prompts[i].size(), most = std::min(cache.context, model->shape.N);
             if (n < 1 || n > most) fail("prompt %zu: expected 1 to %zu tokens, found %zu", i + 1, most, n);
-            answers[i].tokens.reserve(std::min<size_t>(max_new, memory.context - n + 1));
+            answers[i].tokens.reserve(std::min<size_t>(max_new, cache.context - n + 1));
         }
         bool go_on = true;
         rows.clear();
         free_slots.clear();
-        for (int s = memory.slots - 1; s >= 0; s--) free_slots.push_back(s);
+        for (int s = cache.slots - 1; s >= 0; s--) free_slots.push_back(s);
         // the next token of rows [first, …), by the logits in row 0, 1, … of `logits`
         auto take = [&](size_t first) {
             const real* x = logits;  // (rows, Vp)
@@ -524,14 +529,14 @@ struct Generator {
                 Answer& answer = answers[row.prompt];
                 row.token = sampler.pick(x, vocab_limit ? vocab_limit : (int)model->config.V, row.prompt, row.pos);
                 row.done = true;
-                if (row.token == model->config.eot)
+                if (row.token == model->config.eot) {
                     answer.stop = Stop::end;
-                else {
+                } else {
                     answer.tokens.push_back(row.token);
                     if (on_token) go_on = on_token(row.prompt, row.token);
                     if ((int64_t)answer.tokens.size() == max_new)
                         answer.stop = Stop::length;
-                    else if (row.pos == memory.context)
+                    else if (row.pos == cache.context)
                         answer.stop = Stop::context;
                     else
                         row.done = false;
@@ -750,15 +755,13 @@ struct LoadedGpt {
 std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
     std::vector<std::string> prompts;
     LineReader lines(stdin, "standard input");
-    if (!json)
-        while (lines.next()) prompts.emplace_back(lines.line);
-    else
-        for (Json row; lines.next_object(row); rows.push_back(row)) {
-            const Json* text = row.find("prompt");
-            if (!text || text->kind != Json::string)
-                lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
-            prompts.push_back(text->s);
-        }
+    while (!json && lines.next()) prompts.emplace_back(lines.line);
+    for (Json row; json && lines.next_object(row); rows.push_back(row)) {
+        const Json* text = row.find("prompt");
+        if (!text || text->kind != Json::string)
+            lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
+        prompts.push_back(text->s);
+    }
     return prompts;
 }
 

@@ -114,8 +114,8 @@ inline void pack_classify(const Options& o) {
             "%s: expected at least two different labels, found only %s; the labels of other data are given with "
             "--labels",
             o.in.c_str(), labels[0].c_str());
-    std::vector<int32_t> order(labels.size()),
-        place(labels.size());  // order[place of a label in the .bin] = its number so far
+    // order[place of a label in the .bin] = its number so far, and the other way round
+    std::vector<int32_t> order(labels.size()), place(labels.size());
     for (size_t i = 0; i < order.size(); i++) order[i] = i;
     if (o.labels.empty()) order = sorted_labels(labels);
     std::vector<size_t> count(labels.size());

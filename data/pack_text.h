@@ -19,9 +19,9 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     };
     std::vector<Encoded> encoded;  // of each part of a block
     size_t invalid = 0, unknown = 0, inner = 0;
-    auto end_document = [&] {
+    auto end_document = [&] {  // documents without a token are left out
         if (out.sequence_length() > 0) out.end_sequence();
-    };  // documents without a token are left out
+    };
     Progress progress("packing", total);
     for (const std::string& file : files) {
         for_each_block(file, [&](std::string_view block, bool last) {

@@ -10,7 +10,7 @@
 #include "common/base/unicode.h"
 #include "common/text/wordpiece.h"
 
-// May text be cut here, behind a line's end, so that no tokenizer and no separator of documents can tell? What follows
+// May text be cut here, after a line's end, so that no tokenizer and no separator of documents can tell? What follows
 // has to be neither white space, which BPE may take together with the line's end, nor a line <|endoftext|>.
 inline bool is_cut(std::string_view text, size_t at) {
     constexpr std::string_view eot = "<|endoftext|>";

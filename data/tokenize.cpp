@@ -246,8 +246,8 @@ int main(int argc, char** argv) {
             "instruct: the prompt template: alpaca, short, or a file with {instruction}, {input} and at its end "
             "{output}"},
            {"shots", &o.shots, between(-1, 2),
-            "instruct: few-shot examples of a row to show before its input; -1: as many as a "
-            "template.json says, else none"},
+            "instruct: few-shot examples of a row to show before its input; -1: as many as a template.json says, else "
+            "none"},
            {"max-len", &o.max_len, at_least(0),
             "instruct: longest row, in tokens; 0: as many as the model of --tokenizer takes, or any if that is no "
             "model"},

@@ -1,4 +1,5 @@
-// tokenize.h: what the commands of data/tokenize share: their options, progress on the console, files and tokenizers.
+// tokenize.h: what the commands of data/tokenize have in common: their options, progress on the console, files and
+// tokenizers.
 #pragma once
 #include <omp.h>
 #include <sys/stat.h>
@@ -34,10 +35,10 @@ struct Progress {
         auto now = clock::now();
         if (seconds(now - last) < (terminal ? 0.2 : 10)) return;
         last = now;
-        double share = total > 0 ? std::min(1.0, done / total) : 0;
-        std::string line = share > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * share,
-                                              elapsed() * (1 - share) / share)
-                                     : format("%s: %.0f s", what.c_str(), elapsed());
+        double part = total > 0 ? std::min(1.0, done / total) : 0;  // that is done
+        double left = elapsed() * (1 - part) / part;
+        std::string line = part > 0 ? format("%s: %3.0f %%, %.0f s left", what.c_str(), 100 * part, left)
+                                    : format("%s: %.0f s", what.c_str(), elapsed());
         fprintf(stderr, terminal ? "\r%-70s" : "%s\n", line.c_str());
     }
     ~Progress() {

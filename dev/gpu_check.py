@@ -224,7 +224,7 @@ class Check:
         return result
 
     def resume(self):
-        """Of two copies of a run one goes on, the other is stopped once more on the way: the same bits at the end,
+        """Of two copies of a run one continues, the other is stopped once more on the way: the same bits at the end,
         since the plans of products are kept"""
         if "toy" not in self.made:
             self.toy()
@@ -335,9 +335,7 @@ class Check:
                 if steps.get(step, {}).get("ok"):
                     continue  # an older result stays
                 row.update(ok=None, said="did not finish in the stage's %d seconds" % LIMIT)
-            except (
-                Exception
-            ) as e:  # a file that is missing, figures that are none: the other steps still tell something
+            except Exception as e:  # a file is missing, or holds no numbers: the other steps still tell something
                 row.update(ok=False, said="%s: %s" % (type(e).__name__, e))
             row["seconds"] = round(time.time() - begin, 1)
             steps[step] = row
@@ -488,7 +486,7 @@ def markdown(r):
             "|---|---|---|---|---|---|",
         ]
         for s in steps["kernels"]["rows"]:
-            share = s["tflops"] / peak["tflops"] if s["flop"] else s["tb_s"] / peak["tb_s"]
+            fraction = s["tflops"] / peak["tflops"] if s["flop"] else s["tb_s"] / peak["tb_s"]
             peer = s["pytorch_us"]
             text.append(
                 "| %s | %s | %.1f | %.0f %% of %s | %s |"
@@ -496,7 +494,7 @@ def markdown(r):
                     s["kernel"],
                     s["shape"],
                     s["us"],
-                    100 * share,
+                    100 * fraction,
                     "TFLOP/s" if s["flop"] else "TB/s",
                     peer + " | " if isinstance(peer, str) else "%.1f | %s" % (peer, ratio(peer / s["us"])),
                 )

@@ -116,8 +116,8 @@ struct Flag {
             *(int64_t*)value = x;
         }
         if (type == NUMBER) {
-            if (text.empty() || text.find_first_not_of("0123456789-+.eE") != std::string::npos)
-                return false;  // no hex, inf, nan
+            // no hex, inf, nan
+            if (text.empty() || text.find_first_not_of("0123456789-+.eE") != std::string::npos) return false;
             double x = strtod(text.c_str(), &end);
             if (*end || end == text.c_str() || !std::isfinite(x) || !range.has(x)) return false;
             *(double*)value = x;
@@ -155,7 +155,7 @@ struct FlagGroup {
     }
 };
 
-// Takes flags out of a table that a program shares with others.
+// Takes the flags of these names out of a table that several programs use.
 inline void without(std::vector<FlagGroup>& groups, const std::vector<std::string>& names) {
     for (FlagGroup& g : groups)
         g.flags.erase(
@@ -163,12 +163,13 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
                            [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }),
             g.flags.end());
 }
+// Gives the flag of this name another help text, in such a table.
 inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
     for (FlagGroup& g : groups)
         for (Flag& f : g.flags)
             if (f.name == name) f.help = help;
 }
-// Behind the last line that a program prints.
+// To be called after the last line that a program prints: fails if it could not be written (a full disk).
 inline void flush_output() {
     if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
 }
@@ -228,12 +229,12 @@ struct Cli {
     std::vector<Command> commands;
     std::vector<FlagGroup> groups{};
     bool command_required = false;  // true: the first word has to be a command
+    std::string closing{};          // what --help ends with
     // set by parse()
-    std::string closing{};  // what --help ends with
     std::string command{};
     std::vector<std::string> positional{};  // the words that are no flags
 
-    // The command line → variables, command, positional. false: --help was asked for and has been printed.
+    // The command line → variables, command, positional. false: --help was given and has been printed.
     bool parse(int argc, const char* const* argv) {
         std::vector<std::string> args(argv + 1, argv + argc);
         auto last = std::find(args.begin(), args.end(), "--");
@@ -318,8 +319,8 @@ struct Cli {
             if (!of_command.empty() && !g.serves(of_command)) continue;
             s += "\n" + g.title + (of_command.empty() && !g.commands.empty() ? " (" + g.commands + ")" : "") + ":\n";
             for (const Flag& f : g.flags) {
-                std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what,
-                            preset = dump_json(f.json());
+                std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what;
+                std::string preset = dump_json(f.json());
                 if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";

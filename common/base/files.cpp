@@ -60,9 +60,8 @@ static std::string parent_of(std::string path) {
 static void sync_path(const std::string& path) {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail("cannot open %s: %s", path.c_str(), strerror(errno));
-    int error = fsync(fd) == 0 || errno == EINVAL || errno == EROFS
-                    ? 0
-                    : errno;  // some file systems cannot sync a directory
+    int error = fsync(fd) == 0 ? 0 : errno;
+    if (error == EINVAL || error == EROFS) error = 0;  // some file systems cannot sync a directory
     close(fd);
     if (error) fail("cannot write %s to the disk: %s", path.c_str(), strerror(error));
 }
@@ -72,8 +71,8 @@ void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 int create_file(std::string& path) {
     const std::string wanted = path;
     struct stat st;
-    if (stat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode))
-        return open(path.c_str(), O_WRONLY | O_CLOEXEC);  // /dev/full, in tests: no file is lost there
+    // /dev/full, in tests: no file is lost there
+    if (stat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode)) return open(path.c_str(), O_WRONLY | O_CLOEXEC);
     for (int n = 1;; n++) {
         int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;

@@ -204,10 +204,10 @@ static void dump(std::string& out, const Json& v, int indent, int depth) {
                 out += v.s;
                 break;
             }
-            if (!(v.d - v.d == 0)) {
+            if (!(v.d - v.d == 0)) {  // infinite or not a number
                 out += "null";
                 break;
-            }  // infinite or not a number
+            }
             char digits[40];
             std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);
             if (s.find_first_of(".e") == s.npos) s += ".0";  // stays a floating-point number when it is read back

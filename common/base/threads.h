@@ -18,7 +18,7 @@ inline void reexec_with_omp_policy(char** argv) {
     setenv("GOMP_SPINCOUNT", "5000", 0);
     char self[4096];  // the program's own path: execv("/proc/self/exe") would show as "exe" in ps and top
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0) return;  // no /proc: go on as we are
+    if (n < 0) return;  // no /proc: continue as we are
     self[n] = 0;
     execv(self, argv);
 }

@@ -62,7 +62,7 @@ typedef float real;
 // "accumulating real": what a program keeps its statistics, parameter gradients and master weights in
 typedef acc<real> areal;
 
-// All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, filled up with zeros: weight decay
+// All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, padded with zeros: weight decay
 // and the factor of the learning rate are looked up once per block.
 constexpr int PARAM_BLOCK = 256;
 

@@ -15,10 +15,10 @@ void append_utf8(std::string& out, int32_t code_point);
 constexpr int CATEGORY(char a, char b) { return a << 8 | b; }
 int category(int32_t code_point);
 int32_t lower(int32_t code_point);  // simple lower-case mapping
-void append_lower(std::vector<int32_t>& out,
-                  int32_t code_point);  // full lower-case mapping (one code point may become two)
-void append_nfd(std::vector<int32_t>& out,
-                int32_t code_point);  // canonical decomposition of one code point, not reordered
+// full lower-case mapping: one code point may become two
+void append_lower(std::vector<int32_t>& out, int32_t code_point);
+// canonical decomposition of one code point, not reordered
+void append_nfd(std::vector<int32_t>& out, int32_t code_point);
 int combining_class(int32_t code_point);
 // Byte offset of the first byte that is not part of valid UTF-8, or npos.
 size_t invalid_utf8(std::string_view text);

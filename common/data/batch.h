@@ -255,7 +255,7 @@ inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_
     shape.lay_out(a, device_base);
     return view(a, host);
 }
-// Copies the block as well. For validation and questions; training has an Upload.
+// Copies the block as well. For validation and inference; training has an Upload.
 inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
     device::copy_to_device(device_base, host_base, shape.bytes());
     return on_device(host, shape, device_base);

@@ -78,12 +78,12 @@ struct BinHeader {
 };
 static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
-struct BinSpan {
+struct BinSpan {  // tokens [begin, end) of a sequence
     uint32_t begin, end;
-};  // tokens [begin, end) of a sequence
+};
 
-// What a template is known by: its texts, whatever its name. How many worked examples the rows show ("shots") may
-// differ between what is learned and what is asked.
+// What a template is known by: its texts, whatever its name. How many few-shot examples the rows show ("shots") may
+// differ between training and inference.
 inline uint64_t template_fingerprint(const Json& templ) {
     Json texts = Json::make_object();
     for (auto& [key, value] : templ.o)
@@ -93,11 +93,11 @@ inline uint64_t template_fingerprint(const Json& templ) {
 }
 
 // ---------------------------------------------------------------- writing
-// BinWriter out("x.bin", BIN_TEXT, vocabulary size, tokenizer fingerprint);
-// out.append(ids, n); ... out.end_sequence(); ... out.finish();
-// Of kind classify: out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"};
-// out.finish(); Of kind instruct: out.append(ids, n); ... out.end_row(task, spans, text); ... out.tasks = {...};
-// out.templ = ...; out.finish();
+//   BinWriter out("x.bin", kind, vocabulary size, tokenizer fingerprint);
+//   BIN_TEXT       out.append(ids, n); ... out.end_sequence(); ...
+//   BIN_CLASSIFY   out.append(ids, n); ... out.end_example(label, second, shown text); ... out.labels = {"no", "yes"};
+//   BIN_INSTRUCT   out.append(ids, n); ... out.end_row(task, spans, text); ... out.tasks = {...}; out.templ = ...;
+//   out.finish();
 //
 // Tokens and texts go to unnamed files beside PATH while the number of sequences is not known; finish() puts all
 // together in PATH.tmp, syncs it and renames it to PATH. Without finish() PATH stays as it was, and nothing else is
@@ -217,8 +217,8 @@ struct BinWriter {
             copy_content(fd, tokens_fd, header.tokens * header.token_bytes);
             if (header.kind != BIN_TEXT) {
                 const char zeros[8] = {};
-                write_content(fd, zeros,
-                              round_up(header.tokens * header.token_bytes, 8) - header.tokens * header.token_bytes);
+                const size_t token_bytes = header.tokens * header.token_bytes;
+                write_content(fd, zeros, round_up(token_bytes, 8) - token_bytes);
                 write_content(fd, text_at.data(), text_at.size() * 8);
                 if (header.kind == BIN_INSTRUCT) {
                     write_content(fd, span_at.data(), span_at.size() * 8);
@@ -294,19 +294,20 @@ struct BinWriter {
         }
     }
     [[noreturn]] void give_up() {
+        const int error = errno;
+        const size_t bytes = sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes +
+                             text_at.size() * 16 + spans.size() * 8 + header.text_bytes;
         fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(),
-             strerror(errno),
-             (sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes + text_at.size() * 16 +
-              spans.size() * 8 + header.text_bytes) /
-                 1e6);
+             strerror(error), bytes / 1e6);
     }
 };
 
 // ---------------------------------------------------------------- reading
-// BinFile data("x.bin"); data.token(s, i) is token i of sequence s. The file is mapped, not read.
-// BinFile data("x.bin", BIN_CLASSIFY); data.labels[data.label(s)], data.second(s), data.text(s)
-// BinFile data("x.bin", BIN_INSTRUCT); data.tasks[data.task(s)], data.span(s, i), i < data.spans(s), data.text(s),
-// data.templ
+// The file is mapped, not read.
+//   BinFile data("x.bin", kind);
+//   BIN_TEXT       data.token(s, i) is token i of sequence s
+//   BIN_CLASSIFY   and data.labels[data.label(s)], data.second(s), data.text(s)
+//   BIN_INSTRUCT   and data.tasks[data.task(s)], data.span(s, i) with i < data.spans(s), data.text(s), data.templ
 struct BinFile {
     std::string path;
     BinHeader header;
@@ -415,10 +416,10 @@ struct BinFile {
                 p, header.header_bytes, header.token_bytes, (unsigned long long)header.vocab);
         // in 128 bits, so that no number in the header can wrap around
         unsigned __int128 S = header.sequences, token_bytes = (unsigned __int128)header.tokens * header.token_bytes;
-        unsigned __int128 behind_tokens = 256 + (S + 1) * 8 + token_bytes, expected = behind_tokens;
+        unsigned __int128 tokens_end = 256 + (S + 1) * 8 + token_bytes, expected = tokens_end;
         if (kind != BIN_TEXT) {
-            behind_tokens = (behind_tokens + 7) / 8 * 8;
-            expected = behind_tokens + (S + 1) * 8 + header.text_bytes + header.names_bytes;
+            tokens_end = (tokens_end + 7) / 8 * 8;
+            expected = tokens_end + (S + 1) * 8 + header.text_bytes + header.names_bytes;
             expected += kind == BIN_CLASSIFY ? S * 8 : (S + 1) * 8 + (unsigned __int128)header.spans * 8 + S * 4;
         }
         if (expected != bytes)
@@ -436,17 +437,17 @@ struct BinFile {
         for (size_t s = 0; s < header.sequences; s++)
             if (offsets[s] > offsets[s + 1])
                 fail("%s: sequence %zu begins after its end: the file is damaged; pack the data again", p, s);
-        if (kind != BIN_TEXT) check_texts((size_t)behind_tokens);
+        if (kind != BIN_TEXT) check_texts((size_t)tokens_end);
         if (kind == BIN_CLASSIFY) check_examples();
         if (kind == BIN_INSTRUCT) check_rows();
         // the whole content, where that takes no more than about a second
         if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256))
             fail("%s: the content is damaged (its checksum is wrong); pack the data again", p);
     }
-    // Where the texts lie
-    void check_texts(size_t behind_tokens) {
+    // Where the texts lie; their table begins `table` bytes into the file, after the tokens
+    void check_texts(size_t table) {
         const size_t S = header.sequences;
-        text_at = (const uint64_t*)(map + behind_tokens);
+        text_at = (const uint64_t*)(map + table);
         texts = map + bytes - header.names_bytes - header.text_bytes;
         if (text_at[0] != 0 || text_at[S] != header.text_bytes)
             fail("%s: expected texts from 0 to %zu, found %zu to %zu: the file is damaged; pack the data again",

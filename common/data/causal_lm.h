@@ -33,12 +33,12 @@ struct CausalLmData {
     uint64_t windows(uint64_t n) const { return n <= 1 ? 0 : n <= (uint64_t)T ? 1 : ceil_div(n, T) + 1; }
     // Makes sequence q of an epoch in tokens, types, positions, targets.
     void make(uint64_t epoch, uint64_t q) {
-        uint64_t d = std::upper_bound(first.begin(), first.end(), q) - first.begin() - 1, k = q - first[d],
-                 n = file.length(d) + 1;
-        uint64_t head = draw_offsets ? 1 + below(mix64(seed, epoch, d), T)
-                                     : T;  // tokens of the document's first window
-        uint64_t from = k == 0 ? 0 : std::min(n, head + (k - 1) * T),
-                 to = first[d + 1] - first[d] == 1 ? n : std::min(n, head + k * T);
+        uint64_t d = std::upper_bound(first.begin(), first.end(), q) - first.begin() - 1;  // its document
+        uint64_t k = q - first[d], n = file.length(d) + 1;
+        // tokens of the document's first window
+        uint64_t head = draw_offsets ? 1 + below(mix64(seed, epoch, d), T) : T;
+        uint64_t from = k == 0 ? 0 : std::min(n, head + (k - 1) * T);
+        uint64_t to = first[d + 1] - first[d] == 1 ? n : std::min(n, head + k * T);
         tokens.clear();
         targets.clear();
         for (uint64_t i = from; i < to; i++) {

@@ -11,18 +11,18 @@
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
-                          size_t nb, const WordPiece& words, size_t T) {
+                          size_t nb, const WordPiece& tokenizer, size_t T) {
     const bool pair = nb > 0;
     const size_t most = T - (pair ? 3 : 2);
     const bool cut = na + nb > most;
     while (na + nb > most) (nb >= na ? nb : na)--;
-    tokens.assign(1, words.cls());
+    tokens.assign(1, tokenizer.cls());
     tokens.insert(tokens.end(), a, a + na);
-    tokens.push_back(words.sep());
+    tokens.push_back(tokenizer.sep());
     types.assign(tokens.size(), 0);
     if (!pair) return cut;
     tokens.insert(tokens.end(), b, b + nb);
-    tokens.push_back(words.sep());
+    tokens.push_back(tokenizer.sep());
     types.resize(tokens.size(), 1);
     return cut;
 }
@@ -30,14 +30,14 @@ inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, con
 // Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.
 struct ClassifyData {
     const BinFile& file;
-    const WordPiece& words;
+    const WordPiece& tokenizer;
     size_t T;
     std::vector<int> label_id;    // of the file's labels among the model's
     std::vector<uint32_t> which;  // examples of the file
     std::vector<int> tokens, types, positions{0}, targets{0}, ids;
 
-    ClassifyData(const BinFile& file, const WordPiece& words, size_t T, const std::vector<std::string>& labels)
-        : file(file), words(words), T(T) {
+    ClassifyData(const BinFile& file, const WordPiece& tokenizer, size_t T, const std::vector<std::string>& labels)
+        : file(file), tokenizer(tokenizer), T(T) {
         for (const std::string& name : file.labels) {
             size_t k = std::find(labels.begin(), labels.end(), name) - labels.begin();
             if (k == labels.size())
@@ -56,7 +56,7 @@ struct ClassifyData {
         ids.resize(n);
         for (size_t k = 0; k < n; k++) ids[k] = file.token(s, k);
         targets[0] = label(i);
-        return join_segments(tokens, types, ids.data(), na, ids.data() + na, n - na, words, T);
+        return join_segments(tokens, types, ids.data(), na, ids.data() + na, n - na, tokenizer, T);
     }
     size_t count_cut() const {
         size_t cut = 0;

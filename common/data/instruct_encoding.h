@@ -75,8 +75,9 @@ inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const In
         if (fits(less)) {
             good = middle;
             lo = middle + 1;
-        } else
+        } else {
             hi = middle - 1;
+        }
     }
     if (good == 0) return result;
     less.turns.back().input = whole.substr(0, ends[good - 1]);

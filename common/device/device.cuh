@@ -36,15 +36,14 @@ inline void* device_alloc(size_t bytes) {
     madvise(aligned, size, MADV_HUGEPAGE);
     return aligned;
 }
-inline void device_free(void* p, size_t bytes) {
-    munmap(p, round_up(bytes ? bytes : 1, 2 << 20));
-}  // as many bytes as it was made with
+// bytes: as many as it was made with
+inline void device_free(void* p, size_t bytes) { munmap(p, round_up(bytes ? bytes : 1, 2 << 20)); }
 inline void copy_to_device(void* device, const void* host, size_t bytes) { memcpy(device, host, bytes); }
 inline void copy_to_host(void* host, const void* device, size_t bytes) { memcpy(host, device, bytes); }
 inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
 inline void device_sync() {}
-inline size_t device_memory() {  // bytes that a run may take: what the machine has available, or what its container may
-                                 // have
+// bytes that a run may take: what the machine has available, or what its container may have
+inline size_t device_memory() {
     size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     if (FILE* f = fopen("/proc/meminfo", "r")) {
         char line[256];
@@ -111,9 +110,8 @@ inline void* device_alloc(size_t bytes) {  // zeroed
     CUDA_CHECK(cudaDeviceSynchronize());  // before another stream, or the host, writes there
     return p;
 }
-inline void device_free(void* p, size_t) {
-    cudaFree(p);
-}  // says nothing: an error that matters was reported where it happened
+// says nothing: an error that matters was reported where it happened
+inline void device_free(void* p, size_t) { cudaFree(p); }
 // Returns when `host` may be used again.
 inline void copy_to_device(void* device, const void* host, size_t bytes) {
     CUDA_CHECK(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, compute_stream));

@@ -40,8 +40,8 @@ struct MatmulShape {   // c(m,n) = beta c + op(a) op(b), row-major
     bool operator<(const MatmulShape& s) const { return all() < s.all(); }
 };
 struct MatmulPlan {
-    std::array<unsigned char, 64>
-        algorithm{};         // a cublasLtMatmulAlgo_t: plain data, good for the same GPU and version of the library
+    // a cublasLtMatmulAlgo_t: plain data, good for the same GPU and version of the library
+    std::array<unsigned char, 64> algorithm{};
     bool separate = false;   // no algorithm: the product without the epilogue, then a kernel of ours
     bool timed = false;      // else the first that cuBLASLt's heuristic names
     bool from_file = false;  // and not checked yet
@@ -85,19 +85,11 @@ private:
         std::string hex;
         for (unsigned char byte : plan.algorithm) hex += format("%02x", byte);
         Json line = Json::make_object();
-        line.set("ta", s.ta)
-            .set("tb", s.tb)
-            .set("add", s.add)
-            .set("m", s.m)
-            .set("n", s.n)
-            .set("k", s.k)
-            .set("lda", s.lda)
-            .set("ldb", s.ldb)
-            .set("ldc", s.ldc);
-        line.set("in_bytes", s.in_bytes)
-            .set("out_bytes", s.out_bytes)
-            .set("alignment", s.alignment)
-            .set("epilogue", EPILOGUE_NAMES[(int)s.epilogue]);
+        line.set("ta", s.ta).set("tb", s.tb).set("add", s.add);
+        line.set("m", s.m).set("n", s.n).set("k", s.k);
+        line.set("lda", s.lda).set("ldb", s.ldb).set("ldc", s.ldc);
+        line.set("in_bytes", s.in_bytes).set("out_bytes", s.out_bytes).set("alignment", s.alignment);
+        line.set("epilogue", EPILOGUE_NAMES[(int)s.epilogue]);
         return line.set("algorithm", plan.separate ? "separate" : hex).set("us", plan.us);
     }
     void write() const {
@@ -130,8 +122,9 @@ private:
                      j ? dump_json(*j).c_str() : "none");
             return *j;
         };
-        std::string lines = text.substr(begin), of = get(head, "device", Json::string).s,
-                    version = get(head, "cublaslt", Json::string).s;
+        std::string lines = text.substr(begin);
+        std::string of = get(head, "device", Json::string).s;
+        std::string version = get(head, "cublaslt", Json::string).s;
         if (get(head, "hash", Json::string).s != hash(lines))
             fail("%s: expected lines with the hash that the first line names, found others: the file is damaged",
                  path.c_str());

@@ -66,7 +66,8 @@ struct Upload {
     char *to, *pinned;
     size_t bytes;
     cudaStream_t copies;
-    cudaEvent_t arrived[2], taken[2];  // in staging[slot]; from there
+    cudaEvent_t arrived[2];  // the block is in staging[slot]
+    cudaEvent_t taken[2];    // it was copied from there
     int slot = 1;
 
     Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(SLOTS * bytes)), bytes(bytes) {
@@ -84,8 +85,8 @@ struct Upload {
     }
     char* next() {
         slot ^= 1;
-        CUDA_CHECK(
-            cudaEventSynchronize(arrived[slot]));  // of the block before last: long ago, unless the host is far ahead
+        // of the block before last: long ago, unless the host is far ahead
+        CUDA_CHECK(cudaEventSynchronize(arrived[slot]));
         return pinned + slot * bytes;
     }
     void send() {
@@ -118,10 +119,9 @@ struct Readback {
     bool ready() const {
         cudaError_t event = cudaEventQuery(arrived[taken % 2]);
         if (event == cudaErrorNotReady) {
-            (void)cudaGetLastError();
-            return false;  // no error: it is not to show at the next kernel
+            (void)cudaGetLastError();  // no error: it is not to show at the next kernel
+            return false;
         }
-
         CUDA_CHECK(event);
         return true;
     }

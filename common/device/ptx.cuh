@@ -14,7 +14,7 @@
 //   cp_async_16(shared, global, there)   … of zeros if not `there`; the global address is then not read
 //   cp_async_4(shared, global, there)    4 bytes; multiples of 4
 //   cp_async_commit()                    all copies that this thread started since the last commit are one group
-//   cp_async_wait<N>()                   wait until at most the N youngest groups of this thread are still under way
+//   cp_async_wait<N>()                   wait until at most the N youngest groups of this thread are still in flight
 // After the wait the thread sees what it copied itself; the other threads see it after a __syncthreads().
 #ifndef __CUDACC__
 namespace shim {
@@ -133,8 +133,8 @@ __device__ inline void mma_16x8x16(float d[4], const uint32_t a[4], const uint32
         return f;
     };
     int g = shim::lane() / 4, t = shim::lane() % 4;
-    for (int k = 0; k < 4;
-         k++) {  // row g of A lies in lanes 4g + k, column 2t of B in lanes 8t + k, the next one four lanes on
+    // row g of A lies in lanes 4g + k, column 2t of B in lanes 8t + k, the next one four lanes on
+    for (int k = 0; k < 4; k++) {
         Mine x = all.from<Mine>(4 * g + k), y[2] = {all.from<Mine>(8 * t + k), all.from<Mine>(8 * t + 4 + k)};
         for (int i = 0; i < 4; i++)
             for (int half = 0; half < 2; half++) {

@@ -64,8 +64,10 @@ __device__ inline void row_sums(float (&v)[K], int warps) {
     __shared__ float partial[8][K];
     int warp = threadIdx.x / 32, first = warp / warps * warps;
     __syncthreads();  // a call just before this one may still be reading
-    if (threadIdx.x % 32 == 0) UNROLL
-    for (int k = 0; k < K; k++) partial[warp][k] = v[k];
+    if (threadIdx.x % 32 == 0) {
+        UNROLL
+        for (int k = 0; k < K; k++) partial[warp][k] = v[k];
+    }
     __syncthreads();  // every warp has written
     UNROLL
     for (int k = 0; k < K; k++) {

@@ -130,31 +130,31 @@ enum State : uint8_t { UNSTARTED, READY, AT_WARP, AT_BLOCK, DONE };
 
 typedef uint32_t __attribute__((may_alias)) Word;  // four bytes of anything (ThreadSanitizer would not see a memcpy)
 
-struct AsyncCopy {
+struct AsyncCopy {  // a cp.async that has not happened yet; from nullptr: zeros
     void* to;
     const void* from;
     unsigned group;
     int words;
-};  // a cp.async that has not happened yet; from nullptr: zeros
+};
 
 struct Thread {
     void* sp;  // where its stack was left
     uint3 idx;
     State state;
     unsigned groups;                // cp.async groups committed so far
-    std::vector<AsyncCopy> copies;  // those under way, in the order of issue
+    std::vector<AsyncCopy> copies;  // those in flight, in the order of issue
     SHIM_TSAN(void* tsan;)
 };
 
-struct alignas(16) Slot {
+struct alignas(16) Slot {  // what a lane brings to a collective
     unsigned char bytes[64];
-};  // what a lane brings to a collective
+};
 
 struct Warp {
-    unsigned live, arrived, mask;  // lanes that have not returned; lanes at the collective under way, and its mask
+    unsigned live, arrived, mask;  // lanes that have not returned; lanes at the current collective, and its mask
     unsigned phase;                // how many collectives have passed
     const char* op;                // the name of that collective: all lanes have to call the same
-    unsigned took[2];  // the lanes that took part; two of everything, so that one wait per collective is enough
+    unsigned took[2];              // the lanes that took part; two of each, so that one wait per collective is enough
     Slot slot[2][32];
 };
 
@@ -164,17 +164,17 @@ constexpr uint64_t CANARY = 0x5afe57ac5afe57ac;
 struct Block {  // everything that one OS thread needs to run one block at a time
     Thread thread[MAX_THREADS];
     Warp warp[MAX_THREADS / 32];
-    uint16_t ready[MAX_THREADS];  // a ring: the threads that may go on
+    uint16_t ready[MAX_THREADS];  // a ring: the threads that may continue
     unsigned head, count;
     uint32_t random;
-    int n, live, arrived, next,
-        cur;         // threads: in all, not returned, at the barrier; the next to start; the one that runs
-    unsigned phase;  // how many barriers have passed
+    int n, live, arrived;  // threads: in all, not returned, at the barrier
+    int next, cur;         // the next thread to start, the one that runs
+    unsigned phase;        // how many barriers have passed
     void (*body)(void*);
     void* args;  // the kernel and its arguments
     void* main_sp;
-    SHIM_TSAN(void* main_tsan;
-              char begun, ended, barrier[2];)  // the addresses of the chars are TSan's names for events
+    // the addresses of the chars are TSan's names for events
+    SHIM_TSAN(void* main_tsan; char begun, ended, barrier[2];)
     unsigned char* dynamic_shared;
     unsigned char* stacks;
 };
@@ -187,13 +187,12 @@ asm(".text\nshim_switch:\n push %rbp\n push %rbx\n push %r12\n push %r13\n push 
     " mov %rsp,(%rdi)\n mov %rsi,%rsp\n pop %r15\n pop %r14\n pop %r13\n pop %r12\n pop %rbx\n pop %rbp\n ret\n");
 constexpr int FRAME = 8, RETURN = 6;  // words of a fresh stack, and which of them is the return address
 #elif defined(__aarch64__)
-asm(".text\nshim_switch:\n sub sp,sp,#176\n stp x19,x20,[sp]\n stp x21,x22,[sp,#16]\n stp x23,x24,[sp,#32]\n stp "
-    "x25,x26,[sp,#48]\n"
-    " stp x27,x28,[sp,#64]\n stp x29,x30,[sp,#80]\n stp d8,d9,[sp,#96]\n stp d10,d11,[sp,#112]\n stp "
-    "d12,d13,[sp,#128]\n"
-    " stp d14,d15,[sp,#144]\n mov x9,sp\n str x9,[x0]\n mov sp,x1\n ldp x19,x20,[sp]\n ldp x21,x22,[sp,#16]\n ldp "
-    "x23,x24,[sp,#32]\n"
-    " ldp x25,x26,[sp,#48]\n ldp x27,x28,[sp,#64]\n ldp x29,x30,[sp,#80]\n ldp d8,d9,[sp,#96]\n ldp d10,d11,[sp,#112]\n"
+asm(".text\nshim_switch:\n sub sp,sp,#176\n"
+    " stp x19,x20,[sp]\n stp x21,x22,[sp,#16]\n stp x23,x24,[sp,#32]\n stp x25,x26,[sp,#48]\n"
+    " stp x27,x28,[sp,#64]\n stp x29,x30,[sp,#80]\n stp d8,d9,[sp,#96]\n stp d10,d11,[sp,#112]\n"
+    " stp d12,d13,[sp,#128]\n stp d14,d15,[sp,#144]\n mov x9,sp\n str x9,[x0]\n mov sp,x1\n"
+    " ldp x19,x20,[sp]\n ldp x21,x22,[sp,#16]\n ldp x23,x24,[sp,#32]\n ldp x25,x26,[sp,#48]\n"
+    " ldp x27,x28,[sp,#64]\n ldp x29,x30,[sp,#80]\n ldp d8,d9,[sp,#96]\n ldp d10,d11,[sp,#112]\n"
     " ldp d12,d13,[sp,#128]\n ldp d14,d15,[sp,#144]\n add sp,sp,#176\n ret\n");
 constexpr int FRAME = 22, RETURN = 11;
 #else
@@ -270,7 +269,7 @@ SHIM_FN void start(Block* b, int t) {
 
 void fiber_main();
 
-// leave the fiber that runs now (its stack pointer goes to *save) for whichever can go on
+// leave the fiber that runs now (its stack pointer goes to *save) for whichever can continue
 SHIM_FN void leave(Block* b, void** save) {
     void* to;
     if (b->count) {
@@ -282,8 +281,8 @@ SHIM_FN void leave(Block* b, void** save) {
         start(b, b->next++);
         unsigned char* stack = b->stacks + (size_t)b->cur * STACK;
         *(uint64_t*)stack = CANARY;
-        uintptr_t top = (uintptr_t)stack + STACK -
-                        (size_t)(b->cur % 61) * 448;  // spreads the stacks over the cache sets
+        size_t offset = (size_t)(b->cur % 61) * 448;  // spreads the stacks over the cache sets
+        uintptr_t top = (uintptr_t)stack + STACK - offset;
         void** s = (void**)(top & ~(uintptr_t)63) - FRAME;
         s[RETURN] = (void*)fiber_main;  // where shim_switch will return to
         to = s;
@@ -306,7 +305,7 @@ SHIM_FN void fiber_main() {
         SHIM_TSAN(__tsan_release(&b->ended);)
         int t = b->cur, w = t / 32;
         if (!b->thread[t].copies.empty())
-            die("the thread ends with cp.async copies under way: cp_async_commit and cp_async_wait<0> are missing");
+            die("the thread ends with cp.async copies in flight: cp_async_commit and cp_async_wait<0> are missing");
         if (*(uint64_t*)stack != CANARY) die("the thread's stack overflowed (shim::STACK bytes)");
         b->thread[t].state = DONE;
         b->live--;
@@ -418,8 +417,8 @@ struct Grid {  // one launch
 SHIM_FN void run_block(const Grid& g, long i) {
     long blocks = g.blocks();
     if (order == REVERSE) i = blocks - 1 - i;
-    if (order == RANDOM && blocks % 1000003)
-        i = (long)((unsigned long)i * 1000003 % (unsigned long)blocks);  // a prime: a permutation
+    // a prime: a permutation
+    if (order == RANDOM && blocks % 1000003) i = (long)((unsigned long)i * 1000003 % (unsigned long)blocks);
     if (!blk) blk = new_block();
     Block* b = blk;
     gridDim = g.grid;
@@ -528,8 +527,8 @@ inline bool host_may_touch = true;
 #else
 inline bool host_may_touch = false;
 #endif
-inline bool addresses_are_checked =
-    true;  // the tests of single kernels give them memory of malloc(), so that ASan sees every overrun
+// the tests of single kernels switch it off and give them memory of malloc(), so that ASan sees every overrun
+inline bool addresses_are_checked = true;
 struct Allocation {
     char* p;
     size_t bytes;
@@ -675,8 +674,7 @@ inline void require_same(const std::vector<Launch>& first, const std::vector<Lau
         if (what)
             fail(
                 "CUDA graph: launch %zu (%s, grid %ux%ux%u, block %u): expected the same %s as when this key came "
-                "first, found others (grid %ux%ux%u then): what "
-                "changes has to be in device memory or in the key",
+                "first, found others (grid %ux%ux%u then): what changes has to be in device memory or in the key",
                 i + 1, b.name, b.grid.x, b.grid.y, b.grid.z, b.block.x, what, a.grid.x, a.grid.y, a.grid.z);
     }
 }

@@ -18,8 +18,8 @@ inline std::string normalize_answer(std::string_view text, bool strict = false) 
     for (const char *p = text.data(), *end = p + text.size(); p < end;) {
         int32_t c = next_code_point(p, end);
         if (c < 0) c = 0xFFFD;
-        if ((c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 ||
-            category(c) >> 8 == 'Z') {  // Python's str.split()
+        // white space as for Python's str.split()
+        if ((c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || category(c) >> 8 == 'Z') {
             space = true;
             continue;
         }

@@ -86,10 +86,10 @@ inline std::string double_suffixes(const std::string& w) {  // step 2
                                  {"ator", "ate"},    {"alism", "al"},    {"iveness", "ive"}, {"fulness", "ful"},
                                  {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"},   {"biliti", "ble"},
                                  {"fulli", "ful"}};
-    if (ends(w, "alli") && measure(without(w, 4)) > 0)
-        return double_suffixes(without(w, 2));  // NLTK: once more from the beginning
-    if (ends(w, "logi"))
-        return measure(without(w, 3)) > 0 ? without(w, 1) : w;  // the l counts as part of the stem: geology
+    // NLTK: once more from the beginning
+    if (ends(w, "alli") && measure(without(w, 4)) > 0) return double_suffixes(without(w, 2));
+    // the l counts as part of the stem: geology
+    if (ends(w, "logi")) return measure(without(w, 3)) > 0 ? without(w, 1) : w;
     return apply(w, rules, 0);
 }
 inline std::string single_suffixes(const std::string& w) {  // step 3
@@ -119,8 +119,8 @@ inline std::string final_ll(const std::string& w) {  // step 5b
 
 // A lower-case word of a-z, 0-9 → its stem
 inline std::string stem(const std::string& w) {
+    // NLTK's list
     static const std::unordered_map<std::string, std::string> irregular = {
-        // NLTK's list
         {"sky", "sky"},        {"skies", "sky"},       {"dying", "die"},        {"lying", "lie"},
         {"tying", "tie"},      {"news", "news"},       {"innings", "inning"},   {"inning", "inning"},
         {"outings", "outing"}, {"outing", "outing"},   {"cannings", "canning"}, {"canning", "canning"},

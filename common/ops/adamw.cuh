@@ -5,10 +5,10 @@
 //   m ← β₁ m + (1 − β₁) g         v ← β₂ v + (1 − β₂) g²
 //   w ← w − lr · wd · w − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + eps)
 //
-// All parameters lie in one array; every tensor starts at a multiple of PARAM_BLOCK and is filled up with zeros, so
+// All parameters lie in one array; every tensor starts at a multiple of PARAM_BLOCK and is padded with zeros, so
 // that weight decay and the factor of the learning rate (layer-wise decay, frozen tensors) are looked up once per
 // block. If the loss or the norm is not finite, nothing changes, nor in any later step: the host hears of it when the
-// next one is under way already.
+// next one has begun.
 #pragma once
 #include <cmath>
 
@@ -57,8 +57,8 @@ void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>*
     double norm = std::sqrt(stats->norm2);
     double clip = step->clip > 0 ? step->clip / (norm + 1e-6) : 1;
     A scale = (A)(clip < 1 ? clip : 1);
-    A b1 = (A)step->beta1, b2 = (A)step->beta2, eps = (A)step->eps, one_b1 = (A)(1 - step->beta1),
-      one_b2 = (A)(1 - step->beta2);
+    A b1 = (A)step->beta1, b2 = (A)step->beta2, eps = (A)step->eps;
+    A one_b1 = (A)(1 - step->beta1), one_b2 = (A)(1 - step->beta2);
     A inv1 = (A)(1 / step->correction1), inv2 = (A)(1 / step->correction2);
 #pragma omp parallel for
     for (size_t b = 0; b < n / PARAM_BLOCK; b++) {
@@ -112,21 +112,21 @@ inline void norm_squared(StepStats* stats, const float* grads, double* scratch, 
     launch(norm_total_kernel, 1, NORM_CHUNKS, 0, stats, (const double*)scratch);
 }
 
+// Eight blocks on each of an H200's 132 multiprocessors share the parameters among them.
+constexpr size_t ADAMW_BLOCKS = 1056;
 // One warp per PARAM_BLOCK parameters at a time, two times four to a lane: 16 bytes of every fp32 array, side by side
 // in a warp (of bf16 parameters, two bytes of the 30 that a parameter costs, 8). A lane starts all its loads, 128
 // bytes, before it waits. What all parameters share is worked out once per warp, in double as in the loops. The
 // gradients are not zeroed here: that writes 4 bytes a parameter wherever it is done.
-constexpr size_t ADAMW_BLOCKS =
-    1056;  // eight on each of an H200's 132 multiprocessors; they share the parameters among them
 template <class T>
 __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads,
                                     const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
     if (stats->failed != 0) return;  // the whole grid
     double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1;
-    float scale = (float)(clip < 1 ? clip : 1), b1 = (float)step->beta1, b2 = (float)step->beta2,
-          eps = (float)step->eps;
-    float one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2), inv1 = (float)(1 / step->correction1),
-          inv2 = (float)(1 / step->correction2);
+    float scale = (float)(clip < 1 ? clip : 1);
+    float b1 = (float)step->beta1, b2 = (float)step->beta2, eps = (float)step->eps;
+    float one_b1 = (float)(1 - step->beta1), one_b2 = (float)(1 - step->beta2);
+    float inv1 = (float)(1 / step->correction1), inv2 = (float)(1 / step->correction2);
     double rate = step->lr;
     size_t warps = gridDim.x * (blockDim.x / 32), lane = threadIdx.x % 32;
     for (size_t b = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; b < n / PARAM_BLOCK; b += warps) {

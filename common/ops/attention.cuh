@@ -127,14 +127,14 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             size_t size = (size_t)len * HS;
             A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);
-            A *k = q + size, *v = k + size, *d = v + size, *dq = d + size, *dk = dq + size,
-              *dv = dk + size;                                                        // (len, HS) each
+            A *k = q + size, *v = k + size, *d = v + size;                            // (len, HS) each
+            A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dq, dq + 3 * size, A(0));
             for (int t = 0; t < len; t++) {
                 size_t n = n0 + t;
-                const T *x = qkv + n * 3 * C + (size_t)h * HS, *y = dout + n * C + (size_t)h * HS,
-                        *o = out + n * C + (size_t)h * HS;
+                const T* x = qkv + n * 3 * C + (size_t)h * HS;                                  // (HS) of q, k, v
+                const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
                 A sum = 0;
                 for (int i = 0; i < HS; i++) {
                     q[(size_t)t * HS + i] = (A)x[i] * scale;
@@ -579,8 +579,8 @@ __global__ void __launch_bounds__(128)
                 for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
         }
-        float new_max = fmaxf(row_max, block_max(s)),
-              w = j < n ? vec_exp(s - new_max) : 0.0f;  // its barriers: the values before are summed
+        float new_max = fmaxf(row_max, block_max(s));  // its barriers: the values before are summed
+        float w = j < n ? vec_exp(s - new_max) : 0.0f;
         float rescale = j0 == 0 ? 0.0f : vec_exp(row_max - new_max);
         p[t] = w;
         sum = sum * rescale + block_sum(w);  // its barriers also let everybody see p

@@ -55,8 +55,8 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
             bool first = x_target == top;
             for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
             correct[m] = first;
-            double total =
-                0;  // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
+            // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
+            double total = 0;
             for (int v0 = 0; v0 < V; v0 += 1024) {
                 A part = 0;
                 const int end = std::min(V, v0 + 1024);
@@ -110,8 +110,8 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         for (int v = first; backward && v < Vp; v += step) store<W>(row + v, zero);
         return;
     }
-    float top = -INFINITY, before = -INFINITY, sum = 0,
-          x_target = (float)row[target];  // before: the largest logit left of the target
+    float top = -INFINITY, sum = 0;
+    float x_target = (float)row[target], before = -INFINITY;  // before: the largest logit left of the target
     const T* x = SHARED ? copy : row;
     auto take = [&](int from, int to) {  // this thread's logits of [from, to)
         for (int v = from + first; v < to && v < V; v += step) {
@@ -139,8 +139,8 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
             for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
         }
     };
-    if constexpr (SHARED) {  // in four parts: the sums of the first begin while the others come. A thread reads what it
-                             // copied: no barrier
+    if constexpr (SHARED) {
+        // in four parts: the sums of the first begin while the others come. A thread reads what it copied: no barrier
         int part = (Vp + 4 * step - 1) / (4 * step) * step;
         for (int p = 0; p < 4; p++) {
             for (int v = p * part + first; v < (p + 1) * part && v < Vp; v += step) cp_async_16(copy + v, row + v);

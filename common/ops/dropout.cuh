@@ -66,8 +66,8 @@ struct DropoutRow {
     }
 };
 
-// out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
 namespace cpu {
+// out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
 template <class T>
 void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
@@ -83,7 +83,6 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
 
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
-#include "common/device/reduce.cuh"
 namespace gpu {
 // one warp per row: the row's keys are made once, then cost about a dozen integer operations per element
 template <int W, class T>

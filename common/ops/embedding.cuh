@@ -3,8 +3,8 @@
 // Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding
 // in place would need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list
 // into runs of at most 64:
-//   pass 1  every run is summed on its own; a run that is its id's only one goes straight to dw, the others to
-//   `partial` pass 2  every id with several runs adds its partial sums to dw, in order
+//   pass 1  every run is summed on its own; the only run of its id goes straight to dw, the others to `partial`
+//   pass 2  every id with several runs adds its partial sums to dw, in order
 // Deterministic, and no id is a bottleneck.
 #pragma once
 #include "common/base/threads.h"
@@ -35,10 +35,10 @@ void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const i
                        const int* types, int N, int C) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
-        T* o = out + (size_t)n * C;                 // (C)
-        const T* te = wte + (size_t)tokens[n] * C;  // (C)
-        const T* pe = wpe + (size_t)pos[n] * C;     // (C)
-        const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;
+        T* o = out + (size_t)n * C;                                // (C)
+        const T* te = wte + (size_t)tokens[n] * C;                 // (C)
+        const T* pe = wpe + (size_t)pos[n] * C;                    // (C)
+        const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
         for (int c = 0; c < C; c++) o[c] = (acc<T>)te[c] + (acc<T>)pe[c] + (tt ? (acc<T>)tt[c] : 0);
     }
 }
@@ -76,8 +76,9 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
                                          const int* pos, const int* types, int N, int C) {
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
-    const T *te = wte + (size_t)tokens[n] * C, *pe = wpe + (size_t)pos[n] * C,
-            *tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
+    const T* te = wte + (size_t)tokens[n] * C;                 // (C)
+    const T* pe = wpe + (size_t)pos[n] * C;                    // (C)
+    const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
     for (int c0 = lane * W; c0 < C; c0 += 2 * 32 * W) {
         Pack<T, W> x[2], y[2], z[2];
         UNROLL

@@ -228,8 +228,8 @@ __global__ void __launch_bounds__(128, 2)
     if (s0 < 0) return;                                                             // the whole block
     int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
     i0 = max(i0, 0);
-    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
-        first = i0 + 32 * warp;  // first query of the warp
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int first = i0 + 32 * warp;  // first query of the warp
     unsigned C = (unsigned)NH * HS;
     const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
     auto copy = [&](int j0, int buffer) {
@@ -250,7 +250,7 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
 
-    // A lane has rows 16m + 8r + g of the warp: row_max the largest score so far, sum its part of
+    // A lane has rows 16m + 8r + g of the warp: row_max is the largest score so far, sum its part of
     // Σ exp(score − row_max)
     float o[M][HS / 8][4], row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
     uint32_t k0[M][2], k1[M][2], threshold = 0;
@@ -278,8 +278,8 @@ __global__ void __launch_bounds__(128, 2)
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
-                          // takes
+        // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
         if (first >= len || j0 >= to_key || j0 + KEYS <= from_key)
             continue;  // the whole warp has no queries, or they see none of these keys
@@ -290,9 +290,8 @@ __global__ void __launch_bounds__(128, 2)
             multiply_rows<HS, M, KEYS / 8>(s, x, k);
         else
             multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
-        if (count > 1 ||
-            j0 + KEYS > (causal ? min(len, first + 1)
-                                : len))  // some query of the warp does not see some key; every query sees itself
+        // some query of the warp does not see some key; every query sees itself
+        if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))
             apply_mask<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
         UNROLL
         for (int m = 0; m < M; m++) UNROLL
@@ -315,12 +314,15 @@ __global__ void __launch_bounds__(128, 2)
             for (int n = 0; n < HS / 8; n++) UNROLL
             for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= rescale;
         }
-        if (dropout.p > 0)  // to 0 here; what stays is scaled at the end
+        if (dropout.p > 0) {  // to 0 here; what stays is scaled at the end
             UNROLL
-        for (int m = 0; m < M; m++) UNROLL
-        for (int n = 0; n < KEYS / 8; n++) UNROLL
-        for (int i = 0; i < 4; i++)
-            if (!DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], threshold)) s[m][n][i] = 0;
+            for (int m = 0; m < M; m++) UNROLL
+            for (int n = 0; n < KEYS / 8; n++) UNROLL
+            for (int i = 0; i < 4; i++) {
+                bool kept = DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], threshold);
+                if (!kept) s[m][n][i] = 0;
+            }
+        }
         multiply<HS, M, KEYS / 8>(o, s, k + KEYS * HS);
     }
     if (first >= len) return;
@@ -384,16 +386,16 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
 
-    float dq[M][HS / 8][4], lse2[M][2], del[M][2], factor[M][2], scale = 1.0f / sqrtf((float)HS),
-                                                                 c = LOG2E * scale;  // lse2 in powers of 2
+    float dq[M][HS / 8][4], lse2[M][2], del[M][2], factor[M][2];  // lse2 in powers of 2
+    float scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;
     clear<M, HS / 8>(dq);
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int r = 0; r < 2; r++) {
-        int query = min(first + 16 * m + 8 * r + g,
-                        len - 1);  // what comes out for a query that is not there is not stored
+        // what comes out for a query that is not there is not stored
+        int query = min(first + 16 * m + 8 * r + g, len - 1);
         lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
         del[m][r] = delta[(size_t)h * seq.N + n0 + query];
         factor[m][r] = scale;
@@ -414,8 +416,8 @@ __global__ void __launch_bounds__(128, 2)
     int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
     for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
-                          // takes
+        // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
         ROLLED
         for (int j = 0; j < KEYS; j += SLICE) {
@@ -431,8 +433,8 @@ __global__ void __launch_bounds__(128, 2)
                 multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
                 multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
             }
-            if (count > 1 ||
-                j0 + j + SLICE > (causal ? min(len, first + 1) : len))  // some query of the warp does not see some key
+            // some query of the warp does not see some key
+            if (count > 1 || j0 + j + SLICE > (causal ? min(len, first + 1) : len))
                 apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
                 UNROLL
@@ -462,8 +464,8 @@ __global__ void __launch_bounds__(128, 2)
 
 // ---------------------------------------------------------------- backward: dk and dv
 // Keys and values stay in shared memory, dk and dv in registers; the queries that see these keys come by with their
-// dout, lse, delta and dropout's counters. The scores lie on their side here: a row is a key, a column a query. With HS
-// = 128 the sums of 32 keys would not fit into the registers, so that there are 8 warps of 16 keys. Entry i0 of the
+// dout, lse, delta and dropout's counters. The scores lie on their side here: a row is a key, a column a query. With
+// HS = 128 the sums of 32 keys would not fit into the registers, so that there are 8 warps of 16 keys. Entry i0 of the
 // work list stands for the keys from i0 on; in a causal model the first keys are seen by most queries, so that there it
 // stands for the tile as far from the other end.
 constexpr int FLASH_QUERIES = 64;  // of a tile
@@ -479,9 +481,9 @@ template <int HS>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     flash_dkv_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
                      int NH, bool causal, Dropout dropout) {
-    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HS <= 64 ? 16 : 32,
-                  SIZE = ATTENTION_TILE * HS;
-    constexpr bool HELD = HS <= 64;                  // keys in registers
+    constexpr bool HELD = HS <= 64;  // keys in registers
+    constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HELD ? 16 : 32;
+    constexpr int SIZE = ATTENTION_TILE * HS;
     DYNAMIC_SHARED(bf16, k);                         // (128, HS)
     bf16 *v = k + SIZE, *qd = v + SIZE;              // (128, HS); (2, 2, QUERIES, HS): two buffers of queries and dout
     float* stats = (float*)(qd + 4 * QUERIES * HS);  // (2, QUERIES, 2): their lse and delta
@@ -492,8 +494,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
     j0 = max(j0, 0);
     if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
-    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4,
-        first = j0 + 16 * M * warp;  // first key of the warp
+    int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    int first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS;
     auto copy = [&](int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;
@@ -504,8 +506,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         if (threadIdx.x < QUERIES) {
             int query = i0 + threadIdx.x, known = min(query, len - 1), place = 2 * (buffer * QUERIES + threadIdx.x);
             size_t row = (size_t)h * seq.N + n + known;
-            cp_async_4(stats + place, lse + row,
-                       query < len);  // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
+            cp_async_4(stats + place, lse + row, query < len);
             cp_async_4(stats + place + 1, delta + row, query < len);
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n + known, NH, h);
@@ -520,8 +522,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
     cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
-    int begin = causal ? j0 : 0, from_query = causal ? first : 0,
-        to_query = len;  // what sees the keys of the warp, at most
+    int begin = causal ? j0 : 0;
+    int from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
     if (count > 1 && first < len) {
         from_query = max(from_query, (int)(range[first] & 0xffff));
@@ -541,8 +543,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     }
     for (int i0 = begin, buffer = 0; i0 < len; i0 += QUERIES, buffer ^= 1) {
         cp_async_wait<0>();
-        __syncthreads();  // this tile is there, and everybody is done with the one before, whose place the next one
-                          // takes
+        // this tile is there, and everybody is done with the one before, whose place the next one takes
+        __syncthreads();
         if (i0 + QUERIES < len) copy(i0 + QUERIES, buffer ^ 1);
         ROLLED
         for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
@@ -557,8 +559,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             else
                 multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
-            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1)
-                                                      : len))  // some key of the warp is not seen by some query
+            // some key of the warp is not seen by some query
+            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))
                 apply_mask<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
                 UNROLL

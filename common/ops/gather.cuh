@@ -1,5 +1,5 @@
 // gather.cuh: only the rows that have a target continue after the last attention, and their gradients come back.
-// rows(M) are distinct token indices; −1 marks filler (a batch's M is rounded up): it reads as zeros and goes nowhere.
+// rows(M) are distinct token indices; −1 marks padding (a batch's M is rounded up): it reads as zeros and goes nowhere.
 #pragma once
 #include <stddef.h>
 #include <string.h>
@@ -32,7 +32,6 @@ void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) 
 
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
-#include "common/device/reduce.cuh"
 namespace gpu {
 // one warp per row; the packs go through registers as they are
 template <int W, class T>

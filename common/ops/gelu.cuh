@@ -22,8 +22,8 @@ HOST_DEVICE A gelu(A x) {
 template <Gelu kind, class A>
 HOST_DEVICE A gelu_derivative(A x) {
     if (kind == Gelu::erf) return normal_cdf(x) + x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x);
-    A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x),
-      du = A(0.79788456080286535588) * (A(1) + A(3 * 0.044715) * x * x);
+    A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x);
+    A du = A(0.79788456080286535588) * (A(1) + A(3 * 0.044715) * x * x);
     A t = vec_tanh(u);
     return A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * du;
 }
@@ -45,7 +45,6 @@ void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
 
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
-#include "common/device/reduce.cuh"
 namespace gpu {
 // one thread per W elements
 template <Gelu kind, int W, class T>

@@ -228,13 +228,9 @@ struct Product {
         return list;
     }
     std::string text() const {
-        return format("(%lld,%lld) = %s(%lld), of %lld to %lld bytes, epilogue %s", (long long)shape.m,
-                      (long long)shape.n,
-                      shape.ta   ? shape.tb ? "TT" : "TN"
-                      : shape.tb ? "NT"
-                                 : "NN",
-                      (long long)shape.k, (long long)shape.in_bytes, (long long)shape.out_bytes,
-                      EPILOGUE_NAMES[(int)shape.epilogue]);
+        return format("(%lld,%lld) = %c%c(%lld), of %lld to %lld bytes, epilogue %s", (long long)shape.m,
+                      (long long)shape.n, shape.ta ? 'T' : 'N', shape.tb ? 'T' : 'N', (long long)shape.k,
+                      (long long)shape.in_bytes, (long long)shape.out_bytes, EPILOGUE_NAMES[(int)shape.epilogue]);
     }
 };
 
@@ -268,8 +264,8 @@ MatmulPlan choose(Product& product, const Fused& fused, bool timed, Run run) {
     if (list.empty())
         fail("cuBLASLt %zu has no algorithm for the product %s", cublasLtGetVersion(), product.text().c_str());
     if (!timed) return list[0];
-    std::vector<char> c(s.add ? ((s.m - 1) * s.ldc + s.n) * s.out_bytes : 0),
-        total(fused.total ? s.m * sizeof(float) : 0);
+    std::vector<char> c(s.add ? ((s.m - 1) * s.ldc + s.n) * s.out_bytes : 0);
+    std::vector<char> total(fused.total ? s.m * sizeof(float) : 0);
     if (!c.empty()) copy_to_host(c.data(), product.c, c.size());
     if (!total.empty()) copy_to_host(total.data(), fused.total, total.size());
     MatmulPlan* best = nullptr;

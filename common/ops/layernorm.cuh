@@ -21,9 +21,9 @@
 // blocks on each of an H200's 132 multiprocessors (a constant, so that other GPUs give the same bits). A block has four
 // warps, so that no chunk has less than four rows.
 constexpr size_t LAYERNORM_BLOCKS = 396;
-constexpr size_t layernorm_rows(size_t N) {
+constexpr size_t layernorm_rows(size_t N) {  // of a chunk
     return ceil_div(N, LAYERNORM_BLOCKS) > 4 ? ceil_div(N, LAYERNORM_BLOCKS) : 4;
-}  // of a chunk
+}
 constexpr size_t layernorm_scratch(size_t N, size_t C) {  // elements of acc<T>
     size_t cpu = ceil_div(N, CHUNK_ROWS), gpu = ceil_div(N, layernorm_rows(N));
     return (cpu > gpu ? cpu : gpu) * 2 * C;
@@ -88,7 +88,7 @@ void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* d
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
 #pragma omp parallel for
     for (int k = 0; k < chunks; k++) {
-        A *dw = scratch + (size_t)k * 2 * C, *db = dw + C;  // (C) each: this chunk's share
+        A *dw = scratch + (size_t)k * 2 * C, *db = dw + C;  // (C) each: this chunk's sums
         for (int c = 0; c < 2 * C; c++) dw[c] = 0;
         int end = (k + 1) * CHUNK_ROWS < N ? (k + 1) * CHUNK_ROWS : N;
         for (int n = k * CHUNK_ROWS; n < end; n++) {
@@ -180,8 +180,8 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
                                          const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
                                          int warps) {
     constexpr int P = E / W;  // packs of a lane
-    int n = blockIdx.x * (4 / warps) + threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps),
-        step = 32 * warps * W;
+    int n = blockIdx.x * (4 / warps) + threadIdx.x / 32 / warps;
+    int lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
     int width = n < N ? C : 0;  // threads without a row come along to the barriers of row_sums
     size_t row = (size_t)n * C;
     Pack<T, W> x[P], y[P];

@@ -25,7 +25,7 @@ inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2
 
 // Few rows (generation: one row a prompt): panels of output channels instead, so that there is work for all threads. Up
 // to FEW_ROWS the weights are read once, straight from where they are: a BLAS would copy them into another order first,
-// which takes longer than the product itself. Four output channels at a time: so many sums under way hide how long one
+// which takes longer than the product itself. Four output channels at a time: so many sums at a time hide how long one
 // addition takes.
 constexpr int FEW_ROWS = 8;
 template <class T>
@@ -152,8 +152,7 @@ __global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
     load<W>(x, out + i);
     load<W>(b, bias + i % OC);
     UNROLL
-    for (int k = 0; k < W; k++)
-        x[k] = (float)(T)(x[k] + b[k]);  // rounded before GELU, as the backward pass will see it
+    for (int k = 0; k < W; k++) x[k] = (float)(T)(x[k] + b[k]);  // rounded, as the backward pass will see it
     store<W>(out + i, x);
     if constexpr (ACT) {
         UNROLL
@@ -241,8 +240,8 @@ void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T
     if (N == 0) return;
     auto product = [&] { gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C); };
     if (!dbias) return product();
-    Fused sums{Epilogue::bias_gradient, nullptr, nullptr, scratch,
-               dbias};  // cuBLASLt sets, we add: micro-batches accumulate
+    // cuBLASLt sets, we add: micro-batches accumulate
+    Fused sums{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias};
     fused_gemm(
         true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C, sums, [&] { add_chunks(dbias, scratch, 1, OC, OC); },
         [&] {

@@ -5,12 +5,13 @@
 
 constexpr int ATTENTION_TILE = 128;  // queries of one entry of the work list, at most
 
-// The sequences of a batch; arrays in device memory. Unused capacity is filled up with entries that mean nothing to do.
+// The sequences of a batch; arrays in device memory. Unused capacity is padded with entries that mean nothing to do.
 struct Sequences {
     const int* start;  // (S+1)  sequence s is tokens [start[s], start[s+1])
-    const int* tiles;  // (W, 2) work list: sequence, first query of the tile counted from the sequence's start; or
-                       // first sequence, −count: so
-                       //        many whole sequences, of at most one tile together; sequence −1: nothing
+    const int* tiles;  // (W, 2) work list, an entry being one of
+                       //   sequence, first query of the tile counted from the sequence's start
+                       //   first sequence, −count: so many whole sequences, of at most one tile together
+                       //   −1, 0: nothing to do
     int S, W;
     int N;  // tokens
 };
@@ -31,8 +32,9 @@ inline int make_tiles(int* tiles, const int* start, int S, bool group) {
         if (group && last && last->s + last->count == s && last->len + len <= ATTENTION_TILE) {
             last->count++;
             last->len += len;
-        } else if (len > 0)
+        } else if (len > 0) {
             runs.push_back({s, 1, len});
+        }
     }
     std::stable_sort(runs.begin(), runs.end(), [](const Run& a, const Run& b) { return a.len > b.len; });
     int W = 0;

@@ -22,7 +22,6 @@ void tanh_backward(T* dinp, const T* dout, const T* out, size_t n) {
 
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
-#include "common/device/reduce.cuh"
 namespace gpu {
 // one thread per W elements
 template <int W, class T>

@@ -42,7 +42,7 @@
 struct ByteNames {
     int32_t code_point[256];
     int32_t byte[256 + 68];  // code point → byte, or −1
-    uint8_t order[256];  // bytes in the order of their ids in GPT-2's vocabulary: first those that stand for themselves
+    uint8_t order[256];      // bytes in the order of GPT-2's vocabulary: first those that stand for themselves
     ByteNames() {
         std::fill(byte, byte + 256 + 68, -1);
         auto itself = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
@@ -82,17 +82,17 @@ struct Bpe {
 
     std::vector<std::string> tokens;                  // id → its bytes; of <|endoftext|> its name
     std::vector<std::pair<int32_t, int32_t>> merges;  // in the order of learning
-    bool add_bos = false;  // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does
-                           // not look at it.
+    // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does not look at it.
+    bool add_bos = false;
 
     int32_t eot() const { return eot_id; }
     size_t size() const { return tokens.size(); }
 
     // ------------------------------------------------------------ what build() makes of the two
     struct Merge {
-        uint64_t pair;
-        int32_t rank, id;
-    };  // pair = left << 32 | right; free if id < 0
+        uint64_t pair;     // left << 32 | right
+        int32_t rank, id;  // id < 0: free
+    };
     std::vector<Merge> table;  // a hash table with open addressing, a power of two, at most half full
     int32_t byte_id[256];
     int32_t eot_id = -1;
@@ -145,8 +145,8 @@ struct Bpe {
             if (find(left, right))
                 fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(),
                      name(right).c_str(), merge_where(find(left, right)->rank).c_str());
-            uint64_t pair = (uint64_t)left << 32 | (uint32_t)right,
-                     at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
+            uint64_t pair = (uint64_t)left << 32 | (uint32_t)right;
+            uint64_t at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
             while (table[at].id >= 0) at = (at + 1) & (capacity - 1);
             table[at] = {pair, (int32_t)i, joined->second};
         }
@@ -185,8 +185,7 @@ struct Bpe {
     }
 
     // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not
-    // UTF-8. goes_on: the text ends with the end of a line, and more follows, which does not begin with white
-    // space.
+    // UTF-8. goes_on: the text ends with the end of a line, and more follows, which does not begin with white space.
     template <class Word>
     static size_t split(std::string_view text, bool goes_on, Word&& word) {
         const char *p = text.data(), *end = p + text.size();
@@ -201,12 +200,12 @@ struct Bpe {
                 }
             CharKind kind = next_kind(next, end, invalid);
             if (*p == ' ' && next < end) {  // one space belongs to what follows
-                const char* behind = next;
+                const char* after_next = next;
                 size_t counted_later = 0;
-                CharKind after = next_kind(behind, end, counted_later);
+                CharKind after = next_kind(after_next, end, counted_later);
                 if (after != WHITE) {
                     kind = after;
-                    next = behind;
+                    next = after_next;
                     invalid += counted_later;
                 }
             }
@@ -239,10 +238,10 @@ struct Bpe {
     // ------------------------------------------------------------ words → ids
     // Words that were encoded before, and room to work in; one for each thread
     struct Cache {
-        struct Entry {
+        struct Entry {  // free if bytes == 0
             uint32_t hash, bytes_at, ids_at;
             uint16_t bytes, ids;
-        };  // free if bytes == 0
+        };
         static constexpr size_t capacity = 1 << 17, longest = 64;  // longest: in bytes
         uint64_t serial = 0;
         size_t used = 0;
@@ -281,9 +280,9 @@ struct Bpe {
 
     // Merges with a heap of (rank, place): n log n also for a word of a million letters
     void encode_word(const char* w, size_t n, std::vector<int32_t>& ids, Cache& cache) const {
-        auto &piece = cache.piece, &before = cache.before,
-             &after = cache.after;  // place → its token (−1: gone), its neighbours (−1, n: none)
-        auto& heap = cache.heap;
+        std::vector<int32_t>& piece = cache.piece;                         // place → its token; −1: gone
+        std::vector<int32_t>&before = cache.before, &after = cache.after;  // its neighbours; −1, n: none
+        std::vector<uint64_t>& heap = cache.heap;
         piece.resize(n);
         before.resize(n);
         after.resize(n);
@@ -400,8 +399,8 @@ struct Bpe {
     static Bpe load(const std::string& dir) {
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
-        const std::string vocab = either(dir, "vocab.json", "encoder.json"),
-                          merges = either(dir, "merges.txt", "vocab.bpe");
+        const std::string vocab = either(dir, "vocab.json", "encoder.json");
+        const std::string merges = either(dir, "merges.txt", "vocab.bpe");
         const std::string all = dir + "/tokenizer.json", config = dir + "/tokenizer_config.json";
         Json json, c;
         if (exists(all)) json = parse_json(read_file(all), all);
@@ -563,8 +562,8 @@ struct Bpe {
     void save(const std::string& dir, int max_len = 1024) const {
         make_directories(dir);
         auto name = [&](int32_t id) { return id == eot_id ? eot_name : byte_names.name(tokens[id]); };
-        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array(), eot, level, post,
-             model, all, config;
+        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array();
+        Json eot, level, post, model, all, config;
         for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(name(id), Json((int)id));
         std::string lines = "#version: 0.2\n";
         for (auto [left, right] : merges) {
@@ -579,8 +578,8 @@ struct Bpe {
         level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
         post = level;
         if (add_bos) {  // transformers looks for it here
-            Json first, text, single = Json::make_array(), pair = Json::make_array(), ids = Json::make_array(),
-                              names = Json::make_array(), both = Json::make_array(), bos;
+            Json first, text, bos, single = Json::make_array(), pair = Json::make_array();
+            Json ids = Json::make_array(), names = Json::make_array(), both = Json::make_array();
             first.set("SpecialToken", Json().set("id", eot_name).set("type_id", 0));
             text.set("Sequence", Json().set("id", "A").set("type_id", 0));
             single.a = {first, text};
@@ -593,30 +592,16 @@ struct Bpe {
             both.a = {level, bos};
             post = Json().set("type", "Sequence").set("processors", both);
         }
-        model.set("type", "BPE")
-            .set("dropout", Json())
-            .set("unk_token", Json())
-            .set("continuing_subword_prefix", "")
-            .set("end_of_word_suffix", "");
-        model.set("fuse_unk", false)
-            .set("byte_fallback", false)
-            .set("ignore_merges", false)
-            .set("vocab", vocab)
-            .set("merges", pairs);
-        all.set("version", "1.0")
-            .set("truncation", Json())
-            .set("padding", Json())
-            .set("added_tokens", added)
-            .set("normalizer", Json());
+        model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json());
+        model.set("continuing_subword_prefix", "").set("end_of_word_suffix", "").set("fuse_unk", false);
+        model.set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
+        all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
+        all.set("normalizer", Json());
         all.set("pre_tokenizer", level).set("post_processor", post).set("decoder", level).set("model", model);
-        config.set("tokenizer_class", "GPT2Tokenizer")
-            .set("add_prefix_space", false)
-            .set("add_bos_token", add_bos)
-            .set("model_max_length", max_len);
-        config.set("bos_token", eot_name)
-            .set("eos_token", eot_name)
-            .set("unk_token", eot_name)
-            .set("clean_up_tokenization_spaces", false);
+        config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", false).set("add_bos_token", add_bos);
+        config.set("model_max_length", max_len);
+        config.set("bos_token", eot_name).set("eos_token", eot_name).set("unk_token", eot_name);
+        config.set("clean_up_tokenization_spaces", false);
 
         write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
         write_file_atomic(dir + "/tokenizer.json", dump_json(all) + "\n");
@@ -632,8 +617,8 @@ struct Bpe {
     }
 
     // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the
-    // words counted so far, and
-    // <|endoftext|> as the last. The result depends on the counts only. progress(tokens so far) is called now and then.
+    // words counted so far, and <|endoftext|> as the last. The result depends on the counts only. progress(tokens so
+    // far) is called now and then.
     static Bpe learn(const Counts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
         if (size < 257 || size > 1000000)
             fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", eot_name,

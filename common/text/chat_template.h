@@ -117,8 +117,9 @@ struct ChatTemplate {
             if (value) {
                 out += *value;
                 at = text.find('}', at) + 1;
-            } else
+            } else {
                 out += text[at++];
+            }
         }
         return out;
     }
@@ -197,8 +198,7 @@ inline std::vector<Segment> render(const ChatTemplate& templ, const InstructRow&
                 if (templ.example.empty())
                     fail(
                         "%s: expected a template with \"example\", which says what a few-shot example looks like, "
-                        "found "
-                        "none in %s: write it as .json, or take --shots 0",
+                        "found none in %s: write it as .json, or take --shots 0",
                         row.where.c_str(), templ.name.c_str());
                 const FewShotExample& e = row.examples[k];
                 instruction += ChatTemplate::substitute(

@@ -28,9 +28,9 @@ struct CsvFields {
         count = 0;
         for (size_t at = 0;; at++) {  // at the beginning of a field
             std::string& field = add();
-            if (at < lines.line.size() && lines.line[at] == '"')
+            if (at < lines.line.size() && lines.line[at] == '"') {
                 at = read_quoted(lines, field, at + 1);
-            else {
+            } else {
                 size_t end = std::min(lines.line.find_first_of(",\"", at), lines.line.size());
                 field.assign(lines.line, at, end - at);
                 at = end;
@@ -73,8 +73,8 @@ inline void append_tsv_field(std::string& out, std::string_view text) {
     while (p < end) {
         const char* start = p;
         int32_t c = (unsigned char)*p < 128 ? *p++ : next_code_point(p, end);
-        bool breaks = c < 32 || (c >= 127 && c < 160) || c == 0x2028 ||
-                      c == 0x2029;  // C0, DEL, C1, line and paragraph separator
+        // C0, DEL, C1, line and paragraph separator
+        bool breaks = c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029;
         if (!breaks) continue;
         out.append(kept, start) += ' ';
         kept = p;

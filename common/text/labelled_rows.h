@@ -52,8 +52,8 @@ struct LabelledFile {
     bool next(LabelledRow& row) {
         if (!(kind == JSONL ? read_json(row) : read_columns(row))) return false;
         for (const std::string* s : {&row.text, &row.text2, &row.label})
-            if (s->find('\0') != s->npos)
-                lines.bad(row.line, "expected text, found a NUL character");  // JSON can write one
+            // JSON can write a NUL
+            if (s->find('\0') != s->npos) lines.bad(row.line, "expected text, found a NUL character");
         if (blank(row.text))
             lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text.c_str()));
         row.pair = !blank(row.text2);

@@ -65,8 +65,8 @@ void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>
         pairs.erase(k);
         more_frequent.clear();
         for (int32_t w : in) {
-            // … l a b r … becomes … l ab r …: the pairs (l,a) and (b,r) lose, (l,ab) and (ab,r) gain; pieces move up in
-            // place
+            // … l a b r … becomes … l ab r …: the pairs (l,a) and (b,r) lose, (l,ab) and (ab,r) gain; the pieces after
+            // it move up in place
             std::vector<int32_t>& piece = words[w].pieces;
             size_t to = 0, n = piece.size();
             auto lose = [&](int32_t x, int32_t y) {
@@ -89,8 +89,9 @@ void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>
                     }
                     piece[to] = ab;
                     from += 2;
-                } else
+                } else {
                     piece[to] = piece[from++];
+                }
             }
             piece.resize(to);
         }

@@ -57,7 +57,7 @@ struct WordPiece {
     int32_t mask() const { return special[4]; }
     size_t size() const { return tokens.size(); }
     bool is_special(int32_t id) const { return std::find(special, special + 5, id) != special + 5; }
-    // does this piece go on with the word of the piece before it? (whole-word masking)
+    // does this piece continue the word of the piece before it? (whole-word masking)
     bool is_continuation(int32_t id) const {
         return tokens[id].size() > 2 && tokens[id][0] == '#' && tokens[id][1] == '#';
     }
@@ -65,9 +65,9 @@ struct WordPiece {
     // ------------------------------------------------------------ the pieces, as a tree of bytes
     // A node is a number; (node, byte) → node is a hash table with open addressing. 0 = nothing there, 1 = root of the
     // pieces that begin a word, 2 = root of the pieces after ##.
-    struct Edge {
+    struct Edge {  // key = node << 8 | byte; free if node == 0
         uint32_t key, node;
-    };  // key = node << 8 | byte; free if node == 0
+    };
     std::vector<Edge> edges;        // a power of two, at most half full
     std::vector<int32_t> piece_at;  // node → id of the piece that ends here, or −1
 
@@ -254,9 +254,9 @@ struct WordPiece {
             if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
                 fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             const std::string& t = tokens[ids[i]];
-            bool goes_on = i > 0 && t.size() >= 2 && t[0] == '#' && t[1] == '#';
-            if (i > 0 && !goes_on && !strchr(".,!?", t[0])) out += ' ';
-            out.append(t, goes_on ? 2 : 0);
+            bool continues = i > 0 && t.size() >= 2 && t[0] == '#' && t[1] == '#';
+            if (i > 0 && !continues && !strchr(".,!?", t[0])) out += ' ';
+            out.append(t, continues ? 2 : 0);
         }
         return out;
     }
@@ -275,8 +275,8 @@ struct WordPiece {
     // ------------------------------------------------------------ directories
     static WordPiece load(const std::string& dir) {
         WordPiece w;
-        const std::string vocab = dir + "/vocab.txt", config = dir + "/tokenizer_config.json",
-                          all = dir + "/tokenizer.json";
+        const std::string vocab = dir + "/vocab.txt", all = dir + "/tokenizer.json";
+        const std::string config = dir + "/tokenizer_config.json";
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
         Json json;
@@ -386,29 +386,20 @@ struct WordPiece {
         normalizer.set("type", "BertNormalizer").set("clean_text", true).set("handle_chinese_chars", split_cjk);
         normalizer.set("strip_accents", strip_accents).set("lowercase", lower_case);
         pre.set("type", "BertPreTokenizer");
-        post.set("type", "TemplateProcessing")
-            .set("single", list({c, a, s0}))
-            .set("pair", list({c, a, s0, b, s1}))
-            .set("special_tokens", specials);
+        post.set("type", "TemplateProcessing").set("single", list({c, a, s0}));
+        post.set("pair", list({c, a, s0, b, s1})).set("special_tokens", specials);
         decoder.set("type", "WordPiece").set("prefix", "##").set("cleanup", true);
         model.set("type", "WordPiece").set("unk_token", "[UNK]").set("continuing_subword_prefix", "##");
         model.set("max_input_chars_per_word", (int)max_word_chars).set("vocab", ids);
         all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
-        all.set("normalizer", normalizer)
-            .set("pre_tokenizer", pre)
-            .set("post_processor", post)
-            .set("decoder", decoder)
-            .set("model", model);
+        all.set("normalizer", normalizer).set("pre_tokenizer", pre).set("post_processor", post);
+        all.set("decoder", decoder).set("model", model);
 
-        config.set("tokenizer_class", "BertTokenizer")
-            .set("do_lower_case", lower_case)
-            .set("strip_accents", strip_accents == lower_case ? Json() : Json(strip_accents));
+        config.set("tokenizer_class", "BertTokenizer").set("do_lower_case", lower_case);
+        config.set("strip_accents", strip_accents == lower_case ? Json() : Json(strip_accents));
         config.set("tokenize_chinese_chars", split_cjk).set("model_max_length", max_len);
-        config.set("pad_token", "[PAD]")
-            .set("unk_token", "[UNK]")
-            .set("cls_token", "[CLS]")
-            .set("sep_token", "[SEP]")
-            .set("mask_token", "[MASK]");
+        config.set("pad_token", "[PAD]").set("unk_token", "[UNK]").set("cls_token", "[CLS]");
+        config.set("sep_token", "[SEP]").set("mask_token", "[MASK]");
 
         write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
         write_file_atomic(dir + "/tokenizer.json", dump_json(all, 1) + "\n");

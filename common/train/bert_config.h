@@ -44,17 +44,12 @@ inline void write_bert_config(const std::string& dir, const BertConfig& c,
     names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", "bert").set("dtype", "float32");
     json.set("vocab_size", c.V).set("max_position_embeddings", c.T).set("type_vocab_size", c.types);
-    json.set("hidden_size", c.C)
-        .set("num_hidden_layers", c.L)
-        .set("num_attention_heads", c.NH)
-        .set("intermediate_size", c.FF);
-    json.set("hidden_act", "gelu")
-        .set("layer_norm_eps", c.eps)
-        .set("position_embedding_type", "absolute")
-        .set("initializer_range", c.init_std);
-    json.set("hidden_dropout_prob", c.dropout)
-        .set("attention_probs_dropout_prob", c.attention_dropout)
-        .set("classifier_dropout", Json());
+    json.set("hidden_size", c.C).set("num_hidden_layers", c.L);
+    json.set("num_attention_heads", c.NH).set("intermediate_size", c.FF);
+    json.set("hidden_act", "gelu").set("layer_norm_eps", c.eps);
+    json.set("position_embedding_type", "absolute").set("initializer_range", c.init_std);
+    json.set("hidden_dropout_prob", c.dropout).set("attention_probs_dropout_prob", c.attention_dropout);
+    json.set("classifier_dropout", Json());
     json.set("pad_token_id", c.pad_id).set("tie_word_embeddings", true).set("is_decoder", false).set("use_cache", true);
     for (const auto& [key, value] : extra.o) json.set(key, value);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");

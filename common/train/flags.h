@@ -1,4 +1,4 @@
-// flags.h: the command-line flags that training programs share: TrainFlags for any training run, ModelFlags for the
+// flags.h: the command-line flags that several programs take: TrainFlags for any training run, ModelFlags for the
 // dimensions of a new model.
 #pragma once
 #include "common/base/cli.h"
@@ -136,8 +136,6 @@ struct ModelFlags {
 };
 
 inline const char* EXIT_CODES_TEXT =
-    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by "
-    "Ctrl-C\n"
-    "or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets the number "
-    "of\n"
-    "CPU threads; it changes no result.\n";
+    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by\n"
+    "Ctrl-C or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets\n"
+    "the number of CPU threads; it changes no result.\n";

@@ -3,8 +3,8 @@
 #include "common/train/config_json.h"
 
 struct GptConfig {
-    int64_t V = 50257, T = 1024, C = 768, L = 12, NH = 12, FF = 3072,
-            eot = 50256;  // T: the context; eot: the id of <|endoftext|>
+    int64_t V = 50257, T = 1024, C = 768, L = 12, NH = 12, FF = 3072;  // T: the context
+    int64_t eot = 50256;                                               // the id of <|endoftext|>
     double eps = 1e-5, dropout = 0.1, init_std = 0.02;
 };
 
@@ -47,20 +47,12 @@ inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     Json json = Json::make_object(), names = Json::make_array(), generation = Json::make_object();
     names.a.push_back("GPT2LMHeadModel");
     json.set("architectures", names).set("model_type", "gpt2").set("dtype", "float32");
-    json.set("vocab_size", c.V)
-        .set("n_positions", c.T)
-        .set("n_ctx", c.T)
-        .set("n_embd", c.C)
-        .set("n_layer", c.L)
-        .set("n_head", c.NH)
-        .set("n_inner", c.FF);
+    json.set("vocab_size", c.V).set("n_positions", c.T).set("n_ctx", c.T);
+    json.set("n_embd", c.C).set("n_layer", c.L).set("n_head", c.NH).set("n_inner", c.FF);
     json.set("activation_function", "gelu_new").set("layer_norm_epsilon", c.eps).set("initializer_range", c.init_std);
     json.set("resid_pdrop", c.dropout).set("embd_pdrop", c.dropout).set("attn_pdrop", c.dropout);
-    json.set("scale_attn_weights", true)
-        .set("bos_token_id", c.eot)
-        .set("eos_token_id", c.eot)
-        .set("tie_word_embeddings", true)
-        .set("use_cache", true);
+    json.set("scale_attn_weights", true).set("bos_token_id", c.eot).set("eos_token_id", c.eot);
+    json.set("tie_word_embeddings", true).set("use_cache", true);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");
     generation.set("_from_model_config", true).set("bos_token_id", c.eot).set("eos_token_id", c.eot);
     write_file_atomic(dir + "/generation_config.json", dump_json(generation, 2) + "\n");

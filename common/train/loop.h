@@ -47,12 +47,13 @@ template <class Task>
 void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
     Eval e = task.evaluate();
     if (e.targets == 0) return checkpoints.save_last(progress);
-    if (!std::isfinite(e.loss))
+    if (!std::isfinite(e.loss)) {
+        const char* last = checkpoints.last.c_str();
         throw Error(EXIT_NOT_FINITE,
-                    format("step %lld: the validation loss (%g) is not finite; %s holds the "
-                           "checkpoint before: continue from it with --init %s --out ANOTHER and a "
-                           "smaller --lr or --clip",
-                           (long long)progress.step, e.loss, checkpoints.last.c_str(), checkpoints.last.c_str()));
+                    format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: "
+                           "continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
+                           (long long)progress.step, e.loss, last, last));
+    }
     bool better = e.score > progress.best_score || (e.score == progress.best_score && e.loss < progress.best_loss);
     progress.evals_since_best = better ? 0 : progress.evals_since_best + 1;
     if (better) {
@@ -73,14 +74,14 @@ template <class Task>
     bool finite = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });
     progress.cursor = r.step.before;
     if (finite) checkpoints.save_last(progress);
+    const char* last = checkpoints.last.c_str();
+    const char* held = finite ? "model before this step"
+                              : "checkpoint before, as the parameters themselves are not finite";
     throw Error(
         EXIT_NOT_FINITE,
-        format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was "
-               "changed, %s holds the %s: continue from it with --init %s --out ANOTHER and a smaller --lr or "
-               "--clip",
-               (long long)progress.step + 1, r.loss, r.norm, checkpoints.last.c_str(),
-               finite ? "model before this step" : "checkpoint before, as the parameters themselves are not finite",
-               checkpoints.last.c_str()));
+        format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s "
+               "holds the %s: continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
+               (long long)progress.step + 1, r.loss, r.norm, last, held, last));
 }
 
 // Trains; returns the exit code. baseline_loss: the validation loss of a model that reads no context, to compare with.
@@ -91,7 +92,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best"};
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
-    // of a finished run, too: its model may have answers to give
+    // of a finished run, too: sft may still have test rows to answer with its model
     device::open_tuning_cache(f.out + "/matmul_plans.jsonl", f.retune);
     if (f.resume) progress = restore_run(resolve_model_dir(checkpoints.last), task.opt, task.identity());
     if (f.resume && progress.finished(f)) {
@@ -130,8 +131,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
         bool sample_due = sample_every > 0 && queue.launched % sample_every == 0;
         while (queue.ready()) report();
         while ((eval_due || sample_due || interrupted) && !queue.in_flight.empty()) report();
-        if (eval_due)
-            validate(task, progress, checkpoints, log);  // also when interrupted: nothing would make up for it
+        // also when interrupted: nothing would make up for it
+        if (eval_due) validate(task, progress, checkpoints, log);
         if (sample_due) sample(progress.step);
         if (progress.early_stop(f)) {
             if (progress.step < f.steps)

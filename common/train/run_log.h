@@ -58,8 +58,8 @@ struct RunLog {
 
     RunLog(const TrainFlags& f, double baseline_loss, int64_t first_step) : f(f), baseline_loss(baseline_loss) {
         if (metrics.open(f.out + "/metrics.jsonl", f.resume, first_step))
-            metrics.add(
-                Json::make_object().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
+            // NAN is written as null
+            metrics.add(Json::make_object().set("step", 0).set("unigram_loss", baseline_loss));
         if (peak > 0)
             printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
                    peak / 1e9);

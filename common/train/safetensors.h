@@ -254,8 +254,8 @@ private:
                 file, tensor, file_size - data_start, t.begin, t.end);
         if (!checked_product(t.shape, &t.count))
             fail("%s: %s: expected a shape that fits in memory, found %s", file, tensor, shape_text(t.shape).c_str());
-        size_t bytes,
-            size = dtype_size(t.dtype);  // the size of an unknown type cannot be checked: it is refused when it is read
+        // the size of an unknown type cannot be checked: it is refused when it is read
+        size_t bytes, size = dtype_size(t.dtype);
         if (size && (!checked_product({t.count, size}, &bytes) || bytes != t.end - t.begin))
             fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(),
                  shape_text(t.shape).c_str(), t.end - t.begin);

@@ -98,7 +98,7 @@ struct StepQueue {
         launched++;
     }
 
-    // Can a step be taken without waiting, or has one to be taken since two are under way?
+    // Can a step be taken without waiting, or has one to be taken since two are in flight?
     bool ready() const { return !in_flight.empty() && (in_flight.size() > 1 || stats_readback.ready()); }
     // Waits for the oldest step.
     StepResult take() {

@@ -173,7 +173,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
 }
 
 // ---------------------------------------------------------------- out
-// DIR/model.safetensors, F32; inside the fill of save_directory() below.
+// DIR/model.safetensors, F32; called by what save_directory() (model_dir.h) fills a directory with. src: (total_count)
 template <class T>
 void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
     std::vector<TensorToWrite> list;

@@ -1,4 +1,4 @@
-"""What the data scripts share, a concern a file. Only Python's standard library.
+"""What several data scripts need, a concern a file. Only Python's standard library.
 
 errors.py      Failure, Usage: errors become one line on standard error and an exit code
 arguments.py   the flags that several scripts have, and their checks

@@ -39,7 +39,7 @@ def instruct_parser(description, examples, val_fraction=0.02):
         "--shots",
         type=int,
         metavar="K",
-        help="0 to 2 of a row's worked examples are shown before its question, where it has them "
+        help="0 to 2 of a row's few-shot examples are shown before its question, where it has them "
         "(default: as many as a template.json says, else 0)",
     )
     p.add_argument(

@@ -205,7 +205,7 @@ class Torch:
 
 
 def torch_sides(make, names):
-    """{side: what make(side) returns}; a side that fails says so, and the others go on"""
+    """{side: what make(side) returns}; a side that fails says so, and the others continue"""
     result = {}
     try:
         import torch

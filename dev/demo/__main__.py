@@ -2,14 +2,14 @@
 """The whole story on a small written world, without a network, in some five minutes on two idle cores. An encoder
 learns this world by masked LM, then sentiment from a hundred labels, and is asked about opinion words that no label
 mentioned. A decoder reads about the world, learns to give reasons, then some two hundred kinds of instructions at once,
-and is given tasks that no instruction asked for. `make demo` calls it.
+and is given tasks that were in none of them. `make demo` calls it.
 
     python3 dev/demo [OUT]             default: runs/demo
     python3 dev/demo --quick OUT       every step, each far too short to learn: does it run?
 
-Ctrl-C stops; the same command continues: parts that are done are not repeated, a training under way is resumed. Every
-command is printed, so that each step can be repeated and changed by hand. OUT/report.html has it all on a page, as far
-as it got. Python's standard library is all it needs.
+Ctrl-C stops; the same command continues: parts that are done are not repeated, a training that was interrupted is
+resumed. Every command is printed, so that each step can be repeated and changed by hand. OUT/report.html has it all on
+a page, as far as it got. Python's standard library is all it needs.
 """
 
 import json
@@ -38,8 +38,8 @@ def say(text=""):
     print(text.rstrip(" "), flush=True)
 
 
-def bar(share):
-    return "#" * round(30 * share)
+def bar(fraction):
+    return "#" * round(30 * fraction)
 
 
 def shown(command):
@@ -69,7 +69,7 @@ class Progress:
 
 
 def how_far(log, step, elapsed):
-    """A line about a step under way for so long: the trainings print "step N/M | loss X", once for each seed"""
+    """A line about a step that has run for so long: the trainings print "step N/M | loss X", once for each seed"""
     text = log.read_text(errors="replace")
     found = re.findall(r"^(step (\d+)/(\d+) \| loss [\d.]+)", text, re.M)
     if not found or found[-1][1] == found[-1][2]:
@@ -101,7 +101,7 @@ class Demo:
         self.path = out / "state.json"
         saved = json.loads(self.path.read_text()) if self.path.exists() else {"steps": {}, "files": []}
         self.state, self.made = saved["steps"], saved["files"]
-        self.summary = []  # (what was asked, the share that is right, what to compare it with)
+        self.summary = []  # (what was asked, the fraction that is right, what to compare it with)
 
     def files(self):
         """[name, size, time of change] of every file in OUT, without state.json itself"""
@@ -109,7 +109,7 @@ class Demo:
         return [[str(p.relative_to(self.out)), p.lstat().st_size, p.lstat().st_mtime_ns] for p in sorted(paths)]
 
     def refuse_foreign_files(self):
-        """Those of a step under way are not known when it was killed: they are left alone, see run()"""
+        """Those of a step that was killed are not known: they are left alone, see run()"""
         busy = [name for name, step in self.state.items() if not step["done"]]
         own = [f"{name}/" for name in busy] + [f"{name}.log" for name in busy] + ["toy/"] * ("toy-decoder" in busy)
         for file in self.files():
@@ -285,8 +285,8 @@ class Demo:
     def tell(self):
         """The results of all steps once more, and what to try"""
         say(f"\nAll of it took {page.clock(self.seconds())}:\n")
-        for what, share, beside in self.summary:
-            say(f"  {what:66s} {100 * share:5.1f} %   {beside}")
+        for what, fraction, beside in self.summary:
+            say(f"  {what:66s} {100 * fraction:5.1f} %   {beside}")
         say(f"\nOn one page: {self.out}/report.html. Now ask yourself, with words of this world:")
         for command in page.to_try(self.out)[:-1]:
             answer(command)

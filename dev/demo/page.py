@@ -1,5 +1,5 @@
-"""The report page of the demo: one HTML file that loads nothing, light or dark as the reader's system, made anew as
-parts are finished."""
+"""The report page of the demo: one HTML file that loads nothing, light or dark as the reader's system, written again
+whenever a part is finished."""
 
 import datetime
 import os
@@ -54,8 +54,8 @@ def clock(seconds):
     return f"{seconds:.0f} s" if seconds < 59.5 else f"{seconds // 60:.0f}:{seconds % 60:02.0f} min"
 
 
-def percent(share):
-    return f"{100 * share:.1f} %"
+def percent(fraction):
+    return f"{100 * fraction:.1f} %"
 
 
 def to_try(out):
@@ -64,7 +64,7 @@ def to_try(out):
         ["./finetune_cls", "predict", "--model", out / "pretrained/seed-1"]
         + ["the soup was superb .", "it was not superb .", "the film was hideous ."]
         + ["the cafe was shabby but the soup was heavenly ."],
-        ["./train_bert", "fill-mask", "--model", out / "bert", "--top", 2, "the soup was [MASK] . she ate it all ."],
+        ["./train_bert", "fill-mask", "--model", out / "bert", "--top-k", 2, "the soup was [MASK] . she ate it all ."],
         ["./train_gpt", "generate", "--model", out / "gpt", "--max-new-tokens", 24, "anna said : cat , dog , bird ."],
         ["./sft", "generate", "--model", out / "instruct", "please name the last two foods"]
         + ["--input", "soup , cake , pear , lemon"],
@@ -204,14 +204,14 @@ def many_tasks(out):
             answers(results.some(results.read_answers(out / "instruct/answers.jsonl", part))),
         ]
     return [
-        "<h2>Many instructions at once, and tasks that none of them asked for</h2>",
+        "<h2>Many instructions at once, and tasks that were in none of them</h2>",
         paragraph(
             "The same decoder, tuned on 171 kinds of tasks. What is held out follows from rules that were fixed before"
             " the first run."
         ),
         figure(
             title,
-            svg.bars(bars, title, "; ".join(f"{name} {percent(share)}" for name, share, _, _ in bars)),
+            svg.bars(bars, title, "; ".join(f"{name} {percent(fraction)}" for name, fraction, _, _ in bars)),
             "Exact match, the mean over the tasks of each set. The thin lines are the 95 % intervals, over tasks, of"
             " what tuning added.",
         ),
@@ -219,15 +219,14 @@ def many_tasks(out):
             ["exactly right, %", "tuned", "before", "most frequent answer", "tuned minus before, 95 % interval"], rows
         ),
         paragraph(
-            "<b>Before</b>: the decoder as it was before tuning. <b>Most frequent answer</b>: what one reaches "
-            "without a"
-            " model, by always giving the task's most frequent answer; a copy of the input is right in"
+            "<b>Before</b>: the decoder as it was before tuning. <b>Most frequent answer</b>: what one reaches without"
+            " a model, by always giving the task's most frequent answer; a copy of the input is right in"
             f" {percent(max(level.copy for level in found.values()))} of the answers at most."
         ),
         paragraph(
             f"<b>Where it fails:</b> of tasks of another kind altogether, {percent(families.tuned)} are answered right;"
             f" always giving the task's most frequent answer reaches {percent(families.frequent)}. Tuning teaches the"
-            " decoder to recombine what was asked for, hardly to do what was not."
+            " decoder to recombine what it was taught, hardly to do anything else."
         ),
         paragraph(
             "Some answers: of each set the first two that are right and the first two that are wrong, if there are any."

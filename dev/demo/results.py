@@ -1,4 +1,4 @@
-"""What the finished runs of the demo say, read from their files. Shares are from 0 to 1."""
+"""What the finished runs of the demo say, read from their files. Fractions are from 0 to 1."""
 
 import json
 import pathlib
@@ -30,7 +30,7 @@ def tokens(run):
 
 
 class Estimate(typing.NamedTuple):
-    """A share with its 95 % interval, low to high, and the values that it is the mean of"""
+    """A fraction with its 95 % interval, low to high, and the values that it is the mean of"""
 
     mean: float
     low: float

@@ -59,7 +59,7 @@ def steps(out, quick):
         Step(
             "bert",
             "2. Masked LM: an encoder guesses the words that are hidden",
-            "the bars: the share of hidden words that it guesses right",
+            "the bars: the fraction of hidden words that it guesses right",
             65,
             ["./train_bert", *data("text"), *to("bert"), *ENCODER, *length("bert")],
         ),

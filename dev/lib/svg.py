@@ -162,7 +162,7 @@ def loss_curves(runs, title, description="", width=720, height=420, right=150, h
 
 
 def points_by_size(panels, sizes, series, title, across, upwards, size_text):
-    """Panels side by side, a logarithmic x axis of sizes, shares from 0 to 1 upwards, shown in %.
+    """Panels side by side, a logarithmic x axis of sizes, fractions from 0 to 1 upwards, shown in %.
     series: {name: {panel: [(size, [value of each seed], low, high)]}}. Dots: seeds; lines: means; bars: low to high."""
     width, height, gap = 430, 360, 140
     points = [p for panels_of in series.values() for of in panels_of.values() for p in of]
@@ -195,27 +195,27 @@ def points_by_size(panels, sizes, series, title, across, upwards, size_text):
 
 
 def bars(rows, title, description, mark=None, width=400):
-    """Horizontal bars of shares from 0 to 1, shown in %, with their 95 % intervals.
-    rows: [(name, share, low, high)]; low None: without an interval. mark: (share, what it is), a dashed line."""
+    """Horizontal bars of fractions from 0 to 1, shown in %, with their 95 % intervals.
+    rows: [(name, fraction, low, high)]; low None: without an interval. mark: (fraction, what it is), a dashed line."""
     row, top = 46, 28 if mark else 4
     frame = Frame(4, top, width - 74, row * len(rows), (0, 1), (0, 1))
     picture = Picture(width, top + row * len(rows) + 24, title, description, font=13)
     if mark:
         picture.path(f"M{frame.x(mark[0]):.1f} {top - 8}V{frame.bottom}", "axis", "#888", ' stroke-dasharray="4 3"')
         picture.text(frame.x(mark[0]), top - 13, mark[1], "middle")
-    for k, (name, share, low, high) in enumerate(rows):
+    for k, (name, fraction, low, high) in enumerate(rows):
         y = top + row * k
         picture.text(frame.left, y + 13, name)
         picture.series(k)
-        picture.rect(frame.left, y + 19, max(1, frame.x(share) - frame.left), 16, ' opacity="0.85"')
+        picture.rect(frame.left, y + 19, max(1, frame.x(fraction) - frame.left), 16, ' opacity="0.85"')
         picture.end()
-        right = frame.x(share)
+        right = frame.x(fraction)
         if low is not None:
             right, middle = max(right, frame.x(high)), y + 27
             picture.path(f"M{frame.x(low):.1f} {middle}H{frame.x(high):.1f}", "interval", "#333", ' stroke-width="1.5"')
             for end in (low, high):
                 picture.path(f"M{frame.x(end):.1f} {middle - 6}v12", "interval", "#333", ' stroke-width="1.5"')
-        picture.text(right + 8, y + 32, f"{100 * share:.1f} %", more=' font-weight="bold"')
+        picture.text(right + 8, y + 32, f"{100 * fraction:.1f} %", more=' font-weight="bold"')
     for value in (0, 0.5, 1):
         picture.text(frame.x(value), frame.bottom + 18, f"{100 * value:.0f} %", "middle" if value else "start")
     return picture

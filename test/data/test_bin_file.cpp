@@ -218,7 +218,7 @@ TEST_CASE("fuzz: .bin files, with right and wrong checksums") {
 }
 
 TEST_CASE("bin: more than 2^31 tokens") {
-    // 4 GiB of zeros that take no room on the disk (a sparse file), with three tokens behind them
+    // 4 GiB of zeros that take no room on the disk (a sparse file), with three tokens after them
     TempDir s;
     BinHeader header;
     header.sequences = 2;

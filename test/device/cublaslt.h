@@ -84,9 +84,8 @@ inline int algorithms = 3;  // it offers for every product
 inline size_t version = 130002;
 inline bool capturing = false;
 inline std::set<cublasLtEpilogue_t> missing;  // epilogues that it has no kernel for
-inline std::function<double(cublasLtEpilogue_t, int)> us = [](cublasLtEpilogue_t, int) {
-    return 10.0;
-};  // time of an algorithm; < 0: it refuses to run
+// time of an algorithm; < 0: it refuses to run
+inline std::function<double(cublasLtEpilogue_t, int)> us = [](cublasLtEpilogue_t, int) { return 10.0; };
 // what a test reads
 inline double clock = 0;
 inline std::vector<std::pair<cublasLtEpilogue_t, int>> runs;  // epilogue and algorithm of every product
@@ -240,8 +239,8 @@ inline int cudaEventCreate(cudaEvent_t* e) {
 inline int cudaEventDestroy(cudaEvent_t) { return 0; }
 inline int cudaEventRecord(cudaEvent_t& e, cudaStream_t) {
     e = fake::clock;
-    return fake::capturing;
-}  // during a capture a host may not time
+    return fake::capturing;  // during a capture a host may not time
+}
 inline int cudaEventSynchronize(cudaEvent_t) { return fake::capturing; }
 inline int cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
     *ms = (float)((end - begin) / 1000);

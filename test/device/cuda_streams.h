@@ -47,7 +47,7 @@ inline std::set<void*> alive;  // events, graphs, pinned memory: everything that
 inline int patience = 0;       // operations done at a call: below so many, drawn
 inline uint64_t drawn = 0, seed = 0;
 
-// Does one operation of a stream that can go on; false if there is none.
+// Does one operation of a stream that can continue; false if there is none.
 inline bool work_once() {
     std::vector<Stream*> able;
     for (Stream* s : streams)
@@ -63,7 +63,7 @@ inline bool work_once() {
 template <class F>
 void wait(F until) {
     while (!until())
-        if (!work_once()) fail("the stand-in for CUDA: everything waits, and nothing can go on");
+        if (!work_once()) fail("the stand-in for CUDA: everything waits, and nothing can continue");
 }
 inline cudaError_t call() {
     for (uint64_t n = patience ? below(mix64(seed, drawn++, 1), patience) : 0; n > 0 && work_once(); n--) {}

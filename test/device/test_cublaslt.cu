@@ -181,9 +181,8 @@ TEST_CASE("a resumed run has the same bits") {
         return std::pair{bits, fake::timings - before};
     };
     auto first = [](cublasLtEpilogue_t e, int id) { return id == 1 ? 10.0 : 20.0 + (double)e / 1000; };
-    auto other = [](cublasLtEpilogue_t e, int id) {
-        return id == 2 ? 10.0 : 20.0 + (double)e / 1000;
-    };  // another day, other times
+    // another day, other times
+    auto other = [](cublasLtEpilogue_t e, int id) { return id == 2 ? 10.0 : 20.0 + (double)e / 1000; };
     Fresh fresh;
     auto [bits, timings] = start(first);
     CHECK(timings > 0);

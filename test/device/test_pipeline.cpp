@@ -89,7 +89,7 @@ TEST_SUITE("pipeline") {
                     kernel([&device, i] { device = i; });
                     readback.send(&device);
                     while (taken < sent || (taken == sent && readback.ready()))
-                        REQUIRE(readback.take() == taken++);  // at most one is left under way
+                        REQUIRE(readback.take() == taken++);  // at most one is left in flight
                 }
                 while (taken < sent) REQUIRE(readback.take() == taken++);
             }
@@ -159,10 +159,10 @@ TEST_SUITE("pipeline") {
             {
                 gpu::Upload batches(block.data(), sizeof(Block)), hyper(rate.data(), sizeof(Number));
                 gpu::Graphs graphs;
-                gpu::Readback<Stats> figures;
-                int under_way = 0;
+                gpu::Readback<Stats> readback;
+                int in_flight = 0;
                 auto ready = [&] {
-                    bool yes = figures.ready();
+                    bool yes = readback.ready();
                     wrong_errors += cudaGetLastError() != cudaSuccess;  // a launch would take it for its own
                     return yes;
                 };
@@ -180,14 +180,14 @@ TEST_SUITE("pipeline") {
                     *(Number*)hyper.next() = s;
                     hyper.send();
                     graphs.run({}, [&] { kernel([&] { w = w * 31 + stats.loss + rate[0]; }); });
-                    figures.send(&stats);
-                    under_way++;
-                    while (under_way && (under_way > 1 || ready())) {
-                        losses.push_back(figures.take().loss);
-                        under_way--;
+                    readback.send(&stats);
+                    in_flight++;
+                    while (in_flight && (in_flight > 1 || ready())) {
+                        losses.push_back(readback.take().loss);
+                        in_flight--;
                     }
                 }
-                while (under_way--) losses.push_back(figures.take().loss);
+                while (in_flight--) losses.push_back(readback.take().loss);
             }
             CHECK(losses == want);
             CHECK(wrong_errors == 0);

@@ -78,8 +78,8 @@ TEST_SUITE("shim") {
         if (!tsan && !asan) expect("deep-stack", ABORTED, "stack overflowed");
     }
     TEST_CASE("cp.async: the wait is forgotten, too late, or for too little") {
-        expect("async-no-wait", ABORTED, "cp.async copies under way");
-        expect("async-no-commit", ABORTED, "cp.async copies under way");
+        expect("async-no-wait", ABORTED, "cp.async copies in flight");
+        expect("async-no-commit", ABORTED, "cp.async copies in flight");
         if (tsan) {
             expect("async-late-wait", RACE, "data race");
             expect("async-wait-off-by-one", RACE, "data race");
@@ -285,7 +285,7 @@ TEST_SUITE("two memories") {
                      [&] { gpu::copy_to_host(p, x + 99, 8); });
         expect_error("device_zero: 1048576 bytes", [&] { gpu::device_zero(x, 1 << 20); });
         expect_error("Upload: 1200 bytes from byte 0 on, of an allocation of 400",
-                     [&] { gpu::Upload(x, 400).send(); });  // there are no places behind it
+                     [&] { gpu::Upload(x, 400).send(); });  // there are no places after it
         expect_error("copy_to_device: expected an address of the host's", [&] { gpu::copy_to_device(x, other, 4); });
         expect_error("copy_to_host: expected an address of the device's", [&] { gpu::copy_to_host(p, p, 4); });
         expect_error("copy_to_host: expected an address of the host's", [&] { gpu::copy_to_host(x, other, 4); });

@@ -1,4 +1,4 @@
-"""Classifiers in both directions: transformers answers as finetune_cls does, and the other way round; its figures are
+"""Classifiers in both directions: transformers answers as finetune_cls does, and the other way round; its metrics are
 scikit-learn's.
 
 python test/hf/test_classifier.py        (needs dev/requirements.txt; finetune_cls and data/tokenize built; no network)

@@ -50,9 +50,9 @@ inline void check_gradient(const std::string& name, double* x, const double* g, 
     size_t bad = 0;
     std::string worst;
     for (size_t i : at) {
-        auto good = [&](double fd) {
+        auto good = [&](double fd) {  // false for NaN
             return fabs(fd - g[i]) <= 1e-6 * std::max(fabs(fd), fabs(g[i])) + 1e-9 * largest;
-        };  // false for NaN
+        };
         double fd = difference(i, 1e-4);
         if (!good(fd)) fd = (4 * fd - difference(i, 2e-4)) / 3;
         if (good(fd)) continue;

@@ -110,7 +110,7 @@ TEST_SUITE("classifier") {
         CHECK(differ == 0);
         CHECK(agree < 0.8 * b.M * 32);  // 0.58 of two sites agree
     }
-    TEST_CASE("filler changes neither loss nor gradients") {
+    TEST_CASE("padding changes neither loss nor gradients") {
         SmallClassifier c(SIZE, 3, 256, 0.1f, WEIGHTS);
         randomise(c.opt, 1);
         add_random_examples(c.builder, LENGTHS, 101, 3, 1);
@@ -192,8 +192,8 @@ TEST_SUITE("examples") {
             for (size_t na = 1; na <= 20; na++)
                 for (size_t nb = 0; nb <= 20; nb++) {
                     bool cut = join_segments(tokens, types, a.data(), na, b.data(), nb, e.words, T);
-                    size_t ka = na, kb = nb,
-                           room = T - (nb ? 3 : 2);  // one token after the other, as Google's BERT cuts
+                    // one token after the other, as Google's BERT cuts
+                    size_t ka = na, kb = nb, room = T - (nb ? 3 : 2);
                     while (ka + kb > room) {
                         if (ka > kb)
                             ka--;
@@ -402,7 +402,7 @@ TEST_SUITE("fine-tuning") {
         for (double split : {0.0001, 0.9999})
             CHECK_THROWS_AS(Task(e, [&](TrainFlags&, ClassifyFlags& cf) { cf.dev_split = split; }), Error);
     }
-    TEST_CASE("validation: its figures are those of the sequences one by one, and training goes on as before") {
+    TEST_CASE("validation: its metrics are those of the sequences one by one, and training continues as before") {
         Examples e({40, 30});
         Task t(e, [](TrainFlags&, ClassifyFlags& cf) { cf.dev_split = 0.5; });
         t.steps(2);

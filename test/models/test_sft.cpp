@@ -312,7 +312,7 @@ TEST_SUITE("mixture") {
                 }
             for (int t = 0; t < 3; t++) CHECK(order[t].size() == 12 * data.mixture.take[t]);
             Ids once(order[0].begin(), order[0].begin() + 17), twice(order[0].begin() + 17, order[0].begin() + 34);
-            CHECK(once != twice);  // drawn anew
+            CHECK(once != twice);  // drawn again
             data.mixture.seed = 4;
             data.make(0, 0);
             Ids other = data.tokens;
@@ -528,7 +528,7 @@ static Ids slow_greedy(Gpt& model, BatchBuilder& builder, Ids text, int max_new,
     }
     return answer;
 }
-// Σ log p of `answer` and its end behind the prompt, from the logits of this one sequence
+// Σ log p of `answer` and its end after the prompt, from the logits of this one sequence
 static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer,
                               std::vector<char>& host) {
     Ids ids = prompt, target, at;
@@ -943,7 +943,7 @@ TEST_SUITE("inference") {
                         CHECK((truncation.fits && !truncation.cut()));
                     }
                 }
-                // where they do not fit there are fewer, unless so many were asked for
+                // where they do not fit there are fewer, unless so many were requested
                 Truncation truncation;
                 InstructRow question = rows[0];
                 asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, truncation).size() + 1;

@@ -9,10 +9,10 @@ struct MatmulCase {
 };
 
 // How many roundings lie between the two sides, in bf16: the loops, and our kernels for bias and GELU, store the
-// product in T and go on from there; cuBLASLt goes on from its fp32 sum. Stored once is one rounding (either side may
+// product in T and continue with it; cuBLASLt continues with its fp32 sum. Stored once is one rounding (either side may
 // go the other way), a product with a bias two. GELU's slope is at most 1.13, so two of half an ulp each in pre move
 // act by 1.13 ulp of it; its own rounding is the third. The product times gelu' is two again. Arrays start `odd`
-// elements behind an aligned address.
+// elements after an aligned address.
 template <class T>
 void test_matmul(MatmulCase s, size_t odd = 0) {
     CAPTURE(s.N);

@@ -89,8 +89,8 @@ TEST_CASE("ldmatrix: the layout of the PTX manual") {
     int bad = 0;
     for (int lane = 0; lane < 32; lane++)
         for (int m = 0; m < 4; m++)
-            for (int i = 0; i < 2; i++) {  // thread r gets of matrix m row r / 4, elements 2 (r % 4) and the next; with
-                                           // .trans of the transpose
+            // thread r gets of matrix m row r / 4, elements 2 (r % 4) and the next; with .trans of the transpose
+            for (int i = 0; i < 2; i++) {
                 int row = lane / 4, col = lane % 4 * 2 + i;
                 bad += out[lane * 16 + 2 * m + i] != 64 * m + 8 * row + col;
                 bad += out[lane * 16 + 8 + 2 * m + i] != 64 * m + 8 * col + row;
@@ -288,10 +288,10 @@ static void check(const char* what, const std::vector<bf16>& got, const Result& 
 static void add_bits(const std::vector<bf16>& x) { bits = fnv1a(x.data(), x.size() * sizeof(bf16), bits); }
 
 enum Input {
-    RANDOM,
-    SHARP,
-    FAR_BELOW
-};  // scores of standard deviation 2; of 40: p is nearly 0 or 1; all around −200: lse, too
+    RANDOM,    // scores of standard deviation 2
+    SHARP,     // of 40: p is nearly 0 or 1
+    FAR_BELOW  // all around −200: lse, too
+};
 static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM,
                        bool group = false) {
     Dice dice;

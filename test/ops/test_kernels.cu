@@ -257,7 +257,7 @@ TEST_CASE_TEMPLATE("dropout of gathered rows", T, float, bf16) {
             for (bool none : {false, true}) {
                 CAPTURE(s.M);
                 CAPTURE(p);
-                std::vector<int> rows;  // anywhere in the step, in no order, some of them filler
+                std::vector<int> rows;  // anywhere in the step, in no order, some of them padding
                 for (int m = 0; m < s.M; m++) rows.push_back(none || m % 7 == 3 ? -1 : below(m, 1 << 20));
                 size_t n = (size_t)s.M * s.C;
                 auto x = noise<T>(n), out = nothing<T>(n);

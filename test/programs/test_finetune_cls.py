@@ -714,7 +714,7 @@ class Flags(Case):
         self.assertNotEqual(losses(W.path("seeds/seed-5")), losses(W.path("seeds/seed-6")))
 
     def test_max_len_beyond_the_positions_by_default(self):
-        """--max-len is 128, the model has 64 positions: what was not asked for is taken smaller."""
+        """--max-len is 128, the model has 64 positions: a default that is too large is taken smaller."""
         tune("positions", "--steps", 0)
         self.assertEqual(json.loads(read(W.path("positions/last/tokenizer_config.json")))["model_max_length"], 64)
 
@@ -765,7 +765,7 @@ class Resume(Case):
         self.assert_same_run("whole-epoch", "epoch")
 
     def test_seeds(self):
-        """Finished ones are not repeated, the one that was stopped goes on, the others follow."""
+        """Finished ones are not repeated, the one that was stopped continues, the others follow."""
         flags = [*self.FLAGS, "--seeds", 3]
         tune("whole-seeds", *flags)
         code, _, _ = stop(train("seeds-cut", *flags), "seeds-cut/seed-2", 12, signal.SIGTERM)
@@ -1087,7 +1087,7 @@ class BadInput(Case):
             ("no --init", ["--data", W.path("task"), "--out", W.path("bad-out")], 2, ["--init", "Hugging Face"]),
             ("no --out", ["--data", W.path("task"), "--init", W.path("run")], 2, ["--out"]),
             ("no --data", ["--init", W.path("run"), "--out", W.path("bad-out")], 2, ["--data"]),
-            ("a flag of another verb", self.flags("--json"), 2, ["--json", "predict"]),
+            ("a flag of another command", self.flags("--json"), 2, ["--json", "predict"]),
             ("a word too many", self.flags("word"), 2, ["word"]),
             ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
             ("--batch 0", self.flags("--batch", 0), 2, ["--batch", "1", "0"]),

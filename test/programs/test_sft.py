@@ -277,7 +277,7 @@ class Learning(Case):
         self.assertLess(curve[-1], 0.3)
 
     def test_results_are_those_of_the_answers(self):
-        """results.json from the answers, computed here anew."""
+        """results.json from the answers, computed here once more."""
         results = results_of("tuned")
         for name, file in (("before", "answers_before.jsonl"), ("tuned", "answers.jsonl")):
             for set_name, rows in (("test_seen", make_rows(3, 36)), ("test_lists", make_rows(4, 20, LISTS))):
@@ -492,7 +492,7 @@ class Flags(Case):
         )
         self.assertNotIn(
             "warning", tune("no-share", *SMALL, "--steps", 1, "--weights", "why=0", data="shares").out
-        )  # as was asked for
+        )  # as was wanted
 
     def test_mixtures(self):
         pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
@@ -916,7 +916,7 @@ class Chat(Case):
             self.assertEqual(again[0]["output"], HOW[i])
 
     def test_what_was_answered_is_part_of_the_conversation(self):
-        """With a model of text, which goes on from whatever stands there: chat is generate with the messages so far."""
+        """With a model of text, which continues whatever stands there: chat is generate with the messages so far."""
         model = W.variant("run/best", "chatty", {"template.json": read(W.path("tuned/best/template.json"))})
         for i in range(6):
             messages, expected = [], ""
@@ -949,7 +949,7 @@ class Chat(Case):
         self.assertEqual(done.err.count("expected UTF-8 text"), 2)
 
     def test_history_that_no_longer_fits(self):
-        """The earliest turns go; a message that is too long is refused, and the conversation goes on."""
+        """The earliest turns go; a message that is too long is refused, and the conversation continues."""
         done = self.say(*["who rules the country ?"] * 8, "the king is wise . " * 20, "who rules the country ?")
         self.assertEqual((done.out.count("\n"), done.out.split("\n")[0]), (9, "king"))
         self.assertIn("(the earliest turns no longer fit into the context)", done.err)
@@ -979,7 +979,7 @@ class Chat(Case):
         t.wait_for("\n> ")
         t.type("speak\n")
         begun = t.wait_for(lambda text: len(text) > 100)
-        self.assertNotIn("\n> ", begun)  # it goes on
+        self.assertNotIn("\n> ", begun)  # it continues
         t.type("\x03")
         rest = t.wait_for("\n> ")
         self.assertLess(len(begun) + len(rest), 3000)
@@ -1217,7 +1217,7 @@ class BadInput(Case):
             ("no --init", ["--data", W.path("task"), "--out", W.path("bad-out")], 2, ["--init", "train_gpt"]),
             ("no --out", ["--data", W.path("task"), "--init", W.path("run")], 2, ["--out"]),
             ("a flag that is train_gpt's", self.flags("--batch-tokens", 512), 2, ["--batch-tokens"]),
-            ("a flag of another verb", self.flags("--shots", 1), 2, ["--shots", "generate"]),
+            ("a flag of another command", self.flags("--shots", 1), 2, ["--shots", "generate"]),
             ("a word too many", self.flags("word"), 2, ["word"]),
             ("--steps and --epochs", self.flags("--epochs", 1), 2, ["--steps", "--epochs"]),
             ("--epochs 0", train("bad-out", *SMALL, "--epochs", 0), 2, ["--epochs 0", "--steps"]),

@@ -1019,7 +1019,7 @@ class Downloads(Case):
     def test_checksum(self):
         self.fails("expected SHA-256 " + "0" * 64 + ", found " + self.sum, "0" * 64)
         self.assertEqual(os.listdir(self.path("cache")), [])
-        with open(self.target, "wb") as f:  # damaged in the cache: fetched anew
+        with open(self.target, "wb") as f:  # damaged in the cache: fetched again
             f.write(b"damaged")
         self.get(self.sum)
         self.assertEqual(open_bytes(self.target), Server.files["/x"])

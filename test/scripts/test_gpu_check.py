@@ -97,7 +97,7 @@ class GpuCheck(unittest.TestCase):
             self.assertGreater(row["forward_us"], 0)
 
     def test_a_failure_is_told(self):
-        """A program that dies is a failed step with what it said, and exit code 1; the other steps go on."""
+        """A program that dies is a failed step with what it said, and exit code 1; the other steps continue."""
         with tempfile.TemporaryDirectory() as out:
             done = check(out, "--dry-run", "--only", "kernels", PYTHON=sys.executable, SHIM_ORDER="sideways")
             self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
@@ -107,7 +107,7 @@ class GpuCheck(unittest.TestCase):
             self.assertIn("SHIM_ORDER", steps["test_kernels"]["said"])
 
     def test_what_is_missing_is_told(self):
-        """A program, compute-sanitizer, a file: each is a step of its own that says so, and the others go on."""
+        """A program, compute-sanitizer, a file: each is a step of its own that says so, and the others continue."""
         sys.path.insert(0, os.path.join(ROOT, "dev"))
         self.addCleanup(sys.path.remove, os.path.join(ROOT, "dev"))
         sys.dont_write_bytecode = True

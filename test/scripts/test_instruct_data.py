@@ -745,7 +745,7 @@ class Public(Case):
         asked = len(Server.log)
         self.assertEqual(
             asked, 2 + 5 + 1
-        )  # two lists, five tasks, one that went on after a break; the excluded task is not asked for
+        )  # two lists, five tasks, one that continued after a break; the excluded task is not downloaded
         self.make("superni.py", *words)
         self.assertEqual(({part: self.of(part) for part in first}, len(Server.log)), (first, asked))
         del Server.files["/ni/tasks/task2_x.json"]

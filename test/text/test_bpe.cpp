@@ -118,11 +118,11 @@ TEST_CASE("BPE words: white space leaves its last character to what follows") {
     CHECK(words("a\x1c\x85"
                 "b") == "a|\x1c\x85|b|");  // U+001C is no white space to GPT-2; 0x85 alone is not UTF-8
     CHECK(words("a\u180e\u200bb") == "a|\u180e\u200b|b|");
-    CHECK(words("a \n", true) == "a| |\n|");  // more comes behind, beginning with no white space
+    CHECK(words("a \n", true) == "a| |\n|");  // more comes after it, beginning with no white space
     CHECK(words("a\n", true) == "a|\n|");
 }
 
-TEST_CASE("BPE words: cutting behind a line's end before something else changes nothing") {
+TEST_CASE("BPE words: cutting after a line's end before something else changes nothing") {
     std::mt19937 rng(5);
     const char* parts[] = {"a", "b'", "'s", " ", "\n", "\n", "\t", "1", "\u00e9", "\u3000", "!", "\xff"};
     for (int i = 0; i < 5000; i++) {
@@ -273,7 +273,7 @@ TEST_CASE("BPE learn: what is counted") {
     CHECK(counts[" "] == 1);
 }
 
-// The same by the book: count all pairs anew for every merge
+// The same by the book: count all pairs again for every merge
 static Pairs learn_slowly(const Bpe::Counts& counts, size_t merges) {
     std::vector<std::pair<std::vector<std::string>, int64_t>> all;
     for (const auto& [word, n] : counts) {

@@ -42,7 +42,7 @@ TEST_CASE("instruct: templates") {
     CHECK(template_fingerprint(from_text(dump_json(t.json(), 2), "template.json").json()) ==
           template_fingerprint(t.json()));
     CHECK(template_fingerprint(t.json()) != template_fingerprint(ChatTemplate::alpaca().json()));
-    // how many worked examples are shown travels with it and is no part of what it is known by; files without it say
+    // how many few-shot examples are shown travels with it and is no part of what it is known by; files without it say
     // none
     ChatTemplate shown = t;
     shown.shots = 2;

@@ -1,4 +1,4 @@
-// WordPiece: the rules one by one, learning, directories, and what files.cpp does for it (JSON, UTF-8, files).
+// WordPiece: the rules one by one, learning, directories, and what it needs of common/base (JSON, UTF-8, files).
 // Whether the ids equal transformers' is checked in test/hf/test_tokenizer.py.
 #include <doctest/doctest.h>
 #include <unistd.h>
@@ -169,7 +169,7 @@ TEST_CASE("learn: repeated pieces overlap; pairs seen once are not merged; rare 
     CHECK(WordPiece::learn(many, 64, true).size() == 5 + 29);
 }
 
-// The same by the book: count all pairs anew for every merge
+// The same by the book: count all pairs again for every merge
 static std::vector<std::string> learn_slowly(const WordPiece::Counts& counts, std::vector<std::string> tokens,
                                              size_t size) {
     std::vector<std::pair<std::vector<std::string>, int64_t>> all;
@@ -280,7 +280,7 @@ TEST_CASE("directories: bad ones") {
         has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
 }
 
-// ---------------------------------------------------------------- files.cpp
+// ---------------------------------------------------------------- JSON, UTF-8, files
 TEST_CASE("JSON: values in and out") {
     const std::string text =
         "{\"b\": [1, -2.5, 1e+300, true, null, \"\\u00e9\\n\\\"\"], \"a\": {}, \"n\": 18446744073709551615, \"m\": "
