@@ -731,6 +731,17 @@ TEST_SUITE("answers") {
                 CHECK(one.long_options == !line.find("option"));
                 if (!line.find("option")) CHECK((one.by_sum == 0 && one.by_mean == 0));
             }
+            // an evaluation asks for the options as the template puts them after a prompt
+            int64_t asked = 0;
+            AnsweringModel model = e.functions();
+            model.generate = [](auto& prompts, auto&) { return std::vector<GeneratedAnswer>(prompts.size()); };
+            model.log_likelihoods = [&](auto&, auto& answers) {
+                asked++;
+                for (const std::string& answer : answers) CHECK((answer[0] == ' ') == space);
+                return std::vector<double>(answers.size());
+            };
+            evaluate_on_instructions("me", {draw_test_set("all", *r.file, 0, false)}, BPE, model, nullptr);
+            CHECK(asked == 40);
         }
     }
     TEST_CASE("baselines: the input as it is, and the answer that most of a task's other rows have") {
