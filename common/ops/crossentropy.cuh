@@ -112,8 +112,8 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
     }
     float top = -INFINITY, sum = 0;
     float x_target = (float)row[target], before = -INFINITY;  // before: the largest logit left of the target
-    const T* x = SHARED ? copy : row;
-    auto take = [&](int from, int to) {  // this thread's logits of [from, to)
+    const T* x = SHARED ? copy : row;                         // (Vp)
+    auto take = [&](int from, int to) {                       // this thread's logits of [from, to)
         for (int v = from + first; v < to && v < V; v += step) {
             float a[W];
             load<W>(a, x + v);
