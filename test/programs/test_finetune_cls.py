@@ -458,9 +458,8 @@ class Asking(Case):
         out = tune("numbers-cls", *SMALL, "--steps", 5, data="numbers").out
         config = json.loads(read(W.path("numbers-cls/best/config.json")))
         self.assertEqual(config["id2label"], {str(k): str(k) for k in range(11)})
-        self.assertRegex(
-            out, r"\n  \d+ taken for \d+: \d+ times"
-        )  # of more than ten classes no matrix, but the most frequent mistakes
+        # of more than ten classes no matrix, but the most frequent mistakes
+        self.assertRegex(out, r"\n  \d+ taken for \d+: \d+ times")
         for name in ("rows.jsonl", "rows.tsv"):
             self.assert_same_set(
                 json.loads(ask("eval", "--json", "--model", "numbers-cls", "--data", "numbers/" + name).out),
@@ -495,9 +494,8 @@ class Asking(Case):
                 self.assertEqual(
                     by_words.out, ask("predict", "--model", model, "--json", text="\n".join(texts) + "\n").out
                 )
-                self.assertEqual(
-                    by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out
-                )  # CRLF, no end at the end
+                # CRLF, no end at the end
+                self.assertEqual(by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out)
                 answers = [json.loads(line) for line in by_words.out.splitlines()]
                 plain = ask("predict", "--model", model, *texts).out.splitlines()
                 self.assertEqual([a["text"] for a in answers], texts)
@@ -589,17 +587,8 @@ class Flags(Case):
         )
 
     def test_patience(self):
-        flags = [
-            *SMALL,
-            "--lr",
-            1e-12,
-            "--steps",
-            30,
-            "--eval-every",
-            2,
-            "--patience",
-            3,
-        ]  # nothing gets better, or by rounding only
+        # nothing gets better, or by rounding only
+        flags = [*SMALL, "--lr", 1e-12, "--steps", 30, "--eval-every", 2, "--patience", 3]
         out = tune("patience", *flags).out
         self.assertIn("no better model in 3 validations: stopped early", out)
         stopped = steps_of(W.path("patience"))[-1]["step"]
