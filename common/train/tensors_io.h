@@ -38,7 +38,7 @@ struct LoadReport {
                 incomplete.missing.push_back(name);
         incomplete.refuse_missing(dir);
         printf("%s: loaded %zu tensors", dir.c_str(), loaded);
-        if (!missing.empty()) printf("; made new: %s", name_list(missing).c_str());
+        if (!missing.empty()) printf("; newly initialised: %s", name_list(missing).c_str());
         if (!unused.empty()) printf("; not used here: %s", name_list(unused).c_str());
         printf("\n");
     }

@@ -322,8 +322,8 @@ class Learning(Case):
         said = re.search(r"^%s/best: (.*)$" % re.escape(W.path("run")), W.console, re.M).group(1)
         tensors = set(read_safetensors(W.path("run/best/model.safetensors"))[0])
         mine = set(read_safetensors(W.path("cls/best/model.safetensors"))[0])
-        self.assertTrue(said.startswith("loaded %d tensors; made new: " % len(tensors & mine)), said)
-        made, unused = said.split("; made new: ")[1].split("; not used here: ")
+        self.assertTrue(said.startswith("loaded %d tensors; newly initialised: " % len(tensors & mine)), said)
+        made, unused = said.split("; newly initialised: ")[1].split("; not used here: ")
         self.assertEqual(set(made.split(", ")), mine - tensors)
         self.assertEqual(len(mine - tensors), 4)
         for name in unused.split(" and ")[0].split(", "):
@@ -337,7 +337,7 @@ class Learning(Case):
         self.assert_same_set(results_of("again")["val"], results_of("cls")["val"])
         done = tune("other-labels", *SMALL, "--steps", 0, "--max-len", 64, init="cls", data="pairs")
         self.assertIn(
-            "loaded 39 tensors; made new: classifier.weight, classifier.bias; not used here: classifier.",
+            "loaded 39 tensors; newly initialised: classifier.weight, classifier.bias; not used here: classifier.",
             done.out.replace("bias, classifier.weight\n", "bias"),
         )
 

@@ -440,7 +440,7 @@ class Flags(Case):
         out = tune("many", *SMALL, "--steps", 1, "--holdout", "b,a/0", data="many").out
         self.assertIn("mixture: 27 rows of 27 tasks an epoch", out)
         # one of them in a conversation
-        self.assertIn("\n2 rows for training had the question of a held-out row, and went out with it\n", out)
+        self.assertIn("\n2 rows with the question of a held-out row left out of training\n", out)
         self.assertRegex(
             out,
             r"\n  family +rows +an epoch +share +answer tokens\n"
@@ -475,9 +475,7 @@ class Flags(Case):
         ):
             pack(name + "/train.bin", rows + more + held)
             out = tune("of-" + name, *SMALL, "--steps", 3, "--holdout", "lists", data=name).out
-            self.assertEqual(
-                "1 row for training had the question of a held-out row, and went out with it" in out, bool(more)
-            )
+            self.assertEqual("1 row with the question of a held-out row left out of training" in out, bool(more))
         self.assertEqual(losses(W.path("of-twins")), losses(W.path("of-no-twins")))
 
     def test_small_shares(self):
