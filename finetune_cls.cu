@@ -31,6 +31,7 @@ struct ClassifierTensors {
 };
 inline int padded_classes(int K) { return (int)round_up(K, 8); }
 
+// The table of parameters: the encoder, the pooler, the classifier (train_bert.cu has more about it).
 template <class X>
 std::vector<ParamSpec> classifier_table(ClassifierTensors<X>& t, const BertConfig& c, int K, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
@@ -279,7 +280,7 @@ struct ClassifyTask {
     std::vector<double> weights;  // (K)
     std::vector<char> host;       // validation batches
     char* block = nullptr;
-    double* class_weights = nullptr;
+    double* class_weights = nullptr;  // (K) in device memory
 
     ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
                  const BertConfig& config)
@@ -523,6 +524,7 @@ void report_best(const ClassifierRun& run, ClassifyTask& task) {
     write_file_atomic(run.f.out + "/results.json", dump_json(results, 2) + "\n");
 }
 
+// One run, in memory of the size that its task plans: train, then report the best model. Returns the exit code.
 int train_once(ClassifierRun& run, Cli& cli, Arena arena) {
     ClassifyTask task(run.f, run.cf, run.train_file, run.tokenizer, run.config);
     task.allocate(arena);
@@ -610,6 +612,7 @@ int train_seeds(ClassifierRun& run, Cli& cli, void* memory, ClassifyTask& sizing
     return EXIT_OK;
 }
 
+// Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(const BinFile& file, const WordPiece& tokenizer, const BertConfig& config,
                          const std::string& init) {
     if (file.fingerprint() != tokenizer.fingerprint() || file.vocab() != tokenizer.tokens.size())

@@ -410,7 +410,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(files.train.tasks, sf.weights));
     if (task.same_question)
-        printf("%zu row%s for training had the question of a held-out row, and went out with it\n", task.same_question,
+        printf("%zu row%s with the question of a held-out row left out of training\n", task.same_question,
                task.same_question == 1 ? "" : "s");
     printf("%lld steps of %lld x %lld rows: %.2f epochs; no new parameters\n", (long long)f.steps, (long long)f.accum,
            (long long)sf.batch, (double)(f.steps * rows_per_step) / (double)rows);

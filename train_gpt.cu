@@ -674,6 +674,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 bool texts_are_short(const BinFile& file, int64_t max_len) {
     return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
 }
+// The tokens of a prompt, at least one; bos: with <|endoftext|> before them, if it is not there
 std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);

@@ -42,6 +42,7 @@ inline std::vector<int32_t> sorted_labels(const std::vector<std::string>& names)
     return order;
 }
 
+// o.in → o.out, and says on the console what became of it.
 inline void pack_classify(const Options& o) {
     double total = total_size({o.in}), start = omp_get_wtime();
     std::vector<std::string> labels;

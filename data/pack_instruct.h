@@ -56,7 +56,7 @@ struct RowCounts {
     }
 };
 
-// overlong: was --overlong given?
+// o.in and `files` → o.out, and says on the console what became of it. overlong: was --overlong given?
 inline void pack_instruct(Options o, std::vector<std::string> files, bool overlong) {
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();

@@ -4,6 +4,7 @@
 #include "data/text_blocks.h"
 #include "data/tokenize.h"
 
+// o.in and `files` → o.out, and says on the console what became of it.
 template <class Tokenizer>
 inline void pack_text(const Options& o, std::vector<std::string> files, const Tokenizer& tokenizer) {
     constexpr bool bpe = std::is_same_v<Tokenizer, Bpe>;

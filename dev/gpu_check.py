@@ -23,10 +23,8 @@ LIMIT = 530  # seconds of a stage
 PROGRAMS = ["train_bert", "finetune_cls", "train_gpt", "sft"]
 KERNEL_TESTS, FIXTURES = ["test_kernels", "test_flash"], ["test_fixtures", "test_gpt_fixtures"]
 BENCHES = ["bench_kernels", "bench_attention"]
-PEAK_TFLOPS, PEAK_TB_S = (
-    790,
-    4.3,
-)  # of one H200, measured with PyTorch on random data; each result says what was measured beside it
+# Of one H200, measured with PyTorch on random data; each result says what was measured beside it.
+PEAK_TFLOPS, PEAK_TB_S = 790, 4.3
 # Loss traces beside the CPU's in fp32: differences allowed in any of the first 20 steps.
 # fp32: sums in another order differ by 1e-6 of a loss of 6; 20 steps of AdamW, which divides by sqrt(v), make up to a
 # hundred times that of it.
@@ -49,9 +47,8 @@ class Check:
     def __init__(self, a, work, torch):
         self.dry, self.work, self.a, self.torch = a.dry_run, work, a, torch
         self.device = "shim" if a.dry_run else "gpu"
-        self.threads = (
-            {"OMP_NUM_THREADS": "1"} if a.dry_run else {}
-        )  # at tiny sizes more of them only wait for each other
+        # at tiny sizes more threads only wait for each other
+        self.threads = {"OMP_NUM_THREADS": "1"} if a.dry_run else {}
         self.deadline = None
         self.made = set()  # by this call
 

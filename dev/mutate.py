@@ -159,14 +159,14 @@ def run(code, rows, tests, results):
 
 
 def main():
-    verb, *names = sys.argv[1:] or [""]
-    if verb in ("-h", "--help"):
+    command, *names = sys.argv[1:] or [""]
+    if command in ("-h", "--help"):
         print(__doc__)
         return 0
     if (
-        verb.startswith("--")
-        and verb not in ("--check", "--fix", "--rename", "--table")
-        or (verb == "--rename") != bool(names)
+        command.startswith("--")
+        and command not in ("--check", "--fix", "--rename", "--table")
+        or (command == "--rename") != bool(names)
         or len(names) % 2
     ):
         print(
@@ -184,10 +184,10 @@ def main():
         write(PAGE, page_of([now.get(row, row) for row in rows], results))
         print(f"{sum(row != new for row, new in now.items())} rows rewritten")
 
-    if verb == "--table":
+    if command == "--table":
         write(PAGE, page_of(rows, results))
         return 0
-    if verb == "--rename":
+    if command == "--rename":
         into = dict(zip(names[::2], names[1::2]))
         for key, result in results.items():
             results[key] = re.sub(r"^\w+", lambda test: into.get(test[0], test[0]), result)
@@ -198,19 +198,19 @@ def main():
     for row, what, fixed in wrong:
         print(f"{row.function}: {row.code}  =>  {row.new}\n    {what}")
         if fixed:
-            print(f"    {'now' if verb == '--fix' else '--fix:'} {fixed.function}: {fixed.code}  =>  {fixed.new}")
-    if verb == "--fix":
+            print(f"    {'now' if command == '--fix' else '--fix:'} {fixed.function}: {fixed.code}  =>  {fixed.new}")
+    if command == "--fix":
         save({row: fixed for row, _, fixed in wrong if fixed})
         return int(any(not fixed for _, _, fixed in wrong))
     print(f"{len(rows) - len(wrong)} of {len(rows)} mutations are one place of the code")
-    if verb == "--check":
+    if command == "--check":
         in_step = page_of(rows, results) == read(PAGE)
         if not in_step:
             print(f"{PAGE} has other rows than {ROWS}: python3 dev/mutate.py --table")
         return int(bool(wrong) or not in_step)
     if wrong:
         return 1
-    chosen = [row for row in rows if re.search(verb, " ".join((places(code, row)[0].piece.path, *row[:3])))]
+    chosen = [row for row in rows if re.search(command, " ".join((places(code, row)[0].piece.path, *row[:3])))]
     try:
         run(code, chosen, tests, results)
     finally:

@@ -27,6 +27,7 @@ OBJECTS = [
 ]
 # kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must
 # have at least
+# gelu's width is its second argument
 WIDE = {
     "layernorm_forward_kernel": (4, 2),
     "layernorm_backward_kernel": (4, 2),
@@ -37,7 +38,7 @@ WIDE = {
     "dropout_forward_kernel": (4, 4),
     "gelu_backward_kernel": (2, 1),
     "crossentropy_kernel": (1, 1),
-}  # gelu's width is its second argument
+}
 ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0), "attention_delta_kernel": (1, 0)}
 # attention in bf16 (common/ops/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536
 # registers (of 256 threads one)

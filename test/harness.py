@@ -369,9 +369,8 @@ def jsonl(rows):
 
 
 # ---------------------------------------------------------------- test cases
-Call = collections.namedtuple(
-    "Call", "args text program", defaults=("", None)
-)  # a bad input that is not only a command line of W.program
+# a bad input that is not only a command line of W.program
+Call = collections.namedtuple("Call", "args text program", defaults=("", None))
 
 
 class Case(unittest.TestCase):

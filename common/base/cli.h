@@ -205,6 +205,7 @@ inline size_t edit_distance(const std::string& a, const std::string& b) {
     }
     return row[b.size()];
 }
+// the name, of at least one, that takes the fewest edits
 inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
     return *std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
         return edit_distance(word, a) < edit_distance(word, b);

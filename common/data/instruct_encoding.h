@@ -15,6 +15,7 @@ struct RenderedRow {
         return n;
     }
 };
+// The ids of the segments, one after the other; what is supervised of them becomes spans.
 inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
     out.ids.clear();
     out.spans.clear();
@@ -100,6 +101,7 @@ struct InstructText {
     std::string input;  // of the last turn; its instruction where it has no input: what copying the input would answer
     std::vector<std::string> outputs, options;
 };
+// The JSON that stands in the .bin for a row, and reading it back
 inline std::string dump_instruct_text(const InstructRow& row) {
     auto list = [](const std::vector<std::string>& texts) {
         Json all = Json::make_array();

@@ -104,9 +104,7 @@ private:
         head.set("device", device).set("cublaslt", library).set("plans", count).set("hash", hash(lines));
         write_file_atomic(path, dump_json(head) + "\n" + lines);
     }
-    static std::string hash(const std::string& text) {
-        return format("%016llx", (unsigned long long)fnv1a(text.data(), text.size()));
-    }
+    static std::string hash(const std::string& text) { return hex(fnv1a(text.data(), text.size())); }
 
     void read() {
         std::string text = read_file(path);

@@ -63,7 +63,7 @@ inline void destroy_events(cudaEvent_t (&events)[2]) {
 // again when the GPU has taken what was in it; an event that was never recorded is one that has happened.
 struct Upload {
     static constexpr int SLOTS = 2;
-    char *to, *pinned;
+    char *to, *pinned;  // (1 + SLOTS, bytes) in device memory; (SLOTS, bytes) on the host
     size_t bytes;
     cudaStream_t copies;
     cudaEvent_t arrived[2];  // the block is in staging[slot]

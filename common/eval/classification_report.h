@@ -126,7 +126,8 @@ struct PredictionFiles {
     }
 
 private:
-    static std::string clean(std::string s) {  // of what would end a field or a line
+    // without what would end a field or a line
+    static std::string clean(std::string s) {
         for (char& c : s)
             if ((unsigned char)c < 32) c = ' ';
         return s;

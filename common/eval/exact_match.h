@@ -35,6 +35,7 @@ inline std::string normalize_answer(std::string_view text, bool strict = false) 
     }
     return out;
 }
+// Does the answer equal one of the references?
 inline bool exact_match(std::string_view answer, const std::vector<std::string>& references, bool strict = false) {
     const std::string normal = normalize_answer(answer, strict), as_it_is = normalize_answer(answer, true);
     for (const std::string& r : references) {

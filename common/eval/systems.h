@@ -1,5 +1,6 @@
 // systems.h: what is evaluated on instructions: models, and two baselines that need none.
 #pragma once
+#include "common/base/hash.h"
 #include "common/eval/instruct_test_set.h"
 #include "common/eval/task_score.h"
 
@@ -85,9 +86,7 @@ inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
 }
 
 // ---------------------------------------------------------------- scores in a file
-inline std::string data_fingerprint(const TestSet& set) {
-    return format("%016llx", (unsigned long long)set.file->header.content);
-}
+inline std::string data_fingerprint(const TestSet& set) { return hex(set.file->header.content); }
 // Each set's with the fingerprint of its rows: a run that is resumed need not answer again.
 inline void write_scores(const std::string& path, const std::vector<TestSet>& sets, const System& system) {
     Json all = Json::make_object();

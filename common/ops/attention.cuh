@@ -63,11 +63,11 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
     for (int s = 0; s < seq.S; s++)
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
-            A* q = attention_scratch<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));
-            A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;  // (len, HS) each
-            A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;   // (TQ, TK), (TQ, HS)
+            A* q = attention_scratch<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));  // (len, HS)
+            A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;                      // (len, HS) each
+            A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;                       // (TQ, TK), (TQ, HS)
             for (int t = 0; t < len; t++) {
-                const T* x = qkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;
+                const T* x = qkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;  // (HS) of q; k and v are C and 2 C on
                 for (int i = 0; i < HS; i++) {
                     q[(size_t)t * HS + i] = (A)x[i] * scale;
                     k[(size_t)t * HS + i] = (A)x[C + i];
@@ -84,7 +84,8 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
                     int cols = std::min(TK, keys - j0);
                     gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p, TK);
                     for (int i = 0; i < rows; i++) {
-                        A *x = p + (size_t)i * TK, new_max = row_max[i], add = 0;
+                        A* x = p + (size_t)i * TK;  // (cols)
+                        A new_max = row_max[i], add = 0;
                         int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
                         for (int j = 0; j < seen; j++) new_max = x[j] > new_max ? x[j] : new_max;
                         A rescale = row_max[i] == -INFINITY ? A(0) : vec_exp(row_max[i] - new_max);
@@ -126,7 +127,7 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             size_t size = (size_t)len * HS;
-            A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);
+            A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);              // (len, HS)
             A *k = q + size, *v = k + size, *d = v + size;                            // (len, HS) each
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
@@ -153,7 +154,7 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
                     gemm(false, true, rows, cols, HS, d + (size_t)i0 * HS, HS, v + (size_t)j0 * HS, HS, A(0), ds, TK);
                     for (int i = 0; i < rows; i++) {
                         size_t n = n0 + i0 + i;
-                        A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;
+                        A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;  // (cols)
                         A l = lse[(size_t)h * seq.N + n], del = delta[(size_t)h * seq.N + n];
                         int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
                         if (dropout.p > 0) {
@@ -179,7 +180,7 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
                 }
             }
             for (int t = 0; t < len; t++) {
-                T* y = dqkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;
+                T* y = dqkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;  // (HS) of dq, dk, dv in the same way
                 for (int i = 0; i < HS; i++) {
                     y[i] = dq[(size_t)t * HS + i] * scale;
                     y[C + i] = dk[(size_t)t * HS + i];
@@ -196,7 +197,7 @@ void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const in
     for (int s = 0; s < seq.S; s++)
         for (int t = 0; t < seq.start[s + 1] - seq.start[s]; t++)
             for (int h = 0; h < NH; h++) {
-                const T* x = qkv + (size_t)(seq.start[s] + t) * 3 * C + (size_t)h * HS;
+                const T* x = qkv + (size_t)(seq.start[s] + t) * 3 * C + (size_t)h * HS;  // (HS)
                 size_t to = (((size_t)slots[s] * NH + h) * cache.context + t) * HS;
                 memcpy((void*)(cache.k + to), (const void*)(x + C), HS * sizeof(T));
                 memcpy((void*)(cache.v + to), (const void*)(x + 2 * C), HS * sizeof(T));
@@ -328,7 +329,7 @@ __global__ void __launch_bounds__(256)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
     size_t C = (size_t)NH * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
     load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
     float o[4][E], row_max[4], sum[4];
     UNROLL
@@ -423,7 +424,7 @@ __global__ void __launch_bounds__(256)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
     size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
     float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
     load_tile<HS>(q, from, i0, len, 3 * C, scale);
     load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
@@ -463,7 +464,7 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
-        T* to = dqkv + (size_t)(n0 + query) * 3 * C + (size_t)h * HS;
+        T* to = dqkv + (size_t)(n0 + query) * 3 * C + (size_t)h * HS;  // (HS)
         UNROLL
         for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
     }
@@ -484,7 +485,7 @@ __global__ void __launch_bounds__(256)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (j0 >= len) return;
     size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;
+    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
     float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
     load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
     load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
@@ -522,7 +523,7 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int key = j0 + 4 * y + i;
         if (key >= len) continue;
-        T* to = dqkv + (size_t)(n0 + key) * 3 * C + (size_t)h * HS;
+        T* to = dqkv + (size_t)(n0 + key) * 3 * C + (size_t)h * HS;  // (HS)
         UNROLL
         for (int e = 0; e < E; e++) {
             to[C + x + 16 * e] = (T)dk[i][e];

@@ -38,7 +38,7 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
 #pragma omp parallel
     {
         std::vector<A> row(V);
-        A* terms = row.data();  // (V) exp(x − top) of a row
+        A* terms = row.data();  // (V) exp(x − max_logit) of a row
 #pragma omp for schedule(static, 1)
         for (int m = 0; m < M; m++) {
             T* x = logits + (size_t)m * Vp;  // (Vp)
@@ -49,11 +49,11 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
                     for (int v = 0; v < Vp; v++) x[v] = (A)0;
                 continue;
             }
-            A top = -INFINITY, x_target = (A)x[target];
-#pragma omp simd reduction(max : top)
-            for (int v = 0; v < V; v++) top = (A)x[v] > top ? (A)x[v] : top;
-            bool first = x_target == top;
-            for (int v = 0; v < target && first; v++) first = (A)x[v] < top;
+            A max_logit = -INFINITY, x_target = (A)x[target];
+#pragma omp simd reduction(max : max_logit)
+            for (int v = 0; v < V; v++) max_logit = (A)x[v] > max_logit ? (A)x[v] : max_logit;
+            bool first = x_target == max_logit;
+            for (int v = 0; v < target && first; v++) first = (A)x[v] < max_logit;
             correct[m] = first;
             // of parts that are short enough for A: 50,000 small terms would vanish beside one large sum
             double total = 0;
@@ -61,14 +61,14 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
                 A part = 0;
                 const int end = std::min(V, v0 + 1024);
 #pragma omp simd reduction(+ : part)
-                for (int v = v0; v < end; v++) part += terms[v] = vec_exp((A)x[v] - top);
+                for (int v = v0; v < end; v++) part += terms[v] = vec_exp((A)x[v] - max_logit);
                 total += part;
             }
             A sum = (A)total, weight = weights ? (A)weights[target] : (A)1;
-            losses[m] = weight * (std::log(sum) + top - x_target);
+            losses[m] = weight * (std::log(sum) + max_logit - x_target);
             if (!backward) continue;
-            A s = (A)scale[0] * weight, by = s / sum;
-            for (int v = 0; v < V; v++) x[v] = terms[v] * by;
+            A s = (A)scale[0] * weight, factor = s / sum;
+            for (int v = 0; v < V; v++) x[v] = terms[v] * factor;
             x[target] = (terms[target] / sum - 1) * s;
             for (int v = V; v < Vp; v++) x[v] = (A)0;
         }
@@ -110,10 +110,10 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         for (int v = first; backward && v < Vp; v += step) store<W>(row + v, zero);
         return;
     }
-    float top = -INFINITY, sum = 0;
+    float max_logit = -INFINITY, sum = 0;
     float x_target = (float)row[target], before = -INFINITY;  // before: the largest logit left of the target
-    const T* x = SHARED ? copy : row;
-    auto take = [&](int from, int to) {  // this thread's logits of [from, to)
+    const T* x = SHARED ? copy : row;                         // (Vp)
+    auto take = [&](int from, int to) {                       // this thread's logits of [from, to)
         for (int v = from + first; v < to && v < V; v += step) {
             float a[W];
             load<W>(a, x + v);
@@ -130,11 +130,11 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
                 UNROLL
                 for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
             }
-            if (largest > top) {
-                sum *= fast_exp2((top - largest) * LOG2E);  // 0 the first time
-                top = largest;
+            if (largest > max_logit) {
+                sum *= fast_exp2((max_logit - largest) * LOG2E);  // 0 the first time
+                max_logit = largest;
             }
-            float base = top > -INFINITY ? top * LOG2E : 0;  // −∞ − (−∞) would not be a number
+            float base = max_logit > -INFINITY ? max_logit * LOG2E : 0;  // −∞ − (−∞) would not be a number
             UNROLL
             for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
         }
@@ -157,23 +157,23 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
     } else {
         take(0, Vp);
     }
-    float mine = top;
-    top = block_max(top);
+    float mine = max_logit;
+    max_logit = block_max(max_logit);
     before = block_max(before);
-    sum = block_sum(mine > -INFINITY ? sum * fast_exp2((mine - top) * LOG2E) : sum);
+    sum = block_sum(mine > -INFINITY ? sum * fast_exp2((mine - max_logit) * LOG2E) : sum);
     // the barriers in there also let every thread read x_target before anybody overwrites it
     float weight = weights ? (float)weights[target] : 1.0f;
     if (threadIdx.x == 0) {
-        losses[m] = weight * (logf(sum) + top - x_target);
-        correct[m] = x_target == top && (target == 0 || before < top);
+        losses[m] = weight * (logf(sum) + max_logit - x_target);
+        correct[m] = x_target == max_logit && (target == 0 || before < max_logit);
     }
     if (!backward) return;
-    float s = (float)scale[0] * weight, by = s / sum, base = top * LOG2E;
+    float s = (float)scale[0] * weight, factor = s / sum, base = max_logit * LOG2E;
     for (int v = first; v < Vp; v += step) {
         float a[W];
         load<W>(a, x + v);
         UNROLL
-        for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * by;
+        for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * factor;
         if (v + W > V) {
             UNROLL
             for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : 0.0f;

@@ -231,9 +231,9 @@ __global__ void __launch_bounds__(128, 2)
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int first = i0 + 32 * warp;  // first query of the warp
     unsigned C = (unsigned)NH * HS;
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
+    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
     auto copy = [&](int j0, int buffer) {
-        bf16* to = kv + buffer * 2 * KEYS * HS;
+        bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
         copy_tile<HS, KEYS, 128>(to, from + C, 3 * C, j0, len);
         copy_tile<HS, KEYS, 128>(to + KEYS * HS, from + 2 * C, 3 * C, j0, len);
         cp_async_commit();
@@ -282,8 +282,8 @@ __global__ void __launch_bounds__(128, 2)
         __syncthreads();
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
         if (first >= len || j0 >= to_key || j0 + KEYS <= from_key)
-            continue;  // the whole warp has no queries, or they see none of these keys
-        const bf16* k = kv + buffer * 2 * KEYS * HS;
+            continue;                                 // the whole warp has no queries, or they see none of these keys
+        const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
         float s[M][KEYS / 8][4];
         clear<M, KEYS / 8>(s);
         if (HELD)
@@ -366,9 +366,9 @@ __global__ void __launch_bounds__(128, 2)
     i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;
     unsigned C = (unsigned)NH * HS;
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
+    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
     auto copy = [&](int j0, int buffer) {
-        bf16* to = kv + buffer * 2 * KEYS * HS;
+        bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
         copy_tile<HS, KEYS, 128>(to, from + C, 3 * C, j0, len);
         copy_tile<HS, KEYS, 128>(to + KEYS * HS, from + 2 * C, 3 * C, j0, len);
         cp_async_commit();
@@ -422,7 +422,7 @@ __global__ void __launch_bounds__(128, 2)
         ROLLED
         for (int j = 0; j < KEYS; j += SLICE) {
             if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
-            const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;
+            const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;         // (SLICE, HS)
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
@@ -498,7 +498,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     int first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS;
     auto copy = [&](int i0, int buffer) {
-        bf16* to = qd + buffer * 2 * QUERIES * HS;
+        bf16* to = qd + buffer * 2 * QUERIES * HS;  // (2, QUERIES, HS)
         int n = n0;
         opaque(n);  // every register counts: the addresses are computed again for every tile
         copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * (3 * C) + h * HS, 3 * C, i0, len);
@@ -518,7 +518,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         }
         cp_async_commit();
     };
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;
+    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
     cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
@@ -550,7 +550,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
             if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query)
                 continue;  // the whole warp has no keys, or these do not see them
-            const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;
+            const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;  // (SLICE, HS)
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
@@ -602,7 +602,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         factor_v[m][r] = any.scale;
     }
     if (first >= len) return;
-    bf16* to = dqkv + (size_t)(n0 + first) * (3 * C) + h * HS;
+    bf16* to = dqkv + (size_t)(n0 + first) * (3 * C) + h * HS;  // (16 M, HS) of dq, rows 3 C apart
     store_rows<HS, M>(to + C, 3 * C, len - first, k + 16 * M * warp * HS, dk, factor_k);
     store_rows<HS, M>(to + 2 * C, 3 * C, len - first, v + 16 * M * warp * HS, dv, factor_v);
 }

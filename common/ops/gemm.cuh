@@ -39,7 +39,7 @@ void gemm_loops(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
                     block[p * NB + j] = (A)(tb ? b[(size_t)(j0 + j) * ldb + p0 + p]
                                                : b[(size_t)(p0 + p) * ldb + j0 + j]);
             for (int i = 0; i < m; i++) {
-                A* s = &sum[(size_t)i * nb];
+                A* s = &sum[(size_t)i * nb];  // (nb)
                 for (int j = 0; j < nb; j++) row[j] = s[j];
                 for (int p = 0; p < kb; p++) {
                     A x = (A)(ta ? a[(size_t)(p0 + p) * lda + i] : a[(size_t)i * lda + p0 + p]);

@@ -35,7 +35,7 @@ void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N
     for (int o = 0; o < OC; o += 4) {
         const T* w[4];  // (C) each; beyond the last channel that one again
         for (int k = 0; k < 4; k++) w[k] = weight + (size_t)std::min(o + k, OC - 1) * C;
-        const T *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];
+        const T *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];  // (C)
         for (int n = 0; n < N; n++) {
             const T* x = inp + (size_t)n * C;  // (C)
             A s0 = 0, s1 = 0, s2 = 0, s3 = 0;

@@ -30,6 +30,7 @@ inline bool is_space(int32_t c) {  // Unicode's White_Space
     return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
            c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
+// what BERT's tokenizer leaves out: U+0000, U+FFFD, controls, format and private-use characters
 inline bool is_dropped(int32_t c) {
     if (c == '\t' || c == '\n' || c == '\r') return false;
     int cat = category(c);

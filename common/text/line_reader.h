@@ -24,10 +24,12 @@ inline std::string start_of(std::string_view s) {
     while (n < s.size() && n > 0 && (s[n] & 0xC0) == 0x80) n--;  // not within a character
     return dump_json(std::string(s.substr(0, n)));
 }
+// without the white space at both ends
 inline std::string trimmed(const std::string& s) {
     size_t first = s.find_first_not_of(" \t\r\n\v\f");
     return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
 }
+// is it empty, or white space only?
 inline bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
 
 struct LineReader {

@@ -7,6 +7,7 @@ struct BertConfig {
     double eps = 1e-12, dropout = 0.1, attention_dropout = 0.1, init_std = 0.02;
 };
 
+// Of the model in `dir`; fails where it needs what is not implemented.
 inline BertConfig read_bert_config(const std::string& dir) {
     std::string path = dir + "/config.json";
     Json json = read_config(dir, "bert");
@@ -37,7 +38,7 @@ inline BertConfig read_bert_config(const std::string& dir) {
     return c;
 }
 
-// `extra`: more keys, for a classifier id2label, label2id, problem_type.
+// Writes DIR/config.json. extra: more keys, for a classifier id2label, label2id, problem_type.
 inline void write_bert_config(const std::string& dir, const BertConfig& c,
                               const std::string& architecture = "BertForMaskedLM", const Json& extra = {}) {
     Json json = Json::make_object(), names = Json::make_array();

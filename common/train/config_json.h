@@ -30,6 +30,7 @@ inline bool is_model_config(const Json& config) {
     return config.find("model_type") || config.find("num_attention_heads");
 }
 
+// DIR/config.json of a model of this type; fails for any other
 inline Json read_config(const std::string& dir, const std::string& model_type) {
     std::string path = dir + "/config.json";
     if (!exists(path)) fail("%s: expected a model's config.json, found no such file", path.c_str());

@@ -11,6 +11,7 @@ inline void print_machine(const char* program) {
     printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
            device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
 }
+// Names, shapes and sizes; of the layers only the first and what is after the last.
 inline void print_parameter_table(const std::vector<ParamSpec>& table) {
     printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
     size_t total = 0;

@@ -8,6 +8,7 @@ struct GptConfig {
     double eps = 1e-5, dropout = 0.1, init_std = 0.02;
 };
 
+// Of the model in `dir`; fails where it needs what is not implemented.
 inline GptConfig read_gpt_config(const std::string& dir) {
     std::string path = dir + "/config.json";
     Json json = read_config(dir, "gpt2");
@@ -42,7 +43,8 @@ inline GptConfig read_gpt_config(const std::string& dir) {
     return c;
 }
 
-// Also generation_config.json, without which transformers' generate() would not know where to stop.
+// Writes DIR/config.json, and generation_config.json, without which transformers' generate() would not know where to
+// stop.
 inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     Json json = Json::make_object(), names = Json::make_array(), generation = Json::make_object();
     names.a.push_back("GPT2LMHeadModel");

@@ -1,9 +1,11 @@
 // identity.h: do data, tokenizer and model belong together? And what says that a resumed run is the same run: sizes of
 // the model, fingerprints of data and tokenizer. A Task's identity() is compared by restore_run().
 #pragma once
+#include "common/base/hash.h"
 #include "common/data/bin_file.h"
 #include "common/train/console.h"
 
+// Fails if the tokenizer of `dir` has ids that a model of vocabulary V does not know.
 inline void check_vocabulary(const std::string& dir, size_t tokens, int64_t V) {
     if ((int64_t)tokens > V)
         fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), tokens, (long long)V);
@@ -29,7 +31,7 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
              init.c_str());
 }
 
-inline std::string hex(uint64_t fingerprint) { return format("%016llx", (unsigned long long)fingerprint); }
+// What of a model may not change in a resumed run
 template <class Config>
 Json model_identity(const Config& c) {
     return Json::make_object()

@@ -43,6 +43,7 @@ struct Checkpoints {
     }
 };
 
+// Evaluates, and saves last/, and best/ if it is the best model so far. Fails if the loss is not finite.
 template <class Task>
 void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
     Eval e = task.evaluate();

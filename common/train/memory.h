@@ -85,7 +85,7 @@ template <class Point, class PlanRest>
     std::vector<areal> values(total_count(table));
     load_tensors(dir, table, values.data()).refuse_missing(dir);
     refuse_not_finite(table, values, dir);
-    real* params = nullptr;
+    real* params = nullptr;  // (total_count)
     auto plan = [&](Arena& arena) {
         arena.region("parameters");
         arena.take(params, values.size());

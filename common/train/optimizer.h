@@ -109,7 +109,7 @@ inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, si
         for (size_t k = 0; k < s.names.size(); k++) {
             uint64_t key = mix64(seed);
             for (char c : s.names[k]) key = mix64(key, (uint8_t)c);
-            areal* p = &values[s.offset + k * each];
+            areal* p = &values[s.offset + k * each];  // (each)
 #pragma omp parallel for
             for (size_t i = 0; i < each; i++)
                 p[i] = s.init == Init::normal ? (areal)(float)(s.std * normal(mix64(key, i)))

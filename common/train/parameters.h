@@ -43,6 +43,7 @@ inline size_t layout(std::vector<ParamSpec>& specs) {
     }
     return offset;
 }
+// The elements of all tensors of a table that is laid out, gaps included
 inline size_t total_count(const std::vector<ParamSpec>& specs) {
     return specs.empty() ? 0 : specs.back().offset + round_up(specs.back().count, PARAM_BLOCK);
 }

@@ -51,6 +51,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     cli.from_json(rest, path);
 }
 
+// A counter of training_state.safetensors; `path` is that file, for errors.
 inline const Json& find_counter(const Json& counters, const char* key, const std::string& path) {
     const Json* counter = counters.find(key);
     if (!counter) fail("%s: expected \"%s\" in its counters, found none: the file is damaged", path.c_str(), key);

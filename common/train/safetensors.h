@@ -367,6 +367,7 @@ private:
     }
 };
 
+// All at once. extra: more pairs for __metadata__
 inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list,
                               const std::vector<std::pair<std::string, std::string>>& extra = {}) {
     SafeTensorsWriter out(path, list, extra);

@@ -15,7 +15,7 @@
 #include "common/ops/matmul.cuh"
 #include "common/train/optimizer.h"
 
-inline double seconds_now() {
+inline double seconds_now() {  // since 1970
     timeval t;
     gettimeofday(&t, nullptr);
     return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;

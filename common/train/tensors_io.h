@@ -38,7 +38,7 @@ struct LoadReport {
                 incomplete.missing.push_back(name);
         incomplete.refuse_missing(dir);
         printf("%s: loaded %zu tensors", dir.c_str(), loaded);
-        if (!missing.empty()) printf("; made new: %s", name_list(missing).c_str());
+        if (!missing.empty()) printf("; newly initialised: %s", name_list(missing).c_str());
         if (!unused.empty()) printf("; not used here: %s", name_list(unused).c_str());
         printf("\n");
     }
@@ -59,6 +59,7 @@ inline std::string canonical_name(std::string name) {
     }
     return name;
 }
+// Is it a tensor with nothing to learn, which older checkpoints hold: position numbers, causal masks?
 inline bool is_buffer(const std::string& canonical) {
     auto ends = [&](const std::string& e) {
         return canonical.size() >= e.size() && canonical.compare(canonical.size() - e.size(), e.size(), e) == 0;
@@ -153,7 +154,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
             if (e.info->shape != s.shape)
                 fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
                      e.info->name.c_str(), shape_text(s.shape).c_str(), shape_text(e.info->shape).c_str());
-            T* to = dst + s.offset + i * piece;
+            T* to = dst + s.offset + i * piece;  // (piece)
             if (s.transpose) {
                 std::vector<T> in(piece);
                 e.file->read(*e.info, in.data());
@@ -184,7 +185,7 @@ void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, c
     for (const ParamSpec& s : specs) {
         buffer.resize(s.elements());
         for (size_t i = 0; i < s.names.size(); i++) {
-            const T* from = src + s.offset + i * s.elements();
+            const T* from = src + s.offset + i * s.elements();  // (elements)
             if (s.transpose)
                 transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
             else

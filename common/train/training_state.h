@@ -13,7 +13,7 @@ inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
             std::string row = format("%s %s %zu %zu;", name.c_str(), shape_text(s.shape).c_str(), s.offset, s.count);
             hash = fnv1a(row.data(), row.size(), hash);
         }
-    return format("%016llx", (unsigned long long)hash);
+    return hex(hash);
 }
 
 // DIR/training_state.safetensors: m, v and, where the master weights are not the parameters themselves, master (else

@@ -17,18 +17,17 @@ static void bench(int N, int T, int NH, int HS, bool causal, float p, int times)
     StepCounters* counters = on_device(std::vector<StepCounters>{{1, 2, 0}});
     Dropout dropout = {counters, 1, p, nullptr};
     bf16 *qkv = random_numbers((size_t)3 * N * C, 1, 1), *dout = random_numbers((size_t)N * C, 2, 1);
-    bf16 *out = (bf16*)gpu::device_alloc((size_t)N * C * sizeof(bf16)),
-         *dqkv = (bf16*)gpu::device_alloc((size_t)3 * N * C * sizeof(bf16));
-    float *lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float)),
-          *delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
+    bf16* out = (bf16*)gpu::device_alloc((size_t)N * C * sizeof(bf16));
+    bf16* dqkv = (bf16*)gpu::device_alloc((size_t)3 * N * C * sizeof(bf16));
+    float* lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
+    float* delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
     double forward = median_us(times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, HS, causal, dropout); });
     double backward = median_us(
         times, [&] { gpu::attention_backward(dqkv, delta, dout, out, qkv, lse, seq, NH, HS, causal, dropout); });
     double flop = 4.0 * N * T * C * (causal ? 0.5 : 1);
     printf(
         "{\"N\": %d, \"T\": %d, \"NH\": %d, \"HS\": %d, \"causal\": %s, \"dropout\": %.1f, \"forward_us\": %.1f, "
-        "\"backward_us\": %.1f, "
-        "\"forward_tflops\": %.1f, \"backward_tflops\": %.1f}\n",
+        "\"backward_us\": %.1f, \"forward_tflops\": %.1f, \"backward_tflops\": %.1f}\n",
         N, T, NH, HS, causal ? "true" : "false", p, forward, backward, flop / forward * 1e-6,
         2.5 * flop / backward * 1e-6);
     fflush(stdout);

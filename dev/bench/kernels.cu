@@ -34,13 +34,13 @@ static void report(const std::string& kernel, const std::string& shape, double u
 
 // The residual's LayerNorm as a layer calls it, N rows of C
 static void bench_layernorm(size_t N, size_t C) {
-    bf16 *out = alloc<bf16>(N * C), *sum = alloc<bf16>(N * C), *dsum = alloc<bf16>(N * C),
-         *dbranch = alloc<bf16>(N * C);
-    float *mean = alloc<float>(N), *rstd = alloc<float>(N), *dw = alloc<float>(C), *db = alloc<float>(C),
-          *scratch = alloc<float>(layernorm_scratch(N, C));
+    bf16 *out = alloc<bf16>(N * C), *sum = alloc<bf16>(N * C);
+    bf16 *dsum = alloc<bf16>(N * C), *dbranch = alloc<bf16>(N * C);
+    float *mean = alloc<float>(N), *rstd = alloc<float>(N), *dw = alloc<float>(C), *db = alloc<float>(C);
+    float* scratch = alloc<float>(layernorm_scratch(N, C));
     std::string shape = format("%zu x %zu", N, C);
-    bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C), *dout = part(N * C),
-         *dresidual = part(N * C);
+    bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C);
+    bf16 *dout = part(N * C), *dresidual = part(N * C);
     double us = median_us(times, [&] {
         gpu::residual_layernorm_forward<bf16>(out, sum, mean, rstd, x, branch, w, b, (int)N, (int)C, 1e-5f, Dropout());
     });
@@ -76,8 +76,8 @@ static void bench_adamw(size_t n) {
 #pragma omp parallel for
     for (size_t i = 0; i < n; i++) values[i] = (float)normal(mix64(11, i));
     for (float* p : {master, grads}) gpu::copy_to_device(p, values.data(), n * sizeof(float));
-    float *factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f)),
-          *decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
+    float* factor = on_device(std::vector<float>(n / PARAM_BLOCK, 1.0f));
+    float* decay = on_device(std::vector<float>(n / PARAM_BLOCK, 0.1f));
     double* scratch = alloc<double>(NORM_CHUNKS);
     StepStats* stats = on_device(std::vector<StepStats>{{1, 0, 1, 0}});
     AdamWStep* step = on_device(std::vector<AdamWStep>{{1e-6, 0.9, 0.95, 1e-8, 0.1, 0.05, 1}});

@@ -425,10 +425,8 @@ def finetune(s, work):
     ]
     speed, tokens = ours(s, "finetune_cls", work / "finetune", flags)
     lengths = lengths_of(folder / "train.bin")
-    mean, seen = (
-        statistics.mean(lengths),
-        sum(x * x for x in lengths) / sum(lengths),
-    )  # seen: how many tokens a token looks at
+    mean = statistics.mean(lengths)
+    seen = sum(x * x for x in lengths) / sum(lengths)  # how many tokens a token looks at
 
     def side(name):
         import torch
@@ -534,9 +532,8 @@ def sft(s, work):
             T, size = max(some), torch.tensor(some)[:, None]
             mask = (torch.arange(T)[None] < size).long()
             ids = torch.randint(5, s.gpt.V, (s.batch, T))
-            targets = torch.where(
-                (mask == 1) & (torch.arange(T)[None] >= size // 2), ids, -100
-            )  # the second half is the answer
+            answer = (mask == 1) & (torch.arange(T)[None] >= size // 2)  # the second half
+            targets = torch.where(answer, ids, -100)
             steps.append([tuple(x.to(s.device) for x in (ids, mask, targets))])
         t = Torch(s, model, lambda b: forward(*b), lr=2e-5)
         times = 4 * s.torch_steps

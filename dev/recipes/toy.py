@@ -52,9 +52,8 @@ def main():
         results = {"pretrained": [], "from scratch": []}
         for seed in (1, 2, 3):
             bert = out / f"{world}-bert-{seed}"
-            run(
-                ["./train_bert", "--data", data / "text", "--out", bert, "--seed", seed] + PRETRAIN, str(bert) + ".log"
-            )  # done: it says so
+            command = ["./train_bert", "--data", data / "text", "--out", bert, "--seed", seed] + PRETRAIN
+            run(command, str(bert) + ".log")  # where it is done, it says so
             for name, more in (("pretrained", []), ("from scratch", ["--from-scratch"])):
                 fine = out / f"{world}-{name.replace(' ', '-')}-{seed}"
                 if not (fine / "results.json").exists():

@@ -294,7 +294,7 @@ class Classifier(unittest.TestCase):
             return done.stdout, load_file(self.path(out, "last", "model.safetensors"))
 
         same, after = train(self.make_data(theirs, labels, "same"), "run-same")
-        self.assertNotIn("made new", same)
+        self.assertNotIn("newly initialised", same)
         for name, tensor in before.items():
             self.assertLessEqual((after[name] - tensor).abs().max().item(), 1e-6, name)
         texts = some_texts(5, 20)
@@ -304,7 +304,7 @@ class Classifier(unittest.TestCase):
         )
         for name, others in (("more", ["bad", "fair", "good"]), ("other", ["down", "up"]), ("order", ["good", "bad"])):
             text, after = train(self.make_data(theirs, others, name), "run-" + name)
-            self.assertIn("made new: classifier.weight, classifier.bias", text)
+            self.assertIn("newly initialised: classifier.weight, classifier.bias", text)
             self.assertIn("not used here: classifier.", text)
             self.assertEqual(after["classifier.weight"].shape[0], len(others))
             self.assertLessEqual(

@@ -144,9 +144,8 @@ class Gpt(unittest.TestCase):
         longest = 0
         for prompt, line in zip(PROMPTS, lines):
             answer = json.loads(line)
-            x = tokenizer(
-                prompt, return_tensors="pt"
-            )  # <|endoftext|> goes before it if tokenizer_config.json's add_bos_token says so
+            # <|endoftext|> goes before it if tokenizer_config.json's add_bos_token says so
+            x = tokenizer(prompt, return_tensors="pt")
             self.assertEqual(x["input_ids"][0, 0] == eot, begins)
             n = x["input_ids"].shape[1]
             with torch.no_grad():

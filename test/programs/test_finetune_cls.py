@@ -322,8 +322,8 @@ class Learning(Case):
         said = re.search(r"^%s/best: (.*)$" % re.escape(W.path("run")), W.console, re.M).group(1)
         tensors = set(read_safetensors(W.path("run/best/model.safetensors"))[0])
         mine = set(read_safetensors(W.path("cls/best/model.safetensors"))[0])
-        self.assertTrue(said.startswith("loaded %d tensors; made new: " % len(tensors & mine)), said)
-        made, unused = said.split("; made new: ")[1].split("; not used here: ")
+        self.assertTrue(said.startswith("loaded %d tensors; newly initialised: " % len(tensors & mine)), said)
+        made, unused = said.split("; newly initialised: ")[1].split("; not used here: ")
         self.assertEqual(set(made.split(", ")), mine - tensors)
         self.assertEqual(len(mine - tensors), 4)
         for name in unused.split(" and ")[0].split(", "):
@@ -337,7 +337,7 @@ class Learning(Case):
         self.assert_same_set(results_of("again")["val"], results_of("cls")["val"])
         done = tune("other-labels", *SMALL, "--steps", 0, "--max-len", 64, init="cls", data="pairs")
         self.assertIn(
-            "loaded 39 tensors; made new: classifier.weight, classifier.bias; not used here: classifier.",
+            "loaded 39 tensors; newly initialised: classifier.weight, classifier.bias; not used here: classifier.",
             done.out.replace("bias, classifier.weight\n", "bias"),
         )
 
@@ -458,9 +458,8 @@ class Asking(Case):
         out = tune("numbers-cls", *SMALL, "--steps", 5, data="numbers").out
         config = json.loads(read(W.path("numbers-cls/best/config.json")))
         self.assertEqual(config["id2label"], {str(k): str(k) for k in range(11)})
-        self.assertRegex(
-            out, r"\n  \d+ taken for \d+: \d+ times"
-        )  # of more than ten classes no matrix, but the most frequent mistakes
+        # of more than ten classes no matrix, but the most frequent mistakes
+        self.assertRegex(out, r"\n  \d+ taken for \d+: \d+ times")
         for name in ("rows.jsonl", "rows.tsv"):
             self.assert_same_set(
                 json.loads(ask("eval", "--json", "--model", "numbers-cls", "--data", "numbers/" + name).out),
@@ -495,9 +494,8 @@ class Asking(Case):
                 self.assertEqual(
                     by_words.out, ask("predict", "--model", model, "--json", text="\n".join(texts) + "\n").out
                 )
-                self.assertEqual(
-                    by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out
-                )  # CRLF, no end at the end
+                # CRLF, no end at the end
+                self.assertEqual(by_words.out, ask("predict", "--model", model, "--json", text="\r\n".join(texts)).out)
                 answers = [json.loads(line) for line in by_words.out.splitlines()]
                 plain = ask("predict", "--model", model, *texts).out.splitlines()
                 self.assertEqual([a["text"] for a in answers], texts)
@@ -589,17 +587,8 @@ class Flags(Case):
         )
 
     def test_patience(self):
-        flags = [
-            *SMALL,
-            "--lr",
-            1e-12,
-            "--steps",
-            30,
-            "--eval-every",
-            2,
-            "--patience",
-            3,
-        ]  # nothing gets better, or by rounding only
+        # nothing gets better, or by rounding only
+        flags = [*SMALL, "--lr", 1e-12, "--steps", 30, "--eval-every", 2, "--patience", 3]
         out = tune("patience", *flags).out
         self.assertIn("no better model in 3 validations: stopped early", out)
         stopped = steps_of(W.path("patience"))[-1]["step"]

@@ -324,9 +324,8 @@ class Learning(Case):
         lists = results["test_lists"]
         self.assertEqual(lists["copy the input"]["exact_match"], 0)
         said = [row["output"] for row in make_rows(4, 20, LISTS) if row["task"] == "lists/first"]
-        usual = lists["most frequent answer"]["tasks"]["lists/first"][
-            "exact_match"
-        ]  # of two halves that are drawn (test_sft.cpp): what is frequent in one is some in the other
+        # of two halves that are drawn (test_sft.cpp): what is frequent in one is some in the other
+        usual = lists["most frequent answer"]["tasks"]["lists/first"]["exact_match"]
         self.assertLessEqual(usual, max(collections.Counter(said).values()) / 10)
         for set_name in ("test_seen", "test_lists"):
             for key in ("exact_match", "rouge_l"):
@@ -440,9 +439,8 @@ class Flags(Case):
         pack("many/train.bin", [{**row, "task": "%s/%d" % ("abc"[i % 3], i)} for i, row in enumerate(make_rows(1, 45))])
         out = tune("many", *SMALL, "--steps", 1, "--holdout", "b,a/0", data="many").out
         self.assertIn("mixture: 27 rows of 27 tasks an epoch", out)
-        self.assertIn(
-            "\n2 rows for training had the question of a held-out row, and went out with it\n", out
-        )  # one of them in a conversation
+        # one of them in a conversation
+        self.assertIn("\n2 rows with the question of a held-out row left out of training\n", out)
         self.assertRegex(
             out,
             r"\n  family +rows +an epoch +share +answer tokens\n"
@@ -477,9 +475,7 @@ class Flags(Case):
         ):
             pack(name + "/train.bin", rows + more + held)
             out = tune("of-" + name, *SMALL, "--steps", 3, "--holdout", "lists", data=name).out
-            self.assertEqual(
-                "1 row for training had the question of a held-out row, and went out with it" in out, bool(more)
-            )
+            self.assertEqual("1 row with the question of a held-out row left out of training" in out, bool(more))
         self.assertEqual(losses(W.path("of-twins")), losses(W.path("of-no-twins")))
 
     def test_small_shares(self):
@@ -490,9 +486,8 @@ class Flags(Case):
             "so none of its 2 rows is learned; give it more --weights",
             out,
         )
-        self.assertNotIn(
-            "warning", tune("no-share", *SMALL, "--steps", 1, "--weights", "why=0", data="shares").out
-        )  # as was wanted
+        # as was wanted
+        self.assertNotIn("warning", tune("no-share", *SMALL, "--steps", 1, "--weights", "why=0", data="shares").out)
 
     def test_mixtures(self):
         pack("uneven/train.bin", make_rows(1, 60, (who,)) + make_rows(2, 20, (why,)) + make_rows(3, 4, (talk,)))
@@ -963,9 +958,8 @@ class Chat(Case):
         self.assertIn("/reset", t.wait_for("\n> "))
         t.type("who rules the country ?\n")
         self.assertIn("king", t.wait_for("\n> "))
-        t.wait_for(
-            "\n> ", key="\x03"
-        )  # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
+        # at the prompt: nothing is lost. One that comes before the program waits for a line is without effect
+        t.wait_for("\n> ", key="\x03")
         t.type("how ?\n")
         t.wait_for("wise")
         t.type("\x04")

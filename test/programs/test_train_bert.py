@@ -185,14 +185,12 @@ class Learning(Case):
 
     def test_whole_words(self):
         for name, flags in (("pieces", []), ("words", ["--whole-word-mask"])):
-            run(
-                train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other")
-            )  # a small vocabulary: words of several pieces
+            # a small vocabulary: words of several pieces
+            run(train(name, *TINY, "--steps", 5, "--eval-every", 0, "--seed", 3, *flags, data="other"))
             self.assertTrue(all(map(math.isfinite, losses(W.path(name)))))
         self.assertNotEqual(losses(W.path("pieces")), losses(W.path("words")))
-        self.assertEqual(
-            *(metrics(W.path(d))[-1]["val_targets"] for d in ("pieces", "words"))
-        )  # validation masks do not depend on it
+        # validation masks do not depend on it
+        self.assertEqual(*(metrics(W.path(d))[-1]["val_targets"] for d in ("pieces", "words")))
 
     def test_schedules(self):
         steps, warmup, lr, final = 20, 4, 2e-3, 0.1
@@ -502,9 +500,8 @@ class Resume(Case):
         self.assert_same_run("long", "short")
         self.assertTrue(json.loads(read(W.path("short/config.json")))["flags"]["retune"])
         run(["--resume", "--out", W.path("short"), "--steps", 13])
-        self.assertFalse(
-            json.loads(read(W.path("short/config.json")))["flags"]["retune"]
-        )  # it was meant for that time alone
+        # it was meant for that time alone
+        self.assertFalse(json.loads(read(W.path("short/config.json")))["flags"]["retune"])
 
     def test_two_processes_in_one_run(self):
         first = start(train("shared", *TINY, "--steps", 100000, "--eval-every", 0, "--eval-tokens", 128))
@@ -704,10 +701,8 @@ class NotFinite(Case):
                 out = "wild%s-%d" % (lr, every)
                 run(train(out, *TINY, "--steps", 4, "--schedule", "constant", "--warmup", 0, "--eval-tokens", 512))
                 config = json.loads(read(W.path(out, "config.json")))
-                config["flags"]["lr"], config["flags"]["clip"] = (
-                    float(lr),
-                    0,
-                )  # a run that goes well for four steps, and then does not
+                # a run that goes well for four steps, and then does not
+                config["flags"]["lr"], config["flags"]["clip"] = (float(lr), 0)
                 write(W.path(out, "config.json"), json.dumps(config))
                 done = run(["--resume", "--out", W.path(out), "--steps", 50, "--eval-every", every], code=3)
                 self.assert_one_line(done.err)

@@ -403,9 +403,10 @@ class Generate(Case):
             known,
         )
         row = '{"id": 1.50, "prompt": "the king", "big": 12345678901234567890123, '
+        # what else it has stays, digit by digit
         self.assertTrue(
             write_on("--json", "--max-new-tokens", 1, text=row[:-2] + "}\n").out.startswith(row + '"text": ')
-        )  # what else it has stays, digit by digit
+        )
         self.assertIn("standard input, line 3", write_on("--json", text='\n{"prompt": "a"}\nb\n', code=1).err)
         self.assertEqual(
             write_on("--max-new-tokens", 8, text="%s\r\n%s" % tuple(PROMPTS[:2])).out,
@@ -445,9 +446,8 @@ class Generate(Case):
             ).stdout
         )
         for x in full:
-            self.assertEqual(
-                1 + len(ids) + x["tokens"], 65
-            )  # 64 that the model has seen, <|endoftext|> the first, and what it said to the last of them
+            # 64 that the model has seen, <|endoftext|> the first, and what it said to the last of them
+            self.assertEqual(1 + len(ids) + x["tokens"], 65)
 
     def test_no_lines(self):
         self.assertEqual(write_on(text="").out, "")

@@ -229,11 +229,8 @@ class Classify(Case):
             ("l.csv", "text,label\nit,yes\nold,yes\n", "expected at least 2 labels, found one: yes"),
             ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL character in the text"),
             ("n.csv", "text,label\nit,yes\n it ,no\n", "expected at least 2 different texts"),
-            (
-                "o.csv",
-                "text,label\nit,yes\nold,no\n",
-                "label ",
-            ),  # two rows, one of each: no row of one label is left to train with
+            # two rows, one of each: no row of one label is left to train with
+            ("o.csv", "text,label\nit,yes\nold,no\n", "label "),
             (
                 "p.jsonl",
                 '{"text": "it", "label": 1}\n{"text": "it"\n',
@@ -623,9 +620,10 @@ class Corpora(CorpusCase):
             self.make("imdb.py", "--from", source)
             self.check_imdb()
             self.script("imdb.py", "--unlabelled", "--from", source, "--vocab-size", "60", "--out", "out")
+            # test.bin is gone
             self.assertEqual(
                 set(os.listdir(self.path("out"))), TOKENIZER_FILES | {"train.bin", "val.bin", "made.sha256"}
-            )  # test.bin is gone
+            )
             train, val = (self.documents(self.path("out", part + ".bin"), "out") for part in ("train", "val"))
             self.assertEqual((len(train), len(val)), (27, 3))
             self.assertIn(sentence(1005) + " " + sentence(2005), train + val)
@@ -886,9 +884,8 @@ class Pretrained(EncoderCase):
             out,
         )
         self.check_model()
-        out = self.script(
-            "pretrained.py", self.model("n/0_Transformer"), "--out", "two"
-        )  # its config names no model_type
+        # its config names no model_type
+        out = self.script("pretrained.py", self.model("n/0_Transformer"), "--out", "two")
         self.assertIn('"model_type": "bert" is added', out)
         self.script("pretrained.py", "n", "--out", "out")
         self.check_model()

@@ -166,9 +166,8 @@ class Tokenize(Case):
             self.assertEqual(found if how == "eot" else len(found), documents, how)
 
     def test_pack_counts_and_threads(self):
-        big = self.write(
-            "big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400))
-        )  # several parts for the threads
+        # several parts for the threads
+        big = self.write("big.txt", "\n<|endoftext|>\n".join(story(i) for i in range(400)))
         files = []
         for threads in ("1", "3"):
             run = subprocess.run(
@@ -873,9 +872,8 @@ class Keep(Case):
         self.text()
         self.assertEqual(before, {n: data for n, data in self.tree().items() if n != "out/made.sha256"})
         os.remove(self.path("out/made.sha256"))
-        self.kept_script(
-            "out/vocab.txt", "text.py", "in.txt", "--vocab-size", "100", "--cased", "--out", "out"
-        )  # the vocabulary may be the user's
+        # the vocabulary may be the user's
+        self.kept_script("out/vocab.txt", "text.py", "in.txt", "--vocab-size", "100", "--cased", "--out", "out")
 
     def test_the_tokenizer_of_out(self):
         self.tokenize("learn", "--size", "100", "--out", "out", "in.txt")
@@ -884,9 +882,8 @@ class Keep(Case):
             self.text("--tokenizer", "out")
         self.assertEqual(before, {n: self.tree()[n] for n in before})
         self.tokenize("learn", "--size", "90", "--out", "other", "in.txt")
-        self.kept_script(
-            "out/", "text.py", "in.txt", "--tokenizer", "other", "--out", "out"
-        )  # the copy that was there before us is not ours
+        # the copy that was there before us is not ours
+        self.kept_script("out/", "text.py", "in.txt", "--tokenizer", "other", "--out", "out")
 
     def test_tokenize(self):
         self.tokenize("learn", "--size", "100", "--out", "tok", "in.txt")
@@ -1064,9 +1061,8 @@ class Downloads(Case):
             self.assertEqual(open_bytes(get()), Server.files["/x"][:300000])
             self.assertEqual(Server.log[0], "bytes=0-299999")
             os.remove(self.target)
-        self.assertEqual(
-            open_bytes(self.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"]
-        )  # there is no more
+        # there is no more
+        self.assertEqual(open_bytes(self.download(self.url + "/x", self.target, None, first=10**9)), Server.files["/x"])
 
     def test_shakespeare_checksum(self):
         Server.files["/input.txt"] = b"To be, or not to be"
@@ -1147,9 +1143,10 @@ class Downloads(Case):
         self.assertEqual((count(), len(Server.log)), (230, 3))  # the first two come from the cache
         Server.files["/0"] = b'{"error": "busy"}'
         run = self.call(sys.executable, os.path.join(ROOT, "data", words[0]), *words[1:4], "other", *words[5:])
+        # what is no page does not stay
         self.assertEqual(
             (run.returncode, os.listdir(self.path("other/fineweb-edu"))), (1, ["rows-00000000.json.sha256"])
-        )  # what is no page does not stay
+        )
         self.assertIn(b'expected {"rows": [{"row": {"text": ...}}, ...]}, found something else', run.stderr)
 
     def test_wikitext_checksum(self):

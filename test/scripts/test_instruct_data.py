@@ -718,9 +718,8 @@ class Public(Case):
         ):
             self.write("repo/tasks/task1_x.json", json.dumps({**good, **change}))
             self.refused_script(1, message, "superni.py", "--tokenizer", "tok", "--out", "out2", "--from", "repo")
-        self.write(
-            "repo/tasks/task1_x.json", json.dumps({**good, "Positive Examples": [{"input": "a", "output": []}]})
-        )  # no example
+        # no example
+        self.write("repo/tasks/task1_x.json", json.dumps({**good, "Positive Examples": [{"input": "a", "output": []}]}))
         self.make("superni.py", "--from", "repo", "--shots", "1")
         self.write("repo/tasks/task1_x.json", "{")
         for code, message, *words in [
@@ -743,9 +742,8 @@ class Public(Case):
         self.make("superni.py", *words)
         first = {part: self.of(part) for part in ("train", "val", "test_tasks", "test_families")}
         asked = len(Server.log)
-        self.assertEqual(
-            asked, 2 + 5 + 1
-        )  # two lists, five tasks, one that continued after a break; the excluded task is not downloaded
+        # two lists, five tasks, one that continued after a break; the excluded task is not downloaded
+        self.assertEqual(asked, 2 + 5 + 1)
         self.make("superni.py", *words)
         self.assertEqual(({part: self.of(part) for part in first}, len(Server.log)), (first, asked))
         del Server.files["/ni/tasks/task2_x.json"]

@@ -367,9 +367,8 @@ class RandomCsv(Case):
                 continue
             accepted += 1
             table = csv.DictReader(io.StringIO(data, newline=""))
-            table.fieldnames = [
-                name.strip() for name in table.fieldnames
-            ]  # white space around names of columns and labels does not count
+            # white space around names of columns and labels does not count
+            table.fieldnames = [name.strip() for name in table.fieldnames]
             rows = [r for r in table if r["text"] is not None]
             self.assertEqual(
                 [(text, label) for _, label, _, text in read_bin(self.path("x.bin"))[1]],

@@ -81,9 +81,8 @@ class Toy(unittest.TestCase):
         for part, half in (("train", "A"), ("val", "A"), ("test", "B")):
             used = collections.Counter(w for text, _ in self.rows[part] for w in text.split() if w in OPINIONS)
             self.assertEqual(set(used), set(toy.HALF[half][0] + toy.HALF[half][1]))
-            self.assertLessEqual(
-                max(used.values()) - min(used.values()), 2 + 0.1 * min(used.values()), part
-            )  # dealt like cards
+            # dealt like cards
+            self.assertLessEqual(max(used.values()) - min(used.values()), 2 + 0.1 * min(used.values()), part)
 
     def test_nothing_else_tells_the_label(self):
         for part, rows in self.rows.items():
@@ -515,9 +514,8 @@ class Instructions(unittest.TestCase):
             if part != "train":
                 copied, usual = instructions.baselines(rows, self.rows[folder, "train"])
                 self.assertEqual(copied, 0)
-                self.assertLess(
-                    usual, 25
-                )  # the most frequent answer to a task: yes or no, told or not, one of three kinds
+                # the most frequent answer to a task: yes or no, told or not, one of three kinds
+                self.assertLess(usual, 25)
 
     def test_same_everywhere(self):
         world = toy.World(1, 0.1, 0.1)
