@@ -1058,6 +1058,7 @@ class Downloads(Case):
             f.write(b"damaged")
         self.get(self.sum)
         self.assertEqual(open_bytes(self.target), Server.files["/x"])
+        self.assertEqual(open_bytes(self.target + ".other-1"), b"damaged")  # it may be the user's
 
     def test_errors(self):
         self.fails("the server says 404", None, "/none")
