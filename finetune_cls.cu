@@ -631,7 +631,10 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         fail_usage(
             "--init DIR is missing: the pretrained encoder, a run of train_bert or a Hugging Face directory "
             "(data/pretrained.py)");
-    if (!f.resume && (exists(f.out + "/results.json") || exists(f.out + format("/seed-%lld", (long long)f.seed))))
+    bool taken = exists(f.out + "/results.json");
+    for (int64_t seed = f.seed; seed < f.seed + cf.seeds; seed++)
+        taken = taken || exists(f.out + format("/seed-%lld", (long long)seed));
+    if (!f.resume && taken)
         fail_usage("--out %s: a run is there already; continue it with --resume or take another directory",
                    f.out.c_str());
     open_run_dir(f);

@@ -305,11 +305,18 @@ struct SftFiles {
     }
 };
 
-// A run that was killed early may have left its answers, whose lines begin so; no other file of that name is replaced.
-void refuse_foreign_answers(const TrainFlags& f, const std::string& path) {
-    if (f.resume || !exists(path)) return;
-    const std::string left = read_file(path);
-    if (!left.empty() && left.rfind("{\"set\": ", 0) != 0) refuse_existing("--out", f.out, {"answers_before.jsonl"});
+// A run that was killed early may have left answers and their scores, which are known by this text; no other file of
+// these names is replaced.
+void refuse_foreign_answers(const TrainFlags& f) {
+    const std::pair<std::string, const char*> names[] = {{"answers_before.jsonl", "{\"set\": "},
+                                                         {"scores_before.json", ", \"strict\": "}};
+    for (const auto& [name, text] : names) {
+        const std::string path = f.out + "/" + name;
+        struct stat st;
+        const bool is_file = lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);  // and no link to one
+        const bool ours = is_file && (st.st_size == 0 || read_file(path).find(text) != std::string::npos);
+        if (!f.resume && !ours) refuse_existing("--out", f.out, {name});
+    }
 }
 
 // No row may be longer than the model, or --max-len, takes.
@@ -367,7 +374,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
             "kind");
     open_run_dir(f);
     const std::string before_path = f.out + "/answers_before.jsonl";
-    refuse_foreign_answers(f, before_path);
+    refuse_foreign_answers(f);
 
     // the model: a resumed run finds all that it needs in last/
     std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);

@@ -11,7 +11,7 @@ import os
 import sys
 
 from lib.arguments import check_arguments, check_url, source_flags
-from lib.download import download
+from lib.download import download, set_aside
 from lib.errors import Failure, Usage, run_script
 from lib.text import text_parser, write_text_dataset
 from lib.text_files import inner_name, split_documents, strict_lines, text_files, text_lines
@@ -29,7 +29,8 @@ def downloaded(args):
     texts = 0
     for offset in range(0, args.documents, PAGE):
         path = os.path.join(args.cache, args.name, "rows-%08d.json" % offset)
-        if not os.path.exists(path):
+        was_there = os.path.exists(path)
+        if not was_there:
             sys.stderr.write(
                 "%s: pages %d to %d of %d\n"
                 % (args.name, offset + 1, min(offset + PAGE, args.documents), args.documents)
@@ -41,7 +42,7 @@ def downloaded(args):
             if not all(isinstance(text, str) for text in rows):
                 raise TypeError
         except (ValueError, LookupError, TypeError):
-            os.remove(path)
+            set_aside(path) if was_there else os.remove(path)
             raise Failure(
                 '%s: expected {"rows": [{"row": {"text": ...}}, ...]}, found something else; '
                 "run the same command again, later" % path

@@ -127,9 +127,10 @@ def main():
     if not pathlib.Path(f"{a.data}/train.tsv").exists():
         p.error(f"--data {a.data}: expected train.tsv beside train.bin: make the data with --keep-text")
     a.all = dict(text.split("=", 1) for text in a.all)
-    for ending, begin in ((".json", b'{\n "'), (".md", b"| labels | model |"), (".svg", b"<svg ")):  # as written below
+    for ending, begin in ((".json", b'{\n "'), (".md", b"| labels | model |"), (".svg", b"")):  # as written below
         path = pathlib.Path(a.out + ending)
-        if path.exists() and not (path.is_file() and path.read_bytes().startswith(begin)):
+        ours = svg.is_picture(path) if ending == ".svg" else path.is_file() and path.read_bytes().startswith(begin)
+        if path.exists() and not ours:
             p.error(f"--out {a.out}: {path} was not made by this script; remove it or take another name")
     a.sets = a.sets.split(",")
     sizes = [int(n) for n in a.sizes.split(",")]

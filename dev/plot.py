@@ -40,13 +40,16 @@ def main():
     p.add_argument("--title", default="")
     a = p.parse_args()
     out = pathlib.Path(a.out)
-    if out.exists() and not (out.is_file() and out.read_bytes().startswith(b"<svg ")):
-        p.error(f"--out {a.out}: expected no such file or an SVG, found another; remove it or take another name")
+    if out.exists() and not svg.is_picture(out):
+        p.error(f"--out {a.out}: expected no such file or a plot, found another; remove it or take another name")
     runs = []
     for text in a.runs:
         name, _, folder = text.rpartition("=")
         runs.append((name or pathlib.Path(folder).name, *read_run(folder)))
-    pathlib.Path(a.out).write_text(str(svg.loss_curves(runs, a.title)))
+    try:
+        out.write_text(str(svg.loss_curves(runs, a.title)))
+    except OSError as e:
+        sys.exit(f"error: --out {a.out}: {e.strerror}")
     print(f"{a.out}: {len(runs)} run{'s' if len(runs) > 1 else ''}")
 
 

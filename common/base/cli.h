@@ -259,7 +259,7 @@ struct Cli {
             }
             if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == std::string::npos)
                 fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(),
-                           nearest(arg.substr(1), flag_names()).c_str());
+                           nearest_flag(arg.substr(1)).c_str());
             positional.push_back(arg);
             i++;
         }
@@ -334,12 +334,18 @@ struct Cli {
                closing;
     }
 
-    std::vector<std::string> flag_names() const {
-        std::vector<std::string> names;
+    // The name of the flag that is called most like this, by its name or one that it had before.
+    std::string nearest_flag(const std::string& word) {
+        std::vector<std::string> names{"help"};
         for (const FlagGroup& g : groups)
-            for (const Flag& f : g.flags)
-                if (g.serves(command)) names.push_back(f.name);
-        return names.empty() ? std::vector<std::string>{"help"} : names;
+            for (const Flag& f : g.flags) {
+                if (!g.serves(command)) continue;
+                names.push_back(f.name);
+                names.insert(names.end(), f.aliases.begin(), f.aliases.end());
+            }
+        const std::string name = nearest(word, names);
+        const Flag* flag = find(name);
+        return flag ? flag->name : name;
     }
 
 private:
@@ -391,12 +397,12 @@ private:
             fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
         return has_value ? i + 1 : i + 2;
     }
-    [[noreturn]] void unknown_flag(const std::string& name) const {
+    [[noreturn]] void unknown_flag(const std::string& name) {
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
                 if (f.is_called(name))
                     fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.commands.c_str(), command.c_str());
-        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(),
-                   nearest(name, flag_names()).c_str(), program.c_str(), command.c_str());
+        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(), nearest_flag(name).c_str(),
+                   program.c_str(), command.c_str());
     }
 };

@@ -37,7 +37,7 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
             fail_usage(
                 "--%s: the run in %s has %s, a resumed run keeps its flags (to train differently from here: --init "
                 "%s/last --out ANOTHER)",
-                name.c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
+                flag->name.c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
     }
     const Json* steps = flags->find("steps");
     if (steps && cli.given("steps") && steps->i != f.steps)

@@ -34,6 +34,18 @@ inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> file
         }
 }
 
+// Did a training program write this config.json? Other programs' may have a "program", too.
+inline bool is_run_config(const std::string& path) {
+    if (!exists(path) || is_directory(path)) return false;
+    try {
+        const Json config = parse_json(read_file(path), path);
+        const Json *program = config.find("program"), *flags = config.find("flags");
+        return program && program->kind == Json::string && flags && flags->find("resume");
+    } catch (const Error&) {
+        return false;  // no JSON
+    }
+}
+
 // Makes --out ready for this process alone.
 inline void open_run_dir(const TrainFlags& f) {
     const char* out = f.out.c_str();
@@ -43,10 +55,11 @@ inline void open_run_dir(const TrainFlags& f) {
                    out);
     if (!f.resume) {
         // A run that was killed before its first checkpoint left a config.json of its own; no other file may be there.
-        std::string config = f.out + "/config.json";
-        bool begun = exists(config) && read_file(config).find("\"program\"") != std::string::npos;
-        if (!begun) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
-        refuse_existing("--out", f.out, {"results.json", "predictions.tsv", "errors.tsv", "answers.jsonl"});
+        if (!is_run_config(f.out + "/config.json"))
+            refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+        refuse_existing("--out", f.out,
+                        {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv",
+                         "answers.jsonl"});  // also links that lead nowhere
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.

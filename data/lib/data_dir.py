@@ -68,9 +68,11 @@ def read_manifest(out):
     path = os.path.join(out, MANIFEST)
     if not os.path.lexists(path):
         return None
-    with open(path, encoding="utf-8", errors="replace", newline="") as f:
-        head, *lines = [*f] or [""]
-    if head != MANIFEST_HEAD or os.path.islink(path):
+    head, lines = "", []
+    if os.path.isfile(path) and not os.path.islink(path):
+        with open(path, encoding="utf-8", errors="replace", newline="") as f:
+            head, *lines = [*f] or [""]
+    if head != MANIFEST_HEAD:
         raise Usage(
             "%s: expected the list of what a data script made, found something else; remove it or give another --out"
             % path
@@ -92,26 +94,24 @@ def has_bin_magic(path):
 
 
 def is_ours(out, name, manifest):
-    """Did an earlier run make this file? Directories without a manifest are from before there was one: there a .bin
-    file is known by its first bytes."""
+    """Did an earlier run make this file? A .bin file without a manifest may be the user's, from data/tokenize."""
     path = os.path.join(out, name)
-    if os.path.islink(path) or not os.path.isfile(path):
+    if not manifest or os.path.islink(path) or not os.path.isfile(path):
         return False
-    if manifest is None:
-        return name.endswith(".bin") and has_bin_magic(path)
     return manifest_line(out, name) in manifest
 
 
-def refuse_foreign(out, names, source):
+def refuse_foreign(out, names, source, made=False):
     """Refuses to replace a file in `out` that no run made, unless `source`, a folder, holds the same bytes under this
-    name. source None: the tokenizer is still to be learned. A tokenizer file that would stay beside another tokenizer
-    is refused, too."""
+    name. made: source holds all that the run makes; else a .bin file without a manifest, and where source is None its
+    tokenizer, is left to decide when they are made. A tokenizer file that would stay beside another tokenizer is
+    refused, too."""
     manifest = read_manifest(out)
     learned = source is None and manifest is None and has_bin_magic(os.path.join(out, "train.bin"))
-    undecided = TOKENIZER_FILES if learned else []
-    for name in dict.fromkeys([*names, *TOKENIZER_FILES]):
+    for name in dict.fromkeys([*TOKENIZER_FILES, *names]):
         path = os.path.join(out, name)
-        if not os.path.lexists(path) or name in undecided or is_ours(out, name, manifest):
+        undecided = learned and name in TOKENIZER_FILES or not made and manifest is None and has_bin_magic(path)
+        if not os.path.lexists(path) or undecided or is_ours(out, name, manifest):
             continue
         same = source and os.path.isfile(path) and os.path.isfile(os.path.join(source, name))
         if not same or not filecmp.cmp(path, os.path.join(source, name), shallow=False):
@@ -130,7 +130,7 @@ def output_names(args, parts, kept):
 def put_in_place(work, out, names):
     """Everything is made: now the files get their names, the tokenizer's files too. Files of an earlier run that this
     one does not make must not stay beside them."""
-    refuse_foreign(out, names, work)
+    refuse_foreign(out, names, work, made=True)
     manifest = read_manifest(out)
     names = [n for n in dict.fromkeys([*TOKENIZER_FILES, *names]) if os.path.exists(os.path.join(work, n))]
     known = TOKENIZER_FILES + names

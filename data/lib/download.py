@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import http.client
+import itertools
 import os
 import re
 import sys
@@ -57,6 +58,14 @@ def cache_dir():
     return os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tune.cu")
 
 
+def set_aside(path):
+    """Gives a file a name that is free: it is not removed, since nobody knows whose it is"""
+    names = ("%s.other-%d" % (path, n) for n in itertools.count(1))
+    other = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, other)
+    sys.stderr.write("note: %s is not the file that is expected there; it is now %s\n" % (path, other))
+
+
 def download(url, path, checksum=None, attempts=4, first=None):
     """URL -> path. A file that is there already is kept. An unfinished one (path.part) is continued by HTTP Range,
     unless the file at the URL has changed since. The name `path` appears only when everything is there and the SHA-256
@@ -70,7 +79,7 @@ def download(url, path, checksum=None, attempts=4, first=None):
                 expected = f.read().strip()
         if expected is None or sha256(path) == expected:
             return path
-        os.remove(path)  # of another version, or damaged
+        set_aside(path)  # of another version, or damaged, or the user's in a folder that --cache names
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     part = path + ".part"
     for attempt in range(attempts):

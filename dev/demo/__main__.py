@@ -17,10 +17,10 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -92,6 +92,21 @@ def tell_validation(rows):
             say(read + f"guessed right {100 * row['val_accuracy']:4.1f} % {bar(row['val_accuracy'])}")
 
 
+def read_state(path):
+    """state.json -> (steps, files), refused unless a demo wrote it"""
+    if not path.exists():
+        return {}, []
+    try:
+        saved = json.loads(path.read_text())
+        steps, files = saved["steps"], [tuple(file) for file in saved["files"]]
+        for name, step in steps.items():
+            steps[name] = {"command": step["command"], "seconds": step["seconds"] + 0, "done": step["done"]}
+        return steps, [[name, size + 0, changed + 0] for name, size, changed in files]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        sys.stderr.write(f"error: {path}: expected what a demo wrote, found something else; give another directory\n")
+        sys.exit(2)
+
+
 class Demo:
     """OUT/state.json remembers of each step its command, the seconds that it took so far, and whether it is done; and
     which files the demo made, so that it removes no others"""
@@ -99,13 +114,13 @@ class Demo:
     def __init__(self, out, quick):
         self.out, self.steps = out, steps(out, quick)
         self.path = out / "state.json"
-        saved = json.loads(self.path.read_text()) if self.path.exists() else {"steps": {}, "files": []}
-        self.state, self.made = saved["steps"], saved["files"]
+        self.state, self.made = read_state(self.path)
         self.summary = []  # (what was asked, the fraction that is right, what to compare it with)
 
     def files(self):
-        """[name, size, time of change] of every file in OUT, without state.json itself"""
-        paths = [p for p in self.out.rglob("*") if p != self.path and (p.is_symlink() or not p.is_dir())]
+        """[name, size, time of change] of every file in OUT, without state.json and what becomes it"""
+        is_state = lambda p: p.parent == self.out and re.fullmatch(r"state\.json(\.making\w+)?", p.name)
+        paths = [p for p in self.out.rglob("*") if not is_state(p) and (p.is_symlink() or not p.is_dir())]
         return [[str(p.relative_to(self.out)), p.lstat().st_size, p.lstat().st_mtime_ns] for p in sorted(paths)]
 
     def refuse_foreign_files(self):
@@ -121,11 +136,20 @@ class Demo:
                 )
                 sys.exit(2)
 
+    def forget_lost(self):
+        """From the first step that is done and whose files somebody removed"""
+        gone = [file[0] for file in self.made if not os.path.lexists(self.out / file[0])]
+        for step in self.steps:
+            own = (f"{step.name}/", f"{step.name}.log")
+            if self.state.get(step.name, {}).get("done") and any(name.startswith(own) for name in gone):
+                return self.forget_from(step)
+
     def save(self):
         self.made = self.files()
-        new = self.out.parent / (self.out.name + ".state")  # beside OUT: it is no file of OUT
-        new.write_text(json.dumps({"steps": self.state, "files": self.made}, indent=1) + "\n")
-        new.replace(self.path)
+        handle, new = tempfile.mkstemp(prefix="state.json.making", dir=self.out)
+        with open(handle, "w") as f:
+            f.write(json.dumps({"steps": self.state, "files": self.made}, indent=1) + "\n")
+        os.replace(new, self.path)
 
     def seconds(self):
         return sum(self.state[s.name]["seconds"] for s in self.steps if s.name in self.state)
@@ -141,11 +165,16 @@ class Demo:
                 say(f"       then a first page, {self.out}/report.html; later results are added to it")
         say(f"  {'all of it':66s} {page.clock(sum(s.seconds for s in self.steps)):>9s}")
 
+    def set_aside(self, step):
+        """What a step left gets another name; it is not removed: somebody may have put a file of their own there"""
+        if (self.out / step.name).exists():
+            (self.out / step.name).rename(self.out / f"{step.name}.stopped-{time.time_ns()}")
+
     def forget_from(self, step):
-        """A step that is new or has another command: what it and the later ones left is of no use"""
+        """A step that is new, or of another command, or lost its files: what it and later ones left is of no use"""
         for later in self.steps[self.steps.index(step) :]:
             if self.state.pop(later.name, None):
-                shutil.rmtree(self.out / later.name, ignore_errors=True)
+                self.set_aside(later)
         self.save()
 
     def run(self, step):
@@ -164,8 +193,8 @@ class Demo:
         if begun:
             command = [command[0], "--resume", "--out", str(run)]
             say(f"  continues: {shown(command)}")
-        elif run.exists():  # stopped before it saved anything
-            run.rename(self.out / f"{step.name}.stopped-{time.time_ns()}")
+        else:  # stopped before it saved anything
+            self.set_aside(step)
         self.save()
         self.watch(step, command, "a" if begun else "w")
         state["done"] = True
@@ -342,6 +371,7 @@ def main():
     on_stop(signal.default_int_handler)
     demo = Demo(out, quick)
     demo.refuse_foreign_files()
+    demo.forget_lost()
     demo.save()
     demo.announce()
     for step in demo.steps:

@@ -8,6 +8,7 @@ classes are ground (the background), grid, axis, and c0, c1, ... (a series: ever
 """
 
 import math
+import re
 from html import escape
 
 COLORS = ["#1f6fb4", "#d1602a", "#2c8a57", "#8a4fb0", "#9a7b1c"]
@@ -34,6 +35,11 @@ def smooth(points, pieces=300):
     n = max(1, len(points) // pieces)
     parts = [points[i : i + n] for i in range(0, len(points), n)]
     return [(sum(x for x, _ in p) / len(p), sum(y for _, y in p) / len(p)) for p in parts]
+
+
+def is_picture(path):
+    """Is this file a Picture, so that another one may replace it?"""
+    return path.is_file() and re.match(rb'<svg [^>]* class="chart">', path.read_bytes()) is not None
 
 
 class Frame:

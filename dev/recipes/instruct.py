@@ -144,7 +144,8 @@ def curve(found, test, recipe):
 
 def main():
     if len(sys.argv) != 4:
-        sys.exit(__doc__)
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
     text, instructions, out = [pathlib.Path(path).resolve() for path in sys.argv[1:]]
     out.mkdir(parents=True, exist_ok=True)
     base = pretrain(text, out)

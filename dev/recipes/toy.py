@@ -36,6 +36,9 @@ def run(command, log):
 
 
 def main():
+    if any(word.startswith("-") for word in sys.argv[1:]):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/toy").resolve()
     out.mkdir(parents=True, exist_ok=True)
     print(

@@ -124,6 +124,9 @@ def tables(rows, reasons):
 
 
 def main():
+    if any(word.startswith("-") for word in sys.argv[1:]):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "runs/toy_instruct").resolve()
     out.mkdir(parents=True, exist_ok=True)
     world = out / "world"

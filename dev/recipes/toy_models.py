@@ -15,6 +15,7 @@ import struct
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "data/toy/models"
 MODELS = {"sentiment": "pretrained/seed-1/last", "instruct": "instruct/best"}  # folder of the demo
 FILES = ["vocab.txt", "vocab.json", "merges.txt", "tokenizer_config.json", "template.json", "generation_config.json"]
 
@@ -47,8 +48,15 @@ def copy_weights(source, to):
 
 
 def main():
+    if any(word.startswith("-") for word in sys.argv[1:]):
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["--help"], ["-h"]) else 2)
     demo = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo")
-    out = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "data/toy/models")
+    out = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else COMMITTED)
+    for name in MODELS:
+        if out.resolve() != COMMITTED and (out / name).exists():  # whose files these are is not known
+            sys.stderr.write(f"error: {out / name}: expected nothing there, found something; give another folder\n")
+            sys.exit(2)
     for name, folder in MODELS.items():
         source, to = demo / folder, out / name
         if not (source / "model.safetensors").exists():

@@ -89,6 +89,7 @@ TEST_CASE("cli: what makes no sense is one line and exit code 2") {
     CHECK(has(usage_error({"--no-lr", "1"}), "unknown flag --no-lr"));
     CHECK(has(usage_error({"--step", "1"}), "unknown flag --step; nearest: --steps; see prog train --help"));
     CHECK(has(usage_error({"--shedule", "cosine"}), "nearest: --schedule"));
+    CHECK(has(usage_error({"--iteration", "1"}), "nearest: --steps;"));  // most like a name that it had before
     CHECK(has(usage_error({"-lr", "1"}), "unknown flag -lr: flags begin with two dashes; nearest: --lr"));
     CHECK(has(usage_error({"--no-resum"}), "unknown flag --no-resum; nearest: --resume"));
     CHECK(has(usage_error({"--top-k", "3"}), "--top-k is a flag of guess one, not of train"));

@@ -373,6 +373,9 @@ class Asking(Case):
         self.assertEqual(
             (os.listdir(W.path("kept")), read(W.path("kept/predictions.tsv"))), (["predictions.tsv"], rows)
         )
+        write(W.path("kept-seeds/seed-2/notes"), "mine")  # refused before seed 1 is trained
+        self.assertIn("a run is there already", run(train("kept-seeds", *SMALL, "--seeds", 2), 2).err)
+        self.assertEqual(os.listdir(W.path("kept-seeds")), ["seed-2"])
 
     def test_eval_as_text(self):
         out = ask("eval", "--model", "cls", "--data", "task/test.tsv").out

@@ -592,7 +592,8 @@ class Evaluation(Case):
             )
             self.assertEqual((os.listdir(W.path("kept")), read(W.path("kept", name))), ([name], b"mine"))
             os.remove(W.path("kept", name))
-        for name in ("answers_before.jsonl", "answers.jsonl", "results.json", "config.json", "last.tmp/notes"):
+        names = ["answers_before.jsonl", "scores_before.json", "answers.jsonl", "results.json", "config.json"]
+        for name in (*names, "last.tmp/notes"):
             write(W.path("kept-run", name), b"mine")
             self.assertIn(
                 "kept-run/" + name.split("/")[0] + ", which this would overwrite", run(train("kept-run"), 2).err

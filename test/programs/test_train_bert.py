@@ -786,6 +786,8 @@ class BadInput(Case):
         write(W.path("pickle/pytorch_model.bin"), b"PK\3\4")
         write(W.path("file"), "a file, no directory\n")
         write(W.path("started/config.json"), read(W.path("run/config.json")))  # nothing but a config.json
+        write(W.path("others/config.json"), json.dumps({"program": "theirs", "flags": []}))
+        write(W.path("others/last.tmp/notes"), "theirs")
         # name, command line, exit code, what the message has to say
         return [
             # data
@@ -1060,6 +1062,7 @@ class BadInput(Case):
             ("--out that is a file", train("file", *TINY), 1, ["file"]),
             ("--out with a run in it", train("run", *TINY), 2, ["run", "--resume"]),
             ("--out that is a model directory", train("run/best", *TINY), 2, ["run/best"]),
+            ("--out with another program's config.json", train("others", *TINY), 2, ["others/config.json"]),
             ("--resume without --out", ["--resume"], 2, ["--out"]),
             ("--resume of nothing", ["--resume", "--out", W.path("nowhere")], 1, ["nowhere", "config.json"]),
             ("--resume of a run without a checkpoint", ["--resume", "--out", W.path("started")], 1, ["started/last"]),

@@ -875,6 +875,32 @@ class Keep(Case):
         # the vocabulary may be the user's
         self.kept_script("out/vocab.txt", "text.py", "in.txt", "--vocab-size", "100", "--cased", "--out", "out")
 
+    def test_packed_files_of_others(self):
+        """Without a manifest a .bin file may be the user's, from data/tokenize pack"""
+        self.tokenize("learn", "--size", "100", "--out", "tok", "in.txt")
+        self.tokenize("pack", "--tokenizer", "tok", "--in", "in.txt", "--out", "out/test_mine.bin")
+        before = open_bytes(self.path("out/test_mine.bin"))
+        self.text()
+        self.assertEqual(open_bytes(self.path("out/test_mine.bin")), before)
+        self.write("mine/val.bin", before)
+        self.kept_script("mine/val.bin", "text.py", "in.txt", "--vocab-size", "100", "--out", "mine")
+
+    def test_a_manifest_of_others(self):
+        os.makedirs(self.path("a/made.sha256"))
+        os.makedirs(self.path("b"))
+        os.mkfifo(self.path("b/made.sha256"))
+        for out in ("a", "b"):
+            self.refused(
+                2,
+                out + "/made.sha256: expected the list",
+                sys.executable,
+                os.path.join(ROOT, "data/text.py"),
+                "in.txt",
+                "--out",
+                out,
+            )
+            self.assertEqual(os.listdir(self.path(out)), ["made.sha256"])
+
     def test_the_tokenizer_of_out(self):
         self.tokenize("learn", "--size", "100", "--out", "out", "in.txt")
         before = self.tree()
@@ -938,6 +964,15 @@ class Keep(Case):
         self.assertEqual((run.returncode, self.tree()), (2, before))
         for _ in range(2):
             self.assertEqual(self.call(*plot, "run", "--out", "run.svg").returncode, 0)
+        self.write("mine.svg", "<svg xmlns='http://www.w3.org/2000/svg'></svg>")
+        before = self.tree()
+        self.assertEqual(self.call(*plot, "run", "--out", "mine.svg").returncode, 2)
+        self.assertEqual(self.call(*plot, "run", "--out", "none/there.svg").returncode, 1)
+        for recipe in ("toy.py", "toy_instruct.py", "toy_models.py", "instruct.py"):
+            for word, code in (("--help", 0), ("--hepl", 2)):
+                run = self.call(sys.executable, os.path.join(ROOT, "dev/recipes", recipe), word)
+                self.assertEqual((run.returncode, run.stderr), (code, b""), recipe)
+        self.assertEqual(self.tree(), before)
 
 
 class Downloads(Case):
@@ -1020,6 +1055,7 @@ class Downloads(Case):
             f.write(b"damaged")
         self.get(self.sum)
         self.assertEqual(open_bytes(self.target), Server.files["/x"])
+        self.assertEqual(open_bytes(self.target + ".other-1"), b"damaged")  # it may be the user's
 
     def test_errors(self):
         self.fails("the server says 404", None, "/none")

@@ -169,6 +169,37 @@ class Demo(unittest.TestCase):
         finally:
             os.remove(notes)
 
+    def test_what_is_lost_is_made_again(self):
+        """A step whose files somebody removed, and what came after it; what is there of these is kept"""
+        shutil.copytree(os.path.join(self.dir, "out"), os.path.join(self.dir, "saved"), symlinks=True)
+        beside = os.path.join(self.dir, "out.state")
+        with open(beside, "w") as f:
+            f.write("mine")
+        try:
+            shutil.rmtree(os.path.join(self.dir, "out/reasons-answers"))
+            again = self.demo("--quick", "out")
+            self.assertEqual((again.returncode, again.stderr.count("Traceback")), (0, 0), again.stderr)
+            self.assertEqual(again.stdout.count("\n  done before, in "), 7)
+            self.assertTrue(os.path.exists(os.path.join(self.dir, "out/reasons-answers/results.json")))
+            self.assertEqual(len([n for n in os.listdir(os.path.join(self.dir, "out")) if "instruct.stopped" in n]), 1)
+            with open(beside) as f:
+                self.assertEqual(f.read(), "mine")
+        finally:
+            shutil.rmtree(os.path.join(self.dir, "out"))
+            os.rename(os.path.join(self.dir, "saved"), os.path.join(self.dir, "out"))
+
+    def test_a_state_of_others(self):
+        os.mkdir(os.path.join(self.dir, "others"))
+        path = os.path.join(self.dir, "others/state.json")
+        for text in ("", "{", "[]", "{}", '{"steps": null, "files": null}', '{"steps": {"toy": 1}, "files": []}'):
+            with open(path, "w") as f:
+                f.write(text)
+            done = self.demo("--quick", "others")
+            self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1))
+            self.assertIn("others/state.json: expected what a demo wrote", done.stderr)
+            with open(path) as f:
+                self.assertEqual(f.read(), text)
+
     def state(self, out):
         try:
             with open(os.path.join(self.dir, out, "state.json")) as f:
