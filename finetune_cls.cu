@@ -758,8 +758,7 @@ int eval_classifier(const ClassifyFlags& cf) {
             cf.out.c_str());
     if (!cf.out.empty()) refuse_existing("--out", cf.out, {"predictions.tsv", "errors.tsv"});
     LoadedClassifier c(cf.model);
-    std::string name = cf.data.substr(cf.data.rfind('/') + 1);
-    name = name.substr(0, name.rfind('.'));
+    const std::string name = file_stem(cf.data);
     if (!cf.out.empty()) make_directories(cf.out);
     size_t cut = 0;
     std::deque<LabelledExample> waiting;  // for their probabilities

@@ -300,7 +300,7 @@ struct SftFiles {
         if (exists(dir + "/val.bin")) val = open_file(dir + "/val.bin");
         sets = held_out_sets(train, sf);
         for (const std::string& path : test_files(dir))
-            sets.push_back(draw_test_set(set_name(path), *open_file(path), sf.eval_rows, sf.strict));
+            sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
         for (const TestSet& set : sets) rows_to_answer += set.count();
     }
 };
@@ -467,7 +467,7 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
                 path.c_str(), without_slash(path).c_str());
         for (const std::string& file_path : list) {
             const BinFile& file = *files.emplace_back(std::make_unique<BinFile>(file_path, BIN_INSTRUCT));
-            std::string name = set_name(file_path);
+            std::string name = file_stem(file_path);
             for (const TestSet& set : sets)
                 if (set.name == name) name = file_path;  // two folders have a test.bin
             sets.push_back(draw_test_set(name, file, ef.rows, ef.strict));

@@ -26,8 +26,7 @@ OBJECTS = [
     f"build/gpu-{precision}/{program}.o" for program in ("finetune_cls", "sft") for precision in ("bf16", "fp32")
 ]
 # kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must
-# have at least
-# gelu's width is its second argument
+# have at least; gelu's width is its second argument
 WIDE = {
     "layernorm_forward_kernel": (4, 2),
     "layernorm_backward_kernel": (4, 2),

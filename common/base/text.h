@@ -15,6 +15,10 @@ inline std::string name_list(const std::vector<std::string>& names, size_t most 
     return shown < names.size() ? s + format(" and %zu more", names.size() - shown) : s;
 }
 
+inline std::string file_stem(const std::string& path) {  // "data/test_tasks.bin" → "test_tasks"
+    std::string name = path.substr(path.rfind('/') + 1);
+    return name.substr(0, name.rfind('.'));
+}
 inline std::string duration(double s) {  // 42s, 3m10s, 2h05m
     if (s < 60) return format("%.0fs", s);
     if (s < 3600) return format("%dm%02ds", (int)s / 60, (int)s % 60);

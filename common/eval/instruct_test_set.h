@@ -58,7 +58,3 @@ inline std::vector<std::string> test_files(const std::string& dir) {
     std::sort(files.begin(), files.end());
     return files;
 }
-inline std::string set_name(const std::string& path) {  // "data/test_tasks.bin" → "test_tasks"
-    std::string name = path.substr(path.rfind('/') + 1);
-    return name.substr(0, name.rfind('.'));
-}

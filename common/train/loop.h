@@ -97,11 +97,9 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     device::open_tuning_cache(f.out + "/matmul_plans.jsonl", f.retune);
     if (f.resume) progress = restore_run(resolve_model_dir(checkpoints.last), task.opt, task.identity());
     if (f.resume && progress.finished(f)) {
+        const char* length = f.epochs > 0 ? "epochs" : "steps";
         printf("the run is finished: step %lld of %lld; --%s with a larger number continues it\n",
-               (long long)progress.step, (long long)f.steps,
-               progress.step < f.steps ? "patience"
-               : f.epochs > 0          ? "epochs"
-                                       : "steps");
+               (long long)progress.step, (long long)f.steps, progress.step < f.steps ? "patience" : length);
         return EXIT_OK;
     }
     Json run = Json::make_object();

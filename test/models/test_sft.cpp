@@ -1011,7 +1011,7 @@ TEST_SUITE("inference") {
              {"test_b.bin", "test.bin", "test_a.bin", "test_.bin", "tests.bin", "test_c.jsonl", "train.bin", "val.bin"})
             write_bytes(dir / name, "x");
         CHECK(test_files(dir.path) == Texts{dir / "test.bin", dir / "test_a.bin", dir / "test_b.bin"});
-        CHECK(set_name("a.b/test_x.bin") == "test_x");
+        CHECK(file_stem("a.b/test_x.bin") == "test_x");
         CHECK_THROWS_AS(test_files(dir / "nowhere"), const Error&);
     }
 }

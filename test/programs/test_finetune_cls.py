@@ -874,9 +874,8 @@ class Shim(Case):
         self.assertEqual([m["step"] for m in metrics(W.path("ragged-run")) if "loss" in m], list(range(1, 13)))
 
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
-    # the roundings before it. The
-    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of
-    # sums on another machine.
+    # the roundings before it. The loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005
+    # leaves room for another order of sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/finetune_cls is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         pack("few", {"train": make_rows(9, 60), "val": make_rows(10, 20)})

@@ -1076,9 +1076,8 @@ class Shim(Case):
                 self.assertEqual(*before)
 
     # What is stored in bf16 is off by up to 2**-9 of its size. This model starts out wrong and sure of it (a loss of
-    # 11): logits of size 10, each off by
-    # up to 0.02, and as much again by the roundings before them; a batch has few targets to average over. 0.016 was
-    # seen.
+    # 11): logits of size 10, each off by up to 0.02, and as much again by the roundings before them; a batch has few
+    # targets to average over. 0.016 was seen.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/sft is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         for name, seed, n in (("train", 1, 24), ("val", 2, 6), ("test", 3, 3)):

@@ -303,9 +303,8 @@ class SameNumbers(Case):
         check_recompute(self, (TRAIN_BERT, SHIM, SHIM_BF16))
 
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
-    # the roundings before it. The
-    # loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005 leaves room for another order of
-    # sums on another machine.
+    # the roundings before it. The loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005
+    # leaves room for another order of sums on another machine.
     @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_bert is not built: make DEVICE=shim PRECISION=bf16")
     def test_bf16_follows_the_cpu(self):
         self.assert_close(trace("exact", TRAIN_BERT), trace("bf16", SHIM_BF16), 0.005)
