@@ -451,6 +451,10 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     const std::vector<std::string> model_paths = split_list(ef.models);
     if (model_paths.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
     if (!ef.out.empty()) {
+        if (exists(ef.out + "/metrics.jsonl") || is_model_directory(ef.out))
+            fail_usage(
+                "--out %s: a run or a model is there already, whose results.json is of its own: take another directory",
+                ef.out.c_str());
         std::vector<std::string> names = {"results.json"};
         for (size_t i = 1; i <= model_paths.size(); i++) names.push_back(format("answers_%zu.jsonl", i));
         refuse_existing("--out", ef.out, names);

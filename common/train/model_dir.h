@@ -15,9 +15,22 @@ inline std::string without_slash(std::string path) {
     return path;
 }
 
-// fill(TMP) writes all files of a model directory into TMP = DIR.tmp, which then takes the place of DIR. If fill throws
-// (a full disk), or the machine stops at any moment, DIR is the old one; what is left of TMP is removed by the next
-// save.
+// Copies what is in `from` and not in `to`: a model card, say, that somebody put beside a model.
+inline void copy_missing(const std::string& from, const std::string& to) {
+    namespace fs = std::filesystem;
+    if (!is_directory(from)) return;
+    for (const fs::directory_entry& entry : fs::directory_iterator(from)) {
+        const fs::path target = to / entry.path().filename();
+        std::error_code e;
+        if (fs::symlink_status(target).type() == fs::file_type::not_found)
+            fs::copy(entry.path(), target, fs::copy_options::recursive | fs::copy_options::copy_symlinks, e);
+        if (e) fail("cannot copy %s to %s: %s", entry.path().c_str(), target.c_str(), e.message().c_str());
+    }
+}
+
+// fill(TMP) writes all files of a model directory into TMP = DIR.tmp, which then takes the place of DIR; other files of
+// DIR are kept. If fill throws (a full disk), or the machine stops at any moment, DIR is the old one; what is left of
+// TMP is removed by the next save.
 template <class F>
 void save_directory(const std::string& path, F fill) {
     std::string dir = without_slash(path), tmp = dir + ".tmp";
@@ -27,6 +40,7 @@ void save_directory(const std::string& path, F fill) {
     make_directories(tmp);
     try {
         fill(tmp);
+        copy_missing(dir, tmp);
         replace_directory(dir, tmp);
     } catch (...) {
         std::filesystem::remove_all(tmp, e);

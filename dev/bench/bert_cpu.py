@@ -136,6 +136,8 @@ def arguments(doc, steps=14):
     p.add_argument("--compile", action="store_true", help="torch.compile as well")
     p.add_argument("--json", help="write the numbers here")
     a = p.parse_args()
+    if a.json and os.path.exists(a.json):
+        p.error(f"--json {a.json}: expected no such file, found one; remove it or take another name")
     try:
         import torch  # noqa: F401
         import transformers  # noqa: F401

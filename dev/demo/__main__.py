@@ -118,10 +118,12 @@ class Demo:
         self.summary = []  # (what was asked, the fraction that is right, what to compare it with)
 
     def files(self):
-        """[name, size, time of change] of every file in OUT, without state.json and what becomes it"""
-        is_state = lambda p: p.parent == self.out and re.fullmatch(r"state\.json(\.making\w+)?", p.name)
-        paths = [p for p in self.out.rglob("*") if not is_state(p) and (p.is_symlink() or not p.is_dir())]
-        return [[str(p.relative_to(self.out)), p.lstat().st_size, p.lstat().st_mtime_ns] for p in sorted(paths)]
+        """[name, size, time of change] of every file in OUT, without state.json, what becomes it, and what was set
+        aside (a program whose demo was killed may still write there)"""
+        others = re.compile(r"state\.json(\.making\w+)?|[\w-]+\.stopped-\d+/.*", re.S)
+        paths = {str(p.relative_to(self.out)): p for p in self.out.rglob("*") if p.is_symlink() or not p.is_dir()}
+        own = [name for name in sorted(paths) if not others.fullmatch(name)]
+        return [[name, paths[name].lstat().st_size, paths[name].lstat().st_mtime_ns] for name in own]
 
     def refuse_foreign_files(self):
         """Those of a step that was killed are not known: they are left alone, see run()"""
@@ -353,7 +355,7 @@ def main():
     if words in (["--help"], ["-h"]):
         print(__doc__)
         return
-    if len(words) > 1 or (words and words[0].startswith("-")) or (quick and not words):
+    if len(words) > 1 or (words and words[0][:1] in ("", "-")) or (quick and not words):
         given = shlex.join(sys.argv[1:])
         sys.stderr.write(f"error: expected [OUT] or --quick OUT, found {given}; see python3 dev/demo --help\n")
         sys.exit(2)

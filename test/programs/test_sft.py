@@ -592,6 +592,12 @@ class Evaluation(Case):
             )
             self.assertEqual((os.listdir(W.path("kept")), read(W.path("kept", name))), ([name], b"mine"))
             os.remove(W.path("kept", name))
+        before = os.listdir(W.path("run"))
+        self.assertIn(
+            "a run or a model is there already",
+            run(["eval", "--model", "run", "--data", "task/test_lists.bin", "--out", "run"], 2).err,
+        )
+        self.assertEqual(os.listdir(W.path("run")), before)
         names = ["answers_before.jsonl", "scores_before.json", "answers.jsonl", "results.json", "config.json"]
         for name in (*names, "last.tmp/notes"):
             write(W.path("kept-run", name), b"mine")

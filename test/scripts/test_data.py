@@ -968,6 +968,10 @@ class Keep(Case):
         before = self.tree()
         self.assertEqual(self.call(*plot, "run", "--out", "mine.svg").returncode, 2)
         self.assertEqual(self.call(*plot, "run", "--out", "none/there.svg").returncode, 1)
+        self.write("models/sentiment/config.json", "mine")
+        toy_models = [sys.executable, os.path.join(ROOT, "dev/recipes/toy_models.py")]
+        self.kept("models/sentiment: expected nothing there", *toy_models, "demo", "models")
+        before = self.tree()
         for recipe in ("toy.py", "toy_instruct.py", "toy_models.py", "instruct.py"):
             for word, code in (("--help", 0), ("--hepl", 2)):
                 run = self.call(sys.executable, os.path.join(ROOT, "dev/recipes", recipe), word)

@@ -242,6 +242,15 @@ class Demo(unittest.TestCase):
         self.assertIn("stopped; to continue: python3 dev/demo --quick stopped", out)
         self.assertTrue(self.state("stopped")["toy"]["done"])
         self.assertNotIn("pretrained", self.state("stopped"))
+        late = os.path.join(self.dir, "stopped", "toy.stopped-1")  # of a program whose demo was killed
+        os.mkdir(late)
+        with open(os.path.join(late, "late"), "w") as f:
+            f.write("late")
+        process = subprocess.Popen(words, cwd=self.dir, env=environment(), stdout=subprocess.PIPE, text=True)
+        self.assertIn("A small written world", process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual((process.returncode, os.listdir(late)), (130, ["late"]))
 
     def test_what_is_not_a_demo_stays(self):
         os.mkdir(os.path.join(self.dir, "mine"))
@@ -249,7 +258,7 @@ class Demo(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("mine: expected a directory of an earlier demo or nothing", done.stderr)
         self.assertEqual(os.listdir(os.path.join(self.dir, "mine")), [])
-        for words in (("--fast",), ("--quick",), ("a", "b")):
+        for words in (("--fast",), ("--quick",), ("",), ("a", "b")):
             done = self.demo(*words)
             self.assertEqual((done.returncode, done.stderr.count("\n")), (2, 1))
             self.assertIn("expected [OUT] or --quick OUT", done.stderr)

@@ -369,6 +369,17 @@ TEST_CASE("checkpoint: a directory is replaced as a whole or not at all") {
     CHECK(number_of(dir) == 2);
     CHECK_FALSE(exists(dir + ".tmp"));
 
+    // what somebody put there stays
+    write_bytes(dir + "/README.md", "a model card");
+    make_directories(dir + "/notes");
+    write_bytes(dir + "/notes/a", "mine");
+    CHECK(symlink("nowhere", (dir + "/link").c_str()) == 0);
+    for (int k : {3, 2}) save_numbered(dir, k);
+    CHECK(number_of(dir) == 2);
+    CHECK(read_file(dir + "/README.md") == "a model card");
+    CHECK(read_file(dir + "/notes/a") == "mine");
+    CHECK(std::filesystem::read_symlink(dir + "/link") == "nowhere");
+
     // something throws
     CHECK_THROWS_WITH(save_directory(dir,
                                      [&](const std::string& tmp) {
