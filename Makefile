@@ -8,7 +8,7 @@ Build
   make clean         removes what was built
 
 Use
-  make demo          learns a small written world, sentiment from 100 labels, then instructions: minutes
+  make demo          learns a small written world, sentiment from 100 labels, then instructions: four minutes
   make bench         training speed beside PyTorch's (PYTHON=... names a Python with torch)
   make gpu-check     proves and measures the GPU build on one GPU, beside PyTorch; writes dev/results/
 

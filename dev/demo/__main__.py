@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The whole story on a small written world, without a network, in some five minutes on two idle cores. An encoder
+"""The whole story on a small written world, without a network, in four minutes on two idle cores. An encoder
 learns this world by masked LM, then sentiment from a hundred labels, and is asked about opinion words that no label
 mentioned. A decoder reads about the world, learns to give reasons, then some two hundred kinds of instructions at once,
 and is given tasks that were in none of them. `make demo` calls it.

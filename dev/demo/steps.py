@@ -19,9 +19,9 @@ LENGTHS = {
     "bert": ["--steps", 2200],
     "pretrained": ["--epochs", 40],
     "from-scratch": ["--epochs", 40],
-    "gpt": ["--steps", 7200],
+    "gpt": ["--steps", 3600],
     "reasons": ["--epochs", 20],
-    "instruct": ["--epochs", 1.5],
+    "instruct": ["--epochs", 1],
 }
 
 
