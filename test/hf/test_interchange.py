@@ -108,6 +108,8 @@ class Interchange(unittest.TestCase):
 
     def our_logits(self, directory, texts=TEXTS):
         out = self.path("logits.safetensors")
+        if os.path.exists(out):  # fill-mask replaces no file
+            os.remove(out)
         run(TRAIN_BERT, "fill-mask", "--model", directory, "--json", "--logits", out, *texts)
         return load_file(out)["logits"]
 
@@ -191,7 +193,7 @@ class Interchange(unittest.TestCase):
         os.remove(path)
         done = run(TRAIN_BERT, "fill-mask", "--model", directory, TEXTS[0], ok=False)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1), done.stderr)
-        command = done.stderr[done.stderr.index("python3 dev/") :]
+        command = done.stderr[done.stderr.index("python3 data/") :]
         for zipped in (True, False):  # as torch.save writes since 1.6, and before
             torch.save(
                 load_file(os.path.join(self.tiny, "model.safetensors")),

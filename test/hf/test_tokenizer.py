@@ -151,7 +151,8 @@ class Tokenizer(unittest.TestCase):
         return unknown
 
     def learn(self, texts, size, *flags):
-        path, directory = os.path.join(self.dir, "text.txt"), os.path.join(self.dir, "learned")
+        path = os.path.join(self.dir, "text.txt")
+        directory = tempfile.mkdtemp(dir=self.dir)  # learn replaces no tokenizer
         with open(path, "w", encoding="utf-8", newline="") as f:
             f.write("\n".join(texts))
         subprocess.run(
