@@ -58,5 +58,5 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args)
     }
 }
 #else
-#include "common/device/shim.h"
+#include "test/device/shim.h"
 #endif

@@ -165,5 +165,23 @@ class Pages(unittest.TestCase):
                 self.expect(short, "%s: expected at most 120 columns, found %d: %s", page, len(line), line)
 
 
+class Repository(unittest.TestCase):
+    """What is committed works in another place: no links to somewhere, nothing that .gitignore names, and no folder
+    of one machine"""
+
+    def git(self, *arguments):
+        done = subprocess.run(["git", *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        if done.returncode not in (0, 1):
+            self.skipTest("no git, or no repository here")
+        return done.stdout.decode().splitlines()
+
+    def test_plain_files(self):
+        self.assertEqual([], [line for line in self.git("ls-files", "-s") if not line.startswith("100")])
+        self.assertEqual([], self.git("ls-files", "-c", "-i", "--exclude-standard"))
+
+    def test_no_folder_of_one_machine(self):
+        self.assertEqual([], self.git("grep", "-nE", r"/[w]ork/|/[h]ome/[a-z]+/|/[r]oot/|/[t]mp/w/"))
+
+
 if __name__ == "__main__":
     unittest.main()
