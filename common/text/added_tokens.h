@@ -2,13 +2,14 @@
 // rules are those of AddedVocabulary in Hugging Face's tokenizers:
 //
 //   1 tokens with normalized = false are looked for in the text as it stands
-//   2 what lies between them is normalised, by the tokenizer's own rule, and those with normalized = true, normalised in
+//   2 what lies between them is normalised, by the tokenizer's own rule, and those with normalized = true, normalised
+//   in
 //     the same way, are looked for in that
 //   3 what lies between these goes to the pre-tokenizer
 //
 // In both passes the leftmost match counts, and of several that begin there the longest; of tokens that are the same
-// after normalisation the one that is named first (which one Hugging Face takes changes from run to run). single_word: a
-// match beside a letter, a digit or "_" is text. lstrip, rstrip: white space before, after it belongs to the match.
+// after normalisation the one that is named first (which one Hugging Face takes changes from run to run). single_word:
+// a match beside a letter, a digit or "_" is text. lstrip, rstrip: white space before, after it belongs to the match.
 #pragma once
 #include <string.h>
 
@@ -43,7 +44,8 @@ struct AddedTokens {
     }
 
     // Gives each token its id: id_of(content), the one that the vocabulary of `size` tokens has for it, else the next
-    // after the vocabulary, in their order, for which append(content) is called. A file that says another id is refused.
+    // after the vocabulary, in their order, for which append(content) is called. A file that says another id is
+    // refused.
     template <class IdOf, class Append>
     void number(size_t size, IdOf id_of, Append append) {
         for (AddedToken& t : tokens) {

@@ -1,7 +1,8 @@
 // special_tokens.h: the files of a tokenizer directory, and one reading of every place that can name special tokens:
 //
 //   tokenizer.json            added_tokens: content, id, flags. (What its post_processor adds, the tokenizer looks at.)
-//   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or as an
+//   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or as
+//   an
 //                             object with flags; extra_special_tokens, additional_special_tokens
 //   special_tokens_map.json   the same but added_tokens_decoder
 //   added_tokens.json         content → id; special are those that another place names so
@@ -26,8 +27,8 @@
 #include "common/base/json.h"
 #include "common/text/added_tokens.h"
 
-// ---------------------------------------------------------------- a value of a file, or what it says about another kind
-// The member `key` of `from`; nullptr where it is missing or null. Of another kind than `kind` it is refused.
+// ---------------------------------------------------------------- a value of a file, or what it says about another
+// kind The member `key` of `from`; nullptr where it is missing or null. Of another kind than `kind` it is refused.
 inline const Json* json_member(const Json& from, const std::string& where, const char* key, Json::Kind kind) {
     const char* names[] = {"null", "true or false", "an integer", "a number", "a string", "a list", "an object"};
     const Json* value = from.find(key);
@@ -90,16 +91,15 @@ struct TokenizerFiles {
     }
     std::string path(const char* name) const { return dir + "/" + name; }
 
-    // Writes the files as they were read, except model_max_length, which becomes `max_len` where it is more than that
-    void save(const std::string& to, int max_len) const {
+    // Writes the files as they were read, byte for byte, but `config` as tokenizer_config.json, in which
+    // model_max_length becomes `max_len` where it is missing or more.
+    void save(const std::string& to, Json config, int max_len) const {
         make_directories(to);
-        for (const auto& [name, content] : bytes) {
-            const Json* old = name == "tokenizer_config.json" ? config.find("model_max_length") : nullptr;
-            bool keep = name != "tokenizer_config.json" || (old && old->d <= max_len);
-            Json copy = keep ? Json() : config;
-            write_file_atomic(to + "/" + name,
-                              keep ? content : dump_json(copy.set("model_max_length", max_len), 2) + "\n");
-        }
+        for (const auto& [name, content] : bytes)
+            if (name != "tokenizer_config.json") write_file_atomic(to + "/" + name, content);
+        const Json* old = config.find("model_max_length");
+        if (!old || !(old->d <= max_len)) config.set("model_max_length", max_len);
+        write_file_atomic(to + "/tokenizer_config.json", dump_json(config, 2) + "\n");
     }
 };
 
@@ -222,7 +222,7 @@ struct SpecialTokens {
         if (stops.empty() && eos) stops.push_back(eos->id);
     }
 
-   private:
+private:
     // A token as text or as an object; flags that are not given are those of a Python AddedToken. named: a special one,
     // without an id
     static AddedToken read_token(const Json& json, const std::string& where, int64_t id, bool named = false) {
@@ -235,8 +235,8 @@ struct SpecialTokens {
         t.rstrip = json_flag(json, where, "rstrip", false);
         t.single_word = json_flag(json, where, "single_word", false);
         t.content = json.kind == Json::string ? json.s : json_text(json, where, "content");
-        refuse_unknown_keys(json, where, {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word",
-                                          "__type"});
+        refuse_unknown_keys(json, where,
+                            {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"});
         if (t.content.empty() || id != t.id || (id < 0 && !named))
             fail("%s: expected a token with a content and an id, found %.60s", where.c_str(), dump_json(json).c_str());
         return t;
