@@ -140,11 +140,4 @@ struct AddedTokens {
         return start;
     }
     static int32_t last_code_point(const char* begin, const char* p) { return code_point_at(before_last(begin, p), p); }
-    static bool is_word_char(int32_t c) {  // \w of Rust's regex
-        if (c < 0) return false;
-        int cat = category(c), major = cat >> 8;
-        return major == 'L' || major == 'M' || cat == CATEGORY('N', 'd') || cat == CATEGORY('N', 'l') ||
-               cat == CATEGORY('P', 'c') || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
-               (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
-    }
 };

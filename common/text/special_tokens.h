@@ -117,7 +117,7 @@ struct SpecialTokens {
         if (i == 7) fail("%.60s is no name of a special token", std::string(name).c_str());
         return roles[i];
     }
-    // What a tokenizer's kind has where no file names one: before added.number()
+    // What a tokenizer's kind has where no file names one; before added.number()
     void set_default(std::string_view name, const char* content) {
         std::string& r = role(name);
         if (r.empty()) r = content;
@@ -126,7 +126,7 @@ struct SpecialTokens {
         t.content = r;
         t.special = true;
         t.normalized = false;
-        t.where = "the default " + std::string(name);
+        t.where = name;
         added.tokens.push_back(t);
     }
 
