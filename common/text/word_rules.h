@@ -167,12 +167,11 @@ struct WordRules {
         const std::string normalizer = file + ": normalizer", pre = file + ": pre_tokenizer";
         changes.clear();
         cuts.clear();
-        for_each_rule(all.find("normalizer"), normalizer, "normalizers", [&](const Json& rule, const std::string& type) {
-            changes.push_back(read_change(rule, type, normalizer));
-        });
-        for_each_rule(all.find("pre_tokenizer"), pre, "pretokenizers", [&](const Json& rule, const std::string& type) {
-            cuts.push_back(read_cut(rule, type, pre));
-        });
+        for_each_rule(
+            all.find("normalizer"), normalizer, "normalizers",
+            [&](const Json& rule, const std::string& type) { changes.push_back(read_change(rule, type, normalizer)); });
+        for_each_rule(all.find("pre_tokenizer"), pre, "pretokenizers",
+                      [&](const Json& rule, const std::string& type) { cuts.push_back(read_cut(rule, type, pre)); });
         // Files are read in parts that end with a line: where a word can go on there, it must not matter
         bool at_spaces = std::any_of(cuts.begin(), cuts.end(), [](Cut c) { return c <= WHITESPACE_SPLIT; });
         if (!at_spaces || cuts.size() > 32)
@@ -181,9 +180,12 @@ struct WordRules {
     }
     static Change read_change(const Json& rule, const std::string& type, const std::string& where) {
         Change c;
-        const std::vector<std::pair<std::string_view, Change::Kind>> plain = {
-            {"Lowercase", Change::LOWERCASE}, {"StripAccents", Change::STRIP_ACCENTS}, {"NFD", Change::NFD},
-            {"NFKD", Change::NFKD}, {"NFC", Change::NFC}, {"NFKC", Change::NFKC}};
+        const std::vector<std::pair<std::string_view, Change::Kind>> plain = {{"Lowercase", Change::LOWERCASE},
+                                                                              {"StripAccents", Change::STRIP_ACCENTS},
+                                                                              {"NFD", Change::NFD},
+                                                                              {"NFKD", Change::NFKD},
+                                                                              {"NFC", Change::NFC},
+                                                                              {"NFKC", Change::NFKC}};
         for (auto [name, kind] : plain)
             if (type == name) {
                 c.kind = kind;
