@@ -101,18 +101,25 @@ struct WordPiece {
             piece = (int32_t)id;
             if (continues && both) tree.at(1, t) = (int32_t)id;
         }
-        for (int s = 0; s < 5; s++) specials.set_default(special_roles[s], special_names[s]);
-        for (const char* role : special_roles) {
-            const AddedToken* t = specials.added.find(specials.role(role));
-            if (t->id < 0 && id_of(t->content) < 0)
+        std::string names[5];
+        for (int s = 0; s < 5; s++) {
+            // tokenizer.json says itself which of them are cut out of a text
+            if (files.all.kind == Json::null) specials.set_default(special_roles[s], special_names[s]);
+            const std::string& role = specials.role(special_roles[s]);
+            names[s] = role.empty() ? special_names[s] : role;
+            const AddedToken* t = specials.added.find(names[s]);
+            if (id_of(names[s]) < 0 && !(t && t->id >= 0))
                 fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(),
-                     t->content.c_str());
+                     names[s].c_str());
         }
         specials.added.number(
             tokens.size(), [&](const std::string& t) { return id_of(t); },
             [&](const std::string& t) { tokens.push_back(t); });
         set_added(specials.added);
-        for (int s = 0; s < 5; s++) special[s] = added.find(specials.role(special_roles[s]))->id;
+        for (int s = 0; s < 5; s++) {
+            const AddedToken* t = added.find(names[s]);
+            special[s] = t ? t->id : id_of(names[s]);
+        }
     }
     int32_t id_of(std::string_view token) const {  // in the vocabulary; −1: not there
         const uint32_t root = is_continuation(token) ? 2 : 1;
@@ -258,7 +265,8 @@ struct WordPiece {
                 if (const Json* rule = files.all.find(key)) more += dump_json(*rule);
         if (prefix != "##" || max_word_chars != 100) more += format("%s %zu", prefix.c_str(), max_word_chars);
         for (int s = 0; s < 5; s++)
-            if (tokens[special[s]] != special_names[s]) more += format("%s %d", special_roles[s], special[s]);
+            if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
+                more += format("%s %d", special_roles[s], special[s]);
         for (const AddedToken& t : added.tokens) {
             bool usual = std::find(special_names, special_names + 5, t.content) != special_names + 5;
             AddedToken flags;
@@ -446,7 +454,8 @@ struct WordPiece {
             config.set("strip_accents", c.strip_accents == c.lower_case ? Json() : Json(c.strip_accents));
         }
         for (int s = 0; s < 5; s++)
-            if (!config.find(special_roles[s])) config.set(special_roles[s], tokens[special[s]]);
+            if (files.all.kind == Json::null && !config.find(special_roles[s]))
+                config.set(special_roles[s], tokens[special[s]]);
         files.save(dir, config, max_len);
         if (!files.find("tokenizer.json")) write_file_atomic(dir + "/tokenizer.json", dump_json(json(), 1) + "\n");
         if (!files.bytes.empty()) return;
