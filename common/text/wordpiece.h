@@ -440,9 +440,10 @@ struct WordPiece {
     }
 
     // Writes what was loaded, and tokenizer.json if it was not there; of a tokenizer that was learned all three files.
-    // `max_len` is what transformers takes for the model's longest input, if it is less than that already.
-    void save(const std::string& dir, int max_len = 512) const {
+    // `max_len` is what transformers takes for the model's longest input, where it was more; exactly: in any case.
+    void save(const std::string& dir, int max_len = 512, bool exactly = false) const {
         Json config = files.config;
+        if (exactly) config.set("model_max_length", max_len);
         const bool plain = rules.are_berts() && prefix == "##" && max_word_chars == 100;
         if (!plain)  // any other class would build BERT's rules, not read those of tokenizer.json
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
