@@ -137,8 +137,9 @@ struct AddedTokens {
             }
             if (t.rstrip)
                 while (after < end && is_space(code_point_at(after, end))) next_code_point(after, end);
+            if (start >= after) continue;  // the token before has taken all of it, as white space
             if (start > done) piece(std::string_view(done, start - done));
-            if (start < after) token(t.id);  // else the token before has taken all of it, as white space
+            token(t.id);
             done = after;
         }
         if (end > done) piece(std::string_view(done, end - done));
