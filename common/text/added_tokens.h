@@ -37,6 +37,11 @@ struct AddedTokens {
     std::vector<AddedToken> tokens;
 
     bool any_normalized() const { return normalized; }  // has step 2 anything to look for?
+    std::vector<AddedToken> by_id() const {
+        std::vector<AddedToken> sorted = tokens;
+        std::sort(sorted.begin(), sorted.end(), [](auto& x, auto& y) { return x.id < y.id; });
+        return sorted;
+    }
     const AddedToken* find(std::string_view content) const {
         for (const AddedToken& t : tokens)
             if (t.content == content) return &t;

@@ -267,7 +267,7 @@ struct WordPiece {
         for (int s = 0; s < 5; s++)
             if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
                 more += format("%s %d", special_roles[s], special[s]);
-        for (const AddedToken& t : added.tokens) {
+        for (const AddedToken& t : added.by_id()) {
             bool usual = std::find(special_names, special_names + 5, t.content) != special_names + 5;
             AddedToken flags;
             flags.special = true;
@@ -429,6 +429,7 @@ struct WordPiece {
     }
 
     void read_vocab(std::string_view text) {
+        if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);  // a byte order mark
         while (!text.empty()) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
@@ -475,9 +476,7 @@ struct WordPiece {
     // tokenizer.json of a tokenizer that has BERT's rules
     Json json() const {
         Json list_of_added = Json::make_array(), ids = Json::make_object(), specials = Json::make_object();
-        std::vector<AddedToken> by_id = added.tokens;
-        std::sort(by_id.begin(), by_id.end(), [](auto& x, auto& y) { return x.id < y.id; });
-        for (const AddedToken& t : by_id) {
+        for (const AddedToken& t : added.by_id()) {
             Json token;
             token.set("id", t.id).set("content", t.content).set("single_word", t.single_word).set("lstrip", t.lstrip);
             token.set("rstrip", t.rstrip).set("normalized", t.normalized).set("special", t.special);

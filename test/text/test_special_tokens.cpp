@@ -66,7 +66,7 @@ TEST_CASE("added tokens: the leftmost, then the longest") {
 TEST_CASE("added tokens: first in the text as it stands, then in what the normalizer makes of the rest") {
     AddedTokens a = make({{"Ab", ""}, {"Cd", "n"}, {"cd", ""}});
     CHECK(cut(a, "Ab ab CD Cd cD") == "0( ab )1( )1( )1");
-    CHECK(cut(a, "cd") == "2");  // the first pass goes first
+    CHECK(cut(a, "cd") == "2");                                 // the first pass goes first
     CHECK(cut(make({{"X", "n"}, {"x", "ns"}}), "xX") == "00");  // the same after normalisation: the first
     CHECK(cut(make({{"ab", "n"}, {"b", ""}}), "ab") == "(a)1");
     CHECK_FALSE(make({{"ab", "s"}}).any_normalized());
@@ -113,7 +113,9 @@ TEST_CASE("added tokens: ids") {
     auto number = [](AddedTokens a) {
         std::vector<std::string> tokens = {"a", "b"};
         a.number(
-            2, [&](const std::string& t) { return t == "a" ? 0 : t == "b" ? 1 : -1; },
+            2, [&](const std::string& t) { return t == "a"   ? 0
+                                                  : t == "b" ? 1
+                                                             : -1; },
             [&](const std::string& t) { tokens.push_back(t); });
         std::string s;
         for (const AddedToken& t : a.tokens) s += std::to_string(t.id) + tokens[t.id] + " ";
@@ -157,8 +159,7 @@ struct Files {
     std::string stops() const {
         TokenizerFiles f = TokenizerFiles::read(dir.path);
         SpecialTokens s = SpecialTokens::read(f);
-        s.added.number(
-            9, [](const std::string& t) { return t == "<e>" ? 7 : 0; }, [](const std::string&) {});
+        s.added.number(9, [](const std::string& t) { return t == "<e>" ? 7 : 0; }, [](const std::string&) {});
         std::string out;
         std::string error = error_of([&] { s.find_stops(f, 9); });
         for (int32_t id : s.stops) out += std::to_string(id) + " ";
@@ -175,8 +176,9 @@ TEST_CASE("special tokens: every place that names them") {
     CHECK(Files().put("tokenizer.json", "{\"added_tokens\": null}").list() == "");
     CHECK(Files().put("added_tokens.json", R"({"<b>": 5, "<a>": 4})").list() == "<a> 4 n, <b> 5 n, ");
     Files f;
-    f.put("tokenizer_config.json",
-          R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true}, "3": {"content": "<y>", "rstrip": true}},
+    f.put(
+        "tokenizer_config.json",
+        R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true}, "3": {"content": "<y>", "rstrip": true}},
               "eos_token": "<e>", "bos_token": {"__type": "AddedToken", "content": "<b>", "lstrip": true},
               "pad_token": null, "add_bos_token": true, "image_token": "<i>", "additional_special_tokens": ["<p>"],
               "extra_special_tokens": {"video": "<v>"}})");
@@ -186,8 +188,7 @@ TEST_CASE("special tokens: every place that names them") {
     CHECK(f.read().role("pad_token") == "");
     f.put("special_tokens_map.json", R"({"eos_token": {"content": "<e>"}, "sep_token": "<q>"})");
     f.put("added_tokens.json", R"({"<p>": 14, "<n>": 13})");
-    CHECK(f.list() ==
-          "<y> 3 nr, <z> 12 s, <n> 13 n, <p> 14 s, <e> -1 s, <b> -1 sl, <i> -1 s, <v> -1 s, <q> -1 s, ");
+    CHECK(f.list() == "<y> 3 nr, <z> 12 s, <n> 13 n, <p> 14 s, <e> -1 s, <b> -1 sl, <i> -1 s, <v> -1 s, <q> -1 s, ");
     SpecialTokens s = f.read();
     s.set_default("eos_token", "<none>");
     s.set_default("mask_token", "<m>");
@@ -223,7 +224,9 @@ TEST_CASE("special tokens: contradictions are refused, with both files") {
 
 TEST_CASE("special tokens: bad values are refused by name") {
     auto error = [](const char* name, const std::string& text) { return Files().put(name, text).error(); };
-    auto added = [&](const std::string& token) { return error("tokenizer.json", "{\"added_tokens\": [" + token + "]}"); };
+    auto added = [&](const std::string& token) {
+        return error("tokenizer.json", "{\"added_tokens\": [" + token + "]}");
+    };
     CHECK(has(error("tokenizer.json", "[]"), "tokenizer.json: expected a JSON object, found []"));
     CHECK(has(error("tokenizer.json", "{\"added_tokens\": {}}"), "expected a list for added_tokens, found {}"));
     CHECK(has(added("{\"content\": \"a\"}"), "expected an id in the added token"));
@@ -241,8 +244,9 @@ TEST_CASE("special tokens: bad values are refused by name") {
         CHECK(has(error(name, "{\"additional_special_tokens\": [\"\"]}"), ": additional_special_tokens: expected a"));
     }
     for (const char* id : {"x", "", "3x", "-3", "99999999999"})
-        CHECK(has(error("tokenizer_config.json", format("{\"added_tokens_decoder\": {\"%s\": {\"content\": \"a\"}}}", id)),
-                  "expected a token with a content and an id"));
+        CHECK(has(
+            error("tokenizer_config.json", format("{\"added_tokens_decoder\": {\"%s\": {\"content\": \"a\"}}}", id)),
+            "expected a token with a content and an id"));
     CHECK(has(error("added_tokens.json", "{\"a\": \"1\"}"), "added_tokens.json: expected a token with a content and"));
     SpecialTokens s;
     CHECK(has(error_of([&] { s.role("eof_token"); }), "eof_token is no name of a special token"));
@@ -260,7 +264,8 @@ TEST_CASE("special tokens: what ends a generated text") {
     f.put("generation_config.json", R"({"eos_token_id": [4, 3]})");
     CHECK(f.stops() == "4 3 ");
     f.put("generation_config.json", R"({"eos_token_id": 9})");
-    CHECK(has(f.stops(), "generation_config.json: expected ids from 0 to 8, as the tokenizer has them, for eos_token_id"));
+    CHECK(has(f.stops(),
+              "generation_config.json: expected ids from 0 to 8, as the tokenizer has them, for eos_token_id"));
     f.put("generation_config.json", R"({"eos_token_id": [4, "3"]})");
     CHECK(has(f.stops(), "for eos_token_id, found \"3\""));
     f.put("generation_config.json", R"({"bos_token_id": 1.5})");
@@ -270,7 +275,8 @@ TEST_CASE("special tokens: what ends a generated text") {
 TEST_CASE("tokenizer files: saved as they were") {
     Files f;
     for (const char* name : TokenizerFiles::names)
-        f.put(name, std::string(name).find(".json") == std::string::npos ? format("bytes of\r\n%s", name) : "{ \"a\":1}\n");
+        f.put(name,
+              std::string(name).find(".json") == std::string::npos ? format("bytes of\r\n%s", name) : "{ \"a\":1}\n");
     f.put("tokenizer_config.json", R"({"model_max_length": 100, "chat_template": "{{ x }}", "z": [1e30, "\u00e9"]})");
     f.put("model.safetensors", "");
     TokenizerFiles read = TokenizerFiles::read(f.dir.path);
@@ -283,5 +289,6 @@ TEST_CASE("tokenizer files: saved as they were") {
     CHECK(config() == dump_json(read.config));
     read.save(f.dir / "out", read.config, 64);
     CHECK(has(config(), "\"model_max_length\": 64, \"chat_template\": \"{{ x }}\""));
-    CHECK(has(error_of([&] { TokenizerFiles::read(f.dir / "none"); }), "expected a tokenizer directory, found nothing"));
+    CHECK(
+        has(error_of([&] { TokenizerFiles::read(f.dir / "none"); }), "expected a tokenizer directory, found nothing"));
 }
