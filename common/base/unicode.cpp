@@ -45,6 +45,13 @@ void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
 
 int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
 
+size_t display_width(std::string_view text) {
+    size_t columns = 0;
+    for (const char *p = text.data(), *end = p + text.size(); p < end;)
+        columns += utf8proc_charwidth(next_code_point(p, end));
+    return columns;
+}
+
 size_t invalid_utf8(std::string_view text) {
     const char *p = text.data(), *end = p + text.size();
     while (p < end) {

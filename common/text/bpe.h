@@ -352,6 +352,16 @@ struct Bpe {
         return ids;
     }
 
+    // Calls on_text(part) and on_special(id) for the parts of a text between special tokens and these, in order.
+    template <class OnText, class OnSpecial>
+    void each_special(std::string_view text, OnText&& on_text, OnSpecial&& on_special) const {
+        for (size_t at; (at = text.find(eot_name)) != text.npos; text.remove_prefix(at + strlen(eot_name))) {
+            on_text(text.substr(0, at));
+            on_special(eot_id);
+        }
+        on_text(text);
+    }
+
     // The exact bytes; a character whose bytes are not all there is not UTF-8
     std::string decode(const int32_t* ids, size_t n) const {
         std::string out;
