@@ -28,7 +28,7 @@ static void learn(const Options& o, Cli& cli) {
         if (exists(o.out + "/" + name))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
-    rules.lower_case = rules.strip_accents = o.lower_case;
+    rules.rules = WordRules::bert(o.lower_case);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
     size_t invalid = 0;
