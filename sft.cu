@@ -232,7 +232,7 @@ struct AnsweringGpt {
         builder.clear();
         for (const std::string& text : answers) {
             std::vector<int> ids = prompt, answer, positions;
-            bpe.encode(text, answer, false);
+            bpe.encode(text, answer, SPECIALS_AS_TEXT);
             answer.push_back(bpe.eot());
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
@@ -563,7 +563,7 @@ struct AnswerStream {
     bool begun = false;
 
     void add(int token) {
-        std::string bytes = bpe.decode(&token, 1);
+        std::string bytes = bpe.decode(&token, 1, !begun);
         if (!begun) bytes = std::string(ChatTemplate::answer_of(bytes));
         begun = true;
         text += bytes;

@@ -45,6 +45,12 @@ void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
 
 int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
 
+void compose(std::vector<int32_t>& text) {
+    const utf8proc_option_t composed = (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(text.data(), text.size(), composed);
+    if (n >= 0) text.resize(n);
+}
+
 size_t invalid_utf8(std::string_view text) {
     const char *p = text.data(), *end = p + text.size();
     while (p < end) {

@@ -20,5 +20,7 @@ void append_lower(std::vector<int32_t>& out, int32_t code_point);
 // canonical decomposition of one code point, not reordered
 void append_nfd(std::vector<int32_t>& out, int32_t code_point);
 int combining_class(int32_t code_point);
+// canonical composition, in place, of a text that is decomposed and in canonical order
+void compose(std::vector<int32_t>& text);
 // Byte offset of the first byte that is not part of valid UTF-8, or npos.
 size_t invalid_utf8(std::string_view text);

@@ -21,7 +21,7 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
     out.spans.clear();
     for (const Segment& segment : segments) {
         size_t begin = out.ids.size();
-        bpe.encode(segment.text, out.ids, false);
+        bpe.encode(segment.text, out.ids, SPECIALS_AS_TEXT);
         if (!segment.is_answer) continue;
         out.ids.push_back(bpe.eot());
         out.spans.push_back({(uint32_t)begin, (uint32_t)out.ids.size()});
@@ -136,7 +136,7 @@ inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
     auto add = [&](size_t end) {
         for (; at < end; at++) {
             int32_t id = file.token(s, at);
-            out += bpe.decode(&id, 1);
+            out += bpe.decode(&id, 1, at == 0);
         }
     };
     for (size_t i = 0; i < file.spans(s); i++) {
