@@ -214,7 +214,9 @@ struct Bpe {
             return t ? t->id : -1;
         };
         eot_id = role("eos_token");
-        if (eot_id < 0) eot_id = !special.stops.empty() ? special.stops[0] : id_of(eot_name);
+        if (eot_id < 0 && !special.stops.empty()) eot_id = special.stops[0];
+        if (eot_id < 0)
+            if (const AddedToken* t = special.added.find(eot_name)) eot_id = t->id;
         bos_id = role("bos_token");
 
         size_t capacity = 64;
@@ -480,11 +482,11 @@ struct Bpe {
         for (const char* name : {"vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.model"})
             if (exists(dir + "/" + name)) return true;
         if (!exists(dir + "/tokenizer.json")) return false;
-        const std::string all = read_file(dir + "/tokenizer.json");  // is there a list of merges in it?
-        for (size_t at = 0; (at = all.find("\"merges\"", at)) != all.npos;) {
-            at = std::min(all.find_first_not_of(" \t\r\n", at + 8), all.size());
-            at = all[at] == ':' ? all.find_first_not_of(" \t\r\n", at + 1) : at;
-            if (at < all.size() && all[at] == '[') return true;
+        const std::string all = read_file(dir + "/tokenizer.json");  // is there "type": "BPE" in it? (parsing takes long)
+        for (size_t at = 0; (at = all.find("\"BPE\"", at)) != all.npos; at++) {
+            size_t colon = all.find_last_not_of(" \t\r\n", at - 1);
+            size_t key = colon == all.npos || colon == 0 ? all.npos : all.find_last_not_of(" \t\r\n", colon - 1);
+            if (key != all.npos && key >= 5 && all[colon] == ':' && all.compare(key - 5, 6, "\"type\"") == 0) return true;
         }
         return false;
     }
@@ -815,7 +817,8 @@ struct Bpe {
         if (config.kind == Json::null) {
             config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", words.has(Step::PREFIX));
             config.set("add_bos_token", add_bos).set("model_max_length", max_len);
-            for (int i = 0; i < 3; i++) config.set(SpecialTokens::role_names[i], special.roles[i]);
+            if (eot_id >= 0) config.set("bos_token", tokens[bos()]).set("eos_token", tokens[eot_id]);
+            if (!special.roles[2].empty()) config.set("unk_token", special.roles[2]);
             config.set("clean_up_tokenization_spaces", false);
         }
         // These classes have rules of their own, no matter what tokenizer.json says
