@@ -178,7 +178,7 @@ struct SftTask {
     void save_model(const std::string& dir) {
         write_gpt_config(dir, config);
         bpe.save(dir, (int)config.T);
-        templ.save_for_transformers(dir, Bpe::eot_name);
+        templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
         opt.save(dir);
     }
     Json identity() const {
@@ -244,7 +244,7 @@ struct AnsweringGpt {
         builder.clear();
         for (const std::string& text : answers) {
             std::vector<int> ids = prompt, answer, positions;
-            bpe.encode(text, answer, false);
+            bpe.encode(text, answer, SPECIALS_AS_TEXT);
             answer.push_back(end);
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
@@ -580,7 +580,7 @@ struct AnswerStream {
     WordWrap terminal{};
 
     void add(int token) {
-        std::string bytes = bpe.decode(&token, 1);
+        std::string bytes = bpe.decode(&token, 1, !begun);
         if (!begun) bytes = std::string(ChatTemplate::answer_of(bytes));
         begun = true;
         text += bytes;

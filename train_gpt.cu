@@ -649,7 +649,9 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 
     // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits
     // spent on it count and bits per byte compare between tokenizers.
-    double bytes_of(int token) const { return token == end_token ? 0 : (double)data.tokenizer.tokens[token].size(); }
+    double bytes_of(int token) const {
+        return token == end_token ? 0 : (double)data.tokenizer.decode(&token, 1, false).size();
+    }
     Eval evaluate() {
         double bytes = 0;
         Eval e = mean_loss(*this, val_data, val_sequences, [&](const std::vector<int>& targets) {
@@ -674,11 +676,11 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 bool texts_are_short(const BinFile& file, int64_t max_len) {
     return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
 }
-// The tokens of a prompt, at least one; bos: with <|endoftext|> before them, if it is not there
+// The tokens of a prompt, at least one; bos: with what begins a text before them, if it is not there
 std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);
-    if (ids.empty() || (ids[0] != bpe.eot() && bos)) ids.insert(ids.begin(), bpe.eot());
+    if (ids.empty() || (ids[0] != bpe.bos() && bos)) ids.insert(ids.begin(), bpe.bos());
     return ids;
 }
 
@@ -803,7 +805,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     }
     auto on_token = [&](size_t, int token) {
         if (!show_tokens) return true;
-        std::string bytes = gpt.bpe.decode(&token, 1);
+        std::string bytes = gpt.bpe.decode(&token, 1, false);
         fwrite(bytes.data(), 1, bytes.size(), stdout);
         fflush(stdout);
         return true;

@@ -12,8 +12,8 @@
 
 #include "common/base/unicode.h"
 
-// Asks for lines with libedit or GNU readline, whichever this machine has; they are looked for when the program runs, so
-// that a build needs neither. Without them, or where standard input is no terminal, available() is false.
+// Asks for lines with libedit or GNU readline, whichever this machine has; they are looked for when the program runs,
+// so that a build needs neither. Without them, or where standard input is no terminal, available() is false.
 class LineEditor {
     char* (*read_line)(const char* prompt) = nullptr;
     int (*remember)(const char* line) = nullptr;
@@ -21,7 +21,8 @@ class LineEditor {
 public:
     LineEditor() {
         if (!isatty(0) || !isatty(1)) return;
-        for (const char* name : {"libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7", "libedit.dylib"})
+        for (const char* name :
+             {"libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7", "libedit.dylib"})
             if (void* library = dlopen(name, RTLD_NOW)) {
                 read_line = (char* (*)(const char*))dlsym(library, "readline");
                 remember = (int (*)(const char*))dlsym(library, "add_history");

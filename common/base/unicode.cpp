@@ -56,6 +56,7 @@ size_t display_width(std::string_view text) {
     for (const char *p = text.data(), *end = p + text.size(); p < end;)
         columns += utf8proc_charwidth(next_code_point(p, end));
     return columns;
+}
 
 void compose(std::vector<int32_t>& text) {
     const utf8proc_option_t composed = (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE);

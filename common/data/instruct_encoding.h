@@ -28,9 +28,9 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
     size_t begin = 0, open = 0;  // the first id of an answer; is there one that has not ended?
     auto encode_text = [&] {
         const size_t first = out.ids.size();
-        bpe.encode(text, out.ids, false);
+        bpe.encode(text, out.ids, SPECIALS_AS_TEXT);
         if (answer != text.npos) {
-            const std::vector<int32_t> before = bpe.encode(text.substr(0, answer), false);
+            const std::vector<int32_t> before = bpe.encode(text.substr(0, answer), SPECIALS_AS_TEXT);
             auto differs = std::mismatch(before.begin(), before.end(), out.ids.begin() + first, out.ids.end());
             begin = first + (size_t)(differs.first - before.begin());
             open = 1;
@@ -48,7 +48,7 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
         if (plain) encode_text();
         if (segment.is_answer) answer = text.size();
         if (segment.is_markup)
-            bpe.each_special(segment.text, [&](std::string_view part) { text += part; }, add_special);
+            bpe.each_added(segment.text, [&](std::string_view part) { text += part; }, add_special);
         else
             text += segment.text;
         if (plain && segment.is_answer) add_special(bpe.eot());
@@ -60,7 +60,7 @@ inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
     if (!templ.is_chat()) return bpe.eot();
     int32_t end = -1;
     const std::string after = templ.turns.assistant.substr(templ.turns.assistant.find("{text}"));
-    bpe.each_special(after, [](std::string_view) {}, [&](int32_t id) { end = end < 0 ? id : end; });
+    bpe.each_added(after, [](std::string_view) {}, [&](int32_t id) { end = end < 0 ? id : end; });
     if (end < 0)
         fail(
             "template %s: expected a special token after {text} of the assistant, which ends an answer, found none "
@@ -72,7 +72,7 @@ inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
 // What a row begins with before its own tokens: in plain text the token that begins every text in pretraining; a chat's
 // turns bring theirs along.
 inline std::vector<int32_t> row_start(const Bpe& bpe, const ChatTemplate& templ) {
-    return templ.is_chat() ? std::vector<int32_t>{} : std::vector<int32_t>{bpe.eot()};
+    return templ.is_chat() ? std::vector<int32_t>{} : std::vector<int32_t>{bpe.bos()};
 }
 
 // What had to go so that a row fits into max_len tokens
@@ -182,7 +182,7 @@ inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
     auto add = [&](size_t end) {
         for (; at < end; at++) {
             int32_t id = file.token(s, at);
-            out += bpe.decode(&id, 1);
+            out += bpe.decode(&id, 1, at == 0);
         }
     };
     for (size_t i = 0; i < file.spans(s); i++) {

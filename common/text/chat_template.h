@@ -226,8 +226,8 @@ struct ChatTemplate {
         found = chatml(system);
         return true;
     }
-    // The same as Jinja, for transformers; eot: the token that ends an answer of a plain template
-    std::string jinja(const std::string& eot) const {
+    // The same as Jinja, for transformers; bos, eot: the tokens that begin a text and end an answer of a plain template
+    std::string jinja(const std::string& bos, const std::string& eot) const {
         auto quoted = [](const std::string& s) {
             std::string out = "'";
             for (char c : s)
@@ -244,7 +244,7 @@ struct ChatTemplate {
             bool space;
             const std::string prompt(before_output(false, space)), mark = "{instruction}";
             const size_t at = prompt.find(mark);
-            return "{{ " + quoted(eot) +
+            return "{{ " + quoted(bos) +
                    " }}{% set ns = namespace(system='') %}{% for message in messages %}{% if message['role'] == "
                    "'system' %}{% set ns.system = message['content'] + '\\n\\n' %}{% elif message['role'] == 'user' "
                    "%}{{ " +
@@ -267,7 +267,7 @@ struct ChatTemplate {
         return s;
     }
     // Puts it into a tokenizer directory that was just saved, unless the chat_template there means the same.
-    void save_for_transformers(const std::string& dir, const std::string& eot) const {
+    void save_for_transformers(const std::string& dir, const std::string& bos, const std::string& eot) const {
         write_file_atomic(dir + "/template.json", dump_json(json(), 2) + "\n");
         const std::string file = dir + "/chat_template.jinja", path = dir + "/tokenizer_config.json";
         Json config = exists(path) ? parse_json(read_file(path), path) : Json::make_object();
@@ -276,8 +276,8 @@ struct ChatTemplate {
         const bool is_file = exists(file);
         const std::string known = is_file ? read_file(file) : value && value->kind == Json::string ? value->s : "";
         if (is_chat() && !known.empty() && recognise(known, there) && there.turns_text() == turns_text()) return;
-        if (is_file) return write_file_atomic(file, jinja(eot));
-        write_file_atomic(path, dump_json(config.set("chat_template", jinja(eot)), 2) + "\n");
+        if (is_file) return write_file_atomic(file, jinja(bos, eot));
+        write_file_atomic(path, dump_json(config.set("chat_template", jinja(bos, eot)), 2) + "\n");
     }
     std::string turns_text() const {
         const Json all = json();

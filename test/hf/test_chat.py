@@ -123,7 +123,16 @@ def pack(folder, rows, *flags):
     out = os.path.join(folder, "rows.bin")
     if os.path.exists(out):
         os.remove(out)
-    command = [TOKENIZE, "pack", "--tokenizer", folder, "--kind", "instruct", "--in", os.path.join(folder, "rows.jsonl")]
+    command = [
+        TOKENIZE,
+        "pack",
+        "--tokenizer",
+        folder,
+        "--kind",
+        "instruct",
+        "--in",
+        os.path.join(folder, "rows.jsonl"),
+    ]
     done = subprocess.run([*command, "--out", out, *flags], capture_output=True, text=True)
     if done.returncode:
         raise AssertionError(done.stderr)

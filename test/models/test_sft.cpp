@@ -534,7 +534,7 @@ static Ids slow_greedy(Gpt& model, BatchBuilder& builder, Ids text, int max_new,
 static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer,
                               std::vector<char>& host) {
     Ids ids = prompt, target, at;
-    BPE.encode(answer, target, false);
+    BPE.encode(answer, target, SPECIALS_AS_TEXT);
     target.push_back(EOT);
     for (size_t i = 0; i < target.size(); i++) at.push_back((int)(prompt.size() + i) - 1);
     ids.insert(ids.end(), target.begin(), target.end() - 1);
