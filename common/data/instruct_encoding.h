@@ -17,8 +17,7 @@ struct RenderedRow {
 };
 // The ids of the segments, one after the other; what is supervised of them becomes spans. In plain text each segment is
 // encoded by itself, and <|endoftext|> ends an answer. Where there is markup, the text between two special tokens is
-// encoded as a whole, an answer begins with the first id that the text before it alone does not have, and the next
-// special token ends it.
+// encoded as a whole, an answer begins with the first id that has a byte of it, and the next special token ends it.
 inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
     out.ids.clear();
     out.spans.clear();
@@ -31,8 +30,12 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
         bpe.encode(text, out.ids, SPECIALS_AS_TEXT);
         if (answer != text.npos) {
             const std::vector<int32_t> before = bpe.encode(text.substr(0, answer), SPECIALS_AS_TEXT);
-            auto differs = std::mismatch(before.begin(), before.end(), out.ids.begin() + first, out.ids.end());
-            begin = first + (size_t)(differs.first - before.begin());
+            size_t bytes = bpe.decode(before.data(), before.size(), false).size();
+            for (begin = first; begin < out.ids.size(); begin++) {
+                const size_t n = bpe.decode(&out.ids[begin], 1, false).size();
+                if (n > bytes) break;
+                bytes -= n;
+            }
             open = 1;
         }
         answer = text.npos;

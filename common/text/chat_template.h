@@ -283,8 +283,17 @@ struct ChatTemplate {
         const Json all = json();
         return all.find("turns") ? dump_json(*all.find("turns")) : "";
     }
-    // A message as it is shown
-    std::string shown(const std::string& message) const { return turns.trim ? trimmed(message) : message; }
+    // A message as it is shown; the white space is Unicode's and, as in Python, U+001C to U+001F
+    std::string shown(const std::string& message) const {
+        size_t begin = message.size(), end = 0;  // of the first and after the last character that is none
+        for (const char *p = message.data(), *at = p, *last = p + message.size(); turns.trim && p < last; at = p) {
+            const int32_t c = next_code_point(p, last);
+            if (is_space(c) || (c >= 0x1c && c <= 0x1f)) continue;
+            begin = std::min(begin, (size_t)(at - message.data()));
+            end = (size_t)(p - message.data());
+        }
+        return turns.trim ? message.substr(begin, std::max(begin, end) - begin) : message;
+    }
     bool has_input() const { return text.find("{input}") != text.npos; }
 
     void check(const std::string& where) const {

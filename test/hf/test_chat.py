@@ -21,10 +21,11 @@ sys.path.insert(0, ROOT)
 from test_bpe import ENGLISH, texts
 from test_tokenizer import TOKENIZE
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from dev.lib.bin_file import parse_bin
 
+SFT = os.environ.get("SFT", os.path.join(ROOT, "build/cpu-fp32/sft"))
 CHATML = (
     "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}{{ '<|im_start|>system\nYou help.<|im_end|>\n' }}"
     "{% endif %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
@@ -208,6 +209,35 @@ class Chat(unittest.TestCase):
                 pack(folder, conversations(1, 1, []))
             ids, _ = pack(folder, conversations(1, 1, []), "--template", "chatml")
             self.assertEqual(len(ids), 1)
+
+    def test_what_sft_writes_is_a_template_for_transformers(self):
+        """Of plain text, of a chat template that the model brought along, of one that it did not have"""
+        for name, given in (("alpaca", CHATML), ("short", None), ("chatml", None), ("auto", QWEN25), ("qwen3", None)):
+            with self.subTest(name):
+                folder, data, out = (os.path.join(self.dir, name + part) for part in ("", "-data", "-out"))
+                theirs = make_tokenizer(folder, given, CHAT_TOKENS, [], "<|im_end|>", False)
+                ids = dict(bos_token_id=theirs.bos_token_id, eos_token_id=theirs.eos_token_id)
+                config = GPT2Config(vocab_size=len(theirs), n_positions=2048, n_embd=64, n_layer=1, n_head=2, **ids)
+                GPT2LMHeadModel(config).save_pretrained(folder)
+                rows = [m for m in conversations(60, 3, CHAT_TOKENS) if sum(len(t["content"]) for t in m) < 100]
+                ids, _ = pack(folder, rows, "--template", name)
+                os.mkdir(data)
+                os.rename(os.path.join(folder, "rows.bin"), os.path.join(data, "train.bin"))
+                flags = ["--steps", "1", "--batch", "2", "--max-len", "2048", "--eval-rows", "0"]
+                command = [SFT, "--init", folder, "--data", data, "--out", out, *flags]
+                done = subprocess.run(command, capture_output=True, text=True)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                tuned = AutoTokenizer.from_pretrained(os.path.join(out, "last"))
+                bos = [tuned.bos_token_id] if name in ("alpaca", "short") else []
+                for messages, found in zip(rows, ids):
+                    expected = tuned.apply_chat_template(messages, tokenize=True, return_dict=False)
+                    self.assertEqual(expected, bos + found, messages)
+                    self.assertEqual(
+                        tuned.apply_chat_template(messages, tokenize=False).count(tuned.bos_token), len(bos)
+                    )
+                # as text: GPT-2's pre-tokenizer makes one token of a last "\n\n" and two of one before an answer
+                asked = tuned.apply_chat_template(rows[0][:-1], add_generation_prompt=True, tokenize=False)
+                self.assertTrue(tuned.decode(bos + ids[0]).startswith(asked))
 
 
 if __name__ == "__main__":
