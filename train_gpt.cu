@@ -209,8 +209,8 @@ struct Gpt {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
             matmul_forward(a.qkv, a.ln1, w.qkvw, w.qkvb, N, C, 3 * C);
-            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
-            if (cache) attention_cache(cache->layer(l, C), a.qkv, b.seq, slots, NH, HS);
+            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, true, drop(b, 3 * l + 1));
+            if (cache) attention_cache(cache->layer(l, C), a.qkv, b.seq, slots, NH, NH, HS);
             bool last = l == config.L - 1;
             real* att = a.att;  // (R, C)
             int R = N;
@@ -309,7 +309,8 @@ struct Gpt {
                 dx = acts.dx;
             }
             // att = attention(qkv)
-            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
+            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, true,
+                               drop(b, 3 * l + 1));
             // qkv = ln1 qkvwᵀ + qkvb
             if (recompute) layernorm_forward(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N, C, eps);
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, acts.scratch, N, C, 3 * C);
@@ -490,7 +491,7 @@ struct Generator {
         for (int l = 0; l < c.L; l++) {
             auto& w = params.layer[l];
             matmul_forward(qkv, ln, w.qkvw, w.qkvb, R, C, 3 * C);
-            attention_decode(att, cache.layer(l, C), qkv, slots, pos, R, NH, HS);
+            attention_decode(att, cache.layer(l, C), qkv, slots, pos, R, NH, NH, HS);
             matmul_forward(sum, att, w.attw, w.attb, R, C, C);
             residual_layernorm_forward(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, C, eps, Dropout());
             matmul_gelu_forward<Gelu::tanh>(act, pre, ln, w.fcw, w.fcb, R, C, FF);
