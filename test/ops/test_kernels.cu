@@ -336,12 +336,13 @@ TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
 
 // ---------------------------------------------------------------- attention
 template <class T>
-void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal, float p) {
+void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths);
     int N = start.back(), longest = *std::max_element(lengths.begin(), lengths.end());
     CAPTURE(N);
+    CAPTURE(NKV);
     CAPTURE(HS);
     CAPTURE(causal);
     CAPTURE(p);
@@ -349,41 +350,42 @@ void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal
     Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
-    size_t n = (size_t)N * NH * HS;
-    auto qkv = noise<T>(3 * n, 1.5), dout = noise<T>(n), out = nothing<T>(n),
-         dqkv = nothing<T>(3 * n);  // scores of std 2
+    size_t n = (size_t)N * NH * HS, all = n + (size_t)2 * N * NKV * HS;
+    auto qkv = noise<T>(all, 1.5), dout = noise<T>(n), out = nothing<T>(n), dqkv = nothing<T>(all);  // scores of std 2
     auto lse = nothing<float>((size_t)NH * N), delta = lse;
     Device<T> d_qkv(qkv), d_dout(dout), d_out(out), d_dqkv(dqkv);
     Device<float> d_lse(lse), d_delta(lse);
-    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, HS, causal, dice.cpu(p));
-    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, HS, causal, dice.gpu(p));
+    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, NKV, HS, causal, dice.cpu(p));
+    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, NKV, HS, causal, dice.gpu(p));
     // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest`
     // of them
     check("attention_forward out", d_out.get(), out, HS + longest);
     check("attention_forward lse", d_lse.get(), lse, HS, 1, 2);
-    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH, HS,
-                               causal, dice.cpu(p));
+    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH,
+                               NKV, HS, causal, dice.cpu(p));
     Device<T> c_out(out);
     Device<float> c_lse(lse);
-    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
-    check("attention_backward", d_dqkv.get(), dqkv, HS + longest);
+    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
+    check("attention_backward", d_dqkv.get(), dqkv, HS + longest * NH / NKV);
 }
 TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
-            test_attention<T>({1}, 1, 64, causal, p);
-            test_attention<T>({1, 1, 3, 1}, 2, 32, causal, p);
-            test_attention<T>({65}, 1, 64, causal, p);
+            test_attention<T>({1}, 1, 1, 64, causal, p);
+            test_attention<T>({1, 1, 3, 1}, 2, 2, 32, causal, p);
+            test_attention<T>({1, 66, 3}, 6, 2, 32, causal, p);  // groups of three
+            test_attention<T>({65}, 1, 1, 64, causal, p);
             if (small) continue;
-            for (int HS : {32, 64, 128}) test_attention<T>(ragged, 2, HS, causal, p);
+            for (int HS : {32, 64, 128})
+                for (int NKV : {1, 2}) test_attention<T>(ragged, 2, NKV, HS, causal, p);
         }
-    if (!small) test_attention<T>({300, 513}, 1, 64, false, 0.1f);
-    CHECK_THROWS_AS(test_attention<T>({5}, 2, 48, false, 0), Error);
+    if (!small) test_attention<T>({300, 513}, 1, 1, 64, false, 0.1f);
+    CHECK_THROWS_AS(test_attention<T>({5}, 2, 2, 48, false, 0), Error);
 }
 
 // a cache of noise, with sequences taken over by attention_cache() and tokens added one by one
 template <class T>
-void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int HS) {
+void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int NKV, int HS) {
     std::vector<int> start, tiles, slot_of, pos;
     work_list(start, tiles, lengths, std::is_same_v<T, bf16>);
     int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;
@@ -393,25 +395,25 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     for (int s = 0; s < S; s++)
         slot_of.push_back(s < R ? slots - 1 - s : 0);  // not in their order; spare sequences are empty
     pos = lengths;
-    size_t C = (size_t)NH * HS, size = (size_t)slots * context * C;
-    auto qkv = noise<T>(3 * N * C, 1.5), k = noise<T>(size), v = noise<T>(size);
+    size_t C = (size_t)NH * HS, all = C + (size_t)2 * NKV * HS, size = (size_t)slots * context * NKV * HS;
+    auto qkv = noise<T>(N * all, 1.5), k = noise<T>(size), v = noise<T>(size);
     Device<int> d_start(start), d_tiles(tiles), d_slots(slot_of);
     Sequences here = {start.data(), tiles.data(), S, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
     Device<T> d_qkv(qkv), d_k(k), d_v(v);
     KvCacheView<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
-    cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, HS);
-    gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, HS);
+    cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, NKV, HS);
+    gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, NKV, HS);
     EXACTLY("attention_cache, keys", d_k.get(), k);
     EXACTLY("attention_cache, values", d_v.get(), v);
     for (int step = 0; step < 2; step++) {  // the second one reads what the first one added
         CAPTURE(step);
-        auto row = noise<T>(3 * R * C, 1.5), out = nothing<T>(R * C);
+        auto row = noise<T>(R * all, 1.5), out = nothing<T>(R * C);
         Device<T> d_row(row), d_out(out);
         Device<int> d_pos(pos);
-        cpu::attention_decode<T>(out.data(), cache, row.data(), slot_of.data(), pos.data(), R, NH, HS);
-        gpu::attention_decode<T>(d_out, d_cache, d_row, d_slots, d_pos, R, NH, HS);
+        cpu::attention_decode<T>(out.data(), cache, row.data(), slot_of.data(), pos.data(), R, NH, NKV, HS);
+        gpu::attention_decode<T>(d_out, d_cache, d_row, d_slots, d_pos, R, NH, NKV, HS);
         check("attention_decode out", d_out.get(), out, HS + context);  // as attention_forward
         EXACTLY("attention_decode, keys", d_k.get(), k);
         EXACTLY("attention_decode, values", d_v.get(), v);
@@ -419,10 +421,12 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     }
 }
 TEST_CASE_TEMPLATE("attention with a cache", T, float, bf16) {
-    test_decode<T>({1}, 1, 3, 1, 64);
-    test_decode<T>({1, 3, 2}, 5, 6, 2, 32);
+    test_decode<T>({1}, 1, 3, 1, 1, 64);
+    test_decode<T>({1, 3, 2}, 5, 6, 2, 2, 32);
+    test_decode<T>({1, 3, 2}, 5, 6, 6, 2, 32);  // groups of three
     if (small) return;
-    for (int HS : {32, 64, 128}) test_decode<T>({1, 63, 64, 126, 127, 128, 255, 300}, 9, 302, 2, HS);
+    for (int HS : {32, 64, 128})
+        for (int NKV : {1, 2}) test_decode<T>({1, 63, 64, 126, 127, 128, 255, 300}, 9, 302, 2, NKV, HS);
 }
 
 // ---------------------------------------------------------------- cross-entropy
@@ -606,7 +610,7 @@ TEST_CASE("a product refuses the host's memory") {
 // ---------------------------------------------------------------- the same bits, whatever the order
 TEST_CASE("three orders, the same bits") {
     check_three_orders([] {
-        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 1, 32, true, 0.1f);
+        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 2, 1, 32, true, 0.1f);
         Dice dice;
         int N = 130, C = 33, V = 600;
         auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C),
