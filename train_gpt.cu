@@ -249,7 +249,7 @@ struct Gpt {
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
         arena.take(acts.scratch,
-                   std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+                   std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide), embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
