@@ -639,19 +639,6 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
     out[(size_t)r * C + (size_t)h * HS + t] = (T)(o / sum);
 }
 
-// Calls f(head size) with the head size as a constant.
-template <class F>
-void pick_head_size(int HS, F f) {
-    if (HS == 32)
-        f(std::integral_constant<int, 32>());
-    else if (HS == 64)
-        f(std::integral_constant<int, 64>());
-    else if (HS == 128)
-        f(std::integral_constant<int, 128>());
-    else
-        fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly",
-             HS);
-}
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
                        Dropout dropout) {
