@@ -139,22 +139,18 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dk, dk + 2 * size, A(0));
-            for (int t = 0; t < len; t++) {
-                const T* x = qkv + (n0 + t) * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
-                for (int i = 0; i < HS; i++) {
-                    k[(size_t)t * HS + i] = (A)x[i];
-                    v[(size_t)t * HS + i] = (A)x[KV + i];
-                }
-            }
             for (int h = kv * (NH / NKV); h < (kv + 1) * (NH / NKV); h++) {
                 std::fill(dq, dq + size, A(0));
                 for (int t = 0; t < len; t++) {
                     size_t n = n0 + t;
                     const T* x = qkv + n * (C + 2 * KV) + (size_t)h * HS;                           // (HS) of q
                     const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
+                    const T* z = qkv + n * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
                     A sum = 0;
                     for (int i = 0; i < HS; i++) {
                         q[(size_t)t * HS + i] = (A)x[i] * scale;
+                        k[(size_t)t * HS + i] = (A)z[i];
+                        v[(size_t)t * HS + i] = (A)z[KV + i];
                         d[(size_t)t * HS + i] = (A)y[i];
                         sum += (A)y[i] * (A)o[i];
                     }
