@@ -139,22 +139,18 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dk, dk + 2 * size, A(0));
-            for (int t = 0; t < len; t++) {
-                const T* x = qkv + (n0 + t) * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
-                for (int i = 0; i < HS; i++) {
-                    k[(size_t)t * HS + i] = (A)x[i];
-                    v[(size_t)t * HS + i] = (A)x[KV + i];
-                }
-            }
             for (int h = kv * (NH / NKV); h < (kv + 1) * (NH / NKV); h++) {
                 std::fill(dq, dq + size, A(0));
                 for (int t = 0; t < len; t++) {
                     size_t n = n0 + t;
                     const T* x = qkv + n * (C + 2 * KV) + (size_t)h * HS;                           // (HS) of q
                     const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
+                    const T* z = qkv + n * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
                     A sum = 0;
                     for (int i = 0; i < HS; i++) {
                         q[(size_t)t * HS + i] = (A)x[i] * scale;
+                        k[(size_t)t * HS + i] = (A)z[i];
+                        v[(size_t)t * HS + i] = (A)z[KV + i];
                         d[(size_t)t * HS + i] = (A)y[i];
                         sum += (A)y[i] * (A)o[i];
                     }
@@ -639,19 +635,6 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
     out[(size_t)r * C + (size_t)h * HS + t] = (T)(o / sum);
 }
 
-// Calls f(head size) with the head size as a constant.
-template <class F>
-void pick_head_size(int HS, F f) {
-    if (HS == 32)
-        f(std::integral_constant<int, 32>());
-    else if (HS == 64)
-        f(std::integral_constant<int, 64>());
-    else if (HS == 128)
-        f(std::integral_constant<int, 128>());
-    else
-        fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly",
-             HS);
-}
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
                        Dropout dropout) {

@@ -98,3 +98,29 @@ void rmsnorm_backward(T* dinp, acc<T>* dweight, const T* dout, const T* inp, con
                               Dropout());
 }
 }  // namespace cpu
+
+#ifdef WITH_KERNELS
+namespace gpu {  // LayerNorm's kernels without mean and bias
+template <class T>
+void residual_rmsnorm_forward(T* out, T* sum, float* rstd, const T* residual, const T* branch, const T* weight, int N,
+                              int C, float eps, Dropout dropout) {
+    residual_layernorm_forward<T, true>(out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps, dropout);
+}
+template <class T>
+void rmsnorm_forward(T* out, float* rstd, const T* inp, const T* weight, int N, int C, float eps) {
+    residual_rmsnorm_forward(out, (T*)nullptr, rstd, inp, (const T*)nullptr, weight, N, C, eps, Dropout());
+}
+template <class T>
+void residual_rmsnorm_backward(T* dsum, T* dbranch, float* dweight, const T* dout, const T* dresidual, const T* sum,
+                               const T* weight, const float* rstd, float* scratch, int N, int C, Dropout dropout) {
+    residual_layernorm_backward<T, true>(dsum, dbranch, dweight, nullptr, dout, dresidual, sum, weight, nullptr, rstd,
+                                         scratch, N, C, dropout);
+}
+template <class T>
+void rmsnorm_backward(T* dinp, float* dweight, const T* dout, const T* inp, const T* weight, const float* rstd,
+                      float* scratch, int N, int C) {
+    residual_rmsnorm_backward(dinp, (T*)nullptr, dweight, dout, (const T*)nullptr, inp, weight, rstd, scratch, N, C,
+                              Dropout());
+}
+}  // namespace gpu
+#endif

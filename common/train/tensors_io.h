@@ -143,7 +143,6 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
     tie("lm_head.weight", "wte.weight", "wte.weight");
 
     for (const ParamSpec& s : specs) {
-        size_t piece = s.elements();
         for (size_t i = 0; i < s.names.size(); i++) {
             auto f = found.find(canonical_name(s.names[i]));
             if (f == found.end() || std::find(skip.begin(), skip.end(), s.names[i]) != skip.end()) {
@@ -151,12 +150,12 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
                 continue;
             }
             Entry& e = f->second;
-            if (e.info->shape != s.shape)
+            if (e.info->shape != s.shape_of(i))
                 fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
-                     e.info->name.c_str(), shape_text(s.shape).c_str(), shape_text(e.info->shape).c_str());
-            T* to = dst + s.offset + i * piece;  // (piece)
+                     e.info->name.c_str(), shape_text(s.shape_of(i)).c_str(), shape_text(e.info->shape).c_str());
+            T* to = dst + s.offset + s.begin(i);  // (elements)
             if (s.transpose) {
-                std::vector<T> in(piece);
+                std::vector<T> in(s.elements(i));
                 e.file->read(*e.info, in.data());
                 transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
             } else {
@@ -165,8 +164,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
             e.used = true;
             report.loaded++;
         }
-        size_t used = s.names.size() * piece;
-        std::fill(dst + s.offset + used, dst + s.offset + s.count, T(0));
+        std::fill(dst + s.offset + s.used(), dst + s.offset + s.count, T(0));
     }
     for (const auto& [name, e] : found)
         if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
@@ -179,13 +177,13 @@ template <class T>
 void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
     std::vector<TensorToWrite> list;
     for (const ParamSpec& s : specs)
-        for (const std::string& name : s.names) list.push_back({name, "F32", s.shape});
+        for (size_t i = 0; i < s.names.size(); i++) list.push_back({s.names[i], "F32", s.shape_of(i)});
     SafeTensorsWriter out(dir + "/model.safetensors", list);
     std::vector<float> buffer;
     for (const ParamSpec& s : specs) {
-        buffer.resize(s.elements());
         for (size_t i = 0; i < s.names.size(); i++) {
-            const T* from = src + s.offset + i * s.elements();  // (elements)
+            buffer.resize(s.elements(i));
+            const T* from = src + s.offset + s.begin(i);  // (elements)
             if (s.transpose)
                 transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
             else

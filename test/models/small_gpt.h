@@ -11,11 +11,27 @@ struct SmallGpt : Small<Gpt> {
         GptConfig c;
         c.L = L;
         c.C = C;
-        c.NH = NH;
+        c.NH = c.NKV = NH;
+        c.HS = C / NH;
         c.FF = FF;
         c.V = V;
         c.T = T;
         c.eot = V - 1;
+        return c;
+    }
+    // One of Llama's kind with what can differ from a GPT-2: fewer heads of keys and values, heads that are wider together
+    // than the model. `type`: "llama" (scaled RoPE, an output matrix of its own), "qwen2", "qwen3" or "smollm3"
+    static GptConfig llama(const std::string& type, int L, int C, int NH, int NKV, int HS, int FF, int V, int T) {
+        GptConfig c = dimensions(L, C, NH, FF, V, T);
+        c.NKV = NKV;
+        c.HS = HS;
+        c.type = type;
+        c.llama = true;
+        c.qkv_bias = type == "qwen2";
+        c.qk_norm = type == "qwen3";
+        c.tied = type != "llama";
+        if (type == "llama") c.rope = {100, 8, 1, 4, 32};
+        if (type == "smollm3") c.no_rope = {L - 1};
         return c;
     }
     SmallGpt(const GptConfig& config, int N, float dropout = 0, int slots = 0) : config(config) {

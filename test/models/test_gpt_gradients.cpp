@@ -6,11 +6,12 @@
 #include "test/models/small_gpt.h"
 
 TEST_SUITE("gradients of the decoder") {
-    static void check_model(int L, float dropout) {
-        CAPTURE(L);
+    static void check_model(const GptConfig& config, float dropout) {
+        CAPTURE(config.type);
+        CAPTURE(config.L);
         CAPTURE(dropout);
-        const int C = 16;
-        SmallGpt gpt(SmallGpt::dimensions(L, C, 2, 24, 37, 12), 40, dropout);
+        const int C = (int)config.C;
+        SmallGpt gpt(config, 40, dropout);
         gpt.randomise(1);
         gpt.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(gpt.builder, {12, 1, 7, 3, 12}, 37, 2);
@@ -28,12 +29,20 @@ TEST_SUITE("gradients of the decoder") {
             check(name + ", values", at + 2 * C, C);
         });
     }
+    static GptConfig gpt2(int L) { return SmallGpt::dimensions(L, 16, 2, 24, 37, 12); }
     TEST_CASE("loss of a decoder by every parameter tensor") {
-        check_model(1, 0);
-        check_model(3, 0);
+        check_model(gpt2(1), 0);
+        check_model(gpt2(3), 0);
     }
     TEST_CASE("loss of a decoder by every parameter tensor, dropout 0.1") {
-        check_model(1, 0.1f);
-        check_model(2, 0.1f);
+        check_model(gpt2(1), 0.1f);
+        check_model(gpt2(2), 0.1f);
+    }
+    // four heads of 6 channels, wider together than the model's 16, in two groups; one layer and several
+    TEST_CASE("loss of the models of Llama's kind by every parameter tensor") {
+        for (LlamaType t : LLAMA_TYPES) {
+            check_model(SmallGpt::llama(t.type, 1, 16, 4, 2, 6, 20, 37, 12), 0);
+            check_model(SmallGpt::llama(t.type, 3, 16, 4, 2, 6, 20, 37, 12), 0.1f);
+        }
     }
 }
