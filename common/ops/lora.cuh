@@ -1,5 +1,5 @@
-// lora.cuh: low-rank adapters (Hu et al. 2021). A frozen weight (OC, C) gets two small matrices that are trained, a (r, C)
-// and b (OC, r); b begins as zeros, so that nothing changes at first:
+// lora.cuh: low-rank adapters (Hu et al. 2021). A frozen weight (OC, C) gets two small matrices that are trained, a (r,
+// C) and b (OC, r); b begins as zeros, so that nothing changes at first:
 //
 //   out += u bᵀ,   u(N,r) = s · dropout(inp) aᵀ,   s = α / r
 //   db += doutᵀ u,   du = s · dout b,   da += duᵀ dropout(inp),   dinp += dropout(du a)

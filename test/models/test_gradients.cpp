@@ -420,7 +420,8 @@ TEST_SUITE("gradients of ops") {
                     for (int q = 0; q < s.P; bp += s.parts[q].rows * c.r, q++)
                         for (int j = 0; j < c.r; j++) {
                             double sum = 0;
-                            for (int k = 0; k < C; k++) sum += x[n * C + k] * (p > 0 ? keep(k) : 1) * a[(q * c.r + j) * C + k];
+                            for (int k = 0; k < C; k++)
+                                sum += x[n * C + k] * (p > 0 ? keep(k) : 1) * a[(q * c.r + j) * C + k];
                             for (int o = 0; o < s.parts[q].rows; o++)
                                 expected[n * OC + s.parts[q].begin + o] += (double)s.scale * sum * bp[o * c.r + j];
                         }

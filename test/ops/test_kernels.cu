@@ -481,7 +481,8 @@ TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
 // ---------------------------------------------------------------- low-rank adapters
 TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
     struct Shape {
-        int N, rows, r, OC, begin;  // N tokens; rows [begin, begin + rows) of the OC of a weight, whose adapter has rank r
+        int N, rows, r, OC,
+            begin;  // N tokens; rows [begin, begin + rows) of the OC of a weight, whose adapter has rank r
     };
     for (Shape s : {Shape{1, 5, 1, 9, 2}, {65, 33, 3, 70, 37}, {130, 64, 16, 192, 64}, {0, 4, 2, 8, 0}}) {
         CAPTURE(s.N);
@@ -490,8 +491,8 @@ TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
         auto db = noise<float>(b.size());
         Device<T> d_out(out), d_u(u), d_b(b);
         Device<float> d_db(db);
-        cpu::gemm_of_part(false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1),
-                          out.data() + s.begin, s.OC);
+        cpu::gemm_of_part(false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1), out.data() + s.begin,
+                          s.OC);
         gpu::gemm_of_part(false, true, s.N, s.rows, s.r, d_u.p + s.r, two, d_b.p, s.r, 1, d_out.p + s.begin, s.OC);
         check("out += u bT", d_out.get(), out, s.r);
         cpu::gemm_of_part(true, false, s.rows, s.r, s.N, out.data() + s.begin, s.OC, u.data() + s.r, two, 1.0f,
