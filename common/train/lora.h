@@ -28,7 +28,8 @@ inline bool is_target(const std::string& module, const std::string& targets) {
     if (targets == "all") return true;
     if (targets == "attention") return module.find("attn") != module.npos || module.find("attention") != module.npos;
     for (const std::string& name : split_list(targets))
-        if (std::string end = "." + name; module.size() > end.size() && module.substr(module.size() - end.size()) == end)
+        if (std::string end = "." + name;
+            module.size() > end.size() && module.substr(module.size() - end.size()) == end)
             return true;
     return false;
 }
@@ -98,7 +99,7 @@ struct Adapters {
         real* u;          // (N, P r)
         uint32_t number;  // of its dropout
     };
-    static constexpr uint32_t FIRST = 0x10000;  // of these numbers, beyond those of a model's own sites
+    static constexpr uint32_t FIRST = 0x10000;    // of these numbers, beyond those of a model's own sites
     std::unordered_map<const real*, Adapter> of;  // by the weight that it belongs to
     real *du = nullptr, *dropped = nullptr;       // (N, P r), (N, C), the widest
 
@@ -112,8 +113,8 @@ struct Adapters {
         for (size_t i = 0; i < table.modules.size(); i++) {
             const LoraTable::Module& m = table.modules[i];
             const size_t a = table.rows[m.a].offset, b = table.rows[m.b].offset;
-            of[base + model[m.base].offset] = {m.shape, {params + a, params + b}, {grads + a, grads + b}, u[i],
-                                               FIRST + (uint32_t)i};
+            of[base + model[m.base].offset] = {
+                m.shape, {params + a, params + b}, {grads + a, grads + b}, u[i], FIRST + (uint32_t)i};
         }
     }
     // After point(). N: tokens; C: the widest input
@@ -153,8 +154,7 @@ struct Adapters {
             lora_backward_weight(a->g, du, dropped, dout, inp, (const real*)a->u, a->w, a->shape, N, C, OC, drop);
     }
     // After backward_weight of the same weight: dinp(N,C) = dout(N,OC) weight, and what comes through the adapter
-    void backward_input(real* dinp, const real* dout, const real* weight, int N, int C, int OC,
-                        Dropout drop) const {
+    void backward_input(real* dinp, const real* dout, const real* weight, int N, int C, int OC, Dropout drop) const {
         device::matmul_backward_input(dinp, dout, weight, N, C, OC);
         if (const Adapter* a = find(weight, drop))
             lora_backward_input(dinp, dropped, (const real*)du, a->w, a->shape, N, C, drop);
@@ -231,8 +231,8 @@ void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, 
         const TensorInfo* b = file.find(prefix + module + end_b);
         const size_t r = t.shape.empty() ? 0 : t.shape[0];
         if (r == 0 || t.shape != std::vector<size_t>{r, in} || !b || b->shape != std::vector<size_t>{out, r})
-            fail("%s: %s: expected a (r, %zu) and lora_B (%zu, r), found %s and %s", file.path.c_str(), name.c_str(), in,
-                 out, shape_text(t.shape).c_str(), b ? shape_text(b->shape).c_str() : "none");
+            fail("%s: %s: expected a (r, %zu) and lora_B (%zu, r), found %s and %s", file.path.c_str(), name.c_str(),
+                 in, out, shape_text(t.shape).c_str(), b ? shape_text(b->shape).c_str() : "none");
         std::vector<float> va(r * in), vb(out * r);
         file.read(t, va.data());
         file.read(*b, vb.data());
