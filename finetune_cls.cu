@@ -429,7 +429,7 @@ struct ClassifyTask {
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
         write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
-        tokenizer.save(dir, (int)cf.max_len);
+        tokenizer.save(dir, (int)cf.max_len, true);
         opt.save(dir);
     }
     Json identity() const {

@@ -23,12 +23,11 @@ static void learn(const Options& o, Cli& cli) {
     if (bpe && o.size < 257)
         fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
                    (long long)o.size);
-    for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.json",
-                             "tokenizer_config.json"})
+    for (const char* name : TokenizerFiles::names)
         if (exists(o.out + "/" + name))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
-    rules.lower_case = rules.strip_accents = o.lower_case;
+    rules.rules = WordRules::bert(o.lower_case);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
     size_t invalid = 0;

@@ -19,6 +19,7 @@ int32_t lower(int32_t code_point);  // simple lower-case mapping
 void append_lower(std::vector<int32_t>& out, int32_t code_point);
 // canonical decomposition of one code point, not reordered
 void append_nfd(std::vector<int32_t>& out, int32_t code_point);
+void append_nfkd(std::vector<int32_t>& out, int32_t code_point);  // the same, compatibility decomposition
 int combining_class(int32_t code_point);
 // canonical composition, in place, of a text that is decomposed and in canonical order
 void compose(std::vector<int32_t>& text);

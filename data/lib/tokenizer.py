@@ -9,8 +9,11 @@ import sys
 from .errors import Failure, Usage
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json")  # WordPiece; BPE, by two names; either
-TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json"]
+# WordPiece; BPE, by two names; either; SentencePiece
+VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json", "tokenizer.model")
+# All that can decide about ids or says how to use them. common/text/special_tokens.h has the same list
+TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json", "special_tokens_map.json"]
+TOKENIZER_FILES += ["added_tokens.json", "chat_template.jinja"]
 
 
 def tokenizer_dir(path):
@@ -19,7 +22,7 @@ def tokenizer_dir(path):
         if any(os.path.exists(os.path.join(folder, n)) for n in VOCABULARIES):
             return folder
     raise Failure(
-        "--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, "
+        "--tokenizer %s: expected vocab.txt, vocab.json, tokenizer.json or tokenizer.model there, "
         "or in best/ or last/ below it, found none" % path
     )
 
@@ -29,7 +32,9 @@ def is_bpe(folder):
     has = lambda *names: any(os.path.exists(os.path.join(folder, n)) for n in names)
     if has("vocab.txt") or has("vocab.json", "encoder.json", "merges.txt", "vocab.bpe"):
         return not has("vocab.txt")
-    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
+    if not has("tokenizer.json"):
+        return True  # tokenizer.model
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8-sig") as f:
         try:
             return json.load(f)["model"]["type"] == "BPE"
         except (ValueError, LookupError, TypeError):
@@ -41,7 +46,7 @@ def max_positions(folder):
     path = os.path.join(folder, "config.json")
     if not os.path.exists(path):
         return 0
-    with open(path, encoding="utf-8") as f:
+    with open(path, encoding="utf-8-sig") as f:
         try:
             config = json.load(f)
         except ValueError as e:
