@@ -629,9 +629,10 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
         sum = sum * rescale + block_sum(w);  // its barriers also let everybody see p
         row_max = new_max;
         o *= rescale;
-        for (int i = group; i < min(KEYS, n - j0); i += GROUPS)
-            o += p[i] * (float)(j0 + i == n - 1 ? own_v : v + (size_t)(j0 + i) * HS)[channel];
+        for (int i = group; i < min(KEYS, n - 1 - j0); i += GROUPS)
+            o += p[i] * (float)v[(size_t)(j0 + i) * HS + channel];
     }
+    if (group == (n - 1) % KEYS % GROUPS) o += p[(n - 1) % KEYS] * (float)own_v[channel];
     part[t] = o;
     __syncthreads();  // all groups have left their sums
     if (t >= HS) return;
