@@ -139,22 +139,18 @@ void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, con
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dk, dk + 2 * size, A(0));
-            for (int t = 0; t < len; t++) {
-                const T* x = qkv + (n0 + t) * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
-                for (int i = 0; i < HS; i++) {
-                    k[(size_t)t * HS + i] = (A)x[i];
-                    v[(size_t)t * HS + i] = (A)x[KV + i];
-                }
-            }
             for (int h = kv * (NH / NKV); h < (kv + 1) * (NH / NKV); h++) {
                 std::fill(dq, dq + size, A(0));
                 for (int t = 0; t < len; t++) {
                     size_t n = n0 + t;
                     const T* x = qkv + n * (C + 2 * KV) + (size_t)h * HS;                           // (HS) of q
                     const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
+                    const T* z = qkv + n * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
                     A sum = 0;
                     for (int i = 0; i < HS; i++) {
                         q[(size_t)t * HS + i] = (A)x[i] * scale;
+                        k[(size_t)t * HS + i] = (A)z[i];
+                        v[(size_t)t * HS + i] = (A)z[KV + i];
                         d[(size_t)t * HS + i] = (A)y[i];
                         sum += (A)y[i] * (A)o[i];
                     }
@@ -349,8 +345,9 @@ constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TI
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS, class T>
-__global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH,
-                                                                int NKV, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256, HS == 32 ? 3 : 1)
+    attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, bool causal,
+                             Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)

@@ -4,6 +4,7 @@
 
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
+#include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
 #include "test/temp.h"
