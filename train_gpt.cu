@@ -248,8 +248,8 @@ struct Gpt {
         arena.take(acts.dbranch, N * C);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.scratch,
-                   std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+        arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
+                                           embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
@@ -285,8 +285,8 @@ struct Gpt {
         else
             residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
     }
-    // qkv(R, QKV) of layer l from proj(R, QKV), which may be qkv: QK-norm, and RoPE by the positions pos(R). rstd(R, NH +
-    // NKV) is QK-norm's. GPT-2 leaves all as it is.
+    // qkv(R, QKV) of layer l from proj(R, QKV), which may be qkv: QK-norm, and RoPE by the positions pos(R). rstd(R, NH
+    // + NKV) is QK-norm's. GPT-2 leaves all as it is.
     void turn(real* qkv, areal* rstd, const real* proj, int l, const int* pos, int R) const {
         const auto& w = params.layer[l];
         int NH = config.NH, NKV = config.NKV, HS = config.HS;
@@ -696,7 +696,7 @@ struct Generator {
 
 struct SamplingFlags {
     std::string model;
-    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
+    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16, context = 2048;
     double temperature = 0.8, top_p = 1;
     bool greedy = false;
 

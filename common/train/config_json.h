@@ -37,7 +37,7 @@ inline Json read_config(const std::string& dir, const std::vector<std::string>& 
     Json config = parse_json(read_file(path), path);
     const Json* type = config.find("model_type");
     if (!type && model_types[0] == "bert" && is_model_config(config))
-        return config;  // as Google's small BERTs are published
+        return config;     // as Google's small BERTs are published
     std::string expected;  // "gpt2" or "llama"
     for (const std::string& t : model_types) {
         if (type && type->s == t) return config;

@@ -8,10 +8,10 @@
 
 struct GptConfig {
     int64_t V = 50257, T = 1024, C = 768, L = 12, NH = 12, FF = 3072;  // T: the context
-    int64_t NKV = 12, HS = 64;    // heads of keys and values, each of which NH / NKV heads of queries share; head size
-    int64_t eot = 50256;          // the id of <|endoftext|>, or what else ends a text
+    int64_t NKV = 12, HS = 64;  // heads of keys and values, each of which NH / NKV heads of queries share; head size
+    int64_t eot = 50256;        // the id of <|endoftext|>, or what else ends a text
     int64_t bos = 50256, pad = -1;  // the id of what begins a text, of padding; −1: none
-    std::vector<int> stops;       // more ids that end a text
+    std::vector<int> stops;         // more ids that end a text
     double eps = 1e-5, dropout = 0.1, init_std = 0.02;
 
     // Where the models differ. A Llama is a GPT-2 with RMSNorm, RoPE and SwiGLU for LayerNorm, learned positions and
@@ -26,9 +26,7 @@ struct GptConfig {
     Json generation;           // generation_config.json, kept for what the user set there
 
     bool has_rope(int l) const { return llama && std::find(no_rope.begin(), no_rope.end(), l) == no_rope.end(); }
-    bool ends(int token) const {
-        return token == eot || std::find(stops.begin(), stops.end(), token) != stops.end();
-    }
+    bool ends(int token) const { return token == eot || std::find(stops.begin(), stops.end(), token) != stops.end(); }
 };
 
 // The models of Llama's kind and transformers' classes for them
@@ -88,9 +86,14 @@ inline RopeConfig read_rope(const Json& json, const std::string& path, double th
     if (rope->kind != Json::object || (kind != "default" && kind != "llama3"))
         fail("%s: rope_type: expected \"default\" or \"llama3\", found %s: other kinds of RoPE are not implemented",
              where.c_str(), dump_json(*rope).c_str());
-    const std::vector<std::string> known = {"rope_type",       "type",            "rope_theta",
-                                            "factor",          "low_freq_factor", "high_freq_factor",
-                                            "original_max_position_embeddings", "partial_rotary_factor"};
+    const std::vector<std::string> known = {"rope_type",
+                                            "type",
+                                            "rope_theta",
+                                            "factor",
+                                            "low_freq_factor",
+                                            "high_freq_factor",
+                                            "original_max_position_embeddings",
+                                            "partial_rotary_factor"};
     for (const auto& [name, value] : rope->o)
         if (std::find(known.begin(), known.end(), name) == known.end())
             fail("%s: %s: expected no such key, found %s: it is not implemented", where.c_str(), name.c_str(),
@@ -133,9 +136,10 @@ inline void read_llama(const Json& json, const std::string& path, GptConfig& c) 
     if (const Json* types = json.find("layer_types"))
         for (const Json& type : types->a)
             if (type.s != "full_attention")
-                fail("%s: layer_types: expected \"full_attention\" for every layer, found %s: other kinds are not "
-                     "implemented",
-                     path.c_str(), dump_json(type).c_str());
+                fail(
+                    "%s: layer_types: expected \"full_attention\" for every layer, found %s: other kinds are not "
+                    "implemented",
+                    path.c_str(), dump_json(type).c_str());
     auto required = [&](const char* key, double hi) { return (int64_t)config_number(json, path, key, 1, hi, true); };
     auto optional = [&](const char* key, double preset, double lo, double hi, bool integer) {
         return config_number(json, path, key, lo, hi, integer, &preset);
@@ -163,8 +167,7 @@ inline void read_llama(const Json& json, const std::string& path, GptConfig& c) 
     if (c.NH % c.NKV)
         fail("%s: expected num_attention_heads to be a multiple of num_key_value_heads, found %lld and %lld",
              path.c_str(), (long long)c.NH, (long long)c.NKV);
-    if (c.HS % 2 || c.HS == 0)
-        fail("%s: head_dim: expected an even number, found %lld", path.c_str(), (long long)c.HS);
+    if (c.HS % 2 || c.HS == 0) fail("%s: head_dim: expected an even number, found %lld", path.c_str(), (long long)c.HS);
     if (smollm3) {
         const Json* layers = json.find("no_rope_layers");
         const int64_t every = (int64_t)optional("no_rope_layer_interval", 4, 1, 1 << 20, true);

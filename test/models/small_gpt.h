@@ -19,8 +19,9 @@ struct SmallGpt : Small<Gpt> {
         c.eot = V - 1;
         return c;
     }
-    // One of Llama's kind with what can differ from a GPT-2: fewer heads of keys and values, heads that are wider together
-    // than the model. `type`: "llama" (scaled RoPE, an output matrix of its own), "qwen2", "qwen3" or "smollm3"
+    // One of Llama's kind with what can differ from a GPT-2: fewer heads of keys and values, heads that are wider
+    // together than the model. `type`: "llama" (scaled RoPE, an output matrix of its own), "qwen2", "qwen3" or
+    // "smollm3"
     static GptConfig llama(const std::string& type, int L, int C, int NH, int NKV, int HS, int FF, int V, int T) {
         GptConfig c = dimensions(L, C, NH, FF, V, T);
         c.NKV = NKV;

@@ -1,8 +1,8 @@
-// test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel, LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM
-// and SmolLM3ForCausalLM of transformers (test/fixtures/*_lm.safetensors, dev/fixtures.py): logits, loss, every gradient,
-// parameters after AdamW steps. Built three times: in fp64, where storage as float32 (6e-8) allows a tolerance of 1e-6,
-// in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps of the kernels, on the CPU. Run from the top directory
-// (or FIXTURES=DIR).
+// test_gpt_fixtures.cpp: the whole decoder against GPT2LMHeadModel, LlamaForCausalLM, Qwen2ForCausalLM,
+// Qwen3ForCausalLM and SmolLM3ForCausalLM of transformers (test/fixtures/*_lm.safetensors, dev/fixtures.py): logits,
+// loss, every gradient, parameters after AdamW steps. Built three times: in fp64, where storage as float32 (6e-8)
+// allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps of the kernels, on the CPU.
+// Run from the top directory (or FIXTURES=DIR).
 #include "train_gpt.cu"
 
 #include "test/models/small_gpt.h"
