@@ -549,7 +549,7 @@ TEST_SUITE("config.json of Llama's kind") {
             CHECK((d.tied == c.tied && d.no_rope == c.no_rope && d.stops == c.stops && d.init_std == 0.03));
             CHECK(memcmp(&d.rope, &c.rope, sizeof d.rope) == 0);
             Json generation = parse_json(read_file(dir / "generation_config.json"), "");
-            CHECK(dump_json(generation) == "{\"temperature\":0.6,\"eos_token_id\":[5,7],\"bos_token_id\":3}");
+            CHECK(dump_json(generation) == "{\"temperature\": 0.6, \"eos_token_id\": [5, 7], \"bos_token_id\": 3}");
             CHECK(has(read_file(dir / "config.json"), format("\"%s\"", t.architecture)));
         }
     }
@@ -609,7 +609,7 @@ TEST_SUITE("config.json of Llama's kind") {
                                              "\"sliding_attention\""},
             {"llama", "quantization_config", Json().set("bits", 4), "quantization_config: expected null, found {\"bits\""},
             {"llama", "rope_scaling", rope("rope_type", "yarn"), "rope_scaling: rope_type: expected"},
-            {"llama", "rope_scaling", Json().set("type", "linear").set("factor", 2.0), "found {\"type\":\"linear\""},
+            {"llama", "rope_scaling", Json().set("type", "linear").set("factor", 2.0), "found {\"type\": \"linear\""},
             {"llama", "rope_parameters", rope("rope_type", "dynamic"), "rope_parameters: rope_type: expected"},
             {"llama", "rope_parameters", rope("mscale", 1.5), "rope_parameters: mscale: expected no such key, found 1.5"},
             {"llama", "rope_parameters", "default", "rope_parameters: rope_type: expected"},
