@@ -34,6 +34,7 @@
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
 #include "common/train/gpt_config.h"
+#include "common/train/lora.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
 
@@ -144,6 +145,7 @@ struct GptActivations {
     real *dx, *dln, *dbranch;  // (N, C), (N, max(C, A)), (N, C)
     real* dscratch;            // (N, max(UP, QKV + A))
     areal *delta, *scratch;    // (NH, N); partial sums
+    areal* no_gradient;        // (max(C, HS)) where those of frozen norms go, which the kernels make along with dx
 };
 
 // What generation keeps: the keys and values of all layers, in slots of one sequence each.
@@ -165,6 +167,7 @@ struct Gpt {
     int logits_chunk_rows = 0;  // rows of logits at a time
     int context = 0;            // the longest text that generation makes, beside those of a batch
     float dropout = 0;
+    Adapters linear;         // the linear layers; with low-rank adapters these alone are trained
     bool recompute = false;  // the backward pass computes ln1, ln2 and act again: all layers share one buffer of each
 
     int Vp() const { return (int)round_up(config.V, 64); }
@@ -175,8 +178,14 @@ struct Gpt {
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
     std::vector<ParamSpec> point(real* parameters, areal* gradients) {
         gpt_table(grads, config, gradients);
+        for (int l = 0; l < config.L && frozen(); l++)
+            for (areal** g : {&grads.layer[l].ln1w, &grads.layer[l].ln1b, &grads.layer[l].ln2w, &grads.layer[l].ln2b,
+                              &grads.layer[l].qnormw, &grads.layer[l].knormw, &grads.lnfw, &grads.lnfb})
+                *g = acts.no_gradient;
         return gpt_table(params, config, parameters);
     }
+
+    bool frozen() const { return !linear.of.empty(); }
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
@@ -241,6 +250,7 @@ struct Gpt {
         }
         if (!backward) return;
         size_t wide = std::max(UP(), QKV() + A());
+        linear.plan(arena, N, std::max<size_t>(FF, std::max<size_t>(C, A())));
         arena.region("backward");
         arena.take(acts.dlast, M * C);
         arena.take(acts.dx, N * C);
@@ -248,6 +258,7 @@ struct Gpt {
         arena.take(acts.dbranch, N * C);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
+        arena.take(acts.no_gradient, frozen() ? std::max(C, HS) : 0);
         arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
                                            embedding_slots(N) * C}));
     }
@@ -255,7 +266,14 @@ struct Gpt {
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
     // rows are the tokens, or after the last attention the M rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
-        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+        return {batch.counters, (uint32_t)site, frozen() ? 0 : dropout,
+                site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+    }
+
+    // Of the input of an adapter; after the last attention its rows are those that have a target. With adapters this
+    // is the only dropout.
+    Dropout adapter_drop(const Batch& batch, bool last) const {
+        return {batch.counters, 0, frozen() ? dropout : 0, last ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- what differs between the models
@@ -297,11 +315,14 @@ struct Gpt {
             rope_forward(qkv, acts.rope, pos, R, NH, NKV, HS);
     }
     // act(R, FF) from inp(R, C), by way of pre(R, UP)
-    void activation(real* act, real* pre, const real* inp, int l, int R) const {
+    void activation(real* act, real* pre, const real* inp, int l, int R, Dropout d) const {
         const auto& w = params.layer[l];
         if (config.llama) {
-            matmul_forward(pre, inp, w.fcw, (const real*)nullptr, R, config.C, UP());
+            linear.forward(pre, inp, w.fcw, nullptr, R, config.C, UP(), d);
             swiglu_forward(act, pre, R, config.FF);
+        } else if (linear.has(w.fcw)) {
+            linear.forward(pre, inp, w.fcw, w.fcb, R, config.C, UP(), d);
+            gelu_forward<Gelu::tanh>(act, pre, (size_t)R * config.FF);
         } else {
             matmul_gelu_forward<Gelu::tanh>(act, pre, inp, w.fcw, w.fcb, R, config.C, config.FF);
         }
@@ -321,7 +342,7 @@ struct Gpt {
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
-            matmul_forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV());
+            linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), adapter_drop(b, false));
             turn(a.qkv, a.qk_rstd, a.proj, l, b.pos, N);
             attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
             if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, slots, NH, NKV, HS);
@@ -335,18 +356,19 @@ struct Gpt {
                 x = acts.last_x;
                 R = M;
             }
-            matmul_forward(a.sum, att, w.attw, w.attb, R, A(), C);
+            const Dropout d = adapter_drop(b, last);
+            linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
             residual_norm(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, drop(b, 3 * l + 2));
-            activation(a.act, a.pre, a.ln2, l, R);
+            activation(a.act, a.pre, a.ln2, l, R, d);
             // the layer's output, and the norm that follows: the next layer's first one, or the model's last one
             if (last) {
-                matmul_forward(acts.x, a.act, w.projw, w.projb, M, FF, C);
+                linear.forward(acts.x, a.act, w.projw, w.projb, M, FF, C, d);
                 residual_norm(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw, params.lnfb, M,
                               drop(b, 3 * l + 3));
             } else {
                 auto& next = acts.layer[l + 1];
                 x = next.x;
-                matmul_forward(x, a.act, w.projw, w.projb, N, FF, C);
+                linear.forward(x, a.act, w.projw, w.projb, N, FF, C, d);
                 residual_norm(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
                               params.layer[l + 1].ln1b, N, drop(b, 3 * l + 3));
             }
@@ -386,8 +408,9 @@ struct Gpt {
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
                          Vp(), true);
             matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
-            matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
-                                   rows, C, Vp());
+            if (grads.head)
+                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
+                                       rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, M);
 
@@ -406,22 +429,27 @@ struct Gpt {
             // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
             if (recompute && config.llama) swiglu_forward(a.act, a.pre, R, FF);
             if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
-            matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
-            if (config.llama) {
-                matmul_backward_input(a.act, acts.dbranch, w.projw, R, FF, C);  // act is not needed any more
-                swiglu_backward(dpre, a.act, a.pre, R, FF);
+            const Dropout d = adapter_drop(b, last);
+            linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
+            if (config.llama || linear.has(w.projw)) {
+                linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
+                if (config.llama)
+                    swiglu_backward(dpre, a.act, a.pre, R, FF);
+                else
+                    gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
             } else {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }
             // pre = ln2 fcwᵀ + fcb
             if (recompute) norm(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R);
-            matmul_backward_weight(g.fcw, g.fcb, dpre, a.ln2, acts.scratch, R, C, UP());
-            matmul_backward_input(acts.dln, dpre, w.fcw, R, C, UP());
+            linear.backward_weight(g.fcw, g.fcb, dpre, a.ln2, w.fcw, acts.scratch, R, C, UP(), d);
+            linear.backward_input(acts.dln, dpre, w.fcw, R, C, UP(), d);
             // ln2 = norm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the norm
             residual_norm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2, R,
                                    drop(b, 3 * l + 2));
-            matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, A(), C);
-            matmul_backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, A(), C);
+            linear.backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R,
+                                   A(), C, d);
+            linear.backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, A(), C, d);
             if (last) {  // last_att = att[rows], last_x = x[rows]
                 scatter_rows(datt, acts.dln, b.rows, N, M, A());
                 scatter_rows(acts.dx, acts.dlast, b.rows, N, M, C);
@@ -438,15 +466,16 @@ struct Gpt {
                 rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
             // proj = ln1 qkvwᵀ + qkvb
             if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
-            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, acts.scratch, N, C, QKV());
-            matmul_backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV());
+            const Dropout all = adapter_drop(b, false);
+            linear.backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, w.qkvw, acts.scratch, N, C, QKV(), all);
+            linear.backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV(), all);
             // ln1 = norm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
             // dropout(embeddings): the same site 3l
             residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1, N,
                                    drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
-        embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
+        if (grads.wte) embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
         if (grads.wpe) embedding_backward(grads.wpe, acts.dbranch, b.by_pos, acts.scratch, C);
     }
 
@@ -614,13 +643,13 @@ struct Generator {
         model->norm(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R);
         for (int l = 0; l < c.L; l++) {
             auto& w = params.layer[l];
-            matmul_forward(qkv, ln, w.qkvw, w.qkvb, R, C, model->QKV());
+            model->linear.forward(qkv, ln, w.qkvw, w.qkvb, R, C, model->QKV(), Dropout());
             model->turn(qkv, qk_rstd, qkv, l, pos, R);
             attention_decode(att, cache.layer(l, NKV * HS), qkv, slots, pos, R, NH, NKV, HS);
-            matmul_forward(sum, att, w.attw, w.attb, R, A, C);
+            model->linear.forward(sum, att, w.attw, w.attb, R, A, C, Dropout());
             model->residual_norm(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, Dropout());
-            model->activation(act, pre, ln, l, R);
-            matmul_forward(x, act, w.projw, w.projb, R, FF, C);
+            model->activation(act, pre, ln, l, R, Dropout());
+            model->linear.forward(x, act, w.projw, w.projb, R, FF, C, Dropout());
             bool last = l == c.L - 1;
             const real* lnw = last ? params.lnfw : params.layer[l + 1].ln1w;  // (C)
             const real* lnb = last ? params.lnfb : params.layer[l + 1].ln1b;  // (C)
@@ -799,7 +828,9 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 
     // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits
     // spent on it count and bits per byte compare between tokenizers.
-    double bytes_of(int token) const { return token == end_token ? 0 : (double)data.tokenizer.tokens[token].size(); }
+    double bytes_of(int token) const {
+        return token == end_token ? 0 : (double)data.tokenizer.decode(&token, 1, false).size();
+    }
     Eval evaluate() {
         double bytes = 0;
         Eval e = mean_loss(*this, val_data, val_sequences, [&](const std::vector<int>& targets) {
@@ -824,11 +855,11 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 bool texts_are_short(const BinFile& file, int64_t max_len) {
     return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
 }
-// The tokens of a prompt, at least one; bos: with <|endoftext|> before them, if it is not there
+// The tokens of a prompt, at least one; bos: with what begins a text before them, if it is not there
 std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);
-    if (ids.empty() || (ids[0] != bpe.eot() && bos)) ids.insert(ids.begin(), bpe.eot());
+    if (ids.empty() || (ids[0] != bpe.bos() && bos)) ids.insert(ids.begin(), bpe.bos());
     return ids;
 }
 
@@ -956,7 +987,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     }
     auto on_token = [&](size_t, int token) {
         if (!show_tokens) return true;
-        std::string bytes = gpt.bpe.decode(&token, 1);
+        std::string bytes = gpt.bpe.decode(&token, 1, false);
         fwrite(bytes.data(), 1, bytes.size(), stdout);
         fflush(stdout);
         return true;

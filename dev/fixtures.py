@@ -12,6 +12,7 @@ to float32 before, so that they are exact. All the files hold these tensors, in 
     param/NAME  grad/NAME                  F32   before; gradient of the loss, not clipped
     after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient,
                                                  clipped
+    base/NAME                              F32   lora_lm: the frozen parameters
     given/NAME                             F32   bert_mlm, some parameters: after three AdamW steps, each of which is
                                                  given grad/*, clipped
     class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w;
@@ -24,6 +25,7 @@ import os
 import sys
 import types
 
+import peft
 import safetensors.torch
 import torch
 import transformers
@@ -70,7 +72,7 @@ def describe_optimiser(options, decay):
 
 def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
-    named = list(model.named_parameters())
+    named = trained(model)
     groups = [
         dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=decay),
         dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0),
@@ -83,10 +85,15 @@ def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     return {n: p.detach().clone() for n, p in named}
 
 
+def trained(model):
+    """(name in a checkpoint, parameter) of those that are trained; PEFT's names hold the name of the adapter besides"""
+    return [(n.replace(".default.", "."), p) for n, p in model.named_parameters() if p.requires_grad]
+
+
 def training(model, fresh_gradient, optimiser, decay):
     """(the tensors param/, grad/ and after/, the norm of the gradient) of a model that has a fresh gradient"""
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    grads = {n: p.grad.clone() for n, p in model.named_parameters()}
+    before = {n: p.detach().clone() for n, p in trained(model)}
+    grads = {n: p.grad.clone() for n, p in trained(model)}
     norm = torch.sqrt(sum((g**2).sum() for g in grads.values())).item()
     after = adamw_three_steps(model, fresh_gradient, optimiser, decay)
     found = {}
@@ -236,14 +243,23 @@ def bert_classifier():
     return tensors, facts
 
 
-def decoder(config, model_class, seed, description):
-    """A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its
+def decoder(config, model_class, seed, description, lora=None):
+    """lora: a LoraConfig of PEFT's; then its adapters are what is trained, and base/NAME are the model's parameters.
+
+    A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its
     token i + 1."""
     vocab, max_len, lengths, decay = 61, 32, [1, 5, 17, 32], 0.1
     optimiser = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
     generator = torch.Generator().manual_seed(seed)
     model = model_class(config).double().train()
     init(model, generator)
+    base = {}
+    if lora:
+        base = {f"base/{n}": p.detach().clone() for n, p in model.named_parameters()}
+        model = peft.get_peft_model(model, lora).double().train()
+        with torch.no_grad():
+            for _, p in trained(model):
+                p.copy_((torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.3).float().double())
     padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
     mask, labels = torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
@@ -282,8 +298,8 @@ def decoder(config, model_class, seed, description):
         "logits": logits.detach(),
         "loss": loss.detach().reshape(1),
     }
-    trained, norm = training(model, fresh_gradient, optimiser, decay)
-    tensors |= trained
+    found, norm = training(model, fresh_gradient, optimiser, decay)
+    tensors |= found | base
     facts = {
         "model": description,
         "optimiser": describe_optimiser(optimiser, decay),
@@ -418,6 +434,22 @@ def smollm3_lm():
     return decoder(config, SmolLM3ForCausalLM, 8, "SmolLM3ForCausalLM, layer 1 without RoPE")
 
 
+def lora_lm():
+    """Adapters of PEFT's on a Qwen2, on all matrices of its layers but two."""
+    config = Qwen2Config(
+        hidden_size=16,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0),
+        tie_word_embeddings=True,
+        **LLAMA,
+    )
+    names = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
+    lora = peft.LoraConfig(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=names)
+    return decoder(config, Qwen2ForCausalLM, 9, "Qwen2ForCausalLM with adapters of rank 3, alpha 7", lora)
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -427,7 +459,7 @@ def main():
     out = args.out
     os.makedirs(out, exist_ok=True)
     torch.set_num_threads(1)
-    for make in (bert_mlm, bert_classifier, gpt2_lm, llama_lm, qwen2_lm, qwen3_lm, smollm3_lm):
+    for make in (bert_mlm, bert_classifier, gpt2_lm, llama_lm, qwen2_lm, qwen3_lm, smollm3_lm, lora_lm):
         name = make.__name__
         if args.only not in ("", name):
             continue

@@ -74,6 +74,8 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
     if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
     std::vector<std::unique_ptr<SafeTensors>> files;
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
+    if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
+        file = dir + "/adapter_model.safetensors";  // lora.h
     if (exists(file)) {
         files.push_back(std::make_unique<SafeTensors>(file));
     } else if (exists(index)) {
@@ -172,13 +174,15 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
 }
 
 // ---------------------------------------------------------------- out
-// DIR/model.safetensors, F32; called by what save_directory() (model_dir.h) fills a directory with. src: (total_count)
+// DIR/model.safetensors or another name, F32; called by what save_directory() (model_dir.h) fills a directory with.
+// src: (total_count)
 template <class T>
-void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
+void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src,
+                  const char* name = "model.safetensors") {
     std::vector<TensorToWrite> list;
     for (const ParamSpec& s : specs)
         for (size_t i = 0; i < s.names.size(); i++) list.push_back({s.names[i], "F32", s.shape_of(i)});
-    SafeTensorsWriter out(dir + "/model.safetensors", list);
+    SafeTensorsWriter out(dir + "/" + name, list);
     std::vector<float> buffer;
     for (const ParamSpec& s : specs) {
         for (size_t i = 0; i < s.names.size(); i++) {

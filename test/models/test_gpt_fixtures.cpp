@@ -10,7 +10,7 @@
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
-static const char* const MODELS[] = {"gpt2_lm", "llama_lm", "qwen2_lm", "qwen3_lm", "smollm3_lm"};
+static const char* const MODELS[] = {"gpt2_lm", "llama_lm", "qwen2_lm", "qwen3_lm", "smollm3_lm", "lora_lm"};
 
 struct GptReference {
     SafeTensors file;
@@ -19,7 +19,7 @@ struct GptReference {
 
     explicit GptReference(const std::string& name)
         : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name.c_str())),
-          gpt(config(file), 55) {
+          gpt(config(file), 55, 0, 0, lora(name)) {
         auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
@@ -38,6 +38,19 @@ struct GptReference {
             std::vector<real> values = read("param/", s);
             std::copy(values.begin(), values.end(), gpt.opt.params + s.offset);
         }
+        if (name != "lora_lm") return;
+        for (const ParamSpec& s : gpt.model.point(nullptr, nullptr)) {
+            std::vector<real> values = read("base/", s);
+            std::copy(values.begin(), values.end(), gpt.base.data() + s.offset);
+        }
+        gpt.model.point(gpt.base.data(), nullptr);
+    }
+    static LoraFlags lora(const std::string& name) {
+        LoraFlags f;
+        f.r = name == "lora_lm" ? 3 : 0;
+        f.alpha = 7;
+        f.targets = "q_proj,v_proj,o_proj,up_proj,down_proj";
+        return f;
     }
     std::vector<real> read(const std::string& name) const {
         REQUIRE_MESSAGE(file.find(name), name);

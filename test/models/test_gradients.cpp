@@ -5,6 +5,8 @@
 // that are `=` from NaN: an op that confuses the two fails.
 #include "finetune_cls.cu"
 
+#include "common/ops/lora.cuh"
+
 #include "common/ops/rmsnorm.cuh"
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
@@ -380,6 +382,61 @@ TEST_SUITE("gradients of ops") {
         CHECK(d == dx);
     }
 
+    TEST_CASE("low-rank adapters") {
+        // one for the whole weight; two of three parts, with other rows between them; N so large that there are panels
+        StepCounters counters{5, 3, 100};
+        struct Case {
+            int N, C, OC, r;
+            std::vector<LoraPart> parts;
+        };
+        for (const Case& c : {Case{3, 7, 5, 2, {{0, 5}}}, {270, 6, 9, 3, {{0, 4}, {6, 3}}}})
+            for (float p : {0.0f, 0.4f}) {
+                const int N = c.N, C = c.C, OC = c.OC;
+                LoraShape s;
+                s.r = c.r;
+                s.scale = 1.7f;
+                int rows = 0;
+                for (const LoraPart& part : c.parts) {
+                    s.parts[s.P++] = part;
+                    rows += part.rows;
+                }
+                const int R = s.width();
+                Dropout dropout{&counters, 5, p};
+                Numbers x = random_numbers(N * C, 1), a = random_numbers(R * C, 2), b = random_numbers(rows * c.r, 3),
+                        base = random_numbers(N * OC, 4), dout = random_numbers(N * OC, 5);
+                Numbers out, u(N * R), dropped(N * C);
+                LoraTensors<double> w{a.data(), b.data()};
+                auto loss = [&] {
+                    out = base;
+                    lora_forward(out.data(), u.data(), dropped.data(), x.data(), w, s, N, C, OC, dropout);
+                    return dot(out, dout);
+                };
+                loss();
+                // as the formula at the top of lora.cuh, by plain loops
+                Numbers expected = base;
+                for (int n = 0; n < N; n++) {
+                    DropoutRow keep(dropout, n);
+                    const double* bp = b.data();
+                    for (int q = 0; q < s.P; bp += s.parts[q].rows * c.r, q++)
+                        for (int j = 0; j < c.r; j++) {
+                            double sum = 0;
+                            for (int k = 0; k < C; k++)
+                                sum += x[n * C + k] * (p > 0 ? keep(k) : 1) * a[(q * c.r + j) * C + k];
+                            for (int o = 0; o < s.parts[q].rows; o++)
+                                expected[n * OC + s.parts[q].begin + o] += (double)s.scale * sum * bp[o * c.r + j];
+                        }
+                }
+                CHECK(distance(out.data(), expected.data(), out.size()) < 1e-14);
+                Numbers before_a = random_numbers(a.size(), 6), before_b = random_numbers(b.size(), 7), da = before_a,
+                        db = before_b, du = nans(N * R), before_x = random_numbers(x.size(), 8), dx = before_x;
+                lora_backward_weight({da.data(), db.data()}, du.data(), dropped.data(), dout.data(), x.data(), u.data(),
+                                     w, s, N, C, OC, dropout);
+                lora_backward_input(dx.data(), dropped.data(), du.data(), w, s, N, C, dropout);
+                check_gradient("a", a, minus(da, before_a), loss);
+                check_gradient("b", b, minus(db, before_b), loss);
+                check_gradient("x", x, minus(dx, before_x), loss);
+            }
+    }
     TEST_CASE("dropout") {
         StepCounters counters{1, 2, 3};
         for (float p : {0.0f, 0.4f}) {

@@ -15,6 +15,7 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/gelu.cuh"
 #include "common/ops/layernorm.cuh"
+#include "common/ops/lora.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rmsnorm.cuh"
 #include "common/ops/rope.cuh"
@@ -475,6 +476,38 @@ TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
     for (MatmulCase s : small ? std::vector<MatmulCase>{{1, 64, 64}, {65, 33, 34}, {16, 40, 24}} : matmuls)
         test_matmul<T>(s);
     test_matmul<T>({33, 64, 72}, 1);
+}
+
+// ---------------------------------------------------------------- low-rank adapters
+TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
+    struct Shape {
+        int N, rows, r, OC,
+            begin;  // N tokens; rows [begin, begin + rows) of the OC of a weight, whose adapter has rank r
+    };
+    for (Shape s : {Shape{1, 5, 1, 9, 2}, {65, 33, 3, 70, 37}, {130, 64, 16, 192, 64}, {0, 4, 2, 8, 0}}) {
+        CAPTURE(s.N);
+        const int two = 2 * s.r;  // u holds the products of two adapters
+        auto out = noise<T>((size_t)s.N * s.OC), u = noise<T>((size_t)s.N * two), b = noise<T>((size_t)s.rows * s.r);
+        auto db = noise<float>(b.size());
+        Device<T> d_out(out), d_u(u), d_b(b);
+        Device<float> d_db(db);
+        cpu::gemm_of_part(false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1), out.data() + s.begin,
+                          s.OC);
+        gpu::gemm_of_part(false, true, s.N, s.rows, s.r, d_u.p + s.r, two, d_b.p, s.r, 1, d_out.p + s.begin, s.OC);
+        check("out += u bT", d_out.get(), out, s.r);
+        cpu::gemm_of_part(true, false, s.rows, s.r, s.N, out.data() + s.begin, s.OC, u.data() + s.r, two, 1.0f,
+                          db.data(), s.r);
+        Device<T> again(out);
+        gpu::gemm_of_part(true, false, s.rows, s.r, s.N, again.p + s.begin, s.OC, d_u.p + s.r, two, 1, d_db.p, s.r);
+        check("db += doutT u", d_db.get(), db, s.N);
+        cpu::scale_by(u.data(), 1.7f, u.size());
+        gpu::scale_by(d_u.p, 1.7f, u.size());
+        EXACTLY("scale_by", d_u.get(), u);
+        auto more = noise<T>(u.size());
+        cpu::add_to(u.data(), more.data(), u.size());
+        gpu::add_to(d_u.p, Device<T>(more).p, u.size());
+        EXACTLY("add_to", d_u.get(), u);
+    }
 }
 
 // ---------------------------------------------------------------- attention
