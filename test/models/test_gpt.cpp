@@ -16,13 +16,14 @@ struct Documents {
     TempDir dir;
     std::string path = dir / "x.bin";
     std::vector<std::vector<int>> text;
-    int eot = 0;
+    int eot = 0, bos;
     explicit Documents(const std::vector<int>& lengths) {
         int id = 1;
         for (int n : lengths) {
             text.emplace_back();
             for (int i = 0; i < n; i++) text.back().push_back(id++);
         }
+        bos = id++;
         BinWriter out(path, BIN_TEXT, id, 7);
         for (auto& t : text) {
             out.append(t.data(), t.size());
@@ -40,7 +41,7 @@ TEST_SUITE("windows of text") {
         BinFile file(docs.path);
         for (bool draw : {false, true}) {
             CAPTURE(draw);
-            CausalLmData data(file, T, docs.eot);
+            CausalLmData data(file, T, docs.eot, docs.bos);
             data.draw_offsets = draw;
             data.seed = 3;
             std::set<std::vector<int>> cuts;
@@ -57,7 +58,7 @@ TEST_SUITE("windows of text") {
                         lengths.push_back((int)data.tokens.size());
                         for (size_t i = 0; i < data.tokens.size(); i++) {
                             CHECK(data.positions[i] == (int)i);
-                            CHECK(data.tokens[i] == (seen[d].empty() ? docs.eot : seen[d].back()));
+                            CHECK(data.tokens[i] == (seen[d].empty() ? docs.bos : seen[d].back()));
                             seen[d].push_back(data.targets[i]);
                         }
                     }
@@ -74,7 +75,7 @@ TEST_SUITE("windows of text") {
     TEST_CASE("batches are the same from any point on, and no batch holds an empty window") {
         Documents docs({3, 20, 50, 9, 17});
         BinFile file(docs.path);
-        CausalLmData data(file, 8, docs.eot);
+        CausalLmData data(file, 8, docs.eot, docs.bos);
         data.draw_offsets = true;
         data.seed = 1;
         auto batches = [&](Cursor cursor, int n) {
@@ -100,8 +101,7 @@ TEST_SUITE("windows of text") {
 
 // ---------------------------------------------------------------- the whole model
 static const auto SIZE = SmallGpt::dimensions(2, 64, 2, 128, 101, 40);
-static const GptConfig MODELS[] = {SIZE,
-                                   SmallGpt::llama("llama", 2, 64, 4, 2, 24, 96, 101, 40),
+static const GptConfig MODELS[] = {SIZE, SmallGpt::llama("llama", 2, 64, 4, 2, 24, 96, 101, 40),
                                    SmallGpt::llama("qwen2", 2, 64, 4, 1, 24, 96, 101, 40),
                                    SmallGpt::llama("qwen3", 2, 64, 6, 3, 24, 96, 101, 40),
                                    SmallGpt::llama("smollm3", 3, 64, 4, 2, 24, 96, 101, 40)};
@@ -189,8 +189,8 @@ TEST_SUITE("the decoder in fp32") {
         for_each_model([](auto& c) { check_recompute<SmallGpt>(c); });
     }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
-        for (const GptConfig& c : {SmallGpt::dimensions(8, 64, 2, 256, 101, 40),
-                                   SmallGpt::llama("llama", 8, 64, 4, 2, 24, 256, 101, 40)}) {
+        for (const GptConfig& c :
+             {SmallGpt::dimensions(8, 64, 2, 256, 101, 40), SmallGpt::llama("llama", 8, 64, 4, 2, 24, 256, 101, 40)}) {
             GptTensors<real> t;
             std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
             std::vector<areal> values = initial_values(table, total_count(table), 1);
@@ -564,8 +564,9 @@ TEST_SUITE("config.json of Llama's kind") {
         c = read(with("llama", Json().set("rope_scaling", Json().set("type", "default"))));  // as older ones spell it
         CHECK((c.rope.theta == 5e5 && c.rope.factor == 1));
         CHECK(read(with("llama", Json().set("num_key_value_heads", Json()))).NKV == 6);
-        c = read("{\"model_type\": \"llama\", \"vocab_size\": 77, \"max_position_embeddings\": 50, \"hidden_size\": 96, "
-                 "\"num_hidden_layers\": 3, \"num_attention_heads\": 3, \"intermediate_size\": 200}");
+        c = read(
+            "{\"model_type\": \"llama\", \"vocab_size\": 77, \"max_position_embeddings\": 50, \"hidden_size\": 96, "
+            "\"num_hidden_layers\": 3, \"num_attention_heads\": 3, \"intermediate_size\": 200}");
         CHECK((c.rope.theta == 1e4 && c.NKV == 3 && c.HS == 32 && c.eps == 1e-6 && !c.tied && c.dropout == 0));
         CHECK(read(with("qwen3")).HS == 128);  // as transformers has it
         CHECK(read(with("qwen3", Json().set("head_dim", Json()))).HS == 16);
@@ -606,13 +607,16 @@ TEST_SUITE("config.json of Llama's kind") {
             {"llama", "mlp_bias", true, "mlp_bias: expected false, found true"},
             {"llama", "pretraining_tp", 2, "pretraining_tp: expected 1, found 2"},
             {"qwen2", "use_sliding_window", true, "use_sliding_window: expected false, found true"},
-            {"qwen2", "layer_types", window, "layer_types: expected \"full_attention\" for every layer, found "
-                                             "\"sliding_attention\""},
-            {"llama", "quantization_config", Json().set("bits", 4), "quantization_config: expected null, found {\"bits\""},
+            {"qwen2", "layer_types", window,
+             "layer_types: expected \"full_attention\" for every layer, found "
+             "\"sliding_attention\""},
+            {"llama", "quantization_config", Json().set("bits", 4),
+             "quantization_config: expected null, found {\"bits\""},
             {"llama", "rope_scaling", rope("rope_type", "yarn"), "rope_scaling: rope_type: expected"},
             {"llama", "rope_scaling", Json().set("type", "linear").set("factor", 2.0), "found {\"type\": \"linear\""},
             {"llama", "rope_parameters", rope("rope_type", "dynamic"), "rope_parameters: rope_type: expected"},
-            {"llama", "rope_parameters", rope("mscale", 1.5), "rope_parameters: mscale: expected no such key, found 1.5"},
+            {"llama", "rope_parameters", rope("mscale", 1.5),
+             "rope_parameters: mscale: expected no such key, found 1.5"},
             {"llama", "rope_parameters", "default", "rope_parameters: rope_type: expected"},
             {"llama", "rope_scaling", rope("factor", "8"), "rope_scaling: factor: expected a number"},
             {"llama", "rope_scaling", rope("factor", 0.5), "rope_scaling: factor: expected a number from 1 "},
@@ -638,7 +642,8 @@ TEST_SUITE("config.json of Llama's kind") {
             CHECK(has(m, bad.found));
             CHECK(m.find('\n') == m.npos);
         }
-        CHECK(has(message(with("llama"), "{\"eos_token_id\": [1, -2]}"), "generation_config.json: eos_token_id: expected"));
+        CHECK(has(message(with("llama"), "{\"eos_token_id\": [1, -2]}"),
+                  "generation_config.json: eos_token_id: expected"));
         CHECK(has(message(with("qwen2", Json().set("num_key_value_heads", "2"))), "num_key_value_heads: expected"));
     }
 }
