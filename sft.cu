@@ -104,17 +104,17 @@ struct SftTask {
     char* block = nullptr;
     uint64_t val_rows = 0;
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
-    bool answers;              // are there test rows to answer?
+    int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
-            const ChatTemplate& templ, const GptConfig& config, bool answers)
+            const ChatTemplate& templ, const GptConfig& config, int64_t context)
         : f(f),
           sf(sf),
           train_data(train, row_start(bpe, templ)),
           bpe(bpe),
           templ(templ),
           config(config),
-          answers(answers) {
+          context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")
@@ -132,6 +132,7 @@ struct SftTask {
         builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
         model.config = config;
         model.shape = shape;
+        model.context = (int)context;
         model.dropout = (float)f.dropout;
         model.recompute = f.recompute;
         opt.table = model.point(nullptr, nullptr);
@@ -139,7 +140,7 @@ struct SftTask {
     }
     BatchShape shape_for(int64_t batch) const {
         BatchShape s;  // every token may have a target; any prompt fits
-        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, answers ? config.T : 0), 128);
+        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
         return s;
     }
     void plan(Arena& arena) {
@@ -148,7 +149,7 @@ struct SftTask {
         arena.region("batch");
         arena.take(block, shape.device_bytes());
         arena.take(answer_stats, 1);
-        if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
+        if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();
     }
@@ -292,6 +293,7 @@ struct SftFiles {
     const BinFile* val = nullptr;
     std::vector<TestSet> sets;
     size_t rows_to_answer = 0;
+    int64_t longest = 0;  // tokens of the longest row
 
     SftFiles(const std::string& dir, const SftFlags& sf, const Bpe& bpe, const std::string& init)
         : train(dir + "/train.bin", BIN_INSTRUCT) {
@@ -314,6 +316,11 @@ struct SftFiles {
         for (const std::string& path : test_files(dir))
             sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
         for (const TestSet& set : sets) rows_to_answer += set.count();
+        auto measure = [&](const BinFile& file) {
+            for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, (int64_t)file.length(s));
+        };
+        measure(train);
+        for (const auto& file : others) measure(*file);
     }
 };
 
@@ -383,7 +390,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.init.empty())
         fail_usage(
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
-            "kind");
+            "or "
+            "Llama's kind");
     open_run_dir(f);
     const std::string before_path = f.out + "/answers_before.jsonl";
     refuse_foreign_answers(f);
@@ -395,19 +403,22 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Bpe bpe = Bpe::load(init);
     check_vocabulary(init, bpe.size(), config.V);
     bpe.add_bos = true;  // every row begins with it
-    config.eot = bpe.eot();
+    if (!config.llama || config.eot < 0) config.eot = bpe.eot();
+    preset_dropout(cli, f, config);
     config.dropout = f.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
         fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T,
                    (long long)sf.max_len);
-    if (sf.max_len == 0) sf.max_len = config.T;
     // Wider decoders take lower rates
     if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
 
     SftFiles files(f.data, sf, bpe, init);
     const ChatTemplate templ = ChatTemplate::from_json(files.train.templ, files.train.path);
     config.eot = end_token(bpe, templ);
-    SftTask task(f, sf, files.train, files.val, bpe, templ, config, files.rows_to_answer > 0);
+    // a context of 1,024 tokens is taken whole, of a longer one what the rows need
+    if (sf.max_len == 0) sf.max_len = std::min(config.T, std::max<int64_t>(1024, files.longest));
+    const int64_t context = std::min(config.T, std::max<int64_t>(1024, files.longest + sf.max_new));
+    SftTask task(f, sf, files.train, files.val, bpe, templ, config, files.rows_to_answer ? context : 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
         if (data) refuse_long_rows(*data, sf.max_len, cli.given("max-len"));
@@ -424,8 +435,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         planned.config = config;
         planned.recompute = f.recompute;
         planned.shape = task.shape_for(batch);
+        planned.context = (int)task.context;
         planned.plan_activations(a, true);
-        if (task.answers) generator.plan(a, planned, (int)batch, (int)config.T);
+        if (task.context) generator.plan(a, planned, (int)batch, (int)task.context);
         return planned.shape;
     }));
     task.allocate(arena);
@@ -508,8 +520,8 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
         for (int n = 2; std::any_of(answered.begin(), answered.end(), taken); n++)
             name = format("%s (%d)", path.c_str(), n);  // given twice
         LoadedGpt& gpt = *models[i];
-        const int64_t T = gpt.model.config.T, N = std::max<int64_t>(4096, T);
-        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)std::min(T, (int64_t)longest + ef.max_new));
+        const int64_t T = std::min(gpt.model.config.T, (int64_t)longest + ef.max_new), N = std::max<int64_t>(4096, T);
+        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)T);
         AnsweringGpt answering{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
         answered.push_back(answering.evaluate(
             name, sets, ef.out.empty() ? "" : format("%s/answers_%zu.jsonl", ef.out.c_str(), i + 1)));
@@ -539,14 +551,15 @@ struct LoadedSft {
     LoadedGpt gpt;
     ChatTemplate templ;
 
-    LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
+    LoadedSft(const SamplingFlags& sf, int slots) : gpt(checked(sf.model)) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
                 "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
                 "first: ./sft --init %s --data DIR --out DIR",
-                gpt.dir.c_str(), path.c_str());
+                gpt.dir.c_str(), sf.model.c_str());
         gpt.model.config.eot = end_token(gpt.bpe, templ);
-        int T = (int)gpt.model.config.T;
+        int T = (int)std::min(gpt.model.config.T, sf.context);
+        gpt.model.config.T = T;
         gpt.allocate(std::max(T, 2048), slots, slots, T);
     }
     static const std::string& checked(const std::string& path) {
@@ -614,7 +627,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
         fail_usage("generate: expected an instruction, found an empty text");
-    LoadedSft sft(sf.model, instruction.empty() ? (int)sf.batch : 1);
+    LoadedSft sft(sf, instruction.empty() ? (int)sf.batch : 1);
     const Bpe& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows = rows_to_answer(instruction, pf.input);
     std::vector<std::vector<int>> prompts;
@@ -663,7 +676,7 @@ void chat_command(const std::string& text, InstructRow& conversation) {
 
 // A conversation. Earlier turns are shown to the model as long as they fit.
 int chat(const SamplingFlags& sf) {
-    LoadedSft sft(sf.model, 1);
+    LoadedSft sft(sf, 1);
     const bool terminal = isatty(0);
     if (terminal)
         printf(
@@ -762,6 +775,9 @@ int main(int argc, char** argv) {
             groups, "out",
             "directory of the run, for best/, last/, metrics.jsonl and config.json; where test rows are answered also "
             "results.json and answers.jsonl");
+        describe(groups, "dropout",
+                 "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
+                 "none if this is not given");
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, "
@@ -775,7 +791,8 @@ int main(int argc, char** argv) {
                        {{"batch", &sf.batch, between(1, 1 << 16),
                          "rows in a micro-batch, and answers that are generated at a time"},
                         {"max-len", &sf.max_len, between(0, 1 << 20),
-                         "longest row, in tokens; 0: as many as the model has positions"},
+                         "longest row, in tokens; 0: as many as the model has positions, if these are 1,024 or fewer, "
+                         "else what the data need"},
                         {"train-on-prompt", &sf.on_prompt,
                          "learn the tokens of the prompt as well, not only those of the answer (for comparison)"}}});
         groups.insert(groups.begin() + 2,
@@ -806,8 +823,12 @@ int main(int argc, char** argv) {
               {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "longest answer, in tokens"},
               {"batch", &ef.batch, between(1, 1 << 16), "answers that are generated at a time"},
               {"json", &ef.json, "print JSON instead of tables"}}});
-        groups.push_back(
-            {"Inference", "generate chat", {{"model", &gf.model, "DIR", "directory of a tuning run, or its best/"}}});
+        groups.push_back({"Inference",
+                          "generate chat",
+                          {{"model", &gf.model, "DIR", "directory of a tuning run, or its best/"},
+                           {"context", &gf.context, between(2, 1 << 24),
+                            "longest conversation, in tokens, if the model's context is not shorter; its memory is "
+                            "taken at once"}}});
         groups.push_back({"Prompts",
                           "generate",
                           {{"input", &pf.input, "TEXT", "input that the instruction on the command line is about"},

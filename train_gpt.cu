@@ -725,7 +725,7 @@ struct Generator {
 
 struct SamplingFlags {
     std::string model;
-    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
+    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16, context = 2048;
     double temperature = 0.8, top_p = 1;
     bool greedy = false;
 
@@ -793,13 +793,15 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     std::vector<std::string> head{};  // a model has all its tensors
 
     GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
-        : PretrainTask(f, data, CausalLmData(data.train, (int)gf.model.max_len, data.tokenizer.eot()),
-                       CausalLmData(data.val, (int)gf.model.max_len, data.tokenizer.eot())),
+        : PretrainTask(f, data, windows(data.train, data, gf), windows(data.val, data, gf)),
           samples(gf.sample_every > 0),
           end_token(data.tokenizer.eot()) {
         train_data.draw_offsets = true;
         if (samples) model.context = (int)config.T;
         set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
+    }
+    static CausalLmData windows(const BinFile& file, const PretrainData<Bpe>& data, const GptFlags& gf) {
+        return CausalLmData(file, (int)gf.model.max_len, data.tokenizer.eot(), data.tokenizer.bos());
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
         BatchShape s;
