@@ -15,6 +15,28 @@ class Missing(Failure):
     """There is no such file, on the server or in the folder."""
 
 
+def visible(text):
+    """Control characters (of a file's name, of a label) as escapes: a message is one line, and a terminal obeys none"""
+    return "".join(
+        c.encode("unicode_escape").decode() if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" else c
+        for c in text
+    )
+
+
+def nearest(word, names):
+    """The name that takes the fewest letters to insert, delete or replace; None if there are no names"""
+
+    def distance(name):
+        row = range(len(name) + 1)
+        for i, a in enumerate(word):
+            last, row = row, [i + 1]
+            for j, b in enumerate(name):
+                row.append(min(row[j] + 1, last[j + 1] + 1, last[j] + (a != b)))
+        return row[-1]
+
+    return min(names, key=distance, default=None)
+
+
 def run_script(main):
     """Runs a script; its errors become one line and an exit code."""
     try:
