@@ -6,6 +6,7 @@
 
 #include "common/base/text.h"
 #include "common/data/instruct_encoding.h"
+#include "data/bin_writer.h"
 #include "data/tokenize.h"
 
 struct RowToPack {

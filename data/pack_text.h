@@ -1,6 +1,6 @@
 // pack_text.h: data/tokenize pack --kind text: files of text → a .bin, a sequence for each document.
 #pragma once
-#include "common/data/bin_file.h"
+#include "data/bin_writer.h"
 #include "data/text_blocks.h"
 #include "data/tokenize.h"
 

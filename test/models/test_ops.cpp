@@ -2,6 +2,7 @@
 // batches.
 #include "train_bert.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
 #include "test/temp.h"

@@ -2,6 +2,7 @@
 // options, tables. Build with -DPRECISION_FP64.
 #include "sft.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/check_gradient.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
