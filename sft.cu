@@ -402,6 +402,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
     if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)rows / (double)rows_per_step);  // an epoch
 
+    check_tensors(init, task.opt.table);
     print_machine("sft");
     print_parameter_table(task.opt.table);
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
@@ -561,14 +562,14 @@ struct AnswerStream {
     const Bpe& bpe;
     std::string text{};
     bool begun = false;
+    TextOutput shown{};
 
     void add(int token) {
         std::string bytes = bpe.decode(&token, 1);
         if (!begun) bytes = std::string(ChatTemplate::answer_of(bytes));
         begun = true;
         text += bytes;
-        fwrite(bytes.data(), 1, bytes.size(), stdout);
-        fflush(stdout);
+        shown.add(bytes);
     }
 };
 
@@ -611,7 +612,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
         if (stream) shown.add(token);
         return true;
     });
-    if (stream) printf("\n");
+    if (stream) shown.shown.add("\n");
     size_t full = 0;
     for (size_t i = 0; i < rows.size(); i++) {
         const Answer& a = answers[i];
@@ -639,7 +640,7 @@ void chat_command(const std::string& text, InstructRow& conversation) {
         conversation.system = trimmed(text.substr(7));
         conversation.turns.clear();
     } else {
-        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
+        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", visible(text).c_str());
     }
 }
 
@@ -682,7 +683,7 @@ int chat(const SamplingFlags& sf) {
             const int64_t answer_tokens = std::min(sf.max_new, sft.gpt.model.config.T / 2);
             prompt = sft.prompt(conversation, 0, answer_tokens, true, truncation);
         } catch (const Error& e) {
-            fprintf(stderr, "%s\n", e.what());
+            fprintf(stderr, "%s\n", visible(e.what()).c_str());
             conversation.turns.pop_back();
             continue;
         }
@@ -692,7 +693,7 @@ int chat(const SamplingFlags& sf) {
             shown.add(token);
             return !interrupted;
         })[0];
-        printf("\n");
+        shown.shown.add("\n");
         if (interrupted) clearerr(stdout);
         flush_output();
         if (answer.stop == Stop::context) fprintf(stderr, "(the context is full)\n");

@@ -797,15 +797,10 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
 
     bool show_tokens = prompts.size() == 1 && !pf.json;  // as they come
-    if (show_tokens) {
-        fputs(prompts[0].c_str(), stdout);
-        fflush(stdout);
-    }
+    TextOutput shown;
+    if (show_tokens) shown.add(prompts[0]);
     auto on_token = [&](size_t, int token) {
-        if (!show_tokens) return true;
-        std::string bytes = gpt.bpe.decode(&token, 1);
-        fwrite(bytes.data(), 1, bytes.size(), stdout);
-        fflush(stdout);
+        if (show_tokens) shown.add(gpt.bpe.decode(&token, 1));
         return true;
     };
     std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
@@ -821,11 +816,11 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
                                          .set("tokens", (int64_t)a.tokens.size())
                                          .set("stop", stop_name(a.stop)))
                                .c_str());
-        else if (show_tokens)
-            printf("\n");
-        else
-            printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
+        else if (!show_tokens)
+            shown.add((i ? "--------\n" : "") + prompts[i] + text + "\n");
     }
+    if (show_tokens) shown.add("\n");
+    shown.finish();
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,

@@ -16,11 +16,12 @@ class Missing(Failure):
 
 
 def visible(text):
-    """Control characters (of a file's name, of a label) as escapes: a message is one line, and a terminal obeys none"""
-    return "".join(
-        c.encode("unicode_escape").decode() if ord(c) < 32 or 127 <= ord(c) < 160 or c in "\u2028\u2029" else c
-        for c in text
+    """Control characters (of a file's name, of a label), marks that turn the direction of writing, and what is no text,
+    as escapes: a message is one line, and a terminal obeys none."""
+    hidden = lambda c: (
+        c < 32 or 127 <= c < 160 or 0x2028 <= c <= 0x202E or 0x2066 <= c <= 0x2069 or 0xD800 <= c <= 0xDFFF
     )
+    return "".join(c.encode("unicode_escape").decode() if hidden(ord(c)) else c for c in text)
 
 
 def nearest(word, names):
@@ -43,10 +44,13 @@ def run_script(main):
         main()
     except Failure as e:
         if str(e):
-            sys.stderr.write("error: %s\n" % e)
+            sys.stderr.write("error: %s\n" % visible(str(e)))
         sys.exit(2 if isinstance(e, Usage) else 1)
     except OSError as e:
-        sys.stderr.write("error: %s%s\n" % (e.strerror or e, ": " + e.filename if e.filename else ""))
+        sys.stderr.write("error: %s\n" % visible("%s%s" % (e.strerror or e, ": %s" % e.filename if e.filename else "")))
+        sys.exit(1)
+    except MemoryError:
+        sys.stderr.write("error: out of memory\n")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; run the same command again, downloads continue where they stopped\n")

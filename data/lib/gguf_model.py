@@ -7,6 +7,7 @@ import struct
 
 from .errors import Failure, nearest
 from .gguf import GGUF
+from .safetensors import write_safetensors
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 LAYER = {
@@ -238,28 +239,19 @@ def wanted_tensors(gguf, config):
 
 
 def write_weights(gguf, wanted, path):
-    """Returns (tensors, bytes). Wide types come first, so that all are aligned."""
+    """Returns (tensors, bytes)."""
     width = {"F32": 4, "F16": 2, "BF16": 2}
-    wanted = sorted(wanted, key=lambda w: -width[w[1].dtype])
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, t, _ in wanted:
-        size = t.count * width[t.dtype]
-        header[name] = {"dtype": t.dtype, "shape": t.shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "xb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
+    wanted = sorted(wanted, key=lambda w: -width[w[1].dtype])  # wide types first, so that all are aligned
+
+    def pieces():
         for _, t, rows in wanted:
             if rows and len(t.shape) == 1:  # the numbers of a bias are its rows
                 data, n = b"".join(gguf.numbers(t)), width[t.dtype]
-                out.write(b"".join(data[r * n : r * n + n] for r in rows))
+                yield b"".join(data[r * n : r * n + n] for r in rows)
             else:
-                for piece in gguf.numbers(t, rows):
-                    out.write(piece)
-        out.flush()
-        os.fsync(out.fileno())
-    return len(wanted), offset
+                yield from gguf.numbers(t, rows)
+
+    return write_safetensors(path, [(name, t.dtype, t.shape) for name, t, _ in wanted], pieces())
 
 
 # ---------------------------------------------------------------- tokenizer.json
