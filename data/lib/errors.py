@@ -15,6 +15,14 @@ class Missing(Failure):
     """There is no such file, on the server or in the folder."""
 
 
+class Denied(Failure):
+    """The server does not give the file to us. code: 401 or 403"""
+
+    def __init__(self, message, code):
+        super().__init__(message)
+        self.code = code
+
+
 def visible(text):
     """Control characters (of a file's name, of a label), marks that turn the direction of writing, and what is no text,
     as escapes: a message is one line, and a terminal obeys none."""
@@ -25,9 +33,12 @@ def visible(text):
 
 
 def nearest(word, names):
-    """The name that takes the fewest letters to insert, delete or replace; None if there are no names"""
+    """The name that takes the fewest letters to insert, delete or replace; None if there are no names. Of long ones the
+    first 200 letters count."""
+    word = word[:200]
 
     def distance(name):
+        name = name[:200]
         row = range(len(name) + 1)
         for i, a in enumerate(word):
             last, row = row, [i + 1]

@@ -1,10 +1,14 @@
 """Opening a file that is to be read: a regular file, no pipe or device (reading would wait or never end), and its
-contents, not Git LFS's pointer to them."""
+contents, not Git LFS's pointer to them. Members of archives, whose sizes are not believed."""
 
+import json
 import os
+import shutil
 import stat
+import zipfile
+import zlib
 
-from .errors import Failure
+from .errors import Failure, nearest
 
 LFS = b"version https://git-lfs.github.com/spec/"
 
@@ -15,10 +19,13 @@ def open_regular(path, name=None):
     try:
         f = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     except OSError as e:
-        raise Failure("cannot read %s: %s" % (name, "it is a directory" if os.path.isdir(path) else e.strerror))
-    if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+        hint = nearest_entry(path) if isinstance(e, FileNotFoundError) else ""
+        raise Failure("cannot read %s: %s%s" % (name, e.strerror, hint))
+    mode = os.fstat(f.fileno()).st_mode
+    if not stat.S_ISREG(mode):
         f.close()
-        raise Failure("cannot read %s: expected a file, found a pipe, a device or a socket" % name)
+        found = "directory" if stat.S_ISDIR(mode) else "pipe or a device"
+        raise Failure("cannot read %s: expected a file, found a %s" % (name, found))
     head = f.read(len(LFS))
     f.seek(0)
     if head == LFS:
@@ -30,10 +37,40 @@ def open_regular(path, name=None):
     return f
 
 
-def read_bytes(path, name=None, most=1 << 30):
-    """All of a file that cannot be so large"""
+def nearest_entry(path):
+    """ "; nearest: NAME", the name in the folder of `path` that is most like its own; "" if there is none"""
+    folder = os.path.dirname(path) or "."
+    name = nearest(os.path.basename(path), os.listdir(folder) if os.path.isdir(folder) else [])
+    return "; nearest: " + name if name else ""
+
+
+def read_json(path, name=None, most=1 << 28):
+    """The value in a JSON file of at most so many bytes"""
+    name = name or path
     with open_regular(path, name) as f:
-        size = os.fstat(f.fileno()).st_size
-        if size > most:
-            raise Failure("%s: expected at most %d bytes, found %d" % (name or path, most, size))
-        return f.read()
+        data = f.read(most + 1)
+    if len(data) > most:
+        raise Failure("%s: expected at most %d bytes, found more" % (name, most))
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as e:
+        raise Failure("%s: expected JSON, found something else: %s" % (name, e))
+
+
+def extract_member(archive, member, target, name):
+    """Copies one file out of a zip archive. What a member says of its size is refused where it cannot be true of weights
+    or text: an archive of a few bytes must not fill the disk."""
+    info = archive.getinfo(member)
+    if info.file_size > 100 * info.compress_size + (1 << 20):
+        raise Failure(
+            "%s: expected a file that is compressed at most 100 times, found %d bytes that become %d"
+            % (name, info.compress_size, info.file_size)
+        )
+    free = shutil.disk_usage(os.path.dirname(target)).free
+    if info.file_size > free:
+        raise Failure("%s: expected %d bytes free beside %s, found %d" % (name, info.file_size, target, free))
+    try:
+        with archive.open(member) as source, open(target, "xb") as f:
+            shutil.copyfileobj(source, f, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as e:
+        raise Failure("cannot read %s: %s" % (name, e))

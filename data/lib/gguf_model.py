@@ -406,21 +406,23 @@ def make_tokenizer(gguf, meta, config):
     return tokenizer, settings, generation
 
 
+FILES = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "config.json")
+
+
+def write_json(path, value):
+    with open(path, "x", encoding="utf-8") as f:
+        f.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
 def convert(path, folder, name=None):
-    """Writes the directory into `folder`. Returns (config, tensors, bytes of the weights)."""
+    """Writes the directory into `folder`. Returns (config, tensors, how they were stored)."""
     gguf = GGUF(path, name)
     with gguf.file:
         meta = Metadata(gguf)
         config = make_config(gguf, meta)
         wanted = wanted_tensors(gguf, config)
         tokenizer, settings, generation = make_tokenizer(gguf, meta, config)
-        for file, value in (
-            ("config.json", config),
-            ("generation_config.json", generation),
-            ("tokenizer.json", tokenizer),
-            ("tokenizer_config.json", settings),
-        ):
-            with open(os.path.join(folder, file), "x", encoding="utf-8") as f:
-                json.dump(value, f, indent=2, ensure_ascii=False)
-                f.write("\n")
-        return config, *write_weights(gguf, wanted, os.path.join(folder, "model.safetensors"))
+        for file, value in zip(FILES, (generation, tokenizer, settings, config)):
+            write_json(os.path.join(folder, file), value)
+        count, _ = write_weights(gguf, wanted, os.path.join(folder, "model.safetensors"))
+        return config, count, ", ".join(sorted({t.kind for _, t, _ in wanted}))

@@ -1,4 +1,5 @@
-// test_files.cpp: what is read is a file and its contents; new files have names that nobody knows; text as it is printed.
+// test_files.cpp: what is read is a file and its contents; new files have names that nobody knows; text as it is
+// printed.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -35,7 +36,8 @@ TEST_CASE("files: what is no file, or stands for one, is refused by name") {
         CHECK(has(refusal(path), "expected a file, found a pipe or a device"));
     const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') + "\n";
     write_bytes(dir / "pointer", pointer + "size 12\n");
-    CHECK(has(refusal(dir / "pointer"), "pointer: expected a file, found a pointer of Git LFS to it: run git lfs pull"));
+    CHECK(
+        has(refusal(dir / "pointer"), "pointer: expected a file, found a pointer of Git LFS to it: run git lfs pull"));
     write_bytes(dir / "text", " " + pointer);
     CHECK(read_file(dir / "text") == " " + pointer);
     REQUIRE(symlink("text", (dir / "link").c_str()) == 0);
@@ -94,7 +96,8 @@ TEST_CASE("text: what a model writes, piece by piece") {
         close(file);
         return read_file(dir / "out");
     };
-    const std::vector<std::string> pieces = {"a\x1b[2J", "\xf0\x9f", "\x98", "\x80\n", "\xc2", "\x9b\t", "\x80\x80\x80\x80\x80", "\xe2\x82"};
+    const std::vector<std::string> pieces = {
+        "a\x1b[2J", "\xf0\x9f", "\x98", "\x80\n", "\xc2", "\x9b\t", "\x80\x80\x80\x80\x80", "\xe2\x82"};
     CHECK(written(false, pieces) == "a\x1b[2J\U0001f600\n\u009b\t\x80\x80\x80\x80\x80\xe2\x82");
     CHECK(written(true, pieces) == "a\\x1b[2J\U0001f600\n\\u009b\t\\x80\\x80\\x80\\x80\\x80\\xe2\\x82");
 }
