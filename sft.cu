@@ -529,8 +529,8 @@ struct LoadedSft {
     LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
         std::string file = gpt.dir + "/template.json";
         if (!exists(file))
-            fail("%s: expected template.json, found none: tune the model first: ./sft --init %s --data DIR --out DIR",
-                 gpt.dir.c_str(), path.c_str());
+            fail("%s: expected template.json, found none: tune the model first: ./sft --init %s --data DIR --out DIR%s",
+                 gpt.dir.c_str(), path.c_str(), nearest_entry(file).c_str());
         templ = ChatTemplate::load(file);
         int T = (int)gpt.model.config.T;
         gpt.allocate(std::max(T, 2048), slots, slots, T);

@@ -21,6 +21,7 @@ before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes 
 it is quantised. A download is checked by the SHA-256 that the server names.
 """
 
+import json
 import math
 import os
 import re
@@ -67,19 +68,19 @@ def read_config(path, file):
     if kind is None and not (isinstance(config, dict) and BERT_KEYS <= set(config)):
         raise Failure("%s: expected the configuration of a model, found no model_type and not BERT's keys" % file)
     if kind is not None and (type(kind) is not str or kind not in KEYS):
-        raise Failure('%s: expected "model_type": "%s", found "%s"' % (file, '", "'.join(KEYS), str(kind)[:60]))
+        raise Failure('%s: expected "model_type": "%s", found %.60s' % (file, '", "'.join(KEYS), json.dumps(kind)))
     if (kind or "bert") == "bert":
         for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
             if config.get(key, value) != value:
                 raise Failure(
-                    "%s: %s: expected %s, found %.60r: train_bert and finetune_cls would refuse it; take another model"
-                    % (file, key, value, config[key])
+                    "%s: %s: expected %s, found %.60s: train_bert and finetune_cls would refuse it; take another model"
+                    % (file, key, json.dumps(value), json.dumps(config[key]))
                 )
     for key in sorted(KEYS[kind or "bert"] - {"hidden_act", "type_vocab_size"}):
         if key not in config:
             raise Failure("%s: expected the key %s, found none; nearest: %s" % (file, key, nearest(key, config)))
         if type(config[key]) is not int or not 1 <= config[key] < 1 << 31:
-            raise Failure("%s: %s: expected an integer from 1, found %.60r" % (file, key, config[key]))
+            raise Failure("%s: %s: expected an integer from 1, found %.60s" % (file, key, json.dumps(config[key])))
     return config, kind is None
 
 

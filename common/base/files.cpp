@@ -58,6 +58,7 @@ std::string read_file(const std::string& path) {
 }
 
 std::string nearest_entry(const std::string& path) {
+    if (const std::string dir = parent_of(path); dir != path && !exists(dir)) return nearest_entry(dir);
     std::vector<std::string> names;
     if (DIR* d = opendir(parent_of(path).c_str())) {
         while (dirent* entry = readdir(d))

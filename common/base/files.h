@@ -8,7 +8,8 @@
 // pointer of Git LFS, which stands for a file that was not fetched; where there is no such file it names the nearest.
 int open_regular(const std::string& path);
 std::string read_file(const std::string& path);  // all of it; opened so
-// "; nearest: NAME", the name in the directory of `path` that is most like its own; "" if there is none
+// "; nearest: NAME", the name in the directory of `path` that is most like its own, where there is no such directory
+// the one most like that; "" if there is none
 std::string nearest_entry(const std::string& path);
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);

@@ -41,7 +41,9 @@ struct ChatTemplate {
     static ChatTemplate load(const std::string& name) {
         if (name == "alpaca") return alpaca();
         if (name == "short") return short_one();
-        if (!exists(name)) fail_usage("--template: expected alpaca, short or a file, found %s", name.c_str());
+        if (!exists(name))
+            fail_usage("--template: expected alpaca, short or a file, found %s%s", name.c_str(),
+                       nearest_entry(name).c_str());
         std::string text = read_file(name);
         size_t at = invalid_utf8(text);
         if (at != text.npos)

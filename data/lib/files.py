@@ -58,8 +58,8 @@ def read_json(path, name=None, most=1 << 28):
 
 
 def extract_member(archive, member, target, name):
-    """Copies one file out of a zip archive. What a member says of its size is refused where it cannot be true of weights
-    or text: an archive of a few bytes must not fill the disk."""
+    """Copies one file out of a zip archive. A size that cannot be that of weights or text is refused: an archive of a few
+    bytes must not fill the disk."""
     info = archive.getinfo(member)
     if info.file_size > 100 * info.compress_size + (1 << 20):
         raise Failure(

@@ -5,7 +5,7 @@ import json
 import os
 import struct
 
-from .errors import Failure, nearest
+from .errors import nearest
 from .gguf import GGUF
 from .safetensors import write_safetensors
 
@@ -167,15 +167,16 @@ def make_config(gguf, meta):
         "rms_norm_eps": meta.number(arch + ".attention.layer_norm_rms_epsilon", most=0.1),
         "rope_theta": meta.number(arch + ".rope.freq_base", 10000.0),
         "tie_word_embeddings": "output.weight" not in gguf.tensors,
-        "attention_bias": "blk.0.attn_q.bias" in gguf.tensors,
         "initializer_range": 0.02,
         "use_cache": True,
     }
     if size % 2 or heads % config["num_key_value_heads"]:
         gguf.fail(
-            "expected heads of an even size, and query heads that are a multiple of the key heads, found size %d, %d, %d",
+            "expected heads of an even size, query heads a multiple of the key heads, found size %d, %d and %d heads",
             *(size, heads, config["num_key_value_heads"]),
         )
+    if arch != "qwen2":  # of which q, k and v always have biases
+        config["attention_bias"] = "blk.0.attn_q.bias" in gguf.tensors
     meta.expect(arch + ".vocab_size", [config["vocab_size"]])
     meta.expect(arch + ".attention.value_length", [size])
     meta.expect(arch + ".rope.dimension_count", [size])
@@ -203,8 +204,8 @@ def wanted_tensors(gguf, config):
     outside = {"token_embd.weight": [V, C], "output_norm.weight": [C], "output.weight": [V, C]}
     optional = {"output.weight"} | {"attn_%s.bias" % x for x in ("q", "k", "v", "output")}
     qwen3 = config["model_type"] == "qwen3"
-    if config["model_type"] == "qwen2":
-        optional -= {"attn_%s.bias" % x for x in "qkv"}
+    if config["model_type"] == "qwen2" or config["attention_bias"]:
+        optional -= {"attn_%s.bias" % x for x in ("q", "k", "v", *(["output"] if "attention_bias" in config else []))}
     wanted = []
 
     def add(name, to, shape, rows=None):

