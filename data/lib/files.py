@@ -38,8 +38,12 @@ def open_regular(path, name=None):
 
 
 def nearest_entry(path):
-    """ "; nearest: NAME", the name in the folder of `path` that is most like its own; "" if there is none"""
-    folder = os.path.dirname(path) or "."
+    """The end of a message, "; nearest: NAME": the name in the folder of `path` that is most like its own, where there
+    is no such folder the one most like that; "" if there is none"""
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    if not os.path.exists(folder):
+        return nearest_entry(folder)
     name = nearest(os.path.basename(path), os.listdir(folder) if os.path.isdir(folder) else [])
     return "; nearest: " + name if name else ""
 
@@ -58,8 +62,8 @@ def read_json(path, name=None, most=1 << 28):
 
 
 def extract_member(archive, member, target, name):
-    """Copies one file out of a zip archive. A size that cannot be that of weights or text is refused: an archive of a few
-    bytes must not fill the disk."""
+    """Copies one file out of a zip archive. A size that cannot be that of weights or text is refused: an archive of a
+    few bytes must not fill the disk."""
     info = archive.getinfo(member)
     if info.file_size > 100 * info.compress_size + (1 << 20):
         raise Failure(

@@ -1,4 +1,4 @@
-// test_files.cpp: what is read is a file and its contents; new files have names that nobody knows; text as it is
+// test_untrusted.cpp: what is read is a file and its contents; new files have names that nobody knows; text as it is
 // printed.
 #include <doctest/doctest.h>
 #include <fcntl.h>
