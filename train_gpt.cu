@@ -712,7 +712,8 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
         SamplingFlags defaults;
         Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler())[0];
-        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
+        const std::string text = gf.sample_prompt + bpe.decode(a.tokens.data(), a.tokens.size());
+        printf("sample: %s\n", visible(text, "\n\t").c_str());
         fflush(stdout);
     });
 }

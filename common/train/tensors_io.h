@@ -21,6 +21,7 @@ struct LoadReport {
     std::vector<std::string> missing;  // in the table, not in the file: their values in memory are as before
     std::vector<std::string> unused;   // in the file, parameters that the table has no place for (another head)
     std::vector<std::string> ignored;  // in the file, nothing to learn: buffers, copies of tied weights
+    std::vector<std::string> names;    // all that are in the file
 
     // Only tensors whose names begin with one of `prefixes` (a head) may be missing.
     void refuse_missing(const std::string& dir, const std::vector<std::string>& prefixes = {}) const {
@@ -30,10 +31,8 @@ struct LoadReport {
                              [&](const std::string& p) { return name.rfind(p, 0) == 0; }))
                 required.push_back(name);
         if (required.empty()) return;
-        std::vector<std::string> others = unused;
-        others.insert(others.end(), ignored.begin(), ignored.end());
         fail("%s: expected the tensor%s %s, found none of that name%s", dir.c_str(), required.size() > 1 ? "s" : "",
-             name_list(required).c_str(), nearest_hint(required[0], others).c_str());
+             name_list(required).c_str(), nearest_hint(required[0], unused.empty() ? names : unused).c_str());
     }
     // Says what was loaded; what may be missing keeps its initial values.
     void announce(const std::string& dir, const std::vector<std::string>& prefixes) const {
@@ -143,6 +142,7 @@ struct MatchedTensors {
                 e.used = true;
                 report.loaded++;
             }
+        for (const auto& [name, e] : found) report.names.push_back(e.info->name);
         for (const auto& [name, e] : found)
             if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
     }

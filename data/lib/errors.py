@@ -33,20 +33,21 @@ def visible(text):
 
 
 def nearest(word, names):
-    """The name that takes the fewest letters to insert, delete or replace; None if there are no names. Of long ones the
-    first 200 letters count."""
+    """The name that takes the fewest letters to insert, delete or replace, of the 100 that begin and end most like the
+    word; None if there are no names. Of long ones the first 200 letters count."""
     word = word[:200]
+    begins = lambda name, word: next((i for i, (a, b) in enumerate(zip(name, word)) if a != b), len(name))
 
     def distance(name):
-        name = name[:200]
-        row = range(len(name) + 1)
+        row = range(len(name[:200]) + 1)
         for i, a in enumerate(word):
             last, row = row, [i + 1]
-            for j, b in enumerate(name):
+            for j, b in enumerate(name[:200]):
                 row.append(min(row[j] + 1, last[j + 1] + 1, last[j] + (a != b)))
         return row[-1]
 
-    return min(names, key=distance, default=None)
+    alike = sorted(names, key=lambda n: -begins(n[:200], word) - begins(n[:200][::-1], word[::-1]))
+    return min(alike[:100], key=distance, default=None)
 
 
 def run_script(main):

@@ -215,6 +215,13 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         CHECK(has(load_error(dir.path),
                   "expected the tensor bert.x.key.weight, found none of that name; nearest: bert.x.clef.weight"));
     }
+    SUBCASE("missing, and nothing is left") {
+        const size_t key = copy.index("bert.x.key.weight");
+        copy.list.erase(copy.list.begin() + key);
+        copy.data.erase(copy.data.begin() + key);
+        copy.write(path);
+        CHECK(has(load_error(dir.path), "found none of that name; nearest: bert.x."));
+    }
     SUBCASE("another shape") {
         copy.list[copy.index("bert.embeddings.word_embeddings.weight")].shape = {3, 5};
         copy.write(path);
