@@ -15,16 +15,18 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
 
     struct Encoded {
         std::vector<int32_t> ids;
-        std::vector<size_t> ends;                    // where in ids documents end
-        size_t invalid = 0, unknown = 0, inner = 0;  // inner: <|endoftext|> that is no line of its own
+        std::vector<size_t> ends;                   // where in ids documents end
+        size_t invalid = 0, unknown = 0, lost = 0;  // lost: bytes without a token
+        size_t inner = 0;                           // <|endoftext|> that is no line of its own
     };
     std::vector<Encoded> encoded;  // of each part of a block
-    size_t invalid = 0, unknown = 0, inner = 0;
+    size_t invalid = 0, unknown = 0, lost = 0, inner = 0;
     auto end_document = [&] {  // documents without a token are left out
         if (out.sequence_length() > 0) out.end_sequence();
     };
     Progress progress("packing", total);
     for (const std::string& file : files) {
+        bool new_document = true;  // with the next block
         for_each_block(file, [&](std::string_view block, bool last) {
             auto parts = parts_of(block);
             encoded.assign(parts.size(), {});
@@ -33,14 +35,19 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 Encoded& e = encoded[i];
                 e.ids.reserve(parts[i].size() / 3);
                 bool last_part = last && i + 1 == parts.size();
+                bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
                 for_each_stretch(parts[i], o.documents, last_part, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, false, !ends && !last_part);
+                        const char* behind = text.data() + text.size();  // at a cut, so that a line is there to read
+                        const Cut cut = {!begins, ends || last_part ? WHITE : next_kind(behind, behind + 4)};
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, cut);
+                        e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
                         e.invalid += tokenizer.encode(text, e.ids);
                     }
                     if (ends) e.ends.push_back(e.ids.size());
+                    begins = ends;
                 });
                 if constexpr (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
             }
@@ -53,15 +60,20 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 }
                 out.append(e.ids.data() + done, e.ids.size() - done);
                 invalid += e.invalid;
+                lost += e.lost;
                 unknown += e.unknown;
                 inner += e.inner;
             }
+            new_document = ends_document(block, o.documents);
             progress.update(bytes += block.size());
         });
         end_document();
     }
     out.finish();
     report_invalid(invalid, bpe);
+    if (lost)
+        fprintf(stderr, "warning: the tokenizer of %s has no token for %zu bytes of the input, which were left out\n",
+                o.tokenizer.c_str(), lost);
     if (inner)
         fprintf(stderr,
                 "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "

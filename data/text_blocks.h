@@ -66,6 +66,17 @@ inline std::string_view strip_spaces(std::string_view line) {
     return line;
 }
 
+// Does a line separate documents?
+inline bool separates(std::string_view line, const std::string& documents) {
+    line = strip_spaces(line);
+    return (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
+}
+// Does a document end with this text? Its last character is a line's end.
+inline bool ends_document(std::string_view text, const std::string& documents) {
+    text.remove_suffix(1);
+    return documents == "line" || separates(text.substr(text.rfind('\n') + 1), documents);  // npos + 1 == 0
+}
+
 // Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
 // with it. A document is without the line's end before the separator, or before the file's end; of `file` it is all
 // bytes. last: the file ends with this text.
@@ -79,8 +90,7 @@ inline void for_each_stretch(std::string_view text, const std::string& documents
     size_t start = 0;
     for (size_t at = 0; at < text.size() && documents != "file";) {
         size_t end = std::min(text.find('\n', at), text.size());
-        std::string_view line = strip_spaces(text.substr(at, end - at));
-        bool separator = (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
+        bool separator = separates(text.substr(at, end - at), documents);
         if (separator || documents == "line") {
             f(without_line_end(text.substr(start, (separator ? at : end) - start)), true);
             start = end + 1;

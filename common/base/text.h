@@ -3,7 +3,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -32,32 +31,6 @@ inline std::string visible(std::string_view text, const char* kept = "") {
     }
     return s;
 }
-
-// What a model writes, piece by piece, to standard output: on a terminal visible, but for line ends and tabs. A
-// character whose bytes come in several pieces waits for its last.
-struct TextOutput {
-    bool terminal = isatty(1);
-    std::string pending{};
-
-    void add(std::string_view bytes) {
-        pending += bytes;
-        size_t end = pending.size(), lead = end;  // lead: the first byte of the last character
-        while (lead > 0 && end - lead < 4 && ((unsigned char)pending[--lead] & 0xC0) == 0x80) {}
-        const unsigned char c = end ? pending[lead] : 0;
-        if (terminal && lead + (c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1) > end) end = lead;
-        write(end);
-    }
-    void finish() { write(pending.size()); }
-
-private:
-    void write(size_t n) {
-        const std::string text = terminal ? visible(std::string_view(pending).substr(0, n), "\n\t")
-                                          : pending.substr(0, n);
-        pending.erase(0, n);
-        fwrite(text.data(), 1, text.size(), stdout);
-        fflush(stdout);
-    }
-};
 
 // the number of letters to insert, delete or replace to get from a to b
 inline size_t edit_distance(std::string_view a, std::string_view b) {

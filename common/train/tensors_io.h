@@ -82,6 +82,8 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
     if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
     std::vector<std::unique_ptr<SafeTensors>> files;
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
+    if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
+        file = dir + "/adapter_model.safetensors";  // lora.h
     if (exists(file)) {
         files.push_back(std::make_unique<SafeTensors>(file));
     } else if (exists(index)) {
@@ -128,17 +130,19 @@ struct MatchedTensors {
         tie(specs, "cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
         tie(specs, "cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
         tie(specs, "lm_head.weight", "wte.weight", "wte.weight");
+        tie(specs, "lm_head.weight", "embed_tokens.weight", "embed_tokens.weight");
         for (const ParamSpec& s : specs)
-            for (const std::string& name : s.names) {
+            for (size_t i = 0; i < s.names.size(); i++) {
+                const std::string& name = s.names[i];
                 auto f = found.find(canonical_name(name));
                 if (f == found.end() || std::find(skip.begin(), skip.end(), name) != skip.end()) {
                     report.missing.push_back(name);
                     continue;
                 }
                 Entry& e = f->second;
-                if (e.info->shape != s.shape)
+                if (e.info->shape != s.shape_of(i))
                     fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
-                         e.info->name.c_str(), shape_text(s.shape).c_str(), shape_text(e.info->shape).c_str());
+                         e.info->name.c_str(), shape_text(s.shape_of(i)).c_str(), shape_text(e.info->shape).c_str());
                 e.used = true;
                 report.loaded++;
             }
@@ -151,11 +155,14 @@ private:
     // A tied weight: the copy is a second name of the original. Take it where the original is missing; where both are
     // there they have to be equal.
     void tie(const std::vector<ParamSpec>& specs, const char* copy, const char* original, const char* head) {
-        bool head_used = false;  // is the head that reads this copy in the table?
+        bool head_used = false, tied = true;  // is the head that reads this copy in the table, and not the copy?
         for (const ParamSpec& s : specs)
-            for (const std::string& name : s.names) head_used |= canonical_name(name) == head;
+            for (const std::string& name : s.names) {
+                head_used |= canonical_name(name) == head;
+                tied &= canonical_name(name) != copy;
+            }
         auto c = found.find(copy), o = found.find(original);
-        if (!head_used || c == found.end()) return;
+        if (!head_used || !tied || c == found.end()) return;
         Entry& e = c->second;
         e.used = true;
         if (o == found.end()) {
@@ -165,8 +172,9 @@ private:
         const Entry& w = o->second;
         if (e.info->dtype != w.info->dtype || e.info->shape != w.info->shape ||
             memcmp(e.file->data(*e.info), w.file->data(*w.info), e.info->end - e.info->begin) != 0)
-            fail("%s: %s: expected a copy of %s, found other values: an output matrix of its own is not supported",
-                 e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
+            fail(
+                "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
+                e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
         report.ignored.push_back(e.info->name);
     }
 };
@@ -186,37 +194,38 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
     MatchedTensors matched(dir, specs, skip);
     const std::vector<std::string>& missing = matched.report.missing;
     for (const ParamSpec& s : specs) {
-        const size_t piece = s.elements(), used = s.names.size() * piece;
         for (size_t i = 0; i < s.names.size(); i++) {
             if (std::find(missing.begin(), missing.end(), s.names[i]) != missing.end()) continue;
             const auto& [file, info, _] = matched.found.at(canonical_name(s.names[i]));
-            T* to = dst + s.offset + i * piece;  // (piece)
+            T* to = dst + s.offset + s.begin(i);  // (elements)
             if (s.transpose) {
-                std::vector<T> in(piece);
+                std::vector<T> in(s.elements(i));
                 file->read(*info, in.data());
                 transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
             } else {
                 file->read(*info, to);
             }
         }
-        std::fill(dst + s.offset + used, dst + s.offset + s.count, T(0));
+        std::fill(dst + s.offset + s.used(), dst + s.offset + s.count, T(0));
     }
     return matched.report;
 }
 
 // ---------------------------------------------------------------- out
-// DIR/model.safetensors, F32; called by what save_directory() (model_dir.h) fills a directory with. src: (total_count)
+// DIR/model.safetensors or another name, F32; called by what save_directory() (model_dir.h) fills a directory with.
+// src: (total_count)
 template <class T>
-void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
+void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src,
+                  const char* name = "model.safetensors") {
     std::vector<TensorToWrite> list;
     for (const ParamSpec& s : specs)
-        for (const std::string& name : s.names) list.push_back({name, "F32", s.shape});
-    SafeTensorsWriter out(dir + "/model.safetensors", list);
+        for (size_t i = 0; i < s.names.size(); i++) list.push_back({s.names[i], "F32", s.shape_of(i)});
+    SafeTensorsWriter out(dir + "/" + name, list);
     std::vector<float> buffer;
     for (const ParamSpec& s : specs) {
-        buffer.resize(s.elements());
         for (size_t i = 0; i < s.names.size(); i++) {
-            const T* from = src + s.offset + i * s.elements();  // (elements)
+            buffer.resize(s.elements(i));
+            const T* from = src + s.offset + s.begin(i);  // (elements)
             if (s.transpose)
                 transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
             else

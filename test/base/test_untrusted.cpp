@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/base/files.h"
+#include "common/base/terminal.h"
 #include "common/base/text.h"
 #include "test/temp.h"
 
@@ -88,8 +89,8 @@ TEST_CASE("text: what a model writes, piece by piece") {
         fflush(stdout);
         int keep = dup(1), file = open((dir / "out").c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0600);
         dup2(file, 1);
-        TextOutput output{terminal};
-        for (const std::string& piece : pieces) output.add(piece);
+        WordWrap output(terminal ? 40 : 0);
+        for (const std::string& piece : pieces) output.print(piece);
         output.finish();
         dup2(keep, 1);
         close(keep);

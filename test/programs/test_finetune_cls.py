@@ -1253,7 +1253,7 @@ class BadInput(Case):
                 "--init of a foreign model",
                 self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             (
                 "--init of another kind of model",
