@@ -61,15 +61,20 @@ def read_json(path, name=None, most=1 << 28):
         raise Failure("%s: expected JSON, found something else: %s" % (name, e))
 
 
-def extract_member(archive, member, target, name):
-    """Copies one file out of a zip archive. A size that cannot be that of weights or text is refused: an archive of a
-    few bytes must not fill the disk."""
-    info = archive.getinfo(member)
-    if info.file_size > 100 * info.compress_size + (1 << 20):
+def check_member(info, name, times):
+    """Refuses a member of an archive that is compressed so many times as no weights, no text can be: an archive of a
+    few bytes must not fill memory or disk."""
+    if info.file_size > times * info.compress_size + (1 << 20):
         raise Failure(
-            "%s: expected a file that is compressed at most 100 times, found %d bytes that become %d"
-            % (name, info.compress_size, info.file_size)
+            "%s: expected a file that is compressed at most %d times, found %d bytes that become %d"
+            % (name, times, info.compress_size, info.file_size)
         )
+
+
+def extract_member(archive, member, target, name):
+    """Copies one file of a model out of a zip archive."""
+    info = archive.getinfo(member)
+    check_member(info, name, 100)
     free = shutil.disk_usage(os.path.dirname(target)).free
     if info.file_size > free:
         raise Failure("%s: expected %d bytes free beside %s, found %d" % (name, info.file_size, target, free))

@@ -624,6 +624,11 @@ class Harm(Case):
             1, "expected a file that is compressed at most 100 times", "pretrained.py", "bomb.whl", "--out", "out"
         )
         self.assertEqual(os.listdir(self.path("out")), [])
+        with zipfile.ZipFile(self.path("text.zip"), "w", zipfile.ZIP_BZIP2) as z:
+            z.writestr("a.txt", "a\n" * (10 << 20))
+        self.refused_script(
+            1, "a.txt: expected a file that is compressed at most 500 times", "text.py", "text.zip", "--out", "data"
+        )
 
     def test_pipes_pointers_and_control_characters(self):
         for name, data in {**shards(), "model.safetensors": weights()}.items():
