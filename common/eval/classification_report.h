@@ -15,7 +15,9 @@ struct ClassificationReport {
     ConfusionMatrix confusion;
     double loss = 0;  // Σ −log p[gold]
     explicit ClassificationReport(const std::vector<std::string>& labels)
-        : labels(labels), confusion((int)labels.size()) {
+        : labels(labels), confusion(labels.size() <= 10000 ? (int)labels.size() : 0) {
+        if (labels.size() > 10000)  // whose confusion matrix takes 0.8 GB
+            fail("expected at most 10000 classes to report on, found %zu; predict takes more", labels.size());
         for (const std::string& label : labels) shown.push_back(visible(label));
     }
 

@@ -13,7 +13,7 @@ import urllib.request
 import zipfile
 
 from .download import download, request_of
-from .errors import Denied, Failure, Missing, nearest
+from .errors import Denied, Failure, Missing, Usage, nearest
 from .files import extract_member, nearest_entry, open_regular
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
@@ -73,7 +73,9 @@ def denied(name, address, code, token):
 
 def from_server(name, revision, url, cache):
     folder = os.path.join(cache, name.replace("/", "--") + "@" + revision.replace("/", "--"))
-    token = os.environ.get("HF_TOKEN")
+    token = os.environ.get("HF_TOKEN", "").strip()
+    if not re.fullmatch("[!-~]*", token):
+        raise Usage("HF_TOKEN: expected a token of letters and digits in the environment, found something else")
 
     def get(file):
         address = url.replace("{name}", name).replace("{revision}", revision).replace("{file}", file)

@@ -505,6 +505,8 @@ class Decoders(Case):
         refused = lambda message: self.refused_script(1, message, "pretrained.py", "meta/gated", *words, "no")
         token(None)
         refused("also where a model is gated: then accept its terms on its page and set HF_TOKEN")
+        token("two\nlines")
+        self.refused_script(2, "HF_TOKEN: expected a token", "pretrained.py", "meta/gated", *words, "no")
         token("wrong")
         refused("the server says 401 Unauthorized: it does not take the HF_TOKEN")
         token("new")
