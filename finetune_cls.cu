@@ -16,6 +16,7 @@
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
 #include <deque>
+#include <unordered_map>
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
@@ -184,17 +185,17 @@ std::vector<std::string> read_labels(const std::string& dir) {
             size_t k = strtoul(key.c_str(), nullptr, 10);
             if (std::to_string(k) != key || k >= labels.size() || name.kind != Json::string || name.s.empty() ||
                 !labels[k].empty())
-                fail("%s: id2label: expected a name for each of 0 to %zu, found %s", path.c_str(), labels.size() - 1,
-                     dump_json(*names).c_str());
+                fail("%s: id2label: expected a name for each of 0 to %zu, found \"%s\": %s", path.c_str(),
+                     labels.size() - 1, key.c_str(), dump_json(name).c_str());
             labels[k] = name.s;
         }
         if (labels.size() == 1)
             fail("%s: id2label: expected at least two labels, found one: regression is not supported", path.c_str());
+        std::unordered_map<std::string, size_t> places;
         for (size_t k = 0; k < labels.size(); k++)
-            for (size_t j = 0; j < k; j++)
-                if (labels[j] == labels[k])
-                    fail("%s: id2label: \"%s\" stands for %zu and for %zu: expected names that differ", path.c_str(),
-                         labels[k].c_str(), j, k);
+            if (auto [at, is_new] = places.insert({labels[k], k}); !is_new)
+                fail("%s: id2label: \"%s\" stands for %zu and for %zu: expected names that differ", path.c_str(),
+                     labels[k].c_str(), at->second, k);
         return labels;
     }
     // transformers leaves out id2label where it is {0: LABEL_0, 1: LABEL_1}
@@ -424,8 +425,8 @@ struct ClassifyTask {
     void save_model(const std::string& dir) {
         Json extra = Json::make_object(), id2label = Json::make_object(), label2id = Json::make_object();
         for (size_t k = 0; k < labels.size(); k++) {
-            id2label.set(std::to_string(k), labels[k]);
-            label2id.set(labels[k], (int64_t)k);
+            id2label.o.emplace_back(std::to_string(k), labels[k]);
+            label2id.o.emplace_back(labels[k], (int64_t)k);
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
         write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
@@ -452,8 +453,20 @@ struct ClassifierRun {
     const WordPiece& tokenizer;
     const BinFile& train_file;
     std::vector<std::pair<std::string, const BinFile*>> sets;  // to report: val, test
-    std::vector<std::string> new_tensors;                      // those that are not taken from init
+    std::vector<std::string> new_tensors{};                    // those that are not taken from init
+    std::vector<size_t> head_rows{};  // (K) of each class, where its row is in the classifier of init; empty: as it is
 };
+
+// The rows of the classifier go where the names of their classes are. values: (total_count(table))
+void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
+    for (const ParamSpec& s : table) {
+        if (rows.empty() || s.names[0].rfind("classifier.", 0) != 0) continue;
+        const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
+        const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
+        for (size_t k = 0; k < rows.size(); k++)
+            std::copy_n(&old[rows[k] * width], width, &values[s.offset + k * width]);
+    }
+}
 
 // What the run learns from. Returns the loss of the unigram baseline, which predicts each class as often as it occurs,
 // on the examples that choose the epoch; NAN: there are none.
@@ -479,7 +492,7 @@ double print_data(const ClassifierRun& run, const ClassifyTask& task) {
     std::vector<std::string> counts;
     for (int k = 0; k < K; k++) {
         counts.push_back(format("%s %s", task.labels[k].c_str(), thousands((double)count[k]).c_str()));
-        if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", task.labels[k].c_str());
+        if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", visible(task.labels[k]).c_str());
     }
     printf("training examples: %s\n", name_list(counts, 20).c_str());
     for (auto* data : {&train_data, &dev_data})
@@ -533,6 +546,7 @@ int train_once(ClassifierRun& run, Cli& cli, Arena arena) {
         if (!run.cf.from_scratch) {
             load_tensors(run.init, task.opt.table, values.data(), run.new_tensors)
                 .announce(run.init, {"bert.pooler.", "classifier."});
+            reorder_head(values, task.opt.table, run.head_rows);
             refuse_not_finite(task.opt.table, values, run.init);
         }
         task.opt.upload(values);
@@ -660,7 +674,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     // the data
     const BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     check_classify_data(train_file, tokenizer, config, init);
-    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}, {}};
+    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}};
     std::vector<std::unique_ptr<BinFile>> files;
     for (const char* name : {"val", "test"}) {
         const std::string path = f.data + "/" + name + ".bin";
@@ -670,9 +684,22 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
         run.sets.push_back({name, &file});
     }
-    if (read_labels(init) != train_file.labels) run.new_tensors = {"classifier.weight", "classifier.bias"};
+    if (const std::vector<std::string> old = read_labels(init); old != train_file.labels) {
+        std::unordered_map<std::string, size_t> rows;
+        for (size_t k = 0; k < old.size(); k++) rows[old[k]] = k;
+        for (const std::string& label : train_file.labels)
+            if (auto row = rows.find(label); row != rows.end()) run.head_rows.push_back(row->second);
+        if (run.head_rows.size() == old.size() && old.size() == train_file.labels.size()) {
+            printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
+                   init.c_str());
+        } else {
+            run.head_rows.clear();
+            run.new_tensors = {"classifier.weight", "classifier.bias"};
+        }
+    }
 
     ClassifyTask sizing_task(f, cf, train_file, tokenizer, config);
+    check_tensors(init, sizing_task.opt.table, {"bert.pooler.", "classifier."}, run.new_tensors);
     const int64_t examples_per_step = cf.batch * f.accum, examples = (int64_t)sizing_task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)examples_per_step));
     if (f.steps == 0 && !cli.given("steps")) fail_usage("--epochs 0: expected more than 0, or --steps");
@@ -727,13 +754,16 @@ void for_each_labelled_example(const LoadedClassifier& c, const std::string& pat
                                Add add) {
     LabelledFile file(path, columns, true);
     LabelledRow row;
+    std::unordered_map<std::string, int> classes;
+    for (size_t k = 0; k < c.labels.size(); k++) classes[c.labels[k]] = (int)k;
     for (size_t number = 1; file.next(row); number++) {
         LabelledExample example;
         example.number = number;
-        example.gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());
-        if (example.gold == (int)c.labels.size())
-            fail("%s, line %zu: expected a label of the model (%s), found \"%s\"", path.c_str(), row.line,
-                 name_list(c.labels).c_str(), row.label.c_str());
+        auto gold = classes.find(row.label);
+        if (gold == classes.end())
+            fail("%s, line %zu: expected a label of the model (%s), found \"%s\"%s", path.c_str(), row.line,
+                 name_list(c.labels).c_str(), row.label.c_str(), nearest_hint(row.label, c.labels).c_str());
+        example.gold = gold->second;
         std::vector<int> a, b;
         c.tokenizer.encode(row.text, a);
         c.tokenizer.encode(row.text2, b);
@@ -804,12 +834,13 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
     const int K = (int)labels.size(), best = (int)(std::max_element(probabilities, probabilities + K) - probabilities);
     if (json) {
         Json all = Json::make_object();
-        for (int k = 0; k < K; k++) all.set(labels[k], probabilities[k]);
+        for (int k = 0; k < K; k++) all.o.emplace_back(labels[k], probabilities[k]);
         return dump_json(Json::make_object().set("text", text).set("label", labels[best]).set("probabilities", all)) +
                "\n";
     }
-    std::string line = labels[best];
-    for (int k = 0; k < K; k++) line += format("%s%s %.4f", k ? "  " : "\t", labels[k].c_str(), probabilities[k]);
+    std::string line = visible(labels[best]);
+    for (int k = 0; k < K; k++)
+        line += format("%s%s %.4f", k ? "  " : "\t", visible(labels[k]).c_str(), probabilities[k]);
     const size_t tab = text.find('\t');
     append_tsv_field(line += '\t', std::string_view(text).substr(0, tab));
     if (tab != text.npos) append_tsv_field(line += '\t', std::string_view(text).substr(tab + 1));

@@ -427,6 +427,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
     if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)rows / (double)rows_per_step);  // an epoch
 
+    check_tensors(init, task.opt.table);
     print_machine("sft");
     print_parameter_table(task.opt.table);
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
@@ -555,8 +556,8 @@ struct LoadedSft {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
                 "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
-                "first: ./sft --init %s --data DIR --out DIR",
-                gpt.dir.c_str(), sf.model.c_str());
+                "first: ./sft --init %s --data DIR --out DIR%s",
+                gpt.dir.c_str(), sf.model.c_str(), nearest_entry(gpt.dir + "/template.json").c_str());
         gpt.model.config.eot = end_token(gpt.bpe, templ);
         int T = (int)std::min(gpt.model.config.T, sf.context);
         gpt.model.config.T = T;
@@ -670,7 +671,7 @@ void chat_command(const std::string& text, InstructRow& conversation) {
         conversation.system = trimmed(text.substr(7));
         conversation.turns.clear();
     } else {
-        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
+        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", visible(text).c_str());
     }
 }
 
@@ -718,7 +719,7 @@ int chat(const SamplingFlags& sf) {
             const int64_t answer_tokens = std::min(sf.max_new, sft.gpt.model.config.T / 2);
             prompt = sft.prompt(conversation, 0, answer_tokens, true, truncation);
         } catch (const Error& e) {
-            fprintf(stderr, "%s\n", e.what());
+            fprintf(stderr, "%s\n", visible(e.what()).c_str());
             conversation.turns.pop_back();
             continue;
         }

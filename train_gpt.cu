@@ -18,6 +18,7 @@
 #include <functional>
 
 #include "common/base/cli.h"
+#include "common/base/terminal.h"
 #include "common/data/batch.h"
 #include "common/data/causal_lm.h"
 #include "common/device/arena.h"
@@ -897,7 +898,8 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
         SamplingFlags defaults;
         Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler())[0];
-        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
+        const std::string text = gf.sample_prompt + bpe.decode(a.tokens.data(), a.tokens.size());
+        printf("sample: %s\n", visible(text, "\n\t").c_str());
         fflush(stdout);
     });
 }
@@ -983,15 +985,10 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
     gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
 
     bool show_tokens = prompts.size() == 1 && !pf.json;  // as they come
-    if (show_tokens) {
-        fputs(prompts[0].c_str(), stdout);
-        fflush(stdout);
-    }
+    WordWrap shown;
+    if (show_tokens) shown.print(prompts[0]);
     auto on_token = [&](size_t, int token) {
-        if (!show_tokens) return true;
-        std::string bytes = gpt.bpe.decode(&token, 1, false);
-        fwrite(bytes.data(), 1, bytes.size(), stdout);
-        fflush(stdout);
+        if (show_tokens) shown.print(gpt.bpe.decode(&token, 1, false));
         return true;
     };
     std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
@@ -1007,11 +1004,11 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::str
                                          .set("tokens", (int64_t)a.tokens.size())
                                          .set("stop", stop_name(a.stop)))
                                .c_str());
-        else if (show_tokens)
-            printf("\n");
-        else
-            printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
+        else if (!show_tokens)
+            shown.print((i ? "--------\n" : "") + prompts[i] + text + "\n");
     }
+    if (show_tokens) shown.print("\n");
+    shown.finish();
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,

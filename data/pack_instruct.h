@@ -158,6 +158,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
-        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());
+        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++)
+            printf("%s", visible(show_row(file, bpe, s), "\n\t").c_str());
     }
 }

@@ -24,8 +24,7 @@ inline bool is_cut(std::string_view text, size_t at) {
 // with the file, so memory is bounded by the longest line.
 template <class F>
 inline void for_each_block(const std::string& path, F f) {
-    if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
-    FILE* file = fopen(path.c_str(), "rb");
+    FILE* file = fdopen(open_regular(path), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::string block;
     for (size_t used = 0;;) {

@@ -6,15 +6,20 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/eval/intervals.h"
 #include "common/eval/metrics.h"
 
 struct ClassificationReport {
-    std::vector<std::string> labels;
+    std::vector<std::string> labels, shown;  // shown: as they are printed
     ConfusionMatrix confusion;
     double loss = 0;  // Σ −log p[gold]
     explicit ClassificationReport(const std::vector<std::string>& labels)
-        : labels(labels), confusion((int)labels.size()) {}
+        : labels(labels), confusion(labels.size() <= 10000 ? (int)labels.size() : 0) {
+        if (labels.size() > 10000)  // whose confusion matrix takes 0.8 GB
+            fail("expected at most 10000 classes to report on, found %zu; predict takes more", labels.size());
+        for (const std::string& label : labels) shown.push_back(visible(label));
+    }
 
     // probabilities: (K). Returns the prediction.
     int add(int gold, const double* probabilities) {
@@ -36,14 +41,14 @@ struct ClassificationReport {
         const int K = confusion.K;
         const bool matrix = K <= 10;
         size_t width = 5;
-        for (const std::string& label : labels) width = std::max(width, std::min<size_t>(label.size(), 24));
-        auto column = [&](int k) { return (int)std::max<size_t>(6, std::min<size_t>(labels[k].size(), 24)); };
+        for (const std::string& label : shown) width = std::max(width, std::min<size_t>(label.size(), 24));
+        auto column = [&](int k) { return (int)std::max<size_t>(6, std::min<size_t>(shown[k].size(), 24)); };
         std::string s = format("  %-*s  precision  recall      F1       n", (int)width, "class");
         if (matrix) s += "   taken for:";
-        for (int k = 0; matrix && k < K; k++) s += format(" %*.24s", column(k), labels[k].c_str());
+        for (int k = 0; matrix && k < K; k++) s += format(" %*.24s", column(k), shown[k].c_str());
         for (int k = 0; k < K; k++) {
-            s += format("\n  %-*.24s     %.4f  %.4f  %.4f  %6lld", (int)width, labels[k].c_str(),
-                        confusion.precision(k), confusion.recall(k), confusion.f1(k), (long long)confusion.gold(k));
+            s += format("\n  %-*.24s     %.4f  %.4f  %.4f  %6lld", (int)width, shown[k].c_str(), confusion.precision(k),
+                        confusion.recall(k), confusion.f1(k), (long long)confusion.gold(k));
             if (matrix) s += "             ";
             for (int j = 0; matrix && j < K; j++) s += format(" %*lld", column(j), (long long)confusion.at(k, j));
         }
@@ -57,11 +62,11 @@ struct ClassificationReport {
             Json row = Json::make_array();
             for (int j = 0; j < confusion.K; j++) row.a.push_back(confusion.at(k, j));
             matrix.a.push_back(row);
-            classes.set(labels[k], Json::make_object()
-                                       .set("precision", confusion.precision(k))
-                                       .set("recall", confusion.recall(k))
-                                       .set("f1", confusion.f1(k))
-                                       .set("n", confusion.gold(k)));
+            classes.o.emplace_back(labels[k], Json::make_object()
+                                                  .set("precision", confusion.precision(k))
+                                                  .set("recall", confusion.recall(k))
+                                                  .set("f1", confusion.f1(k))
+                                                  .set("n", confusion.gold(k)));
         }
         return Json::make_object()
             .set("n", confusion.total())
@@ -82,8 +87,8 @@ private:
         std::sort(wrong.begin(), wrong.end());
         std::string s;
         for (size_t i = 0; i < wrong.size() && i < most; i++)
-            s += format("\n  %s taken for %s: %lld times", labels[wrong[i].second / confusion.K].c_str(),
-                        labels[wrong[i].second % confusion.K].c_str(), (long long)-wrong[i].first);
+            s += format("\n  %s taken for %s: %lld times", shown[wrong[i].second / confusion.K].c_str(),
+                        shown[wrong[i].second % confusion.K].c_str(), (long long)-wrong[i].first);
         return s;
     }
 };
@@ -102,7 +107,7 @@ struct PredictionFiles {
     // shown: the text, of a pair both with a tab between them; probabilities: (K)
     void add(std::string_view shown, int gold, int prediction, const double* probabilities, const std::string& set,
              size_t number) {
-        std::string rest = "\t" + clean(labels[gold]) + "\t" + clean(labels[prediction]);
+        std::string rest = "\t" + visible(labels[gold]) + "\t" + visible(labels[prediction]);
         for (size_t k = 0; k < labels.size(); k++) rest += format("\t%.6f", probabilities[k]);
         rest += "\t" + set + format("\t%zu\n", number);
         rows.push_back({std::string(shown), rest, probabilities[prediction], gold != prediction});
@@ -111,7 +116,7 @@ struct PredictionFiles {
         auto is_pair = [](const Row& r) { return r.shown.find('\t') != r.shown.npos; };
         const bool pairs = std::any_of(rows.begin(), rows.end(), is_pair);
         std::string columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
-        for (const std::string& label : labels) columns += "\tp(" + clean(label) + ")";
+        for (const std::string& label : labels) columns += "\tp(" + visible(label) + ")";
         columns += "\tset\trow\n";
         auto line = [&](const Row& r) { return r.shown + (pairs && !is_pair(r) ? "\t" : "") + r.rest; };
         std::string text = columns;
@@ -123,13 +128,5 @@ struct PredictionFiles {
         for (const Row& r : rows)
             if (r.wrong) text += line(r);
         write_file_atomic(out + "/errors.tsv", text);
-    }
-
-private:
-    // without what would end a field or a line
-    static std::string clean(std::string s) {
-        for (char& c : s)
-            if ((unsigned char)c < 32) c = ' ';
-        return s;
     }
 };

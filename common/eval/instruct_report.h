@@ -23,7 +23,7 @@ struct Gain {
 inline void print_tasks(const TestSet& set, size_t k, const std::vector<const System*>& systems, int width) {
     for (size_t t = 0; t < set.rows.size(); t++) {
         if (set.rows[t].empty()) continue;
-        printf("  %s (%zu rows)\n", set.file->tasks[t].c_str(), set.rows[t].size());
+        printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
         for (const System* system : systems) {
             const TaskScore& s = system->score[k][t];
             printf("    %-*s  %7.1f %%    %7.3f", width - 2, system->name.c_str(), 100 * s.mean_exact(),

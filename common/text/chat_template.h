@@ -109,8 +109,8 @@ struct ChatTemplate {
         if (name == "qwen3") return qwen3();
         if (name == "llama3" || name == "llama3.2") return llama3(name == "llama3.2");
         if (!exists(name))
-            fail_usage("--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found %s",
-                       name.c_str());
+            fail_usage("--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found %s%s",
+                       name.c_str(), nearest_entry(name).c_str());
         std::string text = read_file(name);
         size_t at = invalid_utf8(text);
         if (at != text.npos)

@@ -65,8 +65,8 @@ struct InstructFile {
             if (size_t slash = row.task.find('/'); slash != row.task.npos)
                 row.task = trimmed(row.task.substr(0, slash)) + "/" + trimmed(row.task.substr(slash + 1));
             if (row.task.empty()) bad("expected a name in \"task\", found nothing");
-            for (unsigned char c : row.task)
-                if (c < 32 || c == 127) bad("expected a task without control characters, found " + start_of(row.task));
+            if (visible(row.task) != row.task)
+                bad("expected a task without control characters, found " + start_of(row.task));
         }
         if (const Json* options = given(json, "options")) {
             row.options = texts(*options, "options");

@@ -62,9 +62,8 @@ struct LabelledFile {
         if (!row.pair) row.text2.clear();
         if (need_label && !row.has_label)
             lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
-        for (unsigned char c : row.label)
-            if (c < 32 || c == 127)
-                lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
+        if (visible(row.label) != row.label)
+            lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
         return true;
     }
 

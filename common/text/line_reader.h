@@ -16,6 +16,7 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/base/unicode.h"
 
 // at most 40 bytes of a text, as a JSON string
@@ -43,8 +44,7 @@ struct LineReader {
     size_t bytes = 0;        // read so far
 
     explicit LineReader(const std::string& path) : path(path) {
-        if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
-        file = fopen(path.c_str(), "rb");
+        file = fdopen(open_regular(path), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     }
     LineReader(FILE* open, const std::string& name) : path(name), file(open) {}  // standard input, which stays open

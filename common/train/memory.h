@@ -82,6 +82,7 @@ inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::ve
 template <class Point, class PlanRest>
 [[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
     std::vector<ParamSpec> table = point(nullptr);
+    check_tensors(dir, table);
     std::vector<areal> values(total_count(table));
     load_tensors(dir, table, values.data()).refuse_missing(dir);
     refuse_not_finite(table, values, dir);

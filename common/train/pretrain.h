@@ -91,6 +91,7 @@ int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64
     double tokens_per_step = (double)(f.batch_tokens * f.accum), tokens_per_epoch = task.tokens_per_epoch();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
 
+    if (!init.empty()) check_tensors(init, task.opt.table, task.head);
     print_machine(cli.program.c_str());
     print_parameter_table(task.opt.table);
     Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22,

@@ -22,7 +22,8 @@
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";
     if (!exists(path))
-        fail("--resume: expected %s, found no such file: nothing was started in %s yet", path.c_str(), f.out.c_str());
+        fail("--resume: expected %s, found no such file: nothing was started in %s yet%s", path.c_str(), f.out.c_str(),
+             nearest_entry(f.out).c_str());
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());

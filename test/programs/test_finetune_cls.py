@@ -341,6 +341,26 @@ class Learning(Case):
             done.out.replace("bias, classifier.weight\n", "bias"),
         )
 
+    def test_continuing_from_a_classifier_of_the_same_labels_in_another_order(self):
+        """The rows of its classifier go with their names, also where a wrapper is before the names of its tensors."""
+        order = [2, 0, 1]
+
+        def turned(data):
+            tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
+            for name in ("classifier.weight", "classifier.bias"):
+                dtype, shape, numbers = tensors[name]
+                row = len(numbers) // 3
+                tensors[name] = dtype, shape, b"".join(numbers[k * row : k * row + row] for k in order)
+            return safetensors({"module." + name: tensor for name, tensor in tensors.items()})
+
+        ids = {str(i): LABELS[k] for i, k in enumerate(order)}
+        names = config_edit(id2label=ids, label2id={name: int(i) for i, name in ids.items()})
+        W.variant("cls/best", "turned", {"model.safetensors": turned, "config.json": names})
+        done = tune("as-before", *SMALL, "--steps", 0, init="variants/turned")
+        self.assertIn("the rows of its classifier go with their names", done.out)
+        self.assertIn("loaded 41 tensors\n", done.out)
+        self.assert_same_set(results_of("as-before")["val"], results_of("cls")["val"])
+
 
 # ---------------------------------------------------------------- eval and predict
 class Asking(Case):
@@ -1233,7 +1253,7 @@ class BadInput(Case):
                 "--init of a foreign model",
                 self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             (
                 "--init of another kind of model",

@@ -952,7 +952,7 @@ class BadInput(Case):
                 "safetensors without any tensor of a BERT",
                 self.init("foreign model", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             ("no config.json", self.init("no config", {"config.json": None}), 1, ["config.json"]),
             ("broken config.json", self.init("broken config", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
@@ -999,7 +999,7 @@ class BadInput(Case):
                     {"config.json": config_edit(vocab_size=1 << 30, hidden_size=1 << 20, num_attention_heads=1 << 14)},
                 ),
                 1,
-                ["MiB"],
+                ["as config.json says, found"],
             ),
             (
                 "--init with another tokenizer's data",

@@ -694,14 +694,14 @@ class BadInput(Case):
                 "model of nothing",
                 self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             ("broken config.json", self.init("broken", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
             (
                 "a model beyond all memory",
                 self.init("giant", {"config.json": config_edit(n_positions=1 << 24, n_embd=1 << 20, n_head=1 << 14)}),
                 1,
-                ["MiB"],
+                ["as config.json says, found"],
             ),
             (
                 "only a pytorch_model.bin",

@@ -978,7 +978,10 @@ class Pretrained(EncoderCase):
             self.model(**more)
             self.refused_script(code, message, "pretrained.py", name, "--out", "out")
 
-        bad('expected "model_type": "bert", found "roberta"', config=dict(CONFIG, model_type="roberta"))
+        bad(
+            'expected "model_type": "bert", "gpt2", "llama", "qwen2", "qwen3", "smollm3", found "roberta"',
+            config=dict(CONFIG, model_type="roberta"),
+        )
         bad("found no model_type and not BERT's keys", config={"hidden_size": 8})
         bad("expected JSON", config__json="{")
         bad("found no model_type", config__json="[]")
@@ -1004,7 +1007,7 @@ class Pretrained(EncoderCase):
         bad("it was cut short", model__safetensors=safetensors()[:-5])
         bad("expected a safetensors file", model__safetensors=b"12345678" * 4)
         bad(
-            "expected config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
+            "or config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
             model__safetensors=None,
             **{"onnx/model__onnx": "x"},
         )
