@@ -725,9 +725,10 @@ void for_each_packed_example(const LoadedClassifier& c, const std::string& path,
 template <class Add>
 void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
                                Add add) {
-    LabelledFile file(path, columns, true);
+    LabelledRows file(path, columns, true);
     LabelledRow row;
     for (size_t number = 1; file.next(row); number++) {
+        if (!row.error.empty()) fail("%s", row.error.c_str());
         LabelledExample example;
         example.number = number;
         example.gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());

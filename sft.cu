@@ -587,7 +587,10 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
     InstructFile in(stdin);
-    for (InstructRow row; in.next(row);) rows.push_back(row);
+    for (InstructRow row; in.next(row);) {
+        if (!row.error.empty()) fail("%s", row.error.c_str());
+        rows.push_back(row);
+    }
     return rows;
 }
 
