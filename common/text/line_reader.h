@@ -55,8 +55,9 @@ struct LineReader {
     LineReader(const LineReader&) = delete;
     LineReader& operator=(const LineReader&) = delete;
 
-    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n". A signal that
-    // ends the wait for a line (Ctrl-C in sft chat) gives an empty one.
+    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n", the first
+    // without a byte order mark; a file that is no text by its first line is refused. A signal that ends the wait for a
+    // line (Ctrl-C in sft chat) gives an empty one.
     bool next_bytes() {
         line = whole = {};
         errno = 0;
@@ -69,20 +70,20 @@ struct LineReader {
         if (n < 0) return false;
         number++;
         bytes += n;
-        line = whole = std::string_view(buffer, n);
-        if (line.back() == '\n') line.remove_suffix(1);
+        whole = std::string_view(buffer, n);
+        if (number == 1) {
+            const std::string found = not_text(whole);
+            if (!found.empty()) bad(1, "expected UTF-8 text, found " + found);
+            if (whole.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK) whole.remove_prefix(BYTE_ORDER_MARK.size());
+        }
+        line = whole;
+        if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
         return true;
     }
-    // The next line of text: UTF-8 without a NUL. `line` is without "\n" or "\r\n", the first without a byte order
-    // mark.
+    // The next line of text: UTF-8 without a NUL. `line` is without "\n" or "\r\n".
     bool next() {
         if (!next_bytes()) return false;
-        if (number == 1 && whole.substr(0, 3) == "\xef\xbb\xbf") whole.remove_prefix(3);
-        if (memchr(whole.data(), 0, whole.size())) bad(number, "expected text, found a NUL byte");
-        size_t at = invalid_utf8(whole);
-        if (at != whole.npos)
-            bad(number,
-                format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)whole[at]));
+        check_text(whole, path, number);
         line = whole;
         if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
         if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
@@ -93,6 +94,10 @@ struct LineReader {
         fail("%s, line %zu: %s", path.c_str(), number, what.c_str());
     }
 
+    // of a JSON array, or an object with its keys on lines of their own
+    static constexpr const char* ONE_A_LINE =
+        "; JSON lines have an object a line: jq -c 'if type == \"array\" then .[] else . end' FILE writes them";
+
     // The next line that is not blank, as a JSON object; false at the end of the file
     bool next_object(Json& json) {
         do
@@ -100,12 +105,13 @@ struct LineReader {
         while (line.find_first_not_of(" \t\r") == line.npos);
         const std::string at = where(), line_1 = at + ": line 1, ";
         if (line[line.find_first_not_of(" \t\r")] != '{')
-            bad(number, "expected a JSON object, found " + start_of(line));
+            bad(number, "expected a JSON object, found " + start_of(line) + ONE_A_LINE);
         try {
             json = parse_json(line, at);
         } catch (const Error& e) {  // the parser's line is always 1 here
             std::string what = e.what();
             if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), at + ", ");
+            if (what.find("unexpected end of input") != what.npos) what += ONE_A_LINE;
             throw Error(e.code, what);
         }
         return true;
