@@ -70,7 +70,11 @@ TEST_CASE("text: files are checked and lose their byte order mark, at the beginn
         const std::string error = error_of([&] { text = read_text(d / "x"); });
         return error == "no error" ? text : error;
     };
-    CHECK(read("\xef\xbb\xbf" "a\n\xef\xbb\xbf" "b\n") == "a\n\xef\xbb\xbf" "b\n");
+    CHECK(read("\xef\xbb\xbf"
+               "a\n\xef\xbb\xbf"
+               "b\n") ==
+          "a\n\xef\xbb\xbf"
+          "b\n");
     CHECK(read("\xef\xbb\xbf") == "");
     CHECK(read("\xef\xbb") == (d / "x") + ", line 1: expected UTF-8, found the byte 0xef; convert the file first");
     CHECK(read("a\nb\0c\n"s) == (d / "x") + ", line 2: expected text, found a NUL byte");
@@ -81,7 +85,12 @@ TEST_CASE("text: files are checked and lose their byte order mark, at the beginn
 
 TEST_CASE("text: JSON with a byte order mark, and what is no JSON") {
     CHECK(parse_json("\xef\xbb\xbf{\"a\": 1}", "x").find("a")->i == 1);
-    CHECK(error_of([] { parse_json("{\"a\": \xef\xbb\xbf" "1}", "x"); }).find("not JSON") != std::string::npos);
+    CHECK(error_of([] {
+              parse_json(
+                  "{\"a\": \xef\xbb\xbf"
+                  "1}",
+                  "x");
+          }).find("not JSON") != std::string::npos);
     CHECK(error_of([] { parse_json("\xff\xfe{\0}\0"s, "x"); }) ==
           "x: expected JSON, found UTF-16 text: convert it first, iconv -f UTF-16 -t UTF-8");
 }

@@ -51,9 +51,28 @@ void wordpiece_words(std::string_view text, std::string& out) {
 TEST_CASE("blocks and parts change no document and no word") {
     TempDir d;
     std::mt19937 random(1);
-    const char* atoms[] = {"a",  "b1", ".",    ">",      " ", " ",    "  ",   "\n",   "\n",
-                           "\n", "\r\n", "\t", "\u00e9", "]", "\u3002", "\u3000", "\xff", "\n<|endoftext|>\n",
-                           "\n <|endoftext|> \r\n", "<|endoftext|>", "'s", "\x85"};
+    const char* atoms[] = {"a",
+                           "b1",
+                           ".",
+                           ">",
+                           " ",
+                           " ",
+                           "  ",
+                           "\n",
+                           "\n",
+                           "\n",
+                           "\r\n",
+                           "\t",
+                           "\u00e9",
+                           "]",
+                           "\u3002",
+                           "\u3000",
+                           "\xff",
+                           "\n<|endoftext|>\n",
+                           "\n <|endoftext|> \r\n",
+                           "<|endoftext|>",
+                           "'s",
+                           "\x85"};
     size_t cuts = 0;
     for (int round = 0; round < 400; round++) {
         std::string text = round % 7 == 0 ? "\xef\xbb\xbf" : "";
