@@ -90,8 +90,9 @@ struct LineReader {
     LineReader(const LineReader&) = delete;
     LineReader& operator=(const LineReader&) = delete;
 
-    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n". A signal that
-    // ends the wait for a line (Ctrl-C in sft chat) gives an empty one.
+    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n", the first
+    // without a byte order mark; a file that is no text by its first line is refused. A signal that ends the wait for a
+    // line (Ctrl-C in sft chat) gives an empty one.
     bool next_bytes() {
         line = whole = {};
         errno = 0;
@@ -120,8 +121,13 @@ struct LineReader {
         number++;
         bytes += whole.size();
         if (keeping) kept += whole;
+        if (number == 1) {
+            const std::string found = not_text(whole);
+            if (!found.empty()) fail("%s, line 1: expected UTF-8 text, found %s", path.c_str(), found.c_str());
+            if (whole.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK) whole.remove_prefix(BYTE_ORDER_MARK.size());
+        }
         line = whole;
-        if (line.back() == '\n') line.remove_suffix(1);
+        if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
         return true;
     }
     // The next line of a file of rows, whatever its bytes are. `line` is without "\n", "\r\n" or, if the first line of
@@ -135,7 +141,6 @@ struct LineReader {
             read_again(whole);
             return next_line();
         }
-        if (number == 1 && whole.substr(0, 3) == "\xef\xbb\xbf") whole.remove_prefix(3);
         line = whole;
         while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
         return true;

@@ -171,7 +171,7 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     using std::string;
     CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error,
               ", line 2: expected text, found a NUL byte"));
-    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8, found the byte 0xff"));  // UTF-16
+    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8 text, found UTF-16 text"));
     auto error = [&](const string& path) {
         try {
             LabelledRows in(path, {}, true);
