@@ -854,7 +854,7 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
     if (texts.empty()) {
         const bool terminal = isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
-        LineReader lines(stdin, "standard input");
+        LineReader lines("standard input", stdin);
         while (lines.next_bytes()) {
             std::string_view line = lines.line;
             while (!line.empty() && line.back() == '\r') line.remove_suffix(1);
