@@ -34,7 +34,7 @@ def read_rows(name, words, blocks=None):
             failed.append(e)
             program.kill()
 
-    command = [tokenize_program(), "rows", *words] + (["--name=" + name] if blocks else [])
+    command = [tokenize_program(), "rows", *(["--name=" + name] if blocks else []), *words]
     program = subprocess.Popen(command, stdin=subprocess.PIPE if blocks else subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
         thread = threading.Thread(target=feed, daemon=True)
