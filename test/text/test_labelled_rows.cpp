@@ -70,7 +70,10 @@ TEST_CASE("labelled: TSV") {
     CHECK(read("text\na\n\n", {}, false) == "2:a||;");
     CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
     write_bytes(d / "x.tsv", "text\na\n");
-    LabelledRow row = {"old", "old", "old", true, true, 7};
+    LabelledRow row;
+    row.text = row.text2 = row.label = "old";
+    row.pair = row.has_label = true;
+    row.line = 7;
     CHECK(LabelledRows(d / "x.tsv", {}, false).next(row));
     CHECK(all({{row}, "", 0}) == "2:a||;");
     CHECK(read("s\tt\tlabel\na\tb\tx\nc\t\tx\n", {"s", "t", "label"}) == "2:a|b|x;3:c||x;");
@@ -139,11 +142,12 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.csv", "text,label\n\"a\nb\xc3\",x\n", ", line 3: expected UTF-8, found the byte 0xc3"},
         {"x.jsonl", "{\"text\": \"\xed\xa0\x80\", \"label\": 1}", ", line 1: expected UTF-8, found the byte 0xed"},
         {"x.csv", "text,label\na,x\n\"b\nc,y\n", ", line 3: expected a closing quote, found the end of the file"},
-        {"x.csv", "text,label\n\"a\n\"b,y\n", ", line 2: expected a comma after the closing quote in line 3, found \"b,y\""},
+        {"x.csv", "text,label\n\"a\n\"b,y\n",
+         ", line 2: expected a comma after the closing quote in line 3, found \"b,y\""},
         {"x.csv", "text,label\n\"a\"\r,y\n", ", line 2: expected a comma after the closing quote, found \"\\r,y\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \n",
          ", line 2, column 9: this is not JSON as expected"},
-        {"x.jsonl", "\n[1]\n", ", line 2: expected a JSON object, found \"1\""},
+        {"x.jsonl", "\n[1]\n", ", element 1: expected a JSON object, found \"1\""},
         {"x.jsonl", "{\"label\": 1, \"t\": \"a\"}", ", line 1: expected \"text\", found the keys \"label\", \"t\""},
         {"x.jsonl", "{}", ", line 1: expected \"text\", found an empty object"},
         {"x.jsonl", "{\"text\": \"a\"}", ", line 1: expected \"label\", found the keys \"text\""},
