@@ -216,7 +216,8 @@ struct LineReader {
             size_t after = start.size() + strlen(": line "), line = 0;  // the parser counts from the value's beginning
             if (what.compare(0, after, start + ": line ") == 0) {
                 line = strtoul(what.c_str() + after, nullptr, 10);
-                what = format("%s, line %zu", path.c_str(), begin + line - 1) + what.substr(what.find(',', after));
+                what = (element ? place(path, begin, element) + ": " : path + ", ") +
+                       format("line %zu", begin + line - 1) + what.substr(what.find(',', after));
             }
             throw BadRow(begin, what);
         }
