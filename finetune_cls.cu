@@ -752,11 +752,12 @@ void for_each_packed_example(const LoadedClassifier& c, const std::string& path,
 template <class Add>
 void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
                                Add add) {
-    LabelledFile file(path, columns, true);
+    LabelledRows file(path, columns, true);
     LabelledRow row;
     std::unordered_map<std::string, int> classes;
     for (size_t k = 0; k < c.labels.size(); k++) classes[c.labels[k]] = (int)k;
     for (size_t number = 1; file.next(row); number++) {
+        if (!row.error.empty()) fail("%s", row.error.c_str());
         LabelledExample example;
         example.number = number;
         auto gold = classes.find(row.label);
@@ -884,7 +885,7 @@ int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
     if (texts.empty()) {
         const bool terminal = isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
-        LineReader lines(stdin, "standard input");
+        LineReader lines("standard input", stdin);
         while (lines.next_bytes()) {
             std::string_view line = lines.line;
             while (!line.empty() && line.back() == '\r') line.remove_suffix(1);

@@ -618,7 +618,10 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
     InstructFile in(stdin);
-    for (InstructRow row; in.next(row);) rows.push_back(row);
+    for (InstructRow row; in.next(row);) {
+        if (!row.error.empty()) fail("%s", row.error.c_str());
+        rows.push_back(row);
+    }
     return rows;
 }
 
@@ -689,7 +692,7 @@ int chat(const SamplingFlags& sf) {
     InstructRow conversation;
     conversation.where = "this message";
     Sampler sampler = sf.sampler();
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     const LineEditor editor;
     for (;;) {
         if (terminal) fputs(editor.available() ? "\n" : "\n> ", stdout);

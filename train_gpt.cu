@@ -943,7 +943,7 @@ struct LoadedGpt {
 // The lines of standard input. Of JSON, into `rows`, each one's "prompt"; there empty lines are left out.
 std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
     std::vector<std::string> prompts;
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     while (!json && lines.next()) prompts.emplace_back(lines.line);
     for (Json row; json && lines.next_object(row); rows.push_back(row)) {
         const Json* text = row.find("prompt");
