@@ -301,6 +301,10 @@ struct SftFiles {
         sets = held_out_sets(train, sf);
         for (const std::string& path : test_files(dir))
             sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
+        if (sets.empty() && val && !val->tasks.empty()) {  // some rows of val.bin, together about eval_rows
+            const int64_t rows = (int64_t)std::max<size_t>(1, (size_t)sf.eval_rows / val->tasks.size());
+            sets.push_back(draw_test_set("val", *val, sf.eval_rows ? rows : 0, sf.strict));
+        }
         for (const TestSet& set : sets) rows_to_answer += set.count();
     }
 };
@@ -334,6 +338,8 @@ System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f
     System before{"before", {}};
     const std::string scores = f.out + "/scores_before.json";
     if (!files.rows_to_answer || (f.resume && read_scores(scores, files.sets, before))) return before;
+    if (files.sets[0].file == files.val)
+        printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
     printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
            files.sets.size(), files.sets.size() == 1 ? "" : "s");
     fflush(stdout);
@@ -350,13 +356,11 @@ void report_after(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, c
     if (!files.rows_to_answer) {
         const std::string data = without_slash(f.data);
         printf(
-            "no test rows were answered: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data "
-            "%s/val.bin answers those of val.bin\n",
-            data.c_str(), out.c_str(), data.c_str());
+            "no rows were answered: there is no %s/test_*.bin, no val.bin and no --holdout; ./sft eval --model %s "
+            "--data FILE.bin answers those of a file\n",
+            data.c_str(), out.c_str());
         return;
     }
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
     task.opt.load(resolve_model_dir(f.out));
     System tuned = answering.evaluate("tuned", files.sets, f.out + "/answers.jsonl");
     const std::vector<TestSet>& sets = files.sets;
@@ -403,7 +407,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)rows / (double)rows_per_step);  // an epoch
 
     print_machine("sft");
-    print_parameter_table(task.opt.table);
+    print_parameters(task.opt.table, f.verbose);
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator generator;

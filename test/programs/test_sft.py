@@ -351,7 +351,7 @@ class Learning(Case):
             "before",
             "tuned",
             "quotes its input 100.0 %",
-            "minus before, in points\n",
+            "minus before, in points (ROUGE-L: 0 to 1)\n",
             "chance 33.3 %",
             "(1 of the tasks have options)",
             "results.json",
@@ -420,7 +420,7 @@ class Flags(Case):
         self.assertTrue(
             read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors"))
         )
-        self.assertFalse(os.path.exists(W.path("never-there/results.json")))
+        self.assertEqual(set(results_of("never-there")), {"val"})
         self.assertEqual(
             set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"}
         )
@@ -450,18 +450,18 @@ class Flags(Case):
         self.assertRegex(
             out,
             r"held-out families: 15 tasks, 15 rows\n(.*\n)*"
-            r"  minus before, in points, and the 95 % interval over tasks\n"
+            r"  minus before, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
         )
         # a model as good as the first: no interval of it, and why; of the third there is one, of ROUGE-L
         pack("seven.bin", [{**row, "task": "a/%d" % i} for i, row in enumerate(make_rows(1, 7))])
         self.assertIn(
-            "\n  minus run, in points; no interval, since fewer than 4 tasks differ\n",
+            "\n  minus run, in points (ROUGE-L: 0 to 1); no interval, since fewer than 4 tasks differ\n",
             ask("eval", "--model", "run,run", "--data", "seven.bin").out,
         )
         self.assertRegex(
             ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out,
-            r"minus run, in points, and the 95 % interval over tasks\n"
+            r"minus run, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
         )
 
@@ -686,7 +686,10 @@ class Evaluation(Case):
     def test_one_task_has_no_interval(self):
         pack("alone.bin", make_rows(3, 4, (who,)))
         out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
-        self.assertRegex(out, r"\n  minus run, in points\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n")
+        self.assertRegex(
+            out,
+            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
+        )
 
     def test_memory_is_given_back(self):
         """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""

@@ -581,7 +581,7 @@ class RunDirectory(Case):
         )
 
     def test_console(self):
-        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
+        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512, "--verbose")).out
         for part in (
             "word_embeddings.weight",
             "total",

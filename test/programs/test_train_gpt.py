@@ -137,7 +137,10 @@ class Learning(Case):
             ("large", 1280, 774030080),
             ("xl", 1600, 1557611200),
         ):
-            done = run(train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22), code=1)
+            done = run(
+                train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22, "--verbose"),
+                code=1,
+            )
             vocab = int(re.search(r"transformer.wte.weight +(\d+) x %d " % width, done.out)[1])
             self.assertEqual(
                 int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", "")),
