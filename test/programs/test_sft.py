@@ -385,6 +385,21 @@ class Learning(Case):
         shutil.copy(W.path("task/train.bin"), W.path("bare/train.bin"))
         tune("bare-run", *SMALL, "--steps", 2, data="bare")
         self.assertEqual(set(os.listdir(W.path("bare-run"))), {"last", "config.json", "metrics.jsonl"})
+        shutil.copy(W.path("task/val.bin"), W.path("bare/val.bin"))
+        out = tune("val-run", *SMALL, "--steps", 2, data="bare").out
+        self.assertIn("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in", out)
+        tasks = results_of("val-run")["val"]["tuned"]["tasks"]
+        self.assertEqual({name: task["rows"] for name, task in tasks.items()}, dict.fromkeys(tasks, 12 // 3))
+
+    def test_rouge_of_other_letters(self):
+        """It counts nothing where the references have no word of a to z: said, beside the 0."""
+        rows = [
+            {"instruction": "say %d" % i, "output": text, "task": "a/b"} for i, text in enumerate(("да", "я", "the"))
+        ]
+        pack("letters.bin", rows)
+        out = ask("eval", "--model", "run", "--data", "letters.bin", "--max-new-tokens", 2, "--out", "letters").out
+        self.assertIn("\n  ROUGE-L is blind to 2 rows: ", out)
+        self.assertEqual(results_of("letters")["letters"]["run"]["tasks"]["a/b"]["rouge_blind"], 2)
 
     def test_continuing_from_a_tuned_model(self):
         """Its template is the data's, and what it says before is what it said."""
