@@ -21,7 +21,7 @@
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/ops/tanh.cuh"
-#include "common/text/bad_rows.h"
+#include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"
 
 // ---------------------------------------------------------------- parameters
@@ -254,9 +254,6 @@ struct LoadedClassifier {
     std::string pair_error(const std::string& where) const {
         if (model.bert.config.types >= 2) return "";
         return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
-    }
-    void refuse_pair(const std::string& where) const {
-        if (const std::string error = pair_error(where); !error.empty()) fail("%s", error.c_str());
     }
 };
 
@@ -744,31 +741,37 @@ void for_each_packed_example(const LoadedClassifier& c, const std::string& path,
             path.c_str(), c.dir.c_str());
     ClassifyData data(file, c.tokenizer, c.T, c.labels);
     for (uint64_t i = 0; i < data.sequences(); i++) {
-        if (file.pair(i)) c.refuse_pair(format("%s, example %zu", path.c_str(), (size_t)i + 1));
+        const std::string error = c.pair_error(format("%s, example %zu", path.c_str(), (size_t)i + 1));
+        if (file.pair(i) && !error.empty()) fail("%s", error.c_str());
         bool cut = data.make(0, i);
         add({data.tokens, data.types, std::string(file.text(i)), data.label(i), (size_t)i + 1, cut});
     }
 }
-// ... and for those of a .tsv, .csv or .jsonl file
+// ... and for those of a .tsv, .csv or .jsonl file that can be used
 template <class Add>
 void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
-                               Add add) {
-    LabelledFile file(path, columns, true);
+                               BadRows& bad, Add add) {
+    LabelledRows file(path, columns, true);
     LabelledRow row;
     for (size_t number = 1; file.next(row); number++) {
         LabelledExample example;
         example.number = number;
         example.gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());
-        if (example.gold == (int)c.labels.size())
-            fail("%s, line %zu: expected a label of the model (%s), found \"%s\"", path.c_str(), row.line,
-                 name_list(c.labels).c_str(), row.label.c_str());
         std::vector<int> a, b;
         c.tokenizer.encode(row.text, a);
         c.tokenizer.encode(row.text2, b);
-        if (a.empty() || (row.pair && b.empty()))
-            fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", path.c_str(),
-                 row.line, (a.empty() ? columns.text : columns.text2).c_str());
-        if (row.pair) c.refuse_pair(format("%s, line %zu", path.c_str(), row.line));
+        const std::string where = row.where();
+        if (row.error.empty() && example.gold == (int)c.labels.size())
+            row.error = where + ": expected a label of the model (" + name_list(c.labels) + "), found " +
+                        start_of(row.label);
+        if (row.error.empty() && (a.empty() || (row.pair && b.empty())))
+            row.error = where + ": expected a text in \"" + (a.empty() ? columns.text : columns.text2) +
+                        "\", found only characters that give no token";
+        if (row.error.empty() && row.pair) row.error = c.pair_error(where);
+        if (!row.error.empty()) {
+            bad.add(row.error);
+            continue;
+        }
         example.cut = join_segments(example.tokens, example.types, a.data(), a.size(), b.data(), b.size(), c.tokenizer,
                                     c.T);
         append_shown(example.shown, row);
@@ -776,7 +779,7 @@ void for_each_labelled_example(const LoadedClassifier& c, const std::string& pat
     }
 }
 
-int eval_classifier(const ClassifyFlags& cf) {
+int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     if (cf.data.empty()) fail_usage("--data FILE is missing: a .bin, .tsv, .csv or .jsonl with labels");
     if (is_directory(cf.data))
         fail_usage("--data %s: expected a file, .bin, .tsv, .csv or .jsonl, found a directory", cf.data.c_str());
@@ -807,7 +810,7 @@ int eval_classifier(const ClassifyFlags& cf) {
     if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin")
         for_each_packed_example(c, cf.data, add);
     else
-        for_each_labelled_example(c, cf.data, cf.columns, add);
+        for_each_labelled_example(c, cf.data, cf.columns, bad, add);
     predictor.flush();
     if (report.confusion.total() == 0) fail("%s: expected rows with a text and a label, found none", cf.data.c_str());
     if (cf.json)
@@ -823,6 +826,7 @@ int eval_classifier(const ClassifyFlags& cf) {
                    without_slash(cf.out).c_str());
     }
     flush_output();
+    bad.finish("the others were evaluated");
     return EXIT_OK;
 }
 
@@ -855,7 +859,7 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
 
 // Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair. As many lines of
 // output, in the same order.
-int predict(const ClassifyFlags& cf, BadRows& bad, const std::vector<std::string>& texts) {
+int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
     if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
     LoadedClassifier c(cf.model);
     size_t cut = 0;
@@ -900,7 +904,7 @@ int predict(const ClassifyFlags& cf, BadRows& bad, const std::vector<std::string
             error = where + ": expected a text, found nothing";
         else if (!b.empty())
             error = c.pair_error(where);
-        bad.row(error, blank(text));
+        rows.row(error, blank(text));
         waiting.push_back({text, error});
         if (!error.empty()) return;
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.tokenizer, c.T);
@@ -908,14 +912,12 @@ int predict(const ClassifyFlags& cf, BadRows& bad, const std::vector<std::string
     };
     try {
         for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
-        if (!texts.empty()) bad.add_blank_rows();
+        if (!texts.empty()) rows.add_blank_rows();
         const bool terminal = texts.empty() && isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
         LineReader lines(stdin, "standard input");
-        while (texts.empty() && lines.next_bytes()) {
-            std::string_view line = lines.line;
-            while (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            add(std::string(line), lines.where());
+        while (texts.empty() && lines.next_line()) {
+            add(std::string(lines.line), lines.where());
             if (terminal) answer_all();
         }
     } catch (const Error&) {
@@ -924,7 +926,8 @@ int predict(const ClassifyFlags& cf, BadRows& bad, const std::vector<std::string
     }
     answer_all();
     if (cut) fprintf(stderr, "warning: %zu texts have more than %zu tokens and were cut\n", cut, c.T);
-    return bad.finish();
+    rows.finish();
+    return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
@@ -942,7 +945,7 @@ int main(int argc, char** argv) {
         f.eval_every = 0;
         f.log_every = 25;
         ClassifyFlags cf;
-        BadRows bad;
+        AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens", "eval-tokens"});
         describe(groups, "data",
@@ -991,7 +994,7 @@ int main(int argc, char** argv) {
                           "eval predict",
                           {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
                            {"json", &cf.json, "print JSON instead of text"},
-                           bad.flag()}});
+                           rows.flag()}});
         groups.push_back({"Output",
                           "predict",
                           {{"top", &cf.top, at_least(0),
@@ -1017,8 +1020,8 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "eval") return eval_classifier(cf);
-        if (cli.command == "predict") return predict(cf, bad, cli.positional);
+        if (cli.command == "eval") return eval_classifier(cf, rows.bad);
+        if (cli.command == "predict") return predict(cf, rows, cli.positional);
         return train_classifier(cli, f, cf);
     });
 }

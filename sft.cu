@@ -578,7 +578,6 @@ struct AnswerStream {
 
 // Rows without answers: the instruction on the command line, or the lines of standard input
 std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruction, const std::string& input) {
-    std::vector<InstructRow> rows;
     if (!instruction.empty()) {
         for (const std::string* text : {&instruction[0], &input})
             if (invalid_utf8(*text) != text->npos)
@@ -591,12 +590,12 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
     InstructFile in(stdin);
-    for (InstructRow row; in.next(row);) rows.push_back(row);
-    return rows;
+    return read_rows<InstructRow>(in.lines, [&](InstructRow& row) { return in.next(row); });
 }
 
 // Answers the instruction on the command line with text, or each row of standard input with a JSON line.
-int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std::vector<std::string>& instruction) {
+int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredRows& answered,
+                     const std::vector<std::string>& instruction) {
     if (instruction.empty() && !pf.input.empty())
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
@@ -604,10 +603,16 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     LoadedSft sft(sf.model, instruction.empty() ? (int)sf.batch : 1);
     const Bpe& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows = rows_to_answer(instruction, pf.input);
-    std::vector<std::vector<int>> prompts;
-    for (const InstructRow& row : rows) {
+    std::vector<std::vector<int>> prompts;  // of the rows without an error
+    for (InstructRow& row : rows) {
         Truncation truncation;
-        prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        try {
+            if (row.error.empty()) prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        } catch (const Error& e) {
+            if (!instruction.empty()) throw;
+            row.error = e.what();
+        }
+        answered.row(row.error, row.blank);
     }
     const bool stream = !instruction.empty() && !pf.json;
     AnswerStream shown{bpe};
@@ -616,13 +621,17 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
         return true;
     });
     if (stream) printf("\n");
-    size_t full = 0;
-    for (size_t i = 0; i < rows.size(); i++) {
-        const Answer& a = answers[i];
+    size_t full = 0, next = 0;
+    for (const InstructRow& row : rows) {
+        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
+        if (!row.error.empty()) {
+            printf("%s\n", dump_json(line.set("error", row.error)).c_str());
+            continue;
+        }
+        const Answer& a = answers[next++];
         full += a.stop == Stop::context;
         if (stream) continue;
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        Json line = rows[i].json;  // all that was given, an id of the user's included
         if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
@@ -631,6 +640,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     if (full)
         fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
                 answers.size(), (long long)sft.gpt.model.config.T);
+    answered.finish();
     return EXIT_OK;
 }
 
@@ -730,6 +740,7 @@ int main(int argc, char** argv) {
         SftEvalFlags ef;
         SamplingFlags gf;
         PromptedFlags pf;
+        AnsweredRows answered;
         gf.temperature = 0;
         gf.top_k = 0;
         gf.max_new = 128;
@@ -795,7 +806,8 @@ int main(int argc, char** argv) {
                             "few-shot examples of a row to show before its input; -1: as many as in tuning, or as many "
                             "of them as fit"},
                            {"batch", &gf.batch, between(1, 1 << 16), "answers that are generated at a time"},
-                           {"json", &pf.json, "print JSON also for an instruction on the command line"}}});
+                           {"json", &pf.json, "print JSON also for an instruction on the command line"},
+                           answered.flag()}});
         groups.push_back({"Sampling", "generate chat", gf.flags()});
         Cli cli{"sft",
                 "fine-tuning of a decoder for text generation and on instructions.",
@@ -816,7 +828,7 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "generate") return generate_answers(gf, pf, cli.positional);
+        if (cli.command == "generate") return generate_answers(gf, pf, answered, cli.positional);
         if (cli.command == "chat") return chat(gf);
         return cli.command == "eval" ? eval_sft(ef, cli.positional) : train_sft(cli, f, sf);
     });

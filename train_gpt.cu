@@ -24,7 +24,7 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
-#include "common/text/bad_rows.h"
+#include "common/text/answered_rows.h"
 #include "common/text/bpe.h"
 #include "common/train/gpt_config.h"
 #include "common/train/parameters.h"
@@ -760,25 +760,20 @@ struct Prompt {
 };
 // The lines of standard input, of JSON each one's "prompt"
 std::vector<Prompt> read_prompts(bool json) {
-    std::vector<Prompt> prompts;
     LineReader lines(stdin, "standard input");
-    for (;;) {
-        Prompt prompt;
-        prompt.error = lines.error_of([&] {
-            if (!lines.next()) return;
-            prompt.text = lines.line;
-            if (!json) return;
-            prompt.row = lines.object();
+    return read_rows<Prompt>(lines, [&](Prompt& prompt) {
+        try {
+            if (!(json ? lines.next_object(prompt.row) : lines.next())) return false;
+            prompt.where = lines.where();
             const Json* text = prompt.row.find("prompt");
-            if (!text || text->kind != Json::string)
+            if (json && (!text || text->kind != Json::string))
                 lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
-            prompt.text = text->s;
-        });
-        if (lines.whole.empty()) return prompts;
-        prompt.where = lines.where();
-        prompt.blank = json && lines.blank_line();
-        prompts.push_back(prompt);
-    }
+            prompt.text = json ? text->s : std::string(lines.line);
+        } catch (const BadRow& e) {
+            prompt.error = e.what();
+        }
+        return true;
+    });
 }
 
 struct PromptFlags {
@@ -786,7 +781,7 @@ struct PromptFlags {
     bool json = false;
 };
 // Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
-int generate(const SamplingFlags& f, const PromptFlags& pf, BadRows& bad, std::vector<std::string> words) {
+int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, std::vector<std::string> words) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     if (!pf.prompt.empty()) words.insert(words.begin(), pf.prompt);
     LoadedGpt gpt(f.model);
@@ -806,7 +801,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, BadRows& bad, std::v
             p.error = format("%s has %zu tokens%s, the model takes %lld: shorten it: %s ...", p.where.c_str(),
                              tokens.size(), bos ? " with <|endoftext|> before it" : "", (long long)T,
                              start_of(p.text).c_str());
-        bad.row(p.error, p.blank);
+        rows.row(p.error, p.blank);
         if (!p.error.empty()) continue;
         longest = std::max(longest, tokens.size());
         all += tokens.size();
@@ -855,7 +850,8 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, BadRows& bad, std::v
     if (full)
         fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
                 prompts.size(), (long long)T);
-    return bad.finish();
+    rows.finish();
+    return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- main
@@ -872,7 +868,7 @@ int main(int argc, char** argv) {
         GptFlags gf;
         SamplingFlags sf;
         PromptFlags pf;
-        BadRows bad;
+        AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
@@ -897,7 +893,7 @@ int main(int argc, char** argv) {
                             "the training texts were short (add_bos_token in tokenizer_config.json)"},
                            {"batch", &sf.batch, between(1, 1 << 16), "number of texts to continue at a time"},
                            {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"},
-                           bad.flag()}});
+                           rows.flag()}});
         Cli cli{
             "train_gpt",
             "pretraining of a GPT-2-type decoder, and text generation.",
@@ -909,7 +905,7 @@ int main(int argc, char** argv) {
             groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.command == "generate" ? generate(sf, pf, bad, cli.positional) : train_gpt(cli, f, gf);
+        return cli.command == "generate" ? generate(sf, pf, rows, cli.positional) : train_gpt(cli, f, gf);
     });
 }
 #endif

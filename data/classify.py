@@ -6,7 +6,7 @@ text and label are needed, text2 is a second text (a question and its answer, sa
 becomes the validation part: the same rows at every call, and rows of the same text together.
 """
 
-from lib.arguments import check_arguments
+from lib.arguments import check_arguments, encoding_flag
 from lib.classify import classify_parser, write_classify_dataset
 from lib.errors import Usage, run_script
 from lib.rows import labelled_rows
@@ -45,6 +45,7 @@ def main():
         action="store_true",
         help="the first line is a row, too; the columns are called 1, 2, 3 …: --text 2 --label 1",
     )
+    encoding_flag(p)
     args = p.parse_args()
     if args.no_header and not (args.text and args.label):
         raise Usage(
@@ -57,7 +58,9 @@ def main():
     check_arguments(args)
     files = {"train": args.train, "val": args.val, "test": args.test}
     parts = {
-        part: labelled_rows(path, args.text or "text", args.text2, args.label or "label", not args.no_header)
+        part: labelled_rows(
+            path, args.text or "text", args.text2, args.label or "label", not args.no_header, args.encoding
+        )
         for part, path in files.items()
         if path
     }

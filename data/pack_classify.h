@@ -54,7 +54,7 @@ inline void pack_classify(const Options& o) {
             "byte-level BPE",
             dir.c_str());
     WordPiece tokenizer = WordPiece::load(dir);
-    LabelledFile in(o.in, o.columns, true);
+    LabelledRows in(o.in, o.columns, true);
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_CLASSIFY, tokenizer.size(), tokenizer.fingerprint());
 
@@ -84,6 +84,7 @@ inline void pack_classify(const Options& o) {
         for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
             if (n == examples.size()) examples.emplace_back();
             if (!in.next(examples[n].row)) break;
+            if (!examples[n].row.error.empty()) fail("%s", examples[n].row.error.c_str());
         }
 #pragma omp parallel for schedule(dynamic, 64)
         for (size_t i = 0; i < n; i++) {

@@ -93,6 +93,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
                 if (n == rows.size()) rows.emplace_back();
                 if (!in.next(rows[n].row)) break;
+                if (!rows[n].row.error.empty()) fail("%s", rows[n].row.error.c_str());
             }
             render_rows(rows, n, bpe, templ, o);
             for (size_t i = 0; i < n; i++) {

@@ -25,17 +25,16 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     };
     Progress progress("packing", total);
     for (const std::string& file : files) {
-        for_each_block(file, [&](std::string_view block, bool last) {
+        for_each_block(file, [&](TextPart block) {
             auto parts = parts_of(block);
             encoded.assign(parts.size(), {});
 #pragma omp parallel for schedule(dynamic)
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
-                e.ids.reserve(parts[i].size() / 3);
-                bool last_part = last && i + 1 == parts.size();
-                for_each_stretch(parts[i], o.documents, last_part, [&](std::string_view text, bool ends) {
+                e.ids.reserve(parts[i].text.size() / 3);
+                for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, false, !ends && !last_part);
+                        e.invalid += tokenizer.encode(text, e.ids, false);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
                         e.invalid += tokenizer.encode(text, e.ids);
@@ -56,7 +55,7 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 unknown += e.unknown;
                 inner += e.inner;
             }
-            progress.update(bytes += block.size());
+            progress.update(bytes += block.text.size());
         });
         end_document();
     }

@@ -36,18 +36,16 @@ static void learn(const Options& o, Cli& cli) {
     {
         Progress progress("counting words", total);
         for (const std::string& file : files)
-            for_each_block(file, [&](std::string_view block, bool last) {
+            for_each_block(file, [&](TextPart block) {
                 auto parts = parts_of(block);
 #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
                 for (size_t i = 0; i < parts.size(); i++) {
-                    bool last_part = last && i + 1 == parts.size();
-                    for_each_stretch(parts[i], "eot", last_part, [&](std::string_view text, bool ends) {
+                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
                         auto& mine = counts[omp_get_thread_num()];
-                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !last_part)
-                                       : rules.count_words(text, mine);
+                        invalid += bpe ? Bpe::count_words(text, mine) : rules.count_words(text, mine);
                     });
                 }
-                progress.update(bytes += block.size());
+                progress.update(bytes += block.text.size());
             });
     }
     for (size_t t = 1; t < counts.size(); t++)

@@ -409,7 +409,7 @@ struct Bpe {
         Bpe b;
         if (!vocab.empty() && !merges.empty()) {
             b.read_vocab(parse_json(read_file(vocab), vocab), vocab);
-            size_t first = b.read_merges(read_file(merges), merges);
+            size_t first = b.read_merges(read_text(merges), merges);
             b.build(vocab, [&](size_t i) { return format("%s, line %zu", merges.c_str(), first + i); });
         } else if (exists(all)) {
             b.read_all(json, all);

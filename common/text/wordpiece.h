@@ -282,7 +282,7 @@ struct WordPiece {
         Json json;
         if (exists(all)) json = parse_json(read_file(all), all);
         if (exists(vocab))
-            w.read_vocab(read_file(vocab));
+            w.read_vocab(read_text(vocab));
         else if (exists(all))
             w.read_vocab(json, all);
         else

@@ -40,6 +40,15 @@ def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
     cache_flag(p, name)
 
 
+def encoding_flag(p):
+    p.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="what the files are in, as Python names it: cp1252 (Windows-1252), utf-16, shift_jis … (default utf-8)",
+    )
+
+
 def row_flags(p, val_fraction, val_rows, kept):
     """The flags of a script that makes rows. val_rows: what --val-fraction is the fraction of; kept: what --keep-text
     leaves"""
@@ -81,6 +90,10 @@ def check_arguments(args):
         raise Usage("--tokenizer: expected a directory, found none at %s" % args.tokenizer)
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise Usage("--out: expected a directory, found the file %s" % args.out)
+    try:
+        "".encode(getattr(args, "encoding", "utf-8"))
+    except LookupError:
+        raise Usage("--encoding: expected utf-8, utf-16, cp1252 or another that Python has, found %s" % args.encoding)
     remember_outputs(args.out)
     for name, value in vars(args).items():
         for path in value if isinstance(value, list) else [value]:

@@ -8,7 +8,7 @@ import json
 import os
 
 from .errors import Failure
-from .text_files import inner_name, strict_lines, text_files
+from .text_files import inner_name, json_objects, strict_lines, text_files
 
 ROW_ENDINGS = (".csv", ".tsv", ".jsonl")
 
@@ -84,8 +84,8 @@ def table_rows(name, cells, text="text", text2=None, label="label", header=True)
 
 
 def jsonl_rows(name, opener, text="text", text2=None, label="label"):
-    """The labelled rows of a file with a JSON object on every line; a label may also be an integer or true/false."""
-    for row, where in json_lines(name, opener):
+    """The labelled rows of a file of JSON objects; a label may also be an integer or true/false."""
+    for row, where in json_objects(name, opener):
         found = []
         for key, needed, types in (
             (text, True, (str,)),
@@ -105,9 +105,9 @@ def jsonl_rows(name, opener, text="text", text2=None, label="label"):
         yield *found, where
 
 
-def labelled_rows(path, text="text", text2=None, label="label", header=True):
+def labelled_rows(path, text="text", text2=None, label="label", header=True, encoding="utf-8"):
     """The labelled rows of one file .csv, .tsv or .jsonl, also compressed, or in a .zip that holds one such file"""
-    files = text_files([path], ROW_ENDINGS)
+    files = text_files([path], ROW_ENDINGS, encoding)
     if len(files) > 1:
         raise Failure(
             "%s: expected one file with rows, found %d: %s"
@@ -125,52 +125,7 @@ def labelled_rows(path, text="text", text2=None, label="label", header=True):
     return table_rows(name, cells, text, text2, label, header)
 
 
-# ---------------------------------------------------------------- rows of JSON objects
-def json_lines(name, opener):
-    """Yields (object, where) of a file with a JSON object on every line; blank lines are allowed."""
-    for number, line in strict_lines(name, opener):
-        where = "%s, line %d" % (name, number)
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise Failure("%s: expected a JSON object, found something else: %s" % (where, e))
-        if not isinstance(row, dict):
-            raise Failure("%s: expected a JSON object, found %.40s" % (where, line.strip()))
-        yield row, where
-
-
-def json_rows(name, opener):
-    """Yields (object, where) of a file of JSON: one array of objects (.json), or an object a line (anything else)."""
-    if os.path.splitext(inner_name(name))[1].lower() != ".json":
-        yield from json_lines(name, opener)
-        return
-    try:
-        rows = json.loads("".join(line for _, line in strict_lines(name, opener)))
-    except (ValueError, RecursionError) as e:
-        raise Failure("%s: expected a JSON array, found something else: %s" % (name, e))
-    if not isinstance(rows, list):
-        raise Failure("%s: expected a JSON array of objects, found %.40s" % (name, json.dumps(rows)))
-    for number, row in enumerate(rows, 1):
-        where = "%s, element %d" % (name, number)
-        if not isinstance(row, dict):
-            raise Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(row)))
-        yield row, where
-
-
-def read_json(path, kind, expected):
-    """A file that is one JSON value of this kind (dict, list). expected: the kind in words"""
-    try:
-        with open(path, encoding="utf-8") as f:
-            value = json.load(f)
-    except (ValueError, RecursionError) as e:
-        raise Failure("%s: expected %s, found something else: %s" % (path, expected, e))
-    if not isinstance(value, kind):
-        raise Failure("%s: expected %s, found something else" % (path, expected))
-    return value
-
-
+# ---------------------------------------------------------------- rows of JSON objects: text_files.json_objects
 def field(row, key, where, types=str):
     """row[key], which has to be there and of one of the types"""
     if not isinstance(row, dict):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from .errors import Failure, Usage
+from .file_kinds import read_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json")  # WordPiece; BPE, by two names; either
@@ -29,11 +30,10 @@ def is_bpe(folder):
     has = lambda *names: any(os.path.exists(os.path.join(folder, n)) for n in names)
     if has("vocab.txt") or has("vocab.json", "encoder.json", "merges.txt", "vocab.bpe"):
         return not has("vocab.txt")
-    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
-        try:
-            return json.load(f)["model"]["type"] == "BPE"
-        except (ValueError, LookupError, TypeError):
-            return False  # data/tokenize says what is wrong with it
+    try:
+        return json.loads(read_text(os.path.join(folder, "tokenizer.json")))["model"]["type"] == "BPE"
+    except (Failure, ValueError, LookupError, TypeError):
+        return False  # data/tokenize says what is wrong with it
 
 
 def max_positions(folder):
@@ -41,11 +41,10 @@ def max_positions(folder):
     path = os.path.join(folder, "config.json")
     if not os.path.exists(path):
         return 0
-    with open(path, encoding="utf-8") as f:
-        try:
-            config = json.load(f)
-        except ValueError as e:
-            raise Failure("%s: this is not JSON as expected: %s" % (path, e))
+    try:
+        config = json.loads(read_text(path))
+    except ValueError as e:
+        raise Failure("%s: this is not JSON as expected: %s" % (path, e))
     found = config.get("n_positions", 0) if isinstance(config, dict) else 0
     return found if isinstance(found, int) else 0
 

@@ -751,6 +751,27 @@ class Generate(Case):
         again = generate(order, "--max-new-tokens", 20, "--batch", 3)  # what rows have as answers is not looked at
         self.assertEqual([(f["output"], f["stop"]) for f in found], [(f["output"], f["stop"]) for f in again])
 
+    def test_one_bad_row_costs_one_row(self):
+        """Each line has its line: an answer, or what is wrong beside what was given."""
+        good = {"id": 1, "instruction": "who rules the country ?"}
+        lines = [json.dumps(good), "", json.dumps({"id": 2, "instruction": "the king rules " * 60}), "{", "[]"]
+        lines += [json.dumps({"id": 3, "instruction": " "}), json.dumps(good), ""]
+        done = ask("generate", "--model", "tuned", text="\n".join(lines) + "\n", code=1)
+        found = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual(len(found), len(lines))
+        self.assertEqual((found[0], found[6]), (*generate([good]), *generate([good])))
+        errors = ("an empty line", "the model's context of 64", "line 4", "a JSON object", "a text in", "an empty line")
+        for part, i in zip(errors, (1, 2, 3, 4, 5, 7)):
+            self.assertIn(part, found[i]["error"])
+            self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
+        self.assertEqual((found[2]["id"], found[5]["id"]), (2, 3))
+        self.assertIn("error: 5 rows were left out; the others have their answers", done.err)  # not the last line
+        text = jsonl([good]) + "\n"
+        self.assertEqual(ask("generate", "--model", "tuned", text=text).err, "")
+        done = ask("generate", "--model", "tuned", "--on-error", "stop", text="{\n" + text, code=1)
+        self.assertEqual(done.out, "")
+        self.assert_one_line(done.err)
+
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
         answer = generate([{"instruction": row["instruction"], "input": row["input"]}])[0]
@@ -1168,7 +1189,7 @@ class BadInput(Case):
         return [verb, "--model", m, "who ?"] if verb == "generate" else [verb, "--model", m, "--data", W.path("task")]
 
     def lines(self, text, *flags, model="tuned"):
-        return Call(["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--on-error", "stop", "--model", W.path(model), *flags], text)
 
     def pack(self, name, text, *flags):
         rows = write(W.path("files", name, "packed.jsonl"), text)

@@ -227,7 +227,7 @@ class Classify(Case):
             ("j.csv", good + "\nit,no\n", "j.csv, line 4: expected a row, found an empty line"),
             ("k.csv", "text,label\n", "there are no rows in the train part"),
             ("l.csv", "text,label\nit,yes\nold,yes\n", "expected at least 2 labels, found one: yes"),
-            ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL character in the text"),
+            ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL byte"),
             ("n.csv", "text,label\nit,yes\n it ,no\n", "expected at least 2 different texts"),
             # two rows, one of each: no row of one label is left to train with
             ("o.csv", "text,label\nit,yes\nold,no\n", "label "),
@@ -632,7 +632,7 @@ class Corpora(CorpusCase):
         self.write("aclImdb/test/neg/0_1.txt", b"caf\xe9")
         self.refused_script(
             1,
-            "aclImdb/test/neg/0_1.txt: expected UTF-8",
+            "aclImdb/test/neg/0_1.txt, line 1: expected UTF-8",
             "imdb.py",
             "--from",
             "aclImdb",

@@ -483,7 +483,7 @@ class Own(Case):
         self.jsonl("good.jsonl", *good)
         self.jsonl("bad.jsonl", *good, "", '{"instruction": "a"}')
         self.write("bad.json", json.dumps(good + [{"instruction": "a"}]))
-        self.write("notarray.json", "{}")
+        self.write("notarray.json", '{"data": []}')
         self.write("notobject.json", "[1]")
         self.write("cut.json", "[{")
         self.jsonl("cut.jsonl", *good, '{"instruction": "a", "out')
@@ -502,9 +502,9 @@ class Own(Case):
                 "good.jsonl",
             ),
             (1, 'bad.json, element 6: expected "output"', "bad.json", "--val", "v.jsonl"),
-            (1, "notarray.json: expected a JSON array of objects", "notarray.json"),
+            (1, 'notarray.json, line 1: expected "instruction"', "notarray.json", "--val", "v.jsonl"),
             (1, "notobject.json, element 1: expected a JSON object", "notobject.json"),
-            (1, "cut.json: expected a JSON array, found something else", "cut.json"),
+            (1, "cut.json, line 1: expected a JSON object, found something else", "cut.json"),
             (1, "cut.jsonl, line 6: expected a JSON object, found something else", "cut.jsonl"),
             (1, "half.jsonl, line 6: expected Unicode, found half of a surrogate pair", "half.jsonl"),
             (1, "latin.jsonl, line 2: expected UTF-8, found the byte 0xe9", "latin.jsonl"),

@@ -11,7 +11,10 @@ std::vector<InstructRow> read_rows(const std::string& text, bool need_output = t
     write_bytes(dir / "x.jsonl", text);
     InstructFile in(dir / "x.jsonl", need_output);
     std::vector<InstructRow> rows;
-    for (InstructRow row; in.next(row);) rows.push_back(row);
+    for (InstructRow row; in.next(row);) {
+        if (!row.error.empty()) throw Error(EXIT_FAILED, row.error);
+        rows.push_back(row);
+    }
     return rows;
 }
 // of line 3, after a good row and an empty line

@@ -22,8 +22,11 @@ Reading rows_of(const std::string& path, const std::string& bytes, const Labelle
     write_bytes(path, bytes);
     Reading r;
     try {
-        LabelledFile in(path, columns, need_label);
-        for (LabelledRow row; in.next(row);) r.rows.push_back(row);
+        LabelledRows in(path, columns, need_label);
+        for (LabelledRow row; in.next(row);) {
+            if (!row.error.empty()) throw Error(EXIT_FAILED, row.error);
+            r.rows.push_back(row);
+        }
         r.bytes = in.bytes();
     } catch (const Error& e) {
         r.error = e.what();
@@ -68,7 +71,7 @@ TEST_CASE("labelled: TSV") {
     CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
     write_bytes(d / "x.tsv", "text\na\n");
     LabelledRow row = {"old", "old", "old", true, true, 7};
-    CHECK(LabelledFile(d / "x.tsv", {}, false).next(row));
+    CHECK(LabelledRows(d / "x.tsv", {}, false).next(row));
     CHECK(all({{row}, "", 0}) == "2:a||;");
     CHECK(read("s\tt\tlabel\na\tb\tx\nc\t\tx\n", {"s", "t", "label"}) == "2:a|b|x;3:c||x;");
 }
@@ -168,10 +171,10 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     using std::string;
     CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error,
               ", line 2: expected text, found a NUL byte"));
-    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8, found the byte 0xff"));  // UTF-16
+    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8 text, found UTF-16 text"));
     auto error = [&](const string& path) {
         try {
-            LabelledFile in(path, {}, true);
+            LabelledRows in(path, {}, true);
         } catch (const Error& e) {
             return string(e.what());
         }
