@@ -554,6 +554,20 @@ class Asking(Case):
         self.assertEqual(ask("predict", "--model", "cls", text="the king is wise .\n\n").err, "")
         self.assertEqual(len(ask("predict", "--model", "cls", text="\n" * 30 + "a\n", code=1).err.splitlines()), 6)
 
+    def test_eval_leaves_out_what_it_cannot_use(self):
+        rows = make_rows(20, 30)
+        write(W.path("files/clean.tsv"), tsv(rows))
+        bad = b"the end .\tugly\n" + b"caf\xe9\tgood\n" + b"the end .\n" + b"\tgood\n"
+        write(W.path("files/some-bad.tsv"), tsv(rows).encode() + bad + b"the king is wise .\tgood\n")
+        clean = json.loads(ask("eval", "--json", "--model", "cls", "--data", "files/clean.tsv").out)
+        done = ask("eval", "--json", "--model", "cls", "--data", "files/some-bad.tsv", code=1)
+        self.assertEqual(json.loads(done.out)["n"], clean["n"] + 1)
+        told = done.err.splitlines()
+        self.assertEqual((len(told), told[4][:30]), (5, "error: 4 rows were left out; t"))
+        for number, what, line in zip((32, 33, 34, 35), ("a label of the model", "UTF-8", "2 columns", "text"), told):
+            self.assertIn("some-bad.tsv, line %d: expected " % number, line)
+            self.assertIn(what, line)
+
     def test_columns(self):
         """One thing in each; --top has the likeliest first."""
         text = "the king is wise ."
@@ -1014,7 +1028,8 @@ class BadInput(Case):
         return ["eval", "--model", m, "--data", W.path("task/val.tsv")], ["predict", "--model", m, "the king is wise ."]
 
     def file(self, name, content, *flags):
-        return ["eval", "--model", W.path("cls"), "--data", write(W.path("files", name), content), *flags]
+        data = write(W.path("files", name), content)
+        return ["eval", "--model", W.path("cls"), "--data", data, "--on-error", "stop", *flags]
 
     def pack(self, name, content, *flags):
         return Call(

@@ -1548,7 +1548,7 @@ class BadInput(Case):
             ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
             (
                 "a line without an instruction",
-                self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'),
+                self.lines('{"prompt": "who ?"}\n{"prompt": "how ?"}\n{"input": "x"}\n'),
                 1,
                 ["line 3", '"instruction"', '"input"'],
             ),
@@ -1560,7 +1560,7 @@ class BadInput(Case):
             ),
             ("a line with an empty instruction", self.lines('{"instruction": " "}\n'), 1, ["line 1", "instruction"]),
             ("a line that is not UTF-8", self.lines(b'{"prompt": "caf\xe9"}\n'), 1, ["line 1", "UTF-8", "0xe9"]),
-            ("a line with a number as instruction", self.lines('{"instruction": 3}\n'), 1, ["line 1", "string"]),
+            ("a line with a list as instruction", self.lines('{"instruction": [3]}\n'), 1, ["line 1", "string"]),
             (
                 "a line that is too long",
                 self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])),
