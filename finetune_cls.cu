@@ -915,7 +915,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
         if (!texts.empty()) rows.add_blank_rows();
         const bool terminal = texts.empty() && isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
-        LineReader lines(stdin, "standard input");
+        LineReader lines("standard input", stdin);
         while (texts.empty() && lines.next_line()) {
             add(std::string(lines.line), lines.where());
             if (terminal) answer_all();

@@ -671,7 +671,7 @@ int chat(const SamplingFlags& sf) {
     InstructRow conversation;
     conversation.where = "this message";
     Sampler sampler = sf.sampler();
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     for (;;) {
         if (terminal) fputs("\n> ", stdout);
         if (interrupted) clearerr(stdout);  // Ctrl-C may have ended a write

@@ -760,7 +760,7 @@ struct Prompt {
 };
 // The lines of standard input, of JSON each one's "prompt"
 std::vector<Prompt> read_prompts(bool json) {
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     return read_rows<Prompt>(lines, [&](Prompt& prompt) {
         try {
             if (!(json ? lines.next_object(prompt.row) : lines.next())) return false;

@@ -11,8 +11,8 @@ from lib.arguments import source_flags
 from lib.download import download
 from lib.errors import Failure, run_script
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field
-from lib.text_files import find_named, json_objects
+from lib.rows import field, json_objects
+from lib.text_files import find_named
 
 URL = "https://huggingface.co/datasets/databricks/databricks-dolly-15k/resolve/main/databricks-dolly-15k.jsonl"
 

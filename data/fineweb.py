@@ -13,9 +13,9 @@ import sys
 from lib.arguments import check_arguments, check_url, source_flags
 from lib.download import download, set_aside
 from lib.errors import Failure, Usage, run_script
-from lib.rows import field
+from lib.rows import field, json_objects
 from lib.text import text_parser, write_text_dataset
-from lib.text_files import inner_name, json_objects, split_documents, text_files, text_lines
+from lib.text_files import inner_name, split_documents, text_files, text_lines
 
 URL = (
     "https://datasets-server.huggingface.co/rows?dataset=HuggingFaceFW%2F{name}&config=sample-10BT&split=train"

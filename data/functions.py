@@ -21,9 +21,9 @@ from lib.download import download
 from lib.errors import Failure, Usage, run_script
 from lib.file_kinds import read_json
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field
+from lib.rows import field, json_objects
 from lib.splits import sample_names
-from lib.text_files import find_named, json_objects, whole_text
+from lib.text_files import find_named, whole_text
 
 FUNCTIONS_URL = "https://raw.githubusercontent.com/ericwtodd/function_vectors/main/dataset_files/{file}"
 INDUCTION_URL = "https://raw.githubusercontent.com/orhonovich/instruction-induction/main/data/{file}"

@@ -12,7 +12,8 @@ import os
 from lib.arguments import encoding_flag
 from lib.errors import Failure, run_script
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.text_files import base_name, json_objects, text_files
+from lib.rows import json_objects
+from lib.text_files import base_name, text_files
 
 
 def rows(paths, several, encoding):

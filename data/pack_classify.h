@@ -1,4 +1,5 @@
-// pack_classify.h: data/tokenize pack --kind classify: a file of labelled texts → a .bin, a sequence for each example.
+// pack_classify.h: data/tokenize pack --kind classify: files of labelled texts → a .bin, a sequence for each example;
+// data/tokenize rows: the same rows for the scripts.
 #pragma once
 #include <charconv>
 #include <unordered_map>
@@ -42,10 +43,24 @@ inline std::vector<int32_t> sorted_labels(const std::vector<std::string>& names)
     return order;
 }
 
-// o.in → o.out, and says on the console what became of it.
-inline void pack_classify(const Options& o) {
-    double total = total_size({o.in}), start = omp_get_wtime();
-    std::vector<std::string> labels;
+// "pos=good.txt" of --class, and the files whose rows have labels of their own
+inline std::vector<LabelledSource> labelled_sources(const Options& o, const std::vector<std::string>& files) {
+    std::vector<LabelledSource> sources;
+    for (const std::string& file : files) sources.push_back({file, ""});
+    for (const std::string& given : o.classes) {
+        size_t equals = given.find('=');
+        if (equals == given.npos || trimmed_label(given.substr(0, equals)).empty() || equals + 1 == given.size())
+            fail_usage("--class: expected LABEL=FILE, found \"%s\"", given.c_str());
+        sources.push_back({given.substr(equals + 1), trimmed_label(given.substr(0, equals))});
+    }
+    return sources;
+}
+
+// The rows of `sources` → o.out, and says on the console what became of them.
+inline void pack_classify(Options o, const std::vector<LabelledSource>& sources) {
+    std::vector<std::string> files, labels;
+    for (const LabelledSource& source : sources) files.push_back(source.path);
+    double total = total_size(files), start = omp_get_wtime();
     if (!o.labels.empty()) labels = given_labels(o.labels);
     std::string dir = tokenizer_dir(o.tokenizer);
     if (Bpe::is_in(dir))
@@ -54,20 +69,18 @@ inline void pack_classify(const Options& o) {
             "byte-level BPE",
             dir.c_str());
     WordPiece tokenizer = WordPiece::load(dir);
-    LabelledRows in(o.in, o.columns, true);
+    LabelledRows in(sources, o.columns, true);
+    if (labels.empty()) labels = in.classes;
+    const bool labels_given = !labels.empty();
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_CLASSIFY, tokenizer.size(), tokenizer.fingerprint());
 
     std::unordered_map<std::string, int32_t> number;  // of a label; without --labels first in the order of the file
     for (const std::string& name : labels) number.emplace(name, (int32_t)number.size());
-    auto number_of = [&](const LabelledRow& row) {
-        auto found = number.find(row.label);
-        if (found != number.end()) return found->second;
-        if (!o.labels.empty())
-            fail("%s, line %zu: expected one of the labels %s, found %s", o.in.c_str(), row.line,
-                 name_list(labels, 21).c_str(), row.label.c_str());
-        labels.push_back(row.label);
-        return number[row.label] = labels.size() - 1;
+    auto number_of = [&](const std::string& label) {
+        auto [found, is_new] = number.emplace(label, (int32_t)number.size());
+        if (is_new) labels.push_back(label);
+        return found->second;
     };
 
     struct Example {
@@ -84,7 +97,6 @@ inline void pack_classify(const Options& o) {
         for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
             if (n == examples.size()) examples.emplace_back();
             if (!in.next(examples[n].row)) break;
-            if (!examples[n].row.error.empty()) fail("%s", examples[n].row.error.c_str());
         }
 #pragma omp parallel for schedule(dynamic, 64)
         for (size_t i = 0; i < n; i++) {
@@ -98,28 +110,36 @@ inline void pack_classify(const Options& o) {
             append_shown(e.shown, e.row);
         }
         for (size_t i = 0; i < n; i++) {
-            const Example& e = examples[i];
-            if (e.second == 0 || (e.row.pair && e.second == e.ids.size()))
-                fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", o.in.c_str(),
-                     e.row.line, (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
+            Example& e = examples[i];
+            std::string& error = e.row.error;
+            if (error.empty() && (e.second == 0 || (e.row.pair && e.second == e.ids.size())))
+                error = e.row.where() + format(": expected a text in \"%s\", found only characters that give no token",
+                                               (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
+            if (error.empty() && labels_given && !number.count(e.row.label))
+                error = e.row.where() + ": expected one of the labels " + name_list(labels, 21) + ", found " +
+                        e.row.label;
+            if (!error.empty()) {
+                o.bad_rows.add(error);
+                continue;
+            }
             out.append(e.ids.data(), e.ids.size());
-            out.end_example(number_of(e.row), e.second, e.shown);
+            out.end_example(number_of(e.row.label), e.second, e.shown);
             unknown += e.unknown;
             pairs += e.row.pair;
             longest = std::max(longest, e.ids.size() + 2 + e.row.pair);
         }
     }
     size_t S = out.label.size();
-    if (S == 0) fail("%s: expected rows with a text and a label, found none", o.in.c_str());
+    if (S == 0) fail("%s: expected rows with a text and a label, found none", files[0].c_str());
     if (labels.size() < 2)
         fail(
             "%s: expected at least two different labels, found only %s; the labels of other data are given with "
             "--labels",
-            o.in.c_str(), labels[0].c_str());
+            files[0].c_str(), labels[0].c_str());
     // order[place of a label in the .bin] = its number so far, and the other way round
     std::vector<int32_t> order(labels.size()), place(labels.size());
     for (size_t i = 0; i < order.size(); i++) order[i] = i;
-    if (o.labels.empty()) order = sorted_labels(labels);
+    if (!labels_given) order = sorted_labels(labels);
     std::vector<size_t> count(labels.size());
     for (size_t i = 0; i < order.size(); i++) {
         place[order[i]] = i;
@@ -138,4 +158,32 @@ inline void pack_classify(const Options& o) {
         o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest,
         name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
+    o.bad_rows.finish("the others are in " + o.out);
+}
+
+// The rows of `sources` as JSON lines on standard output, for the scripts; a row that cannot be used has only an error.
+// objects: the objects of JSON files as they are, as rows of instructions begin
+inline void print_rows(const Options& o, const std::vector<LabelledSource>& sources, bool objects) {
+    auto print = [](const Json& row, const std::string& file, size_t line) {
+        const std::string text = dump_json(Json(row).set("file", file).set("line", (int64_t)line)) + "\n";
+        if (fwrite(text.data(), 1, text.size(), stdout) != text.size())
+            fail("cannot write standard output: %s", strerror(errno));
+    };
+    auto error = [](const std::string& what) { return Json::make_object().set("error", what); };
+    for (size_t i = 0; i < sources.size() && objects; i++) {
+        LineReader lines(sources[i].path, sources[i].open);
+        for (Json json;;) try {
+                if (!lines.next_object(json)) break;
+                print(Json::make_object().set("row", json), lines.path, lines.begin);
+            } catch (const BadRow& e) {
+                print(error(e.what()), lines.path, e.line);
+            }
+    }
+    if (objects) return;
+    LabelledRows in(sources, o.columns, true);
+    for (LabelledRow row; in.next(row);) {
+        Json json = Json::make_object().set("text", row.text).set("label", row.label);
+        if (row.pair) json.set("text2", row.text2);
+        print(row.error.empty() ? json : error(row.error), row.file, row.line);
+    }
 }

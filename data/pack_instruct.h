@@ -17,27 +17,20 @@ struct RowToPack {
 // Renders the first n rows, all threads together.
 inline void render_rows(std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ,
                         const Options& o) {
-    std::string error;  // of the first row that has one: no exception may leave a parallel loop
-    size_t error_at = n;
 #pragma omp parallel for schedule(dynamic, 64)
     for (size_t i = 0; i < n; i++) {
         RowToPack& r = rows[i];
-        if (r.row.outputs.empty()) continue;
+        if (r.row.outputs.empty() || !r.row.error.empty()) continue;
         try {
             r.truncation = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate",
                                       r.tokens);
             if (r.truncation.input)  // so that a copy of the input is a copy of what was shown
                 r.row.turns.back().input.resize(r.truncation.input_bytes);
             r.text = dump_instruct_text(r.row);
-        } catch (const Error& e) {
-#pragma omp critical
-            if (i < error_at) {
-                error = e.what();
-                error_at = i;
-            }
+        } catch (const Error& e) {  // no exception may leave a parallel loop
+            r.row.error = e.what();
         }
     }
-    if (!error.empty()) fail("%s", error.c_str());
 }
 
 // Rows that are packed, and those that are not
@@ -93,12 +86,15 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
                 if (n == rows.size()) rows.emplace_back();
                 if (!in.next(rows[n].row)) break;
-                if (!rows[n].row.error.empty()) fail("%s", rows[n].row.error.c_str());
             }
             render_rows(rows, n, bpe, templ, o);
             for (size_t i = 0; i < n; i++) {
                 const RowToPack& r = rows[i];
                 count.read++;
+                if (!r.row.error.empty()) {
+                    o.bad_rows.add(r.row.error);
+                    continue;
+                }
                 if (r.row.outputs.empty()) {
                     count.nothing_to_learn++;
                     continue;
@@ -130,6 +126,9 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         }
         if (count.read == before) fail("%s: expected rows of instructions, found none", file.c_str());
         bytes += in.bytes();
+        if (in.prompts_beside_messages)
+            fprintf(stderr, "note: %s: %zu rows have a \"prompt\" beside their \"messages\"; the messages were taken\n",
+                    file.c_str(), in.prompts_beside_messages);
     }
     const size_t S = out.task.size(), N = out.header.tokens;
     const std::string lost = count.lost(o.max_len);
@@ -155,4 +154,5 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         BinFile file(o.out, BIN_INSTRUCT);
         for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());
     }
+    o.bad_rows.finish("the others are in " + o.out);
 }

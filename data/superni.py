@@ -16,9 +16,9 @@ from lib.download import download
 from lib.errors import Failure, Usage, run_script
 from lib.file_kinds import read_json, read_text
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field
+from lib.rows import field, json_objects
 from lib.splits import sample_names
-from lib.text_files import find_named, json_objects
+from lib.text_files import find_named
 
 URL = "https://raw.githubusercontent.com/allenai/natural-instructions/master/{file}"
 

@@ -15,6 +15,8 @@ struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
     std::string templ = "alpaca", task = "all", overlong = "drop";
     LabelledColumns columns;
+    std::vector<std::string> classes;  // --class LABEL=FILE
+    BadRows bad_rows;
     int64_t size = 8192, shots = -1, max_len = 0, show = 0;
     bool lower_case = true, json = false;
 };

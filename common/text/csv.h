@@ -30,7 +30,10 @@ struct CsvFields {
             if (quotes && at < lines.line.size() && lines.line[at] == '"') {
                 at = read_quoted(lines, field, at + 1, problem, problem_at);
                 if (at < lines.line.size() && lines.line[at] != separator)
-                    give_up(lines, format("expected a separator after the closing quote%s, found ",
+                    give_up(lines, format("expected a %s after the closing quote%s, found ",
+                                          separator == ','   ? "comma"
+                                          : separator == ';' ? "semicolon"
+                                                             : "tab",
                                           lines.number > begin ? format(" in line %zu", lines.number).c_str() : "") +
                                        start_of(lines.line.substr(at)));
             } else {

@@ -45,7 +45,7 @@ struct InstructFile {
 
     // need_output: else rows may come without an answer, to be answered
     InstructFile(const std::string& path, bool need_output) : lines(path), need_output(need_output) {}
-    explicit InstructFile(FILE* open) : lines(open, "standard input"), need_output(false) {}
+    explicit InstructFile(FILE* open) : lines("standard input", open), need_output(false) {}
     size_t bytes() const { return lines.bytes; }  // read so far
 
     // The next row, good or with an error; false at the end of the file

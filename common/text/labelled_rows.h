@@ -27,6 +27,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "common/base/cli.h"
 #include "common/text/characters.h"
 #include "common/text/csv.h"
 
@@ -45,10 +46,21 @@ struct LabelledColumns {
     bool header = true;
     std::string classes;      // a file that names the classes, or ""
     int64_t first_class = 0;  // the number of the first of them
+
+    std::vector<Flag> flags() {
+        return {
+            {"text-column|text", &text, "NAME", "name of the column with the text"},
+            {"text2-column|text2", &text2, "NAME", "name of the column with the second text, where there is one"},
+            {"label-column|label", &label, "NAME", "name of the column with the label"},
+            {"header", &header, "the first row names the columns; --no-header: they are called 1, 2, 3 ..."},
+            {"classes", &classes, "FILE", "the names of the classes, one a line, for labels that are their numbers"},
+            {"first-class", &first_class, between(0, 1), "the number of the first of --classes"}};
+    }
 };
 struct LabelledSource {
     std::string path, label;  // label: of all its rows, "" if they have their own
     bool whole = false;       // is the file one text
+    FILE* open = nullptr;     // standard input, to be read instead of `path`
 };
 
 // The texts of a row as fields of a TSV line: what predictions show
@@ -111,7 +123,7 @@ struct LabelledFile {
           columns(columns),
           need_label(need_label && source.label.empty()),
           classes(classes),
-          lines(source.path),
+          lines(source.path, source.open),
           kind(find_kind()) {
         if (kind == TABLE) read_header();
     }
@@ -142,6 +154,7 @@ private:
         if (source.whole) return WHOLE;
         if (ending == ".csv" || ending == ".tsv" || ending == ".tab") return TABLE;
         if (ending == ".jsonl" || ending == ".json" || ending == ".ndjson") return JSON;
+        if (ending == ".parquet" && source.open) return JSON;  // data/lib/rows.py makes it of that
         if (!source.label.empty()) return LINES;
         fail_usage(
             "%s: expected a file that ends in .tsv, .csv or .jsonl (perhaps with .gz, .xz, .bz2 or .zst after it)%s",
@@ -158,7 +171,7 @@ private:
         }
         if (has_no_text(row.text))
             lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text.c_str()));
-        row.pair = !blank(row.text2);
+        row.pair = !trimmed_label(row.text2).empty();
         if (!row.pair) row.text2.clear();
         if (row.pair && has_no_text(row.text2))
             lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text2.c_str()));
@@ -394,7 +407,7 @@ private:
     }
     void expand(const LabelledSource& source) {
         const size_t before = sources.size();
-        if (!is_directory(source.path))
+        if (source.open || !is_directory(source.path))
             sources.push_back(source);
         else if (!source.label.empty())
             add_texts(source.path, source.label);

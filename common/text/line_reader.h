@@ -76,13 +76,15 @@ struct LineReader {
     bool keeping = false;    // see keep()
     bool over_lines = false;  // JSON: may an object have several lines
 
-    explicit LineReader(const std::string& path) : path(path) {
+    // open: standard input, to be read instead, which stays open
+    explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
+        if (file) return;
         if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
         file = fopen(path.c_str(), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
         decompress();
     }
-    LineReader(FILE* open, const std::string& name) : path(name), file(open) {}  // standard input, which stays open
+
     ~LineReader() {
         free(buffer);
         if (file && file != stdin) fclose(file);

@@ -6,7 +6,7 @@ import sys
 
 from .data_dir import refuse_output, remember_outputs
 from .download import cache_dir
-from .errors import Failure, Usage
+from .errors import Failure, Usage, bad_rows
 from .tokenizer import tokenize_program
 
 DATA_DIR = "the data directory to make: train.bin, val.bin, tokenizer files"
@@ -66,6 +66,13 @@ def row_flags(p, val_fraction, val_rows, kept):
     )
     p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
     p.add_argument("--keep-text", action="store_true", help="leave the rows as %s in the data directory" % kept)
+    p.add_argument(
+        "--on-error",
+        choices=["skip", "stop"],
+        default="skip",
+        help="rows that cannot be used are named, counted and left out, and the exit code is 1 in the end; or the first "
+        "ends the run and nothing is made (default skip)",
+    )
 
 
 def check_url(url, part, stands_for):
@@ -75,7 +82,8 @@ def check_url(url, part, stands_for):
 
 def check_arguments(args):
     """Everything about the common flags that can be refused before the work begins."""
-    if not 0 < args.val_fraction < 1:
+    bad_rows.stop = getattr(args, "on_error", "skip") == "stop"
+    if not (0 < args.val_fraction < 1 or args.val_fraction == 0 and hasattr(args, "on_error")):
         raise Usage("--val-fraction: expected a number between 0 and 1, found %g" % args.val_fraction)
     bpe = getattr(args, "tokenizer_type", "wordpiece") == "bpe"
     smallest = 257 if bpe else 32

@@ -1,4 +1,4 @@
-"""Finding and opening files of text, also compressed and in zip archives; their lines, documents and JSON objects.
+"""Finding and opening files of text, also compressed and in zip archives; their lines and documents.
 
 A file is a pair (name, opener): its name for messages, and a function that opens it for reading bytes.
 """
@@ -7,11 +7,8 @@ import bz2
 import codecs
 import gzip
 import io
-import itertools
-import json
 import lzma
 import os
-import re
 import sys
 import zipfile
 import zlib
@@ -21,6 +18,7 @@ from .errors import Failure, Missing
 from .file_kinds import BOM, HEAD, check_begin
 
 EOT = "<|endoftext|>"
+READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError)
 COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
 
 
@@ -189,7 +187,7 @@ def byte_lines(name, opener):
                     )
                 if line:
                     yield number, line
-    except (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError) as e:
+    except READ_ERRORS as e:
         raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
 
 
@@ -217,126 +215,6 @@ def text_lines(name, opener):
 
 def whole_text(name, opener):
     return "".join(line for _, line in strict_lines(name, opener))
-
-
-# ---------------------------------------------------------------- JSON
-def json_objects(name, opener):
-    """Yields (object, where) of a file of JSON: an array of objects; an object a line; or objects one after the other,
-    each on as many lines as it takes. Which of these it is, the first line that is not blank says, not the file's
-    name."""
-    lines = strict_lines(name, opener)
-    number, line = next(((n, text) for n, text in lines if text.strip()), (1, ""))
-    if line.lstrip().startswith("["):
-        yield from array_objects(JsonText(name, number, line, lines))
-    elif not is_whole(line):
-        yield from JsonText(name, number, line, lines).objects()
-    else:
-        for number, line in itertools.chain([(number, line)], lines):
-            where = "%s, line %d" % (name, number)
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line)
-            except (ValueError, RecursionError) as e:
-                raise Failure("%s: expected a JSON object, found something else: %s" % (where, e))
-            yield an_object(value, where), where
-
-
-def an_object(value, where):
-    if not isinstance(value, dict):
-        raise Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(value)))
-    return value
-
-
-def is_whole(line):
-    """Is it JSON, or broken JSON, and not the beginning of a value that goes on with the next line?"""
-    try:
-        json.loads(line)
-    except json.JSONDecodeError as e:
-        return e.pos < len(line.rstrip())
-    except RecursionError:
-        pass
-    return True
-
-
-class JsonText:
-    """JSON values that take several lines, one after the other. Only the lines of one value are in memory."""
-
-    SPACE = re.compile(r"[ \t\r\n]*")
-    AT_ONCE = 1 << 16  # characters
-
-    def __init__(self, name, number, line, lines):
-        """line: the first one; its number; lines: (number, line) of those after it"""
-        self.name, self.line, self.text, self.lines = name, number, line, lines
-        self.at = 0  # in `text`; its line is `line`
-
-    def move_to(self, at):
-        self.line += self.text.count("\n", self.at, at)
-        self.at = at
-
-    def read_on(self, size):
-        """Forgets what is before `at` and reads lines of at least so many characters. Is there anything?"""
-        parts = [self.text[self.at :]]
-        for _, line in self.lines:
-            parts.append(line)
-            size -= len(line)
-            if size <= 0:
-                break
-        self.text, self.at = "".join(parts), 0
-        return len(parts) > 1
-
-    def next_mark(self):
-        """Moves to the next character that is not white space and returns it; "" at the end"""
-        self.move_to(self.SPACE.match(self.text, self.at).end())
-        while self.at == len(self.text) and self.read_on(self.AT_ONCE):
-            self.move_to(self.SPACE.match(self.text, self.at).end())
-        return self.text[self.at : self.at + 1]
-
-    def value(self):
-        """The value here. A longer one is tried with twice as much text, again and again."""
-        size = self.AT_ONCE
-        while True:
-            try:
-                value, end = json.JSONDecoder().raw_decode(self.text, self.at)
-                self.move_to(end)
-                return value
-            except RecursionError as e:
-                self.refuse("a JSON object", "something else: %s" % e)
-            except json.JSONDecodeError as e:
-                place = e.pos - self.at
-                if e.pos < len(self.text.rstrip()) or not self.read_on(size):
-                    self.move_to(self.at + place)
-                    self.refuse("a JSON object", "something else: %s" % e.msg)
-            size *= 2
-
-    def objects(self):
-        while self.next_mark():
-            where = "%s, line %d" % (self.name, self.line)
-            yield an_object(self.value(), where), where
-
-    def refuse(self, expected, found=None):
-        found = found or ("%.40r" % self.text[self.at : self.at + 40] if self.next_mark() else "the end of the file")
-        raise Failure("%s, line %d: expected %s, found %s" % (self.name, self.line, expected, found))
-
-
-def array_objects(text):
-    text.next_mark()
-    text.move_to(text.at + 1)  # after the [
-    for number in itertools.count(1):
-        mark = text.next_mark()
-        if number == 1 and mark == "]":
-            break
-        where = "%s, element %d" % (text.name, number)
-        yield an_object(text.value(), where), where
-        mark = text.next_mark()
-        if mark == "]":
-            break
-        if mark != ",":
-            text.refuse("a comma or ] after element %d of the JSON array" % number)
-        text.move_to(text.at + 1)
-    text.move_to(text.at + 1)
-    if text.next_mark():
-        text.refuse("nothing after the JSON array")
 
 
 # ---------------------------------------------------------------- documents
