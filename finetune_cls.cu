@@ -260,7 +260,7 @@ struct LoadedClassifier {
 // ---------------------------------------------------------------- the task
 struct ClassifyFlags {
     bool from_scratch = false;
-    int64_t batch = 32, max_len = 128, freeze = -1, examples = 0, seeds = 1;
+    int64_t batch = 32, max_len = CLASSIFY_MAX_LEN, freeze = -1, examples = 0, seeds = 1;
     double dev_split = 0.1, layer_decay = 1;
     std::string class_weights = "none", best_by = "accuracy";
     // eval, predict
@@ -1004,11 +1004,8 @@ int main(int argc, char** argv) {
         groups.push_back({"Evaluation",
                           "eval",
                           {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
-                           {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"},
-                           {"text-column", &cf.columns.text, "NAME", "name of the column with the text"},
-                           {"text2-column", &cf.columns.text2, "NAME",
-                            "name of the column with the second text, where there is one"},
-                           {"label-column", &cf.columns.label, "NAME", "name of the column with the label"}}});
+                           {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}}});
+        groups.push_back({"Columns", "eval", cf.columns.flags()});
         Cli cli{"finetune_cls",
                 "fine-tuning of a pretrained encoder to a labelled task.",
                 "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"

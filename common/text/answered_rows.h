@@ -1,5 +1,5 @@
-// answered_rows.h: rows of an input that are answered line for line. One that cannot be is told, counted and answered by
-// an empty line or an "error", and the exit code is 1 in the end (--on-error skip), or it ends the program (stop).
+// answered_rows.h: rows of an input that are answered line for line. One that cannot be is told, counted and answered
+// by an empty line or an "error", and the exit code is 1 in the end (--on-error skip), or it ends the program (stop).
 #pragma once
 #include "common/base/cli.h"
 #include "common/text/line_reader.h"

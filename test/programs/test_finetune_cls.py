@@ -483,6 +483,17 @@ class Asking(Case):
             for i in range(60)
         ]
         pack("long", {"train": rows, "val": rows})
+        words = ["pack", "--tokenizer", "run", "--kind", "classify", "--in", "long/val.tsv", "--out", "longer.bin"]
+        told = run(words, program=TOKENIZE).out  # the model of run/ has 64 positions
+        n = int(
+            re.search(r"\n(\d+) of them \([\d.]+ %\) have more than 64 tokens and will be cut to that; it is", told)[1]
+        )
+        self.assertTrue(0 < n < 60)
+        os.makedirs(W.path("vocabulary"), exist_ok=True)
+        shutil.copy(W.path("text/vocab.txt"), W.path("vocabulary/vocab.txt"))
+        write(W.path("huge.tsv"), tsv([{**row, "text": row["text"] * (9 if i else 40)} for i, row in enumerate(rows)]))
+        words[2], words[6] = "vocabulary", "huge.tsv"
+        self.assertRegex(run(words, program=TOKENIZE).out, r"more than 128 tokens .* --max-len N takes more\n")
         out = tune("long-cls", *SMALL, "--steps", 2, "--max-len", 16, "--dev-split", 0, data="long").out
         self.assertRegex(out, r"\n\d+ of 60 training examples are longer than --max-len 16 and were cut\n")
         done = ask("eval", "--json", "--model", "long-cls", "--data", "long/val.jsonl")
@@ -1043,6 +1054,8 @@ class BadInput(Case):
                 write(W.path("files", name), content),
                 "--out",
                 W.path("bad-out.bin"),
+                "--on-error",
+                "stop",
                 *flags,
             ],
             program=TOKENIZE,
@@ -1415,7 +1428,7 @@ class BadInput(Case):
                 "eval of a text without tokens",
                 self.file("no-token.tsv", good + "\u200b\tgood\n"),
                 1,
-                ["no-token.tsv, line 7", "no token"],
+                ["no-token.tsv, line 7", "expected a text"],
             ),
             (
                 "eval of a row too short",
@@ -1511,6 +1524,12 @@ class BadInput(Case):
                 ["text 1", "pair", "type_vocab_size"],
             ),
             # packing
+            (
+                "pack of scores",
+                self.pack("scores.tsv", tsv(scores)),
+                1,
+                ["scores.tsv", "0.75", "this is a score, not a class", "threshold"],
+            ),
             (
                 "packing a file of one class",
                 self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"),

@@ -87,7 +87,8 @@ TEST_CASE("instruct: bad rows") {
               "expected a string for \"output\", found \"{\\\"b\\\": 3}\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": [\"b\", [3]]}"),
               "expected a string for \"output\", found \"[3]\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"), "expected a string for \"task\""));
+    CHECK(
+        has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"), "expected a string for \"task\""));
     CHECK(has(row_error("{\"instruction\": null, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(has(row_error("{\"instruction\": NaN, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(
