@@ -315,6 +315,10 @@ struct SftFiles {
         sets = held_out_sets(train, sf);
         for (const std::string& path : test_files(dir))
             sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
+        if (sets.empty() && val && !val->tasks.empty()) {  // some rows of val.bin, together about eval_rows
+            const int64_t rows = (int64_t)std::max<size_t>(1, (size_t)sf.eval_rows / val->tasks.size());
+            sets.push_back(draw_test_set("val", *val, sf.eval_rows ? rows : 0, sf.strict));
+        }
         for (const TestSet& set : sets) rows_to_answer += set.count();
         auto measure = [&](const BinFile& file) {
             for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, (int64_t)file.length(s));
@@ -353,6 +357,8 @@ System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f
     System before{"before", {}};
     const std::string scores = f.out + "/scores_before.json";
     if (!files.rows_to_answer || (f.resume && read_scores(scores, files.sets, before))) return before;
+    if (files.sets[0].file == files.val)
+        printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
     printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
            files.sets.size(), files.sets.size() == 1 ? "" : "s");
     fflush(stdout);
@@ -369,13 +375,11 @@ void report_after(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, c
     if (!files.rows_to_answer) {
         const std::string data = without_slash(f.data);
         printf(
-            "no test rows were answered: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data "
-            "%s/val.bin answers those of val.bin\n",
-            data.c_str(), out.c_str(), data.c_str());
+            "no rows were answered: there is no %s/test_*.bin, no val.bin and no --holdout; ./sft eval --model %s "
+            "--data FILE.bin answers those of a file\n",
+            data.c_str(), out.c_str());
         return;
     }
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
     task.opt.load(resolve_model_dir(f.out));
     System tuned = answering.evaluate("tuned", files.sets, f.out + "/answers.jsonl");
     const std::vector<TestSet>& sets = files.sets;
@@ -429,7 +433,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
 
     check_tensors(init, task.opt.table);
     print_machine("sft");
-    print_parameter_table(task.opt.table);
+    print_parameters(task.opt.table, f.verbose);
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
         Gpt planned;
         Generator generator;
@@ -605,7 +609,6 @@ struct AnswerStream {
 
 // Rows without answers: the instruction on the command line, or the lines of standard input
 std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruction, const std::string& input) {
-    std::vector<InstructRow> rows;
     if (!instruction.empty()) {
         for (const std::string* text : {&instruction[0], &input})
             if (invalid_utf8(*text) != text->npos)
@@ -618,15 +621,12 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
     InstructFile in(stdin);
-    for (InstructRow row; in.next(row);) {
-        if (!row.error.empty()) fail("%s", row.error.c_str());
-        rows.push_back(row);
-    }
-    return rows;
+    return read_rows<InstructRow>(in.lines, [&](InstructRow& row) { return in.next(row); });
 }
 
 // Answers the instruction on the command line with text, or each row of standard input with a JSON line.
-int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std::vector<std::string>& instruction) {
+int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredRows& answered,
+                     const std::vector<std::string>& instruction) {
     if (instruction.empty() && !pf.input.empty())
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
@@ -634,10 +634,16 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     LoadedSft sft(sf, instruction.empty() ? (int)sf.batch : 1);
     const Bpe& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows = rows_to_answer(instruction, pf.input);
-    std::vector<std::vector<int>> prompts;
-    for (const InstructRow& row : rows) {
+    std::vector<std::vector<int>> prompts;  // of the rows without an error
+    for (InstructRow& row : rows) {
         Truncation truncation;
-        prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        try {
+            if (row.error.empty()) prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        } catch (const Error& e) {
+            if (!instruction.empty()) throw;
+            row.error = e.what();
+        }
+        answered.row(row.error, row.blank);
     }
     const bool stream = !instruction.empty() && !pf.json;
     AnswerStream shown{bpe};
@@ -647,13 +653,17 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     });
     if (stream) shown.finish();
     if (stream) printf("\n");
-    size_t full = 0;
-    for (size_t i = 0; i < rows.size(); i++) {
-        const Answer& a = answers[i];
+    size_t full = 0, next = 0;
+    for (const InstructRow& row : rows) {
+        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
+        if (!row.error.empty()) {
+            printf("%s\n", dump_json(line.set("error", row.error)).c_str());
+            continue;
+        }
+        const Answer& a = answers[next++];
         full += a.stop == Stop::context;
         if (stream) continue;
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        Json line = rows[i].json;  // all that was given, an id of the user's included
         if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
@@ -662,6 +672,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     if (full)
         fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
                 answers.size(), (long long)sft.gpt.model.config.T);
+    answered.finish();
     return EXIT_OK;
 }
 
@@ -767,6 +778,7 @@ int main(int argc, char** argv) {
         SftEvalFlags ef;
         SamplingFlags gf;
         PromptedFlags pf;
+        AnsweredRows answered;
         gf.temperature = 0;
         gf.top_k = 0;
         gf.max_new = 128;
@@ -840,7 +852,8 @@ int main(int argc, char** argv) {
                             "few-shot examples of a row to show before its input; -1: as many as in tuning, or as many "
                             "of them as fit"},
                            {"batch", &gf.batch, between(1, 1 << 16), "answers that are generated at a time"},
-                           {"json", &pf.json, "print JSON also for an instruction on the command line"}}});
+                           {"json", &pf.json, "print JSON also for an instruction on the command line"},
+                           answered.flag()}});
         groups.push_back({"Sampling", "generate chat", gf.flags()});
         Cli cli{"sft",
                 "fine-tuning of a decoder for text generation and on instructions.",
@@ -861,7 +874,7 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "generate") return generate_answers(gf, pf, cli.positional);
+        if (cli.command == "generate") return generate_answers(gf, pf, answered, cli.positional);
         if (cli.command == "chat") return chat(gf);
         return cli.command == "eval" ? eval_sft(ef, cli.positional) : train_sft(cli, f, sf);
     });

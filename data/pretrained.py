@@ -21,7 +21,6 @@ before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes 
 it is quantised. A download is checked by the SHA-256 that the server names.
 """
 
-import importlib.util
 import io
 import json
 import math

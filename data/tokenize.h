@@ -74,6 +74,14 @@ inline std::string tokenizer_dir(const std::string& dir) {
     return dir;
 }
 
+// The longest input of the model in `dir`, in tokens; 0: there is no model
+inline int64_t longest_input(const std::string& dir, const char* key) {
+    const std::string path = dir + "/config.json";
+    const Json config = exists(path) ? parse_json(read_file(path), path) : Json();
+    const Json* positions = config.find(key);
+    return positions && positions->kind == Json::integer ? positions->i : 0;
+}
+
 // Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
 template <class F>
 inline void with_tokenizer(const std::string& given, F f) {

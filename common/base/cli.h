@@ -178,7 +178,9 @@ inline void describe(std::vector<FlagGroup>& groups, const std::string& name, co
 }
 // To be called after the last line that a program prints: fails if it could not be written (a full disk).
 inline void flush_output() {
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    errno = 0;  // of an earlier write that failed nothing but ferror() is left
+    if (fflush(stdout) || ferror(stdout))
+        fail("cannot write standard output: %s", errno ? strerror(errno) : "an earlier line was lost");
 }
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>

