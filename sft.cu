@@ -598,7 +598,6 @@ struct LoadedSft {
     LoadedGpt gpt;
     ChatTemplate templ;
 
-    // room for `slots` texts of up to `context` tokens at a time; 0: as many as the model takes
     LoadedSft(const SamplingFlags& f) : gpt(checked(f.model), f.adapter) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
