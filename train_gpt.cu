@@ -486,7 +486,8 @@ struct Gpt {
     double flops_per_token(double T, double fraction) const {
         double C = config.C, rest = A() * C + UP() * C + C * config.FF;  // rest: of a layer, after its attention
         double matrices = config.L * QKV() * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
-        return 6 * matrices + 3 * 4 * config.L * T / 2 * A();
+        // frozen weights have no gradient: two products instead of three; what adapters add is left out
+        return (frozen() ? 4 : 6) * matrices + 3 * 4 * config.L * T / 2 * A();
     }
     static void check_config(const GptConfig& c, const std::string& where) {
         if (bool kernels = c.HS == 32 || c.HS == 64 || c.HS == 128; !kernels && !(device_is_host && c.llama))
@@ -725,7 +726,7 @@ struct Generator {
 };
 
 struct SamplingFlags {
-    std::string model;
+    std::string model, adapter;
     int64_t max_new = 100, top_k = 40, seed = 1, batch = 16, context = 2048;
     double temperature = 0.8, top_p = 1;
     bool greedy = false;
@@ -906,17 +907,27 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 
 // ---------------------------------------------------------------- generate
 // The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants
+// `path` may be that of low-rank adapters, or `adapter` names such: they are added to the weights of their model.
 struct LoadedGpt {
-    std::string dir;
+    std::string adapter, dir, weights;  // where the tokenizer is, and where the weights are
     Gpt model;
     Bpe bpe;
     Generator generator;
     char* block = nullptr;         // a batch, in device memory
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
-    explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
-        model.config = read_gpt_config(dir);
-        Gpt::check_config(model.config, dir);
+    explicit LoadedGpt(const std::string& path, const std::string& adapter_path = "")
+        : adapter(adapter_path.empty() ? "" : resolve_adapter_dir(adapter_path)), dir(resolve_model_dir(path)) {
+        weights = dir;
+        if (is_adapter(dir)) {
+            if (!adapter.empty())
+                fail_usage("--model %s: expected a model beside --adapter, found adapters", path.c_str());
+            adapter = dir;
+            weights = adapter_base(dir);
+        }
+        if (!adapter.empty() && exists(adapter + "/tokenizer_config.json")) dir = adapter;
+        model.config = read_gpt_config(weights);
+        Gpt::check_config(model.config, weights);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
@@ -930,12 +941,15 @@ struct LoadedGpt {
         model.shape.M = M;
         model.context = context;
         memory = load_parameters(
-            dir, [&](real* params) { return model.point(params, nullptr); },
+            weights, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
                 arena.take(block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
                 generator.block = block;
+            },
+            [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
+                if (!adapter.empty()) merge_adapter(adapter, table, values.data());
             });
     }
 };
@@ -972,7 +986,7 @@ struct PromptFlags {
 int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, std::vector<std::string> words) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     if (!pf.prompt.empty()) words.insert(words.begin(), pf.prompt);
-    LoadedGpt gpt(f.model);
+    LoadedGpt gpt(f.model, f.adapter);
     std::vector<Prompt> prompts;
     for (const std::string& word : words) prompts.push_back({word, format("prompt %zu", prompts.size() + 1)});
     if (prompts.empty()) prompts = read_prompts(pf.json);
@@ -1082,6 +1096,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Prompts",
                           "generate",
                           {{"model", &sf.model, "DIR", "run directory or model directory"},
+                           {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"},
                            {"prompt", &pf.prompt, "TEXT",
                             "text to continue; words after the flags are more prompts; without any, each line of "
                             "standard input is one"},

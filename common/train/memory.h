@@ -1,6 +1,7 @@
 // memory.h: the one allocation of device memory that a run, or a loaded model, lives in.
 #pragma once
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "common/data/batch.h"
@@ -80,15 +81,18 @@ inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::ve
 }
 
 // For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
-// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. The memory lives as
-// long as what is returned.
+// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. change(table, values)
+// may change them before. The memory lives as long as what is returned.
 template <class Point, class PlanRest>
-[[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
+[[nodiscard]] std::shared_ptr<void> load_parameters(
+    const std::string& dir, Point point, PlanRest plan_rest,
+    const std::function<void(const std::vector<ParamSpec>&, std::vector<areal>&)>& change = nullptr) {
     std::vector<ParamSpec> table = point(nullptr);
     check_tensors(dir, table);
     std::vector<areal> values(total_count(table));
     load_tensors(dir, table, values.data()).refuse_missing(dir);
     refuse_not_finite(table, values, dir);
+    if (change) change(table, values);
     real* params = nullptr;  // (total_count)
     auto plan = [&](Arena& arena) {
         arena.region("parameters");

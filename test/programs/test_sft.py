@@ -257,8 +257,11 @@ class Learning(Case):
         before, after = (read_safetensors(W.path(d, "model.safetensors"))[0] for d in ("run/best", "tuned/best"))
         self.assertEqual({n: t[:2] for n, t in before.items()}, {n: t[:2] for n, t in after.items()})
         self.assertEqual([n for n in before if before[n][2] == after[n][2]], [])
-        for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        for file in ("vocab.json", "merges.txt", "tokenizer.json"):
             self.assertEqual(read(W.path("run/best", file)), read(W.path("tuned/best", file)), file)
+        old, new = (json.loads(read(W.path(d, "tokenizer_config.json"))) for d in ("run/best", "tuned/best"))
+        self.assertIn("answer :", new.pop("chat_template"))  # the template, for transformers
+        self.assertEqual(old, new)
 
     def test_template_is_stored(self):
         for part in ("best", "last"):
@@ -885,6 +888,88 @@ class Generate(Case):
                     done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
                     self.assertIn("No space left", done.err)
+
+
+# ---------------------------------------------------------------- low-rank adapters
+LORA = ["--lora-r", 4, "--lora-alpha", 8]
+
+
+class Lora(Case):
+    @classmethod
+    def setUpClass(cls):
+        if not os.path.exists(W.path("adapted")):
+            cls.console = tune("adapted", *SMALL, *LORA, "--epochs", 10).out
+
+    def test_learns_with_a_frozen_model(self):
+        """The adapters alone are trained and saved, and answer the held-out questions; of the model there is no
+        gradient and no state of the optimiser."""
+        files = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+        files |= {"vocab.json", "merges.txt", "template.json"}
+        self.assertEqual(set(os.listdir(W.path("adapted/best"))), files)
+        config = json.loads(read(W.path("adapted/best/adapter_config.json")))
+        self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"]), ("LORA", 4, 8))
+        self.assertEqual(config["base_model_name_or_path"], W.path("run/best"))
+        tensors = read_safetensors(W.path("adapted/best/adapter_model.safetensors"))[0]
+        model = read_safetensors(W.path("run/best/model.safetensors"))[0]
+        matrices = [n for n, t in model.items() if ".h." in n and len(t[1]) == 2]
+        names = {"base_model.model.%s.lora_%s.weight" % (n[: -len(".weight")], x) for n in matrices for x in "AB"}
+        self.assertEqual(set(tensors), names)
+        regions = dict(re.findall(r"^  (\S.*?) +(\d+\.\d)$", self.console, re.M))
+        self.assertLess(float(regions["gradients"]), float(regions["frozen parameters"]))
+        results = json.loads(read(W.path("adapted/results.json")))
+        self.assertIn("test", json.dumps(results))
+        done = ask("generate", "--model", "adapted", "who %s the %s ?" % (DOES[0], WHAT[0]))
+        self.assertEqual(done.out, WHO[0] + "\n")
+
+    def test_merged_model_answers_as_the_adapters_do(self):
+        rows = make_rows(11, 20)
+        run(["merge", "--model", "adapted", "--out", "merged"])
+        run(["merge", "--model", "run", "--adapter", "adapted", "--out", "merged2"])
+        self.assertEqual(read(W.path("merged/model.safetensors")), read(W.path("merged2/model.safetensors")))
+        expected = generate(rows, model="adapted")
+        self.assertEqual(generate(rows, model="merged"), expected)
+        self.assertEqual(generate(rows, "--adapter", "adapted", model="run"), expected)
+        self.assertNotEqual(read(W.path("merged/model.safetensors")), read(W.path("run/best/model.safetensors")))
+        refused = run(["merge", "--model", "adapted", "--out", "merged"], 2)
+        self.assertIn("merged", refused.err)
+
+    def test_killed(self):
+        """A run that is killed and resumed is bit for bit the one that was not, with dropout and accumulation"""
+        flags = [*SMALL, *LORA, "--lora-dropout", 0.1, "--steps", 40, "--eval-every", 8, "--accum", 2, "--batch", 4]
+        tune("lora-whole", *flags)
+        for lines in (3, 20):
+            with self.subTest(lines=lines):
+                out = "lora-killed-%d" % lines
+                stop(train(out, *flags), out, lines, signal.SIGKILL)
+                resume(out)
+                self.assert_same_run("lora-whole", out)
+
+    def test_refused(self):
+        for flags, words in (
+            (["--lora-targets", "wq,wk"], ["--lora-targets wq,wk", "c_attn"]),
+            (["--dropout", 0.1], ["--dropout", "--lora-dropout"]),
+            (["--init", W.path("adapted/best")], ["expected a model, found adapters", "./sft merge"]),
+        ):
+            with self.subTest(flags):
+                done = tune("refused", *SMALL, *LORA, *flags, code=2)
+                for word in words:
+                    self.assertIn(word, done.err)
+        broken = W.variant(
+            "adapted/best",
+            "dora",
+            {"adapter_config.json": lambda d: d.replace(b'"use_dora": false', b'"use_dora": true')},
+        )
+        self.assertIn("use_dora", ask("generate", "--model", broken, "who ?", code=1).err)
+        away = W.variant(
+            "adapted/best",
+            "away",
+            {
+                "adapter_config.json": lambda d: re.sub(
+                    rb'"base_model_name_or_path": "[^"]*"', b'"base_model_name_or_path": "some/model"', d
+                )
+            },
+        )
+        self.assertIn("some/model", ask("generate", "--model", away, "who ?", code=1).err)
 
 
 # ---------------------------------------------------------------- chat
