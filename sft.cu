@@ -416,7 +416,7 @@ System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f
     printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
            files.sets.size(), files.sets.size() == 1 ? "" : "s");
     fflush(stdout);
-    if (f.resume) task.load_start(task.init, false);  // for a moment: train() takes the run's own
+    if (f.resume) task.load_start(resolve_model_dir(task.init), false);  // for a moment: train() takes the run's own
     before = answering.evaluate("before", files.sets, path);
     write_scores(scores, files.sets, before);
     return before;
@@ -482,7 +482,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     config.eot = end_token(bpe, templ);
     if (sf.max_len == 0) sf.max_len = std::min(config.T, files.longest);
     const int64_t context = std::min(config.T, files.longest + sf.max_new);
-    SftTask task(f, sf, files.train, files.val, bpe, templ, config, resolve_model_dir(f.init),
+    SftTask task(f, sf, files.train, files.val, bpe, templ, config, is_lora ? init : f.init,
                  files.rows_to_answer ? context : 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
