@@ -15,7 +15,6 @@ SHA-256 that the server names.
 """
 
 import importlib.util
-import io
 import json
 import math
 import os
@@ -32,7 +31,6 @@ from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
 from lib.download import download
 from lib.errors import Failure, Missing, Usage, run_script
-from lib.file_kinds import read_text
 
 URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
@@ -172,7 +170,8 @@ def source_of(args, work):
 def read_config(path, file):
     """The configuration of a BERT, and whether model_type has to be added."""
     try:
-        config = json.loads(read_text(path, file))
+        with open(path, encoding="utf-8") as f:
+            config = json.load(f)
     except ValueError as e:
         raise Failure("%s: expected JSON, found something else: %s" % (file, e))
     kind = config.get("model_type") if isinstance(config, dict) else None
@@ -194,7 +193,11 @@ def read_config(path, file):
 
 def check_vocab(path, file, config):
     """-> the tokens"""
-    tokens = [line.rstrip("\r\n") for line in io.StringIO(read_text(path, file), newline="\n")]
+    try:
+        with open(path, encoding="utf-8", newline="\n") as f:
+            tokens = [line.rstrip("\r\n") for line in f]
+    except UnicodeDecodeError as e:
+        raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
         raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))

@@ -121,7 +121,7 @@ std::string not_text(std::string_view begin) {
     return "";
 }
 
-void check_text(std::string_view text, const std::string& path, size_t line) {
+void require_text(std::string_view text, const std::string& path, size_t line) {
     const size_t nul = text.find('\0'), invalid = invalid_utf8(text), at = std::min(nul, invalid);
     if (at == text.npos) return;
     line += std::count(text.begin(), text.begin() + at, '\n');
@@ -134,7 +134,7 @@ std::string read_text(const std::string& path) {
     std::string text = read_file(path);
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
-    check_text(text, path);
+    require_text(text, path);
     if (std::string_view(text).substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
         text.erase(0, BYTE_ORDER_MARK.size());
     return text;

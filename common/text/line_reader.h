@@ -83,7 +83,7 @@ struct LineReader {
     // The next line of text: UTF-8 without a NUL. `line` is without "\n" or "\r\n".
     bool next() {
         if (!next_bytes()) return false;
-        check_text(whole, path, number);
+        require_text(whole, path, number);
         line = whole;
         if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
         if (!line.empty() && line.back() == '\r') line.remove_suffix(1);

@@ -16,7 +16,9 @@ class Missing(Failure):
 
 
 def run_script(main):
-    """Runs a script; its errors become one line and an exit code."""
+    """Runs a script; its errors become one line and an exit code. File names that are not UTF-8 are printed as they
+    are."""
+    sys.stdout.reconfigure(errors="surrogateescape")
     try:
         main()
     except Failure as e:
