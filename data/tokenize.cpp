@@ -96,6 +96,8 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
                 fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
             decoded = json.s;
             text = decoded;
+        } else if (text.find('\0') != text.npos) {
+            lines.bad(lines.number, "expected text, found a NUL byte");
         }
         ids.clear();
         invalid += tokenizer.encode(text, ids);

@@ -43,8 +43,8 @@ struct Json {
 // text → value; `where` (a file name) begins the error message, which names line and column. Duplicate keys, NaN,
 // invalid UTF-8, nesting deeper than 200 and anything after the value are refused.
 Json parse_json(std::string_view text, const std::string& where);
-// Any bytes, as a file's name may be, ↔ a JSON string: UTF-8 as it is; other bytes as "bytes:caf%E9", with every byte that
-// is not printable ASCII, and %, by its number. So a name that begins with "bytes:" is written in this way, too.
+// Any bytes, as a file's name may be, ↔ a JSON string: UTF-8 as it is; other bytes as "bytes:caf%E9", with every byte
+// that is not printable ASCII, and %, by its number. So a name that begins with "bytes:" is written in this way, too.
 Json json_of_bytes(const std::string& bytes);
 std::string bytes_of_json(const std::string& text);
 // value → text; indent < 0: one line. Doubles print with as many digits as are needed to read them back; a double that

@@ -502,7 +502,7 @@ class Own(Case):
                 "good.jsonl",
             ),
             (1, 'bad.json, element 6: expected "output"', "bad.json", "--val", "v.jsonl"),
-            (1, "notarray.json, line 1: expected \"instruction\"", "notarray.json", "--val", "v.jsonl"),
+            (1, 'notarray.json, line 1: expected "instruction"', "notarray.json", "--val", "v.jsonl"),
             (1, "notobject.json, element 1: expected a JSON object", "notobject.json"),
             (1, "cut.json, line 1: expected a JSON object, found something else", "cut.json"),
             (1, "cut.jsonl, line 6: expected a JSON object, found something else", "cut.jsonl"),
