@@ -14,7 +14,7 @@ WordPiece make(std::vector<std::string> pieces, bool lower_case = true) {
     WordPiece w;
     w.tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
     w.tokens.insert(w.tokens.end(), pieces.begin(), pieces.end());
-    w.lower_case = w.strip_accents = lower_case;
+    w.rules = WordRules::bert(lower_case);
     w.build("test");
     return w;
 }
@@ -225,8 +225,8 @@ TEST_CASE("directories: what is saved is loaded; flags; fingerprint") {
     w.save(s / "a");
     WordPiece v = WordPiece::load(s / "a");
     CHECK(v.tokens == w.tokens);
-    CHECK(v.lower_case == false);
-    CHECK(v.strip_accents == false);
+    CHECK(v.rules.changes[0].lower_case == false);
+    CHECK(v.rules.changes[0].strip_accents == false);
     CHECK(v.fingerprint() == w.fingerprint());
     CHECK(pieces(v, "h\u00e9\u00e9") == "h\u00e9 ##\u00e9");
 
@@ -238,7 +238,7 @@ TEST_CASE("directories: what is saved is loaded; flags; fingerprint") {
     make_directories(s / "stock");  // vocab.txt alone is lower-case; lines may end in \r\n
     write_file_atomic(s / "stock/vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n[MASK]\r\nhe");
     v = WordPiece::load(s / "stock");
-    CHECK(v.lower_case);
+    CHECK(v.rules.changes[0].lower_case);
     CHECK(pieces(v, "H\u00c9") == "he");
     uint64_t before = v.fingerprint();
     write_file_atomic(s / "stock/tokenizer_config.json", "{\"do_lower_case\": true, \"strip_accents\": false}");
