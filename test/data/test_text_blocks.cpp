@@ -111,7 +111,7 @@ TEST_CASE("blocks and parts change no document and no word") {
         write_bytes(d / "x", text);
         for (const char* documents : {"eot", "line", "blank", "file"})
             for (const Rules& rules : all_rules) {
-                INFO(std::string(rules.name), " ", std::string(documents), " ", text);
+                INFO(std::string(rules.name), " ", std::string(documents), " ", dump_json(text));
                 auto words = [&](std::string_view t, Cut cut, std::string& out) { split(rules, t, cut, out); };
                 size_t one, parts;
                 SmallBlocks one_block(1 << 14, 1 << 14);
@@ -149,7 +149,7 @@ TEST_CASE("blocks: a NUL byte is refused with its line, in any block") {
     SmallBlocks small(100, 100);
     std::string text;
     for (int i = 0; i < 200; i++) text += "some words\n";
-    text[11 * 151 + 3] = '\0';
+    text[1700] = '\0';  // the first byte of a block, in line 1700 / 11 + 1
     write_bytes(d / "x", text);
     std::string error;
     try {
@@ -157,5 +157,5 @@ TEST_CASE("blocks: a NUL byte is refused with its line, in any block") {
     } catch (const Error& e) {
         error = e.what();
     }
-    CHECK(error == (d / "x") + ", line 152: expected text, found a NUL byte");
+    CHECK(error == (d / "x") + ", line 155: expected text, found a NUL byte");
 }
