@@ -47,7 +47,7 @@ static const char* wide_text(std::string_view begin) {
 std::string not_text(std::string_view begin) {
     begin = begin.substr(0, 1 << 16);
     const std::string unpack = "unpack it first", save = "save it as plain text first", none = "give a file of text";
-    const std::string convert = "convert it to JSON lines first";
+    const std::string convert = "convert it to JSON lines first", office = "an Office document (.docx, .xlsx or .pptx)";
     struct Kind {
         size_t at;
         std::string bytes, what, advice;
@@ -67,7 +67,10 @@ std::string not_text(std::string_view begin) {
         {0, "\xfe\xff", "UTF-16", ""},
         {30, "mimetypeapplication/epub+zip", "an EPUB book", save},
         {30, "mimetypeapplication/vnd.oasis", "an OpenDocument file", save},
-        {30, "[Content_Types].xml", "an Office document (.docx, .xlsx or .pptx)", save},
+        {30, "mimetype", "an EPUB book or OpenDocument file", save},
+        {30, "[Content_Types].xml", office, save},
+        {30, "_rels/", office, save},
+        {30, "docProps/", office, save},
         {0, "PK\3\4", "a zip archive", unpack},
         {0, "PK\5\6", "an empty zip archive", none},
         {0, "\x1f\x8b", "a gzip archive", unpack},

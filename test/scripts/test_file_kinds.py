@@ -62,6 +62,8 @@ KINDS = {
     "UTF-32 without a mark": (lambda t: t.encode("utf-32-le"), "iconv -f UTF-32LE -t UTF-8"),
     "zip": (lambda t: zipped(("a.txt", t)), "a zip archive: unpack it first"),
     "epub": (lambda t: zipped(("mimetype", "application/epub+zip"), ("a.html", t)), "an EPUB book: save it as"),
+    "epub, packed": (lambda t: zipped(("mimetype", b"\0" * 9), ("a.html", t)), "an EPUB book or OpenDocument file: "),
+    "xlsx": (lambda t: zipped(("docProps/app.xml", ""), ("xl/sheet1.xml", t)), "an Office document (.docx, .xlsx or"),
     "docx": (lambda t: zipped(("[Content_Types].xml", ""), ("word/document.xml", t)), "an Office document"),
     "gzip": (lambda t: gzip.compress(t.encode()), "a gzip archive: unpack it first"),
     "bzip2": (lambda t: bz2.compress(t.encode()), "a bzip2 archive: unpack it first"),
