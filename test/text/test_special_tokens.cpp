@@ -236,6 +236,8 @@ TEST_CASE("special tokens: bad values are refused by name") {
     CHECK(has(added("{\"id\": 1, \"content\": \"\"}"), "expected a token with a content and an id"));
     CHECK(has(added("{\"id\": 1, \"content\": \"a\", \"lstrip\": 1}"), "expected true or false for lstrip, found 1"));
     CHECK(has(added("{\"id\": 1, \"content\": \"a\", \"glue\": 1}"), "the key \"glue\": 1 is not known here"));
+    CHECK(has(added("{\"id\": 1, \"content\": \"a\\nb\"}"), "expected a token on one line, found"));
+    CHECK(added("{\"id\": 1, \"content\": \"a\\n\\n\"}") == "no error");
     CHECK(has(added("7"), "expected an id in the added token 7"));
     for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
         CHECK(has(error(name, "{\"eos_token\": 7}"), std::string(name) + ": eos_token: expected a token"));
