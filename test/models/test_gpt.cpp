@@ -527,7 +527,7 @@ TEST_SUITE("config.json of Llama's kind") {
             .set("factor", 32.0)
             .set("low_freq_factor", 1.0)
             .set("high_freq_factor", 4.0)
-            .set("original_max_position_embeddings", 8192);
+            .set("original_max_position_embeddings", 4096);
     }
 
     TEST_CASE("comes back as it was written, every type of it") {
@@ -558,7 +558,7 @@ TEST_SUITE("config.json of Llama's kind") {
         GptConfig c = read(with("llama"));
         CHECK((c.rope.theta == 5e5 && c.rope.factor == 1 && c.HS == 16 && c.eot == -1 && c.tied));
         c = read(with("llama", Json().set("rope_scaling", scaling()).set("head_dim", Json())));
-        CHECK((c.rope.theta == 5e5 && c.rope.factor == 32 && c.rope.original_context == 8192 && c.HS == 16));
+        CHECK((c.rope.theta == 5e5 && c.rope.factor == 32 && c.rope.original_context == 4096 && c.HS == 16));
         c = read(with("llama", Json().set("rope_parameters", scaling().set("rope_theta", 1e6)).set("head_dim", 20)));
         CHECK((c.rope.theta == 1e6 && c.rope.factor == 32 && c.HS == 20));
         c = read(with("llama", Json().set("rope_scaling", Json().set("type", "default"))));  // as older ones spell it
