@@ -587,9 +587,10 @@ TEST_SUITE("config.json of Llama's kind") {
         CHECK((c.eot == 5 && c.bos == -1));
     }
     TEST_CASE("what is not implemented or makes no sense is refused, with file, key and value") {
-        Json window = Json::make_array(), few = Json::make_array();
+        Json window = Json::make_array(), few = Json::make_array(), flags = few;
         window.a = {Json("full_attention"), Json("sliding_attention"), Json("full_attention"), Json("full_attention")};
         few.a = {Json(1), Json(0)};
+        flags.a = {Json(true), Json(true), Json(true), Json(false)};
         struct Bad {
             std::string type, key;
             Json value;
@@ -631,7 +632,10 @@ TEST_SUITE("config.json of Llama's kind") {
             {"llama", "tie_word_embeddings", "yes", "tie_word_embeddings: expected true or false, found \"yes\""},
             {"llama", "eos_token_id", 77, "eos_token_id: expected ids from 0 to 76, found 77"},
             {"llama", "eos_token_id", Json().set("x", 1), "eos_token_id: expected ids"},
-            {"smollm3", "no_rope_layers", few, "no_rope_layers: expected 4 numbers, found 2"},
+            {"smollm3", "no_rope_layers", few, "no_rope_layers: expected 4 times 0 or 1, found [1, 0]"},
+            {"smollm3", "no_rope_layers", flags, "no_rope_layers: expected 4 times 0 or 1, found [true,"},
+            {"qwen3", "layer_types", "sliding_attention", "layer_types: expected \"full_attention\" for every layer"},
+            {"llama", "rope_scaling", "linear", "rope_scaling: rope_type: expected \"default\" or \"llama3\""},
             {"smollm3", "no_rope_layer_interval", 0, "no_rope_layer_interval: expected an integer"},
         };
         for (const Bad& bad : all) {
