@@ -137,7 +137,10 @@ class Learning(Case):
             ("large", 1280, 774030080),
             ("xl", 1600, 1557611200),
         ):
-            done = run(train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22), code=1)
+            done = run(
+                train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22, "--verbose"),
+                code=1,
+            )
             vocab = int(re.search(r"transformer.wte.weight +(\d+) x %d " % width, done.out)[1])
             self.assertEqual(
                 int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", "")),
@@ -393,6 +396,26 @@ class Generate(Case):
         text = write_on("--greedy", "--max-new-tokens", 8, "--prompt", "the farmer ploughs the meadow , for the").out
         self.assertIn("for the farmer is tired .", text)
 
+    def test_one_bad_row_costs_one_row(self):
+        """Each line of JSON has its line of JSON, of text its place; an empty text can be continued."""
+        flags = ["--greedy", "--max-new-tokens", 4]
+        good, more = as_json(["the king", ""], *flags)
+        long = json.dumps({"id": 7, "prompt": "the king rules " * 40})
+        lines = ['{"prompt": "the king"}', "", long, '{"prompt": 3}', "{", '{"prompt": ""}', ""]
+        done = write_on("--json", *flags, text="\n".join(lines) + "\n", code=1)
+        found = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual((len(found), found[0], found[5]), (7, good, more))
+        errors = ("an empty line", "the model takes 64", 'a text "prompt"', "line 5", "an empty line")
+        for part, i in zip(errors, (1, 2, 3, 4, 6)):
+            self.assertIn(part, found[i]["error"])
+            self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
+        self.assertEqual((found[2]["id"], len(done.err.splitlines())), (7, 5))  # the last line is no error
+        self.assertIn("error: 4 rows were left out", done.err)
+        done = write_on(*flags, text=b"the king\ncaf\xe9\n" + b"the king rules " * 40 + b"\n\n", code=1)
+        parts = [good["prompt"] + good["text"], "", "", more["text"]]
+        self.assertEqual(done.out, "\n--------\n".join(parts) + "\n")
+        self.assertEqual(write_on(*flags, "the king rules " * 40, code=1).out, "\n")
+
     def test_the_same_whatever_the_batch_and_the_order_of_words(self):
         for flags in (["--greedy"], ["--temperature", 0.9, "--top-k", 30, "--top-p", 0.95, "--seed", 3]):
             one = as_json(PROMPTS, "--max-new-tokens", 20, "--batch", 1, *flags)
@@ -498,9 +521,9 @@ class Generate(Case):
         process.communicate()
 
     def test_lines(self):
-        """Of JSON empty ones are left out; a line may end as in Windows, and the last one without an end"""
+        """A line may end as in Windows, and the last one without an end."""
         known = [a["text"] for a in as_json(PROMPTS[:2], "--max-new-tokens", 8)]
-        text = "\n%s\r\n \r\n\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
+        text = "%s\r\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
         self.assertEqual(
             [
                 json.loads(line)["text"]
@@ -587,7 +610,7 @@ class BadInput(Case):
         return train("bad-out", *TINY, "--steps", 3, *flags)
 
     def ask(self, *flags, model="run", text=""):
-        return Call(["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--on-error", "stop", "--model", W.path(model), *flags], text)
 
     def table(self):
         model = read(W.path("run/best/model.safetensors"))
