@@ -192,8 +192,9 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
 // The rows of `sources` as JSON lines on standard output, for the scripts; a row that cannot be used has only an error.
 // objects: the objects of JSON files as they are, as rows of instructions begin
 inline void print_rows(const Options& o, const std::vector<LabelledSource>& sources, bool objects) {
-    auto print = [](const Json& row, const std::string& file, size_t line) {
-        const std::string text = dump_json(Json(row).set("file", file).set("line", (int64_t)line)) + "\n";
+    auto print = [](Json row, const std::string& file, size_t line, size_t element) {
+        row.set("file", file).set("line", (int64_t)line).set("where", LineReader::place(file, line, element));
+        const std::string text = dump_json(row) + "\n";
         if (fwrite(text.data(), 1, text.size(), stdout) != text.size())
             fail("cannot write standard output: %s", strerror(errno));
     };
@@ -202,9 +203,9 @@ inline void print_rows(const Options& o, const std::vector<LabelledSource>& sour
         LineReader lines(sources[i].path, sources[i].open);
         for (Json json;;) try {
                 if (!lines.next_object(json)) break;
-                print(Json::make_object().set("row", json), lines.path, lines.begin);
+                print(Json::make_object().set("row", json), lines.path, lines.begin, lines.element);
             } catch (const BadRow& e) {
-                print(error(e.what()), lines.path, e.line);
+                print(error(e.what()), lines.path, e.line, lines.element);
             }
     }
     if (objects) return;
@@ -212,6 +213,6 @@ inline void print_rows(const Options& o, const std::vector<LabelledSource>& sour
     for (LabelledRow row; in.next(row);) {
         Json json = Json::make_object().set("text", row.text).set("label", row.label);
         if (row.pair) json.set("text2", row.text2);
-        print(row.error.empty() ? json : error(row.error), row.file, row.line);
+        print(row.error.empty() ? json : error(row.error), row.file, row.line, row.element);
     }
 }

@@ -53,11 +53,11 @@ struct InstructFile {
         row = {};
         try {
             if (!lines.next_object(row.json)) return false;
-            row.where = format("%s, line %zu", lines.path.c_str(), lines.begin);
+            row.where = LineReader::place(lines.path, lines.begin, lines.element);
             read(row.json, row);
             if (need_output) row.json = {};
         } catch (const BadRow& e) {
-            row.where = format("%s, line %zu", lines.path.c_str(), e.line);
+            row.where = LineReader::place(lines.path, e.line, lines.element);
             row.error = e.what();
         }
         return true;

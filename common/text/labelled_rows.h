@@ -34,17 +34,17 @@
 struct LabelledRow {
     std::string text, text2, label;
     bool pair = false, has_label = false;  // is there a text2, is there a label
-    size_t line = 0;                       // where the row begins, from 1 ...
+    size_t line = 0, element = 0;          // where the row begins, from 1; its number in a JSON array, else 0 ...
     std::string file;                      // ... in this file
     std::string error;  // "": the row is good; else "FILE, line N: expected ..., found ...", and it has no text
 
-    std::string where() const { return format("%s, line %zu", file.c_str(), line); }
+    std::string where() const { return LineReader::place(file, line, element); }
 };
 // How to find text and label: the flags that all who read labelled rows have
 struct LabelledColumns {
     std::string text = "text", text2 = "text2", label = "label";
     bool header = true;
-    std::string classes;      // a file that names the classes, or ""
+    std::string classes{};    // a file that names the classes, or ""
     int64_t first_class = 0;  // the number of the first of them
 
     std::vector<Flag> flags() {
@@ -131,6 +131,7 @@ struct LabelledFile {
     // The next row, good or with an error; false at the end of the file
     bool next(LabelledRow& row) {
         row.file = source.path;
+        row.element = 0;
         row.error.clear();
         try {
             bool found = kind == TABLE   ? read_table(row)
@@ -141,6 +142,7 @@ struct LabelledFile {
             check(row);
         } catch (const BadRow& e) {
             row.line = e.line;
+            row.element = lines.element;
             row.error = e.what();
             for (std::string* s : {&row.text, &row.text2, &row.label}) s->clear();
             row.pair = row.has_label = false;
@@ -169,12 +171,10 @@ private:
             if (s->find('\0') != s->npos) lines.bad(row.line, "expected text, found a NUL character");
             if (*s == "nan" || *s == "NaN") s->clear();
         }
-        if (has_no_text(row.text))
-            lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text.c_str()));
+        if (has_no_text(row.text)) no_text(row, columns.text, row.text);
         row.pair = !trimmed_label(row.text2).empty();
         if (!row.pair) row.text2.clear();
-        if (row.pair && has_no_text(row.text2))
-            lines.bad(row.line, format("expected a text in \"%s\", found nothing", columns.text2.c_str()));
+        if (row.pair && has_no_text(row.text2)) no_text(row, columns.text2, row.text2);
         row.label = source.label.empty() ? trimmed_label(row.label) : source.label;
         row.has_label = !row.label.empty();
         if (need_label && !row.has_label)
@@ -183,6 +183,10 @@ private:
             if (c < 32 || c == 127)
                 lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
         if (!classes.empty() && row.has_label && source.label.empty()) name_class(row);
+    }
+    [[noreturn]] void no_text(const LabelledRow& row, const std::string& column, const std::string& found) const {
+        lines.bad(row.line, format("expected a text in \"%s\", found %s", column.c_str(),
+                                   blank(found) ? "nothing" : "only characters that give no token"));
     }
     // A number becomes the name of its class.
     void name_class(LabelledRow& row) const {
@@ -326,6 +330,7 @@ private:
         Json json;
         if (!lines.next_object(json)) return false;
         row.line = lines.begin;
+        row.element = lines.element;
         auto get = [&](const std::string& key, bool needed, std::string& to) {
             to.clear();
             const Json* value = json.find(key);

@@ -68,12 +68,13 @@ struct LineReader {
     FILE* file = nullptr;
     char* buffer = nullptr;
     size_t capacity = 0;
-    std::string_view line;    // the line that was read last, without its line break, ...
-    std::string_view whole;   // ... and with it
-    size_t number = 0;        // of this line, from 1
-    size_t begin = 0;         // the first line of the JSON object that was read last
-    size_t bytes = 0;         // read so far
-    bool keeping = false;     // see keep()
+    std::string_view line;   // the line that was read last, without its line break, ...
+    std::string_view whole;  // ... and with it
+    size_t number = 0;       // of this line, from 1
+    size_t begin = 0;        // the first line of the JSON object that was read last, ...
+    size_t element = 0;      // ... and its number in an array, from 1; 0: the file is no array
+    size_t bytes = 0;        // read so far
+    bool keeping = false;    // see keep()
     bool over_lines = false;  // JSON: may an object have several lines
 
     // open: standard input, to be read instead, which stays open
@@ -138,10 +139,11 @@ struct LineReader {
     bool next_line() {
         if (!next_bytes()) return false;
         if (number == 1 && !cr_ends && has_cr_within(whole)) {
+            const std::string_view all(buffer, bytes);  // with its byte order mark
             cr_ends = true;
             number = bytes = 0;
             kept.clear();
-            read_again(whole);
+            read_again(all);
             return next_line();
         }
         line = whole;
@@ -175,9 +177,12 @@ struct LineReader {
         else
             read_again(kept + again.substr(again_at));
     }
-    std::string where() const { return format("%s, line %zu", path.c_str(), number); }
+    std::string where() const { return place(path, number, element); }
+    static std::string place(const std::string& path, size_t line, size_t element) {
+        return path + (element ? format(", element %zu", element) : format(", line %zu", line));
+    }
     [[noreturn]] void bad(size_t number, const std::string& what) const {
-        throw BadRow(number, format("%s, line %zu: %s", path.c_str(), number, what.c_str()));
+        throw BadRow(number, place(path, number, element) + ": " + what);
     }
 
     // The next JSON object; false at the end of the file. A file holds an object a line, blank lines among them; or, if
@@ -202,18 +207,19 @@ struct LineReader {
         } else {
             value.assign(line);
         }
-        const std::string place = format("%s, line %zu", path.c_str(), begin);
+        const std::string start = format("%s, line %zu", path.c_str(), begin);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
         nan_to_null(value);
         try {
-            json = parse_json(value, place);
+            json = parse_json(value, start);
         } catch (const Error& e) {
             std::string what = e.what();
-            size_t after = place.size() + strlen(": line "), line = 0;  // the parser counts from the value's beginning
-            if (what.compare(0, after, place + ": line ") == 0) {
+            size_t after = start.size() + strlen(": line "), line = 0;  // the parser counts from the value's beginning
+            if (what.compare(0, after, start + ": line ") == 0) {
                 line = strtoul(what.c_str() + after, nullptr, 10);
-                what = format("%s, line %zu", path.c_str(), begin + line - 1) + what.substr(what.find(',', after));
+                what = (element ? place(path, begin, element) + ": " : path + ", ") +
+                       format("line %zu", begin + line - 1) + what.substr(what.find(',', after));
             }
             throw BadRow(begin, what);
         }
@@ -265,6 +271,7 @@ private:
                 break;
         }
         begin = number;
+        element += in_array;
         value.clear();
         std::string problem;
         bool quoted = false;

@@ -45,7 +45,7 @@ def read_rows(name, words, blocks=None):
             if "error" in row:
                 bad_rows.add(row["error"])
             else:
-                yield row, "%s, line %d" % (row["file"], row["line"])
+                yield row, row["where"]
         if blocks:
             thread.join()
         code = program.wait()

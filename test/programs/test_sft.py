@@ -1208,6 +1208,8 @@ class BadInput(Case):
                 rows,
                 "--out",
                 W.path("bad-out.bin"),
+                "--on-error",
+                "stop",
                 *flags,
             ],
             program=TOKENIZE,
