@@ -139,10 +139,11 @@ struct LineReader {
     bool next_line() {
         if (!next_bytes()) return false;
         if (number == 1 && !cr_ends && has_cr_within(whole)) {
+            const std::string_view all(buffer, bytes);  // with its byte order mark
             cr_ends = true;
             number = bytes = 0;
             kept.clear();
-            read_again(whole);
+            read_again(all);
             return next_line();
         }
         line = whole;
