@@ -21,6 +21,7 @@ before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes 
 it is quantised. A download is checked by the SHA-256 that the server names.
 """
 
+import io
 import json
 import math
 import os
@@ -33,6 +34,7 @@ from lib import gguf_model
 from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
 from lib.errors import Failure, Usage, nearest, run_script
+from lib.file_kinds import read_text
 from lib.files import open_regular, read_json
 from lib.model_source import INDEX, URL, WEIGHTS, source_of
 from lib.safetensors import read_header, without_wrapper
@@ -86,13 +88,7 @@ def read_config(path, file):
 
 def check_vocab(path, file, config):
     """-> the tokens"""
-    try:
-        with open_regular(path, file) as f:
-            tokens = [line.rstrip("\r\n") for line in f.read().decode("utf-8").split("\n")]
-    except UnicodeDecodeError as e:
-        raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
-    if tokens[-1] == "":
-        tokens.pop()  # behind the last line's end
+    tokens = [line.rstrip("\r\n") for line in io.StringIO(read_text(path, file), newline="\n")]
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
         raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))

@@ -56,7 +56,7 @@ inline std::vector<std::string> split_list(const std::string& text) {
 }
 
 struct Flag {
-    enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE } type;
+    enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE, LIST } type;  // a LIST may be given several times
     std::string name;
     std::vector<std::string> aliases;  // names that it had before: still taken, not shown
     void* value;
@@ -79,6 +79,10 @@ struct Flag {
         : type(strchr(what, '|') ? CHOICE : TEXT), value(v), what(what), help(help) {
         set_names(names);
     }
+    Flag(const char* names, std::vector<std::string>* v, const char* what, const char* help)
+        : type(LIST), value(v), what(what), help(help) {
+        set_names(names);
+    }
     bool is_called(const std::string& n) const {
         return n == name || std::find(aliases.begin(), aliases.end(), n) != aliases.end();
     }
@@ -86,7 +90,7 @@ struct Flag {
     // "an integer >= 1", "one of a|b|c": what an error message says was expected
     std::string expected() const {
         if (type == BOOL) return "true or false";
-        if (type == TEXT) return "text";
+        if (type == TEXT || type == LIST) return "text";
         if (type == CHOICE) return "one of " + what;
         std::string s = type == INTEGER ? "an integer" : "a number";
         if (range.lo > -INFINITY && range.hi < INFINITY && !range.without_lo && !range.without_hi)
@@ -101,6 +105,7 @@ struct Flag {
         char* end = nullptr;
         errno = 0;
         if (type == TEXT) *(std::string*)value = text;
+        if (type == LIST) ((std::vector<std::string>*)value)->push_back(text);
         if (type == CHOICE) {
             if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos)
                 return false;
@@ -129,6 +134,7 @@ struct Flag {
         if (type == INTEGER) return *(int64_t*)value;
         if (type == NUMBER) return *(double*)value;
         if (type == BOOL) return *(bool*)value;
+        if (type == LIST) return name_list(*(std::vector<std::string>*)value, -1);
         return *(std::string*)value;
     }
 
@@ -172,7 +178,9 @@ inline void describe(std::vector<FlagGroup>& groups, const std::string& name, co
 }
 // To be called after the last line that a program prints: fails if it could not be written (a full disk).
 inline void flush_output() {
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    errno = 0;  // of an earlier write that failed nothing but ferror() is left
+    if (fflush(stdout) || ferror(stdout))
+        fail("cannot write standard output: %s", errno ? strerror(errno) : "an earlier line was lost");
 }
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>
@@ -299,7 +307,7 @@ struct Cli {
             for (const Flag& f : g.flags) {
                 std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what;
                 std::string preset = dump_json(f.json());
-                if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
+                if (f.type == Flag::TEXT || f.type == Flag::CHOICE || f.type == Flag::LIST) preset = f.json().s;
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
                 if (left.size() > 34) left += "\n" + std::string(36, ' ');

@@ -1,4 +1,5 @@
-// files.h: reading, and writing so that a crash at any moment leaves the old file or the new one.
+// files.h: reading, what is text and what is not, and writing so that a crash at any moment leaves the old file or the
+// new one.
 #pragma once
 #include <string>
 #include <string_view>
@@ -11,6 +12,13 @@ std::string read_file(const std::string& path);  // all of it; opened so
 // "; nearest: NAME", the name in the directory of `path` that is most like its own, where there is no such directory
 // the one most like that; "" if there is none
 std::string nearest_entry(const std::string& path);
+// "" if `begin`, the first bytes of a file, may be those of UTF-8 text; else what the file is and what to do about it:
+// "a gzip archive: unpack it first". data/lib/file_kinds.py says the same.
+std::string not_text(std::string_view begin);
+constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";  // may begin a file of UTF-8; it is not part of the text
+// Fails with "PATH, line N" at the first NUL byte or byte that is not UTF-8. line: the number of the text's first line
+void check_text(std::string_view text, const std::string& path, size_t line = 1);
+std::string read_text(const std::string& path);  // a checked file of UTF-8, without its byte order mark
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);
 void make_directories(const std::string& path);  // like mkdir -p

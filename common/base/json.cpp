@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "common/base/errors.h"
+#include "common/base/files.h"
 #include "common/base/unicode.h"
 
 const Json* Json::find(std::string_view key) const {
@@ -162,6 +163,8 @@ static Json parse(Builder& builder, std::string_view text, const std::string& wh
         return std::move(builder.root);
     size_t line = 1 + std::count(begin, furthest, '\n'), column = 0;
     for (const char* p = furthest; p > begin && p[-1] != '\n'; p--) column++;
+    const std::string found = not_text(text);
+    if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
     fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
          builder.error.c_str());
 }

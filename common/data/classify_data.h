@@ -9,6 +9,8 @@
 #include "common/data/bin_file.h"
 #include "common/text/wordpiece.h"
 
+constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
+
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,

@@ -30,10 +30,31 @@ struct ClassificationReport {
     }
     double mean_loss() const { return loss / (double)std::max<int64_t>(1, confusion.total()); }
     std::string line() const {
-        auto [low, high] = wilson_interval((double)confusion.correct(), (double)confusion.total());
-        return format("loss %.4f | accuracy %.2f %% (95 %% interval %.2f to %.2f, n = %lld) | macro F1 %.4f | MCC %.4f",
-                      mean_loss(), 100 * confusion.accuracy(), 100 * low, 100 * high, (long long)confusion.total(),
-                      confusion.macro_f1(), confusion.mcc());
+        auto [low, high] = interval();
+        return format(
+            "loss %.4f | accuracy %.2f %% (95 %% interval %.2f to %.2f, n = %lld; always the most frequent class: %.2f "
+            "%%) | macro F1 %.4f | MCC %.4f",
+            mean_loss(), 100 * confusion.accuracy(), 100 * low, 100 * high, (long long)confusion.total(),
+            100 * confusion.majority_accuracy(), confusion.macro_f1(), confusion.mcc());
+    }
+    // What makes its accuracy worth little; "": nothing
+    std::string warning() const {
+        const int64_t n = confusion.total();
+        const int most = confusion.majority();
+        if (n == 0) return "";
+        if (confusion.gold(most) == n)
+            return format("all %lld examples are \"%s\": no accuracy here shows that the model tells classes apart",
+                          (long long)n, labels[most].c_str());
+        for (int k = 0; k < confusion.K; k++)
+            if (confusion.predicted(k) == n)
+                return format("the model takes every example for \"%s\": it does not tell the classes apart",
+                              labels[k].c_str());
+        auto [low, high] = interval();
+        if (low > confusion.majority_accuracy()) return "";
+        return format(
+            "the accuracy of %.2f %% is not shown to be better than that of always answering \"%s\", %.2f %%: the "
+            "95 %% interval begins at %.2f",
+            100 * confusion.accuracy(), labels[most].c_str(), 100 * confusion.majority_accuracy(), 100 * low);
     }
     // Precision, recall and F1 of each class; and the confusion matrix, of more than 10 classes the 10 most frequent
     // confusions
@@ -55,9 +76,9 @@ struct ClassificationReport {
         return matrix ? s : s + most_frequent_confusions(10);
     }
     Json json() const {
-        auto [low, high] = wilson_interval((double)confusion.correct(), (double)confusion.total());
-        Json classes = Json::make_object(), matrix = Json::make_array(), interval = Json::make_array();
-        interval.a = {low, high};
+        auto [low, high] = interval();
+        Json classes = Json::make_object(), matrix = Json::make_array(), both = Json::make_array();
+        both.a = {low, high};
         for (int k = 0; k < confusion.K; k++) {
             Json row = Json::make_array();
             for (int j = 0; j < confusion.K; j++) row.a.push_back(confusion.at(k, j));
@@ -72,7 +93,9 @@ struct ClassificationReport {
             .set("n", confusion.total())
             .set("loss", mean_loss())
             .set("accuracy", confusion.accuracy())
-            .set("interval", interval)
+            .set("interval", both)
+            .set("majority_class", labels[confusion.majority()])
+            .set("majority_accuracy", confusion.majority_accuracy())
             .set("macro_f1", confusion.macro_f1())
             .set("mcc", confusion.mcc())
             .set("classes", classes)
@@ -80,6 +103,9 @@ struct ClassificationReport {
     }
 
 private:
+    std::pair<double, double> interval() const {
+        return wilson_interval((double)confusion.correct(), (double)confusion.total());
+    }
     std::string most_frequent_confusions(size_t most) const {
         std::vector<std::pair<int64_t, int>> wrong;  // −count, place in the matrix
         for (int i = 0; i < (int)confusion.count.size(); i++)
@@ -92,6 +118,22 @@ private:
         return s;
     }
 };
+
+// Of the validations that chose the epoch, all on the same n examples: can they tell the epochs apart? "": they can.
+// Epochs differ by a few points, so nothing is said where the interval is no wider than 10.
+inline std::string doubtful_choice(const std::vector<double>& accuracies, int64_t n) {
+    if (accuracies.size() < 2) return "";
+    const double best = *std::max_element(accuracies.begin(), accuracies.end());
+    auto [low, high] = wilson_interval(best * (double)n, (double)n);
+    const double from = low;
+    const long within = std::count_if(accuracies.begin(), accuracies.end(), [&](double x) { return x >= from; }) - 1;
+    if (within == 0 || high - low <= 0.1) return "";
+    return format(
+        "the dev split is too small to choose an epoch: the best accuracy in it, %.2f %% of n = %lld, has the 95 %% "
+        "interval %.2f to %.2f, which holds %ld of the %zu other validations; take a larger --dev-split, or 0 for the "
+        "last epoch",
+        100 * best, (long long)n, 100 * low, 100 * high, within, accuracies.size() - 1);
+}
 
 // OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set, row (which example of the
 // set, from 1); OUT/errors.tsv: the mistakes, the most confident first.

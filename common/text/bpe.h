@@ -506,9 +506,12 @@ struct Bpe {
         f = TokenizerFiles::read(dir);
         auto either = [&](const char* name, const char* stock_name) { return f.find(name) ? name : stock_name; };
         const char *vocab = either("vocab.json", "encoder.json"), *merges = either("merges.txt", "vocab.bpe");
+        std::string bos, eos;  // that tokenizer.model names
         if (f.all.kind == Json::null && !f.find(vocab) && !f.find(merges) && f.find("tokenizer.model"))
-            f.all = b.sentencepiece();
+            f.all = b.sentencepiece(bos, eos);
         b.special = SpecialTokens::read(f);
+        if (!bos.empty()) b.special.set_default("bos_token", bos.c_str());
+        if (!eos.empty()) b.special.set_default("eos_token", eos.c_str());
         if (f.all.kind != Json::null)
             b.read_all(f.all, f.path(f.find("tokenizer.json") ? "tokenizer.json" : "tokenizer.model"));
         else if (f.find(vocab) && f.find(merges))
@@ -750,10 +753,10 @@ struct Bpe {
         }
         add_bos = !prefix.empty();
     }
-    Json sentencepiece() const {
+    Json sentencepiece(std::string& bos, std::string& eos) const {
         const Json* legacy = files.config.find("legacy");
         const bool first_only = legacy && legacy->kind == Json::boolean && !legacy->b;
-        return read_sentencepiece(*files.find("tokenizer.model"), files.path("tokenizer.model"), first_only);
+        return read_sentencepiece(*files.find("tokenizer.model"), files.path("tokenizer.model"), first_only, bos, eos);
     }
 
     // The content of tokenizer.json: as it was read, or what the other files say
@@ -762,7 +765,8 @@ struct Bpe {
         if (const std::string* text = files.find("tokenizer.json")) {
             json = parse_json(*text, files.path("tokenizer.json"));
         } else if (!byte_level) {
-            json = sentencepiece();
+            std::string bos, eos;
+            json = sentencepiece(bos, eos);
         } else {
             Json vocab = vocabulary(), pairs = Json::make_array(), added = Json::make_array(), model, level, split;
             for (auto [left, right] : merges) {
@@ -830,7 +834,8 @@ struct Bpe {
     void save(const std::string& dir, int max_len = 1024) const {
         Json config = files.config;
         if (config.kind == Json::null) {
-            config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", words.has(Step::PREFIX));
+            config.set("tokenizer_class", "GPT2Tokenizer");
+            if (byte_level) config.set("add_prefix_space", words.has(Step::PREFIX));
             config.set("add_bos_token", add_bos).set("model_max_length", max_len);
             if (eot_id >= 0) config.set("bos_token", tokens[bos()]).set("eos_token", tokens[eot_id]);
             if (!special.roles[2].empty()) config.set("unk_token", special.roles[2]);

@@ -238,14 +238,17 @@ private:
     fail("%s: expected %s, found %.200s: tokenizers with this rule are not supported", where.c_str(), expected,
          dump_json(rule).c_str());
 }
-// The rules of a Sequence, in `list`; else the rule itself, or none
+// The rules of a Sequence, in `list`, and of those in it; else the rule itself, or none
 inline std::vector<Json> rules_of(const Json* rule, const std::string& where, const char* list) {
     if (!rule || rule->kind == Json::null) return {};
     if (json_text(*rule, where, "type") != "Sequence") return {*rule};
     refuse_unknown_keys(*rule, where, {"type", list});
     const Json* rules = json_member(*rule, where, list, Json::array);
     if (!rules) refuse_rule(where, *rule, list);
-    return rules->a;
+    std::vector<Json> out;
+    for (const Json& r : rules->a)
+        for (Json& inner : rules_of(&r, where, list)) out.push_back(std::move(inner));
+    return out;
 }
 // What stands for {"String": TEXT} in a pattern
 inline std::string pattern_text(const Json& rule, const std::string& where) {

@@ -47,8 +47,9 @@ struct ProtoField {
 };
 
 // The bytes of tokenizer.model → tokenizer.json. first_only: only the beginning of a text gets a space before it, not
-// what follows a special token ("legacy": false in tokenizer_config.json).
-inline Json read_sentencepiece(std::string_view bytes, const std::string& where, bool first_only) {
+// what follows a special token ("legacy": false in tokenizer_config.json). bos, eos: the tokens of these roles, or ""
+inline Json read_sentencepiece(std::string_view bytes, const std::string& where, bool first_only, std::string& bos,
+                               std::string& eos) {
     struct Piece {
         std::string text;
         float score = 0;
@@ -58,6 +59,7 @@ inline Json read_sentencepiece(std::string_view bytes, const std::string& where,
     uint64_t model_type = 1;
     bool byte_fallback = false, dummy_prefix = true, remove_spaces = true, escape_spaces = true, suffix = false;
     std::string charsmap, rules, name;
+    uint64_t bos_id = 1, eos_id = 2;
     for (ProtoField f; ProtoField::next(bytes, f, where);) {
         ProtoField g;
         std::string_view in = f.bytes;
@@ -76,6 +78,8 @@ inline Json read_sentencepiece(std::string_view bytes, const std::string& where,
             if (g.number == 3) model_type = g.value;
             if (g.number == 24) suffix = g.value;
             if (g.number == 35) byte_fallback = g.value;
+            if (g.number == 41) bos_id = g.value;  // −1: none
+            if (g.number == 42) eos_id = g.value;
         }
         while (f.number == 3 && ProtoField::next(in, g, where)) {  // how a text is normalised
             if (g.number == 1) name = g.bytes;
@@ -98,6 +102,9 @@ inline Json read_sentencepiece(std::string_view bytes, const std::string& where,
                              {suffix, "treat_whitespace_as_suffix"}})
         if (set) fail("%s: the rule %s is not supported", where.c_str(), rule);
 
+    bos = bos_id < pieces.size() ? pieces[bos_id].text : "";
+    eos = eos_id < pieces.size() ? pieces[eos_id].text : "";
+
     Json vocab = Json::make_object(), added = Json::make_array(), unk;
     std::unordered_map<std::string_view, int32_t> id_of;
     for (size_t id = 0; id < pieces.size(); id++) {
@@ -107,8 +114,8 @@ inline Json read_sentencepiece(std::string_view bytes, const std::string& where,
         vocab.o.emplace_back(p.text, (int)id);
         if (p.type == 2) unk = p.text;
         if (p.type < 2 || p.type > 4) continue;
-        added.a.push_back(Json().set("id", (int)id).set("content", p.text).set("special", p.type != 4));
-        added.a.back().set("normalized", false);
+        Json token = Json().set("id", (int)id).set("content", p.text).set("single_word", false).set("lstrip", false);
+        added.a.push_back(token.set("rstrip", false).set("normalized", false).set("special", p.type != 4));
     }
     // A piece can be made in several ways: every pair of pieces that gives it, in the order of its score
     struct Merge {

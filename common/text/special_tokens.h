@@ -55,6 +55,11 @@ inline void refuse_unknown_keys(const Json& object, const std::string& where, st
 
 // ---------------------------------------------------------------- the files
 struct TokenizerFiles {
+    // data/lib/tokenizer.py has the same list
+    static constexpr const char* names[] = {
+        "vocab.txt",          "vocab.json", "encoder.json",          "tokenizer.json",          "tokenizer.model",
+        "merges.txt",         "vocab.bpe",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "chat_template.jinja"};
     std::string dir;
     std::vector<std::pair<std::string, std::string>> bytes;  // name → content, of those that are there
     // parsed; null where the file is missing. `all` is tokenizer.json
@@ -65,9 +70,7 @@ struct TokenizerFiles {
         f.dir = dir;
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
-        for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                 "added_tokens.json", "chat_template.jinja", "vocab.txt", "vocab.json", "encoder.json",
-                                 "merges.txt", "vocab.bpe", "tokenizer.model"})
+        for (const char* name : names)
             if (exists(dir + "/" + name)) f.bytes.emplace_back(name, read_file(dir + "/" + name));
         auto parse = [&](const char* name, Json& to) {
             const std::string path = dir + "/" + name, *text = f.find(name);

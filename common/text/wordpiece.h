@@ -101,18 +101,25 @@ struct WordPiece {
             piece = (int32_t)id;
             if (continues && both) tree.at(1, t) = (int32_t)id;
         }
-        for (int s = 0; s < 5; s++) specials.set_default(special_roles[s], special_names[s]);
-        for (const char* role : special_roles) {
-            const AddedToken* t = specials.added.find(specials.role(role));
-            if (t->id < 0 && id_of(t->content) < 0)
+        std::string names[5];
+        for (int s = 0; s < 5; s++) {
+            // tokenizer.json says itself which of them are cut out of a text
+            if (files.all.kind == Json::null) specials.set_default(special_roles[s], special_names[s]);
+            const std::string& role = specials.role(special_roles[s]);
+            names[s] = role.empty() ? special_names[s] : role;
+            const AddedToken* t = specials.added.find(names[s]);
+            if (id_of(names[s]) < 0 && !(t && t->id >= 0))
                 fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(),
-                     t->content.c_str());
+                     names[s].c_str());
         }
         specials.added.number(
             tokens.size(), [&](const std::string& t) { return id_of(t); },
             [&](const std::string& t) { tokens.push_back(t); });
         set_added(specials.added);
-        for (int s = 0; s < 5; s++) special[s] = added.find(specials.role(special_roles[s]))->id;
+        for (int s = 0; s < 5; s++) {
+            const AddedToken* t = added.find(names[s]);
+            special[s] = t ? t->id : id_of(names[s]);
+        }
     }
     int32_t id_of(std::string_view token) const {  // in the vocabulary; −1: not there
         const uint32_t root = is_continuation(token) ? 2 : 1;
@@ -258,8 +265,9 @@ struct WordPiece {
                 if (const Json* rule = files.all.find(key)) more += dump_json(*rule);
         if (prefix != "##" || max_word_chars != 100) more += format("%s %zu", prefix.c_str(), max_word_chars);
         for (int s = 0; s < 5; s++)
-            if (tokens[special[s]] != special_names[s]) more += format("%s %d", special_roles[s], special[s]);
-        for (const AddedToken& t : added.tokens) {
+            if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
+                more += format("%s %d", special_roles[s], special[s]);
+        for (const AddedToken& t : added.by_id()) {
             bool usual = std::find(special_names, special_names + 5, t.content) != special_names + 5;
             AddedToken flags;
             flags.special = true;
@@ -375,7 +383,11 @@ struct WordPiece {
         auto named = [&](const char* role, const std::string& token, const Json* id) {
             set_role(specials, role, token, where);
             auto at = std::find(tokens.begin(), tokens.end(), token);
-            if (id && (id->kind != Json::integer || (at != tokens.end() && id->i != at - tokens.begin()))) refuse(*id);
+            const AddedToken* t = specials.added.find(token);
+            int64_t expected = at != tokens.end() ? at - tokens.begin() : t ? t->id : -1;
+            if (id && (id->kind != Json::integer || id->i != expected))
+                fail("%s: the token %s has the id %s; expected %lld, as in the vocabulary", where.c_str(),
+                     token.c_str(), dump_json(*id).c_str(), (long long)expected);
         };
         if (type == "BertProcessing") {
             refuse_unknown_keys(*post, where, {"type", "sep", "cls"});
@@ -393,10 +405,13 @@ struct WordPiece {
             const Json* list = json_member(*post, where, key, Json::array);
             std::string found, cls = specials.role("cls_token"), sep = specials.role("sep_token");
             for (const Json& item : list ? list->a : std::vector<Json>()) {
-                const Json &part = item.o.size() == 1 ? item.o[0].second : item, *t = part.find("type_id");
-                const std::string id = json_text(part, where, "id");
+                refuse_unknown_keys(item, where, {"Sequence", "SpecialToken"});
                 const bool is_text = item.find("Sequence");
-                refuse_unknown_keys(part, where, {"id", "type_id"});
+                const Json* part = item.find(is_text ? "Sequence" : "SpecialToken");
+                if (!part) refuse(item);
+                refuse_unknown_keys(*part, where, {"id", "type_id"});
+                const std::string id = json_text(*part, where, "id");
+                const Json* t = part->find("type_id");
                 if (!is_text && cls.empty()) cls = id;
                 if (!is_text && sep.empty() && id != cls) sep = id;
                 found += is_text ? id : id == cls ? "C" : id == sep ? "S" : "?";
@@ -406,6 +421,7 @@ struct WordPiece {
             for (auto [role, token] : {std::pair{"cls_token", cls}, {"sep_token", sep}}) {
                 const Json* entry = known ? known->find(token) : nullptr;
                 const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+                if (entry) refuse_unknown_keys(*entry, where, {"id", "ids", "tokens"});
                 if (ids && ids->a.size() != 1) refuse(*entry);
                 named(role, token, ids ? &ids->a[0] : nullptr);
             }
@@ -413,6 +429,7 @@ struct WordPiece {
     }
 
     void read_vocab(std::string_view text) {
+        if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);  // a byte order mark
         while (!text.empty()) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
@@ -432,9 +449,10 @@ struct WordPiece {
     }
 
     // Writes what was loaded, and tokenizer.json if it was not there; of a tokenizer that was learned all three files.
-    // `max_len` is what transformers takes for the model's longest input, if it is less than that already.
-    void save(const std::string& dir, int max_len = 512) const {
+    // `max_len` is what transformers takes for the model's longest input, where it was more; exactly: in any case.
+    void save(const std::string& dir, int max_len = 512, bool exactly = false) const {
         Json config = files.config;
+        if (exactly) config.set("model_max_length", max_len);
         const bool plain = rules.are_berts() && prefix == "##" && max_word_chars == 100;
         if (!plain)  // any other class would build BERT's rules, not read those of tokenizer.json
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
@@ -446,7 +464,8 @@ struct WordPiece {
             config.set("strip_accents", c.strip_accents == c.lower_case ? Json() : Json(c.strip_accents));
         }
         for (int s = 0; s < 5; s++)
-            if (!config.find(special_roles[s])) config.set(special_roles[s], tokens[special[s]]);
+            if (files.all.kind == Json::null && !config.find(special_roles[s]))
+                config.set(special_roles[s], tokens[special[s]]);
         files.save(dir, config, max_len);
         if (!files.find("tokenizer.json")) write_file_atomic(dir + "/tokenizer.json", dump_json(json(), 1) + "\n");
         if (!files.bytes.empty()) return;
@@ -457,9 +476,7 @@ struct WordPiece {
     // tokenizer.json of a tokenizer that has BERT's rules
     Json json() const {
         Json list_of_added = Json::make_array(), ids = Json::make_object(), specials = Json::make_object();
-        std::vector<AddedToken> by_id = added.tokens;
-        std::sort(by_id.begin(), by_id.end(), [](auto& x, auto& y) { return x.id < y.id; });
-        for (const AddedToken& t : by_id) {
+        for (const AddedToken& t : added.by_id()) {
             Json token;
             token.set("id", t.id).set("content", t.content).set("single_word", t.single_word).set("lstrip", t.lstrip);
             token.set("rstrip", t.rstrip).set("normalized", t.normalized).set("special", t.special);

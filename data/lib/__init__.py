@@ -4,7 +4,8 @@ errors.py      Failure, Usage: errors become one line on standard error and an e
 arguments.py   the flags that several scripts have, and their checks
 files.py       opening what is a file, and what is the file itself; members of archives; JSON
 download.py    URL -> file, with a cache, checksums, a progress bar; continues after an interruption
-text_files.py  finding and opening text, also compressed and in archives; lines and documents
+file_kinds.py  what a file is that is not UTF-8 text; reading one that is
+text_files.py  finding and opening text, also compressed and in archives; lines, documents, JSON objects
 rows.py        labelled rows of CSV, TSV and JSONL; rows of JSON objects
 splits.py      which documents and rows are for validation
 tokenizer.py   which tokenizer a folder holds; running data/tokenize

