@@ -28,6 +28,7 @@ void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresid
                           acc<T> rstd, int C) {
     typedef acc<T> A;
     A gx_mean = 0;
+#pragma omp simd reduction(+ : gx_mean)
     for (int c = 0; c < C; c++) {
         A dw = (A)dout[c] * (A)x[c] * rstd;
         gx_mean += dw * (A)weight[c];
