@@ -2,10 +2,12 @@
 // data/tokenize rows: the same rows for the scripts.
 #pragma once
 #include <charconv>
+#include <cmath>
 #include <unordered_map>
 
 #include "common/base/text.h"
-#include "common/data/bin_file.h"
+#include "common/data/classify_data.h"
+#include "data/bin_writer.h"
 #include "data/tokenize.h"
 
 // "a,b,c", or the labels of a .bin
@@ -24,6 +26,23 @@ inline std::vector<std::string> given_labels(const std::string& given) {
     if (labels.size() < 2)
         fail_usage("--labels: expected at least two names, or a .bin file, found only \"%s\"", given.c_str());
     return labels;
+}
+
+// Fails where all labels are numbers and one has a fraction, as 2.75: no classifier knows that it is near to 2.5.
+inline void refuse_scores(const std::vector<std::string>& labels, const std::string& where) {
+    std::vector<std::string> fractions;
+    for (const std::string& label : labels) {
+        char* end;
+        const double x = strtod(label.c_str(), &end);
+        if (*end || !std::isfinite(x)) return;
+        if (x != std::floor(x)) fractions.push_back(label);
+    }
+    if (!fractions.empty())
+        fail(
+            "%s: expected classes, found the labels %s: this is a score, not a class, and regression is not supported: "
+            "round the scores to a few classes (0 to 5), or cut them in two at a threshold; numbers that are classes "
+            "are written with a letter (\"%s stars\")",
+            where.c_str(), name_list(fractions).c_str(), fractions[0].c_str());
 }
 
 // The order of labels found in a file, as places in `names`: integers by their value, if all are, else by their bytes
@@ -90,7 +109,9 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
         std::string shown;
     };
     std::vector<Example> examples;  // of a block, the first n; the others are kept for their memory
-    size_t unknown = 0, pairs = 0, longest = 0;
+    size_t unknown = 0, pairs = 0, longest = 0, cut = 0;
+    const int64_t positions = longest_input(dir, "max_position_embeddings");
+    const size_t max_len = positions ? std::min(CLASSIFY_MAX_LEN, positions) : CLASSIFY_MAX_LEN;
     Progress progress("packing", total);
     for (size_t n = 1; n > 0; progress.update(in.bytes())) {
         n = 0;
@@ -127,6 +148,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             unknown += e.unknown;
             pairs += e.row.pair;
             longest = std::max(longest, e.ids.size() + 2 + e.row.pair);
+            cut += e.ids.size() + 2 + e.row.pair > max_len;
         }
     }
     size_t S = out.label.size();
@@ -136,6 +158,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             "%s: expected at least two different labels, found only %s; the labels of other data are given with "
             "--labels",
             files[0].c_str(), labels[0].c_str());
+    refuse_scores(labels, files[0]);
     // order[place of a label in the .bin] = its number so far, and the other way round
     std::vector<int32_t> order(labels.size()), place(labels.size());
     for (size_t i = 0; i < order.size(); i++) order[i] = i;
@@ -157,6 +180,12 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
         "labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest,
         name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
+    std::string limit = "finetune_cls --max-len N takes more";
+    if (positions) limit += format(", up to the model's longest input of %lld", (long long)positions);
+    if (positions && positions <= CLASSIFY_MAX_LEN) limit = "it is the model's longest input";
+    if (cut)
+        printf("%zu of them (%.1f %%) have more than %zu tokens and will be cut to that; %s\n", cut, 100.0 * cut / S,
+               max_len, limit.c_str());
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
     o.bad_rows.finish("the others are in " + o.out);
 }

@@ -6,6 +6,7 @@
 
 #include "common/base/text.h"
 #include "common/data/instruct_encoding.h"
+#include "data/bin_writer.h"
 #include "data/tokenize.h"
 
 struct RowToPack {
@@ -59,15 +60,17 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, "
             "found WordPiece",
             dir.c_str());
-    if (o.max_len == 0 && exists(dir + "/config.json")) {  // the directory of a model says how long a row may be
-        const Json config = parse_json(read_file(dir + "/config.json"), dir + "/config.json");
-        if (const Json* positions = config.find("n_positions"); positions && positions->kind == Json::integer)
-            o.max_len = positions->i;
-    }
+    const int64_t positions = longest_input(dir, "n_positions");
+    if (o.max_len == 0) o.max_len = positions;
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    ChatTemplate templ = ChatTemplate::load(o.templ);
+    ChatTemplate templ = ChatTemplate::alpaca();
+    if (o.templ != "auto")
+        templ = ChatTemplate::load(o.templ);
+    else
+        ChatTemplate::of_model(dir, templ);
+    end_token(bpe, templ);  // has the tokenizer what the template needs?
     if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
@@ -150,9 +153,17 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         "task%s %s; in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, N, count.supervised, 100.0 * count.supervised / N, count.longest, lost.c_str(),
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
+    if (count.too_long)
+        printf("%zu of %zu rows (%.1f %%) were too long: %s\n", count.too_long, count.read,
+               100.0 * count.too_long / count.read,
+               o.max_len == positions ? "the limit is the model's longest input"
+               : positions
+                   ? format("--max-len can be up to %lld, the model's longest input", (long long)positions).c_str()
+                   : "--max-len takes longer ones");
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
-        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());
+        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++)
+            printf("%s", visible(show_row(file, bpe, s), "\n\t").c_str());
     }
     o.bad_rows.finish("the others are in " + o.out);
 }

@@ -1,6 +1,6 @@
 // pack_text.h: data/tokenize pack --kind text: files of text → a .bin, a sequence for each document.
 #pragma once
-#include "common/data/bin_file.h"
+#include "data/bin_writer.h"
 #include "data/text_blocks.h"
 #include "data/tokenize.h"
 
@@ -15,11 +15,12 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
 
     struct Encoded {
         std::vector<int32_t> ids;
-        std::vector<size_t> ends;                    // where in ids documents end
-        size_t invalid = 0, unknown = 0, inner = 0;  // inner: <|endoftext|> that is no line of its own
+        std::vector<size_t> ends;                   // where in ids documents end
+        size_t invalid = 0, unknown = 0, lost = 0;  // lost: bytes without a token
+        size_t inner = 0;                           // <|endoftext|> that is no line of its own
     };
     std::vector<Encoded> encoded;  // of each part of a block
-    size_t invalid = 0, unknown = 0, inner = 0;
+    size_t invalid = 0, unknown = 0, lost = 0, inner = 0;
     auto end_document = [&] {  // documents without a token are left out
         if (out.sequence_length() > 0) out.end_sequence();
     };
@@ -32,14 +33,17 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
                 e.ids.reserve(parts[i].text.size() / 3);
+                bool begins = parts[i].first;  // a document; a part is cut before white space
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, false);
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, Cut{!begins, WHITE});
+                        e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
                         e.invalid += tokenizer.encode(text, e.ids);
                     }
                     if (ends) e.ends.push_back(e.ids.size());
+                    begins = ends;
                 });
                 if constexpr (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
             }
@@ -52,6 +56,7 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 }
                 out.append(e.ids.data() + done, e.ids.size() - done);
                 invalid += e.invalid;
+                lost += e.lost;
                 unknown += e.unknown;
                 inner += e.inner;
             }
@@ -61,6 +66,9 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     }
     out.finish();
     report_invalid(invalid, bpe);
+    if (lost)
+        fprintf(stderr, "warning: the tokenizer of %s has no token for %zu bytes of the input, which were left out\n",
+                o.tokenizer.c_str(), lost);
     if (inner)
         fprintf(stderr,
                 "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "

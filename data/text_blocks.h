@@ -12,14 +12,14 @@
 #include "common/text/wordpiece.h"
 
 // May text be cut here, so that no tokenizer can tell? White space follows, which is left whole to what comes after,
-// and something else goes before, which does not end a special token, nor a line <|endoftext|>.
+// and a letter or digit goes before: punctuation may take line ends along (Llama 3, Qwen), or end a special token.
 inline bool is_cut(std::string_view text, size_t at) {
     if (at == 0 || at >= text.size() || byte_table.kind[(uint8_t)text[at]] != SPACE) return false;
     size_t before = at - 1;
     while (before > 0 && at - before < 4 && (text[before] & 0xC0) == 0x80) before--;
     const char* p = text.data() + before;
     const int32_t c = next_code_point(p, text.data() + at);
-    return !is_space(c) && c != '>' && c != ']';
+    return c >= 0 && (category(c) >> 8 == 'L' || category(c) >> 8 == 'N');
 }
 
 inline size_t text_block_bytes = 16 << 20, text_part_bytes = 256 << 10;  // tests take less
@@ -34,8 +34,7 @@ struct TextPart {
 // at a cut or with the file, so memory is bounded by the longest stretch without white space, and that by 256 MB.
 template <class F>
 inline void for_each_block(const std::string& path, F f) {
-    if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
-    FILE* file = fopen(path.c_str(), "rb");
+    FILE* file = fdopen(open_regular(path), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::unique_ptr<FILE, int (*)(FILE*)> closed(file, fclose);
     std::string block;

@@ -23,12 +23,11 @@ static void learn(const Options& o, Cli& cli) {
     if (bpe && o.size < 257)
         fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
                    (long long)o.size);
-    for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.json",
-                             "tokenizer_config.json"})
+    for (const char* name : TokenizerFiles::names)
         if (exists(o.out + "/" + name))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     WordPiece rules;  // no pieces yet, only how words are made
-    rules.lower_case = rules.strip_accents = o.lower_case;
+    rules.rules = WordRules::bert(o.lower_case);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
     size_t invalid = 0;
@@ -98,7 +97,13 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
             text = decoded;
         }
         ids.clear();
-        invalid += tokenizer.encode(text, ids);
+        if constexpr (std::is_same_v<Tokenizer, Bpe>) {
+            if (o.add_special_tokens) ids = tokenizer.prefix;
+            invalid += tokenizer.encode(text, ids, o.specials_as_text ? SPECIALS_AS_TEXT : SPECIALS_PARSED);
+            if (o.add_special_tokens) ids.insert(ids.end(), tokenizer.suffix.begin(), tokenizer.suffix.end());
+        } else {
+            invalid += tokenizer.encode(text, ids);
+        }
         if (o.json) out += '[';
         for (size_t i = 0; i < ids.size(); i++) {
             char digits[12];
@@ -113,6 +118,12 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
 
 template <class Tokenizer>
 static void decode(const Options& o, const Tokenizer& tokenizer) {
+    auto text_of = [&](const std::vector<int32_t>& ids) {
+        if constexpr (std::is_same_v<Tokenizer, Bpe>)
+            return tokenizer.decode(ids.data(), ids.size(), true, o.skip_special_tokens);
+        else
+            return tokenizer.decode(ids);
+    };
     LineReader lines("standard input", stdin);
     std::string out;
     while (lines.next_bytes()) {
@@ -133,7 +144,7 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
                     fail("%s: expected an integer, found %.60s", lines.where().c_str(), dump_json(id).c_str());
                 add(id.i);
             }
-            out = dump_json(tokenizer.decode(ids));
+            out = dump_json(text_of(ids));
         } else {
             for (text = strip_spaces(text); !text.empty(); text = strip_spaces(text)) {
                 int64_t id = -1;
@@ -145,7 +156,7 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
                 add(id);
                 text.remove_prefix(n);
             }
-            out = tokenizer.decode(ids);
+            out = text_of(ids);
         }
         print_line(out);
     }
@@ -234,6 +245,12 @@ int main(int argc, char** argv) {
          {"Lines",
           "encode decode",
           {{"json", &o.json, "read and write JSON lines: a text is a string, its ids are an array"}}},
+         {"Special tokens, of BPE",
+          "encode decode",
+          {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
+           {"add-special-tokens", &o.add_special_tokens,
+            "encode: with the tokens that the tokenizer puts before and after a text"},
+           {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
          {"Packing",
           "pack",
           {{"kind", &o.kind, "text|classify|instruct", "what the input holds: text, labelled texts or instructions"},
@@ -246,8 +263,9 @@ int main(int argc, char** argv) {
             "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
 
            {"template", &o.templ, "NAME",
-            "instruct: the prompt template: alpaca, short, or a file with {instruction}, {input} and at its end "
-            "{output}"},
+            "instruct: the prompt template: alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with "
+            "{instruction}, {input} and at its end {output}; auto: that of the model in --tokenizer (template.json, "
+            "else its chat_template), or alpaca"},
            {"shots", &o.shots, between(-1, 2),
             "instruct: few-shot examples of a row to show before its input; -1: as many as a template.json says, else "
             "none"},

@@ -178,7 +178,9 @@ inline void describe(std::vector<FlagGroup>& groups, const std::string& name, co
 }
 // To be called after the last line that a program prints: fails if it could not be written (a full disk).
 inline void flush_output() {
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    errno = 0;  // of an earlier write that failed nothing but ferror() is left
+    if (fflush(stdout) || ferror(stdout))
+        fail("cannot write standard output: %s", errno ? strerror(errno) : "an earlier line was lost");
 }
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>
@@ -187,36 +189,12 @@ int run_program(F body) {
         return body();
     } catch (const Error& e) {
         fflush(stdout);
-        std::string line = e.what();
-        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
-        fprintf(stderr, "error: %s\n", line.c_str());
+        fprintf(stderr, "error: %s\n", visible(e.what()).c_str());
         return e.code;
     } catch (const std::bad_alloc&) {
         fprintf(stderr, "error: out of memory: take a smaller batch or a smaller model\n");
         return EXIT_FAILED;
     }
-}
-
-// the number of letters to insert, delete or replace to get from a to b
-inline size_t edit_distance(const std::string& a, const std::string& b) {
-    std::vector<size_t> row(b.size() + 1);
-    for (size_t j = 0; j <= b.size(); j++) row[j] = j;
-    for (size_t i = 1; i <= a.size(); i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.size(); j++) {
-            size_t above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
-// the name, of at least one, that takes the fewest edits
-inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
-    return *std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-        return edit_distance(word, a) < edit_distance(word, b);
-    });
 }
 
 // A line of --help, continued below where it is longer than a terminal: help texts begin at column 37.
@@ -307,8 +285,8 @@ struct Cli {
         for (const auto& [name, value] : all.o) {
             Flag* f = find(name);
             if (!f)
-                fail("%s: unknown flag \"%s\": the file was written by another version of %s", where.c_str(),
-                     name.c_str(), program.c_str());
+                fail("%s: unknown flag \"%s\": the file was written by another version of %s; nearest: %s",
+                     where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
             std::string text = value.kind == Json::string ? value.s : dump_json(value);
             if (!f->given && !f->set(text))
                 fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),

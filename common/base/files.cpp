@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,11 +15,37 @@
 #include <vector>
 
 #include "common/base/errors.h"
+#include "common/base/text.h"
 #include "common/base/unicode.h"
 
+// The directory that holds `path`: after a rename its own entry must reach the disk, too.
+static std::string parent_of(std::string path) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    size_t slash = path.rfind('/');
+    return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+int open_regular(const std::string& path) {
+    const char* p = path.c_str();
+    int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer does not wait
+    if (fd < 0) {
+        const std::string reason = strerror(errno), hint = errno == ENOENT ? nearest_entry(path) : "";
+        fail("cannot read %s: %s%s", p, reason.c_str(), hint.c_str());
+    }
+    struct stat st{};
+    char head[42] = "";
+    const char* found = fstat(fd, &st) != 0 || S_ISREG(st.st_mode) ? nullptr
+                        : S_ISDIR(st.st_mode)                      ? "a directory"
+                                                                   : "a pipe or a device";
+    if (!found && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
+        found = "a pointer of Git LFS to it: run git lfs pull where it was cloned";
+    if (!found) return fd;
+    close(fd);
+    fail("cannot read %s: expected a file, found %s", p, found);
+}
+
 std::string read_file(const std::string& path) {
-    if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
-    FILE* f = fopen(path.c_str(), "rb");
+    FILE* f = fdopen(open_regular(path), "rb");
     if (!f) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::string bytes;
     struct stat st;
@@ -30,6 +57,17 @@ std::string read_file(const std::string& path) {
     fclose(f);
     if (error) fail("cannot read %s: %s", path.c_str(), strerror(error));
     return bytes;
+}
+
+std::string nearest_entry(const std::string& path) {
+    if (const std::string dir = parent_of(path); dir != path && !exists(dir)) return nearest_entry(dir);
+    std::vector<std::string> names;
+    if (DIR* d = opendir(parent_of(path).c_str())) {
+        while (dirent* entry = readdir(d))
+            if (entry->d_name[0] != '.') names.push_back(entry->d_name);
+        closedir(d);
+    }
+    return nearest_hint(path.substr(path.rfind('/') + 1), names);
 }
 
 // UTF-16 and UTF-32 without a byte order mark, as their NUL bytes show it: every character of ASCII has one or three.
@@ -153,18 +191,12 @@ bool is_directory(const std::string& path) {
 void make_directories(const std::string& path) {
     for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
         std::string part = path.substr(0, slash);
-        if (mkdir(part.c_str(), 0777) != 0 && !is_directory(part))
+        const int error = mkdir(part.c_str(), 0777) == 0 ? 0 : errno;  // before is_directory() sets errno
+        if (error && !is_directory(part))
             fail("cannot make the directory %s: %s", part.c_str(),
-                 errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
+                 error == EEXIST || error == ENOTDIR ? "there is a file of that name" : strerror(error));
         if (slash == path.npos) return;
     }
-}
-
-// The directory that holds `path`: after a rename its own entry must reach the disk, too.
-static std::string parent_of(std::string path) {
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    size_t slash = path.rfind('/');
-    return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
 static void sync_path(const std::string& path) {
@@ -180,14 +212,15 @@ void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 
 int create_file(std::string& path) {
     const std::string wanted = path;
-    struct stat st;
-    // /dev/full, in tests: no file is lost there
-    if (stat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode)) return open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    for (int n = 1;; n++) {
+    for (int tries = 0; tries < 100; tries++) {
+        unsigned char random[8];
+        if (getrandom(random, sizeof random, 0) != sizeof random) return -1;
+        path = wanted + ".";
+        for (unsigned char r : random) path += "abcdefghijklmnopqrstuvwxyz234567"[r % 32];
         int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
-        path = wanted + "." + std::to_string(n);
     }
+    return -1;
 }
 
 void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs) {

@@ -33,17 +33,36 @@ void append_lower(std::vector<int32_t>& out, int32_t code_point) {
         out.push_back(lower(code_point));
 }
 
-void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
+static void append_decomposed(std::vector<int32_t>& out, int32_t code_point, int options) {
     utf8proc_int32_t parts[32];
     int boundary_state = 0;
-    utf8proc_ssize_t n = utf8proc_decompose_char(code_point, parts, 32, UTF8PROC_DECOMPOSE, &boundary_state);
+    utf8proc_ssize_t n = utf8proc_decompose_char(code_point, parts, 32, (utf8proc_option_t)options, &boundary_state);
     if (n < 1 || n > 32)
         out.push_back(code_point);
     else
         out.insert(out.end(), parts, parts + n);
 }
+void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
+    append_decomposed(out, code_point, UTF8PROC_DECOMPOSE);
+}
+void append_nfkd(std::vector<int32_t>& out, int32_t code_point) {
+    append_decomposed(out, code_point, UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT);
+}
 
 int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
+
+size_t display_width(std::string_view text) {
+    size_t columns = 0;
+    for (const char *p = text.data(), *end = p + text.size(); p < end;)
+        columns += utf8proc_charwidth(next_code_point(p, end));
+    return columns;
+}
+
+void compose(std::vector<int32_t>& text) {
+    const utf8proc_option_t composed = (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    utf8proc_ssize_t n = utf8proc_normalize_utf32(text.data(), text.size(), composed);
+    if (n >= 0) text.resize(n);
+}
 
 size_t invalid_utf8(std::string_view text) {
     const char *p = text.data(), *end = p + text.size();

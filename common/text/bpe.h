@@ -1,20 +1,27 @@
-// bpe.h: byte-level BPE, GPT-2's tokenizer. Its ids equal those of transformers' GPT2TokenizerFast:
+// bpe.h: BPE, the tokenizers of decoders. Their ids equal those of Hugging Face's tokenizers:
 //
-//   text    "I'll unpack\n\n 12 of them"
-//   1 split by 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//   text    "I'll unpack\n\n 12 of them<|endoftext|>"
+//   1 added tokens, such as <|endoftext|>, are cut out (added_tokens.h); special ones only where they are asked for
+//   2 what lies between them is normalised and split into words (pretokenizer.h); as GPT-2 does it
 //                                    "I" "'ll" " unpack" "\n\n" " 12" " of" " them"
-//   2 a word is a sequence of tokens of one byte; of all pairs of neighbours the one that was learned first is merged,
+//   3 a word is a sequence of tokens of one byte; of all pairs of neighbours the one that was learned first is merged,
 //     the leftmost where it stands several times; again, until no pair is one that was learned
 //                                    "I" "'ll" " un" "pack" "\n" "\n" " 12" " of" " them"
 //
-// Nothing is unknown and nothing is lost: decoding gives back every byte, also those that are not UTF-8 (to step 1 each
-// is a character that is neither letter nor digit nor space). <|endoftext|> is the only special token.
+// Two kinds differ in what a word begins as, and in how a vocabulary is written:
+//   byte-level (GPT-2, Llama 3, Qwen, SmolLM)   bytes, as printable characters (ByteNames). Decoding gives back every
+//                   byte, also those that are not UTF-8: each is a character that is no letter, digit or space
+//   SentencePiece (Llama 2, TinyLlama)          characters, "▁" for a space; a character without a token becomes
+//                   tokens of its bytes, <0xE2> <0x82> <0xAC> (byte_fallback), or unk_token
 //
-// A tokenizer directory holds
-//   vocab.json or encoder.json    {"token": id}, with every byte as a printable character (see ByteNames)
+// A tokenizer directory holds, besides what special_tokens.h names,
+//   tokenizer.json                all: rules, vocabulary, merges. A rule that is not obeyed here is refused by name
+// or, where this file is missing,
+//   vocab.json or encoder.json    {"token": id}, byte-level
 //   merges.txt or vocab.bpe       a pair a line, in the order of learning; line 1 may be "#version: 0.2"
-//   tokenizer.json                all of this in one file; read by us only where the two are missing
-//   tokenizer_config.json         for transformers; add_bos_token is read
+// or
+//   tokenizer.model               SentencePiece's own (sentencepiece.h)
+// and tokenizer_config.json       add_bos_token, add_eos_token; kept whole, with the chat_template, when saved again
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -33,8 +40,10 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/unicode.h"
-#include "common/text/characters.h"
 #include "common/text/pair_merging.h"
+#include "common/text/pretokenizer.h"
+#include "common/text/sentencepiece.h"
+#include "common/text/special_tokens.h"
 
 // ---------------------------------------------------------------- bytes as printable characters, in files
 // Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, are U+0100, U+0101,
@@ -77,26 +86,59 @@ struct ByteNames {
 };
 inline const ByteNames byte_names;
 
+// Do special tokens in a text become their ids, or does it stay text, as what a user writes?
+enum Specials : bool { SPECIALS_AS_TEXT, SPECIALS_PARSED };
+
 struct Bpe {
-    static constexpr const char* eot_name = "<|endoftext|>";
+    static constexpr const char* eot_name = "<|endoftext|>";  // GPT-2's, and of what learn() learns
+    static constexpr const char* mark = "\u2581";             // SentencePiece's space
 
-    std::vector<std::string> tokens;                  // id → its bytes; of <|endoftext|> its name
+    // id → byte-level: its bytes; SentencePiece: its piece as the vocabulary has it; of an added token its content
+    std::vector<std::string> tokens;
     std::vector<std::pair<int32_t, int32_t>> merges;  // in the order of learning
-    // add_bos_token: a prompt comes after <|endoftext|>, as a text that begins. encode() does not look at it.
+    // The rules; those of GPT-2 unless load() reads others
+    Steps normalizer, words{{{Step::GPT2}}};
+    SpecialTokens special;  // added tokens, and which of them begin and end a text
+    bool byte_level = true, byte_fallback = false, ignore_merges = false, fuse_unk = false;
+    int32_t unk = -1;
+    // SentencePiece, decoding: tokens <0x0A> are bytes; one space is taken off the text's beginning; all of its first
+    // token's are
+    bool decodes_bytes = false, strips_space = false, strips_first_token = false;
+    std::vector<int32_t> prefix, suffix;  // what the post-processor puts around a text
+    // A prompt comes after bos(), as a text that begins. encode() does not look at it.
     bool add_bos = false;
+    TokenizerFiles files;  // what load() read, for save()
 
-    int32_t eot() const { return eot_id; }
+    Bpe() {
+        for (const char* role : {"bos_token", "eos_token", "unk_token"}) special.set_default(role, eot_name);
+    }
     size_t size() const { return tokens.size(); }
+    // The token that ends a text, and the one that begins one: eos_token and bos_token; without the latter the former
+    int32_t eot() const {
+        if (eot_id < 0)
+            fail(
+                "%s: expected an eos_token, found none in tokenizer_config.json nor eos_token_id elsewhere: no token "
+                "ends a text",
+                files.dir.c_str());
+        return eot_id;
+    }
+    int32_t bos() const { return !prefix.empty() ? prefix[0] : bos_id >= 0 ? bos_id : eot(); }
+    bool is_special(int32_t id) const { return (size_t)id < special_id.size() && special_id[id]; }
 
-    // ------------------------------------------------------------ what build() makes of the two
+    // ------------------------------------------------------------ what build() makes of these
     struct Merge {
         uint64_t pair;     // left << 32 | right
         int32_t rank, id;  // id < 0: free
     };
-    std::vector<Merge> table;  // a hash table with open addressing, a power of two, at most half full
+    std::vector<Merge> table;    // a hash table with open addressing, a power of two, at most half full
+    std::vector<int32_t> index;  // the same of the vocabulary: ids, by the hash of their tokens; −1: free
+    // of a byte-level vocabulary the tokens that are not written as bytes, such as <｜begin｜>: no word is one
+    std::unordered_map<std::string, int32_t> unwritten;
     int32_t byte_id[256];
-    int32_t eot_id = -1;
-    uint64_t serial = 0;  // of this vocabulary among all that were built: what the caches of words belong to
+    int32_t vocab_size = 0, eot_id = -1, bos_id = -1;  // vocab_size: without added tokens that are not in it
+    std::vector<bool> special_id;                      // id → is it a special token?
+    bool cuts_before_marks = false;  // no token goes on from another character to a ▁: each run of them begins a word
+    uint64_t serial = 0;             // of this vocabulary among all that were built: what the caches of words belong to
 
     const Merge* find(int32_t left, int32_t right) const {  // nullptr: not a pair that was learned
         uint64_t pair = (uint64_t)left << 32 | (uint32_t)right, mask = table.size() - 1;
@@ -105,134 +147,103 @@ struct Bpe {
             if (table[i].pair == pair) return &table[i];
         }
     }
+    size_t slot_of(std::string_view token) const {  // where in `index` it is, or the free place for it
+        size_t i = Cache::hash(token.data(), token.size()) & (index.size() - 1);
+        while (index[i] >= 0 && tokens[index[i]] != token) i = (i + 1) & (index.size() - 1);
+        return i;
+    }
+    int32_t id_of(std::string_view token) const { return index[slot_of(token)]; }  // −1: not in the vocabulary
+    // The same of a token as files write it
+    int32_t id_of_name(const std::string& name) const {
+        std::string bytes;
+        if (!byte_level || byte_names.bytes(name, bytes)) return id_of(byte_level ? bytes : name);
+        auto found = unwritten.find(name);
+        return found == unwritten.end() ? -1 : found->second;
+    }
+    std::string name(int32_t id) const {
+        auto found = unwritten.find(tokens[id]);
+        bool itself = !byte_level || id >= vocab_size || (found != unwritten.end() && found->second == id);
+        return itself ? tokens[id] : byte_names.name(tokens[id]);
+    }
 
-    // `where` begins the message of an error. merge_where(i) says where merge i stands.
-    void build(const std::string& where, const std::function<std::string(size_t)>& merge_where) {
-        std::unordered_map<std::string_view, int32_t> id_of;
-        std::fill(byte_id, byte_id + 256, -1);
+    static size_t end_of_marks(std::string_view text, size_t at) {
+        while (text.substr(at, 3) == mark) at += 3;
+        return at;
+    }
+
+    // `where` begins the message of an error
+    void build_index(const std::string& where) {
+        size_t capacity = 64;
+        while (capacity < 2 * tokens.size()) capacity *= 2;
+        index.assign(capacity, -1);
+        vocab_size = (int32_t)tokens.size();
         for (size_t id = 0; id < tokens.size(); id++) {
-            const std::string& t = tokens[id];
-            if (t.empty()) fail("%s: expected a token for the id %zu, found an empty one", where.c_str(), id);
-            if (!id_of.emplace(t, id).second)
-                fail("%s: the token %s has two ids, %d and %zu", where.c_str(), byte_names.name(t).c_str(), id_of[t],
-                     id);
-            if (t.size() == 1) byte_id[(uint8_t)t[0]] = id;
+            if (tokens[id].empty()) fail("%s: expected a token for the id %zu, found an empty one", where.c_str(), id);
+            if (auto found = unwritten.find(tokens[id]); found != unwritten.end() && found->second == (int32_t)id)
+                continue;
+            int32_t& at = index[slot_of(tokens[id])];
+            if (at >= 0) fail("%s: the token %s has two ids, %d and %zu", where.c_str(), name(id).c_str(), at, id);
+            at = (int32_t)id;
         }
-        for (int b = 0; b < 256; b++)
-            if (byte_id[b] < 0)
-                fail(
-                    "%s: expected a token for each of the 256 bytes, found none for 0x%02x (%s): this is no byte-level "
-                    "vocabulary",
-                    where.c_str(), b, byte_names.name(std::string(1, b)).c_str());
-        eot_id = id_of.count(eot_name) ? id_of[eot_name] : -1;
+    }
+    // merge_where(i) says where merge i stands.
+    void build(const std::string& where, const std::function<std::string(size_t)>& merge_where) {
+        build_index(where);
+        std::string missing;
+        for (int b = 0; b < 256; b++) {
+            byte_id[b] = id_of(byte_level ? std::string(1, (char)b) : format("<0x%02X>", b));
+            if (byte_id[b] < 0) missing = format("0x%02x (%s)", b, byte_names.name(std::string(1, (char)b)).c_str());
+        }
+        // GPT-2's own files have all bytes; other vocabularies may leave some out, which then become unk_token or
+        // nothing, as in tokenizers
+        if (!missing.empty() && (byte_fallback || files.all.kind == Json::null) && (byte_level || byte_fallback))
+            fail("%s: expected a token for each of the 256 bytes, found none for %s: this is no %s vocabulary",
+                 where.c_str(), missing.c_str(), byte_level ? "byte-level" : "byte_fallback");
+
+        special.added.number(
+            tokens.size(), [&](const std::string& content) { return id_of_name(content); },
+            [&](const std::string& content) { tokens.push_back(content); });
+        special.added.build([&](std::string text) {
+            normalizer.normalize(text, true);
+            return text;
+        });
+        special.find_stops(files, tokens.size());
+        special_id.assign(tokens.size(), false);
+        for (const AddedToken& t : special.added.tokens) special_id[t.id] = t.special;
+        auto role = [&](const char* name) {
+            const AddedToken* t = special.added.find(special.role(name));
+            return t ? t->id : -1;
+        };
+        eot_id = role("eos_token");
+        if (eot_id < 0 && !special.stops.empty()) eot_id = special.stops[0];
         if (eot_id < 0)
-            fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", where.c_str(), eot_name);
+            if (const AddedToken* t = special.added.find(eot_name)) eot_id = t->id;
+        bos_id = role("bos_token");
 
         size_t capacity = 64;
         while (capacity < 2 * merges.size() + 2) capacity *= 2;
         table.assign(capacity, {0, 0, -1});
+        cuts_before_marks = !byte_level && id_of(mark) >= 0;
         for (size_t i = 0; i < merges.size(); i++) {
             auto [left, right] = merges[i];
-            auto joined = id_of.find(tokens[left] + tokens[right]);
-            auto name = [&](int32_t id) { return byte_names.name(tokens[id]); };
-            if (left == eot_id || right == eot_id)
-                fail("%s: expected a pair of tokens, found %s, which is never merged", merge_where(i).c_str(),
-                     eot_name);
-            if (joined == id_of.end())
+            const std::string both = tokens[left] + tokens[right];
+            const int32_t joined = id_of(both);
+            if (joined < 0)
                 fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary",
                      merge_where(i).c_str(), name(left).c_str(), name(right).c_str(),
                      (name(left) + name(right)).c_str());
             if (find(left, right))
                 fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(),
                      name(right).c_str(), merge_where(find(left, right)->rank).c_str());
+            if (is_special(left) || is_special(right) || is_special(joined)) continue;  // never comes out of text
             uint64_t pair = (uint64_t)left << 32 | (uint32_t)right;
             uint64_t at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
             while (table[at].id >= 0) at = (at + 1) & (capacity - 1);
-            table[at] = {pair, (int32_t)i, joined->second};
+            table[at] = {pair, (int32_t)i, joined};
+            cuts_before_marks = cuts_before_marks && both.find(mark, end_of_marks(both, 0)) == both.npos;
         }
         static std::atomic<uint64_t> built{0};
         serial = ++built;
-    }
-
-    // ------------------------------------------------------------ text → words
-    enum CharKind : uint8_t { WHITE, LETTER, DIGIT, NEITHER };
-
-    static CharKind kind_of(int32_t c) {
-        if (is_space(c)) return WHITE;
-        int major = c < 0 ? 0 : category(c) >> 8;
-        return major == 'L' ? LETTER : major == 'N' ? DIGIT : NEITHER;
-    }
-    struct AsciiKinds {
-        CharKind kind[128];
-        AsciiKinds() {
-            for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
-        }
-    };
-    // The kind of the character at p, and p moved past it; bytes that are not UTF-8 are counted in `invalid`
-    static CharKind next_kind(const char*& p, const char* end, size_t& invalid) {
-        static const AsciiKinds ascii;
-        if ((uint8_t)*p < 128) return ascii.kind[(uint8_t)*p++];
-        int32_t c = next_code_point(p, end);
-        invalid += c < 0;
-        return kind_of(c);
-    }
-    static size_t contraction_at(const char* p, const char* end) {
-        for (const char* c : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
-            size_t n = strlen(c);
-            if ((size_t)(end - p) >= n && memcmp(p, c, n) == 0) return n;
-        }
-        return 0;
-    }
-
-    // Calls word(bytes, length) for every word, in order: together they are the text. Returns how many bytes are not
-    // UTF-8. goes_on: the text ends with the end of a line, and more follows, which does not begin with white space.
-    template <class Word>
-    static size_t split(std::string_view text, bool goes_on, Word&& word) {
-        const char *p = text.data(), *end = p + text.size();
-        size_t invalid = 0;
-        while (p < end) {
-            const char *start = p, *next = p;
-            if (*p == '\'')
-                if (size_t n = contraction_at(p, end)) {
-                    word(p, n);
-                    p += n;
-                    continue;
-                }
-            CharKind kind = next_kind(next, end, invalid);
-            if (*p == ' ' && next < end) {  // one space belongs to what follows
-                const char* after_next = next;
-                size_t counted_later = 0;
-                CharKind after = next_kind(after_next, end, counted_later);
-                if (after != WHITE) {
-                    kind = after;
-                    next = after_next;
-                    invalid += counted_later;
-                }
-            }
-            const char* last = start;  // the last character of the run
-            for (p = next; p < end; p = next) {
-                size_t counted = 0;
-                if (next_kind(next, end, counted) != kind) break;
-                invalid += counted;
-                last = p;
-            }
-            // white space before something else leaves its last character to what follows, if it has another
-            if (kind == WHITE && last > start && (p < end || goes_on)) p = last;
-            word(start, (size_t)(p - start));
-        }
-        return invalid;
-    }
-
-    // The same, and special() for every <|endoftext|>, which parts the text
-    template <class Word, class Special>
-    static size_t split(std::string_view text, bool goes_on, Word&& word, Special&& special) {
-        size_t invalid = 0, at;
-        while ((at = text.find(eot_name)) != text.npos) {
-            invalid += split(text.substr(0, at), false, word);
-            special();
-            text.remove_prefix(at + strlen(eot_name));
-        }
-        return invalid + split(text, goes_on, word);
     }
 
     // ------------------------------------------------------------ words → ids
@@ -278,17 +289,38 @@ struct Bpe {
         }
     };
 
+    // What a word begins as: a token for each byte or character, or what stands for it where it has none
+    void pieces_of(const char* p, const char* end, std::vector<int32_t>& out) const {
+        bool unknown = false;  // what came before
+        while (p < end) {
+            const char* at = p++;
+            if (!byte_level) next_code_point(p = at, end);
+            int32_t id = byte_level ? byte_id[(uint8_t)*at] : id_of({at, (size_t)(p - at)});
+            bool fused = unknown && fuse_unk;
+            unknown = id < 0 && !byte_fallback;
+            if (id >= 0)
+                out.push_back(id);
+            else if (byte_fallback)
+                for (; at < p; at++) out.push_back(byte_id[(uint8_t)*at]);
+            else if (unk >= 0 && !fused)
+                out.push_back(unk);
+        }
+    }
+
     // Merges with a heap of (rank, place): n log n also for a word of a million letters
     void encode_word(const char* w, size_t n, std::vector<int32_t>& ids, Cache& cache) const {
         std::vector<int32_t>& piece = cache.piece;                         // place → its token; −1: gone
         std::vector<int32_t>&before = cache.before, &after = cache.after;  // its neighbours; −1, n: none
         std::vector<uint64_t>& heap = cache.heap;
-        piece.resize(n);
+        if (ignore_merges)
+            if (int32_t id = id_of({w, n}); id >= 0 && !is_special(id)) return ids.push_back(id);
+        piece.clear();
+        pieces_of(w, w + n, piece);
+        n = piece.size();
         before.resize(n);
         after.resize(n);
         heap.clear();
         for (size_t i = 0; i < n; i++) {
-            piece[i] = byte_id[(uint8_t)w[i]];
             before[i] = (int32_t)i - 1;
             after[i] = (int32_t)i + 1;
         }
@@ -319,15 +351,15 @@ struct Bpe {
         for (size_t i = 0; i < n; i = after[i]) ids.push_back(piece[i]);
     }
 
-    // Appends the ids of `text`. specials: <|endoftext|> in the text becomes its id. Returns how many bytes are not
-    // UTF-8 (they are kept). goes_on: as for split. Safe to call from several threads.
-    size_t encode(std::string_view text, std::vector<int32_t>& ids, bool specials = true, bool goes_on = false) const {
+    // Appends the ids of `text`, without what the post-processor adds. cut: of a text that is encoded in parts, how
+    // this one lies in it. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
+    size_t encode(std::string_view text, std::vector<int32_t>& ids, Specials specials = SPECIALS_PARSED,
+                  Cut cut = {}) const {
         if (text.size() > INT32_MAX)
             fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
         if (cache.serial != serial) cache.clear(serial);
-        auto word = [&](const char* w, size_t n) {
-            if (n == 1) return ids.push_back(byte_id[(uint8_t)*w]);
+        auto known_word = [&](const char* w, size_t n) {
             if (n > Cache::longest) return encode_word(w, n, ids, cache);
             uint32_t h = Cache::hash(w, n);
             Cache::Entry* e = &cache.entry(w, n, h);
@@ -344,28 +376,101 @@ struct Bpe {
             }
             ids.insert(ids.end(), cache.ids.begin() + e->ids_at, cache.ids.begin() + e->ids_at + e->ids);
         };
-        return specials ? split(text, goes_on, word, [&] { ids.push_back(eot_id); }) : split(text, goes_on, word);
+        auto word = [&](const char* w, size_t n) {
+            const std::string_view all(w, n);
+            for (size_t begin = 0, end; begin < n; begin = end) {
+                end = cuts_before_marks ? std::min(all.find(mark, end_of_marks(all, begin)), n) : n;
+                known_word(w + begin, end - begin);
+            }
+        };
+        const char *begin = nullptr, *end = nullptr;  // of what the normalizer gave, if it is the text's first, last
+        auto normalize = [&](std::string_view raw, std::string& room) {
+            const bool first = raw.data() == text.data(), last = raw.end() == text.end();
+            std::string_view s = raw;
+            if (!normalizer.steps.empty()) {
+                room = raw;
+                normalizer.normalize(room, first, cut);
+                s = room;
+            }
+            begin = first ? s.data() : nullptr;
+            end = last ? s.data() + s.size() : nullptr;
+            return s;
+        };
+        auto piece = [&](std::string_view s) {
+            const CharKind after = s.data() + s.size() == end ? cut.after : WHITE;
+            words.split(s, s.data() == begin, {cut.before, after}, word);
+        };
+        special.added.split(text, specials == SPECIALS_AS_TEXT, normalize, piece,
+                            [&](int32_t id) { ids.push_back(id); });
+        return count_invalid(text);
     }
-    std::vector<int32_t> encode(std::string_view text, bool specials = true) const {
+    std::vector<int32_t> encode(std::string_view text, Specials specials = SPECIALS_PARSED) const {
         std::vector<int32_t> ids;
         encode(text, ids, specials);
         return ids;
     }
+    static size_t count_invalid(std::string_view text) {
+        size_t invalid = 0;
+        for (size_t at; (at = invalid_utf8(text)) != text.npos; invalid++) text.remove_prefix(at + 1);
+        return invalid;
+    }
+    // How many bytes of a text have no token and are left out, as tokenizers does it
+    size_t count_lost(std::string_view text) const {
+        if (!byte_level || unk >= 0) return 0;
+        return std::count_if(text.begin(), text.end(), [&](char b) { return byte_id[(uint8_t)b] < 0; });
+    }
 
-    // The exact bytes; a character whose bytes are not all there is not UTF-8
-    std::string decode(const int32_t* ids, size_t n) const {
+    // Calls on_text(part) and on_token(id) for the parts of a text between added tokens and these, in order.
+    template <class OnText, class OnToken>
+    void each_added(std::string_view text, OnText&& on_text, OnToken&& on_token) const {
+        special.added.split(text, false, [](std::string_view t, std::string&) { return t; }, on_text, on_token);
+    }
+    // The text of the ids, every byte of it: a character whose bytes are not all there is not UTF-8. begins: the first
+    // of them begins a text, so that SentencePiece's space before it goes. skip_special: without special tokens
+    std::string decode(const int32_t* ids, size_t n, bool begins = true, bool skip_special = false) const {
         std::string out;
+        bool first = begins;
         for (size_t i = 0; i < n; i++) {
             if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
                 fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
-            out += tokens[ids[i]];
+            if (skip_special && is_special(ids[i])) continue;
+            const std::string& t = tokens[ids[i]];
+            int byte = decodes_bytes ? fallback_byte(t) : -1;
+            if (byte >= 0)
+                out += (char)byte;
+            else if (byte_level)
+                out += t;
+            else
+                for (size_t at = 0, end; at < t.size(); at = end + 3) {
+                    end = std::min(t.find(mark, at), t.size());
+                    out.append(t, at, end - at);
+                    if (end < t.size() && !(first && strips_first_token)) out += ' ';
+                }
+            first = false;
         }
+        if (begins && strips_space && !out.empty() && out[0] == ' ') out.erase(0, 1);
         return out;
     }
     std::string decode(const std::vector<int32_t>& ids) const { return decode(ids.data(), ids.size()); }
+    static int fallback_byte(const std::string& token) {  // of "<0x0A>" 10; −1: no such token
+        if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
+        auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
+        int high = digit(token[3]), low = digit(token[4]);
+        return high < 0 || low < 0 ? -1 : high * 16 + low;
+    }
 
+    // What decides about the ids besides tokens and merges, as a text
+    std::string rules() const {
+        std::string r = format("%d%d%d%d %d ", byte_level, byte_fallback, ignore_merges, fuse_unk, unk) +
+                        normalizer.description() + "/" + words.description();
+        for (const AddedToken& t : special.added.tokens)
+            r += format(" %zu%d%d%d%d%d", t.content.size(), t.special, t.normalized && !normalizer.steps.empty(),
+                        t.lstrip, t.rstrip, t.single_word) +
+                 t.content;
+        return r;
+    }
     // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another
-    // tokenizer
+    // tokenizer. Of GPT-2's rules it says nothing.
     uint64_t fingerprint() const {
         uint64_t h = fnv1a("bpe", 3);
         for (const std::string& t : tokens) {
@@ -373,105 +478,63 @@ struct Bpe {
             h = fnv1a(t.data(), n, fnv1a(&n, 4, h));
         }
         for (auto [left, right] : merges) h = fnv1a(&right, 4, fnv1a(&left, 4, h));
-        return h;
+        const std::string r = rules();
+        return r == Bpe().rules() ? h : fnv1a(r.data(), r.size(), h);
     }
 
     // ------------------------------------------------------------ directories
-    // Of two names the one that is there, else ""
-    static std::string either(const std::string& dir, const char* name, const char* stock_name) {
-        for (const char* n : {name, stock_name})
-            if (exists(dir + "/" + n)) return dir + "/" + n;
-        return "";
-    }
     // Is what this directory holds a BPE tokenizer? (Else it may be WordPiece's, or none.)
     static bool is_in(const std::string& dir) {
         if (exists(dir + "/vocab.txt")) return false;
-        if (!either(dir, "vocab.json", "encoder.json").empty() || !either(dir, "merges.txt", "vocab.bpe").empty())
-            return true;
-        const std::string all = dir + "/tokenizer.json";
-        if (!exists(all)) return false;
-        Json json = parse_json(read_file(all), all);
-        const Json* model = json.find("model");
-        const Json* type = model ? model->find("type") : nullptr;
-        return type && type->s == "BPE";
+        for (const char* name : {"vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.model"})
+            if (exists(dir + "/" + name)) return true;
+        if (!exists(dir + "/tokenizer.json")) return false;
+        const std::string all = read_file(dir +
+                                          "/tokenizer.json");  // is there "type": "BPE" in it? (parsing takes long)
+        for (size_t at = 0; (at = all.find("\"BPE\"", at)) != all.npos; at++) {
+            size_t colon = all.find_last_not_of(" \t\r\n", at - 1);
+            size_t key = colon == all.npos || colon == 0 ? all.npos : all.find_last_not_of(" \t\r\n", colon - 1);
+            if (key != all.npos && key >= 5 && all[colon] == ':' && all.compare(key - 5, 6, "\"type\"") == 0)
+                return true;
+        }
+        return false;
     }
 
     static Bpe load(const std::string& dir) {
-        if (!is_directory(dir))
-            fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
-        const std::string vocab = either(dir, "vocab.json", "encoder.json");
-        const std::string merges = either(dir, "merges.txt", "vocab.bpe");
-        const std::string all = dir + "/tokenizer.json", config = dir + "/tokenizer_config.json";
-        Json json, c;
-        if (exists(all)) json = parse_json(read_file(all), all);
-        if (exists(config)) c = parse_json(read_file(config), config);
-        check_rules(json, all, c, config);
         Bpe b;
-        if (!vocab.empty() && !merges.empty()) {
-            b.read_vocab(parse_json(read_file(vocab), vocab), vocab);
-            size_t first = b.read_merges(read_text(merges), merges);
-            b.build(vocab, [&](size_t i) { return format("%s, line %zu", merges.c_str(), first + i); });
-        } else if (exists(all)) {
-            b.read_all(json, all);
-            b.build(all, [&](size_t i) { return format("%s, merge %zu", all.c_str(), i + 1); });
-        } else if (!vocab.empty() || !merges.empty()) {
+        TokenizerFiles& f = b.files;
+        f = TokenizerFiles::read(dir);
+        auto either = [&](const char* name, const char* stock_name) { return f.find(name) ? name : stock_name; };
+        const char *vocab = either("vocab.json", "encoder.json"), *merges = either("merges.txt", "vocab.bpe");
+        std::string bos, eos;  // that tokenizer.model names
+        if (f.all.kind == Json::null && !f.find(vocab) && !f.find(merges) && f.find("tokenizer.model"))
+            f.all = b.sentencepiece(bos, eos);
+        b.special = SpecialTokens::read(f);
+        if (!bos.empty()) b.special.set_default("bos_token", bos.c_str());
+        if (!eos.empty()) b.special.set_default("eos_token", eos.c_str());
+        if (f.all.kind != Json::null)
+            b.read_all(f.all, f.path(f.find("tokenizer.json") ? "tokenizer.json" : "tokenizer.model"));
+        else if (f.find(vocab) && f.find(merges))
+            b.read_stock(f.path(vocab), *f.find(vocab), f.path(merges), *f.find(merges));
+        else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
-                 vocab.empty() ? "vocab.json or encoder.json" : "merges.txt or vocab.bpe", (vocab + merges).c_str());
-        } else {
+                 f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
+                 f.find(vocab) ? vocab : merges);
+        else
             fail(
-                "%s: expected vocab.json and merges.txt, or tokenizer.json, found none; make them with: data/tokenize "
-                "learn --type bpe --out %s FILE",
+                "%s: expected vocab.json and merges.txt, or tokenizer.json, or tokenizer.model, found none; make them "
+                "with: data/tokenize learn --type bpe --out %s FILE",
                 dir.c_str(), dir.c_str());
-        }
-        if (const Json* bos = c.find("add_bos_token")) b.add_bos = bos->kind == Json::boolean && bos->b;
+        b.read_config();
+        f.all = Json();  // f.bytes has it
         return b;
     }
 
-    // Refuses rules that are not GPT-2's: other special tokens, a normalizer, another way to split, a space put before
-    // the text.
-    static void check_rules(const Json& all, const std::string& all_path, const Json& config,
-                            const std::string& config_path) {
-        auto refuse_unless = [](const Json* value, const std::string& path, const char* key, bool fine,
-                                const char* expected) {
-            if (value && value->kind != Json::null && !fine)
-                fail("%s: %s: expected %s, as GPT-2 has it, found %.60s", path.c_str(), key, expected,
-                     dump_json(*value).c_str());
-        };
-        auto is_false = [](const Json* j) { return j && j->kind == Json::boolean && !j->b; };
-        auto refuse_true = [&](const Json* from, const std::string& path, const char* key) {
-            const Json* value = from ? from->find(key) : nullptr;
-            refuse_unless(value, path, key, is_false(value), "false");
-        };
-        refuse_true(&config, config_path, "add_prefix_space");
-        refuse_unless(all.find("normalizer"), all_path, "normalizer", false, "none");
-        const Json *pre = all.find("pre_tokenizer"), *model = all.find("model");
-        if (pre) {
-            const Json *type = pre->find("type"), *regex = pre->find("use_regex");
-            refuse_unless(pre, all_path, "pre_tokenizer", type && type->s == "ByteLevel" && !is_false(regex),
-                          "ByteLevel alone");
-            refuse_true(pre, all_path, "add_prefix_space");
-        }
-        if (model) {
-            for (const char* key : {"ignore_merges", "byte_fallback"}) refuse_true(model, all_path, key);
-            for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-                const Json* value = model->find(key);
-                refuse_unless(value, all_path, key, value && value->kind == Json::string && value->s.empty(), "none");
-            }
-        }
-        if (const Json* added = all.find("added_tokens"))
-            for (const Json& token : added->a) {
-                const Json* content = token.find("content");
-                if (!content || content->s != eot_name)
-                    fail("%s: the added token %.60s is not supported: only %s is", all_path.c_str(),
-                         content ? content->s.c_str() : dump_json(token).c_str(), eot_name);
-            }
-    }
-
     void read_vocab(const Json& json, const std::string& where) {
-        if (json.kind != Json::object)
+        if (json.kind != Json::object || json.o.empty())
             fail("%s: expected a JSON object {\"token\": id, ...}, found %.60s", where.c_str(),
                  dump_json(json).c_str());
-        tokens.resize(json.o.size());
+        tokens.assign(json.o.size(), "");
         std::string bytes;
         for (const auto& [name, id] : json.o) {
             if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
@@ -479,57 +542,76 @@ struct Bpe {
                      tokens.size() - 1, dump_json(id).c_str(), name.c_str());
             if (name.empty())
                 fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
-            if (name == eot_name)
+            if (!byte_level || !byte_names.bytes(name, bytes)) {
+                if (byte_level && !special.added.find(name))
+                    fail(
+                        "%s: expected bytes as printable characters in the token of id %s, found \"%s\": this is no "
+                        "byte-level vocabulary",
+                        where.c_str(), dump_json(id).c_str(), name.c_str());
                 bytes = name;
-            else if (!byte_names.bytes(name, bytes))
-                fail(
-                    "%s: expected bytes as printable characters in the token of id %s, found \"%s\": this is no "
-                    "byte-level vocabulary",
-                    where.c_str(), dump_json(id).c_str(), name.c_str());
+                if (byte_level) unwritten[name] = (int32_t)id.i;
+            }
             tokens[id.i] = bytes;
         }
+        build_index(where);
     }
 
     // "left right" → merges. `where` is a function: saying where takes time that only an error has
     template <class Where>
-    void add_merge(std::string_view left, std::string_view right, const std::unordered_map<std::string, int32_t>& id_of,
-                   Where where) {
-        std::string bytes;
+    void add_merge(std::string_view left, std::string_view right, Where where) {
         int32_t ids[2];
         for (int i = 0; i < 2; i++) {
-            std::string_view name = i ? right : left;
-            auto found = byte_names.bytes(name, bytes) ? id_of.find(bytes) : id_of.end();
-            if (name.empty() || found == id_of.end())
+            ids[i] = id_of_name(std::string(i ? right : left));
+            if (ids[i] < 0)
                 fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
                      where().c_str(), std::string(left).c_str(), std::string(right).c_str());
-            ids[i] = found->second;
         }
         merges.push_back({ids[0], ids[1]});
     }
-    std::unordered_map<std::string, int32_t> ids_of_tokens() const {
-        std::unordered_map<std::string, int32_t> id_of;
-        for (size_t id = 0; id < tokens.size(); id++) id_of.emplace(tokens[id], id);
-        return id_of;
-    }
 
-    // Returns the number of the first line with a pair
-    size_t read_merges(std::string_view text, const std::string& where) {
-        auto id_of = ids_of_tokens();
-        bool version = text.substr(0, 8) == "#version";
+    // GPT-2's files, which say nothing about rules: those are what transformers' class of this name has
+    void read_stock(const std::string& vocab_path, const std::string& vocab, const std::string& merges_path,
+                    std::string_view text) {
+        const std::string config = files.path("tokenizer_config.json");
+        std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
+        if (type.size() > 4 && type.compare(type.size() - 4, 4, "Fast") == 0) type.resize(type.size() - 4);
+        const bool qwen2 = type == "Qwen2Tokenizer";
+        if (qwen2) {
+            normalizer.steps = {{Step::NFC}};
+            words.steps = {{Step::QWEN2}};
+        } else if (type != "GPT2Tokenizer" && type != "PreTrainedTokenizer") {
+            fail(
+                "%s: tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no tokenizer.json, "
+                "found %s",
+                config.c_str(), type.c_str());
+        }
+        if (json_flag(files.config, config, "add_prefix_space", false))
+            words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
+        read_vocab(parse_json(vocab, vocab_path), vocab_path);
+        if (special.role("eos_token").empty() && id_of(eot_name) < 0)
+            fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", vocab_path.c_str(), eot_name);
+        for (const char* role : {"bos_token", "eos_token", "unk_token"})
+            if (!qwen2 || role[0] != 'b') special.set_default(role, eot_name);
+
+        const size_t first = text.substr(0, 8) == "#version" ? 2 : 1;  // line with a pair
         for (size_t number = 1; !text.empty(); number++) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
             text.remove_prefix(std::min(n + 1, text.size()));
             if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            if ((version && number == 1) || (line.empty() && text.empty())) continue;
+            if (number < first || (line.empty() && text.empty())) continue;
             size_t space = std::min(line.find(' '), line.size());
-            add_merge(line.substr(0, space), line.substr(std::min(space + 1, line.size())), id_of,
-                      [&] { return format("%s, line %zu", where.c_str(), number); });
+            add_merge(line.substr(0, space), line.substr(std::min(space + 1, line.size())),
+                      [&] { return format("%s, line %zu", merges_path.c_str(), number); });
         }
-        return version ? 2 : 1;
+        build(vocab_path, [&](size_t i) { return format("%s, line %zu", merges_path.c_str(), first + i); });
     }
 
+    // tokenizer.json
     void read_all(const Json& json, const std::string& where) {
+        refuse_unknown_keys(json, where,
+                            {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                             "post_processor", "decoder", "model"});
         const Json* model = json.find("model");
         const Json* type = model ? model->find("type") : nullptr;
         const Json* vocab = model ? model->find("vocab") : nullptr;
@@ -537,13 +619,29 @@ struct Bpe {
         if (!vocab || !list || list->kind != Json::array || (type && type->s != "BPE"))
             fail("%s: expected a model of type BPE with vocab and merges, found %s", where.c_str(),
                  type ? type->s.c_str() : "none");
-        Json with_added = *vocab;
-        if (const Json* added = json.find("added_tokens"))  // <|endoftext|> may stand there only
-            for (const Json& token : added->a)
-                if (const Json* id = token.find("id"))
-                    if (vocab->kind == Json::object && !vocab->find(eot_name)) with_added.set(eot_name, *id);
-        read_vocab(with_added, where);
-        auto id_of = ids_of_tokens();
+        refuse_unknown_keys(*model, where + ": model",
+                            {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
+                             "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+        for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
+            if (const Json* value = model->find(key))
+                if (value->kind != Json::null && (value->kind == Json::string ? !value->s.empty() : value->d != 0))
+                    fail("%s: model: %s: expected none, found %.60s: tokenizers with this rule are not supported",
+                         where.c_str(), key, dump_json(*value).c_str());
+        normalizer = read_normalizer(json.find("normalizer"), where);
+        words = read_pre_tokenizer(json.find("pre_tokenizer"), where, byte_level);
+        byte_fallback = json_flag(*model, where, "byte_fallback", false) && !byte_level;
+        ignore_merges = json_flag(*model, where, "ignore_merges", false);
+        fuse_unk = json_flag(*model, where, "fuse_unk", false);
+        read_vocab(*vocab, where);
+        if (const std::string name = json_text(*model, where, "unk_token"); !name.empty()) {
+            unk = id_of_name(name);
+            if (unk < 0) fail("%s: model: the unk_token %s is not in the vocabulary", where.c_str(), name.c_str());
+        }
+        if (!byte_level && !byte_fallback && unk < 0)
+            fail(
+                "%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
+                "lost",
+                where.c_str());
         for (size_t i = 0; i < list->a.size(); i++) {
             const Json& pair = list->a[i];  // "left right" or ["left", "right"]
             std::string_view left = pair.s, right;
@@ -554,66 +652,225 @@ struct Bpe {
                 right = left.substr(space + 1);
                 left = left.substr(0, space);
             }
-            add_merge(left, right, id_of, [&] { return format("%s, merge %zu", where.c_str(), i + 1); });
+            add_merge(left, right, [&] { return format("%s, merge %zu", where.c_str(), i + 1); });
+        }
+        build(where, [&](size_t i) { return format("%s, merge %zu", where.c_str(), i + 1); });
+        read_post_processor(json.find("post_processor"), where + ": post_processor");
+        read_decoder(json.find("decoder"), where + ": decoder");
+    }
+
+    void read_post_processor(const Json* rule, const std::string& where) {
+        for (const Json& r : rules_of(rule, where, "processors")) {
+            const std::string type = json_text(r, where, "type");
+            std::vector<int32_t> before, after;
+            auto add = [&](const Json* ids, std::vector<int32_t>& to) {
+                if (!ids) refuse_rule(where, r, "the ids of its special tokens");
+                for (const Json& id : ids->a) {
+                    if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
+                        refuse_rule(where, r, format("ids from 0 to %zu", size() - 1).c_str());
+                    to.push_back((int32_t)id.i);
+                }
+            };
+            if (type == "TemplateProcessing") {
+                refuse_unknown_keys(r, where, {"type", "single", "pair", "special_tokens"});
+                const Json* single = json_member(r, where, "single", Json::array);
+                const Json* tokens = json_member(r, where, "special_tokens", Json::object);
+                size_t texts = 0;
+                for (const Json& part : single ? single->a : std::vector<Json>()) {
+                    const Json *token = part.find("SpecialToken"), *name = token ? token->find("id") : nullptr;
+                    const Json* entry = tokens && name ? tokens->find(name->s) : nullptr;
+                    if (part.find("Sequence"))
+                        texts++;
+                    else
+                        add(entry ? json_member(*entry, where, "ids", Json::array) : nullptr, texts ? after : before);
+                }
+                if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
+            } else if (type == "RobertaProcessing" || type == "BertProcessing") {
+                refuse_unknown_keys(r, where, {"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+                for (auto [key, to] : {std::pair{"cls", &before}, {"sep", &after}}) {
+                    const Json* pair = json_member(r, where, key, Json::array);  // [name, id]
+                    Json ids = Json::make_array();
+                    if (pair && pair->a.size() == 2) ids.a = {pair->a[1]};
+                    add(ids.a.empty() ? nullptr : &ids, *to);
+                }
+            } else if (type != "ByteLevel") {
+                refuse_rule(where, r, "ByteLevel, TemplateProcessing, RobertaProcessing, a Sequence of them or null");
+            }
+            prefix.insert(prefix.begin(), before.begin(), before.end());
+            suffix.insert(suffix.end(), after.begin(), after.end());
         }
     }
 
-    // Writes the four files; `max_len` is what transformers takes for the model's longest input
-    void save(const std::string& dir, int max_len = 1024) const {
-        make_directories(dir);
-        auto name = [&](int32_t id) { return id == eot_id ? eot_name : byte_names.name(tokens[id]); };
-        Json vocab = Json::make_object(), pairs = Json::make_array(), added = Json::make_array();
-        Json eot, level, post, model, all, config;
-        for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(name(id), Json((int)id));
-        std::string lines = "#version: 0.2\n";
-        for (auto [left, right] : merges) {
-            Json pair = Json::make_array();
-            pair.a = {name(left), name(right)};
-            lines += name(left) + " " + name(right) + "\n";
-            pairs.a.push_back(pair);
+    void read_decoder(const Json* rule, const std::string& where) {
+        bool spaces = false, fused = false;
+        for (const Json& r : rules_of(rule, where, "decoders")) {
+            const std::string type = json_text(r, where, "type");
+            auto number = [&](const char* key) {
+                const Json* value = json_member(r, where, key, Json::integer);
+                return value ? value->i : 0;
+            };
+            bool known = byte_level ? type == "ByteLevel" : type == "Fuse" || type == "ByteFallback";
+            if (type == "Fuse") fused = true;
+            if (type == "ByteFallback") decodes_bytes = true;
+            if (!byte_level && type == "Replace")
+                known = spaces = pattern_text(r, where) == mark && json_text(r, where, "content") == " ";
+            if (!byte_level && type == "Strip" && fused) {
+                known = json_text(r, where, "content") == " " && number("start") <= 1 && number("stop") == 0;
+                strips_space = number("start") == 1;
+            }
+            if (!byte_level && type == "Metaspace") {
+                known = spaces = json_text(r, where, "replacement") == mark;
+                strips_first_token = json_flag(r, where, "add_prefix_space", true) &&
+                                     json_text(r, where, "prepend_scheme", "always") != "never";
+            }
+            if (!known)
+                refuse_rule(where, r,
+                            byte_level ? "ByteLevel"
+                                       : "Metaspace, or a Sequence of Replace ▁ by a space, ByteFallback, Fuse and "
+                                         "Strip of one space at the beginning");
         }
-        eot.set("id", eot_id).set("content", eot_name).set("single_word", false).set("lstrip", false);
-        eot.set("rstrip", false).set("normalized", false).set("special", true);
-        added.a.push_back(eot);
-        level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
-        post = level;
-        if (add_bos) {  // transformers looks for it here
-            Json first, text, bos, single = Json::make_array(), pair = Json::make_array();
-            Json ids = Json::make_array(), names = Json::make_array(), both = Json::make_array();
-            first.set("SpecialToken", Json().set("id", eot_name).set("type_id", 0));
-            text.set("Sequence", Json().set("id", "A").set("type_id", 0));
-            single.a = {first, text};
-            pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
-            ids.a = {Json(eot_id)};
-            names.a = {Json(eot_name)};
-            bos.set("type", "TemplateProcessing").set("single", single).set("pair", pair);
-            bos.set("special_tokens",
-                    Json().set(eot_name, Json().set("id", eot_name).set("ids", ids).set("tokens", names)));
-            both.a = {level, bos};
-            post = Json().set("type", "Sequence").set("processors", both);
-        }
-        model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json());
-        model.set("continuing_subword_prefix", "").set("end_of_word_suffix", "").set("fuse_unk", false);
-        model.set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
-        all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
-        all.set("normalizer", Json());
-        all.set("pre_tokenizer", level).set("post_processor", post).set("decoder", level).set("model", model);
-        config.set("tokenizer_class", "GPT2Tokenizer").set("add_prefix_space", false).set("add_bos_token", add_bos);
-        config.set("model_max_length", max_len);
-        config.set("bos_token", eot_name).set("eos_token", eot_name).set("unk_token", eot_name);
-        config.set("clean_up_tokenization_spaces", false);
+        if (!byte_level && !spaces)
+            fail("%s: expected Metaspace or Replace, which make spaces of ▁, found neither", where.c_str());
+    }
 
-        write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
-        write_file_atomic(dir + "/tokenizer.json", dump_json(all) + "\n");
-        write_file_atomic(dir + "/vocab.json", dump_json(vocab) + "\n");
+    void read_config() {
+        const Json& c = files.config;
+        const std::string where = files.path("tokenizer_config.json");
+        if (json_flag(c, where, "split_special_tokens", false))
+            fail(
+                "%s: split_special_tokens: expected false, found true: programs say by themselves which special "
+                "tokens are text",
+                where.c_str());
+        const bool adds = words.has(Step::PREFIX) || words.has(Step::PREFIX_FIRST) || normalizer.has(Step::PREPEND);
+        if (json_flag(c, where, "add_prefix_space", adds) != adds)
+            fail("%s: add_prefix_space: expected %s, as the rules of tokenizer.json have it, found %s", where.c_str(),
+                 adds ? "true" : "false", adds ? "false" : "true");
+        const bool bos = json_flag(c, where, "add_bos_token", false), eos = json_flag(c, where, "add_eos_token", false);
+        if (c.find("add_bos_token") ||
+            c.find("add_eos_token")) {  // as transformers: no matter what tokenizer.json says
+            prefix.assign(bos && bos_id >= 0, bos_id);
+            suffix.assign(eos && eot_id >= 0, eot_id);
+        }
+        add_bos = !prefix.empty();
+    }
+    Json sentencepiece(std::string& bos, std::string& eos) const {
+        const Json* legacy = files.config.find("legacy");
+        const bool first_only = legacy && legacy->kind == Json::boolean && !legacy->b;
+        return read_sentencepiece(*files.find("tokenizer.model"), files.path("tokenizer.model"), first_only, bos, eos);
+    }
+
+    // The content of tokenizer.json: as it was read, or what the other files say
+    Json all() const {
+        Json json;
+        if (const std::string* text = files.find("tokenizer.json")) {
+            json = parse_json(*text, files.path("tokenizer.json"));
+        } else if (!byte_level) {
+            std::string bos, eos;
+            json = sentencepiece(bos, eos);
+        } else {
+            Json vocab = vocabulary(), pairs = Json::make_array(), added = Json::make_array(), model, level, split;
+            for (auto [left, right] : merges) {
+                Json pair = Json::make_array();
+                pair.a = {name(left), name(right)};
+                pairs.a.push_back(pair);
+            }
+            for (const AddedToken& t : special.added.tokens)
+                added.a.push_back(Json()
+                                      .set("id", t.id)
+                                      .set("content", t.content)
+                                      .set("single_word", t.single_word)
+                                      .set("lstrip", t.lstrip)
+                                      .set("rstrip", t.rstrip)
+                                      .set("normalized", t.normalized)
+                                      .set("special", t.special));
+            model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json());
+            model.set("continuing_subword_prefix", "").set("end_of_word_suffix", "").set("fuse_unk", false);
+            model.set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
+            level.set("type", "ByteLevel").set("add_prefix_space", words.has(Step::PREFIX)).set("trim_offsets", true);
+            level.set("use_regex", true);
+            Json pre = level;
+            if (words.has(Step::QWEN2)) {
+                Json list = Json::make_array();
+                split.set("type", "Split").set("pattern", Json().set("Regex", known_regexes[2].second));
+                split.set("behavior", "Isolated").set("invert", false);
+                list.a = {split, level.set("use_regex", false)};
+                pre = Json().set("type", "Sequence").set("pretokenizers", list);
+            }
+            json.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
+            json.set("normalizer", normalizer.has(Step::NFC) ? Json().set("type", "NFC") : Json());
+            json.set("pre_tokenizer", pre).set("post_processor", level).set("decoder", level).set("model", model);
+        }
+        if (add_bos != !prefix.empty())
+            json.set("post_processor", post_processor());  // transformers looks for it there
+        return json;
+    }
+    Json vocabulary() const {
+        Json vocab = Json::make_object();
+        for (int32_t id = 0; id < vocab_size; id++) vocab.o.emplace_back(name(id), Json(id));
+        return vocab;
+    }
+    // add_bos as transformers reads it: bos() before the text, or nothing
+    Json post_processor() const {
+        Json first, text, level, bos, single = Json::make_array(), pair = Json::make_array();
+        Json ids = Json::make_array(), names = Json::make_array(), both = Json::make_array();
+        level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
+        if (!add_bos) return byte_level ? level : Json();
+        const int32_t id = this->bos();
+        first.set("SpecialToken", Json().set("id", tokens[id]).set("type_id", 0));
+        text.set("Sequence", Json().set("id", "A").set("type_id", 0));
+        single.a = {first, text};
+        pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
+        ids.a = {Json(id)};
+        names.a = {Json(tokens[id])};
+        bos.set("type", "TemplateProcessing").set("single", single).set("pair", pair);
+        bos.set("special_tokens",
+                Json().set(tokens[id], Json().set("id", tokens[id]).set("ids", ids).set("tokens", names)));
+        both.a = {level, bos};
+        return byte_level ? Json().set("type", "Sequence").set("processors", both) : bos;
+    }
+
+    // Writes all files that were read, as they were, and tokenizer.json and tokenizer_config.json, so that transformers
+    // gives the same ids. max_len: what transformers takes for the model's longest input
+    void save(const std::string& dir, int max_len = 1024) const {
+        Json config = files.config;
+        if (config.kind == Json::null) {
+            config.set("tokenizer_class", "GPT2Tokenizer");
+            if (byte_level) config.set("add_prefix_space", words.has(Step::PREFIX));
+            config.set("add_bos_token", add_bos).set("model_max_length", max_len);
+            if (eot_id >= 0) config.set("bos_token", tokens[bos()]).set("eos_token", tokens[eot_id]);
+            if (!special.roles[2].empty()) config.set("unk_token", special.roles[2]);
+            config.set("clean_up_tokenization_spaces", false);
+        }
+        // These classes have rules of their own, no matter what tokenizer.json says
+        const std::string type = json_text(config, dir, "tokenizer_class");
+        const std::string steps = normalizer.description() + "/" + words.description();
+        const bool plain = byte_level && !ignore_merges && unk < 0;
+        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/0;") &&
+            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "6;/2;"))
+            config.set("tokenizer_class", "PreTrainedTokenizerFast");
+        if (add_bos != !prefix.empty()) config.set("add_bos_token", add_bos);
+        files.save(dir, config, max_len);
+        if (!files.find("tokenizer.json") || add_bos != !prefix.empty())
+            write_file_atomic(dir + "/tokenizer.json", dump_json(all()) + "\n");
+        if (!byte_level || files.find("tokenizer.json")) return;
+        std::string lines = "#version: 0.2\n";
+        for (auto [left, right] : merges) lines += name(left) + " " + name(right) + "\n";
+        write_file_atomic(dir + "/vocab.json", dump_json(vocabulary()) + "\n");
         write_file_atomic(dir + "/merges.txt", lines);
     }
 
     // ------------------------------------------------------------ learning
     typedef std::unordered_map<std::string, int64_t> Counts;  // word → how often
 
+    // goes_on: the text ends with the end of a line, and more follows, which does not begin with white space
     static size_t count_words(std::string_view text, Counts& counts, bool goes_on = false) {
-        return split(text, goes_on, [&](const char* w, size_t n) { counts[std::string(w, n)]++; }, [] {});
+        const Steps gpt2{{{Step::GPT2}}};
+        const size_t invalid = count_invalid(text);
+        auto count = [&](const char* w, size_t n) { counts[std::string(w, n)]++; };
+        for (size_t at; (at = text.find(eot_name)) != text.npos; text.remove_prefix(at + strlen(eot_name)))
+            gpt2.split(text.substr(0, at), true, {}, count);
+        gpt2.split(text, true, {false, goes_on ? LETTER : WHITE}, count);
+        return invalid;
     }
 
     // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the
@@ -624,8 +881,11 @@ struct Bpe {
             fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", eot_name,
                        size);
         Bpe b;
-        for (uint8_t byte : byte_names.order) b.tokens.emplace_back(1, (char)byte);
-        std::unordered_map<std::string, int32_t> id_of = b.ids_of_tokens();
+        std::unordered_map<std::string, int32_t> id_of;
+        for (uint8_t byte : byte_names.order) {
+            id_of.emplace(std::string(1, (char)byte), (int32_t)b.tokens.size());
+            b.tokens.emplace_back(1, (char)byte);
+        }
         std::vector<CountedWord> words;
         for (const auto& [word, n] : counts) {
             CountedWord w = {{}, n};

@@ -39,6 +39,14 @@ inline bool is_dropped(int32_t c) {
 }
 inline bool is_punctuation(int32_t c) { return c < 128 ? byte_table.kind[c] == PUNCTUATION : category(c) >> 8 == 'P'; }
 
+inline bool is_word_char(int32_t c) {  // \w of Rust's regex
+    if (c < 0) return false;
+    int cat = category(c), major = cat >> 8;
+    return major == 'L' || major == 'M' || cat == CATEGORY('N', 'd') || cat == CATEGORY('N', 'l') ||
+           cat == CATEGORY('P', 'c') || c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) ||
+           (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
+}
+
 // The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we
 // follow the latter.)
 inline bool is_cjk(int32_t c) {

@@ -32,9 +32,10 @@ struct InstructRow {
     std::vector<std::string> outputs;  // references; none: there is nothing to learn
     std::vector<std::string> options;
     std::vector<FewShotExample> examples;
-    std::string where;  // "FILE, line N", for errors
-    std::string error;  // "": the row is good; else "FILE, line N: expected ..., found ..."
-    Json json;          // all that was given, of rows that may come without an answer, or with an error
+    std::string where;   // "FILE, line N", for errors
+    bool blank = false;  // an empty line where a row was expected
+    std::string error;   // "": the row is good; else "FILE, line N: expected ..., found ..."
+    Json json;           // all that was given, of rows that may come without an answer, or with an error
 };
 
 struct InstructFile {
@@ -83,8 +84,8 @@ private:
             if (size_t slash = row.task.find('/'); slash != row.task.npos)
                 row.task = trimmed(row.task.substr(0, slash)) + "/" + trimmed(row.task.substr(slash + 1));
             if (row.task.empty()) bad("expected a name in \"task\", found nothing");
-            for (unsigned char c : row.task)
-                if (c < 32 || c == 127) bad("expected a task without control characters, found " + start_of(row.task));
+            if (visible(row.task) != row.task)
+                bad("expected a task without control characters, found " + start_of(row.task));
         }
         if (const Json* options = given(json, "options")) {
             row.options = texts(*options, "options");

@@ -179,9 +179,8 @@ private:
         row.has_label = !row.label.empty();
         if (need_label && !row.has_label)
             lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
-        for (unsigned char c : row.label)
-            if (c < 32 || c == 127)
-                lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
+        if (visible(row.label) != row.label)
+            lines.bad(row.line, "expected a label without control characters, found " + dump_json(row.label));
         if (!classes.empty() && row.has_label && source.label.empty()) name_class(row);
     }
     [[noreturn]] void no_text(const LabelledRow& row, const std::string& column, const std::string& found) const {

@@ -23,6 +23,7 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/base/unicode.h"
 
 struct BadRow : Error {
@@ -68,19 +69,19 @@ struct LineReader {
     FILE* file = nullptr;
     char* buffer = nullptr;
     size_t capacity = 0;
-    std::string_view line;   // the line that was read last, without its line break, ...
-    std::string_view whole;  // ... and with it
-    size_t number = 0;       // of this line, from 1
-    size_t begin = 0;        // the first line of the JSON object that was read last, ...
-    size_t element = 0;      // ... and its number in an array, from 1; 0: the file is no array
-    size_t bytes = 0;        // read so far
-    bool keeping = false;    // see keep()
+    std::string_view line;    // the line that was read last, without its line break, ...
+    std::string_view whole;   // ... and with it
+    size_t number = 0;        // of this line, from 1
+    size_t begin = 0;         // the first line of the JSON object that was read last, ...
+    size_t element = 0;       // ... and its number in an array, from 1; 0: the file is no array
+    size_t bytes = 0;         // read so far
+    bool keeping = false;     // see keep()
+    bool over_lines = false;  // JSON: may an object have several lines
 
     // open: standard input, to be read instead, which stays open
     explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
         if (file) return;
-        if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
-        file = fopen(path.c_str(), "rb");
+        file = fdopen(open_regular(path), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
         decompress();
     }
@@ -236,11 +237,11 @@ private:
     size_t again_at = 0;
     std::string kept;  // what was read since keep()
     bool kept_from_again = false;
-    bool cr_ends = false;                       // lines may end in "\r" alone
-    bool in_array = false, over_lines = false;  // JSON: is it an array, may an object have several lines
-    size_t at = 0;                              // JSON over lines: what of the line was not read yet
-    std::string value;                          // JSON: the text of an object
-    pid_t child = 0;                            // the program that decompresses
+    bool cr_ends = false;   // lines may end in "\r" alone
+    bool in_array = false;  // JSON: is it an array
+    size_t at = 0;          // JSON over lines: what of the line was not read yet
+    std::string value;      // JSON: the text of an object
+    pid_t child = 0;        // the program that decompresses
 
     void read_again(std::string_view lines) {
         kept_from_again &= kept.empty();

@@ -13,14 +13,18 @@
 //               he , [MASK] un ##aff ##able !
 //
 // A word of more than 100 code points, or one that cannot be pieced together, is one [UNK].
-// [PAD] [UNK] [CLS] [SEP] [MASK] are found in the raw text before all this, in exactly this spelling.
+// [PAD] [UNK] [CLS] [SEP] [MASK] and other added tokens are found before all this (added_tokens.h).
 //
 // A tokenizer directory holds
-//   vocab.txt               a token per line, the line number (from 0) is the id
+//   tokenizer.json          all rules. Other ones than these are in word_rules.h; what is in neither is refused by name
+//   vocab.txt               a token per line, the line number (from 0) is the id. Where there is no tokenizer.json, the
+//                           rules are those above
 //   tokenizer_config.json   do_lower_case (default true), strip_accents (default: as do_lower_case),
-//                           tokenize_chinese_chars (default true)
-//   tokenizer.json          all of this in one file, which transformers prefers; read by us only where vocab.txt is
-//                           missing
+//                           tokenize_chinese_chars (default true): where they are given they have the last word, as in
+//                           transformers
+//   and what special_tokens.h reads. All of it is saved again as it was.
+//
+// Not rules for us: truncation and padding, since a text is encoded whole, and the decoder.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
@@ -41,15 +45,26 @@
 #include "common/base/unicode.h"
 #include "common/text/characters.h"
 #include "common/text/pair_merging.h"
+#include "common/text/special_tokens.h"
+#include "common/text/word_rules.h"
 
 struct WordPiece {
-    static constexpr size_t max_word_chars = 100;
     static constexpr const char* special_names[5] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    static constexpr const char* special_roles[5] = {"pad_token", "unk_token", "cls_token", "sep_token", "mask_token"};
 
-    std::vector<std::string> tokens;  // id → token as it stands in vocab.txt
-    int32_t special[5];               // ids of the five names above
-    bool lower_case = true, strip_accents = true, split_cjk = true;
+    std::vector<std::string> tokens;  // id → token as in vocab.txt; then the added ones that are not there
+    int32_t special[5];               // ids of the five names above, or of what the files name instead of them
+    WordRules rules;
+    std::string prefix = "##";  // begins a token that continues a word
+    size_t max_word_chars = 100;
+    AddedTokens added;
+    TokenizerFiles files;  // what was loaded
 
+    WordPiece() {  // without a vocabulary yet, but it finds special tokens in a text
+        SpecialTokens specials;
+        for (int s = 0; s < 5; s++) specials.set_default(special_roles[s], special_names[s]);
+        set_added(specials.added);
+    }
     int32_t pad() const { return special[0]; }
     int32_t unk() const { return special[1]; }
     int32_t cls() const { return special[2]; }
@@ -58,71 +73,87 @@ struct WordPiece {
     size_t size() const { return tokens.size(); }
     bool is_special(int32_t id) const { return std::find(special, special + 5, id) != special + 5; }
     // does this piece continue the word of the piece before it? (whole-word masking)
-    bool is_continuation(int32_t id) const {
-        return tokens[id].size() > 2 && tokens[id][0] == '#' && tokens[id][1] == '#';
+    bool is_continuation(int32_t id) const { return is_continuation(tokens[id]); }
+    bool is_continuation(std::string_view token) const {
+        return token.size() > prefix.size() && token.substr(0, prefix.size()) == prefix;
     }
 
-    // ------------------------------------------------------------ the pieces, as a tree of bytes
-    // A node is a number; (node, byte) → node is a hash table with open addressing. 0 = nothing there, 1 = root of the
-    // pieces that begin a word, 2 = root of the pieces after ##.
-    struct Edge {  // key = node << 8 | byte; free if node == 0
-        uint32_t key, node;
-    };
-    std::vector<Edge> edges;        // a power of two, at most half full
-    std::vector<int32_t> piece_at;  // node → id of the piece that ends here, or −1
+    // ------------------------------------------------------------ the pieces
+    ByteTree tree;  // root 1: what a word can begin with; root 2: what comes after the prefix
 
-    // The place of an edge in `edges`, or the free one where it would be
-    uint32_t edge(uint32_t node, uint8_t byte) const {
-        uint32_t key = node << 8 | byte, mask = edges.size() - 1;
-        uint32_t i = (key * 2654435761u) >> 7 & mask;
-        while (edges[i].node && edges[i].key != key) i = (i + 1) & mask;
-        return i;
-    }
-    uint32_t child(uint32_t node, uint8_t byte) const { return edges[edge(node, byte)].node; }
-
-    // From tokens: the tree, the special ids. `where` begins the message of an error.
-    void build(const std::string& where) {
+    // From tokens: the tree and the special tokens. `where` begins the message of an error.
+    void build(const std::string& where, SpecialTokens specials = {}) {
         size_t bytes = 0;
         for (const std::string& t : tokens) bytes += t.size();
-        if (bytes >= 1 << 24)
-            fail("%s: expected a vocabulary of less than 16 MB, found %zu bytes", where.c_str(), bytes);
-        size_t capacity = 64;
-        while (capacity < 2 * bytes) capacity *= 2;
-        edges.assign(capacity, {0, 0});
-        piece_at.assign(3, -1);
-        std::fill(special, special + 5, -1);
+        // A word can begin with the prefix itself, unless it is a word alone, as "#" is
+        const bool both = !rules.are_berts() || prefix.empty() || !is_punctuation((uint8_t)prefix[0]);
+        tree.reset(both ? 2 * bytes : bytes, where);
         for (size_t id = 0; id < tokens.size(); id++) {
             const std::string& t = tokens[id];
             if (t.empty()) fail("%s: line %zu: expected a token, found an empty line", where.c_str(), id + 1);
             if (invalid_utf8(t) != t.npos)
                 fail("%s: line %zu: expected UTF-8, found other bytes", where.c_str(), id + 1);
-            uint32_t node = is_continuation(id) ? 2 : 1;
-            for (size_t i = node == 2 ? 2 : 0; i < t.size(); i++) {
-                Edge& e = edges[edge(node, t[i])];
-                if (!e.node) {
-                    e = {node << 8 | (uint8_t)t[i], (uint32_t)piece_at.size()};
-                    piece_at.push_back(-1);
-                }
-                node = e.node;
-            }
-            if (piece_at[node] >= 0)
+            bool continues = is_continuation(t);
+            int32_t& piece = continues ? tree.at(2, std::string_view(t).substr(prefix.size())) : tree.at(1, t);
+            if (piece >= 0)
                 fail("%s: line %zu: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(),
-                     piece_at[node] + 1);
-            piece_at[node] = id;
-            for (int s = 0; s < 5; s++)
-                if (t == special_names[s]) special[s] = id;
+                     piece + 1);
+            piece = (int32_t)id;
+            if (continues && both) tree.at(1, t) = (int32_t)id;
         }
-        for (int s = 0; s < 5; s++)
-            if (special[s] < 0)
+        std::string names[5];
+        for (int s = 0; s < 5; s++) {
+            // tokenizer.json says itself which of them are cut out of a text
+            if (files.all.kind == Json::null) specials.set_default(special_roles[s], special_names[s]);
+            const std::string& role = specials.role(special_roles[s]);
+            names[s] = role.empty() ? special_names[s] : role;
+            const AddedToken* t = specials.added.find(names[s]);
+            if (id_of(names[s]) < 0 && !(t && t->id >= 0))
                 fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(),
-                     special_names[s]);
+                     names[s].c_str());
+        }
+        specials.added.number(
+            tokens.size(), [&](const std::string& t) { return id_of(t); },
+            [&](const std::string& t) { tokens.push_back(t); });
+        set_added(specials.added);
+        for (int s = 0; s < 5; s++) {
+            const AddedToken* t = added.find(names[s]);
+            special[s] = t ? t->id : id_of(names[s]);
+        }
+    }
+    int32_t id_of(std::string_view token) const {  // in the vocabulary; −1: not there
+        const uint32_t root = is_continuation(token) ? 2 : 1;
+        if (root == 2) token.remove_prefix(prefix.size());
+        const char *p = token.data(), *end = p + token.size(), *match = p;
+        int32_t id = tree.longest(root, p, end, match);
+        return match == end ? id : -1;
+    }
+    void set_added(const AddedTokens& tokens) {
+        size_t invalid = 0;
+        added = tokens;
+        added.build([&](const std::string& t) { return rules.normalize(t, invalid); });
     }
 
     // ------------------------------------------------------------ text → words
-    // Calls word(bytes, length, code points) for every word, normalised, and found(id) for every special token, in
-    // order. The pointer is good during the call only. Returns how many bytes were not UTF-8 (they are dropped).
-    template <class Word, class Special>
-    size_t for_each_word(std::string_view text, Word&& word, Special&& found) const {
+    // Calls word(bytes, length, code points) for every word, normalised, and found(id) for every added token, in order.
+    // The pointer is good during the call only. Returns how many bytes were not UTF-8 (they are dropped).
+    template <class Word, class Found>
+    size_t for_each_word(std::string_view text, Word&& word, Found&& found) const {
+        const bool fast = rules.are_berts() && !added.any_normalized();
+        size_t invalid = 0;
+        auto normalize = [&](std::string_view raw, std::string& room) {
+            if (!fast) room = rules.normalize(raw, invalid);
+            return fast ? raw : std::string_view(room);
+        };
+        auto piece = [&](std::string_view s) { fast ? (void)(invalid += bert_words(s, word)) : rules.split(s, word); };
+        added.split(text, false, normalize, piece, found);
+        return invalid;
+    }
+
+    // BERT's rules in one pass over a text that is not normalised
+    template <class Word>
+    size_t bert_words(std::string_view text, Word&& word) const {
+        const bool lower_case = rules.changes[0].lower_case;
         const char *p = text.data(), *end = p + text.size();
         const ByteTable& table = byte_table;
         auto kind = [&](const char* q) { return table.kind[(uint8_t)*q]; };
@@ -135,65 +166,31 @@ struct WordPiece {
                 invalid += split_unicode(start, p, word);
             } else if (p > start) {
                 size_t n = p - start;
-                char folded[max_word_chars + 1];
-                if (lower_case && n <= max_word_chars) {
+                char folded[128];
+                if (lower_case && n <= sizeof folded) {
                     for (size_t i = 0; i < n; i++) folded[i] = table.lower[(uint8_t)start[i]];
-                    start = folded;
+                    word(folded, n, n);
+                } else if (lower_case && n <= max_word_chars) {
+                    split_unicode(start, p, word);
+                } else {
+                    word(start, n, n);
                 }
-                word(start, n, n);
             }
             while (p < end && kind(p) == SPACE) p++;
-            while (p < end && kind(p) == PUNCTUATION) {
-                int s = *p == '[' ? special_at(p, end) : -1;
-                if (s >= 0)
-                    found(special[s]);
-                else
-                    word(p, 1, 1);
-                p += s >= 0 ? strlen(special_names[s]) : 1;
-            }
+            for (; p < end && kind(p) == PUNCTUATION; p++) word(p, 1, 1);
         }
         return invalid;
     }
 
-    static int special_at(const char* p, const char* end) {
-        for (int s = 0; s < 5; s++) {
-            size_t n = strlen(special_names[s]);
-            if ((size_t)(end - p) >= n && memcmp(p, special_names[s], n) == 0) return s;
-        }
-        return -1;
-    }
-
     template <class Word>
     size_t split_unicode(const char* p, const char* end, Word&& word) const {
-        std::vector<int32_t> text, decomposed;
+        std::vector<int32_t> text;
         size_t invalid = 0;
         while (p < end) {
             int32_t c = next_code_point(p, end);
-            if (c < 0)
-                invalid++;
-            else if (c < 128 && byte_table.kind[c] == WORD)
-                text.push_back(c);
-            else if (is_dropped(c))
-                continue;
-            else if (is_space(c))
-                text.push_back(' ');
-            else if (split_cjk && is_cjk(c))
-                text.insert(text.end(), {' ', c, ' '});
-            else
-                text.push_back(c);
+            c < 0 ? (void)invalid++ : text.push_back(c);
         }
-        if (strip_accents) {
-            for (int32_t c : text) append_nfd(decomposed, c);
-            reorder_combining(decomposed);
-            text.clear();
-            for (int32_t c : decomposed)
-                if (c < 128 || category(c) != CATEGORY('M', 'n')) text.push_back(c);
-        }
-        if (lower_case) {
-            decomposed.clear();
-            for (int32_t c : text) append_lower(decomposed, c);
-            text.swap(decomposed);
-        }
+        rules.changes[0].bert(text);
         std::string bytes;
         size_t chars = 0;
         auto flush = [&] {
@@ -223,15 +220,7 @@ struct WordPiece {
             const char *end = w + bytes, *match = w;
             if (chars > max_word_chars) return ids.push_back(unk());
             for (uint32_t root = 1; w < end; root = 2, w = match) {
-                int32_t longest = -1;
-                uint32_t node = root;
-                for (const char* q = w; q < end && (node = child(node, *q));) {
-                    q++;
-                    if (piece_at[node] >= 0) {
-                        longest = piece_at[node];
-                        match = q;
-                    }
-                }
+                int32_t longest = tree.longest(root, w, end, match);
                 if (longest < 0) {
                     ids.resize(first);
                     return ids.push_back(unk());
@@ -254,9 +243,9 @@ struct WordPiece {
             if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
                 fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             const std::string& t = tokens[ids[i]];
-            bool continues = i > 0 && t.size() >= 2 && t[0] == '#' && t[1] == '#';
+            bool continues = i > 0 && t.compare(0, prefix.size(), prefix) == 0;
             if (i > 0 && !continues && !strchr(".,!?", t[0])) out += ' ';
-            out.append(t, continues ? 2 : 0);
+            out.append(t, continues ? prefix.size() : 0);
         }
         return out;
     }
@@ -266,64 +255,181 @@ struct WordPiece {
     // tokenizer
     uint64_t fingerprint() const {
         uint64_t h = fnv1a("wordpiece", 9);
-        const char flags[3] = {lower_case, strip_accents, split_cjk};
+        const WordRules::Change first = rules.changes.empty() ? WordRules::Change() : rules.changes[0];
+        const char flags[3] = {first.lower_case, first.strip_accents, first.split_cjk};
         h = fnv1a(flags, 3, h);
         for (const std::string& t : tokens) h = fnv1a(t.c_str(), t.size() + 1, h);
-        return h;
+        std::string more;  // what is not BERT's
+        if (!rules.are_berts())
+            for (const char* key : {"normalizer", "pre_tokenizer"})
+                if (const Json* rule = files.all.find(key)) more += dump_json(*rule);
+        if (prefix != "##" || max_word_chars != 100) more += format("%s %zu", prefix.c_str(), max_word_chars);
+        for (int s = 0; s < 5; s++)
+            if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
+                more += format("%s %d", special_roles[s], special[s]);
+        for (const AddedToken& t : added.by_id()) {
+            bool usual = std::find(special_names, special_names + 5, t.content) != special_names + 5;
+            AddedToken flags;
+            flags.special = true;
+            flags.normalized = false;
+            if (usual && t.same_flags(flags)) continue;
+            more += format("%s %d %d%d%d%d%d", t.content.c_str(), t.id, t.special, t.normalized, t.lstrip, t.rstrip,
+                           t.single_word);
+        }
+        return more.empty() ? h : fnv1a(more.data(), more.size(), h);
     }
 
     // ------------------------------------------------------------ directories
     static WordPiece load(const std::string& dir) {
         WordPiece w;
-        const std::string vocab = dir + "/vocab.txt", all = dir + "/tokenizer.json";
-        const std::string config = dir + "/tokenizer_config.json";
-        if (!is_directory(dir))
-            fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
-        Json json;
-        if (exists(all)) json = parse_json(read_file(all), all);
-        if (exists(vocab))
-            w.read_vocab(read_text(vocab));
-        else if (exists(all))
-            w.read_vocab(json, all);
-        else
+        w.files = TokenizerFiles::read(dir);
+        const TokenizerFiles& f = w.files;
+        const std::string vocab = f.path("vocab.txt"), all = f.path("tokenizer.json");
+        const std::string config = f.path("tokenizer_config.json");
+        const std::string* lines = f.find("vocab.txt");
+        const bool has_all = f.all.kind == Json::object;
+        if (!lines && !has_all)
             fail(
                 "%s: expected vocab.txt or tokenizer.json, found neither; make them with: data/tokenize learn --type "
                 "wordpiece --out %s FILE",
                 dir.c_str(), dir.c_str());
+        if (lines) w.read_vocab(*lines);
+        SpecialTokens specials = SpecialTokens::read(f);
+        if (has_all) w.read_all(specials, !!lines);
 
-        auto read_flag = [&](const Json& from, const std::string& file, const char* key, bool& flag) {
-            const Json* value = from.find(key);
-            if (!value || value->kind == Json::null) return false;
-            if (value->kind != Json::boolean)
-                fail("%s: expected true or false for %s, found %s", file.c_str(), key, dump_json(*value).c_str());
-            flag = value->b;
-            return true;
-        };
-        bool strip_given = false;
-        if (const Json* n = json.find("normalizer")) {
-            read_flag(*n, all, "lowercase", w.lower_case);
-            strip_given |= read_flag(*n, all, "strip_accents", w.strip_accents);
-            read_flag(*n, all, "handle_chinese_chars", w.split_cjk);
+        // tokenizer_config.json
+        const std::string kind = json_text(f.config, config, "tokenizer_class");
+        const bool generic = kind == "PreTrainedTokenizerFast" || kind == "TokenizersBackend";
+        if (!has_all && !is_bert_class(kind))
+            fail(
+                "%s: the rules of the tokenizer_class %s are not known here; expected BertTokenizer or one like it, or "
+                "tokenizer.json, which has the rules",
+                config.c_str(), kind.c_str());
+        for (auto [key, expected] : {std::pair{"do_basic_tokenize", true}, {"split_special_tokens", false}})
+            if (json_flag(f.config, config, key, expected) != expected)
+                fail("%s: expected %s to be %s, found %s", config.c_str(), key, expected ? "true" : "false",
+                     expected ? "false" : "true");
+        const Json* never = json_member(f.config, config, "never_split", Json::array);
+        if (never && !never->a.empty())
+            fail("%s: expected nothing in never_split, found %.60s; make them added tokens", config.c_str(),
+                 dump_json(*never).c_str());
+        if (w.rules.changes.size() == 1 && w.rules.changes[0].kind == WordRules::Change::BERT &&
+            !(has_all && generic)) {
+            WordRules::Change& c = w.rules.changes[0];
+            const Json* normalizer = f.all.find("normalizer");
+            const bool given = normalizer && json_member(*normalizer, all, "strip_accents", Json::boolean);
+            c.lower_case = json_flag(f.config, config, "do_lower_case", c.lower_case);
+            c.strip_accents = json_flag(f.config, config, "strip_accents", given ? c.strip_accents : c.lower_case);
+            c.split_cjk = json_flag(f.config, config, "tokenize_chinese_chars", c.split_cjk);
         }
-        if (exists(config)) {  // has the last word, as in transformers
-            Json c = parse_json(read_file(config), config);
-            read_flag(c, config, "do_lower_case", w.lower_case);
-            strip_given |= read_flag(c, config, "strip_accents", w.strip_accents);
-            read_flag(c, config, "tokenize_chinese_chars", w.split_cjk);
-        }
-        if (!strip_given) w.strip_accents = w.lower_case;
-        if (const Json* added = json.find("added_tokens"))
-            for (const Json& token : added->a) {
-                const Json* content = token.find("content");
-                if (content && std::find(special_names, special_names + 5, content->s) == special_names + 5)
-                    fail("%s: the added token %s is not supported: only [PAD] [UNK] [CLS] [SEP] [MASK] are",
-                         all.c_str(), content->s.c_str());
-            }
-        w.build(exists(vocab) ? vocab : all);
+        w.build(lines ? vocab : all, specials);
         return w;
+    }
+    // Do they split words as BERT's does? (BertJapaneseTokenizer, PhobertTokenizer, EsmTokenizer also have vocab.txt.)
+    static bool is_bert_class(const std::string& name) {
+        for (const char* model : {"Bert", "DistilBert", "Electra", "MobileBert", "SqueezeBert", "ConvBert", "LayoutLM",
+                                  "RetriBert", "Lxmert", "MPNet", "RemBert"})
+            if (name == std::string(model) + "Tokenizer" || name == std::string(model) + "TokenizerFast") return true;
+        return name.empty() || name == "PreTrainedTokenizerFast" || name == "TokenizersBackend";
+    }
+
+    // tokenizer.json: every rule of it. agree: the tokens are there already, from vocab.txt
+    void read_all(SpecialTokens& specials, bool agree) {
+        const std::string where = files.path("tokenizer.json");
+        const Json& all = files.all;
+        refuse_unknown_keys(all, where,
+                            {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                             "post_processor", "decoder", "model"});
+        const Json* model = json_member(all, where, "model", Json::object);
+        const std::string type = model ? json_text(*model, where, "type", "WordPiece") : "none";
+        const Json* vocab = model ? json_member(*model, where, "vocab", Json::object) : nullptr;
+        if (!vocab || type != "WordPiece")
+            fail("%s: expected a model of type WordPiece with a vocab, found %s", where.c_str(), type.c_str());
+        refuse_unknown_keys(*model, where + ": model",
+                            {"type", "unk_token", "continuing_subword_prefix", "max_input_chars_per_word", "vocab"});
+        std::vector<std::string> lines = std::move(tokens);
+        read_vocab(*vocab, where);
+        for (size_t id = 0; agree && id < std::max(lines.size(), tokens.size()); id++)
+            if (id >= lines.size() || id >= tokens.size() || lines[id] != tokens[id])
+                fail("%s: the token %zu is %s, in %s it is %s", files.path("vocab.txt").c_str(), id,
+                     id < lines.size() ? lines[id].c_str() : "none", where.c_str(),
+                     id < tokens.size() ? tokens[id].c_str() : "none");
+        prefix = json_text(*model, where, "continuing_subword_prefix", "##");
+        const Json* most = json_member(*model, where, "max_input_chars_per_word", Json::integer);
+        if (most && most->i < 1)
+            fail("%s: expected max_input_chars_per_word above 0, found %lld", where.c_str(), (long long)most->i);
+        if (most) max_word_chars = most->i;
+        rules.read(all, where);
+        set_role(specials, "unk_token", json_text(*model, where, "unk_token", "[UNK]"), where + ": model");
+        read_template(specials, where + ": post_processor");
+    }
+    // A special token by its role, as tokenizer.json names it: as in the other files, if they name it
+    static void set_role(SpecialTokens& specials, const char* name, const std::string& token,
+                         const std::string& where) {
+        std::string& old = specials.role(name);
+        if (!old.empty() && old != token)
+            fail("%s: the token %s; expected %s, which is %s in tokenizer_config.json or special_tokens_map.json",
+                 where.c_str(), token.c_str(), old.c_str(), name);
+        old = token;
+    }
+    // post_processor: [CLS] A [SEP], [CLS] A [SEP] B [SEP], as sequences are made here, by these or other names
+    void read_template(SpecialTokens& specials, const std::string& where) {
+        const Json* post = json_member(files.all, where, "post_processor", Json::object);
+        if (!post) return;
+        const std::string type = json_text(*post, where, "type");
+        auto refuse = [&](const Json& rule) {
+            WordRules::refuse(where, rule, "[CLS] A [SEP] and [CLS] A [SEP] B [SEP] with their types 0 and 1");
+        };
+        auto named = [&](const char* role, const std::string& token, const Json* id) {
+            set_role(specials, role, token, where);
+            auto at = std::find(tokens.begin(), tokens.end(), token);
+            const AddedToken* t = specials.added.find(token);
+            int64_t expected = at != tokens.end() ? at - tokens.begin() : t ? t->id : -1;
+            if (id && (id->kind != Json::integer || id->i != expected))
+                fail("%s: the token %s has the id %s; expected %lld, as in the vocabulary", where.c_str(),
+                     token.c_str(), dump_json(*id).c_str(), (long long)expected);
+        };
+        if (type == "BertProcessing") {
+            refuse_unknown_keys(*post, where, {"type", "sep", "cls"});
+            for (auto [key, role] : {std::pair{"cls", "cls_token"}, {"sep", "sep_token"}}) {
+                const Json* pair = json_member(*post, where, key, Json::array);
+                if (!pair || pair->a.size() != 2) refuse(*post);
+                named(role, pair->a[0].s, &pair->a[1]);
+            }
+            return;
+        }
+        if (type != "TemplateProcessing") refuse(*post);
+        refuse_unknown_keys(*post, where, {"type", "single", "pair", "special_tokens"});
+        const Json* known = json_member(*post, where, "special_tokens", Json::object);
+        for (auto [key, expected] : {std::pair{"single", "C0A0S0"}, {"pair", "C0A0S0B1S1"}}) {
+            const Json* list = json_member(*post, where, key, Json::array);
+            std::string found, cls = specials.role("cls_token"), sep = specials.role("sep_token");
+            for (const Json& item : list ? list->a : std::vector<Json>()) {
+                refuse_unknown_keys(item, where, {"Sequence", "SpecialToken"});
+                const bool is_text = item.find("Sequence");
+                const Json* part = item.find(is_text ? "Sequence" : "SpecialToken");
+                if (!part) refuse(item);
+                refuse_unknown_keys(*part, where, {"id", "type_id"});
+                const std::string id = json_text(*part, where, "id");
+                const Json* t = part->find("type_id");
+                if (!is_text && cls.empty()) cls = id;
+                if (!is_text && sep.empty() && id != cls) sep = id;
+                found += is_text ? id : id == cls ? "C" : id == sep ? "S" : "?";
+                found += t ? dump_json(*t) : "?";
+            }
+            if (found != expected && (key[0] == 's' || !found.empty())) refuse(list ? *list : *post);
+            for (auto [role, token] : {std::pair{"cls_token", cls}, {"sep_token", sep}}) {
+                const Json* entry = known ? known->find(token) : nullptr;
+                const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+                if (entry) refuse_unknown_keys(*entry, where, {"id", "ids", "tokens"});
+                if (ids && ids->a.size() != 1) refuse(*entry);
+                named(role, token, ids ? &ids->a[0] : nullptr);
+            }
+        }
     }
 
     void read_vocab(std::string_view text) {
+        if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);  // a byte order mark
         while (!text.empty()) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
@@ -332,15 +438,9 @@ struct WordPiece {
             text.remove_prefix(std::min(n + 1, text.size()));
         }
     }
-    void read_vocab(const Json& json, const std::string& where) {
-        const Json* model = json.find("model");
-        const Json* type = model ? model->find("type") : nullptr;
-        const Json* vocab = model ? model->find("vocab") : nullptr;
-        if (!vocab || vocab->kind != Json::object || (type && type->s != "WordPiece"))
-            fail("%s: expected a model of type WordPiece with a vocab, found %s", where.c_str(),
-                 type ? type->s.c_str() : "none");
-        tokens.resize(vocab->o.size());
-        for (const auto& [token, id] : vocab->o) {
+    void read_vocab(const Json& vocab, const std::string& where) {
+        tokens.assign(vocab.o.size(), "");
+        for (const auto& [token, id] : vocab.o) {
             if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
                 fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(),
                      tokens.size() - 1, dump_json(id).c_str(), token.c_str());
@@ -348,22 +448,42 @@ struct WordPiece {
         }
     }
 
-    // Writes the three files; `max_len` is what transformers takes for the model's longest input
-    void save(const std::string& dir, int max_len = 512) const {
-        make_directories(dir);
+    // Writes what was loaded, and tokenizer.json if it was not there; of a tokenizer that was learned all three files.
+    // `max_len` is what transformers takes for the model's longest input, where it was more; exactly: in any case.
+    void save(const std::string& dir, int max_len = 512, bool exactly = false) const {
+        Json config = files.config;
+        if (exactly) config.set("model_max_length", max_len);
+        const bool plain = rules.are_berts() && prefix == "##" && max_word_chars == 100;
+        if (!plain)  // any other class would build BERT's rules, not read those of tokenizer.json
+            config.set("tokenizer_class", "PreTrainedTokenizerFast");
+        else if (!config.find("tokenizer_class"))
+            config.set("tokenizer_class", "BertTokenizer");
+        if (rules.are_berts()) {
+            const WordRules::Change& c = rules.changes[0];
+            config.set("do_lower_case", c.lower_case).set("tokenize_chinese_chars", c.split_cjk);
+            config.set("strip_accents", c.strip_accents == c.lower_case ? Json() : Json(c.strip_accents));
+        }
+        for (int s = 0; s < 5; s++)
+            if (files.all.kind == Json::null && !config.find(special_roles[s]))
+                config.set(special_roles[s], tokens[special[s]]);
+        files.save(dir, config, max_len);
+        if (!files.find("tokenizer.json")) write_file_atomic(dir + "/tokenizer.json", dump_json(json(), 1) + "\n");
+        if (!files.bytes.empty()) return;
         std::string vocab;
         for (const std::string& t : tokens) vocab += t + "\n";
-
-        Json added = Json::make_array(), ids = Json::make_object(), specials = Json::make_object();
-        std::vector<int> order = {0, 1, 2, 3, 4};  // by id
-        std::sort(order.begin(), order.end(), [&](int x, int y) { return special[x] < special[y]; });
-        for (int s : order) {
+        write_file_atomic(dir + "/vocab.txt", vocab);
+    }
+    // tokenizer.json of a tokenizer that has BERT's rules
+    Json json() const {
+        Json list_of_added = Json::make_array(), ids = Json::make_object(), specials = Json::make_object();
+        for (const AddedToken& t : added.by_id()) {
             Json token;
-            token.set("id", special[s]).set("content", special_names[s]).set("single_word", false).set("lstrip", false);
-            token.set("rstrip", false).set("normalized", false).set("special", true);
-            added.a.push_back(token);
+            token.set("id", t.id).set("content", t.content).set("single_word", t.single_word).set("lstrip", t.lstrip);
+            token.set("rstrip", t.rstrip).set("normalized", t.normalized).set("special", t.special);
+            list_of_added.a.push_back(token);
         }
-        for (size_t id = 0; id < tokens.size(); id++) ids.o.emplace_back(tokens[id], Json((int)id));
+        for (size_t id = 0; id < tokens.size(); id++)
+            if (id_of(tokens[id]) >= 0) ids.o.emplace_back(tokens[id], Json((int)id));
 
         auto part = [](const char* kind, const char* id, int type) {
             Json inner, outer;
@@ -377,33 +497,26 @@ struct WordPiece {
         };
         for (int s : {2, 3}) {
             Json one;
-            one.set("id", special_names[s]).set("ids", list({special[s]})).set("tokens", list({special_names[s]}));
-            specials.set(special_names[s], one);
+            const std::string& name = tokens[special[s]];
+            specials.set(name, one.set("id", name).set("ids", list({special[s]})).set("tokens", list({name})));
         }
-        Json c = part("SpecialToken", "[CLS]", 0), a = part("Sequence", "A", 0), b = part("Sequence", "B", 1);
-        Json s0 = part("SpecialToken", "[SEP]", 0), s1 = part("SpecialToken", "[SEP]", 1);
-        Json normalizer, pre, post, decoder, model, all, config;
-        normalizer.set("type", "BertNormalizer").set("clean_text", true).set("handle_chinese_chars", split_cjk);
-        normalizer.set("strip_accents", strip_accents).set("lowercase", lower_case);
+        const char *cls_name = tokens[cls()].c_str(), *sep_name = tokens[sep()].c_str();
+        Json c = part("SpecialToken", cls_name, 0), a = part("Sequence", "A", 0), b = part("Sequence", "B", 1);
+        Json s0 = part("SpecialToken", sep_name, 0), s1 = part("SpecialToken", sep_name, 1);
+        const WordRules::Change& bert = rules.changes[0];
+        Json normalizer, pre, post, decoder, model, all;
+        normalizer.set("type", "BertNormalizer").set("clean_text", true).set("handle_chinese_chars", bert.split_cjk);
+        normalizer.set("strip_accents", bert.strip_accents).set("lowercase", bert.lower_case);
         pre.set("type", "BertPreTokenizer");
         post.set("type", "TemplateProcessing").set("single", list({c, a, s0}));
         post.set("pair", list({c, a, s0, b, s1})).set("special_tokens", specials);
         decoder.set("type", "WordPiece").set("prefix", "##").set("cleanup", true);
-        model.set("type", "WordPiece").set("unk_token", "[UNK]").set("continuing_subword_prefix", "##");
+        model.set("type", "WordPiece").set("unk_token", tokens[unk()]).set("continuing_subword_prefix", "##");
         model.set("max_input_chars_per_word", (int)max_word_chars).set("vocab", ids);
-        all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
+        all.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", list_of_added);
         all.set("normalizer", normalizer).set("pre_tokenizer", pre).set("post_processor", post);
         all.set("decoder", decoder).set("model", model);
-
-        config.set("tokenizer_class", "BertTokenizer").set("do_lower_case", lower_case);
-        config.set("strip_accents", strip_accents == lower_case ? Json() : Json(strip_accents));
-        config.set("tokenize_chinese_chars", split_cjk).set("model_max_length", max_len);
-        config.set("pad_token", "[PAD]").set("unk_token", "[UNK]").set("cls_token", "[CLS]");
-        config.set("sep_token", "[SEP]").set("mask_token", "[MASK]");
-
-        write_file_atomic(dir + "/tokenizer_config.json", dump_json(config, 2) + "\n");
-        write_file_atomic(dir + "/tokenizer.json", dump_json(all, 1) + "\n");
-        write_file_atomic(dir + "/vocab.txt", vocab);
+        return all;
     }
 
     // ------------------------------------------------------------ learning
@@ -428,7 +541,7 @@ struct WordPiece {
                            const std::function<void(size_t)>& progress = {}) {
         if (size < 32 || size > 1000000) fail_usage("expected a vocabulary of 32 to 1000000 tokens, found %zu", size);
         WordPiece result;
-        result.lower_case = result.strip_accents = lower_case;
+        result.rules = WordRules::bert(lower_case);
         std::vector<std::string>& tokens = result.tokens;
         tokens.assign(special_names, special_names + 5);
 

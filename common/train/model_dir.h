@@ -48,8 +48,11 @@ void save_directory(const std::string& path, F fill) {
     }
 }
 
-// Does dir hold a model: its config.json, and weights?
+// Low-rank adapters of a model, in PEFT's files (lora.h)
+inline bool is_adapter(const std::string& dir) { return exists(dir + "/adapter_config.json"); }
+// Does dir hold a model: its config.json, and weights? Or adapters
 inline bool is_model_directory(const std::string& dir) {
+    if (is_adapter(dir)) return true;
     if (!exists(dir + "/config.json") || is_directory(dir + "/config.json")) return false;
     bool weights = exists(dir + "/model.safetensors") || exists(dir + "/model.safetensors.index.json") ||
                    exists(dir + "/pytorch_model.bin");
@@ -63,8 +66,16 @@ inline std::string resolve_model_dir(const std::string& path) {
         if (is_model_directory(d)) return d;
         if (!exists(d) && is_model_directory(d + ".old")) return d + ".old";
     }
+    // Without a validation a run has no best/.
+    const std::string last = std::filesystem::path(dir).filename() == "best" ? dir.substr(0, dir.size() - 4) + "last"
+                                                                             : "";
     if (!is_directory(dir))
-        fail("%s: expected a model directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing of that name");
-    fail("%s: expected config.json with a \"model_type\" and model.safetensors, here, in best/ or in last/, found %s",
-         dir.c_str(), exists(dir + "/config.json") ? "a config.json, but no model" : "no config.json");
+        fail("%s: expected a model directory, found %s", dir.c_str(),
+             exists(dir)                                 ? "a file"
+             : !last.empty() && is_model_directory(last) ? ("nothing of that name; there is " + last).c_str()
+                                                         : ("nothing of that name" + nearest_entry(dir)).c_str());
+    const bool config = exists(dir + "/config.json");
+    fail("%s: expected config.json with a \"model_type\" and model.safetensors, here, in best/ or in last/, found %s%s",
+         dir.c_str(), config ? "a config.json, but no model" : "no config.json",
+         nearest_entry(dir + (config ? "/model.safetensors" : "/config.json")).c_str());
 }

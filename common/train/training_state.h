@@ -9,8 +9,9 @@
 inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
     uint64_t hash = fnv1a("", 0);
     for (const ParamSpec& s : specs)
-        for (const std::string& name : s.names) {
-            std::string row = format("%s %s %zu %zu;", name.c_str(), shape_text(s.shape).c_str(), s.offset, s.count);
+        for (size_t i = 0; i < s.names.size(); i++) {
+            std::string row = format("%s %s %zu %zu;", s.names[i].c_str(), shape_text(s.shape_of(i)).c_str(), s.offset,
+                                     s.count);
             hash = fnv1a(row.data(), row.size(), hash);
         }
     return hex(hash);
@@ -32,8 +33,8 @@ template <class T>
 Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, T* m, T* v, T* master) {
     std::string path = dir + "/training_state.safetensors";
     if (!exists(path))
-        fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead",
-             path.c_str());
+        fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead%s",
+             path.c_str(), nearest_entry(path).c_str());
     SafeTensors file(path);
     const std::string *fingerprint = file.find_metadata("layout"), *counters = file.find_metadata("counters");
     if (!fingerprint || !counters)
@@ -44,7 +45,9 @@ Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& s
              path.c_str());
     auto read = [&](const char* name, T* dst) {
         const TensorInfo* t = dst ? file.find(name) : nullptr;
-        if (dst && !t) fail("%s: expected a tensor %s, found none: written with another PRECISION", path.c_str(), name);
+        if (dst && !t)
+            fail("%s: expected a tensor %s, found none: written with another PRECISION%s", path.c_str(), name,
+                 file.hint(name).c_str());
         if (dst && (t->dtype != dtype_of<T>() || t->count != total_count(specs)))
             fail("%s: %s: expected %zu numbers %s, found %zu %s: written with another PRECISION", path.c_str(), name,
                  total_count(specs), dtype_of<T>(), t->count, t->dtype.c_str());

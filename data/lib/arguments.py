@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 
 from .data_dir import refuse_output, remember_outputs
 from .download import cache_dir
-from .errors import Failure, Usage, bad_rows
+from .errors import Failure, Usage, bad_rows, nearest, visible
 from .tokenizer import tokenize_program
 
 DATA_DIR = "the data directory to make: train.bin, val.bin, tokenizer files"
@@ -17,7 +18,10 @@ def plain_parser(description, examples, makes=DATA_DIR):
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):
-            sys.stderr.write("error: %s; see %s --help\n" % (message, self.prog))
+            flags = [f for action in self._actions for f in action.option_strings]
+            unknown = re.search("unrecognized arguments: (?:.* )?(--?[^ =]+)", message)
+            near = "; nearest: " + nearest(unknown.group(1), flags) if unknown else ""
+            sys.stderr.write("error: %s%s; see %s --help\n" % (visible(message), near, self.prog))
             sys.exit(2)
 
     formatter = argparse.RawDescriptionHelpFormatter

@@ -15,6 +15,7 @@ import zlib
 
 from .data_dir import refuse_output
 from .errors import Failure, Missing
+from .files import check_member
 from .file_kinds import BOM, HEAD, check_begin
 
 EOT = "<|endoftext|>"
@@ -108,6 +109,7 @@ def zip_members(path, endings):
     if not members:
         raise Failure("there is no text in %s: expected members that end in %s" % (path, ", ".join(endings)))
     for member in members:
+        check_member(archive.getinfo(member), path + ":" + member, 500)
         yield path + ":" + member, lambda member=member: archive.open(member)
 
 

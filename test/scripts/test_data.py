@@ -964,6 +964,8 @@ class Keep(Case):
             '{"step": 1, "tokens": 10, "loss": 2}\n'
             '{"step": 2, "tokens": 20, "loss": 1}\n',
         )
+        with open(self.path("run/metrics.jsonl"), "ab") as f:  # as a power cut and a kill leave it
+            f.write(b'\0\0\0\n{"step": 3, "tokens": 3')
         before = self.tree()
         run = self.call(*plot, "run", "--out", "run/metrics.jsonl")
         self.assertEqual((run.returncode, self.tree()), (2, before))

@@ -190,7 +190,9 @@ class Pack(Case):
     def test_overlong(self):
         self.jsonl("a.jsonl", row(1), row(2, input="a long, long input"), row(3, instruction="x" * 60))
         words = ["--in", "a.jsonl", "--template", "short", "--max-len", "30"]
-        self.assertIn("2 too long (more than 30 tokens): 2 dropped;", self.pack(*words))
+        out = self.pack(*words)
+        self.assertIn("2 too long (more than 30 tokens): 2 dropped;", out)
+        self.assertIn("\n2 of 3 rows (66.7 %) were too long: --max-len takes longer ones\n", out)
         self.assertEqual([r[0] for r in self.rows()], ["say 1\nanswer :[ it is 1]"])
         out = self.pack(*words, "--overlong", "truncate")
         self.assertIn("2 too long (more than 30 tokens): 1 dropped, 1 with the end of their input cut off;", out)

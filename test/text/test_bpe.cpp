@@ -13,12 +13,17 @@ namespace {
 
 typedef std::vector<std::pair<std::string, std::string>> Pairs;
 
+std::unordered_map<std::string, int32_t> ids_of_tokens(const Bpe& b) {
+    std::unordered_map<std::string, int32_t> id_of;
+    for (size_t id = 0; id < b.tokens.size(); id++) id_of.emplace(b.tokens[id], id);
+    return id_of;
+}
 // The bytes, what the pairs make, <|endoftext|>
 Bpe make(const Pairs& pairs) {
     Bpe b;
     for (uint8_t byte : byte_names.order) b.tokens.emplace_back(1, (char)byte);
     for (const auto& [left, right] : pairs) {
-        auto id_of = b.ids_of_tokens();
+        auto id_of = ids_of_tokens(b);
         b.merges.push_back({id_of.at(left), id_of.at(right)});
         if (!id_of.count(left + right)) b.tokens.push_back(left + right);
     }
@@ -28,10 +33,13 @@ Bpe make(const Pairs& pairs) {
 }
 
 // the words of a text, joined by |
-std::string words(const std::string& text, bool goes_on = false) {
+std::string words(const Steps& steps, const std::string& text, Cut cut = {}) {
     std::string out;
-    Bpe::split(text, goes_on, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
+    steps.split(text, true, cut, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
     return out;
+}
+std::string words(const std::string& text, bool goes_on = false) {
+    return words({{{Step::GPT2}}}, text, {false, goes_on ? LETTER : WHITE});
 }
 
 // the pieces of a text, joined by |
@@ -56,7 +64,7 @@ std::string error_of(F f) {
 std::vector<int32_t> encode_slowly(const Bpe& b, const std::string& word) {
     std::vector<int32_t> p;
     for (char c : word) p.push_back(b.byte_id[(uint8_t)c]);
-    auto id_of = b.ids_of_tokens();
+    auto id_of = ids_of_tokens(b);
     for (;;) {
         size_t best = b.merges.size(), at = 0;
         for (size_t i = 0; i + 1 < p.size(); i++) {
@@ -136,6 +144,65 @@ TEST_CASE("BPE words: cutting after a line's end before something else changes n
     }
 }
 
+TEST_CASE("BPE words: Llama 3 and Qwen2: contractions in any case, line ends, digits") {
+    const Steps llama3{{{Step::LLAMA3}}}, qwen2{{{Step::QWEN2}}};
+    auto both = [&](const std::string& text) {
+        CHECK(words(llama3, text) == words(qwen2, text));
+        return words(llama3, text);
+    };
+    CHECK(words(llama3, "in 12345 1") == "in| |123|45| |1|");
+    CHECK(words(qwen2, "in 12345 1") == "in| |1|2|3|4|5| |1|");
+    CHECK(words(llama3, "\u0661\u00b2\u2167\u0661") == "\u0661\u00b2\u2167|\u0661|");
+    CHECK(both("It'S I'LL we'Ve 'x") == "It|'S| I|'LL| we|'Ve| '|x|");
+    CHECK(both("it'\u017f a'") == "it|'\u017f| a|'|");  // the long s is an s in any case
+    CHECK(both("''s") == "''|s|");
+    CHECK(both("(a .b\tc -d\u00a0e") == "(a| .|b|\tc| -|d|\u00a0e|");  // a character before letters is theirs
+    CHECK(both("a!\n\nb .\r\n\n c") == "a|!\n\n|b| .\r\n\n| c|");
+    CHECK(both("a\nb\n\n  c") == "a|\n|b|\n\n| | c|");
+    CHECK(both("a \n \n\t b") == "a| \n \n|\t| b|");
+    CHECK(both("a   b") == "a|  | b|");
+    CHECK(both("a  1") == "a| | |1|");
+    CHECK(both("a \t") == "a| \t|");
+    CHECK(both("\n a") == "\n| a|");
+    CHECK(both(".\xff\xff \xff"
+               "ab \xff") == ".\xff\xff| \xff|ab| \xff|");
+    CHECK(both("\xff"
+               "ab") ==
+          "\xff"
+          "ab|");
+    CHECK(words(llama3, "a  ", {false, LETTER}) == "a| | |");
+    CHECK(words(llama3, "a \n", {false, LETTER}) == "a| \n|");
+}
+
+TEST_CASE("BPE words: digits apart, a space before, SentencePiece's marks") {
+    const Steps smollm2{{{Step::DIGITS}, {Step::GPT2}}}, runs{{{Step::DIGIT_RUNS}, {Step::GPT2}}};
+    CHECK(words(smollm2, "in 123  4a") == "in| |1|2|3|  |4|a|");  // the space before a digit stays by itself
+    CHECK(words(runs, "in 123  4a") == "in| |123|  |4|a|");
+    CHECK(words(smollm2, "a \n", {false, LETTER}) == "a| |\n|");
+    CHECK(words(smollm2, "a \n", {false, DIGIT}) == "a| \n|");  // as "a \n1": to GPT-2's rule the text ends
+    const Steps prefix{{{Step::PREFIX, "", " "}, {Step::GPT2}}};
+    CHECK(words(prefix, "a b") == " a| b|");
+    CHECK(words(prefix, " a b") == " a| b|");
+    CHECK(words(prefix, "\ta") == " |\t|a|");
+    CHECK(words(prefix, "a", {true, WHITE}) == "a|");  // the text began before
+    CHECK(words(prefix, "") == "");
+    const Steps marks{{{Step::REPLACE, " ", "▁"}, {Step::PREFIX, "", "▁"}, {Step::CUT_BEFORE, "▁"}}};
+    CHECK(words(marks, "a  b c") == "▁a|▁|▁b|▁c|");
+    CHECK(words(marks, " a") == "▁a|");
+}
+
+TEST_CASE("NFC: marks are composed, in canonical order; other bytes stay") {
+    CHECK(nfc("e\u0301") == "\u00e9");
+    CHECK(nfc("q\u0307\u0323") == "q\u0323\u0307");
+    CHECK(nfc("I\u0328\u20da\u0307") == "\u012e\u20da\u0307");  // blocked by nothing, then by the same class
+    CHECK(nfc("\u012e\u20da\u0307") == "\u012e\u20da\u0307");
+    CHECK(nfc("\u212b\u1100\u1161\u11a8") == "\u00c5\uac01");
+    CHECK(nfc("a\xff\u0301\xc3 e\xcc") == "a\xff\u0301\xc3 e\xcc");
+    CHECK(nfc("\u0958") == "\u0915\u093c");  // never composed
+    CHECK(nfc("") == "");
+    CHECK(nfc("plain \u00e9\u4e2d") == "plain \u00e9\u4e2d");
+}
+
 TEST_CASE("BPE: bytes as printable characters") {
     CHECK(byte_names.name("a b\n") == "a\u0120b\u010a");
     CHECK(byte_names.name(std::string("\0\x7f\xa0\xad\xff", 5)) ==
@@ -209,7 +276,7 @@ TEST_CASE("BPE: any bytes come back; bytes that are not UTF-8 are counted") {
     for (int i = 0; i < 3000; i++) {
         std::string text = random_bytes(rng, rng() % 60) + (i % 3 ? "\u4e2d <|endoftext|>" : "");
         CHECK(b.decode(b.encode(text)) == text);
-        CHECK(b.decode(b.encode(text, false)) == text);
+        CHECK(b.decode(b.encode(text, SPECIALS_AS_TEXT)) == text);
     }
     std::vector<int32_t> ids;
     CHECK(b.encode("a\xff\xfe"
@@ -230,7 +297,7 @@ TEST_CASE("BPE: <|endoftext|> is a token only where special tokens are asked for
     int32_t e = b.eot();
     CHECK(e == 257);
     CHECK(b.encode("<|endoftext|>") == std::vector<int32_t>{e});
-    CHECK(b.encode("<|endoftext|>", false).size() == 13);
+    CHECK(b.encode("<|endoftext|>", SPECIALS_AS_TEXT).size() == 13);
     CHECK(pieces(b, "a<|endoftext|><|endoftext|>b") == "a|<|endoftext|>|<|endoftext|>|b|");
     CHECK(pieces(b, "a  <|endoftext|>") == "a|  |<|endoftext|>|");  // both spaces in one word, as at the end of a text
     CHECK(b.encode("<|endoftext>").size() == 12);
@@ -389,6 +456,7 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
     std::swap(first.tokens[0], first.tokens.back());
     for (auto& [left, right] : first.merges)
         for (int32_t* id : {&left, &right}) *id = *id == 0 ? (int32_t)b.size() - 1 : *id;
+    first.special.added.tokens[0].id = -1;
     first.build("test", [](size_t) { return ""; });
     CHECK(first.eot() == 0);
     CHECK(first.fingerprint() != b.fingerprint());
@@ -440,15 +508,15 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(load(vocab, merges + "a b\n"), "line 4: the pair a b stands in"));
     CHECK(has(load(vocab, merges + "a b\n"), "line 2 already"));
     CHECK(has(load(vocab, merges + "<|endoftext|> a\n"),
-              "line 4: expected a pair of tokens, found <|endoftext|>, which is never merged"));
+              "line 4: expected the pair <|endoftext|> a to make a token, found no <|endoftext|>a in the vocabulary"));
     CHECK(has(load(vocab, merges + "\xff b\n"), "line 4: expected UTF-8, found the byte 0xff"));
     CHECK(has(error_of([&] { Bpe::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
     CHECK(has(error_of([&] { Bpe::load(s / "d/vocab.json"); }), "expected a tokenizer directory, found a file"));
     make_directories(s / "e");
     CHECK(has(error_of([&] { Bpe::load(s / "e"); }),
-              "expected vocab.json and merges.txt, or tokenizer.json, found none"));
+              "expected vocab.json and merges.txt, or tokenizer.json, or tokenizer.model, found none"));
 
-    // tokenizer.json: rules that are not GPT-2's
+    // tokenizer.json
     auto load_all = [&](Json json) {
         write_file_atomic(s / "e/tokenizer.json", dump_json(json));
         return error_of([&] { Bpe::load(s / "e"); });
@@ -457,34 +525,72 @@ TEST_CASE("BPE directories: bad ones") {
         Json j = all, p = *all.find(part);
         return j.set(part, p.set(key, value));
     };
-    auto object = [](const char* key, Json value) {
-        Json j;
-        return j.set(key, value);
+    auto top = [&](const char* key, const char* value) {
+        Json j = all;
+        return j.set(key, parse_json(value, "test"));
     };
-    Json top = all, added = Json::make_array();
     CHECK(load_all(all) == "no error");
-    CHECK(has(load_all(top.set("normalizer", object("type", "NFC"))),
-              "normalizer: expected none, as GPT-2 has it, found {\"type\": \"NFC\"}"));
-    CHECK(has(load_all(with("pre_tokenizer", "type", "Whitespace")), "pre_tokenizer: expected ByteLevel alone"));
-    CHECK(has(load_all(with("pre_tokenizer", "use_regex", false)), "pre_tokenizer: expected ByteLevel alone"));
-    CHECK(has(load_all(with("pre_tokenizer", "add_prefix_space", true)), "add_prefix_space: expected false"));
-    CHECK(has(load_all(with("model", "ignore_merges", true)), "ignore_merges: expected false"));
-    CHECK(has(load_all(with("model", "end_of_word_suffix", "</w>")), "end_of_word_suffix: expected none"));
     CHECK(has(load_all(with("model", "type", "Unigram")),
               "expected a model of type BPE with vocab and merges, found Unigram"));
     CHECK(has(load_all(with("model", "merges", "a b")), "expected a model of type BPE"));
     Json list = Json::make_array();
     list.a = {"a b", Json(5)};
     CHECK(has(load_all(with("model", "merges", list)), "merge 2: expected two tokens"));
-    top = all;
-    added.a.push_back(object("id", 259).set("content", "<pad>"));
-    CHECK(
-        has(load_all(top.set("added_tokens", added)), "the added token <pad> is not supported: only <|endoftext|> is"));
-    CHECK(has(load_all(Json(5)), "expected a model of type BPE with vocab and merges, found none"));
+    CHECK(has(load_all(Json(5)), "tokenizer.json: expected a JSON object, found 5"));
+    CHECK(has(load_all(Json(all).set("a", 5)), "tokenizer.json: the key \"a\": 5 is not known here"));
+    // rules that are not obeyed are refused by name
+    CHECK(has(load_all(with("model", "end_of_word_suffix", "</w>")),
+              "model: end_of_word_suffix: expected none, found \"</w>\""));
+    CHECK(has(load_all(with("model", "continuing_subword_prefix", "##")), "model: continuing_subword_prefix"));
+    CHECK(has(load_all(with("model", "dropout", 0.1)), "model: dropout: expected none, found 0.1"));
+    CHECK(load_all(with("model", "dropout", 0.0)) == "no error");
+    CHECK(has(load_all(with("model", "new", 1)), "model: the key \"new\": 1 is not known here"));
+    CHECK(has(load_all(with("model", "unk_token", "[UNK]")), "the unk_token [UNK] is not in the vocabulary"));
+    for (const char* key : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
+        CHECK(has(load_all(top(key, R"({"type": "New"})")), format("%s: expected", key).c_str()));
+        CHECK(has(load_all(top(key, R"({"type": "Sequence"})")), format("%s: expected", key).c_str()));
+    }
+    for (const char* rule : {R"({"type": "NFKC"})", R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": "b"})",
+                             R"({"type": "Replace", "pattern": {"String": ""}, "content": "b"})"})
+        CHECK(has(load_all(top("normalizer", rule)), format("normalizer: expected").c_str()));
+    for (const char* rule :
+         {R"({"type": "Split", "pattern": {"Regex": "a+"}, "behavior": "Isolated", "invert": false})",
+          R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": false})",
+          R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
+          R"({"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]})"})
+        CHECK(has(load_all(top("pre_tokenizer", rule)), "pre_tokenizer: expected"));
+    CHECK(has(load_all(with("pre_tokenizer", "new", 1)), "pre_tokenizer: the key \"new\""));
+    Json split = parse_json(R"({"type": "Split", "behavior": "Isolated", "invert": false})", "test");
+    split.set("pattern", Json().set("Regex", known_regexes[1].second));
+    Json rules = Json::make_array(), both = all;
+    rules.a = {split, *all.find("pre_tokenizer")};
+    auto in_sequence = [&](const Json& first) {
+        rules.a[0] = first;
+        return load_all(both.set("pre_tokenizer", Json().set("type", "Sequence").set("pretokenizers", rules)));
+    };
+    CHECK(in_sequence(split) == "no error");
+    CHECK(has(in_sequence(Json(split).set("behavior", "Removed")), "expected a Split, Isolated"));
+    CHECK(has(in_sequence(Json(split).set("invert", true)), "expected a Split, Isolated"));
+    CHECK(has(load_all(top("decoder", R"({"type": "Metaspace", "replacement": "▁"})")), "decoder: expected ByteLevel"));
+    for (const char* rule :
+         {R"({"type": "TemplateProcessing", "single": [], "special_tokens": {}})",
+          R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {}})",
+          R"({"type": "RobertaProcessing", "cls": ["a", 259], "sep": ["a", 1]})",
+          R"({"type": "RobertaProcessing", "cls": ["a"], "sep": ["a", 1]})"})
+        CHECK(has(load_all(top("post_processor", rule)), "post_processor: expected"));
+    CHECK(has(load_all(top("added_tokens", R"([{"id": 300, "content": "<pad>"}])")),
+              "the added token <pad> has the id 300; expected 259"));
+    CHECK(has(load_all(top("pre_tokenizer", "null")), "expected byte_fallback or an unk_token, found none"));
+
+    auto config = [&](const char* text) {
+        write_file_atomic(s / "e/tokenizer_config.json", text);
+        return load_all(all);
+    };
+    CHECK(has(config(R"({"add_prefix_space": true})"), "tokenizer_config.json: add_prefix_space: expected false"));
+    CHECK(has(config(R"({"split_special_tokens": true})"), "split_special_tokens: expected false"));
     write_file_atomic(s / "d/merges.txt", merges);
-    write_file_atomic(s / "d/tokenizer_config.json", "{\"add_prefix_space\": true}");
-    CHECK(has(load(vocab, merges),
-              "tokenizer_config.json: add_prefix_space: expected false, as GPT-2 has it, found true"));
+    write_file_atomic(s / "d/tokenizer_config.json", R"({"tokenizer_class": "CLIPTokenizer"})");
+    CHECK(has(load(vocab, merges), "tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no"));
 
     CHECK_FALSE(Bpe::is_in(s / "none"));
     write_file_atomic(s / "good/vocab.txt", "a");  // WordPiece's
@@ -510,12 +616,11 @@ TEST_CASE("fuzz: BPE directories: no crash, and errors are Error; what loads enc
     std::mt19937 rng(4);
     make({{"a", "b"}, {"ab", "c"}, {" ", "a"}, {"\xc3", "\xa9"}}).save(s.path);
     int loaded = 0, refused = 0;
+    const std::string all = read_file(s / "tokenizer.json");
+    remove((s / "tokenizer.json").c_str());  // it would be read alone
     for (const char* name : {"/vocab.json", "/merges.txt", "/tokenizer_config.json", "/tokenizer.json"}) {
+        if (!strcmp(name, "/tokenizer.json")) write_bytes(s / "tokenizer.json", all);
         const std::string file = s.path + std::string(name), valid = read_file(file);
-        if (!strcmp(name, "/tokenizer.json")) {
-            remove((s / "vocab.json").c_str());
-            remove((s / "merges.txt").c_str());
-        }
         for (int i = 0; i < 400; i++) {
             std::string bytes = valid;
             mutate(bytes, rng);

@@ -1,0 +1,323 @@
+// pretokenizer.h: text → words, which BPE encodes one by one: what tokenizer.json names "normalizer" and
+// "pre_tokenizer". Both are lists of steps, each of which changes a piece of text or cuts it into smaller ones:
+//
+//   gpt2     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+//            "I'll unpack\n\n 12 of"  →  "I" "'ll" " unpack" "\n\n" " 12" " of"
+//   llama3   (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+
+//            |\s+(?!\S)|\s+
+//   qwen2    the same with \p{N}, one digit at a time
+//   digits   every digit is a piece (SmolLM2: digits, then gpt2)
+//   ▁        SentencePiece's way: spaces become ▁, one more stands before the text, words begin with it
+//
+// The scanners are written by hand, each beside its expression, and take time linear in the text.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/errors.h"
+#include "common/base/json.h"
+#include "common/base/unicode.h"
+#include "common/text/characters.h"
+#include "common/text/special_tokens.h"
+
+// ---------------------------------------------------------------- kinds of characters
+enum CharKind : uint8_t { WHITE, LETTER, DIGIT, NEITHER };  // \s, \p{L}, \p{N}, the rest; a byte that is not UTF-8 too
+
+inline CharKind kind_of(int32_t c) {
+    if (is_space(c)) return WHITE;
+    int major = c < 0 ? 0 : category(c) >> 8;
+    return major == 'L' ? LETTER : major == 'N' ? DIGIT : NEITHER;
+}
+// The kind of the character at p, and p moved past it
+inline CharKind next_kind(const char*& p, const char* end) {
+    struct AsciiKinds {
+        CharKind kind[128];
+        AsciiKinds() {
+            for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
+        }
+    };
+    static const AsciiKinds ascii;
+    if ((uint8_t)*p < 128) return ascii.kind[(uint8_t)*p++];
+    return kind_of(next_code_point(p, end));
+}
+inline bool is_line_end(char c) { return c == '\n' || c == '\r'; }
+
+// ---------------------------------------------------------------- scanners: the end of the word that begins at p
+// The bytes of 's|'t|'re|'ve|'m|'ll|'d at p, or 0. any_case: (?i: ), for which U+017F, the long s, is an s too
+inline size_t contraction_at(const char* p, const char* end, bool any_case) {
+    if (any_case && end - p >= 3 && std::string_view(p, 3) == "'\xc5\xbf") return 3;
+    for (std::string_view c : {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"}) {
+        size_t i = 0;
+        while (i < c.size() && p + i < end && (p[i] | (any_case && p[i] >= 'A' && p[i] <= 'Z' ? 32 : 0)) == c[i]) i++;
+        if (i == c.size()) return i;
+    }
+    return 0;
+}
+// \s+(?!\S)|\s+ for white space from `start` to p: what comes after it takes the last character, `last`, if there is
+// another. goes_on: more follows the text, which does not begin with white space.
+inline const char* white_end(const char* start, const char* last, const char* p, const char* end, bool goes_on) {
+    return last > start && (p < end || goes_on) ? last : p;
+}
+inline const char* gpt2_word_end(const char* start, const char* end, bool goes_on) {
+    if (*start == '\'')
+        if (size_t n = contraction_at(start, end, false)) return start + n;
+    const char *p = start, *last = start;  // last: the last character of the run
+    CharKind kind = next_kind(p, end);
+    if (*start == ' ' && p < end) {  // one space belongs to what follows
+        const char* next = p;
+        CharKind after = next_kind(next, end);
+        if (after != WHITE) {
+            kind = after;
+            p = next;
+        }
+    }
+    for (const char* next = p; p < end; p = next) {
+        if (next_kind(next, end) != kind) break;
+        last = p;
+    }
+    return kind == WHITE ? white_end(start, last, p, end, goes_on) : p;
+}
+// The end of the characters of one kind from p on, at most n of them
+inline const char* run_end(const char* p, const char* end, CharKind kind, size_t n = SIZE_MAX) {
+    for (const char* next = p; n > 0 && p < end && next_kind(next, end) == kind; n--) p = next;
+    return p;
+}
+inline const char* llama3_word_end(const char* start, const char* end, bool goes_on, size_t digits) {
+    if (*start == '\'')
+        if (size_t n = contraction_at(start, end, true)) return start + n;
+    const char* p = start;
+    CharKind kind = next_kind(p, end);
+    if (kind == DIGIT) return run_end(p, end, DIGIT, digits - 1);
+    if (kind == LETTER) return run_end(p, end, LETTER);
+    const char* next = p;
+    CharKind after = p < end ? next_kind(next, end) : WHITE;
+    if (after == LETTER && !is_line_end(*start)) return run_end(p, end, LETTER);
+    if (kind == NEITHER || (*start == ' ' && after == NEITHER)) {
+        p = run_end(p, end, NEITHER);
+        while (p < end && is_line_end(*p)) p++;
+        return p;
+    }
+    const char *last = start, *line = is_line_end(*start) ? p : nullptr;  // line: behind the last line's end
+    for (next = p; p < end && next_kind(next, end) == WHITE; p = next) {
+        if (is_line_end(*p)) line = next;
+        last = p;
+    }
+    return line ? line : white_end(start, last, p, end, goes_on);
+}
+
+// ---------------------------------------------------------------- NFC
+// Canonical composition, in time linear in the text up to the sorting of marks. Before a character below U+0300 nothing
+// is ever composed, so a stretch between two of them is taken at a time. Bytes that are not UTF-8 stay.
+inline std::string nfc(std::string_view text) {
+    std::string out;
+    std::vector<int32_t> stretch;
+    auto flush = [&] {
+        reorder_combining(stretch);
+        compose(stretch);
+        for (int32_t c : stretch) append_utf8(out, c);
+        stretch.clear();
+    };
+    for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+        const char* at = p;
+        if ((uint8_t)*p < 128 && (p + 1 == end || (uint8_t)p[1] < 128)) {  // alone
+            flush();
+            out += *p++;
+            continue;
+        }
+        int32_t c = next_code_point(p, end);
+        if (c < 0x300) flush();
+        if (c < 0)
+            out += *at;
+        else
+            append_nfd(stretch, c);
+    }
+    flush();
+    return out;
+}
+
+// ---------------------------------------------------------------- steps
+// How a text lies in a longer one that it was cut out of: `before`: other text stands before it; `after`: the kind of
+// the character behind it, or WHITE: the text ends there. White space is never cut.
+struct Cut {
+    bool before = false;
+    CharKind after = WHITE;
+};
+
+struct Step {
+    enum Rule { GPT2, LLAMA3, QWEN2, DIGITS, DIGIT_RUNS, CUT_BEFORE, NFC, REPLACE, PREPEND, PREFIX, PREFIX_FIRST };
+    Rule rule;
+    // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
+    // where the text begins
+    std::string from{}, to{};
+};
+
+inline const std::pair<Step::Rule, const char*> known_regexes[] = {
+    {Step::GPT2, R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
+    {Step::LLAMA3,
+     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
+     R"(\s+(?!\S)|\s+)"},
+    {Step::QWEN2, R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
+                  R"(\s+(?!\S)|\s+)"}};
+
+struct Steps {
+    std::vector<Step> steps;
+
+    bool has(Step::Rule rule) const {
+        return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.rule == rule; });
+    }
+    // What decides about words, as a text: of GPT-2 "0;"
+    std::string description() const {
+        std::string d;
+        for (const Step& s : steps)
+            d += std::to_string(s.rule) + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
+        return d;
+    }
+
+    // Makes of `text` what a normalizer's steps make of it. first: it begins the text
+    void normalize(std::string& text, bool first, Cut cut = {}) const {
+        for (const Step& s : steps) change(s, text, first, cut);
+    }
+    // Calls word(bytes, length) for every word of a piece of text, in order: steps from number i on
+    template <class Word>
+    void split(std::string_view text, bool first, Cut cut, Word&& word, size_t i = 0) const {
+        if (text.empty()) return;
+        if (i == steps.size()) return word(text.data(), text.size());
+        const Step& s = steps[i];
+        if (s.rule >= Step::NFC) {
+            std::string changed(text);
+            change(s, changed, first, cut);
+            return split(changed, first, cut, word, i + 1);
+        }
+        const char *p = text.data(), *end = p + text.size();
+        while (p < end) {
+            const char *stop = word_end(s, p, end, cut), *next = stop;
+            Cut of_piece = cut;
+            if (stop < end) of_piece.after = WHITE;  // to the next step the text ends there
+            if (s.rule == Step::DIGITS || s.rule == Step::DIGIT_RUNS)
+                if (cut.after == DIGIT) of_piece.after = WHITE;
+            split(std::string_view(p, stop - p), first && p == text.data(), of_piece, word, i + 1);
+            p = next;
+        }
+    }
+
+private:
+    static const char* word_end(const Step& s, const char* p, const char* end, Cut cut) {
+        switch (s.rule) {
+            case Step::GPT2: return gpt2_word_end(p, end, cut.after != WHITE);
+            case Step::LLAMA3: return llama3_word_end(p, end, cut.after != WHITE, 3);
+            case Step::QWEN2: return llama3_word_end(p, end, cut.after != WHITE, 1);
+            case Step::CUT_BEFORE: return p + std::min(std::string_view(p, end - p).find(s.from, 1), (size_t)(end - p));
+            default: break;
+        }
+        if (const char* stop = run_end(p, end, DIGIT, s.rule == Step::DIGITS ? 1 : SIZE_MAX); stop > p) return stop;
+        for (const char* next = p; p < end && next_kind(next, end) != DIGIT;) p = next;
+        return p;
+    }
+    static void change(const Step& s, std::string& text, bool first, Cut cut) {
+        if (s.rule == Step::NFC) text = nfc(text);
+        if (s.rule == Step::REPLACE) {
+            std::string out;
+            size_t done = 0;
+            for (size_t at; (at = text.find(s.from, done)) != text.npos; done = at + s.from.size())
+                out.append(text, done, at - done).append(s.to);
+            text = out.append(text, done);
+        }
+        if (s.rule < Step::PREPEND || text.empty() || (first && cut.before)) return;
+        if (s.rule != Step::PREPEND && text.compare(0, s.to.size(), s.to) == 0) return;
+        if (first || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
+    }
+};
+
+// ---------------------------------------------------------------- tokenizer.json → steps
+[[noreturn]] inline void refuse_rule(const std::string& where, const Json& rule, const char* expected) {
+    fail("%s: expected %s, found %.200s: tokenizers with this rule are not supported", where.c_str(), expected,
+         dump_json(rule).c_str());
+}
+// The rules of a Sequence, in `list`, and of those in it; else the rule itself, or none
+inline std::vector<Json> rules_of(const Json* rule, const std::string& where, const char* list) {
+    if (!rule || rule->kind == Json::null) return {};
+    if (json_text(*rule, where, "type") != "Sequence") return {*rule};
+    refuse_unknown_keys(*rule, where, {"type", list});
+    const Json* rules = json_member(*rule, where, list, Json::array);
+    if (!rules) refuse_rule(where, *rule, list);
+    std::vector<Json> out;
+    for (const Json& r : rules->a)
+        for (Json& inner : rules_of(&r, where, list)) out.push_back(std::move(inner));
+    return out;
+}
+// What stands for {"String": TEXT} in a pattern
+inline std::string pattern_text(const Json& rule, const std::string& where) {
+    const Json* pattern = json_member(rule, where, "pattern", Json::object);
+    const Json* text = pattern ? pattern->find("String") : nullptr;
+    if (!text || text->s.empty() || pattern->o.size() > 1) refuse_rule(where, rule, "a pattern {\"String\": text}");
+    return text->s;
+}
+
+inline Steps read_normalizer(const Json* rule, const std::string& file) {
+    Steps out;
+    const std::string where = file + ": normalizer";
+    for (const Json& r : rules_of(rule, where, "normalizers")) {
+        const std::string type = json_text(r, where, "type");
+        refuse_unknown_keys(r, where, {"type", "prepend", "pattern", "content"});
+        if (type == "NFC")
+            out.steps.push_back({Step::NFC});
+        else if (type == "Prepend")
+            out.steps.push_back({Step::PREPEND, "", json_text(r, where, "prepend")});
+        else if (type == "Replace")
+            out.steps.push_back({Step::REPLACE, pattern_text(r, where), json_text(r, where, "content")});
+        else
+            refuse_rule(where, r, "NFC, Prepend, Replace, a Sequence of them or null");
+    }
+    return out;
+}
+
+// byte_level: set if the bytes of words are written as printable characters (ByteLevel)
+inline Steps read_pre_tokenizer(const Json* rule, const std::string& file, bool& byte_level) {
+    Steps out;
+    const std::string where = file + ": pre_tokenizer";
+    byte_level = false;
+    for (const Json& r : rules_of(rule, where, "pretokenizers")) {
+        const std::string type = json_text(r, where, "type");
+        if (byte_level) refuse_rule(where, r, "ByteLevel as the last of the Sequence");
+        if (type == "ByteLevel") {
+            refuse_unknown_keys(r, where, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
+            if (json_flag(r, where, "add_prefix_space", true)) out.steps.push_back({Step::PREFIX, "", " "});
+            if (json_flag(r, where, "use_regex", true)) out.steps.push_back({Step::GPT2});
+            byte_level = true;
+        } else if (type == "Digits") {
+            refuse_unknown_keys(r, where, {"type", "individual_digits"});
+            out.steps.push_back({json_flag(r, where, "individual_digits", false) ? Step::DIGITS : Step::DIGIT_RUNS});
+        } else if (type == "Split") {
+            refuse_unknown_keys(r, where, {"type", "pattern", "behavior", "invert"});
+            const Json* pattern = json_member(r, where, "pattern", Json::object);
+            const Json* regex = pattern ? pattern->find("Regex") : nullptr;
+            const size_t before = out.steps.size();
+            for (auto [kind, text] : known_regexes)
+                if (regex && regex->s == text) out.steps.push_back({kind});
+            if (out.steps.size() == before || json_text(r, where, "behavior") != "Isolated" ||
+                json_flag(r, where, "invert", false))
+                refuse_rule(where, r, "a Split, Isolated, by the expression of GPT-2, Llama 3 or Qwen2");
+        } else if (type == "Metaspace") {
+            refuse_unknown_keys(r, where,
+                                {"type", "replacement", "prepend_scheme", "add_prefix_space", "str_rep", "split"});
+            const std::string mark = json_text(r, where, "replacement");
+            const std::string scheme = json_text(r, where, "prepend_scheme",
+                                                 json_flag(r, where, "add_prefix_space", true) ? "always" : "never");
+            if (mark.empty() || json_text(r, where, "str_rep", mark.c_str()) != mark ||
+                (scheme != "always" && scheme != "first" && scheme != "never"))
+                refuse_rule(where, r, "a replacement, and always, first or never for prepend_scheme");
+            out.steps.push_back({Step::REPLACE, " ", mark});
+            if (scheme != "never")
+                out.steps.push_back({scheme == "first" ? Step::PREFIX_FIRST : Step::PREFIX, "", mark});
+            if (json_flag(r, where, "split", true)) out.steps.push_back({Step::CUT_BEFORE, mark});
+        } else {
+            refuse_rule(where, r, "ByteLevel, Digits, Split, Metaspace, a Sequence of them or null");
+        }
+    }
+    return out;
+}
