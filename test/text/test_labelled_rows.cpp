@@ -234,6 +234,8 @@ TEST_CASE("labelled: a bad row costs one row") {
           "1:a|1;2!2!");
     CHECK(read("x.json", "{\n\"text\": \"a\", \"label\": 1}\n{\n\"text\": \"b\",\n\"label\": 2\n}\n") ==
           "1:a|1;3:b|2;");
+    CHECK(read("x.json", "[{\"text\": \"\xff\", \"label\": 1},{\"text\": \"a\", \"label\": 1}]") == "1!2:a|1;");
+    CHECK(read("x.jsonl", "\xff\n{\"text\": \"a\", \"label\": 1}\n{\n") == "1!2:a|1;3!");
     // names of classes
     write_bytes(d / "names", "\xef\xbb\xbf bad\n\ngood \n");
     LabelledColumns named;
