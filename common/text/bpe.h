@@ -133,6 +133,7 @@ struct Bpe {
     std::vector<int32_t> index;  // the same of the vocabulary: ids, by the hash of their tokens; −1: free
     // of a byte-level vocabulary the tokens that are not written as bytes, such as <｜begin｜>: no word is one
     std::unordered_map<std::string, int32_t> unwritten;
+    std::unordered_map<int32_t, std::string> shown;  // added tokens that are another text after normalisation
     int32_t byte_id[256];
     int32_t vocab_size = 0, eot_id = -1, bos_id = -1;  // vocab_size: without added tokens that are not in it
     std::vector<bool> special_id;  // id → is it a special token?
@@ -202,13 +203,18 @@ struct Bpe {
         special.added.number(
             tokens.size(), [&](const std::string& content) { return id_of_name(content); },
             [&](const std::string& content) { tokens.push_back(content); });
-        special.added.build([&](std::string text) {
+        auto normalized = [&](std::string text) {
             normalizer.normalize(text, true);
             return text;
-        });
+        };
+        special.added.build(normalized);
         special.find_stops(files, tokens.size());
         special_id.assign(tokens.size(), false);
-        for (const AddedToken& t : special.added.tokens) special_id[t.id] = t.special;
+        shown.clear();
+        for (const AddedToken& t : special.added.tokens) {
+            special_id[t.id] = t.special;
+            if (t.normalized && normalized(t.content) != t.content) shown[t.id] = normalized(t.content);
+        }
         auto role = [&](const char* name) {
             const AddedToken* t = special.added.find(special.role(name));
             return t ? t->id : -1;
@@ -427,7 +433,8 @@ struct Bpe {
             if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
                 fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             if (skip_special && is_special(ids[i])) continue;
-            const std::string& t = tokens[ids[i]];
+            auto other = shown.empty() ? shown.end() : shown.find(ids[i]);
+            const std::string& t = other != shown.end() ? other->second : tokens[ids[i]];
             int byte = decodes_bytes ? fallback_byte(t) : -1;
             if (byte >= 0)
                 out += (char)byte;
