@@ -13,12 +13,15 @@
 //   tokens     <|endoftext|>  Q   u   e  s  t  i  o  n     A    n    s
 //   targets          −        −   −   −  −  −  −  −  −  A     n    s    <|endoftext|>
 //
+// A model that was tuned for chats brings a template with special tokens; its rows begin and end with those.
+//
 // Read in this order: data → the task → answers → train → eval → generate → chat → main. How answers are scored and
 // compared: common/eval/instruct_eval.h.
 #ifndef SFT_CU
 #define SFT_CU
 #include "train_gpt.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
+#include "common/base/terminal.h"
 #include "common/data/task_mixture.h"
 #include "common/eval/instruct_eval.h"
 #include "common/eval/instruct_report.h"
@@ -28,25 +31,25 @@
 // of an epoch in tokens, types, positions, targets.
 struct InstructData {
     const BinFile& file;
-    int eot;
+    std::vector<int> start;  // what goes before each row: <|endoftext|>, or nothing (row_start)
     bool on_prompt = false;  // also the prompt's tokens are targets
     TaskMixture mixture;     // which rows an epoch holds
     std::vector<int> tokens, types, positions, targets;
 
-    InstructData(const BinFile& file, int eot) : file(file), eot(eot), mixture(file) {}
+    InstructData(const BinFile& file, const std::vector<int>& start) : file(file), start(start), mixture(file) {}
     uint64_t sequences() const { return mixture.rows_per_epoch(); }
     void make(uint64_t epoch, uint64_t q) { make_row(mixture.row(epoch, q)); }
 
-    // Row s: tokens <|endoftext|> r0 … rn−2, and where r[i] is supervised the target r[i] at position i.
+    // Row s: tokens start, r0 … rn−2, and where r[i] is supervised the target r[i] at the position before it.
     void make_row(size_t s) {
         size_t n = file.length(s);
-        tokens.assign(1, eot);
+        tokens = start;
         for (size_t i = 0; i + 1 < n; i++) tokens.push_back(file.token(s, i));
-        types.assign(n, 0);
+        types.assign(tokens.size(), 0);
         positions.clear();
         targets.clear();
         if (on_prompt)
-            add_targets(s, 0, n);
+            add_targets(s, start.empty() ? 1 : 0, n);
         else
             for (size_t k = 0; k < file.spans(s); k++) add_targets(s, file.span(s, k).begin, file.span(s, k).end);
     }
@@ -54,7 +57,7 @@ struct InstructData {
 private:
     void add_targets(size_t s, size_t begin, size_t end) {
         for (size_t i = begin; i < end; i++) {
-            positions.push_back((int)i);
+            positions.push_back((int)(i + start.size()) - 1);
             targets.push_back(file.token(s, i));
         }
     }
@@ -93,6 +96,7 @@ struct SftTask {
     InstructData train_data;
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
     const Bpe& bpe;
+    const ChatTemplate templ;
     GptConfig config;
     Generator generator;  // answers, before and after
     StepStats* answer_stats = nullptr;
@@ -103,8 +107,14 @@ struct SftTask {
     bool answers;              // are there test rows to answer?
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
-            const GptConfig& config, bool answers)
-        : f(f), sf(sf), train_data(train, bpe.eot()), bpe(bpe), config(config), answers(answers) {
+            const ChatTemplate& templ, const GptConfig& config, bool answers)
+        : f(f),
+          sf(sf),
+          train_data(train, row_start(bpe, templ)),
+          bpe(bpe),
+          templ(templ),
+          config(config),
+          answers(answers) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")
@@ -113,7 +123,7 @@ struct SftTask {
         train_data.mixture.seed = (uint64_t)f.seed;
         train_data.on_prompt = sf.on_prompt;
         if (val) {
-            val_data = std::make_unique<InstructData>(*val, bpe.eot());
+            val_data = std::make_unique<InstructData>(*val, train_data.start);
             val_data->mixture.hold_out(sf.holdout);
             val_data->mixture.mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
             val_rows = validation_sequences(*val_data, f.eval_tokens);
@@ -168,7 +178,7 @@ struct SftTask {
     void save_model(const std::string& dir) {
         write_gpt_config(dir, config);
         bpe.save(dir, (int)config.T);
-        write_file_atomic(dir + "/template.json", dump_json(train_data.file.templ, 2) + "\n");
+        templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
         opt.save(dir);
     }
     Json identity() const {
@@ -190,12 +200,13 @@ struct AnsweringGpt {
 
     AnsweringModel functions() {
         return {(size_t)std::min(generator.cache.context - 1, model.shape.N),
-                [this](auto& prompts, auto& progress) { return generate(prompts, progress); },
-                [this](auto& prompt, auto& answers) { return log_likelihoods(prompt, answers); }};
+                [this](auto& prompts, int end, auto& progress) { return generate(prompts, end, progress); },
+                [this](auto& prompt, auto& answers, int end) { return log_likelihoods(prompt, answers, end); }};
     }
-    // The most likely token, one after the other
-    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts,
+    // The most likely token, one after the other, until `end`
+    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts, int end,
                                           const std::function<void(size_t)>& progress) {
+        model.config.eot = end;
         Sampler greedy;
         greedy.temperature = 0;
         std::vector<Answer> answers = generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
@@ -207,9 +218,10 @@ struct AnsweringGpt {
             texts.push_back({bpe.decode(a.tokens.data(), a.tokens.size()), stop_name(a.stop)});
         return texts;
     }
-    // Σ log p of the tokens of each answer and its <|endoftext|>, after the prompt; as many answers at a time as fit
+    // Σ log p of the tokens of each answer and of `end` after it, after the prompt; as many answers at a time as fit
     // into a batch. None if an answer does not fit into the context.
-    std::vector<double> log_likelihoods(const std::vector<int>& prompt, const std::vector<std::string>& answers) {
+    std::vector<double> log_likelihoods(const std::vector<int>& prompt, const std::vector<std::string>& answers,
+                                        int end) {
         std::vector<double> sums(answers.size(), 0);
         std::vector<std::pair<size_t, size_t>> targets;  // of each answer in the batch: [first, last)
         size_t first = 0;                                // answer in the batch
@@ -233,7 +245,7 @@ struct AnsweringGpt {
         for (const std::string& text : answers) {
             std::vector<int> ids = prompt, answer, positions;
             bpe.encode(text, answer, SPECIALS_AS_TEXT);
-            answer.push_back(bpe.eot());
+            answer.push_back(end);
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
             if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return {};
@@ -393,7 +405,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
 
     SftFiles files(f.data, sf, bpe, init);
-    SftTask task(f, sf, files.train, files.val, bpe, config, files.rows_to_answer > 0);
+    const ChatTemplate templ = ChatTemplate::from_json(files.train.templ, files.train.path);
+    config.eot = end_token(bpe, templ);
+    SftTask task(f, sf, files.train, files.val, bpe, templ, config, files.rows_to_answer > 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
         if (data) refuse_long_rows(*data, sf.max_len, cli.given("max-len"));
@@ -526,11 +540,12 @@ struct LoadedSft {
     ChatTemplate templ;
 
     LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
-        std::string file = gpt.dir + "/template.json";
-        if (!exists(file))
-            fail("%s: expected template.json, found none: tune the model first: ./sft --init %s --data DIR --out DIR",
-                 gpt.dir.c_str(), path.c_str());
-        templ = ChatTemplate::load(file);
+        if (!ChatTemplate::of_model(gpt.dir, templ))
+            fail(
+                "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
+                "first: ./sft --init %s --data DIR --out DIR",
+                gpt.dir.c_str(), path.c_str());
+        gpt.model.config.eot = end_token(gpt.bpe, templ);
         int T = (int)gpt.model.config.T;
         gpt.allocate(std::max(T, 2048), slots, slots, T);
     }
@@ -538,8 +553,8 @@ struct LoadedSft {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
         return path;
     }
-    // <|endoftext|> and the rendered row, which leaves room for an answer of `answer_tokens`; what had to go is told in
-    // `truncation`. shots < 0: as many few-shot examples as the rows of tuning showed, or as fit
+    // The rendered row and what goes before it, which leaves room for an answer of `answer_tokens`; what had to go is
+    // told in `truncation`. shots < 0: as many few-shot examples as the rows of tuning showed, or as fit
     std::vector<int> prompt(const InstructRow& row, int64_t shots, int64_t answer_tokens, bool truncate,
                             Truncation& truncation) const {
         RenderedRow rendered;
@@ -551,8 +566,9 @@ struct LoadedSft {
         if (!truncation.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it",
                  row.where.c_str(), rendered.ids.size(), (long long)most, (long long)gpt.model.config.T);
-        rendered.ids.insert(rendered.ids.begin(), gpt.bpe.eot());
-        return {rendered.ids.begin(), rendered.ids.end()};
+        std::vector<int> ids = row_start(gpt.bpe, templ);
+        ids.insert(ids.end(), rendered.ids.begin(), rendered.ids.end());
+        return ids;
     }
 };
 
@@ -561,15 +577,16 @@ struct AnswerStream {
     const Bpe& bpe;
     std::string text{};
     bool begun = false;
+    WordWrap terminal{};
 
     void add(int token) {
         std::string bytes = bpe.decode(&token, 1, !begun);
         if (!begun) bytes = std::string(ChatTemplate::answer_of(bytes));
         begun = true;
         text += bytes;
-        fwrite(bytes.data(), 1, bytes.size(), stdout);
-        fflush(stdout);
+        terminal.print(bytes);
     }
+    void finish() { terminal.finish(); }
 };
 
 // Rows without answers: the instruction on the command line, or the lines of standard input
@@ -611,6 +628,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
         if (stream) shown.add(token);
         return true;
     });
+    if (stream) shown.finish();
     if (stream) printf("\n");
     size_t full = 0;
     for (size_t i = 0; i < rows.size(); i++) {
@@ -658,13 +676,18 @@ int chat(const SamplingFlags& sf) {
     conversation.where = "this message";
     Sampler sampler = sf.sampler();
     LineReader lines(stdin, "standard input");
+    const LineEditor editor;
     for (;;) {
-        if (terminal) fputs("\n> ", stdout);
+        if (terminal) fputs(editor.available() ? "\n" : "\n> ", stdout);
         if (interrupted) clearerr(stdout);  // Ctrl-C may have ended a write
         fflush(stdout);
         interrupted = 0;
-        if (!lines.next_bytes()) break;
-        const std::string text = trimmed(std::string(lines.line));
+        std::string text;
+        if (editor.available() ? !editor.next("> ", text) : !lines.next_bytes()) {
+            if (interrupted && editor.available()) continue;
+            break;
+        }
+        text = trimmed(editor.available() ? text : std::string(lines.line));
         if (text.empty()) continue;
         if (text == "/quit") break;
         if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
@@ -692,6 +715,7 @@ int chat(const SamplingFlags& sf) {
             shown.add(token);
             return !interrupted;
         })[0];
+        shown.finish();
         printf("\n");
         if (interrupted) clearerr(stdout);
         flush_output();

@@ -226,7 +226,7 @@ struct Bert {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
             matmul_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
-            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, HS, false, drop(b, 3 * l + 1));
+            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, false, drop(b, 3 * l + 1));
             real* att = a.att;  // (R, C)
             int R = N;
             if (l == config.L - 1) {
@@ -337,7 +337,8 @@ struct Bert {
                 scatter_rows(acts.dx, dx, b.rows, N, M, C);
             }
             // att = attention(qkv)
-            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, HS, false, drop(b, 3 * l + 1));
+            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, false,
+                               drop(b, 3 * l + 1));
             // qkv = x qkvwᵀ + qkvb; x has two uses
             if (recompute && l > 0) {
                 auto& w_below = params.layer[l - 1];

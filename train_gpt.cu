@@ -1,12 +1,16 @@
-// train_gpt.cu: pretraining of a GPT-2-type decoder (Radford et al. 2019), and text generation, from one end to the
-// other.
+// train_gpt.cu: pretraining of a decoder, GPT-2 (Radford et al. 2019) or Llama (Touvron et al. 2023) and its relatives,
+// and text generation, from one end to the other.
 //
 //   make && ./train_gpt --data datasets/shakespeare --size tiny --out runs/gpt                train
 //   ./train_gpt generate --model runs/gpt --prompt "KING RICHARD:" --max-new-tokens 100       continue a text
 //
 // Read in this order: parameters → activations → forward → backward → generation → pretraining → generate → main. The
-// model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Dimensions:
-// common/base/types.h.
+// model is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Where a Llama differs, the
+// line says `config.llama`; LN is then RMSNorm. Dimensions: common/base/types.h, of a layer besides:
+//
+//   A    NH · HS, the heads' outputs side by side            GPT-2: C
+//   QKV  (NH + 2 NKV) HS, queries, keys and values           GPT-2: 3C
+//   UP   what goes into the activation: FF for GELU; of SwiGLU gate and up, 2 FF
 #ifndef TRAIN_GPT_CU
 #define TRAIN_GPT_CU
 #include <algorithm>
@@ -24,9 +28,13 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/ops/rmsnorm.cuh"
+#include "common/ops/rope.cuh"
+#include "common/ops/swiglu.cuh"
 #include "common/text/bpe.h"
 #include "common/text/labelled_rows.h"
 #include "common/train/gpt_config.h"
+#include "common/train/lora.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
 
@@ -35,15 +43,17 @@ using namespace device;  // cpu:: or gpu::, as device.cuh has picked: the loops 
 // ---------------------------------------------------------------- parameters
 template <class X>  // X: real for the parameters, areal for their gradients
 struct GptTensors {
-    X* wte;  // (Vp, C)  word embeddings, and the output matrix
-    X* wpe;  // (T, C)
+    X* wte;   // (Vp, C)  word embeddings
+    X* head;  // (Vp, C)  the output matrix: wte, or one of its own
+    X* wpe;   // (T, C)   nullptr with RoPE
     struct Layer {
-        X *ln1w, *ln1b;    // (C)
-        X *qkvw, *qkvb;    // (3C, C), (3C)
-        X *attw, *attb;    // (C, C), (C)
-        X *ln2w, *ln2b;    // (C)
-        X *fcw, *fcb;      // (FF, C), (FF)
-        X *projw, *projb;  // (C, FF), (C)
+        X *ln1w, *ln1b;      // (C)            RMSNorm has no bias
+        X *qkvw, *qkvb;      // (QKV, C), (QKV) here and below: nullptr where there is no bias
+        X *qnormw, *knormw;  // (HS)           nullptr without QK-norm
+        X *attw, *attb;      // (C, A), (C)
+        X *ln2w, *ln2b;      // (C)
+        X *fcw, *fcb;        // (UP, C), (UP)
+        X *projw, *projb;    // (C, FF), (C)
     } layer[MAX_LAYERS];
     X *lnfw, *lnfb;  // (C)
 };
@@ -52,58 +62,98 @@ struct GptTensors {
 // two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
 template <class X>
 std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
+    t = {};
     TableBuilder<X> table{c.init_std, {}, {}};
-    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
+    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), Q = c.NH * c.HS, KV = c.NKV * c.HS;
     double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
-    table.tensor(t.wte, {"transformer.wte.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
-    table.tensor(t.wpe, {"transformer.wpe.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
-    for (int l = 0; l < c.L; l++) {
-        auto& w = t.layer[l];
-        std::string name = format("transformer.h.%d.", l);
-        table.layernorm(w.ln1w, w.ln1b, name + "ln_1", C, l);
-        table.conv1d(w.qkvw, w.qkvb, name + "attn.c_attn", 3 * C, C, l, c.init_std);
-        table.conv1d(w.attw, w.attb, name + "attn.c_proj", C, C, l, residual_std);
-        table.layernorm(w.ln2w, w.ln2b, name + "ln_2", C, l);
-        table.conv1d(w.fcw, w.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
-        table.conv1d(w.projw, w.projb, name + "mlp.c_proj", C, FF, l, residual_std);
+    if (!c.llama) {
+        table.tensor(t.wte, {"transformer.wte.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
+        table.tensor(t.wpe, {"transformer.wpe.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
+        for (int l = 0; l < c.L; l++) {
+            auto& w = t.layer[l];
+            std::string name = format("transformer.h.%d.", l);
+            table.layernorm(w.ln1w, w.ln1b, name + "ln_1", C, l);
+            table.conv1d(w.qkvw, w.qkvb, name + "attn.c_attn", 3 * C, C, l, c.init_std);
+            table.conv1d(w.attw, w.attb, name + "attn.c_proj", C, C, l, residual_std);
+            table.layernorm(w.ln2w, w.ln2b, name + "ln_2", C, l);
+            table.conv1d(w.fcw, w.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
+            table.conv1d(w.projw, w.projb, name + "mlp.c_proj", C, FF, l, residual_std);
+        }
+        table.layernorm(t.lnfw, t.lnfb, "transformer.ln_f", C, (int)c.L);
+    } else {
+        auto rms_norm = [&](X*& w, std::string name, size_t n, int l) {
+            table.tensor(w, {name}, {n}, false, Init::ones, l);
+        };
+        auto matrix = [&](X*& w, std::vector<std::string> names, size_t out, size_t in, int l, double std) {
+            table.tensor(w, names, {out, in}, true, Init::normal, l);
+            table.rows.back().std = std;
+        };
+        table.tensor(t.wte, {"model.embed_tokens.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
+        for (int l = 0; l < c.L; l++) {
+            auto& w = t.layer[l];
+            std::string name = format("model.layers.%d.", l), att = name + "self_attn.", mlp = name + "mlp.";
+            rms_norm(w.ln1w, name + "input_layernorm.weight", C, l);
+            matrix(w.qkvw, {att + "q_proj.weight", att + "k_proj.weight", att + "v_proj.weight"}, Q, C, l, c.init_std);
+            table.rows.back().rows = {Q, KV, KV};
+            if (c.qkv_bias) {
+                table.tensor(w.qkvb, {att + "q_proj.bias", att + "k_proj.bias", att + "v_proj.bias"}, {Q}, false,
+                             Init::zeros, l);
+                table.rows.back().rows = {Q, KV, KV};
+            }
+            if (c.qk_norm) {
+                rms_norm(w.qnormw, att + "q_norm.weight", c.HS, l);
+                rms_norm(w.knormw, att + "k_norm.weight", c.HS, l);
+            }
+            matrix(w.attw, {att + "o_proj.weight"}, C, Q, l, residual_std);
+            rms_norm(w.ln2w, name + "post_attention_layernorm.weight", C, l);
+            matrix(w.fcw, {mlp + "gate_proj.weight", mlp + "up_proj.weight"}, FF, C, l, c.init_std);
+            matrix(w.projw, {mlp + "down_proj.weight"}, C, FF, l, residual_std);
+        }
+        rms_norm(t.lnfw, "model.norm.weight", C, (int)c.L);
     }
-    table.layernorm(t.lnfw, t.lnfb, "transformer.ln_f", C, (int)c.L);
-    return table.point(base);
+    if (!c.tied) table.tensor(t.head, {"lm_head.weight"}, {V, C}, true, Init::normal, (int)c.L, Vp * C);
+    std::vector<ParamSpec> rows = table.point(base);
+    if (c.tied) t.head = t.wte;
+    return rows;
 }
 
 // ---------------------------------------------------------------- activations
 struct GptActivations {
     struct Layer {
         real* x;               // (N, C)  input of the layer: the residual stream
-        areal *mean1, *rstd1;  // (N)
+        areal *mean1, *rstd1;  // (N)     RMSNorm has no mean
         real* ln1;             // (N, C)
-        real* qkv;             // (N, 3, NH, HS)
-        real* att;             // (N, C)  heads side by side
+        real* proj;            // (N, NH + 2 NKV, HS) of ln1; with QK-norm kept for the backward pass, else it is qkv
+        areal* qk_rstd;        // (N, NH + NKV) of QK-norm
+        real* qkv;             // (N, NH + 2 NKV, HS) what attention takes: normalised, turned by RoPE
+        real* att;             // (N, A)  heads side by side
         areal* lse;            // (NH, N)
         real* sum;             // (N, C)  x + dropout(attention's output)
         areal *mean2, *rstd2;  // (N)
         real* ln2;             // (N, C)
-        real *pre, *act;       // (N, FF) before and after GELU
+        real *pre, *act;       // (N, UP), (N, FF) before and after GELU or SwiGLU
     } layer[MAX_LAYERS];       // of the last layer everything after `lse` has only the M rows that have a target
-    real *last_att, *last_x;   // (M, C)  these rows of the last layer's att and x
+    real *last_att, *last_x;   // (M, A), (M, C)  these rows of the last layer's att and x
     real* x;                   // (M, C)  the residual stream after the last layer
     areal *meanf, *rstdf;      // (M)
     real* lnf;                 // (M, C)
     real* logits;              // (logits_chunk_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;   // (M)
+    areal* rope;               // (positions, 2, HS/2) cosines and sines
     // gradients on the way back
     real* dlast;               // (M, C)
-    real *dx, *dln, *dbranch;  // (N, C)
-    real* dscratch;            // (N, max(FF, 4C))
+    real *dx, *dln, *dbranch;  // (N, C), (N, max(C, A)), (N, C)
+    real* dscratch;            // (N, max(UP, QKV + A))
     areal *delta, *scratch;    // (NH, N); partial sums
+    areal* no_gradient;        // (max(C, HS)) where those of frozen norms go, which the kernels make along with dx
 };
 
 // What generation keeps: the keys and values of all layers, in slots of one sequence each.
 struct KvCache {
-    real *k, *v;  // (L, slots, NH, context, HS)
+    real *k, *v;  // (L, slots, NKV, context, HS)
     int slots, context;
-    KvCacheView<real> layer(int l, int C) const {
-        size_t n = (size_t)slots * context * C;
+    KvCacheView<real> layer(int l, int KV /* NKV · HS */) const {
+        size_t n = (size_t)slots * context * KV;
         return {k + l * n, v + l * n, context};
     }
 };
@@ -115,21 +165,32 @@ struct Gpt {
     GptActivations acts;
     BatchShape shape;           // capacities
     int logits_chunk_rows = 0;  // rows of logits at a time
+    int context = 0;            // the longest text that generation makes, beside those of a batch
     float dropout = 0;
+    Adapters linear;         // the linear layers; with low-rank adapters these alone are trained
     bool recompute = false;  // the backward pass computes ln1, ln2 and act again: all layers share one buffer of each
 
     int Vp() const { return (int)round_up(config.V, 64); }
+    int A() const { return (int)(config.NH * config.HS); }
+    int QKV() const { return (int)((config.NH + 2 * config.NKV) * config.HS); }
+    int UP() const { return (int)(config.llama ? 2 * config.FF : config.FF); }
 
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
     std::vector<ParamSpec> point(real* parameters, areal* gradients) {
         gpt_table(grads, config, gradients);
+        for (int l = 0; l < config.L && frozen(); l++)
+            for (areal** g : {&grads.layer[l].ln1w, &grads.layer[l].ln1b, &grads.layer[l].ln2w, &grads.layer[l].ln2b,
+                              &grads.layer[l].qnormw, &grads.layer[l].knormw, &grads.lnfw, &grads.lnfb})
+                *g = acts.no_gradient;
         return gpt_table(params, config, parameters);
     }
 
+    bool frozen() const { return !linear.of.empty(); }
+
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
-        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
-        arena.region("LayerNorms, GELU");
+        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH, HS = config.HS;
+        arena.region(config.llama ? "RMSNorms, SwiGLU" : "LayerNorms, GELU");
         for (int l = 0; l < config.L; l++) {
             auto &a = acts.layer[l], &first = acts.layer[0];
             size_t R = l == config.L - 1 ? M : N;
@@ -152,20 +213,25 @@ struct Gpt {
             }
             size_t R = l == config.L - 1 ? M : N;
             arena.take(a.x, N * C);
-            arena.take(a.mean1, N);
+            if (!config.llama) arena.take(a.mean1, N);
             arena.take(a.rstd1, N);
-            arena.take(a.qkv, N * 3 * C);
-            arena.take(a.att, N * C);
+            arena.take(a.qkv, N * QKV());
+            a.proj = a.qkv;
+            if (config.qk_norm) {
+                arena.take(a.proj, N * QKV());
+                arena.take(a.qk_rstd, N * (NH + config.NKV));
+            }
+            arena.take(a.att, N * A());
             arena.take(a.lse, NH * N);
             arena.take(a.sum, R * C);
-            arena.take(a.mean2, R);
+            if (!config.llama) arena.take(a.mean2, R);
             arena.take(a.rstd2, R);
-            arena.take(a.pre, R * FF);
+            arena.take(a.pre, R * UP());
         }
-        arena.take(acts.last_att, M * C);
+        arena.take(acts.last_att, M * A());
         arena.take(acts.last_x, M * C);
         arena.take(acts.x, M * C);
-        arena.take(acts.meanf, M);
+        if (!config.llama) arena.take(acts.meanf, M);
         arena.take(acts.rstdf, M);
         arena.take(acts.lnf, M * C);
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
@@ -174,23 +240,92 @@ struct Gpt {
         arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
         arena.take(acts.losses, M);
         arena.take(acts.correct, M);
+        if (config.llama) {
+            const int positions = std::min((int)config.T, std::max(shape.N, context));
+            arena.region("RoPE");
+            arena.take(acts.rope, positions * HS);
+            if (arena.base)
+                copy_to_device(acts.rope, rope_table<areal>(config.rope, positions, (int)HS).data(),
+                               positions * HS * sizeof(areal));
+        }
         if (!backward) return;
-        size_t wide = std::max(FF, 4 * C);
+        size_t wide = std::max(UP(), QKV() + A());
+        linear.plan(arena, N, std::max<size_t>(FF, std::max<size_t>(C, A())));
         arena.region("backward");
         arena.take(acts.dlast, M * C);
         arena.take(acts.dx, N * C);
-        arena.take(acts.dln, N * C);
+        arena.take(acts.dln, N * std::max<size_t>(C, A()));
         arena.take(acts.dbranch, N * C);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.scratch,
-                   std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+        arena.take(acts.no_gradient, frozen() ? std::max(C, HS) : 0);
+        arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
+                                           embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
     // rows are the tokens, or after the last attention the M rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
-        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+        return {batch.counters, (uint32_t)site, frozen() ? 0 : dropout,
+                site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+    }
+
+    // Of the input of an adapter; after the last attention its rows are those that have a target. With adapters this
+    // is the only dropout.
+    Dropout adapter_drop(const Batch& batch, bool last) const {
+        return {batch.counters, 0, frozen() ? dropout : 0, last ? batch.rows : nullptr};
+    }
+
+    // ---------------------------------------------------------------- what differs between the models
+    // sum(R, C) = x + dropout(branch), out(R, C) = its LayerNorm or RMSNorm; mean, rstd (R); weights (C)
+    void residual_norm(real* out, real* sum, areal* mean, areal* rstd, const real* x, const real* branch, const real* w,
+                       const real* b, int R, Dropout d) const {
+        int C = config.C;
+        areal eps = (areal)config.eps;
+        if (config.llama)
+            residual_rmsnorm_forward(out, sum, rstd, x, branch, w, R, C, eps, d);
+        else
+            residual_layernorm_forward(out, sum, mean, rstd, x, branch, w, b, R, C, eps, d);
+    }
+    void norm(real* out, areal* mean, areal* rstd, const real* x, const real* w, const real* b, int R) const {
+        if (config.llama)
+            rmsnorm_forward(out, rstd, x, w, R, config.C, (areal)config.eps);
+        else
+            layernorm_forward(out, mean, rstd, x, w, b, R, config.C, (areal)config.eps);
+    }
+    // dsum(R, C) = gradient of `sum` by that of out, dout, and dx(R, C) if given; dbranch(R, C); dw, db (C) +=
+    void residual_norm_backward(real* dsum, real* dbranch, areal* dw, areal* db, const real* dout, const real* dx,
+                                const real* sum, const real* w, const areal* mean, const areal* rstd, int R,
+                                Dropout d) const {
+        int C = config.C;
+        if (config.llama)
+            residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
+        else
+            residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
+    }
+    // qkv(R, QKV) of layer l from proj(R, QKV), which may be qkv: QK-norm, and RoPE by the positions pos(R). rstd(R, NH
+    // + NKV) is QK-norm's. GPT-2 leaves all as it is.
+    void turn(real* qkv, areal* rstd, const real* proj, int l, const int* pos, int R) const {
+        const auto& w = params.layer[l];
+        int NH = config.NH, NKV = config.NKV, HS = config.HS;
+        if (config.qk_norm)
+            qk_norm_rope_forward(qkv, rstd, proj, w.qnormw, w.knormw, acts.rope, pos, R, NH, NKV, HS,
+                                 (areal)config.eps);
+        else if (config.has_rope(l))
+            rope_forward(qkv, acts.rope, pos, R, NH, NKV, HS);
+    }
+    // act(R, FF) from inp(R, C), by way of pre(R, UP)
+    void activation(real* act, real* pre, const real* inp, int l, int R, Dropout d) const {
+        const auto& w = params.layer[l];
+        if (config.llama) {
+            linear.forward(pre, inp, w.fcw, nullptr, R, config.C, UP(), d);
+            swiglu_forward(act, pre, R, config.FF);
+        } else if (linear.has(w.fcw)) {
+            linear.forward(pre, inp, w.fcw, w.fcb, R, config.C, UP(), d);
+            gelu_forward<Gelu::tanh>(act, pre, (size_t)R * config.FF);
+        } else {
+            matmul_gelu_forward<Gelu::tanh>(act, pre, inp, w.fcw, w.fcb, R, config.C, config.FF);
+        }
     }
 
     // ---------------------------------------------------------------- forward
@@ -198,51 +333,51 @@ struct Gpt {
     // the others, so after the attention of the last layer they are not computed. With `cache`, the keys and values
     // of sequence s are kept in slot slots[s], slots(S).
     real* decode(const Batch& b, const KvCache* cache = nullptr, const int* slots = nullptr) {
-        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
-        areal eps = (areal)config.eps;
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS, FF = config.FF;
         real* x = acts.layer[0].x;  // (N, C)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
-        layernorm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,
-                          params.layer[0].ln1b, N, C, eps);
+        norm(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w, params.layer[0].ln1b,
+             N);
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
-            matmul_forward(a.qkv, a.ln1, w.qkvw, w.qkvb, N, C, 3 * C);
-            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, HS, true, drop(b, 3 * l + 1));
-            if (cache) attention_cache(cache->layer(l, C), a.qkv, b.seq, slots, NH, HS);
+            linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), adapter_drop(b, false));
+            turn(a.qkv, a.qk_rstd, a.proj, l, b.pos, N);
+            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
+            if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, slots, NH, NKV, HS);
             bool last = l == config.L - 1;
-            real* att = a.att;  // (R, C)
+            real* att = a.att;  // (R, A)
             int R = N;
             if (last) {
-                gather_rows(acts.last_att, a.att, b.rows, M, C);
+                gather_rows(acts.last_att, a.att, b.rows, M, A());
                 gather_rows(acts.last_x, x, b.rows, M, C);
                 att = acts.last_att;
                 x = acts.last_x;
                 R = M;
             }
-            matmul_forward(a.sum, att, w.attw, w.attb, R, C, C);
-            residual_layernorm_forward(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps,
-                                       drop(b, 3 * l + 2));
-            matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
-            // the layer's output, and the LayerNorm that follows: the next layer's first one, or the model's last one
+            const Dropout d = adapter_drop(b, last);
+            linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
+            residual_norm(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, drop(b, 3 * l + 2));
+            activation(a.act, a.pre, a.ln2, l, R, d);
+            // the layer's output, and the norm that follows: the next layer's first one, or the model's last one
             if (last) {
-                matmul_forward(acts.x, a.act, w.projw, w.projb, M, FF, C);
-                residual_layernorm_forward(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw,
-                                           params.lnfb, M, C, eps, drop(b, 3 * l + 3));
+                linear.forward(acts.x, a.act, w.projw, w.projb, M, FF, C, d);
+                residual_norm(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw, params.lnfb, M,
+                              drop(b, 3 * l + 3));
             } else {
                 auto& next = acts.layer[l + 1];
                 x = next.x;
-                matmul_forward(x, a.act, w.projw, w.projb, N, FF, C);
-                residual_layernorm_forward(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
-                                           params.layer[l + 1].ln1b, N, C, eps, drop(b, 3 * l + 3));
+                linear.forward(x, a.act, w.projw, w.projb, N, FF, C, d);
+                residual_norm(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
+                              params.layer[l + 1].ln1b, N, drop(b, 3 * l + 3));
             }
         }
         return acts.lnf;
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
-        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.wte, (const real*)nullptr, rows, config.C,
+        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.head, (const real*)nullptr, rows, config.C,
                        Vp());
     }
 
@@ -262,80 +397,99 @@ struct Gpt {
     // Adds the batch's part of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
     // stands under the forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
-        int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF, L = config.L;
-        areal eps = (areal)config.eps;
+        int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS;
+        int FF = config.FF, L = config.L;
         decode(b);
 
-        // the vocabulary, in chunks of rows: logits = lnf wteᵀ, loss, and straight back
+        // the vocabulary, in chunks of rows: logits = lnf headᵀ, loss, and straight back
         for (int m = 0; m < M; m += logits_chunk_rows) {
             int rows = std::min(logits_chunk_rows, M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
                          Vp(), true);
-            matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
-                                   rows, C, Vp());
+            matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
+            if (grads.head)
+                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
+                                       rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, M);
 
-        // lnf = layernorm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
+        // lnf = norm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
         real* dx = acts.dlast;  // (R, C) gradient of the residual stream
-        residual_layernorm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, (const real*)nullptr, acts.x,
-                                    params.lnfw, acts.meanf, acts.rstdf, acts.scratch, M, C, drop(b, 3 * L));
-        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C;  // (N, 3C), (N, C)
-        real* dpre = acts.dscratch;                                             // (N, FF)
+        residual_norm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, nullptr, acts.x, params.lnfw,
+                               acts.meanf, acts.rstdf, M, drop(b, 3 * L));
+        real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * QKV();  // (N, QKV), (N, A)
+        real* dpre = acts.dscratch;                                             // (N, UP)
         for (int l = L - 1; l >= 0; l--) {
             auto& w = params.layer[l];
             auto& g = grads.layer[l];
             auto& a = acts.layer[l];
             bool last = l == L - 1;
             int R = last ? M : N;
-            // branch = act projwᵀ + projb, act = gelu(pre)
-            if (recompute) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
-            matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
-            matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
+            // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
+            if (recompute && config.llama) swiglu_forward(a.act, a.pre, R, FF);
+            if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+            const Dropout d = adapter_drop(b, last);
+            linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
+            if (config.llama || linear.has(w.projw)) {
+                linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
+                if (config.llama)
+                    swiglu_backward(dpre, a.act, a.pre, R, FF);
+                else
+                    gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
+            } else {
+                matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
+            }
             // pre = ln2 fcwᵀ + fcb
-            if (recompute) layernorm_forward(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R, C, eps);
-            matmul_backward_weight(g.fcw, g.fcb, dpre, a.ln2, acts.scratch, R, C, FF);
-            matmul_backward_input(acts.dln, dpre, w.fcw, R, C, FF);
-            // ln2 = layernorm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the LayerNorm
-            residual_layernorm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2,
-                                        acts.scratch, R, C, drop(b, 3 * l + 2));
-            matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
-            matmul_backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, C, C);
+            if (recompute) norm(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R);
+            linear.backward_weight(g.fcw, g.fcb, dpre, a.ln2, w.fcw, acts.scratch, R, C, UP(), d);
+            linear.backward_input(acts.dln, dpre, w.fcw, R, C, UP(), d);
+            // ln2 = norm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the norm
+            residual_norm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2, R,
+                                   drop(b, 3 * l + 2));
+            linear.backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R,
+                                   A(), C, d);
+            linear.backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, A(), C, d);
             if (last) {  // last_att = att[rows], last_x = x[rows]
-                scatter_rows(datt, acts.dln, b.rows, N, M, C);
+                scatter_rows(datt, acts.dln, b.rows, N, M, A());
                 scatter_rows(acts.dx, acts.dlast, b.rows, N, M, C);
                 dx = acts.dx;
             }
             // att = attention(qkv)
-            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, HS, true, drop(b, 3 * l + 1));
-            // qkv = ln1 qkvwᵀ + qkvb
-            if (recompute) layernorm_forward(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N, C, eps);
-            matmul_backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, acts.scratch, N, C, 3 * C);
-            matmul_backward_input(acts.dln, dqkv, w.qkvw, N, C, 3 * C);
-            // ln1 = layernorm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
+            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true,
+                               drop(b, 3 * l + 1));
+            // qkv = turn(proj): dqkv becomes dproj
+            if (config.qk_norm)
+                qk_norm_rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
+                                      acts.scratch, N, NH, NKV, HS);
+            else if (config.has_rope(l))
+                rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
+            // proj = ln1 qkvwᵀ + qkvb
+            if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
+            const Dropout all = adapter_drop(b, false);
+            linear.backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, w.qkvw, acts.scratch, N, C, QKV(), all);
+            linear.backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV(), all);
+            // ln1 = norm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
             // dropout(embeddings): the same site 3l
-            residual_layernorm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1,
-                                        acts.scratch, N, C, drop(b, 3 * l));
+            residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1, N,
+                                   drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
-        embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
-        embedding_backward(grads.wpe, acts.dbranch, b.by_pos, acts.scratch, C);
+        if (grads.wte) embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
+        if (grads.wpe) embedding_backward(grads.wpe, acts.dbranch, b.by_pos, acts.scratch, C);
     }
 
     // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
     // sequence, at half of which it looks back; fraction: of the tokens, those that have a target, which alone get past
     // the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + 2 * C * config.FF;  // rest: of a layer, after its attention
-        double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
-        return 6 * matrices + 3 * 4 * config.L * T / 2 * C;
+        double C = config.C, rest = A() * C + UP() * C + C * config.FF;  // rest: of a layer, after its attention
+        double matrices = config.L * QKV() * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
+        return 6 * matrices + 3 * 4 * config.L * T / 2 * A();
     }
     static void check_config(const GptConfig& c, const std::string& where) {
-        int64_t HS = c.C / c.NH;
-        if (HS != 32 && HS != 64 && HS != 128)
-            fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
+        if (bool kernels = c.HS == 32 || c.HS == 64 || c.HS == 128; !kernels && !(device_is_host && c.llama))
+            fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)c.HS);
         if (c.L > MAX_LAYERS)
             fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
     }
@@ -394,7 +548,7 @@ struct Sampler {
 
 // Why a text ends
 enum class Stop {
-    end,         // <|endoftext|> was drawn
+    end,         // <|endoftext|> was drawn, or another token that ends a text
     length,      // it has max_new tokens
     context,     // the context is full
     interrupted  // on_token() returned false
@@ -419,8 +573,8 @@ struct Generator {
     char* block = nullptr;                       // a batch in device memory, the owner's
     std::vector<char> host;                      // the same on the host
     int* index = nullptr;                        // (3, slots) tokens, positions and slots of the rows of a step
-    real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, 3C), (R, C), (R, C), (R, FF), (R, FF)
-    areal *mean, *rstd;                          // (R)
+    real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, QKV), (R, A), (R, C), (R, UP), (R, FF)
+    areal *mean, *rstd, *qk_rstd;                // (R), (R), (R, NH + NKV)
     real* logits = nullptr;                      // (R, Vp)
     std::vector<real> host_logits;
     std::vector<int> host_index;
@@ -439,19 +593,20 @@ struct Generator {
         cache.slots = slots;
         cache.context = context;
         arena.region("keys and values");
-        arena.take(cache.k, c.L * R * context * C);
-        arena.take(cache.v, c.L * R * context * C);
+        arena.take(cache.k, c.L * R * context * c.NKV * c.HS);
+        arena.take(cache.v, c.L * R * context * c.NKV * c.HS);
         arena.region("generation");
         arena.take(index, 3 * R);
         arena.take(x, R * C);
         arena.take(ln, R * C);
-        arena.take(qkv, R * 3 * C);
-        arena.take(att, R * C);
+        arena.take(qkv, R * gpt.QKV());
+        arena.take(att, R * gpt.A());
         arena.take(sum, R * C);
-        arena.take(pre, R * c.FF);
+        arena.take(pre, R * gpt.UP());
         arena.take(act, R * c.FF);
         arena.take(mean, R);
         arena.take(rstd, R);
+        arena.take(qk_rstd, c.qk_norm ? R * (c.NH + c.NKV) : 0);
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
@@ -470,14 +625,13 @@ struct Generator {
         Batch b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
         NoDropout inference(model->dropout);
         real* out = model->decode(b, &cache, index);  // (M, C)
-        matmul_forward(logits, out, model->params.wte, (const real*)nullptr, M, model->config.C, model->Vp());
+        matmul_forward(logits, out, model->params.head, (const real*)nullptr, M, model->config.C, model->Vp());
     }
     // One token more of every row: the logits of the one after it. decode(), with one query a row.
     void step() {
         const GptConfig& c = model->config;
         auto& params = model->params;
-        int R = (int)rows.size(), C = c.C, NH = c.NH, HS = C / NH, FF = c.FF;
-        areal eps = (areal)c.eps;
+        int R = (int)rows.size(), C = c.C, NH = c.NH, NKV = c.NKV, HS = c.HS, FF = c.FF, A = model->A();
         for (int r = 0; r < R; r++) {
             host_index[r] = rows[r].token;
             host_index[R + r] = rows[r].pos;
@@ -486,21 +640,22 @@ struct Generator {
         copy_to_device(index, host_index.data(), 3 * R * sizeof(int));
         const int *tokens = index, *pos = index + R, *slots = index + 2 * R;  // (R)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, tokens, pos, (const int*)nullptr, R, C);
-        layernorm_forward(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R, C, eps);
+        model->norm(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R);
         for (int l = 0; l < c.L; l++) {
             auto& w = params.layer[l];
-            matmul_forward(qkv, ln, w.qkvw, w.qkvb, R, C, 3 * C);
-            attention_decode(att, cache.layer(l, C), qkv, slots, pos, R, NH, HS);
-            matmul_forward(sum, att, w.attw, w.attb, R, C, C);
-            residual_layernorm_forward(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, C, eps, Dropout());
-            matmul_gelu_forward<Gelu::tanh>(act, pre, ln, w.fcw, w.fcb, R, C, FF);
-            matmul_forward(x, act, w.projw, w.projb, R, FF, C);
+            model->linear.forward(qkv, ln, w.qkvw, w.qkvb, R, C, model->QKV(), Dropout());
+            model->turn(qkv, qk_rstd, qkv, l, pos, R);
+            attention_decode(att, cache.layer(l, NKV * HS), qkv, slots, pos, R, NH, NKV, HS);
+            model->linear.forward(sum, att, w.attw, w.attb, R, A, C, Dropout());
+            model->residual_norm(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, Dropout());
+            model->activation(act, pre, ln, l, R, Dropout());
+            model->linear.forward(x, act, w.projw, w.projb, R, FF, C, Dropout());
             bool last = l == c.L - 1;
             const real* lnw = last ? params.lnfw : params.layer[l + 1].ln1w;  // (C)
             const real* lnb = last ? params.lnfb : params.layer[l + 1].ln1b;  // (C)
-            residual_layernorm_forward(ln, x, mean, rstd, sum, x, lnw, lnb, R, C, eps, Dropout());
+            model->residual_norm(ln, x, mean, rstd, sum, x, lnw, lnb, R, Dropout());
         }
-        matmul_forward(logits, ln, params.wte, (const real*)nullptr, R, C, model->Vp());
+        matmul_forward(logits, ln, params.head, (const real*)nullptr, R, C, model->Vp());
     }
 
     // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
@@ -529,7 +684,7 @@ struct Generator {
                 Answer& answer = answers[row.prompt];
                 row.token = sampler.pick(x, vocab_limit ? vocab_limit : (int)model->config.V, row.prompt, row.pos);
                 row.done = true;
-                if (row.token == model->config.eot) {
+                if (model->config.ends(row.token)) {
                     answer.stop = Stop::end;
                 } else {
                     answer.tokens.push_back(row.token);
@@ -605,15 +760,37 @@ struct GptFlags {
                       {"large", 36, 1280},
                       {"xl", 48, 1600}},
                      256};
-    std::string sample_prompt;
-    int64_t sample_every = 0;
+    std::string arch = "gpt2", sample_prompt;
+    int64_t kv_heads = 0, sample_every = 0;
+
+    // A new model. A Llama of a size has as many parameters as the GPT-2 of that size, but for the positions.
+    GptConfig config() const {
+        GptConfig c = model.config<GptConfig>();
+        c.HS = c.C / c.NH;
+        c.NKV = kv_heads ? kv_heads : c.NH;
+        if (arch == "gpt2" && c.NKV != c.NH)
+            fail_usage("--kv-heads: expected as many as --heads %lld with --arch gpt2, found %lld", (long long)c.NH,
+                       (long long)c.NKV);
+        if (c.NH % c.NKV)
+            fail_usage("--kv-heads: expected a divisor of --heads %lld, found %lld", (long long)c.NH, (long long)c.NKV);
+        if (arch == "gpt2") return c;
+        c.type = arch;
+        c.llama = true;
+        c.qkv_bias = false;
+        if (!model.ffn_dim) c.FF = (int64_t)round_up(ceil_div(8 * c.C, 3), 64);
+        return c;
+    }
 };
+// Models of Llama's kind are trained without dropout, if none is asked for.
+void preset_dropout(Cli& cli, TrainFlags& f, const GptConfig& c) {
+    if (c.llama && !f.resume && !cli.given("dropout")) f.dropout = 0;
+}
 
 struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     Generator generator;  // of samples
     bool samples;
     int end_token;
-    std::vector<std::string> head{};  // the output matrix is that of the embeddings
+    std::vector<std::string> head{};  // a model has all its tensors
 
     GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
         : PretrainTask(f, data, CausalLmData(data.train, (int)gf.model.max_len, data.tokenizer.eot()),
@@ -621,6 +798,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
           samples(gf.sample_every > 0),
           end_token(data.tokenizer.eot()) {
         train_data.draw_offsets = true;
+        if (samples) model.context = (int)config.T;
         set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
@@ -640,6 +818,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
         planned.config = model.config;
         planned.recompute = f.recompute;
         planned.shape = shape_for(tokens);
+        planned.context = model.context;
         planned.plan_activations(arena, true);
         if (samples) planned_generator.plan(arena, planned, 1, (int)model.config.T);
         return planned.shape;
@@ -691,8 +870,9 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     Bpe& bpe = data.tokenizer;
     bpe.add_bos = texts_are_short(data.train, gf.model.max_len);
 
-    GptConfig config = gf.model.config<GptConfig>();
+    GptConfig config = gf.config();
     config.V = (int64_t)bpe.size();
+    config.bos = config.eot = bpe.eot();
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_gpt_config(init);
@@ -702,8 +882,9 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
     // 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
+    preset_dropout(cli, f, config);
     config.dropout = f.dropout;
-    config.eot = bpe.eot();
+    if (!config.llama || config.eot < 0) config.eot = bpe.eot();
     gf.model.check_max_len(config.T, f.batch_tokens);
     std::vector<std::vector<int>> prompts = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
     if (int64_t longest = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)prompts[0].size() > longest)
@@ -734,7 +915,7 @@ struct LoadedGpt {
         Gpt::check_config(model.config, dir);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
-        model.config.eot = bpe.eot();
+        if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
         generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
@@ -743,6 +924,7 @@ struct LoadedGpt {
     void allocate(int N, int M, int slots, int context) {
         model.shape.N = N;
         model.shape.M = M;
+        model.context = context;
         memory = load_parameters(
             dir, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
@@ -853,9 +1035,23 @@ int main(int argc, char** argv) {
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
                  "else 2e-4");
-        groups.insert(groups.begin() + 1,
-                      gf.model.group(MAX_LAYERS, 2, "longest window of training text, in tokens",
-                                     "context: the longest text that the model will take, in tokens; 0: --max-len"));
+        FlagGroup dimensions = gf.model.group(
+            MAX_LAYERS, 2, "longest window of training text, in tokens",
+            "context: the longest text that the model will take, in tokens; 0: --max-len");
+        dimensions.flags.insert(dimensions.flags.begin(),
+                                {{"arch", &gf.arch, "gpt2|llama",
+                                  "LayerNorm, learned positions and GELU; or RMSNorm, RoPE and SwiGLU, without biases"},
+                                 {"kv-heads", &gf.kv_heads, between(0, 1 << 12),
+                                  "llama: number of heads of keys and values, a divisor of --heads; 0: as many"}});
+        groups.insert(groups.begin() + 1, dimensions);
+        describe(groups, "ffn-dim",
+                 "number of channels inside the feed-forward part; 0: 4 x hidden size, or 8/3 x for llama, in 64s");
+        describe(groups, "dropout",
+                 "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
+                 "none if this is not given");
+        describe(groups, "recompute",
+                 "compute the outputs of norms, GELU and SwiGLU again in the backward pass instead of keeping them: "
+                 "less memory, a little more time");
         groups.push_back({"Samples",
                           "train",
                           {{"sample-every", &gf.sample_every, at_least(0),
@@ -875,7 +1071,7 @@ int main(int argc, char** argv) {
                            {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"}}});
         Cli cli{
             "train_gpt",
-            "pretraining of a GPT-2-type decoder, and text generation.",
+            "pretraining of a decoder, GPT-2 or Llama, and text generation.",
             "  ./train_gpt --data datasets/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
             "  ./train_gpt --resume --out runs/gpt\n"
             "  ./train_gpt generate --model runs/gpt --prompt \"KING RICHARD:\" --max-new-tokens 200 --temperature 0.8 "

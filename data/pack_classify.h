@@ -4,7 +4,7 @@
 #include <unordered_map>
 
 #include "common/base/text.h"
-#include "common/data/bin_file.h"
+#include "data/bin_writer.h"
 #include "data/tokenize.h"
 
 // "a,b,c", or the labels of a .bin

@@ -6,6 +6,7 @@
 
 #include "common/base/text.h"
 #include "common/data/instruct_encoding.h"
+#include "data/bin_writer.h"
 #include "data/tokenize.h"
 
 struct RowToPack {
@@ -74,7 +75,12 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    ChatTemplate templ = ChatTemplate::load(o.templ);
+    ChatTemplate templ = ChatTemplate::alpaca();
+    if (o.templ != "auto")
+        templ = ChatTemplate::load(o.templ);
+    else
+        ChatTemplate::of_model(dir, templ);
+    end_token(bpe, templ);  // has the tokenizer what the template needs?
     if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_INSTRUCT, bpe.size(), bpe.fingerprint());

@@ -1,6 +1,6 @@
 // pack_text.h: data/tokenize pack --kind text: files of text → a .bin, a sequence for each document.
 #pragma once
-#include "common/data/bin_file.h"
+#include "data/bin_writer.h"
 #include "data/text_blocks.h"
 #include "data/tokenize.h"
 
@@ -15,9 +15,9 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
 
     struct Encoded {
         std::vector<int32_t> ids;
-        std::vector<size_t> ends;                    // where in ids documents end
-        size_t invalid = 0, unknown = 0, lost = 0;   // lost: bytes without a token
-        size_t inner = 0;                            // <|endoftext|> that is no line of its own
+        std::vector<size_t> ends;                   // where in ids documents end
+        size_t invalid = 0, unknown = 0, lost = 0;  // lost: bytes without a token
+        size_t inner = 0;                           // <|endoftext|> that is no line of its own
     };
     std::vector<Encoded> encoded;  // of each part of a block
     size_t invalid = 0, unknown = 0, lost = 0, inner = 0;

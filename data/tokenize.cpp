@@ -260,8 +260,9 @@ int main(int argc, char** argv) {
            {"text2-column", &o.columns.text2, "NAME", "classify: name of the column with the second text"},
            {"label-column", &o.columns.label, "NAME", "classify: name of the column with the label"},
            {"template", &o.templ, "NAME",
-            "instruct: the prompt template: alpaca, short, or a file with {instruction}, {input} and at its end "
-            "{output}"},
+            "instruct: the prompt template: alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with "
+            "{instruction}, {input} and at its end {output}; auto: that of the model in --tokenizer (template.json, "
+            "else its chat_template), or alpaca"},
            {"shots", &o.shots, between(-1, 2),
             "instruct: few-shot examples of a row to show before its input; -1: as many as a template.json says, else "
             "none"},

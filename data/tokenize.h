@@ -13,7 +13,7 @@
 
 struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
-    std::string templ = "alpaca", task = "all", overlong = "drop";
+    std::string templ = "auto", task = "all", overlong = "drop";
     LabelledColumns columns;
     int64_t size = 8192, shots = -1, max_len = 0, show = 0;
     bool lower_case = true, json = false, specials_as_text = false, add_special_tokens = false;

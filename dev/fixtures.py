@@ -12,6 +12,7 @@ to float32 before, so that they are exact. All the files hold these tensors, in 
     param/NAME  grad/NAME                  F32   before; gradient of the loss, not clipped
     after/NAME                             F32   after three AdamW steps on this batch, each with a fresh gradient,
                                                  clipped
+    base/NAME                              F32   lora_lm: the frozen parameters
     given/NAME                             F32   bert_mlm, some parameters: after three AdamW steps, each of which is
                                                  given grad/*, clipped
     class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w;
@@ -22,11 +23,27 @@ import argparse
 import json
 import os
 import sys
+import types
 
+import peft
 import safetensors.torch
 import torch
 import transformers
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+)
 
 OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
 DECAY, CLIP, STEPS = 0.01, 1.0, 3
@@ -40,10 +57,10 @@ GIVEN = (
 
 
 def init(model, generator):
-    """No two weights alike: N(0, 0.15), LayerNorm weights around 1; rounded to float32."""
+    """No two weights alike: N(0, 0.15), weights of norms around 1; rounded to float32."""
     for name, p in model.named_parameters():
         x = torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.15
-        if name.endswith(("LayerNorm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+        if name.endswith(("LayerNorm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight", "norm.weight")):
             x += 1
         with torch.no_grad():
             p.copy_(x.float().double())
@@ -55,7 +72,7 @@ def describe_optimiser(options, decay):
 
 def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     """gradient(): fills .grad. Decay on matrices and embeddings only."""
-    named = list(model.named_parameters())
+    named = trained(model)
     groups = [
         dict(params=[p for n, p in named if p.ndim >= 2], weight_decay=decay),
         dict(params=[p for n, p in named if p.ndim < 2], weight_decay=0.0),
@@ -68,10 +85,15 @@ def adamw_three_steps(model, gradient, options=OPTIMISER, decay=DECAY):
     return {n: p.detach().clone() for n, p in named}
 
 
+def trained(model):
+    """(name in a checkpoint, parameter) of those that are trained; PEFT's names hold the name of the adapter besides"""
+    return [(n.replace(".default.", "."), p) for n, p in model.named_parameters() if p.requires_grad]
+
+
 def training(model, fresh_gradient, optimiser, decay):
     """(the tensors param/, grad/ and after/, the norm of the gradient) of a model that has a fresh gradient"""
-    before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    grads = {n: p.grad.clone() for n, p in model.named_parameters()}
+    before = {n: p.detach().clone() for n, p in trained(model)}
+    grads = {n: p.grad.clone() for n, p in trained(model)}
     norm = torch.sqrt(sum((g**2).sum() for g in grads.values())).item()
     after = adamw_three_steps(model, fresh_gradient, optimiser, decay)
     found = {}
@@ -221,30 +243,23 @@ def bert_classifier():
     return tensors, facts
 
 
-def gpt2_lm():
-    """A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its
+def decoder(config, model_class, seed, description, lora=None):
+    """lora: a LoraConfig of PEFT's; then its adapters are what is trained, and base/NAME are the model's parameters.
+
+    A ragged batch, as bert_mlm; labels are shifted by transformers itself, so that row i of a sequence predicts its
     token i + 1."""
     vocab, max_len, lengths, decay = 61, 32, [1, 5, 17, 32], 0.1
     optimiser = dict(lr=1e-3, betas=(0.9, 0.95), eps=1e-8)
-    config = GPT2Config(
-        vocab_size=vocab,
-        n_positions=max_len,
-        n_embd=64,
-        n_layer=2,
-        n_head=2,
-        n_inner=128,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        activation_function="gelu_new",
-        layer_norm_epsilon=1e-5,
-        bos_token_id=60,
-        eos_token_id=60,
-        attn_implementation="eager",
-    )
-    generator = torch.Generator().manual_seed(4)
-    model = GPT2LMHeadModel(config).double().train()
+    generator = torch.Generator().manual_seed(seed)
+    model = model_class(config).double().train()
     init(model, generator)
+    base = {}
+    if lora:
+        base = {f"base/{n}": p.detach().clone() for n, p in model.named_parameters()}
+        model = peft.get_peft_model(model, lora).double().train()
+        with torch.no_grad():
+            for _, p in trained(model):
+                p.copy_((torch.randn(p.shape, generator=generator, dtype=torch.float64) * 0.3).float().double())
     padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
     mask, labels = torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
@@ -268,9 +283,12 @@ def gpt2_lm():
         model.zero_grad()
         forward()[1].backward()
 
+    in_float = forward()[0].detach()
+    all_in_double(model)
     fresh_gradient()
     logits, loss, theirs = forward()
     assert abs(loss.item() - theirs.item()) < 1e-6, (loss, theirs)  # theirs is computed in float32
+    assert (logits - in_float).norm() < 1e-5 * logits.norm(), (logits - in_float).norm()
     tensors = {
         "tokens": padded[real],
         "types": torch.zeros_like(padded[real]),
@@ -280,15 +298,156 @@ def gpt2_lm():
         "logits": logits.detach(),
         "loss": loss.detach().reshape(1),
     }
-    trained, norm = training(model, fresh_gradient, optimiser, decay)
-    tensors |= trained
+    found, norm = training(model, fresh_gradient, optimiser, decay)
+    tensors |= found | base
     facts = {
-        "model": "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0",
+        "model": description,
         "optimiser": describe_optimiser(optimiser, decay),
         "grad_norm": repr(norm),
         "loss": repr(loss.item()),
+        "config": config.to_json_string(),
     }
     return tensors, facts
+
+
+def all_in_double(model):
+    """transformers computes RMSNorm and the angles of RoPE in float32 even in a model of doubles. Here they are
+    computed in double, so that 1e-6 can be asked for; the inverse frequencies are theirs, float32."""
+
+    def rms_norm(self, x):
+        return self.weight * (x * torch.rsqrt((x**2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+    def rotary(self, x, position_ids):
+        angles = position_ids[..., None].double() * frequencies
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
+
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = types.MethodType(rms_norm, module)
+        if type(module).__name__.endswith("RotaryEmbedding"):
+            frequencies = module.inv_freq.double()
+            module.forward = types.MethodType(rotary, module)
+
+
+def gpt2_lm():
+    config = GPT2Config(
+        vocab_size=61,
+        n_positions=32,
+        n_embd=64,
+        n_layer=2,
+        n_head=2,
+        n_inner=128,
+        resid_pdrop=0.0,
+        embd_pdrop=0.0,
+        attn_pdrop=0.0,
+        activation_function="gelu_new",
+        layer_norm_epsilon=1e-5,
+        bos_token_id=60,
+        eos_token_id=60,
+        attn_implementation="eager",
+    )
+    description = "GPT2LMHeadModel L=2 C=64 NH=2 FF=128 V=61 maxT=32 eps=1e-5 gelu (tanh), dropout 0"
+    return decoder(config, GPT2LMHeadModel, 4, description)
+
+
+# What Llama and its relatives have in common here
+LLAMA = dict(
+    vocab_size=61,
+    max_position_embeddings=32,
+    num_hidden_layers=2,
+    rms_norm_eps=1e-5,
+    bos_token_id=60,
+    eos_token_id=60,
+    pad_token_id=None,
+    attn_implementation="eager",
+)
+
+
+def llama_lm():
+    """Groups of two heads of 32 channels, wider together than the model; "llama3" scaling, of whose three ranges of
+    frequencies each has some; an output matrix of its own."""
+    scaling = dict(
+        rope_type="llama3",
+        rope_theta=10000.0,
+        factor=8.0,
+        low_freq_factor=1.0,
+        high_freq_factor=4.0,
+        original_max_position_embeddings=64,
+    )
+    config = LlamaConfig(
+        hidden_size=24,
+        intermediate_size=40,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        rope_parameters=scaling,
+        tie_word_embeddings=False,
+        **LLAMA | dict(max_position_embeddings=512),
+    )
+    return decoder(config, LlamaForCausalLM, 5, "LlamaForCausalLM, llama3 scaling, untied")
+
+
+def qwen2_lm():
+    """Biases of q, k and v. A small theta, so that every channel turns: where none does, the bias of the keys adds the
+    same to all scores of a query and has no gradient but rounding, which AdamW would blow up."""
+    config = Qwen2Config(
+        hidden_size=64,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0),
+        tie_word_embeddings=True,
+        **LLAMA | dict(num_hidden_layers=1),
+    )
+    return decoder(config, Qwen2ForCausalLM, 6, "Qwen2ForCausalLM, biases of q, k and v")
+
+
+def qwen3_lm():
+    """RMSNorm on each head of q and k."""
+    config = Qwen3Config(
+        hidden_size=24,
+        intermediate_size=40,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6),
+        tie_word_embeddings=True,
+        **LLAMA,
+    )
+    return decoder(config, Qwen3ForCausalLM, 7, "Qwen3ForCausalLM, RMSNorm on each head of q and k")
+
+
+def smollm3_lm():
+    """A layer without RoPE between two that have it; three heads share keys and values."""
+    config = SmolLM3Config(
+        hidden_size=24,
+        intermediate_size=24,
+        num_attention_heads=3,
+        num_key_value_heads=1,
+        head_dim=32,
+        no_rope_layers=[1, 0, 1],
+        rope_parameters=dict(rope_type="default", rope_theta=5e6),
+        tie_word_embeddings=True,
+        **LLAMA | dict(num_hidden_layers=3),
+    )
+    return decoder(config, SmolLM3ForCausalLM, 8, "SmolLM3ForCausalLM, layer 1 without RoPE")
+
+
+def lora_lm():
+    """Adapters of PEFT's on a Qwen2, on all matrices of its layers but two."""
+    config = Qwen2Config(
+        hidden_size=16,
+        intermediate_size=24,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        rope_parameters=dict(rope_type="default", rope_theta=100.0),
+        tie_word_embeddings=True,
+        **LLAMA,
+    )
+    names = ["q_proj", "v_proj", "o_proj", "up_proj", "down_proj"]
+    lora = peft.LoraConfig(r=3, lora_alpha=7, lora_dropout=0.0, target_modules=names)
+    return decoder(config, Qwen2ForCausalLM, 9, "Qwen2ForCausalLM with adapters of rank 3, alpha 7", lora)
 
 
 def main():
@@ -300,7 +459,8 @@ def main():
     out = args.out
     os.makedirs(out, exist_ok=True)
     torch.set_num_threads(1)
-    for name, make in (("bert_mlm", bert_mlm), ("bert_classifier", bert_classifier), ("gpt2_lm", gpt2_lm)):
+    for make in (bert_mlm, bert_classifier, gpt2_lm, llama_lm, qwen2_lm, qwen3_lm, smollm3_lm, lora_lm):
+        name = make.__name__
         if args.only not in ("", name):
             continue
         tensors, facts = make()

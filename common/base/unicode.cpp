@@ -51,6 +51,13 @@ void append_nfkd(std::vector<int32_t>& out, int32_t code_point) {
 
 int combining_class(int32_t code_point) { return utf8proc_get_property(code_point)->combining_class; }
 
+size_t display_width(std::string_view text) {
+    size_t columns = 0;
+    for (const char *p = text.data(), *end = p + text.size(); p < end;)
+        columns += utf8proc_charwidth(next_code_point(p, end));
+    return columns;
+}
+
 void compose(std::vector<int32_t>& text) {
     const utf8proc_option_t composed = (utf8proc_option_t)(UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     utf8proc_ssize_t n = utf8proc_normalize_utf32(text.data(), text.size(), composed);

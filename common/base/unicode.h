@@ -21,6 +21,8 @@ void append_lower(std::vector<int32_t>& out, int32_t code_point);
 void append_nfd(std::vector<int32_t>& out, int32_t code_point);
 void append_nfkd(std::vector<int32_t>& out, int32_t code_point);  // the same, compatibility decomposition
 int combining_class(int32_t code_point);
+// columns of a terminal that a text takes: 2 for a wide character, 0 for a combining one
+size_t display_width(std::string_view text);
 // canonical composition, in place, of a text that is decomposed and in canonical order
 void compose(std::vector<int32_t>& text);
 // Byte offset of the first byte that is not part of valid UTF-8, or npos.

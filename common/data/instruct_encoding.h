@@ -15,17 +15,67 @@ struct RenderedRow {
         return n;
     }
 };
-// The ids of the segments, one after the other; what is supervised of them becomes spans.
+// The ids of the segments, one after the other; what is supervised of them becomes spans. In plain text each segment is
+// encoded by itself, and <|endoftext|> ends an answer. Where there is markup, the text between two special tokens is
+// encoded as a whole, an answer begins with the first id that has a byte of it, and the next special token ends it.
 inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
     out.ids.clear();
     out.spans.clear();
+    const bool plain = std::none_of(segments.begin(), segments.end(), [](const Segment& s) { return s.is_markup; });
+    std::string text;            // that is not encoded yet
+    size_t answer = text.npos;   // where in it an answer begins
+    size_t begin = 0, open = 0;  // the first id of an answer; is there one that has not ended?
+    auto encode_text = [&] {
+        const size_t first = out.ids.size();
+        bpe.encode(text, out.ids, SPECIALS_AS_TEXT);
+        if (answer != text.npos) {
+            const std::vector<int32_t> before = bpe.encode(text.substr(0, answer), SPECIALS_AS_TEXT);
+            size_t bytes = bpe.decode(before.data(), before.size(), false).size();
+            for (begin = first; begin < out.ids.size(); begin++) {
+                const size_t n = bpe.decode(&out.ids[begin], 1, false).size();
+                if (n > bytes) break;
+                bytes -= n;
+            }
+            open = 1;
+        }
+        answer = text.npos;
+        text.clear();
+    };
+    auto add_special = [&](int32_t id) {
+        encode_text();
+        out.ids.push_back(id);
+        if (open) out.spans.push_back({(uint32_t)begin, (uint32_t)out.ids.size()});
+        open = 0;
+    };
     for (const Segment& segment : segments) {
-        size_t begin = out.ids.size();
-        bpe.encode(segment.text, out.ids, SPECIALS_AS_TEXT);
-        if (!segment.is_answer) continue;
-        out.ids.push_back(bpe.eot());
-        out.spans.push_back({(uint32_t)begin, (uint32_t)out.ids.size()});
+        if (plain) encode_text();
+        if (segment.is_answer) answer = text.size();
+        if (segment.is_markup)
+            bpe.each_added(segment.text, [&](std::string_view part) { text += part; }, add_special);
+        else
+            text += segment.text;
+        if (plain && segment.is_answer) add_special(bpe.eot());
     }
+    encode_text();
+}
+// The token that ends an answer, at which generation stops
+inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
+    if (!templ.is_chat()) return bpe.eot();
+    int32_t end = -1;
+    const std::string after = templ.turns.assistant.substr(templ.turns.assistant.find("{text}"));
+    bpe.each_added(after, [](std::string_view) {}, [&](int32_t id) { end = end < 0 ? id : end; });
+    if (end < 0)
+        fail(
+            "template %s: expected a special token after {text} of the assistant, which ends an answer, found none "
+            "that "
+            "the tokenizer has in %s",
+            templ.name.c_str(), start_of(after).c_str());
+    return end;
+}
+// What a row begins with before its own tokens: in plain text the token that begins every text in pretraining; a chat's
+// turns bring theirs along.
+inline std::vector<int32_t> row_start(const Bpe& bpe, const ChatTemplate& templ) {
+    return templ.is_chat() ? std::vector<int32_t>{} : std::vector<int32_t>{bpe.bos()};
 }
 
 // What had to go so that a row fits into max_len tokens
@@ -88,9 +138,8 @@ inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const In
     return result;
 }
 
-// <|endoftext|> and the tokens of row s up to its last answer: what a model is given to answer it
-inline std::vector<int> row_prompt(const BinFile& file, size_t s, int eot) {
-    std::vector<int> ids{eot};
+// The tokens of row s up to its last answer, after row_start(): what a model is given to answer it
+inline std::vector<int> row_prompt(const BinFile& file, size_t s, std::vector<int> ids) {
     for (size_t i = 0; i < file.span(s, file.spans(s) - 1).begin; i++) ids.push_back(file.token(s, i));
     return ids;
 }

@@ -64,6 +64,23 @@ void pick_width(bool wide, F f) {
         f(std::integral_constant<int, 1>());
 }
 
+// Calls f(head size) with the head size of attention as a constant.
+template <class F>
+void pick_head_size(int HS, F f) {
+    if (HS == 32)
+        f(std::integral_constant<int, 32>());
+    else if (HS == 64)
+        f(std::integral_constant<int, 64>());
+    else if (HS == 128)
+        f(std::integral_constant<int, 128>());
+    else
+        fail(
+            "attention on a GPU: head size %d: expected 32, 64 or 128: choose the number of heads accordingly, or "
+            "train on "
+            "the CPU",
+            HS);
+}
+
 constexpr unsigned THREADS = 256;  // of a block, where nothing speaks for another number
 
 // How many bytes have to be on their way? Memory answers after some 700 ns and delivers 4.3 TB/s (H200, measured): 3

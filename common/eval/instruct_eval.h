@@ -12,13 +12,13 @@ struct GeneratedAnswer {
 };
 struct AnsweringModel {
     size_t max_prompt;  // tokens of the longest prompt that can be answered
-    // Answers every prompt (token ids). progress(i) is called while answer i is being written.
-    std::function<std::vector<GeneratedAnswer>(const std::vector<std::vector<int>>& prompts,
+    // Answers every prompt (token ids) up to the token `end`. progress(i) is called while answer i is being written.
+    std::function<std::vector<GeneratedAnswer>(const std::vector<std::vector<int>>& prompts, int end,
                                                const std::function<void(size_t)>& progress)>
         generate;
     // log p of each of these texts as the answer to a prompt, its end token included; none if a text does not fit into
     // the context
-    std::function<std::vector<double>(const std::vector<int>& prompt, const std::vector<std::string>& answers)>
+    std::function<std::vector<double>(const std::vector<int>& prompt, const std::vector<std::string>& answers, int end)>
         log_likelihoods;
 };
 
@@ -71,11 +71,14 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
     const bool terminal = isatty(2);
     for (const TestSet& set : sets) {
         std::vector<TaskScore>& score = system.score.emplace_back(set.rows.size());
+        const ChatTemplate templ = ChatTemplate::from_json(set.file->templ, set.file->path);
+        const std::vector<int> start = row_start(bpe, templ);
+        const int end = end_token(bpe, templ);
         std::vector<std::vector<int>> prompts;
         std::vector<std::pair<size_t, uint32_t>> task_and_row;  // of each prompt
         for (size_t t = 0; t < set.rows.size(); t++)
             for (uint32_t s : set.rows[t]) {
-                std::vector<int> ids = row_prompt(*set.file, s, bpe.eot());
+                std::vector<int> ids = row_prompt(*set.file, s, start);
                 if (ids.size() > model.max_prompt) {
                     score[t].add_too_long(parse_instruct_text(*set.file, s));
                     continue;
@@ -84,14 +87,14 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
                 task_and_row.push_back({t, s});
             }
         size_t begun = 0;
-        std::vector<GeneratedAnswer> answers = model.generate(prompts, [&](size_t i) {
+        std::vector<GeneratedAnswer> answers = model.generate(prompts, end, [&](size_t i) {
             begun = std::max(begun, i);
             if (!terminal || time(nullptr) == last_shown) return;  // once a second
             fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done + begun, total);
             last_shown = time(nullptr);
         });
         bool space;  // does the template put a space before an answer? Then it belongs to the answer (chat_template.h).
-        ChatTemplate::from_json(set.file->templ, set.file->path).before_output(true, space);
+        templ.before_output(true, space);
         for (size_t i = 0; i < prompts.size(); i++) {
             auto [t, s] = task_and_row[i];
             const InstructText row = parse_instruct_text(*set.file, s);
@@ -99,11 +102,13 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
             score[t].add(answers[i].text, row, set.strict);
             Json line;
             if (out)
-                line = answer_line(set, t, bpe.decode(prompts[i].data() + 1, prompts[i].size() - 1), row, answers[i]);
+                line = answer_line(set, t,
+                                   bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size()), row,
+                                   answers[i]);
             if (!row.options.empty()) {
                 std::vector<std::string> options = row.options;
                 for (std::string& option : options) option = (space ? " " : "") + option;
-                score_options(score[t], model.log_likelihoods(prompts[i], options), row, out ? &line : nullptr);
+                score_options(score[t], model.log_likelihoods(prompts[i], options, end), row, out ? &line : nullptr);
             }
             if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0)
                 fail("could not write the answers: %s", strerror(errno));

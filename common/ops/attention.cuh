@@ -13,7 +13,12 @@
 // the tokens of one sequence; in fp32 every entry of the work list (make_tiles in sequences.h) is of one sequence; in
 // bf16 short neighbours share a tile, and apply_mask() in flash.cuh hides what lies outside a query's own range.
 //
-// qkv(N, 3, NH, HS) holds q, k, v of a token side by side, as one matrix product leaves them.
+// NKV heads of keys and values, each shared by a group of NH / NKV heads of queries (Ainslie et al. 2023): query head h
+// looks at head h / (NH / NKV), whose dk and dv are sums over the group, in the order of h. NKV = NH is plain
+// attention.
+//
+// qkv(N, NH + 2 NKV, HS) holds q, k, v of a token side by side, as one matrix product leaves them. NH · HS need not be
+// C.
 //
 // Generation keeps the keys and values of what was there before (KvCacheView): attention_cache() takes them over from
 // the packed pass over the prompts, attention_decode() adds one token a row and lets it look back.
@@ -38,7 +43,7 @@
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
 template <class T>
 struct KvCacheView {
-    T *k, *v;  // (slots, NH, context, HS)
+    T *k, *v;  // (slots, NKV, context, HS)
     int context;
 };
 
@@ -55,9 +60,10 @@ A* attention_scratch(size_t n) {
 
 // out(N, NH, HS), lse(NH, N)
 template <class T>
-void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
+void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
+                       Dropout dropout) {
     typedef acc<T> A;
-    size_t C = (size_t)NH * HS;
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int s = 0; s < seq.S; s++)
@@ -67,11 +73,12 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
             A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;                      // (len, HS) each
             A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;                       // (TQ, TK), (TQ, HS)
             for (int t = 0; t < len; t++) {
-                const T* x = qkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;  // (HS) of q; k and v are C and 2 C on
+                const T* x = qkv + (n0 + t) * (C + 2 * KV) + (size_t)h * HS;                     // (HS) of q
+                const T* y = qkv + (n0 + t) * (C + 2 * KV) + C + (size_t)(h / (NH / NKV)) * HS;  // (HS) of k; v: KV on
                 for (int i = 0; i < HS; i++) {
                     q[(size_t)t * HS + i] = (A)x[i] * scale;
-                    k[(size_t)t * HS + i] = (A)x[C + i];
-                    v[(size_t)t * HS + i] = (A)x[2 * C + i];
+                    k[(size_t)t * HS + i] = (A)y[i];
+                    v[(size_t)t * HS + i] = (A)y[KV + i];
                 }
             }
             for (int i0 = 0; i0 < len; i0 += TQ) {
@@ -115,126 +122,146 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
         }
 }
 
-// dqkv(N, 3, NH, HS) = ; dout, out (N, NH, HS); lse(NH, N). delta(NH, N) is scratch.
+// dqkv(N, NH + 2 NKV, HS) = ; dout, out (N, NH, HS); lse(NH, N). delta(NH, N) is scratch.
 template <class T>
 void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv, const acc<T>* lse,
-                        Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
+                        Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     typedef acc<T> A;
-    size_t C = (size_t)NH * HS;
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int s = 0; s < seq.S; s++)
-        for (int h = 0; h < NH; h++) {
+        for (int kv = 0; kv < NKV; kv++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
             size_t size = (size_t)len * HS;
             A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);              // (len, HS)
             A *k = q + size, *v = k + size, *d = v + size;                            // (len, HS) each
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
-            std::fill(dq, dq + 3 * size, A(0));
-            for (int t = 0; t < len; t++) {
-                size_t n = n0 + t;
-                const T* x = qkv + n * 3 * C + (size_t)h * HS;                                  // (HS) of q, k, v
-                const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
-                A sum = 0;
-                for (int i = 0; i < HS; i++) {
-                    q[(size_t)t * HS + i] = (A)x[i] * scale;
-                    k[(size_t)t * HS + i] = (A)x[C + i];
-                    v[(size_t)t * HS + i] = (A)x[2 * C + i];
-                    d[(size_t)t * HS + i] = (A)y[i];
-                    sum += (A)y[i] * (A)o[i];
-                }
-                delta[(size_t)h * seq.N + n] = sum;
-            }
-            for (int i0 = 0; i0 < len; i0 += TQ) {
-                int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
-                for (int j0 = 0; j0 < keys; j0 += TK) {
-                    int cols = std::min(TK, keys - j0);
-                    gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p, TK);
-                    gemm(false, true, rows, cols, HS, d + (size_t)i0 * HS, HS, v + (size_t)j0 * HS, HS, A(0), ds, TK);
-                    for (int i = 0; i < rows; i++) {
-                        size_t n = n0 + i0 + i;
-                        A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;  // (cols)
-                        A l = lse[(size_t)h * seq.N + n], del = delta[(size_t)h * seq.N + n];
-                        int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
-                        if (dropout.p > 0) {
-                            DropoutRow drop(dropout, n, NH, h);
-                            for (int j = 0; j < seen; j++) {
-                                A w = vec_exp(x[j] - l), drop_scale = drop(j0 + j);
-                                y[j] = w * drop_scale;
-                                z[j] = w * (z[j] * drop_scale - del);
-                            }
-                        } else {
-                            for (int j = 0; j < seen; j++) {
-                                A w = vec_exp(x[j] - l);
-                                y[j] = w;
-                                z[j] = w * (z[j] - del);
-                            }
-                        }
-                        for (int j = seen; j < cols; j++) y[j] = z[j] = 0;
+            std::fill(dk, dk + 2 * size, A(0));
+            for (int h = kv * (NH / NKV); h < (kv + 1) * (NH / NKV); h++) {
+                std::fill(dq, dq + size, A(0));
+                for (int t = 0; t < len; t++) {
+                    size_t n = n0 + t;
+                    const T* x = qkv + n * (C + 2 * KV) + (size_t)h * HS;                           // (HS) of q
+                    const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
+                    const T* z = qkv + n * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
+                    A sum = 0;
+                    for (int i = 0; i < HS; i++) {
+                        q[(size_t)t * HS + i] = (A)x[i] * scale;
+                        k[(size_t)t * HS + i] = (A)z[i];
+                        v[(size_t)t * HS + i] = (A)z[KV + i];
+                        d[(size_t)t * HS + i] = (A)y[i];
+                        sum += (A)y[i] * (A)o[i];
                     }
-                    // q holds q/√HS, so dk = dsᵀ q has its factor already; dq takes it at the end
-                    gemm(true, false, cols, HS, rows, pd, TK, d + (size_t)i0 * HS, HS, A(1), dv + (size_t)j0 * HS, HS);
-                    gemm(true, false, cols, HS, rows, ds, TK, q + (size_t)i0 * HS, HS, A(1), dk + (size_t)j0 * HS, HS);
-                    gemm(false, false, rows, HS, cols, ds, TK, k + (size_t)j0 * HS, HS, A(1), dq + (size_t)i0 * HS, HS);
+                    delta[(size_t)h * seq.N + n] = sum;
+                }
+                for (int i0 = 0; i0 < len; i0 += TQ) {
+                    int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
+                    for (int j0 = 0; j0 < keys; j0 += TK) {
+                        int cols = std::min(TK, keys - j0);
+                        gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p,
+                             TK);
+                        gemm(false, true, rows, cols, HS, d + (size_t)i0 * HS, HS, v + (size_t)j0 * HS, HS, A(0), ds,
+                             TK);
+                        for (int i = 0; i < rows; i++) {
+                            size_t n = n0 + i0 + i;
+                            A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;  // (cols)
+                            A l = lse[(size_t)h * seq.N + n], del = delta[(size_t)h * seq.N + n];
+                            int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
+                            if (dropout.p > 0) {
+                                DropoutRow drop(dropout, n, NH, h);
+                                for (int j = 0; j < seen; j++) {
+                                    A w = vec_exp(x[j] - l), drop_scale = drop(j0 + j);
+                                    y[j] = w * drop_scale;
+                                    z[j] = w * (z[j] * drop_scale - del);
+                                }
+                            } else {
+                                for (int j = 0; j < seen; j++) {
+                                    A w = vec_exp(x[j] - l);
+                                    y[j] = w;
+                                    z[j] = w * (z[j] - del);
+                                }
+                            }
+                            for (int j = seen; j < cols; j++) y[j] = z[j] = 0;
+                        }
+                        // q holds q/√HS, so dk = dsᵀ q has its factor already; dq takes it at the end
+                        gemm(true, false, cols, HS, rows, pd, TK, d + (size_t)i0 * HS, HS, A(1), dv + (size_t)j0 * HS,
+                             HS);
+                        gemm(true, false, cols, HS, rows, ds, TK, q + (size_t)i0 * HS, HS, A(1), dk + (size_t)j0 * HS,
+                             HS);
+                        gemm(false, false, rows, HS, cols, ds, TK, k + (size_t)j0 * HS, HS, A(1), dq + (size_t)i0 * HS,
+                             HS);
+                    }
+                }
+                for (int t = 0; t < len; t++) {
+                    T* y = dqkv + (n0 + t) * (C + 2 * KV) + (size_t)h * HS;  // (HS) of dq
+                    for (int i = 0; i < HS; i++) y[i] = dq[(size_t)t * HS + i] * scale;
                 }
             }
             for (int t = 0; t < len; t++) {
-                T* y = dqkv + (size_t)(n0 + t) * 3 * C + (size_t)h * HS;  // (HS) of dq, dk, dv in the same way
+                T* y = dqkv + (n0 + t) * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
                 for (int i = 0; i < HS; i++) {
-                    y[i] = dq[(size_t)t * HS + i] * scale;
-                    y[C + i] = dk[(size_t)t * HS + i];
-                    y[2 * C + i] = dv[(size_t)t * HS + i];
+                    y[i] = dk[(size_t)t * HS + i];
+                    y[KV + i] = dv[(size_t)t * HS + i];
                 }
             }
         }
 }
 
-// Keys and values of sequence s of qkv(N, 3, NH, HS) into slot slots[s], from position 0 on; slots(S)
+// Keys and values of sequence s of qkv(N, NH + 2 NKV, HS) into slot slots[s], from position 0 on; slots(S)
 template <class T>
-void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
-    size_t C = (size_t)NH * HS;
+void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     for (int s = 0; s < seq.S; s++)
         for (int t = 0; t < seq.start[s + 1] - seq.start[s]; t++)
-            for (int h = 0; h < NH; h++) {
-                const T* x = qkv + (size_t)(seq.start[s] + t) * 3 * C + (size_t)h * HS;  // (HS)
-                size_t to = (((size_t)slots[s] * NH + h) * cache.context + t) * HS;
-                memcpy((void*)(cache.k + to), (const void*)(x + C), HS * sizeof(T));
-                memcpy((void*)(cache.v + to), (const void*)(x + 2 * C), HS * sizeof(T));
+            for (int h = 0; h < NKV; h++) {
+                const T* x = qkv + (seq.start[s] + t) * (C + 2 * KV) + C + (size_t)h * HS;  // (HS) of k; v: KV on
+                size_t to = (((size_t)slots[s] * NKV + h) * cache.context + t) * HS;
+                memcpy((void*)(cache.k + to), (const void*)x, HS * sizeof(T));
+                memcpy((void*)(cache.v + to), (const void*)(x + KV), HS * sizeof(T));
             }
 }
-// out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, 3, NH, HS), slots(R), all different, and pos(R),
-// its position. Adds their keys and values to the cache.
+// out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, NH + 2 NKV, HS), slots(R), all different, and
+// pos(R), its position. Adds their keys and values to the cache.
 template <class T>
 void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
-                      int HS) {
+                      int NKV, int HS) {
     typedef acc<T> A;
-    size_t C = (size_t)NH * HS;
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
+    int G = NH / NKV;  // queries of a group: each key and value is read once for all of them
 #pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * OMP_MIN_ELEMENTS)
     for (int r = 0; r < R; r++)
-        for (int h = 0; h < NH; h++) {
-            const T* q = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS)
-            size_t at = ((size_t)slots[r] * NH + h) * cache.context * HS;
+        for (int h = 0; h < NKV; h++) {
+            const T* q = qkv + r * (C + 2 * KV) + (size_t)h * G * HS;  // (G, HS)
+            const T* x = qkv + r * (C + 2 * KV) + C + (size_t)h * HS;  // (HS) of k; v: KV on
+            size_t at = ((size_t)slots[r] * NKV + h) * cache.context * HS;
             T *k = cache.k + at, *v = cache.v + at;  // (context, HS)
             int n = pos[r] + 1;
-            memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)(q + C), HS * sizeof(T));
-            memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(q + 2 * C), HS * sizeof(T));
-            A *p = attention_scratch<A>(n + HS), *o = p + n, row_max = -INFINITY, sum = 0;  // (n), (HS)
-            for (int j = 0; j < n; j++) {
-                A s = 0;
-                for (int c = 0; c < HS; c++) s += (A)q[c] * (A)k[(size_t)j * HS + c];
-                p[j] = s * scale;
-                row_max = p[j] > row_max ? p[j] : row_max;
+            memcpy((void*)(k + (size_t)(n - 1) * HS), (const void*)x, HS * sizeof(T));
+            memcpy((void*)(v + (size_t)(n - 1) * HS), (const void*)(x + KV), HS * sizeof(T));
+            A *p = attention_scratch<A>((size_t)G * (n + HS + 1)), *o = p + (size_t)G * n, *sum = o + G * HS;
+            for (int j = 0; j < n; j++)  // p(G, n): scores
+                for (int g = 0; g < G; g++) {
+                    A s = 0;
+                    for (int c = 0; c < HS; c++) s += (A)q[g * HS + c] * (A)k[(size_t)j * HS + c];
+                    p[(size_t)g * n + j] = s * scale;
+                }
+            for (int g = 0; g < G; g++) {                       // then weights, sum(G)
+                A *w = p + (size_t)g * n, row_max = -INFINITY;  // (n)
+                for (int j = 0; j < n; j++) row_max = w[j] > row_max ? w[j] : row_max;
+                sum[g] = 0;
+                for (int j = 0; j < n; j++) {
+                    w[j] = vec_exp(w[j] - row_max);
+                    sum[g] += w[j];
+                }
             }
-            for (int j = 0; j < n; j++) {
-                p[j] = vec_exp(p[j] - row_max);
-                sum += p[j];
-            }
-            std::fill(o, o + HS, A(0));
+            std::fill(o, o + G * HS, A(0));  // o(G, HS)
             for (int j = 0; j < n; j++)
-                for (int c = 0; c < HS; c++) o[c] += p[j] * (A)v[(size_t)j * HS + c];
-            for (int c = 0; c < HS; c++) out[(size_t)r * C + (size_t)h * HS + c] = o[c] / sum;
+                for (int g = 0; g < G; g++)
+                    for (int c = 0; c < HS; c++) o[g * HS + c] += p[(size_t)g * n + j] * (A)v[(size_t)j * HS + c];
+            for (int i = 0; i < G * HS; i++) out[r * C + (size_t)h * G * HS + i] = o[i] / sum[i / HS];
         }
 }
 }  // namespace cpu
@@ -318,8 +345,8 @@ constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TI
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS, class T>
-__global__ void __launch_bounds__(256)
-    attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH,
+                                                                int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
@@ -328,9 +355,10 @@ __global__ void __launch_bounds__(256)
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
-    size_t C = (size_t)NH * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
-    load_tile<HS>(q, from, i0, len, 3 * C, 1.0f / sqrtf((float)HS));
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
+    const T* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
+    const T* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
+    load_tile<HS>(q, queries, i0, len, row, 1.0f / sqrtf((float)HS));
     float o[4][E], row_max[4], sum[4];
     UNROLL
     for (int i = 0; i < 4; i++) {
@@ -342,7 +370,7 @@ __global__ void __launch_bounds__(256)
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the values of the tile before
-        load_tile<HS>(kv, from + C, j0, len, 3 * C, 1.0f);
+        load_tile<HS>(kv, keys, j0, len, row, 1.0f);
         __syncthreads();  // the keys (and, the first time, the queries) are there
         float score[4][4];
         tile_dot<HS>(score, q, kv);
@@ -373,7 +401,7 @@ __global__ void __launch_bounds__(256)
         }
         store_scores(p, score);
         __syncthreads();  // everybody is done with the keys
-        load_tile<HS>(kv, from + 2 * C, j0, len, 3 * C, 1.0f);
+        load_tile<HS>(kv, keys + KV, j0, len, row, 1.0f);
         __syncthreads();  // the values are there
         tile_multiply<HS>(o, p, kv, min(TILE, end - j0));
     }
@@ -414,7 +442,7 @@ void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
 template <int HS, class T>
 __global__ void __launch_bounds__(256)
     attention_dq_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
-                        int NH, bool causal, Dropout dropout) {
+                        int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -423,11 +451,12 @@ __global__ void __launch_bounds__(256)
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
-    size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
+    const T* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
+    const T* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
     float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
-    load_tile<HS>(q, from, i0, len, 3 * C, scale);
-    load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
+    load_tile<HS>(q, queries, i0, len, row, scale);
+    load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
     UNROLL
     for (int i = 0; i < 4; i++) {
         int query = min(i0 + 4 * y + i, len - 1);
@@ -439,8 +468,8 @@ __global__ void __launch_bounds__(256)
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the tile before
-        load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
-        load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
+        load_tile<HS>(k, keys, j0, len, row, 1.0f);
+        load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
         __syncthreads();  // all four tiles are there
         float score[4][4], dp[4][4];
         tile_dot<HS>(score, q, k);
@@ -464,38 +493,41 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
-        T* to = dqkv + (size_t)(n0 + query) * 3 * C + (size_t)h * HS;  // (HS)
+        T* to = dqkv + (n0 + query) * row + (size_t)h * HS;  // (HS)
         UNROLL
         for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
     }
 }
 
-// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by.
+// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by, of
+// one head of the group after the other.
 // The scores lie on their side here: a row is a key, a column a query.
 template <int HS, class T>
 __global__ void __launch_bounds__(256)
     attention_dkv_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
-                         int NH, bool causal, Dropout dropout) {
+                         int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
     const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
-    int s = entry[0], j0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
+    int s = entry[0], j0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, kv = blockIdx.y;
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (j0 >= len) return;
-    size_t C = (size_t)NH * HS, at = (size_t)n0 * C + (size_t)h * HS;
-    const T* from = qkv + (size_t)n0 * 3 * C + (size_t)h * HS;  // (len, HS) of q, rows 3 C apart
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
+    const T* keys = qkv + n0 * row + C + (size_t)kv * HS;  // (len, HS), rows `row` elements apart; values: KV on
     float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
-    load_tile<HS>(k, from + C, j0, len, 3 * C, 1.0f);
-    load_tile<HS>(v, from + 2 * C, j0, len, 3 * C, 1.0f);
+    load_tile<HS>(k, keys, j0, len, row, 1.0f);
+    load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
     UNROLL
     for (int i = 0; i < 4; i++) UNROLL
     for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
-    for (int i0 = causal ? j0 : 0; i0 < len; i0 += TILE) {
+    int group = NH / NKV, first = causal ? j0 : 0, tiles = (len - first + TILE - 1) / TILE;
+    for (int i = 0; i < group * tiles; i++) {
+        int h = kv * group + i / tiles, i0 = first + i % tiles * TILE;
         __syncthreads();  // everybody is done with the tile before
-        load_tile<HS>(q, from, i0, len, 3 * C, scale);
-        load_tile<HS>(d, dout + at, i0, len, C, 1.0f);
+        load_tile<HS>(q, qkv + n0 * row + (size_t)h * HS, i0, len, row, scale);
+        load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
         __syncthreads();  // all four tiles are there
         float score[4][4], dp[4][4];
         tile_dot<HS>(score, k, q);
@@ -523,11 +555,11 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int key = j0 + 4 * y + i;
         if (key >= len) continue;
-        T* to = dqkv + (size_t)(n0 + key) * 3 * C + (size_t)h * HS;  // (HS)
+        T* to = dqkv + (n0 + key) * row + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
         UNROLL
         for (int e = 0; e < E; e++) {
-            to[C + x + 16 * e] = (T)dk[i][e];
-            to[2 * C + x + 16 * e] = (T)dv[i][e];
+            to[x + 16 * e] = (T)dk[i][e];
+            to[KV + x + 16 * e] = (T)dv[i][e];
         }
     }
 }
@@ -535,37 +567,42 @@ __global__ void __launch_bounds__(256)
 // one block per entry of the work list and head, a thread per element at a time
 template <class T>
 __global__ void attention_cache_kernel(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH,
-                                       int HS) {
+                                       int NKV, int HS) {
     int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
     if (first < 0) return;  // the whole block
     for (int s = first; s < first + max(-t0, 1); s++) {
         int n0 = seq.start[s], begin = max(t0, 0), end = min(begin + ATTENTION_TILE, seq.start[s + 1] - n0);
-        size_t C = (size_t)NH * HS, to = ((size_t)slots[s] * NH + h) * cache.context * HS;
+        size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, to = ((size_t)slots[s] * NKV + h) * cache.context * HS;
         for (int i = begin * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
-            const T* x = qkv + (size_t)(n0 + i / HS) * 3 * C + (size_t)h * HS + i % HS;
-            cache.k[to + i] = x[C];
-            cache.v[to + i] = x[2 * C];
+            const T* x = qkv + (n0 + i / HS) * (C + 2 * KV) + C + (size_t)h * HS + i % HS;  // of k; v: KV on
+            cache.k[to + i] = x[0];
+            cache.v[to + i] = x[KV];
         }
     }
 }
 // One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in
 // shared memory; the values are then summed by 128 / HS groups of threads, a thread per channel, each group over every
-// (128 / HS)-th key.
+// (128 / HS)-th key. The blocks of a group start together, so that keys and values come from memory once, then from the
+// cache. The first of them adds this token's; as nobody waits for it, all take that one from qkv.
 template <int HS, class T>
-__global__ void __launch_bounds__(128)
-    attention_decode_kernel(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int NH) {
+__global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheView<T> cache, const T* qkv,
+                                                               const int* slots, const int* pos, int NH, int NKV) {
     constexpr int KEYS = 128, GROUPS = KEYS / HS, W = 16 / sizeof(T);
     __shared__ float q[HS], p[KEYS], part[KEYS];
     int r = blockIdx.x, h = blockIdx.y, t = threadIdx.x, n = pos[r] + 1;
-    size_t C = (size_t)NH * HS, at = ((size_t)slots[r] * NH + h) * cache.context * HS;
-    T *k = cache.k + at, *v = cache.v + at;                    // (context, HS)
-    const T* from = qkv + (size_t)r * 3 * C + (size_t)h * HS;  // (HS) of q, then of k, v
+    int G = NH / NKV, kv = h / G;
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, at = ((size_t)slots[r] * NKV + kv) * cache.context * HS;
+    T *k = cache.k + at, *v = cache.v + at;                             // (context, HS)
+    const T* token = qkv + r * (C + 2 * KV);                            // (NH + 2 NKV, HS)
+    const T *own_k = token + C + (size_t)kv * HS, *own_v = own_k + KV;  // (HS) each
     if (t < HS) {
-        q[t] = (float)from[t] * (1.0f / sqrtf((float)HS));
-        k[(size_t)(n - 1) * HS + t] = from[C + t];
-        v[(size_t)(n - 1) * HS + t] = from[2 * C + t];
+        q[t] = (float)token[(size_t)h * HS + t] * (1.0f / sqrtf((float)HS));
+        if (h % G == 0) {
+            k[(size_t)(n - 1) * HS + t] = own_k[t];
+            v[(size_t)(n - 1) * HS + t] = own_v[t];
+        }
     }
-    __syncthreads();  // query, key and value of this token are there
+    __syncthreads();  // the query is there
     float o = 0, row_max = -INFINITY, sum = 0;
     int channel = t % HS, group = t / HS;
     for (int j0 = 0; j0 < n; j0 += KEYS) {
@@ -573,9 +610,10 @@ __global__ void __launch_bounds__(128)
         float s = -INFINITY;
         if (j < n) {
             s = 0;
+            const T* key = j == n - 1 ? own_k : k + (size_t)j * HS;  // (HS)
             for (int c = 0; c < HS; c += W) {
                 float x[W];
-                load<W>(x, k + (size_t)j * HS + c);
+                load<W>(x, key + c);
                 UNROLL
                 for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
@@ -587,7 +625,8 @@ __global__ void __launch_bounds__(128)
         sum = sum * rescale + block_sum(w);  // its barriers also let everybody see p
         row_max = new_max;
         o *= rescale;
-        for (int i = group; i < min(KEYS, n - j0); i += GROUPS) o += p[i] * (float)v[(size_t)(j0 + i) * HS + channel];
+        for (int i = group; i < min(KEYS, n - j0); i += GROUPS)
+            o += p[i] * (float)(j0 + i == n - 1 ? own_v : v + (size_t)(j0 + i) * HS)[channel];
     }
     part[t] = o;
     __syncthreads();  // all groups have left their sums
@@ -596,59 +635,47 @@ __global__ void __launch_bounds__(128)
     out[(size_t)r * C + (size_t)h * HS + t] = (T)(o / sum);
 }
 
-// Calls f(head size) with the head size as a constant.
-template <class F>
-void pick_head_size(int HS, F f) {
-    if (HS == 32)
-        f(std::integral_constant<int, 32>());
-    else if (HS == 64)
-        f(std::integral_constant<int, 64>());
-    else if (HS == 128)
-        f(std::integral_constant<int, 128>());
-    else
-        fail("attention: head size %d: the kernels are made for 32, 64 and 128; choose the number of heads accordingly",
-             HS);
-}
 template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
+void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
+                       Dropout dropout) {
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
         if constexpr (std::is_same_v<T, bf16>)
-            flash_forward<H>(out, lse, qkv, seq, NH, causal, dropout);
+            flash_forward<H>(out, lse, qkv, seq, NH, NKV, causal, dropout);
         else
             launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse,
-                   qkv, seq, NH, causal, dropout);
+                   qkv, seq, NH, NKV, causal, dropout);
     });
 }
 template <class T>
 void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse,
-                        Sequences seq, int NH, int HS, bool causal, Dropout dropout) {
+                        Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
         attention_delta<H>(delta, dout, out, seq.N, NH);
         if constexpr (std::is_same_v<T, bf16>) {
-            flash_backward<H>(dqkv, delta, dout, qkv, lse, seq, NH, causal, dropout);
+            flash_backward<H>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
         } else {
-            dim3 grid(TILES * seq.W, NH);
-            launch(attention_dq_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse, seq,
-                   NH, causal, dropout);
-            launch(attention_dkv_kernel<H, T>, grid, 256, attention_backward_shared<H>, dqkv, delta, dout, qkv, lse,
-                   seq, NH, causal, dropout);
+            launch(attention_dq_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<H>, dqkv, delta,
+                   dout, qkv, lse, seq, NH, NKV, causal, dropout);
+            launch(attention_dkv_kernel<H, T>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<H>, dqkv, delta,
+                   dout, qkv, lse, seq, NH, NKV, causal, dropout);
         }
     });
 }
 template <class T>
-void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int HS) {
-    if (seq.W > 0) launch(attention_cache_kernel<T>, dim3(seq.W, NH), 256, 0, cache, qkv, seq, slots, NH, HS);
+void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
+    if (seq.W > 0) launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
 }
 template <class T>
 void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
-                      int HS) {
+                      int NKV, int HS) {
     if (R == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        launch(attention_decode_kernel<decltype(hs)::value, T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH);
+        launch(attention_decode_kernel<decltype(hs)::value, T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH,
+               NKV);
     });
 }
 }  // namespace gpu

@@ -1,4 +1,4 @@
-// embedding.cuh: out[n] = wte[token[n]] + wpe[pos[n]] (+ wtt[type[n]]), and the gradients of the three tables.
+// embedding.cuh: out[n] = wte[token[n]] (+ wpe[pos[n]]) (+ wtt[type[n]]), and the gradients of the three tables.
 //
 // Backward: dw[id] += Σ dout[n] over the n with that id. Many n may share an id ("the", position 0, type 0), so adding
 // in place would need atomics or serialise. Instead the loader sorts the n by id (SortedIds) and cuts each id's list
@@ -29,7 +29,7 @@ struct SortedIds {
 constexpr size_t embedding_slots(size_t N) { return N / 32 + 1; }
 
 namespace cpu {
-// out(N,C); wte(V,C), wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
+// out(N,C); wte(V,C); wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
                        const int* types, int N, int C) {
@@ -37,9 +37,9 @@ void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const i
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                                // (C)
         const T* te = wte + (size_t)tokens[n] * C;                 // (C)
-        const T* pe = wpe + (size_t)pos[n] * C;                    // (C)
+        const T* pe = wpe ? wpe + (size_t)pos[n] * C : nullptr;    // (C)
         const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
-        for (int c = 0; c < C; c++) o[c] = (acc<T>)te[c] + (acc<T>)pe[c] + (tt ? (acc<T>)tt[c] : 0);
+        for (int c = 0; c < C; c++) o[c] = (acc<T>)te[c] + (pe ? (acc<T>)pe[c] : 0) + (tt ? (acc<T>)tt[c] : 0);
     }
 }
 // dw(rows,C) += sums of dout(N,C) by id; partial(embedding_slots(N),C) is scratch
@@ -77,7 +77,7 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
     const T* te = wte + (size_t)tokens[n] * C;                 // (C)
-    const T* pe = wpe + (size_t)pos[n] * C;                    // (C)
+    const T* pe = wpe ? wpe + (size_t)pos[n] * C : nullptr;    // (C)
     const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
     for (int c0 = lane * W; c0 < C; c0 += 2 * 32 * W) {
         Pack<T, W> x[2], y[2], z[2];
@@ -85,7 +85,7 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
         for (int i = 0, c = c0; i < 2; i++, c += 32 * W)
             if (c < C) {
                 x[i] = load_pack<W>(te + c);
-                y[i] = load_pack<W>(pe + c);
+                if (pe) y[i] = load_pack<W>(pe + c);
                 if (tt) z[i] = load_pack<W>(tt + c);
             }
         UNROLL
@@ -93,7 +93,7 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
             if (c >= C) continue;
             UNROLL
             for (int k = 0; k < W; k++) {
-                float sum = (float)x[i].at[k] + (float)y[i].at[k];
+                float sum = pe ? (float)x[i].at[k] + (float)y[i].at[k] : (float)x[i].at[k];
                 x[i].at[k] = (T)(tt ? sum + (float)z[i].at[k] : sum);
             }
             store_pack<W>(out + (size_t)n * C + c, x[i]);

@@ -217,8 +217,8 @@ constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS
                                         ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS>
-__global__ void __launch_bounds__(128, 2)
-    flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq,
+                                                               int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>;
     constexpr bool HELD = HS <= 64;                     // the queries in registers
     DYNAMIC_SHARED(bf16, q);                            // (128, HS)
@@ -230,15 +230,16 @@ __global__ void __launch_bounds__(128, 2)
     i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int first = i0 + 32 * warp;  // first query of the warp
-    unsigned C = (unsigned)NH * HS;
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
+    unsigned C = (unsigned)NH * HS, KV = (unsigned)NKV * HS, row = C + 2 * KV;
+    const bf16* queries = qkv + (size_t)n0 * row + h * HS;                // (len, HS), rows `row` elements apart
+    const bf16* keys = qkv + (size_t)n0 * row + C + h / (NH / NKV) * HS;  // the same; values: KV on
     auto copy = [&](int j0, int buffer) {
         bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
-        copy_tile<HS, KEYS, 128>(to, from + C, 3 * C, j0, len);
-        copy_tile<HS, KEYS, 128>(to + KEYS * HS, from + 2 * C, 3 * C, j0, len);
+        copy_tile<HS, KEYS, 128>(to, keys, row, j0, len);
+        copy_tile<HS, KEYS, 128>(to + KEYS * HS, keys + KV, row, j0, len);
         cp_async_commit();
     };
-    copy_tile<HS, ATTENTION_TILE, 128>(q, from, 3 * C, i0, len);
+    copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     cp_async_commit();
     copy(0, 0);
     int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
@@ -339,8 +340,9 @@ __global__ void __launch_bounds__(128, 2)
     store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, inv_sum);
 }
 template <int HS>
-void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, bool causal, Dropout dropout) {
-    launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH,
+void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal,
+                   Dropout dropout) {
+    launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH, NKV,
            causal, dropout);
 }
 
@@ -354,7 +356,7 @@ constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS 
 template <int HS>
 __global__ void __launch_bounds__(128, 2)
     flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                    int NH, bool causal, Dropout dropout) {
+                    int NH, int NKV, bool causal, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // queries and dout in registers
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                           // (128, HS)
@@ -365,15 +367,16 @@ __global__ void __launch_bounds__(128, 2)
     int count = max(-i0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;  // of all `count` sequences
     i0 = max(i0, 0);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, first = i0 + 32 * warp;
-    unsigned C = (unsigned)NH * HS;
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
+    unsigned C = (unsigned)NH * HS, KV = (unsigned)NKV * HS, row = C + 2 * KV;
+    const bf16* queries = qkv + (size_t)n0 * row + h * HS;                // (len, HS), rows `row` elements apart
+    const bf16* keys = qkv + (size_t)n0 * row + C + h / (NH / NKV) * HS;  // the same; values: KV on
     auto copy = [&](int j0, int buffer) {
         bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
-        copy_tile<HS, KEYS, 128>(to, from + C, 3 * C, j0, len);
-        copy_tile<HS, KEYS, 128>(to + KEYS * HS, from + 2 * C, 3 * C, j0, len);
+        copy_tile<HS, KEYS, 128>(to, keys, row, j0, len);
+        copy_tile<HS, KEYS, 128>(to + KEYS * HS, keys + KV, row, j0, len);
         cp_async_commit();
     };
-    copy_tile<HS, ATTENTION_TILE, 128>(q, from, 3 * C, i0, len);
+    copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     copy_tile<HS, ATTENTION_TILE, 128>(d, dout + (size_t)n0 * C + h * HS, C, i0, len);
     cp_async_commit();
     copy(0, 0);
@@ -458,16 +461,15 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
     if (first < len)
-        store_rows<HS, M>(dqkv + (size_t)(n0 + first) * (3 * C) + h * HS, 3 * C, len - first, q + 32 * warp * HS, dq,
-                          factor);
+        store_rows<HS, M>(dqkv + (size_t)(n0 + first) * row + h * HS, row, len - first, q + 32 * warp * HS, dq, factor);
 }
 
 // ---------------------------------------------------------------- backward: dk and dv
 // Keys and values stay in shared memory, dk and dv in registers; the queries that see these keys come by with their
-// dout, lse, delta and dropout's counters. The scores lie on their side here: a row is a key, a column a query. With
-// HS = 128 the sums of 32 keys would not fit into the registers, so that there are 8 warps of 16 keys. Entry i0 of the
-// work list stands for the keys from i0 on; in a causal model the first keys are seen by most queries, so that there it
-// stands for the tile as far from the other end.
+// dout, lse, delta and dropout's counters, of one head of the group after the other. The scores lie on their side here:
+// a row is a key, a column a query. With HS = 128 the sums of 32 keys would not fit into the registers, so that there
+// are 8 warps of 16 keys. Entry i0 of the work list stands for the keys from i0 on; in a causal model the first keys
+// are seen by most queries, so that there it stands for the tile as far from the other end.
 constexpr int FLASH_QUERIES = 64;  // of a tile
 template <int HS>
 constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;  // blocks of 16 keys of a warp
@@ -480,7 +482,7 @@ constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * H
 template <int HS>
 __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     flash_dkv_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                     int NH, bool causal, Dropout dropout) {
+                     int NH, int NKV, bool causal, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // keys in registers
     constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HELD ? 16 : 32;
     constexpr int SIZE = ATTENTION_TILE * HS;
@@ -489,26 +491,26 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     float* stats = (float*)(qd + 4 * QUERIES * HS);  // (2, QUERIES, 2): their lse and delta
     uint32_t* keys = (uint32_t*)(stats + 4 * QUERIES);  // (2, QUERIES, 2): k0 and k1 of DropoutRow
     uint32_t* range = keys + 4 * QUERIES;               // (128)
-    int tile = blockIdx.x / NH, h = blockIdx.x % NH, s0 = seq.tiles[2 * tile], j0 = seq.tiles[2 * tile + 1];
+    int tile = blockIdx.x / NKV, kv = blockIdx.x % NKV, s0 = seq.tiles[2 * tile], j0 = seq.tiles[2 * tile + 1];
     if (s0 < 0) return;  // the whole block
     int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
     j0 = max(j0, 0);
     if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int first = j0 + 16 * M * warp;  // first key of the warp
-    unsigned C = (unsigned)NH * HS;
-    auto copy = [&](int i0, int buffer) {
+    unsigned C = (unsigned)NH * HS, KV = (unsigned)NKV * HS, row = C + 2 * KV;
+    auto copy = [&](int h, int i0, int buffer) {
         bf16* to = qd + buffer * 2 * QUERIES * HS;  // (2, QUERIES, HS)
         int n = n0;
         opaque(n);  // every register counts: the addresses are computed again for every tile
-        copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * (3 * C) + h * HS, 3 * C, i0, len);
+        copy_tile<HS, QUERIES, BLOCK>(to, qkv + (size_t)n * row + h * HS, row, i0, len);
         copy_tile<HS, QUERIES, BLOCK>(to + QUERIES * HS, dout + (size_t)n * C + h * HS, C, i0, len);
         if (threadIdx.x < QUERIES) {
             int query = i0 + threadIdx.x, known = min(query, len - 1), place = 2 * (buffer * QUERIES + threadIdx.x);
-            size_t row = (size_t)h * seq.N + n + known;
+            size_t at = (size_t)h * seq.N + n + known;
             // of a query that is not there all is 0: p = 1, but dout = 0 and ds = 0
-            cp_async_4(stats + place, lse + row, query < len);
-            cp_async_4(stats + place + 1, delta + row, query < len);
+            cp_async_4(stats + place, lse + at, query < len);
+            cp_async_4(stats + place + 1, delta + at, query < len);
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n + known, NH, h);
                 if (count > 1) drop.start_at(range[known] & 0xffff);
@@ -518,18 +520,18 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         }
         cp_async_commit();
     };
-    const bf16* from = qkv + (size_t)n0 * (3 * C) + h * HS;  // (len, HS) of q, rows 3 C apart
-    copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from + C, 3 * C, j0, len);
+    const bf16* from = qkv + (size_t)n0 * row + C + kv * HS;  // (len, HS) of k, rows `row` elements apart; v: KV on
+    copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from, row, j0, len);
     cp_async_commit();
-    copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + 2 * C, 3 * C, j0, len);
-    int begin = causal ? j0 : 0;
+    copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + KV, row, j0, len);
+    int begin = causal ? j0 : 0, h = kv * (NH / NKV), end_h = h + NH / NKV;
     int from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
     if (count > 1 && first < len) {
         from_query = max(from_query, (int)(range[first] & 0xffff));
         to_query = range[min(first + 16 * M, len) - 1] >> 16;
     }
-    copy(begin, 0);
+    copy(h, begin, 0);
 
     float dk[M][HS / 8][4], dv[M][HS / 8][4], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
     clear<M, HS / 8>(dk);
@@ -541,11 +543,16 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         __syncthreads();  // the keys are there
         load_rows<HS, M>(x, k + 16 * M * warp * HS);
     }
-    for (int i0 = begin, buffer = 0; i0 < len; i0 += QUERIES, buffer ^= 1) {
+    for (int i0 = begin, next, buffer = 0; h < end_h; i0 = next, buffer ^= 1) {
         cp_async_wait<0>();
         // this tile is there, and everybody is done with the one before, whose place the next one takes
         __syncthreads();
-        if (i0 + QUERIES < len) copy(i0 + QUERIES, buffer ^ 1);
+        next = i0 + QUERIES;
+        if (next >= len) {  // these were the last ones of their head
+            next = begin;
+            h++;
+        }
+        if (h < end_h) copy(h, next, buffer ^ 1);
         ROLLED
         for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
             if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query)
@@ -602,18 +609,18 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
         factor_v[m][r] = any.scale;
     }
     if (first >= len) return;
-    bf16* to = dqkv + (size_t)(n0 + first) * (3 * C) + h * HS;  // (16 M, HS) of dq, rows 3 C apart
-    store_rows<HS, M>(to + C, 3 * C, len - first, k + 16 * M * warp * HS, dk, factor_k);
-    store_rows<HS, M>(to + 2 * C, 3 * C, len - first, v + 16 * M * warp * HS, dv, factor_v);
+    bf16* to = dqkv + (size_t)(n0 + first) * row + C +
+               kv * HS;  // (16 M, HS) of dk, rows `row` elements apart; dv: KV on
+    store_rows<HS, M>(to, row, len - first, k + 16 * M * warp * HS, dk, factor_k);
+    store_rows<HS, M>(to + KV, row, len - first, v + 16 * M * warp * HS, dv, factor_v);
 }
 template <int HS>
 void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                    int NH, bool causal, Dropout dropout) {
-    unsigned blocks = (unsigned)(seq.W * NH);
-    launch(flash_dq_kernel<HS>, blocks, 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH, causal,
-           dropout);
-    launch(flash_dkv_kernel<HS>, blocks, FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS>, dqkv, delta, dout, qkv, lse, seq,
-           NH, causal, dropout);
+                    int NH, int NKV, bool causal, Dropout dropout) {
+    launch(flash_dq_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH,
+           NKV, causal, dropout);
+    launch(flash_dkv_kernel<HS>, (unsigned)(seq.W * NKV), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS>, dqkv, delta, dout,
+           qkv, lse, seq, NH, NKV, causal, dropout);
 }
 }  // namespace gpu
 #endif

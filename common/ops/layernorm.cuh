@@ -79,7 +79,8 @@ void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T
 
 // dsum(N,C) = gradient of `sum` (+ dresidual(N,C) if given: what reaches the residual stream from later on)
 // dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch (a plain LayerNorm). dbranch may be dsum if there
-// is no dropout. dweight(C), dbias(C) += ; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
+// is no dropout. dweight(C), dbias(C) +=, unless nullptr; scratch(layernorm_scratch(N,C)). dsum may be dout or
+// dresidual.
 template <class T>
 void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
                                  const T* sum, const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch,
@@ -120,13 +121,13 @@ void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* d
             }
         }
     }
-    for (int k = 0; k < chunks; k++)
+    for (int k = 0; dweight && k < chunks; k++)
         for (int c = 0; c < C; c++) {
             dweight[c] += scratch[(size_t)k * 2 * C + c];
             dbias[c] += scratch[(size_t)k * 2 * C + C + c];
         }
 }
-// dinp(N,C), dweight(C) +=, dbias(C) += ; dinp may be dout
+// dinp(N,C), dweight(C) +=, dbias(C) += (unless nullptr); dinp may be dout
 template <class T>
 void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight,
                         const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
@@ -151,8 +152,8 @@ inline RowSplit split_row(int C, int W) {
         int elements = (int)ceil_div(C, 32 * warps * W) * W;
         if (elements <= most) return {warps, (int)round_up(elements, 8)};
     }
-    fail("LayerNorm on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model", 4 * 32 * most,
-         W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
+    fail("normalisation on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model",
+         4 * 32 * most, W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
 }
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
 template <class T, class F>
@@ -174,8 +175,9 @@ void pick_row(bool wide, int C, F f) {
 
 // `warps` warps per row. All loads start before the first one is needed: with both inputs in bf16 and C = 768, 3 KB a
 // warp, and 16 warps or more on a multiprocessor: 48 KB on their way. Each lane stores only where it loaded before, so
-// outputs may be inputs. branch = nullptr: a LayerNorm alone, `sum` is not written.
-template <int W, int E, class T>
+// outputs may be inputs. branch = nullptr: a LayerNorm alone, `sum` is not written. RMS: the RMSNorm of rmsnorm.cuh,
+// which has neither mean nor bias.
+template <int W, int E, bool RMS, class T>
 __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                          const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
                                          int warps) {
@@ -205,15 +207,17 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
             store_pack<W>(sum + row + c, x[i]);
         }
     }
-    float s[1] = {0}, v[1] = {0};
-    UNROLL
-    for (int i = 0, c = lane * W; i < P; i++, c += step)
-        if (c < width) {
-            UNROLL
-            for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
-        }
-    row_sums(s, warps);
-    float m = s[0] / C;
+    float s[1] = {0}, v[1] = {0}, m = 0;
+    if (!RMS) {
+        UNROLL
+        for (int i = 0, c = lane * W; i < P; i++, c += step)
+            if (c < width) {
+                UNROLL
+                for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
+            }
+        row_sums(s, warps);
+        m = s[0] / C;
+    }
     UNROLL
     for (int i = 0, c = lane * W; i < P; i++, c += step)
         if (c < width) {
@@ -225,25 +229,26 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
     UNROLL
     for (int i = 0, c = lane * W; i < P; i++, c += step) {
         if (c >= width) continue;
-        float w[W], b[W];
+        float w[W], b[W] = {};
         load<W>(w, weight + c);  // the same for all rows: from the cache
-        load<W>(b, bias + c);
+        if (!RMS) load<W>(b, bias + c);
         UNROLL
         for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
         store_pack<W>(out + row + c, x[i]);
     }
     if (lane == 0 && n < N) {
-        mean[n] = m;
+        if (!RMS) mean[n] = m;
         rstd[n] = r;
     }
 }
-template <class T>
+template <class T, bool RMS = false>
 void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                 const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
     if (N == 0) return;
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, T>, (unsigned)ceil_div(N, 4 / warps),
-               128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C, eps, dropout, warps);
+        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, RMS, T>,
+               (unsigned)ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C,
+               eps, dropout, warps);
     });
 }
 template <class T>
@@ -258,15 +263,15 @@ void layernorm_forward(T* out, float* mean, float* rstd, const T* inp, const T* 
 // after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once. In bf16 with C =
 // 768 and all three inputs a row has 4.6 KB, all loaded before any is used: 12 warps on a multiprocessor have 55 KB on
 // their way when they load, some 40 KB on average, since they compute for a quarter of the time.
-template <int W, int E, class T>
+template <int W, int E, bool RMS, class T>
 __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight,
                               const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout,
                               int rows, int warps) {
-    constexpr int P = E / W;  // packs of a lane
+    constexpr int P = E / W, K = RMS ? 1 : 2;  // packs of a lane; sums of a row, and of its channels
     int groups = 4 / warps, group = threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
     int begin = blockIdx.x * rows, end = min(begin + rows, N);
-    float dw[E] = {}, db[E] = {};
+    float dw[E] = {}, db[E] = {};  // db: not of RMSNorm
     for (int n0 = begin; n0 < end; n0 += groups) {
         int n = n0 + group, width = n < end ? C : 0;  // threads without a row come along to the barriers of row_sums
         size_t row = (size_t)n * C;
@@ -278,7 +283,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
                 x[i] = load_pack<W>(sum + row + c);
                 if (dresidual) res[i] = load_pack<W>(dresidual + row + c);
             }
-        float m = n < end ? mean[n] : 0, r = n < end ? rstd[n] : 0, s[2] = {0, 0};  // Σ g, Σ g · xhat
+        float m = !RMS && n < end ? mean[n] : 0, r = n < end ? rstd[n] : 0, s[K] = {};  // Σ g, Σ g · xhat
         UNROLL
         for (int i = 0, c = lane * W; i < P; i++, c += step) {
             if (c >= width) continue;
@@ -287,10 +292,10 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             UNROLL
             for (int k = 0; k < W; k++) {
                 float dk = (float)d[i].at[k], xhat = ((float)x[i].at[k] - m) * r, g = dk * w[k];
-                s[0] += g;
-                s[1] += g * xhat;
+                if (!RMS) s[0] += g;
+                s[K - 1] += g * xhat;
                 dw[i * W + k] += dk * xhat;
-                db[i * W + k] += dk;
+                if (!RMS) db[i * W + k] += dk;
             }
         }
         row_sums(s, warps);
@@ -300,7 +305,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             opaque_pack(d[i]);
             opaque_pack(x[i]);
         }
-        float g_mean = s[0] / C, gx_mean = s[1] / C;
+        float g_mean = RMS ? 0 : s[0] / C, gx_mean = s[K - 1] / C;
         DropoutRow keep(dropout, n);
         UNROLL
         for (int i = 0, c = lane * W; i < P; i++, c += step) {
@@ -321,7 +326,7 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             store_pack<W>(dbranch + row + c, d[i]);
         }
     }
-    DYNAMIC_SHARED(float, total);  // (2, E, lanes of a row)
+    DYNAMIC_SHARED(float, total);  // (K, E, lanes of a row)
     int lanes = 32 * warps;
     for (int g = 0; g < groups; g++) {
         if (group == g) {
@@ -329,15 +334,15 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             for (int j = 0; j < E; j++) {
                 if (g > 0) {
                     dw[j] += total[j * lanes + lane];
-                    db[j] += total[(E + j) * lanes + lane];
+                    if (!RMS) db[j] += total[(E + j) * lanes + lane];
                 }
                 total[j * lanes + lane] = dw[j];
-                total[(E + j) * lanes + lane] = db[j];
+                if (!RMS) total[(E + j) * lanes + lane] = db[j];
             }
         }
         __syncthreads();  // the next group adds to what this one wrote
     }
-    float* to = scratch + (size_t)blockIdx.x * 2 * C;  // (2, C)
+    float* to = scratch + (size_t)blockIdx.x * K * C;  // (K, C)
     if (group != groups - 1) return;                   // the last one has the sums of all
     UNROLL
     for (int i = 0, c = lane * W; i < P; i++, c += step)
@@ -345,22 +350,24 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             UNROLL
             for (int k = 0; k < W; k++) {
                 to[c + k] = dw[i * W + k];
-                to[C + c + k] = db[i * W + k];
+                if (!RMS) to[C + c + k] = db[i * W + k];
             }
         }
 }
-template <class T>
+template <class T, bool RMS = false>
 void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,
                                  const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch,
                                  int N, int C, Dropout dropout) {
     if (N == 0) return;
+    constexpr int K = RMS ? 1 : 2;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
         constexpr int E = decltype(e)::value;
-        launch(layernorm_backward_kernel<decltype(w)::value, E, T>, chunks, 128, 2 * E * 32 * warps * sizeof(float),
-               dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
+        launch(layernorm_backward_kernel<decltype(w)::value, E, RMS, T>, chunks, 128,
+               K * E * 32 * warps * sizeof(float), dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N,
+               C, dropout, rows, warps);
     });
-    add_chunks(dweight, scratch, chunks, 2 * C, C, dbias);
+    if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }
 template <class T>
 void layernorm_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight,

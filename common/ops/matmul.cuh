@@ -138,6 +138,22 @@ void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const
         gemm(true, false, std::min(panel, OC - o), C, N, dout + o, OC, inp, C, acc<T>(1), dweight + (size_t)o * C, C);
     if (dbias) column_sum(dbias, dout, scratch, N, OC);
 }
+// c(m,n) = beta c + op(a) op(b) of parts of larger matrices, as gemm(); panels of the longer side of c, of a size that
+// does not depend on the number of threads
+template <class TA, class TC>
+void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta,
+                  TC* c, size_t ldc) {
+    const bool by_rows = m >= n;
+    const int size = by_rows ? m : n, panel = panel_rows(size);
+#pragma omp parallel for schedule(static, 1)
+    for (int i = 0; i < size; i += panel) {
+        const int part = std::min(panel, size - i);
+        if (by_rows)
+            gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
+        else
+            gemm(ta, tb, m, part, k, a, lda, b + (tb ? i * ldb : i), ldb, beta, c + i, ldc);
+    }
+}
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
@@ -248,6 +264,11 @@ void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T
             product();
             column_sum(dbias, dout, scratch, N, OC);
         });
+}
+template <class TA, class TC>
+void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,
+                  TC* c, size_t ldc) {
+    gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 }  // namespace gpu
 #endif

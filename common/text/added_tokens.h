@@ -37,6 +37,11 @@ struct AddedTokens {
     std::vector<AddedToken> tokens;
 
     bool any_normalized() const { return normalized; }  // has step 2 anything to look for?
+    std::vector<AddedToken> by_id() const {
+        std::vector<AddedToken> sorted = tokens;
+        std::sort(sorted.begin(), sorted.end(), [](auto& x, auto& y) { return x.id < y.id; });
+        return sorted;
+    }
     const AddedToken* find(std::string_view content) const {
         for (const AddedToken& t : tokens)
             if (t.content == content) return &t;
@@ -137,8 +142,9 @@ struct AddedTokens {
             }
             if (t.rstrip)
                 while (after < end && is_space(code_point_at(after, end))) next_code_point(after, end);
+            if (start >= after) continue;  // the token before has taken all of it, as white space
             if (start > done) piece(std::string_view(done, start - done));
-            if (start < after) token(t.id);  // else the token before has taken all of it, as white space
+            token(t.id);
             done = after;
         }
         if (end > done) piece(std::string_view(done, end - done));

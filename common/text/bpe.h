@@ -116,9 +116,10 @@ struct Bpe {
     // The token that ends a text, and the one that begins one: eos_token and bos_token; without the latter the former
     int32_t eot() const {
         if (eot_id < 0)
-            fail("%s: expected an eos_token, found none in tokenizer_config.json nor eos_token_id elsewhere: no token "
-                 "ends a text",
-                 files.dir.c_str());
+            fail(
+                "%s: expected an eos_token, found none in tokenizer_config.json nor eos_token_id elsewhere: no token "
+                "ends a text",
+                files.dir.c_str());
         return eot_id;
     }
     int32_t bos() const { return !prefix.empty() ? prefix[0] : bos_id >= 0 ? bos_id : eot(); }
@@ -136,7 +137,7 @@ struct Bpe {
     std::unordered_map<int32_t, std::string> shown;  // added tokens that are another text after normalisation
     int32_t byte_id[256];
     int32_t vocab_size = 0, eot_id = -1, bos_id = -1;  // vocab_size: without added tokens that are not in it
-    std::vector<bool> special_id;  // id → is it a special token?
+    std::vector<bool> special_id;                      // id → is it a special token?
     bool cuts_before_marks = false;  // no token goes on from another character to a ▁: each run of them begins a word
     uint64_t serial = 0;             // of this vocabulary among all that were built: what the caches of words belong to
 
@@ -179,10 +180,10 @@ struct Bpe {
         vocab_size = (int32_t)tokens.size();
         for (size_t id = 0; id < tokens.size(); id++) {
             if (tokens[id].empty()) fail("%s: expected a token for the id %zu, found an empty one", where.c_str(), id);
-            if (auto found = unwritten.find(tokens[id]); found != unwritten.end() && found->second == (int32_t)id) continue;
+            if (auto found = unwritten.find(tokens[id]); found != unwritten.end() && found->second == (int32_t)id)
+                continue;
             int32_t& at = index[slot_of(tokens[id])];
-            if (at >= 0)
-                fail("%s: the token %s has two ids, %d and %zu", where.c_str(), name(id).c_str(), at, id);
+            if (at >= 0) fail("%s: the token %s has two ids, %d and %zu", where.c_str(), name(id).c_str(), at, id);
             at = (int32_t)id;
         }
     }
@@ -356,8 +357,8 @@ struct Bpe {
         for (size_t i = 0; i < n; i = after[i]) ids.push_back(piece[i]);
     }
 
-    // Appends the ids of `text`, without what the post-processor adds. cut: of a text that is encoded in parts, how this
-    // one lies in it. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
+    // Appends the ids of `text`, without what the post-processor adds. cut: of a text that is encoded in parts, how
+    // this one lies in it. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids, Specials specials = SPECIALS_PARSED,
                   Cut cut = {}) const {
         if (text.size() > INT32_MAX)
@@ -405,7 +406,8 @@ struct Bpe {
             const CharKind after = s.data() + s.size() == end ? cut.after : WHITE;
             words.split(s, s.data() == begin, {cut.before, after}, word);
         };
-        special.added.split(text, specials == SPECIALS_AS_TEXT, normalize, piece, [&](int32_t id) { ids.push_back(id); });
+        special.added.split(text, specials == SPECIALS_AS_TEXT, normalize, piece,
+                            [&](int32_t id) { ids.push_back(id); });
         return count_invalid(text);
     }
     std::vector<int32_t> encode(std::string_view text, Specials specials = SPECIALS_PARSED) const {
@@ -424,6 +426,11 @@ struct Bpe {
         return std::count_if(text.begin(), text.end(), [&](char b) { return byte_id[(uint8_t)b] < 0; });
     }
 
+    // Calls on_text(part) and on_token(id) for the parts of a text between added tokens and these, in order.
+    template <class OnText, class OnToken>
+    void each_added(std::string_view text, OnText&& on_text, OnToken&& on_token) const {
+        special.added.split(text, false, [](std::string_view t, std::string&) { return t; }, on_text, on_token);
+    }
     // The text of the ids, every byte of it: a character whose bytes are not all there is not UTF-8. begins: the first
     // of them begins a text, so that SentencePiece's space before it goes. skip_special: without special tokens
     std::string decode(const int32_t* ids, size_t n, bool begins = true, bool skip_special = false) const {
@@ -489,11 +496,13 @@ struct Bpe {
         for (const char* name : {"vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.model"})
             if (exists(dir + "/" + name)) return true;
         if (!exists(dir + "/tokenizer.json")) return false;
-        const std::string all = read_file(dir + "/tokenizer.json");  // is there "type": "BPE" in it? (parsing takes long)
+        const std::string all = read_file(dir +
+                                          "/tokenizer.json");  // is there "type": "BPE" in it? (parsing takes long)
         for (size_t at = 0; (at = all.find("\"BPE\"", at)) != all.npos; at++) {
             size_t colon = all.find_last_not_of(" \t\r\n", at - 1);
             size_t key = colon == all.npos || colon == 0 ? all.npos : all.find_last_not_of(" \t\r\n", colon - 1);
-            if (key != all.npos && key >= 5 && all[colon] == ':' && all.compare(key - 5, 6, "\"type\"") == 0) return true;
+            if (key != all.npos && key >= 5 && all[colon] == ':' && all.compare(key - 5, 6, "\"type\"") == 0)
+                return true;
         }
         return false;
     }
@@ -578,9 +587,10 @@ struct Bpe {
             normalizer.steps = {{Step::NFC}};
             words.steps = {{Step::QWEN2}};
         } else if (type != "GPT2Tokenizer" && type != "PreTrainedTokenizer") {
-            fail("%s: tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no tokenizer.json, "
-                 "found %s",
-                 config.c_str(), type.c_str());
+            fail(
+                "%s: tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no tokenizer.json, "
+                "found %s",
+                config.c_str(), type.c_str());
         }
         if (json_flag(files.config, config, "add_prefix_space", false))
             words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
@@ -606,8 +616,9 @@ struct Bpe {
 
     // tokenizer.json
     void read_all(const Json& json, const std::string& where) {
-        refuse_unknown_keys(json, where, {"version", "truncation", "padding", "added_tokens", "normalizer",
-                                          "pre_tokenizer", "post_processor", "decoder", "model"});
+        refuse_unknown_keys(json, where,
+                            {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                             "post_processor", "decoder", "model"});
         const Json* model = json.find("model");
         const Json* type = model ? model->find("type") : nullptr;
         const Json* vocab = model ? model->find("vocab") : nullptr;
@@ -634,9 +645,10 @@ struct Bpe {
             if (unk < 0) fail("%s: model: the unk_token %s is not in the vocabulary", where.c_str(), name.c_str());
         }
         if (!byte_level && !byte_fallback && unk < 0)
-            fail("%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
-                 "lost",
-                 where.c_str());
+            fail(
+                "%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
+                "lost",
+                where.c_str());
         for (size_t i = 0; i < list->a.size(); i++) {
             const Json& pair = list->a[i];  // "left right" or ["left", "right"]
             std::string_view left = pair.s, right;
@@ -732,15 +744,17 @@ struct Bpe {
         const Json& c = files.config;
         const std::string where = files.path("tokenizer_config.json");
         if (json_flag(c, where, "split_special_tokens", false))
-            fail("%s: split_special_tokens: expected false, found true: programs say by themselves which special "
-                 "tokens are text",
-                 where.c_str());
+            fail(
+                "%s: split_special_tokens: expected false, found true: programs say by themselves which special "
+                "tokens are text",
+                where.c_str());
         const bool adds = words.has(Step::PREFIX) || words.has(Step::PREFIX_FIRST) || normalizer.has(Step::PREPEND);
         if (json_flag(c, where, "add_prefix_space", adds) != adds)
             fail("%s: add_prefix_space: expected %s, as the rules of tokenizer.json have it, found %s", where.c_str(),
                  adds ? "true" : "false", adds ? "false" : "true");
         const bool bos = json_flag(c, where, "add_bos_token", false), eos = json_flag(c, where, "add_eos_token", false);
-        if (c.find("add_bos_token") || c.find("add_eos_token")) {  // as transformers: no matter what tokenizer.json says
+        if (c.find("add_bos_token") ||
+            c.find("add_eos_token")) {  // as transformers: no matter what tokenizer.json says
             prefix.assign(bos && bos_id >= 0, bos_id);
             suffix.assign(eos && eot_id >= 0, eot_id);
         }
@@ -793,7 +807,8 @@ struct Bpe {
             json.set("normalizer", normalizer.has(Step::NFC) ? Json().set("type", "NFC") : Json());
             json.set("pre_tokenizer", pre).set("post_processor", level).set("decoder", level).set("model", model);
         }
-        if (add_bos != !prefix.empty()) json.set("post_processor", post_processor());  // transformers looks for it there
+        if (add_bos != !prefix.empty())
+            json.set("post_processor", post_processor());  // transformers looks for it there
         return json;
     }
     Json vocabulary() const {

@@ -161,9 +161,8 @@ inline const std::pair<Step::Rule, const char*> known_regexes[] = {
     {Step::LLAMA3,
      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
      R"(\s+(?!\S)|\s+)"},
-    {Step::QWEN2,
-     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
-     R"(\s+(?!\S)|\s+)"}};
+    {Step::QWEN2, R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
+                  R"(\s+(?!\S)|\s+)"}};
 
 struct Steps {
     std::vector<Step> steps;
@@ -206,14 +205,13 @@ struct Steps {
         }
     }
 
-   private:
+private:
     static const char* word_end(const Step& s, const char* p, const char* end, Cut cut) {
         switch (s.rule) {
             case Step::GPT2: return gpt2_word_end(p, end, cut.after != WHITE);
             case Step::LLAMA3: return llama3_word_end(p, end, cut.after != WHITE, 3);
             case Step::QWEN2: return llama3_word_end(p, end, cut.after != WHITE, 1);
-            case Step::CUT_BEFORE:
-                return p + std::min(std::string_view(p, end - p).find(s.from, 1), (size_t)(end - p));
+            case Step::CUT_BEFORE: return p + std::min(std::string_view(p, end - p).find(s.from, 1), (size_t)(end - p));
             default: break;
         }
         if (const char* stop = run_end(p, end, DIGIT, s.rule == Step::DIGITS ? 1 : SIZE_MAX); stop > p) return stop;

@@ -110,8 +110,7 @@ inline Json read_sentencepiece(std::string_view bytes, const std::string& where,
     for (size_t id = 0; id < pieces.size(); id++) {
         const Piece& p = pieces[id];
         auto [same, is_new] = id_of.emplace(p.text, (int32_t)id);
-        if (!is_new)
-            fail("%s: the piece %s has two ids, %d and %zu", where.c_str(), p.text.c_str(), same->second, id);
+        if (!is_new) fail("%s: the piece %s has two ids, %d and %zu", where.c_str(), p.text.c_str(), same->second, id);
         vocab.o.emplace_back(p.text, (int)id);
         if (p.type == 2) unk = p.text;
         if (p.type < 2 || p.type > 4) continue;

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "common/base/errors.h"
@@ -194,10 +195,12 @@ struct SpecialTokens {
                 }
         }
         const std::string added = f.path("added_tokens.json");
+        std::unordered_set<std::string> special;
+        for (const AddedToken& t : named) special.insert(t.content);
         std::vector<AddedToken> sorted;
         for (const auto& [content, id] : f.added.o) {
             AddedToken t = read_token(content, added, id.kind == Json::integer ? id.i : -1);
-            for (const AddedToken& n : named) t.special |= n.content == content;
+            t.special = special.count(content);
             t.normalized = !t.special;
             sorted.push_back(t);
         }
@@ -242,6 +245,9 @@ private:
                             {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"});
         if (t.content.empty() || id != t.id || (id < 0 && !named))
             fail("%s: expected a token with a content and an id, found %.60s", where.c_str(), dump_json(json).c_str());
+        const size_t line = t.content.find_last_not_of(" \t\r\n");  // files are read in parts that end with lines
+        if (line != t.content.npos && t.content.find('\n') < line)
+            fail("%s: expected a token on one line, found %.60s", where.c_str(), dump_json(json).c_str());
         return t;
     }
     template <class Add>

@@ -267,7 +267,7 @@ struct WordPiece {
         for (int s = 0; s < 5; s++)
             if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
                 more += format("%s %d", special_roles[s], special[s]);
-        for (const AddedToken& t : added.tokens) {
+        for (const AddedToken& t : added.by_id()) {
             bool usual = std::find(special_names, special_names + 5, t.content) != special_names + 5;
             AddedToken flags;
             flags.special = true;
@@ -383,7 +383,11 @@ struct WordPiece {
         auto named = [&](const char* role, const std::string& token, const Json* id) {
             set_role(specials, role, token, where);
             auto at = std::find(tokens.begin(), tokens.end(), token);
-            if (id && (id->kind != Json::integer || (at != tokens.end() && id->i != at - tokens.begin()))) refuse(*id);
+            const AddedToken* t = specials.added.find(token);
+            int64_t expected = at != tokens.end() ? at - tokens.begin() : t ? t->id : -1;
+            if (id && (id->kind != Json::integer || id->i != expected))
+                fail("%s: the token %s has the id %s; expected %lld, as in the vocabulary", where.c_str(),
+                     token.c_str(), dump_json(*id).c_str(), (long long)expected);
         };
         if (type == "BertProcessing") {
             refuse_unknown_keys(*post, where, {"type", "sep", "cls"});
@@ -401,10 +405,13 @@ struct WordPiece {
             const Json* list = json_member(*post, where, key, Json::array);
             std::string found, cls = specials.role("cls_token"), sep = specials.role("sep_token");
             for (const Json& item : list ? list->a : std::vector<Json>()) {
-                const Json &part = item.o.size() == 1 ? item.o[0].second : item, *t = part.find("type_id");
-                const std::string id = json_text(part, where, "id");
+                refuse_unknown_keys(item, where, {"Sequence", "SpecialToken"});
                 const bool is_text = item.find("Sequence");
-                refuse_unknown_keys(part, where, {"id", "type_id"});
+                const Json* part = item.find(is_text ? "Sequence" : "SpecialToken");
+                if (!part) refuse(item);
+                refuse_unknown_keys(*part, where, {"id", "type_id"});
+                const std::string id = json_text(*part, where, "id");
+                const Json* t = part->find("type_id");
                 if (!is_text && cls.empty()) cls = id;
                 if (!is_text && sep.empty() && id != cls) sep = id;
                 found += is_text ? id : id == cls ? "C" : id == sep ? "S" : "?";
@@ -414,6 +421,7 @@ struct WordPiece {
             for (auto [role, token] : {std::pair{"cls_token", cls}, {"sep_token", sep}}) {
                 const Json* entry = known ? known->find(token) : nullptr;
                 const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+                if (entry) refuse_unknown_keys(*entry, where, {"id", "ids", "tokens"});
                 if (ids && ids->a.size() != 1) refuse(*entry);
                 named(role, token, ids ? &ids->a[0] : nullptr);
             }
@@ -421,6 +429,7 @@ struct WordPiece {
     }
 
     void read_vocab(std::string_view text) {
+        if (text.substr(0, 3) == "\xef\xbb\xbf") text.remove_prefix(3);  // a byte order mark
         while (!text.empty()) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
@@ -467,9 +476,7 @@ struct WordPiece {
     // tokenizer.json of a tokenizer that has BERT's rules
     Json json() const {
         Json list_of_added = Json::make_array(), ids = Json::make_object(), specials = Json::make_object();
-        std::vector<AddedToken> by_id = added.tokens;
-        std::sort(by_id.begin(), by_id.end(), [](auto& x, auto& y) { return x.id < y.id; });
-        for (const AddedToken& t : by_id) {
+        for (const AddedToken& t : added.by_id()) {
             Json token;
             token.set("id", t.id).set("content", t.content).set("single_word", t.single_word).set("lstrip", t.lstrip);
             token.set("rstrip", t.rstrip).set("normalized", t.normalized).set("special", t.special);

@@ -10,7 +10,7 @@ struct BertConfig {
 // Of the model in `dir`; fails where it needs what is not implemented.
 inline BertConfig read_bert_config(const std::string& dir) {
     std::string path = dir + "/config.json";
-    Json json = read_config(dir, "bert");
+    Json json = read_config(dir, {"bert"});
     config_expects(json, path, "hidden_act", "gelu", "only the erf form of GELU is implemented for BERT");
     config_expects(json, path, "position_embedding_type", "absolute", "relative positions are not implemented");
     config_expects(json, path, "is_decoder", false, "a causal BERT is not implemented");

@@ -30,16 +30,19 @@ inline bool is_model_config(const Json& config) {
     return config.find("model_type") || config.find("num_attention_heads");
 }
 
-// DIR/config.json of a model of this type; fails for any other
-inline Json read_config(const std::string& dir, const std::string& model_type) {
+// DIR/config.json of a model of one of these types; fails for any other
+inline Json read_config(const std::string& dir, const std::vector<std::string>& model_types) {
     std::string path = dir + "/config.json";
     if (!exists(path)) fail("%s: expected a model's config.json, found no such file", path.c_str());
     Json config = parse_json(read_file(path), path);
     const Json* type = config.find("model_type");
-    if (!type && model_type == "bert" && is_model_config(config))
-        return config;  // as Google's small BERTs are published
-    if (!type || type->s != model_type)
-        fail("%s: expected \"model_type\": \"%s\", found %s", path.c_str(), model_type.c_str(),
-             type ? dump_json(*type).c_str() : "none");
-    return config;
+    if (!type && model_types[0] == "bert" && is_model_config(config))
+        return config;     // as Google's small BERTs are published
+    std::string expected;  // "gpt2" or "llama"
+    for (const std::string& t : model_types) {
+        if (type && type->s == t) return config;
+        expected += (expected.empty() ? "\"" : " or \"") + t + "\"";
+    }
+    fail("%s: expected \"model_type\": %s, found %s", path.c_str(), expected.c_str(),
+         type ? dump_json(*type).c_str() : "none");
 }

@@ -16,13 +16,13 @@ inline void print_parameter_table(const std::vector<ParamSpec>& table) {
     printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
     size_t total = 0;
     for (const ParamSpec& s : table) {
-        size_t n = s.names.size();
+        const size_t n = s.used();
         std::string shape;
-        for (size_t d : s.shape) {
-            n *= d;
-            shape += (shape.empty() ? "" : " x ") + std::to_string(d);
+        for (size_t i = 0; i < s.shape.size(); i++) {
+            shape += (i ? " x " : "") + std::to_string(s.shape[i]);
+            for (size_t k = 1; i == 0 && k < s.rows.size(); k++) shape += "+" + std::to_string(s.rows[k]);
         }
-        if (s.names.size() > 1) shape = std::to_string(s.names.size()) + " x " + shape;
+        if (s.names.size() > 1 && s.rows.empty()) shape = std::to_string(s.names.size()) + " x " + shape;
         total += n;
         if (s.layer <= 0 || s.layer == table.back().layer)
             printf("  %-62s %-15s %s\n", joined_names(s.names).c_str(), shape.c_str(), thousands((double)n).c_str());

@@ -123,7 +123,7 @@ struct ModelFlags {
         return c;
     }
     static void refuse_with_init(Cli& cli) {
-        for (const char* flag : {"size", "layers", "hidden-size", "heads", "ffn-dim", "positions"})
+        for (const char* flag : {"arch", "size", "layers", "hidden-size", "heads", "kv-heads", "ffn-dim", "positions"})
             if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
     }
     void check_max_len(int64_t T, int64_t batch_tokens) const {

@@ -48,8 +48,11 @@ void save_directory(const std::string& path, F fill) {
     }
 }
 
-// Does dir hold a model: its config.json, and weights?
+// Low-rank adapters of a model, in PEFT's files (lora.h)
+inline bool is_adapter(const std::string& dir) { return exists(dir + "/adapter_config.json"); }
+// Does dir hold a model: its config.json, and weights? Or adapters
 inline bool is_model_directory(const std::string& dir) {
+    if (is_adapter(dir)) return true;
     if (!exists(dir + "/config.json") || is_directory(dir + "/config.json")) return false;
     bool weights = exists(dir + "/model.safetensors") || exists(dir + "/model.safetensors.index.json") ||
                    exists(dir + "/pytorch_model.bin");

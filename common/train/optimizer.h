@@ -105,11 +105,11 @@ struct Optimizer {
 inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, size_t n, uint64_t seed) {
     std::vector<areal> values(n, areal(0));
     for (const ParamSpec& s : table) {
-        size_t each = s.elements();
         for (size_t k = 0; k < s.names.size(); k++) {
             uint64_t key = mix64(seed);
             for (char c : s.names[k]) key = mix64(key, (uint8_t)c);
-            areal* p = &values[s.offset + k * each];  // (each)
+            const size_t each = s.elements(k);
+            areal* p = &values[s.offset + s.begin(k)];  // (each)
 #pragma omp parallel for
             for (size_t i = 0; i < each; i++)
                 p[i] = s.init == Init::normal ? (areal)(float)(s.std * normal(mix64(key, i)))

@@ -14,6 +14,7 @@ enum class Init { zeros, ones, normal };
 struct ParamSpec {
     std::vector<std::string> names;  // in the checkpoint; several: one after the other in memory (query, key, value)
     std::vector<size_t> shape;       // of one of them, in the checkpoint
+    std::vector<size_t> rows;        // shape[0] of each, where they differ (fewer heads of keys than of queries)
     bool transpose = false;          // GPT-2's Conv1D: [in, out] in the checkpoint, [out, in] in memory
     bool decay = false;              // weight decay
     Init init = Init::zeros;
@@ -22,11 +23,22 @@ struct ParamSpec {
     size_t offset = 0;  // first element in memory, set by layout()
     size_t count = 0;   // elements in memory; beyond names × shape (a padded vocabulary) they are zero and never saved
 
-    size_t elements() const {  // of one checkpoint tensor
+    std::vector<size_t> shape_of(size_t i) const {  // of names[i]
+        std::vector<size_t> s = shape;
+        if (!rows.empty()) s[0] = rows[i];
+        return s;
+    }
+    size_t elements(size_t i = 0) const {  // of names[i]
         size_t n = 1;
-        for (size_t s : shape) n *= s;
+        for (size_t s : shape_of(i)) n *= s;
         return n;
     }
+    size_t begin(size_t i) const {  // of names[i] in the tensor; of all names: its elements without padding
+        size_t n = 0;
+        for (size_t k = 0; k < i; k++) n += elements(k);
+        return n;
+    }
+    size_t used() const { return begin(names.size()); }
 };
 
 // Sets count (where it is 0) and offset of each row: in order, each at a multiple of PARAM_BLOCK elements. Returns the
@@ -34,7 +46,7 @@ struct ParamSpec {
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
-        size_t used = s.names.size() * s.elements();
+        size_t used = s.used();
         if (s.count == 0) s.count = used;
         if (s.count < used || (s.transpose && s.shape.size() != 2))
             fail("parameter table: %s: cannot be laid out", s.names[0].c_str());

@@ -74,6 +74,8 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
     if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
     std::vector<std::unique_ptr<SafeTensors>> files;
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
+    if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
+        file = dir + "/adapter_model.safetensors";  // lora.h
     if (exists(file)) {
         files.push_back(std::make_unique<SafeTensors>(file));
     } else if (exists(index)) {
@@ -143,7 +145,6 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
     tie("lm_head.weight", "wte.weight", "wte.weight");
 
     for (const ParamSpec& s : specs) {
-        size_t piece = s.elements();
         for (size_t i = 0; i < s.names.size(); i++) {
             auto f = found.find(canonical_name(s.names[i]));
             if (f == found.end() || std::find(skip.begin(), skip.end(), s.names[i]) != skip.end()) {
@@ -151,12 +152,12 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
                 continue;
             }
             Entry& e = f->second;
-            if (e.info->shape != s.shape)
+            if (e.info->shape != s.shape_of(i))
                 fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
-                     e.info->name.c_str(), shape_text(s.shape).c_str(), shape_text(e.info->shape).c_str());
-            T* to = dst + s.offset + i * piece;  // (piece)
+                     e.info->name.c_str(), shape_text(s.shape_of(i)).c_str(), shape_text(e.info->shape).c_str());
+            T* to = dst + s.offset + s.begin(i);  // (elements)
             if (s.transpose) {
-                std::vector<T> in(piece);
+                std::vector<T> in(s.elements(i));
                 e.file->read(*e.info, in.data());
                 transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
             } else {
@@ -165,8 +166,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
             e.used = true;
             report.loaded++;
         }
-        size_t used = s.names.size() * piece;
-        std::fill(dst + s.offset + used, dst + s.offset + s.count, T(0));
+        std::fill(dst + s.offset + s.used(), dst + s.offset + s.count, T(0));
     }
     for (const auto& [name, e] : found)
         if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
@@ -174,18 +174,20 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
 }
 
 // ---------------------------------------------------------------- out
-// DIR/model.safetensors, F32; called by what save_directory() (model_dir.h) fills a directory with. src: (total_count)
+// DIR/model.safetensors or another name, F32; called by what save_directory() (model_dir.h) fills a directory with.
+// src: (total_count)
 template <class T>
-void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src) {
+void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src,
+                  const char* name = "model.safetensors") {
     std::vector<TensorToWrite> list;
     for (const ParamSpec& s : specs)
-        for (const std::string& name : s.names) list.push_back({name, "F32", s.shape});
-    SafeTensorsWriter out(dir + "/model.safetensors", list);
+        for (size_t i = 0; i < s.names.size(); i++) list.push_back({s.names[i], "F32", s.shape_of(i)});
+    SafeTensorsWriter out(dir + "/" + name, list);
     std::vector<float> buffer;
     for (const ParamSpec& s : specs) {
-        buffer.resize(s.elements());
         for (size_t i = 0; i < s.names.size(); i++) {
-            const T* from = src + s.offset + i * s.elements();  // (elements)
+            buffer.resize(s.elements(i));
+            const T* from = src + s.offset + s.begin(i);  // (elements)
             if (s.transpose)
                 transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
             else

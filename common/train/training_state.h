@@ -9,8 +9,9 @@
 inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
     uint64_t hash = fnv1a("", 0);
     for (const ParamSpec& s : specs)
-        for (const std::string& name : s.names) {
-            std::string row = format("%s %s %zu %zu;", name.c_str(), shape_text(s.shape).c_str(), s.offset, s.count);
+        for (size_t i = 0; i < s.names.size(); i++) {
+            std::string row = format("%s %s %zu %zu;", s.names[i].c_str(), shape_text(s.shape_of(i)).c_str(), s.offset,
+                                     s.count);
             hash = fnv1a(row.data(), row.size(), hash);
         }
     return hex(hash);

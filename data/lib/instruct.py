@@ -16,7 +16,15 @@ from .errors import Failure, Usage
 from .splits import copy_rows, split_rows
 from .tokenizer import copy_tokenizer, is_bpe, max_positions, run_tokenize, tokenizer_dir
 
-TEMPLATES = ("alpaca", "short")  # those that data/tokenize knows by name
+TEMPLATES = (
+    "auto",
+    "alpaca",
+    "short",
+    "chatml",
+    "qwen3",
+    "llama3",
+    "llama3.2",
+)  # those that data/tokenize knows by name
 
 
 def instruct_parser(description, examples, val_fraction=0.02):
@@ -31,9 +39,10 @@ def instruct_parser(description, examples, val_fraction=0.02):
     )
     p.add_argument(
         "--template",
-        default="alpaca",
+        default="auto",
         metavar="NAME",
-        help="alpaca, short, or a file with {instruction}, {input} and at its end {output} (default alpaca)",
+        help="alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with {instruction}, {input} and at its end "
+        "{output} (default auto: that of the model in --tokenizer, from its template.json or chat_template, or alpaca)",
     )
     p.add_argument(
         "--shots",
@@ -67,7 +76,7 @@ def check_instruct_arguments(args):
     if args.max_len < 0:
         raise Usage("--max-len: expected a number of tokens from 1, found %d" % args.max_len)
     if args.template not in TEMPLATES and not os.path.isfile(args.template):
-        raise Usage("--template: expected alpaca, short or a file, found %s" % args.template)
+        raise Usage("--template: expected %s or a file, found %s" % (", ".join(TEMPLATES), args.template))
 
 
 def questions_of(row):

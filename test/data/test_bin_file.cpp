@@ -5,6 +5,7 @@
 #include <random>
 
 #include "common/data/bin_file.h"
+#include "data/bin_writer.h"
 #include "test/temp.h"
 
 namespace {

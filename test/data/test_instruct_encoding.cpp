@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "data/bin_writer.h"
 #include "test/text/instruct_rows.h"
 
 namespace {

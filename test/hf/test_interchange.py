@@ -17,6 +17,7 @@ import unittest
 import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+import tokenizers
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -298,6 +299,112 @@ class Interchange(unittest.TestCase):
         for name, p in model.named_parameters():
             self.assertFalse(torch.equal(p, before[name]), name + " did not learn")
         self.assertEqual(tokenizer(TEXTS)["input_ids"], AutoTokenizer.from_pretrained(self.tiny)(TEXTS)["input_ids"])
+
+    def check_tokenizer_is_kept(self, change):
+        """change(write): alters the tokenizer of the tiny model by write(name, text or object). It is then copied by
+        data/text.py and saved by train_bert. Returns our ids and transformers' of the saved directory, which must be
+        the same, and the directory."""
+        tiny, data, out = (self.path(n) for n in ("tiny", "data", "run"))
+
+        def write(name, value):
+            with open(os.path.join(tiny, name), "w", encoding="utf-8") as f:
+                f.write(value if isinstance(value, str) else json.dumps(value))
+
+        change(write)
+        model = AutoModelForMaskedLM.from_pretrained(tiny)
+        model.resize_token_embeddings(len(make_tiny_bert.VOCAB) + 2)  # room for two added tokens
+        model.save_pretrained(tiny)
+        before = {n: self.bytes(tiny, n) for n in os.listdir(tiny) if n not in ("config.json", "model.safetensors")}
+        with open(self.path("text.txt"), "w") as f:
+            f.write("<|endoftext|>\n".join("the old man was very tall .\n" for _ in range(300)))
+        script = os.path.join(ROOT, "data", "text.py")
+        run(sys.executable, script, self.path("text.txt"), "--tokenizer", tiny, "--out", data)
+        run(TRAIN_BERT, "--data", data, "--init", tiny, "--out", out, "--steps", "1", "--max-len", "48")
+        last = os.path.join(out, "last")
+        for name, content in before.items():
+            if name != "tokenizer_config.json":
+                self.assertEqual(self.bytes(last, name), content, name)
+        config = json.loads(self.bytes(last, "tokenizer_config.json"))
+        for key, value in json.loads(before["tokenizer_config.json"]).items():
+            if key not in ("model_max_length", "tokenizer_class"):
+                self.assertEqual(config[key], value, key)
+        rng = random.Random(3)
+        parts = [
+            "the",
+            "The",
+            "[E1]",
+            "[e1]",
+            "the cat",
+            "The  Cat",
+            "[MASK]",
+            "caf\u00e9",
+            "d'ing",
+            "!?",
+            "\u4e2d",
+            "a.b",
+        ]
+        texts = [rng.choice(["", " "]).join(rng.choices(parts, k=6)) for _ in range(500)]
+        lines = "".join(json.dumps(t) + "\n" for t in texts)
+        ids = [
+            [
+                json.loads(line)
+                for line in run(TOKENIZE, "encode", "--json", "--tokenizer", d, input=lines).stdout.splitlines()
+            ]
+            for d in (tiny, last)
+        ]
+        self.assertEqual(ids[0], ids[1])
+        self.assertEqual(ids[1], AutoTokenizer.from_pretrained(last)(texts, add_special_tokens=False)["input_ids"])
+        return texts, ids[1], config
+
+    def bytes(self, *path):
+        with open(os.path.join(*path), "rb") as f:
+            return f.read()
+
+    def test_the_tokenizer_is_saved_whole(self):
+        """transformers' own, with added tokens and a chat template"""
+
+        def change(write):
+            theirs = AutoTokenizer.from_pretrained(self.tiny)
+            theirs.add_special_tokens({"additional_special_tokens": ["[E1]"]})
+            theirs.add_tokens(["the cat"])
+            theirs.chat_template = "{{ messages }}"
+            theirs.save_pretrained(self.tiny)
+            self.theirs = theirs
+
+        texts, ids, config = self.check_tokenizer_is_kept(change)
+        self.assertEqual(ids, self.theirs(texts, add_special_tokens=False)["input_ids"])
+        self.assertEqual(config["tokenizer_class"], "BertTokenizer")
+
+    def test_other_rules_are_saved_whole(self):
+        """tokenizer.json with rules that are not BERT's, though the class in tokenizer_config.json is: what we save is
+        read by its rules"""
+
+        def change(write):
+            rules = json.loads(self.bytes(self.tiny, "tokenizer.json"))
+            steps = [{"type": "NFD"}, {"type": "Lowercase"}, {"type": "StripAccents"}]
+            rules["normalizer"] = {"type": "Sequence", "normalizers": steps}
+            rules["pre_tokenizer"] = {"type": "Whitespace"}
+            write("tokenizer.json", rules)
+            self.theirs = tokenizers.Tokenizer.from_file(os.path.join(self.tiny, "tokenizer.json"))
+
+        texts, ids, config = self.check_tokenizer_is_kept(change)
+        self.assertEqual(ids, [e.ids for e in self.theirs.encode_batch(texts, add_special_tokens=False)])
+        self.assertEqual(config["tokenizer_class"], "PreTrainedTokenizerFast")
+
+    def test_a_tokenizer_of_many_files_is_saved_whole(self):
+        """vocab.txt, added_tokens.json and special_tokens_map.json, as they were before tokenizer.json"""
+
+        def change(write):
+            os.remove(os.path.join(self.tiny, "tokenizer.json"))
+            n = len(make_tiny_bert.VOCAB)
+            write("added_tokens.json", {"[E1]": n, "the cat": n + 1})
+            write("special_tokens_map.json", {"additional_special_tokens": ["[E1]"], "cls_token": "[CLS]"})
+            write("tokenizer_config.json", {"do_lower_case": False, "model_max_length": 40, "chat_template": "x"})
+            self.theirs = AutoTokenizer.from_pretrained(self.tiny)
+
+        texts, ids, config = self.check_tokenizer_is_kept(change)
+        self.assertEqual(ids, self.theirs(texts, add_special_tokens=False)["input_ids"])
+        self.assertEqual(config["model_max_length"], 40)
 
     def test_we_write_from_scratch(self):
         model, _ = self.check_we_write(

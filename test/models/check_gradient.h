@@ -76,8 +76,7 @@ template <class S, class Check>
 void check_model_gradients(S& small, const Batch& b, Check check) {
     Numbers before(small.opt.n);
     for (const ParamSpec& s : small.opt.table)
-        for (size_t i = 0; i < s.names.size() * s.elements(); i++)
-            before[s.offset + i] = normal(mix64(8, s.offset + i));
+        for (size_t i = 0; i < s.used(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));
     std::copy(before.begin(), before.end(), small.opt.grads);
     StepStats stats{};
     small.model.forward_backward(b, &stats);

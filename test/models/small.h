@@ -67,7 +67,7 @@ inline void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
 // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform
 inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
     for (const ParamSpec& s : opt.table)
-        for (size_t i = 0; i < s.names.size() * s.elements(); i++)
+        for (size_t i = 0; i < s.used(); i++)
             opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
 }
 
@@ -75,7 +75,7 @@ inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
 template <class F>
 void for_each_tensor(const std::vector<ParamSpec>& table, F f) {
     for (const ParamSpec& s : table)
-        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + k * s.elements(), s.elements());
+        for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + s.begin(k), s.elements(k));
 }
 
 // Device memory, which the tests also read and write: where there is a GPU, or the shim, with -DMANAGED_MEMORY

@@ -2,6 +2,7 @@
 // classes, segments, the choice of examples, prediction.
 #include "finetune_cls.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
 #include "test/temp.h"

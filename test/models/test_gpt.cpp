@@ -1,6 +1,7 @@
 // test_gpt.cpp: the decoder's properties, in fp32: windows of text, threads, batches, and generation.
 #include "train_gpt.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"

@@ -5,6 +5,11 @@
 // that are `=` from NaN: an op that confuses the two fails.
 #include "finetune_cls.cu"
 
+#include "common/ops/lora.cuh"
+
+#include "common/ops/rmsnorm.cuh"
+#include "common/ops/rope.cuh"
+#include "common/ops/swiglu.cuh"
 #include "test/models/check_gradient.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
@@ -50,6 +55,9 @@ TEST_SUITE("gradients of ops") {
                           C);  // a model without types
         for (int i = 0; i < b.N * C; i++) out[i] += wtt[b.types[i / C] * C + i % C];
         CHECK(distance(out.data(), with.data(), out.size()) < 1e-14);
+        embedding_forward(out.data(), wte.data(), (const double*)nullptr, (const double*)nullptr, b.tokens, b.pos,
+                          b.types, b.N, C);  // nor positions
+        for (int i = 0; i < b.N * C; i++) CHECK(out[i] == wte[b.tokens[i / C] * C + i % C]);
     }
 
     TEST_CASE("layernorm") {
@@ -120,6 +128,158 @@ TEST_SUITE("gradients of ops") {
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
+    }
+
+    TEST_CASE("rmsnorm") {
+        for (auto [N, C] : {std::pair{3, 7}, {300, 5}}) {  // 300: more than two chunks of rows
+            const double eps = 0.3;                        // large enough to be seen
+            Numbers x = random_numbers(N * C, 1), w = random_numbers(C, 2, 0.3, 1), dout = random_numbers(N * C, 4);
+            Numbers out(N * C), rstd(N), scratch = nans(layernorm_scratch(N, C));
+            auto loss = [&, N = N, C = C] {
+                rmsnorm_forward(out.data(), rstd.data(), x.data(), w.data(), N, C, eps);
+                return dot(out, dout);
+            };
+            loss();
+            for (int i = 0; i < N * C; i++) {
+                double squares = 0;
+                for (int c = 0; c < C; c++) squares += x[i / C * C + c] * x[i / C * C + c];
+                CHECK(out[i] == doctest::Approx(x[i] / sqrt(squares / C + eps) * w[i % C]).epsilon(1e-13));
+            }
+            Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before;
+            rmsnorm_backward(dx.data(), dw.data(), dout.data(), x.data(), w.data(), rstd.data(), scratch.data(), N, C);
+            check_gradient("dinp", x, dx, loss);
+            check_gradient("dweight", w, minus(dw, before), loss);
+            Numbers in_place = dout, y = x;  // the allowed aliases; and a weight that is not trained
+            rmsnorm_backward(in_place.data(), (double*)nullptr, in_place.data(), x.data(), w.data(), rstd.data(),
+                             scratch.data(), N, C);
+            CHECK(in_place == dx);
+            rmsnorm_forward(y.data(), rstd.data(), y.data(), w.data(), N, C, eps);
+            CHECK(y == out);
+        }
+    }
+
+    TEST_CASE("residual and rmsnorm") {
+        StepCounters counters{7, 3, 11};
+        for (float p : {0.0f, 0.3f})
+            for (bool later : {false, true})  // does a gradient reach `sum` from later on?
+                for (int N : {4, 150}) {
+                    CAPTURE(p);
+                    CAPTURE(later);
+                    const int C = 6;
+                    Dropout dropout{&counters, 5, p};
+                    Numbers x = random_numbers(N * C, 1), y = random_numbers(N * C, 2),
+                            w = random_numbers(C, 3, 0.3, 1), dout = random_numbers(N * C, 5),
+                            dres = random_numbers(N * C, 6), out(N * C), sum(N * C), rstd(N);
+                    auto loss = [&] {
+                        residual_rmsnorm_forward(out.data(), sum.data(), rstd.data(), x.data(), y.data(), w.data(), N,
+                                                 C, 1e-5, dropout);
+                        return dot(out, dout) + (later ? dot(sum, dres) : 0);
+                    };
+                    loss();
+                    Numbers dx = nans(N * C), dy = nans(N * C), before = random_numbers(C, 7), dw = before,
+                            scratch = nans(layernorm_scratch(N, C));
+                    auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
+                        residual_rmsnorm_backward(dsum.data(), dbranch.data(), dw.data(), d.data(),
+                                                  later ? dr.data() : nullptr, sum.data(), w.data(), rstd.data(),
+                                                  scratch.data(), N, C, dropout);
+                    };
+                    backward(dx, dy, dout, dres);
+                    check_gradient("residual", x, dx, loss, 60);
+                    check_gradient("branch", y, dy, loss, 60);
+                    check_gradient("dweight", w, minus(dw, before), loss);
+                    Numbers d = dout, r = dres, e = nans(N * C);  // the allowed aliases, as for layernorm
+                    backward(d, e, d, dres);
+                    CHECK(d == dx);
+                    CHECK(e == dy);
+                    backward(r, e, dout, r);
+                    CHECK(r == (later ? dx : r));
+                    Numbers branch = y, out2(N * C);
+                    residual_rmsnorm_forward(out2.data(), branch.data(), rstd.data(), x.data(), branch.data(), w.data(),
+                                             N, C, 1e-5, dropout);
+                    CHECK(branch == sum);
+                    CHECK(out2 == out);
+                }
+    }
+
+    TEST_CASE("rope, alone and after RMSNorm of the heads") {
+        const int NH = 3, NKV = 2, T = 40, heads = NH + 2 * NKV;
+        const double eps = 0.2;                                     // large enough to be seen
+        for (auto [N, HS] : {std::pair{5, 2}, {5, 6}, {140, 4}}) {  // 140: more than one chunk of tokens
+            CAPTURE(HS);
+            const int C = heads * HS;
+            RopeConfig rope;
+            rope.theta = 50;
+            Numbers table = rope_table<double>(rope, T, HS), qkv = random_numbers(N * C, 1),
+                    dout = random_numbers(N * C, 2), out(N * C), rstd(N * (NH + NKV)),
+                    qw = random_numbers(HS, 3, 0.3, 1), kw = random_numbers(HS, 4, 0.3, 1);
+            std::vector<int> pos;
+            for (int n = 0; n < N; n++) pos.push_back((n * 7 + 3) % T);
+            auto loss = [&, N = N, HS = HS] {
+                out = qkv;
+                rope_forward(out.data(), table.data(), pos.data(), N, NH, NKV, HS);
+                return dot(out, dout);
+            };
+            loss();
+            double worst = 0;  // beside the formula
+            for (int i = 0; i < N * C; i++) {
+                int n = i / C, h = i / HS % heads, c = i % HS, j = c % (HS / 2);
+                double angle = pos[n] * pow(50, -2.0 * j / HS), x = qkv[i - c + j], y = qkv[i - c + j + HS / 2];
+                double want = c < HS / 2 ? x * cos(angle) - y * sin(angle) : y * cos(angle) + x * sin(angle);
+                worst = std::max(worst, fabs(out[i] - (h < NH + NKV ? want : qkv[i])));
+            }
+            CHECK(worst < 1e-13);
+            Numbers dx = dout;
+            rope_backward(dx.data(), table.data(), pos.data(), N, NH, NKV, HS);
+            check_gradient("rope", qkv, dx, loss, 200);
+
+            auto norm_loss = [&, N = N, HS = HS] {
+                qk_norm_rope_forward(out.data(), rstd.data(), qkv.data(), qw.data(), kw.data(), table.data(),
+                                     pos.data(), N, NH, NKV, HS, eps);
+                return dot(out, dout);
+            };
+            norm_loss();
+            Numbers one_by_one = qkv, ones(N);  // the two ops after each other
+            for (int n = 0; n < N; n++)
+                for (int h = 0; h < NH + NKV; h++) {
+                    double* x = &one_by_one[n * C + h * HS];
+                    rmsnorm_forward(x, ones.data(), x, h < NH ? qw.data() : kw.data(), 1, HS, eps);
+                }
+            rope_forward(one_by_one.data(), table.data(), pos.data(), N, NH, NKV, HS);
+            CHECK(one_by_one == out);
+            Numbers dq0 = random_numbers(HS, 5), dk0 = random_numbers(HS, 6), dqw = dq0, dkw = dk0,
+                    scratch = nans(layernorm_scratch(N, HS));
+            dx = dout;
+            qk_norm_rope_backward(dx.data(), dqw.data(), dkw.data(), qkv.data(), qw.data(), kw.data(), rstd.data(),
+                                  table.data(), pos.data(), scratch.data(), N, NH, NKV, HS);
+            check_gradient("qkv", qkv, dx, norm_loss, 200);
+            check_gradient("qw", qw, minus(dqw, dq0), norm_loss);
+            check_gradient("kw", kw, minus(dkw, dk0), norm_loss);
+            Numbers x = qkv;  // in place
+            qk_norm_rope_forward(x.data(), rstd.data(), x.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH,
+                                 NKV, HS, eps);
+            CHECK(x == one_by_one);
+        }
+    }
+
+    TEST_CASE("swiglu") {
+        for (auto [N, FF] : {std::pair{1, 1}, {7, 9}}) {
+            Numbers x = random_numbers(N * 2 * FF, 1, 2), dout = random_numbers(N * FF, 2), out(N * FF),
+                    dx = nans(N * 2 * FF);
+            auto loss = [&, N = N, FF = FF] {
+                swiglu_forward(out.data(), x.data(), N, FF);
+                return dot(out, dout);
+            };
+            swiglu_backward(dx.data(), dout.data(), x.data(), N, FF);
+            check_gradient("dinp", x, dx, loss);
+            loss();
+            for (int i = 0; i < N * FF; i++) {
+                double gate = x[i / FF * 2 * FF + i % FF], up = x[(i / FF * 2 + 1) * FF + i % FF];
+                CHECK(out[i] == doctest::Approx(gate / (1 + exp(-gate)) * up).epsilon(1e-13));
+            }
+            Numbers d = x;  // in place
+            swiglu_backward(d.data(), dout.data(), d.data(), N, FF);
+            CHECK(d == dx);
+        }
     }
 
     TEST_CASE("matmul") {
@@ -222,6 +382,61 @@ TEST_SUITE("gradients of ops") {
         CHECK(d == dx);
     }
 
+    TEST_CASE("low-rank adapters") {
+        // one for the whole weight; two of three parts, with other rows between them; N so large that there are panels
+        StepCounters counters{5, 3, 100};
+        struct Case {
+            int N, C, OC, r;
+            std::vector<LoraPart> parts;
+        };
+        for (const Case& c : {Case{3, 7, 5, 2, {{0, 5}}}, {270, 6, 9, 3, {{0, 4}, {6, 3}}}})
+            for (float p : {0.0f, 0.4f}) {
+                const int N = c.N, C = c.C, OC = c.OC;
+                LoraShape s;
+                s.r = c.r;
+                s.scale = 1.7f;
+                int rows = 0;
+                for (const LoraPart& part : c.parts) {
+                    s.parts[s.P++] = part;
+                    rows += part.rows;
+                }
+                const int R = s.width();
+                Dropout dropout{&counters, 5, p};
+                Numbers x = random_numbers(N * C, 1), a = random_numbers(R * C, 2), b = random_numbers(rows * c.r, 3),
+                        base = random_numbers(N * OC, 4), dout = random_numbers(N * OC, 5);
+                Numbers out, u(N * R), dropped(N * C);
+                LoraTensors<double> w{a.data(), b.data()};
+                auto loss = [&] {
+                    out = base;
+                    lora_forward(out.data(), u.data(), dropped.data(), x.data(), w, s, N, C, OC, dropout);
+                    return dot(out, dout);
+                };
+                loss();
+                // as the formula at the top of lora.cuh, by plain loops
+                Numbers expected = base;
+                for (int n = 0; n < N; n++) {
+                    DropoutRow keep(dropout, n);
+                    const double* bp = b.data();
+                    for (int q = 0; q < s.P; bp += s.parts[q].rows * c.r, q++)
+                        for (int j = 0; j < c.r; j++) {
+                            double sum = 0;
+                            for (int k = 0; k < C; k++)
+                                sum += x[n * C + k] * (p > 0 ? keep(k) : 1) * a[(q * c.r + j) * C + k];
+                            for (int o = 0; o < s.parts[q].rows; o++)
+                                expected[n * OC + s.parts[q].begin + o] += (double)s.scale * sum * bp[o * c.r + j];
+                        }
+                }
+                CHECK(distance(out.data(), expected.data(), out.size()) < 1e-14);
+                Numbers before_a = random_numbers(a.size(), 6), before_b = random_numbers(b.size(), 7), da = before_a,
+                        db = before_b, du = nans(N * R), before_x = random_numbers(x.size(), 8), dx = before_x;
+                lora_backward_weight({da.data(), db.data()}, du.data(), dropped.data(), dout.data(), x.data(), u.data(),
+                                     w, s, N, C, OC, dropout);
+                lora_backward_input(dx.data(), dropped.data(), du.data(), w, s, N, C, dropout);
+                check_gradient("a", a, minus(da, before_a), loss);
+                check_gradient("b", b, minus(db, before_b), loss);
+                check_gradient("x", x, minus(dx, before_x), loss);
+            }
+    }
     TEST_CASE("dropout") {
         StepCounters counters{1, 2, 3};
         for (float p : {0.0f, 0.4f}) {
@@ -357,7 +572,9 @@ TEST_SUITE("gradients of ops") {
     }
 
     // qkv of one token next to the other's; loss = Σ w · out
-    static void check_attention(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, size_t most) {
+    static void check_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p,
+                                size_t most) {
+        CAPTURE(NKV);
         CAPTURE(causal);
         CAPTURE(p);
         CAPTURE(lengths.size());
@@ -365,16 +582,16 @@ TEST_SUITE("gradients of ops") {
         Dropout dropout{&counters, 1, p};
         std::vector<int> start{0};
         for (int n : lengths) start.push_back(start.back() + n);
-        const int N = start.back(), C = NH * HS;
+        const int N = start.back(), C = NH * HS, KV = NKV * HS, row = C + 2 * KV;
         Sequences seq{start.data(), nullptr, (int)lengths.size(), 0, N};
-        Numbers qkv = random_numbers(N * 3 * C, 1), dout = random_numbers(N * C, 2), out(N * C), lse(NH * N);
+        Numbers qkv = random_numbers(N * row, 1), dout = random_numbers(N * C, 2), out(N * C), lse(NH * N);
         auto loss = [&] {
-            attention_forward(out.data(), lse.data(), qkv.data(), seq, NH, HS, causal, dropout);
+            attention_forward(out.data(), lse.data(), qkv.data(), seq, NH, NKV, HS, causal, dropout);
             return dot(out, dout);
         };
         loss();
-        Numbers dqkv = nans(N * 3 * C), delta = nans(NH * N);
-        attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, HS,
+        Numbers dqkv = nans(N * row), delta = nans(NH * N);
+        attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, NKV, HS,
                            causal, dropout);
         check_gradient("qkv", qkv, dqkv, loss, most);
 
@@ -386,15 +603,15 @@ TEST_SUITE("gradients of ops") {
                     DropoutRow keep(dropout, i, NH, h);
                     Numbers o(HS);
                     double sum = 0;
-                    int end = causal ? i + 1 : start[s + 1];
+                    int end = causal ? i + 1 : start[s + 1], kv = h * NKV / NH;
                     for (int j = start[s]; j < end; j++) {
                         double score = 0;
                         for (int c = 0; c < HS; c++)
-                            score += qkv[(size_t)i * 3 * C + h * HS + c] * qkv[(size_t)j * 3 * C + C + h * HS + c];
+                            score += qkv[i * row + h * HS + c] * qkv[j * row + C + kv * HS + c];
                         double e = exp(score / sqrt(HS));
                         sum += e;
                         for (int c = 0; c < HS; c++)
-                            o[c] += (p > 0 ? keep(j - start[s]) : 1) * e * qkv[(size_t)j * 3 * C + 2 * C + h * HS + c];
+                            o[c] += (p > 0 ? keep(j - start[s]) : 1) * e * qkv[j * row + C + KV + kv * HS + c];
                     }
                     for (int c = 0; c < HS; c++)
                         worst = std::max(worst, fabs(o[c] / sum - out[(size_t)i * C + h * HS + c]));
@@ -404,11 +621,17 @@ TEST_SUITE("gradients of ops") {
     }
     TEST_CASE("attention, every element") {
         for (bool causal : {false, true})
-            for (float p : {0.0f, 0.3f}) check_attention({1, 5, 2, 4}, 2, 4, causal, p, 1000);
+            for (float p : {0.0f, 0.3f}) check_attention({1, 5, 2, 4}, 2, 2, 4, causal, p, 1000);
     }
     TEST_CASE("attention, sequences longer than the tiles of 64 queries and 256 keys") {
         for (bool causal : {false, true})
-            for (float p : {0.0f, 0.1f}) check_attention({70, 1, 300}, 2, 8, causal, p, 60);
+            for (float p : {0.0f, 0.1f}) check_attention({70, 1, 300}, 2, 2, 8, causal, p, 60);
+    }
+    TEST_CASE("attention, several heads of queries to one of keys") {
+        for (bool causal : {false, true})
+            for (float p : {0.0f, 0.3f})
+                for (int NKV : {1, 2, 3}) check_attention({1, 5, 2, 4}, 6, NKV, 3, causal, p, 1000);
+        check_attention({70, 1, 300}, 4, 2, 8, true, 0.1f, 60);
     }
 }
 

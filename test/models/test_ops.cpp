@@ -2,6 +2,7 @@
 // batches.
 #include "train_bert.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
 #include "test/temp.h"
@@ -703,8 +704,8 @@ TEST_SUITE("ops in fp32") {
         scatter_rows(dx, y.data(), b.rows, N, b.M, C);
         keep();
         for (bool causal : {false, true}) {
-            attention_forward(out, lse, qkv.data(), b.seq, NH, C / NH, causal, dropout);
-            attention_backward(big, delta, y.data(), out, qkv.data(), lse, b.seq, NH, C / NH, causal, dropout);
+            attention_forward(out, lse, qkv.data(), b.seq, NH, NH, C / NH, causal, dropout);
+            attention_backward(big, delta, y.data(), out, qkv.data(), lse, b.seq, NH, NH, C / NH, causal, dropout);
             keep();
         }
         Floats logits = random_numbers<float>((size_t)b.M * Vp, 8);

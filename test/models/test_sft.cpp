@@ -2,6 +2,7 @@
 // options, tables. Build with -DPRECISION_FP64.
 #include "sft.cu"
 
+#include "data/bin_writer.h"
 #include "test/models/check_gradient.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
@@ -116,7 +117,7 @@ static std::string marked(InstructData& data, size_t s) {
 TEST_SUITE("what is learned") {
     TEST_CASE("targets are the answers and their end tokens, and nothing else") {
         Rows r(ragged_rows());
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         CHECK(marked(data, 0) == "say it\none two three\nanswer :[ two<|endoftext|>]");
         CHECK(marked(data, 1) == "x\nanswer :[ y<|endoftext|>]");
         CHECK(marked(data, 2) == "name the longer word\npear fig\nanswer :[ pear, the longer one<|endoftext|>]");
@@ -132,7 +133,7 @@ TEST_SUITE("what is learned") {
     }
     TEST_CASE("longer_than counts rows of more than T tokens") {
         Rows r(ragged_rows());
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         size_t n = r.file->length(2);  // the longest but one
         CHECK(data.mixture.longer_than(n) == 1);
         CHECK(data.mixture.longer_than(n - 1) == 2);
@@ -141,7 +142,7 @@ TEST_SUITE("what is learned") {
     }
     TEST_CASE("a packed batch of rows gives the losses and the gradients of its rows one by one") {
         Rows r(ragged_rows());
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         for (bool on_prompt : {false, true}) {
             CAPTURE(on_prompt);
             data.on_prompt = on_prompt;
@@ -178,7 +179,7 @@ TEST_SUITE("what is learned") {
         Numbers losses[2];
         std::vector<size_t> begin;
         for (const Rows* r : {&a, &b}) {
-            InstructData data(*r->file, EOT);
+            InstructData data(*r->file, {EOT});
             SmallGpt gpt(small_size(), 384);
             gpt.randomise(1);
             begin.clear();
@@ -199,7 +200,7 @@ TEST_SUITE("what is learned") {
     }
     TEST_CASE("loss of a packed batch of masked rows by every parameter tensor") {
         Rows r(ragged_rows());
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         for (float dropout : {0.0f, 0.1f}) {
             CAPTURE(dropout);
             SmallGpt gpt(small_size(), 384, dropout);
@@ -237,7 +238,7 @@ TEST_SUITE("mixture") {
         add_rows(rows, "b", 3);
         add_rows(rows, "c", 1);
         Rows r(rows);
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         CHECK((data.mixture.take == Counts{10, 3, 1} && data.sequences() == 14));
         CHECK(take_of(data, {1, 1, 1}, "equal", 0) == Counts{5, 5, 4});
         CHECK(take_of(data, {1, 1, 1}, "size", 4) == Counts{4, 3, 1});
@@ -257,7 +258,7 @@ TEST_SUITE("mixture") {
         for (uint64_t seed = 0; seed < 300; seed++) {
             std::vector<InstructRow> rows = {row_of("x", "i", "", "o")};
             Rows r(rows);
-            InstructData data(*r.file, EOT);
+            InstructData data(*r.file, {EOT});
             size_t n = 1 + below(mix64(seed, 1), 12);
             data.mixture.rows.assign(n, {});
             data.mixture.take.assign(n, 0);
@@ -290,7 +291,7 @@ TEST_SUITE("mixture") {
         Rows r(rows);
         for (auto [how, cap] : {std::pair<const char*, int>{"size", 0}, {"equal", 0}, {"size", 6}}) {
             CAPTURE(how);
-            InstructData data(*r.file, EOT);
+            InstructData data(*r.file, {EOT});
             data.mixture.mix({1, 1, 1}, how, cap);
             data.mixture.seed = 3;
             std::map<std::vector<int>, int> row_of_tokens;
@@ -352,7 +353,8 @@ struct Tune {
         sf.batch = 4;
         sf.max_len = 96;
         if (change) change(f, sf);
-        task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, small_size(C), answers);
+        task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, ChatTemplate::from_json(train.file->templ, "t"),
+                                         small_size(C), answers);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
@@ -380,7 +382,7 @@ TEST_SUITE("the task") {
         rows.back().turns.push_back({"three", "", "7"});
         rows.back().outputs = {"7"};
         Rows r(rows);
-        InstructData data(*r.file, EOT);
+        InstructData data(*r.file, {EOT});
         CHECK(data.mixture.hold_out("") == 0);
         CHECK((data.mixture.rows[0].size() == 4 && data.mixture.rows[1].size() == 2));
         CHECK(data.mixture.hold_out("held") == 1);
@@ -393,7 +395,7 @@ TEST_SUITE("the task") {
             rows[i].outputs = {"7"};
         }
         Rows more(rows);
-        InstructData conversations(*more.file, EOT);
+        InstructData conversations(*more.file, {EOT});
         CHECK(conversations.mixture.hold_out("held") == 1);
         CHECK((conversations.mixture.rows[0].empty() &&
                conversations.mixture.rows[1] ==
@@ -458,7 +460,7 @@ TEST_SUITE("the task") {
                 },
                 val.file.get());
             Eval e = t.task->evaluate();
-            InstructData data(*val.file, EOT);
+            InstructData data(*val.file, {EOT});
             uint64_t targets = 0;
             for (size_t s = 0; s < val.rows.size(); s++) {
                 data.make_row(s);
@@ -562,7 +564,7 @@ static void choose_option(AnsweringGpt& model, TaskScore& score, const Ids& prom
                           Json* line) {
     Texts options = row.options;
     for (std::string& option : options) option = (space ? " " : "") + option;
-    score_options(score, model.log_likelihoods(prompt, options), row, line);
+    score_options(score, model.log_likelihoods(prompt, options, EOT), row, line);
 }
 
 TEST_SUITE("answers") {
@@ -659,10 +661,10 @@ TEST_SUITE("answers") {
             sf.max_len = 16;
         });  // room for any prompt, though training rows are short
         AnsweringGpt e = t.answering();
-        CHECK(row_prompt(*r.file, 0, EOT).size() ==
+        CHECK(row_prompt(*r.file, 0, {EOT}).size() ==
               1 + 3 + 1 + 70 + 1 +
                   7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
-        CHECK(row_prompt(*r.file, 1, EOT).size() == 95);
+        CHECK(row_prompt(*r.file, 1, {EOT}).size() == 95);
         std::vector<TestSet> sets = {draw_test_set("all", *r.file, 0, false)};
         System a = evaluate_on_instructions("me", sets, BPE, e.functions(), nullptr);
         CHECK((a.score[0][0].rows == 3 && a.score[0][0].too_long == 1));
@@ -694,7 +696,7 @@ TEST_SUITE("answers") {
             TaskScore score;
             int64_t by_sum = 0, by_mean = 0, differ = 0;
             for (size_t s = 0; s < rows.size(); s++) {
-                Ids prompt = row_prompt(*r.file, s, EOT);
+                Ids prompt = row_prompt(*r.file, s, {EOT});
                 InstructText text = parse_instruct_text(*r.file, s);
                 Json line = Json::make_object();
                 choose_option(e, score, prompt, text, space, &line);
@@ -720,7 +722,7 @@ TEST_SUITE("answers") {
             CHECK(score.chance == doctest::Approx(10 * (1.0 / 2 + 1.0 / 3 + 1.0 / 4 + 1.0 / 5)));
             // options of which one does not fit into the context cannot be compared: none is right
             // (the line says what was chosen, where something was)
-            Ids prompt = row_prompt(*r.file, 0, EOT);
+            Ids prompt = row_prompt(*r.file, 0, {EOT});
             for (size_t room : {96 - prompt.size(), 97 - prompt.size(), 98 - prompt.size()}) {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
                 TaskScore one;
@@ -734,8 +736,8 @@ TEST_SUITE("answers") {
             // an evaluation asks for the options as the template puts them after a prompt
             int64_t asked = 0;
             AnsweringModel model = e.functions();
-            model.generate = [](auto& prompts, auto&) { return std::vector<GeneratedAnswer>(prompts.size()); };
-            model.log_likelihoods = [&](auto&, auto& answers) {
+            model.generate = [](auto& prompts, int, auto&) { return std::vector<GeneratedAnswer>(prompts.size()); };
+            model.log_likelihoods = [&](auto&, auto& answers, int) {
                 asked++;
                 for (const std::string& answer : answers) CHECK((answer[0] == ' ') == space);
                 return std::vector<double>(answers.size());
@@ -950,7 +952,7 @@ TEST_SUITE("inference") {
                     question.outputs.clear();
                     Truncation truncation;
                     for (int64_t said : {(int64_t)shots, (int64_t)-1}) {  // the model's template knows how many
-                        CHECK(asked.prompt(question, said, 1, false, truncation) == row_prompt(*r.file, s, EOT));
+                        CHECK(asked.prompt(question, said, 1, false, truncation) == row_prompt(*r.file, s, {EOT}));
                         CHECK((truncation.fits && !truncation.cut()));
                     }
                 }

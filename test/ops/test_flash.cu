@@ -204,12 +204,15 @@ struct Expected {
 // lse and out of the backward pass are given: what the kernels get, too
 template <class T>
 Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const std::vector<int>& start, int NH,
-                    int HS, bool causal, Dropout dropout) {
+                    int NKV, int HS, bool causal, Dropout dropout) {
     int N = start.back(), C = NH * HS;
-    Expected e{Result((size_t)N * C), Result((size_t)3 * N * C), std::vector<double>((size_t)NH * N)};
-    auto in = [&](int n, int which, int h, int c) {
-        return (double)(float)qkv[((size_t)n * 3 + which) * C + h * HS + c];
+    Expected e{Result((size_t)N * C), Result((size_t)N * (NH + 2 * NKV) * HS), std::vector<double>((size_t)NH * N)};
+    // element c of what head h of the queries uses as its query (0), key (1) or value (2)
+    auto at = [&](int n, int which, int h, int c) {
+        int head = which == 0 ? h : NH + (which - 1) * NKV + h * NKV / NH;
+        return ((size_t)n * (NH + 2 * NKV) + head) * HS + c;
     };
+    auto in = [&](int n, int which, int h, int c) { return (double)(float)qkv[at(n, which, h, c)]; };
     double scale = 1 / std::sqrt((double)HS);
     for (size_t s = 0; s + 1 < start.size(); s++)
         for (int h = 0; h < NH; h++)
@@ -246,26 +249,26 @@ Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const
                         double d = (double)(float)dout[(size_t)i * C + h * HS + c] * keep;
                         dp += d * in(j, 2, h, c);
                         size += fabs(d * in(j, 2, h, c));
-                        e.dqkv.add(((size_t)j * 3 + 2) * C + h * HS + c, w * d, w * fabs(d));
+                        e.dqkv.add(at(j, 2, h, c), w * d, w * fabs(d));
                     }
                     for (int c = 0; c < HS; c++) {
                         double q = in(i, 0, h, c) * scale, k = in(j, 1, h, c) * scale, ds = w * (dp - delta);
-                        e.dqkv.add((size_t)i * 3 * C + h * HS + c, ds * k, w * size * fabs(k));
-                        e.dqkv.add(((size_t)j * 3 + 1) * C + h * HS + c, ds * q, w * size * fabs(q));
+                        e.dqkv.add(at(i, 0, h, c), ds * k, w * size * fabs(k));
+                        e.dqkv.add(at(j, 1, h, c), ds * q, w * size * fabs(q));
                     }
                 }
             }
     return e;
 }
-// The elements `which` (0: q, 1: k, 2: v, of rows of 3C; −1: all) of a result. Every element is within its limit; and
+// The elements [from, to) of each row of a result. Every element is within its limit; and
 // as the roundings err this way and that, their squares add up: in L2 the result is within U √(Σ x_j² + x²), of which
 // random numbers reach some 40 %. Weights below 2⁻¹²⁶ are 0: the last term.
-static void check(const char* what, const std::vector<bf16>& got, const Result& want, double largest, int which = -1,
-                  int C = 1) {
+static void check(const char* what, const std::vector<bf16>& got, const Result& want, double largest, size_t row = 1,
+                  size_t from = 0, size_t to = 1) {
     double worst = 0, error2 = 0, norm2 = 0, fine2 = 0, fp32 = (16 + largest) * 0x1p-21;
     size_t at = 0;
     for (size_t i = 0; i < got.size(); i++) {
-        if (which >= 0 && (int)(i / C % 3) != which) continue;
+        if (i % row < from || i % row >= to) continue;
         double x = (double)(float)got[i], error = fabs(x - want.x[i]);
         double limit = U * (want.terms[i] + fabs(want.x[i])) * 1.01 + fp32 * want.fine[i] + 1e-34;
         if (!(error <= worst * limit)) {
@@ -292,36 +295,37 @@ enum Input {
     SHARP,     // of 40: p is nearly 0 or 1
     FAR_BELOW  // all around −200: lse, too
 };
-static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool causal, float p, Input input = RANDOM,
-                       bool group = false) {
+static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p,
+                       Input input = RANDOM, bool group = false) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths, group);
-    int N = start.back(), C = NH * HS;
+    int N = start.back(), C = NH * HS, KV = NKV * HS, row = C + 2 * KV;
     CAPTURE(N);
+    CAPTURE(NKV);
     CAPTURE(HS);
     CAPTURE(causal);
     CAPTURE(p);
     CAPTURE(input);
     CAPTURE(group);
-    auto qkv = noise<bf16>((size_t)3 * N * C, input == SHARP ? 6 : 1.5), dout = noise<bf16>((size_t)N * C);
+    auto qkv = noise<bf16>((size_t)N * row, input == SHARP ? 6 : 1.5), dout = noise<bf16>((size_t)N * C);
     if (input == FAR_BELOW)
         for (size_t i = 0; i < qkv.size(); i++) {
-            double shift = i / C % 3 == 0 ? 1 : i / C % 3 == 1 ? -1 : 0;
+            double shift = i % row < (size_t)C ? 1 : i % row < (size_t)(C + KV) ? -1 : 0;
             qkv[i] = (bf16)(float)((float)qkv[i] * 0.5 + shift * std::sqrt(200 / std::sqrt((double)HS)));
         }
     Device<int> d_start(start), d_tiles(tiles);
     Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
-    Expected want = definition(qkv, dout, start, NH, HS, causal, dice.cpu(p));
+    Expected want = definition(qkv, dout, start, NH, NKV, HS, causal, dice.cpu(p));
     if (input == FAR_BELOW)
         CHECK(*std::max_element(want.lse.begin(), want.lse.end()) < -130);  // exp2(−lse) is beyond fp32
 
     // forward
     Device<bf16> d_qkv(qkv), d_dout(dout), d_out(nothing<bf16>((size_t)N * C));
     Device<float> d_lse(nothing<float>((size_t)NH * N));
-    gpu::attention_forward<bf16>(d_out, d_lse, d_qkv, there, NH, HS, causal, dice.gpu(p));
+    gpu::attention_forward<bf16>(d_out, d_lse, d_qkv, there, NH, NKV, HS, causal, dice.gpu(p));
     check("out", d_out.get(), want.out, want.largest);
     auto lse = d_lse.get();
     double worst = 0;  // a score is good to some ulp of its terms, a logarithm is, too
@@ -334,26 +338,27 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
     std::vector<bf16> out;
     for (double x : want.out.x) out.push_back((bf16)(float)x);
     std::vector<float> float_lse(want.lse.begin(), want.lse.end());
-    Device<bf16> c_out(out), d_dqkv(nothing<bf16>((size_t)3 * N * C));
+    Device<bf16> c_out(out), d_dqkv(nothing<bf16>((size_t)N * row));
     Device<float> c_lse(float_lse), d_delta(nothing<float>((size_t)NH * N));
-    gpu::attention_backward<bf16>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
+    gpu::attention_backward<bf16>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal,
+                                  dice.gpu(p));
     auto dqkv = d_dqkv.get();
-    check("dq", dqkv, want.dqkv, want.largest, 0, C);
-    check("dk", dqkv, want.dqkv, want.largest, 1, C);
-    check("dv", dqkv, want.dqkv, want.largest, 2, C);
+    check("dq", dqkv, want.dqkv, want.largest, row, 0, C);
+    check("dk", dqkv, want.dqkv, want.largest, row, C, C + KV);
+    check("dv", dqkv, want.dqkv, want.largest, row, C + KV, row);
     add_bits(dqkv);
 
     // and the loops of attention.cuh in double say what the definition says
     if (N > 700) return;
-    std::vector<double> qkv64, dout64, out64, o64((size_t)N * C), l64((size_t)NH * N), dqkv64((size_t)3 * N * C),
+    std::vector<double> qkv64, dout64, out64, o64((size_t)N * C), l64((size_t)NH * N), dqkv64((size_t)N * row),
         delta64(l64);
     for (bf16 x : qkv) qkv64.push_back((float)x);
     for (bf16 x : dout) dout64.push_back((float)x);
     for (bf16 x : out) out64.push_back((float)x);
     std::vector<double> lse64(float_lse.begin(), float_lse.end());
-    cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, HS, causal, dice.cpu(p));
+    cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
     cpu::attention_backward<double>(dqkv64.data(), delta64.data(), dout64.data(), out64.data(), qkv64.data(),
-                                    lse64.data(), here, NH, HS, causal, dice.cpu(p));
+                                    lse64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
     double off = 0, lse_size = 0;
     for (double x : want.lse) lse_size = std::max(lse_size, fabs(x));
     for (size_t i = 0; i < o64.size(); i++)
@@ -368,38 +373,53 @@ static void test_flash(const std::vector<int>& lengths, int NH, int HS, bool cau
 TEST_CASE("flash attention: short sequences") {
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
-            test_flash({1}, 1, 64, causal, p);
-            test_flash({1, 1, 3, 1}, 2, 32, causal, p);
-            test_flash({17}, 1, 128, causal, p);
+            test_flash({1}, 1, 1, 64, causal, p);
+            test_flash({1, 1, 3, 1}, 2, 2, 32, causal, p);
+            test_flash({17}, 1, 1, 128, causal, p);
+        }
+}
+TEST_CASE("flash attention: groups of heads") {  // dk and dv: from the last tile of one head to the first of the next
+    for (bool causal : {false, true})
+        for (float p : {0.0f, 0.1f}) {
+            test_flash({1, 30, 3}, 3, 1, 64, causal, p);
+            test_flash({1, 30, 3}, 6, 2, 32, causal, p, RANDOM, true);
+            test_flash({131}, 2, 1, 128, causal, p);
+            if (small) continue;
+            for (int HS : {32, 64, 128}) {
+                test_flash(ragged, 2, 1, HS, causal, p);
+                test_flash(ragged, 4, 2, HS, causal, p, RANDOM, true);
+            }
+            test_flash({300}, 7, 1, 64, causal, p);
         }
 }
 TEST_CASE("flash attention: several tiles") {  // each buffer is filled twice at least
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
-            test_flash({130, 3}, 1, 32, causal, p);
-            test_flash({131}, 1, 64, causal, p);
-            test_flash({129}, 1, 128, causal, p);
+            test_flash({130, 3}, 1, 1, 32, causal, p);
+            test_flash({131}, 1, 1, 64, causal, p);
+            test_flash({129}, 1, 1, 128, causal, p);
         }
 }
 TEST_CASE("flash attention: ragged" * doctest::skip(small)) {
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f})
-            for (int HS : {32, 64, 128}) test_flash(ragged, 2, HS, causal, p);
-    test_flash({300, 513}, 1, 64, false, 0.5f);
-    test_flash({300, 513}, 1, 64, true, 0.5f);
+            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, causal, p);
+    test_flash({300, 513}, 1, 1, 64, false, 0.5f);
+    test_flash({300, 513}, 1, 1, 64, true, 0.5f);
 }
 // Sequences that share tiles. The loops of attention.cuh do not look at the work list.
 TEST_CASE("flash attention: several sequences in a tile") {
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
-            test_flash({1, 1, 3, 1}, 2, 32, causal, p, RANDOM, true);
-            test_flash({7, 40, 30, 20, 16}, 1, 64, causal, p, RANDOM, true);  // warps with one, two and three sequences
-            test_flash({64, 64, 129, 128, 1, 127}, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
+            test_flash({1, 1, 3, 1}, 2, 2, 32, causal, p, RANDOM, true);
+            test_flash({7, 40, 30, 20, 16}, 1, 1, 64, causal, p, RANDOM,
+                       true);  // warps with one, two and three sequences
+            test_flash({64, 64, 129, 128, 1, 127}, 1, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
             if (small) continue;
-            for (int HS : {32, 64, 128}) test_flash(ragged, 2, HS, causal, p, RANDOM, true);
+            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, causal, p, RANDOM, true);
             for (Input input : {SHARP, FAR_BELOW})
-                test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 64, causal, p, input, true);
-            test_flash(std::vector<int>(150, 1), 1, 64, causal, p, RANDOM, true);
+                test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 1, 64, causal, p, input, true);
+            test_flash(std::vector<int>(150, 1), 1, 1, 64, causal, p, RANDOM, true);
         }
 }
 TEST_CASE("the work list: every token once, at most a tile at a time, what takes longest first") {
@@ -433,16 +453,16 @@ TEST_CASE("the work list: every token once, at most a tile at a time, what takes
 TEST_CASE("flash attention: weights of 0 and 1, and scores far below 0") {
     for (Input input : {SHARP, FAR_BELOW})
         for (bool causal : {false, true}) {
-            test_flash({5, 70}, 1, 32, causal, 0.1f, input);
+            test_flash({5, 70}, 1, 1, 32, causal, 0.1f, input);
             if (small) continue;
-            test_flash({5, 70, 140}, 1, 64, causal, 0, input);
-            test_flash({5, 70, 140}, 1, 128, causal, 0.1f, input);
+            test_flash({5, 70, 140}, 1, 1, 64, causal, 0, input);
+            test_flash({5, 70, 140}, 1, 1, 128, causal, 0.1f, input);
         }
 }
 #ifndef __CUDACC__
 TEST_CASE("three orders, the same bits") {
     check_three_orders(
-        [] { test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 32, true, 0.1f); });
+        [] { test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 1, 32, true, 0.1f); });
 }
 #endif
 

@@ -15,7 +15,11 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/gelu.cuh"
 #include "common/ops/layernorm.cuh"
+#include "common/ops/lora.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/ops/rmsnorm.cuh"
+#include "common/ops/rope.cuh"
+#include "common/ops/swiglu.cuh"
 #include "common/ops/tanh.cuh"
 #include "test/ops/kernels.h"
 #include "test/ops/matmul_cases.h"
@@ -205,7 +209,147 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     }
 }
 
+// ---------------------------------------------------------------- rmsnorm, rope
+// the kernels are layernorm's: its shapes, fewer of them
+TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
+    Dice dice;
+    struct Shape {
+        int N, C;
+    };
+    std::vector<Shape> shapes = {{1, 64},    {65, 65},  {129, 31}, {3, 1},   {300, 576}, {0, 64},
+                                 {13, 1024}, {9, 1600}, {3, 4096}, {6, 600}, {5, 2047},  {1601, 40}};
+    if (small) shapes = {{1, 64}, {5, 65}, {129, 32}, {0, 64}, {5, 576}, {3, 1600}, {2, 4096}, {2, 2047}};
+    for (Shape s : shapes) {
+        CAPTURE(s.N);
+        CAPTURE(s.C);
+        size_t NC = (size_t)s.N * s.C, N = s.N, C = s.C;
+        float eps = 1e-5f;
+        auto residual = noise<T>(NC, 1, 0.5), branch = noise<T>(NC), weight = noise<T>(C, 0.3, 1), dout = noise<T>(NC),
+             dres = noise<T>(NC), out = nothing<T>(NC), sum = nothing<T>(NC);
+        Device<T> d_residual(residual), d_branch(branch), d_weight(weight), d_dout(dout), d_dres(dres), d_out(out);
+        auto rstd = nothing<float>(N);
+        Device<float> d_rstd(rstd);
+        cpu::rmsnorm_forward<T>(out.data(), rstd.data(), residual.data(), weight.data(), s.N, s.C, eps);
+        gpu::rmsnorm_forward<T>(d_out, d_rstd, d_residual, d_weight, s.N, s.C, eps);
+        check("rmsnorm_forward rstd", d_rstd.get(), rstd, C);
+        check("rmsnorm_forward out", d_out.get(), out, C);
+        auto dw = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
+        Device<float> d_dw(dw), d_scratch(scratch), c_rstd(rstd);
+        auto dinp = dout;
+        Device<T> d_dinp(dout);  // in place
+        cpu::rmsnorm_backward<T>(dinp.data(), dw.data(), dinp.data(), residual.data(), weight.data(), rstd.data(),
+                                 scratch.data(), s.N, s.C);
+        gpu::rmsnorm_backward<T>(d_dinp, d_dw, d_dinp, d_residual, d_weight, c_rstd, d_scratch, s.N, s.C);
+        check("rmsnorm_backward dinp", d_dinp.get(), dinp, C);
+        check("rmsnorm_backward dweight", d_dw.get(), dw, N);
+        for (float p : {0.0f, 0.5f}) {  // as for layernorm
+            CAPTURE(p);
+            Device<T> d_sum(sum);
+            cpu::residual_rmsnorm_forward<T>(out.data(), sum.data(), rstd.data(), residual.data(), branch.data(),
+                                             weight.data(), s.N, s.C, eps, dice.cpu(p));
+            gpu::residual_rmsnorm_forward<T>(d_out, d_sum, d_rstd, d_residual, d_branch, d_weight, s.N, s.C, eps,
+                                             dice.gpu(p));
+            check("residual_rmsnorm sum", d_sum.get(), sum);
+            check("residual_rmsnorm rstd", d_rstd.get(), rstd, C);
+            check("residual_rmsnorm out", d_out.get(), out, C);
+            auto dsum = nothing<T>(NC), dbranch = dsum;
+            Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
+            Device<float> c_rstd(rstd);
+            cpu::residual_rmsnorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), dout.data(), dres.data(),
+                                              sum.data(), weight.data(), rstd.data(), scratch.data(), s.N, s.C,
+                                              dice.cpu(p));
+            gpu::residual_rmsnorm_backward<T>(d_dsum, d_dbranch, d_dw, d_dout, d_dres, c_sum, d_weight, c_rstd,
+                                              d_scratch, s.N, s.C, dice.gpu(p));
+            check("residual_rmsnorm dsum", d_dsum.get(), dsum, C);
+            check("residual_rmsnorm dbranch", d_dbranch.get(), dbranch, C, 2);
+            check("residual_rmsnorm dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
+        }
+        auto before = d_dw.get();  // a weight that is not trained
+        gpu::rmsnorm_backward<T>(d_dinp, nullptr, d_dout, d_residual, d_weight, c_rstd, d_scratch, s.N, s.C);
+        EXACTLY("dweight", d_dw.get(), before);
+    }
+}
+// The loops round to T between RMSNorm and rotation, the kernels do not: hence the loops in fp32, rounded at the end.
+TEST_CASE_TEMPLATE("rope", T, float, bf16) {
+    struct Shape {
+        int N, NH, NKV, HS;
+    };
+    std::vector<Shape> shapes = {{1, 1, 1, 64},   {7, 3, 1, 32},   {65, 6, 2, 64}, {33, 2, 2, 128},
+                                 {500, 3, 3, 32}, {13, 7, 1, 128}, {0, 1, 1, 64},  {1700, 1, 1, 64}};
+    if (small) shapes = {{1, 1, 1, 64}, {5, 3, 1, 32}, {3, 2, 2, 128}, {0, 1, 1, 64}};
+    for (Shape s : shapes) {
+        CAPTURE(s.N);
+        CAPTURE(s.NH);
+        CAPTURE(s.HS);
+        const int T_MAX = 300, heads = s.NH + s.NKV;
+        size_t n = (size_t)s.N * (heads + s.NKV) * s.HS, HS = s.HS, normed = (size_t)s.N * heads;
+        float eps = 1e-6f;
+        std::vector<int> pos;
+        for (int i = 0; i < s.N; i++) pos.push_back(i % 7 == 6 ? T_MAX - 1 : i % T_MAX);
+        auto table = rope_table<float>(RopeConfig(), T_MAX, s.HS);
+        auto qkv = noise<T>(n), dout = noise<T>(n), qw = noise<T>(HS, 0.3, 1), kw = noise<T>(HS, 0.3, 1);
+        auto wide = [](const std::vector<T>& x) { return std::vector<float>(x.begin(), x.end()); };
+        auto narrow = [](const std::vector<float>& x) { return std::vector<T>(x.begin(), x.end()); };
+        Device<T> d_qkv(qkv), d_dout(dout), d_qw(qw), d_kw(kw), d_out(nothing<T>(n)), d_turned(qkv), d_back(dout);
+        Device<int> d_pos(pos);
+        Device<float> d_table(table), d_rstd(nothing<float>(normed));
+        auto x = wide(qkv), d = wide(dout), q = wide(qw), k = wide(kw), out = nothing<float>(n),
+             rstd = nothing<float>(normed), turned = x, back = d;
+        cpu::rope_forward<float>(turned.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS);
+        gpu::rope_forward<T>(d_turned, d_table, d_pos, s.N, s.NH, s.NKV, s.HS);
+        check("rope_forward", d_turned.get(), narrow(turned), 2);
+        cpu::rope_backward<float>(back.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS);
+        gpu::rope_backward<T>(d_back, d_table, d_pos, s.N, s.NH, s.NKV, s.HS);
+        check("rope_backward", d_back.get(), narrow(back), 2);
+
+        cpu::qk_norm_rope_forward<float>(out.data(), rstd.data(), x.data(), q.data(), k.data(), table.data(),
+                                         pos.data(), s.N, s.NH, s.NKV, s.HS, eps);
+        gpu::qk_norm_rope_forward<T>(d_out, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
+        check("qk_norm_rope_forward rstd", d_rstd.get(), rstd, HS);
+        check("qk_norm_rope_forward out", d_out.get(), narrow(out), HS);
+        auto dqw = noise<float>(HS), dkw = noise<float>(HS), scratch = nothing<float>(layernorm_scratch(s.N, HS));
+        Device<float> d_dqw(dqw), d_dkw(dkw), d_scratch(scratch), c_rstd(rstd);
+        cpu::qk_norm_rope_backward<float>(d.data(), dqw.data(), dkw.data(), x.data(), q.data(), k.data(), rstd.data(),
+                                          table.data(), pos.data(), scratch.data(), s.N, s.NH, s.NKV, s.HS);
+        gpu::qk_norm_rope_backward<T>(d_dout, d_dqw, d_dkw, d_qkv, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch, s.N,
+                                      s.NH, s.NKV, s.HS);
+        check("qk_norm_rope_backward dqkv", d_dout.get(), narrow(d), HS);
+        check("qk_norm_rope_backward dqw", d_dqw.get(), dqw, s.N * s.NH);
+        check("qk_norm_rope_backward dkw", d_dkw.get(), dkw, s.N * s.NKV);
+        gpu::qk_norm_rope_forward<T>(d_qkv, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
+        EXACTLY("qk_norm_rope_forward in place", d_qkv.get(), d_out.get());
+        gpu::qk_norm_rope_backward<T>(d_back, nullptr, nullptr, d_out, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch,
+                                      s.N, s.NH, s.NKV, s.HS);  // weights that are not trained
+    }
+    CHECK_THROWS_AS(gpu::rope_forward((T*)nullptr, nullptr, nullptr, 1, 1, 1, 48), Error);
+}
+
 // ---------------------------------------------------------------- elementwise
+TEST_CASE_TEMPLATE("swiglu", T, float, bf16) {
+    struct Shape {
+        int N, FF;
+    };
+    for (Shape s : {Shape{1, 1}, {3, 7}, {65, 64}, {0, 64}, {5, 172}, {2, 1536}, {3, 4096 + 8}, {2, 2049}}) {
+        CAPTURE(s.N);
+        CAPTURE(s.FF);
+        size_t n = (size_t)s.N * s.FF;
+        auto x = noise<T>(2 * n, 3), d = noise<T>(n), act = nothing<T>(n), dx = nothing<T>(2 * n);
+        const float hostile[] = {0.0f, 30.0f, -30.0f, 1e-20f, -1e-3f, 100.0f, -100.0f};
+        for (size_t i = 0; i < n && i < 7 && s.FF > 7; i++) x[i] = hostile[i];
+        Device<T> d_x(x), d_d(d), d_act(act), d_dx(dx);
+        cpu::swiglu_forward<T>(act.data(), x.data(), s.N, s.FF);
+        gpu::swiglu_forward<T>(d_act, d_x, s.N, s.FF);
+        check("swiglu_forward", d_act.get(), act);
+        cpu::swiglu_backward<T>(dx.data(), d.data(), x.data(), s.N, s.FF);
+        gpu::swiglu_backward<T>(d_dx, d_d, d_x, s.N, s.FF);
+        check("swiglu_backward", d_dx.get(), dx);
+        gpu::swiglu_backward<T>(d_x, d_d, d_x, s.N, s.FF);
+        EXACTLY("swiglu_backward in place", d_x.get(), d_dx.get());
+        int bad = 0;
+        for (T y : d_dx.get()) bad += !std::isfinite((float)y);
+        CHECK(bad == 0);
+    }
+}
 template <Gelu kind, class T>
 void test_gelu() {
     for (size_t n : {size_t(1), size_t(7), size_t(1000), size_t(4096 + 8)}) {
@@ -334,14 +478,47 @@ TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
     test_matmul<T>({33, 64, 72}, 1);
 }
 
+// ---------------------------------------------------------------- low-rank adapters
+TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
+    struct Shape {
+        int N, rows, r, OC,
+            begin;  // N tokens; rows [begin, begin + rows) of the OC of a weight, whose adapter has rank r
+    };
+    for (Shape s : {Shape{1, 5, 1, 9, 2}, {65, 33, 3, 70, 37}, {130, 64, 16, 192, 64}, {0, 4, 2, 8, 0}}) {
+        CAPTURE(s.N);
+        const int two = 2 * s.r;  // u holds the products of two adapters
+        auto out = noise<T>((size_t)s.N * s.OC), u = noise<T>((size_t)s.N * two), b = noise<T>((size_t)s.rows * s.r);
+        auto db = noise<float>(b.size());
+        Device<T> d_out(out), d_u(u), d_b(b);
+        Device<float> d_db(db);
+        cpu::gemm_of_part(false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1), out.data() + s.begin,
+                          s.OC);
+        gpu::gemm_of_part(false, true, s.N, s.rows, s.r, d_u.p + s.r, two, d_b.p, s.r, 1, d_out.p + s.begin, s.OC);
+        check("out += u bT", d_out.get(), out, s.r);
+        cpu::gemm_of_part(true, false, s.rows, s.r, s.N, out.data() + s.begin, s.OC, u.data() + s.r, two, 1.0f,
+                          db.data(), s.r);
+        Device<T> again(out);
+        gpu::gemm_of_part(true, false, s.rows, s.r, s.N, again.p + s.begin, s.OC, d_u.p + s.r, two, 1, d_db.p, s.r);
+        check("db += doutT u", d_db.get(), db, s.N);
+        cpu::scale_by(u.data(), 1.7f, u.size());
+        gpu::scale_by(d_u.p, 1.7f, u.size());
+        EXACTLY("scale_by", d_u.get(), u);
+        auto more = noise<T>(u.size());
+        cpu::add_to(u.data(), more.data(), u.size());
+        gpu::add_to(d_u.p, Device<T>(more).p, u.size());
+        EXACTLY("add_to", d_u.get(), u);
+    }
+}
+
 // ---------------------------------------------------------------- attention
 template <class T>
-void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal, float p) {
+void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths);
     int N = start.back(), longest = *std::max_element(lengths.begin(), lengths.end());
     CAPTURE(N);
+    CAPTURE(NKV);
     CAPTURE(HS);
     CAPTURE(causal);
     CAPTURE(p);
@@ -349,41 +526,42 @@ void test_attention(const std::vector<int>& lengths, int NH, int HS, bool causal
     Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
-    size_t n = (size_t)N * NH * HS;
-    auto qkv = noise<T>(3 * n, 1.5), dout = noise<T>(n), out = nothing<T>(n),
-         dqkv = nothing<T>(3 * n);  // scores of std 2
+    size_t n = (size_t)N * NH * HS, all = n + (size_t)2 * N * NKV * HS;
+    auto qkv = noise<T>(all, 1.5), dout = noise<T>(n), out = nothing<T>(n), dqkv = nothing<T>(all);  // scores of std 2
     auto lse = nothing<float>((size_t)NH * N), delta = lse;
     Device<T> d_qkv(qkv), d_dout(dout), d_out(out), d_dqkv(dqkv);
     Device<float> d_lse(lse), d_delta(lse);
-    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, HS, causal, dice.cpu(p));
-    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, HS, causal, dice.gpu(p));
+    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, NKV, HS, causal, dice.cpu(p));
+    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, NKV, HS, causal, dice.gpu(p));
     // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest`
     // of them
     check("attention_forward out", d_out.get(), out, HS + longest);
     check("attention_forward lse", d_lse.get(), lse, HS, 1, 2);
-    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH, HS,
-                               causal, dice.cpu(p));
+    cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH,
+                               NKV, HS, causal, dice.cpu(p));
     Device<T> c_out(out);
     Device<float> c_lse(lse);
-    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, HS, causal, dice.gpu(p));
-    check("attention_backward", d_dqkv.get(), dqkv, HS + longest);
+    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
+    check("attention_backward", d_dqkv.get(), dqkv, HS + longest * NH / NKV);
 }
 TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
     for (bool causal : {false, true})
         for (float p : {0.0f, 0.1f}) {
-            test_attention<T>({1}, 1, 64, causal, p);
-            test_attention<T>({1, 1, 3, 1}, 2, 32, causal, p);
-            test_attention<T>({65}, 1, 64, causal, p);
+            test_attention<T>({1}, 1, 1, 64, causal, p);
+            test_attention<T>({1, 1, 3, 1}, 2, 2, 32, causal, p);
+            test_attention<T>({1, 66, 3}, 6, 2, 32, causal, p);  // groups of three
+            test_attention<T>({65}, 1, 1, 64, causal, p);
             if (small) continue;
-            for (int HS : {32, 64, 128}) test_attention<T>(ragged, 2, HS, causal, p);
+            for (int HS : {32, 64, 128})
+                for (int NKV : {1, 2}) test_attention<T>(ragged, 2, NKV, HS, causal, p);
         }
-    if (!small) test_attention<T>({300, 513}, 1, 64, false, 0.1f);
-    CHECK_THROWS_AS(test_attention<T>({5}, 2, 48, false, 0), Error);
+    if (!small) test_attention<T>({300, 513}, 1, 1, 64, false, 0.1f);
+    CHECK_THROWS_AS(test_attention<T>({5}, 2, 2, 48, false, 0), Error);
 }
 
 // a cache of noise, with sequences taken over by attention_cache() and tokens added one by one
 template <class T>
-void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int HS) {
+void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int NKV, int HS) {
     std::vector<int> start, tiles, slot_of, pos;
     work_list(start, tiles, lengths, std::is_same_v<T, bf16>);
     int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;
@@ -393,25 +571,25 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     for (int s = 0; s < S; s++)
         slot_of.push_back(s < R ? slots - 1 - s : 0);  // not in their order; spare sequences are empty
     pos = lengths;
-    size_t C = (size_t)NH * HS, size = (size_t)slots * context * C;
-    auto qkv = noise<T>(3 * N * C, 1.5), k = noise<T>(size), v = noise<T>(size);
+    size_t C = (size_t)NH * HS, all = C + (size_t)2 * NKV * HS, size = (size_t)slots * context * NKV * HS;
+    auto qkv = noise<T>(N * all, 1.5), k = noise<T>(size), v = noise<T>(size);
     Device<int> d_start(start), d_tiles(tiles), d_slots(slot_of);
     Sequences here = {start.data(), tiles.data(), S, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
     Device<T> d_qkv(qkv), d_k(k), d_v(v);
     KvCacheView<T> cache = {k.data(), v.data(), context}, d_cache = {d_k, d_v, context};
-    cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, HS);
-    gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, HS);
+    cpu::attention_cache<T>(cache, qkv.data(), here, slot_of.data(), NH, NKV, HS);
+    gpu::attention_cache<T>(d_cache, d_qkv, there, d_slots, NH, NKV, HS);
     EXACTLY("attention_cache, keys", d_k.get(), k);
     EXACTLY("attention_cache, values", d_v.get(), v);
     for (int step = 0; step < 2; step++) {  // the second one reads what the first one added
         CAPTURE(step);
-        auto row = noise<T>(3 * R * C, 1.5), out = nothing<T>(R * C);
+        auto row = noise<T>(R * all, 1.5), out = nothing<T>(R * C);
         Device<T> d_row(row), d_out(out);
         Device<int> d_pos(pos);
-        cpu::attention_decode<T>(out.data(), cache, row.data(), slot_of.data(), pos.data(), R, NH, HS);
-        gpu::attention_decode<T>(d_out, d_cache, d_row, d_slots, d_pos, R, NH, HS);
+        cpu::attention_decode<T>(out.data(), cache, row.data(), slot_of.data(), pos.data(), R, NH, NKV, HS);
+        gpu::attention_decode<T>(d_out, d_cache, d_row, d_slots, d_pos, R, NH, NKV, HS);
         check("attention_decode out", d_out.get(), out, HS + context);  // as attention_forward
         EXACTLY("attention_decode, keys", d_k.get(), k);
         EXACTLY("attention_decode, values", d_v.get(), v);
@@ -419,10 +597,12 @@ void test_decode(const std::vector<int>& lengths, int slots, int context, int NH
     }
 }
 TEST_CASE_TEMPLATE("attention with a cache", T, float, bf16) {
-    test_decode<T>({1}, 1, 3, 1, 64);
-    test_decode<T>({1, 3, 2}, 5, 6, 2, 32);
+    test_decode<T>({1}, 1, 3, 1, 1, 64);
+    test_decode<T>({1, 3, 2}, 5, 6, 2, 2, 32);
+    test_decode<T>({1, 3, 2}, 5, 6, 6, 2, 32);  // groups of three
     if (small) return;
-    for (int HS : {32, 64, 128}) test_decode<T>({1, 63, 64, 126, 127, 128, 255, 300}, 9, 302, 2, HS);
+    for (int HS : {32, 64, 128})
+        for (int NKV : {1, 2}) test_decode<T>({1, 63, 64, 126, 127, 128, 255, 300}, 9, 302, 2, NKV, HS);
 }
 
 // ---------------------------------------------------------------- cross-entropy
@@ -606,7 +786,7 @@ TEST_CASE("a product refuses the host's memory") {
 // ---------------------------------------------------------------- the same bits, whatever the order
 TEST_CASE("three orders, the same bits") {
     check_three_orders([] {
-        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 1, 32, true, 0.1f);
+        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 2, 1, 32, true, 0.1f);
         Dice dice;
         int N = 130, C = 33, V = 600;
         auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C),
@@ -619,6 +799,22 @@ TEST_CASE("three orders, the same bits") {
         check("layernorm", dx, dx);
         check("layernorm", dw, dw);
         check("layernorm", db, db);
+        gpu::rmsnorm_backward<float>(dx.data(), dw.data(), d.data(), x.data(), w.data(), rstd.data(), scratch.data(), N,
+                                     C);
+        check("rmsnorm", dx, dx);
+        check("rmsnorm", dw, dw);
+        {
+            int NH = 3, NKV = 2, HS = 32, n = 60;
+            auto table = rope_table<float>(RopeConfig(), n, HS);
+            std::vector<int> pos(n, 5);
+            auto q = noise<float>((size_t)n * 7 * HS), dq = noise<float>(q.size()), qw = noise<float>(HS),
+                 r = noise<float>((size_t)n * 5), sums = nothing<float>(layernorm_scratch(n, HS)), dqw = qw, dkw = qw;
+            gpu::qk_norm_rope_backward<float>(dq.data(), dqw.data(), dkw.data(), q.data(), qw.data(), qw.data(),
+                                              r.data(), table.data(), pos.data(), sums.data(), n, NH, NKV, HS);
+            check("qk norm", dq, dq);
+            check("qk norm", dqw, dqw);
+            check("qk norm", dkw, dkw);
+        }
         auto logits = noise<float>((size_t)4 * V), losses = nothing<float>(4), correct = losses;
         std::vector<int> targets = {5, -1, 599, 0};
         std::vector<double> scale = {1};

@@ -9,6 +9,8 @@ Needs Python 3.9 and nothing else. Other binaries: SFT, SFT_SHIM, TRAIN_GPT, TOK
 
 import sys
 import collections
+import ctypes
+import fcntl
 import json
 import os
 import pty
@@ -18,6 +20,8 @@ import select
 import shutil
 import signal
 import string
+import struct
+import termios
 import time
 import unittest
 
@@ -845,12 +849,21 @@ class Generate(Case):
 
 
 # ---------------------------------------------------------------- chat
+def has_library(name):
+    try:
+        return bool(ctypes.CDLL(name))
+    except OSError:
+        return False
+
+
 class Terminal:
     """A program on a terminal of its own, as somebody sits before it"""
 
-    def __init__(self, args):
+    def __init__(self, args, columns=80):
         self.text = ""
         self.pid, self.fd = pty.fork()
+        size = struct.pack("HHHH", 24, columns, 0, 0)
+        fcntl.ioctl(self.fd if self.pid else 0, termios.TIOCSWINSZ, size)  # before the program asks, whoever is first
         if self.pid == 0:
             os.chdir(W.dir)
             os.execve(SFT, [SFT] + [str(a) for a in args], environment())
@@ -969,6 +982,38 @@ class Chat(Case):
         t.wait_for("\n> ", key="\x03")
         t.type("how ?\n")
         t.wait_for("wise")
+        t.type("\x04")
+        self.assertEqual(t.finish(), 0)
+
+    def test_line_editing_and_history(self):
+        """Where the machine has libedit or readline: the arrow keys move in the line and to earlier ones."""
+        libraries = ("libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7")
+        if not any(map(has_library, libraries)):
+            self.skipTest("neither libedit nor readline here")
+        t = Terminal(["chat", "--model", "tuned", "--max-new-tokens", 8])
+        t.wait_for("\n> ")
+        t.type("who ules the country ?" + "\x1b[D" * 18 + "r\n")
+        self.assertIn("king", t.wait_for("\n> "))
+        t.type("/reset\n")
+        t.wait_for("\n> ")
+        t.type("\x1b[A\x1b[A\n")  # the question again
+        self.assertIn("king", t.wait_for("\n> "))
+        t.type("\x04")
+        self.assertEqual(t.finish(), 0)
+
+    def test_lines_are_broken_between_words(self):
+        """On a terminal of 20 columns, no line of an answer is longer, and no word is in two; a pipe gets one line."""
+        model = W.variant("run/best", "wrapped", {"template.json": read(W.path("tuned/best/template.json"))})
+        flags = ["chat", "--model", model, "--max-new-tokens", 40]
+        whole = ask(*flags, text="the king\n").out
+        self.assertGreater(len(whole), 60)
+        t = Terminal(flags, columns=20)
+        t.wait_for("\n> ")
+        t.type("the king\n")
+        lines = t.wait_for("\n> ").split("\r\n")
+        answer = lines[next(i for i, line in enumerate(lines) if line.endswith("the king")) + 1 : -1]
+        self.assertLessEqual(max(map(len, answer)), 20)
+        self.assertEqual(" ".join(answer).split(), whole.split())
         t.type("\x04")
         self.assertEqual(t.finish(), 0)
 

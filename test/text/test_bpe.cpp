@@ -167,8 +167,9 @@ TEST_CASE("BPE words: Llama 3 and Qwen2: contractions in any case, line ends, di
     CHECK(both(".\xff\xff \xff"
                "ab \xff") == ".\xff\xff| \xff|ab| \xff|");
     CHECK(both("\xff"
-               "ab") == "\xff"
-                       "ab|");
+               "ab") ==
+          "\xff"
+          "ab|");
     CHECK(words(llama3, "a  ", {false, LETTER}) == "a| | |");
     CHECK(words(llama3, "a \n", {false, LETTER}) == "a| \n|");
 }

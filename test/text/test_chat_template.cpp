@@ -98,7 +98,7 @@ TEST_CASE("instruct: templates") {
     CHECK(from_text("{instruction}: {output}").without_input == "{instruction}: {output}");
     CHECK(from_text("{instruction}: {output}").example == "");
     CHECK(has(error_of([] { ChatTemplate::load("alpacca"); }),
-              "--template: expected alpaca, short or a file, found alpacca"));
+              "--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found alpacca"));
     CHECK(has(error_of([&] { render(from_text("{instruction}{output}"), row_of("a", "b", "c"), 0, true); }),
               "x.jsonl, line 1: expected a template with {input}, since this row has one"));
 }

@@ -280,6 +280,261 @@ TEST_CASE("directories: bad ones") {
         has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
 }
 
+// ---------------------------------------------------------------- rules of tokenizer.json
+namespace {
+const std::vector<std::string> vocabulary = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a",      "##a",
+                                             "b",     "##b",   "A",     "e",     "##e",    "\u00e9", "!",
+                                             "!!",    "1",     "##1",   ".",     "#",      "##!"};
+
+// A whole tokenizer.json of these tokens; `with` replaces or adds top-level keys, `model` those of the model
+Json tokenizer_json(const std::string& with = "{}", const std::string& model = "{}") {
+    Json all = parse_json(R"({"version": "1.0", "truncation": {"max_length": 4}, "padding": null, "added_tokens": [
+        {"id": 4, "content": "[MASK]", "single_word": false, "lstrip": true, "rstrip": false, "normalized": false,
+         "special": true}],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "x"}, "content": "a"},
+            {"type": "NFC"}, {"type": "Strip", "strip_left": true, "strip_right": true},
+            {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
+             "lowercase": false}, {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"},
+            {"type": "Punctuation", "behavior": "Contiguous"}, {"type": "Digits", "individual_digits": true},
+            {"type": "BertPreTokenizer"}]},
+        "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}],
+            "pair": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+            {"SpecialToken": {"id": "[SEP]", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}},
+            {"SpecialToken": {"id": "[SEP]", "type_id": 1}}], "special_tokens": {
+            "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}, "[SEP]": {"id": "[SEP]", "ids": [3], "tokens":
+            ["[SEP]"]}}},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": 100, "vocab": {}}})",
+                          "tokenizer_json");
+    Json m = *all.find("model"), vocab = Json::make_object();
+    for (size_t id = 0; id < vocabulary.size(); id++) vocab.set(vocabulary[id], (int)id);
+    m.set("vocab", vocab);
+    for (const auto& [key, value] : parse_json(model, "model").o) m.set(key, value);
+    all.set("model", m);
+    for (const auto& [key, value] : parse_json(with, "with").o) all.set(key, value);
+    return all;
+}
+// the pieces of a text by this tokenizer.json, or what the error says
+std::string with_rules(const Json& all, const std::string& text, const std::string& config = "{}") {
+    TempDir d;
+    write_bytes(d / "tokenizer.json", dump_json(all));
+    write_bytes(d / "tokenizer_config.json", config);
+    std::string out;
+    std::string error = error_of([&] { out = pieces(WordPiece::load(d.path), text); });
+    return error == "no error" ? out : error;
+}
+std::string normalized_by(const std::string& rule, const std::string& text) {
+    return with_rules(
+        tokenizer_json("{\"normalizer\": " + rule + ", \"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}}"), text);
+}
+std::string cut_by(const std::string& rule, const std::string& text) {
+    return with_rules(tokenizer_json("{\"normalizer\": null, \"pre_tokenizer\": " + rule + "}"), text);
+}
+}  // namespace
+
+TEST_CASE("rules: normalizers") {
+    CHECK(with_rules(tokenizer_json(), "A x\u00e9 !!! 11 a.b [MASK]") == "a [UNK] ! ! ! 1 1 a . b [MASK]");
+    CHECK(normalized_by("null", "A e\u0301 \u00e9 \u00c9") == "A [UNK] \u00e9 [UNK]");
+    CHECK(normalized_by("{\"type\": \"Lowercase\"}", "A \u00c9") == "a \u00e9");
+    CHECK(normalized_by("{\"type\": \"NFC\"}", "e\u0301") == "\u00e9");
+    CHECK(normalized_by("{\"type\": \"NFD\"}", "\u00e9") == "[UNK]");
+    CHECK(normalized_by("{\"type\": \"NFKC\"}", "\uff41\u2460 \ufb00") == "a ##1 [UNK]");
+    CHECK(normalized_by("{\"type\": \"StripAccents\"}", "e\u0301\u0903\u20dd") == "e");  // Mn, Mc, Me
+    CHECK(normalized_by("{\"type\": \"NFD\"}", "\u1112\u1161") == "[UNK]");
+    CHECK(normalized_by("{\"type\": \"Replace\", \"pattern\": {\"String\": \"!a\"}, \"content\": \"!\"}", "!a!a!aa") ==
+          "!! ##! ##a");
+    CHECK(normalized_by("{\"type\": \"BertNormalizer\", \"clean_text\": false, \"handle_chinese_chars\": true, "
+                        "\"strip_accents\": true, \"lowercase\": false}",
+                        "A\u00e9\x01 \u00e9") == "[UNK] e");
+}
+
+TEST_CASE("rules: pre-tokenizers") {
+    CHECK(cut_by("{\"type\": \"BertPreTokenizer\"}", "a!! ab") == "a ! ! a ##b");
+    CHECK(cut_by("{\"type\": \"Whitespace\"}", "a!! ab11") == "a !! a ##b ##1 ##1");
+    CHECK(cut_by("{\"type\": \"WhitespaceSplit\"}", "a!! ##a ##!") == "a ##! ##! ##a ##!");
+    CHECK(cut_by("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Whitespace\"}, {\"type\": \"Digits\", "
+                 "\"individual_digits\": true}]}",
+                 "a11b") == "a 1 1 b");
+    CHECK(cut_by("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Punctuation\", \"behavior\": \"Removed\"}, "
+                 "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}]}]}",
+                 "a!!b") == "a b");
+}
+
+TEST_CASE("rules: the model") {
+    auto model = [](const std::string& keys, const std::string& text) {
+        return with_rules(tokenizer_json("{}", keys), text);
+    };
+    CHECK(model("{\"max_input_chars_per_word\": 3}", "aaa aaaa \u00e9\u00e9\u00e9") == "a ##a ##a [UNK] [UNK]");
+    CHECK(model("{\"continuing_subword_prefix\": \"#\"}", "aa a#") == "[UNK] a #");
+    CHECK(model("{\"unk_token\": \"b\"}", "z b") == "b b");
+    const Json berts = parse_json(R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                                      "strip_accents": null, "lowercase": true})",
+                                  "");
+    Json fast = tokenizer_json(R"({"pre_tokenizer": {"type": "BertPreTokenizer"}})",
+                               "{\"max_input_chars_per_word\": 1000}")
+                    .set("normalizer", berts);
+    CHECK(with_rules(fast, std::string(300, 'A')).size() == 1 + 299 * 4);  // also beyond what fits the fast path
+    CHECK(with_rules(fast, std::string(1001, 'A')) == "[UNK]");
+    CHECK(with_rules(fast, "A", "{\"do_lower_case\": false}") == "A");  // has the last word, as in transformers
+    CHECK(with_rules(fast, "A", "{\"do_lower_case\": false, \"tokenizer_class\": \"PreTrainedTokenizerFast\"}") == "a");
+}
+
+TEST_CASE("rules: what is not known is refused by name") {
+    const std::string normalizers[] = {
+        R"({"type": "Nmt"})",
+        R"({"type": "Prepend", "prepend": "a"})",
+        R"({"type": "Precompiled"})",
+        R"({})",
+        R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""})",
+        R"({"type": "Replace", "pattern": {"String": ""}, "content": "a"})",
+        R"({"type": "Replace", "pattern": {"String": "\n"}, "content": "a"})",
+        R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "ByteLevel"}]})"};
+    for (const std::string& rule : normalizers) CHECK(has(normalized_by(rule, "a"), "tokenizer.json: normalizer: "));
+    const std::string cuts[] = {
+        "null",
+        R"({"type": "Metaspace"})",
+        R"({"type": "ByteLevel"})",
+        R"({"type": "Split"})",
+        R"({"type": "Punctuation", "behavior": "Isolated"})",  // would make words of several lines
+        R"({"type": "Sequence", "pretokenizers": []})",
+        R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "Punctuation", "behavior":
+            "MergedWithNext"}]})"};
+    for (const std::string& rule : cuts) CHECK(has(cut_by(rule, "a"), "tokenizer.json: pre_tokenizer: "));
+
+    auto with = [](const std::string& keys, const std::string& config = "{}") {
+        return with_rules(tokenizer_json(keys), "a", config);
+    };
+    CHECK(with("{}") == "a");
+    const std::string s = R"({"SpecialToken": {"id": "[SEP]", "type_id": 0}})";
+    const std::string c = R"({"SpecialToken": {"id": "[CLS]", "type_id": 0}})",
+                      a = R"({"Sequence": {"id": "A", "type_id": 0}})";
+    auto single = [&](const std::string& list, const std::string& more = "") {
+        return with("{\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [" + list + "]" + more + "}}");
+    };
+    CHECK(single(c + "," + a + "," + s) == "a");
+    CHECK(single(c + "," + a + "," + s, ", \"pair\": []") == "a");
+    for (const std::string& list :
+         {a, c + "," + a, a + "," + c + "," + s, c + "," + a + "," + s + "," + s, c + "," + a + "," + c,
+          c + "," + a + "," + s + R"(, {"SpecialToken": {"id": "[UNK]", "type_id": 0}})"})
+        CHECK(has(single(list), "tokenizer.json: post_processor: "));
+    CHECK(has(single(c + "," + a + "," + s, ", \"pair\": [" + c + "," + a + "," + s + "]"),
+              "post_processor: the rule ["));
+    CHECK(has(single(c + "," + a + "," + s, R"(, "special_tokens": {"[SEP]": {"id": "[SEP]", "ids": [5]}})"),
+              "post_processor: the token [SEP] has the id 5; expected 3, as in the vocabulary"));
+    CHECK(has(with(R"({"post_processor": {"type": "RobertaProcessing"}})"), "post_processor: the rule "));
+    CHECK(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}})") == "a");
+    CHECK(has(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 3]}})"),
+              "the token [CLS] has the id 3; expected 2"));
+    CHECK(has(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["a", 5], "cls": ["[CLS]", 2]}})",
+                   R"({"sep_token": "[SEP]"})"),
+              "post_processor: the token a; expected [SEP], which is sep_token in tokenizer_config.json"));
+    for (const char* keys : {"{\"max_input_chars_per_word\": 0}", "{\"max_input_chars_per_word\": 2.5}",
+                             "{\"unk_token\": \"none\"}", "{\"unk_token\": 3}", "{\"type\": \"Unigram\"}"})
+        CHECK(has(with_rules(tokenizer_json("{}", keys), "a"), "tokenizer.json: expected "));
+    for (const char* config :
+         {R"({"do_basic_tokenize": false})", R"({"never_split": ["a"]})", R"({"split_special_tokens": true})",
+          R"({"strip_accents": "yes"})", R"({"unk_token": "b"})"})
+        CHECK(has(with_rules(tokenizer_json(R"({"normalizer": {"type": "BertNormalizer"}})"), "a", config),
+                  config[2] == 'u' ? "expected b, which is unk_token" : "tokenizer_config.json: expected "));
+}
+
+TEST_CASE("rules: an unknown key in any object is refused, or there is nothing to obey there") {
+    int refused = 0;
+    std::function<void(Json&, const Json&, const std::string&)> visit = [&](Json& here, const Json& all,
+                                                                            const std::string& path) {
+        for (size_t i = 0; i < here.a.size(); i++) visit(here.a[i], all, path);
+        for (size_t i = 0; i < here.o.size(); i++) visit(here.o[i].second, all, path + "/" + here.o[i].first);
+        if (here.kind != Json::object || path == "/model/vocab") return;  // there a key is a token
+        here.o.emplace_back("glue", 7);
+        const std::string result = with_rules(all, "a");
+        here.o.pop_back();
+        bool harmless = path.find("/truncation") == 0 || path.find("/decoder") == 0 ||
+                        path == "/post_processor/special_tokens";  // one more token, which no template has
+        if (harmless) {
+            CHECK(result == "a");
+        } else {
+            CHECK((has(result, "\"glue\": 7") && has(result, "is not known here")));
+            refused++;
+        }
+    };
+    Json all = tokenizer_json();
+    visit(all, all, "");
+    CHECK(refused > 25);
+}
+
+TEST_CASE("directories: added tokens, special tokens by other names, saved whole") {
+    TempDir d;
+    write_bytes(d / "vocab.txt", "\ufeff<pad>\n[UNK]\n<s>\n</s>\n<mask>\na\nb\n##b\ne\n");
+    write_bytes(d / "added_tokens.json", R"({"[E1]": 9, "<s2>": 10})");
+    write_bytes(
+        d / "special_tokens_map.json",
+        R"({"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "additional_special_tokens": ["<s2>"],
+                    "mask_token": {"content": "<mask>", "lstrip": true, "normalized": true}})");
+    write_bytes(d / "tokenizer_config.json",
+                R"({"tokenizer_class": "MPNetTokenizer", "chat_template": "x", "model_max_length": 7})");
+    WordPiece w = WordPiece::load(d.path);
+    CHECK(w.size() == 11);
+    CHECK(w.cls() == 2);
+    CHECK(w.sep() == 3);
+    CHECK(w.mask() == 4);
+    CHECK(w.pad() == 0);
+    CHECK(pieces(w, "A[e1]b <MASK><s2>ab[MASK]") == "a [E1] b <mask> <s2> a ##b [UNK] [UNK] [UNK]");
+    w.save(d / "b", 100);
+    CHECK(read_file(d / "b/vocab.txt") == read_file(d / "vocab.txt"));
+    CHECK(read_file(d / "b/special_tokens_map.json") == read_file(d / "special_tokens_map.json"));
+    Json config = parse_json(read_file(d / "b/tokenizer_config.json"), "saved");
+    CHECK(config.find("chat_template")->s == "x");
+    CHECK(config.find("tokenizer_class")->s == "MPNetTokenizer");
+    CHECK(config.find("model_max_length")->i == 7);
+    WordPiece v = WordPiece::load(d / "b");
+    CHECK(v.fingerprint() == w.fingerprint());
+    CHECK(pieces(v, "A[e1]b <MASK><s2>ab") == "a [E1] b <mask> <s2> a ##b");
+    v.save(d / "c", 100, true);
+    CHECK(parse_json(read_file(d / "c/tokenizer_config.json"), "saved").find("model_max_length")->i == 100);
+    CHECK(read_file(d / "c/tokenizer.json") == read_file(d / "b/tokenizer.json"));
+
+    make_directories(d / "other");  // rules that transformers must not replace by those of BertTokenizer
+    write_bytes(d / "other/tokenizer.json", dump_json(tokenizer_json()));
+    write_bytes(d / "other/tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+    WordPiece::load(d / "other").save(d / "e");
+    config = parse_json(read_file(d / "e/tokenizer_config.json"), "saved");
+    CHECK(config.find("tokenizer_class")->s == "PreTrainedTokenizerFast");
+    CHECK(config.find("do_lower_case") == nullptr);
+    CHECK(read_file(d / "e/tokenizer.json") == read_file(d / "other/tokenizer.json"));
+
+    write_bytes(d / "tokenizer_config.json", R"({"tokenizer_class": "BertJapaneseTokenizer"})");
+    CHECK(
+        has(error_of([&] { WordPiece::load(d.path); }), "the rules of the tokenizer_class BertJapaneseTokenizer are"));
+    write_bytes(d / "tokenizer_config.json", R"({"cls_token": "<none>"})");
+    CHECK(has(error_of([&] { WordPiece::load(d.path); }), "special_tokens_map.json: cls_token is <s>, in "));
+    write_bytes(d / "b/vocab.txt", "<pad>\n[UNK]\n<s>\n</s>\n<mask>\na\nc\n##b\ne\n");
+    CHECK(has(error_of([&] { WordPiece::load(d / "b"); }), "b/vocab.txt: the token 6 is c, in "));
+}
+
+TEST_CASE("fingerprint: all that decides about ids") {
+    auto of = [](const std::string& with, const std::string& model = "{}") {
+        TempDir d;
+        write_bytes(d / "tokenizer.json", dump_json(tokenizer_json(with, model)));
+        return WordPiece::load(d.path).fingerprint();
+    };
+    std::vector<uint64_t> all = {of("{}"),
+                                 of("{\"normalizer\": null}"),
+                                 of("{\"normalizer\": {\"type\": \"NFC\"}}"),
+                                 of("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}"),
+                                 of("{\"added_tokens\": []}"),
+                                 of("{\"added_tokens\": [{\"id\": 4, \"content\": \"[MASK]\", \"special\": true}]}"),
+                                 of("{\"added_tokens\": [{\"id\": 5, \"content\": \"a\", \"special\": true}]}"),
+                                 of("{}", "{\"max_input_chars_per_word\": 3}"),
+                                 of("{}", "{\"continuing_subword_prefix\": \"#\"}"),
+                                 of("{}", "{\"unk_token\": \"a\"}")};
+    CHECK(of("{\"truncation\": null, \"decoder\": null}") == all[0]);
+    std::sort(all.begin(), all.end());
+    CHECK(std::unique(all.begin(), all.end()) == all.end());
+}
+
 // ---------------------------------------------------------------- JSON, UTF-8, files
 TEST_CASE("JSON: values in and out") {
     const std::string text =

@@ -36,7 +36,7 @@ template <class T>
 std::vector<T> some_values(const std::vector<ParamSpec>& specs, float scale = 1) {
     std::vector<T> p(total_count(specs), 0);
     for (const ParamSpec& s : specs)
-        for (size_t i = 0; i < s.names.size() * s.elements(); i++) p[s.offset + i] = scale * (float)(s.offset + i + 1);
+        for (size_t i = 0; i < s.used(); i++) p[s.offset + i] = scale * (float)(s.offset + i + 1);
     return p;
 }
 std::string message(void (*f)(const std::string&), const std::string& arg) {
