@@ -16,10 +16,13 @@
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
 #include <deque>
+#include <numeric>
+#include <unordered_map>
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/ops/tanh.cuh"
+#include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"
 
 // ---------------------------------------------------------------- parameters
@@ -184,17 +187,17 @@ std::vector<std::string> read_labels(const std::string& dir) {
             size_t k = strtoul(key.c_str(), nullptr, 10);
             if (std::to_string(k) != key || k >= labels.size() || name.kind != Json::string || name.s.empty() ||
                 !labels[k].empty())
-                fail("%s: id2label: expected a name for each of 0 to %zu, found %s", path.c_str(), labels.size() - 1,
-                     dump_json(*names).c_str());
+                fail("%s: id2label: expected a name for each of 0 to %zu, found \"%s\": %s", path.c_str(),
+                     labels.size() - 1, key.c_str(), dump_json(name).c_str());
             labels[k] = name.s;
         }
         if (labels.size() == 1)
             fail("%s: id2label: expected at least two labels, found one: regression is not supported", path.c_str());
+        std::unordered_map<std::string, size_t> places;
         for (size_t k = 0; k < labels.size(); k++)
-            for (size_t j = 0; j < k; j++)
-                if (labels[j] == labels[k])
-                    fail("%s: id2label: \"%s\" stands for %zu and for %zu: expected names that differ", path.c_str(),
-                         labels[k].c_str(), j, k);
+            if (auto [at, is_new] = places.insert({labels[k], k}); !is_new)
+                fail("%s: id2label: \"%s\" stands for %zu and for %zu: expected names that differ", path.c_str(),
+                     labels[k].c_str(), at->second, k);
         return labels;
     }
     // transformers leaves out id2label where it is {0: LABEL_0, 1: LABEL_1}
@@ -248,23 +251,24 @@ struct LoadedClassifier {
             });
         host.resize(shape.bytes());
     }
-    void refuse_pair(const std::string& where) const {
-        if (model.bert.config.types < 2)
-            fail("%s: expected one text, found a pair: %s/config.json says type_vocab_size 1", where.c_str(),
-                 dir.c_str());
+    // Why a pair cannot be read; "": it can
+    std::string pair_error(const std::string& where) const {
+        if (model.bert.config.types >= 2) return "";
+        return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
     }
 };
 
 // ---------------------------------------------------------------- the task
 struct ClassifyFlags {
     bool from_scratch = false;
-    int64_t batch = 32, max_len = 128, freeze = -1, examples = 0, seeds = 1;
+    int64_t batch = 32, max_len = CLASSIFY_MAX_LEN, freeze = -1, examples = 0, seeds = 1;
     double dev_split = 0.1, layer_decay = 1;
     std::string class_weights = "none", best_by = "accuracy";
     // eval, predict
     std::string model, data, out;
     LabelledColumns columns;
-    bool json = false;
+    bool json = false, labels_only = false;
+    int64_t top = 0;
 };
 
 struct ClassifyTask {
@@ -424,8 +428,8 @@ struct ClassifyTask {
     void save_model(const std::string& dir) {
         Json extra = Json::make_object(), id2label = Json::make_object(), label2id = Json::make_object();
         for (size_t k = 0; k < labels.size(); k++) {
-            id2label.set(std::to_string(k), labels[k]);
-            label2id.set(labels[k], (int64_t)k);
+            id2label.o.emplace_back(std::to_string(k), labels[k]);
+            label2id.o.emplace_back(labels[k], (int64_t)k);
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
         write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
@@ -452,8 +456,20 @@ struct ClassifierRun {
     const WordPiece& tokenizer;
     const BinFile& train_file;
     std::vector<std::pair<std::string, const BinFile*>> sets;  // to report: val, test
-    std::vector<std::string> new_tensors;                      // those that are not taken from init
+    std::vector<std::string> new_tensors{};                    // those that are not taken from init
+    std::vector<size_t> head_rows{};  // (K) of each class, where its row is in the classifier of init; empty: as it is
 };
+
+// The rows of the classifier go where the names of their classes are. values: (total_count(table))
+void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
+    for (const ParamSpec& s : table) {
+        if (rows.empty() || s.names[0].rfind("classifier.", 0) != 0) continue;
+        const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
+        const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
+        for (size_t k = 0; k < rows.size(); k++)
+            std::copy_n(&old[rows[k] * width], width, &values[s.offset + k * width]);
+    }
+}
 
 // What the run learns from. Returns the loss of the unigram baseline, which predicts each class as often as it occurs,
 // on the examples that choose the epoch; NAN: there are none.
@@ -479,7 +495,7 @@ double print_data(const ClassifierRun& run, const ClassifyTask& task) {
     std::vector<std::string> counts;
     for (int k = 0; k < K; k++) {
         counts.push_back(format("%s %s", task.labels[k].c_str(), thousands((double)count[k]).c_str()));
-        if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", task.labels[k].c_str());
+        if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", visible(task.labels[k]).c_str());
     }
     printf("training examples: %s\n", name_list(counts, 20).c_str());
     for (auto* data : {&train_data, &dev_data})
@@ -490,10 +506,27 @@ double print_data(const ClassifierRun& run, const ClassifyTask& task) {
     return unigram.confusion.total() ? unigram.mean_loss() : NAN;
 }
 
+void print_warning(FILE* to, const std::string& text) {
+    if (!text.empty()) fprintf(to, "warning: %s\n", text.c_str());
+}
+// The accuracies in OUT/metrics.jsonl: all validations of the run, also those before a --resume
+std::vector<double> dev_accuracies(const std::string& out) {
+    std::vector<double> accuracies;
+    LineReader lines(out + "/metrics.jsonl");
+    for (Json line; lines.next_object(line);)
+        if (const Json *dev = line.find("dev"), *accuracy = dev ? dev->find("accuracy") : nullptr; accuracy)
+            accuracies.push_back(accuracy->d);
+    return accuracies;
+}
+
 // Writes OUT/results.json, predictions.tsv and errors.tsv: the best model on the sets that are reported, once.
 void report_best(const ClassifierRun& run, ClassifyTask& task) {
     const std::string dir = resolve_model_dir(run.f.out);
+    const int64_t n_dev = (int64_t)task.dev_data.sequences();
     task.opt.load(dir);
+    printf("\nreported: %s\n", dir.c_str());
+    fflush(stdout);  // a report may take long, and a signal ends it
+    if (n_dev) print_warning(stdout, doubtful_choice(dev_accuracies(run.f.out), n_dev));
     Json results = Json::make_object()
                        .set("model", dir)
                        .set("seed", run.f.seed)
@@ -507,6 +540,7 @@ void report_best(const ClassifierRun& run, ClassifyTask& task) {
                 files.add(data.file.text(i), gold, prediction, probabilities, set, i + 1);
             });
         printf("\n%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
+        print_warning(stdout, report.warning());
         if (size_t cut = data.count_cut())
             printf("  %zu of them are longer than --max-len %lld and were cut\n", cut, (long long)run.cf.max_len);
         results.set(name, report.json());
@@ -515,7 +549,11 @@ void report_best(const ClassifierRun& run, ClassifyTask& task) {
         printf("\nno val.bin or test.bin in %s: nothing to report on but the examples that chose the epoch\n",
                run.f.data.c_str());
         // its numbers are a little too high, since they chose the model
-        if (task.dev_data.sequences()) results.set("dev", task.predict(task.dev_data).json());
+        if (n_dev) {
+            const ClassificationReport report = task.predict(task.dev_data);
+            print_warning(stdout, report.warning());
+            results.set("dev", report.json());
+        }
     } else {
         files.write(run.f.out);
         printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first), results.json\n",
@@ -533,6 +571,7 @@ int train_once(ClassifierRun& run, Cli& cli, Arena arena) {
         if (!run.cf.from_scratch) {
             load_tensors(run.init, task.opt.table, values.data(), run.new_tensors)
                 .announce(run.init, {"bert.pooler.", "classifier."});
+            reorder_head(values, task.opt.table, run.head_rows);
             refuse_not_finite(task.opt.table, values, run.init);
         }
         task.opt.upload(values);
@@ -660,7 +699,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     // the data
     const BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     check_classify_data(train_file, tokenizer, config, init);
-    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}, {}};
+    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}};
     std::vector<std::unique_ptr<BinFile>> files;
     for (const char* name : {"val", "test"}) {
         const std::string path = f.data + "/" + name + ".bin";
@@ -670,9 +709,22 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
         run.sets.push_back({name, &file});
     }
-    if (read_labels(init) != train_file.labels) run.new_tensors = {"classifier.weight", "classifier.bias"};
+    if (const std::vector<std::string> old = read_labels(init); old != train_file.labels) {
+        std::unordered_map<std::string, size_t> rows;
+        for (size_t k = 0; k < old.size(); k++) rows[old[k]] = k;
+        for (const std::string& label : train_file.labels)
+            if (auto row = rows.find(label); row != rows.end()) run.head_rows.push_back(row->second);
+        if (run.head_rows.size() == old.size() && old.size() == train_file.labels.size()) {
+            printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
+                   init.c_str());
+        } else {
+            run.head_rows.clear();
+            run.new_tensors = {"classifier.weight", "classifier.bias"};
+        }
+    }
 
     ClassifyTask sizing_task(f, cf, train_file, tokenizer, config);
+    check_tensors(init, sizing_task.opt.table, {"bert.pooler.", "classifier."}, run.new_tensors);
     const int64_t examples_per_step = cf.batch * f.accum, examples = (int64_t)sizing_task.train_data.sequences();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)examples_per_step));
     if (f.steps == 0 && !cli.given("steps")) fail_usage("--epochs 0: expected more than 0, or --steps");
@@ -681,7 +733,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
 
     print_machine("finetune_cls");
-    print_parameter_table(sizing_task.opt.table);
+    print_parameters(sizing_task.opt.table, f.verbose);
     void* memory = allocate_run(sizing_task, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
         Classifier planned;
         planned.bert.config = config;
@@ -716,31 +768,40 @@ void for_each_packed_example(const LoadedClassifier& c, const std::string& path,
             path.c_str(), c.dir.c_str());
     ClassifyData data(file, c.tokenizer, c.T, c.labels);
     for (uint64_t i = 0; i < data.sequences(); i++) {
-        if (file.pair(i)) c.refuse_pair(format("%s, example %zu", path.c_str(), (size_t)i + 1));
+        const std::string error = c.pair_error(format("%s, example %zu", path.c_str(), (size_t)i + 1));
+        if (file.pair(i) && !error.empty()) fail("%s", error.c_str());
         bool cut = data.make(0, i);
         add({data.tokens, data.types, std::string(file.text(i)), data.label(i), (size_t)i + 1, cut});
     }
 }
-// ... and for those of a .tsv, .csv or .jsonl file
+// ... and for those of a .tsv, .csv or .jsonl file that can be used
 template <class Add>
 void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
-                               Add add) {
-    LabelledFile file(path, columns, true);
+                               BadRows& bad, Add add) {
+    LabelledRows file(path, columns, true);
     LabelledRow row;
+    std::unordered_map<std::string, int> classes;
+    for (size_t k = 0; k < c.labels.size(); k++) classes[c.labels[k]] = (int)k;
     for (size_t number = 1; file.next(row); number++) {
         LabelledExample example;
         example.number = number;
-        example.gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());
-        if (example.gold == (int)c.labels.size())
-            fail("%s, line %zu: expected a label of the model (%s), found \"%s\"", path.c_str(), row.line,
-                 name_list(c.labels).c_str(), row.label.c_str());
+        auto gold = classes.find(row.label);
+        example.gold = gold == classes.end() ? (int)c.labels.size() : gold->second;
         std::vector<int> a, b;
         c.tokenizer.encode(row.text, a);
         c.tokenizer.encode(row.text2, b);
-        if (a.empty() || (row.pair && b.empty()))
-            fail("%s, line %zu: expected a text in \"%s\", found only characters that give no token", path.c_str(),
-                 row.line, (a.empty() ? columns.text : columns.text2).c_str());
-        if (row.pair) c.refuse_pair(format("%s, line %zu", path.c_str(), row.line));
+        const std::string where = row.where();
+        if (row.error.empty() && example.gold == (int)c.labels.size())
+            row.error = where + ": expected a label of the model (" + name_list(c.labels) + "), found " +
+                        start_of(row.label) + nearest_hint(row.label, c.labels);
+        if (row.error.empty() && (a.empty() || (row.pair && b.empty())))
+            row.error = where + ": expected a text in \"" + (a.empty() ? columns.text : columns.text2) +
+                        "\", found only characters that give no token";
+        if (row.error.empty() && row.pair) row.error = c.pair_error(where);
+        if (!row.error.empty()) {
+            bad.add(row.error);
+            continue;
+        }
         example.cut = join_segments(example.tokens, example.types, a.data(), a.size(), b.data(), b.size(), c.tokenizer,
                                     c.T);
         append_shown(example.shown, row);
@@ -748,7 +809,7 @@ void for_each_labelled_example(const LoadedClassifier& c, const std::string& pat
     }
 }
 
-int eval_classifier(const ClassifyFlags& cf) {
+int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     if (cf.data.empty()) fail_usage("--data FILE is missing: a .bin, .tsv, .csv or .jsonl with labels");
     if (is_directory(cf.data))
         fail_usage("--data %s: expected a file, .bin, .tsv, .csv or .jsonl, found a directory", cf.data.c_str());
@@ -779,13 +840,14 @@ int eval_classifier(const ClassifyFlags& cf) {
     if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin")
         for_each_packed_example(c, cf.data, add);
     else
-        for_each_labelled_example(c, cf.data, cf.columns, add);
+        for_each_labelled_example(c, cf.data, cf.columns, bad, add);
     predictor.flush();
     if (report.confusion.total() == 0) fail("%s: expected rows with a text and a label, found none", cf.data.c_str());
     if (cf.json)
         printf("%s\n", dump_json(report.json()).c_str());
     else
         printf("%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
+    print_warning(stderr, report.warning());
     if (cut) fprintf(stderr, "warning: %zu of them have more than %zu tokens and were cut\n", cut, c.T);
     if (!cf.out.empty()) {
         files.write(cf.out);
@@ -794,76 +856,107 @@ int eval_classifier(const ClassifyFlags& cf) {
                    without_slash(cf.out).c_str());
     }
     flush_output();
+    bad.finish("the others were evaluated");
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- predict
-// The line of output for a text: "label<tab>a 0.9  b 0.1<tab>text", or JSON
+// The line of output for a text: its likeliest classes, each with its probability, and the text, in columns; or JSON.
+// probabilities: (K)
 std::string prediction_line(const std::string& text, const std::vector<std::string>& labels,
-                            const double* probabilities, bool json) {
-    const int K = (int)labels.size(), best = (int)(std::max_element(probabilities, probabilities + K) - probabilities);
-    if (json) {
+                            const double* probabilities, const ClassifyFlags& cf) {
+    const int K = (int)labels.size(), top = (int)std::min<int64_t>(cf.top ? cf.top : cf.json ? K : 1, K);
+    std::vector<int> order(K);
+    std::iota(order.begin(), order.end(), 0);
+    if (cf.top || !cf.json)  // else in the model's order
+        std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return probabilities[a] > probabilities[b]; });
+    if (cf.json) {
         Json all = Json::make_object();
-        for (int k = 0; k < K; k++) all.set(labels[k], probabilities[k]);
-        return dump_json(Json::make_object().set("text", text).set("label", labels[best]).set("probabilities", all)) +
-               "\n";
+        for (int i = 0; i < top; i++) all.o.emplace_back(labels[order[i]], probabilities[order[i]]);
+        const std::string& best = labels[std::max_element(probabilities, probabilities + K) - probabilities];
+        return dump_json(Json::make_object().set("text", text).set("label", best).set("probabilities", all)) + "\n";
     }
-    std::string line = labels[best];
-    for (int k = 0; k < K; k++) line += format("%s%s %.4f", k ? "  " : "\t", labels[k].c_str(), probabilities[k]);
+    std::string line;
+    for (int i = 0; i < top; i++) {
+        append_tsv_field(line += i ? "\t" : "", labels[order[i]]);
+        if (!cf.labels_only) line += format("\t%.4f", probabilities[order[i]]);
+    }
     const size_t tab = text.find('\t');
-    append_tsv_field(line += '\t', std::string_view(text).substr(0, tab));
-    if (tab != text.npos) append_tsv_field(line += '\t', std::string_view(text).substr(tab + 1));
+    if (!cf.labels_only) append_tsv_field(line += '\t', std::string_view(text).substr(0, tab));
+    if (!cf.labels_only && tab != text.npos) append_tsv_field(line += '\t', std::string_view(text).substr(tab + 1));
     return line + "\n";
 }
 
-// Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair.
-int predict(const ClassifyFlags& cf, const std::vector<std::string>& texts) {
+// Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair. As many lines of
+// output, in the same order.
+int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
+    if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
     LoadedClassifier c(cf.model);
     size_t cut = 0;
-    std::deque<std::string> waiting;  // for their probabilities
+    struct Row {
+        std::string text, error;
+    };
+    std::deque<Row> waiting;  // for their probabilities; those with an error: for their turn
+    auto print = [&](const std::string& line) {
+        waiting.pop_front();
+        if (fwrite(line.data(), 1, line.size(), stdout) != line.size())
+            fail("cannot write standard output: %s", strerror(errno));
+    };
+    auto print_errors = [&] {
+        while (!waiting.empty() && !waiting.front().error.empty()) {
+            const Row& row = waiting.front();
+            const Json json = Json::make_object().set("text", row.text).set("error", row.error);
+            print((cf.json ? dump_json(json) : "") + "\n");
+        }
+    };
     Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* probabilities) {
-                            std::string line = prediction_line(waiting.front(), c.labels, probabilities, cf.json);
-                            waiting.pop_front();
-                            if (fwrite(line.data(), 1, line.size(), stdout) != line.size())
-                                fail("cannot write standard output: %s", strerror(errno));
+                            print_errors();
+                            print(prediction_line(waiting.front().text, c.labels, probabilities, cf));
                         }};
     auto answer_all = [&] {
         predictor.flush();
-        fflush(stdout);
+        print_errors();
+        flush_output();
     };
     std::vector<int> tokens, types, a, b;
     auto add = [&](const std::string& text, const std::string& where) {
-        size_t tab = text.find('\t'), nul = text.find('\0');
+        const size_t tab = text.find('\t');
         a.clear();
         b.clear();
         size_t invalid = c.tokenizer.encode(std::string_view(text).substr(0, tab), a);
         if (tab != text.npos) invalid += c.tokenizer.encode(std::string_view(text).substr(tab + 1), b);
-        if (invalid || a.empty() || nul != text.npos) {
-            answer_all();  // what came before
-            if (nul != text.npos) fail("%s: expected a text, found a NUL byte", where.c_str());
-            if (invalid) fail("%s: expected UTF-8, found %zu bytes that are not", where.c_str(), invalid);
-            fail("%s: expected a text, found nothing", where.c_str());
-        }
-        if (!b.empty()) c.refuse_pair(where);
+        std::string error;
+        if (text.find('\0') != text.npos)
+            error = where + ": expected a text, found a NUL byte";
+        else if (invalid)
+            error = where + format(": expected UTF-8, found %zu bytes that are not", invalid);
+        else if (a.empty())
+            error = where + ": expected a text, found nothing";
+        else if (!b.empty())
+            error = c.pair_error(where);
+        rows.row(error, blank(text));
+        waiting.push_back({text, error});
+        if (!error.empty()) return;
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.tokenizer, c.T);
-        waiting.push_back(text);
         predictor.add(tokens, types);
     };
-    for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
-    if (texts.empty()) {
-        const bool terminal = isatty(0);
+    try {
+        for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
+        if (!texts.empty()) rows.add_blank_rows();
+        const bool terminal = texts.empty() && isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
-        LineReader lines(stdin, "standard input");
-        while (lines.next_bytes()) {
-            std::string_view line = lines.line;
-            while (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            add(std::string(line), lines.where());
+        LineReader lines("standard input", stdin);
+        while (texts.empty() && lines.next_line()) {
+            add(std::string(lines.line), lines.where());
             if (terminal) answer_all();
         }
+    } catch (const Error&) {
+        answer_all();  // what came before
+        throw;
     }
-    predictor.flush();
-    flush_output();
+    answer_all();
     if (cut) fprintf(stderr, "warning: %zu texts have more than %zu tokens and were cut\n", cut, c.T);
+    rows.finish();
     return EXIT_OK;
 }
 
@@ -882,6 +975,7 @@ int main(int argc, char** argv) {
         f.eval_every = 0;
         f.log_every = 25;
         ClassifyFlags cf;
+        AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens", "eval-tokens"});
         describe(groups, "data",
@@ -929,15 +1023,19 @@ int main(int argc, char** argv) {
         groups.push_back({"Inference",
                           "eval predict",
                           {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
-                           {"json", &cf.json, "print JSON instead of text"}}});
+                           {"json", &cf.json, "print JSON instead of text"},
+                           rows.flag()}});
+        groups.push_back({"Output",
+                          "predict",
+                          {{"top", &cf.top, at_least(0),
+                            "the K likeliest classes, each with its probability in the column after it, then the text "
+                            "in the last; 0: one, in JSON all in the model's order"},
+                           {"labels-only", &cf.labels_only, "print the labels alone"}}});
         groups.push_back({"Evaluation",
                           "eval",
                           {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
-                           {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"},
-                           {"text-column", &cf.columns.text, "NAME", "name of the column with the text"},
-                           {"text2-column", &cf.columns.text2, "NAME",
-                            "name of the column with the second text, where there is one"},
-                           {"label-column", &cf.columns.label, "NAME", "name of the column with the label"}}});
+                           {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}}});
+        groups.push_back({"Columns", "eval", cf.columns.flags()});
         Cli cli{"finetune_cls",
                 "fine-tuning of a pretrained encoder to a labelled task.",
                 "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"
@@ -949,8 +1047,8 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "eval") return eval_classifier(cf);
-        if (cli.command == "predict") return predict(cf, cli.positional);
+        if (cli.command == "eval") return eval_classifier(cf, rows.bad);
+        if (cli.command == "predict") return predict(cf, rows, cli.positional);
         return train_classifier(cli, f, cf);
     });
 }

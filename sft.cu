@@ -84,6 +84,7 @@ struct SftFlags {
     int64_t batch = 16, max_len = 0, cap = 0, eval_rows = 100, max_new = 128;
     std::string mix = "size", weights, holdout;
     bool on_prompt = false, strict = false;
+    LoraFlags lora;
 };
 
 struct SftTask {
@@ -102,19 +103,24 @@ struct SftTask {
     StepStats* answer_stats = nullptr;
     std::vector<char> host;  // validation batches
     char* block = nullptr;
+    std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
+    LoraTable adapters;
+    real* base = nullptr;
+    std::string init;  // the directory of the model that is tuned
     uint64_t val_rows = 0;
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
-    bool answers;              // are there test rows to answer?
+    int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
-            const ChatTemplate& templ, const GptConfig& config, bool answers)
+            const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
         : f(f),
           sf(sf),
           train_data(train, row_start(bpe, templ)),
           bpe(bpe),
           templ(templ),
           config(config),
-          answers(answers) {
+          init(init),
+          context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")
@@ -132,30 +138,74 @@ struct SftTask {
         builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
         model.config = config;
         model.shape = shape;
+        model.context = (int)context;
         model.dropout = (float)f.dropout;
         model.recompute = f.recompute;
-        opt.table = model.point(nullptr, nullptr);
+        model_table = opt.table = model.point(nullptr, nullptr);
+        if (is_lora()) {
+            adapters = LoraTable(model_table, sf.lora);
+            opt.table = adapters.rows;
+            model.linear.point(adapters, model_table, nullptr, nullptr, nullptr);
+        }
         opt.n = total_count(opt.table);
     }
+    bool is_lora() const { return sf.lora.r > 0; }
     BatchShape shape_for(int64_t batch) const {
         BatchShape s;  // every token may have a target; any prompt fits
-        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, answers ? config.T : 0), 128);
+        s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
         return s;
     }
     void plan(Arena& arena) {
         opt.plan(arena);
+        plan_frozen(arena, base);
+        if (is_lora()) model.linear.point(adapters, model_table, base, opt.params, opt.grads);
         model.plan_activations(arena, true);
         arena.region("batch");
         arena.take(block, shape.device_bytes());
         arena.take(answer_stats, 1);
-        if (answers) generator.plan(arena, model, (int)sf.batch, (int)config.T);
+        if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();
     }
+    void plan_frozen(Arena& arena, real*& at) const {
+        arena.region("frozen parameters");
+        if (is_lora()) arena.take(at, total_count(model_table));
+    }
+    // Room of a run with another --batch, for allocate_run()
+    BatchShape plan_with(Arena& arena, int64_t batch) const {
+        Gpt planned;
+        Generator planned_generator;
+        real* frozen = nullptr;
+        planned.config = config;
+        planned.recompute = f.recompute;
+        planned.linear = model.linear;
+        planned.context = (int)context;
+        planned.shape = shape_for(batch);
+        plan_frozen(arena, frozen);
+        planned.plan_activations(arena, true);
+        if (context) planned_generator.plan(arena, planned, (int)batch, (int)context);
+        return planned.shape;
+    }
     void allocate(Arena& arena) {
         plan(arena);
-        model.point(opt.params, opt.grads);
+        if (is_lora())
+            model.point(base, nullptr);
+        else
+            model.point(opt.params, opt.grads);
         host.resize(shape.bytes());
+    }
+
+    // The parameters before tuning: those of the model in `dir`, and adapters that change nothing yet
+    void load_start(const std::string& dir, bool say) {
+        std::vector<areal> values(total_count(model_table));
+        LoadReport report = load_tensors(dir, model_table, values.data());
+        if (say) report.announce(dir, {});
+        report.refuse_missing(dir);
+        refuse_not_finite(model_table, values, dir);
+        if (!is_lora()) return opt.upload(values);
+        std::vector<real> rounded(values.begin(), values.end());
+        copy_to_device(base, rounded.data(), rounded.size() * sizeof(real));
+        opt.upload(initial_values(opt.table, opt.n, (uint64_t)f.seed));
     }
 
     // What train() needs of a task
@@ -176,16 +226,21 @@ struct SftTask {
         return e;
     }
     void save_model(const std::string& dir) {
-        write_gpt_config(dir, config);
         bpe.save(dir, (int)config.T);
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
+        if (is_lora()) {
+            const std::string model_dir = std::filesystem::absolute(init).lexically_normal();
+            return save_adapter(dir, adapters, sf.lora, model_dir, "CAUSAL_LM", !config.llama, opt.download().data());
+        }
+        write_gpt_config(dir, config);
         opt.save(dir);
     }
     Json identity() const {
-        return model_identity(config)
-            .set("tokenizer", hex(bpe.fingerprint()))
-            .set("train_data", hex(train_data.file.header.content))
-            .set("val_data", hex(val_data ? val_data->file.header.content : 0));
+        Json id = model_identity(config)
+                      .set("tokenizer", hex(bpe.fingerprint()))
+                      .set("train_data", hex(train_data.file.header.content))
+                      .set("val_data", hex(val_data ? val_data->file.header.content : 0));
+        return is_lora() ? id.set("lora_alpha", sf.lora.alpha) : id;  // rank and targets are in the table's fingerprint
     }
 };
 
@@ -292,6 +347,7 @@ struct SftFiles {
     const BinFile* val = nullptr;
     std::vector<TestSet> sets;
     size_t rows_to_answer = 0;
+    int64_t longest = 0;  // tokens of the longest row
 
     SftFiles(const std::string& dir, const SftFlags& sf, const Bpe& bpe, const std::string& init)
         : train(dir + "/train.bin", BIN_INSTRUCT) {
@@ -313,7 +369,16 @@ struct SftFiles {
         sets = held_out_sets(train, sf);
         for (const std::string& path : test_files(dir))
             sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
+        if (sets.empty() && val && !val->tasks.empty()) {  // some rows of val.bin, together about eval_rows
+            const int64_t rows = (int64_t)std::max<size_t>(1, (size_t)sf.eval_rows / val->tasks.size());
+            sets.push_back(draw_test_set("val", *val, sf.eval_rows ? rows : 0, sf.strict));
+        }
         for (const TestSet& set : sets) rows_to_answer += set.count();
+        auto measure = [&](const BinFile& file) {
+            for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, (int64_t)file.length(s));
+        };
+        measure(train);
+        for (const auto& file : others) measure(*file);
     }
 };
 
@@ -346,10 +411,12 @@ System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f
     System before{"before", {}};
     const std::string scores = f.out + "/scores_before.json";
     if (!files.rows_to_answer || (f.resume && read_scores(scores, files.sets, before))) return before;
+    if (files.sets[0].file == files.val)
+        printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
     printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
            files.sets.size(), files.sets.size() == 1 ? "" : "s");
     fflush(stdout);
-    if (f.resume) task.opt.load(resolve_model_dir(f.init));  // for a moment: train() takes the run's own
+    if (f.resume) task.load_start(resolve_model_dir(task.init), false);  // for a moment: train() takes the run's own
     before = answering.evaluate("before", files.sets, path);
     write_scores(scores, files.sets, before);
     return before;
@@ -362,13 +429,11 @@ void report_after(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, c
     if (!files.rows_to_answer) {
         const std::string data = without_slash(f.data);
         printf(
-            "no test rows were answered: there is no %s/test_*.bin and no --holdout; ./sft eval --model %s --data "
-            "%s/val.bin answers those of val.bin\n",
-            data.c_str(), out.c_str(), data.c_str());
+            "no rows were answered: there is no %s/test_*.bin, no val.bin and no --holdout; ./sft eval --model %s "
+            "--data FILE.bin answers those of a file\n",
+            data.c_str(), out.c_str());
         return;
     }
-    signal(SIGINT, SIG_DFL);
-    signal(SIGTERM, SIG_DFL);  // the model is saved, and --resume makes up for the answers
     task.opt.load(resolve_model_dir(f.out));
     System tuned = answering.evaluate("tuned", files.sets, f.out + "/answers.jsonl");
     const std::vector<TestSet>& sets = files.sets;
@@ -383,31 +448,42 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.init.empty())
         fail_usage(
             "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
-            "kind");
+            "or Llama's kind");
     open_run_dir(f);
     const std::string before_path = f.out + "/answers_before.jsonl";
     refuse_foreign_answers(f);
 
-    // the model: a resumed run finds all that it needs in last/
-    std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
+    // the model: a resumed run finds all that it needs in last/, but adapters also need theirs
+    const bool is_lora = sf.lora.r > 0;
+    std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") && !is_lora ? f.out + "/last" : f.init);
+    if (is_adapter(init))
+        fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
+                   init.c_str(), init.c_str());
+    if (is_lora && cli.given("dropout"))
+        fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     GptConfig config = read_gpt_config(init);
     Gpt::check_config(config, init);
     Bpe bpe = Bpe::load(init);
     check_vocabulary(init, bpe.size(), config.V);
     bpe.add_bos = true;  // every row begins with it
-    config.eot = bpe.eot();
+    if (!config.llama || config.eot < 0) config.eot = bpe.eot();
+    preset_dropout(cli, f, config);
     config.dropout = f.dropout;
+    if (is_lora) f.dropout = sf.lora.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
         fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T,
                    (long long)sf.max_len);
-    if (sf.max_len == 0) sf.max_len = config.T;
-    // Wider decoders take lower rates
-    if (f.lr == 0) f.lr = config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5;
+    // Wider decoders take lower rates, adapters ten times those of a whole model (Schulman et al. 2025)
+    if (f.lr == 0)
+        f.lr = (config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5) * (is_lora ? 10 : 1);
 
     SftFiles files(f.data, sf, bpe, init);
     const ChatTemplate templ = ChatTemplate::from_json(files.train.templ, files.train.path);
     config.eot = end_token(bpe, templ);
-    SftTask task(f, sf, files.train, files.val, bpe, templ, config, files.rows_to_answer > 0);
+    if (sf.max_len == 0) sf.max_len = std::min(config.T, files.longest);
+    const int64_t context = std::min(config.T, files.longest + sf.max_new);
+    SftTask task(f, sf, files.train, files.val, bpe, templ, config, is_lora ? init : f.init,
+                 files.rows_to_answer ? context : 0);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
     for (InstructData* data : {&task.train_data, task.val_data.get()})
         if (data) refuse_long_rows(*data, sf.max_len, cli.given("max-len"));
@@ -416,32 +492,22 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
     if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)rows / (double)rows_per_step);  // an epoch
 
+    check_tensors(init, task.model_table);
     print_machine("sft");
-    print_parameter_table(task.opt.table);
-    Arena arena(allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) {
-        Gpt planned;
-        Generator generator;
-        planned.config = config;
-        planned.recompute = f.recompute;
-        planned.shape = task.shape_for(batch);
-        planned.plan_activations(a, true);
-        if (task.answers) generator.plan(a, planned, (int)batch, (int)config.T);
-        return planned.shape;
-    }));
+    print_parameters(task.opt.table, f.verbose);
+    if (is_lora)
+        printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
+               thousands((double)total_count(task.model_table)).c_str());
+    Arena arena(
+        allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) { return task.plan_with(a, batch); }));
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(files.train.tasks, sf.weights));
     if (task.same_question)
         printf("%zu row%s with the question of a held-out row left out of training\n", task.same_question,
                task.same_question == 1 ? "" : "s");
-    printf("%lld steps of %lld x %lld rows: %.2f epochs; no new parameters\n", (long long)f.steps, (long long)f.accum,
-           (long long)sf.batch, (double)(f.steps * rows_per_step) / (double)rows);
-
-    std::vector<areal> values(task.opt.n);
-    LoadReport report = load_tensors(init, task.opt.table, values.data());
-    if (!f.resume) report.announce(init, {});
-    report.refuse_missing(init);
-    refuse_not_finite(task.opt.table, values, init);
-    task.opt.upload(values);
+    printf("%lld steps of %lld x %lld rows: %.2f epochs%s\n", (long long)f.steps, (long long)f.accum,
+           (long long)sf.batch, (double)(f.steps * rows_per_step) / (double)rows, is_lora ? "" : "; no new parameters");
+    task.load_start(init, !f.resume);
 
     AnsweringGpt answering{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
     const System before = answer_before(answering, task, f, files, before_path);
@@ -452,7 +518,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
 
 // ---------------------------------------------------------------- eval
 struct SftEvalFlags {
-    std::string models, data, out;
+    std::string models, data, out, adapter;
     int64_t rows = 100, max_new = 128, batch = 16;
     bool json = false, strict = false;
 };
@@ -494,7 +560,7 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     }
     std::vector<std::unique_ptr<LoadedGpt>> models;  // first all are checked, then each answers
     for (const std::string& path : model_paths) {
-        models.push_back(std::make_unique<LoadedGpt>(path));
+        models.push_back(std::make_unique<LoadedGpt>(path, ef.adapter));
         for (auto& file : files) check_instruct_data(*file, models.back()->bpe, models.back()->dir);
     }
     if (!ef.out.empty()) make_directories(ef.out);
@@ -508,8 +574,8 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
         for (int n = 2; std::any_of(answered.begin(), answered.end(), taken); n++)
             name = format("%s (%d)", path.c_str(), n);  // given twice
         LoadedGpt& gpt = *models[i];
-        const int64_t T = gpt.model.config.T, N = std::max<int64_t>(4096, T);
-        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)std::min(T, (int64_t)longest + ef.max_new));
+        const int64_t T = std::min(gpt.model.config.T, (int64_t)longest + ef.max_new), N = std::max<int64_t>(4096, T);
+        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)T);
         AnsweringGpt answering{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
         answered.push_back(answering.evaluate(
             name, sets, ef.out.empty() ? "" : format("%s/answers_%zu.jsonl", ef.out.c_str(), i + 1)));
@@ -539,15 +605,17 @@ struct LoadedSft {
     LoadedGpt gpt;
     ChatTemplate templ;
 
-    LoadedSft(const std::string& path, int slots) : gpt(checked(path)) {
+    LoadedSft(const SamplingFlags& f) : gpt(checked(f.model), f.adapter) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
                 "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
-                "first: ./sft --init %s --data DIR --out DIR",
-                gpt.dir.c_str(), path.c_str());
+                "first: ./sft --init %s --data DIR --out DIR%s",
+                gpt.dir.c_str(), f.model.c_str(), nearest_entry(gpt.dir + "/template.json").c_str());
         gpt.model.config.eot = end_token(gpt.bpe, templ);
-        int T = (int)gpt.model.config.T;
-        gpt.allocate(std::max(T, 2048), slots, slots, T);
+    }
+    // For prompts of up to `longest` tokens, `slots` texts of up to `context` tokens at a time
+    void allocate(size_t longest, int slots, int64_t context) {
+        gpt.allocate((int)std::max<size_t>(longest, 2048), slots, slots, (int)std::min(gpt.model.config.T, context));
     }
     static const std::string& checked(const std::string& path) {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
@@ -591,7 +659,6 @@ struct AnswerStream {
 
 // Rows without answers: the instruction on the command line, or the lines of standard input
 std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruction, const std::string& input) {
-    std::vector<InstructRow> rows;
     if (!instruction.empty()) {
         for (const std::string* text : {&instruction[0], &input})
             if (invalid_utf8(*text) != text->npos)
@@ -604,24 +671,33 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
     InstructFile in(stdin);
-    for (InstructRow row; in.next(row);) rows.push_back(row);
-    return rows;
+    return read_rows<InstructRow>(in.lines, [&](InstructRow& row) { return in.next(row); });
 }
 
 // Answers the instruction on the command line with text, or each row of standard input with a JSON line.
-int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std::vector<std::string>& instruction) {
+int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredRows& answered,
+                     const std::vector<std::string>& instruction) {
     if (instruction.empty() && !pf.input.empty())
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
         fail_usage("generate: expected an instruction, found an empty text");
-    LoadedSft sft(sf.model, instruction.empty() ? (int)sf.batch : 1);
+    LoadedSft sft(sf);
     const Bpe& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows = rows_to_answer(instruction, pf.input);
-    std::vector<std::vector<int>> prompts;
-    for (const InstructRow& row : rows) {
+    std::vector<std::vector<int>> prompts;  // of the rows without an error
+    for (InstructRow& row : rows) {
         Truncation truncation;
-        prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        try {
+            if (row.error.empty()) prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+        } catch (const Error& e) {
+            if (!instruction.empty()) throw;
+            row.error = e.what();
+        }
+        answered.row(row.error, row.blank);
     }
+    size_t longest = 1;
+    for (const std::vector<int>& ids : prompts) longest = std::max(longest, ids.size());
+    sft.allocate(longest, instruction.empty() ? (int)sf.batch : 1, (int64_t)longest + sf.max_new);
     const bool stream = !instruction.empty() && !pf.json;
     AnswerStream shown{bpe};
     std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
@@ -630,13 +706,17 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     });
     if (stream) shown.finish();
     if (stream) printf("\n");
-    size_t full = 0;
-    for (size_t i = 0; i < rows.size(); i++) {
-        const Answer& a = answers[i];
+    size_t full = 0, next = 0;
+    for (const InstructRow& row : rows) {
+        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
+        if (!row.error.empty()) {
+            printf("%s\n", dump_json(line.set("error", row.error)).c_str());
+            continue;
+        }
+        const Answer& a = answers[next++];
         full += a.stop == Stop::context;
         if (stream) continue;
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        Json line = rows[i].json;  // all that was given, an id of the user's included
         if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
@@ -645,6 +725,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, const std
     if (full)
         fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
                 answers.size(), (long long)sft.gpt.model.config.T);
+    answered.finish();
     return EXIT_OK;
 }
 
@@ -657,13 +738,16 @@ void chat_command(const std::string& text, InstructRow& conversation) {
         conversation.system = trimmed(text.substr(7));
         conversation.turns.clear();
     } else {
-        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", text.c_str());
+        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", visible(text).c_str());
     }
 }
 
 // A conversation. Earlier turns are shown to the model as long as they fit.
 int chat(const SamplingFlags& sf) {
-    LoadedSft sft(sf.model, 1);
+    LoadedSft sft(sf);
+    const int64_t context = std::min(sft.gpt.model.config.T, sf.context);
+    sft.gpt.model.config.T = context;  // earlier turns go when it is full
+    sft.allocate((size_t)context, 1, context);
     const bool terminal = isatty(0);
     if (terminal)
         printf(
@@ -675,7 +759,7 @@ int chat(const SamplingFlags& sf) {
     InstructRow conversation;
     conversation.where = "this message";
     Sampler sampler = sf.sampler();
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     const LineEditor editor;
     for (;;) {
         if (terminal) fputs(editor.available() ? "\n" : "\n> ", stdout);
@@ -705,7 +789,7 @@ int chat(const SamplingFlags& sf) {
             const int64_t answer_tokens = std::min(sf.max_new, sft.gpt.model.config.T / 2);
             prompt = sft.prompt(conversation, 0, answer_tokens, true, truncation);
         } catch (const Error& e) {
-            fprintf(stderr, "%s\n", e.what());
+            fprintf(stderr, "%s\n", visible(e.what()).c_str());
             conversation.turns.pop_back();
             continue;
         }
@@ -730,6 +814,33 @@ int chat(const SamplingFlags& sf) {
     return EXIT_OK;
 }
 
+// ---------------------------------------------------------------- merge
+// A model whose weights hold what its adapters added
+int merge(const SamplingFlags& f, const std::string& out) {
+    if (f.model.empty() || out.empty()) fail_usage("merge: expected --model DIR and --out DIR");
+    LoadedGpt gpt(f.model, f.adapter);
+    if (gpt.adapter.empty())
+        fail_usage("--model %s: expected adapters, or --adapter DIR beside a model, found a model alone",
+                   f.model.c_str());
+    refuse_existing("--out", out, {"config.json", "model.safetensors", "adapter_config.json"});
+    const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
+    std::vector<areal> values(total_count(table));
+    load_tensors(gpt.weights, table, values.data()).refuse_missing(gpt.weights);
+    merge_adapter(gpt.adapter, table, values.data());
+    refuse_not_finite(table, values, gpt.adapter);
+    ChatTemplate templ;
+    const bool has_template = ChatTemplate::of_model(gpt.dir, templ);
+    if (has_template) gpt.model.config.eot = end_token(gpt.bpe, templ);
+    save_directory(out, [&](const std::string& dir) {
+        write_gpt_config(dir, gpt.model.config);
+        gpt.bpe.save(dir, (int)gpt.model.config.T);
+        if (has_template) templ.save_for_transformers(dir, gpt.bpe.name(gpt.bpe.bos()), gpt.bpe.name(gpt.bpe.eot()));
+        save_tensors(dir, table, values.data());
+    });
+    printf("%s: the model %s with the adapters %s\n", out.c_str(), gpt.weights.c_str(), gpt.adapter.c_str());
+    return EXIT_OK;
+}
+
 // ---------------------------------------------------------------- main
 #if __INCLUDE_LEVEL__ == 0  // not when another program or a test includes this file
 int main(int argc, char** argv) {
@@ -750,6 +861,8 @@ int main(int argc, char** argv) {
         SftEvalFlags ef;
         SamplingFlags gf;
         PromptedFlags pf;
+        AnsweredRows answered;
+        std::string mf_out;
         gf.temperature = 0;
         gf.top_k = 0;
         gf.max_new = 128;
@@ -762,6 +875,9 @@ int main(int argc, char** argv) {
             groups, "out",
             "directory of the run, for best/, last/, metrics.jsonl and config.json; where test rows are answered also "
             "results.json and answers.jsonl");
+        describe(groups, "dropout",
+                 "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
+                 "none if this is not given");
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, "
@@ -775,7 +891,8 @@ int main(int argc, char** argv) {
                        {{"batch", &sf.batch, between(1, 1 << 16),
                          "rows in a micro-batch, and answers that are generated at a time"},
                         {"max-len", &sf.max_len, between(0, 1 << 20),
-                         "longest row, in tokens; 0: as many as the model has positions"},
+                         "longest row, in tokens; 0: as many as the model has positions, if these are 1,024 or fewer, "
+                         "else what the data need"},
                         {"train-on-prompt", &sf.on_prompt,
                          "learn the tokens of the prompt as well, not only those of the answer (for comparison)"}}});
         groups.insert(groups.begin() + 2,
@@ -789,6 +906,16 @@ int main(int argc, char** argv) {
                         {"holdout", &sf.holdout, "NAME,...",
                          "tasks or families that are held out of training and reported on"}}});
         groups.push_back(
+            {"Low-rank adapters",
+             "train",
+             {{"lora-r", &sf.lora.r, between(0, 1024),
+               "rank of the adapters that are trained in place of the model (LoRA), which is frozen; 0: the "
+               "model is trained"},
+              {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
+              {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
+              {"lora-targets", &sf.lora.targets, "NAMES",
+               "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}}});
+        groups.push_back(
             {"Answers",
              "train",
              {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"},
@@ -800,14 +927,27 @@ int main(int argc, char** argv) {
              {{"model", &ef.models, "DIR,...", "runs or model directories; all others are compared with the first"},
               {"data", &ef.data, "FILE",
                "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
+              {"adapter", &ef.adapter, "DIR", "low-rank adapters of these models, ours or PEFT's"},
               {"out", &ef.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
               {"rows", &ef.rows, at_least(0), "rows of each task to answer; 0: all"},
               {"strict", &ef.strict, "count case and punctuation in the exact match"},
               {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "longest answer, in tokens"},
               {"batch", &ef.batch, between(1, 1 << 16), "answers that are generated at a time"},
               {"json", &ef.json, "print JSON instead of tables"}}});
-        groups.push_back(
-            {"Inference", "generate chat", {{"model", &gf.model, "DIR", "directory of a tuning run, or its best/"}}});
+        groups.push_back({"Inference",
+                          "generate chat",
+                          {{"model", &gf.model, "DIR", "directory of a tuning run, or its best/"},
+                           {"adapter", &gf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"}}});
+        groups.push_back({"Conversation",
+                          "chat",
+                          {{"context", &gf.context, between(2, 1 << 24),
+                            "longest conversation, in tokens, if the model's context is not shorter; its memory is "
+                            "taken at once"}}});
+        groups.push_back({"Merging",
+                          "merge",
+                          {{"model", &gf.model, "DIR", "the adapters of a tuning run, or their model"},
+                           {"adapter", &gf.adapter, "DIR", "the adapters, where --model is their model"},
+                           {"out", &mf_out, "DIR", "directory for the model that holds both"}}});
         groups.push_back({"Prompts",
                           "generate",
                           {{"input", &pf.input, "TEXT", "input that the instruction on the command line is about"},
@@ -815,7 +955,8 @@ int main(int argc, char** argv) {
                             "few-shot examples of a row to show before its input; -1: as many as in tuning, or as many "
                             "of them as fit"},
                            {"batch", &gf.batch, between(1, 1 << 16), "answers that are generated at a time"},
-                           {"json", &pf.json, "print JSON also for an instruction on the command line"}}});
+                           {"json", &pf.json, "print JSON also for an instruction on the command line"},
+                           answered.flag()}});
         groups.push_back({"Sampling", "generate chat", gf.flags()});
         Cli cli{"sft",
                 "fine-tuning of a decoder for text generation and on instructions.",
@@ -830,14 +971,16 @@ int main(int argc, char** argv) {
                   "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, "
                   "with output and stop added (an output that was there becomes reference)",
                   0, 1},
+                 {"merge", "", "adds low-rank adapters to the weights of their model: a model like any other"},
                  {"chat", "",
                   "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, "
                   "Ctrl-C stops an answer"}},
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "generate") return generate_answers(gf, pf, cli.positional);
+        if (cli.command == "generate") return generate_answers(gf, pf, answered, cli.positional);
         if (cli.command == "chat") return chat(gf);
+        if (cli.command == "merge") return merge(gf, mf_out);
         return cli.command == "eval" ? eval_sft(ef, cli.positional) : train_sft(cli, f, sf);
     });
 }

@@ -556,7 +556,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     for (const std::string& text : texts) {
         size_t here = bert.run(text, &text - &texts[0] + 1);
         Json answers = Json::make_array();
-        if (!f.json) printf("%s%s\n", masks ? "\n" : "", text.c_str());
+        if (!f.json) printf("%s%s\n", masks ? "\n" : "", visible(text).c_str());
         for (size_t k = 0; k < here; k++, masks++) {
             std::vector<double> logits = bert.mask_logits(k), p = softmax(logits);
             if (!f.logits.empty()) all_logits.insert(all_logits.end(), logits.begin(), logits.end());
@@ -568,7 +568,7 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
             for (int i = 0; i < top_k; i++) {
                 int id = order[i];
                 std::string token = id < (int)tokens.size() ? tokens[id] : format("[%d]", id);
-                if (!f.json) printf("  [MASK] %-3zu %5.1f %%  %s\n", k + 1, 100 * p[id], token.c_str());
+                if (!f.json) printf("  [MASK] %-3zu %5.1f %%  %s\n", k + 1, 100 * p[id], visible(token).c_str());
                 guesses.a.push_back(Json::make_object().set("token", token).set("id", id).set("p", p[id]));
             }
             answers.a.push_back(guesses);

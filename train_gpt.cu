@@ -18,6 +18,7 @@
 #include <functional>
 
 #include "common/base/cli.h"
+#include "common/base/terminal.h"
 #include "common/data/batch.h"
 #include "common/data/causal_lm.h"
 #include "common/device/arena.h"
@@ -31,8 +32,8 @@
 #include "common/ops/rmsnorm.cuh"
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
+#include "common/text/answered_rows.h"
 #include "common/text/bpe.h"
-#include "common/text/labelled_rows.h"
 #include "common/train/gpt_config.h"
 #include "common/train/lora.h"
 #include "common/train/parameters.h"
@@ -485,7 +486,8 @@ struct Gpt {
     double flops_per_token(double T, double fraction) const {
         double C = config.C, rest = A() * C + UP() * C + C * config.FF;  // rest: of a layer, after its attention
         double matrices = config.L * QKV() * C + (config.L - 1 + fraction) * rest + fraction * C * config.V;
-        return 6 * matrices + 3 * 4 * config.L * T / 2 * A();
+        // frozen weights have no gradient: two products instead of three; what adapters add is left out
+        return (frozen() ? 4 : 6) * matrices + 3 * 4 * config.L * T / 2 * A();
     }
     static void check_config(const GptConfig& c, const std::string& where) {
         if (bool kernels = c.HS == 32 || c.HS == 64 || c.HS == 128; !kernels && !(device_is_host && c.llama))
@@ -724,8 +726,8 @@ struct Generator {
 };
 
 struct SamplingFlags {
-    std::string model;
-    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16;
+    std::string model, adapter;
+    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16, context = 2048;
     double temperature = 0.8, top_p = 1;
     bool greedy = false;
 
@@ -793,13 +795,15 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     std::vector<std::string> head{};  // a model has all its tensors
 
     GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
-        : PretrainTask(f, data, CausalLmData(data.train, (int)gf.model.max_len, data.tokenizer.eot()),
-                       CausalLmData(data.val, (int)gf.model.max_len, data.tokenizer.eot())),
+        : PretrainTask(f, data, windows(data.train, data, gf), windows(data.val, data, gf)),
           samples(gf.sample_every > 0),
           end_token(data.tokenizer.eot()) {
         train_data.draw_offsets = true;
         if (samples) model.context = (int)config.T;
         set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
+    }
+    static CausalLmData windows(const BinFile& file, const PretrainData<Bpe>& data, const GptFlags& gf) {
+        return CausalLmData(file, (int)gf.model.max_len, data.tokenizer.eot(), data.tokenizer.bos());
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
         BatchShape s;
@@ -895,24 +899,35 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
         SamplingFlags defaults;
         Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler())[0];
-        printf("sample: %s%s\n", gf.sample_prompt.c_str(), bpe.decode(a.tokens.data(), a.tokens.size()).c_str());
+        const std::string text = gf.sample_prompt + bpe.decode(a.tokens.data(), a.tokens.size());
+        printf("sample: %s\n", visible(text, "\n\t").c_str());
         fflush(stdout);
     });
 }
 
 // ---------------------------------------------------------------- generate
 // The model of a directory, without gradients: first its config and tokenizer, then the memory that the caller wants
+// `path` may be that of low-rank adapters, or `adapter` names such: they are added to the weights of their model.
 struct LoadedGpt {
-    std::string dir;
+    std::string adapter, dir, weights;  // where the tokenizer is, and where the weights are
     Gpt model;
     Bpe bpe;
     Generator generator;
     char* block = nullptr;         // a batch, in device memory
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
-    explicit LoadedGpt(const std::string& path) : dir(resolve_model_dir(path)) {
-        model.config = read_gpt_config(dir);
-        Gpt::check_config(model.config, dir);
+    explicit LoadedGpt(const std::string& path, const std::string& adapter_path = "")
+        : adapter(adapter_path.empty() ? "" : resolve_adapter_dir(adapter_path)), dir(resolve_model_dir(path)) {
+        weights = dir;
+        if (is_adapter(dir)) {
+            if (!adapter.empty())
+                fail_usage("--model %s: expected a model beside --adapter, found adapters", path.c_str());
+            adapter = dir;
+            weights = adapter_base(dir);
+        }
+        if (!adapter.empty() && exists(adapter + "/tokenizer_config.json")) dir = adapter;
+        model.config = read_gpt_config(weights);
+        Gpt::check_config(model.config, weights);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
@@ -926,28 +941,41 @@ struct LoadedGpt {
         model.shape.M = M;
         model.context = context;
         memory = load_parameters(
-            dir, [&](real* params) { return model.point(params, nullptr); },
+            weights, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
                 arena.take(block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
                 generator.block = block;
+            },
+            [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
+                if (!adapter.empty()) merge_adapter(adapter, table, values.data());
             });
     }
 };
 
-// The lines of standard input. Of JSON, into `rows`, each one's "prompt"; there empty lines are left out.
-std::vector<std::string> read_prompts(bool json, std::vector<Json>& rows) {
-    std::vector<std::string> prompts;
-    LineReader lines(stdin, "standard input");
-    while (!json && lines.next()) prompts.emplace_back(lines.line);
-    for (Json row; json && lines.next_object(row); rows.push_back(row)) {
-        const Json* text = row.find("prompt");
-        if (!text || text->kind != Json::string)
-            lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
-        prompts.push_back(text->s);
-    }
-    return prompts;
+// A text to continue, or why it cannot be
+struct Prompt {
+    std::string text, where, error{};
+    bool blank = false;  // an empty line of a JSON input
+    Json row{};          // of a JSON input, for the user's other keys
+};
+// The lines of standard input, of JSON each one's "prompt"
+std::vector<Prompt> read_prompts(bool json) {
+    LineReader lines("standard input", stdin);
+    return read_rows<Prompt>(lines, [&](Prompt& prompt) {
+        try {
+            if (!(json ? lines.next_object(prompt.row) : lines.next())) return false;
+            prompt.where = lines.where();
+            const Json* text = prompt.row.find("prompt");
+            if (json && (!text || text->kind != Json::string))
+                lines.bad(lines.number, "expected an object with a text \"prompt\", found " + start_of(lines.line));
+            prompt.text = json ? text->s : std::string(lines.line);
+        } catch (const BadRow& e) {
+            prompt.error = e.what();
+        }
+        return true;
+    });
 }
 
 struct PromptFlags {
@@ -955,65 +983,71 @@ struct PromptFlags {
     bool json = false;
 };
 // Continues the prompts: --prompt, the words of the command line, or the lines of standard input.
-int generate(const SamplingFlags& f, const PromptFlags& pf, std::vector<std::string> prompts) {
+int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, std::vector<std::string> words) {
     if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
-    if (!pf.prompt.empty()) prompts.insert(prompts.begin(), pf.prompt);
-    LoadedGpt gpt(f.model);
-    std::vector<Json> rows;  // of a JSON input, for the user's other keys
-    if (prompts.empty()) prompts = read_prompts(pf.json, rows);
-    if (prompts.empty()) return EXIT_OK;  // no lines
+    if (!pf.prompt.empty()) words.insert(words.begin(), pf.prompt);
+    LoadedGpt gpt(f.model, f.adapter);
+    std::vector<Prompt> prompts;
+    for (const std::string& word : words) prompts.push_back({word, format("prompt %zu", prompts.size() + 1)});
+    if (prompts.empty()) prompts = read_prompts(pf.json);
     const int64_t T = gpt.model.config.T;
     const bool bos = pf.add_bos == "yes" || (pf.add_bos == "auto" && gpt.bpe.add_bos);
-    std::vector<std::vector<int>> ids;
-    size_t longest = 0, all = 0;  // tokens
-    for (const std::string& text : prompts) {
-        if (size_t at = invalid_utf8(text); at != text.npos)
-            fail("prompt %zu: expected UTF-8, found another byte at %zu: \"%.60s\"", ids.size() + 1, at, text.c_str());
-        ids.push_back(prompt_ids(gpt.bpe, text, bos));
-        if ((int64_t)ids.back().size() > T)
-            fail("prompt %zu has %zu tokens%s, the model takes %lld: shorten it: \"%.60s...\"", ids.size(),
-                 ids.back().size(), bos ? " with <|endoftext|> before it" : "", (long long)T, text.c_str());
-        longest = std::max(longest, ids.back().size());
-        all += ids.back().size();
+    std::vector<std::vector<int>> ids;  // of the prompts without an error
+    size_t longest = 0, all = 0;        // tokens
+    for (Prompt& p : prompts) {
+        std::vector<int> tokens;
+        if (size_t at = invalid_utf8(p.text); p.error.empty() && at != p.text.npos)
+            p.error = format("%s: expected UTF-8, found another byte at %zu", p.where.c_str(), at);
+        if (p.error.empty()) tokens = prompt_ids(gpt.bpe, p.text, bos);
+        if ((int64_t)tokens.size() > T)
+            p.error = format("%s has %zu tokens%s, the model takes %lld: shorten it: %s ...", p.where.c_str(),
+                             tokens.size(), bos ? " with <|endoftext|> before it" : "", (long long)T,
+                             start_of(p.text).c_str());
+        rows.row(p.error, p.blank);
+        if (!p.error.empty()) continue;
+        longest = std::max(longest, tokens.size());
+        all += tokens.size();
+        ids.push_back(tokens);
     }
-    int slots = (int)std::min<size_t>(f.batch, prompts.size());
-    int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
-    gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
-
-    bool show_tokens = prompts.size() == 1 && !pf.json;  // as they come
-    if (show_tokens) {
-        fputs(prompts[0].c_str(), stdout);
-        fflush(stdout);
-    }
+    const bool show_tokens = prompts.size() == 1 && ids.size() == 1 && !pf.json;  // as they come
+    WordWrap shown;
+    if (show_tokens) shown.print(prompts[0].text);
     auto on_token = [&](size_t, int token) {
-        if (!show_tokens) return true;
-        std::string bytes = gpt.bpe.decode(&token, 1, false);
-        fwrite(bytes.data(), 1, bytes.size(), stdout);
-        fflush(stdout);
+        if (show_tokens) shown.print(gpt.bpe.decode(&token, 1, false));
         return true;
     };
-    std::vector<Answer> answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
-    size_t full = 0;
+    std::vector<Answer> answers;
+    if (!ids.empty()) {
+        int slots = (int)std::min<size_t>(f.batch, ids.size());
+        int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
+        gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
+        answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
+    }
+    size_t full = 0, answered = 0;
     for (size_t i = 0; i < prompts.size(); i++) {
-        const Answer& a = answers[i];
+        Prompt& p = prompts[i];
+        const bool is_bad = !p.error.empty();
+        const Answer none, &a = is_bad ? none : answers[answered++];
         std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
-        if (pf.json)
-            printf("%s\n", dump_json((rows.empty() ? Json::make_object() : rows[i])
-                                         .set("prompt", prompts[i])
-                                         .set("text", text)
-                                         .set("tokens", (int64_t)a.tokens.size())
-                                         .set("stop", stop_name(a.stop)))
-                               .c_str());
-        else if (show_tokens)
-            printf("\n");
-        else
-            printf("%s%s%s\n", i ? "--------\n" : "", prompts[i].c_str(), text.c_str());
+        if (p.row.kind != Json::object) p.row = Json::make_object().set("prompt", p.text);
+        if (pf.json && is_bad)
+            printf("%s\n", dump_json(p.row.set("error", p.error)).c_str());
+        else if (pf.json)
+            printf("%s\n",
+                   dump_json(
+                       p.row.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop)))
+                       .c_str());
+        else if (!show_tokens)
+            shown.print((i ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
     }
+    if (show_tokens) shown.print("\n");
+    shown.finish();
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
                 prompts.size(), (long long)T);
+    rows.finish();
     return EXIT_OK;
 }
 
@@ -1031,6 +1065,7 @@ int main(int argc, char** argv) {
         GptFlags gf;
         SamplingFlags sf;
         PromptFlags pf;
+        AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
@@ -1061,6 +1096,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Prompts",
                           "generate",
                           {{"model", &sf.model, "DIR", "run directory or model directory"},
+                           {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"},
                            {"prompt", &pf.prompt, "TEXT",
                             "text to continue; words after the flags are more prompts; without any, each line of "
                             "standard input is one"},
@@ -1068,7 +1104,8 @@ int main(int argc, char** argv) {
                             "put <|endoftext|> before a prompt, as it stands before every text in training; auto: if "
                             "the training texts were short (add_bos_token in tokenizer_config.json)"},
                            {"batch", &sf.batch, between(1, 1 << 16), "number of texts to continue at a time"},
-                           {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"}}});
+                           {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"},
+                           rows.flag()}});
         Cli cli{
             "train_gpt",
             "pretraining of a decoder, GPT-2 or Llama, and text generation.",
@@ -1080,7 +1117,7 @@ int main(int argc, char** argv) {
             groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        return cli.command == "generate" ? generate(sf, pf, cli.positional) : train_gpt(cli, f, gf);
+        return cli.command == "generate" ? generate(sf, pf, rows, cli.positional) : train_gpt(cli, f, gf);
     });
 }
 #endif

@@ -14,8 +14,8 @@ import re
 from lib.arguments import check_arguments, check_url, source_flags
 from lib.classify import classify_parser, write_classify_dataset
 from lib.download import download
-from lib.errors import Failure, run_script
-from lib.rows import csv_cells, table_rows, tsv_cells
+from lib.errors import bad_rows, run_script
+from lib.rows import file_blocks, labelled
 from lib.text_files import find_named, inner_name
 
 URL = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/{part}.csv"
@@ -39,17 +39,17 @@ def clean(text):
 
 def rows(name, opener):
     """.csv: class from 1, title, description, no header; .tsv: columns label and text"""
+    blocks = lambda: file_blocks(name, opener)
     if inner_name(name).endswith(".tsv"):
-        for text, _, label, where in table_rows(name, tsv_cells(name, opener)):
+        for text, _, label, where in labelled(name, [], None, blocks):
             yield clean(text), None, OTHER_NAMES.get(label, label), where
         return
-    for number, row in csv_cells(name, opener):
-        where = "%s, line %d" % (name, number)
-        if len(row) != 3:
-            raise Failure("%s: expected 3 columns (class, title, description), found %d" % (where, len(row)))
-        if row[0] not in ("1", "2", "3", "4"):
-            raise Failure("%s: expected a class from 1 to 4, found %.40s" % (where, row[0]))
-        yield clean(row[1] + " " + row[2]), None, LABELS[int(row[0]) - 1], where
+    columns = ["--no-header", "--label=1", "--text=2", "--text2=3"]
+    for title, description, label, where in labelled(name, columns, None, blocks):
+        if label not in ("1", "2", "3", "4"):
+            bad_rows.add("%s: expected a class from 1 to 4, found %.40s" % (where, label))
+        else:
+            yield clean(title + " " + (description or "")), None, LABELS[int(label) - 1], where
 
 
 def main():

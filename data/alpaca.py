@@ -8,7 +8,7 @@ from lib.arguments import source_flags
 from lib.download import download
 from lib.errors import run_script
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field, json_rows
+from lib.rows import field, json_objects
 from lib.text_files import find_named
 
 URL = "https://raw.githubusercontent.com/tatsu-lab/stanford_alpaca/main/alpaca_data.json"
@@ -16,7 +16,7 @@ CHECKSUM = "2eddafc6b977608d778aaab8dfc7e50e547b3af9826dfb9e909d9fc362e4a419"
 
 
 def rows(name, opener):
-    for row, where in json_rows(name, opener):
+    for row, where in json_objects(name, opener):
         yield (
             {
                 "instruction": field(row, "instruction", where),

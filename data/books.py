@@ -77,7 +77,7 @@ def main():
     check_url(args.url, "{n}", "the book's number")
     check_arguments(args)
     files = (
-        text_files(args.source, (".txt", ".md"))
+        text_files(args.source, (".txt", ".md"), args.encoding)
         if args.source
         else downloaded(args.numbers or DEFAULT, args.url, args.cache)
     )

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Your own rows of text and label -> train.bin, val.bin, test.bin to learn labels from.
 
-A file is .csv (RFC 4180), .tsv (no quoting) or .jsonl, also .gz, .xz, .bz2, .zip. Its first line names the columns:
-text and label are needed, text2 is a second text (a question and its answer, say). Without --val a fraction of the rows
+A file is .csv (RFC 4180), .tsv (no quoting), .jsonl or .parquet, also .gz, .xz, .bz2, .zst, .zip. Its first line names
+the columns: text and label are needed, text2 is a second text (a question and its answer, say). Without --val a fraction of the rows
 becomes the validation part: the same rows at every call, and rows of the same text together.
 """
 
-from lib.arguments import check_arguments
+import itertools
+
+from lib.arguments import check_arguments, encoding_flag
 from lib.classify import classify_parser, write_classify_dataset
 from lib.errors import Usage, run_script
 from lib.rows import labelled_rows
@@ -22,7 +24,18 @@ def main():
   data/classify.py mail.csv --no-header --text 3 --label 1 --tokenizer runs/bert --out datasets/mail
 """,
     )
-    p.add_argument("train", metavar="FILE", help="the rows to learn from")
+    p.add_argument(
+        "train", nargs="?", metavar="FILE|DIR", help="the rows to learn from; a folder has LABEL/*.txt, a text each"
+    )
+    p.add_argument(
+        "--class",
+        dest="classes_given",
+        action="append",
+        default=[],
+        metavar="LABEL=FILE",
+        help="a file whose rows all have this label: .csv, .tsv or .jsonl, or any other with a text on each line; may be "
+        "repeated",
+    )
     p.add_argument(
         "--val",
         metavar="FILE",
@@ -45,22 +58,26 @@ def main():
         action="store_true",
         help="the first line is a row, too; the columns are called 1, 2, 3 …: --text 2 --label 1",
     )
+    encoding_flag(p)
+    p.add_argument(
+        "--classes", metavar="FILE", help="the names of the classes, one a line, for labels that are numbers"
+    )
+    p.add_argument("--first-class", choices=["0", "1"], default="0", help="the number of the first of them (default 0)")
     args = p.parse_args()
-    if args.no_header and not (args.text and args.label):
-        raise Usage(
-            "--no-header: expected the numbers of the columns, --text N --label N, found %s"
-            % ("no --label" if args.text else "no --text")
-        )
-    names = [args.text or "text", args.text2 or "text2", args.label or "label"]
-    if len(set(names)) < 3:
-        raise Usage("--text, --text2, --label: expected three different columns, found %s" % ", ".join(names))
+    if not args.train and not args.classes_given:
+        raise Usage("expected FILE, a folder or --class LABEL=FILE, found neither; see data/classify.py --help")
+    for given in args.classes_given:
+        if not all(given.partition("=")[::2]):
+            raise Usage("--class: expected LABEL=FILE, found %s" % given)
     check_arguments(args)
-    files = {"train": args.train, "val": args.val, "test": args.test}
-    parts = {
-        part: labelled_rows(path, args.text or "text", args.text2, args.label or "label", not args.no_header)
-        for part, path in files.items()
-        if path
-    }
+    columns = {"text": args.text, "text2": args.text2, "label": args.label, "classes": args.classes}
+    flags = ["--%s=%s" % (flag, value) for flag, value in columns.items() if value is not None]
+    flags += ["--first-class=" + args.first_class] + (["--no-header"] if args.no_header else [])
+    read = lambda path, label=None: labelled_rows(path, flags, label, args.encoding)
+    train = [read(args.train)] if args.train else []
+    train += [read(path, label) for label, _, path in (given.partition("=") for given in args.classes_given)]
+    parts = {"train": itertools.chain(*train)}
+    parts.update((part, read(path)) for part, path in (("val", args.val), ("test", args.test)) if path)
     write_classify_dataset(args, parts)
 
 

@@ -5,22 +5,27 @@
     python3 data/convert_weights.py FILE.bin FILE.safetensors
 
 A file of torch.save is a pickle and the bytes of the tensors, in a zip archive (since PyTorch 1.6) or one after the
-other (before). A pickle can call any function, so it is read with a list of the few that a dictionary of tensors needs;
-another name is an error and nothing is called. Copies of the word embeddings (cls.predictions.decoder.*) are left out;
-other tensors that share memory are each written whole.
+other (before). A pickle is a program, which can call any function and make structures without end, so it is run by a
+machine that knows the few instructions and names that a dictionary of tensors needs; another one is an error, and
+nothing is called. Copies of the word embeddings (cls.predictions.decoder.*) are left out; other tensors that share
+memory are each written whole, up to four times the size of the file. Names lose what a wrapper of the model put before
+them: module., _orig_mod. and model.
 """
 
 import argparse
 import collections
-import json
+import io
 import math
+import mmap
 import os
 import pickle
 import struct
-import tempfile
 import zipfile
+import zlib
 
 from lib.errors import Failure, Usage, run_script
+from lib.files import open_regular
+from lib.safetensors import unwrapped, write_safetensors
 
 STORAGES = {
     "DoubleStorage": ("F64", 8),
@@ -35,20 +40,29 @@ STORAGES = {
     "BoolStorage": ("BOOL", 1),
 }
 # what unpickling raises where the bytes are no pickle, or only a part of one
-BROKEN_PICKLE = (pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError)
+BROKEN_PICKLE = (
+    *(pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError),
+    *(RecursionError, MemoryError, OverflowError),
+)
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 Storage = collections.namedtuple("Storage", "key dtype width count")
 Tensor = collections.namedtuple("Tensor", "storage offset shape strides")  # in elements
 
 
+# ---------------------------------------------------------------- the pickle
 def rebuild_tensor(storage, offset, shape, strides, *_):
     tensor = Tensor(storage, offset, tuple(shape), tuple(strides))
     if (
-        not isinstance(storage, Storage)
+        type(storage) is not Storage
         or len(tensor.shape) != len(tensor.strides)
-        or not all(isinstance(n, int) and n >= 0 for n in (offset, *tensor.shape, *tensor.strides))
+        or len(tensor.shape) > 64
+        or not all(type(n) is int and 0 <= n < 1 << 40 for n in (offset, *tensor.shape, *tensor.strides))
     ):
-        raise Failure("expected a tensor's storage, offset, shape and strides, found %.80r" % (tensor,))
+        raise Failure("expected a tensor's storage, offset, shape and strides, found something else")
+    if math.prod(tensor.shape) > storage.count:
+        raise Failure(
+            "expected a tensor of at most the %d numbers of its storage, found one that repeats them" % storage.count
+        )
     return tensor
 
 
@@ -56,14 +70,64 @@ def rebuild_parameter(tensor, *_):
     return tensor
 
 
-class Unpickler(pickle.Unpickler):
+def make_dict(items=()):
+    made = {}
+    for key, value in items:
+        set_item(made, key, value)
+    return made
+
+
+def set_item(target, key, value):
+    if type(key) not in (str, int, float, bool, type(None)):  # to look for a nested one may take for ever
+        raise Failure("expected names of tensors, found a key that is a %s" % type(key).__name__)
+    if type(target) is not dict:
+        raise Failure("expected a dictionary, found a %s" % type(target).__name__)
+    target[key] = value
+
+
+class Instructions(dict):
+    def __missing__(self, code):
+        raise Failure(
+            "expected a dictionary of tensors, found instruction 0x%02x in the pickle: nothing of it was run" % code
+        )
+
+
+class Unpickler(pickle._Unpickler):  # the one in Python: its memory is bounded by what it reads
+    dispatch = Instructions(
+        {
+            getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+            for name in (
+                "PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT "
+                "BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES "
+                "SHORT_BINBYTES EMPTY_LIST EMPTY_TUPLE EMPTY_DICT LIST TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS PUT "
+                "BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BINPERSID"
+            ).split()
+        }
+    )
+
     def __init__(self, file):
         super().__init__(file)
         self.storages = {}
 
+    def set_items(self):
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2]):
+            set_item(self.stack[-1], key, value)
+
+    def set_one(self):
+        value, key = self.stack.pop(), self.stack.pop()
+        set_item(self.stack[-1], key, value)
+
+    def build(self):
+        self.stack.pop()  # attributes of a dictionary: versions of modules
+
+    dispatch[pickle.SETITEM[0]] = set_one
+    dispatch[pickle.SETITEMS[0]] = set_items
+    dispatch[pickle.BUILD[0]] = build
+
     def find_class(self, module, name):
         if (module, name) in (("collections", "OrderedDict"), ("builtins", "dict")):
-            return {"OrderedDict": collections.OrderedDict, "dict": dict}[name]
+            return make_dict
         if module == "torch._utils" and name in ("_rebuild_tensor", "_rebuild_tensor_v2"):
             return rebuild_tensor
         if module == "torch._utils" and name == "_rebuild_parameter":
@@ -73,64 +137,77 @@ class Unpickler(pickle.Unpickler):
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         raise Failure(
-            "expected a dictionary of tensors, found %s.%s in the pickle: nothing of it was run" % (module, name)
+            "expected a dictionary of tensors, found %.60s.%.60s in the pickle: nothing of it was run" % (module, name)
         )
 
     def persistent_load(self, pid):
-        kind, (dtype, width), key, _, count, *view = pid
-        if kind != "storage" or (view and view[0] is not None):
-            raise Failure("expected tensors in storages of their own, found %.60r" % (pid,))
-        return self.storages.setdefault(key, Storage(key, dtype, width, count))
+        kind, dtype, key, _, count, *view = pid
+        if (
+            kind != "storage"
+            or (view and view[0] is not None)
+            or dtype not in STORAGES.values()
+            or type(key) is not str
+            or type(count) is not int
+            or count < 0
+        ):
+            raise Failure("expected tensors in storages of their own, found something else")
+        return self.storages.setdefault(key, Storage(key, *dtype, count))
 
 
-def read_zip(path):
-    """(state dictionary, function storage -> bytes) of a file since PyTorch 1.6"""
-    archive = zipfile.ZipFile(path)
+class Numbers(Unpickler):
+    def find_class(self, module, name):
+        raise Failure(
+            "expected numbers and strings, found %.60s.%.60s in the pickle: nothing of it was run" % (module, name)
+        )
+
+
+# ---------------------------------------------------------------- the file
+def read_zip(file, whole):
+    """(state dictionary, function storage -> its bytes) of a file since PyTorch 1.6. whole: the file in memory"""
+    archive = zipfile.ZipFile(file)
     members = [m for m in archive.namelist() if m.endswith("/data.pkl")]
     if len(members) != 1:
         raise Failure("expected one data.pkl in the archive, found %d: not a file of torch.save" % len(members))
     prefix = members[0][: -len("data.pkl")]
-    if prefix + "byteorder" in archive.namelist() and archive.read(prefix + "byteorder") != b"little":
+    checked = {}
+
+    def member(name):
+        if name in checked:
+            return checked[name]
+        info = archive.getinfo(name)
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise Failure("%s: expected a member that is stored, as torch.save does, found a compressed one" % name)
+        names = struct.unpack_from("<HH", whole, info.header_offset + 26)
+        begin = info.header_offset + 30 + sum(names)
+        data = memoryview(whole)[begin : begin + info.file_size]
+        if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+            raise Failure("%s: expected %d bytes with the archive's checksum, found others" % (name, info.file_size))
+        checked[name] = data
+        return data
+
+    if prefix + "byteorder" in archive.namelist() and bytes(member(prefix + "byteorder")) != b"little":
         raise Failure("expected little-endian numbers, found big-endian ones")
-    with archive.open(members[0]) as f:
-        return Unpickler(f).load(), lambda storage: archive.read(prefix + "data/" + storage.key)
+    state = Unpickler(io.BytesIO(member(members[0]))).load()
+    return state, lambda storage: member(prefix + "data/" + storage.key)
 
 
-def read_legacy(path):
+def read_legacy(whole):
     """The same of a file before PyTorch 1.6: magic, version, system, the dictionary, the keys of the storages, then of
     each its count and bytes"""
-    f = open(path, "rb")
-    if pickle_of_numbers(f) != LEGACY_MAGIC:
+    if Numbers(whole).load() != LEGACY_MAGIC:
         raise Failure("expected a file of torch.save, found another pickle")
-    version, system = pickle_of_numbers(f), pickle_of_numbers(f)
-    if version != 1001 or not system.get("little_endian", True):
-        raise Failure("expected version 1001, little-endian, found %s, %s" % (version, system))
-    unpickler = Unpickler(f)
+    version, system = Numbers(whole).load(), Numbers(whole).load()
+    if version != 1001 or type(system) is not dict or not system.get("little_endian", True):
+        raise Failure("expected version 1001, little-endian, found another")
+    unpickler = Unpickler(whole)
     state, storages, at = unpickler.load(), unpickler.storages, {}
-    for key in pickle_of_numbers(f):
-        (count,) = struct.unpack("<q", f.read(8))
-        if key not in storages or count != storages[key].count:
-            raise Failure(
-                "expected %s numbers of storage %s, found %d"
-                % (storages[key].count if key in storages else "no", key, count)
-            )
-        at[key] = f.tell()
-        f.seek(count * storages[key].width, 1)
-
-    def data(storage):
-        f.seek(at[storage.key])
-        return f.read(storage.count * storage.width)
-
-    return state, data
-
-
-class Numbers(pickle.Unpickler):
-    def find_class(self, module, name):
-        raise Failure("expected numbers and strings, found %s.%s in the pickle: nothing of it was run" % (module, name))
-
-
-def pickle_of_numbers(f):
-    return Numbers(f).load()
+    for key in Numbers(whole).load():
+        (count,) = struct.unpack("<q", whole.read(8))
+        if type(key) is not str or key not in storages or count != storages[key].count:
+            raise Failure("expected the storages of the tensors with their counts, found another of %d numbers" % count)
+        at[key] = whole.tell()
+        whole.seek(count * storages[key].width, 1)
+    return state, lambda storage: memoryview(whole)[at[storage.key] :][: storage.count * storage.width]
 
 
 def tensors_of(state):
@@ -141,22 +218,27 @@ def tensors_of(state):
     found = {k: v for k, v in state.items() if isinstance(v, Tensor)} if isinstance(state, dict) else {}
     if not found:
         raise Failure("expected a dictionary of tensors, found %s" % type(state).__name__)
-    return found
+    for name in found:
+        if type(name) is not str or any("\ud800" <= c <= "\udfff" for c in name):
+            raise Failure("expected names of tensors as text, found %.80r" % (name,))
+    return unwrapped(found)
 
 
 def contiguous(tensor, data):
     """The bytes of a tensor in row-major order. data: those of its storage"""
     shape, strides, width = tensor.shape, tensor.strides, tensor.storage.width
-    last = tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides))
-    if math.prod(shape) and not 0 <= last < len(data) // width:
+    count, last = math.prod(shape), tensor.offset + sum((n - 1) * s for n, s in zip(shape, strides))
+    if count == 0:
+        return b""
+    if last >= len(data) // width:
         raise Failure("expected at least %d numbers in its storage, found %d" % (last + 1, len(data) // width))
     expected, row_major = 1, True
     for n, s in zip(reversed(shape), reversed(strides)):
         row_major = row_major and (n == 1 or s == expected)
         expected *= n
     if row_major:
-        return data[tensor.offset * width : (tensor.offset + math.prod(shape)) * width]
-    numbers = memoryview(data).cast("B" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
+        return data[tensor.offset * width : (tensor.offset + count) * width]
+    numbers = data[: len(data) // width * width].cast("B" if width == 1 else {2: "H", 4: "I", 8: "Q"}[width])
 
     def piece(dimension, at):
         if dimension == len(shape) - 1 and strides[-1] > 0:
@@ -170,31 +252,31 @@ def contiguous(tensor, data):
 
 def convert(source, target):
     """Returns (tensors, bytes) written."""
-    try:
-        with open(source, "rb") as f:
-            is_zip = f.read(2) == b"PK"
-        state, data = (read_zip if is_zip else read_legacy)(source)
-        tensors = tensors_of(state)
-    except (*BROKEN_PICKLE, struct.error, zipfile.BadZipFile) as e:
-        raise Failure(
-            "%s: expected a file of torch.save, found something else, or a part of one: %s"
-            % (source, " ".join(str(e).split()))
-        )
-    except Failure as e:
-        raise Failure("%s: %s" % (source, e))
-    if any(name.endswith("embeddings.word_embeddings.weight") for name in tensors):
-        tensors = {k: v for k, v in tensors.items() if not k.startswith("cls.predictions.decoder.")}
-    header, offset = {"__metadata__": {"format": "pt"}}, 0
-    for name, t in tensors.items():
-        size = math.prod(t.shape) * t.storage.width
-        header[name] = {"dtype": t.storage.dtype, "shape": list(t.shape), "data_offsets": [offset, offset + size]}
-        offset += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    handle, part = tempfile.mkstemp(prefix="converting.", dir=os.path.dirname(os.path.abspath(target)))
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(struct.pack("<Q", len(text)) + text)
+    with open_regular(source) as f:
+        size = os.fstat(f.fileno()).st_size
+        if size == 0:
+            raise Failure("%s: expected a file of torch.save, found an empty one" % source)
+        whole = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ)
+        try:
+            state, data = read_zip(f, whole) if whole[:2] == b"PK" else read_legacy(whole)
+            tensors = tensors_of(state)
+        except (*BROKEN_PICKLE, struct.error, zipfile.BadZipFile) as e:
+            raise Failure(
+                "%s: expected a file of torch.save, found something else, or a part of one: %s"
+                % (source, " ".join(str(e).split())[:200] or type(e).__name__)
+            )
+        except Failure as e:
+            raise Failure("%s: %s" % (source, e))
+        if any(name.endswith("embeddings.word_embeddings.weight") for name in tensors):
+            tensors = {k: v for k, v in tensors.items() if not k.startswith("cls.predictions.decoder.")}
+        total = sum(math.prod(t.shape) * t.storage.width for t in tensors.values())
+        if total > 4 * size:
+            raise Failure(
+                "%s: expected tensors of about the %d bytes of the file, found %d: they share their numbers"
+                % (source, size, total)
+            )
+
+        def pieces():
             for name, t in tensors.items():
                 try:
                     piece = contiguous(t, data(t.storage))
@@ -205,17 +287,9 @@ def convert(source, target):
                         "%s: %s: expected %d bytes, found %d: the file is cut short"
                         % (source, name, math.prod(t.shape) * t.storage.width, len(piece))
                     )
-                out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(part, 0o666 & ~umask)
-        os.replace(part, target)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
-    return len(tensors), offset
+                yield piece
+
+        return write_safetensors(target, [(k, t.storage.dtype, t.shape) for k, t in tensors.items()], pieces())
 
 
 def main():

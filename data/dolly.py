@@ -11,14 +11,14 @@ from lib.arguments import source_flags
 from lib.download import download
 from lib.errors import Failure, run_script
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field, json_rows
+from lib.rows import field, json_objects
 from lib.text_files import find_named
 
 URL = "https://huggingface.co/datasets/databricks/databricks-dolly-15k/resolve/main/databricks-dolly-15k.jsonl"
 
 
 def rows(name, opener):
-    for row, where in json_rows(name, opener):
+    for row, where in json_objects(name, opener):
         instruction, context, response, category = (
             field(row, key, where) for key in ("instruction", "context", "response", "category")
         )

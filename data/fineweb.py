@@ -13,8 +13,9 @@ import sys
 from lib.arguments import check_arguments, check_url, source_flags
 from lib.download import download, set_aside
 from lib.errors import Failure, Usage, run_script
+from lib.rows import field, json_objects
 from lib.text import text_parser, write_text_dataset
-from lib.text_files import inner_name, split_documents, strict_lines, text_files, text_lines
+from lib.text_files import inner_name, split_documents, text_files, text_lines
 
 URL = (
     "https://datasets-server.huggingface.co/rows?dataset=HuggingFaceFW%2F{name}&config=sample-10BT&split=train"
@@ -54,24 +55,13 @@ def downloaded(args):
             return
 
 
-def local(paths):
-    """Of .jsonl files the key "text" of every row; of .txt files the documents between lines <|endoftext|>"""
-    for name, opener in text_files(paths, (".jsonl", ".txt")):
-        if inner_name(name).lower().endswith(".parquet"):
-            raise Failure("%s: expected .jsonl or .txt, found Parquet: convert it to JSONL with a key text" % name)
-        if not inner_name(name).lower().endswith(".jsonl"):
+def local(paths, encoding):
+    """Of .jsonl and .json files the key "text" of every row; of .txt files the documents between lines <|endoftext|>"""
+    for name, opener in text_files(paths, (".jsonl", ".json", ".txt"), encoding):
+        if inner_name(name).lower().endswith((".jsonl", ".json")):
+            yield from (field(row, "text", where) for row, where in json_objects(name, opener))
+        else:
             yield from split_documents(text_lines(name, opener))
-            continue
-        for number, line in strict_lines(name, opener):
-            try:
-                text = json.loads(line)["text"] if line.strip() else ""
-            except (ValueError, LookupError, TypeError, RecursionError):
-                text = None
-            if not isinstance(text, str):
-                raise Failure(
-                    "%s, line %d: expected a JSON object with a string text, found %.60s" % (name, number, line.strip())
-                )
-            yield text
 
 
 def main():
@@ -96,14 +86,14 @@ def main():
         "fineweb",
         URL,
         "where 100 rows of {name} from {offset} on are",
-        "use these .jsonl (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing",
+        "use these .jsonl or .json (key text) or .txt files, also .xz, .gz, .bz2, .zip, and download nothing",
     )
     args = p.parse_args()
     if args.documents < 1:
         raise Usage("--documents: expected a number from 1, found %d" % args.documents)
     check_url(args.url, "{offset}", "the first row's number")
     check_arguments(args)
-    write_text_dataset(args, local(args.source) if args.source else downloaded(args))
+    write_text_dataset(args, local(args.source, args.encoding) if args.source else downloaded(args))
 
 
 if __name__ == "__main__":

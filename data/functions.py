@@ -19,10 +19,11 @@ import os
 from lib.arguments import cache_flag
 from lib.download import download
 from lib.errors import Failure, Usage, run_script
+from lib.file_kinds import read_json
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field, json_rows, read_json
+from lib.rows import field, json_objects
 from lib.splits import sample_names
-from lib.text_files import find_named
+from lib.text_files import find_named, whole_text
 
 FUNCTIONS_URL = "https://raw.githubusercontent.com/ericwtodd/function_vectors/main/dataset_files/{file}"
 INDUCTION_URL = "https://raw.githubusercontent.com/orhonovich/instruction-induction/main/data/{file}"
@@ -479,12 +480,11 @@ class Folder:
     def __init__(self, path):
         self.rows = {}
         for file in ("function_vectors_tasks", "instruction_induction"):
-            for row, where in json_rows(*find_named([path], file + ".jsonl")):
+            for row, where in json_objects(*find_named([path], file + ".jsonl")):
                 self.rows.setdefault((file, field(row, "task", where)), []).append((row, where))
         name, opener = find_named([path], "instruction_induction_annotations.json")
         try:
-            with opener() as f:
-                all_of_them = json.load(f)
+            all_of_them = json.loads(whole_text(name, opener))
         except (ValueError, RecursionError) as e:
             raise Failure("%s: expected a JSON object, found something else: %s" % (name, e))
         self.wordings = {

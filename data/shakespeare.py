@@ -13,7 +13,7 @@ from lib.data_dir import work_dir
 from lib.download import download
 from lib.errors import Failure, run_script
 from lib.text import pack_text, text_parser
-from lib.text_files import byte_lines, find_named, text_files
+from lib.text_files import find_named, text_files, whole_text
 from lib.tokenizer import tokenizer_dir
 
 URL = "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -46,15 +46,10 @@ def main():
     check_arguments(args)
     tokenizer = tokenizer_dir(args.tokenizer) if args.tokenizer else None
     source = args.source or download(args.url, os.path.join(args.cache, "input.txt"), CHECKSUM)
-    files = text_files([source], (".txt",))
+    files = text_files([source], (".txt",), args.encoding)
     if len(files) != 1:
-        files = [find_named([source], "input.txt", "tinyshakespeare.txt")]
-    try:
-        text = b"".join(line for _, line in byte_lines(*files[0])).decode("utf-8")
-    except UnicodeDecodeError as e:
-        raise Failure(
-            "%s: expected UTF-8, found the byte 0x%02x at byte %d" % (files[0][0], e.object[e.start], e.start)
-        )
+        files = [find_named([source], "input.txt", "tinyshakespeare.txt", encoding=args.encoding)]
+    text = whole_text(*files[0])
     cut = int(len(text) * (1 - args.val_fraction))
     if not text[:cut].strip() or not text[cut:].strip():
         raise Failure(

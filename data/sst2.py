@@ -11,9 +11,9 @@ import os
 from lib.arguments import check_arguments, source_flags
 from lib.classify import classify_parser, write_classify_dataset
 from lib.download import download
-from lib.errors import Failure, Missing, run_script
-from lib.rows import table_rows, tsv_cells
-from lib.text_files import find_named
+from lib.errors import Failure, Missing, bad_rows, run_script
+from lib.rows import file_blocks, labelled
+from lib.text_files import find_named, strict_lines
 
 URL = "https://dl.fbaipublicfiles.com/glue/data/SST-2.zip"
 CHECKSUM = "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"
@@ -32,15 +32,16 @@ LABELS = {"0": "negative", "1": "positive"}
 
 def columns(name, opener):
     """The names in the first line: the files differ in their order and in the name of the text."""
-    return next((cells for _, cells in tsv_cells(name, opener)), [])
+    return next((line.rstrip("\r\n").split("\t") for _, line in strict_lines(name, opener)), [])
 
 
 def rows(name, opener):
     text = "content" if "content" in columns(name, opener) else "sentence"
-    for sentence, _, label, where in table_rows(name, tsv_cells(name, opener), text):
+    for sentence, _, label, where in labelled(name, ["--text=" + text], None, lambda: file_blocks(name, opener)):
         if label not in LABELS:
-            raise Failure("%s: expected the label 0 or 1, found %.40s" % (where, label))
-        yield sentence.strip(), None, LABELS[label], where
+            bad_rows.add("%s: expected the label 0 or 1, found %.40s" % (where, label))
+        else:
+            yield sentence.strip(), None, LABELS[label], where
 
 
 def main():

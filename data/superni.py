@@ -14,8 +14,9 @@ import os
 from lib.arguments import check_url, source_flags
 from lib.download import download
 from lib.errors import Failure, Usage, run_script
+from lib.file_kinds import read_json, read_text
 from lib.instruct import check_instruct_arguments, instruct_parser, write_instruct_dataset
-from lib.rows import field, json_rows, read_json
+from lib.rows import field, json_objects
 from lib.splits import sample_names
 from lib.text_files import find_named
 
@@ -66,7 +67,7 @@ class Repository:
         self.names = [
             (line.strip(), split)
             for split in ("train", "test")
-            for line in open(path("splits/default/%s_tasks.txt" % split), encoding="utf-8")
+            for line in read_text(path("splits/default/%s_tasks.txt" % split)).split("\n")
             if line.strip()
         ]
 
@@ -94,7 +95,7 @@ class TwoFiles:
 
     def __init__(self, tasks, instances):
         self.tasks, self.instances = {}, {}
-        for row, where in json_rows(*tasks):
+        for row, where in json_objects(*tasks):
             name, split = field(row, "task", where), field(row, "split", where)
             self.tasks[name] = one_task(
                 name,
@@ -104,7 +105,7 @@ class TwoFiles:
                 field(row, "positive_examples", where, list),
                 where,
             )
-        for row, where in json_rows(*instances):
+        for row, where in json_objects(*instances):
             self.instances.setdefault(field(row, "task", where), []).append((row, where))
         self.names = [(t["name"], t["split"]) for t in self.tasks.values() if t["name"] in self.instances]
 

@@ -21,7 +21,7 @@ def main():
         "paths",
         nargs="*",
         metavar="FILE|DIR",
-        help="UTF-8 text, also .xz, .gz, .bz2, .zip; of folders all files .txt and .md, and these compressed",
+        help="text, also .xz, .gz, .bz2, .zip; of folders all files .txt and .md, and these compressed",
     )
     p.add_argument("--from", dest="source", action="append", default=[], metavar="FILE|DIR", help="the same")
     p.add_argument(
@@ -35,7 +35,7 @@ def main():
     if not args.paths + args.source:
         raise Usage("expected files or folders, found none; see data/text.py --help")
     check_arguments(args)
-    files = text_files(args.paths + args.source, (".txt", ".md", ".text"))
+    files = text_files(args.paths + args.source, (".txt", ".md", ".text"), args.encoding)
     write_text_dataset(args, documents_of(files, args.documents))
 
 

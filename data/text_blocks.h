@@ -4,59 +4,78 @@
 #include <stdio.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/unicode.h"
 #include "common/text/wordpiece.h"
 
-// May text be cut here, after a line's end, so that no tokenizer and no separator of documents can tell? What follows
-// has to be neither white space, which BPE may take together with the line's end, nor a line <|endoftext|>.
+// May text be cut here, so that no tokenizer can tell? White space follows, which is left whole to what comes after,
+// and a letter or digit goes before: punctuation may take line ends along (Llama 3, Qwen), or end a special token.
 inline bool is_cut(std::string_view text, size_t at) {
-    constexpr std::string_view eot = "<|endoftext|>";
-    if (at == 0 || text[at - 1] != '\n' || at + eot.size() > text.size() || text.substr(at, eot.size()) == eot)
-        return false;
-    const char* p = text.data() + at;
-    return !is_space(next_code_point(p, text.data() + text.size()));
+    if (at == 0 || at >= text.size() || byte_table.kind[(uint8_t)text[at]] != SPACE) return false;
+    size_t before = at - 1;
+    while (before > 0 && at - before < 4 && (text[before] & 0xC0) == 0x80) before--;
+    const char* p = text.data() + before;
+    const int32_t c = next_code_point(p, text.data() + at);
+    return c >= 0 && (category(c) >> 8 == 'L' || category(c) >> 8 == 'N');
 }
 
-// Calls f(block, is it the last?) for the text of a file, block by block. A block is about 16 MB and ends at a cut or
-// with the file, so memory is bounded by the longest line.
+inline size_t text_block_bytes = 16 << 20, text_part_bytes = 256 << 10;  // tests take less
+
+// Part of a file, a block or less. first, last: does the file begin, end with it?
+struct TextPart {
+    std::string_view text;
+    bool first, last;
+};
+
+// Calls f(block) for the text of a file, without its byte order mark, block by block. A block is about 16 MB and ends
+// at a cut or with the file, so memory is bounded by the longest stretch without white space, and that by 256 MB.
 template <class F>
 inline void for_each_block(const std::string& path, F f) {
-    if (is_directory(path)) fail("cannot read %s: expected a text file, found a directory", path.c_str());
-    FILE* file = fopen(path.c_str(), "rb");
+    FILE* file = fdopen(open_regular(path), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+    std::unique_ptr<FILE, int (*)(FILE*)> closed(file, fclose);
     std::string block;
-    for (size_t used = 0;;) {
-        block.resize(used + (16 << 20));
-        size_t n = fread(&block[used], 1, block.size() - used, file);
-        if (ferror(file)) {
-            int e = errno;
-            fclose(file);
-            fail("cannot read %s: %s", path.c_str(), strerror(e));
-        }
+    size_t lines = 0;  // before the block
+    for (bool first = true, last = false; !last;) {
+        const size_t used = block.size();
+        block.resize(used + text_block_bytes);
+        const size_t n = fread(&block[used], 1, block.size() - used, file);
+        if (ferror(file)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
         block.resize(used + n);
-        if (n == 0) break;
-        size_t cut = block.rfind('\n') + 1;  // npos + 1 == 0: no line's end in it, read on
-        while (cut > 0 && !is_cut(block, cut)) cut = cut > 1 ? block.rfind('\n', cut - 2) + 1 : 0;
-        if (cut > 0) f(std::string_view(block).substr(0, cut), false);
+        last = n < text_block_bytes;
+        if (first && used == 0) {
+            const std::string found = not_text(block);
+            if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
+            if (block.compare(0, BYTE_ORDER_MARK.size(), BYTE_ORDER_MARK) == 0) block.erase(0, BYTE_ORDER_MARK.size());
+        }
+        if (const size_t nul = block.find('\0', used); nul != block.npos)
+            fail("%s, line %zu: expected text, found a NUL byte", path.c_str(),
+                 lines + 1 + std::count(block.begin(), block.begin() + nul, '\n'));
+        size_t cut = block.size();
+        while (!last && cut > used && !is_cut(block, cut)) cut--;
+        if (!last && cut == used && !is_cut(block, cut)) cut = 0;  // none in what is new: read on
+        if (block.size() - cut > 256 << 20)
+            fail("%s: expected white space somewhere, found 256 MB without: this is no running text", path.c_str());
+        if (cut == 0) continue;
+        f(TextPart{std::string_view(block).substr(0, cut), first, last});
+        first = false;
+        lines += std::count(block.begin(), block.begin() + cut, '\n');
         block.erase(0, cut);
-        used = block.size();
     }
-    fclose(file);
-    if (!block.empty()) f(std::string_view(block), true);
 }
 
 // A block in parts of about 256 kB that end at cuts, for the threads to share
-inline std::vector<std::string_view> parts_of(std::string_view block) {
-    std::vector<std::string_view> parts;
-    while (!block.empty()) {
-        size_t cut = std::min<size_t>(256 << 10, block.size());
-        do cut = std::min(block.find('\n', cut), block.size() - 1) + 1;
-        while (cut < block.size() && !is_cut(block, cut));
-        parts.push_back(block.substr(0, cut));
-        block.remove_prefix(cut);
+inline std::vector<TextPart> parts_of(TextPart block) {
+    std::vector<TextPart> parts;
+    for (std::string_view rest = block.text; !rest.empty();) {
+        size_t cut = std::min(text_part_bytes, rest.size());
+        while (cut < rest.size() && !is_cut(rest, cut)) cut++;
+        const std::string_view text = rest.substr(0, cut);
+        rest.remove_prefix(cut);
+        parts.push_back({text, block.first && parts.empty(), block.last && rest.empty()});
     }
     return parts;
 }
@@ -67,31 +86,24 @@ inline std::string_view strip_spaces(std::string_view line) {
     return line;
 }
 
-// Does a line separate documents?
-inline bool separates(std::string_view line, const std::string& documents) {
-    line = strip_spaces(line);
-    return (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
-}
-// Does a document end with this text? Its last character is a line's end.
-inline bool ends_document(std::string_view text, const std::string& documents) {
-    text.remove_suffix(1);
-    return documents == "line" || separates(text.substr(text.rfind('\n') + 1), documents);  // npos + 1 == 0
-}
-
-// Cuts text at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
+// Cuts a part at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
 // with it. A document is without the line's end before the separator, or before the file's end; of `file` it is all
-// bytes. last: the file ends with this text.
+// bytes. A part that is not the first begins within a line or at its end, and that line is no separator (is_cut()).
 template <class F>
-inline void for_each_stretch(std::string_view text, const std::string& documents, bool last, F f) {
+inline void for_each_stretch(TextPart part, const std::string& documents, F f) {
     auto without_line_end = [](std::string_view s) {
         if (!s.empty() && s.back() == '\n') s.remove_suffix(1);
         if (!s.empty() && s.back() == '\r') s.remove_suffix(1);
         return s;
     };
+    const std::string_view text = part.text;
     size_t start = 0;
     for (size_t at = 0; at < text.size() && documents != "file";) {
         size_t end = std::min(text.find('\n', at), text.size());
-        bool separator = separates(text.substr(at, end - at), documents);
+        if (end == text.size() && !part.last) break;  // the next part goes on with this line
+        std::string_view line = strip_spaces(text.substr(at, end - at));
+        bool separator = (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
+        if (at == 0 && !part.first) separator = false;
         if (separator || documents == "line") {
             f(without_line_end(text.substr(start, (separator ? at : end) - start)), true);
             start = end + 1;
@@ -99,5 +111,5 @@ inline void for_each_stretch(std::string_view text, const std::string& documents
         at = end + 1;
     }
     if (start < text.size())
-        f(last && documents != "file" ? without_line_end(text.substr(start)) : text.substr(start), false);
+        f(part.last && documents != "file" ? without_line_end(text.substr(start)) : text.substr(start), false);
 }

@@ -59,7 +59,7 @@ def main():
     parts = {"train": [], "valid": []}
     cut = False  # is the end of the training part missing?
     if args.source:
-        for file in text_files(args.source, (".txt",)):
+        for file in text_files(args.source, (".txt",), args.encoding):
             parts["valid" if "valid" in os.path.basename(file[0]).lower() else "train"].append(file)
         if not parts["train"]:
             raise Failure(

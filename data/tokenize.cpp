@@ -35,18 +35,16 @@ static void learn(const Options& o, Cli& cli) {
     {
         Progress progress("counting words", total);
         for (const std::string& file : files)
-            for_each_block(file, [&](std::string_view block, bool last) {
+            for_each_block(file, [&](TextPart block) {
                 auto parts = parts_of(block);
 #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
                 for (size_t i = 0; i < parts.size(); i++) {
-                    bool last_part = last && i + 1 == parts.size();
-                    for_each_stretch(parts[i], "eot", last_part, [&](std::string_view text, bool ends) {
+                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
                         auto& mine = counts[omp_get_thread_num()];
-                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !last_part)
-                                       : rules.count_words(text, mine);
+                        invalid += bpe ? Bpe::count_words(text, mine) : rules.count_words(text, mine);
                     });
                 }
-                progress.update(bytes += block.size());
+                progress.update(bytes += block.text.size());
             });
     }
     for (size_t t = 1; t < counts.size(); t++)
@@ -85,7 +83,7 @@ static void print_line(std::string& out) {
 
 template <class Tokenizer>  // WordPiece or Bpe, as below
 static void encode(const Options& o, const Tokenizer& tokenizer) {
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     std::string out, decoded;
     std::vector<int32_t> ids;
     size_t invalid = 0;
@@ -126,7 +124,7 @@ static void decode(const Options& o, const Tokenizer& tokenizer) {
         else
             return tokenizer.decode(ids);
     };
-    LineReader lines(stdin, "standard input");
+    LineReader lines("standard input", stdin);
     std::string out;
     while (lines.next_bytes()) {
         std::string_view text = lines.line;
@@ -182,11 +180,18 @@ static void refuse_overwrite(const Options& o, std::vector<std::string> inputs) 
             o.out.c_str());
 }
 
+static std::vector<Flag> labelled_flags(Options& o) {
+    std::vector<Flag> flags = o.columns.flags();
+    flags.push_back({"class", &o.classes, "LABEL=FILE", "a file whose rows all have this label; may be repeated"});
+    return flags;
+}
+
 // Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {
     const std::pair<const char*, std::vector<const char*>> flags_of[] = {
         {"text", {"documents"}},
-        {"classify", {"labels", "text-column", "text2-column", "label-column"}},
+        {"classify",
+         {"labels", "class", "text-column", "text2-column", "label-column", "header", "classes", "first-class"}},
         {"instruct", {"template", "shots", "max-len", "overlong", "task", "show"}}};
     for (const auto& [kind, flags] : flags_of)
         for (const char* flag : flags)
@@ -194,15 +199,15 @@ static void pack(const Options& o, Cli& cli) {
     if (cli.given("task")) require(o.task, "pack", "a name after --task");
     if (cli.given("labels")) require(o.labels, "pack", "names or a .bin file after --labels");
     require(o.tokenizer, "pack", "--tokenizer DIR");
-    require(o.in, "pack", "--in FILE");
+    if (o.classes.empty()) require(o.in, "pack", "--in FILE");
     require(o.out, "pack", "--out FILE.bin");
     refuse_overwrite(o, cli.positional);
     if (o.kind == "instruct") return pack_instruct(o, cli.positional, cli.given("overlong"));
     if (o.kind == "text")
         return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.positional, tokenizer); });
-    if (!cli.positional.empty())
-        fail_usage("--kind classify takes one file, found \"%s\" as well", cli.positional[0].c_str());
-    pack_classify(o);
+    std::vector<std::string> files = cli.positional;
+    if (!o.in.empty()) files.insert(files.begin(), o.in);
+    pack_classify(o, labelled_sources(o, files));
 }
 
 // ---------------------------------------------------------------- main
@@ -223,8 +228,8 @@ int main(int argc, char** argv) {
           "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
          {"encode", "< text", "a line of ids per line of text, without special tokens"},
          {"decode", "< ids", "a line of text per line of ids"},
-         {"pack", "[MORE FILES]", "files of text or of instructions, or one of labelled texts -> a .bin file", 0,
-          CLI_MANY}},
+         {"pack", "[MORE FILES]", "files of text, of labelled texts or of instructions -> a .bin file", 0, CLI_MANY},
+         {"rows", "[FILE...]", "files of labelled texts -> their rows as JSON lines, as pack reads them", 0, CLI_MANY}},
         {{"Learning",
           "learn",
           {{"type", &o.type, "wordpiece|bpe",
@@ -250,15 +255,13 @@ int main(int argc, char** argv) {
           "pack",
           {{"kind", &o.kind, "text|classify|instruct", "what the input holds: text, labelled texts or instructions"},
            {"in", &o.in, "FILE",
-            "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2; instruct: "
-            ".jsonl"},
+            "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2, or a folder "
+            "LABEL/*.txt; instruct: .jsonl"},
            {"documents", &o.documents, "eot|line|blank|file",
             "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
            {"labels", &o.labels, "A,B,...",
             "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
-           {"text-column", &o.columns.text, "NAME", "classify: name of the column with the text"},
-           {"text2-column", &o.columns.text2, "NAME", "classify: name of the column with the second text"},
-           {"label-column", &o.columns.label, "NAME", "classify: name of the column with the label"},
+
            {"template", &o.templ, "NAME",
             "instruct: the prompt template: alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with "
             "{instruction}, {input} and at its end {output}; auto: that of the model in --tokenizer (template.json, "
@@ -275,7 +278,16 @@ int main(int argc, char** argv) {
            {"task", &o.task, "NAME", "instruct: name of the task of rows that name none"},
            {"show", &o.show, at_least(0),
             "instruct: print the first N rows, decoded, with what is supervised in brackets"},
-           {"out", &o.out, "FILE.bin", "the packed file"}}}},
+           {"on-error", &o.bad_rows.on_error, "skip|stop",
+            "classify, instruct: what happens to rows that cannot be used: they are named, counted and left out, and "
+            "the "
+            "exit code is 1 in the end; or the first of them ends it, and nothing is written"},
+           {"out", &o.out, "FILE.bin", "the packed file"}}},
+         {"Labelled texts", "pack rows", labelled_flags(o)},
+         {"Rows",
+          "rows",
+          {{"name", &o.in, "NAME", "what standard input is called, which is read for the file -"},
+           {"objects", &o.json, "the objects of JSON files as they are"}}}},
         true,
         "",
         {}};
@@ -289,6 +301,13 @@ int main(int argc, char** argv) {
             });
         }
         if (cli.command == "pack") pack(o, cli);
+        if (cli.command == "rows") {
+            std::vector<LabelledSource> sources = labelled_sources(o, cli.positional);
+            if (sources.empty()) fail_usage("data/tokenize rows: expected FILE or --class LABEL=FILE, found neither");
+            for (LabelledSource& source : sources)
+                if (source.path == "-") source = {o.in, source.label, false, stdin};
+            print_rows(o, sources, o.json);
+        }
         flush_output();
         return EXIT_OK;
     });

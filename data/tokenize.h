@@ -15,6 +15,8 @@ struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;
     std::string templ = "auto", task = "all", overlong = "drop";
     LabelledColumns columns;
+    std::vector<std::string> classes;  // --class LABEL=FILE
+    BadRows bad_rows;
     int64_t size = 8192, shots = -1, max_len = 0, show = 0;
     bool lower_case = true, json = false, specials_as_text = false, add_special_tokens = false;
     bool skip_special_tokens = false;
@@ -70,6 +72,14 @@ inline std::string tokenizer_dir(const std::string& dir) {
         for (const char* name : {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json"})
             if (exists(d + "/" + name)) return d;
     return dir;
+}
+
+// The longest input of the model in `dir`, in tokens; 0: there is no model
+inline int64_t longest_input(const std::string& dir, const char* key) {
+    const std::string path = dir + "/config.json";
+    const Json config = exists(path) ? parse_json(read_file(path), path) : Json();
+    const Json* positions = config.find(key);
+    return positions && positions->kind == Json::integer ? positions->i : 0;
 }
 
 // Calls f with the tokenizer of a directory, a WordPiece or a Bpe.

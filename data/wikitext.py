@@ -69,7 +69,7 @@ def main():
                 CHECKSUM[args.version],
             )
         ]
-    files = text_files(source, ENDINGS)
+    files = text_files(source, ENDINGS, args.encoding)
     parts = {part: [f for f in files if part in os.path.basename(f[0]).lower()] for part in ("train", "valid")}
     read = lambda some: itertools.chain.from_iterable(articles(text_lines(*f)) for f in some)
     if parts["train"] and parts["valid"]:

@@ -17,14 +17,26 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 import svg  # noqa: E402
 
 
+def parsed(line):
+    """A line of metrics as a dict; None where it is none (a power cut may leave zeros)"""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row, dict) else None
+    except ValueError:
+        return None
+
+
 def read_run(folder):
     """A run directory or a metrics.jsonl -> training [(tokens, loss)], validation [(tokens, loss)], unigram baseline"""
     path = pathlib.Path(folder)
     path = path / "metrics.jsonl" if path.is_dir() else path
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as e:
+        lines = path.read_bytes().split(b"\n")[:-1]  # as for --resume: a kill may have cut off the last line
+    except OSError as e:
         sys.exit(f"error: {path}: expected a run's metrics.jsonl: {e}")
+    rows = list(filter(None, map(parsed, lines)))
+    if len(rows) < len(lines):
+        print(f"{path}: {len(lines) - len(rows)} lines that are no JSON were left out", file=sys.stderr)
     train = [(r["tokens"], r["loss"]) for r in rows if "loss" in r]
     val = [(r["tokens"], r["val_loss"]) for r in rows if "val_loss" in r]
     unigram = next((r["unigram_loss"] for r in rows if "unigram_loss" in r), None)

@@ -36,9 +36,17 @@ WIDE = {
     "scatter_rows_kernel": (4, 4),
     "dropout_forward_kernel": (4, 4),
     "gelu_backward_kernel": (2, 1),
+    "swiglu_forward_kernel": (2, 1),
+    "swiglu_backward_kernel": (3, 2),
     "crossentropy_kernel": (1, 1),
 }
-ALWAYS_WIDE = {"adamw_update_kernel": (8, 6), "norm_chunks_kernel": (4, 0), "attention_delta_kernel": (1, 0)}
+ALWAYS_WIDE = {
+    "adamw_update_kernel": (8, 6),
+    "norm_chunks_kernel": (4, 0),
+    "attention_delta_kernel": (1, 0),
+    "rope_kernel": (4, 2),
+    "qk_norm_rope_backward_kernel": (6, 2),
+}
 # attention in bf16 (common/ops/flash.cuh): blocks of how many threads, two of which fit a multiprocessor's 65,536
 # registers (of 256 threads one)
 FLASH = {"flash_forward_kernel": 128, "flash_dq_kernel": 128, "flash_dkv_kernel": 128, "flash_dkv_kernel<128": 256}

@@ -206,7 +206,12 @@ def checkpoint(directory):
     """What --resume continues from: the model's bytes, the optimiser's tensors, the counters (without the time)."""
     state, metadata = read_safetensors(os.path.join(directory, "training_state.safetensors"))
     counters = {k: v for k, v in json.loads(metadata["counters"]).items() if k not in TIME_FIELDS}
-    return read(os.path.join(directory, "model.safetensors")), state, counters
+    name = (
+        "adapter_model.safetensors"
+        if os.path.exists(os.path.join(directory, "adapter_config.json"))
+        else "model.safetensors"
+    )
+    return read(os.path.join(directory, name)), state, counters
 
 
 def fnv1a(data):

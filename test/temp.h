@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <string>
+#include <vector>
 
 // Removed at the end of the test.
 struct TempDir {
@@ -20,6 +23,14 @@ inline void write_bytes(const std::string& path, const std::string& bytes) {
     REQUIRE(f);
     REQUIRE(fwrite(bytes.data(), 1, bytes.size(), f) == bytes.size());
     REQUIRE(fclose(f) == 0);
+}
+
+// The names in a directory, in order
+inline std::vector<std::string> entries_of(const std::string& dir) {
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(dir)) names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
 }
 
 // While it lives, no file can grow beyond `bytes`: to write() that is what a full disk is.

@@ -31,6 +31,7 @@
 
 #include "common/base/errors.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 
 constexpr int CLI_MANY = INT_MAX;
 
@@ -55,7 +56,7 @@ inline std::vector<std::string> split_list(const std::string& text) {
 }
 
 struct Flag {
-    enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE } type;
+    enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE, LIST } type;  // a LIST may be given several times
     std::string name;
     std::vector<std::string> aliases;  // names that it had before: still taken, not shown
     void* value;
@@ -78,6 +79,10 @@ struct Flag {
         : type(strchr(what, '|') ? CHOICE : TEXT), value(v), what(what), help(help) {
         set_names(names);
     }
+    Flag(const char* names, std::vector<std::string>* v, const char* what, const char* help)
+        : type(LIST), value(v), what(what), help(help) {
+        set_names(names);
+    }
     bool is_called(const std::string& n) const {
         return n == name || std::find(aliases.begin(), aliases.end(), n) != aliases.end();
     }
@@ -85,7 +90,7 @@ struct Flag {
     // "an integer >= 1", "one of a|b|c": what an error message says was expected
     std::string expected() const {
         if (type == BOOL) return "true or false";
-        if (type == TEXT) return "text";
+        if (type == TEXT || type == LIST) return "text";
         if (type == CHOICE) return "one of " + what;
         std::string s = type == INTEGER ? "an integer" : "a number";
         if (range.lo > -INFINITY && range.hi < INFINITY && !range.without_lo && !range.without_hi)
@@ -100,6 +105,7 @@ struct Flag {
         char* end = nullptr;
         errno = 0;
         if (type == TEXT) *(std::string*)value = text;
+        if (type == LIST) ((std::vector<std::string>*)value)->push_back(text);
         if (type == CHOICE) {
             if (text.empty() || text.find('|') != text.npos || ("|" + what + "|").find("|" + text + "|") == text.npos)
                 return false;
@@ -128,6 +134,7 @@ struct Flag {
         if (type == INTEGER) return *(int64_t*)value;
         if (type == NUMBER) return *(double*)value;
         if (type == BOOL) return *(bool*)value;
+        if (type == LIST) return name_list(*(std::vector<std::string>*)value, -1);
         return *(std::string*)value;
     }
 
@@ -171,7 +178,9 @@ inline void describe(std::vector<FlagGroup>& groups, const std::string& name, co
 }
 // To be called after the last line that a program prints: fails if it could not be written (a full disk).
 inline void flush_output() {
-    if (fflush(stdout) || ferror(stdout)) fail("cannot write standard output: %s", strerror(errno));
+    errno = 0;  // of an earlier write that failed nothing but ferror() is left
+    if (fflush(stdout) || ferror(stdout))
+        fail("cannot write standard output: %s", errno ? strerror(errno) : "an earlier line was lost");
 }
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F>
@@ -180,36 +189,12 @@ int run_program(F body) {
         return body();
     } catch (const Error& e) {
         fflush(stdout);
-        std::string line = e.what();
-        std::replace(line.begin(), line.end(), '\n', ' ');  // of a text or file name
-        fprintf(stderr, "error: %s\n", line.c_str());
+        fprintf(stderr, "error: %s\n", visible(e.what()).c_str());
         return e.code;
     } catch (const std::bad_alloc&) {
         fprintf(stderr, "error: out of memory: take a smaller batch or a smaller model\n");
         return EXIT_FAILED;
     }
-}
-
-// the number of letters to insert, delete or replace to get from a to b
-inline size_t edit_distance(const std::string& a, const std::string& b) {
-    std::vector<size_t> row(b.size() + 1);
-    for (size_t j = 0; j <= b.size(); j++) row[j] = j;
-    for (size_t i = 1; i <= a.size(); i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= b.size(); j++) {
-            size_t above = row[j];
-            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
-            diagonal = above;
-        }
-    }
-    return row[b.size()];
-}
-// the name, of at least one, that takes the fewest edits
-inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
-    return *std::min_element(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-        return edit_distance(word, a) < edit_distance(word, b);
-    });
 }
 
 // A line of --help, continued below where it is longer than a terminal: help texts begin at column 37.
@@ -300,8 +285,8 @@ struct Cli {
         for (const auto& [name, value] : all.o) {
             Flag* f = find(name);
             if (!f)
-                fail("%s: unknown flag \"%s\": the file was written by another version of %s", where.c_str(),
-                     name.c_str(), program.c_str());
+                fail("%s: unknown flag \"%s\": the file was written by another version of %s; nearest: %s",
+                     where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
             std::string text = value.kind == Json::string ? value.s : dump_json(value);
             if (!f->given && !f->set(text))
                 fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),
@@ -322,7 +307,7 @@ struct Cli {
             for (const Flag& f : g.flags) {
                 std::string left = (f.type == Flag::BOOL ? "--[no-]" : "--") + f.name + " " + f.what;
                 std::string preset = dump_json(f.json());
-                if (f.type == Flag::TEXT || f.type == Flag::CHOICE) preset = *(std::string*)f.value;
+                if (f.type == Flag::TEXT || f.type == Flag::CHOICE || f.type == Flag::LIST) preset = f.json().s;
                 if (f.type == Flag::NUMBER) preset = format("%.10g", *(double*)f.value);
                 if (f.type == Flag::BOOL) preset = *(bool*)f.value ? "yes" : "no";
                 if (left.size() > 34) left += "\n" + std::string(36, ' ');

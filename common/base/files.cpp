@@ -6,17 +6,46 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "common/base/errors.h"
+#include "common/base/text.h"
+#include "common/base/unicode.h"
+
+// The directory that holds `path`: after a rename its own entry must reach the disk, too.
+static std::string parent_of(std::string path) {
+    while (path.size() > 1 && path.back() == '/') path.pop_back();
+    size_t slash = path.rfind('/');
+    return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+int open_regular(const std::string& path) {
+    const char* p = path.c_str();
+    int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer does not wait
+    if (fd < 0) {
+        const std::string reason = strerror(errno), hint = errno == ENOENT ? nearest_entry(path) : "";
+        fail("cannot read %s: %s%s", p, reason.c_str(), hint.c_str());
+    }
+    struct stat st{};
+    char head[42] = "";
+    const char* found = fstat(fd, &st) != 0 || S_ISREG(st.st_mode) ? nullptr
+                        : S_ISDIR(st.st_mode)                      ? "a directory"
+                                                                   : "a pipe or a device";
+    if (!found && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
+        found = "a pointer of Git LFS to it: run git lfs pull where it was cloned";
+    if (!found) return fd;
+    close(fd);
+    fail("cannot read %s: expected a file, found %s", p, found);
+}
 
 std::string read_file(const std::string& path) {
-    if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
-    FILE* f = fopen(path.c_str(), "rb");
+    FILE* f = fdopen(open_regular(path), "rb");
     if (!f) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::string bytes;
     struct stat st;
@@ -28,6 +57,125 @@ std::string read_file(const std::string& path) {
     fclose(f);
     if (error) fail("cannot read %s: %s", path.c_str(), strerror(error));
     return bytes;
+}
+
+std::string nearest_entry(const std::string& path) {
+    if (const std::string dir = parent_of(path); dir != path && !exists(dir)) return nearest_entry(dir);
+    std::vector<std::string> names;
+    if (DIR* d = opendir(parent_of(path).c_str())) {
+        while (dirent* entry = readdir(d))
+            if (entry->d_name[0] != '.') names.push_back(entry->d_name);
+        closedir(d);
+    }
+    return nearest_hint(path.substr(path.rfind('/') + 1), names);
+}
+
+// UTF-16 and UTF-32 without a byte order mark, as their NUL bytes show it: every character of ASCII has one or three.
+static const char* wide_text(std::string_view begin) {
+    size_t nul[4] = {0, 0, 0, 0}, n = std::min<size_t>(begin.size(), 4096) / 4;  // nul[i]: among the bytes 4 k + i
+    for (size_t i = 0; i < 4 * n; i++) nul[i % 4] += begin[i] == 0;
+    if (n && nul[2] == n && nul[3] == n && nul[0] == 0) return "UTF-32LE";
+    if (n && nul[0] == n && nul[1] == n && nul[3] == 0) return "UTF-32BE";
+    const size_t even = nul[0] + nul[2], odd = nul[1] + nul[3];
+    if (odd > n / 4 + 1 && even == 0) return "UTF-16LE";
+    if (even > n / 4 + 1 && odd == 0) return "UTF-16BE";
+    return nullptr;
+}
+
+std::string not_text(std::string_view begin) {
+    begin = begin.substr(0, 1 << 16);
+    const std::string unpack = "unpack it first", save = "save it as plain text first", none = "give a file of text";
+    const std::string convert = "convert it to JSON lines first";
+    struct Kind {
+        size_t at;
+        std::string bytes, what, advice;
+    };
+    using namespace std::string_literals;  // with their NUL bytes
+    const Kind written[] = {
+        // in characters, as a text is
+        {0, "%PDF-", "a PDF document", save},
+        {0, "%!PS-Adobe", "a PostScript document", save},
+        {0, "{\\rtf", "an RTF document", save},
+        {0, "version https://git-lfs.github.com/spec/", "a Git LFS pointer", "fetch the file itself with git lfs pull"},
+    };
+    const Kind binary[] = {
+        {0, "\xff\xfe\0\0"s, "UTF-32", ""},
+        {0, "\0\0\xfe\xff"s, "UTF-32", ""},
+        {0, "\xff\xfe", "UTF-16", ""},
+        {0, "\xfe\xff", "UTF-16", ""},
+        {30, "mimetypeapplication/epub+zip", "an EPUB book", save},
+        {30, "mimetypeapplication/vnd.oasis", "an OpenDocument file", save},
+        {30, "[Content_Types].xml", "an Office document (.docx, .xlsx or .pptx)", save},
+        {0, "PK\3\4", "a zip archive", unpack},
+        {0, "PK\5\6", "an empty zip archive", none},
+        {0, "\x1f\x8b", "a gzip archive", unpack},
+        {0, "\x1f\x9d", "a compressed file (.Z)", unpack},
+        {0, "BZh", "a bzip2 archive", unpack},
+        {0,
+         "\xfd"
+         "7zXZ\0"s,
+         "an xz archive", unpack},
+        {0, "\x28\xb5\x2f\xfd", "a zstd archive", unpack},
+        {0, "7z\xbc\xaf\x27\x1c", "a 7z archive", unpack},
+        {0, "Rar!", "a rar archive", unpack},
+        {0, "\4\x22\x4d\x18", "an lz4 archive", unpack},
+        {257, "ustar", "a tar archive", unpack},
+        {0, "\xd0\xcf\x11\xe0", "an old Office document (.doc, .xls or .ppt)", save},
+        {0, "\x89PNG", "a PNG image", none},
+        {0, "\xff\xd8\xff", "a JPEG image", none},
+        {0, "GIF8", "a GIF image", none},
+        {0, "II*\0"s, "a TIFF image", none},
+        {0, "MM\0*"s, "a TIFF image", none},
+        {8, "WEBP", "a WebP image", none},
+        {8, "WAVE", "a sound file", none},
+        {0, "ID3", "a sound file", none},
+        {0, "OggS", "a sound file", none},
+        {0, "fLaC", "a sound file", none},
+        {4, "ftyp", "a video or sound file", none},
+        {0, "PAR1", "a Parquet file", convert},
+        {0, "ARROW1", "an Arrow file", convert},
+        {0, "SQLite format 3", "an SQLite database", convert},
+        {0, "\x89HDF", "an HDF5 file", none},
+        {0, "\x93NUMPY", "a NumPy array", none},
+        {0,
+         "\x7f"
+         "ELF",
+         "a program (ELF)", none},
+        {0, "MZ", "a program (.exe)", none},
+        {0, "GGUF", "a model (GGUF)", none},
+        {4, "\0\0\0\0{"s, "a model (safetensors)", none},
+        {0, "tunebin\n", "a packed .bin file", "give the text that it was made from"},
+    };
+    auto is = [&](const Kind& k) { return begin.size() > k.at && begin.compare(k.at, k.bytes.size(), k.bytes) == 0; };
+    for (const Kind& kind : written)
+        if (is(kind)) return kind.what + ": " + kind.advice;
+    if (begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos) return "";
+    for (const Kind& kind : binary)
+        if (is(kind))
+            return kind.what + (kind.advice.empty() ? " text: convert it first, iconv -f " + kind.what + " -t UTF-8"
+                                                    : ": " + kind.advice);
+    if (const char* wide = wide_text(begin))
+        return format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide);
+    return "";
+}
+
+void check_text(std::string_view text, const std::string& path, size_t line) {
+    const size_t nul = text.find('\0'), invalid = invalid_utf8(text), at = std::min(nul, invalid);
+    if (at == text.npos) return;
+    line += std::count(text.begin(), text.begin() + at, '\n');
+    if (at == nul) fail("%s, line %zu: expected text, found a NUL byte", path.c_str(), line);
+    fail("%s, line %zu: expected UTF-8, found the byte 0x%02x; convert the file first", path.c_str(), line,
+         (unsigned char)text[at]);
+}
+
+std::string read_text(const std::string& path) {
+    std::string text = read_file(path);
+    const std::string found = not_text(text);
+    if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
+    check_text(text, path);
+    if (std::string_view(text).substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
+        text.erase(0, BYTE_ORDER_MARK.size());
+    return text;
 }
 
 bool exists(const std::string& path) {
@@ -43,18 +191,12 @@ bool is_directory(const std::string& path) {
 void make_directories(const std::string& path) {
     for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
         std::string part = path.substr(0, slash);
-        if (mkdir(part.c_str(), 0777) != 0 && !is_directory(part))
+        const int error = mkdir(part.c_str(), 0777) == 0 ? 0 : errno;  // before is_directory() sets errno
+        if (error && !is_directory(part))
             fail("cannot make the directory %s: %s", part.c_str(),
-                 errno == EEXIST || errno == ENOTDIR ? "there is a file of that name" : strerror(errno));
+                 error == EEXIST || error == ENOTDIR ? "there is a file of that name" : strerror(error));
         if (slash == path.npos) return;
     }
-}
-
-// The directory that holds `path`: after a rename its own entry must reach the disk, too.
-static std::string parent_of(std::string path) {
-    while (path.size() > 1 && path.back() == '/') path.pop_back();
-    size_t slash = path.rfind('/');
-    return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
 static void sync_path(const std::string& path) {
@@ -70,14 +212,15 @@ void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 
 int create_file(std::string& path) {
     const std::string wanted = path;
-    struct stat st;
-    // /dev/full, in tests: no file is lost there
-    if (stat(path.c_str(), &st) == 0 && S_ISCHR(st.st_mode)) return open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    for (int n = 1;; n++) {
+    for (int tries = 0; tries < 100; tries++) {
+        unsigned char random[8];
+        if (getrandom(random, sizeof random, 0) != sizeof random) return -1;
+        path = wanted + ".";
+        for (unsigned char r : random) path += "abcdefghijklmnopqrstuvwxyz234567"[r % 32];
         int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || errno != EEXIST) return fd;
-        path = wanted + "." + std::to_string(n);
     }
+    return -1;
 }
 
 void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs) {

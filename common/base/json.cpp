@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "common/base/errors.h"
+#include "common/base/files.h"
 #include "common/base/unicode.h"
 
 const Json* Json::find(std::string_view key) const {
@@ -62,6 +63,8 @@ struct Builder {
     std::vector<Json*> open;
     std::vector<std::unordered_set<std::string>> keys;  // one set for each of `open`
     std::string next_key, error;
+    const std::function<void(std::string&, Json&)>* member = nullptr;  // for_each_member(): who gets the root's members
+    size_t values = 0;                                                 // in the member so far
 
     bool refuse(const std::string& why) {
         error = why;
@@ -69,6 +72,7 @@ struct Builder {
     }
 
     Json* place(Json value) {
+        values++;
         if (open.empty()) {
             root = std::move(value);
             return &root;
@@ -80,6 +84,17 @@ struct Builder {
         open.back()->o.emplace_back(std::move(next_key), std::move(value));
         return &open.back()->o.back().second;
     }
+    // After a value: is it a whole member of the root?
+    bool done() {
+        if (!member) return true;
+        if (root.kind != Json::object) return refuse("expected an object");
+        if (values > 100000) return refuse("a value with more than 100000 others in it");
+        if (open.size() != 1 || root.o.empty()) return true;
+        (*member)(root.o[0].first, root.o[0].second);
+        root.o.clear();
+        values = 0;
+        return true;
+    }
     bool enter(Json value) {
         if (open.size() >= max_depth) return refuse(format("nested deeper than %zu levels", max_depth));
         open.push_back(place(std::move(value)));
@@ -89,32 +104,32 @@ struct Builder {
     bool leave() {
         open.pop_back();
         keys.pop_back();
-        return true;
+        return done();
     }
 
     bool null() {
         place(Json());
-        return true;
+        return done();
     }
     bool boolean(bool x) {
         place(x);
-        return true;
+        return done();
     }
     bool number_integer(int64_t x) {
         place(x);
-        return true;
+        return done();
     }
     bool number_unsigned(uint64_t x) {
         place(x);
-        return true;
+        return done();
     }
     bool number_float(double x, const std::string& written) {
         place(x)->s = written;  // to be written as it was read, whatever a double can hold
-        return true;
+        return done();
     }
     bool string(std::string& x) {
         place(Json(x));
-        return true;
+        return done();
     }
     bool binary(json::binary_t&) { return refuse("binary data"); }
     bool start_object(size_t) { return enter(Json::make_object()); }
@@ -122,7 +137,7 @@ struct Builder {
     bool start_array(size_t) { return enter(Json::make_array()); }
     bool end_array() { return leave(); }
     bool key(std::string& k) {
-        if (!keys.back().insert(k).second)
+        if (!(member && open.size() == 1) && !keys.back().insert(k).second)
             return refuse("the key \"" + k.substr(0, 100) + "\" appears twice in one object");
         next_key = k;
         return true;
@@ -142,15 +157,26 @@ struct Builder {
 
 }  // namespace
 
-Json parse_json(std::string_view text, const std::string& where) {
-    Builder builder;
+static Json parse(Builder& builder, std::string_view text, const std::string& where) {
     const char *begin = text.data(), *end = begin + text.size(), *furthest = begin;
     if (nlohmann::json::sax_parse(Reading{begin, &furthest}, Reading{end, &furthest}, &builder))
         return std::move(builder.root);
     size_t line = 1 + std::count(begin, furthest, '\n'), column = 0;
     for (const char* p = furthest; p > begin && p[-1] != '\n'; p--) column++;
+    const std::string found = not_text(text);
+    if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
     fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
          builder.error.c_str());
+}
+Json parse_json(std::string_view text, const std::string& where) {
+    Builder builder;
+    return parse(builder, text, where);
+}
+void for_each_member(std::string_view text, const std::string& where,
+                     const std::function<void(std::string& key, Json& value)>& member) {
+    Builder builder;
+    builder.member = &member;
+    parse(builder, text, where);
 }
 
 static void dump_string(std::string& out, const std::string& s) {
@@ -179,7 +205,10 @@ static void dump_string(std::string& out, const std::string& s) {
             p++;
         } else {
             int32_t cp = next_code_point(p, end);
-            append_utf8(out, cp < 0 ? 0xFFFD : cp);
+            if (cp >= 0 && cp < 160)
+                out += format("\\u%04x", cp);  // a terminal would obey it
+            else
+                append_utf8(out, cp < 0 ? 0xFFFD : cp);
         }
     }
     out += '"';

@@ -3,6 +3,7 @@
 #pragma once
 #include <stdint.h>
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +44,10 @@ struct Json {
 // text → value; `where` (a file name) begins the error message, which names line and column. Duplicate keys, NaN,
 // invalid UTF-8, nesting deeper than 200 and anything after the value are refused.
 Json parse_json(std::string_view text, const std::string& where);
+// For a text that is one object and may be large: calls member(key, value) for one after the other, and keeps none. The
+// caller notices a key that is there twice. One value may hold at most 100,000 others.
+void for_each_member(std::string_view text, const std::string& where,
+                     const std::function<void(std::string& key, Json& value)>& member);
 // value → text; indent < 0: one line. Doubles print with as many digits as are needed to read them back; a double that
 // is not finite prints as null. Invalid UTF-8 in strings becomes U+FFFD.
 std::string dump_json(const Json& value, int indent = -1);

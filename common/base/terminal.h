@@ -10,7 +10,7 @@
 #include <string>
 #include <string_view>
 
-#include "common/base/unicode.h"
+#include "common/base/text.h"
 
 // Asks for lines with libedit or GNU readline, whichever this machine has; they are looked for when the program runs,
 // so that a build needs neither. Without them, or where standard input is no terminal, available() is false.
@@ -42,14 +42,16 @@ public:
     }
 };
 
-// Text for a terminal that comes in pieces, broken between words; anything else gets it as it is. A word is held back
-// until it is complete: finish() prints the last one. Wide characters, of scripts without spaces, are words each.
+// Text for a terminal that comes in pieces, broken between words, its control characters visible but not obeyed;
+// anything else gets it as it is. A word is held back until it is complete: finish() prints the last one. Wide
+// characters, of scripts without spaces, are words each.
 class WordWrap {
     std::string word;
     size_t last = 0;             // where its last character begins
     size_t columns = 0, at = 0;  // of the terminal, 0: none; of the line so far
 
     void flush() {
+        if (columns) word = visible(word, "\t");
         size_t width = display_width(word);
         if (columns && at + width > columns && at > 0) {
             fputc('\n', stdout);
@@ -64,9 +66,11 @@ class WordWrap {
     }
 
 public:
-    WordWrap() {
+    explicit WordWrap(size_t columns = columns_of_terminal()) : columns(columns) {}
+    static size_t columns_of_terminal() {
         winsize size{};
-        if (isatty(1) && ioctl(1, TIOCGWINSZ, &size) == 0) columns = size.ws_col ? size.ws_col : 80;
+        if (!isatty(1) || ioctl(1, TIOCGWINSZ, &size) != 0) return 0;
+        return size.ws_col ? size.ws_col : 80;
     }
     void print(std::string_view text) {
         for (char c : text) {

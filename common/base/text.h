@@ -1,17 +1,71 @@
 // text.h: names and numbers, as people read them.
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "common/base/errors.h"
+#include "common/base/unicode.h"
 
-// "a, b, c and 9 more"; up to `most` in full
+// A text whose control characters do nothing on a terminal and end no line of a message or table: C0, DEL, C1, the
+// line and paragraph separator, the marks that turn the direction of writing, and bytes that are no UTF-8 become \n,
+// \x1b, \u009b. kept: the ones, of ASCII, that stay
+inline std::string visible(std::string_view text, const char* kept = "") {
+    std::string s;
+    for (const char *p = text.data(), *end = p + text.size(); p < end;) {
+        const char* start = p;
+        const int32_t c = next_code_point(p, end);
+        const bool direction = (c >= 0x202A && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
+        if (c == '\n' || c == '\t' || c == '\r')
+            s += strchr(kept, c) ? std::string(1, (char)c) : c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r";
+        else if (c < 32 || c == 127)  // −1: no UTF-8
+            s += format("\\x%02x", (unsigned char)*start);
+        else if ((c > 127 && c < 160) || c == 0x2028 || c == 0x2029 || direction)
+            s += format("\\u%04x", c);
+        else
+            s.append(start, p);
+    }
+    return s;
+}
+
+// the number of letters to insert, delete or replace to get from a to b
+inline size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<size_t> row(b.size() + 1);
+    for (size_t j = 0; j <= b.size(); j++) row[j] = j;
+    for (size_t i = 1; i <= a.size(); i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b.size(); j++) {
+            size_t above = row[j];
+            row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])});
+            diagonal = above;
+        }
+    }
+    return row[b.size()];
+}
+// The name, of at least one, that takes the fewest edits; of longer ones the first 200 bytes count.
+inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
+    size_t best = 0, fewest = SIZE_MAX;
+    for (size_t i = 0; i < names.size() && fewest > 0; i++) {
+        size_t edits = edit_distance(std::string_view(word).substr(0, 200), std::string_view(names[i]).substr(0, 200));
+        if (edits < fewest) fewest = edits, best = i;
+    }
+    return names[best];
+}
+// "; nearest: NAME" for the end of a message that something was not found; "" if there are no names
+inline std::string nearest_hint(const std::string& word, const std::vector<std::string>& names) {
+    return names.empty() ? "" : "; nearest: " + nearest(word, names);
+}
+
+// "a, b, c and 9 more", each visible; up to `most` in full
 inline std::string name_list(const std::vector<std::string>& names, size_t most = 4) {
     std::string s;
     size_t shown = names.size() <= most ? names.size() : most - 1;
-    for (size_t i = 0; i < shown; i++) s += (i ? ", " : "") + names[i];
+    for (size_t i = 0; i < shown; i++) s += (i ? ", " : "") + visible(names[i]);
     return shown < names.size() ? s + format(" and %zu more", names.size() - shown) : s;
 }
 

@@ -166,14 +166,9 @@ struct BinFile {
     }
 
     void open_map() {
-        int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-        if (fd < 0) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+        int fd = open_regular(path);
         struct stat st;
-        if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-            close(fd);
-            fail("cannot read %s: expected a .bin file, found a directory or device", path.c_str());
-        }
-        bytes = st.st_size;
+        bytes = fstat(fd, &st) == 0 ? st.st_size : 0;
         void* m = bytes ? mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
         int error = errno;
         close(fd);

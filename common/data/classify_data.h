@@ -2,11 +2,14 @@
 // the label as the target of [CLS].
 #pragma once
 #include <algorithm>
+#include <unordered_map>
 
 #include "common/base/rng.h"
 #include "common/base/text.h"
 #include "common/data/bin_file.h"
 #include "common/text/wordpiece.h"
+
+constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
@@ -38,14 +41,16 @@ struct ClassifyData {
 
     ClassifyData(const BinFile& file, const WordPiece& tokenizer, size_t T, const std::vector<std::string>& labels)
         : file(file), tokenizer(tokenizer), T(T) {
+        std::unordered_map<std::string, int> places;
+        for (size_t k = 0; k < labels.size(); k++) places[labels[k]] = (int)k;
         for (const std::string& name : file.labels) {
-            size_t k = std::find(labels.begin(), labels.end(), name) - labels.begin();
-            if (k == labels.size())
+            auto place = places.find(name);
+            if (place == places.end())
                 fail(
-                    "%s: expected the labels of the training data (%s), found \"%s\" as well: pack it with --labels "
+                    "%s: expected the labels of the training data (%s), found \"%s\" as well%s: pack it with --labels "
                     "and their train.bin",
-                    file.path.c_str(), name_list(labels).c_str(), name.c_str());
-            label_id.push_back((int)k);
+                    file.path.c_str(), name_list(labels).c_str(), name.c_str(), nearest_hint(name, labels).c_str());
+            label_id.push_back(place->second);
         }
         for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);
     }

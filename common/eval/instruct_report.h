@@ -23,7 +23,7 @@ struct Gain {
 inline void print_tasks(const TestSet& set, size_t k, const std::vector<const System*>& systems, int width) {
     for (size_t t = 0; t < set.rows.size(); t++) {
         if (set.rows[t].empty()) continue;
-        printf("  %s (%zu rows)\n", set.file->tasks[t].c_str(), set.rows[t].size());
+        printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
         for (const System* system : systems) {
             const TaskScore& s = system->score[k][t];
             printf("    %-*s  %7.1f %%    %7.3f", width - 2, system->name.c_str(), 100 * s.mean_exact(),
@@ -67,7 +67,7 @@ inline void print_gains(const Comparison& systems, size_t k, size_t tasks, int w
     const char* interval = any_known   ? ", and the 95 % interval over tasks"
                            : tasks < 6 ? ""
                                        : "; no interval, since fewer than 4 tasks differ";
-    printf("  minus %s, in points%s\n", systems.reference.name.c_str(), interval);
+    printf("  minus %s, in points (ROUGE-L: 0 to 1)%s\n", systems.reference.name.c_str(), interval);
     for (size_t i = 0; i < gains.size(); i++) {
         const Gain& g = gains[i];
         printf("  %-*s  %+7.1f%s  %+8.3f%s", width, systems.models[i].name.c_str(), 100 * g.exact.mean,
@@ -92,7 +92,7 @@ inline void print_results(const std::vector<TestSet>& sets, const Comparison& sy
         if (!tasks) continue;
         std::string drawn = set.drawn_from > set.count() ? format(" of %s", thousands((double)set.drawn_from).c_str())
                                                          : "";
-        printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L\n", set.name.c_str(), tasks,
+        printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L, 0 to 1\n", set.name.c_str(), tasks,
                tasks == 1 ? "" : "s", thousands((double)set.count()).c_str(), drawn.c_str(),
                set.strict ? "; exact match counts case and punctuation" : "", width,
                each_task ? "" : "mean over tasks");
@@ -104,12 +104,18 @@ inline void print_results(const std::vector<TestSet>& sets, const Comparison& sy
         if (size_t n = SetScores(all.back()->score[k]).options.size(); n && n < tasks)
             printf("  (%zu of the tasks have options)\n", n);
         print_gains(systems, k, tasks, width, seed);
-        int64_t too_long = 0, long_options = 0;
+        int64_t too_long = 0, long_options = 0, rouge_blind = 0;
         for (const System* system : all) {
             SetScores s(system->score[k]);
             too_long = std::max(too_long, s.too_long);
             long_options = std::max(long_options, s.long_options);
+            rouge_blind = std::max(rouge_blind, s.rouge_blind);
         }
+        if (rouge_blind)
+            printf(
+                "  ROUGE-L is blind to %lld rows: their references have no word of a to z or 0 to 9; look at the exact "
+                "match\n",
+                (long long)rouge_blind);
         if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
         if (long_options)
             printf("  %lld rows have an option that does not fit into the model's context: none is chosen\n",

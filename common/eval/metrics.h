@@ -23,6 +23,14 @@ struct ConfusionMatrix {
         for (int i = 0; i < K; i++) n += at(i, k);
         return n;
     }
+    int majority() const {  // the most frequent class; of equals the first
+        int most = 0;
+        for (int k = 1; k < K; k++)
+            if (gold(k) > gold(most)) most = k;
+        return most;
+    }
+    // of answering always that
+    double majority_accuracy() const { return total() ? (double)gold(majority()) / (double)total() : 0; }
     int64_t total() const {
         int64_t n = 0;
         for (int64_t c : count) n += c;

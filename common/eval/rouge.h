@@ -5,7 +5,7 @@
 //
 // Of several references the best F counts. Equal to the Python package rouge-score 0.1.2 with use_stemmer=True
 // (test/hf/test_rouge.py). Words: lower-case, everything but a-z and 0-9 is a space; words of more than 3 letters are
-// stemmed. Languages of other letters have no words here: their ROUGE-L is 0, look at the exact match.
+// stemmed. Languages of other letters have no words here: their ROUGE-L is 0, rouge_is_blind() tells.
 #pragma once
 #include <algorithm>
 #include <vector>
@@ -60,6 +60,11 @@ inline Rouge rouge_of_counts(size_t common, size_t answer, size_t reference) {
 inline Rouge rouge_l(std::string_view answer, std::string_view reference, bool stemmed = true) {
     std::vector<std::string> a = rouge_words(answer, stemmed), r = rouge_words(reference, stemmed);
     return rouge_of_counts(longest_common(r, a), a.size(), r.size());
+}
+// Has no reference a word? Then ROUGE-L is 0, whatever the answer.
+inline bool rouge_is_blind(const std::vector<std::string>& references) {
+    return std::all_of(references.begin(), references.end(),
+                       [](const std::string& r) { return rouge_words(r, false).empty(); });
 }
 // The best F over the references, 0 to 1
 inline double rouge_l(std::string_view answer, const std::vector<std::string>& references) {

@@ -36,6 +36,7 @@ struct TaskScore {
     int64_t quotes = 0;          // the reference quotes a word of the input
     double quotes_of_input = 0;  // of these, the answer does
     int64_t too_long = 0;        // the prompt fills the context: no answer, which is wrong
+    int64_t rouge_blind = 0;     // no reference has a word for ROUGE-L: it is 0
     int64_t long_options = 0;    // not every option fits after the prompt: none is chosen, which is wrong
 
     void add(const std::string& answer, const InstructText& row, bool strict) {
@@ -46,6 +47,7 @@ struct TaskScore {
         }
         exact += exact_match(answer, row.outputs, strict);
         rouge += rouge_l(answer, row.outputs);
+        rouge_blind += rouge_is_blind(row.outputs);
     }
     // A row with several answers, each with the number of times that it was given, `times` together: their mean
     void add_mean(const std::map<std::string, int>& answers, int times, const InstructText& row, bool strict) {
@@ -90,6 +92,7 @@ struct TaskScore {
                 .set("option_accuracy_per_byte", option_accuracy_per_byte())
                 .set("option_chance", option_chance());
         if (quotes) j.set("quotes", quotes).set("quotes_of_input", quote_rate());
+        if (rouge_blind) j.set("rouge_blind", rouge_blind);
         if (too_long) j.set("too_long", too_long);
         if (long_options) j.set("long_options", long_options);
         return j;
@@ -107,7 +110,8 @@ struct TaskScore {
             .set("quotes", quotes)
             .set("quotes_of_input", quotes_of_input)
             .set("too_long", too_long)
-            .set("long_options", long_options);
+            .set("long_options", long_options)
+            .set("rouge_blind", rouge_blind);
     }
     bool read(const Json& j) {
         for (auto [key, to] : {std::pair<const char*, int64_t*>{"rows", &rows},
@@ -116,9 +120,10 @@ struct TaskScore {
                                {"by_mean", &by_mean},
                                {"quotes", &quotes},
                                {"too_long", &too_long},
-                               {"long_options", &long_options}}) {
+                               {"long_options", &long_options},
+                               {"rouge_blind", &rouge_blind}}) {
             const Json* value = j.find(key);
-            if (!value && to == &long_options) continue;  // older files do not have it
+            if (!value && (to == &long_options || to == &rouge_blind)) continue;  // older files do not have them
             if (!value || value->kind != Json::integer) return false;
             *to = value->i;
         }
@@ -137,7 +142,7 @@ struct TaskScore {
 // The scores of a set, a number for each of its tasks that has such rows: every task's mean counts the same.
 struct SetScores {
     std::vector<double> exact, rouge, options, options_per_byte, chance, quotes;
-    int64_t too_long = 0, long_options = 0;  // rows without an answer, or without a chosen option
+    int64_t too_long = 0, long_options = 0, rouge_blind = 0;  // rows: see TaskScore
     explicit SetScores(const std::vector<TaskScore>& tasks) {
         for (const TaskScore& s : tasks) {
             if (s.rows) {
@@ -152,6 +157,7 @@ struct SetScores {
             if (s.quotes) quotes.push_back(s.quote_rate());
             too_long += s.too_long;
             long_options += s.long_options;
+            rouge_blind += s.rouge_blind;
         }
     }
     static double mean(const std::vector<double>& x) { return mean_and_sd(x).first; }

@@ -345,8 +345,9 @@ constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TI
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS, class T>
-__global__ void __launch_bounds__(256) attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH,
-                                                                int NKV, bool causal, Dropout dropout) {
+__global__ void __launch_bounds__(256, HS == 32 ? 3 : 1)
+    attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, bool causal,
+                             Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
@@ -625,9 +626,10 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
         sum = sum * rescale + block_sum(w);  // its barriers also let everybody see p
         row_max = new_max;
         o *= rescale;
-        for (int i = group; i < min(KEYS, n - j0); i += GROUPS)
-            o += p[i] * (float)(j0 + i == n - 1 ? own_v : v + (size_t)(j0 + i) * HS)[channel];
+        for (int i = group; i < min(KEYS, n - 1 - j0); i += GROUPS)
+            o += p[i] * (float)v[(size_t)(j0 + i) * HS + channel];
     }
+    if (group == (n - 1) % KEYS % GROUPS) o += p[(n - 1) % KEYS] * (float)own_v[channel];
     part[t] = o;
     __syncthreads();  // all groups have left their sums
     if (t >= HS) return;

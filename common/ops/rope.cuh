@@ -204,65 +204,70 @@ void qk_norm_rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const 
     launch_rope<true>(out, rstd, qkv, qw, kw, table, pos, N, NH, NKV, HS, eps, 1);
 }
 
-// One block per chunk of `rows` tokens. A thread sees the same 2 W channels of all its heads, so it sums their dqw and
-// dkw in registers; then a warp adds its lanes', and the block its warps'.
+// One block per chunk of `rows` tokens: first all heads of q, then those of k. A thread sees the same 2 W channels of
+// its heads, so it sums their dqw or dkw in registers; at the end a warp adds its lanes' sums, and the block its
+// warps'.
 template <int HS, class T>
 __global__ void __launch_bounds__(THREADS, 3)
     qk_norm_rope_backward_kernel(T* dqkv, const T* qkv, const T* qw, const T* kw, const float* rstd, const float* table,
                                  const int* pos, float* scratch, int N, int NH, int NKV, int rows) {
     constexpr int W = 16 / sizeof(T), LANES = ROPE_LANES<HS, T>;
-    __shared__ float total[THREADS / 32][2 * HS];
-    int heads = NH + NKV, c = threadIdx.x % LANES * W, begin = blockIdx.x * rows, end = min(begin + rows, N);
-    float sums[2][2 * W] = {};  // of q and of k: the first half's channels, then the second's
-    // threads without a head come along to head_sum
-    for (int i0 = begin * heads; i0 < end * heads; i0 += THREADS / LANES) {
-        int i = i0 + threadIdx.x / LANES, n = i / heads, h = i % heads;
-        bool there = i < end * heads;
-        size_t at = ((size_t)n * (NH + 2 * NKV) + h) * HS + c;
-        float a[W] = {}, b[W] = {}, x[W] = {}, y[W] = {}, v[W], w[W], r = 0, gx_mean = 0;
-        if (there) {
-            load<W>(a, dqkv + at);
-            load<W>(b, dqkv + at + HS / 2);
-            load<W>(x, qkv + at);
-            load<W>(y, qkv + at + HS / 2);
-            r = rstd[i];
-            rotate<HS, W>(a, b, table + (size_t)pos[n] * HS + c, -1);
+    __shared__ float total[THREADS / 32][HS];
+    int c = threadIdx.x % LANES * W, begin = blockIdx.x * rows, end = min(begin + rows, N);
+    ROLLED
+    for (int kind = 0; kind < 2; kind++) {  // q, k
+        int heads = kind ? NKV : NH, first = kind ? NH : 0;
+        const T* weight = (kind ? kw : qw) + c;
+        float sums[2 * W] = {};  // of the channels in the first half, then in the second
+        for (int i0 = begin * heads; i0 < end * heads; i0 += THREADS / LANES) {
+            int i = i0 + threadIdx.x / LANES, n = i / heads, h = first + i % heads;
+            bool there = i < end * heads;  // threads without a head come along to head_sum
+            size_t at = ((size_t)n * (NH + 2 * NKV) + h) * HS + c;
+            float a[W] = {}, b[W] = {}, x[W] = {}, y[W] = {}, v[W], w[W], r = 0, gx_mean = 0;
+            if (there) {
+                load<W>(a, dqkv + at);
+                load<W>(b, dqkv + at + HS / 2);
+                load<W>(x, qkv + at);
+                load<W>(y, qkv + at + HS / 2);
+                r = rstd[(size_t)n * (NH + NKV) + h];
+                rotate<HS, W>(a, b, table + (size_t)pos[n] * HS + c, -1);
+            }
+            load<W>(v, weight);
+            load<W>(w, weight + HS / 2);
+            UNROLL
+            for (int k = 0; k < W; k++) {
+                x[k] *= r;  // xhat
+                y[k] *= r;
+                sums[k] += a[k] * x[k];
+                sums[W + k] += b[k] * y[k];
+                a[k] *= v[k];
+                b[k] *= w[k];
+                gx_mean += a[k] * x[k] + b[k] * y[k];
+            }
+            gx_mean = head_sum<LANES>(gx_mean) / HS;
+            if (!there) continue;
+            UNROLL
+            for (int k = 0; k < W; k++) {
+                a[k] = r * (a[k] - x[k] * gx_mean);
+                b[k] = r * (b[k] - y[k] * gx_mean);
+            }
+            store<W>(dqkv + at, a);
+            store<W>(dqkv + at + HS / 2, b);
         }
-        const T* weight = (h < NH ? qw : kw) + c;
-        load<W>(v, weight);
-        load<W>(w, weight + HS / 2);
         UNROLL
-        for (int k = 0; k < W; k++) {
-            x[k] *= r;  // xhat
-            y[k] *= r;
-            float dx = a[k] * x[k], dy = b[k] * y[k];
-            sums[0][k] += h < NH ? dx : 0;
-            sums[0][W + k] += h < NH ? dy : 0;
-            sums[1][k] += h < NH ? 0 : dx;
-            sums[1][W + k] += h < NH ? 0 : dy;
-            gx_mean += dx * v[k] + dy * w[k];
+        for (int k = 0; k < 2 * W; k++) {
+            float sum = sums[k];
+            for (int d = LANES; d < 32; d *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+            if (threadIdx.x % 32 < LANES) total[threadIdx.x / 32][k / W * (HS / 2) + c + k % W] = sum;
         }
-        gx_mean = head_sum<LANES>(gx_mean) / HS;
-        if (!there) continue;
-        UNROLL
-        for (int k = 0; k < W; k++) {
-            a[k] = r * (a[k] * v[k] - x[k] * gx_mean);
-            b[k] = r * (b[k] * w[k] - y[k] * gx_mean);
+        __syncthreads();  // all warps have left theirs
+        if (threadIdx.x < HS) {
+            float sum = 0;
+            for (int w = 0; w < (int)THREADS / 32; w++) sum += total[w][threadIdx.x];
+            scratch[((size_t)blockIdx.x * 2 + kind) * HS + threadIdx.x] = sum;
         }
-        store<W>(dqkv + at, a);
-        store<W>(dqkv + at + HS / 2, b);
+        __syncthreads();  // they have been read
     }
-    UNROLL
-    for (int k = 0; k < 4 * W; k++) {
-        float sum = sums[k / (2 * W)][k % (2 * W)];
-        for (int d = LANES; d < 32; d *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
-        if (threadIdx.x % 32 < LANES) total[threadIdx.x / 32][k / W * (HS / 2) + c + k % W] = sum;
-    }
-    __syncthreads();  // all warps have left theirs
-    if (threadIdx.x >= 2 * HS) return;
-    float sum = 0;
-    for (int w = 0; w < (int)THREADS / 32; w++) sum += total[w][threadIdx.x];
-    scratch[(size_t)blockIdx.x * 2 * HS + threadIdx.x] = sum;
 }
 template <class T>
 void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw, const float* rstd,

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "common/base/unicode.h"
@@ -54,14 +55,13 @@ inline bool is_cjk(int32_t c) {
            (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
 }
 
-// Canonical order: within a run of combining characters (class > 0) a stable sort by class
+// Canonical order: within a run of combining characters (class > 0) a stable sort by class. A run may be a whole file.
 inline void reorder_combining(std::vector<int32_t>& text) {
-    for (size_t i = 1; i < text.size(); i++) {
-        int32_t c = text[i];
-        int cls = combining_class(c);
-        if (cls == 0) continue;
-        size_t j = i;
-        for (; j > 0 && combining_class(text[j - 1]) > cls; j--) text[j] = text[j - 1];
-        text[j] = c;
+    auto is_base = [](int32_t c) { return combining_class(c) == 0; };
+    auto by_class = [](int32_t a, int32_t b) { return combining_class(a) < combining_class(b); };
+    for (auto end = text.begin(); end != text.end();) {
+        auto run = std::find_if_not(end, text.end(), is_base);
+        end = std::find_if(run, text.end(), is_base);
+        if (end - run > 1) std::stable_sort(run, end, by_class);
     }
 }

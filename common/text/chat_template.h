@@ -109,16 +109,15 @@ struct ChatTemplate {
         if (name == "qwen3") return qwen3();
         if (name == "llama3" || name == "llama3.2") return llama3(name == "llama3.2");
         if (!exists(name))
-            fail_usage("--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found %s",
-                       name.c_str());
-        std::string text = read_file(name);
-        size_t at = invalid_utf8(text);
-        if (at != text.npos)
-            fail("%s: expected UTF-8, found the byte 0x%02x; convert the file first", name.c_str(),
-                 (unsigned char)text[at]);
+            fail_usage("--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found %s%s",
+                       name.c_str(), nearest_entry(name).c_str());
+        std::string text = read_text(name);
         if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0)
             return from_json(parse_json(text, name), name);
-        for (size_t i = 0; (i = text.find("\r\n", i)) != text.npos;) text.erase(i, 1);
+        std::string lines;
+        for (size_t i = 0; i < text.size(); i++)
+            if (text.compare(i, 2, "\r\n") != 0) lines += text[i];
+        text.swap(lines);
         while (!text.empty() && text.back() == '\n') text.pop_back();
         size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
         ChatTemplate t = {name.substr(begin, name.find('.', begin + 1) - begin), text, without_input_part(text), "", 0};

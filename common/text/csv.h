@@ -1,61 +1,86 @@
 // csv.h: the fields of a row of a CSV or TSV file.
 //
 //   TSV   a tab ends a field. No quoting: a quote is a letter.
-//   CSV   RFC 4180: a comma ends a field; "a field in quotes" may hold commas, line breaks and, as "", quotes
+//   CSV   RFC 4180: a comma (or ; or a tab) ends a field; "a field in quotes" may hold separators, line breaks and, as
+//         "", quotes. A quote within a field that does not begin with one is a letter.
 #pragma once
 #include <vector>
 
 #include "common/text/line_reader.h"
 
 struct CsvFields {
+    char separator;
+    bool quotes;                    // false: TSV
     std::vector<std::string> text;  // the first `count` are those of the row; the others are kept for their memory
     size_t count = 0;
+    size_t begin = 0;  // the row's first line
+
+    explicit CsvFields(char separator = ',', bool quotes = true) : separator(separator), quotes(quotes) {}
+    // The next row; false at the end of the file. A row that is no CSV is a BadRow and costs its first line only: what
+    // its quotes took in with it is read once more, now as rows of one line, up to the line where the row went wrong.
+    bool read(LineReader& lines) {
+        caller_keeps = lines.keeping;
+        if (!lines.next_line()) return false;
+        begin = lines.number;
+        count = 0;
+        std::string problem = lines.fault();  // told when the whole row was read
+        size_t problem_at = begin;
+        for (size_t at = 0;; at++) {  // at the beginning of a field
+            std::string& field = add();
+            if (quotes && at < lines.line.size() && lines.line[at] == '"') {
+                at = read_quoted(lines, field, at + 1, problem, problem_at);
+                if (at < lines.line.size() && lines.line[at] != separator)
+                    give_up(lines, format("expected a %s after the closing quote%s, found ",
+                                          separator == ','   ? "comma"
+                                          : separator == ';' ? "semicolon"
+                                                             : "tab",
+                                          lines.number > begin ? format(" in line %zu", lines.number).c_str() : "") +
+                                       start_of(lines.line.substr(at)));
+            } else {
+                size_t end = std::min(lines.line.find(separator, at), lines.line.size());
+                field.assign(lines.line, at, end - at);
+                at = end;
+            }
+            if (at == lines.line.size()) break;
+        }
+        lines.keeping = caller_keeps;
+        if (!problem.empty()) lines.bad(problem_at, problem);
+        return true;
+    }
+
+private:
+    size_t single_before = 0;   // rows that begin before this line have one line
+    bool caller_keeps = false;  // and rewinds
 
     std::string& add() {
         if (count == text.size()) text.emplace_back();
         text[count].clear();
         return text[count++];
     }
-    void read_tsv(const LineReader& lines) {  // from the line that was read last
-        count = 0;
-        std::string_view rest = lines.line;
-        for (size_t tab; (tab = rest.find('\t')) != rest.npos; rest.remove_prefix(tab + 1))
-            add().assign(rest.substr(0, tab));
-        add().assign(rest);
-    }
-    // From the line that was read last; a field in quotes may continue in the lines after it, which are then read.
-    void read_csv(LineReader& lines) {
-        count = 0;
-        for (size_t at = 0;; at++) {  // at the beginning of a field
-            std::string& field = add();
-            if (at < lines.line.size() && lines.line[at] == '"') {
-                at = read_quoted(lines, field, at + 1);
-            } else {
-                size_t end = std::min(lines.line.find_first_of(",\"", at), lines.line.size());
-                field.assign(lines.line, at, end - at);
-                at = end;
-                if (at < lines.line.size() && lines.line[at] == '"')
-                    lines.bad(lines.number,
-                              "expected quotes around the whole field, found one inside: " + start_of(field + "\""));
-            }
-            if (at == lines.line.size()) return;
-            if (lines.line[at] != ',')
-                lines.bad(lines.number,
-                          "expected a comma after the closing quote, found " + start_of(lines.line.substr(at)));
+    [[noreturn]] void give_up(LineReader& lines, const std::string& what) {
+        if (lines.number > begin && !caller_keeps) {
+            single_before = lines.number;
+            lines.rewind(begin);
         }
+        lines.bad(begin, what);
     }
-
-private:
     // at: after the opening quote. Returns the place after the closing one, in what is then the line.
-    static size_t read_quoted(LineReader& lines, std::string& field, size_t at) {
-        size_t opened = lines.number;
+    size_t read_quoted(LineReader& lines, std::string& field, size_t at, std::string& problem, size_t& problem_at) {
         for (;;) {
             size_t quote = lines.whole.find('"', at);
             field.append(lines.whole, at, quote - at);  // a quote that is not there: all of the line, with its break
             at = quote + 1;
             if (quote == lines.whole.npos) {
-                if (!lines.next())
-                    lines.bad(opened, "expected a closing quote, found the end of the file: a quote was opened here");
+                if (begin < single_before) lines.bad(begin, "expected a closing quote in this line, found none");
+                if (lines.number == begin && !caller_keeps) lines.keep();
+                if (!lines.next_line()) {
+                    lines.number++;  // all of the file was read
+                    give_up(lines, "expected a closing quote, found the end of the file: a quote was opened here");
+                }
+                if (problem.empty()) {
+                    problem = lines.fault();
+                    problem_at = lines.number;
+                }
                 at = 0;
             } else if (at < lines.whole.size() && lines.whole[at] == '"') {
                 field += '"';

@@ -1,17 +1,21 @@
-// instruct_rows.h: rows of instructions with their answers, one after another, from a .jsonl file of any size. How a
-// row becomes the text that a model reads: chat_template.h.
+// instruct_rows.h: rows of instructions with their answers, one after another, from a JSON file of any size. How a row
+// becomes the text that a model reads: chat_template.h.
 //
-// A file is an object per line, in one of three forms; other keys are ignored:
+// A file is an object per line, or an array of objects, in one of three forms; other keys are ignored:
 //
 //   {"instruction": "Name the first fruit.", "input": "pear, fig", "output": "pear"}
 //   {"prompt": "Name a fruit.", "completion": "pear"}          the same as an instruction without input
 //   {"messages": [{"role": "user", "content": "..."},          only what the assistant says is learned;
-//                 {"role": "assistant", "content": "..."}, ...]}    a "system" message may come first
+//                 {"role": "assistant", "content": "..."}, ...]}    a "system" message may come first; a "prompt"
+//                 beside
+//                                                                 it, which repeats the first question, is not read
 // with, where wanted,
 //   "output": ["pear", "a pear"]     several references: the first is learned, evaluation takes any
 //   "task": "lists/first"            a name, perhaps with its family before a slash
 //   "options": ["pear", "fig"]       the answers to choose from
 //   "examples": [{"input": "kiwi, plum", "output": "kiwi"}, ...]    few-shot examples; --shots says how many are shown
+// null and NaN are as if the key were not there; a number or a boolean is taken as it was written. A row that cannot be
+// used has an error, and the next can be read.
 #pragma once
 #include "common/text/line_reader.h"
 
@@ -28,36 +32,51 @@ struct InstructRow {
     std::vector<std::string> outputs;  // references; none: there is nothing to learn
     std::vector<std::string> options;
     std::vector<FewShotExample> examples;
-    std::string where;  // "FILE, line N", for errors
-    Json json;          // all that was given, of rows that may come without an answer
+    std::string where;   // "FILE, line N", for errors
+    bool blank = false;  // an empty line where a row was expected
+    std::string error;   // "": the row is good; else "FILE, line N: expected ..., found ..."
+    Json json;           // all that was given, of rows that may come without an answer, or with an error
 };
 
 struct InstructFile {
     LineReader lines;
     bool need_output;
+    size_t prompts_beside_messages = 0;  // rows of which "prompt" was not read
 
     // need_output: else rows may come without an answer, to be answered
     InstructFile(const std::string& path, bool need_output) : lines(path), need_output(need_output) {}
-    explicit InstructFile(FILE* open) : lines(open, "standard input"), need_output(false) {}
+    explicit InstructFile(FILE* open) : lines("standard input", open), need_output(false) {}
     size_t bytes() const { return lines.bytes; }  // read so far
 
-    // The next row, or false at the end of the file
+    // The next row, good or with an error; false at the end of the file
     bool next(InstructRow& row) {
-        Json json;
-        if (!lines.next_object(json)) return false;
         row = {};
-        row.where = format("%s, line %zu", lines.path.c_str(), lines.number);
-        const char* forms[] = {"instruction", "prompt", "messages"};
-        int n = 0;
-        for (const char* form : forms) n += json.find(form) != nullptr;
-        if (n == 0) lines.bad_keys(json, "\"instruction\", \"prompt\" or \"messages\"");
-        if (n > 1) lines.bad_keys(json, "one of \"instruction\", \"prompt\" and \"messages\"");
-        if (json.find("messages"))
+        try {
+            if (!lines.next_object(row.json)) return false;
+            row.where = LineReader::place(lines.path, lines.begin, lines.element);
+            read(row.json, row);
+            if (need_output) row.json = {};
+        } catch (const BadRow& e) {
+            row.where = LineReader::place(lines.path, e.line, lines.element);
+            row.error = e.what();
+        }
+        return true;
+    }
+
+private:
+    void read(const Json& json, InstructRow& row) {
+        const bool messages = given(json, "messages"), prompt = given(json, "prompt");
+        if (!given(json, "instruction") && !prompt && !messages)
+            lines.bad_keys(json, "\"instruction\", \"prompt\" or \"messages\"");
+        if (given(json, "instruction") && (prompt || messages))
+            lines.bad_keys(json, "one of \"instruction\", \"prompt\" and \"messages\"");
+        if (messages)
             read_messages(json, row);
-        else if (json.find("prompt"))
+        else if (prompt)
             read_turn(json, "prompt", nullptr, "completion", row);
         else
             read_turn(json, "instruction", "input", "output", row);
+        prompts_beside_messages += messages && prompt;
         if (!row.outputs.empty()) row.turns.back().output = row.outputs[0];
 
         if (given(json, "task")) {
@@ -65,8 +84,8 @@ struct InstructFile {
             if (size_t slash = row.task.find('/'); slash != row.task.npos)
                 row.task = trimmed(row.task.substr(0, slash)) + "/" + trimmed(row.task.substr(slash + 1));
             if (row.task.empty()) bad("expected a name in \"task\", found nothing");
-            for (unsigned char c : row.task)
-                if (c < 32 || c == 127) bad("expected a task without control characters, found " + start_of(row.task));
+            if (visible(row.task) != row.task)
+                bad("expected a task without control characters, found " + start_of(row.task));
         }
         if (const Json* options = given(json, "options")) {
             row.options = texts(*options, "options");
@@ -92,23 +111,21 @@ struct InstructFile {
                     bad("expected an \"output\" in every example, found an empty one");
             }
         }
-        if (!need_output) row.json = std::move(json);
-        return true;
     }
-
-private:
-    [[noreturn]] void bad(const std::string& what) const { lines.bad(lines.number, what); }
+    [[noreturn]] void bad(const std::string& what) const { lines.bad(lines.begin, what); }
     static const Json* given(const Json& json, const char* key) {  // null is as if it were not there
         const Json* value = json.find(key);
         return value && value->kind != Json::null ? value : nullptr;
     }
-    const std::string& checked(const Json& value, const char* key) const {
-        if (value.kind != Json::string)
+    std::string checked(const Json& value, const char* key) const {
+        if (value.kind == Json::array || value.kind == Json::object)
             bad(format("expected a string for \"%s\", found ", key) + start_of(dump_json(value)));
+        if (value.kind == Json::null) return "";
+        if (value.kind != Json::string && value.s.empty()) return dump_json(value);
         if (value.s.find('\0') != value.s.npos) bad(format("expected text in \"%s\", found a NUL character", key));
         return value.s;
     }
-    const std::string& text(const Json& json, const char* key) const {
+    std::string text(const Json& json, const char* key) const {
         const Json* value = json.find(key);
         if (!value) lines.bad_keys(json, "\"" + std::string(key) + "\"");
         return checked(*value, key);
@@ -127,7 +144,7 @@ private:
         if (blank(row.turns[0].input)) row.turns[0].input.clear();
         const Json* value = json.find(output);
         if (!value && need_output) lines.bad_keys(json, "\"" + std::string(output) + "\"");
-        if (!value || (value->kind == Json::null && !need_output)) return;
+        if (!value) return;
         if (value->kind == Json::array)
             row.outputs = texts(*value, output);
         else
@@ -144,7 +161,7 @@ private:
             if (message.kind != Json::object)
                 bad(format("message %zu: expected {\"role\": ..., \"content\": ...}, found ", i + 1) +
                     start_of(dump_json(message)));
-            const std::string &role = text(message, "role"), &content = text(message, "content");
+            const std::string role = text(message, "role"), content = text(message, "content");
             if (role == "system" && i == 0) {
                 row.system = content;
                 continue;
@@ -165,6 +182,6 @@ private:
         }
         if (row.turns.empty() || (need_output && !answered))
             bad("expected messages that end with the assistant's, found the last of the role " +
-                start_of(list.a.back().find("role")->s));
+                start_of(text(list.a.back(), "role")));
     }
 };

@@ -1,13 +1,20 @@
-// line_reader.h: a file or standard input, line by line: as checked UTF-8 text, as raw bytes, or as JSON objects. What
-// is wrong in a file is an error that begins with FILE, line N.
+// line_reader.h: a file or standard input, line by line: as checked UTF-8 text, as raw bytes, or as JSON objects. A
+// file that gzip, xz, bzip2 or zstd made is read through that program.
 //
 //   LineReader lines("train.jsonl");
 //   for (Json row; lines.next_object(row);) ...
+//
+// What is wrong in a file is an error that begins with FILE, line N. If it costs no more than a row it is a BadRow: who
+// catches it may read on, with the next row.
 #pragma once
 #include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -16,7 +23,32 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/base/unicode.h"
+
+struct BadRow : Error {
+    size_t line;  // where it is
+    BadRow(size_t line, const std::string& what) : Error(EXIT_FAILED, what), line(line) {}
+};
+
+// The rows that a program cannot use: they are told, counted and left out (--on-error skip), or the first ends it
+// (stop).
+struct BadRows {
+    std::string on_error = "skip";
+    size_t count = 0;
+    static constexpr size_t shown = 5;
+
+    void add(const std::string& error) {
+        if (on_error == "stop") fail("%s", error.c_str());
+        if (++count <= shown) fprintf(stderr, "left out: %s\n", error.c_str());
+    }
+    // To be called when all else is done: exit code 1 if rows were left out. done: what the others became
+    void finish(const std::string& done) const {
+        if (count == 0) return;
+        fail("%zu row%s left out%s; %s; --on-error stop ends at the first", count, count > 1 ? "s were" : " was",
+             count > shown ? format(", of which the first %zu are named above", shown).c_str() : "", done.c_str());
+    }
+};
 
 // at most 40 bytes of a text, as a JSON string
 inline std::string start_of(std::string_view s) {
@@ -37,76 +69,158 @@ struct LineReader {
     FILE* file = nullptr;
     char* buffer = nullptr;
     size_t capacity = 0;
-    std::string_view line;   // the line that was read last, without its line break, ...
-    std::string_view whole;  // ... and with it
-    size_t number = 0;       // of this line, from 1
-    size_t bytes = 0;        // read so far
+    std::string_view line;    // the line that was read last, without its line break, ...
+    std::string_view whole;   // ... and with it
+    size_t number = 0;        // of this line, from 1
+    size_t begin = 0;         // the first line of the JSON object that was read last, ...
+    size_t element = 0;       // ... and its number in an array, from 1; 0: the file is no array
+    size_t bytes = 0;         // read so far
+    bool keeping = false;     // see keep()
+    bool over_lines = false;  // JSON: may an object have several lines
 
-    explicit LineReader(const std::string& path) : path(path) {
-        if (is_directory(path)) fail("cannot read %s: expected a file, found a directory", path.c_str());
-        file = fopen(path.c_str(), "rb");
+    // open: standard input, to be read instead, which stays open
+    explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
+        if (file) return;
+        file = fdopen(open_regular(path), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+        decompress();
     }
-    LineReader(FILE* open, const std::string& name) : path(name), file(open) {}  // standard input, which stays open
+
     ~LineReader() {
         free(buffer);
         if (file && file != stdin) fclose(file);
+        if (child) waitpid(child, nullptr, 0);
     }
     LineReader(const LineReader&) = delete;
     LineReader& operator=(const LineReader&) = delete;
 
-    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n". A signal that
-    // ends the wait for a line (Ctrl-C in sft chat) gives an empty one.
+    // The next line, whatever its bytes are; false at the end of the file. `line` is without its "\n", the first
+    // without a byte order mark; a file that is no text by its first line is refused. A signal that ends the wait for a
+    // line (Ctrl-C in sft chat) gives an empty one.
     bool next_bytes() {
         line = whole = {};
         errno = 0;
-        ssize_t n = getline(&buffer, &capacity, file);
-        if (n < 0 && errno == EINTR) {
+        ssize_t n = 0;
+        if (again_at < again.size()) {
+            std::string_view rest = std::string_view(again).substr(again_at);
+            size_t end = rest.find_first_of(cr_ends ? "\r\n" : "\n");
+            if (end != rest.npos) end += rest.substr(end, 2) == "\r\n" ? 2 : 1;
+            whole = rest.substr(0, end);
+            again_at += whole.size();
+        } else if ((n = getline(&buffer, &capacity, file)) >= 0) {
+            whole = std::string_view(buffer, n);
+            if (cr_ends) {
+                read_again(whole);
+                return next_bytes();
+            }
+            kept_from_again = false;
+        } else if (errno == EINTR) {
             clearerr(file);
             return true;
+        } else {
+            if (!feof(file)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+            end_decompressing();
+            return false;
         }
-        if (n < 0 && !feof(file)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
-        if (n < 0) return false;
         number++;
-        bytes += n;
-        line = whole = std::string_view(buffer, n);
-        if (line.back() == '\n') line.remove_suffix(1);
-        return true;
-    }
-    // The next line of text: UTF-8 without a NUL. `line` is without "\n" or "\r\n", the first without a byte order
-    // mark.
-    bool next() {
-        if (!next_bytes()) return false;
-        if (number == 1 && whole.substr(0, 3) == "\xef\xbb\xbf") whole.remove_prefix(3);
-        if (memchr(whole.data(), 0, whole.size())) bad(number, "expected text, found a NUL byte");
-        size_t at = invalid_utf8(whole);
-        if (at != whole.npos)
-            bad(number,
-                format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)whole[at]));
+        bytes += whole.size();
+        if (keeping) kept += whole;
+        if (number == 1) {
+            const std::string found = not_text(whole);
+            if (!found.empty()) fail("%s, line 1: expected UTF-8 text, found %s", path.c_str(), found.c_str());
+            if (whole.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK) whole.remove_prefix(BYTE_ORDER_MARK.size());
+        }
         line = whole;
         if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
-        if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
         return true;
     }
-    std::string where() const { return format("%s, line %zu", path.c_str(), number); }
+    // The next line of a file of rows, whatever its bytes are. `line` is without "\n", "\r\n" or, if the first line of
+    // the file ends in "\r" alone, "\r"; the first is without a byte order mark.
+    bool next_line() {
+        if (!next_bytes()) return false;
+        if (number == 1 && !cr_ends && has_cr_within(whole)) {
+            cr_ends = true;
+            number = bytes = 0;
+            kept.clear();
+            read_again(whole);
+            return next_line();
+        }
+        line = whole;
+        while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
+        return true;
+    }
+    // Why the line is no text: UTF-8 without a NUL; "" if it is
+    std::string fault() const {
+        if (memchr(whole.data(), 0, whole.size())) return "expected text, found a NUL byte";
+        size_t at = invalid_utf8(whole);
+        if (at == whole.npos) return "";
+        return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)whole[at]);
+    }
+    bool next() {  // next_line(), of text
+        if (!next_line()) return false;
+        if (std::string what = fault(); !what.empty()) bad(number, what);
+        return true;
+    }
+    // From keep() on lines are kept; rewind() goes back to where that was, so that they are read once more.
+    void keep() {
+        keeping = true;
+        kept.clear();
+        kept_from_again = true;
+    }
+    void rewind(size_t to_number) {
+        bytes -= kept.size();
+        number = to_number;
+        keeping = false;
+        if (kept_from_again)
+            again_at -= kept.size();
+        else
+            read_again(kept + again.substr(again_at));
+    }
+    std::string where() const { return place(path, number, element); }
+    static std::string place(const std::string& path, size_t line, size_t element) {
+        return path + (element ? format(", element %zu", element) : format(", line %zu", line));
+    }
     [[noreturn]] void bad(size_t number, const std::string& what) const {
-        fail("%s, line %zu: %s", path.c_str(), number, what.c_str());
+        throw BadRow(number, place(path, number, element) + ": " + what);
     }
 
-    // The next line that is not blank, as a JSON object; false at the end of the file
+    // The next JSON object; false at the end of the file. A file holds an object a line, blank lines among them; or, if
+    // it begins with "[", one array of objects; or, if it begins with a line "{", objects of several lines.
     bool next_object(Json& json) {
-        do
-            if (!next()) return false;
-        while (line.find_first_not_of(" \t\r") == line.npos);
-        const std::string at = where(), line_1 = at + ": line 1, ";
-        if (line[line.find_first_not_of(" \t\r")] != '{')
-            bad(number, "expected a JSON object, found " + start_of(line));
+        if (number == 0) {
+            do
+                if (!next()) return false;
+            while (line.find_first_not_of(" \t\r") == line.npos);
+            at = line.find_first_not_of(" \t\r");
+            in_array = line[at] == '[';
+            over_lines = in_array || line.substr(at) == "{";
+            at += in_array;
+        } else if (!over_lines) {
+            do
+                if (!next()) return false;
+            while (line.find_first_not_of(" \t\r") == line.npos);
+        }
+        begin = number;
+        if (over_lines) {
+            if (!next_value()) return false;
+        } else {
+            value.assign(line);
+        }
+        const std::string start = format("%s, line %zu", path.c_str(), begin);
+        if (value[value.find_first_not_of(" \t\r")] != '{')
+            bad(begin, "expected a JSON object, found " + start_of(value));
+        nan_to_null(value);
         try {
-            json = parse_json(line, at);
-        } catch (const Error& e) {  // the parser's line is always 1 here
+            json = parse_json(value, start);
+        } catch (const Error& e) {
             std::string what = e.what();
-            if (what.compare(0, line_1.size(), line_1) == 0) what.replace(0, line_1.size(), at + ", ");
-            throw Error(e.code, what);
+            size_t after = start.size() + strlen(": line "), line = 0;  // the parser counts from the value's beginning
+            if (what.compare(0, after, start + ": line ") == 0) {
+                line = strtoul(what.c_str() + after, nullptr, 10);
+                what = (element ? place(path, begin, element) + ": " : path + ", ") +
+                       format("line %zu", begin + line - 1) + what.substr(what.find(',', after));
+            }
+            throw BadRow(begin, what);
         }
         return true;
     }
@@ -114,6 +228,138 @@ struct LineReader {
     [[noreturn]] void bad_keys(const Json& json, const std::string& expected) const {
         std::string found;
         for (const auto& [name, v] : json.o) found += (found.empty() ? "" : ", ") + start_of(name);
-        bad(number, "expected " + expected + ", found " + (found.empty() ? "an empty object" : "the keys " + found));
+        bad(begin, "expected " + expected + ", found " + (found.empty() ? "an empty object" : "the keys " + found));
+    }
+
+private:
+    std::string again;  // lines to read once more, from again_at on
+    size_t again_at = 0;
+    std::string kept;  // what was read since keep()
+    bool kept_from_again = false;
+    bool cr_ends = false;   // lines may end in "\r" alone
+    bool in_array = false;  // JSON: is it an array
+    size_t at = 0;          // JSON over lines: what of the line was not read yet
+    std::string value;      // JSON: the text of an object
+    pid_t child = 0;        // the program that decompresses
+
+    void read_again(std::string_view lines) {
+        kept_from_again &= kept.empty();
+        again = std::string(lines);
+        again_at = 0;
+    }
+    static bool has_cr_within(std::string_view line) {
+        size_t at = line.find('\r');
+        while (at != line.npos && (at + 1 == line.size() || line[at + 1] == '\r' || line[at + 1] == '\n'))
+            at = line.find('\r', at + 1);
+        return at != line.npos;
+    }
+
+    // JSON over lines: the next value → `value`; false at the end of the file
+    bool next_value() {
+        for (;; at++) {
+            while (at >= line.size()) {
+                at = 0;
+                if (next()) continue;
+                if (!in_array) return false;
+                in_array = false;
+                bad(number, "expected ] after the last row, found the end of the file");
+            }
+            if (in_array && line[at] == ']')
+                in_array = false;
+            else if (!strchr(" \t\r,", line[at]))
+                break;
+        }
+        begin = number;
+        element += in_array;
+        value.clear();
+        std::string problem;
+        bool quoted = false;
+        for (size_t depth = 0;; at++) {
+            while (at >= line.size()) {
+                value += '\n';
+                at = 0;
+                quoted = false;  // no string has a line's end in it: this one is an error, but not of the next row
+                if (!next_line()) {
+                    in_array = false;
+                    bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
+                }
+                if (problem.empty()) problem = fault();
+            }
+            char c = line[at];
+            if (quoted && c == '\\') {
+                value += c;
+                if (++at < line.size()) value += line[at];
+                continue;
+            }
+            if (c == '"') quoted = !quoted;
+            if (!quoted && (c == '{' || c == '[')) depth++;
+            if (!quoted && (c == '}' || c == ']') && depth-- <= 1) {
+                if (depth == 0) value += line[at++];
+                break;
+            }
+            if (!quoted && c == ',' && depth == 0) break;
+            value += c;
+        }
+        if (!problem.empty()) bad(begin, problem);
+        return true;
+    }
+    // Python writes NaN, Infinity and -Infinity for values that are missing.
+    static void nan_to_null(std::string& json) {
+        if (json.find("NaN") == json.npos && json.find("Infinity") == json.npos) return;
+        std::string to;
+        bool quoted = false;
+        for (size_t i = 0, n; i < json.size(); i += n) {
+            n = quoted && json[i] == '\\' ? 2 : 1;
+            if (json[i] == '"') quoted = !quoted;
+            const char* missing = nullptr;
+            for (const char* name : {"NaN", "Infinity", "-Infinity"})
+                if (!quoted && json.compare(i, strlen(name), name) == 0) missing = name;
+            if (missing) n = strlen(missing);
+            to += missing ? "null" : json.substr(i, n);
+        }
+        json = to;
+    }
+
+    // If the file begins as what gzip, xz, bzip2 or zstd makes, it is read through that program.
+    void decompress() {
+        char magic[6] = {};
+        ssize_t n = pread(fileno(file), magic, 6, 0);
+        const std::string_view begin(magic, n > 0 ? n : 0);
+        const std::pair<std::string_view, const char*> known[] = {{"\x1f\x8b", "gzip"},
+                                                                  {{"\xfd"
+                                                                    "7zXZ\0",
+                                                                    6},
+                                                                   "xz"},
+                                                                  {"BZh", "bzip2"},
+                                                                  {"\x28\xb5\x2f\xfd", "zstd"}};
+        for (const auto& [bytes, program] : known) {
+            if (begin.substr(0, bytes.size()) != bytes) continue;
+            int ends[2];
+            if (pipe2(ends, O_CLOEXEC)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+            posix_spawn_file_actions_t actions;
+            posix_spawn_file_actions_init(&actions);
+            posix_spawn_file_actions_adddup2(&actions, fileno(file), 0);
+            posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+            posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+            const char* words[] = {program, "-dc", nullptr};
+            int error = posix_spawnp(&child, program, &actions, nullptr, (char**)words, environ);
+            posix_spawn_file_actions_destroy(&actions);
+            close(ends[1]);
+            fclose(file);
+            file = fdopen(ends[0], "rb");
+            if (error) {
+                child = 0;
+                fail("cannot read %s: it was made by %s, which cannot be started (%s): install it or unpack the file",
+                     path.c_str(), program, strerror(error));
+            }
+            return;
+        }
+    }
+    void end_decompressing() {
+        int status = 0;
+        if (child && waitpid(child, &status, 0) == child) {
+            child = 0;
+            if (status) fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
+        }
     }
 };

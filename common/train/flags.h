@@ -5,7 +5,7 @@
 
 struct TrainFlags {
     std::string data, out, init;
-    bool resume = false, retune = false, overfit = false, recompute = false;
+    bool resume = false, retune = false, verbose = false, overfit = false, recompute = false;
     int64_t steps = 1000, batch_tokens = 4096, accum = 1, seed = 1;
     int64_t eval_every = 100, eval_tokens = 65536, log_every = 1, patience = 0;
     double epochs = 0, lr = 0, warmup = 0.06, final_lr_fraction = 0, decay_fraction = 0.2;
@@ -24,6 +24,7 @@ struct TrainFlags {
               {"retune", &retune,
                "with --resume on a GPU: time the matrix products again, for instance after a change of driver; the "
                "last bits may then differ"},
+              {"verbose", &verbose, "list every parameter tensor and every part of the memory at the start"},
               {"seed", &seed, at_least(0), "seed of initial values, order of the data, masks and dropout"}}},
             {"Training",
              "train",

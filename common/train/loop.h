@@ -102,6 +102,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
                (long long)progress.step, (long long)f.steps, progress.step < f.steps ? "patience" : length);
         return EXIT_OK;
     }
+    if (f.resume) announce_new_length(f);
     Json run = Json::make_object();
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
     write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
@@ -141,10 +142,12 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
         if (interrupted) {
             while (!queue.in_flight.empty()) report();
             if (!eval_due) checkpoints.save_last(progress);
-            printf("stopped at step %lld; continue with --resume --out %s\n", (long long)progress.step, f.out.c_str());
+            printf("stopped at step %lld; continue with --resume --out %s; models: %s\n", (long long)progress.step,
+                   f.out.c_str(), models_of(f.out, progress).c_str());
             return EXIT_INTERRUPTED;
         }
     }
+    release_signals();
     log.summary(progress);
-    return EXIT_OK;
+    return interrupted ? EXIT_INTERRUPTED : EXIT_OK;
 }

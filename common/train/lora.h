@@ -176,7 +176,13 @@ void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlag
     write_file_atomic(dir + "/adapter_config.json", dump_json(config, 2) + "\n");
     save_tensors(dir, table.rows, values, "adapter_model.safetensors");
 }
-// The model that an adapter belongs to, as adapter_config.json names it
+// DIR itself, or of a run directory DIR/best, else DIR/last, which holds adapters
+inline std::string resolve_adapter_dir(const std::string& path) {
+    const std::string dir = resolve_model_dir(path);
+    if (!is_adapter(dir)) fail("%s: expected adapters (adapter_config.json), found a model", dir.c_str());
+    return dir;
+}
+// The directory of the model that an adapter belongs to, which adapter_config.json names
 inline std::string adapter_base(const std::string& dir) {
     const std::string path = dir + "/adapter_config.json";
     const Json config = parse_json(read_file(path), path);
@@ -184,7 +190,14 @@ inline std::string adapter_base(const std::string& dir) {
     if (!base || base->kind != Json::string || base->s.empty())
         fail("%s: expected base_model_name_or_path, found none: name the model with --model BASE --adapter %s",
              path.c_str(), dir.c_str());
-    return base->s;
+    if (!is_directory(base->s))
+        fail(
+            "%s: its model is %s, of which there is no directory here: get it (data/pretrained.py), and name it with "
+            "--model BASE --adapter %s",
+            path.c_str(), base->s.c_str(), dir.c_str());
+    const std::string found = resolve_model_dir(base->s);
+    if (is_adapter(found)) fail("%s: expected a model as base_model_name_or_path, found adapters", path.c_str());
+    return found;
 }
 // W += s b a for every adapter of PEFT's directory `dir`, of any rank and targets, which the file itself tells; values
 // (total_count(model)) of the model's table. What PEFT can do and we cannot is refused by its key.

@@ -1,6 +1,7 @@
 // memory.h: the one allocation of device memory that a run, or a loaded model, lives in.
 #pragma once
 #include <cmath>
+#include <functional>
 #include <memory>
 
 #include "common/data/batch.h"
@@ -8,9 +9,10 @@
 #include "common/train/optimizer.h"
 #include "common/train/tensors_io.h"
 
-// Allocates the device memory of a run, all that task.plan() takes: prints it as a table, and fails where there is not
-// enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes what the
-// model would need with that value, and returns the shape of its batches. So the largest value that fits can be named.
+// Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
+// there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes
+// what the model would need with that value, and returns the shape of its batches. So the largest value that fits can
+// be named.
 template <class Task, class PlanModel>
 void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, PlanModel plan_model) {
     Arena measure;
@@ -39,9 +41,11 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, Plan
         measure.regions.push_back({"copies at a save", copies});
         measure.used += copies;
     }
-    printf("\nmemory                MiB\n");
-    for (const Arena::Region& r : measure.regions) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
-    printf("  %-18s %7.1f of %.0f on %s; largest %s that fits: %s\n\n", "total", (double)measure.used / 1048576,
+    if (task.f.verbose) printf("\nmemory                MiB\n");
+    for (const Arena::Region& r : measure.regions)
+        if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
+    printf("%s%.1f of %.0f MiB on %s; largest %s that fits: %s\n\n",
+           task.f.verbose ? "  total              " : "memory: ", (double)measure.used / 1048576,
            (double)available / 1048576, device::device_name().c_str(), flag,
            largest ? thousands((double)largest).c_str() : "none");
     if (measure.used > available)
@@ -77,14 +81,18 @@ inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::ve
 }
 
 // For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
-// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. The memory lives as
-// long as what is returned.
+// the model in `dir`. point(base) points the model's tensors into `base` and returns their table. change(table, values)
+// may change them before. The memory lives as long as what is returned.
 template <class Point, class PlanRest>
-[[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir, Point point, PlanRest plan_rest) {
+[[nodiscard]] std::shared_ptr<void> load_parameters(
+    const std::string& dir, Point point, PlanRest plan_rest,
+    const std::function<void(const std::vector<ParamSpec>&, std::vector<areal>&)>& change = nullptr) {
     std::vector<ParamSpec> table = point(nullptr);
+    check_tensors(dir, table);
     std::vector<areal> values(total_count(table));
     load_tensors(dir, table, values.data()).refuse_missing(dir);
     refuse_not_finite(table, values, dir);
+    if (change) change(table, values);
     real* params = nullptr;  // (total_count)
     auto plan = [&](Arena& arena) {
         arena.region("parameters");

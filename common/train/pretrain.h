@@ -91,8 +91,9 @@ int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64
     double tokens_per_step = (double)(f.batch_tokens * f.accum), tokens_per_epoch = task.tokens_per_epoch();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
 
+    if (!init.empty()) check_tensors(init, task.opt.table, task.head);
     print_machine(cli.program.c_str());
-    print_parameter_table(task.opt.table);
+    print_parameters(task.opt.table, f.verbose);
     Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22,
                              [&](Arena& a, int64_t tokens) { return task.plan_with(a, tokens); }));
     task.plan(arena);

@@ -22,14 +22,15 @@
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";
     if (!exists(path))
-        fail("--resume: expected %s, found no such file: nothing was started in %s yet", path.c_str(), f.out.c_str());
+        fail("--resume: expected %s, found no such file: nothing was started in %s yet%s", path.c_str(), f.out.c_str(),
+             nearest_entry(f.out).c_str());
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
     if (const Json* program = saved.find("program"); program && program->s != cli.program)
         fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(),
              program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
-    std::string free = " out data resume retune steps epochs seeds patience eval-every eval-tokens log-every ";
+    std::string free = " out data resume retune verbose steps epochs seeds patience eval-every eval-tokens log-every ";
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && free.find(" " + name + " ") == std::string::npos &&
@@ -39,16 +40,22 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
                 "%s/last --out ANOTHER)",
                 flag->name.c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
     }
-    const Json* steps = flags->find("steps");
-    if (steps && cli.given("steps") && steps->i != f.steps)
+    Json rest = Json::make_object();
+    for (auto& [name, value] : flags->o)
+        if (name != "resume" && name != "retune" && name != "verbose" && name != "out") rest.set(name, value);
+    cli.from_json(rest, path);
+}
+
+// To be called when f.steps is known, by --steps or --epochs, and before OUT/config.json is written anew.
+inline void announce_new_length(const TrainFlags& f) {
+    const std::string path = f.out + "/config.json";
+    const Json saved = parse_json(read_file(path), path), *flags = saved.find("flags");
+    const Json* steps = flags ? flags->find("steps") : nullptr;
+    if (steps && steps->i != f.steps)
         printf(
             "the run had %lld steps and now has %lld: from here on the learning rate follows a schedule of that "
             "length\n",
             (long long)steps->i, (long long)f.steps);
-    Json rest = Json::make_object();
-    for (auto& [name, value] : flags->o)
-        if (name != "resume" && name != "retune" && name != "out") rest.set(name, value);
-    cli.from_json(rest, path);
 }
 
 // A counter of training_state.safetensors; `path` is that file, for errors.

@@ -25,8 +25,9 @@ inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> file
         if (!exists(f.data + "/" + file))
             fail(
                 "--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... "
-                "--out %s",
-                f.data.c_str(), file, scripts.first, f.data.c_str(), scripts.second, f.data.c_str());
+                "--out %s%s",
+                f.data.c_str(), file, scripts.first, f.data.c_str(), scripts.second, f.data.c_str(),
+                nearest_entry(f.data + "/" + file).c_str());
     for (std::string* path : {&f.data, &f.init})  // config.json holds full paths, for a --resume from elsewhere
         if (char* full = realpath(path->c_str(), nullptr)) {
             *path = full;

@@ -8,6 +8,7 @@
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
+#include "common/text/line_reader.h"
 #include "common/train/peak.h"
 #include "common/train/resume.h"
 #include "common/train/step_queue.h"
@@ -17,8 +18,8 @@ struct MetricsLog {
     std::string path;
     FILE* file = nullptr;
 
-    // Opens for appending; on resume drops the lines of steps after `step`, which will be done again. Returns whether
-    // the file is empty.
+    // Opens for appending; on resume drops the lines of steps after `step`, which will be done again, and what is no
+    // line of JSON (a power cut may leave zeros). Returns whether the file is empty.
     bool open(const std::string& p, bool resume, int64_t step) {
         path = p;
         std::string kept;
@@ -28,9 +29,13 @@ struct MetricsLog {
                 end = text.find('\n', at);
                 if (end == std::string::npos) break;  // a line that was cut off
                 std::string line = text.substr(at, end - at);
-                const Json json = parse_json(line, path);
-                const Json* line_step = json.find("step");
-                if (line_step && line_step->i <= step) kept += line + "\n";
+                try {
+                    const Json json = parse_json(line, path);
+                    const Json* line_step = json.find("step");
+                    if (line_step && line_step->i <= step) kept += line + "\n";
+                } catch (const Error&) {
+                    printf("%s: dropped a line that is no JSON: %s\n", path.c_str(), start_of(line).c_str());
+                }
             }
         }
         write_file_atomic(path, kept);
@@ -47,6 +52,12 @@ struct MetricsLog {
         if (file) fclose(file);
     }
 };
+
+// Which model directories there are in a run that has come so far
+inline std::string models_of(const std::string& out, const Progress& progress) {
+    if (progress.best_step >= 0) return format("%s/best (best), %s/last (last)", out.c_str(), out.c_str());
+    return out + "/last (nothing was validated, so there is no best/)";
+}
 
 struct RunLog {
     const TrainFlags& f;
@@ -108,13 +119,10 @@ struct RunLog {
     void summary(const Progress& progress) {
         if (padding > 0) printf("%.1f %% of the computed tokens were padding\n", 100 * padding / (tokens + padding));
         printf("\n%s tokens in %s of training", thousands(progress.tokens).c_str(), duration(progress.seconds).c_str());
-        if (progress.best_step < 0) {
-            printf("\nmodel: %s/last\n", f.out.c_str());
-            return;
-        }
-        printf("; best model: step %lld, validation loss %.4f%s\nmodels: %s/best (best), %s/last (last)\n",
-               (long long)progress.best_step, progress.best_loss,
-               std::isfinite(baseline_loss) ? format(" (baseline: %.4f)", baseline_loss).c_str() : "", f.out.c_str(),
-               f.out.c_str());
+        if (progress.best_step >= 0)
+            printf("; best model: step %lld, validation loss %.4f%s", (long long)progress.best_step, progress.best_loss,
+                   std::isfinite(baseline_loss) ? format(" (baseline: %.4f)", baseline_loss).c_str() : "");
+        printf("\nmodels: %s\n", models_of(f.out, progress).c_str());
+        fflush(stdout);  // the reports may be interrupted
     }
 };

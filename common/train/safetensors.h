@@ -22,16 +22,19 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/base/types.h"
 
-// Bytes of one element, 0 for a type we do not know.
-inline size_t dtype_size(const std::string& dtype) {
-    if (dtype == "F64" || dtype == "I64" || dtype == "U64" || dtype == "C64") return 8;
-    if (dtype == "F32" || dtype == "I32" || dtype == "U32") return 4;
-    if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") return 2;
-    if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || dtype == "F8_E4M3" || dtype == "F8_E5M2") return 1;
-    return 0;
+// Bits of one element of each type that the format has; 0 for another.
+inline size_t dtype_bits(const std::string& dtype) {
+    if (dtype == "F64" || dtype == "I64" || dtype == "U64" || dtype == "C64") return 64;
+    if (dtype == "F32" || dtype == "I32" || dtype == "U32") return 32;
+    if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") return 16;
+    if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || dtype.rfind("F8_E", 0) == 0) return 8;
+    if (dtype == "F6_E2M3" || dtype == "F6_E3M2") return 6;
+    return dtype == "F4" ? 4 : 0;
 }
+inline size_t dtype_size(const std::string& dtype) { return dtype_bits(dtype) / 8; }  // in bytes, of those we read
 template <class T>
 const char* dtype_of() {
     if (std::is_same_v<T, double>) return "F64";
@@ -103,6 +106,11 @@ struct SafeTensors {
                                   [](const TensorInfo& a, const std::string& b) { return a.name < b; });
         return t != tensors.end() && t->name == name ? &*t : nullptr;
     }
+    std::string hint(const std::string& name) const {  // "; nearest: " and the name that is most like this one
+        std::vector<std::string> names;
+        for (const TensorInfo& t : tensors) names.push_back(t.name);
+        return nearest_hint(name, names);
+    }
     // Value of a key in __metadata__, or nullptr.
     const std::string* find_metadata(const std::string& key) const {
         for (auto& [k, v] : metadata)
@@ -147,7 +155,7 @@ struct SafeTensors {
     template <class T>
     std::vector<T> read(const std::string& name, const std::vector<size_t>& shape) const {
         const TensorInfo* t = find(name);
-        if (!t) fail("%s: expected a tensor %s, found none of that name", path.c_str(), name.c_str());
+        if (!t) fail("%s: expected a tensor %s, found none%s", path.c_str(), name.c_str(), hint(name).c_str());
         if (t->shape != shape)
             fail("%s: %s: expected shape %s, found %s", path.c_str(), name.c_str(), shape_text(shape).c_str(),
                  shape_text(t->shape).c_str());
@@ -167,15 +175,12 @@ private:
     }
 
     void open_file() {
-        int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (fd < 0) fail("%s: cannot open: %s", path.c_str(), strerror(errno));
+        int fd = open_regular(path);
         struct stat st;
-        bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-        file_size = ok ? st.st_size : 0;
+        file_size = fstat(fd, &st) == 0 ? st.st_size : 0;
         void* p = file_size >= 8 ? mmap(nullptr, file_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
         int reason = errno;
         close(fd);
-        if (!ok) fail("%s: expected a safetensors file, found a directory or a device", path.c_str());
         if (file_size < 8)
             fail("%s: expected a safetensors file, found %zu bytes: it is empty or cut off", path.c_str(), file_size);
         if (p == MAP_FAILED) fail("%s: cannot map %zu bytes: %s", path.c_str(), file_size, strerror(reason));
@@ -195,13 +200,13 @@ private:
         if (header_size == 0 || map[8] != '{')
             fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());
         data_start = 8 + header_size;
-        Json header = parse_json(std::string_view((const char*)map + 8, header_size), path);
-        for (const auto& [name, entry] : header.o) {
+        // one entry at a time: as a tree a header of 10 MB would take 870
+        for_each_member(std::string_view((const char*)map + 8, header_size), path, [&](std::string& name, Json& entry) {
             if (name == "__metadata__")
                 parse_metadata(entry);
             else
                 tensors.push_back(parse_entry(name, entry));
-        }
+        });
 
         std::vector<const TensorInfo*> by_offset;
         for (const TensorInfo& t : tensors) by_offset.push_back(&t);
@@ -254,9 +259,10 @@ private:
                 file, tensor, file_size - data_start, t.begin, t.end);
         if (!checked_product(t.shape, &t.count))
             fail("%s: %s: expected a shape that fits in memory, found %s", file, tensor, shape_text(t.shape).c_str());
-        // the size of an unknown type cannot be checked: it is refused when it is read
-        size_t bytes, size = dtype_size(t.dtype);
-        if (size && (!checked_product({t.count, size}, &bytes) || bytes != t.end - t.begin))
+        size_t bits, size = dtype_bits(t.dtype);
+        if (!size)
+            fail("%s: %s: expected a dtype of safetensors (F32, BF16, ...), found %s", file, tensor, t.dtype.c_str());
+        if (!checked_product({t.count, size}, &bits) || bits % 8 || bits / 8 != t.end - t.begin)
             fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(),
                  shape_text(t.shape).c_str(), t.end - t.begin);
         return t;
@@ -276,9 +282,9 @@ struct TensorToWrite {
     const void* data = nullptr;  // for write_safetensors
 };
 
-// Writes PATH.tmp piece by piece: the header first, then with write() the data of the tensors in the order of the list;
-// close() makes it PATH. An error (a full disk shows in write, fsync or close) throws and removes PATH.tmp; PATH is
-// then what it was before.
+// Writes a file beside PATH piece by piece: the header first, then with write() the data of the tensors in the order of
+// the list; close() makes it PATH. An error (a full disk shows in write, fsync or close) throws and removes that file;
+// PATH is then what it was before.
 struct SafeTensorsWriter {
     std::string path, tmp;
     size_t expected = 0, written = 0;  // bytes of data

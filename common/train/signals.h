@@ -17,3 +17,7 @@ inline void catch_signals() {
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
 }
+// After training: the model is saved and --resume makes up for the reports, so that a signal ends the program at once.
+inline void release_signals() {
+    for (int number : {SIGINT, SIGTERM}) signal(number, [](int) { _exit(EXIT_INTERRUPTED); });
+}

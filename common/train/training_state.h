@@ -33,8 +33,8 @@ template <class T>
 Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, T* m, T* v, T* master) {
     std::string path = dir + "/training_state.safetensors";
     if (!exists(path))
-        fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead",
-             path.c_str());
+        fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead%s",
+             path.c_str(), nearest_entry(path).c_str());
     SafeTensors file(path);
     const std::string *fingerprint = file.find_metadata("layout"), *counters = file.find_metadata("counters");
     if (!fingerprint || !counters)
@@ -45,7 +45,9 @@ Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& s
              path.c_str());
     auto read = [&](const char* name, T* dst) {
         const TensorInfo* t = dst ? file.find(name) : nullptr;
-        if (dst && !t) fail("%s: expected a tensor %s, found none: written with another PRECISION", path.c_str(), name);
+        if (dst && !t)
+            fail("%s: expected a tensor %s, found none: written with another PRECISION%s", path.c_str(), name,
+                 file.hint(name).c_str());
         if (dst && (t->dtype != dtype_of<T>() || t->count != total_count(specs)))
             fail("%s: %s: expected %zu numbers %s, found %zu %s: written with another PRECISION", path.c_str(), name,
                  total_count(specs), dtype_of<T>(), t->count, t->dtype.c_str());

@@ -2,8 +2,10 @@
 
 errors.py      Failure, Usage: errors become one line on standard error and an exit code
 arguments.py   the flags that several scripts have, and their checks
+files.py       opening what is a file, and what is the file itself; members of archives; JSON
 download.py    URL -> file, with a cache, checksums, a progress bar; continues after an interruption
-text_files.py  finding and opening text, also compressed and in archives; lines and documents
+file_kinds.py  what a file is that is not UTF-8 text; reading one that is
+text_files.py  finding and opening text, also compressed and in archives; lines, documents, JSON objects
 rows.py        labelled rows of CSV, TSV and JSONL; rows of JSON objects
 splits.py      which documents and rows are for validation
 tokenizer.py   which tokenizer a folder holds; running data/tokenize
@@ -11,4 +13,8 @@ data_dir.py    the data directory that a run makes: the folder to work in, putti
 text.py        documents -> train.bin, val.bin, a tokenizer                    (to pretrain on)
 classify.py    labelled rows -> train.bin, val.bin, test.bin                   (for finetune_cls)
 instruct.py    rows of instructions -> train.bin, val.bin, test_NAME.bin       (for sft)
+model_source.py  where a pretrained model comes from: server, folder, archive, package
+safetensors.py   headers, checked; writing; names without a wrapper's prefix
+gguf.py          GGUF files: metadata, tensors, dequantisation
+gguf_model.py    a GGUF file -> a Hugging Face directory
 """

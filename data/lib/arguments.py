@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import re
 import sys
 
 from .data_dir import refuse_output, remember_outputs
 from .download import cache_dir
-from .errors import Failure, Usage
+from .errors import Failure, Usage, bad_rows, nearest, visible
 from .tokenizer import tokenize_program
 
 DATA_DIR = "the data directory to make: train.bin, val.bin, tokenizer files"
@@ -17,7 +18,10 @@ def plain_parser(description, examples, makes=DATA_DIR):
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):
-            sys.stderr.write("error: %s; see %s --help\n" % (message, self.prog))
+            flags = [f for action in self._actions for f in action.option_strings]
+            unknown = re.search("unrecognized arguments: (?:.* )?(--?[^ =]+)", message)
+            near = "; nearest: " + nearest(unknown.group(1), flags) if unknown else ""
+            sys.stderr.write("error: %s%s; see %s --help\n" % (visible(message), near, self.prog))
             sys.exit(2)
 
     formatter = argparse.RawDescriptionHelpFormatter
@@ -40,6 +44,15 @@ def source_flags(p, name, url, where, use, metavar="FILE|DIR", several=True):
     cache_flag(p, name)
 
 
+def encoding_flag(p):
+    p.add_argument(
+        "--encoding",
+        default="utf-8",
+        metavar="NAME",
+        help="what the files are in, as Python names it: cp1252 (Windows-1252), utf-16, shift_jis … (default utf-8)",
+    )
+
+
 def row_flags(p, val_fraction, val_rows, kept):
     """The flags of a script that makes rows. val_rows: what --val-fraction is the fraction of; kept: what --keep-text
     leaves"""
@@ -57,6 +70,13 @@ def row_flags(p, val_fraction, val_rows, kept):
     )
     p.add_argument("--limit", type=int, metavar="N", help="draw at most N rows of each part")
     p.add_argument("--keep-text", action="store_true", help="leave the rows as %s in the data directory" % kept)
+    p.add_argument(
+        "--on-error",
+        choices=["skip", "stop"],
+        default="skip",
+        help="rows that cannot be used are named, counted and left out, and the exit code is 1 in the end; or the first "
+        "ends the run and nothing is made (default skip)",
+    )
 
 
 def check_url(url, part, stands_for):
@@ -66,7 +86,8 @@ def check_url(url, part, stands_for):
 
 def check_arguments(args):
     """Everything about the common flags that can be refused before the work begins."""
-    if not 0 < args.val_fraction < 1:
+    bad_rows.stop = getattr(args, "on_error", "skip") == "stop"
+    if not (0 < args.val_fraction < 1 or args.val_fraction == 0 and hasattr(args, "on_error")):
         raise Usage("--val-fraction: expected a number between 0 and 1, found %g" % args.val_fraction)
     bpe = getattr(args, "tokenizer_type", "wordpiece") == "bpe"
     smallest = 257 if bpe else 32
@@ -81,6 +102,10 @@ def check_arguments(args):
         raise Usage("--tokenizer: expected a directory, found none at %s" % args.tokenizer)
     if os.path.exists(args.out) and not os.path.isdir(args.out):
         raise Usage("--out: expected a directory, found the file %s" % args.out)
+    try:
+        "".encode(getattr(args, "encoding", "utf-8"))
+    except LookupError:
+        raise Usage("--encoding: expected utf-8, utf-16, cp1252 or another that Python has, found %s" % args.encoding)
     remember_outputs(args.out)
     for name, value in vars(args).items():
         for path in value if isinstance(value, list) else [value]:

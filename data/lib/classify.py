@@ -8,13 +8,12 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 
 from .arguments import plain_parser, row_flags
 from .data_dir import output_names, print_next, put_in_place, refuse_foreign, work_dir
-from .errors import Failure
+from .errors import Failure, bad_rows
 from .splits import copy_rows, split_rows
-from .tokenizer import copy_tokenizer, run_tokenize, tokenizer_dir
+from .tokenizer import copy_tokenizer, pack_rows, tokenizer_dir
 
 PARTS = ("train", "val", "test")
 
@@ -33,42 +32,21 @@ def classify_parser(description, examples, val_fraction=0.1, tokenizer_needed=Tr
     return p
 
 
-def check_row(text, text2, label, where):
-    for name, value in (("text", text), ("second text", text2), ("label", label)):
-        if value is None:
-            continue
-        if "\0" in value:
-            raise Failure("%s: expected text, found a NUL character in the %s" % (where, name))
-        if name == "label" and any(ord(c) < 32 or ord(c) == 127 for c in value.strip()):
-            raise Failure("%s: expected a label without control characters, found %r" % (where, value))
-        # empty is what is neither a letter nor a digit, but only controls, marks, white space and replacements
-        is_empty = lambda c: c == "\ufffd" or unicodedata.category(c)[0] in "CZM"
-        if not any(c.isalnum() for c in value) and all(map(is_empty, value)):
-            found = "nothing but white space" if value else "an empty one"
-            raise Failure("%s: expected a %s, found %s" % (where, name, found))
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise Failure("%s: expected Unicode, found half of a surrogate pair in the %s" % (where, name))
-
-
 def spool_rows(rows, part, known, file):
-    """Writes rows as JSON lines. Returns (hash of the text, offset, size, label) of each. known: the labels allowed,
-    None: all"""
+    """Writes rows as JSON lines. Returns (hash of the text, offset, size, label, where) of each. known: the labels
+    allowed, None: all"""
     found, offset, names = [], 0, {}
     for text, text2, label, where in rows:
-        text2 = text2 if text2 and text2.strip() else None
-        check_row(text, text2, label, where)
-        label = label.strip()
         if known is not None and label not in known:
             labels = sorted(known)
             shown = ", ".join(labels[:20]) + (" …" if len(labels) > 20 else "")
-            raise Failure("%s: expected one of the labels %s, found %.60s" % (where, shown, label))
-        row = {"text": text, "label": label} if text2 is None else {"text": text, "text2": text2, "label": label}
-        data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            bad_rows.add("%s: expected one of the labels %s, found %.60s" % (where, shown, label))
+            continue
+        row = {"text": text, "label": label} if not text2 else {"text": text, "text2": text2, "label": label}
+        data = (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "replace")
         file.write(data)
         digest = hashlib.sha256("\t".join(" ".join(t.split()) for t in (text, text2 or "")).encode()).digest()[:16]
-        found.append((digest, offset, len(data), names.setdefault(label, label)))
+        found.append((digest, offset, len(data), names.setdefault(label, label), where))
         offset += len(data)
     if not found:
         raise Failure("there are no rows in the %s part of the input" % part)
@@ -91,7 +69,8 @@ def write_classify_dataset(args, parts, labels=None, drop_overlap=False):
                 rows[part] = spool_rows(parts[part], part, known, files[part])
                 known = known or {r[3] for r in rows["train"]}
         others = [part for part in ("val", "test") if part in rows]
-        split_rows(args, files, rows, others, "text", " and were left out" if drop_overlap else "")
+        left_out = " and were left out" if drop_overlap else ""
+        split_rows(args, files, rows, others, "text", left_out, class_of=lambda row: row[3])
         if not rows["train"]:
             raise Failure("no rows are left for training: every text is in val or test, too")
         if not labels:
@@ -111,12 +90,10 @@ def write_classify_dataset(args, parts, labels=None, drop_overlap=False):
                 jsonl = os.path.join(work, part + ".jsonl")
                 copy_rows(files[part], rows[part], jsonl)
                 write_tsv(jsonl, os.path.join(work, part + ".tsv"))
-                flags = ["--in", part + ".jsonl", "--out", part + ".bin"]
-                if part != "train":
-                    flags += ["--labels", "train.bin"]
-                elif labels:
-                    flags += ["--labels", ",".join(labels)]
-                run_tokenize(work, "pack", "--tokenizer", ".", "--kind", "classify", *flags)
+                flags = (
+                    ["--labels", "train.bin"] if part != "train" else ["--labels", ",".join(labels)] if labels else []
+                )
+                pack_rows(work, "classify", part, [r[4] for r in rows[part]], *flags)
         put_in_place(work, args.out, names)
     print_next(args, tokenizer, "finetune_cls", "cls")
 

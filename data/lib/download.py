@@ -1,6 +1,7 @@
 """URL -> file: a cache, checksums, a progress bar; an interrupted download continues where it stopped."""
 
 import contextlib
+import fcntl
 import hashlib
 import http.client
 import itertools
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 
-from .errors import Failure, Missing
+from .errors import Denied, Failure, Missing
 
 
 class Progress:
@@ -66,11 +67,12 @@ def set_aside(path):
     sys.stderr.write("note: %s is not the file that is expected there; it is now %s\n" % (path, other))
 
 
-def download(url, path, checksum=None, attempts=4, first=None):
+def download(url, path, checksum=None, attempts=4, first=None, token=None):
     """URL -> path. A file that is there already is kept. An unfinished one (path.part) is continued by HTTP Range,
     unless the file at the URL has changed since. The name `path` appears only when everything is there and the SHA-256
     is right. Where the right one is not known (Gutenberg's books change), that of the download is kept in path.sha256,
-    so that a copy that is damaged later is downloaded again. first: only so many bytes of the file's beginning."""
+    so that a copy that is damaged later is downloaded again. first: only so many bytes of the file's beginning. token:
+    that says to the server who asks."""
     kept = path + ".sha256"
     if os.path.exists(path):
         expected = checksum
@@ -84,13 +86,14 @@ def download(url, path, checksum=None, attempts=4, first=None):
     part = path + ".part"
     for attempt in range(attempts):
         try:
-            fetch(url, part, first)
+            fetch(url, part, first, token)
             break
         except urllib.error.HTTPError as e:
             if (e.code < 500 and e.code != 429) or attempt == attempts - 1:  # 429: too many requests for now
-                raise (Missing if e.code in (404, 410) else Failure)(
-                    "cannot download %s: the server says %d %s" % (url, e.code, e.reason)
-                )
+                message = "cannot download %s: the server says %d %s" % (url, e.code, e.reason)
+                if e.code in (401, 403):
+                    raise Denied(message, e.code)
+                raise (Missing if e.code in (404, 410) else Failure)(message)
         except (OSError, http.client.HTTPException) as e:  # OSError: also URLError, time-out, connection reset
             if attempt == attempts - 1:
                 reason = getattr(e, "reason", None) or e
@@ -115,13 +118,20 @@ def download(url, path, checksum=None, attempts=4, first=None):
     return path
 
 
-def fetch(url, part, first=None):
+def request_of(url, token=None, method="GET"):
+    request = urllib.request.Request(url, method=method, headers={"User-Agent": "tune.cu data scripts"})
+    if token and (url.startswith("https://") or re.match(r"http://(127\.0\.0\.1|localhost)[:/]", url)):
+        request.add_unredirected_header("Authorization", "Bearer " + token)  # not to where the server redirects
+    return request
+
+
+def fetch(url, part, first=None, token=None):
     """One attempt: appends to the file `part` what is missing from it."""
     have = os.path.getsize(part) if os.path.exists(part) else 0
     if first and have >= first:
         os.truncate(part, first)
         return
-    request = urllib.request.Request(url, headers={"User-Agent": "tune.cu data scripts"})
+    request = request_of(url, token)
     tag = part + ".tag"  # which version of the file the part is of: the server's ETag, or its date
     if have or first:
         request.add_header("Range", "bytes=%d-%s" % (have, first - 1 if first else ""))
@@ -137,7 +147,7 @@ def fetch(url, part, first=None):
         if size and int(size.group(1)) == have:
             return
         os.remove(part)
-        return fetch(url, part, first)
+        return fetch(url, part, first, token)
     with answer:
         if answer.status != 206 or not (answer.headers.get("Content-Range") or "").startswith("bytes %d-" % have):
             have = 0  # the server sends everything
@@ -152,7 +162,16 @@ def fetch(url, part, first=None):
         if first and total:
             total = min(total, first)  # a server without ranges sends everything
         progress = Progress(os.path.basename(part)[:-5], total, have)
-        with open(part, "ab" if have else "wb") as f:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_APPEND if have else 0)
+        with os.fdopen(os.open(part, flags, 0o666), "wb") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure("cannot download %s: another run downloads it: wait until %s is there" % (url, part[:-5]))
+            if not have:
+                f.truncate()
+            elif os.fstat(f.fileno()).st_size != have:
+                raise OSError("the part that is there has changed")
             for block in iter(lambda: answer.read(min(1 << 16, first - have) if first else 1 << 16), b""):
                 f.write(block)
                 have += len(block)

@@ -8,13 +8,12 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 
 from .arguments import check_arguments, plain_parser, row_flags
 from .data_dir import output_names, print_next, put_in_place, refuse_foreign, work_dir
-from .errors import Failure, Usage
+from .errors import Failure, Usage, bad_rows
 from .splits import copy_rows, split_rows
-from .tokenizer import copy_tokenizer, is_bpe, max_positions, run_tokenize, tokenizer_dir
+from .tokenizer import copy_tokenizer, is_bpe, max_positions, pack_rows, tokenizer_dir
 
 TEMPLATES = (
     "auto",
@@ -102,7 +101,8 @@ def spool_instructions(rows, part, file):
         try:
             data = (json.dumps(row, ensure_ascii=False) + "\n").encode()
         except UnicodeEncodeError:
-            raise Failure("%s: expected Unicode, found half of a surrogate pair" % where)
+            bad_rows.add("%s: expected Unicode, found half of a surrogate pair" % where)
+            continue
         file.write(data)
         asked = [hashlib.sha256(text.encode()).digest()[:16] for text in questions_of(row)]
         found.append((asked[0], offset, len(data), where, asked))
@@ -110,20 +110,6 @@ def spool_instructions(rows, part, file):
     if not found:
         raise Failure("there are no rows in the %s part of the input" % part)
     return found
-
-
-def pack_instructions(work, part, rows, flags):
-    """PART.jsonl -> PART.bin. An error names the place where the row came from, not the line of our file."""
-
-    def name_the_source(message):
-        at = re.search(r"^error: %s\.jsonl, line (\d+)" % re.escape(part), message, re.M)
-        if not at:
-            return message
-        return message.replace("%s.jsonl, line %s" % (part, at[1]), rows[int(at[1]) - 1][3], 1)
-
-    files = ["--in", part + ".jsonl", "--out", part + ".bin"]
-    pack = ["pack", "--tokenizer", ".", "--kind", "instruct", *files, *flags]
-    run_tokenize(work, *pack, edit_message=name_the_source)
 
 
 def write_instruct_dataset(args, parts):
@@ -154,8 +140,8 @@ def write_instruct_dataset(args, parts):
         if not rows["train"]:
             raise Failure("no rows are left for training: every question is in another part, too")
         copy_tokenizer(tokenizer, work)
-        for part in ["train", "val"] + sorted(set(rows) - {"train", "val"}):
+        for part in sorted(rows, key=lambda p: (p != "train", p != "val", p)):
             copy_rows(files[part], rows[part], os.path.join(work, part + ".jsonl"))
-            pack_instructions(work, part, rows[part], flags)
+            pack_rows(work, "instruct", part, [r[3] for r in rows[part]], *flags)
         put_in_place(work, args.out, names)
     print_next(args, tokenizer, "sft", "sft")

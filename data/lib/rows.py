@@ -1,174 +1,127 @@
-"""Reading rows: labelled rows of CSV, TSV and JSONL; rows of JSON objects.
+"""Rows as data/tokenize reads them, which is the only reader: labelled rows of tables and JSON, objects of JSON files.
+Rows that cannot be used are told, counted and left out (errors.bad_rows).
 
 A labelled row is (text, second text or None, label, where), all strings. `where` is "FILE, line N", for errors.
 """
 
-import csv
 import json
 import os
+import subprocess
+import threading
 
-from .errors import Failure
-from .text_files import inner_name, strict_lines, text_files
+from .data_dir import refuse_output
+from .errors import Failure, Usage, bad_rows
+from .file_kinds import check_begin
+from .text_files import READ_ERRORS, inner_name, text_files
+from .tokenizer import tokenize_program
 
-ROW_ENDINGS = (".csv", ".tsv", ".jsonl")
+ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 
 
-def csv_cells(name, opener):
-    """Yields (number of the line where the row begins, cells) of a file as RFC 4180 defines it."""
-    csv.field_size_limit(1 << 30)
-    last = 0  # the number of the last line that was read
+def read_rows(name, words, blocks=None):
+    """What `data/tokenize rows` makes of these words: a dict a row. blocks: a function that yields the bytes of its
+    standard input, which is called `name`"""
+    failed = []
 
-    def lines():
-        nonlocal last
-        for last, line in strict_lines(name, opener):
-            yield line[:-2] + "\n" if line.endswith("\r\n") else line
-
-    reader = csv.reader(lines(), strict=True)
-    while True:
-        begin = last + 1
+    def feed():
         try:
-            yield begin, next(reader)
-        except StopIteration:
-            return
-        except csv.Error as e:
-            if "unexpected end of data" in str(e):
-                raise Failure(
-                    "%s, line %d: expected a closing quote of the row that begins here, found the end of the file"
-                    % (name, begin)
-                )
-            raise Failure("%s, line %d: expected a row of CSV, found something else: %s" % (name, begin, e))
+            for block in blocks():
+                program.stdin.write(block)
+            program.stdin.close()
+        except BrokenPipeError:
+            pass  # the program has said why
+        except Exception as e:  # told by the thread that reads
+            failed.append(e)
+            program.kill()
 
-
-def tsv_cells(name, opener):
-    """Yields (line number, cells). There is no quoting: a quote is a character like any other."""
-    for number, line in strict_lines(name, opener):
-        yield number, line.rstrip("\r\n").split("\t")
-
-
-def table_rows(name, cells, text="text", text2=None, label="label", header=True):
-    """The labelled rows of a table whose first line names its columns; without such a line (header=False) the columns
-    are called 1, 2, 3 … text2: the name of a column that has to be there, or None: column "text2" if it is there. An
-    empty cell there means no second text."""
-    columns = None
-    blank = 0  # the number of an empty line: allowed at the end only
-    for number, row in cells:
-        where = "%s, line %d" % (name, number)
-        if row in ([], [""]):
-            blank = blank or number
-            continue
-        if blank:
-            expected = "a row" if columns else "the names of the columns"
-            raise Failure("%s, line %d: expected %s, found an empty line" % (name, blank, expected))
-        if columns is None:
-            columns = [c.strip() for c in row] if header else [str(i + 1) for i in range(len(row))]
-            for wanted in [text, label] + ([text2] if text2 else []):
-                if columns.count(wanted) != 1:
-                    raise Failure(
-                        "%s: expected one column %s, found %s: %s; name them with --text, --text2, --label%s"
-                        % (
-                            where,
-                            wanted,
-                            "several" if wanted in columns else "none",
-                            ", ".join(columns)[:200],
-                            "" if header else " NUMBER",
-                        )
-                    )
-            text_at = columns.index(text)
-            text2_at = columns.index(text2 or "text2") if (text2 or "text2") in columns else None
-            label_at = columns.index(label)
-            if header:
-                continue
-        if len(row) != len(columns):
-            raise Failure("%s: expected %d columns, found %d" % (where, len(columns), len(row)))
-        yield row[text_at], row[text2_at] if text2_at is not None else None, row[label_at], where
-
-
-def jsonl_rows(name, opener, text="text", text2=None, label="label"):
-    """The labelled rows of a file with a JSON object on every line; a label may also be an integer or true/false."""
-    for row, where in json_lines(name, opener):
-        found = []
-        for key, needed, types in (
-            (text, True, (str,)),
-            (text2 or "text2", bool(text2), (str, type(None))),
-            (label, True, (str, int)),
-        ):
-            value = row.get(key)
-            if needed and key not in row:
-                raise Failure(
-                    "%s: expected a key %s, found none: %s; name them with --text, --text2, --label"
-                    % (where, key, ", ".join(row)[:200])
-                )
-            if not isinstance(value, types) and (needed or value is not None):
-                expected = "a string or an integer" if int in types else "a string"
-                raise Failure("%s: %s: expected %s, found %.40s" % (where, key, expected, json.dumps(value)))
-            found.append(json.dumps(value) if isinstance(value, int) else value)
-        yield *found, where
-
-
-def labelled_rows(path, text="text", text2=None, label="label", header=True):
-    """The labelled rows of one file .csv, .tsv or .jsonl, also compressed, or in a .zip that holds one such file"""
-    files = text_files([path], ROW_ENDINGS)
-    if len(files) > 1:
-        raise Failure(
-            "%s: expected one file with rows, found %d: %s"
-            % (path, len(files), ", ".join(os.path.basename(f[0]) for f in files)[:200])
-        )
-    name, opener = files[0]
-    ending = os.path.splitext(inner_name(name))[1].lower()
-    if ending == ".jsonl":
-        return jsonl_rows(name, opener, text, text2, label)
-    if ending not in ROW_ENDINGS:
-        raise Failure(
-            "%s: expected a file that ends in .csv, .tsv or .jsonl (or these with .gz, .xz, .bz2, .zip)" % path
-        )
-    cells = csv_cells(name, opener) if ending == ".csv" else tsv_cells(name, opener)
-    return table_rows(name, cells, text, text2, label, header)
-
-
-# ---------------------------------------------------------------- rows of JSON objects
-def json_lines(name, opener):
-    """Yields (object, where) of a file with a JSON object on every line; blank lines are allowed."""
-    for number, line in strict_lines(name, opener):
-        where = "%s, line %d" % (name, number)
-        if not line.strip():
-            continue
-        try:
+    command = [tokenize_program(), "rows", *(["--name=" + name] if blocks else []), *words]
+    program = subprocess.Popen(command, stdin=subprocess.PIPE if blocks else subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        thread = threading.Thread(target=feed, daemon=True)
+        if blocks:
+            thread.start()
+        for line in program.stdout:
             row = json.loads(line)
-        except (ValueError, RecursionError) as e:
-            raise Failure("%s: expected a JSON object, found something else: %s" % (where, e))
-        if not isinstance(row, dict):
-            raise Failure("%s: expected a JSON object, found %.40s" % (where, line.strip()))
-        yield row, where
+            if "error" in row:
+                bad_rows.add(row["error"])
+            else:
+                yield row, row["where"]
+        if blocks:
+            thread.join()
+        code = program.wait()
+    finally:
+        program.kill()
+        program.wait()
+        program.stdout.close()
+    if failed:
+        raise failed[0] if isinstance(failed[0], Failure) else Failure("cannot read %s: %s" % (name, failed[0]))
+    if code:
+        raise (Usage if code == 2 else Failure)("")  # it has said what is wrong
 
 
-def json_rows(name, opener):
-    """Yields (object, where) of a file of JSON: one array of objects (.json), or an object a line (anything else)."""
-    if os.path.splitext(inner_name(name))[1].lower() != ".json":
-        yield from json_lines(name, opener)
-        return
+def file_blocks(name, opener):
+    """The bytes of a file"""
     try:
-        rows = json.loads("".join(line for _, line in strict_lines(name, opener)))
-    except (ValueError, RecursionError) as e:
-        raise Failure("%s: expected a JSON array, found something else: %s" % (name, e))
-    if not isinstance(rows, list):
-        raise Failure("%s: expected a JSON array of objects, found %.40s" % (name, json.dumps(rows)))
-    for number, row in enumerate(rows, 1):
-        where = "%s, element %d" % (name, number)
-        if not isinstance(row, dict):
-            raise Failure("%s: expected a JSON object, found %.40s" % (where, json.dumps(row)))
-        yield row, where
+        with opener() as f:
+            block = f.read(1 << 16)
+            check_begin(block, name)
+            while block:
+                yield block
+                block = f.read(1 << 16)
+    except READ_ERRORS as e:
+        raise Failure("cannot read %s: %s" % (name, getattr(e, "strerror", None) or e))
 
 
-def read_json(path, kind, expected):
-    """A file that is one JSON value of this kind (dict, list). expected: the kind in words"""
+def parquet_blocks(path):
+    """The rows of a Parquet file as JSON lines"""
     try:
-        with open(path, encoding="utf-8") as f:
-            value = json.load(f)
-    except (ValueError, RecursionError) as e:
-        raise Failure("%s: expected %s, found something else: %s" % (path, expected, e))
-    if not isinstance(value, kind):
-        raise Failure("%s: expected %s, found something else" % (path, expected))
-    return value
+        from pyarrow import parquet
+    except ImportError:
+        raise Failure(
+            "%s: Parquet is read where pyarrow is installed (pip install pyarrow); or save it as .jsonl" % path
+        )
+    for batch in parquet.ParquetFile(path).iter_batches(1024):
+        yield "".join(json.dumps(row, default=str) + "\n" for row in batch.to_pylist()).encode()
+
+
+def json_objects(name, opener):
+    """Yields (object, where) of a file of JSON: an array of objects, an object a line, or objects of several lines"""
+    for row, where in read_rows(name, ["--objects", "-"], lambda: file_blocks(name, opener)):
+        yield row["row"], where
+
+
+def labelled_rows(path, flags=(), label=None, encoding="utf-8"):
+    """The labelled rows of a file, also compressed or in a .zip that holds one such file; or of a folder with a folder of
+    texts for each class. flags: of data/tokenize rows; label: of all rows"""
+    if not os.path.exists(path):
+        raise Failure("cannot read %s: there is no such file or folder" % path)
+    name, blocks = path, None
+    is_table = lambda file: inner_name(file).lower().endswith(ROW_ENDINGS)
+    tables = os.path.isdir(path) and any(is_table(f) for _, _, files in os.walk(path) for f in files)
+    if tables or path.lower().endswith(".zip"):
+        files = text_files([path], ROW_ENDINGS, encoding)
+        if len(files) > 1:
+            raise Failure(
+                "%s: expected one file with rows, found %d: %s"
+                % (path, len(files), ", ".join(os.path.basename(f[0]) for f in files)[:200])
+            )
+        name, opener = files[0]
+        blocks = lambda: file_blocks(name, opener)
+    elif path.lower().endswith(".parquet"):
+        blocks = lambda: parquet_blocks(path)
+    elif encoding != "utf-8" and not os.path.isdir(path):
+        [(name, opener)] = text_files([path], ROW_ENDINGS, encoding)
+        blocks = lambda: file_blocks(name, opener)
+    refuse_output(name)
+    yield from labelled(name, flags, label, blocks)
+
+
+def labelled(name, flags=(), label=None, blocks=None):
+    """The labelled rows of read_rows()"""
+    source = "-" if blocks else name
+    words = [*flags, *(["--class=%s=%s" % (label, source)] if label else ["--", source])]
+    for row, where in read_rows(name, words, blocks):
+        yield row["text"], row.get("text2"), row["label"], where
 
 
 def field(row, key, where, types=str):

@@ -8,7 +8,7 @@ import collections
 import hashlib
 import re
 
-from .errors import Failure
+from .errors import Failure, Usage
 
 
 def draw_key(seed, digest):
@@ -36,7 +36,7 @@ def split_in_two(text, val_fraction):
     raise Failure("the only document is one word: there is nothing to split into training and validation text")
 
 
-def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row[:1]):
+def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row[:1], class_of=lambda row: ""):
     """Changes `rows` and `files`, both by part: rows of train that are in another part, too, are counted and perhaps
     left out; without a part val, one is split off train; at most --limit rows of each part are drawn.
 
@@ -44,6 +44,7 @@ def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row
     others    the parts whose texts train should not have
     left_out  how the message about rows that were left out ends; "": such rows are only counted
     all_of    row -> the hashes of all its texts, where it has several
+    class_of  row -> its class: each is divided for itself
 
     Rows of the same text stay on one side of the split."""
     draw = lambda row: draw_key(args.seed, row[0])
@@ -58,20 +59,13 @@ def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row
 
     for part in others:
         leave_out(part, {r[0] for r in rows[part]})
-    if "val" not in rows:
-        count = collections.Counter(r[0] for r in rows["train"])
-        texts = sorted(count, key=lambda t: draw([t]))
-        if len(texts) < 2:
-            raise Failure(
-                "expected at least 2 different %ss to divide into training and validation, found %d"
-                % (what, len(texts))
+    if "val" not in rows and args.val_fraction == 0:
+        if not others:
+            raise Usage(
+                "--val-fraction 0: expected a test part with it, found none: nothing would say how good a model is"
             )
-        chosen, want = set(), max(1, round(args.val_fraction * len(rows["train"])))
-        for text in texts[:-1]:
-            if want <= 0:
-                break
-            chosen.add(text)
-            want -= count[text]
+    elif "val" not in rows:
+        chosen = draw_texts(rows["train"], args.val_fraction, args.seed, what, class_of)
         rows["val"] = [r for r in rows["train"] if r[0] in chosen]
         rows["train"] = [r for r in rows["train"] if r[0] not in chosen]
         leave_out("val", chosen)
@@ -79,6 +73,39 @@ def split_rows(args, files, rows, others, what, left_out, all_of=lambda row: row
     if args.limit:
         for part in rows:
             rows[part] = sorted(sorted(rows[part], key=draw)[: args.limit], key=lambda r: r[1])
+
+
+def draw_texts(rows, fraction, seed, what, class_of):
+    """The hashes of the texts that are for validation: of each class about this fraction of its rows, at least one text
+    and not all. A class with one text has none of them."""
+    count = collections.Counter(r[0] for r in rows)
+    classes = collections.defaultdict(set)  # class -> its texts
+    for row in rows:
+        classes[class_of(row)].add(row[0])
+    chosen, taken, single = set(), set(), []
+    for name in sorted(classes, key=lambda c: (len(classes[c]), c)):  # a text of several classes belongs to the rarest
+        texts = sorted(classes[name] - taken, key=lambda t: draw_key(seed, t))
+        taken.update(texts)
+        if len(classes[name]) == 1:
+            single.append(name)
+        want = max(1, round(fraction * sum(count[t] for t in texts)))
+        for text in texts[:-1]:
+            if want <= 0:
+                break
+            chosen.add(text)
+            want -= count[text]
+    for name, texts in classes.items():  # where all texts of a class belong to rarer ones
+        if texts <= chosen:
+            chosen.remove(min(texts))
+    if not chosen:
+        raise Failure(
+            "expected at least 2 different %ss%s to divide into training and validation, found %d"
+            % (what, " of one class" if len(classes) > 1 else "", max(map(len, classes.values())))
+        )
+    if single:
+        names = ", ".join(single[:20]) + (" …" if len(single) > 20 else "")
+        print("note: %d classes have one %s only, which stays in train: %s" % (len(single), what, names))
+    return chosen
 
 
 def copy_rows(source, rows, path, end=b""):

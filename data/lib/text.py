@@ -4,7 +4,7 @@ import hashlib
 import os
 import shlex
 
-from .arguments import plain_parser
+from .arguments import encoding_flag, plain_parser
 from .data_dir import output_names, put_in_place, refuse_foreign, work_dir
 from .errors import Failure
 from .splits import copy_rows, split_documents_by_hash, split_in_two
@@ -46,6 +46,7 @@ def text_parser(description, examples, tokenizer_type="wordpiece", vocab_size=81
     )
     p.add_argument("--seed", type=int, default=1, metavar="N", help="which documents these are (default 1)")
     p.add_argument("--keep-text", action="store_true", help="leave train.txt and val.txt in the data directory")
+    encoding_flag(p)
     return p
 
 

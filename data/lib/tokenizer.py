@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
-from .errors import Failure, Usage
+from .errors import Failure, Usage, bad_rows
+from .file_kinds import read_text
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # WordPiece; BPE, by two names; either; SentencePiece
@@ -34,11 +36,10 @@ def is_bpe(folder):
         return not has("vocab.txt")
     if not has("tokenizer.json"):
         return True  # tokenizer.model
-    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8-sig") as f:
-        try:
-            return json.load(f)["model"]["type"] == "BPE"
-        except (ValueError, LookupError, TypeError):
-            return False  # data/tokenize says what is wrong with it
+    try:
+        return json.loads(read_text(os.path.join(folder, "tokenizer.json")))["model"]["type"] == "BPE"
+    except (Failure, ValueError, LookupError, TypeError):
+        return False  # data/tokenize says what is wrong with it
 
 
 def max_positions(folder):
@@ -46,11 +47,10 @@ def max_positions(folder):
     path = os.path.join(folder, "config.json")
     if not os.path.exists(path):
         return 0
-    with open(path, encoding="utf-8-sig") as f:
-        try:
-            config = json.load(f)
-        except ValueError as e:
-            raise Failure("%s: this is not JSON as expected: %s" % (path, e))
+    try:
+        config = json.loads(read_text(path))
+    except ValueError as e:
+        raise Failure("%s: this is not JSON as expected: %s" % (path, e))
     found = config.get("n_positions", 0) if isinstance(config, dict) else 0
     return found if isinstance(found, int) else 0
 
@@ -65,16 +65,42 @@ def tokenize_program():
     return os.environ.get("TOKENIZE", os.path.join(ROOT, "data", "tokenize"))
 
 
-def run_tokenize(folder, *words, edit_message=None):
-    """data/tokenize, called in this folder. edit_message: a function that is applied to what it says on standard
-    error"""
+def run_tokenize(folder, *words):
+    """data/tokenize, called in this folder"""
     sys.stdout.flush()
-    run = subprocess.run(
-        [os.path.abspath(tokenize_program()), *words], cwd=folder, stderr=subprocess.PIPE if edit_message else None
-    )
-    if edit_message:
-        sys.stderr.write(edit_message(run.stderr.decode("utf-8", "replace")))
-    if run.returncode < 0:
-        raise Failure("data/tokenize %s was ended by signal %d" % (words[0], -run.returncode))
-    if run.returncode:
-        raise (Usage if run.returncode == 2 else Failure)("")  # it has said what is wrong
+    check_exit(words[0], subprocess.run([os.path.abspath(tokenize_program()), *words], cwd=folder).returncode)
+
+
+def check_exit(command, code):
+    if code < 0:
+        raise Failure("data/tokenize %s was ended by signal %d" % (command, -code))
+    if code:
+        raise (Usage if code == 2 else Failure)("")  # it has said what is wrong
+
+
+def pack_rows(folder, kind, part, sources, *flags):
+    """PART.jsonl -> PART.bin in this folder. What is wrong is said of the place where the row came from, not of the line
+    of our file; sources: these places. Rows that cannot be used are left out."""
+    sys.stdout.flush()
+    files = ["--in", part + ".jsonl", "--out", part + ".bin", "--on-error", "stop" if bad_rows.stop else "skip"]
+    command = [os.path.abspath(tokenize_program()), "pack", "--tokenizer", ".", "--kind", kind, *files, *flags]
+    program = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
+    named = 0
+    left_out = r"error: (\d+) rows? (?:was|were) left out"
+    for line in program.stderr:
+        line = line.decode("utf-8", "replace")
+        place = re.match(r"(?:left out|error): (%s\.jsonl, line (\d+))" % re.escape(part), line)
+        if place:
+            line = line.replace(place[1], sources[int(place[2]) - 1], 1)
+        count = re.match(left_out, line)
+        if line.startswith("left out: "):
+            bad_rows.add(line[len("left out: ") :].rstrip("\n"))
+            named += 1
+        elif count:
+            bad_rows.uncounted += int(count[1]) - named
+        else:
+            sys.stderr.write(line)
+    program.stderr.close()
+    code = program.wait()
+    if not (code == 1 and named and os.path.exists(os.path.join(folder, part + ".bin"))):
+        check_exit("pack", code)

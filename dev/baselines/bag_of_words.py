@@ -2,7 +2,7 @@
 """A classifier on bags of words: logistic regression on the n-grams that a text contains. Every other classifier should
 beat this baseline.
 
-The files are TSV, CSV or JSONL (by their ending) with the columns text and label. Needs only Python's standard library.
+The files are TSV, CSV or JSONL with the columns text and label, read by data/tokenize as all programs read them.
 
 For each label (one against the rest; of two labels one is enough), with y = 1 or -1 and x the 0/1 vector of a row's
 n-grams, it minimises over w
@@ -15,46 +15,27 @@ training rows.
 """
 
 import argparse
-import csv
-import json
 import math
 import pathlib
 import random
 import re
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "dev" / "lib"), str(ROOT / "data")]
 import stats  # noqa: E402
+from lib.errors import Failure, run_script  # noqa: E402
+from lib.rows import labelled_rows  # noqa: E402
 
 STRENGTHS = [0.01, 0.1, 1.0, 10.0]
 
 
-class Failure(Exception):
-    """Its text is what was expected, what was found, what to do"""
-
-
 def read_rows(path):
     """[(text, label)]"""
-    try:
-        with open(path, encoding="utf-8", newline="" if path.endswith(".csv") else "\n") as f:
-            if path.endswith((".jsonl", ".json")):
-                rows = [json.loads(line) for line in f if line.strip()]
-            elif path.endswith(".csv"):
-                rows = list(csv.DictReader(f))
-            else:  # TSV: no quoting
-                lines = [line.rstrip("\r\n").split("\t") for line in f]
-                rows = [dict(zip(lines[0], line)) for line in lines[1:]]
-    except (OSError, ValueError, csv.Error) as e:
-        raise Failure("cannot read %s: %s" % (path, getattr(e, "strerror", None) or e))
+    rows = [(text, label) for text, _, label, _ in labelled_rows(path)]
     if not rows:
         raise Failure("%s: expected rows, found none" % path)
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or row.get("text") is None or row.get("label") is None:
-            raise Failure(
-                "%s: expected the columns text and label in row %d, found %s"
-                % (path, number, ", ".join(row) if isinstance(row, dict) else row)
-            )
-    return [(row["text"], str(row["label"])) for row in rows]
+    return rows
 
 
 def ngrams(text, n):
@@ -185,8 +166,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failure as e:
-        sys.stderr.write("error: %s\n" % e)
-        sys.exit(1)
+    run_script(main)

@@ -1,5 +1,6 @@
-// kernels.cu: how long single kernels take in bf16: LayerNorm, cross-entropy, AdamW and its norm beside the bytes that
-// they have to move, and every matrix product of GPT-2 124M and BERT-base beside its FLOPs. Attention: attention.cu.
+// kernels.cu: how long single kernels take in bf16: LayerNorm, RMSNorm, RoPE, SwiGLU, cross-entropy, AdamW and its norm
+// beside the bytes that they have to move, and every matrix product of GPT-2 124M and BERT-base beside its FLOPs.
+// Attention: attention.cu.
 //   make DEVICE=gpu PRECISION=bf16 build/gpu-bf16/bench_kernels && build/gpu-bf16/bench_kernels
 // One JSON object a line: the median of 20 launches in microseconds; TB/s of the bytes that have to be read and
 // written, or TFLOP/s. Without nvcc (make DEVICE=shim build/shim-bf16/bench_kernels) it runs tiny shapes, to see that
@@ -8,6 +9,8 @@
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/ops/rope.cuh"
+#include "common/ops/swiglu.cuh"
 #include "dev/bench/timing.h"
 
 static int times = 20;
@@ -52,6 +55,36 @@ static void bench_layernorm(size_t N, size_t C) {
     report("layernorm backward", shape, us, 10.0 * N * C, 0);
     for (void* p : {(void*)out, (void*)sum, (void*)dsum, (void*)dbranch, (void*)mean, (void*)rstd, (void*)dw, (void*)db,
                     (void*)scratch})
+        release(p);
+}
+// What a Llama's layer has in place of LayerNorm, positions and GELU; and the QK-norm of Qwen3
+static void bench_llama(size_t N, size_t C, size_t FF, size_t NH, size_t NKV, size_t HS) {
+    size_t turned = (NH + NKV) * HS, row = turned + NKV * HS, scratch_size = layernorm_scratch(N, std::max(C, HS));
+    bf16 *out = alloc<bf16>(N * std::max({C, row, 2 * FF})), *sum = alloc<bf16>(N * C);
+    float *rstd = alloc<float>(N * (NH + NKV)), *dw = alloc<float>(std::max(C, 2 * HS));
+    float *scratch = alloc<float>(scratch_size), *table = on_device(rope_table<float>(RopeConfig(), 2048, (int)HS));
+    std::vector<int> host(N);
+    for (size_t i = 0; i < N; i++) host[i] = (int)(i % 2048);
+    int *pos = on_device(host), n = (int)N, nh = (int)NH, nkv = (int)NKV, hs = (int)HS;
+    bf16 *x = part(N * C), *branch = part(N * C), *dout = part(N * C), *w = part(C), *qkv = part(N * row);
+    auto time = [&](const char* name, size_t width, double bytes, auto f) {
+        report(name, format("%zu x %zu", N, width), median_us(times, f), bytes * (double)N, 0);
+    };
+    time("rmsnorm forward", C, 8.0 * C,
+         [&] { gpu::residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
+    time("rmsnorm backward", C, 10.0 * C, [&] {
+        gpu::residual_rmsnorm_backward<bf16>(out, sum, dw, dout, x, branch, w, rstd, scratch, n, (int)C, Dropout());
+    });
+    time("rope", turned, 4.0 * turned, [&] { gpu::rope_forward<bf16>(qkv, table, pos, n, nh, nkv, hs); });
+    time("qk norm and rope forward", row, 4.0 * row,
+         [&] { gpu::qk_norm_rope_forward<bf16>(out, rstd, qkv, w, w, table, pos, n, nh, nkv, hs, 1e-6f); });
+    time("qk norm and rope backward", turned, 6.0 * turned, [&] {
+        gpu::qk_norm_rope_backward<bf16>(out, dw, dw + HS, qkv, w, w, rstd, table, pos, scratch, n, nh, nkv, hs);
+    });
+    bf16 *gate_up = part(N * 2 * FF), *dact = part(N * FF);
+    time("swiglu forward", FF, 6.0 * FF, [&] { gpu::swiglu_forward<bf16>(out, gate_up, n, (int)FF); });
+    time("swiglu backward", FF, 10.0 * FF, [&] { gpu::swiglu_backward<bf16>(out, dact, gate_up, n, (int)FF); });
+    for (void* p : {(void*)out, (void*)sum, (void*)rstd, (void*)dw, (void*)scratch, (void*)table, (void*)pos})
         release(p);
 }
 // Loss and gradient in place, M rows of V logits
@@ -138,6 +171,8 @@ int main() {
         pool_size = round_up(std::max(8 * N * C, N / 8 * round_up(V, 64)), 128);
         pool = random_numbers(pool_size, 1, 1);
         bench_layernorm(N / 2, C);
+        bench_llama(N / 2, C * 3 / 4, 2 * C, 9, 3, 64);    // SmolLM2-135M
+        bench_llama(N / 2, C * 4 / 3, 4 * C, 16, 8, 128);  // Qwen3-0.6B
         bench_crossentropy(N / 8, (int)V);
         bench_adamw(n);
         bench_model<Gelu::tanh>("GPT-2", N, C, N / 8, V, false);

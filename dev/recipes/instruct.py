@@ -106,11 +106,12 @@ def table(name, found):
     """The lines of a table in Markdown"""
     recipe = SETS[name]
     names = {"all": f"all {recipe.tasks} tasks", 1: "1 task", **{n: f"{n} tasks" for n in TASKS if n > 1}}
-    measure = "exact match" if recipe.measure == "exact_match" else "ROUGE-L"
+    exact = recipe.measure == "exact_match"
+    measure, unit, digits = ("exact match in %", 100, 1) if exact else ("ROUGE-L, 0 to 1", 1, 3)
     tests = list(found[BEFORE])
     heads = [f"{t.removeprefix('test_')} ({len(found[BEFORE][t])} tasks) | gain" for t in tests]
     lines = [
-        f"{name}: {measure} in %, mean over tasks and three draws of training tasks; gain: more than before tuning, "
+        f"{name}: {measure}, mean over tasks and three draws of training tasks; gain: more than before tuning, "
         "95 % by bootstrap over tasks",
         "",
         "| tuned on | " + " | ".join(heads) + " |",
@@ -120,15 +121,18 @@ def table(name, found):
         cells = []
         for test in tests:
             mean = {task: statistics.fmean(v) for task, v in by_test[test].items()}
-            gain = [100 * (mean[task] - statistics.fmean(found[BEFORE][test][task])) for task in mean]
+            gain = [unit * (mean[task] - statistics.fmean(found[BEFORE][test][task])) for task in mean]
             interval = bootstrap(gain)
-            more = f"{statistics.fmean(gain):+.1f}"
+            more = f"{statistics.fmean(gain):+.{digits}f}"
             if interval:
-                more += f" ({interval[0]:+.1f} to {interval[1]:+.1f})"
+                more += f" ({interval[0]:+.{digits}f} to {interval[1]:+.{digits}f})"
             is_tuned = row not in (*BASELINES, BEFORE)
-            cells += [f"{100 * statistics.fmean(mean.values()):.1f}", more if is_tuned else ""]
+            cells += [f"{unit * statistics.fmean(mean.values()):.{digits}f}", more if is_tuned else ""]
         lines.append(f"| {names.get(row, row)} | " + " | ".join(cells) + " |")
     return lines + [""]
+
+
+MEASURES = "exact match (superni: 100 x ROUGE-L)"
 
 
 def curve(found, test, recipe):
@@ -159,7 +163,7 @@ def main():
     (out / "instruct.md").write_text("\n".join(lines))
     sizes = sorted({n for line in curves.values() for n in map(int, line)})
     title = "More training tasks, equal training tokens"
-    chart = accuracy_chart(curves, sizes, [HELD_OUT], sizes[-1], title, "training tasks", "score")
+    chart = accuracy_chart(curves, sizes, [HELD_OUT], sizes[-1], title, "training tasks", MEASURES)
     (out / "instruct.svg").write_text(chart)
     print("\n".join(lines) + f"\n{out}/instruct.svg")
 

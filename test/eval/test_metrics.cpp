@@ -1,5 +1,5 @@
 // test_metrics.cpp: the metrics of a classifier, worked out by hand. test/hf compares them with scikit-learn's.
-#include "common/eval/metrics.h"
+#include "common/eval/classification_report.h"
 
 #include <doctest/doctest.h>
 
@@ -60,4 +60,38 @@ TEST_CASE("metrics: perfect, perverse, and nothing to divide by") {
     CHECK(one.macro_f1() == about(10.0 / 17 / 3));
     CHECK(one.mcc() == 0);
     CHECK((none.accuracy() == 0 && none.macro_f1() == 0 && none.mcc() == 0 && none.total() == 0));
+}
+
+TEST_CASE("metrics: the most frequent class, and when an accuracy says little") {
+    auto report = [](int K, std::vector<int64_t> rows) {
+        ClassificationReport r({"no", "yes", "perhaps"});
+        r.labels.resize(K);
+        r.confusion = confusion(K, rows);
+        return r;
+    };
+    auto has = [](const std::string& text, const char* part) { return text.find(part) != text.npos; };
+    ClassificationReport good = report(2, {50, 10, 5, 35});
+    CHECK((good.confusion.majority() == 0 && good.confusion.majority_accuracy() == about(0.6)));
+    CHECK(good.warning() == "");
+    CHECK(has(good.line(), "; always the most frequent class: 60.00 %)"));
+    CHECK(good.json().find("majority_class")->s == "no");
+    // 684 of 1000 right where 686 are "yes"; and 720, whose interval begins at 69.1
+    ClassificationReport bad = report(2, {100, 214, 102, 584}), better = report(2, {150, 164, 116, 570});
+    CHECK(has(bad.warning(), "68.40 % is not shown to be better than that of always answering \"yes\", 68.60 %"));
+    CHECK((bad.confusion.majority() == 1 && better.warning() == ""));
+    CHECK(has(report(2, {150, 164, 122, 564}).warning(), "71.40 % is not shown"));  // its interval begins at 68.52 ...
+    CHECK(report(2, {150, 164, 121, 565}).warning() == "");                         // ... and that of 71.5 at 68.62
+    CHECK(has(report(3, {0, 7, 0, 0, 5, 0, 0, 3, 0}).warning(), "takes every example for \"yes\""));
+    CHECK(has(report(2, {7, 0, 0, 0}).warning(), "all 7 examples are \"no\""));
+    CHECK((report(2, {0, 0, 0, 0}).warning() == "" && ConfusionMatrix(2).majority_accuracy() == 0));
+}
+
+TEST_CASE("metrics: a dev split that cannot tell epochs apart") {
+    CHECK(doubtful_choice({0.8}, 20) == "");  // there was no choice
+    const std::string text = doubtful_choice({0.3, 0.8, 0.75}, 20);
+    // Wilson: (0.8 + 0.09604 +- 1.96 sqrt(0.008 + 0.0024)) / 1.19207: 58.40 to 91.93; 0.3 is outside
+    CHECK(text.find("80.00 % of n = 20, has the 95 % interval 58.40 to 91.93, which holds 1 of the 2 other") !=
+          text.npos);
+    CHECK(doubtful_choice({0.3, 0.8, 0.5}, 20) == "");     // one is clearly the best
+    CHECK(doubtful_choice({0.3, 0.8, 0.79}, 1000) == "");  // known to 2.5 points
 }

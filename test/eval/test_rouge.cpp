@@ -195,3 +195,8 @@ TEST_CASE("rouge: Google's reference files") {
     }
     CHECK(checked == 13);
 }
+
+TEST_CASE("rouge: texts without a word for it") {
+    CHECK(rouge_is_blind({"\u0434\u0430", "\u597d \u5417?"}));
+    CHECK((!rouge_is_blind({"\u0434\u0430", "da"}) && !rouge_is_blind({"\u597d 7"})));
+}

@@ -16,13 +16,14 @@ struct Documents {
     TempDir dir;
     std::string path = dir / "x.bin";
     std::vector<std::vector<int>> text;
-    int eot = 0;
+    int eot = 0, bos;
     explicit Documents(const std::vector<int>& lengths) {
         int id = 1;
         for (int n : lengths) {
             text.emplace_back();
             for (int i = 0; i < n; i++) text.back().push_back(id++);
         }
+        bos = id++;
         BinWriter out(path, BIN_TEXT, id, 7);
         for (auto& t : text) {
             out.append(t.data(), t.size());
@@ -40,7 +41,7 @@ TEST_SUITE("windows of text") {
         BinFile file(docs.path);
         for (bool draw : {false, true}) {
             CAPTURE(draw);
-            CausalLmData data(file, T, docs.eot);
+            CausalLmData data(file, T, docs.eot, docs.bos);
             data.draw_offsets = draw;
             data.seed = 3;
             std::set<std::vector<int>> cuts;
@@ -57,7 +58,7 @@ TEST_SUITE("windows of text") {
                         lengths.push_back((int)data.tokens.size());
                         for (size_t i = 0; i < data.tokens.size(); i++) {
                             CHECK(data.positions[i] == (int)i);
-                            CHECK(data.tokens[i] == (seen[d].empty() ? docs.eot : seen[d].back()));
+                            CHECK(data.tokens[i] == (seen[d].empty() ? docs.bos : seen[d].back()));
                             seen[d].push_back(data.targets[i]);
                         }
                     }
@@ -74,7 +75,7 @@ TEST_SUITE("windows of text") {
     TEST_CASE("batches are the same from any point on, and no batch holds an empty window") {
         Documents docs({3, 20, 50, 9, 17});
         BinFile file(docs.path);
-        CausalLmData data(file, 8, docs.eot);
+        CausalLmData data(file, 8, docs.eot, docs.bos);
         data.draw_offsets = true;
         data.seed = 1;
         auto batches = [&](Cursor cursor, int n) {
@@ -100,6 +101,17 @@ TEST_SUITE("windows of text") {
 
 // ---------------------------------------------------------------- the whole model
 static const auto SIZE = SmallGpt::dimensions(2, 64, 2, 128, 101, 40);
+static const GptConfig MODELS[] = {SIZE, SmallGpt::llama("llama", 2, 64, 4, 2, 24, 96, 101, 40),
+                                   SmallGpt::llama("qwen2", 2, 64, 4, 1, 24, 96, 101, 40),
+                                   SmallGpt::llama("qwen3", 2, 64, 6, 3, 24, 96, 101, 40),
+                                   SmallGpt::llama("smollm3", 3, 64, 4, 2, 24, 96, 101, 40)};
+template <class Check>
+static void for_each_model(Check check) {
+    for (const GptConfig& config : MODELS) {
+        CAPTURE(config.type);
+        check(config);
+    }
+}
 
 // Gradients of two ways to the same sum. 1e-5: the tolerance of fp32 against PyTorch. Of c_attn.bias the part of the
 // keys is zero but for rounding.
@@ -116,50 +128,122 @@ static void compare(const SmallGpt& gpt, const Floats& a, const Floats& b) {
 }
 
 TEST_SUITE("the decoder in fp32") {
-    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") { check_threads<SmallGpt>(SIZE); }
-    TEST_CASE("a packed batch gives the loss of its sequences one by one") { check_packing<SmallGpt>(SIZE); }
+    TEST_CASE("1, 2 and 3 threads give the same bits, three steps of training") {
+        for_each_model([](auto& c) { check_threads<SmallGpt>(c); });
+    }
+    TEST_CASE("a packed batch gives the loss of its sequences one by one") {
+        for_each_model([](auto& c) { check_packing<SmallGpt>(c); });
+    }
     TEST_CASE("a token knows nothing of those after it") {
-        SmallGpt gpt(SIZE, 40);
+        for_each_model([](auto& c) {
+            SmallGpt gpt(c, 40);
+            gpt.randomise(1);
+            std::vector<int> tokens, all(40), targets(40, 1);
+            for (int i = 0; i < 40; i++) {
+                tokens.push_back((int)below(mix64(1, i), 101));
+                all[i] = i;
+            }
+            auto outputs = [&] {
+                gpt.builder.clear();
+                gpt.builder.add(tokens, std::vector<int>(40, 0), all, targets);
+                real* out = gpt.model.decode(gpt.batch());
+                return Floats(out, out + 40 * 64);
+            };
+            Floats a = outputs();
+            tokens[25] = (tokens[25] + 1) % 101;
+            Floats b = outputs();
+            CHECK(memcmp(a.data(), b.data(), 25 * 64 * sizeof(float)) == 0);
+            CHECK(distance(&a[25 * 64], &b[25 * 64], 64) > 1e-3);
+            CHECK(distance(&a[39 * 64], &b[39 * 64], 64) > 1e-4);
+        });
+    }
+    TEST_CASE("RoPE: scores depend on distances, and a layer without it knows the order by the mask alone") {
+        SmallGpt gpt(SmallGpt::llama("llama", 1, 64, 4, 2, 24, 96, 101, 40), 80);
         gpt.randomise(1);
-        std::vector<int> tokens, all(40), targets(40, 1);
-        for (int i = 0; i < 40; i++) {
-            tokens.push_back((int)below(mix64(1, i), 101));
-            all[i] = i;
-        }
-        auto outputs = [&] {
+        std::vector<int> tokens = {5, 9, 7, 33, 2, 9};
+        auto last_output = [&] {
             gpt.builder.clear();
-            gpt.builder.add(tokens, std::vector<int>(40, 0), all, targets);
+            gpt.builder.add(tokens, std::vector<int>(6, 0), {5}, {1});
             real* out = gpt.model.decode(gpt.batch());
-            return Floats(out, out + 40 * 64);
+            return Floats(out, out + 64);
         };
-        Floats a = outputs();
-        tokens[25] = (tokens[25] + 1) % 101;
-        Floats b = outputs();
-        CHECK(memcmp(a.data(), b.data(), 25 * 64 * sizeof(float)) == 0);
-        CHECK(distance(&a[25 * 64], &b[25 * 64], 64) > 1e-3);
-        CHECK(distance(&a[39 * 64], &b[39 * 64], 64) > 1e-4);
+        Floats a = last_output();
+        std::swap(tokens[1], tokens[3]);  // the same keys in another order
+        CHECK(distance(last_output().data(), a.data(), 64) > 1e-3);
+        gpt.model.config.no_rope = {0};
+        Floats b = last_output();
+        std::swap(tokens[1], tokens[3]);
+        CHECK(distance(last_output().data(), b.data(), 64) < 1e-6);
     }
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {
-        check_accumulation<SmallGpt>(SIZE, compare);
+        for_each_model([](auto& c) { check_accumulation<SmallGpt>(c, compare); });
     }
     // for devices that want few shapes
-    TEST_CASE("padding changes neither loss nor gradients") { check_padding<SmallGpt>(SIZE, compare); }
-    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
-        check_without_backward<SmallGpt>(SIZE);
+    TEST_CASE("padding changes neither loss nor gradients") {
+        for_each_model([](auto& c) { check_padding<SmallGpt>(c, compare); });
     }
-    TEST_CASE("--recompute gives the same bits in less memory") { check_recompute<SmallGpt>(SIZE); }
+    TEST_CASE("without a backward pass the layers share buffers, and the loss is the same") {
+        for_each_model([](auto& c) { check_without_backward<SmallGpt>(c); });
+    }
+    TEST_CASE("--recompute gives the same bits in less memory") {
+        for_each_model([](auto& c) { check_recompute<SmallGpt>(c); });
+    }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
-        GptConfig c = SmallGpt::dimensions(8, 64, 2, 256, 101, 40);
-        GptTensors<real> t;
-        std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
-        std::vector<areal> values = initial_values(table, total_count(table), 1);
-        for (const ParamSpec& s : table) {
-            double std = l2(&values[s.offset], s.elements()) / sqrt((double)s.elements());
-            bool residual = s.names[0].find("c_proj.weight") != std::string::npos;
-            double expected = s.init == Init::normal ? (residual ? 0.02 / 4 : 0.02) : s.init == Init::ones ? 1 : 0;
-            CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,
-                          s.names[0]);  // 2560 numbers and more: 1.4 % is one standard deviation
+        for (const GptConfig& c :
+             {SmallGpt::dimensions(8, 64, 2, 256, 101, 40), SmallGpt::llama("llama", 8, 64, 4, 2, 24, 256, 101, 40)}) {
+            GptTensors<real> t;
+            std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
+            std::vector<areal> values = initial_values(table, total_count(table), 1);
+            for_each_tensor(table, [&](const std::string& name, size_t at, size_t n) {
+                double std = l2(&values[at], n) / sqrt((double)n);
+                auto ends = [&](const char* end) { return name.find(end) != name.npos; };
+                bool residual = ends("c_proj.weight") || ends("o_proj.weight") || ends("down_proj.weight");
+                bool norm = ends("norm.weight") || ends("ln_1.weight") || ends("ln_2.weight") || ends("ln_f.weight");
+                double expected = ends(".bias") ? 0 : norm ? 1 : residual ? 0.02 / 4 : 0.02;
+                CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,
+                              name);  // 2560 numbers and more: 1.4 % is one standard deviation
+            });
         }
+    }
+    TEST_CASE("a checkpoint holds queries, keys, values, gate and up apart, and gives every bit back; also in shards") {
+        for_each_model([](auto& c) {
+            TempDir dir;
+            SmallGpt gpt(c, 40), other(c, 40);
+            gpt.randomise(1);
+            gpt.opt.save(dir.path);
+            other.opt.load(dir.path);
+            CHECK(memcmp(gpt.opt.params, other.opt.params, gpt.opt.n * sizeof(real)) == 0);
+            if (!c.llama) return;
+            SafeTensors file(dir / "model.safetensors");
+            const size_t Q = c.NH * c.HS, KV = c.NKV * c.HS;
+            std::string layer = "model.layers.1.";
+            auto shape = [&](const std::string& name) { return file.find(layer + name)->shape; };
+            CHECK(shape("self_attn.q_proj.weight") == std::vector<size_t>{Q, 64});
+            CHECK(shape("self_attn.k_proj.weight") == std::vector<size_t>{KV, 64});
+            CHECK(shape("self_attn.v_proj.weight") == std::vector<size_t>{KV, 64});
+            CHECK(shape("self_attn.o_proj.weight") == std::vector<size_t>{64, Q});
+            CHECK(shape("mlp.up_proj.weight") == std::vector<size_t>{96, 64});
+            CHECK((file.find("lm_head.weight") != nullptr) == !c.tied);
+            CHECK((file.find(layer + "self_attn.v_proj.bias") != nullptr) == c.qkv_bias);
+            std::vector<float> v = file.read<float>(layer + "self_attn.v_proj.weight", {KV, 64});
+            CHECK(memcmp(v.data(), gpt.model.params.layer[1].qkvw + (Q + KV) * 64, v.size() * 4) == 0);
+
+            TempDir sharded;  // every second tensor in the second file
+            Json map = Json::make_object();
+            std::vector<TensorToWrite> shard[2];
+            std::vector<std::vector<float>> values;
+            for (const TensorInfo& t : file.tensors) values.push_back(file.read<float>(t.name, t.shape));
+            for (size_t i = 0; i < file.tensors.size(); i++) {
+                shard[i % 2].push_back({file.tensors[i].name, "F32", file.tensors[i].shape, values[i].data()});
+                map.set(file.tensors[i].name, i % 2 ? "b.safetensors" : "a.safetensors");
+            }
+            write_safetensors(sharded / "a.safetensors", shard[0]);
+            write_safetensors(sharded / "b.safetensors", shard[1]);
+            write_bytes(sharded / "model.safetensors.index.json", dump_json(Json().set("weight_map", map)));
+            std::fill(other.opt.params, other.opt.params + other.opt.n, NAN);
+            other.opt.load(sharded.path);
+            CHECK(memcmp(gpt.opt.params, other.opt.params, gpt.opt.n * sizeof(real)) == 0);
+        });
     }
 }
 
@@ -206,23 +290,35 @@ TEST_SUITE("generation") {
         "greedy with the cache is greedy without it, token for token: ragged prompts, more than there are slots, until "
         "the context is full") {
         auto prompts = some_prompts({1, 40, 17, 3, 39, 8, 25, 1, 2, 12}, 101);
-        for (int slots : {1, 3, 10}) {
-            CAPTURE(slots);
-            SmallGpt gpt(SIZE, 64, 0.1f, slots);  // dropout, which generation leaves out
-            gpt.randomise(1);
-            std::vector<Answer> fast = gpt.generator.generate(prompts, 30, greedy());
-            gpt.model.dropout = 0;
-            int stops[4] = {};
-            for (size_t i = 0; i < prompts.size(); i++) {
-                CAPTURE(i);
-                Answer slow = slow_greedy(gpt, prompts[i], 30);
-                CHECK(fast[i].tokens == slow.tokens);
-                CHECK(fast[i].stop == slow.stop);
-                stops[(int)fast[i].stop]++;
+        for_each_model([&](auto& c) {
+            for (int slots : c.llama ? std::vector<int>{3} : std::vector<int>{1, 3, 10}) {
+                CAPTURE(slots);
+                SmallGpt gpt(c, 64, 0.1f, slots);  // dropout, which generation leaves out
+                gpt.randomise(1);
+                std::vector<Answer> fast = gpt.generator.generate(prompts, 30, greedy());
+                gpt.model.dropout = 0;
+                int stops[4] = {};
+                for (size_t i = 0; i < prompts.size(); i++) {
+                    CAPTURE(i);
+                    Answer slow = slow_greedy(gpt, prompts[i], 30);
+                    CHECK(fast[i].tokens == slow.tokens);
+                    CHECK(fast[i].stop == slow.stop);
+                    stops[(int)fast[i].stop]++;
+                }
+                CHECK(stops[(int)Stop::length] > 0);
+                CHECK(stops[(int)Stop::context] > 0);
             }
-            CHECK(stops[(int)Stop::length] > 0);
-            CHECK(stops[(int)Stop::context] > 0);
-        }
+        });
+    }
+    TEST_CASE("every id of the list that config and generation_config.json give ends a text") {
+        SmallGpt gpt(MODELS[1], 64, 0, 2);
+        gpt.randomise(1);
+        auto prompts = some_prompts({5, 9, 2, 30, 11}, 101);
+        const std::vector<int> text = gpt.generator.generate(prompts, 6, greedy())[2].tokens;
+        gpt.model.config.stops = {100, text[3]};
+        Answer a = gpt.generator.generate(prompts, 6, greedy())[2];
+        CHECK(a.stop == Stop::end);
+        CHECK(a.tokens == std::vector<int>(text.begin(), std::find(text.begin(), text.end(), text[3])));
     }
     TEST_CASE("<|endoftext|> ends a text and makes room for the next one") {
         SmallGpt gpt(SIZE, 64, 0, 2);
@@ -397,5 +493,157 @@ TEST_SUITE("config.json of GPT-2") {
                     "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": "
                     "3, \"n_head\": 5}");
         CHECK_THROWS_AS(read_gpt_config(dir.path), Error);
+    }
+}
+
+TEST_SUITE("config.json of Llama's kind") {
+    // A config as it is published, with the keys of `more` added or changed
+    static std::string with(const std::string& type, const Json& more = {}) {
+        Json json;
+        json.set("model_type", type).set("vocab_size", 77).set("max_position_embeddings", 50);
+        json.set("hidden_size", 96).set("num_hidden_layers", 4).set("num_attention_heads", 6);
+        json.set("num_key_value_heads", 2).set("intermediate_size", 200).set("hidden_act", "silu");
+        json.set("rms_norm_eps", 1e-6).set("rope_theta", 5e5).set("tie_word_embeddings", true);
+        for (const auto& [key, value] : more.o) json.set(key, value);
+        return dump_json(json);
+    }
+    static GptConfig read(const std::string& json, const std::string& generation = "") {
+        TempDir dir;
+        write_bytes(dir / "config.json", json);
+        if (!generation.empty()) write_bytes(dir / "generation_config.json", generation);
+        return read_gpt_config(dir.path);
+    }
+    static std::string message(const std::string& json, const std::string& generation = "") {
+        try {
+            read(json, generation);
+        } catch (const Error& e) {
+            return e.what();
+        }
+        return "";
+    }
+    static Json scaling() {
+        return Json()
+            .set("rope_type", "llama3")
+            .set("factor", 32.0)
+            .set("low_freq_factor", 1.0)
+            .set("high_freq_factor", 4.0)
+            .set("original_max_position_embeddings", 8192);
+    }
+
+    TEST_CASE("comes back as it was written, every type of it") {
+        for (LlamaType t : LLAMA_TYPES) {
+            TempDir dir;
+            GptConfig c = SmallGpt::llama(t.type, 5, 96, 6, 2, 24, 200, 77, 50);
+            c.eps = 1e-6;
+            c.eot = 5;
+            c.stops = {5, 7};
+            c.bos = 3;
+            c.pad = -1;
+            c.dropout = 0.25;
+            c.init_std = 0.03;
+            c.generation.set("temperature", 0.6).set("eos_token_id", 9);
+            write_gpt_config(dir.path, c);
+            GptConfig d = read_gpt_config(dir.path);
+            CHECK((d.V == 77 && d.T == 50 && d.C == 96 && d.L == 5 && d.NH == 6 && d.NKV == 2 && d.HS == 24));
+            CHECK((d.FF == 200 && d.eps == 1e-6 && d.eot == 5 && d.bos == 3 && d.pad == -1 && d.dropout == 0.25));
+            CHECK((d.type == t.type && d.llama && d.qkv_bias == c.qkv_bias && d.qk_norm == c.qk_norm));
+            CHECK((d.tied == c.tied && d.no_rope == c.no_rope && d.stops == c.stops && d.init_std == 0.03));
+            CHECK(memcmp(&d.rope, &c.rope, sizeof d.rope) == 0);
+            Json generation = parse_json(read_file(dir / "generation_config.json"), "");
+            CHECK(dump_json(generation) == "{\"temperature\": 0.6, \"eos_token_id\": [5, 7], \"bos_token_id\": 3}");
+            CHECK(has(read_file(dir / "config.json"), format("\"%s\"", t.architecture)));
+        }
+    }
+    TEST_CASE("both dialects, and what a missing key means") {
+        GptConfig c = read(with("llama"));
+        CHECK((c.rope.theta == 5e5 && c.rope.factor == 1 && c.HS == 16 && c.eot == -1 && c.tied));
+        c = read(with("llama", Json().set("rope_scaling", scaling()).set("head_dim", Json())));
+        CHECK((c.rope.theta == 5e5 && c.rope.factor == 32 && c.rope.original_context == 8192 && c.HS == 16));
+        c = read(with("llama", Json().set("rope_parameters", scaling().set("rope_theta", 1e6)).set("head_dim", 20)));
+        CHECK((c.rope.theta == 1e6 && c.rope.factor == 32 && c.HS == 20));
+        c = read(with("llama", Json().set("rope_scaling", Json().set("type", "default"))));  // as older ones spell it
+        CHECK((c.rope.theta == 5e5 && c.rope.factor == 1));
+        CHECK(read(with("llama", Json().set("num_key_value_heads", Json()))).NKV == 6);
+        c = read(
+            "{\"model_type\": \"llama\", \"vocab_size\": 77, \"max_position_embeddings\": 50, \"hidden_size\": 96, "
+            "\"num_hidden_layers\": 3, \"num_attention_heads\": 3, \"intermediate_size\": 200}");
+        CHECK((c.rope.theta == 1e4 && c.NKV == 3 && c.HS == 32 && c.eps == 1e-6 && !c.tied && c.dropout == 0));
+        CHECK(read(with("qwen3")).HS == 128);  // as transformers has it
+        CHECK(read(with("qwen3", Json().set("head_dim", Json()))).HS == 16);
+        CHECK(read(with("smollm3")).no_rope == std::vector<int>{3});
+        CHECK(read(with("smollm3", Json().set("no_rope_layer_interval", 2))).no_rope == std::vector<int>{1, 3});
+        Json layers = Json::make_array();
+        for (int rope : {0, 1, 0, 1, 1}) layers.a.push_back(rope);
+        CHECK(read(with("smollm3", Json().set("no_rope_layers", layers))).no_rope == std::vector<int>{0, 2});
+    }
+    TEST_CASE("what ends a text: of generation_config.json, else of config.json; a number or a list") {
+        Json list = Json::make_array();
+        list.a = {Json(7), Json(9)};
+        GptConfig c = read(with("llama", Json().set("eos_token_id", list).set("bos_token_id", 4)));
+        CHECK((c.eot == 7 && c.stops == std::vector<int>{7, 9} && c.bos == 4 && c.ends(9) && !c.ends(4)));
+        c = read(with("llama", Json().set("eos_token_id", 5)), "{\"eos_token_id\": [8, 5], \"top_p\": 0.9}");
+        CHECK((c.eot == 8 && c.stops == std::vector<int>{8, 5} && c.generation.find("top_p")));
+        c = read(with("llama", Json().set("eos_token_id", 5)), "{\"do_sample\": true}");
+        CHECK((c.eot == 5 && c.bos == -1));
+    }
+    TEST_CASE("what is not implemented or makes no sense is refused, with file, key and value") {
+        Json window = Json::make_array(), few = Json::make_array();
+        window.a = {Json("full_attention"), Json("sliding_attention"), Json("full_attention"), Json("full_attention")};
+        few.a = {Json(1), Json(0)};
+        struct Bad {
+            std::string type, key;
+            Json value;
+            std::string found;
+        };
+        auto rope = [](const std::string& key, Json value) { return scaling().set(key, value); };
+        const std::vector<Bad> all = {
+            {"gemma3_text", "vocab_size", 77, "\"gpt2\" or \"llama\" or"},
+            {"qwen3_moe", "num_experts", 8, "qwen3_moe"},
+            {"qwen3_5", "vocab_size", 77, "qwen3_5"},
+            {"mistral", "sliding_window", 4096, "mistral"},
+            {"llama", "hidden_act", "gelu", "hidden_act: expected \"silu\", found \"gelu\""},
+            {"llama", "attention_bias", true, "attention_bias: expected false, found true"},
+            {"qwen3", "attention_bias", true, "attention_bias: expected false, found true"},
+            {"llama", "mlp_bias", true, "mlp_bias: expected false, found true"},
+            {"llama", "pretraining_tp", 2, "pretraining_tp: expected 1, found 2"},
+            {"qwen2", "use_sliding_window", true, "use_sliding_window: expected false, found true"},
+            {"qwen2", "layer_types", window,
+             "layer_types: expected \"full_attention\" for every layer, found "
+             "\"sliding_attention\""},
+            {"llama", "quantization_config", Json().set("bits", 4),
+             "quantization_config: expected null, found {\"bits\""},
+            {"llama", "rope_scaling", rope("rope_type", "yarn"), "rope_scaling: rope_type: expected"},
+            {"llama", "rope_scaling", Json().set("type", "linear").set("factor", 2.0), "found {\"type\": \"linear\""},
+            {"llama", "rope_parameters", rope("rope_type", "dynamic"), "rope_parameters: rope_type: expected"},
+            {"llama", "rope_parameters", rope("mscale", 1.5),
+             "rope_parameters: mscale: expected no such key, found 1.5"},
+            {"llama", "rope_parameters", "default", "rope_parameters: rope_type: expected"},
+            {"llama", "rope_scaling", rope("factor", "8"), "rope_scaling: factor: expected a number"},
+            {"llama", "rope_scaling", rope("factor", 0.5), "rope_scaling: factor: expected a number from 1 "},
+            {"llama", "rope_scaling", rope("high_freq_factor", 1.0), "rope_scaling: high_freq_factor: expected"},
+            {"llama", "partial_rotary_factor", 0.5, "partial_rotary_factor: expected a number from 1 to 1, found 0.5"},
+            {"llama", "rope_theta", -1, "rope_theta: expected a number"},
+            {"llama", "num_key_value_heads", 4, "multiple of num_key_value_heads, found 6 and 4"},
+            {"llama", "num_key_value_heads", 0, "num_key_value_heads: expected an integer from 1"},
+            {"llama", "head_dim", 15, "head_dim: expected an even number, found 15"},
+            {"llama", "rms_norm_eps", 0, "rms_norm_eps: expected a number"},
+            {"llama", "hidden_size", "96", "hidden_size: expected an integer"},
+            {"llama", "tie_word_embeddings", "yes", "tie_word_embeddings: expected true or false, found \"yes\""},
+            {"llama", "eos_token_id", 77, "eos_token_id: expected ids from 0 to 76, found 77"},
+            {"llama", "eos_token_id", Json().set("x", 1), "eos_token_id: expected ids"},
+            {"smollm3", "no_rope_layers", few, "no_rope_layers: expected 4 numbers, found 2"},
+            {"smollm3", "no_rope_layer_interval", 0, "no_rope_layer_interval: expected an integer"},
+        };
+        for (const Bad& bad : all) {
+            std::string m = message(with(bad.type, Json().set(bad.key, bad.value)));
+            CAPTURE(bad.key);
+            CAPTURE(m);
+            CHECK(has(m, "/config.json: "));
+            CHECK(has(m, bad.found));
+            CHECK(m.find('\n') == m.npos);
+        }
+        CHECK(has(message(with("llama"), "{\"eos_token_id\": [1, -2]}"),
+                  "generation_config.json: eos_token_id: expected"));
+        CHECK(has(message(with("qwen2", Json().set("num_key_value_heads", "2"))), "num_key_value_heads: expected"));
     }
 }

@@ -2,6 +2,8 @@
 // batches.
 #include "train_bert.cu"
 
+#include "common/ops/rope.cuh"
+#include "common/ops/swiglu.cuh"
 #include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
@@ -647,6 +649,53 @@ TEST_SUITE("ops in fp32") {
         check_gemm<bf16>();
     }
 
+    TEST_CASE("RoPE, RMSNorm of heads and SwiGLU: transformers' numbers") {
+        // LlamaRotaryEmbedding's inv_freq, of Llama 3.2 1B: kept, in between, and divided by 32. It takes powers in
+        // fp32.
+        RopeConfig llama;
+        llama.theta = 5e5;
+        llama.factor = 32;
+        std::vector<double> table = rope_table<double>(llama, 2, 64);
+        for (auto [i, f] : {std::pair{0, 1.0},
+                            {1, 0.663601279},
+                            {10, 0.0165604409},
+                            {14, 0.00321144611},
+                            {15, 0.00129054801},
+                            {16, 0.000429556705},
+                            {17, 9.70828623e-05},
+                            {18, 1.94616387e-05},
+                            {31, 9.41830649e-08}}) {
+            CAPTURE(i);
+            CHECK(atan2(table[64 + 32 + i], table[64 + i]) == doctest::Approx(f).epsilon(1e-5));
+            CHECK(table[i] == 1);  // position 0 does not turn
+            CHECK(table[32 + i] == 0);
+        }
+        // one token at position 5, one head: apply_rotary_pos_emb, alone and after Qwen3RMSNorm; SiLU times the rest
+        const Floats turned = {0.63478547f, -0.14017352f, 0.33079958f, 0.49499378f,
+                               0.05742334f, 0.77804327f,  0.8926487f,  1.00248742f},
+                     normed = {1.20088744f, -0.68067551f, 0.32376659f, 0.77626485f,
+                               0.30361009f, 1.65902340f,  2.44509553f, 3.17238903f},
+                     swiglu = {-0.17102392f, -0.20170608f, -0.16517405f, 0};
+        Floats angles = rope_table<float>(RopeConfig(), 6, 8), x(24), w(8), out(24), act(4);
+        float rstd[2];
+        int pos = 5;
+        for (int i = 0; i < 8; i++) {
+            x[i] = x[i + 8] = (i + 1) / 8.0f;
+            w[i] = i / 4.0f + 0.25f;
+        }
+        cpu::qk_norm_rope_forward(out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8,
+                                  1e-6f);
+        Floats gate_up = x;
+        for (int i = 0; i < 4; i++) gate_up[i] = gate_up[i] * 4 - 2;
+        cpu::swiglu_forward(act.data(), gate_up.data(), 1, 4);
+        cpu::rope_forward(x.data(), angles.data(), &pos, 1, 1, 1, 8);
+        for (int head : {0, 8}) {
+            CHECK(distance(&x[head], turned.data(), 8) < 1e-6);
+            CHECK(distance(&out[head], normed.data(), 8) < 1e-6);
+        }
+        CHECK(distance(act.data(), swiglu.data(), 4) < 1e-6);
+    }
+
     // all ops once, at shapes with several chunks, panels and tiles
     static Floats all_ops() {
         const int N = 700, C = 32, FF = 160, NH = 2, V = 70, Vp = 128;
@@ -708,6 +757,29 @@ TEST_SUITE("ops in fp32") {
             attention_backward(big, delta, y.data(), out, qkv.data(), lse, b.seq, NH, NH, C / NH, causal, dropout);
             keep();
         }
+        // four heads of queries, two of keys
+        Floats table = rope_table<float>(RopeConfig(), N, 8);
+        float *lse4 = room(4 * N), *heads = room(4 * N);
+        attention_forward(out, lse4, qkv.data(), b.seq, 4, 2, 8, true, dropout);
+        attention_backward(big, heads, y.data(), out, qkv.data(), lse4, b.seq, 4, 2, 8, true, dropout);
+        keep();
+        rope_forward(big, table.data(), b.pos, N, 4, 2, 8);
+        rope_backward(big, table.data(), b.pos, N, 4, 2, 8);
+        qk_norm_rope_forward(big2, heads, qkv.data(), gain.data(), bias.data(), table.data(), b.pos, N, 2, 2, 8, 1e-6f);
+        keep();
+        qk_norm_rope_backward(big, dw, db, qkv.data(), gain.data(), bias.data(), heads, table.data(), b.pos,
+                              scratch.data(), N, 2, 2, 8);
+        keep();
+        rmsnorm_forward(out, rstd, x.data(), gain.data(), N, C, 1e-5f);
+        rmsnorm_backward(dx, dw, y.data(), x.data(), gain.data(), rstd, scratch.data(), N, C);
+        keep();
+        residual_rmsnorm_forward(out, sum, rstd, x.data(), y.data(), gain.data(), N, C, 1e-5f, dropout);
+        residual_rmsnorm_backward(dx, dy, dw, y.data(), x.data(), sum, gain.data(), rstd, scratch.data(), N, C,
+                                  dropout);
+        keep();
+        swiglu_forward(big, wide.data(), N, FF / 2);
+        swiglu_backward(big2, big, wide.data(), N, FF / 2);
+        keep();
         Floats logits = random_numbers<float>((size_t)b.M * Vp, 8);
         crossentropy(big, big2, logits.data(), b.targets, b.loss_scale, b.M, V, Vp, true);
         std::copy(logits.begin(), logits.begin() + std::min(logits.size(), (size_t)N * C), dx);

@@ -354,7 +354,7 @@ struct Tune {
         sf.max_len = 96;
         if (change) change(f, sf);
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, ChatTemplate::from_json(train.file->templ, "t"),
-                                         small_size(C), answers);
+                                         small_size(C), "", answers ? small_size(C).T : 0);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
@@ -931,6 +931,11 @@ TEST_SUITE("tables") {
 }
 
 // ---------------------------------------------------------------- prompts
+static SamplingFlags model_at(const std::string& dir) {
+    SamplingFlags f;
+    f.model = dir;
+    return f;
+}
 TEST_SUITE("inference") {
     TEST_CASE(
         "the prompt of generate and chat is the row that was learned, up to its answer; the tuned model has the "
@@ -944,7 +949,7 @@ TEST_SUITE("inference") {
                 TempDir dir;
                 t.task->save_model(dir.path);
                 CHECK(template_fingerprint(ChatTemplate::load(dir / "template.json").json()) == r.file->header.templ);
-                LoadedSft asked(dir.path, 1);
+                LoadedSft asked(model_at(dir.path));
                 asked.gpt.model.config.T = 4096;  // as long as it takes: only the prompt is made
                 for (size_t s = 0; s < rows.size(); s++) {
                     InstructRow question = rows[s];
@@ -984,7 +989,7 @@ TEST_SUITE("inference") {
         Tune t(r, {}, nullptr, true, 64);
         TempDir dir;
         t.task->save_model(dir.path);
-        LoadedSft asked(dir.path, 1);  // 96 positions
+        LoadedSft asked(model_at(dir.path));  // 96 positions
         InstructRow row;
         row.where = "this message";
         row.system = "S";

@@ -385,12 +385,9 @@ TEST_CASE("flash attention: groups of heads") {  // dk and dv: from the last til
             test_flash({1, 30, 3}, 6, 2, 32, causal, p, RANDOM, true);
             test_flash({131}, 2, 1, 128, causal, p);
             if (small) continue;
-            for (int HS : {32, 64, 128}) {
-                test_flash(ragged, 2, 1, HS, causal, p);
-                test_flash(ragged, 4, 2, HS, causal, p, RANDOM, true);
-            }
-            test_flash({300}, 7, 1, 64, causal, p);
+            for (int HS : {64, 128}) test_flash({17, 64, 127, 1, 129}, 2, 1, HS, causal, p, RANDOM, causal);
         }
+    if (!small) test_flash({200}, 7, 1, 64, true, 0.1f);
 }
 TEST_CASE("flash attention: several tiles") {  // each buffer is filled twice at least
     for (bool causal : {false, true})

@@ -36,6 +36,7 @@ from harness import (
     binary,
     checkpoint,
     config_edit,
+    finish,
     jsonl,
     losses,
     metrics,
@@ -48,6 +49,7 @@ from harness import (
     run,
     safetensors,
     snapshot,
+    start,
     steps_of,
     stop,
     train,
@@ -296,8 +298,7 @@ class Learning(Case):
 
     def test_console(self):
         for part in (
-            "word_embeddings.weight",
-            "classifier.weight",
+            " tensors (--verbose lists them)",
             "largest --batch that fits",
             "640 examples in train.bin of 3 classes: bad, good, so so",
             "576 examples for training, 64 others of train.bin choose the epoch",
@@ -311,6 +312,8 @@ class Learning(Case):
             "precision",
             "taken for",
             "95 % interval",
+            "; always the most frequent class: ",
+            "\nreported: %s/best\n" % W.path("cls"),
             "macro F1",
             "MCC",
             "predictions.tsv",
@@ -340,6 +343,26 @@ class Learning(Case):
             "loaded 39 tensors; newly initialised: classifier.weight, classifier.bias; not used here: classifier.",
             done.out.replace("bias, classifier.weight\n", "bias"),
         )
+
+    def test_continuing_from_a_classifier_of_the_same_labels_in_another_order(self):
+        """The rows of its classifier go with their names, also where a wrapper is before the names of its tensors."""
+        order = [2, 0, 1]
+
+        def turned(data):
+            tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
+            for name in ("classifier.weight", "classifier.bias"):
+                dtype, shape, numbers = tensors[name]
+                row = len(numbers) // 3
+                tensors[name] = dtype, shape, b"".join(numbers[k * row : k * row + row] for k in order)
+            return safetensors({"module." + name: tensor for name, tensor in tensors.items()})
+
+        ids = {str(i): LABELS[k] for i, k in enumerate(order)}
+        names = config_edit(id2label=ids, label2id={name: int(i) for i, name in ids.items()})
+        W.variant("cls/best", "turned", {"model.safetensors": turned, "config.json": names})
+        done = tune("as-before", *SMALL, "--steps", 0, init="variants/turned")
+        self.assertIn("the rows of its classifier go with their names", done.out)
+        self.assertIn("loaded 41 tensors\n", done.out)
+        self.assert_same_set(results_of("as-before")["val"], results_of("cls")["val"])
 
 
 # ---------------------------------------------------------------- eval and predict
@@ -480,12 +503,23 @@ class Asking(Case):
             for i in range(60)
         ]
         pack("long", {"train": rows, "val": rows})
+        words = ["pack", "--tokenizer", "run", "--kind", "classify", "--in", "long/val.tsv", "--out", "longer.bin"]
+        told = run(words, program=TOKENIZE).out  # the model of run/ has 64 positions
+        n = int(
+            re.search(r"\n(\d+) of them \([\d.]+ %\) have more than 64 tokens and will be cut to that; it is", told)[1]
+        )
+        self.assertTrue(0 < n < 60)
+        os.makedirs(W.path("vocabulary"), exist_ok=True)
+        shutil.copy(W.path("text/vocab.txt"), W.path("vocabulary/vocab.txt"))
+        write(W.path("huge.tsv"), tsv([{**row, "text": row["text"] * (9 if i else 40)} for i, row in enumerate(rows)]))
+        words[2], words[6] = "vocabulary", "huge.tsv"
+        self.assertRegex(run(words, program=TOKENIZE).out, r"more than 128 tokens .* --max-len N takes more\n")
         out = tune("long-cls", *SMALL, "--steps", 2, "--max-len", 16, "--dev-split", 0, data="long").out
         self.assertRegex(out, r"\n\d+ of 60 training examples are longer than --max-len 16 and were cut\n")
         done = ask("eval", "--json", "--model", "long-cls", "--data", "long/val.jsonl")
         self.assert_same_set(json.loads(done.out), results_of("long-cls")["val"])
         cut = int(re.search(r"(\d+) of 60 training examples", out).group(1))
-        self.assertEqual(done.err, "warning: %d of them have more than 16 tokens and were cut\n" % cut)
+        self.assertIn("warning: %d of them have more than 16 tokens and were cut\n" % cut, done.err)
 
     def test_predict_from_arguments_and_standard_input(self):
         for model in ("cls", "pairs-cls"):
@@ -507,8 +541,8 @@ class Asking(Case):
                     self.assertAlmostEqual(sum(answer["probabilities"].values()), 1, delta=1e-12)
                     for label, p in answer["probabilities"].items():
                         self.assertAlmostEqual(p, float(row["p(%s)" % label]), delta=2e-5)
-                    shares = "  ".join("%s %.4f" % item for item in answer["probabilities"].items())
-                    self.assertEqual(line, "%s\t%s\t%s" % (answer["label"], shares, text))
+                    best = max(answer["probabilities"].values())
+                    self.assertEqual(line, "%s\t%.4f\t%s" % (answer["label"], best, text))
 
     def test_order_of_many_lines(self):
         """5,000 lines of mixed length: an answer for each, in order, whatever they were computed with."""
@@ -527,10 +561,75 @@ class Asking(Case):
                 self.assertAlmostEqual(p, answers[i]["probabilities"][label], delta=1e-5)
 
     def test_answers_come_before_an_error(self):
-        done = ask("predict", "--model", "cls", text=b"the king is wise .\ncaf\xe9\n", code=1)
+        done = ask("predict", "--model", "cls", "--on-error", "stop", text=b"the king is wise .\ncaf\xe9\n", code=1)
         self.assertEqual(done.out.count("\n"), 1)
         self.assert_one_line(done.err)
         self.assertIn("line 2", done.err)
+
+    def test_one_bad_line_costs_one_line(self):
+        """Each line has its answer in its place; what has none is told; empty lines at the end are no error."""
+        lines = [b"the king is wise .", b"", b"caf\xe9", b"the \0 king", b"the queen is proud .", b"", b" "]
+        text = b"\n".join(lines) + b"\n"
+        bad = ["expected a text, found nothing", "expected UTF-8", "expected a text, found a NUL byte"]
+        done = ask("predict", "--model", "cls", text=text, code=1)
+        self.assertEqual([bool(line) for line in done.out.split("\n")], [1, 0, 0, 0, 1, 0, 0, 0])
+        self.assertEqual(done.out.split("\n")[4], ask("predict", "--model", "cls", lines[4]).out.strip("\n"))
+        told = done.err.splitlines()
+        self.assertEqual(len(told), 4)
+        for number, what, line in zip((2, 3, 4), bad, told):
+            self.assertIn("standard input, line %d: %s" % (number, what), line)
+        self.assertIn("error: 3 rows were left out; the others have their answers", told[3])
+        answers = ask("predict", "--model", "cls", "--json", text=text, code=1).out.splitlines()
+        self.assertEqual(["label" in json.loads(line) for line in answers], [1, 0, 0, 0, 1, 0, 0])
+        self.assertEqual(["error" in json.loads(line) for line in answers], [0, 1, 1, 1, 0, 1, 1])
+        self.assertEqual(ask("predict", "--model", "cls", text="the king is wise .\n\n").err, "")
+        self.assertEqual(len(ask("predict", "--model", "cls", text="\n" * 30 + "a\n", code=1).err.splitlines()), 6)
+
+    def test_eval_leaves_out_what_it_cannot_use(self):
+        rows = make_rows(20, 30)
+        write(W.path("files/clean.tsv"), tsv(rows))
+        bad = b"the end .\tugly\n" + b"caf\xe9\tgood\n" + b"the end .\n" + b"\tgood\n"
+        write(W.path("files/some-bad.tsv"), tsv(rows).encode() + bad + b"the king is wise .\tgood\n")
+        clean = json.loads(ask("eval", "--json", "--model", "cls", "--data", "files/clean.tsv").out)
+        done = ask("eval", "--json", "--model", "cls", "--data", "files/some-bad.tsv", code=1)
+        self.assertEqual(json.loads(done.out)["n"], clean["n"] + 1)
+        told = done.err.splitlines()
+        self.assertEqual((len(told), told[4][:30]), (5, "error: 4 rows were left out; t"))
+        for number, what, line in zip((32, 33, 34, 35), ("a label of the model", "UTF-8", "2 columns", "text"), told):
+            self.assertIn("some-bad.tsv, line %d: expected " % number, line)
+            self.assertIn(what, line)
+
+    def test_columns(self):
+        """One thing in each; --top has the likeliest first."""
+        text = "the king is wise ."
+        p = json.loads(ask("predict", "--model", "cls", "--json", text).out)["probabilities"]
+        best = sorted(p, key=p.get, reverse=True)
+        first, second = [[label, "%.4f" % p[label]] for label in best[:2]]
+        for flags, columns in (
+            ([], [*first, text]),
+            (["--top", 2], [*first, *second, text]),
+            (["--labels-only"], best[:1]),
+            (["--labels-only", "--top", 9], best),
+        ):
+            self.assertEqual(ask("predict", "--model", "cls", *flags, text).out, "\t".join(columns) + "\n")
+        answer = json.loads(ask("predict", "--model", "cls", "--json", "--top", 2, text).out)
+        self.assertEqual(list(answer["probabilities"].items()), [(label, p[label]) for label in best[:2]])
+        self.assert_one_line(ask("predict", "--model", "cls", "--json", "--labels-only", text, code=2).err)
+
+    def test_useless_models(self):
+        """eval says when the most frequent class is not beaten, and when there is nothing to beat."""
+        rows = make_rows(30, 90)
+        for row, label in zip(rows, ["bad", "good"] * 45):
+            row["label"] = label  # whatever the text says
+        write(W.path("files/shuffled.tsv"), tsv(rows))
+        write(W.path("files/one.tsv"), tsv([{**row, "label": "good"} for row in rows[:5]]))
+        done = ask("eval", "--model", "cls", "--data", "files/shuffled.tsv")
+        self.assertIn("; always the most frequent class: 50.00 %)", done.out)
+        self.assertIn('is not shown to be better than that of always answering "bad", 50.00 %', done.err)
+        report = json.loads(ask("eval", "--json", "--model", "cls", "--data", "files/shuffled.tsv").out)
+        self.assertEqual((report["majority_class"], report["majority_accuracy"]), ("bad", 0.5))
+        self.assertIn('all 5 examples are "good"', ask("eval", "--model", "cls", "--data", "files/one.tsv").err)
+        self.assertEqual(ask("eval", "--model", "cls", "--data", "task/val.tsv").err, "")
 
     def test_nothing_to_predict(self):
         done = ask("predict", "--model", "cls")
@@ -576,13 +675,20 @@ class Flags(Case):
         self.assertIn("90 examples for training, 10 others of train.bin choose the epoch", out)
         self.assertEqual(results_of("examples")["training_examples"], 90)
         self.assertEqual(len(steps_of(W.path("examples"))), round(90 / 16))
-        tune("examples2", *SMALL, "--examples", 100, "--epochs", 1, "--seed", 2)
+        self.assertNotIn("too small", out)  # one epoch: there was no choice
+        out = tune("examples2", *SMALL, "--examples", 100, "--epochs", 2, "--lr", 1e-12, "--seed", 2).out
+        self.assertRegex(
+            out, r"warning: the dev split is too small .* of n = 10, .* holds 1 of the 1 other validations"
+        )
         self.assertNotEqual(losses(W.path("examples")), losses(W.path("examples2")))
 
     def test_dev_split_0_takes_the_last_model(self):
         out = tune("no-dev", *SMALL, "--dev-split", 0, "--epochs", 1).out
         self.assertIn("none choose the epoch: the last model is taken", out)
         self.assertFalse(os.path.exists(W.path("no-dev/best")))
+        last = W.path("no-dev/last")
+        self.assertIn("\nmodels: %s (nothing was validated, so there is no best/)\n" % last, out)
+        self.assertIn("\nreported: %s\n" % last, out)
         results = results_of("no-dev")
         self.assertEqual((results["model"], results["training_examples"]), (W.path("no-dev/last"), 640))
         self.assert_same_set(
@@ -792,6 +898,28 @@ class Resume(Case):
         tune("longer", *self.FLAGS, "--steps", 16, "--schedule", "constant", "--warmup", 2)
         self.assertIn("the run had 8 steps and now has 16", resume("done", "--steps", 16).out)
         self.assert_same_run("longer", "done")
+        self.assertIn("the run had 16 steps and now has 36: from here", resume("done", "--epochs", 1).out)
+
+    def test_interrupted_report(self):
+        """The model is saved: a signal ends the program at once, and --resume makes up for the report."""
+        os.makedirs(W.path("slow"), exist_ok=True)
+        rows = tsv(make_rows(3, 640))
+        write(W.path("slow/val.tsv"), rows + rows[rows.index("\n") + 1 :] * 200)
+        shutil.copy(W.path("task/train.bin"), W.path("slow/train.bin"))
+        flags = ["pack", "--tokenizer", "run", "--kind", "classify", "--labels", "slow/train.bin"]
+        run([*flags, "--in", "slow/val.tsv", "--out", "slow/val.bin"], program=TOKENIZE)
+        process = start(train("slow-cls", *self.FLAGS, "--steps", 2, data="slow"))
+        console = b""
+        while b"reported: " not in console:
+            line = process.stdout.readline()
+            self.assertTrue(line, "the report was not begun")
+            console += line
+        process.send_signal(signal.SIGINT)
+        code, console, err = finish(process)
+        self.assertEqual((code, console, err), (130, "", ""))
+        self.assertFalse(os.path.exists(W.path("slow-cls/results.json")))
+        self.assertIn("the run is finished", resume("slow-cls").out)
+        self.assertEqual(results_of("slow-cls")["val"]["n"], 640 * 201)
 
     def test_from_another_directory(self):
         """--init and --data are found again though they were given relative to another directory."""
@@ -931,7 +1059,8 @@ class BadInput(Case):
         return ["eval", "--model", m, "--data", W.path("task/val.tsv")], ["predict", "--model", m, "the king is wise ."]
 
     def file(self, name, content, *flags):
-        return ["eval", "--model", W.path("cls"), "--data", write(W.path("files", name), content), *flags]
+        data = write(W.path("files", name), content)
+        return ["eval", "--model", W.path("cls"), "--data", data, "--on-error", "stop", *flags]
 
     def pack(self, name, content, *flags):
         return Call(
@@ -945,6 +1074,8 @@ class BadInput(Case):
                 write(W.path("files", name), content),
                 "--out",
                 W.path("bad-out.bin"),
+                "--on-error",
+                "stop",
                 *flags,
             ],
             program=TOKENIZE,
@@ -953,6 +1084,7 @@ class BadInput(Case):
     def table(self):
         rows = make_rows(20, 5)
         good = tsv(rows)
+        scores = [{**row, "label": "%.2f" % (0.75 * i)} for i, row in enumerate(rows)]
         train_bin, text_bin = read(W.path("task/train.bin")), read(W.path("text/train.bin"))
         run(
             ["pack", "--kind", "classify", "--tokenizer", "other", "--in", "task/train.tsv", "--out", "foreign.bin"],
@@ -1233,7 +1365,7 @@ class BadInput(Case):
                 "--init of a foreign model",
                 self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             (
                 "--init of another kind of model",
@@ -1316,7 +1448,7 @@ class BadInput(Case):
                 "eval of a text without tokens",
                 self.file("no-token.tsv", good + "\u200b\tgood\n"),
                 1,
-                ["no-token.tsv, line 7", "no token"],
+                ["no-token.tsv, line 7", "expected a text"],
             ),
             (
                 "eval of a row too short",
@@ -1360,29 +1492,39 @@ class BadInput(Case):
             ("eval with --out below a file", self.file("good.tsv", good, "--out", W.path("file/out")), 1, ["file"]),
             ("eval with the --out of a run", self.file("good.tsv", good, "--out", W.path("cls")), 2, ["cls", "--out"]),
             # predict
-            ("predict of an empty text", ["predict", "--model", W.path("cls"), ""], 1, ["text 1"]),
-            ("predict of spaces", ["predict", "--model", W.path("cls"), "the king is wise .", " \t "], 1, ["text 2"]),
+            (
+                "predict of an empty text",
+                ["predict", "--on-error", "stop", "--model", W.path("cls"), ""],
+                1,
+                ["text 1"],
+            ),
+            (
+                "predict of spaces",
+                ["predict", "--on-error", "stop", "--model", W.path("cls"), "the king is wise .", " \t "],
+                1,
+                ["text 2"],
+            ),
             (
                 "predict of bytes that are not UTF-8",
-                ["predict", "--model", W.path("cls"), b"caf\xe9"],
+                ["predict", "--on-error", "stop", "--model", W.path("cls"), b"caf\xe9"],
                 1,
                 ["text 1", "UTF-8"],
             ),
             (
                 "predict of an empty line",
-                Call(["predict", "--model", W.path("cls")], b"the king is wise .\n\nthe end\n"),
+                Call(["predict", "--on-error", "stop", "--model", W.path("cls")], b"the king is wise .\n\nthe end\n"),
                 1,
                 ["standard input, line 2"],
             ),
             (
                 "predict of a line that is not UTF-8",
-                Call(["predict", "--model", W.path("cls")], b"\xff\n"),
+                Call(["predict", "--on-error", "stop", "--model", W.path("cls")], b"\xff\n"),
                 1,
                 ["standard input, line 1", "UTF-8"],
             ),
             (
                 "predict of a NUL byte",
-                Call(["predict", "--model", W.path("cls")], b"the \0 king\n"),
+                Call(["predict", "--on-error", "stop", "--model", W.path("cls")], b"the \0 king\n"),
                 1,
                 ["standard input, line 1", "NUL"],
             ),
@@ -1390,6 +1532,8 @@ class BadInput(Case):
                 "predict with only one token type",
                 [
                     "predict",
+                    "--on-error",
+                    "stop",
                     "--model",
                     W.variant(
                         "cls/best", "one-type", {**config(type_vocab_size=1), "model.safetensors": one_token_type}
@@ -1400,6 +1544,12 @@ class BadInput(Case):
                 ["text 1", "pair", "type_vocab_size"],
             ),
             # packing
+            (
+                "pack of scores",
+                self.pack("scores.tsv", tsv(scores)),
+                1,
+                ["scores.tsv", "0.75", "this is a score, not a class", "threshold"],
+            ),
             (
                 "packing a file of one class",
                 self.pack("one.tsv", "text\tlabel\nthe king\tgood\nthe queen\tgood\n"),

@@ -257,8 +257,11 @@ class Learning(Case):
         before, after = (read_safetensors(W.path(d, "model.safetensors"))[0] for d in ("run/best", "tuned/best"))
         self.assertEqual({n: t[:2] for n, t in before.items()}, {n: t[:2] for n, t in after.items()})
         self.assertEqual([n for n in before if before[n][2] == after[n][2]], [])
-        for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        for file in ("vocab.json", "merges.txt", "tokenizer.json"):
             self.assertEqual(read(W.path("run/best", file)), read(W.path("tuned/best", file)), file)
+        old, new = (json.loads(read(W.path(d, "tokenizer_config.json"))) for d in ("run/best", "tuned/best"))
+        self.assertIn("answer :", new.pop("chat_template"))  # the template, for transformers
+        self.assertEqual(old, new)
 
     def test_template_is_stored(self):
         for part in ("best", "last"):
@@ -355,7 +358,7 @@ class Learning(Case):
             "before",
             "tuned",
             "quotes its input 100.0 %",
-            "minus before, in points\n",
+            "minus before, in points (ROUGE-L: 0 to 1)\n",
             "chance 33.3 %",
             "(1 of the tasks have options)",
             "results.json",
@@ -389,6 +392,21 @@ class Learning(Case):
         shutil.copy(W.path("task/train.bin"), W.path("bare/train.bin"))
         tune("bare-run", *SMALL, "--steps", 2, data="bare")
         self.assertEqual(set(os.listdir(W.path("bare-run"))), {"last", "config.json", "metrics.jsonl"})
+        shutil.copy(W.path("task/val.bin"), W.path("bare/val.bin"))
+        out = tune("val-run", *SMALL, "--steps", 2, data="bare").out
+        self.assertIn("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in", out)
+        tasks = results_of("val-run")["val"]["tuned"]["tasks"]
+        self.assertEqual({name: task["rows"] for name, task in tasks.items()}, dict.fromkeys(tasks, 12 // 3))
+
+    def test_rouge_of_other_letters(self):
+        """It counts nothing where the references have no word of a to z: said, beside the 0."""
+        rows = [
+            {"instruction": "say %d" % i, "output": text, "task": "a/b"} for i, text in enumerate(("да", "я", "the"))
+        ]
+        pack("letters.bin", rows)
+        out = ask("eval", "--model", "run", "--data", "letters.bin", "--max-new-tokens", 2, "--out", "letters").out
+        self.assertIn("\n  ROUGE-L is blind to 2 rows: ", out)
+        self.assertEqual(results_of("letters")["letters"]["run"]["tasks"]["a/b"]["rouge_blind"], 2)
 
     def test_continuing_from_a_tuned_model(self):
         """Its template is the data's, and what it says before is what it said."""
@@ -424,7 +442,7 @@ class Flags(Case):
         self.assertTrue(
             read(W.path("held-lists/last/model.safetensors")) == read(W.path("never-there/last/model.safetensors"))
         )
-        self.assertFalse(os.path.exists(W.path("never-there/results.json")))
+        self.assertEqual(set(results_of("never-there")), {"val"})
         self.assertEqual(
             set(results_of("held-lists")["held-out families"]["tuned"]["tasks"]), {"lists/first", "lists/last"}
         )
@@ -454,18 +472,18 @@ class Flags(Case):
         self.assertRegex(
             out,
             r"held-out families: 15 tasks, 15 rows\n(.*\n)*"
-            r"  minus before, in points, and the 95 % interval over tasks\n"
+            r"  minus before, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  tuned +[+-][\d.]+ \(-\) +[+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+\)\n",
         )
         # a model as good as the first: no interval of it, and why; of the third there is one, of ROUGE-L
         pack("seven.bin", [{**row, "task": "a/%d" % i} for i, row in enumerate(make_rows(1, 7))])
         self.assertIn(
-            "\n  minus run, in points; no interval, since fewer than 4 tasks differ\n",
+            "\n  minus run, in points (ROUGE-L: 0 to 1); no interval, since fewer than 4 tasks differ\n",
             ask("eval", "--model", "run,run", "--data", "seven.bin").out,
         )
         self.assertRegex(
             ask("eval", "--model", "run,run,tuned", "--data", "seven.bin").out,
-            r"minus run, in points, and the 95 % interval over tasks\n"
+            r"minus run, in points \(ROUGE-L: 0 to 1\), and the 95 % interval over tasks\n"
             r"  run \(2\) +\+0.0 \(-\) +\+0.000 \(-\).*\n  tuned .* \(.* to ",
         )
 
@@ -690,7 +708,10 @@ class Evaluation(Case):
     def test_one_task_has_no_interval(self):
         pack("alone.bin", make_rows(3, 4, (who,)))
         out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
-        self.assertRegex(out, r"\n  minus run, in points\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n")
+        self.assertRegex(
+            out,
+            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
+        )
 
     def test_memory_is_given_back(self):
         """Six models take little more than one: each takes 25 MB, and has given them back before the next one."""
@@ -736,6 +757,27 @@ class Generate(Case):
         self.assertEqual(found, generate(given, "--max-new-tokens", 20, "--batch", 1))
         again = generate(order, "--max-new-tokens", 20, "--batch", 3)  # what rows have as answers is not looked at
         self.assertEqual([(f["output"], f["stop"]) for f in found], [(f["output"], f["stop"]) for f in again])
+
+    def test_one_bad_row_costs_one_row(self):
+        """Each line has its line: an answer, or what is wrong beside what was given."""
+        good = {"id": 1, "instruction": "who rules the country ?"}
+        lines = [json.dumps(good), "", json.dumps({"id": 2, "instruction": "the king rules " * 60}), "{", "[]"]
+        lines += [json.dumps({"id": 3, "instruction": " "}), json.dumps(good), ""]
+        done = ask("generate", "--model", "tuned", text="\n".join(lines) + "\n", code=1)
+        found = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual(len(found), len(lines))
+        self.assertEqual((found[0], found[6]), (*generate([good]), *generate([good])))
+        errors = ("an empty line", "the model's context of 64", "line 4", "a JSON object", "a text in", "an empty line")
+        for part, i in zip(errors, (1, 2, 3, 4, 5, 7)):
+            self.assertIn(part, found[i]["error"])
+            self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
+        self.assertEqual((found[2]["id"], found[5]["id"]), (2, 3))
+        self.assertIn("error: 5 rows were left out; the others have their answers", done.err)  # not the last line
+        text = jsonl([good]) + "\n"
+        self.assertEqual(ask("generate", "--model", "tuned", text=text).err, "")
+        done = ask("generate", "--model", "tuned", "--on-error", "stop", text="{\n" + text, code=1)
+        self.assertEqual(done.out, "")
+        self.assert_one_line(done.err)
 
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
@@ -846,6 +888,88 @@ class Generate(Case):
                     done = run([args[0], "--model", "tuned", *args[1:]], code=1, stdout=full)
                     self.assert_one_line(done.err)
                     self.assertIn("No space left", done.err)
+
+
+# ---------------------------------------------------------------- low-rank adapters
+LORA = ["--lora-r", 4, "--lora-alpha", 8]
+
+
+class Lora(Case):
+    @classmethod
+    def setUpClass(cls):
+        if not os.path.exists(W.path("adapted")):
+            cls.console = tune("adapted", *SMALL, *LORA, "--epochs", 10).out
+
+    def test_learns_with_a_frozen_model(self):
+        """The adapters alone are trained and saved, and answer the held-out questions; of the model there is no
+        gradient and no state of the optimiser."""
+        files = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+        files |= {"vocab.json", "merges.txt", "template.json"}
+        self.assertEqual(set(os.listdir(W.path("adapted/best"))), files)
+        config = json.loads(read(W.path("adapted/best/adapter_config.json")))
+        self.assertEqual((config["peft_type"], config["r"], config["lora_alpha"]), ("LORA", 4, 8))
+        self.assertEqual(config["base_model_name_or_path"], W.path("run/best"))
+        tensors = read_safetensors(W.path("adapted/best/adapter_model.safetensors"))[0]
+        model = read_safetensors(W.path("run/best/model.safetensors"))[0]
+        matrices = [n for n, t in model.items() if ".h." in n and len(t[1]) == 2]
+        names = {"base_model.model.%s.lora_%s.weight" % (n[: -len(".weight")], x) for n in matrices for x in "AB"}
+        self.assertEqual(set(tensors), names)
+        regions = dict(re.findall(r"^  (\S.*?) +(\d+\.\d)$", self.console, re.M))
+        self.assertLess(float(regions["gradients"]), float(regions["frozen parameters"]))
+        results = json.loads(read(W.path("adapted/results.json")))
+        self.assertIn("test", json.dumps(results))
+        done = ask("generate", "--model", "adapted", "who %s the %s ?" % (DOES[0], WHAT[0]))
+        self.assertEqual(done.out, WHO[0] + "\n")
+
+    def test_merged_model_answers_as_the_adapters_do(self):
+        rows = make_rows(11, 20)
+        run(["merge", "--model", "adapted", "--out", "merged"])
+        run(["merge", "--model", "run", "--adapter", "adapted", "--out", "merged2"])
+        self.assertEqual(read(W.path("merged/model.safetensors")), read(W.path("merged2/model.safetensors")))
+        expected = generate(rows, model="adapted")
+        self.assertEqual(generate(rows, model="merged"), expected)
+        self.assertEqual(generate(rows, "--adapter", "adapted", model="run"), expected)
+        self.assertNotEqual(read(W.path("merged/model.safetensors")), read(W.path("run/best/model.safetensors")))
+        refused = run(["merge", "--model", "adapted", "--out", "merged"], 2)
+        self.assertIn("merged", refused.err)
+
+    def test_killed(self):
+        """A run that is killed and resumed is bit for bit the one that was not, with dropout and accumulation"""
+        flags = [*SMALL, *LORA, "--lora-dropout", 0.1, "--steps", 40, "--eval-every", 8, "--accum", 2, "--batch", 4]
+        tune("lora-whole", *flags)
+        for lines in (3, 20):
+            with self.subTest(lines=lines):
+                out = "lora-killed-%d" % lines
+                stop(train(out, *flags), out, lines, signal.SIGKILL)
+                resume(out)
+                self.assert_same_run("lora-whole", out)
+
+    def test_refused(self):
+        for flags, words in (
+            (["--lora-targets", "wq,wk"], ["--lora-targets wq,wk", "c_attn"]),
+            (["--dropout", 0.1], ["--dropout", "--lora-dropout"]),
+            (["--init", W.path("adapted/best")], ["expected a model, found adapters", "./sft merge"]),
+        ):
+            with self.subTest(flags):
+                done = tune("refused", *SMALL, *LORA, *flags, code=2)
+                for word in words:
+                    self.assertIn(word, done.err)
+        broken = W.variant(
+            "adapted/best",
+            "dora",
+            {"adapter_config.json": lambda d: d.replace(b'"use_dora": false', b'"use_dora": true')},
+        )
+        self.assertIn("use_dora", ask("generate", "--model", broken, "who ?", code=1).err)
+        away = W.variant(
+            "adapted/best",
+            "away",
+            {
+                "adapter_config.json": lambda d: re.sub(
+                    rb'"base_model_name_or_path": "[^"]*"', b'"base_model_name_or_path": "some/model"', d
+                )
+            },
+        )
+        self.assertIn("some/model", ask("generate", "--model", away, "who ?", code=1).err)
 
 
 # ---------------------------------------------------------------- chat
@@ -1195,7 +1319,7 @@ class BadInput(Case):
         return [verb, "--model", m, "who ?"] if verb == "generate" else [verb, "--model", m, "--data", W.path("task")]
 
     def lines(self, text, *flags, model="tuned"):
-        return Call(["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--on-error", "stop", "--model", W.path(model), *flags], text)
 
     def pack(self, name, text, *flags):
         rows = write(W.path("files", name, "packed.jsonl"), text)
@@ -1554,7 +1678,7 @@ class BadInput(Case):
             ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
             (
                 "a line without an instruction",
-                self.lines('{"prompt": "who ?"}\n\n{"input": "x"}\n'),
+                self.lines('{"prompt": "who ?"}\n{"prompt": "how ?"}\n{"input": "x"}\n'),
                 1,
                 ["line 3", '"instruction"', '"input"'],
             ),
@@ -1566,7 +1690,7 @@ class BadInput(Case):
             ),
             ("a line with an empty instruction", self.lines('{"instruction": " "}\n'), 1, ["line 1", "instruction"]),
             ("a line that is not UTF-8", self.lines(b'{"prompt": "caf\xe9"}\n'), 1, ["line 1", "UTF-8", "0xe9"]),
-            ("a line with a number as instruction", self.lines('{"instruction": 3}\n'), 1, ["line 1", "string"]),
+            ("a line with a list as instruction", self.lines('{"instruction": [3]}\n'), 1, ["line 1", "string"]),
             (
                 "a line that is too long",
                 self.lines(jsonl([{"prompt": "who ?"}, {"prompt": "the king is wise " * 40}])),

@@ -340,6 +340,16 @@ class Resume(Case):
             process.kill()
             finish(process)
 
+    def test_zeros_and_half_a_line_in_the_metrics(self):
+        """as a power cut leaves them: they are dropped, told"""
+        out = W.path("power")
+        run(train("power", *TINY, "--steps", 4, "--eval-tokens", 512))
+        with open(out + "/metrics.jsonl", "ab") as f:
+            f.write(b'\0\0\0\n{"step": 5, "lo')
+        console = run(["--resume", "--out", out, "--steps", 6]).out
+        self.assertIn("metrics.jsonl: dropped a line that is no JSON", console)
+        self.assertEqual([m["step"] for m in steps_of(out)], [1, 2, 3, 4, 5, 6])
+
     def test_killed_at_random_steps(self):
         reference = self.reference("whole", self.FLAGS)
         for seed in range(4):
@@ -581,7 +591,7 @@ class RunDirectory(Case):
         )
 
     def test_console(self):
-        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512)).out
+        text = run(train("console", *TINY, "--steps", 2, "--eval-tokens", 512, "--verbose")).out
         for part in (
             "word_embeddings.weight",
             "total",
@@ -952,7 +962,7 @@ class BadInput(Case):
                 "safetensors without any tensor of a BERT",
                 self.init("foreign model", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             ("no config.json", self.init("no config", {"config.json": None}), 1, ["config.json"]),
             ("broken config.json", self.init("broken config", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
@@ -999,7 +1009,7 @@ class BadInput(Case):
                     {"config.json": config_edit(vocab_size=1 << 30, hidden_size=1 << 20, num_attention_heads=1 << 14)},
                 ),
                 1,
-                ["MiB"],
+                ["as config.json says, found"],
             ),
             (
                 "--init with another tokenizer's data",

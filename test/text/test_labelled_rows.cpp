@@ -22,8 +22,11 @@ Reading rows_of(const std::string& path, const std::string& bytes, const Labelle
     write_bytes(path, bytes);
     Reading r;
     try {
-        LabelledFile in(path, columns, need_label);
-        for (LabelledRow row; in.next(row);) r.rows.push_back(row);
+        LabelledRows in(path, columns, need_label);
+        for (LabelledRow row; in.next(row);) {
+            if (!row.error.empty()) throw Error(EXIT_FAILED, row.error);
+            r.rows.push_back(row);
+        }
         r.bytes = in.bytes();
     } catch (const Error& e) {
         r.error = e.what();
@@ -67,8 +70,11 @@ TEST_CASE("labelled: TSV") {
     CHECK(read("text\na\n\n", {}, false) == "2:a||;");
     CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
     write_bytes(d / "x.tsv", "text\na\n");
-    LabelledRow row = {"old", "old", "old", true, true, 7};
-    CHECK(LabelledFile(d / "x.tsv", {}, false).next(row));
+    LabelledRow row;
+    row.text = row.text2 = row.label = "old";
+    row.pair = row.has_label = true;
+    row.line = 7;
+    CHECK(LabelledRows(d / "x.tsv", {}, false).next(row));
     CHECK(all({{row}, "", 0}) == "2:a||;");
     CHECK(read("s\tt\tlabel\na\tb\tx\nc\t\tx\n", {"s", "t", "label"}) == "2:a|b|x;3:c||x;");
 }
@@ -136,20 +142,18 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.csv", "text,label\n\"a\nb\xc3\",x\n", ", line 3: expected UTF-8, found the byte 0xc3"},
         {"x.jsonl", "{\"text\": \"\xed\xa0\x80\", \"label\": 1}", ", line 1: expected UTF-8, found the byte 0xed"},
         {"x.csv", "text,label\na,x\n\"b\nc,y\n", ", line 3: expected a closing quote, found the end of the file"},
-        {"x.csv", "text,label\n\"a\n\"b,y\n", ", line 3: expected a comma after the closing quote, found \"b,y\""},
-        {"x.csv", "text,label\na \"b\",y\n",
-         ", line 2: expected quotes around the whole field, found one inside: \"a \\\"\""},
+        {"x.csv", "text,label\n\"a\n\"b,y\n",
+         ", line 2: expected a comma after the closing quote in line 3, found \"b,y\""},
         {"x.csv", "text,label\n\"a\"\r,y\n", ", line 2: expected a comma after the closing quote, found \"\\r,y\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \n",
          ", line 2, column 9: this is not JSON as expected"},
-        {"x.jsonl", "\n[1]\n", ", line 2: expected a JSON object, found \"[1]\""},
+        {"x.jsonl", "\n[1]\n", ", element 1: expected a JSON object, found \"1\""},
         {"x.jsonl", "{\"label\": 1, \"t\": \"a\"}", ", line 1: expected \"text\", found the keys \"label\", \"t\""},
         {"x.jsonl", "{}", ", line 1: expected \"text\", found an empty object"},
         {"x.jsonl", "{\"text\": \"a\"}", ", line 1: expected \"label\", found the keys \"text\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}", ", line 1: expected \"b\", found", {"text", "b", "label"}},
-        {"x.jsonl", "{\"text\": 1, \"label\": 1}", ", line 1: expected a string for \"text\", found \"1\""},
-        {"x.jsonl", "{\"text\": \"a\", \"label\": 1.5}",
-         ", line 1: expected a string, an integer or a boolean for \"label\", found \"1.5\""},
+        {"x.jsonl", "{\"text\": {}, \"label\": 1}",
+         ", line 1: expected a string, a number or a boolean for \"text\", found \"{}\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": [\"b\"]}", "for \"label\", found \"[\\\"b\\\"]\""},
         {"x.jsonl", "{\"text\": \"a\", \"text\": \"b\"}", "appears twice"},
         {"x.jsonl", "{\"text\": \"a\\u0000b\", \"label\": 1}", ", line 1: expected text, found a NUL character"},
@@ -168,10 +172,10 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     using std::string;
     CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error,
               ", line 2: expected text, found a NUL byte"));
-    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8, found the byte 0xff"));  // UTF-16
+    CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8 text, found UTF-16 text"));
     auto error = [&](const string& path) {
         try {
-            LabelledFile in(path, {}, true);
+            LabelledRows in(path, {}, true);
         } catch (const Error& e) {
             return string(e.what());
         }
@@ -179,7 +183,7 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     };
     CHECK(has(error(d / "none.tsv"), "cannot read " + (d / "none.tsv") + ": No such file"));
     make_directories(d / "dir.tsv");
-    CHECK(has(error(d / "dir.tsv"), "found a directory"));
+    CHECK(has(error(d / "dir.tsv"), "expected texts LABEL/*.txt in this folder, found none"));
 }
 
 TEST_CASE("labelled: what is shown has no control characters") {

@@ -155,6 +155,26 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         CHECK(load());
         CHECK(report.loaded == 7);
     }
+    SUBCASE("wrapped") {
+        const char* before = "";
+        SUBCASE("") { before = "module."; }
+        SUBCASE("") { before = "_orig_mod."; }
+        SUBCASE("") { before = "model."; }
+        SUBCASE("") { before = "model.module._orig_mod.module."; }
+        for (TensorToWrite& t : copy.list) t.name = before + t.name;
+        CHECK(load());
+        CHECK(report.loaded == 7);
+        CHECK(report.unused.empty());
+    }
+    SUBCASE("the model's own name is what a wrapper is called elsewhere") {  // as Llama's
+        for (ParamSpec& s : specs)
+            for (std::string& name : s.names) name = "model." + name;
+        CHECK(load());
+        copy.rename("bert.x", "model.x");
+        CHECK(load());
+        copy.rename("model.x", "module.model.model.x");
+        CHECK(load());
+    }
     SUBCASE("bfloat16") {  // the numbers are small enough to be exact
         for (float& x : p) x = (float)(bf16)x;
         save_tensors(dir.path, specs, p.data());
@@ -192,13 +212,39 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         CHECK_FALSE(load());
         CHECK(report.missing == std::vector<std::string>{"bert.x.key.weight"});
         CHECK(report.unused == std::vector<std::string>{"bert.x.clef.weight"});
-        CHECK(has(load_error(dir.path), "expected the tensor bert.x.key.weight, found none"));
+        CHECK(has(load_error(dir.path),
+                  "expected the tensor bert.x.key.weight, found none of that name; nearest: bert.x.clef.weight"));
+    }
+    SUBCASE("missing, and nothing is left") {
+        const size_t key = copy.index("bert.x.key.weight");
+        copy.list.erase(copy.list.begin() + key);
+        copy.data.erase(copy.data.begin() + key);
+        copy.write(path);
+        CHECK(has(load_error(dir.path), "found none of that name; nearest: bert.x."));
     }
     SUBCASE("another shape") {
         copy.list[copy.index("bert.embeddings.word_embeddings.weight")].shape = {3, 5};
         copy.write(path);
         CHECK(has(load_error(dir.path),
                   "bert.embeddings.word_embeddings.weight: expected shape (5, 3), as config.json says, found (3, 5)"));
+    }
+    SUBCASE("a table of another size takes no memory") {
+        specs[0].shape = {(size_t)1 << 40, 3};
+        specs[0].count = 0;
+        layout(specs);
+        CHECK_THROWS_WITH_AS(check_tensors(dir.path, specs), doctest::Contains("found (5, 3)"), Error);
+        specs[0].names = {"bert.embeddings.none"};
+        CHECK_THROWS_WITH_AS(check_tensors(dir.path, specs), doctest::Contains("expected the tensor"), Error);
+        check_tensors(dir.path, specs, {"bert.embeddings.n"});
+    }
+    SUBCASE("a copy of a tied weight that is shorter than it says") {
+        size_t w = copy.index("bert.embeddings.word_embeddings.weight");
+        copy.add("cls.predictions.decoder.weight", "F32", {5, 3}, copy.data[w]);
+        copy.write(path);
+        std::string bytes = read_file(path);
+        for (size_t at; (at = bytes.find("F32")) != bytes.npos;) bytes.replace(at, 3, "F9Z");
+        write_bytes(path, bytes);
+        CHECK(has(load_error(dir.path), "expected a dtype of safetensors (F32, BF16, ...), found F9Z"));
     }
     SUBCASE("twice") {
         copy.add("x.key.weight", "F32", {0}, {});
@@ -237,6 +283,8 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
     SUBCASE("nothing") {
         REQUIRE(remove(path.c_str()) == 0);
         CHECK(has(load_error(dir.path), "expected model.safetensors in this directory"));
+        write_bytes(dir / "models.safetensors", "");
+        CHECK(has(load_error(dir.path), "found none; nearest: models.safetensors"));
         CHECK(has(load_error(dir / "none"), "found nothing of that name"));
         write_bytes(dir / "file", "");
         CHECK(has(load_error(dir / "file"), "found a file"));
@@ -458,6 +506,7 @@ TEST_CASE("checkpoint: the model of a run is found") {
     CHECK(has(error(temp / "file"), "found a file"));
     save_numbered(run + "/last", 1);
     CHECK(resolve_model_dir(run) == run + "/last");
+    CHECK(has(error(run + "/best"), "found nothing of that name; there is " + run + "/last"));
     save_numbered(run + "/best", 2);
     CHECK(resolve_model_dir(run + "/") == run + "/best");
     CHECK(resolve_model_dir(run + "/last") == run + "/last");
@@ -465,4 +514,15 @@ TEST_CASE("checkpoint: the model of a run is found") {
     CHECK(resolve_model_dir(run) == run + "/best.old");
     save_numbered(run, 3);
     CHECK(resolve_model_dir(run) == run);
+}
+
+TEST_CASE("checkpoint: why a directory cannot be made") {
+    // For root and for others, in a mount that can be written or not, mkdir() fails here in another way than for want
+    // of the name, which is what stat() says afterwards.
+    if (!is_directory("/sys/kernel")) {
+        MESSAGE("SKIPPED: there is no /sys here");
+        return;
+    }
+    const std::string text = message([](const std::string& path) { make_directories(path); }, "/sys/kernel/tune");
+    CHECK((has(text, "cannot make the directory /sys/kernel/tune: ") && text.find("No such file") == text.npos));
 }

@@ -1,0 +1,50 @@
+// answered_rows.h: rows of an input that are answered line for line. One that cannot be is told, counted and answered
+// by an empty line or an "error", and the exit code is 1 in the end (--on-error skip), or it ends the program (stop).
+#pragma once
+#include "common/base/cli.h"
+#include "common/text/line_reader.h"
+
+struct AnsweredRows {
+    BadRows bad{};
+    std::vector<std::string> blank{};  // errors of blank rows, which are none if nothing but blank rows follows
+
+    Flag flag() {
+        return {"on-error", &bad.on_error, "skip|stop",
+                "what happens to rows that cannot be answered: they are named, counted and have an empty line or an "
+                "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
+    }
+    // Every row in turn. error: "" where it has none
+    void row(const std::string& error, bool is_blank) {
+        if (is_blank) return blank.push_back(error);
+        add_blank_rows();
+        if (!error.empty()) bad.add(error);
+    }
+    void add_blank_rows() {
+        for (const std::string& error : blank) bad.add(error);
+        blank.clear();
+    }
+    // After the last answer
+    void finish() const { bad.finish("the others have their answers"); }
+};
+
+// All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them. A Row has where, error
+// and blank.
+template <class Row, class Next>
+std::vector<Row> read_rows(LineReader& lines, Next next) {
+    std::vector<Row> rows;
+    size_t line = 0;  // of the row before
+    for (bool more = true; more;) {
+        Row row;
+        more = next(row);
+        for (line++; !lines.over_lines && line < lines.number + !more; line++) {
+            Row empty;
+            empty.blank = true;
+            empty.where = format("%s, line %zu", lines.path.c_str(), line);
+            empty.error = empty.where + ": expected a JSON object, found an empty line";
+            rows.push_back(empty);
+        }
+        line = lines.number;
+        if (more) rows.push_back(row);
+    }
+    return rows;
+}
