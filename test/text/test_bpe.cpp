@@ -33,14 +33,12 @@ Bpe make(const Pairs& pairs) {
 }
 
 // the words of a text, joined by |
-std::string words(const Steps& steps, const std::string& text, Cut cut = {}) {
+std::string words(const Steps& steps, const std::string& text, Steps::Place place = Steps::FIRST) {
     std::string out;
-    steps.split(text, true, cut, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
+    steps.split(text, place, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
     return out;
 }
-std::string words(const std::string& text, bool goes_on = false) {
-    return words({{{Step::GPT2}}}, text, {false, goes_on ? LETTER : WHITE});
-}
+std::string words(const std::string& text) { return words({{{Step::GPT2}}}, text); }
 
 // the pieces of a text, joined by |
 std::string pieces(const Bpe& b, const std::string& text) {
@@ -126,20 +124,24 @@ TEST_CASE("BPE words: white space leaves its last character to what follows") {
     CHECK(words("a\x1c\x85"
                 "b") == "a|\x1c\x85|b|");  // U+001C is no white space to GPT-2; 0x85 alone is not UTF-8
     CHECK(words("a\u180e\u200bb") == "a|\u180e\u200b|b|");
-    CHECK(words("a \n", true) == "a| |\n|");  // more comes after it, beginning with no white space
-    CHECK(words("a\n", true) == "a|\n|");
 }
 
-TEST_CASE("BPE words: cutting after a line's end before something else changes nothing") {
+TEST_CASE("BPE words: cutting behind a letter or digit before white space changes nothing") {
     std::mt19937 rng(5);
-    const char* parts[] = {"a", "b'", "'s", " ", "\n", "\n", "\t", "1", "\u00e9", "\u3000", "!", "\xff"};
-    for (int i = 0; i < 5000; i++) {
+    const char* parts[] = {"a", "b'", "'s", " ", "\n", "\r\n", "\t", "1", "23", "\u00e9", "\u3000", "!", "\xff"};
+    const std::vector<std::vector<Step>> kinds = {{{Step::GPT2}},
+                                                  {{Step::DIGITS}, {Step::GPT2}},
+                                                  {{Step::LLAMA3}},
+                                                  {{Step::QWEN2}},
+                                                  {{Step::PREFIX, "", " "}, {Step::GPT2}}};
+    for (int i = 0; i < 3000; i++) {
         std::string text;
-        for (int n = rng() % 12; n > 0; n--) text += parts[rng() % 12];
+        for (int n = rng() % 12; n > 0; n--) text += parts[rng() % 13];
+        const Steps steps{kinds[i % kinds.size()]};
         for (size_t cut = 1; cut < text.size(); cut++) {
-            const char* next = text.data() + cut;
-            if (text[cut - 1] != '\n' || is_space(next_code_point(next, text.data() + text.size()))) continue;
-            CHECK(words(text.substr(0, cut), true) + words(text.substr(cut)) == words(text));
+            if (!isalnum((uint8_t)text[cut - 1]) || !strchr(" \t\r\n", text[cut])) continue;
+            CHECK(words(steps, text.substr(0, cut)) + words(steps, text.substr(cut), Steps::GOES_ON) ==
+                  words(steps, text));
         }
     }
 }
@@ -170,21 +172,17 @@ TEST_CASE("BPE words: Llama 3 and Qwen2: contractions in any case, line ends, di
                "ab") ==
           "\xff"
           "ab|");
-    CHECK(words(llama3, "a  ", {false, LETTER}) == "a| | |");
-    CHECK(words(llama3, "a \n", {false, LETTER}) == "a| \n|");
 }
 
 TEST_CASE("BPE words: digits apart, a space before, SentencePiece's marks") {
     const Steps smollm2{{{Step::DIGITS}, {Step::GPT2}}}, runs{{{Step::DIGIT_RUNS}, {Step::GPT2}}};
     CHECK(words(smollm2, "in 123  4a") == "in| |1|2|3|  |4|a|");  // the space before a digit stays by itself
     CHECK(words(runs, "in 123  4a") == "in| |123|  |4|a|");
-    CHECK(words(smollm2, "a \n", {false, LETTER}) == "a| |\n|");
-    CHECK(words(smollm2, "a \n", {false, DIGIT}) == "a| \n|");  // as "a \n1": to GPT-2's rule the text ends
     const Steps prefix{{{Step::PREFIX, "", " "}, {Step::GPT2}}};
     CHECK(words(prefix, "a b") == " a| b|");
     CHECK(words(prefix, " a b") == " a| b|");
     CHECK(words(prefix, "\ta") == " |\t|a|");
-    CHECK(words(prefix, "a", {true, WHITE}) == "a|");  // the text began before
+    CHECK(words(prefix, "a", Steps::GOES_ON) == "a|");  // the text began before
     CHECK(words(prefix, "") == "");
     const Steps marks{{{Step::REPLACE, " ", "▁"}, {Step::PREFIX, "", "▁"}, {Step::CUT_BEFORE, "▁"}}};
     CHECK(words(marks, "a  b c") == "▁a|▁|▁b|▁c|");
@@ -336,8 +334,6 @@ TEST_CASE("BPE learn: what is counted") {
     Bpe::Counts counts;
     CHECK(Bpe::count_words("a a<|endoftext|>a \xff", counts) == 1);
     CHECK(counts == Bpe::Counts{{"a", 2}, {" a", 1}, {" \xff", 1}});
-    Bpe::count_words(" \n", counts, true);
-    CHECK(counts[" "] == 1);
 }
 
 // The same by the book: count all pairs again for every merge
