@@ -36,7 +36,8 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 bool begins = parts[i].first;  // a document; a part is cut before white space
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, begins ? Steps::FIRST : Steps::GOES_ON);
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT,
+                                                      begins ? Steps::FIRST : Steps::GOES_ON);
                         e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {

@@ -854,6 +854,7 @@ struct Bpe {
             !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "6;/2;"))
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         if (add_bos != !prefix.empty()) config.set("add_bos_token", add_bos);
+        if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);
         files.save(dir, config, max_len);
         if (!files.find("tokenizer.json") || add_bos != !prefix.empty())
             write_file_atomic(dir + "/tokenizer.json", dump_json(all()) + "\n");

@@ -193,7 +193,6 @@ class Bpe(unittest.TestCase):
         print("\n%.1f MB of text: the same ids" % (found / 1e6), file=sys.stderr)
 
 
-
 # ---------------------------------------------------------------- every kind of rules
 QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
@@ -277,9 +276,7 @@ def build(name, normalizer, pre_tokenizer, options, corpus):
     if name == "roberta":
         tokenizer.post_processor = processors.RobertaProcessing(eos, bos)
     if name in ("llama2", "llama3"):
-        template = processors.TemplateProcessing(
-            single="<s> $A </s>", pair="<s> $A <s> $B", special_tokens=[bos, eos]
-        )
+        template = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A <s> $B", special_tokens=[bos, eos])
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
     return tokenizer
 
@@ -287,8 +284,32 @@ def build(name, normalizer, pre_tokenizer, options, corpus):
 def chat_texts(n, seed):
     """n strings: those of texts(), and such as are full of added tokens, line ends, digits, marks of NFC"""
     rng = random.Random(seed)
-    parts = ["'S", "'\u017f", "'lL", "1", "2024", "!\n", "!\r\n\n", "\r", "\t", "  ", "\n \n", "e\u0301", "q\u0307\u0323"]
-    parts += ["\u0323\u0307", "\u0041\u030a", "\u212b", "\u1100\u1161\u11a8", "▁", "▁▁", "<0x41>", "<unk>", "cafe\u0301\u4e2d"]
+    parts = [
+        "'S",
+        "'\u017f",
+        "'lL",
+        "1",
+        "2024",
+        "!\n",
+        "!\r\n\n",
+        "\r",
+        "\t",
+        "  ",
+        "\n \n",
+        "e\u0301",
+        "q\u0307\u0323",
+    ]
+    parts += [
+        "\u0323\u0307",
+        "\u0041\u030a",
+        "\u212b",
+        "\u1100\u1161\u11a8",
+        "▁",
+        "▁▁",
+        "<0x41>",
+        "<unk>",
+        "cafe\u0301\u4e2d",
+    ]
     parts += ["<|im_", "wordy", "_word", "hello", " the", "of", "a", " "] + [t.content for t in ADDED] * 2
     made = texts(n // 2, seed)
     while len(made) < n:
@@ -392,9 +413,7 @@ class Kinds(unittest.TestCase):
         with open(os.path.join(directory, "tokenizer.json"), "w") as f:
             json.dump(rules, f)
         self.assertEqual(tokenize("encode", directory, ["<|x|>"]), [[vocab["<|x|>"]]])
-        self.assertEqual(
-            tokenize("encode", directory, ["<|x|>"], "--specials-as-text"), [[vocab["<|x|"], vocab[">"]]]
-        )
+        self.assertEqual(tokenize("encode", directory, ["<|x|>"], "--specials-as-text"), [[vocab["<|x|"], vocab[">"]]])
 
     def test_saved(self):
         """What a program saves is loaded by AutoTokenizer, gives the same ids, and keeps all that was in the files."""
@@ -411,7 +430,16 @@ class Kinds(unittest.TestCase):
                     with open(os.path.join(data, part + ".txt"), "w", encoding="utf-8") as f:
                         f.write(ENGLISH)
                     subprocess.run(
-                        [TOKENIZE, "pack", "--tokenizer", data, "--in", f.name, "--out", os.path.join(data, part + ".bin")],
+                        [
+                            TOKENIZE,
+                            "pack",
+                            "--tokenizer",
+                            data,
+                            "--in",
+                            f.name,
+                            "--out",
+                            os.path.join(data, part + ".bin"),
+                        ],
                         stdout=subprocess.DEVNULL,
                         check=True,
                     )
@@ -426,7 +454,9 @@ class Kinds(unittest.TestCase):
                 mine = tokenize("encode", directory, many)
                 self.assertEqual(mine, tokenize("encode", saved, many))
                 self.same(tokenizer, many, mine, auto(many, add_special_tokens=False)["input_ids"])
-                self.same(tokenizer, many, tokenize("encode", saved, many, "--add-special-tokens"), auto(many)["input_ids"])
+                self.same(
+                    tokenizer, many, tokenize("encode", saved, many, "--add-special-tokens"), auto(many)["input_ids"]
+                )
                 self.assertEqual((auto.bos_token, auto.eos_token), ("<s>", "</s>"))
                 self.assertEqual(auto.chat_template, "{{ messages }}")
                 with open(os.path.join(saved, "tokenizer_config.json")) as f:
