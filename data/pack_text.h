@@ -38,9 +38,8 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        const char* behind = text.data() + text.size();  // at a cut, so that a line is there to read
-                        const Cut cut = {!begins, ends || parts[i].last ? WHITE : next_kind(behind, behind + 4)};
-                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, cut);
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT,
+                                                      begins ? Steps::FIRST : Steps::GOES_ON);
                         e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {

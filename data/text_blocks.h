@@ -23,16 +23,16 @@ inline CutRules cut_rules(const Bpe& bpe) {
     return {llama3 || bpe.words.has(Step::GPT2) || bpe.words.has(Step::CUT_BEFORE) || bpe.cuts_before_marks, llama3};
 }
 
-// May text be cut here, so that no tokenizer and no separator of documents can tell? Either before white space, all of
-// which is left to what comes after, and behind a character that ends neither an added token nor a line <|endoftext|>;
-// or after a line's end that neither white space follows, which BPE may take together with it, nor such a line.
+// May text be cut here, so that no tokenizer and no separator of documents can tell? Before white space, all of which
+// is left to what comes after, and behind a character that ends neither an added token nor a line <|endoftext|>; by
+// Llama 3's rules also after a line's end, if neither white space follows nor such a line.
 inline bool is_cut(std::string_view text, size_t at, CutRules rules) {
     constexpr std::string_view eot = "<|endoftext|>";
     if (at == 0 || at >= text.size()) return false;
     const char *p = text.data() + at, *end = text.data() + text.size();
     if (byte_table.kind[(uint8_t)*p] != SPACE)
-        return p[-1] == '\n' && at + eot.size() <= text.size() && text.substr(at, eot.size()) != eot &&
-               !is_space(next_code_point(p, end));
+        return rules.joins_line_ends && p[-1] == '\n' && at + eot.size() <= text.size() &&
+               text.substr(at, eot.size()) != eot && !is_space(next_code_point(p, end));
     size_t before = at - 1;
     while (before > 0 && at - before < 4 && (text[before] & 0xC0) == 0x80) before--;
     p = text.data() + before;

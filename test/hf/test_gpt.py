@@ -147,8 +147,7 @@ class Gpt(unittest.TestCase):
         self.assertEqual(complaints, [])
         eot = tokenizer.eos_token_id
         self.assertEqual(
-            (tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id),
-            ("<|endoftext|>", ends or eot),
+            (tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", ends or eot)
         )
         loss, targets = their_loss(model, self.documents, eot)
         self.assertEqual(ours["val_targets"], targets)

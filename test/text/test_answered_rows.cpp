@@ -24,8 +24,7 @@ static std::vector<std::string> rows_of(const std::string& text) {
             return true;
         }
     });
-    for (const Row& row : rows)
-        found.push_back(row.blank ? "" : !row.error.empty() ? "!" : row.json.find("id")->s);
+    for (const Row& row : rows) found.push_back(row.blank ? "" : !row.error.empty() ? "!" : row.json.find("id")->s);
     return found;
 }
 
