@@ -39,7 +39,8 @@ Documents documents_of(const std::string& path, const std::string& documents, Sp
 }
 
 void bpe_words(std::string_view text, std::string& out) {
-    Bpe::split(text, false, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
+    static const Steps gpt2{{{Step::GPT2}}};
+    gpt2.split(text, Steps::FIRST, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
 }
 void wordpiece_words(std::string_view text, std::string& out) {
     static WordPiece rules;  // no pieces, only how words are made
