@@ -799,7 +799,8 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
           samples(gf.sample_every > 0),
           end_token(data.tokenizer.eot()) {
         train_data.draw_offsets = true;
-        if (samples) model.context = (int)config.T;
+        // a sample continues a prompt, of a batch's length at most, by a hundred tokens
+        if (samples) model.context = (int)std::min(config.T, std::max<int64_t>(1024, f.batch_tokens + 128));
         set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
     }
     static CausalLmData windows(const BinFile& file, const PretrainData<Bpe>& data, const GptFlags& gf) {
@@ -812,7 +813,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     }
     void plan(Arena& arena) {
         PretrainTask::plan(arena);
-        if (samples) generator.plan(arena, model, 1, (int)model.config.T);
+        if (samples) generator.plan(arena, model, 1, model.context);
         generator.block = block;
         generator.vocab_limit = (int)data.tokenizer.size();
     }
@@ -824,7 +825,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
         planned.shape = shape_for(tokens);
         planned.context = model.context;
         planned.plan_activations(arena, true);
-        if (samples) planned_generator.plan(arena, planned, 1, (int)model.config.T);
+        if (samples) planned_generator.plan(arena, planned, 1, model.context);
         return planned.shape;
     }
     double tokens_per_epoch() const { return (double)data.train.tokens() + (double)data.train.sequences(); }

@@ -17,7 +17,7 @@ std::string nearest_entry(const std::string& path);
 std::string not_text(std::string_view begin);
 constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";  // may begin a file of UTF-8; it is not part of the text
 // Fails with "PATH, line N" at the first NUL byte or byte that is not UTF-8. line: the number of the text's first line
-void check_text(std::string_view text, const std::string& path, size_t line = 1);
+void require_text(std::string_view text, const std::string& path, size_t line = 1);
 std::string read_text(const std::string& path);  // a checked file of UTF-8, without its byte order mark
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);

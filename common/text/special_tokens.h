@@ -62,7 +62,8 @@ struct TokenizerFiles {
         "merges.txt",         "vocab.bpe",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
         "chat_template.jinja"};
     std::string dir;
-    std::vector<std::pair<std::string, std::string>> bytes;  // name → content, of those that are there
+    std::vector<std::pair<std::string, std::string>>
+        bytes;  // name → content, of those that are there; of text without its byte order mark
     // parsed; null where the file is missing. `all` is tokenizer.json
     Json all, config, special_map, added, model, generation;
 
@@ -72,7 +73,8 @@ struct TokenizerFiles {
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
         for (const char* name : names)
-            if (exists(dir + "/" + name)) f.bytes.emplace_back(name, read_file(dir + "/" + name));
+            if (const std::string path = dir + "/" + name; exists(path))
+                f.bytes.emplace_back(name, name == std::string("tokenizer.model") ? read_file(path) : read_text(path));
         auto parse = [&](const char* name, Json& to) {
             const std::string path = dir + "/" + name, *text = f.find(name);
             if (text) to = parse_json(*text, path);

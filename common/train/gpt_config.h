@@ -73,7 +73,8 @@ inline void read_gpt2(const Json& json, const std::string& path, GptConfig& c) {
 // Of "rope_parameters", or as transformers wrote it before version 5: "rope_theta" and "rope_scaling", which goes first
 inline RopeConfig read_rope(const Json& json, const std::string& path, double theta) {
     const Json* rope = json.find("rope_scaling");
-    const char* key = rope && !rope->o.empty() ? "rope_scaling" : "rope_parameters";
+    const bool none = !rope || rope->kind == Json::null || (rope->kind == Json::object && rope->o.empty());
+    const char* key = none ? "rope_parameters" : "rope_scaling";
     const std::string where = path + ": " + key;
     RopeConfig r;
     r.theta = config_number(json, path, "rope_theta", 1, 1e15, false, &theta);
@@ -133,8 +134,9 @@ inline void read_llama(const Json& json, const std::string& path, GptConfig& c) 
     config_expects(json, path, "use_sliding_window", false, "attention within a window is not implemented");
     config_expects(json, path, "pretraining_tp", 1, "products in slices are not implemented");
     config_expects(json, path, "quantization_config", Json(), "take the model as it was before it was quantised");
-    if (const Json* types = json.find("layer_types"))
-        for (const Json& type : types->a)
+    const Json* types = json.find("layer_types");
+    if (types && types->kind != Json::null)
+        for (const Json& type : types->kind == Json::array ? types->a : std::vector<Json>{*types})
             if (type.s != "full_attention")
                 fail(
                     "%s: layer_types: expected \"full_attention\" for every layer, found %s: other kinds are not "
@@ -171,10 +173,11 @@ inline void read_llama(const Json& json, const std::string& path, GptConfig& c) 
     if (smollm3) {
         const Json* layers = json.find("no_rope_layers");
         const int64_t every = (int64_t)optional("no_rope_layer_interval", 4, 1, 1 << 20, true);
-        const bool listed = layers && layers->kind == Json::array;
-        if (listed && (int64_t)layers->a.size() < c.L)
-            fail("%s: no_rope_layers: expected %lld numbers, found %zu", path.c_str(), (long long)c.L,
-                 layers->a.size());
+        const bool listed = layers && layers->kind != Json::null;
+        auto is_flag = [](const Json& j) { return j.kind == Json::integer && (j.i == 0 || j.i == 1); };
+        if (listed && ((int64_t)layers->a.size() < c.L || !std::all_of(layers->a.begin(), layers->a.end(), is_flag)))
+            fail("%s: no_rope_layers: expected %lld times 0 or 1, found %s", path.c_str(), (long long)c.L,
+                 dump_json(*layers).c_str());
         for (int l = 0; l < c.L; l++)
             if (listed ? layers->a[l].i == 0 : (l + 1) % every == 0) c.no_rope.push_back(l);
     }

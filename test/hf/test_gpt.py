@@ -15,7 +15,20 @@ import unittest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+)
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from test_interchange import ROOT, TOKENIZE, Warnings, run
@@ -36,22 +49,32 @@ PROMPTS = [
 SMALL = "--layers 2 --hidden-size 64 --max-len 48 --batch-tokens 512 --eval-every 0 --eval-tokens 0".split()
 
 
-def make_random(directory, tokenizer, vocab, seed=1):
-    """A random decoder as transformers saves it, with a tokenizer's files beside it: weights N(0, 0.15), LayerNorm
-    weights around 1."""
+def eot_of(tokenizer):
     with open(os.path.join(tokenizer, "vocab.json")) as f:
-        eot = json.load(f)["<|endoftext|>"]
-    model = GPT2LMHeadModel(
-        GPT2Config(vocab_size=vocab, n_positions=T, n_embd=64, n_layer=3, n_head=2, bos_token_id=eot, eos_token_id=eot)
+        return json.load(f)["<|endoftext|>"]
+
+
+def make_random(directory, tokenizer, vocab, seed=1):
+    """A random GPT-2 as transformers saves it, with a tokenizer's files beside it"""
+    eot = eot_of(tokenizer)
+    config = GPT2Config(
+        vocab_size=vocab, n_positions=T, n_embd=64, n_layer=3, n_head=2, bos_token_id=eot, eos_token_id=eot
     )
+    return save_random(GPT2LMHeadModel(config), directory, tokenizer, seed)
+
+
+def save_random(model, directory, tokenizer, seed, dtype=torch.float32, **how):
+    """Saves a model with weights N(0, 0.15), those of norms around 1; as a model of floats again it is returned."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(
                 torch.randn(p.shape, generator=generator) * 0.15
-                + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight"))
+                + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight", "norm.weight"))
             )
-    model.eval().save_pretrained(directory)
+    model = model.to(dtype)
+    model.eval().save_pretrained(directory, **how)
+    model = model.float()
     for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(tokenizer, file), directory)
     return model
@@ -119,12 +142,12 @@ class Gpt(unittest.TestCase):
         with open(self.path(out, "metrics.jsonl")) as f:
             return [json.loads(line) for line in f if "val_loss" in line][-1]
 
-    def assert_same(self, directory, ours, begins, tolerance=1e-5):
+    def assert_same(self, directory, ours, begins, tolerance=1e-5, ends=None):
         model, tokenizer, complaints = read_theirs(directory)
         self.assertEqual(complaints, [])
         eot = tokenizer.eos_token_id
         self.assertEqual(
-            (tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", eot)
+            (tokenizer.convert_ids_to_tokens(eot), model.generation_config.eos_token_id), ("<|endoftext|>", ends or eot)
         )
         loss, targets = their_loss(model, self.documents, eot)
         self.assertEqual(ours["val_targets"], targets)
@@ -150,7 +173,7 @@ class Gpt(unittest.TestCase):
             n = x["input_ids"].shape[1]
             with torch.no_grad():
                 ids = model.generate(**x, do_sample=False, max_length=T, pad_token_id=eot)[0, n:].tolist()
-            theirs = ids[:-1] if ids[-1] == eot else ids
+            theirs = ids[:-1] if ids[-1] in (ends or [eot]) else ids
             if answer["stop"] == "context":  # we also say what follows the last token that fits
                 self.assertEqual((answer["tokens"], len(ids)), (T - n + 1, T - n))
                 self.assertTrue(
@@ -202,6 +225,65 @@ class Gpt(unittest.TestCase):
                 self.assert_same(self.path("from-" + name, "last"), ours, True, 1e-4)
                 if name == "theirs":
                     self.assert_same(self.path(name), ours, False, 1e-4)
+
+    def test_our_llama_in_transformers(self):
+        flags = [*SMALL[:4], "--arch", "llama", "--heads", "2", "--kv-heads", "1"]
+        ours = self.our_validation("run", *flags, "--steps", "200", "--lr", "5e-3")
+        loss = self.assert_same(self.path("run/best"), ours, True)
+        print("trained: loss %.6f, theirs %.6f" % (ours["val_loss"], loss))
+        self.assertLess(loss, 1)
+
+    def test_their_llamas_in_ours(self):
+        """All four classes, in several files, in half precision; and what we write of them is read by transformers."""
+        eot = eot_of(self.path("data"))
+        sizes = dict(
+            vocab_size=self.vocab,
+            max_position_embeddings=T,
+            hidden_size=48,
+            intermediate_size=80,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            rms_norm_eps=1e-5,
+            bos_token_id=eot,
+            eos_token_id=[eot, 7],
+            pad_token_id=None,
+        )
+        scaling = dict(
+            rope_type="llama3",
+            rope_theta=1e4,
+            factor=8.0,
+            low_freq_factor=1.0,
+            high_freq_factor=4.0,
+            original_max_position_embeddings=T - 16,
+        )
+        models = {
+            "llama": LlamaForCausalLM(LlamaConfig(rope_parameters=scaling, head_dim=32, **sizes)),
+            "qwen2": Qwen2ForCausalLM(Qwen2Config(**sizes | dict(hidden_size=128), tie_word_embeddings=True)),
+            "qwen3": Qwen3ForCausalLM(Qwen3Config(head_dim=32, tie_word_embeddings=True, **sizes)),
+            "smollm3": SmolLM3ForCausalLM(SmolLM3Config(no_rope_layers=[1, 0, 1], head_dim=32, **sizes)),
+        }
+        how = {
+            "llama": dict(max_shard_size="50KB"),
+            "qwen2": dict(dtype=torch.bfloat16),
+            "smollm3": dict(dtype=torch.float16),
+        }
+        for seed, (name, model) in enumerate(models.items()):
+            with self.subTest(name):
+                model = save_random(model, self.path(name), self.path("data"), seed + 5, **how.get(name, {}))
+                files = [f for f in os.listdir(self.path(name)) if f.endswith(".safetensors")]
+                self.assertEqual(len(files) > 2, name == "llama")
+                ours = self.our_validation("from-" + name, "--init", self.path(name), "--steps", "1", "--lr", "1e-12")
+                loss, targets = their_loss(model, self.documents, eot)
+                self.assertEqual(ours["val_targets"], targets)
+                self.assertAlmostEqual(ours["val_loss"], loss, delta=1e-4)  # of a random model: about 10
+                self.assert_same(self.path("from-" + name, "last"), ours, True, 1e-4, [eot, 7])
+                again = AutoModelForCausalLM.from_pretrained(self.path("from-" + name, "last"))
+                self.assertIs(type(again), type(model))
+                config, theirs = again.config.to_dict(), model.config.to_dict()
+                for key in ("dtype", "architectures", "_name_or_path", "_attn_implementation_autoset"):
+                    config.pop(key, None), theirs.pop(key, None)
+                self.assertEqual(config, theirs)
 
 
 if __name__ == "__main__":

@@ -527,7 +527,7 @@ TEST_SUITE("config.json of Llama's kind") {
             .set("factor", 32.0)
             .set("low_freq_factor", 1.0)
             .set("high_freq_factor", 4.0)
-            .set("original_max_position_embeddings", 8192);
+            .set("original_max_position_embeddings", 4096);
     }
 
     TEST_CASE("comes back as it was written, every type of it") {
@@ -558,7 +558,7 @@ TEST_SUITE("config.json of Llama's kind") {
         GptConfig c = read(with("llama"));
         CHECK((c.rope.theta == 5e5 && c.rope.factor == 1 && c.HS == 16 && c.eot == -1 && c.tied));
         c = read(with("llama", Json().set("rope_scaling", scaling()).set("head_dim", Json())));
-        CHECK((c.rope.theta == 5e5 && c.rope.factor == 32 && c.rope.original_context == 8192 && c.HS == 16));
+        CHECK((c.rope.theta == 5e5 && c.rope.factor == 32 && c.rope.original_context == 4096 && c.HS == 16));
         c = read(with("llama", Json().set("rope_parameters", scaling().set("rope_theta", 1e6)).set("head_dim", 20)));
         CHECK((c.rope.theta == 1e6 && c.rope.factor == 32 && c.HS == 20));
         c = read(with("llama", Json().set("rope_scaling", Json().set("type", "default"))));  // as older ones spell it
@@ -587,9 +587,10 @@ TEST_SUITE("config.json of Llama's kind") {
         CHECK((c.eot == 5 && c.bos == -1));
     }
     TEST_CASE("what is not implemented or makes no sense is refused, with file, key and value") {
-        Json window = Json::make_array(), few = Json::make_array();
+        Json window = Json::make_array(), few = Json::make_array(), flags = few;
         window.a = {Json("full_attention"), Json("sliding_attention"), Json("full_attention"), Json("full_attention")};
         few.a = {Json(1), Json(0)};
+        flags.a = {Json(true), Json(true), Json(true), Json(false)};
         struct Bad {
             std::string type, key;
             Json value;
@@ -631,7 +632,10 @@ TEST_SUITE("config.json of Llama's kind") {
             {"llama", "tie_word_embeddings", "yes", "tie_word_embeddings: expected true or false, found \"yes\""},
             {"llama", "eos_token_id", 77, "eos_token_id: expected ids from 0 to 76, found 77"},
             {"llama", "eos_token_id", Json().set("x", 1), "eos_token_id: expected ids"},
-            {"smollm3", "no_rope_layers", few, "no_rope_layers: expected 4 numbers, found 2"},
+            {"smollm3", "no_rope_layers", few, "no_rope_layers: expected 4 times 0 or 1, found [1, 0]"},
+            {"smollm3", "no_rope_layers", flags, "no_rope_layers: expected 4 times 0 or 1, found [true,"},
+            {"qwen3", "layer_types", "sliding_attention", "layer_types: expected \"full_attention\" for every layer"},
+            {"llama", "rope_scaling", "linear", "rope_scaling: rope_type: expected \"default\" or \"llama3\""},
             {"smollm3", "no_rope_layer_interval", 0, "no_rope_layer_interval: expected an integer"},
         };
         for (const Bad& bad : all) {

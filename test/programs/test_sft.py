@@ -1338,6 +1338,8 @@ class BadInput(Case):
                 rows,
                 "--out",
                 W.path("bad-out.bin"),
+                "--on-error",
+                "stop",
                 *flags,
             ],
             program=TOKENIZE,

@@ -328,7 +328,7 @@ class Classify(Case):
         )
         self.refused_script(
             1,
-            "expected vocab.txt, vocab.json or tokenizer.json",
+            "expected vocab.txt, vocab.json, tokenizer.json or tokenizer.model",
             "classify.py",
             "a.csv",
             "--tokenizer",
