@@ -522,7 +522,7 @@ struct Bpe {
         else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
                  f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
-                 f.find(vocab) ? vocab : merges);
+                 f.path(f.find(vocab) ? vocab : merges).c_str());
         else
             fail(
                 "%s: expected vocab.json and merges.txt, or tokenizer.json, or tokenizer.model, found none; make them "
@@ -850,8 +850,8 @@ struct Bpe {
         const std::string type = json_text(config, dir, "tokenizer_class");
         const std::string steps = normalizer.description() + "/" + words.description();
         const bool plain = byte_level && !ignore_merges && unk < 0;
-        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/0;") &&
-            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "6;/2;"))
+        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/gpt2;") &&
+            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "nfc;/qwen2;"))
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         if (add_bos != !prefix.empty()) config.set("add_bos_token", add_bos);
         if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);

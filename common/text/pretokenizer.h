@@ -143,6 +143,8 @@ inline std::string nfc(std::string_view text) {
 // ---------------------------------------------------------------- steps
 struct Step {
     enum Rule { GPT2, LLAMA3, QWEN2, DIGITS, DIGIT_RUNS, CUT_BEFORE, NFC, REPLACE, PREPEND, PREFIX, PREFIX_FIRST };
+    static constexpr const char* names[] = {"gpt2", "llama3",  "qwen2",   "digits", "digit_runs",  "cut_before",
+                                            "nfc",  "replace", "prepend", "prefix", "prefix_first"};
     Rule rule;
     // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
     // where the text begins
@@ -163,11 +165,11 @@ struct Steps {
     bool has(Step::Rule rule) const {
         return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.rule == rule; });
     }
-    // What decides about words, as a text: of GPT-2 "0;"
+    // What decides about words, as a text: of GPT-2 "gpt2;"
     std::string description() const {
         std::string d;
         for (const Step& s : steps)
-            d += std::to_string(s.rule) + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
+            d += Step::names[s.rule] + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
         return d;
     }
 
