@@ -657,6 +657,10 @@ class Harm(Case):
         os.mkfifo(self.path("pipe.bin"))
         convert = [sys.executable, os.path.join(ROOT, "data", "convert_weights.py")]
         self.refused(1, "expected a file, found a pipe", *convert, "pipe.bin", "y.safetensors")
+        os.mkdir(self.path("folder"))
+        os.mkfifo(self.path("folder/pipe.txt"))
+        for name in ("folder", "folder/pipe.txt", "/dev/zero"):
+            self.refused_script(1, "expected a file, found a pipe or a device", "text.py", name, "--out", "data")
         self.write("pointer.bin", pointer)
         self.refused(1, "run git lfs pull", *convert, "pointer.bin", "y.safetensors")
         self.refused(1, "No such file or directory; nearest: pointer.bin", *convert, "ponter.bin", "y.safetensors")
