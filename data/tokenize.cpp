@@ -39,10 +39,9 @@ static void learn(const Options& o, Cli& cli) {
                 auto parts = parts_of(block, {});
 #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
                 for (size_t i = 0; i < parts.size(); i++) {
-                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool ends) {
+                    for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
                         auto& mine = counts[omp_get_thread_num()];
-                        invalid += bpe ? Bpe::count_words(text, mine, !ends && !parts[i].last)
-                                       : rules.count_words(text, mine);
+                        invalid += bpe ? Bpe::count_words(text, mine) : rules.count_words(text, mine);
                     });
                 }
                 progress.update(bytes += block.text.size());

@@ -596,7 +596,7 @@ struct Bpe {
         for (const char* role : {"bos_token", "eos_token", "unk_token"})
             if (!qwen2 || role[0] != 'b') special.set_default(role, eot_name);
 
-        check_text(text, merges_path);
+        require_text(text, merges_path);
         if (text.substr(0, 3) == BYTE_ORDER_MARK) text.remove_prefix(3);
         const size_t first = text.substr(0, 8) == "#version" ? 2 : 1;  // line with a pair
         for (size_t number = 1; !text.empty(); number++) {

@@ -33,8 +33,7 @@ Documents documents_of(const std::string& path, const std::string& documents, Cu
             parts++;
             bool begins = new_part;
             for_each_stretch(part, documents, [&](std::string_view text, bool ends) {
-                const char* behind = text.data() + text.size();
-                split(text, Cut{!begins, ends || part.last ? WHITE : next_kind(behind, behind + 4)}, found.back());
+                split(text, begins ? Steps::FIRST : Steps::GOES_ON, found.back());
                 if (ends) found.emplace_back();
                 begins = ends;
             });
@@ -58,7 +57,7 @@ const Rules all_rules[] = {
     {"Metaspace",
      {{Step::REPLACE, " ", Bpe::mark}, {Step::PREFIX_FIRST, "", Bpe::mark}, {Step::CUT_BEFORE, Bpe::mark}}}};
 
-void split(const Rules& rules, std::string_view text, Cut cut, std::string& out) {
+void split(const Rules& rules, std::string_view text, Steps::Place place, std::string& out) {
     // Metaspace makes one word of what stands on both sides of a line's end; no token of such a vocabulary goes across
     // it
     const std::string bar = !rules.steps.empty() && rules.steps.back().rule == Step::CUT_BEFORE ? "" : "|";
@@ -68,7 +67,7 @@ void split(const Rules& rules, std::string_view text, Cut cut, std::string& out)
     if (rules.steps.empty())
         wordpiece.for_each_word(text, [&](const char* w, size_t n, size_t) { add(w, n); }, [](int) {});
     else
-        steps.split(text, true, cut, add);
+        steps.split(text, place, add);
 }
 CutRules cuts_of(const Rules& rules) {
     Bpe bpe;
@@ -112,7 +111,7 @@ TEST_CASE("blocks and parts change no document and no word") {
         for (const char* documents : {"eot", "line", "blank", "file"})
             for (const Rules& rules : all_rules) {
                 INFO(std::string(rules.name), " ", std::string(documents), " ", dump_json(text));
-                auto words = [&](std::string_view t, Cut cut, std::string& out) { split(rules, t, cut, out); };
+                auto words = [&](std::string_view t, Steps::Place p, std::string& out) { split(rules, t, p, out); };
                 size_t one, parts;
                 SmallBlocks one_block(1 << 14, 1 << 14);
                 const Documents whole = documents_of(d / "x", documents, cuts_of(rules), words, one);
