@@ -173,8 +173,8 @@ MAX_LINE = 1 << 28  # bytes: what is longer is no text of lines, and does not fi
 
 
 def byte_lines(name, opener):
-    """Yields (number, bytes) of every line of a file, with its end, without the byte order mark that some programs write
-    at a file's beginning."""
+    """Yields (number, bytes) of every line of a file, with its end, without the byte order mark that some programs
+    write at a file's beginning."""
     try:
         with opener() as raw:
             f = io.BufferedReader(raw, HEAD)

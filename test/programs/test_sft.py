@@ -710,7 +710,8 @@ class Evaluation(Case):
         out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
         self.assertRegex(
             out,
-            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
+            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n"
+            r"  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
         )
 
     def test_memory_is_given_back(self):

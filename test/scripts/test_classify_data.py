@@ -259,7 +259,8 @@ class Classify(Case):
             (
                 "u.jsonl",
                 '{"text": "it \\ud800", "label": 1}\n',
-                "u.jsonl, line 1, column 20: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
+                "u.jsonl, line 1, column 20: this is not JSON as expected: syntax error while parsing value - "
+                "invalid string: surrogate",
             ),
             ("w.zip", good, "cannot read w.zip"),
             ("x.csv", "\n" + good, 'x.csv, line 1: expected a column "text", found the columns ""'),

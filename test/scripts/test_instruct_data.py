@@ -512,7 +512,8 @@ class Own(Case):
             (1, "cut.jsonl, line 6, column 25: this is not JSON as expected", "cut.jsonl"),
             (
                 1,
-                "half.jsonl, line 6, column 25: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
+                "half.jsonl, line 6, column 25: this is not JSON as expected: syntax error while parsing value - "
+                "invalid string: surrogate",
                 "half.jsonl",
             ),
             (1, "latin.jsonl, line 2: expected UTF-8, found the byte 0xe9", "latin.jsonl"),
