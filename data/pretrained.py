@@ -87,10 +87,12 @@ def read_config(path, file):
 def check_vocab(path, file, config):
     """-> the tokens"""
     try:
-        with open(path, encoding="utf-8", newline="\n") as f:
-            tokens = [line.rstrip("\r\n") for line in f]
+        with open_regular(path, file) as f:
+            tokens = [line.rstrip("\r") for line in f.read().decode("utf-8-sig").split("\n")]
     except UnicodeDecodeError as e:
         raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
+    if tokens[-1] == "":
+        tokens.pop()  # after the last line's end
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
         raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))
