@@ -25,12 +25,14 @@ LABELS = {"neg": "negative", "pos": "positive"}
 MEMBER = re.compile(r"(?:^|/)(train|test)/(neg|pos|unsup)/[^/]+\.txt$")
 
 
+def plain(text):
+    """Without HTML's line ends"""
+    return "\n".join(line.strip() for line in re.split(r"<br\s*/?>", text)).strip()
+
+
 def reviews(source, part, kinds):
     """(text, kind, where) of the reviews PART/KIND/*.txt of a folder or tar archive, which is read once from its
     beginning to its end"""
-
-    def decode(data, where):
-        return re.sub(r"\s*<br\s*/?>\s*", "\n", decode_text(data, where)).strip()
 
     if os.path.isdir(source):
         for folder, subfolders, names in os.walk(source):
@@ -40,7 +42,7 @@ def reviews(source, part, kinds):
                 found = MEMBER.search(path.replace(os.sep, "/"))
                 if found and found[1] == part and found[2] in kinds:
                     with open(path, "rb") as f:
-                        yield decode(f.read(), path), found[2], path
+                        yield plain(decode_text(f.read(), path)), found[2], path
         return
     try:
         # unpacked here and not by tarfile, which takes a .gz that was cut short for a shorter one
@@ -52,7 +54,7 @@ def reviews(source, part, kinds):
                 found = MEMBER.search(member.name)
                 if found and member.isfile() and found[1] == part and found[2] in kinds:
                     where = source + ":" + member.name
-                    yield decode(archive.extractfile(member).read(), where), found[2], where
+                    yield plain(decode_text(archive.extractfile(member).read(), where)), found[2], where
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as e:
         raise Failure("cannot read %s: %s" % (source, getattr(e, "strerror", None) or e))
 

@@ -19,7 +19,7 @@ from lib.text_files import base_name, text_files
 def rows(paths, several, encoding):
     for path in paths:
         for name, opener in text_files([path], (".jsonl", ".json"), encoding):
-            task = os.path.splitext(base_name(name))[0]
+            task = "".join(c if c.isprintable() else "_" for c in os.path.splitext(base_name(name))[0])
             for row, where in json_objects(name, opener):
                 if several and row.get("task") is None:
                     row["task"] = task

@@ -26,17 +26,20 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     };
     Progress progress("packing", total);
     for (const std::string& file : files) {
-        for_each_block(file, [&](TextPart block) {
-            auto parts = parts_of(block);
+        const CutRules rules = cut_rules(tokenizer);
+        bool new_document = true;  // with the next block
+        for_each_block(file, rules, [&](TextPart block) {
+            auto parts = parts_of(block, rules);
             encoded.assign(parts.size(), {});
 #pragma omp parallel for schedule(dynamic)
             for (size_t i = 0; i < parts.size(); i++) {
                 Encoded& e = encoded[i];
                 e.ids.reserve(parts[i].text.size() / 3);
-                bool begins = parts[i].first;  // a document; a part is cut before white space
+                bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT, Cut{!begins, WHITE});
+                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT,
+                                                      begins ? Steps::FIRST : Steps::GOES_ON);
                         e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
@@ -60,6 +63,7 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 unknown += e.unknown;
                 inner += e.inner;
             }
+            new_document = ends_document(block, o.documents);
             progress.update(bytes += block.text.size());
         });
         end_document();

@@ -88,7 +88,11 @@ def read_config(path, file):
 
 def check_vocab(path, file, config):
     """-> the tokens"""
-    tokens = [line.rstrip("\r\n") for line in io.StringIO(read_text(path, file), newline="\n")]
+    try:
+        with open(path, encoding="utf-8", newline="\n") as f:
+            tokens = [line.rstrip("\r\n") for line in f]
+    except UnicodeDecodeError as e:
+        raise Failure("%s: expected UTF-8, found something else: %s" % (file, e))
     missing = [t for t in SPECIAL if t not in tokens]
     if missing:
         raise Failure("%s: expected the tokens %s, found no %s" % (file, ", ".join(SPECIAL), ", ".join(missing)))

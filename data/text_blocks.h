@@ -9,17 +9,38 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/unicode.h"
+#include "common/text/bpe.h"
 #include "common/text/wordpiece.h"
 
-// May text be cut here, so that no tokenizer can tell? White space follows, which is left whole to what comes after,
-// and a letter or digit goes before: punctuation may take line ends along (Llama 3, Qwen), or end a special token.
-inline bool is_cut(std::string_view text, size_t at) {
-    if (at == 0 || at >= text.size() || byte_table.kind[(uint8_t)text[at]] != SPACE) return false;
+// Where a tokenizer lets a text be cut: BPE by Llama 3's rules joins a line's end to punctuation before it, one without
+// rules may join a space to anything.
+struct CutRules {
+    bool at_spaces = true, joins_line_ends = false;
+};
+inline CutRules cut_rules(const WordPiece&) { return {}; }
+inline CutRules cut_rules(const Bpe& bpe) {
+    const bool llama3 = bpe.words.has(Step::LLAMA3) || bpe.words.has(Step::QWEN2);
+    return {llama3 || bpe.words.has(Step::GPT2) || bpe.words.has(Step::CUT_BEFORE) || bpe.cuts_before_marks, llama3};
+}
+
+// May text be cut here, so that no tokenizer and no separator of documents can tell? Before white space, all of which
+// is left to what comes after, and behind a character that ends neither an added token nor a line <|endoftext|>; by
+// Llama 3's rules also after a line's end, if neither white space follows nor such a line.
+inline bool is_cut(std::string_view text, size_t at, CutRules rules) {
+    constexpr std::string_view eot = "<|endoftext|>";
+    if (at == 0 || at >= text.size()) return false;
+    const char *p = text.data() + at, *end = text.data() + text.size();
+    if (byte_table.kind[(uint8_t)*p] != SPACE)
+        return rules.joins_line_ends && p[-1] == '\n' && at + eot.size() <= text.size() &&
+               text.substr(at, eot.size()) != eot && !is_space(next_code_point(p, end));
     size_t before = at - 1;
     while (before > 0 && at - before < 4 && (text[before] & 0xC0) == 0x80) before--;
-    const char* p = text.data() + before;
-    const int32_t c = next_code_point(p, text.data() + at);
-    return c >= 0 && (category(c) >> 8 == 'L' || category(c) >> 8 == 'N');
+    p = text.data() + before;
+    int32_t c = next_code_point(p, text.data() + at);
+    if (p != text.data() + at) c = -1;  // the byte before is not UTF-8
+    const CharKind kind = kind_of(c);
+    if (kind == WHITE || c == '>' || c == ']') return false;
+    return is_line_end(text[at]) ? kind != NEITHER || !rules.joins_line_ends : rules.at_spaces;
 }
 
 inline size_t text_block_bytes = 16 << 20, text_part_bytes = 256 << 10;  // tests take less
@@ -31,10 +52,10 @@ struct TextPart {
 };
 
 // Calls f(block) for the text of a file, without its byte order mark, block by block. A block is about 16 MB and ends
-// at a cut or with the file, so memory is bounded by the longest stretch without white space, and that by 256 MB.
+// at a cut or with the file, so memory is bounded by the longest stretch without a cut, and that by 1 GB.
 template <class F>
-inline void for_each_block(const std::string& path, F f) {
-    FILE* file = fdopen(open_regular(path), "rb");
+inline void for_each_block(const std::string& path, CutRules rules, F f) {
+    FILE* file = fdopen(open_regular(path, true), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::unique_ptr<FILE, int (*)(FILE*)> closed(file, fclose);
     std::string block;
@@ -55,10 +76,10 @@ inline void for_each_block(const std::string& path, F f) {
             fail("%s, line %zu: expected text, found a NUL byte", path.c_str(),
                  lines + 1 + std::count(block.begin(), block.begin() + nul, '\n'));
         size_t cut = block.size();
-        while (!last && cut > used && !is_cut(block, cut)) cut--;
-        if (!last && cut == used && !is_cut(block, cut)) cut = 0;  // none in what is new: read on
-        if (block.size() - cut > 256 << 20)
-            fail("%s: expected white space somewhere, found 256 MB without: this is no running text", path.c_str());
+        while (!last && cut > used && !is_cut(block, cut, rules)) cut--;
+        if (!last && cut == used && !is_cut(block, cut, rules)) cut = 0;  // none in what is new: read on
+        if (block.size() - cut > 1 << 30)
+            fail("%s: expected words with white space between them, found 1 GB without", path.c_str());
         if (cut == 0) continue;
         f(TextPart{std::string_view(block).substr(0, cut), first, last});
         first = false;
@@ -68,11 +89,11 @@ inline void for_each_block(const std::string& path, F f) {
 }
 
 // A block in parts of about 256 kB that end at cuts, for the threads to share
-inline std::vector<TextPart> parts_of(TextPart block) {
+inline std::vector<TextPart> parts_of(TextPart block, CutRules rules) {
     std::vector<TextPart> parts;
     for (std::string_view rest = block.text; !rest.empty();) {
         size_t cut = std::min(text_part_bytes, rest.size());
-        while (cut < rest.size() && !is_cut(rest, cut)) cut++;
+        while (cut < rest.size() && !is_cut(rest, cut, rules)) cut++;
         const std::string_view text = rest.substr(0, cut);
         rest.remove_prefix(cut);
         parts.push_back({text, block.first && parts.empty(), block.last && rest.empty()});
@@ -86,9 +107,22 @@ inline std::string_view strip_spaces(std::string_view line) {
     return line;
 }
 
+// Does a line separate documents?
+inline bool separates(std::string_view line, const std::string& documents) {
+    line = strip_spaces(line);
+    return (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
+}
+// Does a document end with this part, which ends at a cut?
+inline bool ends_document(TextPart part, const std::string& documents) {
+    if (part.text.back() != '\n') return false;
+    part.text.remove_suffix(1);
+    const size_t line = part.text.rfind('\n') + 1;  // npos + 1 == 0
+    return documents == "line" || ((line > 0 || part.first) && separates(part.text.substr(line), documents));
+}
+
 // Cuts a part at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
 // with it. A document is without the line's end before the separator, or before the file's end; of `file` it is all
-// bytes. A part that is not the first begins within a line or at its end, and that line is no separator (is_cut()).
+// bytes. A part that is not the first begins with a line that is no separator, or within one, or at its end (is_cut()).
 template <class F>
 inline void for_each_stretch(TextPart part, const std::string& documents, F f) {
     auto without_line_end = [](std::string_view s) {
@@ -101,9 +135,7 @@ inline void for_each_stretch(TextPart part, const std::string& documents, F f) {
     for (size_t at = 0; at < text.size() && documents != "file";) {
         size_t end = std::min(text.find('\n', at), text.size());
         if (end == text.size() && !part.last) break;  // the next part goes on with this line
-        std::string_view line = strip_spaces(text.substr(at, end - at));
-        bool separator = (documents == "eot" && line == "<|endoftext|>") || (documents == "blank" && line.empty());
-        if (at == 0 && !part.first) separator = false;
+        bool separator = (at > 0 || part.first) && separates(text.substr(at, end - at), documents);
         if (separator || documents == "line") {
             f(without_line_end(text.substr(start, (separator ? at : end) - start)), true);
             start = end + 1;

@@ -35,8 +35,8 @@ static void learn(const Options& o, Cli& cli) {
     {
         Progress progress("counting words", total);
         for (const std::string& file : files)
-            for_each_block(file, [&](TextPart block) {
-                auto parts = parts_of(block);
+            for_each_block(file, {}, [&](TextPart block) {  // GPT-2's rules, or BERT's
+                auto parts = parts_of(block, {});
 #pragma omp parallel for schedule(dynamic) reduction(+ : invalid)
                 for (size_t i = 0; i < parts.size(); i++) {
                     for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
@@ -95,6 +95,8 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
                 fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
             decoded = json.s;
             text = decoded;
+        } else if (text.find('\0') != text.npos) {
+            lines.bad(lines.number, "expected text, found a NUL byte");
         }
         ids.clear();
         if constexpr (std::is_same_v<Tokenizer, Bpe>) {

@@ -135,7 +135,7 @@ struct Flag {
         if (type == NUMBER) return *(double*)value;
         if (type == BOOL) return *(bool*)value;
         if (type == LIST) return name_list(*(std::vector<std::string>*)value, -1);
-        return *(std::string*)value;
+        return json_of_bytes(*(std::string*)value);
     }
 
 private:
@@ -287,7 +287,7 @@ struct Cli {
             if (!f)
                 fail("%s: unknown flag \"%s\": the file was written by another version of %s; nearest: %s",
                      where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
-            std::string text = value.kind == Json::string ? value.s : dump_json(value);
+            std::string text = value.kind == Json::string ? bytes_of_json(value.s) : dump_json(value);
             if (!f->given && !f->set(text))
                 fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),
                      text.c_str());

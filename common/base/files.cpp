@@ -25,7 +25,7 @@ static std::string parent_of(std::string path) {
     return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
-int open_regular(const std::string& path) {
+int open_regular(const std::string& path, bool any) {
     const char* p = path.c_str();
     int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer does not wait
     if (fd < 0) {
@@ -37,8 +37,8 @@ int open_regular(const std::string& path) {
     const char* found = fstat(fd, &st) != 0 || S_ISREG(st.st_mode) ? nullptr
                         : S_ISDIR(st.st_mode)                      ? "a directory"
                                                                    : "a pipe or a device";
-    if (!found && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
-        found = "a pointer of Git LFS to it: run git lfs pull where it was cloned";
+    if (!found && !any && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
+        found = "a Git LFS pointer: fetch the file itself with git lfs pull";
     if (!found) return fd;
     close(fd);
     fail("cannot read %s: expected a file, found %s", p, found);
@@ -85,7 +85,7 @@ static const char* wide_text(std::string_view begin) {
 std::string not_text(std::string_view begin) {
     begin = begin.substr(0, 1 << 16);
     const std::string unpack = "unpack it first", save = "save it as plain text first", none = "give a file of text";
-    const std::string convert = "convert it to JSON lines first";
+    const std::string convert = "convert it to JSON lines first", office = "an Office document (.docx, .xlsx or .pptx)";
     struct Kind {
         size_t at;
         std::string bytes, what, advice;
@@ -105,7 +105,10 @@ std::string not_text(std::string_view begin) {
         {0, "\xfe\xff", "UTF-16", ""},
         {30, "mimetypeapplication/epub+zip", "an EPUB book", save},
         {30, "mimetypeapplication/vnd.oasis", "an OpenDocument file", save},
-        {30, "[Content_Types].xml", "an Office document (.docx, .xlsx or .pptx)", save},
+        {30, "mimetype", "an EPUB book or OpenDocument file", save},
+        {30, "[Content_Types].xml", office, save},
+        {30, "_rels/", office, save},
+        {30, "docProps/", office, save},
         {0, "PK\3\4", "a zip archive", unpack},
         {0, "PK\5\6", "an empty zip archive", none},
         {0, "\x1f\x8b", "a gzip archive", unpack},
@@ -159,7 +162,7 @@ std::string not_text(std::string_view begin) {
     return "";
 }
 
-void check_text(std::string_view text, const std::string& path, size_t line) {
+void require_text(std::string_view text, const std::string& path, size_t line) {
     const size_t nul = text.find('\0'), invalid = invalid_utf8(text), at = std::min(nul, invalid);
     if (at == text.npos) return;
     line += std::count(text.begin(), text.begin() + at, '\n');
@@ -172,7 +175,7 @@ std::string read_text(const std::string& path) {
     std::string text = read_file(path);
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
-    check_text(text, path);
+    require_text(text, path);
     if (std::string_view(text).substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
         text.erase(0, BYTE_ORDER_MARK.size());
     return text;

@@ -6,8 +6,9 @@
 #include <vector>
 
 // Opens a file to read it, and returns its descriptor. Refuses what would wait or never end, a pipe or a device, and a
-// pointer of Git LFS, which stands for a file that was not fetched; where there is no such file it names the nearest.
-int open_regular(const std::string& path);
+// pointer of Git LFS, which stands for a file that was not fetched (any: unless the caller looks itself); where there
+// is no such file it names the nearest.
+int open_regular(const std::string& path, bool any = false);
 std::string read_file(const std::string& path);  // all of it; opened so
 // "; nearest: NAME", the name in the directory of `path` that is most like its own, where there is no such directory
 // the one most like that; "" if there is none
@@ -17,7 +18,7 @@ std::string nearest_entry(const std::string& path);
 std::string not_text(std::string_view begin);
 constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";  // may begin a file of UTF-8; it is not part of the text
 // Fails with "PATH, line N" at the first NUL byte or byte that is not UTF-8. line: the number of the text's first line
-void check_text(std::string_view text, const std::string& path, size_t line = 1);
+void require_text(std::string_view text, const std::string& path, size_t line = 1);
 std::string read_text(const std::string& path);  // a checked file of UTF-8, without its byte order mark
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);

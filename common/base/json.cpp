@@ -1,6 +1,8 @@
 // json.cpp: json.h by nlohmann-json's parser.
 #include "common/base/json.h"
 
+#include <string.h>
+
 #include <algorithm>
 #include <charconv>
 #include <iterator>
@@ -177,6 +179,29 @@ void for_each_member(std::string_view text, const std::string& where,
     Builder builder;
     builder.member = &member;
     parse(builder, text, where);
+}
+
+static constexpr const char* AS_BYTES = "bytes:";
+
+Json json_of_bytes(const std::string& bytes) {
+    if (invalid_utf8(bytes) == bytes.npos && bytes.rfind(AS_BYTES, 0) != 0) return bytes;
+    std::string text = AS_BYTES;
+    for (unsigned char c : bytes) text += c > 32 && c < 127 && c != '%' ? std::string(1, (char)c) : format("%%%02X", c);
+    return text;
+}
+
+std::string bytes_of_json(const std::string& text) {
+    if (text.rfind(AS_BYTES, 0) != 0) return text;
+    std::string bytes;
+    for (size_t i = strlen(AS_BYTES); i < text.size(); i++) {
+        unsigned number = 0;
+        const char* digits = text.data() + i + 1;
+        const bool coded = text[i] == '%' && i + 2 < text.size() &&
+                           std::from_chars(digits, digits + 2, number, 16).ptr == digits + 2;
+        bytes += coded ? (char)number : text[i];
+        if (coded) i += 2;
+    }
+    return bytes;
 }
 
 static void dump_string(std::string& out, const std::string& s) {

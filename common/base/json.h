@@ -48,6 +48,10 @@ Json parse_json(std::string_view text, const std::string& where);
 // caller notices a key that is there twice. One value may hold at most 100,000 others.
 void for_each_member(std::string_view text, const std::string& where,
                      const std::function<void(std::string& key, Json& value)>& member);
+// Any bytes, as a file's name may be, ↔ a JSON string: UTF-8 as it is; other bytes as "bytes:caf%E9", with every byte
+// that is not printable ASCII, and %, by its number. So a name that begins with "bytes:" is written in this way, too.
+Json json_of_bytes(const std::string& bytes);
+std::string bytes_of_json(const std::string& text);
 // value → text; indent < 0: one line. Doubles print with as many digits as are needed to read them back; a double that
 // is not finite prints as null. Invalid UTF-8 in strings becomes U+FFFD.
 std::string dump_json(const Json& value, int indent = -1);

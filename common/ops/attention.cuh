@@ -345,7 +345,7 @@ constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TI
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS, class T>
-__global__ void __launch_bounds__(256, HS == 32 ? 3 : 1)
+__global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
     attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, bool causal,
                              Dropout dropout) {
     constexpr int E = HS / 16;

@@ -28,6 +28,7 @@ void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresid
                           acc<T> rstd, int C) {
     typedef acc<T> A;
     A gx_mean = 0;
+#pragma omp simd reduction(+ : gx_mean)
     for (int c = 0; c < C; c++) {
         A dw = (A)dout[c] * (A)x[c] * rstd;
         gx_mean += dw * (A)weight[c];
@@ -57,9 +58,12 @@ void residual_rmsnorm_forward(T* out, T* sum, acc<T>* rstd, const T* residual, c
         size_t row = (size_t)n * C;
         const T *x = residual + row, *y = branch + row;  // (C)
         T* s = sum + row;                                // (C)
-        DropoutRow keep(dropout, n);
-#pragma omp simd
-        for (int c = 0; c < C; c++) s[c] = (A)x[c] + (A)y[c] * (dropout.p > 0 ? keep(c) : 1.0f);
+        if (dropout.p > 0) {
+            DropoutRow keep(dropout, n);
+            for (int c = 0; c < C; c++) s[c] = (A)x[c] + (A)y[c] * keep(c);
+        } else {
+            for (int c = 0; c < C; c++) s[c] = (A)x[c] + (A)y[c];
+        }
         rstd[n] = rmsnorm_row(out + row, s, weight, C, eps);
     }
 }
@@ -82,9 +86,12 @@ void residual_rmsnorm_backward(T* dsum, T* dbranch, acc<T>* dweight, const T* do
                                  C);
             if (!dbranch) continue;
             T* dy = dbranch + row;  // (C)
-            DropoutRow keep(dropout, n);
-#pragma omp simd
-            for (int c = 0; c < C; c++) dy[c] = (A)dx[c] * (dropout.p > 0 ? keep(c) : 1.0f);
+            if (dropout.p > 0) {
+                DropoutRow keep(dropout, n);
+                for (int c = 0; c < C; c++) dy[c] = (A)dx[c] * keep(c);
+            } else if (dy != dx) {
+                for (int c = 0; c < C; c++) dy[c] = dx[c];
+            }
         }
     }
     for (int k = 0; dweight && k < chunks; k++)

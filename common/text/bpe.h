@@ -134,6 +134,7 @@ struct Bpe {
     std::vector<int32_t> index;  // the same of the vocabulary: ids, by the hash of their tokens; −1: free
     // of a byte-level vocabulary the tokens that are not written as bytes, such as <｜begin｜>: no word is one
     std::unordered_map<std::string, int32_t> unwritten;
+    std::unordered_map<int32_t, std::string> shown;  // added tokens that are another text after normalisation
     int32_t byte_id[256];
     int32_t vocab_size = 0, eot_id = -1, bos_id = -1;  // vocab_size: without added tokens that are not in it
     std::vector<bool> special_id;                      // id → is it a special token?
@@ -203,13 +204,18 @@ struct Bpe {
         special.added.number(
             tokens.size(), [&](const std::string& content) { return id_of_name(content); },
             [&](const std::string& content) { tokens.push_back(content); });
-        special.added.build([&](std::string text) {
-            normalizer.normalize(text, true);
+        auto normalized = [&](std::string text) {
+            normalizer.normalize(text, Steps::FIRST);
             return text;
-        });
+        };
+        special.added.build(normalized);
         special.find_stops(files, tokens.size());
         special_id.assign(tokens.size(), false);
-        for (const AddedToken& t : special.added.tokens) special_id[t.id] = t.special;
+        shown.clear();
+        for (const AddedToken& t : special.added.tokens) {
+            special_id[t.id] = t.special;
+            if (t.normalized && normalized(t.content) != t.content) shown[t.id] = normalized(t.content);
+        }
         auto role = [&](const char* name) {
             const AddedToken* t = special.added.find(special.role(name));
             return t ? t->id : -1;
@@ -351,10 +357,10 @@ struct Bpe {
         for (size_t i = 0; i < n; i = after[i]) ids.push_back(piece[i]);
     }
 
-    // Appends the ids of `text`, without what the post-processor adds. cut: of a text that is encoded in parts, how
-    // this one lies in it. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
+    // Appends the ids of `text`, without what the post-processor adds. place: GOES_ON if it was cut off from what was
+    // encoded before. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids, Specials specials = SPECIALS_PARSED,
-                  Cut cut = {}) const {
+                  Steps::Place place = Steps::FIRST) const {
         if (text.size() > INT32_MAX)
             fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
@@ -383,23 +389,19 @@ struct Bpe {
                 known_word(w + begin, end - begin);
             }
         };
-        const char *begin = nullptr, *end = nullptr;  // of what the normalizer gave, if it is the text's first, last
+        const char* begin = nullptr;  // of what the normalizer gave, if it is the text's first
+        auto place_of = [&](const char* p, const char* first) { return p == first ? place : Steps::LATER; };
         auto normalize = [&](std::string_view raw, std::string& room) {
-            const bool first = raw.data() == text.data(), last = raw.end() == text.end();
             std::string_view s = raw;
             if (!normalizer.steps.empty()) {
                 room = raw;
-                normalizer.normalize(room, first, cut);
+                normalizer.normalize(room, place_of(raw.data(), text.data()));
                 s = room;
             }
-            begin = first ? s.data() : nullptr;
-            end = last ? s.data() + s.size() : nullptr;
+            begin = raw.data() == text.data() ? s.data() : nullptr;
             return s;
         };
-        auto piece = [&](std::string_view s) {
-            const CharKind after = s.data() + s.size() == end ? cut.after : WHITE;
-            words.split(s, s.data() == begin, {cut.before, after}, word);
-        };
+        auto piece = [&](std::string_view s) { words.split(s, place_of(s.data(), begin), word); };
         special.added.split(text, specials == SPECIALS_AS_TEXT, normalize, piece,
                             [&](int32_t id) { ids.push_back(id); });
         return count_invalid(text);
@@ -434,7 +436,8 @@ struct Bpe {
             if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
                 fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             if (skip_special && is_special(ids[i])) continue;
-            const std::string& t = tokens[ids[i]];
+            auto other = shown.empty() ? shown.end() : shown.find(ids[i]);
+            const std::string& t = other != shown.end() ? other->second : tokens[ids[i]];
             int byte = decodes_bytes ? fallback_byte(t) : -1;
             if (byte >= 0)
                 out += (char)byte;
@@ -519,7 +522,7 @@ struct Bpe {
         else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
                  f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
-                 f.find(vocab) ? vocab : merges);
+                 f.path(f.find(vocab) ? vocab : merges).c_str());
         else
             fail(
                 "%s: expected vocab.json and merges.txt, or tokenizer.json, or tokenizer.model, found none; make them "
@@ -593,6 +596,8 @@ struct Bpe {
         for (const char* role : {"bos_token", "eos_token", "unk_token"})
             if (!qwen2 || role[0] != 'b') special.set_default(role, eot_name);
 
+        require_text(text, merges_path);
+        if (text.substr(0, 3) == BYTE_ORDER_MARK) text.remove_prefix(3);
         const size_t first = text.substr(0, 8) == "#version" ? 2 : 1;  // line with a pair
         for (size_t number = 1; !text.empty(); number++) {
             size_t n = std::min(text.find('\n'), text.size());
@@ -845,10 +850,11 @@ struct Bpe {
         const std::string type = json_text(config, dir, "tokenizer_class");
         const std::string steps = normalizer.description() + "/" + words.description();
         const bool plain = byte_level && !ignore_merges && unk < 0;
-        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/0;") &&
-            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "6;/2;"))
+        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/gpt2;") &&
+            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "nfc;/qwen2;"))
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         if (add_bos != !prefix.empty()) config.set("add_bos_token", add_bos);
+        if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);
         files.save(dir, config, max_len);
         if (!files.find("tokenizer.json") || add_bos != !prefix.empty())
             write_file_atomic(dir + "/tokenizer.json", dump_json(all()) + "\n");
@@ -862,14 +868,13 @@ struct Bpe {
     // ------------------------------------------------------------ learning
     typedef std::unordered_map<std::string, int64_t> Counts;  // word → how often
 
-    // goes_on: the text ends with the end of a line, and more follows, which does not begin with white space
-    static size_t count_words(std::string_view text, Counts& counts, bool goes_on = false) {
+    static size_t count_words(std::string_view text, Counts& counts) {
         const Steps gpt2{{{Step::GPT2}}};
         const size_t invalid = count_invalid(text);
         auto count = [&](const char* w, size_t n) { counts[std::string(w, n)]++; };
         for (size_t at; (at = text.find(eot_name)) != text.npos; text.remove_prefix(at + strlen(eot_name)))
-            gpt2.split(text.substr(0, at), true, {}, count);
-        gpt2.split(text, true, {false, goes_on ? LETTER : WHITE}, count);
+            gpt2.split(text.substr(0, at), Steps::FIRST, count);
+        gpt2.split(text, Steps::FIRST, count);
         return invalid;
     }
 

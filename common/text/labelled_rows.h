@@ -142,6 +142,7 @@ struct LabelledFile {
             check(row);
         } catch (const BadRow& e) {
             row.line = e.line;
+            row.element = lines.element;
             row.error = e.what();
             for (std::string* s : {&row.text, &row.text2, &row.label}) s->clear();
             row.pair = row.has_label = false;

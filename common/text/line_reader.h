@@ -81,7 +81,7 @@ struct LineReader {
     // open: standard input, to be read instead, which stays open
     explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
         if (file) return;
-        file = fdopen(open_regular(path), "rb");
+        file = fdopen(open_regular(path, true), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
         decompress();
     }
@@ -139,23 +139,25 @@ struct LineReader {
     bool next_line() {
         if (!next_bytes()) return false;
         if (number == 1 && !cr_ends && has_cr_within(whole)) {
+            const std::string_view all(buffer, bytes);  // with its byte order mark
             cr_ends = true;
             number = bytes = 0;
             kept.clear();
-            read_again(whole);
+            read_again(all);
             return next_line();
         }
         line = whole;
         while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
         return true;
     }
-    // Why the line is no text: UTF-8 without a NUL; "" if it is
-    std::string fault() const {
-        if (memchr(whole.data(), 0, whole.size())) return "expected text, found a NUL byte";
-        size_t at = invalid_utf8(whole);
-        if (at == whole.npos) return "";
-        return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)whole[at]);
+    // Why these bytes are no text, UTF-8 without a NUL; "" if they are
+    static std::string fault(std::string_view text) {
+        if (memchr(text.data(), 0, text.size())) return "expected text, found a NUL byte";
+        size_t at = invalid_utf8(text);
+        if (at == text.npos) return "";
+        return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[at]);
     }
+    std::string fault() const { return fault(whole); }
     bool next() {  // next_line(), of text
         if (!next_line()) return false;
         if (std::string what = fault(); !what.empty()) bad(number, what);
@@ -187,18 +189,15 @@ struct LineReader {
     // The next JSON object; false at the end of the file. A file holds an object a line, blank lines among them; or, if
     // it begins with "[", one array of objects; or, if it begins with a line "{", objects of several lines.
     bool next_object(Json& json) {
-        if (number == 0) {
+        if (!over_lines) {
+            const bool first = number == 0;
             do
-                if (!next()) return false;
+                if (!next_line()) return false;
             while (line.find_first_not_of(" \t\r") == line.npos);
             at = line.find_first_not_of(" \t\r");
-            in_array = line[at] == '[';
-            over_lines = in_array || line.substr(at) == "{";
+            in_array = first && line[at] == '[';
+            over_lines = in_array || (first && line.substr(at) == "{");
             at += in_array;
-        } else if (!over_lines) {
-            do
-                if (!next()) return false;
-            while (line.find_first_not_of(" \t\r") == line.npos);
         }
         begin = number;
         if (over_lines) {
@@ -206,6 +205,7 @@ struct LineReader {
         } else {
             value.assign(line);
         }
+        if (std::string what = fault(value); !what.empty()) bad(begin, what);
         const std::string start = format("%s, line %zu", path.c_str(), begin);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
@@ -259,7 +259,7 @@ private:
         for (;; at++) {
             while (at >= line.size()) {
                 at = 0;
-                if (next()) continue;
+                if (next_line()) continue;
                 if (!in_array) return false;
                 in_array = false;
                 bad(number, "expected ] after the last row, found the end of the file");
@@ -272,7 +272,6 @@ private:
         begin = number;
         element += in_array;
         value.clear();
-        std::string problem;
         bool quoted = false;
         for (size_t depth = 0;; at++) {
             while (at >= line.size()) {
@@ -283,7 +282,6 @@ private:
                     in_array = false;
                     bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
                 }
-                if (problem.empty()) problem = fault();
             }
             char c = line[at];
             if (quoted && c == '\\') {
@@ -300,7 +298,6 @@ private:
             if (!quoted && c == ',' && depth == 0) break;
             value += c;
         }
-        if (!problem.empty()) bad(begin, problem);
         return true;
     }
     // Python writes NaN, Infinity and -Infinity for values that are missing.

@@ -59,11 +59,11 @@ inline size_t contraction_at(const char* p, const char* end, bool any_case) {
     return 0;
 }
 // \s+(?!\S)|\s+ for white space from `start` to p: what comes after it takes the last character, `last`, if there is
-// another. goes_on: more follows the text, which does not begin with white space.
-inline const char* white_end(const char* start, const char* last, const char* p, const char* end, bool goes_on) {
-    return last > start && (p < end || goes_on) ? last : p;
+// another.
+inline const char* white_end(const char* start, const char* last, const char* p, const char* end) {
+    return last > start && p < end ? last : p;
 }
-inline const char* gpt2_word_end(const char* start, const char* end, bool goes_on) {
+inline const char* gpt2_word_end(const char* start, const char* end) {
     if (*start == '\'')
         if (size_t n = contraction_at(start, end, false)) return start + n;
     const char *p = start, *last = start;  // last: the last character of the run
@@ -80,14 +80,14 @@ inline const char* gpt2_word_end(const char* start, const char* end, bool goes_o
         if (next_kind(next, end) != kind) break;
         last = p;
     }
-    return kind == WHITE ? white_end(start, last, p, end, goes_on) : p;
+    return kind == WHITE ? white_end(start, last, p, end) : p;
 }
 // The end of the characters of one kind from p on, at most n of them
 inline const char* run_end(const char* p, const char* end, CharKind kind, size_t n = SIZE_MAX) {
     for (const char* next = p; n > 0 && p < end && next_kind(next, end) == kind; n--) p = next;
     return p;
 }
-inline const char* llama3_word_end(const char* start, const char* end, bool goes_on, size_t digits) {
+inline const char* llama3_word_end(const char* start, const char* end, size_t digits) {
     if (*start == '\'')
         if (size_t n = contraction_at(start, end, true)) return start + n;
     const char* p = start;
@@ -107,7 +107,7 @@ inline const char* llama3_word_end(const char* start, const char* end, bool goes
         if (is_line_end(*p)) line = next;
         last = p;
     }
-    return line ? line : white_end(start, last, p, end, goes_on);
+    return line ? line : white_end(start, last, p, end);
 }
 
 // ---------------------------------------------------------------- NFC
@@ -141,15 +141,10 @@ inline std::string nfc(std::string_view text) {
 }
 
 // ---------------------------------------------------------------- steps
-// How a text lies in a longer one that it was cut out of: `before`: other text stands before it; `after`: the kind of
-// the character behind it, or WHITE: the text ends there. White space is never cut.
-struct Cut {
-    bool before = false;
-    CharKind after = WHITE;
-};
-
 struct Step {
     enum Rule { GPT2, LLAMA3, QWEN2, DIGITS, DIGIT_RUNS, CUT_BEFORE, NFC, REPLACE, PREPEND, PREFIX, PREFIX_FIRST };
+    static constexpr const char* names[] = {"gpt2", "llama3",  "qwen2",   "digits", "digit_runs",  "cut_before",
+                                            "nfc",  "replace", "prepend", "prefix", "prefix_first"};
     Rule rule;
     // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
     // where the text begins
@@ -170,47 +165,44 @@ struct Steps {
     bool has(Step::Rule rule) const {
         return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.rule == rule; });
     }
-    // What decides about words, as a text: of GPT-2 "0;"
+    // What decides about words, as a text: of GPT-2 "gpt2;"
     std::string description() const {
         std::string d;
         for (const Step& s : steps)
-            d += std::to_string(s.rule) + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
+            d += Step::names[s.rule] + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
         return d;
     }
 
-    // Makes of `text` what a normalizer's steps make of it. first: it begins the text
-    void normalize(std::string& text, bool first, Cut cut = {}) const {
-        for (const Step& s : steps) change(s, text, first, cut);
+    // How a piece lies in its text: does it begin it, or go on with what was encoded before?
+    enum Place : uint8_t { FIRST, LATER, GOES_ON };
+
+    // Makes of `text` what a normalizer's steps make of it.
+    void normalize(std::string& text, Place place) const {
+        for (const Step& s : steps) change(s, text, place);
     }
     // Calls word(bytes, length) for every word of a piece of text, in order: steps from number i on
     template <class Word>
-    void split(std::string_view text, bool first, Cut cut, Word&& word, size_t i = 0) const {
+    void split(std::string_view text, Place place, Word&& word, size_t i = 0) const {
         if (text.empty()) return;
         if (i == steps.size()) return word(text.data(), text.size());
         const Step& s = steps[i];
         if (s.rule >= Step::NFC) {
             std::string changed(text);
-            change(s, changed, first, cut);
-            return split(changed, first, cut, word, i + 1);
+            change(s, changed, place);
+            return split(changed, place, word, i + 1);
         }
-        const char *p = text.data(), *end = p + text.size();
-        while (p < end) {
-            const char *stop = word_end(s, p, end, cut), *next = stop;
-            Cut of_piece = cut;
-            if (stop < end) of_piece.after = WHITE;  // to the next step the text ends there
-            if (s.rule == Step::DIGITS || s.rule == Step::DIGIT_RUNS)
-                if (cut.after == DIGIT) of_piece.after = WHITE;
-            split(std::string_view(p, stop - p), first && p == text.data(), of_piece, word, i + 1);
-            p = next;
+        for (const char *p = text.data(), *end = p + text.size(), *stop; p < end; p = stop) {
+            stop = word_end(s, p, end);
+            split(std::string_view(p, stop - p), p == text.data() ? place : LATER, word, i + 1);
         }
     }
 
 private:
-    static const char* word_end(const Step& s, const char* p, const char* end, Cut cut) {
+    static const char* word_end(const Step& s, const char* p, const char* end) {
         switch (s.rule) {
-            case Step::GPT2: return gpt2_word_end(p, end, cut.after != WHITE);
-            case Step::LLAMA3: return llama3_word_end(p, end, cut.after != WHITE, 3);
-            case Step::QWEN2: return llama3_word_end(p, end, cut.after != WHITE, 1);
+            case Step::GPT2: return gpt2_word_end(p, end);
+            case Step::LLAMA3: return llama3_word_end(p, end, 3);
+            case Step::QWEN2: return llama3_word_end(p, end, 1);
             case Step::CUT_BEFORE: return p + std::min(std::string_view(p, end - p).find(s.from, 1), (size_t)(end - p));
             default: break;
         }
@@ -218,7 +210,7 @@ private:
         for (const char* next = p; p < end && next_kind(next, end) != DIGIT;) p = next;
         return p;
     }
-    static void change(const Step& s, std::string& text, bool first, Cut cut) {
+    static void change(const Step& s, std::string& text, Place place) {
         if (s.rule == Step::NFC) text = nfc(text);
         if (s.rule == Step::REPLACE) {
             std::string out;
@@ -227,9 +219,9 @@ private:
                 out.append(text, done, at - done).append(s.to);
             text = out.append(text, done);
         }
-        if (s.rule < Step::PREPEND || text.empty() || (first && cut.before)) return;
+        if (s.rule < Step::PREPEND || text.empty() || place == GOES_ON) return;
         if (s.rule != Step::PREPEND && text.compare(0, s.to.size(), s.to) == 0) return;
-        if (first || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
+        if (place == FIRST || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
     }
 };
 

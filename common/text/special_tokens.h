@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "common/base/errors.h"
@@ -61,7 +62,8 @@ struct TokenizerFiles {
         "merges.txt",         "vocab.bpe",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
         "chat_template.jinja"};
     std::string dir;
-    std::vector<std::pair<std::string, std::string>> bytes;  // name → content, of those that are there
+    std::vector<std::pair<std::string, std::string>>
+        bytes;  // name → content, of those that are there; of text without its byte order mark
     // parsed; null where the file is missing. `all` is tokenizer.json
     Json all, config, special_map, added, model, generation;
 
@@ -71,7 +73,8 @@ struct TokenizerFiles {
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
         for (const char* name : names)
-            if (exists(dir + "/" + name)) f.bytes.emplace_back(name, read_file(dir + "/" + name));
+            if (const std::string path = dir + "/" + name; exists(path))
+                f.bytes.emplace_back(name, name == std::string("tokenizer.model") ? read_file(path) : read_text(path));
         auto parse = [&](const char* name, Json& to) {
             const std::string path = dir + "/" + name, *text = f.find(name);
             if (text) to = parse_json(*text, path);
@@ -194,10 +197,12 @@ struct SpecialTokens {
                 }
         }
         const std::string added = f.path("added_tokens.json");
+        std::unordered_set<std::string> special;
+        for (const AddedToken& t : named) special.insert(t.content);
         std::vector<AddedToken> sorted;
         for (const auto& [content, id] : f.added.o) {
             AddedToken t = read_token(content, added, id.kind == Json::integer ? id.i : -1);
-            for (const AddedToken& n : named) t.special |= n.content == content;
+            t.special = special.count(content);
             t.normalized = !t.special;
             sorted.push_back(t);
         }
@@ -242,6 +247,9 @@ private:
                             {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"});
         if (t.content.empty() || id != t.id || (id < 0 && !named))
             fail("%s: expected a token with a content and an id, found %.60s", where.c_str(), dump_json(json).c_str());
+        const size_t line = t.content.find_last_not_of(" \t\r\n");  // files are read in parts that end with lines
+        if (line != t.content.npos && t.content.find('\n') < line)
+            fail("%s: expected a token on one line, found %.60s", where.c_str(), dump_json(json).c_str());
         return t;
     }
     template <class Add>

@@ -1,12 +1,12 @@
 """What several data scripts need, a concern a file. Only Python's standard library.
 
-errors.py      Failure, Usage: errors become one line on standard error and an exit code
+errors.py      Failure, Usage, bad_rows: errors become one line on standard error and an exit code
 arguments.py   the flags that several scripts have, and their checks
 files.py       opening what is a file, and what is the file itself; members of archives; JSON
 download.py    URL -> file, with a cache, checksums, a progress bar; continues after an interruption
 file_kinds.py  what a file is that is not UTF-8 text; reading one that is
-text_files.py  finding and opening text, also compressed and in archives; lines, documents, JSON objects
-rows.py        labelled rows of CSV, TSV and JSONL; rows of JSON objects
+text_files.py  finding and opening text, also compressed and in archives; lines and documents
+rows.py        labelled rows and JSON objects, as data/tokenize rows reads them
 splits.py      which documents and rows are for validation
 tokenizer.py   which tokenizer a folder holds; running data/tokenize
 data_dir.py    the data directory that a run makes: the folder to work in, putting files in place

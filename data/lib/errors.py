@@ -81,7 +81,9 @@ bad_rows = BadRows()
 
 
 def run_script(main):
-    """Runs a script; its errors become one line and an exit code. It is 1, too, if rows were left out."""
+    """Runs a script; its errors become one line and an exit code. It is 1, too, if rows were left out. File names that
+    are not UTF-8 are printed as they are."""
+    sys.stdout.reconfigure(errors="surrogateescape")
     try:
         main()
         bad_rows.finish()

@@ -6,11 +6,12 @@ common/base/files.h says the same, in the same words (test/scripts/test_file_kin
 import json
 
 from .errors import Failure
+from .files import open_regular
 
 HEAD = 1 << 16  # so many bytes of a file's beginning say what it is
 BOM = b"\xef\xbb\xbf"  # the byte order mark that may begin a file of UTF-8; it is not part of the text
 UNPACK, SAVE, NONE = "unpack it first", "save it as plain text first", "give a file of text"
-CONVERT = "convert it to JSON lines first"
+CONVERT, OFFICE = "convert it to JSON lines first", "an Office document (.docx, .xlsx or .pptx)"
 WRITTEN = (  # in characters, as a text is
     (0, b"%PDF-", "a PDF document", SAVE),
     (0, b"%!PS-Adobe", "a PostScript document", SAVE),
@@ -24,7 +25,10 @@ BINARY = (
     (0, b"\xfe\xff", "UTF-16", None),
     (30, b"mimetypeapplication/epub+zip", "an EPUB book", SAVE),
     (30, b"mimetypeapplication/vnd.oasis", "an OpenDocument file", SAVE),
-    (30, b"[Content_Types].xml", "an Office document (.docx, .xlsx or .pptx)", SAVE),
+    (30, b"mimetype", "an EPUB book or OpenDocument file", SAVE),
+    (30, b"[Content_Types].xml", OFFICE, SAVE),
+    (30, b"_rels/", OFFICE, SAVE),
+    (30, b"docProps/", OFFICE, SAVE),
     (0, b"PK\3\4", "a zip archive", UNPACK),
     (0, b"PK\5\6", "an empty zip archive", NONE),
     (0, b"\x1f\x8b", "a gzip archive", UNPACK),
@@ -126,7 +130,7 @@ def decode_text(data, name):
 
 def read_text(path, name=None):
     """A file of UTF-8, as decode_text() has it. name: what messages call it"""
-    with open(path, "rb") as f:
+    with open_regular(path, name) as f:
         return decode_text(f.read(), name or path)
 
 

@@ -39,6 +39,8 @@ TEST_CASE("text: what is not text has a name") {
     const std::string rest(400, '\0');
     CHECK(not_text("%PDF-1.7\n") == "a PDF document: save it as plain text first");
     CHECK(not_text("\x1f\x8b\x08" + rest) == "a gzip archive: unpack it first");
+    CHECK(not_text("\xff\xd8\xff\xe1"
+                   "no NUL byte") == "a JPEG image: give a file of text");
     CHECK(not_text("PK\3\4\x14" + rest) == "a zip archive: unpack it first");
     CHECK(not_text("PK\3\4" + std::string(26, '\0') + "mimetypeapplication/epub+zip" + rest) ==
           "an EPUB book: save it as plain text first");

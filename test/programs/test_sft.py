@@ -1365,6 +1365,8 @@ class BadInput(Case):
                 rows,
                 "--out",
                 W.path("bad-out.bin"),
+                "--on-error",
+                "stop",
                 *flags,
             ],
             program=TOKENIZE,
@@ -1702,7 +1704,7 @@ class BadInput(Case):
                 ["ln_f.bias", "finite"],
             ),
             ("a line that is no JSON", self.lines('{"prompt": "who ?"}\n{"prompt": \n'), 1, ["line 2"]),
-            ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
+            ("an array of no objects", self.lines('["who ?"]\n'), 1, ["element 1", "object"]),
             (
                 "a line without an instruction",
                 self.lines('{"prompt": "who ?"}\n{"prompt": "how ?"}\n{"input": "x"}\n'),

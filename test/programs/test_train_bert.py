@@ -1128,7 +1128,7 @@ class BadInput(Case):
                 "fill-mask with a model beyond all memory",
                 ["fill-mask", "--model", W.path("variants/giant"), "the [MASK] ."],
                 1,
-                ["memory"],
+                ["as config.json says, found"],
             ),
             (
                 "fill-mask --logits into a missing directory",
@@ -1149,11 +1149,23 @@ class BadInput(Case):
             (
                 "packing an empty file",
                 Call(
-                    ["pack", "--tokenizer", W.path("data"), "--in", "/dev/null", "--out", W.path("bad.bin")],
+                    [
+                        *("pack", "--tokenizer", W.path("data"), "--in", write(W.path("empty.txt"), "")),
+                        *("--out", W.path("bad.bin")),
+                    ],
                     program=TOKENIZE,
                 ),
                 1,
                 ["no tokens"],
+            ),
+            (
+                "packing a device",
+                Call(
+                    ["pack", "--tokenizer", W.path("data"), "--in", "/dev/zero", "--out", W.path("bad.bin")],
+                    program=TOKENIZE,
+                ),
+                1,
+                ["expected a file, found a pipe or a device"],
             ),
             (
                 "packing with no tokenizer",

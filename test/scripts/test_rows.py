@@ -7,6 +7,7 @@ Needs the standard library and data/tokenize.
 """
 
 import bz2
+import collections
 import gzip
 import io
 import json
@@ -16,12 +17,15 @@ import random
 import re
 import shutil
 import sys
+import time
 import unittest
 
 sys.dont_write_bytecode = True
 import test_classify_data
 from test_classify_data import WORDS
-from test_data import ROOT, TOKENIZE
+from test_data import ROOT, TOKENIZE, open_bytes
+
+EVAL = os.path.join(ROOT, "build", "cpu-fp32", "finetune_cls")
 
 sys.path.insert(0, os.path.join(ROOT, "dev", "baselines"))
 import bag_of_words  # noqa: E402
@@ -40,13 +44,14 @@ def shown(text, text2=None):
 class File:
     """A hostile file: name, bytes; rows: what has to be found; bad: lines or elements that have to be told"""
 
-    def __init__(self, rng):
-        self.rng, self.rows, self.bad = rng, [], []
+    def __init__(self, rng, labels=("yes", "no", "b, c", "-1", "\u00e9", "7"), bad=0.2, pairs=True):
+        """bad: the share of rows that cannot be used"""
+        self.rng, self.labels, self.share, self.rows, self.bad = rng, labels, bad, [], []
         kind = rng.choice(["csv", "csv", "tsv", "lines", "array", "pretty"])
         self.end = rng.choice(["\n", "\r\n", "\r"]) if kind in ("csv", "tsv") else "\n"
         self.quoted = kind == "csv"
         self.separator = {"csv": rng.choice(",,;\t"), "tsv": "\t"}.get(kind)
-        self.pairs = rng.random() < 0.5
+        self.pairs = pairs and rng.random() < 0.5
         data = self.table() if self.separator else self.json(kind)
         if rng.random() < 0.3:
             data = b"\xef\xbb\xbf" + data
@@ -65,8 +70,7 @@ class File:
 
     def row(self):
         text2 = self.text() if self.pairs and self.rng.random() < 0.7 else None
-        label = self.rng.choice(["yes", "no", "b, c", "-1", "\u00e9", "7"])
-        self.rows.append((self.text(), text2, label))
+        self.rows.append((self.text(), text2, self.rng.choice(self.labels)))
         return self.rows[-1]
 
     def table(self):
@@ -90,7 +94,7 @@ class File:
             out.seek(0)
             out.truncate()
             line = 1 + len(re.findall(b"\r\n|\r|\n" if self.end == "\r" else b"\n", data))
-            if rng.random() < 0.2:
+            if rng.random() < self.share:
                 data += self.bad_row(columns) + self.end.encode()
                 self.bad.append("line %d" % line)
                 continue
@@ -101,8 +105,8 @@ class File:
         out.seek(0)
         out.truncate()
         cells = dict.fromkeys(columns, "the end")
-        self.rows += [("the end", "the end" if self.pairs else None, "the end")] * 2
-        for _ in range(2):  # so that no empty line is the last
+        for cells["label"] in self.labels[:2]:  # so that no empty line is the last
+            self.rows.append(("the end", "the end" if self.pairs else None, cells["label"]))
             write([cells[c] for c in columns])
         return data + out.getvalue().encode() + self.end.encode() * rng.randint(0, 2)
 
@@ -130,7 +134,7 @@ class File:
     def json(self, kind):
         rng, rows = self.rng, []
         for _ in range(rng.randint(4, 30)):
-            if rng.random() < 0.2:
+            if rng.random() < self.share:
                 broken = ['{"text": "a", "label": }'] + (['{"text": "a'] if kind == "lines" else [])
                 rows.append(
                     rng.choice(
@@ -151,7 +155,7 @@ class File:
                 self.bad.append("%s %d" % ("line" if kind == "lines" else "element", len(rows)))
                 continue
             text, text2, label = self.row()
-            if rng.random() < 0.2:
+            if rng.random() < self.share:
                 text, label = rng.choice([(5, True), (-1.5, 7), (False, 0.25), (1e21, "x")])
                 self.rows[-1] = (json.dumps(text), text2, label if isinstance(label, str) else json.dumps(label))
             row = {"text": text, "label": label, "id": rng.choice([1, None, float("nan"), {"text": []}])}
@@ -159,7 +163,7 @@ class File:
                 row["text2"] = text2 if text2 else rng.choice([None, float("nan"), "", " "])
             indent = 2 if kind == "pretty" else None
             rows.append(json.dumps(row, indent=indent, ensure_ascii=rng.random() < 0.5))
-        for label in ("x", "y"):
+        for label in self.labels[:2]:
             rows.append('{"TEXT": "the end", "Label": "%s"}' % label)
             self.rows.append(("the end", None, label))
         if kind == "lines":
@@ -169,7 +173,7 @@ class File:
 
 class Rows(test_classify_data.Case):
     def test_all_readers_agree(self):
-        for seed in range(60):
+        for seed in range(40):
             file = File(random.Random(seed))
             with open(self.path(file.name), "wb") as f:
                 f.write(file.data)
@@ -228,6 +232,180 @@ class Rows(test_classify_data.Case):
         self.assertLessEqual(set(told), set(file.bad))
         if file.bad:
             self.assertRegex(error, r"error: %d rows? (was|were) left out" % len(file.bad))
+
+    def test_eval_agrees(self):
+        if not os.path.exists(EVAL):
+            self.skipTest("expected %s, found nothing" % EVAL)
+        model = os.path.join(ROOT, "data", "toy", "models", "sentiment")
+        for seed in range(12):
+            file = File(random.Random(1000 + seed), ("negative", "positive"), bad=0, pairs=False)
+            with open(self.path(file.name), "wb") as f:
+                f.write(file.data)
+            run = self.call(EVAL, "eval", "--model", model, "--data", file.name, "--out", "eval%d" % seed)
+            self.assertEqual(run.returncode, 0, run.stderr)
+            lines = open_bytes(self.path("eval%d" % seed, "predictions.tsv")).decode().rstrip("\n").split("\n")
+            found = [tuple(line.split("\t")[:2]) for line in lines[1:]]
+            self.assertEqual(found, [(shown(text), label) for text, _, label in file.rows], file.name)
+
+    # ---------------------------------------------------------------- what a row costs
+    def classify(self, *words, code=0):
+        script = os.path.join(ROOT, "data", "classify.py")
+        run = self.call(sys.executable, script, "--tokenizer", "tok", "--out", "out", *words)
+        self.assertEqual(run.returncode, code, run.stderr)
+        return run.stdout.decode() + run.stderr.decode()
+
+    def test_a_bad_quote_costs_one_row(self):
+        rows = ["the film,x"] * 50
+        rows[10], rows[30], rows[40] = '"the film,x', '"the ""film""\nran",y', '"the"film,x'
+        self.write("a.csv", "text,label\n" + "\n".join(rows) + '\n"the cat,y\nthe dog,x\n')
+        run = self.call(TOKENIZE, "rows", "a.csv")
+        found = [json.loads(line) for line in run.stdout.splitlines()]
+        errors = [(r["line"], r["error"]) for r in found if "error" in r]
+        self.assertEqual([line for line, _ in errors], [12, 43, 53])
+        self.assertIn("expected a comma after the closing quote in line 32", errors[0][1])
+        self.assertIn("expected a comma after the closing quote, found", errors[1][1])
+        self.assertIn("expected a closing quote, found the end of the file", errors[2][1])
+        texts = collections.Counter(r["text"] for r in found if "text" in r)
+        self.assertEqual(texts, {"the film": 47, 'the "film"\nran': 1, "the dog": 1})
+
+    def test_time_is_linear(self):
+        """Each of these lines opens a quote that no line closes well: none is read more than a few times"""
+        for row in ('a","b', '"a', '"a""', "", '"a,b'):
+            seconds = []
+            for n in (2000, 32000):
+                self.write("a.csv", 'text,label\n"' + (row + "\n") * n + 'x"y\n')
+                start = time.monotonic()
+                self.assertEqual(self.call(TOKENIZE, "rows", "a.csv").returncode, 0)
+                seconds.append(time.monotonic() - start)
+            # 16 times as many rows; quadratic would be 256 times as long, some minutes
+            self.assertLess(seconds[1], 40 * seconds[0] + 5, row)
+
+    def test_stop_leaves_nothing(self):
+        self.write("a.csv", "text,label\nthe cat,x\nthe dog\nthe film,y\n")
+        out = self.classify("a.csv", "--val", "a.csv", code=1)
+        self.assertIn("left out: a.csv, line 3: expected 2 columns as in the header, found 1", out)
+        self.assertIn("error: 1 row was left out", out)  # though it was read twice
+        self.assertEqual(self.pairs("train"), [("the cat", "x"), ("the film", "y")])
+        shutil.rmtree(self.path("out"))
+        out = self.classify("a.csv", "--val", "a.csv", "--on-error", "stop", code=1)
+        self.assertIn("error: a.csv, line 3: expected 2 columns", out)
+        self.assertEqual(os.listdir(self.path("out")), [])
+
+    # ---------------------------------------------------------------- columns and classes
+    def rows_of(self, *words):
+        run = self.call(TOKENIZE, "rows", *words)
+        self.assertEqual(run.returncode, 0, run.stderr)
+        return [(r["text"], r["label"]) for r in map(json.loads, run.stdout.splitlines())]
+
+    def test_columns_without_a_header(self):
+        expected = [("the cat, the dog", "1"), ("old", "2")]
+        self.write("a.csv", "1;the cat, the dog;x\n2;old;y\n")
+        self.write("b.csv", '1,"the cat, the dog",x\n2,old,y\n')
+        self.write("c.tsv", "1\tthe cat, the dog\tx\n2\told\ty\n")
+        self.write("d.csv", "1\tthe cat, the dog\tx\n2\told\ty\n")
+        for name in ("a.csv", "b.csv", "c.tsv", "d.csv"):
+            self.assertEqual(self.rows_of("--no-header", "--text=2", "--label=1", name), expected, name)
+        self.refused(1, 'expected a column "4"', TOKENIZE, "rows", "--no-header", "--text=4", "--label=1", "a.csv")
+        self.refused(2, "expected the numbers of the columns", TOKENIZE, "rows", "--no-header", "a.csv")
+        # unused columns at a row's end may be missing
+        self.write("e.csv", "text,label,id\nold,x\nnew,y,1\n")
+        self.assertEqual(self.rows_of("e.csv"), [("old", "x"), ("new", "y")])
+
+    def test_names_of_classes(self):
+        self.write("a.csv", "text,label\nold,0\nnew, 1\u00a0\nfine,Good\n")
+        self.write("names", "Bad\n Good \n")
+        found = [("old", "Bad"), ("new", "Good"), ("fine", "Good")]
+        self.assertEqual(self.rows_of("--classes=names", "a.csv"), found)
+        self.refused(
+            1, "expected a class from 1 to 2 as names has them, found 0", TOKENIZE,
+            *["rows", "--classes=names", "--first-class=1", "a.csv"],
+        )  # fmt: skip
+        self.classify("a.csv", "--val", "a.csv", "--classes", "names")
+        self.assertEqual((self.pairs("train"), self.names), (found, ["Bad", "Good"]))
+
+    def test_a_file_or_a_folder_for_each_class(self):
+        self.write("good.txt", "the film\n\nfine\n")
+        self.write("bad.csv", 'id,text\n1,dull\n2,"sad, old"\n')
+        words = ["--class", "good=good.txt", "--class=bad=bad.csv"]
+        found = [("the film", "good"), ("fine", "good"), ("dull", "bad"), ("sad, old", "bad")]
+        self.assertEqual(self.rows_of(*words), found)
+        self.classify(*words, "--val-share", "0.5")
+        self.assertEqual(sorted(self.pairs("train") + self.pairs("val")), sorted(found))
+        for name, text in [("pos/1.txt", "the film\nran\n"), ("pos/2.TXT", "fine"), ("neg/a.txt", "dull\r\n")]:
+            self.write("texts/" + name, text)
+        self.write("texts/pos/.hidden.txt", "no")
+        self.write("texts/neg/notes.md", "no")
+        found = [("dull", "neg"), ("the film\nran", "pos"), ("fine", "pos")]
+        self.assertEqual(self.rows_of("texts"), found)
+        run = self.call(TOKENIZE, "pack", "--kind=classify", "--tokenizer=tok", "--in=texts", "--out=out/f.bin")
+        self.assertEqual(run.returncode, 0, run.stderr)
+        self.assertEqual(self.pairs("f"), [(shown(text), label) for text, label in found])
+        self.write("texts/neg/b.txt", b"caf\xe9")
+        run = self.call(TOKENIZE, "rows", "texts")
+        self.assertIn(b"texts/neg/b.txt, line 1: expected UTF-8, found the byte 0xe9", run.stdout)
+        self.refused(2, "expected LABEL=FILE", TOKENIZE, "rows", "--class", "good.txt")
+        self.refused_script(2, "expected FILE, a folder or", "classify.py", "--tokenizer", "tok", "--out", "out")
+
+    def test_parquet(self):
+        self.write("a.parquet", b"PAR1 and so on")
+        self.refused(2, "a.parquet: expected a file that ends in", TOKENIZE, "rows", "a.parquet")
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError:
+            words = ["--tokenizer", "tok", "--out", "out"]
+            self.refused_script(1, "pip install pyarrow", "classify.py", "a.parquet", *words)
+            return
+        columns = {"text": ["old", "new", None], "label": [1, 0, 1], "score": [0.5, None, 1]}
+        parquet.write_table(pyarrow.table(columns), self.path("a.parquet"))
+        out = self.classify("a.parquet", "--val", "a.parquet", code=1)
+        self.assertIn('a.parquet, line 3: expected a text in "text", found nothing', out)
+        self.assertEqual(self.pairs("train"), [("old", "1"), ("new", "0")])
+
+    # ---------------------------------------------------------------- splits
+    def test_a_split_has_every_class_on_both_sides(self):
+        rows = [(test_classify_data.sentence(i), "ab"[i % 3 == 0]) for i in range(90)]
+        rows += [(test_classify_data.sentence(200 + i), "pair%d" % (i // 2)) for i in range(8)]
+        rows += [(test_classify_data.sentence(300 + i), "single%d" % i) for i in range(5)]
+        for seed in "123":
+            random.Random(seed).shuffle(rows)
+            self.write("a.csv", test_classify_data.csv_of([("text", "label")] + rows))
+            out = self.classify("a.csv", "--seed", seed)
+            self.assertIn("note: 5 classes have one text only, which stays in train: single0, single1, single2", out)
+            train = collections.Counter(label for _, label in self.pairs("train"))
+            val = collections.Counter(label for _, label in self.pairs("val"))
+            self.assertEqual((val["a"], val["b"]), (6, 3))
+            self.assertEqual([train["pair%d" % i] for i in range(4)], [1] * 4)
+            self.assertEqual([val["pair%d" % i] for i in range(4)], [1] * 4)
+            self.assertEqual([train["single%d" % i] for i in range(5)], [1] * 5)
+            self.assertEqual(sorted(self.pairs("train") + self.pairs("val")), sorted(rows))
+
+    def test_a_text_of_several_classes(self):
+        """Equal texts stay together, and no class is in the validation part alone"""
+        for seed in range(40):
+            rng = random.Random(seed)
+            rows = [(test_classify_data.sentence(rng.randrange(9)), rng.choice("abcde")) for _ in range(12)]
+            if len({text for text, _ in rows}) < 2 or len({label for _, label in rows}) < 2:
+                continue
+            texts = [{text for text, label in rows if label == name} for name in "abcde"]
+            if max(map(len, texts)) < 2:
+                continue
+            self.write("a.csv", test_classify_data.csv_of([("text", "label")] + rows))
+            self.classify("a.csv", "--val-share", "0.4")
+            train, val = self.pairs("train"), self.pairs("val")
+            self.assertFalse({t for t, _ in train} & {t for t, _ in val})
+            self.assertLessEqual({label for _, label in val}, {label for _, label in train})
+
+    def test_no_validation_part(self):
+        self.write("a.csv", "text,label\nthe cat,x\nthe dog,y\n")
+        self.write("t.csv", "text,label\nthe film,x\n")
+        self.classify("a.csv", "--test", "t.csv", "--val-share", "0")
+        self.assertEqual(
+            (self.pairs("train"), self.pairs("test")), ([("the cat", "x"), ("the dog", "y")], [("the film", "x")])
+        )
+        self.assertNotIn("val.bin", os.listdir(self.path("out")))
+        words = ["--tokenizer", "tok", "--out", "out", "--val-share", "0"]
+        self.refused_script(2, "--val-fraction 0: expected a test part with it", "classify.py", "a.csv", *words)
 
 
 if __name__ == "__main__":

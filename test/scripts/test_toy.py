@@ -596,9 +596,9 @@ class BagOfWords(unittest.TestCase):
     def test_bad_input(self):
         with tempfile.TemporaryDirectory() as folder:
             for text, words in (
-                ("", "found none"),
+                ("", "found an empty file"),
                 ("text\tlabel\n", "found none"),
-                ("sentence\tlabel\na\tb\n", "columns text and label"),
+                ("sentence\tlabel\na\tb\n", 'expected a column "text"'),
                 ("text\tlabel\na\tb\n", "two labels"),
             ):
                 with open(os.path.join(folder, "a.tsv"), "w") as f:
@@ -613,7 +613,7 @@ class BagOfWords(unittest.TestCase):
                 self.assertEqual((answer.returncode, answer.stderr.count("\n")), (1, 1), answer.stderr)
                 self.assertIn(words, answer.stderr)
             self.assertIn(
-                "No such file", run("dev/baselines/bag_of_words.py", "--train", "none.tsv", "--test", "none.tsv").stderr
+                "no such file", run("dev/baselines/bag_of_words.py", "--train", "none.tsv", "--test", "none.tsv").stderr
             )
 
     def test_wilson(self):

@@ -33,14 +33,12 @@ Bpe make(const Pairs& pairs) {
 }
 
 // the words of a text, joined by |
-std::string words(const Steps& steps, const std::string& text, Cut cut = {}) {
+std::string words(const Steps& steps, const std::string& text, Steps::Place place = Steps::FIRST) {
     std::string out;
-    steps.split(text, true, cut, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
+    steps.split(text, place, [&](const char* w, size_t n) { out += std::string(w, n) + "|"; });
     return out;
 }
-std::string words(const std::string& text, bool goes_on = false) {
-    return words({{{Step::GPT2}}}, text, {false, goes_on ? LETTER : WHITE});
-}
+std::string words(const std::string& text) { return words({{{Step::GPT2}}}, text); }
 
 // the pieces of a text, joined by |
 std::string pieces(const Bpe& b, const std::string& text) {
@@ -126,20 +124,24 @@ TEST_CASE("BPE words: white space leaves its last character to what follows") {
     CHECK(words("a\x1c\x85"
                 "b") == "a|\x1c\x85|b|");  // U+001C is no white space to GPT-2; 0x85 alone is not UTF-8
     CHECK(words("a\u180e\u200bb") == "a|\u180e\u200b|b|");
-    CHECK(words("a \n", true) == "a| |\n|");  // more comes after it, beginning with no white space
-    CHECK(words("a\n", true) == "a|\n|");
 }
 
-TEST_CASE("BPE words: cutting after a line's end before something else changes nothing") {
+TEST_CASE("BPE words: cutting behind a letter or digit before white space changes nothing") {
     std::mt19937 rng(5);
-    const char* parts[] = {"a", "b'", "'s", " ", "\n", "\n", "\t", "1", "\u00e9", "\u3000", "!", "\xff"};
-    for (int i = 0; i < 5000; i++) {
+    const char* parts[] = {"a", "b'", "'s", " ", "\n", "\r\n", "\t", "1", "23", "\u00e9", "\u3000", "!", "\xff"};
+    const std::vector<std::vector<Step>> kinds = {{{Step::GPT2}},
+                                                  {{Step::DIGITS}, {Step::GPT2}},
+                                                  {{Step::LLAMA3}},
+                                                  {{Step::QWEN2}},
+                                                  {{Step::PREFIX, "", " "}, {Step::GPT2}}};
+    for (int i = 0; i < 3000; i++) {
         std::string text;
-        for (int n = rng() % 12; n > 0; n--) text += parts[rng() % 12];
+        for (int n = rng() % 12; n > 0; n--) text += parts[rng() % 13];
+        const Steps steps{kinds[i % kinds.size()]};
         for (size_t cut = 1; cut < text.size(); cut++) {
-            const char* next = text.data() + cut;
-            if (text[cut - 1] != '\n' || is_space(next_code_point(next, text.data() + text.size()))) continue;
-            CHECK(words(text.substr(0, cut), true) + words(text.substr(cut)) == words(text));
+            if (!isalnum((uint8_t)text[cut - 1]) || !strchr(" \t\r\n", text[cut])) continue;
+            CHECK(words(steps, text.substr(0, cut)) + words(steps, text.substr(cut), Steps::GOES_ON) ==
+                  words(steps, text));
         }
     }
 }
@@ -170,21 +172,17 @@ TEST_CASE("BPE words: Llama 3 and Qwen2: contractions in any case, line ends, di
                "ab") ==
           "\xff"
           "ab|");
-    CHECK(words(llama3, "a  ", {false, LETTER}) == "a| | |");
-    CHECK(words(llama3, "a \n", {false, LETTER}) == "a| \n|");
 }
 
 TEST_CASE("BPE words: digits apart, a space before, SentencePiece's marks") {
     const Steps smollm2{{{Step::DIGITS}, {Step::GPT2}}}, runs{{{Step::DIGIT_RUNS}, {Step::GPT2}}};
     CHECK(words(smollm2, "in 123  4a") == "in| |1|2|3|  |4|a|");  // the space before a digit stays by itself
     CHECK(words(runs, "in 123  4a") == "in| |123|  |4|a|");
-    CHECK(words(smollm2, "a \n", {false, LETTER}) == "a| |\n|");
-    CHECK(words(smollm2, "a \n", {false, DIGIT}) == "a| \n|");  // as "a \n1": to GPT-2's rule the text ends
     const Steps prefix{{{Step::PREFIX, "", " "}, {Step::GPT2}}};
     CHECK(words(prefix, "a b") == " a| b|");
     CHECK(words(prefix, " a b") == " a| b|");
     CHECK(words(prefix, "\ta") == " |\t|a|");
-    CHECK(words(prefix, "a", {true, WHITE}) == "a|");  // the text began before
+    CHECK(words(prefix, "a", Steps::GOES_ON) == "a|");  // the text began before
     CHECK(words(prefix, "") == "");
     const Steps marks{{{Step::REPLACE, " ", "▁"}, {Step::PREFIX, "", "▁"}, {Step::CUT_BEFORE, "▁"}}};
     CHECK(words(marks, "a  b c") == "▁a|▁|▁b|▁c|");
@@ -336,8 +334,6 @@ TEST_CASE("BPE learn: what is counted") {
     Bpe::Counts counts;
     CHECK(Bpe::count_words("a a<|endoftext|>a \xff", counts) == 1);
     CHECK(counts == Bpe::Counts{{"a", 2}, {" a", 1}, {" \xff", 1}});
-    Bpe::count_words(" \n", counts, true);
-    CHECK(counts[" "] == 1);
 }
 
 // The same by the book: count all pairs again for every merge
@@ -597,6 +593,202 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK_FALSE(Bpe::is_in(s / "good"));
     load_all(with("model", "type", "WordPiece"));
     CHECK_FALSE(Bpe::is_in(s / "e"));
+}
+
+// A tokenizer.json whose words are of characters: the vocabulary has names, the merges, <0x00> … where fallback
+Json sentencepiece_json(const Pairs& pairs, bool fallback) {
+    Json vocab = Json::make_object(), merges = Json::make_array(), model, all;
+    auto add = [&](const std::string& name) {
+        if (!vocab.find(name)) vocab.set(name, (int)vocab.o.size());
+    };
+    for (const char* name : {"<unk>", "<s>", "</s>", "▁", "a", "b", "c", "é"}) add(name);
+    for (int b = 0; fallback && b < 256; b++) add(format("<0x%02X>", b));
+    for (const auto& [left, right] : pairs) {
+        Json pair = Json::make_array();
+        pair.a = {left, right};
+        merges.a.push_back(pair);
+        add(left + right);
+    }
+    model.set("type", "BPE").set("unk_token", "<unk>").set("fuse_unk", true).set("byte_fallback", fallback);
+    all.set("normalizer", parse_json(R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]})",
+                                     "test"));
+    all.set("added_tokens", parse_json(R"([{"id": 1, "content": "<s>", "special": true, "normalized": false},
+        {"id": 2, "content": "</s>", "special": true, "normalized": false}])",
+                                       "test"));
+    all.set("decoder", parse_json(R"({"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})",
+                                  "test"));
+    return all.set("model", model.set("vocab", vocab).set("merges", merges));
+}
+
+TEST_CASE("BPE: SentencePiece's kind: marks, byte fallback, the space before a text") {
+    TempDir s;
+    const Pairs pairs = {{"a", "b"}, {"▁", "ab"}, {"▁", "▁"}, {"▁▁", "ab"}};
+    write_file_atomic(s / "tokenizer.json", dump_json(sentencepiece_json(pairs, true)));
+    write_file_atomic(s / "tokenizer_config.json",
+                      R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true})");
+    Bpe b = Bpe::load(s.path);
+    CHECK((b.eot() == 2 && b.bos() == 1 && b.add_bos && b.cuts_before_marks));
+    CHECK(pieces(b, "ab ab") == "▁ab|▁ab|");
+    CHECK(pieces(b, " ab") == "▁|▁ab|");  // a mark goes before every text; (▁, ab) was learned before (▁, ▁)
+    CHECK(pieces(b, "é€\n") == "▁|é|<0xE2>|<0x82>|<0xAC>|<0x0A>|");
+    CHECK(pieces(b, "<s>ab</s>c") == "<s>|▁ab|</s>|▁|c|");
+    CHECK(b.encode("</s>", SPECIALS_AS_TEXT).size() == 5);
+    std::vector<int32_t> ids;
+    b.encode(" ab", ids, SPECIALS_AS_TEXT, Steps::GOES_ON);  // no second space where a text goes on
+    CHECK(ids == std::vector<int32_t>{b.id_of("▁ab")});
+    for (std::string text : {"ab  c", "é€ \xff\n", "", "  "}) CHECK(b.decode(b.encode(text)) == text);
+    ids = b.encode("<s>ab ab</s>");
+    CHECK(b.decode(ids) == "<s> ab ab</s>");
+    CHECK(b.decode(ids.data(), ids.size(), true, true) == "ab ab");
+    std::string streamed;  // one by one, as they are generated
+    ids = b.encode("ab € c");
+    for (size_t i = 0; i < ids.size(); i++) streamed += b.decode(&ids[i], 1, i == 0);
+    CHECK(streamed == "ab € c");
+    // a merge beyond a mark: no cut there
+    write_file_atomic(s / "tokenizer.json", dump_json(sentencepiece_json({{"a", "▁"}, {"a▁", "b"}}, true)));
+    b = Bpe::load(s.path);
+    CHECK(!b.cuts_before_marks);
+    CHECK(pieces(b, "a ba") == "▁|a▁b|a|");
+    write_file_atomic(s / "tokenizer.json", dump_json(sentencepiece_json(pairs, false)));
+    b = Bpe::load(s.path);
+    CHECK(pieces(b, "xyab\nx") == "▁|<unk>|ab|<unk>|");  // unknown characters in a row are one
+    Json json = sentencepiece_json(pairs, false);
+    auto load = [&](const char* key, const char* value) {
+        Json changed = json;
+        write_file_atomic(s / "tokenizer.json", dump_json(changed.set(key, parse_json(value, "test"))));
+        return error_of([&] { Bpe::load(s.path); });
+    };
+    CHECK(has(load("decoder", "null"), "decoder: expected Metaspace or Replace, which make spaces of ▁"));
+    CHECK(has(load("decoder", R"({"type": "ByteLevel"})"), "decoder: expected Metaspace, or a Sequence"));
+    CHECK(has(load("decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})"), "decoder: expected"));
+    CHECK(has(load("model", R"({"byte_fallback": true, "vocab": {"a": 0, "<s>": 1, "</s>": 2}, "merges": []})"),
+              "expected a token for each of the 256 bytes, found none for 0xff"));
+}
+
+TEST_CASE("BPE: added tokens, and what never comes out of a text") {
+    TempDir s;
+    make({{"a", "b"}, {"<", "x"}, {"<x", ">"}}).save(s.path);
+    Json json = parse_json(read_file(s / "tokenizer.json"), "test");
+    Json added = *json.find("added_tokens"), model = *json.find("model");
+    added.a.push_back(parse_json(R"({"id": 258, "content": "<x>", "special": true, "normalized": false})", "test"));
+    added.a.push_back(parse_json(R"({"id": 260, "content": "ü ü", "special": false, "normalized": false})", "test"));
+    model.set("ignore_merges", true);
+    json.set("added_tokens", added).set("model", model).set("post_processor", Json());
+    json.set("pre_tokenizer",
+             parse_json(R"({"type": "ByteLevel", "use_regex": false, "add_prefix_space": false})", "test"));
+    write_file_atomic(s / "tokenizer.json", dump_json(json));
+    write_file_atomic(s / "tokenizer_config.json", R"({"eos_token": "<x>", "bos_token": null, "chat_template": "T"})");
+    write_file_atomic(s / "chat_template.jinja", "{{ T }}");
+    Bpe b = Bpe::load(s.path);
+    CHECK((b.eot() == 258 && b.bos() == 258 && !b.add_bos && b.size() == 261));
+    CHECK(pieces(b, "ab<x>ü üab") == "ab|<x>|ü ü|ab|");
+    CHECK(b.encode("<x>", SPECIALS_AS_TEXT) == std::vector<int32_t>{b.id_of("<x"), b.id_of(">")});
+    CHECK(b.encode("ü ü", SPECIALS_AS_TEXT) == std::vector<int32_t>{260});  // not special: a token in any text
+    CHECK(b.decode({258, 260}) == "<x>ü ü");
+    // saved whole: bytes of other files, keys of the configuration
+    b.save(s / "saved", 64);
+    CHECK(read_file(s / "saved/tokenizer.json") == read_file(s / "tokenizer.json"));
+    CHECK(read_file(s / "saved/chat_template.jinja") == "{{ T }}");
+    Json config = parse_json(read_file(s / "saved/tokenizer_config.json"), "test");
+    CHECK((config.find("chat_template")->s == "T" && config.find("eos_token")->s == "<x>"));
+    CHECK(config.find("tokenizer_class")->s == "PreTrainedTokenizerFast");  // GPT2Tokenizer has rules of its own
+    CHECK(Bpe::load(s / "saved").fingerprint() == b.fingerprint());
+    b.add_bos = true;
+    b.save(s / "begins");
+    Bpe begins = Bpe::load(s / "begins");
+    CHECK((begins.add_bos && begins.prefix == std::vector<int32_t>{258} && begins.fingerprint() == b.fingerprint()));
+    // all that decides about ids is in the fingerprint
+    auto changed = [&](const char* key, Json value) {
+        Json other = json;
+        write_file_atomic(s / "tokenizer.json", dump_json(other.set(key, value)));
+        return Bpe::load(s.path).fingerprint() != b.fingerprint();
+    };
+    CHECK(changed("model", model.set("ignore_merges", false)));
+    CHECK(changed("normalizer", Json().set("type", "NFC")));
+    CHECK(changed("pre_tokenizer", parse_json(R"({"type": "ByteLevel", "add_prefix_space": false})", "test")));
+    CHECK(changed("added_tokens", [&] {
+        Json list = added;
+        list.a[1].set("lstrip", true);
+        return list;
+    }()));
+    CHECK(!changed("version", "1.1"));
+    // what the post-processor puts around a text
+    auto around = [&](const char* rule) {
+        Json other = json;
+        write_file_atomic(s / "tokenizer.json", dump_json(other.set("post_processor", parse_json(rule, "test"))));
+        Bpe c = Bpe::load(s.path);
+        return std::make_pair(c.prefix, c.suffix);
+    };
+    typedef std::vector<int32_t> Ids;
+    CHECK(around(R"({"type": "RobertaProcessing", "cls": ["x", 7], "sep": ["y", 8], "trim_offsets": true,
+        "add_prefix_space": true})") == std::make_pair(Ids{7}, Ids{8}));
+    CHECK(around(R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing", "single":
+        [{"SpecialToken": {"id": "p", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
+         {"SpecialToken": {"id": "q", "type_id": 0}}], "pair": [], "special_tokens": {
+        "p": {"id": "p", "ids": [3, 4], "tokens": []}, "q": {"id": "q", "ids": [5], "tokens": []}}}]})") ==
+          std::make_pair(Ids{3, 4}, Ids{5}));
+    // no eos_token: only who asks is told
+    write_file_atomic(s / "tokenizer_config.json", "{}");
+    added.a.erase(added.a.begin());
+    json.set("added_tokens", added);
+    write_file_atomic(s / "tokenizer.json", dump_json(json));
+    b = Bpe::load(s.path);
+    CHECK(has(error_of([&] { b.eot(); }), "expected an eos_token, found none"));
+}
+
+// fields of a protocol buffer
+static std::string field(int number, const std::string& bytes) {
+    return std::string{(char)(number << 3 | 2), (char)bytes.size()} + bytes;
+}
+static std::string field(int number, int value) { return std::string{(char)(number << 3), (char)value}; }
+
+TEST_CASE("tokenizer.model: read as transformers converts it; what is wrong in it is refused; mutated") {
+    std::string pieces, normalizer = field(1, "identity") + field(4, 0);
+    auto piece = [&](const std::string& text, float score, int type) {
+        std::string bits(4, 0);
+        memcpy(&bits[0], &score, 4);
+        pieces += field(1, field(1, text) + std::string(1, 2 << 3 | 5) + bits + field(3, type));
+    };
+    piece("<unk>", 0, 2);
+    piece("<s>", 0, 3);
+    piece("</s>", 0, 3);
+    piece("<u>", 0, 4);
+    piece("ab", -1, 1);
+    piece("abb", -2, 1);
+    piece("bb", -3, 1);
+    for (const char* c : {"▁", "a", "b"}) piece(c, -9, 1);
+    TempDir s;
+    auto load = [&](const std::string& model) {
+        write_bytes(s / "tokenizer.model", model);
+        return error_of([&] { Bpe::load(s.path); });
+    };
+    const std::string bpe = field(2, field(3, 2)), good = pieces + bpe + field(3, normalizer);
+    CHECK(load(good) == "no error");
+    Bpe b = Bpe::load(s.path);
+    CHECK((b.size() == 10 && b.bos() == 1 && b.eot() == 2 && b.unk == 0 && b.is_special(1) && !b.is_special(3)));
+    typedef std::vector<std::pair<int32_t, int32_t>> Merges;  // by score; of one piece the longer left part first
+    CHECK(b.merges == Merges{{8, 9}, {4, 9}, {8, 6}, {9, 9}});
+    CHECK(b.encode("abb xx<u>") == std::vector<int32_t>{7, 5, 7, 0, 3});
+    b.save(s / "saved");
+    CHECK(Bpe::load(s / "saved").fingerprint() == b.fingerprint());
+    CHECK(has(load(pieces + field(2, field(3, 1)) + field(3, normalizer)), "of type BPE, found unigram"));
+    CHECK(has(load(bpe), "of type BPE, found no pieces"));
+    CHECK(has(load(pieces + bpe), "the rule remove_extra_whitespaces is not supported"));  // the default
+    CHECK(has(load(pieces + bpe + field(3, normalizer + field(2, "x"))), "expected the normalizer identity"));
+    CHECK(has(load(pieces + bpe + field(3, normalizer + field(5, 0))), "escape_whitespaces"));
+    CHECK(has(load(good.substr(0, good.size() - 1)), "cut off"));
+    CHECK(has(load("IQ== 0\nIg== 1\n"), "expected a SentencePiece model"));
+    piece("a", -9, 1);
+    CHECK(has(load(pieces + bpe + field(3, normalizer)), "the piece a has two ids, 8 and 10"));
+    std::mt19937 rng(6);
+    for (int i = 0; i < 2000; i++) {
+        std::string bytes = good;
+        for (int n = 1 + rng() % 3; n > 0; n--) bytes[rng() % bytes.size()] = (char)rng();
+        load(bytes);  // an Error or none
+    }
 }
 
 static void mutate(std::string& text, std::mt19937& rng) {

@@ -5,7 +5,7 @@
 #include <random>
 
 #include "common/text/labelled_rows.h"
-#include "test/temp.h"
+#include "test/text/instruct_rows.h"
 
 namespace {
 
@@ -184,6 +184,100 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     CHECK(has(error(d / "none.tsv"), "cannot read " + (d / "none.tsv") + ": No such file"));
     make_directories(d / "dir.tsv");
     CHECK(has(error(d / "dir.tsv"), "expected texts LABEL/*.txt in this folder, found none"));
+}
+
+TEST_CASE("labelled: a bad row costs one row") {
+    TempDir d;
+    // "line:text|label;" of each good row, "line!" of each bad one
+    auto read = [&](const std::string& name, const std::string& bytes, LabelledColumns columns = {}) {
+        write_bytes(d / name, bytes);
+        LabelledRows in(d / name, columns, true);
+        std::string s;
+        for (LabelledRow row; in.next(row);) {
+            CHECK((row.error.empty() || row.text.empty()));
+            CHECK((row.error.empty() || has(row.error, row.where() + ": ") || has(row.error, (d / name) + ", line ")));
+            s += format("%zu", row.element ? row.element : row.line);
+            s += row.error.empty() ? ":" + row.text + (row.pair ? "+" + row.text2 : "") + "|" + row.label + ";" : "!";
+        }
+        CHECK(in.bytes() == bytes.size());
+        return s;
+    };
+    CHECK(read("x.tsv", "text\tlabel\n\na\tx\nb\nc\td\te\n\n\nf\xff\tx\ng\tx\n\n\n") == "2!3:a|x;4!5!6!7!8!9:g|x;");
+    // what an open quote took in is read once more
+    CHECK(read("x.csv", "text,label\n\"a,x\nb,x\nc,x\n\"d\ne\",x\n\"f\"g,x\nh\"i,x\n") ==
+          "2!3:b|x;4:c|x;5:d\ne|x;7!8:h\"i|x;");
+    CHECK(read("x.csv", "text,label\n\"a,x\nb,x\n\"c\nd,x\n") == "2!3:b|x;4!5:d|x;");
+    CHECK(read("x.csv", "text,label\n\"a\n\xff\n\",x\nb,x\n") == "3!5:b|x;");  // not UTF-8 within quotes
+    // lines that end in CR, separators, names and labels with spaces, fields that nothing reads
+    CHECK(read("x.CSV", "\xef\xbb\xbf Text ;LABEL;id\ra, b;\u3000x\u00a0\u200b;1\r\"c\rd\";\ufeffy\r\r") ==
+          "2:a, b|x;3:c\rd|y;");
+    CHECK(read("x.tsv", "text,label\n\"a,\tb\",x\n") == "2:a,\tb|x;");
+    CHECK(read("x.csv", "text\tlabel\ttext2\na\tx\nb\ty\t \u00a0\nc\tz\td\n") == "2:a|x;3:b|y;4:c+d|z;");
+    CHECK(read("x.csv", "Text,text,label\na,b,x\n") == "2:b|x;");
+    LabelledColumns numbers;
+    numbers.text = "2";
+    numbers.label = "1";
+    numbers.header = false;
+    CHECK(read("x.csv", "1;a, b, c\n2;d, e\n3;f\n", numbers) == "1:a, b, c|1;2:d, e|2;3:f|3;");
+    CHECK(read("x.csv", "1,a;b\n2,c\n", numbers) == "1:a;b|1;2:c|2;");
+    // values that are missing; texts of which no token comes
+    CHECK(read("x.csv", "text,label,text2\nnan,x,\nNaN,x,\nnans,x,nan\na,nan,\n\u0301\u200d,x,\na,x,\u0301\n") ==
+          "2!3!4:nans|x;5!6!7!");
+    CHECK(read("x.jsonl",
+               "{\"text\": NaN, \"label\": 1}\n{\"text\": \"is NaN \\\" NaN\", \"label\": -0.50, \"x\": [-Infinity]}\n"
+               "{\"text\": 1e3, \"label\": true}\n{\"text\": null, \"label\": 1}\n{\"TEXT\": \"a\", \"Label\": \" x "
+               "\"}") == "1!2:is NaN \" NaN|-0.50;3:1e3|true;4!5:a|x;");
+    CHECK(read("x.json",
+               "\n[{\"text\": \"a]\", \"label\": 1}, {\"text\":\n\"b\",\n\"label\": [2]} 7, {\"text\": \"c\"\n, "
+               "\"label\": 3},]") == "1:a]|1;2!3!4:c|3;");
+    CHECK(read("x.json", "[{\"text\": \"a\", \"label\": 1}, {\"text\": \"b\",\n {\"text\": \"c\", \"label\": 3}]") ==
+          "1:a|1;2!2!");
+    CHECK(read("x.json", "{\n\"text\": \"a\", \"label\": 1}\n{\n\"text\": \"b\",\n\"label\": 2\n}\n") ==
+          "1:a|1;3:b|2;");
+    CHECK(read("x.json", "[{\"text\": \"\xff\", \"label\": 1},{\"text\": \"a\", \"label\": 1}]") == "1!2:a|1;");
+    CHECK(read("x.jsonl", "\xff\n{\"text\": \"a\", \"label\": 1}\n{\n") == "1!2:a|1;3!");
+    // names of classes
+    write_bytes(d / "names", "\xef\xbb\xbf bad\n\ngood \n");
+    LabelledColumns named;
+    named.classes = d / "names";
+    CHECK(read("x.csv", "text,label\na,0\nb, 1\nc,good\nd,x\n", named) == "2:a|bad;3:b|good;4:c|good;5!");
+    CHECK(has(error_of([&] { read("x.csv", "text,label\na,2\n", named); }), "expected a class from 0 to 1"));
+    named.first_class = 1;
+    CHECK(read("x.csv", "text,label\na,2\nb,1\n", named) == "2:a|good;3:b|bad;");
+
+    BadRows bad;
+    CHECK(error_of([&] { bad.finish("all"); }) == "no error");
+    bad.add("a, line 1: wrong");
+    CHECK(has(error_of([&] { bad.finish("all is there"); }), "1 row was left out; all is there; --on-error stop"));
+    bad.on_error = "stop";
+    CHECK(error_of([&] { bad.add("a, line 2: wrong"); }) == "a, line 2: wrong");
+}
+
+TEST_CASE("labelled: a file or a folder for each class; compressed files") {
+    TempDir d;
+    write_bytes(d / "good.txt", "a\n\n b \n");
+    make_directories(d / "t/neg");
+    make_directories(d / "t/pos");
+    write_bytes(d / "t/neg/2.TXT", "\xef\xbb\xbfx\ny\r\n\n");
+    write_bytes(d / "t/pos/1.txt", "z");
+    write_bytes(d / "t/pos/.1.txt", "hidden");
+    LabelledRows in({{d / "good.txt", "good"}, {d / "t", ""}, {d / "t/pos", "other"}}, {}, true);
+    std::string s;
+    for (LabelledRow row; in.next(row);) s += row.text + "|" + row.label + row.error + ";";
+    CHECK(s == "a|good; b |good;x\ny|neg;z|pos;z|other;");
+    CHECK(has(error_of([&] { LabelledRows({{d / "good.txt", ""}}, {}, true); }), "expected a file that ends in"));
+    // "text\nlong\n" by gzip, whole and cut short
+    const std::string zipped("\x1f\x8b\x08\0\0\0\0\0\2\3+I\xad(\xe1\xca\xc9\xcfK\xe7\2\0I[r{\n\0\0\0", 30);
+    write_bytes(d / "x.csv.GZ", zipped);
+    LabelledRows packed(d / "x.csv.GZ", {}, false);
+    LabelledRow row;
+    CHECK((packed.next(row) && row.text == "long" && !packed.next(row)));
+    write_bytes(d / "x.csv.GZ", zipped.substr(0, 24));
+    CHECK(has(error_of([&] {
+                  LabelledRows cut(d / "x.csv.GZ", {}, false);
+                  while (cut.next(row)) continue;
+              }),
+              "x.csv.GZ: the compressed file is cut short or damaged"));
 }
 
 TEST_CASE("labelled: what is shown has no control characters") {

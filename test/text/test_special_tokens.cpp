@@ -44,7 +44,8 @@ std::string cut(AddedTokens added, const std::string& text, bool specials_are_te
     added.build(lower_ascii);
     std::string out;
     added.split(
-        text, specials_are_text, [](std::string_view s, std::string& room) { return room = lower_ascii(s); },
+        text, specials_are_text,
+        [](std::string_view s, std::string& room) -> std::string_view { return room = lower_ascii(s); },
         [&](std::string_view s) { out += "(" + std::string(s) + ")"; }, [&](int32_t id) { out += std::to_string(id); });
     return out;
 }
@@ -236,6 +237,8 @@ TEST_CASE("special tokens: bad values are refused by name") {
     CHECK(has(added("{\"id\": 1, \"content\": \"\"}"), "expected a token with a content and an id"));
     CHECK(has(added("{\"id\": 1, \"content\": \"a\", \"lstrip\": 1}"), "expected true or false for lstrip, found 1"));
     CHECK(has(added("{\"id\": 1, \"content\": \"a\", \"glue\": 1}"), "the key \"glue\": 1 is not known here"));
+    CHECK(has(added("{\"id\": 1, \"content\": \"a\\nb\"}"), "expected a token on one line, found"));
+    CHECK(added("{\"id\": 1, \"content\": \"a\\n\\n\"}") == "no error");
     CHECK(has(added("7"), "expected an id in the added token 7"));
     for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
         CHECK(has(error(name, "{\"eos_token\": 7}"), std::string(name) + ": eos_token: expected a token"));

@@ -496,6 +496,15 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
     CHECK(parse_json(read_file(d / "c/tokenizer_config.json"), "saved").find("model_max_length")->i == 100);
     CHECK(read_file(d / "c/tokenizer.json") == read_file(d / "b/tokenizer.json"));
 
+    make_directories(d / "other");  // rules that transformers must not replace by those of BertTokenizer
+    write_bytes(d / "other/tokenizer.json", dump_json(tokenizer_json()));
+    write_bytes(d / "other/tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
+    WordPiece::load(d / "other").save(d / "e");
+    config = parse_json(read_file(d / "e/tokenizer_config.json"), "saved");
+    CHECK(config.find("tokenizer_class")->s == "PreTrainedTokenizerFast");
+    CHECK(config.find("do_lower_case") == nullptr);
+    CHECK(read_file(d / "e/tokenizer.json") == read_file(d / "other/tokenizer.json"));
+
     write_bytes(d / "tokenizer_config.json", R"({"tokenizer_class": "BertJapaneseTokenizer"})");
     CHECK(
         has(error_of([&] { WordPiece::load(d.path); }), "the rules of the tokenizer_class BertJapaneseTokenizer are"));
