@@ -219,8 +219,9 @@ inline void write_llama(Json& json, const GptConfig& c, const Json& eos) {
     auto id = [](int64_t i) { return i < 0 ? Json() : Json(i); };
     json.set("vocab_size", c.V).set("max_position_embeddings", c.T).set("hidden_size", c.C);
     json.set("num_hidden_layers", c.L).set("num_attention_heads", c.NH).set("num_key_value_heads", c.NKV);
-    json.set("head_dim", c.HS).set("intermediate_size", c.FF).set("hidden_act", "silu").set("rms_norm_eps", c.eps);
-    json.set("initializer_range", c.init_std).set("attention_dropout", c.dropout).set("attention_bias", false);
+    if (c.type != "qwen2" || c.NH * c.HS != c.C) json.set("head_dim", c.HS);  // transformers' Qwen2 has no such key
+    json.set("intermediate_size", c.FF).set("hidden_act", "silu").set("rms_norm_eps", c.eps);
+    json.set("initializer_range", c.init_std).set("attention_dropout", c.dropout);
     json.set("rope_theta", c.rope.theta).set("rope_scaling", Json());
     if (c.rope.factor != 1)
         json.set("rope_scaling", Json()

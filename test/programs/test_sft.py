@@ -981,6 +981,33 @@ def has_library(name):
         return False
 
 
+# ---------------------------------------------------------------- a model of Llama's kind
+class Llama(Case):
+    def test_tunes_answers_and_resumes(self):
+        """A Llama says that it takes 131,072 tokens; memory goes by the rows. Killed and resumed it is the same."""
+        flags = "--layers 2 --hidden-size 64 --heads 2 --kv-heads 1 --batch-tokens 512 --lr 5e-3 --steps 200".split()
+        args = ["--data", W.path("text"), "--out", W.path("llama"), "--max-len", T, "--eval-tokens", 1024]
+        run(["train", "--arch", "llama", *flags, *args, "--eval-every", 0], program=TRAIN_GPT)
+        ends = [json.loads(read(W.path("llama/best/config.json")))["eos_token_id"], 7]
+        long = config_edit(max_position_embeddings=131072, eos_token_id=ends)
+        init = W.variant("llama/best", "long llama", {"config.json": long, "generation_config.json": None})
+        flags = [*SMALL, "--epochs", 10]
+        tune("llama-sft", *flags, init=init)
+        r = results_of("llama-sft")["test_seen"]
+        self.assertEqual(r["before"]["exact_match"], 0)
+        self.assertGreaterEqual(r["tuned"]["exact_match"], 0.8)
+        config, generation = (
+            json.loads(read(W.path("llama-sft/best", file))) for file in ("config.json", "generation_config.json")
+        )
+        self.assertEqual((config["model_type"], config["max_position_embeddings"]), ("llama", 131072))
+        self.assertEqual((config["eos_token_id"], generation["eos_token_id"]), (ends, ends))
+        stop(train("llama-killed", *flags, init=init), "llama-killed", 30, signal.SIGKILL)
+        resume("llama-killed")
+        self.assert_same_run("llama-sft", "llama-killed")
+        answers = generate(make_rows(3, 9), model=W.path("llama-sft"))
+        self.assertGreater(sum(a["stop"] == "end" for a in answers), 6)
+
+
 class Terminal:
     """A program on a terminal of its own, as somebody sits before it"""
 
