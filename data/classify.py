@@ -2,8 +2,8 @@
 """Your own rows of text and label -> train.bin, val.bin, test.bin to learn labels from.
 
 A file is .csv (RFC 4180), .tsv (no quoting), .jsonl or .parquet, also .gz, .xz, .bz2, .zst, .zip. Its first line names
-the columns: text and label are needed, text2 is a second text (a question and its answer, say). Without --val a fraction of the rows
-becomes the validation part: the same rows at every call, and rows of the same text together.
+the columns: text and label are needed, text2 is a second text (a question and its answer, say). Without --val a
+fraction of the rows becomes the validation part: the same rows at every call, and rows of the same text together.
 """
 
 import itertools
@@ -33,8 +33,8 @@ def main():
         action="append",
         default=[],
         metavar="LABEL=FILE",
-        help="a file whose rows all have this label: .csv, .tsv or .jsonl, or any other with a text on each line; may be "
-        "repeated",
+        help="a file whose rows all have this label: .csv, .tsv or .jsonl, or any other with a text on each line; may "
+        "be repeated",
     )
     p.add_argument(
         "--val",

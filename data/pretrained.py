@@ -21,7 +21,6 @@ before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes 
 it is quantised. A download is checked by the SHA-256 that the server names.
 """
 
-import io
 import json
 import math
 import os
@@ -34,7 +33,6 @@ from lib import gguf_model
 from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
 from lib.errors import Failure, Usage, nearest, run_script
-from lib.file_kinds import read_text
 from lib.files import open_regular, read_json
 from lib.model_source import INDEX, URL, WEIGHTS, source_of
 from lib.safetensors import read_header, without_wrapper

@@ -55,7 +55,7 @@ struct TextPart {
 // at a cut or with the file, so memory is bounded by the longest stretch without a cut, and that by 1 GB.
 template <class F>
 inline void for_each_block(const std::string& path, CutRules rules, F f) {
-    FILE* file = fdopen(open_regular(path), "rb");
+    FILE* file = fdopen(open_regular(path, true), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::unique_ptr<FILE, int (*)(FILE*)> closed(file, fclose);
     std::string block;

@@ -25,7 +25,7 @@ static std::string parent_of(std::string path) {
     return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
-int open_regular(const std::string& path) {
+int open_regular(const std::string& path, bool any) {
     const char* p = path.c_str();
     int fd = open(p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe without a writer does not wait
     if (fd < 0) {
@@ -37,8 +37,8 @@ int open_regular(const std::string& path) {
     const char* found = fstat(fd, &st) != 0 || S_ISREG(st.st_mode) ? nullptr
                         : S_ISDIR(st.st_mode)                      ? "a directory"
                                                                    : "a pipe or a device";
-    if (!found && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
-        found = "a pointer of Git LFS to it: run git lfs pull where it was cloned";
+    if (!found && !any && pread(fd, head, 41, 0) >= 0 && !strncmp(head, "version https://git-lfs.github.com/spec/", 40))
+        found = "a Git LFS pointer: fetch the file itself with git lfs pull";
     if (!found) return fd;
     close(fd);
     fail("cannot read %s: expected a file, found %s", p, found);

@@ -6,8 +6,9 @@
 #include <vector>
 
 // Opens a file to read it, and returns its descriptor. Refuses what would wait or never end, a pipe or a device, and a
-// pointer of Git LFS, which stands for a file that was not fetched; where there is no such file it names the nearest.
-int open_regular(const std::string& path);
+// pointer of Git LFS, which stands for a file that was not fetched (any: unless the caller looks itself); where there
+// is no such file it names the nearest.
+int open_regular(const std::string& path, bool any = false);
 std::string read_file(const std::string& path);  // all of it; opened so
 // "; nearest: NAME", the name in the directory of `path` that is most like its own, where there is no such directory
 // the one most like that; "" if there is none

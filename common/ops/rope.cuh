@@ -149,12 +149,13 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
     constexpr int W = 16 / sizeof(T), LANES = ROPE_LANES<HS, T>;
     unsigned heads = NH + NKV + (NORM ? NKV : 0), i = (unsigned)(((size_t)blockIdx.x * THREADS + threadIdx.x) / LANES);
     bool there = i < N * heads;
-    if (!there) i = 0;  // comes along to head_sum
     unsigned n = i / heads, h = i % heads, c = threadIdx.x % LANES * W;
     size_t at = ((size_t)n * (NH + 2 * NKV) + h) * HS + c;
-    float a[W], b[W];
-    load<W>(a, qkv + at);
-    load<W>(b, qkv + at + HS / 2);
+    float a[W] = {}, b[W] = {};  // a thread that is not there comes along to head_sum
+    if (there) {
+        load<W>(a, qkv + at);
+        load<W>(b, qkv + at + HS / 2);
+    }
     if (NORM) {
         float squares = 0;
         UNROLL

@@ -102,6 +102,7 @@ struct AddedTokens {
                Token&& token) const {
         std::string room;
         auto second = [&](std::string_view raw) {
+            static_assert(std::is_same_v<decltype(normalize(raw, room)), std::string_view>, "a copy would be gone");
             std::string_view s = normalize(raw, room);
             if (normalized)
                 pass(2, s, specials_are_text, piece, token);

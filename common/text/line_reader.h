@@ -81,7 +81,7 @@ struct LineReader {
     // open: standard input, to be read instead, which stays open
     explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
         if (file) return;
-        file = fdopen(open_regular(path), "rb");
+        file = fdopen(open_regular(path, true), "rb");
         if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
         decompress();
     }

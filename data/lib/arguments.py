@@ -74,8 +74,8 @@ def row_flags(p, val_fraction, val_rows, kept):
         "--on-error",
         choices=["skip", "stop"],
         default="skip",
-        help="rows that cannot be used are named, counted and left out, and the exit code is 1 in the end; or the first "
-        "ends the run and nothing is made (default skip)",
+        help="rows that cannot be used are named, counted and left out, and the exit code is 1 in the end; or the "
+        "first ends the run and nothing is made (default skip)",
     )
 
 

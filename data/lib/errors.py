@@ -51,7 +51,7 @@ def nearest(word, names):
 
 
 class BadRows:
-    """The rows that cannot be used: they are told, counted and left out; or (--on-error stop) the first ends the run."""
+    """Rows that cannot be used: they are told, counted and left out; or (--on-error stop) the first ends the run."""
 
     SHOWN = 5
 

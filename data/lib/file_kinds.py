@@ -6,6 +6,7 @@ common/base/files.h says the same, in the same words (test/scripts/test_file_kin
 import json
 
 from .errors import Failure
+from .files import open_regular
 
 HEAD = 1 << 16  # so many bytes of a file's beginning say what it is
 BOM = b"\xef\xbb\xbf"  # the byte order mark that may begin a file of UTF-8; it is not part of the text
@@ -129,7 +130,7 @@ def decode_text(data, name):
 
 def read_text(path, name=None):
     """A file of UTF-8, as decode_text() has it. name: what messages call it"""
-    with open(path, "rb") as f:
+    with open_regular(path, name) as f:
         return decode_text(f.read(), name or path)
 
 

@@ -31,8 +31,7 @@ def open_regular(path, name=None):
     if head == LFS:
         f.close()
         raise Failure(
-            "%s: expected the file itself, found a pointer of Git LFS to it: run git lfs pull where it was cloned"
-            % name
+            "%s: expected the file itself, found a Git LFS pointer: fetch the file itself with git lfs pull" % name
         )
     return f
 

@@ -91,8 +91,8 @@ def json_objects(name, opener):
 
 
 def labelled_rows(path, flags=(), label=None, encoding="utf-8"):
-    """The labelled rows of a file, also compressed or in a .zip that holds one such file; or of a folder with a folder of
-    texts for each class. flags: of data/tokenize rows; label: of all rows"""
+    """The labelled rows of a file, also compressed or in a .zip that holds one such file; or of a folder with a folder
+    of texts for each class. flags: of data/tokenize rows; label: of all rows"""
     if not os.path.exists(path):
         raise Failure("cannot read %s: there is no such file or folder" % path)
     name, blocks = path, None

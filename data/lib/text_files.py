@@ -15,7 +15,7 @@ import zlib
 
 from .data_dir import refuse_output
 from .errors import Failure, Missing
-from .files import check_member
+from .files import check_member, nearest_entry
 from .file_kinds import BOM, HEAD, check_begin
 
 EOT = "<|endoftext|>"
@@ -43,7 +43,7 @@ def list_files(paths, endings):
     a folder."""
     for path in paths:
         if not os.path.exists(path):
-            raise Failure("cannot read %s: there is no such file or folder" % path)
+            raise Failure("cannot read %s: there is no such file or folder%s" % (path, nearest_entry(path)))
         files = [path]
         if os.path.isdir(path):
             files = folder_files(path, lambda name: name.endswith(".zip") or inner_name(name).endswith(endings))
@@ -53,6 +53,8 @@ def list_files(paths, endings):
                     "(or these with .xz, .gz, .bz2), or .zip" % (path, ", ".join(endings))
                 )
         for file in files:
+            if os.path.exists(file) and not os.path.isfile(file):  # reading would wait, or never end
+                raise Failure("cannot read %s: expected a file, found a pipe or a device" % file)
             if file.lower().endswith(".zip"):
                 yield from zip_members(file, endings)
             else:
@@ -171,8 +173,8 @@ MAX_LINE = 1 << 28  # bytes: what is longer is no text of lines, and does not fi
 
 
 def byte_lines(name, opener):
-    """Yields (number, bytes) of every line of a file, with its end, without the byte order mark that some programs write
-    at a file's beginning."""
+    """Yields (number, bytes) of every line of a file, with its end, without the byte order mark that some programs
+    write at a file's beginning."""
     try:
         with opener() as raw:
             f = io.BufferedReader(raw, HEAD)

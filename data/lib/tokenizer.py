@@ -79,8 +79,8 @@ def check_exit(command, code):
 
 
 def pack_rows(folder, kind, part, sources, *flags):
-    """PART.jsonl -> PART.bin in this folder. What is wrong is said of the place where the row came from, not of the line
-    of our file; sources: these places. Rows that cannot be used are left out."""
+    """PART.jsonl -> PART.bin in this folder. What is wrong is said of the place where the row came from, not of the
+    line of our file; sources: these places. Rows that cannot be used are left out."""
     sys.stdout.flush()
     files = ["--in", part + ".jsonl", "--out", part + ".bin", "--on-error", "stop" if bad_rows.stop else "skip"]
     command = [os.path.abspath(tokenize_program()), "pack", "--tokenizer", ".", "--kind", kind, *files, *flags]

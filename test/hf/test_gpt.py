@@ -7,6 +7,7 @@ writes on as train_gpt does, greedily, token for token.
 
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -64,7 +65,7 @@ def make_random(directory, tokenizer, vocab, seed=1):
 
 
 def save_random(model, directory, tokenizer, seed, dtype=torch.float32, **how):
-    """Saves a model with weights N(0, 0.15), those of norms around 1; as a model of floats again it is returned."""
+    """Saves a model with weights N(0, 0.15), those of norms around 1; returns it as it is read again, in floats."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -72,9 +73,8 @@ def save_random(model, directory, tokenizer, seed, dtype=torch.float32, **how):
                 torch.randn(p.shape, generator=generator) * 0.15
                 + name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight", "norm.weight"))
             )
-    model = model.to(dtype)
-    model.eval().save_pretrained(directory, **how)
-    model = model.float()
+    model.to(dtype).eval().save_pretrained(directory, **how)
+    model = type(model).from_pretrained(directory, dtype=torch.float32).eval()
     for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         shutil.copy(os.path.join(tokenizer, file), directory)
     return model
@@ -90,6 +90,11 @@ def read_theirs(directory):
         tokenizer,
         log.messages + ["%s: %s" % (kind, sorted(names)) for kind, names in info.items() if names],
     )
+
+
+def same_marks(text):
+    """Bytes that are not UTF-8 become marks; how many, is a matter of taste."""
+    return re.sub("\ufffd+", "\ufffd", text)
 
 
 def their_loss(model, documents, eot):
@@ -176,14 +181,12 @@ class Gpt(unittest.TestCase):
             theirs = ids[:-1] if ids[-1] in (ends or [eot]) else ids
             if answer["stop"] == "context":  # we also say what follows the last token that fits
                 self.assertEqual((answer["tokens"], len(ids)), (T - n + 1, T - n))
-                self.assertTrue(
-                    answer["text"].startswith(
-                        tokenizer.decode(theirs, clean_up_tokenization_spaces=False).rstrip("\ufffd")
-                    )
-                )
+                text = same_marks(tokenizer.decode(theirs, clean_up_tokenization_spaces=False))
+                self.assertTrue(same_marks(answer["text"]).startswith(text.rstrip("\ufffd")))
             else:
                 self.assertEqual((answer["stop"], answer["tokens"]), ("end", len(theirs)))
-                self.assertEqual(answer["text"], tokenizer.decode(theirs, clean_up_tokenization_spaces=False))
+                text = tokenizer.decode(theirs, clean_up_tokenization_spaces=False)
+                self.assertEqual(same_marks(answer["text"]), same_marks(text))
             longest = max(longest, len(theirs))
         self.assertGreater(longest, 20)
         return loss

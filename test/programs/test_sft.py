@@ -710,7 +710,8 @@ class Evaluation(Case):
         out = ask("eval", "--model", "run,tuned", "--data", "alone.bin").out
         self.assertRegex(
             out,
-            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
+            r"\n  minus run, in points \(ROUGE-L: 0 to 1\)\n"
+            r"  tuned +[+-][\d.]+ +[+-][\d.]+   right option [+-][\d.]+\n",
         )
 
     def test_memory_is_given_back(self):
@@ -1677,7 +1678,7 @@ class BadInput(Case):
                 ["ln_f.bias", "finite"],
             ),
             ("a line that is no JSON", self.lines('{"prompt": "who ?"}\n{"prompt": \n'), 1, ["line 2"]),
-            ("a line that is no object", self.lines('["who ?"]\n'), 1, ["line 1", "object"]),
+            ("an array of no objects", self.lines('["who ?"]\n'), 1, ["element 1", "object"]),
             (
                 "a line without an instruction",
                 self.lines('{"prompt": "who ?"}\n{"prompt": "how ?"}\n{"input": "x"}\n'),

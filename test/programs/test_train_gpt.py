@@ -789,7 +789,7 @@ class BadInput(Case):
                 "generate with JSON that is no object",
                 self.ask("--json", text='["the"]\n'),
                 1,
-                ["line 1", "expected a JSON object"],
+                ["element 1", "expected a JSON object"],
             ),
             ("generate with a negative temperature", self.ask("--temperature", -1, "the"), 2, ["--temperature"]),
             ("generate with --top-p above 1", self.ask("--top-p", 1.5, "the"), 2, ["--top-p"]),

@@ -259,10 +259,11 @@ class Classify(Case):
             (
                 "u.jsonl",
                 '{"text": "it \\ud800", "label": 1}\n',
-                "u.jsonl, line 1, column 20: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
+                "u.jsonl, line 1, column 20: this is not JSON as expected: syntax error while parsing value - "
+                "invalid string: surrogate",
             ),
             ("w.zip", good, "cannot read w.zip"),
-            ("x.csv", "\n" + good, 'x.csv, line 1: expected a column "label", found the columns ""'),
+            ("x.csv", "\n" + good, 'x.csv, line 1: expected a column "text", found the columns ""'),
         ]
         for name, content, message in cases:
             self.write(name, content)
@@ -572,6 +573,8 @@ class Corpora(CorpusCase):
             1,
             "train.csv, line 1: expected a class from 1 to 4, found 5",
             "agnews.py",
+            "--on-error",
+            "stop",
             "--from",
             "ag",
             "--tokenizer",
@@ -582,8 +585,10 @@ class Corpora(CorpusCase):
         self.write("ag/train.csv", '"1","a"\n')
         self.refused_script(
             1,
-            "train.csv, line 1: expected 3 columns",
+            'train.csv, line 1: expected a column "3"',
             "agnews.py",
+            "--on-error",
+            "stop",
             "--from",
             "ag",
             "--tokenizer",

@@ -14,7 +14,6 @@ import lzma
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
 import time
@@ -23,7 +22,7 @@ import zipfile
 
 sys.dont_write_bytecode = True
 import test_data
-from test_data import ENV, ROOT, TOKENIZE, open_bytes
+from test_data import ROOT, TOKENIZE, open_bytes
 
 sys.path.insert(0, os.path.join(ROOT, "data"))
 from lib import file_kinds, text_files  # noqa: E402

@@ -305,7 +305,7 @@ class Pack(Case):
             ),
             (
                 2,
-                "--template: expected alpaca, short or a file, found alpaka",
+                "--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found alpaka",
                 "--in",
                 "a.jsonl",
                 "--template",
@@ -512,7 +512,8 @@ class Own(Case):
             (1, "cut.jsonl, line 6, column 25: this is not JSON as expected", "cut.jsonl"),
             (
                 1,
-                "half.jsonl, line 6, column 25: this is not JSON as expected: syntax error while parsing value - invalid string: surrogate",
+                "half.jsonl, line 6, column 25: this is not JSON as expected: syntax error while parsing value - "
+                "invalid string: surrogate",
                 "half.jsonl",
             ),
             (1, "latin.jsonl, line 2: expected UTF-8, found the byte 0xe9", "latin.jsonl"),
@@ -528,7 +529,13 @@ class Own(Case):
             (1, "no rows are left for training", "good.jsonl", "--val", "good.jsonl"),
             (1, "there is no such file", "none.jsonl"),
             (1, "t.txt: expected a template with {output}", "good.jsonl", "--template", "t.txt"),
-            (2, "--template: expected alpaca, short or a file", "good.jsonl", "--template", "x"),
+            (
+                2,
+                "--template: expected auto, alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found x",
+                "good.jsonl",
+                "--template",
+                "x",
+            ),
             (2, "--shots: expected 0 to 2", "good.jsonl", "--shots", "3"),
             (2, "--overlong: expected --max-len N", "good.jsonl", "--overlong", "drop"),
             (2, "--max-len", "good.jsonl", "--max-len", "-1"),

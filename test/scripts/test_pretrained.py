@@ -641,7 +641,7 @@ class Harm(Case):
             self.write("m/" + name, pointer)
             self.refused_script(
                 1,
-                "m/%s: expected the file itself, found a pointer of Git LFS" % name,
+                "m/%s: expected the file itself, found a Git LFS pointer" % name,
                 "pretrained.py",
                 "m",
                 "--out",
@@ -657,8 +657,12 @@ class Harm(Case):
         os.mkfifo(self.path("pipe.bin"))
         convert = [sys.executable, os.path.join(ROOT, "data", "convert_weights.py")]
         self.refused(1, "expected a file, found a pipe", *convert, "pipe.bin", "y.safetensors")
+        os.mkdir(self.path("folder"))
+        os.mkfifo(self.path("folder/pipe.txt"))
+        for name in ("folder", "folder/pipe.txt", "/dev/zero"):
+            self.refused_script(1, "expected a file, found a pipe or a device", "text.py", name, "--out", "data")
         self.write("pointer.bin", pointer)
-        self.refused(1, "run git lfs pull", *convert, "pointer.bin", "y.safetensors")
+        self.refused(1, "with git lfs pull", *convert, "pointer.bin", "y.safetensors")
         self.refused(1, "No such file or directory; nearest: pointer.bin", *convert, "ponter.bin", "y.safetensors")
         evil = stored(one_tensor([9], [1], count=9, name="a\x1b[31m\nb\u009b"), **{"0": bytes(4)})
         self.write("evil.bin", evil)

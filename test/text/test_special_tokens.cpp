@@ -44,7 +44,8 @@ std::string cut(AddedTokens added, const std::string& text, bool specials_are_te
     added.build(lower_ascii);
     std::string out;
     added.split(
-        text, specials_are_text, [](std::string_view s, std::string& room) { return room = lower_ascii(s); },
+        text, specials_are_text,
+        [](std::string_view s, std::string& room) -> std::string_view { return room = lower_ascii(s); },
         [&](std::string_view s) { out += "(" + std::string(s) + ")"; }, [&](int32_t id) { out += std::to_string(id); });
     return out;
 }
