@@ -647,6 +647,14 @@ TEST_CASE("BPE: SentencePiece's kind: marks, byte fallback, the space before a t
     ids = b.encode("ab € c");
     for (size_t i = 0; i < ids.size(); i++) streamed += b.decode(&ids[i], 1, i == 0);
     CHECK(streamed == "ab € c");
+    // an added token that is looked for after normalisation is what stands there: "▁cc"
+    Json with_added = sentencepiece_json(pairs, true), added = *with_added.find("added_tokens");
+    added.a.push_back(
+        Json().set("id", (int)b.size()).set("content", "cc").set("special", false).set("normalized", true));
+    write_file_atomic(s / "tokenizer.json", dump_json(with_added.set("added_tokens", added)));
+    const Bpe c = Bpe::load(s.path);
+    CHECK(pieces(c, "a cc bcc") == "▁|a|cc|▁|b|c|c|");
+    CHECK(c.decode(c.encode("a cc bcc")) == "a cc bcc");
     // a merge beyond a mark: no cut there
     write_file_atomic(s / "tokenizer.json", dump_json(sentencepiece_json({{"a", "▁"}, {"a▁", "b"}}, true)));
     b = Bpe::load(s.path);
