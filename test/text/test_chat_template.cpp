@@ -126,3 +126,48 @@ TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") 
     CHECK(joined(render(t, row, 0, true)) == "s\n\nu\nanswer :[ a]v\nanswer :[ b]");
     CHECK(joined(render(t, row, 0, false)) == "s\n\nu\nanswer :[ a]v\nanswer :");
 }
+
+TEST_CASE("a chat's turns: what is markup, what is said, what is learned") {
+    InstructRow row = row_of("u", "", "a");
+    row.turns.insert(row.turns.begin(), {"t", "x", "b"});
+    auto shown = [&](const ChatTemplate& t, bool with_answer) {
+        std::string out;
+        for (const Segment& s : render(t, row, 0, with_answer))
+            out += s.is_answer ? "[" + s.text + "]" : s.is_markup ? s.text : "(" + s.text + ")";
+        return out;
+    };
+    const std::string start = "<|im_start|>", end = "<|im_end|>\n", first = start + "user\n(t\n\nx)" + end;
+    CHECK(shown(ChatTemplate::chatml("S"), true) == start + "system\n(S)" + end + first + start + "assistant\n[b]" +
+                                                        end + start + "user\n(u)" + end + start + "assistant\n[a]" +
+                                                        end);
+    CHECK(shown(ChatTemplate::qwen3(), false) == first + start + "assistant\n[b]" + end + start + "user\n(u)" + end +
+                                                     start + "assistant\n<think>\n\n</think>\n\n");
+    row.system = " \u2003 s\t";
+    row.turns.erase(row.turns.begin());
+    CHECK(shown(ChatTemplate::llama3(), true) ==
+          "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\n(s)<|eot_id|><|start_header_id|>user"
+          "<|end_header_id|>\n\n(u)<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n[a]<|eot_id|>");
+    const ChatTemplate back = ChatTemplate::from_json(ChatTemplate::qwen3().json(), "t");
+    CHECK(shown(back, true) == shown(ChatTemplate::qwen3(), true));
+    CHECK(has(error_of([] {
+                  ChatTemplate::from_json(ChatTemplate::chat("x", {"", "s", "", "u", "{text}", ""}).json(), "t");
+              }),
+              "t: expected {text} in the turns of system, user and assistant, found none in s"));
+}
+TEST_CASE("chat_template is recognised by its marks, or refused") {
+    auto kind = [](const std::string& jinja) {
+        ChatTemplate t;
+        return ChatTemplate::recognise(jinja, t) ? t.name + ":" + t.turns.default_system : std::string("unknown");
+    };
+    CHECK(kind("{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>' }}") == "chatml:");
+    CHECK(kind("{{ '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}{{ '<|im_start|>' }}") == "chatml:Be kind.");
+    CHECK(kind("{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}") == "chatml:Be kind.");
+    CHECK(kind("<|im_start|><|im_end|>{% if enable_thinking %}<think>\\n\\n</think>\\n\\n") == "qwen3:");
+    CHECK(kind("<|im_start|><|im_end|><think>\\n") == "unknown");
+    CHECK(kind("<|start_header_id|><|end_header_id|><|eot_id|>") == "llama3:");
+    CHECK(kind("<|start_header_id|><|end_header_id|><|eot_id|>Cutting Knowledge Date: December 2023 26 Jul 2024") ==
+          "llama3.2:");
+    for (const char* other : {"[INST] {{ m.content }} [/INST]", "<|im_start|>", "<|im_start|><|im_sep|><|im_end|>",
+                              "<|start_header_id|><|end_header_id|><|eot_id|>Knowledge Cutoff Date"})
+        CHECK(kind(other) == "unknown");
+}
