@@ -3,6 +3,7 @@
 #pragma once
 #include <unordered_map>
 
+#include "common/base/cli.h"
 #include "common/device/arena.h"
 #include "common/ops/lora.cuh"
 #include "common/train/model_dir.h"
