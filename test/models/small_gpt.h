@@ -7,7 +7,7 @@ struct SmallGpt : Small<Gpt> {
     GptConfig config;
     Generator generator;  // only with `slots`
     LoraTable adapters;   // only with LoraFlags
-    std::vector<real> base;
+    Memory base;          // (total_count) of the model, which is then frozen
 
     static GptConfig dimensions(int L, int C, int NH, int FF, int V, int T) {
         GptConfig c;
@@ -46,14 +46,16 @@ struct SmallGpt : Small<Gpt> {
         auto point = [&, lora](real* params, areal* grads) {
             if (lora.r == 0) return model.point(params, grads);
             const std::vector<ParamSpec> table = model.point(nullptr, nullptr);
-            if (base.empty()) {
-                base = random_numbers(total_count(table), 77, 0.3);
+            if (!base.size()) {
+                std::vector<real> values = random_numbers(total_count(table), 77, 0.3);
                 for (const ParamSpec& s : table)
-                    for (size_t i = 0; i < s.count; i++) base[s.offset + i] += s.init == Init::ones;
+                    for (size_t i = 0; i < s.count; i++) values[s.offset + i] += s.init == Init::ones;
+                base.resize(values.size() * sizeof(real));
+                std::copy(values.begin(), values.end(), (real*)base.data());
             }
             adapters = LoraTable(table, lora);
-            model.linear.point(adapters, table, base.data(), params, grads);
-            model.point(base.data(), nullptr);
+            model.linear.point(adapters, table, (real*)base.data(), params, grads);
+            model.point((real*)base.data(), nullptr);
             return adapters.rows;
         };
         allocate(model.shape, config.T, point, [&](Arena& arena) {

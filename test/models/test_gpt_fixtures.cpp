@@ -41,9 +41,9 @@ struct GptReference {
         if (name != "lora_lm") return;
         for (const ParamSpec& s : gpt.model.point(nullptr, nullptr)) {
             std::vector<real> values = read("base/", s);
-            std::copy(values.begin(), values.end(), gpt.base.data() + s.offset);
+            std::copy(values.begin(), values.end(), (real*)gpt.base.data() + s.offset);
         }
-        gpt.model.point(gpt.base.data(), nullptr);
+        gpt.model.point((real*)gpt.base.data(), nullptr);
     }
     static LoraFlags lora(const std::string& name) {
         LoraFlags f;
@@ -96,6 +96,7 @@ TEST_SUITE("reference outputs of a decoder") {
             CAPTURE(name);
             GptReference r(name);
             SmallGpt& gpt = r.gpt;
+            if (!device_is_host && gpt.config.HS == 8) continue;  // lora_lm: there are no kernels for such heads
             const int M = (int)r.targets.size(), V = 61, Vp = gpt.model.Vp(), C = 64;
             Batch b = gpt.batch();
             gpt.model.decode(b);

@@ -312,7 +312,9 @@ class Llama(Case):
     def test_sizes_are_about_those_of_gpt2(self):
         """Without the embeddings; batches that fit into no memory, so that nothing is trained"""
         for size, layers, width in (("mini", 4, 256), ("small", 6, 384), ("gpt2", 12, 768), ("large", 36, 1280)):
-            done = run(train("l-" + size, "--arch", "llama", "--size", size, "--batch-tokens", 1 << 22), code=1)
+            done = run(
+                train("l-" + size, "--arch", "llama", "--size", size, "--batch-tokens", 1 << 22, "--verbose"), code=1
+            )
             total = int(re.search(r"\n  total +([\d,]+)\n", done.out)[1].replace(",", ""))
             vocab = int(re.search(r"model.embed_tokens.weight +(\d+) x %d " % width, done.out)[1])
             self.assertAlmostEqual((total - vocab * width) / (12 * layers * width**2), 1, delta=0.05)
