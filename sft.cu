@@ -459,7 +459,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (is_adapter(init))
         fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
                    init.c_str(), init.c_str());
-    if (is_lora && cli.given("dropout"))
+    if (is_lora && cli.given("dropout") && f.dropout > 0)
         fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     GptConfig config = read_gpt_config(init);
     Gpt::check_config(config, init);
@@ -604,6 +604,7 @@ struct PromptedFlags {
 struct LoadedSft {
     LoadedGpt gpt;
     ChatTemplate templ;
+    int64_t context;  // tokens of the longest prompt with its answer: the model's, or less
 
     LoadedSft(const SamplingFlags& f) : gpt(checked(f.model), f.adapter) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
@@ -612,6 +613,7 @@ struct LoadedSft {
                 "first: ./sft --init %s --data DIR --out DIR%s",
                 gpt.dir.c_str(), f.model.c_str(), nearest_entry(gpt.dir + "/template.json").c_str());
         gpt.model.config.eot = end_token(gpt.bpe, templ);
+        context = gpt.model.config.T;
     }
     // For prompts of up to `longest` tokens, `slots` texts of up to `context` tokens at a time
     void allocate(size_t longest, int slots, int64_t context) {
@@ -626,14 +628,14 @@ struct LoadedSft {
     std::vector<int> prompt(const InstructRow& row, int64_t shots, int64_t answer_tokens, bool truncate,
                             Truncation& truncation) const {
         RenderedRow rendered;
-        const int64_t most = gpt.model.config.T - 1 - answer_tokens;
+        const int64_t most = context - 1 - answer_tokens;
         int64_t shown = shots < 0 ? templ.shots : shots;
         truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
         while (!truncation.fits && shots < 0 && shown > 0)
             truncation = render_row(gpt.bpe, templ, row, (size_t)--shown, false, (size_t)most, truncate, rendered);
         if (!truncation.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it",
-                 row.where.c_str(), rendered.ids.size(), (long long)most, (long long)gpt.model.config.T);
+                 row.where.c_str(), rendered.ids.size(), (long long)most, (long long)context);
         std::vector<int> ids = row_start(gpt.bpe, templ);
         ids.insert(ids.end(), rendered.ids.begin(), rendered.ids.end());
         return ids;
@@ -745,9 +747,8 @@ void chat_command(const std::string& text, InstructRow& conversation) {
 // A conversation. Earlier turns are shown to the model as long as they fit.
 int chat(const SamplingFlags& sf) {
     LoadedSft sft(sf);
-    const int64_t context = std::min(sft.gpt.model.config.T, sf.context);
-    sft.gpt.model.config.T = context;  // earlier turns go when it is full
-    sft.allocate((size_t)context, 1, context);
+    sft.context = std::min(sft.context, sf.context);  // earlier turns go when it is full
+    sft.allocate((size_t)sft.context, 1, sft.context);
     const bool terminal = isatty(0);
     if (terminal)
         printf(
@@ -786,7 +787,7 @@ int chat(const SamplingFlags& sf) {
         Truncation truncation;
         std::vector<int> prompt;
         try {
-            const int64_t answer_tokens = std::min(sf.max_new, sft.gpt.model.config.T / 2);
+            const int64_t answer_tokens = std::min(sf.max_new, sft.context / 2);
             prompt = sft.prompt(conversation, 0, answer_tokens, true, truncation);
         } catch (const Error& e) {
             fprintf(stderr, "%s\n", visible(e.what()).c_str());

@@ -950,7 +950,7 @@ TEST_SUITE("inference") {
                 t.task->save_model(dir.path);
                 CHECK(template_fingerprint(ChatTemplate::load(dir / "template.json").json()) == r.file->header.templ);
                 LoadedSft asked(model_at(dir.path));
-                asked.gpt.model.config.T = 4096;  // as long as it takes: only the prompt is made
+                asked.context = 4096;  // as long as it takes: only the prompt is made
                 for (size_t s = 0; s < rows.size(); s++) {
                     InstructRow question = rows[s];
                     question.turns.back().output.clear();
@@ -964,7 +964,7 @@ TEST_SUITE("inference") {
                 // where they do not fit there are fewer, unless so many were requested
                 Truncation truncation;
                 InstructRow question = rows[0];
-                asked.gpt.model.config.T = (int64_t)asked.prompt(question, 1, 1, false, truncation).size() + 1;
+                asked.context = (int64_t)asked.prompt(question, 1, 1, false, truncation).size() + 1;
                 CHECK(asked.prompt(question, -1, 1, false, truncation) ==
                       asked.prompt(question, std::min<int64_t>(shots, 1), 1, false, truncation));
                 CHECK_THROWS_AS(asked.prompt(question, 2, 1, false, truncation), Error);
