@@ -2,14 +2,17 @@
 // words.
 #pragma once
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <string>
 #include <string_view>
 
+#include "common/base/errors.h"
 #include "common/base/text.h"
 
 // Asks for lines with libedit or GNU readline, whichever this machine has; they are looked for when the program runs,
@@ -65,6 +68,10 @@ class WordWrap {
         last = 0;
     }
 
+    static void show() {  // a signal (Ctrl-C) may end a write
+        if (fflush(stdout) && errno != EINTR) fail("cannot write standard output: %s", strerror(errno));
+    }
+
 public:
     explicit WordWrap(size_t columns = columns_of_terminal()) : columns(columns) {}
     static size_t columns_of_terminal() {
@@ -85,10 +92,10 @@ public:
             if (begins) last = word.size();
             word += c;
         }
-        fflush(stdout);
+        show();
     }
     void finish() {
         flush();
-        fflush(stdout);
+        show();
     }
 };
