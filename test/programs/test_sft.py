@@ -899,7 +899,7 @@ class Lora(Case):
     @classmethod
     def setUpClass(cls):
         if not os.path.exists(W.path("adapted")):
-            cls.console = tune("adapted", *SMALL, *LORA, "--epochs", 10).out
+            cls.console = tune("adapted", *SMALL, *LORA, "--epochs", 10, "--verbose").out
 
     def test_learns_with_a_frozen_model(self):
         """The adapters alone are trained and saved, and answer the held-out questions; of the model there is no
