@@ -106,7 +106,8 @@ struct SftTask {
     std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
     LoraTable adapters;
     real* base = nullptr;
-    std::string init;  // the directory of the model that is tuned
+    std::string init;     // the directory of the model that is tuned
+    uint64_t frozen = 0;  // a hash of its parameters, where there are adapters
     uint64_t val_rows = 0;
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
     int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
@@ -139,7 +140,7 @@ struct SftTask {
         model.config = config;
         model.shape = shape;
         model.context = (int)context;
-        model.dropout = (float)f.dropout;
+        model.dropout = (float)(is_lora() ? sf.lora.dropout : f.dropout);
         model.recompute = f.recompute;
         model_table = opt.table = model.point(nullptr, nullptr);
         if (is_lora()) {
@@ -203,6 +204,7 @@ struct SftTask {
         report.refuse_missing(dir);
         refuse_not_finite(model_table, values, dir);
         if (!is_lora()) return opt.upload(values);
+        frozen = fnv1a(values.data(), values.size() * sizeof values[0]);
         std::vector<real> rounded(values.begin(), values.end());
         copy_to_device(base, rounded.data(), rounded.size() * sizeof(real));
         opt.upload(initial_values(opt.table, opt.n, (uint64_t)f.seed));
@@ -240,7 +242,8 @@ struct SftTask {
                       .set("tokenizer", hex(bpe.fingerprint()))
                       .set("train_data", hex(train_data.file.header.content))
                       .set("val_data", hex(val_data ? val_data->file.header.content : 0));
-        return is_lora() ? id.set("lora_alpha", sf.lora.alpha) : id;  // rank and targets are in the table's fingerprint
+        // rank and targets are in the table's fingerprint
+        return is_lora() ? id.set("lora_alpha", sf.lora.alpha).set("frozen", hex(frozen)) : id;
     }
 };
 
@@ -465,11 +468,9 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     Gpt::check_config(config, init);
     Bpe bpe = Bpe::load(init);
     check_vocabulary(init, bpe.size(), config.V);
-    bpe.add_bos = true;  // every row begins with it
     if (!config.llama || config.eot < 0) config.eot = bpe.eot();
     preset_dropout(cli, f, config);
     config.dropout = f.dropout;
-    if (is_lora) f.dropout = sf.lora.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
         fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T,
                    (long long)sf.max_len);
@@ -480,6 +481,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     SftFiles files(f.data, sf, bpe, init);
     const ChatTemplate templ = ChatTemplate::from_json(files.train.templ, files.train.path);
     config.eot = end_token(bpe, templ);
+    if (!templ.is_chat()) bpe.add_bos = true;  // every row begins with it
     if (sf.max_len == 0) sf.max_len = std::min(config.T, files.longest);
     const int64_t context = std::min(config.T, files.longest + sf.max_new);
     SftTask task(f, sf, files.train, files.val, bpe, templ, config, is_lora ? init : f.init,
@@ -629,6 +631,8 @@ struct LoadedSft {
                             Truncation& truncation) const {
         RenderedRow rendered;
         const int64_t most = context - 1 - answer_tokens;
+        if (most < 1)
+            fail("%s: the context of %lld tokens leaves no room for a prompt", row.where.c_str(), (long long)context);
         int64_t shown = shots < 0 ? templ.shots : shots;
         truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
         while (!truncation.fits && shots < 0 && shown > 0)
@@ -823,14 +827,17 @@ int merge(const SamplingFlags& f, const std::string& out) {
     if (gpt.adapter.empty())
         fail_usage("--model %s: expected adapters, or --adapter DIR beside a model, found a model alone",
                    f.model.c_str());
-    refuse_existing("--out", out, {"config.json", "model.safetensors", "adapter_config.json"});
+    for (const char* end : {"", ".tmp", ".old"})  // what a save replaces
+        if (exists(without_slash(out) + end))
+            fail_usage("--out %s: expected nothing there, found %s%s; take another directory", out.c_str(),
+                       without_slash(out).c_str(), end);
     const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
     std::vector<areal> values(total_count(table));
     load_tensors(gpt.weights, table, values.data()).refuse_missing(gpt.weights);
     merge_adapter(gpt.adapter, table, values.data());
     refuse_not_finite(table, values, gpt.adapter);
     ChatTemplate templ;
-    const bool has_template = ChatTemplate::of_model(gpt.dir, templ);
+    const bool has_template = exists(gpt.dir + "/template.json") && ChatTemplate::of_model(gpt.dir, templ);
     if (has_template) gpt.model.config.eot = end_token(gpt.bpe, templ);
     save_directory(out, [&](const std::string& dir) {
         write_gpt_config(dir, gpt.model.config);
@@ -882,7 +889,7 @@ int main(int argc, char** argv) {
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
                  "peak learning rate; 0: chosen by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, "
-                 "else 2e-5");
+                 "else 2e-5, with --lora-r ten times that");
         describe(
             groups, "eval-every",
             "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: once an epoch");
@@ -892,8 +899,7 @@ int main(int argc, char** argv) {
                        {{"batch", &sf.batch, between(1, 1 << 16),
                          "rows in a micro-batch, and answers that are generated at a time"},
                         {"max-len", &sf.max_len, between(0, 1 << 20),
-                         "longest row, in tokens; 0: as many as the model has positions, if these are 1,024 or fewer, "
-                         "else what the data need"},
+                         "longest row, in tokens; 0: as long as the longest of the data"},
                         {"train-on-prompt", &sf.on_prompt,
                          "learn the tokens of the prompt as well, not only those of the answer (for comparison)"}}});
         groups.insert(groups.begin() + 2,

@@ -21,6 +21,7 @@
 #include "common/base/terminal.h"
 #include "common/data/batch.h"
 #include "common/data/causal_lm.h"
+#include "common/data/instruct_encoding.h"
 #include "common/device/arena.h"
 #include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
@@ -877,7 +878,8 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 
     GptConfig config = gf.config();
     config.V = (int64_t)bpe.size();
-    config.bos = config.eot = bpe.eot();
+    config.bos = bpe.bos();
+    config.eot = bpe.eot();
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_gpt_config(init);
@@ -926,12 +928,14 @@ struct LoadedGpt {
             adapter = dir;
             weights = adapter_base(dir);
         }
-        if (!adapter.empty() && exists(adapter + "/tokenizer_config.json")) dir = adapter;
+        if (!adapter.empty()) dir = exists(adapter + "/tokenizer_config.json") ? adapter : weights;
         model.config = read_gpt_config(weights);
         Gpt::check_config(model.config, weights);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
+        if (const std::string file = adapter + "/template.json"; !adapter.empty() && exists(file))
+            model.config.stops.push_back(end_token(bpe, ChatTemplate::load(file)));  // what the adapters end with
         generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
@@ -950,7 +954,9 @@ struct LoadedGpt {
                 generator.block = block;
             },
             [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
-                if (!adapter.empty()) merge_adapter(adapter, table, values.data());
+                if (adapter.empty()) return;
+                merge_adapter(adapter, table, values.data());
+                refuse_not_finite(table, values, adapter);
             });
     }
 };

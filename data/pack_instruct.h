@@ -60,7 +60,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, "
             "found WordPiece",
             dir.c_str());
-    const int64_t positions = longest_input(dir, "n_positions");
+    const int64_t gpt2 = longest_input(dir, "n_positions");
+    const int64_t positions = gpt2 ? gpt2 : longest_input(dir, "max_position_embeddings");
     if (o.max_len == 0) o.max_len = positions;
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");

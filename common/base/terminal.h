@@ -3,6 +3,7 @@
 #pragma once
 #include <dlfcn.h>
 #include <errno.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +25,8 @@ class LineEditor {
 public:
     LineEditor() {
         if (!isatty(0) || !isatty(1)) return;
+        setlocale(LC_CTYPE, "");  // else the libraries drop what is not ASCII
+        if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
         for (const char* name :
              {"libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7", "libedit.dylib"})
             if (void* library = dlopen(name, RTLD_NOW)) {

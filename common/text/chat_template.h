@@ -193,7 +193,7 @@ struct ChatTemplate {
         if (!recognise(jinja, found))
             fail(
                 "%s: this chat_template is none of those that are known (ChatML, Qwen3's, Llama 3's): say which one to "
-                "take with --template NAME or FILE (see data/README.md)",
+                "take when the data are packed, with --template NAME or FILE (see data/README.md)",
                 path.c_str());
         return true;
     }
@@ -215,15 +215,30 @@ struct ChatTemplate {
             found = qwen3();
             return has(text(found.turns.before_last).c_str()) && has("enable_thinking");
         }
+        if (has("bos_token")) return false;
         std::string system;  // between these two, where it is a text and no expression
         const std::string before = text("<|im_start|>system\n"), after = "<|im_end|>";
-        for (size_t at = 0; (at = jinja.find(before, at)) != jinja.npos;) {
-            at += before.size();
-            const std::string part = jinja.substr(at, jinja.find(after, at) - at);
-            if (!part.empty() && part.find_first_of("'\"{}") == part.npos) system = part;
+        for (size_t begin = 0; (begin = jinja.find(before, begin)) != jinja.npos; begin += before.size()) {
+            const size_t at = begin + before.size(), end = std::min(jinja.find(after, at), jinja.size());
+            const char quote = begin > 0 ? jinja[begin - 1] : ' ';
+            std::string part;
+            if (quote == '\'' || quote == '"')
+                read_literal(std::string_view(jinja).substr(at, end - at), quote, part);
+            else if (part = jinja.substr(at, end - at); part.find("{{") != part.npos)
+                part.clear();
+            if (!part.empty()) system = part;
         }
         found = chatml(system);
         return true;
+    }
+    // The text of (a part of) a Jinja literal; none if it ends within, as the text is then that of an expression
+    static void read_literal(std::string_view literal, char quote, std::string& out) {
+        for (size_t i = 0; i < literal.size(); i++) {
+            if (literal[i] == quote) return out.clear();
+            const bool escape = literal[i] == '\\' && i + 1 < literal.size();
+            if (escape) i++;
+            out += escape && literal[i] == 'n' ? '\n' : escape && literal[i] == 't' ? '\t' : literal[i];
+        }
     }
     // The same as Jinja, for transformers; bos, eot: the tokens that begin a text and end an answer of a plain template
     std::string jinja(const std::string& bos, const std::string& eot) const {

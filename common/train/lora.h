@@ -215,9 +215,14 @@ void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, 
     };
     if (const Json* type = config.find("peft_type"); !type || type->s != "LORA")
         fail("%s: expected peft_type LORA, found %s", path.c_str(), type ? dump_json(*type).c_str() : "none");
-    for (const char* key : {"use_dora", "alpha_pattern", "modules_to_save", "lora_bias", "trainable_token_indices"})
+    for (const char* key : {"use_dora", "alpha_pattern", "modules_to_save", "lora_bias", "trainable_token_indices",
+                            "layer_replication", "alora_invocation_tokens"})
         if (const Json* v = config.find(key); v && !is_off(*v)) refuse(key, "none");
     if (const Json* bias = config.find("bias"); bias && bias->s != "none") refuse("bias", "none");
+    // others change the model's own weights
+    if (const Json* init = config.find("init_lora_weights"); init && init->kind == Json::string)
+        if (init->s != "gaussian" && init->s != "eva" && init->s != "orthogonal")
+            refuse("init_lora_weights", "true, gaussian, eva or orthogonal");
     const Json *alpha = config.find("lora_alpha"), *rs = config.find("use_rslora");
     if (!alpha || !(alpha->d > 0)) fail("%s: expected a lora_alpha above 0, found none", path.c_str());
     const SafeTensors file(dir + "/adapter_model.safetensors");

@@ -51,7 +51,8 @@ def max_positions(folder):
         config = json.loads(read_text(path))
     except ValueError as e:
         raise Failure("%s: this is not JSON as expected: %s" % (path, e))
-    found = config.get("n_positions", 0) if isinstance(config, dict) else 0
+    config = config if isinstance(config, dict) else {}
+    found = config.get("n_positions", config.get("max_position_embeddings", 0))
     return found if isinstance(found, int) else 0
 
 
