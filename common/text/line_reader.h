@@ -264,10 +264,12 @@ private:
                 in_array = false;
                 bad(number, "expected ] after the last row, found the end of the file");
             }
-            if (in_array && line[at] == ']')
+            if (in_array && line[at] == ']') {
                 in_array = false;
-            else if (!strchr(" \t\r,", line[at]))
+                element = 0;
+            } else if (!line[at] || !strchr(" \t\r,", line[at])) {
                 break;
+            }
         }
         begin = number;
         element += in_array;
@@ -275,6 +277,7 @@ private:
         bool quoted = false;
         for (size_t depth = 0;; at++) {
             while (at >= line.size()) {
+                if (depth == 0 && !value.empty()) return true;  // no object
                 value += '\n';
                 at = 0;
                 quoted = false;  // no string has a line's end in it: this one is an error, but not of the next row
@@ -292,7 +295,7 @@ private:
             if (c == '"') quoted = !quoted;
             if (!quoted && (c == '{' || c == '[')) depth++;
             if (!quoted && (c == '}' || c == ']') && depth-- <= 1) {
-                if (depth == 0) value += line[at++];
+                if (depth == 0 || value.empty()) value += line[at++];  // empty: it closes nothing
                 break;
             }
             if (!quoted && c == ',' && depth == 0) break;

@@ -47,6 +47,10 @@ struct LoraTable {
     LoraTable() = default;
     // base: the model's table, laid out. a begins as PEFT's does in size, uniform there, normal here; b as zeros
     LoraTable(const std::vector<ParamSpec>& base, const LoraFlags& f) {
+        std::vector<std::string> all;  // the modules of the first layer
+        for (const ParamSpec& w : base)
+            for (const std::string& name : w.names)
+                if (is_layer_matrix(w) && w.layer == 0) all.push_back(module_name(name));
         for (size_t i = 0; i < base.size(); i++) {
             const ParamSpec& w = base[i];
             if (!is_layer_matrix(w)) continue;
@@ -54,8 +58,13 @@ struct LoraTable {
             LoraShape shape;
             const size_t in = w.transpose ? w.shape[0] : w.shape[1];
             for (size_t k = 0; k < w.names.size(); k++) {
-                const std::string module = module_name(w.names[k]), own = module.substr(module.rfind('.') + 1);
+                const std::string module = module_name(w.names[k]);
                 if (!is_target(module, f.targets)) continue;
+                // GPT-2 has two c_proj in a layer: where one alone is meant, PEFT has to know which
+                std::string own = module.substr(module.rfind('.') + 1);
+                if (std::any_of(all.begin(), all.end(),
+                                [&](const std::string& m) { return is_target(m, own) && !is_target(m, f.targets); }))
+                    own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
                 a.names.push_back(PEFT_PREFIX + module + ".lora_A.weight");
                 b.names.push_back(PEFT_PREFIX + module + ".lora_B.weight");
                 b.rows.push_back(w.elements(k) / in);
@@ -75,17 +84,12 @@ struct LoraTable {
             rows.push_back(a);
             rows.push_back(b);
         }
-        if (modules.empty()) {
-            std::vector<std::string> known;
-            for (const ParamSpec& w : base)
-                for (const std::string& name : w.names)
-                    if (is_layer_matrix(w) && w.layer == 0) {
-                        const std::string module = module_name(name);
-                        known.push_back(module.substr(module.rfind('.') + 1));
-                    }
-            fail_usage("--lora-targets %s: expected all, attention or names of this model's matrices, which are %s",
-                       f.targets.c_str(), name_list(known, 20).c_str());
-        }
+        // every name that was given is one of a matrix
+        for (const std::string& target : split_list(f.targets))
+            if (std::none_of(all.begin(), all.end(), [&](const std::string& m) { return is_target(m, target); }))
+                fail_usage("--lora-targets %s: expected all, attention or names of this model's matrices, which are %s",
+                           target.c_str(), name_list(all, 20).c_str());
+        if (modules.empty()) fail_usage("--lora-targets: expected all, attention or names of matrices, found none");
         layout(rows);
     }
 };

@@ -168,7 +168,7 @@ int main() {
 #endif
         gpu::blas_init();
         gpu::enable_autotune(true);  // as in a training step
-        pool_size = round_up(std::max(8 * N * C, N / 8 * round_up(V, 64)), 128);
+        pool_size = round_up(std::max({8 * N * C, N / 8 * round_up(V, 64), N / 2 * 32 * 128}), 128);  // 32 heads of 128
         pool = random_numbers(pool_size, 1, 1);
         bench_layernorm(N / 2, C);
         bench_llama(N / 2, C * 3 / 4, 2 * C, 9, 3, 64);    // SmolLM2-135M

@@ -456,6 +456,16 @@ class JsonByContent(test_data.Case):
                 errors = [o for o in found if isinstance(o, str)]
                 self.assertEqual([o for o in found if not isinstance(o, str)], objects)
                 self.assertEqual([e[: len(expected)] for e in errors], [expected])
+        brackets = 'F, line 1: expected a JSON object, found "]"'
+        for data, found in (  # each closes nothing
+            ('[{"a": 1}]]]{"a": 1}', [one, brackets, brackets, one]),
+            ('[{"a": 1}}, {"a": 1}]', [one, 'F, element 2: expected a JSON object, found "}"', one]),
+            ('{\n}\n}\n{"a": 1}', [{}, 'F, line 3: expected a JSON object, found "}"', one]),
+            ('[{"a": 1}]\nmore\n{"a": 1}\n', [one, 'F, line 2: expected a JSON object, found "more"', one]),
+            ('[\0{"a": 1}, {"a": 1}]', ["F, element 1: expected text, found a NUL byte", one]),
+        ):
+            with self.subTest(data=data):
+                self.assertEqual([o for o, _ in self.read(data)], found)
         for data in ('[\n{"a": 1}\n{"a": 1}\n]', '[{"a": 1}, {"a": 1},\n]'):  # commas may be more or fewer
             self.assertEqual([o for o, _ in self.read(data)], [one, one])
 
@@ -646,6 +656,7 @@ class LinearTime(test_data.Case):
             ("a long value", '[{"a": "', "b\\n", '"}]'),
             ("many lines", '{\n"a": [1', ",\n1", "]}"),
             ("NaN", '[{"a": [NaN', ", NaN", "]}]"),
+            ("closes nothing", "[{}]", "]", ""),
             ("no end", "[", "[", ""),
             ("no JSON", "", "{\n", ""),
         ):
