@@ -61,7 +61,8 @@ inline void read_gpt2(const Json& json, const std::string& path, GptConfig& c) {
     c.NH = c.NKV = required("n_head", 1 << 20);
     c.FF = (int64_t)optional("n_inner", 4 * (double)c.C, 1, 1 << 22, true);
     c.eot = (int64_t)optional("eos_token_id", (double)c.V - 1, 0, (double)c.V - 1, true);
-    c.bos = (int64_t)optional("bos_token_id", (double)c.eot, 0, (double)c.V - 1, true);
+    c.bos = (int64_t)optional("bos_token_id", (double)c.eot, 0, INT32_MAX, true);
+    if (c.bos >= c.V) c.bos = c.eot;  // GPT-2's own, in a model of fewer tokens
     c.eps = optional("layer_norm_epsilon", c.eps, 1e-30, 0.1, false);
     c.dropout = optional("resid_pdrop", c.dropout, 0, 0.999, false);
     c.init_std = optional("initializer_range", c.init_std, 0, 10, false);
@@ -212,7 +213,8 @@ inline void write_gpt2(Json& json, const GptConfig& c) {
     json.set("n_embd", c.C).set("n_layer", c.L).set("n_head", c.NH).set("n_inner", c.FF);
     json.set("activation_function", "gelu_new").set("layer_norm_epsilon", c.eps).set("initializer_range", c.init_std);
     json.set("resid_pdrop", c.dropout).set("embd_pdrop", c.dropout).set("attn_pdrop", c.dropout);
-    json.set("scale_attn_weights", true).set("bos_token_id", c.bos < 0 ? c.eot : c.bos).set("eos_token_id", c.eot);
+    json.set("scale_attn_weights", true).set("bos_token_id", c.bos < 0 || c.bos >= c.V ? c.eot : c.bos);
+    json.set("eos_token_id", c.eot);
     json.set("tie_word_embeddings", true).set("use_cache", true);
 }
 // In the spelling that transformers of versions 4 and 5 read
@@ -255,7 +257,7 @@ inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     c.llama ? write_llama(json, c, eos) : write_gpt2(json, c);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");
     if (generation.o.empty()) generation.set("_from_model_config", true);
-    if (c.bos >= 0) generation.set("bos_token_id", c.bos);
+    if (c.bos >= 0) generation.set("bos_token_id", c.bos < c.V ? c.bos : c.eot);
     generation.set("eos_token_id", eos);
     write_file_atomic(dir + "/generation_config.json", dump_json(generation, 2) + "\n");
 }

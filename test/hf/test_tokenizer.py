@@ -158,7 +158,7 @@ class Tokenizer(InFolder):
         path = os.path.join(self.dir, "text.txt")
         directory = tempfile.mkdtemp(dir=self.dir)  # learn replaces no tokenizer
         with open(path, "w", encoding="utf-8", newline="") as f:
-            f.write("\n".join(texts))
+            f.write("\n".join(texts).replace("\0", ""))  # a text has no NUL
         subprocess.run(
             [TOKENIZE, "learn", "--type", "wordpiece", "--size", str(size), "--out", directory, *flags, path],
             stdout=subprocess.DEVNULL,

@@ -1040,10 +1040,14 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
-    def finish(self):
-        """→ exit code"""
-        end = time.time() + TIMEOUT
+    def finish(self, key=None):
+        """→ exit code. key: pressed every second until the end; one that comes while the program is about to read
+        another line may be lost"""
+        end, pressed = time.time() + TIMEOUT, 0
         while time.time() < end:
+            if key and time.time() - pressed > 1:
+                pressed = time.time()
+                self.type(key)
             if select.select([self.fd], [], [], 0.01)[0]:
                 try:
                     self.text += os.read(self.fd, 65536).decode("utf-8", "replace")
@@ -1134,8 +1138,7 @@ class Chat(Case):
         t.wait_for("\n> ", key="\x03")
         t.type("how ?\n")
         t.wait_for("wise")
-        t.type("\x04")
-        self.assertEqual(t.finish(), 0)
+        self.assertEqual(t.finish("\x04"), 0)
 
     def test_line_editing_and_history(self):
         """Where the machine has libedit or readline: the arrow keys move in the line and to earlier ones."""
@@ -1150,8 +1153,7 @@ class Chat(Case):
         t.wait_for("\n> ")
         t.type("\x1b[A\x1b[A\n")  # the question again
         self.assertIn("king", t.wait_for("\n> "))
-        t.type("\x04")
-        self.assertEqual(t.finish(), 0)
+        self.assertEqual(t.finish("\x04"), 0)
 
     def test_lines_are_broken_between_words(self):
         """On a terminal of 20 columns, no line of an answer is longer, and no word is in two; a pipe gets one line."""
@@ -1166,8 +1168,7 @@ class Chat(Case):
         answer = re.sub(r"\A((> )?the king\r\n)+", "", text).split("\r\n")[:-2]
         self.assertLessEqual(max(map(len, answer)), 20)
         self.assertEqual(" ".join(answer).split(), whole.split())
-        t.type("\x04")
-        self.assertEqual(t.finish(), 0)
+        self.assertEqual(t.finish("\x04"), 0)
 
     def test_ctrl_c_stops_an_answer_and_not_the_program(self):
         """A model that has learned nothing talks on and on, at least a character a token. What it says is seen as it

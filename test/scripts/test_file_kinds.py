@@ -28,6 +28,7 @@ from test_data import ROOT, TOKENIZE, open_bytes
 sys.path.insert(0, os.path.join(ROOT, "data"))
 from lib import file_kinds, text_files  # noqa: E402
 
+PROGRAMS = os.path.join(ROOT, "build", "cpu-fp32")
 TOY = os.path.join(ROOT, "data", "toy", "models")
 BERT, GPT = os.path.join(TOY, "sentiment"), os.path.join(TOY, "instruct")
 BOM = b"\xef\xbb\xbf"
@@ -107,7 +108,7 @@ class Readers(test_data.Case):
     standard input."""
 
     def readers(self):
-        program = lambda name: [os.path.join(ROOT, name)]
+        program = lambda name: [os.path.join(PROGRAMS, name)]
         script = lambda name, *words: [sys.executable, os.path.join(ROOT, "data", name), *words, "--out", "out"]
         pack = lambda kind, tok: [
             TOKENIZE,
@@ -538,6 +539,7 @@ class Names(test_data.Case):
 
     def test_files_of_any_name(self):
         program = lambda name: os.path.join(ROOT, name).encode()
+        built = lambda name: os.path.join(PROGRAMS, name).encode()
         for number, name in enumerate(self.NAMES):
             with self.subTest(name=name):
                 folder = os.path.join(self.dir.encode(), b"%d" % number, name)
@@ -571,18 +573,18 @@ class Names(test_data.Case):
                     "--batch-tokens",
                     "128",
                 ]
-                run(program("train_bert"), "--data", data, "--out", out, *size, "--steps", "2")
+                run(built("train_bert"), "--data", data, "--out", out, *size, "--steps", "2")
                 with open(os.path.join(out, b"config.json"), encoding="utf-8") as f:
                     saved = json.load(f)["flags"]["data"]
                 self.assertEqual(bytes_of_json(saved), os.path.realpath(data))
                 moved = os.path.join(self.dir.encode(), b"moved%d" % number)
                 os.rename(out, moved)  # the data stay where they are
-                said = run(program("train_bert"), "--resume", "--out", moved, "--steps", "3")
+                said = run(built("train_bert"), "--resume", "--out", moved, "--steps", "3")
                 self.assertIn(b"resumed", said)
                 table, model = make(b".csv", rows(".csv")), os.path.join(folder, b"model")
                 shutil.copytree(BERT, os.fsdecode(model))
                 script("classify.py", table, "--tokenizer", model, "--out", os.path.join(folder, b"cls"))
-                run(program("finetune_cls"), "eval", "--model", model, "--data", table)
+                run(built("finetune_cls"), "eval", "--model", model, "--data", table)
                 answers = make(b".jsonl", INSTRUCTIONS)
                 two = os.path.join(folder, b"two " + name + b".jsonl")
                 shutil.copyfile(answers, two)
