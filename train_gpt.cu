@@ -66,7 +66,8 @@ template <class X>
 std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     t = {};
     TableBuilder<X> table{c.init_std, {}, {}};
-    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), Q = c.NH * c.HS, KV = c.NKV * c.HS;
+    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), Q = c.NH * c.HS;
+    const std::vector<size_t> qkv_rows = {Q, (size_t)(c.NKV * c.HS), (size_t)(c.NKV * c.HS)};
     double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
     if (!c.llama) {
         table.tensor(t.wte, {"transformer.wte.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
@@ -96,11 +97,11 @@ std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) 
             std::string name = format("model.layers.%d.", l), att = name + "self_attn.", mlp = name + "mlp.";
             rms_norm(w.ln1w, name + "input_layernorm.weight", C, l);
             matrix(w.qkvw, {att + "q_proj.weight", att + "k_proj.weight", att + "v_proj.weight"}, Q, C, l, c.init_std);
-            table.rows.back().rows = {Q, KV, KV};
+            table.rows.back().rows = qkv_rows;
             if (c.qkv_bias) {
                 table.tensor(w.qkvb, {att + "q_proj.bias", att + "k_proj.bias", att + "v_proj.bias"}, {Q}, false,
                              Init::zeros, l);
-                table.rows.back().rows = {Q, KV, KV};
+                table.rows.back().rows = qkv_rows;
             }
             if (c.qk_norm) {
                 rms_norm(w.qnormw, att + "q_norm.weight", c.HS, l);

@@ -134,7 +134,7 @@ struct Flag {
         if (type == INTEGER) return *(int64_t*)value;
         if (type == NUMBER) return *(double*)value;
         if (type == BOOL) return *(bool*)value;
-        if (type == LIST) return name_list(*(std::vector<std::string>*)value, -1);
+        if (type == LIST) return name_list(*(std::vector<std::string>*)value, SIZE_MAX);
         return json_of_bytes(*(std::string*)value);
     }
 

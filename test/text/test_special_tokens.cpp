@@ -177,9 +177,9 @@ TEST_CASE("special tokens: every place that names them") {
     CHECK(Files().put("tokenizer.json", "{\"added_tokens\": null}").list() == "");
     CHECK(Files().put("added_tokens.json", R"({"<b>": 5, "<a>": 4})").list() == "<a> 4 n, <b> 5 n, ");
     Files f;
-    f.put(
-        "tokenizer_config.json",
-        R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true}, "3": {"content": "<y>", "rstrip": true}},
+    f.put("tokenizer_config.json",
+          R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true},
+                                              "3": {"content": "<y>", "rstrip": true}},
               "eos_token": "<e>", "bos_token": {"__type": "AddedToken", "content": "<b>", "lstrip": true},
               "pad_token": null, "add_bos_token": true, "image_token": "<i>", "additional_special_tokens": ["<p>"],
               "extra_special_tokens": {"video": "<v>"}})");

@@ -291,7 +291,8 @@ Json tokenizer_json(const std::string& with = "{}", const std::string& model = "
     Json all = parse_json(R"({"version": "1.0", "truncation": {"max_length": 4}, "padding": null, "added_tokens": [
         {"id": 4, "content": "[MASK]", "single_word": false, "lstrip": true, "rstrip": false, "normalized": false,
          "special": true}],
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "x"}, "content": "a"},
+        "normalizer": {"type": "Sequence", "normalizers": [
+                           {"type": "Replace", "pattern": {"String": "x"}, "content": "a"},
             {"type": "NFC"}, {"type": "Strip", "strip_left": true, "strip_right": true},
             {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
              "lowercase": false}, {"type": "Lowercase"}]},
