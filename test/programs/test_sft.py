@@ -1038,7 +1038,8 @@ class Terminal:
         return text
 
     def type(self, text):
-        time.sleep(0.5)  # so that who edits a line has taken over the terminal after its prompt
+        if text != "\x03":
+            time.sleep(0.5)  # so that who edits a line has taken over the terminal after its prompt
         os.write(self.fd, text.encode())
 
     def finish(self, key=None):
