@@ -25,6 +25,7 @@ import unittest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sentencepiece
+from test_gpt import TRAIN_GPT
 from test_tokenizer import SHARED, TOKENIZE, characters, generate, ours
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
@@ -417,7 +418,7 @@ class Kinds(unittest.TestCase):
 
     def test_saved(self):
         """What a program saves is loaded by AutoTokenizer, gives the same ids, and keeps all that was in the files."""
-        program = os.path.join(os.path.dirname(TOKENIZE), "..", "train_gpt")
+        self.assertTrue(os.path.exists(TRAIN_GPT), "expected %s, found nothing" % TRAIN_GPT)
         many = chat_texts(300, 12)
         for name in ("gpt2", "smollm2", "qwen2", "llama3", "llama2", "metaspace first False"):
             with self.subTest(name):
@@ -444,7 +445,7 @@ class Kinds(unittest.TestCase):
                         check=True,
                     )
                 subprocess.run(
-                    [program, "--data", data, "--out", out, "--steps", "1", "--layers", "1", "--hidden-size", "32"]
+                    [TRAIN_GPT, "--data", data, "--out", out, "--steps", "1", "--layers", "1", "--hidden-size", "32"]
                     + ["--heads", "1", "--max-len", "32", "--batch-tokens", "128"],
                     stdout=subprocess.DEVNULL,
                     check=True,
