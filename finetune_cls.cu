@@ -26,8 +26,7 @@
 #include "common/text/labelled_rows.h"
 
 // ---------------------------------------------------------------- parameters
-template <class X>
-struct ClassifierTensors {
+template <class X> struct ClassifierTensors {
     BertTensors<X> bert;  // without its masked-LM head
     X *poolw, *poolb;     // (C, C), (C)
     X *clsw, *clsb;       // (Kp, C), (Kp)   Kp: K rounded up to 8, for the kernels
@@ -389,8 +388,7 @@ struct ClassifyTask {
     }
 
     // Runs the model over a set; each(i, gold, prediction, probabilities (K)) is called for its examples in order.
-    template <class Each>
-    ClassificationReport predict(ClassifyData& data, Each each) {
+    template <class Each> ClassificationReport predict(ClassifyData& data, Each each) {
         ClassificationReport report(labels);
         uint64_t answered = 0;
         builder.clear();
@@ -604,10 +602,8 @@ void report_seeds(const std::string& out, const std::vector<std::string>& runs, 
                 list.a.push_back(value->d);
             }
             auto [mean, sd] = mean_and_sd(values);
-            if (!strcmp(key, "accuracy"))
-                line += format(" | %s %.2f +- %.2f %%", key, 100 * mean, 100 * sd);
-            else
-                line += format(" | %s %.4f +- %.4f", key, mean, sd);
+            if (!strcmp(key, "accuracy")) line += format(" | %s %.2f +- %.2f %%", key, 100 * mean, 100 * sd);
+            else line += format(" | %s %.4f +- %.4f", key, mean, sd);
             numbers.set(key, Json::make_object().set("mean", mean).set("sd", sd).set("runs", list));
         }
         printf("%s%s\n", set.c_str(), line.c_str());
@@ -758,8 +754,7 @@ struct LabelledExample {
 };
 
 // Calls add(example) for the examples of a .bin file ...
-template <class Add>
-void for_each_packed_example(const LoadedClassifier& c, const std::string& path, Add add) {
+template <class Add> void for_each_packed_example(const LoadedClassifier& c, const std::string& path, Add add) {
     BinFile file(path, BIN_CLASSIFY);
     if (file.fingerprint() != c.tokenizer.fingerprint() || file.vocab() != c.tokenizer.tokens.size())
         fail(
@@ -837,16 +832,12 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
         waiting.push_back(std::move(example));
         predictor.add(waiting.back().tokens, waiting.back().types);
     };
-    if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin")
-        for_each_packed_example(c, cf.data, add);
-    else
-        for_each_labelled_example(c, cf.data, cf.columns, bad, add);
+    if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin") for_each_packed_example(c, cf.data, add);
+    else for_each_labelled_example(c, cf.data, cf.columns, bad, add);
     predictor.flush();
     if (report.confusion.total() == 0) fail("%s: expected rows with a text and a label, found none", cf.data.c_str());
-    if (cf.json)
-        printf("%s\n", dump_json(report.json()).c_str());
-    else
-        printf("%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
+    if (cf.json) printf("%s\n", dump_json(report.json()).c_str());
+    else printf("%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
     print_warning(stderr, report.warning());
     if (cut) fprintf(stderr, "warning: %zu of them have more than %zu tokens and were cut\n", cut, c.T);
     if (!cf.out.empty()) {
@@ -926,14 +917,10 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
         size_t invalid = c.tokenizer.encode(std::string_view(text).substr(0, tab), a);
         if (tab != text.npos) invalid += c.tokenizer.encode(std::string_view(text).substr(tab + 1), b);
         std::string error;
-        if (text.find('\0') != text.npos)
-            error = where + ": expected a text, found a NUL byte";
-        else if (invalid)
-            error = where + format(": expected UTF-8, found %zu bytes that are not", invalid);
-        else if (a.empty())
-            error = where + ": expected a text, found nothing";
-        else if (!b.empty())
-            error = c.pair_error(where);
+        if (text.find('\0') != text.npos) error = where + ": expected a text, found a NUL byte";
+        else if (invalid) error = where + format(": expected UTF-8, found %zu bytes that are not", invalid);
+        else if (a.empty()) error = where + ": expected a text, found nothing";
+        else if (!b.empty()) error = c.pair_error(where);
         rows.row(error, blank(text));
         waiting.push_back({text, error});
         if (!error.empty()) return;

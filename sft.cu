@@ -48,8 +48,7 @@ struct InstructData {
         types.assign(tokens.size(), 0);
         positions.clear();
         targets.clear();
-        if (on_prompt)
-            add_targets(s, start.empty() ? 1 : 0, n);
+        if (on_prompt) add_targets(s, start.empty() ? 1 : 0, n);
         else
             for (size_t k = 0; k < file.spans(s); k++) add_targets(s, file.span(s, k).begin, file.span(s, k).end);
     }
@@ -189,10 +188,8 @@ struct SftTask {
     }
     void allocate(Arena& arena) {
         plan(arena);
-        if (is_lora())
-            model.point(base, nullptr);
-        else
-            model.point(opt.params, opt.grads);
+        if (is_lora()) model.point(base, nullptr);
+        else model.point(opt.params, opt.grads);
         host.resize(shape.bytes());
     }
 
@@ -586,10 +583,8 @@ int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files)
     const Comparison systems{
         most_frequent_baseline(sets), copy_input_baseline(sets), answered[0], {answered.begin() + 1, answered.end()}};
     const Json results = results_json(sets, systems, 1);
-    if (ef.json)
-        printf("%s\n", dump_json(results).c_str());
-    else
-        print_results(sets, systems, true, 1);
+    if (ef.json) printf("%s\n", dump_json(results).c_str());
+    else print_results(sets, systems, true, 1);
     if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results, 2) + "\n");
     flush_output();
     return EXIT_OK;
@@ -809,10 +804,8 @@ int chat(const SamplingFlags& sf) {
         if (interrupted) clearerr(stdout);
         flush_output();
         if (answer.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
-        if (trimmed(shown.text).empty())
-            conversation.turns.pop_back();  // an empty answer is no example to follow
-        else
-            conversation.turns.back().output = shown.text;
+        if (trimmed(shown.text).empty()) conversation.turns.pop_back();  // an empty answer is no example to follow
+        else conversation.turns.back().output = shown.text;
         sampler.seed++;  // the same question may get another answer the next time
     }
     if (terminal) printf("\n");

@@ -50,8 +50,7 @@ struct BertTensors {
 
 // The encoder's part of the table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests
 // all come from it.
-template <class X>
-void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
+template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
     table.tensor(t.wte, {"bert.embeddings.word_embeddings.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
     table.tensor(t.wpe, {"bert.embeddings.position_embeddings.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
@@ -69,8 +68,7 @@ void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& 
     }
 }
 // The whole table: the encoder and the masked-LM head.
-template <class X>
-std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
+template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
     int L = (int)c.L;
     encoder_table(table, t, c);

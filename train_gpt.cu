@@ -62,8 +62,7 @@ struct GptTensors {
 
 // The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The
 // two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
-template <class X>
-std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
+template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     t = {};
     TableBuilder<X> table{c.init_std, {}, {}};
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), Q = c.NH * c.HS;
@@ -285,26 +284,20 @@ struct Gpt {
                        const real* b, int R, Dropout d) const {
         int C = config.C;
         areal eps = (areal)config.eps;
-        if (config.llama)
-            residual_rmsnorm_forward(out, sum, rstd, x, branch, w, R, C, eps, d);
-        else
-            residual_layernorm_forward(out, sum, mean, rstd, x, branch, w, b, R, C, eps, d);
+        if (config.llama) residual_rmsnorm_forward(out, sum, rstd, x, branch, w, R, C, eps, d);
+        else residual_layernorm_forward(out, sum, mean, rstd, x, branch, w, b, R, C, eps, d);
     }
     void norm(real* out, areal* mean, areal* rstd, const real* x, const real* w, const real* b, int R) const {
-        if (config.llama)
-            rmsnorm_forward(out, rstd, x, w, R, config.C, (areal)config.eps);
-        else
-            layernorm_forward(out, mean, rstd, x, w, b, R, config.C, (areal)config.eps);
+        if (config.llama) rmsnorm_forward(out, rstd, x, w, R, config.C, (areal)config.eps);
+        else layernorm_forward(out, mean, rstd, x, w, b, R, config.C, (areal)config.eps);
     }
     // dsum(R, C) = gradient of `sum` by that of out, dout, and dx(R, C) if given; dbranch(R, C); dw, db (C) +=
     void residual_norm_backward(real* dsum, real* dbranch, areal* dw, areal* db, const real* dout, const real* dx,
                                 const real* sum, const real* w, const areal* mean, const areal* rstd, int R,
                                 Dropout d) const {
         int C = config.C;
-        if (config.llama)
-            residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
-        else
-            residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
+        if (config.llama) residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
+        else residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
     }
     // qkv(R, QKV) of layer l from proj(R, QKV), which may be qkv: QK-norm, and RoPE by the positions pos(R). rstd(R, NH
     // + NKV) is QK-norm's. GPT-2 leaves all as it is.
@@ -314,8 +307,7 @@ struct Gpt {
         if (config.qk_norm)
             qk_norm_rope_forward(qkv, rstd, proj, w.qnormw, w.knormw, acts.rope, pos, R, NH, NKV, HS,
                                  (areal)config.eps);
-        else if (config.has_rope(l))
-            rope_forward(qkv, acts.rope, pos, R, NH, NKV, HS);
+        else if (config.has_rope(l)) rope_forward(qkv, acts.rope, pos, R, NH, NKV, HS);
     }
     // act(R, FF) from inp(R, C), by way of pre(R, UP)
     void activation(real* act, real* pre, const real* inp, int l, int R, Dropout d) const {
@@ -436,10 +428,8 @@ struct Gpt {
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
             if (config.llama || linear.has(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
-                if (config.llama)
-                    swiglu_backward(dpre, a.act, a.pre, R, FF);
-                else
-                    gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
+                if (config.llama) swiglu_backward(dpre, a.act, a.pre, R, FF);
+                else gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
             } else {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }
@@ -465,8 +455,7 @@ struct Gpt {
             if (config.qk_norm)
                 qk_norm_rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
                                       acts.scratch, N, NH, NKV, HS);
-            else if (config.has_rope(l))
-                rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
+            else if (config.has_rope(l)) rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
             // proj = ln1 qkvwᵀ + qkvb
             if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
             const Dropout all = adapter_drop(b, false);
@@ -509,8 +498,7 @@ struct Sampler {
     std::vector<std::pair<float, int>> candidates;  // logit, token
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
-    template <class T>
-    int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
+    template <class T> int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
         if (temperature == 0) {
             int best = 0;
             for (int v = 1; v < V; v++)
@@ -693,12 +681,9 @@ struct Generator {
                 } else {
                     answer.tokens.push_back(row.token);
                     if (on_token) go_on = on_token(row.prompt, row.token);
-                    if ((int64_t)answer.tokens.size() == max_new)
-                        answer.stop = Stop::length;
-                    else if (row.pos == cache.context)
-                        answer.stop = Stop::context;
-                    else
-                        row.done = false;
+                    if ((int64_t)answer.tokens.size() == max_new) answer.stop = Stop::length;
+                    else if (row.pos == cache.context) answer.stop = Stop::context;
+                    else row.done = false;
                 }
                 if (row.done) free_slots.push_back(row.slot);
             }
@@ -1039,15 +1024,13 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
         if (p.row.kind != Json::object) p.row = Json::make_object().set("prompt", p.text);
-        if (pf.json && is_bad)
-            printf("%s\n", dump_json(p.row.set("error", p.error)).c_str());
+        if (pf.json && is_bad) printf("%s\n", dump_json(p.row.set("error", p.error)).c_str());
         else if (pf.json)
             printf("%s\n",
                    dump_json(
                        p.row.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop)))
                        .c_str());
-        else if (!show_tokens)
-            shown.print((i ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
+        else if (!show_tokens) shown.print((i ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
     }
     if (show_tokens) shown.print("\n");
     shown.finish();

@@ -67,10 +67,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
     ChatTemplate templ = ChatTemplate::alpaca();
-    if (o.templ != "auto")
-        templ = ChatTemplate::load(o.templ);
-    else
-        ChatTemplate::of_model(dir, templ);
+    if (o.templ != "auto") templ = ChatTemplate::load(o.templ);
+    else ChatTemplate::of_model(dir, templ);
     end_token(bpe, templ);  // has the tokenizer what the template needs?
     if (o.shots >= 0) templ.shots = o.shots;
     make_directory_of(o.out);

@@ -53,8 +53,7 @@ struct TextPart {
 
 // Calls f(block) for the text of a file, without its byte order mark, block by block. A block is about 16 MB and ends
 // at a cut or with the file, so memory is bounded by the longest stretch without a cut, and that by 1 GB.
-template <class F>
-inline void for_each_block(const std::string& path, CutRules rules, F f) {
+template <class F> inline void for_each_block(const std::string& path, CutRules rules, F f) {
     FILE* file = fdopen(open_regular(path, true), "rb");
     if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
     std::unique_ptr<FILE, int (*)(FILE*)> closed(file, fclose);
@@ -123,8 +122,7 @@ inline bool ends_document(TextPart part, const std::string& documents) {
 // Cuts a part at the lines that separate documents. Calls f(text, ends): a stretch of text, and whether a document ends
 // with it. A document is without the line's end before the separator, or before the file's end; of `file` it is all
 // bytes. A part that is not the first begins with a line that is no separator, or within one, or at its end (is_cut()).
-template <class F>
-inline void for_each_stretch(TextPart part, const std::string& documents, F f) {
+template <class F> inline void for_each_stretch(TextPart part, const std::string& documents, F f) {
     auto without_line_end = [](std::string_view s) {
         if (!s.empty() && s.back() == '\n') s.remove_suffix(1);
         if (!s.empty() && s.back() == '\r') s.remove_suffix(1);

@@ -65,10 +65,8 @@ static void learn(const Options& o, Cli& cli) {
                name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
                (unsigned long long)learned.fingerprint());
     };
-    if (bpe)
-        save(Bpe::learn(counts[0], o.size, update), "vocab.json");
-    else
-        save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
+    if (bpe) save(Bpe::learn(counts[0], o.size, update), "vocab.json");
+    else save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
 }
 
 // ---------------------------------------------------------------- encode, decode
@@ -118,13 +116,11 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
     report_invalid(invalid, std::is_same_v<Tokenizer, Bpe>);
 }
 
-template <class Tokenizer>
-static void decode(const Options& o, const Tokenizer& tokenizer) {
+template <class Tokenizer> static void decode(const Options& o, const Tokenizer& tokenizer) {
     auto text_of = [&](const std::vector<int32_t>& ids) {
         if constexpr (std::is_same_v<Tokenizer, Bpe>)
             return tokenizer.decode(ids.data(), ids.size(), true, o.skip_special_tokens);
-        else
-            return tokenizer.decode(ids);
+        else return tokenizer.decode(ids);
     };
     LineReader lines("standard input", stdin);
     std::string out;

@@ -83,13 +83,10 @@ inline int64_t longest_input(const std::string& dir, const char* key) {
 }
 
 // Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
-template <class F>
-inline void with_tokenizer(const std::string& given, F f) {
+template <class F> inline void with_tokenizer(const std::string& given, F f) {
     std::string dir = tokenizer_dir(given);
-    if (Bpe::is_in(dir))
-        f(Bpe::load(dir));
-    else
-        f(WordPiece::load(dir));
+    if (Bpe::is_in(dir)) f(Bpe::load(dir));
+    else f(WordPiece::load(dir));
 }
 
 inline void report_invalid(size_t invalid, bool kept) {

@@ -183,8 +183,7 @@ inline void flush_output() {
         fail("cannot write standard output: %s", errno ? strerror(errno) : "an earlier line was lost");
 }
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
-template <class F>
-int run_program(F body) {
+template <class F> int run_program(F body) {
     try {
         return body();
     } catch (const Error& e) {

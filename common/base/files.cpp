@@ -252,10 +252,8 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
     int error = 0;
     for (size_t done = 0; done < bytes.size() && !error;) {
         ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
-        if (n > 0)
-            done += n;
-        else if (errno != EINTR)
-            error = errno;
+        if (n > 0) done += n;
+        else if (errno != EINTR) error = errno;
     }
     if (!error && fsync(fd) != 0) error = errno;
     if (close(fd) != 0 && !error) error = errno;
@@ -268,8 +266,7 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
 }
 
 // Calls f(path of the entry) for all that is in `dir`, then returns
-template <class F>
-static void for_each_entry(const std::string& dir, F f) {
+template <class F> static void for_each_entry(const std::string& dir, F f) {
     DIR* d = opendir(dir.c_str());
     if (!d) fail("cannot read the directory %s: %s", dir.c_str(), strerror(errno));
     std::vector<std::string> names;

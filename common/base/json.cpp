@@ -230,10 +230,8 @@ static void dump_string(std::string& out, const std::string& s) {
             p++;
         } else {
             int32_t cp = next_code_point(p, end);
-            if (cp >= 0 && cp < 160)
-                out += format("\\u%04x", cp);  // a terminal would obey it
-            else
-                append_utf8(out, cp < 0 ? 0xFFFD : cp);
+            if (cp >= 0 && cp < 160) out += format("\\u%04x", cp);  // a terminal would obey it
+            else append_utf8(out, cp < 0 ? 0xFFFD : cp);
         }
     }
     out += '"';

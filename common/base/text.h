@@ -24,10 +24,8 @@ inline std::string visible(std::string_view text, const char* kept = "") {
             s += strchr(kept, c) ? std::string(1, (char)c) : c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r";
         else if (c < 32 || c == 127)  // −1: no UTF-8
             s += format("\\x%02x", (unsigned char)*start);
-        else if ((c > 127 && c < 160) || c == 0x2028 || c == 0x2029 || direction)
-            s += format("\\u%04x", c);
-        else
-            s.append(start, p);
+        else if ((c > 127 && c < 160) || c == 0x2028 || c == 0x2029 || direction) s += format("\\u%04x", c);
+        else s.append(start, p);
     }
     return s;
 }

@@ -48,8 +48,7 @@ struct bf16 {
 
 // Ops are templates on the storage type T (float, bf16, double). Statistics, sums and parameter gradients are acc<T>:
 // float, but double where T is double.
-template <class T>
-using acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
+template <class T> using acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // What a program stores its parameters and activations in, chosen by make PRECISION=fp32|bf16|fp64
 #if defined(PRECISION_BF16)

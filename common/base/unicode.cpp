@@ -27,20 +27,16 @@ int32_t lower(int32_t code_point) { return utf8proc_tolower(code_point); }
 
 // U+0130 (I with a dot above) is the only code point whose lower case is two code points in every context and language.
 void append_lower(std::vector<int32_t>& out, int32_t code_point) {
-    if (code_point == 0x130)
-        out.insert(out.end(), {'i', 0x307});
-    else
-        out.push_back(lower(code_point));
+    if (code_point == 0x130) out.insert(out.end(), {'i', 0x307});
+    else out.push_back(lower(code_point));
 }
 
 static void append_decomposed(std::vector<int32_t>& out, int32_t code_point, int options) {
     utf8proc_int32_t parts[32];
     int boundary_state = 0;
     utf8proc_ssize_t n = utf8proc_decompose_char(code_point, parts, 32, (utf8proc_option_t)options, &boundary_state);
-    if (n < 1 || n > 32)
-        out.push_back(code_point);
-    else
-        out.insert(out.end(), parts, parts + n);
+    if (n < 1 || n > 32) out.push_back(code_point);
+    else out.insert(out.end(), parts, parts + n);
 }
 void append_nfd(std::vector<int32_t>& out, int32_t code_point) {
     append_decomposed(out, code_point, UTF8PROC_DECOMPOSE);
@@ -68,10 +64,8 @@ size_t invalid_utf8(std::string_view text) {
     const char *p = text.data(), *end = p + text.size();
     while (p < end) {
         const char* at = p;
-        if ((unsigned char)*p < 128)
-            p++;
-        else if (next_code_point(p, end) < 0)
-            return at - text.data();
+        if ((unsigned char)*p < 128) p++;
+        else if (next_code_point(p, end) < 0) return at - text.data();
     }
     return std::string_view::npos;
 }

@@ -50,10 +50,8 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
     for (const Segment& segment : segments) {
         if (plain) encode_text();
         if (segment.is_answer) answer = text.size();
-        if (segment.is_markup)
-            bpe.each_added(segment.text, [&](std::string_view part) { text += part; }, add_special);
-        else
-            text += segment.text;
+        if (segment.is_markup) bpe.each_added(segment.text, [&](std::string_view part) { text += part; }, add_special);
+        else text += segment.text;
         if (plain && segment.is_answer) add_special(bpe.eot());
     }
     encode_text();

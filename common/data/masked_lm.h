@@ -76,8 +76,7 @@ struct MaskedLmData {
             if (id == cls || id == sep || id == mask || id == pad) continue;  // written in the text: nothing to guess
             if (whole_words && !drawn.empty() && i != cut && continues[id])
                 drawn.push_back({drawn.back().first, p});  // its word's draw
-            else
-                drawn.push_back({mix64(key, 2, p), p});
+            else drawn.push_back({mix64(key, 2, p), p});
         }
         tokens.push_back(sep);
         types.push_back(pair);
@@ -105,10 +104,8 @@ private:
             positions.push_back(p);
             targets.push_back(tokens[p]);
             double u = uniform(mix64(key, 3, p));
-            if (u < 0.8)
-                tokens[p] = mask;
-            else if (u < 0.9)
-                tokens[p] = (int)below(mix64(key, 4, p), V);
+            if (u < 0.8) tokens[p] = mask;
+            else if (u < 0.9) tokens[p] = (int)below(mix64(key, 4, p), V);
         }
     }
 };

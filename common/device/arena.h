@@ -23,8 +23,7 @@ struct Arena {
     // The buffers that follow belong to this region (a row of the memory table).
     void region(const std::string& name) { regions.push_back({name, 0}); }
     // n elements, aligned to 256 bytes
-    template <class X>
-    void take(X*& p, size_t n) {
+    template <class X> void take(X*& p, size_t n) {
         size_t bytes = round_up(n * sizeof(X), 256);
         p = base ? (X*)(base + used) : nullptr;
         used += bytes;

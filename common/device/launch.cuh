@@ -30,8 +30,7 @@ inline size_t most_shared_memory() {  // bytes that a block may have
         most = 48 * 1024;
     return (size_t)most;
 }
-template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
+template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     cudaError_t e = cudaSuccess;
     // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB, less the kernel's own __shared__
     // arrays, need no permission.

@@ -26,8 +26,7 @@ struct Upload {
     void send() { memcpy(to, block.data(), block.size()); }  // everything that is launched from now on sees it
 };
 // Values X on their way back to the host, at most two at a time.
-template <class X>
-struct Readback {
+template <class X> struct Readback {
     X slot[2];
     unsigned sent = 0, taken = 0;
     void send(const X* from) { slot[sent++ % 2] = *from; }  // as it is when all that was launched is done
@@ -36,10 +35,7 @@ struct Readback {
 };
 // Work that comes again and again: on a GPU a CUDA graph for each key.
 struct Graphs {
-    template <class F>
-    void run(const std::vector<int>&, F body) {
-        body();
-    }
+    template <class F> void run(const std::vector<int>&, F body) { body(); }
 };
 }  // namespace cpu
 
@@ -99,8 +95,7 @@ struct Upload {
         CUDA_CHECK(cudaEventRecord(taken[slot], compute_stream));
     }
 };
-template <class X>
-struct Readback {
+template <class X> struct Readback {
     X* slot = (X*)pinned_alloc(2 * sizeof(X));
     cudaEvent_t arrived[2];
     unsigned sent = 0, taken = 0;
@@ -151,8 +146,7 @@ struct Graphs {
         for (auto& [key, g] : graphs)
             if (g.exec) cudaGraphExecDestroy(g.exec);
     }
-    template <class F>
-    void run(const std::vector<int>& key, F body) {
+    template <class F> void run(const std::vector<int>& key, F body) {
         auto found = graphs.find(key);
         if (found == graphs.end()) {
             if (graphs.size() == MAX_GRAPHS) drop_oldest();
@@ -205,8 +199,7 @@ struct Upload {  // by way of the same places as on a GPU
         memcpy(to, staging, block.size());
     }
 };
-template <class X>
-struct Readback : cpu::Readback<X> {
+template <class X> struct Readback : cpu::Readback<X> {
     void send(const X* from) {
         shim::refuse_in_graph("Readback");
         shim::require_range("Readback", from, sizeof(X));
@@ -223,8 +216,7 @@ struct Readback : cpu::Readback<X> {
 // graph would do the wrong thing.
 struct Graphs {
     std::map<std::vector<int>, std::vector<shim::Launch> > graphs;
-    template <class F>
-    void run(const std::vector<int>& key, F body) {
+    template <class F> void run(const std::vector<int>& key, F body) {
         std::vector<shim::Launch> launches;
         shim::recorder = &launches;
         try {

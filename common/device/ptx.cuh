@@ -53,8 +53,7 @@ __device__ inline void cp_async_commit() {
     shim::blk->thread[shim::blk->cur].groups++;
 #endif
 }
-template <int N>
-__device__ inline void cp_async_wait() {
+template <int N> __device__ inline void cp_async_wait() {
 #ifdef __CUDACC__
     asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 #else

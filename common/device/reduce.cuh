@@ -3,13 +3,11 @@
 #include "common/device/launch.cuh"
 
 // All lanes get the result. The butterfly adds the same pairs in every lane, so all get the same bits.
-template <class T>
-__device__ inline T warp_sum(T v) {
+template <class T> __device__ inline T warp_sum(T v) {
     for (int o = 16; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
     return v;
 }
-template <class T>
-__device__ inline T warp_max(T v) {
+template <class T> __device__ inline T warp_max(T v) {
     for (int o = 16; o > 0; o /= 2) {
         T w = __shfl_xor_sync(0xffffffffu, v, o);
         v = w > v ? w : v;
@@ -19,8 +17,7 @@ __device__ inline T warp_max(T v) {
 
 // All threads of a one-dimensional block (a multiple of 32 of them) call it and get the result: each warp reduces its
 // 32 values, leaves the result in shared memory, and then every warp reduces those.
-template <class T>
-__device__ inline T block_sum(T v) {
+template <class T> __device__ inline T block_sum(T v) {
     __shared__ T partial[32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     v = warp_sum(v);
@@ -29,8 +26,7 @@ __device__ inline T block_sum(T v) {
     __syncthreads();  // every warp has written
     return warp_sum(lane < warps ? partial[lane] : T(0));
 }
-template <class T>
-__device__ inline T block_max(T v) {
+template <class T> __device__ inline T block_max(T v) {
     __shared__ T partial[32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
     v = warp_max(v);
@@ -41,8 +37,7 @@ __device__ inline T block_max(T v) {
 }
 
 // x(from) + x(from + step) + … up to n, in this order; eight loads are on their way at a time
-template <class T, class F>
-__device__ inline T strided_sum(int from, int n, int step, F x) {
+template <class T, class F> __device__ inline T strided_sum(int from, int n, int step, F x) {
     T sum = 0;
     for (int i = from; i < n; i += 8 * step) {
         T a[8];
@@ -56,8 +51,7 @@ __device__ inline T strided_sum(int from, int n, int step, F x) {
 
 // K sums over the `warps` neighbouring warps that share a row (of at most 8 in a block); all threads of the block call
 // it: v becomes the row's sums in all of them. One warp needs no shared memory and no barrier.
-template <int K>
-__device__ inline void row_sums(float (&v)[K], int warps) {
+template <int K> __device__ inline void row_sums(float (&v)[K], int warps) {
     UNROLL
     for (int k = 0; k < K; k++) v[k] = warp_sum(v[k]);
     if (warps == 1) return;

@@ -27,10 +27,8 @@ inline std::string normalize_answer(std::string_view text, bool strict = false) 
         if (space && !out.empty()) out += ' ';
         space = false;
         lowered.clear();
-        if (strict)
-            lowered.push_back(c);
-        else
-            append_lower(lowered, c);
+        if (strict) lowered.push_back(c);
+        else append_lower(lowered, c);
         for (int32_t l : lowered) append_utf8(out, l);
     }
     return out;

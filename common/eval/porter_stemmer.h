@@ -51,8 +51,7 @@ struct Rule {
     const char *suffix, *other;
 };
 // The first rule whose suffix fits, if the measure before it is above m
-template <size_t N>
-std::string apply(const std::string& w, const Rule (&rules)[N], int m) {
+template <size_t N> std::string apply(const std::string& w, const Rule (&rules)[N], int m) {
     for (const Rule& r : rules)
         if (ends(w, r.suffix)) {
             std::string stem = without(w, strlen(r.suffix));

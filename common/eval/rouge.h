@@ -22,10 +22,8 @@ inline std::vector<std::string> rouge_words(std::string_view text, bool stemmed 
         int32_t c = next_code_point(p, end);
         if (c >= 0) append_lower(lowered, c);  // the Kelvin sign is a k, a dotted capital I an i and a dot
         for (int32_t l : lowered)
-            if ((l >= 'a' && l <= 'z') || (l >= '0' && l <= '9'))
-                words.back() += (char)l;
-            else if (!words.back().empty())
-                words.emplace_back();
+            if ((l >= 'a' && l <= 'z') || (l >= '0' && l <= '9')) words.back() += (char)l;
+            else if (!words.back().empty()) words.emplace_back();
         if (c < 0 && !words.back().empty()) words.emplace_back();
     }
     if (words.back().empty()) words.pop_back();

@@ -32,8 +32,7 @@ struct ParamBlocks {
 
 namespace cpu {
 // stats->norm2 = Σ grads(n)², and stats->failed; scratch(NORM_CHUNKS)
-template <class A>
-void norm_squared(StepStats* stats, const A* grads, double* scratch, size_t n) {
+template <class A> void norm_squared(StepStats* stats, const A* grads, double* scratch, size_t n) {
     size_t chunk = ceil_div(n, NORM_CHUNKS);
 #pragma omp parallel for
     for (int k = 0; k < NORM_CHUNKS; k++) {
@@ -137,10 +136,8 @@ __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v
             load<4>(g[j], grads + i + 128 * j);
             load<4>(m1[j], m + i + 128 * j);
             load<4>(v1[j], v + i + 128 * j);
-            if (master)
-                load<4>(w[j], master + i + 128 * j);
-            else
-                load<4>(w[j], params + i + 128 * j);
+            if (master) load<4>(w[j], master + i + 128 * j);
+            else load<4>(w[j], params + i + 128 * j);
         }
         double lr_block = rate * blocks.lr_factor[b];
         float lr = (float)lr_block, shrink = (float)(1 - lr_block * blocks.decay[b]);

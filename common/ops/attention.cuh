@@ -41,8 +41,7 @@
 #include "common/ops/sequences.h"
 
 // Keys and values of one layer, in device memory. A slot holds one sequence of up to `context` tokens.
-template <class T>
-struct KvCacheView {
+template <class T> struct KvCacheView {
     T *k, *v;  // (slots, NKV, context, HS)
     int context;
 };
@@ -51,8 +50,7 @@ namespace cpu {
 constexpr int TQ = 64, TK = 256;  // queries and keys of a tile of scores
 
 // Memory for one head of one sequence, one per thread; grows to the longest sequence and is kept.
-template <class A>
-A* attention_scratch(size_t n) {
+template <class A> A* attention_scratch(size_t n) {
     static thread_local std::vector<A> scratch;
     if (scratch.size() < n) scratch.resize(n);
     return scratch.data();
@@ -293,8 +291,7 @@ __device__ inline void load_tile(float* tile, const T* x, int row, int end, size
     }
 }
 // s[i][j] = a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
-template <int HS>
-__device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
+template <int HS> __device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     UNROLL
     for (int i = 0; i < 4; i++) UNROLL
@@ -312,8 +309,7 @@ __device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
     }
 }
 // o[i][e] += Σ_j p[4y+i][j] b[j][x+16e] over the first `n` rows of b: a tile of scores times a tile of vectors
-template <int HS>
-__device__ inline void tile_multiply(float o[4][HS / 16], const float* p, const float* b, int n) {
+template <int HS> __device__ inline void tile_multiply(float o[4][HS / 16], const float* p, const float* b, int n) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     for (int j = 0; j < n; j += 4) {
         float w[4][4];
@@ -337,10 +333,8 @@ __device__ inline void store_scores(float* p, const float s[4][4]) {
     for (int j = 0; j < 4; j++) p[(4 * y + i) * TILE_P + x + 16 * j] = s[i][j];
     __syncwarp();  // … and sees all of what it puts there now
 }
-template <int HS>
-constexpr size_t attention_forward_shared = (2 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
-template <int HS>
-constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+template <int HS> constexpr size_t attention_forward_shared = (2 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
+template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_HS<HS> + TILE * TILE_P) * sizeof(float);
 
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
@@ -433,8 +427,7 @@ __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out
     for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
     if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
 }
-template <int HS, class T>
-void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
+template <int HS, class T> void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
     size_t threads = (size_t)N * NH * HS * sizeof(T) / 16;
     launch(attention_delta_kernel<HS, T>, (unsigned)ceil_div(threads, THREADS), THREADS, 0, delta, dout, out, N, NH);
 }
@@ -643,8 +636,7 @@ void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, 
     if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
         constexpr int H = decltype(hs)::value;
-        if constexpr (std::is_same_v<T, bf16>)
-            flash_forward<H>(out, lse, qkv, seq, NH, NKV, causal, dropout);
+        if constexpr (std::is_same_v<T, bf16>) flash_forward<H>(out, lse, qkv, seq, NH, NKV, causal, dropout);
         else
             launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse,
                    qkv, seq, NH, NKV, causal, dropout);

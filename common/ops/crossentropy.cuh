@@ -75,8 +75,7 @@ void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets
     }
 }
 // stats->loss += Σ losses(M), stats->correct += Σ correct(M)
-template <class A>
-void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
+template <class A> void sum_losses(StepStats* stats, const A* losses, const A* correct, int M) {
     double loss = 0, right = 0;
     for (int m = 0; m < M; m++) {
         loss += losses[m];

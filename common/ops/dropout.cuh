@@ -68,8 +68,7 @@ struct DropoutRow {
 
 namespace cpu {
 // out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
-template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
+template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
 #pragma omp parallel for
     for (int n = 0; n < N; n++) {
@@ -85,8 +84,7 @@ void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
 #include "common/device/pack.cuh"
 namespace gpu {
 // one warp per row: the row's keys are made once, then cost about a dozen integer operations per element
-template <int W, class T>
-__global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
+template <int W, class T> __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropout dropout) {
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
     DropoutRow keep(dropout, n);
@@ -105,8 +103,7 @@ __global__ void dropout_forward_kernel(T* out, const T* inp, int N, int C, Dropo
         }
     }
 }
-template <class T>
-void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
+template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (N == 0 || (dropout.p <= 0 && out == inp)) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
         launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);

@@ -43,8 +43,7 @@ void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const i
     }
 }
 // dw(rows,C) += sums of dout(N,C) by id; partial(embedding_slots(N),C) is scratch
-template <class T>
-void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partial, int C) {
+template <class T> void embedding_backward(acc<T>* dw, const T* dout, SortedIds ids, acc<T>* partial, int C) {
 #pragma omp parallel for
     for (int r = 0; r < ids.R; r++) {
         int begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
@@ -157,8 +156,7 @@ static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const
     for (int w = 0; w < (int)THREADS / 32; w++) sum += sums[w][lane];
     dw[(size_t)ids.multi_id[u] * C + c] = sum;
 }
-template <class T>
-void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
+template <class T> void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
     if (ids.R > 0)
         pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
             constexpr int W = decltype(w)::value;

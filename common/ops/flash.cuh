@@ -53,8 +53,7 @@ constexpr float LOG2E = 1.44269504f;
 // row they would all meet in the same banks (HS = 64, 128), or by fours (HS = 32). So c is XORed with the row's number,
 // or that of the line of 128 bytes: then any 8 rows have all 8 places of 16 bytes. A row written or read along c, by
 // cp.async and copy_16, is only permuted.
-template <int HS>
-HOST_DEVICE constexpr int swizzle(int r, int c) {
+template <int HS> HOST_DEVICE constexpr int swizzle(int r, int c) {
     return r * HS + (HS == 32 ? c ^ (r / 2 & 3) : c ^ (r & 7)) * 8;
 }
 // tile(ROWS, HS) = rows [row, row+ROWS) of x, zeros from `end` on; `stride` elements from row to row
@@ -72,19 +71,16 @@ __device__ inline void copy_tile(bf16* tile, const bf16* x, unsigned stride, int
 // What the lanes bring to ldmatrix_x4 for a block of 16 × 16 elements at (0, 0): its four 8 × 8 matrices row by row, or
 // column by column. For the block at (16i, 16k) it is 16·i·HS + (place ^ 16k): the XOR of the swizzle and this one do
 // not mind each other.
-template <int HS>
-__device__ inline int place_a() {
+template <int HS> __device__ inline int place_a() {
     int lane = threadIdx.x % 32;
     return swizzle<HS>(lane % 16, lane / 16);
 }
-template <int HS>
-__device__ inline int place_b() {
+template <int HS> __device__ inline int place_b() {
     int lane = threadIdx.x % 32;
     return swizzle<HS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 }
 // s[m][n] += Σ_c a[16m + …][c] b[8n + …][c]: products of rows of two tiles
-template <int HS, int M, int N>
-__device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16* b) {
+template <int HS, int M, int N> __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16* b) {
     int pa = place_a<HS>(), pb = place_b<HS>();
     UNROLL
     for (int k = 0; k < HS / 16; k++) {
@@ -103,8 +99,7 @@ __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16
     }
 }
 // The same with the left tile in registers, once loaded by load_rows
-template <int HS, int M>
-__device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
+template <int HS, int M> __device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
     UNROLL
     for (int k = 0; k < HS / 16; k++) UNROLL
     for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
@@ -146,8 +141,7 @@ __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], c
         }
     }
 }
-template <int M, int N>
-__device__ inline void clear(float s[M][N][4]) {
+template <int M, int N> __device__ inline void clear(float s[M][N][4]) {
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int n = 0; n < N; n++) UNROLL
@@ -210,8 +204,7 @@ __device__ inline void apply_mask(float s[M][N][4], int row0, int col0, int len,
 
 // ---------------------------------------------------------------- forward
 // Queries stay in shared memory, their outputs, largest scores and sums in registers; keys and values come by.
-template <int HS>
-constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
+template <int HS> constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
 template <int HS>
 constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
                                         ATTENTION_TILE * sizeof(uint32_t);
@@ -287,10 +280,8 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
         float s[M][KEYS / 8][4];
         clear<M, KEYS / 8>(s);
-        if (HELD)
-            multiply_rows<HS, M, KEYS / 8>(s, x, k);
-        else
-            multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
+        if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
+        else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
         // some query of the warp does not see some key; every query sees itself
         if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))
             apply_mask<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
@@ -453,10 +444,8 @@ __global__ void __launch_bounds__(128, 2)
                     s[m][n][i] = p * (x - del[m][r]);
                 }
             };
-            if (dropout.p > 0)
-                gradient(std::true_type());
-            else
-                gradient(std::false_type());
+            if (dropout.p > 0) gradient(std::true_type());
+            else gradient(std::false_type());
             multiply<HS, M, SLICE / 8>(dq, s, k);
         }
     }
@@ -470,11 +459,9 @@ __global__ void __launch_bounds__(128, 2)
 // a row is a key, a column a query. With HS = 128 the sums of 32 keys would not fit into the registers, so that there
 // are 8 warps of 16 keys. Entry i0 of the work list stands for the keys from i0 on; in a causal model the first keys
 // are seen by most queries, so that there it stands for the tile as far from the other end.
-constexpr int FLASH_QUERIES = 64;  // of a tile
-template <int HS>
-constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;  // blocks of 16 keys of a warp
-template <int HS>
-constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
+constexpr int FLASH_QUERIES = 64;                                                        // of a tile
+template <int HS> constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;                         // blocks of 16 keys of a warp
+template <int HS> constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
 template <int HS>
 constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) +
                                     (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float);
@@ -561,10 +548,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
             clear<M, SLICE / 8>(s);
             clear<M, SLICE / 8>(dp);
-            if (HELD)
-                multiply_rows<HS, M, SLICE / 8>(s, x, q);
-            else
-                multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
+            if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
+            else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
             // some key of the warp is not seen by some query
             if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))
@@ -593,10 +578,8 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                     }
                 }
             };
-            if (dropout.p > 0)
-                gradient(std::true_type());
-            else
-                gradient(std::false_type());
+            if (dropout.p > 0) gradient(std::true_type());
+            else gradient(std::false_type());
             multiply<HS, M, SLICE / 8>(dv, s, d);
             multiply<HS, M, SLICE / 8>(dk, dp, q);
         }

@@ -8,20 +8,16 @@
 
 namespace cpu {
 // out(M,C) = inp(N,C)[rows]
-template <class T>
-void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
+template <class T> void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
 #pragma omp parallel for
     for (int m = 0; m < M; m++) {
         T* o = out + (size_t)m * C;  // (C)
-        if (rows[m] < 0)
-            memset((void*)o, 0, C * sizeof(T));
-        else
-            memcpy((void*)o, (const void*)(inp + (size_t)rows[m] * C), C * sizeof(T));
+        if (rows[m] < 0) memset((void*)o, 0, C * sizeof(T));
+        else memcpy((void*)o, (const void*)(inp + (size_t)rows[m] * C), C * sizeof(T));
     }
 }
 // dinp(N,C) = 0 but for dinp[rows] = dout(M,C)
-template <class T>
-void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
+template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
 #pragma omp parallel for
     for (int m = 0; m < M; m++)
@@ -34,8 +30,7 @@ void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) 
 #include "common/device/pack.cuh"
 namespace gpu {
 // one warp per row; the packs go through registers as they are
-template <int W, class T>
-__global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
+template <int W, class T> __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (m >= M) return;
     int row = rows[m];
@@ -49,8 +44,7 @@ __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M,
             if (c < C) store_pack<W>(out + (size_t)m * C + c, x[i]);
     }
 }
-template <int W, class T>
-__global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int M, int C) {
+template <int W, class T> __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int M, int C) {
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (m >= M || rows[m] < 0) return;
     T* to = dinp + (size_t)rows[m] * C;  // (C)
@@ -64,15 +58,13 @@ __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int
             if (c < C) store_pack<W>(to + c, x[i]);
     }
 }
-template <class T>
-void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
+template <class T> void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
     if (M == 0) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
         launch(gather_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C);
     });
 }
-template <class T>
-void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
+template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
     if (M == 0) return;
     pick_width<T>(rows_are_wide<T>(C, dinp, dout), [&](auto w) {

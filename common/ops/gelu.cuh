@@ -13,14 +13,12 @@
 
 enum class Gelu { erf, tanh };
 
-template <Gelu kind, class A>
-HOST_DEVICE A gelu(A x) {
+template <Gelu kind, class A> HOST_DEVICE A gelu(A x) {
     if (kind == Gelu::erf) return x * normal_cdf(x);
     A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x);
     return A(0.5) * x * (A(1) + vec_tanh(u));
 }
-template <Gelu kind, class A>
-HOST_DEVICE A gelu_derivative(A x) {
+template <Gelu kind, class A> HOST_DEVICE A gelu_derivative(A x) {
     if (kind == Gelu::erf) return normal_cdf(x) + x * A(0.39894228040143267794) * vec_exp(A(-0.5) * x * x);
     A u = A(0.79788456080286535588) * (x + A(0.044715) * x * x * x);
     A du = A(0.79788456080286535588) * (A(1) + A(3 * 0.044715) * x * x);
@@ -30,14 +28,12 @@ HOST_DEVICE A gelu_derivative(A x) {
 
 namespace cpu {
 // out(n) = gelu(inp(n)); out may be inp
-template <Gelu kind, class T>
-void gelu_forward(T* out, const T* inp, size_t n) {
+template <Gelu kind, class T> void gelu_forward(T* out, const T* inp, size_t n) {
 #pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) out[i] = gelu<kind>((acc<T>)inp[i]);
 }
 // dinp(n) = dout(n) gelu'(inp(n)); dinp may be dout
-template <Gelu kind, class T>
-void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
+template <Gelu kind, class T> void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
 #pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) dinp[i] = (acc<T>)dout[i] * gelu_derivative<kind>((acc<T>)inp[i]);
 }
@@ -47,8 +43,7 @@ void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
 #include "common/device/pack.cuh"
 namespace gpu {
 // one thread per W elements
-template <Gelu kind, int W, class T>
-__global__ void gelu_forward_kernel(T* out, const T* inp, size_t n) {
+template <Gelu kind, int W, class T> __global__ void gelu_forward_kernel(T* out, const T* inp, size_t n) {
     size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
     if (i >= n) return;
     float x[W];
@@ -68,16 +63,14 @@ __global__ void gelu_backward_kernel(T* dinp, const T* dout, const T* inp, size_
     for (int k = 0; k < W; k++) d[k] *= gelu_derivative<kind>(x[k]);
     store<W>(dinp + i, d);
 }
-template <Gelu kind, class T>
-void gelu_forward(T* out, const T* inp, size_t n) {
+template <Gelu kind, class T> void gelu_forward(T* out, const T* inp, size_t n) {
     if (n == 0) return;
     pick_width<T>(rows_are_wide<T>(n, out, inp), [&](auto w) {
         constexpr int W = decltype(w)::value;
         launch(gelu_forward_kernel<kind, W, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, out, inp, n);
     });
 }
-template <Gelu kind, class T>
-void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
+template <Gelu kind, class T> void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
     if (n == 0) return;
     pick_width<T>(rows_are_wide<T>(n, dinp, dout, inp), [&](auto w) {
         constexpr int W = decltype(w)::value;

@@ -235,8 +235,7 @@ struct Product {
 };
 
 // Time of one run in µs: after one to warm up, the fastest of three times three. ∞ where run() does not succeed.
-template <class Run>
-double time_of(Run run) {
+template <class Run> double time_of(Run run) {
     if (run() != CUBLAS_STATUS_SUCCESS) return INFINITY;
     cudaEvent_t begin, end;
     CUDA_CHECK(cudaEventCreate(&begin));
@@ -256,8 +255,7 @@ double time_of(Run run) {
 }
 // The plan for a product that has none. Timed are cuBLASLt's candidates and, where there is an epilogue, kernels of our
 // own for it. run(plan) makes the whole product. What it adds to, c and `total`, is as before when this returns.
-template <class Run>
-MatmulPlan choose(Product& product, const Fused& fused, bool timed, Run run) {
+template <class Run> MatmulPlan choose(Product& product, const Fused& fused, bool timed, Run run) {
     const MatmulShape& s = product.shape;
     std::vector<MatmulPlan> list = product.candidates(timed ? CANDIDATES : 1);
     if (s.epilogue != Epilogue::none && (timed || list.empty())) list.emplace_back().separate = true;

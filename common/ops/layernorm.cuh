@@ -156,19 +156,14 @@ inline RowSplit split_row(int C, int W) {
          4 * 32 * most, W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
 }
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
-template <class T, class F>
-void pick_row(bool wide, int C, F f) {
+template <class T, class F> void pick_row(bool wide, int C, F f) {
     pick_width<T>(wide, [&](auto w) {
         RowSplit split = split_row(C, decltype(w)::value);
-        if (split.elements == 8)
-            f(w, std::integral_constant<int, 8>(), split.warps);
-        else if (split.elements == 16)
-            f(w, std::integral_constant<int, 16>(), split.warps);
+        if (split.elements == 8) f(w, std::integral_constant<int, 8>(), split.warps);
+        else if (split.elements == 16) f(w, std::integral_constant<int, 16>(), split.warps);
         else if constexpr (decltype(w)::value > 1) {
-            if (split.elements == 24)
-                f(w, std::integral_constant<int, 24>(), split.warps);
-            else
-                f(w, std::integral_constant<int, 32>(), split.warps);
+            if (split.elements == 24) f(w, std::integral_constant<int, 24>(), split.warps);
+            else f(w, std::integral_constant<int, 32>(), split.warps);
         }
     });
 }

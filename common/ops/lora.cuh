@@ -15,8 +15,7 @@
 struct LoraPart {
     int begin, rows;  // the rows of the weight that the adapter belongs to
 };
-template <class X>
-struct LoraTensors {
+template <class X> struct LoraTensors {
     X *a = nullptr, *b = nullptr;  // (P r, C), (Σ rows, r); nullptr: this weight has no adapter
 };
 struct LoraShape {
@@ -30,36 +29,30 @@ struct LoraShape {
 
 namespace cpu {
 // x(n) *= s
-template <class T>
-void scale_by(T* x, float s, size_t n) {
+template <class T> void scale_by(T* x, float s, size_t n) {
 #pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) x[i] = (acc<T>)x[i] * (acc<T>)s;
 }
 // x(n) += y(n)
-template <class T>
-void add_to(T* x, const T* y, size_t n) {
+template <class T> void add_to(T* x, const T* y, size_t n) {
 #pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
     for (size_t i = 0; i < n; i++) x[i] = (acc<T>)x[i] + (acc<T>)y[i];
 }
 }  // namespace cpu
 #ifdef WITH_KERNELS
 namespace gpu {
-template <class T>
-__global__ void scale_by_kernel(T* x, float s, size_t n) {
+template <class T> __global__ void scale_by_kernel(T* x, float s, size_t n) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) x[i] = (T)((float)x[i] * s);
 }
-template <class T>
-void scale_by(T* x, float s, size_t n) {
+template <class T> void scale_by(T* x, float s, size_t n) {
     if (n > 0) launch(scale_by_kernel<T>, (unsigned)ceil_div(n, THREADS), THREADS, 0, x, s, n);
 }
-template <class T>
-__global__ void add_to_kernel(T* x, const T* y, size_t n) {
+template <class T> __global__ void add_to_kernel(T* x, const T* y, size_t n) {
     size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
     if (i < n) x[i] = (T)((float)x[i] + (float)y[i]);
 }
-template <class T>
-void add_to(T* x, const T* y, size_t n) {
+template <class T> void add_to(T* x, const T* y, size_t n) {
     if (n > 0) launch(add_to_kernel<T>, (unsigned)ceil_div(n, THREADS), THREADS, 0, x, y, n);
 }
 }  // namespace gpu
@@ -67,8 +60,7 @@ void add_to(T* x, const T* y, size_t n) {
 
 // What the adapters read: inp(N,C), or with dropout dropped(N,C), into which it is computed. The same again in the
 // backward pass.
-template <class T>
-const T* lora_input(T* dropped, const T* inp, int N, int C, Dropout dropout) {
+template <class T> const T* lora_input(T* dropped, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0) return inp;
     device::dropout_forward(dropped, inp, N, C, dropout);
     return dropped;

@@ -28,8 +28,7 @@ inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2
 // which takes longer than the product itself. Four output channels at a time: so many sums at a time hide how long one
 // addition takes.
 constexpr int FEW_ROWS = 8;
-template <class T>
-void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+template <class T> void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     typedef acc<T> A;
 #pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
     for (int o = 0; o < OC; o += 4) {
@@ -52,8 +51,7 @@ void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N
     }
 }
 // out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
-template <class T>
-void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
     const int panel = panel_rows(N);
 #pragma omp parallel for schedule(static, 1)
@@ -110,8 +108,7 @@ void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T
     }
 }
 // sum(C) += Σₙ inp(N,C); scratch(column_sum_scratch(N,C))
-template <class T>
-void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
+template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
 #pragma omp parallel for
     for (int k = 0; k < chunks; k++) {
@@ -148,10 +145,8 @@ void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda
 #pragma omp parallel for schedule(static, 1)
     for (int i = 0; i < size; i += panel) {
         const int part = std::min(panel, size - i);
-        if (by_rows)
-            gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
-        else
-            gemm(ta, tb, m, part, k, a, lda, b + (tb ? i * ldb : i), ldb, beta, c + i, ldc);
+        if (by_rows) gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
+        else gemm(ta, tb, m, part, k, a, lda, b + (tb ? i * ldb : i), ldb, beta, c + i, ldc);
     }
 }
 }  // namespace cpu
@@ -176,8 +171,7 @@ __global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
         store<W>(act + i, x);
     }
 }
-template <bool ACT, Gelu kind, class T>
-void add_bias(T* act, T* out, const T* bias, int N, int OC) {
+template <bool ACT, Gelu kind, class T> void add_bias(T* act, T* out, const T* bias, int N, int OC) {
     size_t n = (size_t)N * OC;
     if (n == 0) return;
     pick_width<T>(rows_are_wide<T>(OC, act, out, bias), [&](auto w) {
@@ -186,11 +180,9 @@ void add_bias(T* act, T* out, const T* bias, int N, int OC) {
     });
 }
 // cuBLASLt's GELU is the tanh form, to bf16's accuracy at least; fp32 is for exactness and takes ours.
-template <class T>
-constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
+template <class T> constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
 
-template <class T>
-void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto product = [&] { gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC); };
     if (!bias) return product();
     fused_gemm(
@@ -213,8 +205,7 @@ void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T*
         fused_gemm(
             false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, [] {},
             bias_then_gelu);
-    else
-        bias_then_gelu();
+    else bias_then_gelu();
 }
 template <class T>
 void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
@@ -230,21 +221,18 @@ void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T
         fused_gemm(
             false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C, Fused{Epilogue::gelu_gradient, nullptr, pre},
             [] {}, product_then_gelu);
-    else
-        product_then_gelu();
+    else product_then_gelu();
 }
 
 // one block per chunk of rows and 128 channels, one thread per channel
-template <class T>
-__global__ void column_sum_kernel(float* scratch, const T* inp, int N, int C) {
+template <class T> __global__ void column_sum_kernel(float* scratch, const T* inp, int N, int C) {
     int c = blockIdx.x * blockDim.x + threadIdx.x, begin = blockIdx.y * CHUNK_ROWS, end = min(begin + CHUNK_ROWS, N);
     if (c >= C) return;
     float sum = 0;
     for (int n = begin; n < end; n++) sum += (float)inp[(size_t)n * C + c];
     scratch[(size_t)blockIdx.y * C + c] = sum;
 }
-template <class T>
-void column_sum(float* sum, const T* inp, float* scratch, int N, int C) {
+template <class T> void column_sum(float* sum, const T* inp, float* scratch, int N, int C) {
     if (N == 0) return;
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
     launch(column_sum_kernel<T>, dim3((unsigned)ceil_div(C, 128), chunks), 128, 0, scratch, inp, N, C);

@@ -12,8 +12,7 @@
 
 namespace cpu {
 // One row: out(C) = rmsnorm(x(C)), returns rstd. out may be x.
-template <class T>
-acc<T> rmsnorm_row(T* out, const T* x, const T* weight, int C, acc<T> eps) {
+template <class T> acc<T> rmsnorm_row(T* out, const T* x, const T* weight, int C, acc<T> eps) {
     typedef acc<T> A;
     A squares = 0;
     for (int c = 0; c < C; c++) squares += (A)x[c] * (A)x[c];
@@ -43,8 +42,7 @@ void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresid
 }
 
 // out(N,C), rstd(N) = rmsnorm(inp(N,C)); out may be inp
-template <class T>
-void rmsnorm_forward(T* out, acc<T>* rstd, const T* inp, const T* weight, int N, int C, acc<T> eps) {
+template <class T> void rmsnorm_forward(T* out, acc<T>* rstd, const T* inp, const T* weight, int N, int C, acc<T> eps) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) rstd[n] = rmsnorm_row(out + (size_t)n * C, inp + (size_t)n * C, weight, C, eps);
 }
@@ -113,8 +111,7 @@ void residual_rmsnorm_forward(T* out, T* sum, float* rstd, const T* residual, co
                               int C, float eps, Dropout dropout) {
     residual_layernorm_forward<T, true>(out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps, dropout);
 }
-template <class T>
-void rmsnorm_forward(T* out, float* rstd, const T* inp, const T* weight, int N, int C, float eps) {
+template <class T> void rmsnorm_forward(T* out, float* rstd, const T* inp, const T* weight, int N, int C, float eps) {
     residual_rmsnorm_forward(out, (T*)nullptr, rstd, inp, (const T*)nullptr, weight, N, C, eps, Dropout());
 }
 template <class T>

@@ -26,8 +26,7 @@ struct RopeConfig {
     double low_freq_factor = 1, high_freq_factor = 4, original_context = 8192;
 };
 // table(T, 2, HS/2): cosines and sines of each position, computed in double
-template <class A>
-std::vector<A> rope_table(const RopeConfig& rope, int T, int HS) {
+template <class A> std::vector<A> rope_table(const RopeConfig& rope, int T, int HS) {
     std::vector<A> table((size_t)T * HS);
     for (int i = 0; i < HS / 2; i++) {
         double f = pow(rope.theta, -2.0 * i / HS), turns = f * rope.original_context / (2 * M_PI);
@@ -44,8 +43,7 @@ std::vector<A> rope_table(const RopeConfig& rope, int T, int HS) {
 
 namespace cpu {
 // Turns the heads x(heads, HS) of one token; angles(2, HS/2): its row of the table; sign −1: back
-template <class T>
-void rotate_heads(T* x, const acc<T>* angles, acc<T> sign, int heads, int HS) {
+template <class T> void rotate_heads(T* x, const acc<T>* angles, acc<T> sign, int heads, int HS) {
     typedef acc<T> A;
     int half = HS / 2;
     for (int h = 0; h < heads; h++, x += HS)
@@ -64,8 +62,7 @@ void rope_forward(T* qkv, const acc<T>* table, const int* pos, int N, int NH, in
         rotate_heads(qkv + (size_t)n * (NH + 2 * NKV) * HS, table + (size_t)pos[n] * HS, sign, NH + NKV, HS);
 }
 // dqkv(N, NH + 2 NKV, HS): the gradient of what rope_forward() left becomes that of what it found, in place
-template <class T>
-void rope_backward(T* dqkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS) {
+template <class T> void rope_backward(T* dqkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS) {
     rope_forward(dqkv, table, pos, N, NH, NKV, HS, acc<T>(-1));
 }
 
@@ -121,17 +118,14 @@ void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, cons
 #include "common/device/reduce.cuh"
 namespace gpu {
 // HS / 2W lanes a head, each W pairs: 16 bytes of both halves
-template <int HS, class T>
-constexpr int ROPE_LANES = HS / 2 * sizeof(T) / 16;
+template <int HS, class T> constexpr int ROPE_LANES = HS / 2 * sizeof(T) / 16;
 // the sum over the lanes of a head
-template <int LANES>
-__device__ inline float head_sum(float v) {
+template <int LANES> __device__ inline float head_sum(float v) {
     for (int d = LANES / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
     return v;
 }
 // the pairs a, b of a head turn, with sign −1 back; table: cosines of these pairs, HS/2 on their sines
-template <int HS, int W>
-__device__ inline void rotate(float a[W], float b[W], const float* table, float sign) {
+template <int HS, int W> __device__ inline void rotate(float a[W], float b[W], const float* table, float sign) {
     float cosine[W], sine[W];
     load<W>(cosine, table);
     load<W>(sine, table + HS / 2);
@@ -195,8 +189,7 @@ void rope_forward(T* qkv, const float* table, const int* pos, int N, int NH, int
     launch_rope<false>(qkv, nullptr, (const T*)qkv, (const T*)nullptr, (const T*)nullptr, table, pos, N, NH, NKV, HS, 0,
                        sign);
 }
-template <class T>
-void rope_backward(T* dqkv, const float* table, const int* pos, int N, int NH, int NKV, int HS) {
+template <class T> void rope_backward(T* dqkv, const float* table, const int* pos, int N, int NH, int NKV, int HS) {
     rope_forward(dqkv, table, pos, N, NH, NKV, HS, -1);
 }
 template <class T>

@@ -44,8 +44,7 @@ inline int make_tiles(int* tiles, const int* start, int S, bool group) {
         W++;
     };
     for (const Run& r : runs)
-        if (r.count > 1)
-            add(r.s, -r.count);
+        if (r.count > 1) add(r.s, -r.count);
         else
             for (int i = (r.len - 1) / ATTENTION_TILE * ATTENTION_TILE; i >= 0; i -= ATTENTION_TILE) add(r.s, i);
     return W;

@@ -8,15 +8,11 @@
 #include "common/base/vecmath.h"
 #include "common/device/device.cuh"
 
-template <class A>
-HOST_DEVICE A sigmoid(A x) {
-    return A(1) / (A(1) + vec_exp(-x));
-}
+template <class A> HOST_DEVICE A sigmoid(A x) { return A(1) / (A(1) + vec_exp(-x)); }
 
 namespace cpu {
 // act(N,FF) from gate_up(N,2,FF)
-template <class T>
-void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
+template <class T> void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
     typedef acc<T> A;
 #pragma omp parallel for if ((size_t)N * FF >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
@@ -26,8 +22,7 @@ void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
     }
 }
 // dgate_up(N,2,FF) from dact(N,FF); dgate_up may be gate_up
-template <class T>
-void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
+template <class T> void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
     typedef acc<T> A;
 #pragma omp parallel for if ((size_t)N * FF >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
@@ -47,8 +42,7 @@ void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF
 #include "common/device/pack.cuh"
 namespace gpu {
 // one block per token, W elements a thread at a time
-template <int W, class T>
-__global__ void swiglu_forward_kernel(T* act, const T* gate_up, int FF) {
+template <int W, class T> __global__ void swiglu_forward_kernel(T* act, const T* gate_up, int FF) {
     const T *gate = gate_up + (size_t)blockIdx.x * 2 * FF, *up = gate + FF;  // (FF) each
     for (int f = threadIdx.x * W; f < FF; f += blockDim.x * W) {
         float g[W], u[W];
@@ -59,8 +53,7 @@ __global__ void swiglu_forward_kernel(T* act, const T* gate_up, int FF) {
         store<W>(act + (size_t)blockIdx.x * FF + f, g);
     }
 }
-template <int W, class T>
-__global__ void swiglu_backward_kernel(T* dgate_up, const T* dact, const T* gate_up, int FF) {
+template <int W, class T> __global__ void swiglu_backward_kernel(T* dgate_up, const T* dact, const T* gate_up, int FF) {
     size_t row = (size_t)blockIdx.x * 2 * FF;
     for (int f = threadIdx.x * W; f < FF; f += blockDim.x * W) {
         float g[W], u[W], d[W];
@@ -78,16 +71,14 @@ __global__ void swiglu_backward_kernel(T* dgate_up, const T* dact, const T* gate
     }
 }
 inline unsigned swiglu_threads(int FF, int W) { return (unsigned)min(round_up(ceil_div(FF, W), 32), (size_t)THREADS); }
-template <class T>
-void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
+template <class T> void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
     if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(FF, act, gate_up), [&](auto w) {
         constexpr int W = decltype(w)::value;
         launch(swiglu_forward_kernel<W, T>, N, swiglu_threads(FF, W), 0, act, gate_up, FF);
     });
 }
-template <class T>
-void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
+template <class T> void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
     if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(FF, dgate_up, dact, gate_up), [&](auto w) {
         constexpr int W = decltype(w)::value;

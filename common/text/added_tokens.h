@@ -51,8 +51,7 @@ struct AddedTokens {
     // Gives each token its id: id_of(content), the one that the vocabulary of `size` tokens has for it, else the next
     // after the vocabulary, in their order, for which append(content) is called. A file that says another id is
     // refused.
-    template <class IdOf, class Append>
-    void number(size_t size, IdOf id_of, Append append) {
+    template <class IdOf, class Append> void number(size_t size, IdOf id_of, Append append) {
         for (AddedToken& t : tokens) {
             int32_t id = id_of(t.content);
             bool is_new = id < 0;
@@ -66,8 +65,7 @@ struct AddedTokens {
     }
 
     // After number(): what split() needs. normalize(text) → text, the tokenizer's rule
-    template <class Normalize>
-    void build(Normalize normalize) {
+    template <class Normalize> void build(Normalize normalize) {
         size_t bytes = 0;
         std::vector<std::string> as(tokens.size());
         memset(begins, 0, sizeof begins);
@@ -104,10 +102,8 @@ struct AddedTokens {
         auto second = [&](std::string_view raw) {
             static_assert(std::is_same_v<decltype(normalize(raw, room)), std::string_view>, "a copy would be gone");
             std::string_view s = normalize(raw, room);
-            if (normalized)
-                pass(2, s, specials_are_text, piece, token);
-            else if (!s.empty())
-                piece(s);
+            if (normalized) pass(2, s, specials_are_text, piece, token);
+            else if (!s.empty()) piece(s);
         };
         pass(1, text, specials_are_text, second, token);
     }

@@ -29,8 +29,7 @@ struct AnsweredRows {
 
 // All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them. A Row has where, error
 // and blank.
-template <class Row, class Next>
-std::vector<Row> read_rows(LineReader& lines, Next next) {
+template <class Row, class Next> std::vector<Row> read_rows(LineReader& lines, Next next) {
     std::vector<Row> rows;
     size_t line = 0;  // of the row before
     for (bool more = true; more;) {

@@ -304,12 +304,10 @@ struct Bpe {
             int32_t id = byte_level ? byte_id[(uint8_t)*at] : id_of({at, (size_t)(p - at)});
             bool fused = unknown && fuse_unk;
             unknown = id < 0 && !byte_fallback;
-            if (id >= 0)
-                out.push_back(id);
+            if (id >= 0) out.push_back(id);
             else if (byte_fallback)
                 for (; at < p; at++) out.push_back(byte_id[(uint8_t)*at]);
-            else if (unk >= 0 && !fused)
-                out.push_back(unk);
+            else if (unk >= 0 && !fused) out.push_back(unk);
         }
     }
 
@@ -439,10 +437,8 @@ struct Bpe {
             auto other = shown.empty() ? shown.end() : shown.find(ids[i]);
             const std::string& t = other != shown.end() ? other->second : tokens[ids[i]];
             int byte = decodes_bytes ? fallback_byte(t) : -1;
-            if (byte >= 0)
-                out += (char)byte;
-            else if (byte_level)
-                out += t;
+            if (byte >= 0) out += (char)byte;
+            else if (byte_level) out += t;
             else
                 for (size_t at = 0, end; at < t.size(); at = end + 3) {
                     end = std::min(t.find(mark, at), t.size());
@@ -560,8 +556,7 @@ struct Bpe {
     }
 
     // "left right" → merges. `where` is a function: saying where takes time that only an error has
-    template <class Where>
-    void add_merge(std::string_view left, std::string_view right, Where where) {
+    template <class Where> void add_merge(std::string_view left, std::string_view right, Where where) {
         int32_t ids[2];
         for (int i = 0; i < 2; i++) {
             ids[i] = id_of_name(std::string(i ? right : left));
@@ -684,10 +679,8 @@ struct Bpe {
                 for (const Json& part : single ? single->a : std::vector<Json>()) {
                     const Json *token = part.find("SpecialToken"), *name = token ? token->find("id") : nullptr;
                     const Json* entry = tokens && name ? tokens->find(name->s) : nullptr;
-                    if (part.find("Sequence"))
-                        texts++;
-                    else
-                        add(entry ? json_member(*entry, where, "ids", Json::array) : nullptr, texts ? after : before);
+                    if (part.find("Sequence")) texts++;
+                    else add(entry ? json_member(*entry, where, "ids", Json::array) : nullptr, texts ? after : before);
                 }
                 if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
             } else if (type == "RobertaProcessing" || type == "BertProcessing") {

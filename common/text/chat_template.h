@@ -222,10 +222,8 @@ struct ChatTemplate {
             const size_t at = begin + before.size(), end = std::min(jinja.find(after, at), jinja.size());
             const char quote = begin > 0 ? jinja[begin - 1] : ' ';
             std::string part;
-            if (quote == '\'' || quote == '"')
-                read_literal(std::string_view(jinja).substr(at, end - at), quote, part);
-            else if (part = jinja.substr(at, end - at); part.find("{{") != part.npos)
-                part.clear();
+            if (quote == '\'' || quote == '"') read_literal(std::string_view(jinja).substr(at, end - at), quote, part);
+            else if (part = jinja.substr(at, end - at); part.find("{{") != part.npos) part.clear();
             if (!part.empty()) system = part;
         }
         found = chatml(system);

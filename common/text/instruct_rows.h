@@ -70,12 +70,9 @@ private:
             lines.bad_keys(json, "\"instruction\", \"prompt\" or \"messages\"");
         if (given(json, "instruction") && (prompt || messages))
             lines.bad_keys(json, "one of \"instruction\", \"prompt\" and \"messages\"");
-        if (messages)
-            read_messages(json, row);
-        else if (prompt)
-            read_turn(json, "prompt", nullptr, "completion", row);
-        else
-            read_turn(json, "instruction", "input", "output", row);
+        if (messages) read_messages(json, row);
+        else if (prompt) read_turn(json, "prompt", nullptr, "completion", row);
+        else read_turn(json, "instruction", "input", "output", row);
         prompts_beside_messages += messages && prompt;
         if (!row.outputs.empty()) row.turns.back().output = row.outputs[0];
 
@@ -145,10 +142,8 @@ private:
         const Json* value = json.find(output);
         if (!value && need_output) lines.bad_keys(json, "\"" + std::string(output) + "\"");
         if (!value) return;
-        if (value->kind == Json::array)
-            row.outputs = texts(*value, output);
-        else
-            row.outputs.push_back(checked(*value, output));
+        if (value->kind == Json::array) row.outputs = texts(*value, output);
+        else row.outputs.push_back(checked(*value, output));
         row.outputs.erase(std::remove_if(row.outputs.begin(), row.outputs.end(), blank), row.outputs.end());
     }
     void read_messages(const Json& json, InstructRow& row) const {
@@ -173,12 +168,9 @@ private:
             bool last = i + 1 == list.a.size();
             if (blank(content) && !(last && answered))
                 bad(format("message %zu: expected a text, found nothing", i + 1));
-            if (!answered)
-                row.turns.push_back({content, "", ""});
-            else if (!last)
-                row.turns.back().output = content;
-            else if (!blank(content))
-                row.outputs = {content};
+            if (!answered) row.turns.push_back({content, "", ""});
+            else if (!last) row.turns.back().output = content;
+            else if (!blank(content)) row.outputs = {content};
         }
         if (row.turns.empty() || (need_output && !answered))
             bad("expected messages that end with the assistant's, found the last of the role " +

@@ -411,10 +411,8 @@ private:
     }
     void expand(const LabelledSource& source) {
         const size_t before = sources.size();
-        if (source.open || !is_directory(source.path))
-            sources.push_back(source);
-        else if (!source.label.empty())
-            add_texts(source.path, source.label);
+        if (source.open || !is_directory(source.path)) sources.push_back(source);
+        else if (!source.label.empty()) add_texts(source.path, source.label);
         else
             for (const std::string& path : entries(source.path))
                 if (is_directory(path)) add_texts(path, trimmed_label(path.substr(path.rfind('/') + 1)));

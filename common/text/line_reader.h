@@ -173,10 +173,8 @@ struct LineReader {
         bytes -= kept.size();
         number = to_number;
         keeping = false;
-        if (kept_from_again)
-            again_at -= kept.size();
-        else
-            read_again(kept + again.substr(again_at));
+        if (kept_from_again) again_at -= kept.size();
+        else read_again(kept + again.substr(again_at));
     }
     std::string where() const { return place(path, number, element); }
     static std::string place(const std::string& path, size_t line, size_t element) {

@@ -131,10 +131,8 @@ inline std::string nfc(std::string_view text) {
         }
         int32_t c = next_code_point(p, end);
         if (c < 0x300) flush();
-        if (c < 0)
-            out += *at;
-        else
-            append_nfd(stretch, c);
+        if (c < 0) out += *at;
+        else append_nfd(stretch, c);
     }
     flush();
     return out;
@@ -181,8 +179,7 @@ struct Steps {
         for (const Step& s : steps) change(s, text, place);
     }
     // Calls word(bytes, length) for every word of a piece of text, in order: steps from number i on
-    template <class Word>
-    void split(std::string_view text, Place place, Word&& word, size_t i = 0) const {
+    template <class Word> void split(std::string_view text, Place place, Word&& word, size_t i = 0) const {
         if (text.empty()) return;
         if (i == steps.size()) return word(text.data(), text.size());
         const Step& s = steps[i];
@@ -256,14 +253,11 @@ inline Steps read_normalizer(const Json* rule, const std::string& file) {
     for (const Json& r : rules_of(rule, where, "normalizers")) {
         const std::string type = json_text(r, where, "type");
         refuse_unknown_keys(r, where, {"type", "prepend", "pattern", "content"});
-        if (type == "NFC")
-            out.steps.push_back({Step::NFC});
-        else if (type == "Prepend")
-            out.steps.push_back({Step::PREPEND, "", json_text(r, where, "prepend")});
+        if (type == "NFC") out.steps.push_back({Step::NFC});
+        else if (type == "Prepend") out.steps.push_back({Step::PREPEND, "", json_text(r, where, "prepend")});
         else if (type == "Replace")
             out.steps.push_back({Step::REPLACE, pattern_text(r, where), json_text(r, where, "content")});
-        else
-            refuse_rule(where, r, "NFC, Prepend, Replace, a Sequence of them or null");
+        else refuse_rule(where, r, "NFC, Prepend, Replace, a Sequence of them or null");
     }
     return out;
 }

@@ -252,8 +252,7 @@ private:
             fail("%s: expected a token on one line, found %.60s", where.c_str(), dump_json(json).c_str());
         return t;
     }
-    template <class Add>
-    static void add_sorted(std::vector<AddedToken>& tokens, Add add) {
+    template <class Add> static void add_sorted(std::vector<AddedToken>& tokens, Add add) {
         std::stable_sort(tokens.begin(), tokens.end(), [](auto& a, auto& b) { return a.id < b.id; });
         for (const AddedToken& t : tokens) add(t);
     }

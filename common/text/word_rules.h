@@ -61,15 +61,13 @@ struct WordRules {
             }
             if (lower_case) each(text, append_lower);
         }
-        template <class Append>
-        static void each(std::vector<int32_t>& text, Append append) {
+        template <class Append> static void each(std::vector<int32_t>& text, Append append) {
             std::vector<int32_t> out;
             out.reserve(text.size());
             for (int32_t c : text) append(out, c);
             text.swap(out);
         }
-        template <class Is>
-        static void erase_if(std::vector<int32_t>& text, Is is) {
+        template <class Is> static void erase_if(std::vector<int32_t>& text, Is is) {
             text.erase(std::remove_if(text.begin(), text.end(), is), text.end());
         }
     };
@@ -119,8 +117,7 @@ struct WordRules {
     }
     // The pre_tokenizer. Calls word(bytes, length, code points) for every word of a normalised text. Steps after the
     // first only cut further, so a word ends where any of them ends one.
-    template <class Word>
-    void split(std::string_view text, Word&& word) const {
+    template <class Word> void split(std::string_view text, Word&& word) const {
         size_t chars = 0;
         uint64_t last = 0;  // the roles of the character before, 2 bits each
         const char *p = text.data(), *end = p + text.size(), *start = p;
@@ -154,8 +151,7 @@ struct WordRules {
         fail("%s: the rule %.60s is not known here; expected %s", where.c_str(), dump_json(rule).c_str(), known);
     }
     // Calls f(rule, its type) for a rule or each of a Sequence, whose list is called `list`
-    template <class F>
-    static void for_each_rule(const Json* rule, const std::string& where, const char* list, F f) {
+    template <class F> static void for_each_rule(const Json* rule, const std::string& where, const char* list, F f) {
         if (!rule || rule->kind == Json::null) return;
         const std::string type = json_text(*rule, where, "type");
         if (type != "Sequence") return f(*rule, type);

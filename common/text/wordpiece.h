@@ -137,8 +137,7 @@ struct WordPiece {
     // ------------------------------------------------------------ text → words
     // Calls word(bytes, length, code points) for every word, normalised, and found(id) for every added token, in order.
     // The pointer is good during the call only. Returns how many bytes were not UTF-8 (they are dropped).
-    template <class Word, class Found>
-    size_t for_each_word(std::string_view text, Word&& word, Found&& found) const {
+    template <class Word, class Found> size_t for_each_word(std::string_view text, Word&& word, Found&& found) const {
         const bool fast = rules.are_berts() && !added.any_normalized();
         size_t invalid = 0;
         auto normalize = [&](std::string_view raw, std::string& room) {
@@ -151,8 +150,7 @@ struct WordPiece {
     }
 
     // BERT's rules in one pass over a text that is not normalised
-    template <class Word>
-    size_t bert_words(std::string_view text, Word&& word) const {
+    template <class Word> size_t bert_words(std::string_view text, Word&& word) const {
         const bool lower_case = rules.changes[0].lower_case;
         const char *p = text.data(), *end = p + text.size();
         const ByteTable& table = byte_table;
@@ -182,8 +180,7 @@ struct WordPiece {
         return invalid;
     }
 
-    template <class Word>
-    size_t split_unicode(const char* p, const char* end, Word&& word) const {
+    template <class Word> size_t split_unicode(const char* p, const char* end, Word&& word) const {
         std::vector<int32_t> text;
         size_t invalid = 0;
         while (p < end) {
@@ -456,8 +453,7 @@ struct WordPiece {
         const bool plain = rules.are_berts() && prefix == "##" && max_word_chars == 100;
         if (!plain)  // any other class would build BERT's rules, not read those of tokenizer.json
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
-        else if (!config.find("tokenizer_class"))
-            config.set("tokenizer_class", "BertTokenizer");
+        else if (!config.find("tokenizer_class")) config.set("tokenizer_class", "BertTokenizer");
         if (rules.are_berts()) {
             const WordRules::Change& c = rules.changes[0];
             config.set("do_lower_case", c.lower_case).set("tokenize_chinese_chars", c.split_cjk);

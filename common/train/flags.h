@@ -99,8 +99,7 @@ struct ModelFlags {
              {"init-std", &init_std, between(0.001, 1), "standard deviation of the initial matrices and embeddings"},
              {"positions", &positions, between(0, 1 << 16), positions_help}}};
     }
-    template <class Config>
-    Config config() const {
+    template <class Config> Config config() const {
         Config c;
         for (const Size& s : sizes)
             if (size == s.name) {

@@ -11,8 +11,7 @@ inline void check_vocabulary(const std::string& dir, size_t tokens, int64_t V) {
         fail("%s: the tokenizer has %zu tokens, the model's vocabulary %lld", dir.c_str(), tokens, (long long)V);
 }
 // Pretraining: a file of --data beside its tokenizer
-template <class Tokenizer>
-void check_text(const BinFile& file, const Tokenizer& tokenizer, const std::string& data) {
+template <class Tokenizer> void check_text(const BinFile& file, const Tokenizer& tokenizer, const std::string& data) {
     file.require_tokenizer(tokenizer.fingerprint(), data);
     if (file.vocab() != tokenizer.tokens.size())
         fail("%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again",
@@ -32,8 +31,7 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
 }
 
 // What of a model may not change in a resumed run
-template <class Config>
-Json model_identity(const Config& c) {
+template <class Config> Json model_identity(const Config& c) {
     return Json::make_object()
         .set("precision", precision())
         .set("V", c.V)

@@ -27,8 +27,7 @@
 #include "common/train/validation.h"
 
 // OUT/last, the model and what --resume needs beside it, and OUT/best, a model alone
-template <class Task>
-struct Checkpoints {
+template <class Task> struct Checkpoints {
     Task& task;
     std::string last, best;
 
@@ -44,8 +43,7 @@ struct Checkpoints {
 };
 
 // Evaluates, and saves last/, and best/ if it is the best model so far. Fails if the loss is not finite.
-template <class Task>
-void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
+template <class Task> void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
     Eval e = task.evaluate();
     if (e.targets == 0) return checkpoints.save_last(progress);
     if (!std::isfinite(e.loss)) {

@@ -206,8 +206,7 @@ inline std::string adapter_base(const std::string& dir) {
 }
 // W += s b a for every adapter of PEFT's directory `dir`, of any rank and targets, which the file itself tells; values
 // (total_count(model)) of the model's table. What PEFT can do and we cannot is refused by its key.
-template <class T>
-void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, T* values) {
+template <class T> void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, T* values) {
     const std::string path = dir + "/adapter_config.json";
     const Json config = parse_json(read_file(path), path);
     auto refuse = [&](const char* key, const char* expected) {

@@ -31,8 +31,7 @@ inline void copy_missing(const std::string& from, const std::string& to) {
 // fill(TMP) writes all files of a model directory into TMP = DIR.tmp, which then takes the place of DIR; other files of
 // DIR are kept. If fill throws (a full disk), or the machine stops at any moment, DIR is the old one; what is left of
 // TMP is removed by the next save.
-template <class F>
-void save_directory(const std::string& path, F fill) {
+template <class F> void save_directory(const std::string& path, F fill) {
     std::string dir = without_slash(path), tmp = dir + ".tmp";
     std::error_code e;
     std::filesystem::remove_all(tmp, e);

@@ -62,8 +62,7 @@ struct Optimizer {
         upload(values);
     }
     // The blocks' factors of the learning rate, lr_factor_of(spec of the tensor), and their weight decay
-    template <class F>
-    void set_blocks(double weight_decay, F lr_factor_of) {
+    template <class F> void set_blocks(double weight_decay, F lr_factor_of) {
         std::vector<float> factors(n / PARAM_BLOCK, 1.0f), decays(n / PARAM_BLOCK, 0.0f);
         for (const ParamSpec& s : table)
             for (size_t b = s.offset / PARAM_BLOCK; b < ceil_div(s.offset + s.count, PARAM_BLOCK); b++) {

@@ -61,8 +61,7 @@ inline size_t total_count(const std::vector<ParamSpec>& specs) {
 }
 
 // Collects the rows of a table, each with the member of a struct of pointers that it belongs to.
-template <class X>
-struct TableBuilder {
+template <class X> struct TableBuilder {
     double std;  // of Init::normal
     std::vector<ParamSpec> rows;
     std::vector<X**> members;

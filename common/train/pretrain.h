@@ -7,8 +7,7 @@
 #include "common/train/run_dir.h"
 
 // The files of --data: text for training and validation, and the tokenizer that packed both.
-template <class Tokenizer>
-struct PretrainData {
+template <class Tokenizer> struct PretrainData {
     BinFile train, val;
     Tokenizer tokenizer;
 
@@ -29,8 +28,7 @@ inline std::string starting_model(Cli& cli, const TrainFlags& f) {
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
-template <class Model, class Windows, class Tokenizer>
-struct PretrainTask {
+template <class Model, class Windows, class Tokenizer> struct PretrainTask {
     const TrainFlags& f;
     const PretrainData<Tokenizer>& data;
     Windows train_data, val_data;
@@ -47,8 +45,7 @@ struct PretrainTask {
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    template <class Config>
-    void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int max_len) {
+    template <class Config> void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int max_len) {
         shape = batch_shape;
         builder.set_up(shape, pad_id, max_len, shape.N);
         model.config = config;

@@ -35,8 +35,7 @@ inline size_t dtype_bits(const std::string& dtype) {
     return dtype == "F4" ? 4 : 0;
 }
 inline size_t dtype_size(const std::string& dtype) { return dtype_bits(dtype) / 8; }  // in bytes, of those we read
-template <class T>
-const char* dtype_of() {
+template <class T> const char* dtype_of() {
     if (std::is_same_v<T, double>) return "F64";
     if (std::is_same_v<T, float>) return "F32";
     if (std::is_same_v<T, bf16>) return "BF16";
@@ -50,10 +49,8 @@ inline float half_to_float(uint16_t h) {
     uint32_t bits;
     float f = fraction * (1.0f / 16777216);  // exponent 0: fraction * 2^-24
     memcpy(&bits, &f, 4);
-    if (exponent == 31)
-        bits = 0x7f800000 | fraction << 13;  // infinity, NaN
-    else if (exponent)
-        bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
+    if (exponent == 31) bits = 0x7f800000 | fraction << 13;                       // infinity, NaN
+    else if (exponent) bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
     bits |= (uint32_t)(h & 0x8000) << 16;
     memcpy(&f, &bits, 4);
     return f;
@@ -122,38 +119,28 @@ struct SafeTensors {
 
     // Elements [first, first+n) of a tensor as T: F64, F32, F16 and BF16 as float or double, I64 and I32 as integers
     // that hold them.
-    template <class T>
-    void read(const TensorInfo& t, T* dst, size_t first, size_t n) const {
+    template <class T> void read(const TensorInfo& t, T* dst, size_t first, size_t n) const {
         if (first > t.count || n > t.count - first)
             fail("%s: %s: elements %zu to %zu of %zu", path.c_str(), t.name.c_str(), first, first + n, t.count);
         if (n == 0) return;
         const unsigned char* src = data(t) + first * dtype_size(t.dtype);
-        if (t.dtype == dtype_of<T>())
-            memcpy(dst, src, n * sizeof(T));
+        if (t.dtype == dtype_of<T>()) memcpy(dst, src, n * sizeof(T));
         else if (std::is_integral_v<T>) {
             if (t.dtype != "I32" || sizeof(T) < 4)
                 fail("%s: %s: expected %s, found %s", path.c_str(), t.name.c_str(), dtype_of<T>(), t.dtype.c_str());
             convert<int32_t>(src, dst, n, [](int32_t x) { return (T)x; });
-        } else if (t.dtype == "F32")
-            convert<float>(src, dst, n, [](float x) { return (T)x; });
-        else if (t.dtype == "F64")
-            convert<double>(src, dst, n, [](double x) { return (T)x; });
-        else if (t.dtype == "F16")
-            convert<uint16_t>(src, dst, n, [](uint16_t x) { return (T)half_to_float(x); });
-        else if (t.dtype == "BF16")
-            convert<bf16>(src, dst, n, [](bf16 x) { return (T)(float)x; });
+        } else if (t.dtype == "F32") convert<float>(src, dst, n, [](float x) { return (T)x; });
+        else if (t.dtype == "F64") convert<double>(src, dst, n, [](double x) { return (T)x; });
+        else if (t.dtype == "F16") convert<uint16_t>(src, dst, n, [](uint16_t x) { return (T)half_to_float(x); });
+        else if (t.dtype == "BF16") convert<bf16>(src, dst, n, [](bf16 x) { return (T)(float)x; });
         else
             fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
                  t.dtype.c_str());
     }
-    template <class T>
-    void read(const TensorInfo& t, T* dst) const {
-        read(t, dst, 0, t.count);
-    }
+    template <class T> void read(const TensorInfo& t, T* dst) const { read(t, dst, 0, t.count); }
 
     // Reads a tensor that must be there and have this shape.
-    template <class T>
-    std::vector<T> read(const std::string& name, const std::vector<size_t>& shape) const {
+    template <class T> std::vector<T> read(const std::string& name, const std::vector<size_t>& shape) const {
         const TensorInfo* t = find(name);
         if (!t) fail("%s: expected a tensor %s, found none%s", path.c_str(), name.c_str(), hint(name).c_str());
         if (t->shape != shape)
@@ -165,8 +152,7 @@ struct SafeTensors {
     }
 
 private:
-    template <class From, class T, class F>
-    static void convert(const unsigned char* src, T* dst, size_t n, F f) {
+    template <class From, class T, class F> static void convert(const unsigned char* src, T* dst, size_t n, F f) {
         for (size_t i = 0; i < n; i++) {
             From x;
             memcpy(&x, src + i * sizeof(From), sizeof(From));
@@ -202,10 +188,8 @@ private:
         data_start = 8 + header_size;
         // one entry at a time: as a tree a header of 10 MB would take 870
         for_each_member(std::string_view((const char*)map + 8, header_size), path, [&](std::string& name, Json& entry) {
-            if (name == "__metadata__")
-                parse_metadata(entry);
-            else
-                tensors.push_back(parse_entry(name, entry));
+            if (name == "__metadata__") parse_metadata(entry);
+            else tensors.push_back(parse_entry(name, entry));
         });
 
         std::vector<const TensorInfo*> by_offset;

@@ -35,8 +35,7 @@ struct StepResult {
     bool finite() const { return std::isfinite(loss) && std::isfinite(norm); }
 };
 
-template <class Task>
-struct StepQueue {
+template <class Task> struct StepQueue {
     Task& task;
     const TrainFlags& f;
     int64_t launched;                         // steps handed over since the run began

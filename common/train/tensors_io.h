@@ -9,8 +9,7 @@
 #include "common/train/safetensors.h"
 
 // (rows, cols) → (cols, rows)
-template <class From, class To>
-void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
+template <class From, class To> void transpose_copy(To* dst, const From* src, size_t rows, size_t cols) {
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++) dst[j * rows + i] = (To)src[i * cols + j];
 }
@@ -226,10 +225,8 @@ void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, c
         for (size_t i = 0; i < s.names.size(); i++) {
             buffer.resize(s.elements(i));
             const T* from = src + s.offset + s.begin(i);  // (elements)
-            if (s.transpose)
-                transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
-            else
-                std::copy(from, from + buffer.size(), buffer.begin());
+            if (s.transpose) transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
+            else std::copy(from, from + buffer.size(), buffer.begin());
             out.write(buffer.data(), buffer.size() * sizeof(float));
         }
     }

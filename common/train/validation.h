@@ -22,14 +22,12 @@ struct Eval {
 
 // Which sequence of the validation data is the i-th: a random order that never changes, as fill_batch() with seed 0
 // draws it.
-template <class Data>
-uint64_t validation_order(const Data& data, uint64_t i) {
+template <class Data> uint64_t validation_order(const Data& data, uint64_t i) {
     return Permutation(data.sequences(), mix64(0, 0))(i);
 }
 
 // How many sequences are validated on: the first ones in that order that hold `tokens` tokens together (0: all).
-template <class Data>
-uint64_t validation_sequences(Data& data, int64_t tokens) {
+template <class Data> uint64_t validation_sequences(Data& data, int64_t tokens) {
     uint64_t count = 0;
     for (double sum = 0; count < data.sequences() && (tokens == 0 || sum < (double)tokens); count++) {
         data.make(0, validation_order(data, count));
@@ -65,8 +63,7 @@ Eval mean_loss(Task& task, Data& data, uint64_t sequences,
 
 // The unigram baseline: the mean loss on the validation's targets of a model that predicts every token as often as it
 // occurs in the training data, whatever the context. end: a token that follows every document; -1: none does
-template <class Data>
-double unigram_baseline(const BinFile& train, int end, int64_t V, Data& val, uint64_t sequences) {
+template <class Data> double unigram_baseline(const BinFile& train, int end, int64_t V, Data& val, uint64_t sequences) {
     std::vector<double> count(V, 1.0);  // add-one smoothing
     double total = (double)V, loss = 0, targets = 0;
     size_t limit = 20000000;  // tokens to count: enough for the estimate

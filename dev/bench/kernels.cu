@@ -22,10 +22,7 @@ static bf16* part(size_t n) {
     pool_at += round_up(n, 128);
     return pool + pool_at - round_up(n, 128);
 }
-template <class T>
-T* alloc(size_t n) {
-    return (T*)gpu::device_alloc(n * sizeof(T));
-}
+template <class T> T* alloc(size_t n) { return (T*)gpu::device_alloc(n * sizeof(T)); }
 
 static void report(const std::string& kernel, const std::string& shape, double us, double bytes, double flop) {
     printf(
@@ -125,18 +122,15 @@ static void bench_adamw(size_t n) {
         release(p);
 }
 // The linear layer C → OC over N rows, forward and its two gradients; with GELU where the model has one after it
-template <Gelu kind>
-void bench_matmul(const std::string& name, size_t N, size_t C, size_t OC, bool bias, bool act) {
+template <Gelu kind> void bench_matmul(const std::string& name, size_t N, size_t C, size_t OC, bool bias, bool act) {
     bf16 *out = alloc<bf16>(N * OC), *pre = alloc<bf16>(N * OC), *dinp = alloc<bf16>(N * C);
     float *dw = alloc<float>(OC * C), *db = alloc<float>(OC), *scratch = alloc<float>(column_sum_scratch(N, OC));
     bf16 *inp = part(N * C), *w = part(OC * C), *b = bias ? part(OC) : nullptr, *dout = part(N * OC);
     std::string shape = format("%zu x %zu -> %zu", N, C, OC);
     double flop = 2.0 * N * C * OC;
     double us = median_us(times, [&] {
-        if (act)
-            gpu::matmul_gelu_forward<kind, bf16>(out, pre, inp, w, b, (int)N, (int)C, (int)OC);
-        else
-            gpu::matmul_forward<bf16>(out, inp, w, b, (int)N, (int)C, (int)OC);
+        if (act) gpu::matmul_gelu_forward<kind, bf16>(out, pre, inp, w, b, (int)N, (int)C, (int)OC);
+        else gpu::matmul_forward<bf16>(out, inp, w, b, (int)N, (int)C, (int)OC);
     });
     report(name + " forward", shape, us, 2.0 * (N * C + OC * C + N * OC * (act ? 2 : 1)), flop);
     us = median_us(times, [&] { gpu::matmul_backward_input<bf16>(dinp, dout, w, (int)N, (int)C, (int)OC); });

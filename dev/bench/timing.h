@@ -6,8 +6,7 @@
 #include "common/base/rng.h"
 #include "common/device/device.cuh"
 
-template <class T>
-T* on_device(const std::vector<T>& host) {
+template <class T> T* on_device(const std::vector<T>& host) {
     T* p = (T*)gpu::device_alloc(host.size() * sizeof(T));
     gpu::copy_to_device((void*)p, host.data(), host.size() * sizeof(T));
     return p;
@@ -26,8 +25,7 @@ inline void release(void* p) {
 #endif
 }
 // Microseconds of f(), by events on the stream; without a GPU by the clock. The first three calls do not count.
-template <class F>
-double median_us(int times, F f) {
+template <class F> double median_us(int times, F f) {
     std::vector<double> us;
     for (int i = 0; i < times + 3; i++) {
 #ifdef __CUDACC__

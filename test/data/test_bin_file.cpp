@@ -14,8 +14,7 @@ size_t entries(const TempDir& d) {  // how many files there are
     return std::distance(std::filesystem::directory_iterator(d.path), std::filesystem::directory_iterator());
 }
 
-template <class F>
-std::string bin_error(F f) {
+template <class F> std::string bin_error(F f) {
     try {
         f();
     } catch (const Error& e) {
@@ -52,8 +51,7 @@ std::string open_error(const std::string& path) {
 }
 
 // a valid file with one field changed, its checksums right again
-template <class T>
-std::string with_field(std::string bytes, size_t at, T value) {
+template <class T> std::string with_field(std::string bytes, size_t at, T value) {
     memcpy(&bytes[at], &value, sizeof value);
     uint64_t content = fnv1a(bytes.data() + 256, bytes.size() - 256);
     memcpy(&bytes[64], &content, 8);

@@ -66,8 +66,7 @@ void split(const Rules& rules, std::string_view text, Steps::Place place, std::s
     Steps steps{rules.steps};
     if (rules.steps.empty())
         wordpiece.for_each_word(text, [&](const char* w, size_t n, size_t) { add(w, n); }, [](int) {});
-    else
-        steps.split(text, place, add);
+    else steps.split(text, place, add);
 }
 CutRules cuts_of(const Rules& rules) {
     Bpe bpe;

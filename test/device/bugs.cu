@@ -22,10 +22,8 @@ static __global__ void missing_barrier(float* out, const float*) {
     out[threadIdx.x] = b;
 }
 static __global__ void divergent_barrier(float* out, const float*) {
-    if (threadIdx.x != 5)
-        __syncthreads();
-    else
-        out[0] = warp_sum(1.0f);
+    if (threadIdx.x != 5) __syncthreads();
+    else out[0] = warp_sum(1.0f);
 }
 static __global__ void mixed_collectives(float* out, const float*) {
     out[threadIdx.x] = threadIdx.x % 32 < 16 ? __shfl_xor_sync(~0u, 1.0f, 1) : __shfl_down_sync(~0u, 1.0f, 1);
@@ -37,14 +35,11 @@ static __global__ void shuffle_from_returned_lane(float* out, const float*) {
     out[threadIdx.x] = __shfl_sync(~0u, 1.0f, 31);
 }
 // a shuffle makes the lanes wait for each other, but only __syncwarp makes what they wrote visible
-template <int SYNCWARP>
-__global__ void shuffle_as_barrier(float* out, const float*) {
+template <int SYNCWARP> __global__ void shuffle_as_barrier(float* out, const float*) {
     DYNAMIC_SHARED(float, s);
     s[threadIdx.x] = (float)threadIdx.x;
-    if (SYNCWARP)
-        __syncwarp();
-    else
-        __shfl_sync(~0u, 0, 0);
+    if (SYNCWARP) __syncwarp();
+    else __shfl_sync(~0u, 0, 0);
     out[threadIdx.x] = s[threadIdx.x ^ 1];
 }
 // right: threads that have returned are not waited for
@@ -75,13 +70,10 @@ static __global__ void uninitialised_shared(float* out, const float*) {
     s[threadIdx.x] += 1;
     out[threadIdx.x] = s[threadIdx.x];
 }
-template <int ATOMIC>
-__global__ void two_blocks_one_address(float* out, const float*) {
+template <int ATOMIC> __global__ void two_blocks_one_address(float* out, const float*) {
     if (threadIdx.x != 0) return;
-    if (ATOMIC)
-        atomicAdd(&out[0], 1.0f);
-    else
-        out[0] += 1.0f;
+    if (ATOMIC) atomicAdd(&out[0], 1.0f);
+    else out[0] += 1.0f;
 }
 static __global__ void deep_stack(float* out, const float*) {
     volatile float locals[shim::STACK / sizeof(float) - 16];
@@ -93,8 +85,7 @@ static __global__ void deep_stack(float* out, const float*) {
 enum { RIGHT, NO_COMMIT, NO_WAIT, LATE_WAIT, OFF_BY_ONE, NO_BARRIER, UNALIGNED };
 // Two tiles of one float4 per thread, the second on its way while the first is read; each thread reads a neighbour's
 // piece.
-template <int WRONG>
-__global__ void async_copy(float* out, const float* in) {
+template <int WRONG> __global__ void async_copy(float* out, const float* in) {
     DYNAMIC_SHARED(float, s);
     float *first = s, *second = s + 4 * THREADS;
     int t = threadIdx.x, other = (t + 1) % THREADS;
@@ -103,10 +94,8 @@ __global__ void async_copy(float* out, const float* in) {
     cp_async_commit();
     cp_async_16(second + 4 * t, in + 4 * THREADS + 4 * t);
     if (WRONG != NO_COMMIT) cp_async_commit();
-    if (WRONG == OFF_BY_ONE)
-        cp_async_wait<2>();
-    else if (WRONG != LATE_WAIT)
-        cp_async_wait<1>();
+    if (WRONG == OFF_BY_ONE) cp_async_wait<2>();
+    else if (WRONG != LATE_WAIT) cp_async_wait<1>();
     if (WRONG != NO_BARRIER) __syncthreads();
     float sum = first[4 * other];
     if (WRONG == LATE_WAIT) cp_async_wait<1>();
@@ -153,10 +142,8 @@ inline int touch_device_memory(bool write) {
     volatile float* x = (float*)gpu::device_alloc(100 * sizeof(float));
     printf("right until here\n");
     fflush(stdout);
-    if (write)
-        x[25] = 1;
-    else
-        printf("it read %g\n", x[25]);
+    if (write) x[25] = 1;
+    else printf("it read %g\n", x[25]);
     return 0;
 }
 

@@ -96,10 +96,8 @@ inline float element(const void* p, cudaDataType_t type, size_t i) {
     return type == CUDA_R_32F ? ((const float*)p)[i] : (float)((const bf16*)p)[i];
 }
 inline void store(void* p, cudaDataType_t type, size_t i, float x) {
-    if (type == CUDA_R_32F)
-        ((float*)p)[i] = x;
-    else
-        ((bf16*)p)[i] = (bf16)x;
+    if (type == CUDA_R_32F) ((float*)p)[i] = x;
+    else ((bf16*)p)[i] = (bf16)x;
 }
 }  // namespace fake
 

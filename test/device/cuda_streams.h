@@ -60,8 +60,7 @@ inline bool work_once() {
     if (op.work) op.work();
     return true;
 }
-template <class F>
-void wait(F until) {
+template <class F> void wait(F until) {
     while (!until())
         if (!work_once()) fail("the stand-in for CUDA: everything waits, and nothing can continue");
 }
@@ -70,10 +69,8 @@ inline cudaError_t call() {
     return cudaSuccess;
 }
 inline cudaError_t put(Stream* s, std::function<void()> work) {
-    if (s->capturing)
-        s->capturing->push_back(work);
-    else
-        s->queue.push_back({work});
+    if (s->capturing) s->capturing->push_back(work);
+    else s->queue.push_back({work});
     return call();
 }
 }  // namespace cuda

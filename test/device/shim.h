@@ -252,10 +252,8 @@ SHIM_FN int pick(Block* b) {
     if (order == REVERSE) i = last;
     if (order == RANDOM) i = random(b, 32) ? last : b->head + random(b, b->count);
     int t = b->ready[i % MAX_THREADS];
-    if (i == b->head)
-        b->head++;
-    else
-        b->ready[i % MAX_THREADS] = b->ready[last % MAX_THREADS];
+    if (i == b->head) b->head++;
+    else b->ready[i % MAX_THREADS] = b->ready[last % MAX_THREADS];
     b->count--;
     return t;
 }
@@ -343,18 +341,14 @@ SHIM_FN void barrier() {
 struct Gathered {
     const Slot* slot;
     unsigned took;
-    template <class T>
-    SHIM_FN T from(int lane) const {
+    template <class T> SHIM_FN T from(int lane) const {
         T v;
-        if (took >> lane & 1)
-            __builtin_memcpy(&v, slot[lane].bytes, sizeof v);
-        else
-            __builtin_memset((void*)&v, 0xff, sizeof v);  // that lane is not there: the value is undefined
+        if (took >> lane & 1) __builtin_memcpy(&v, slot[lane].bytes, sizeof v);
+        else __builtin_memset((void*)&v, 0xff, sizeof v);  // that lane is not there: the value is undefined
         return v;
     }
 };
-template <class T>
-SHIM_FN Gathered gather(const char* op, unsigned mask, const T& mine) {
+template <class T> SHIM_FN Gathered gather(const char* op, unsigned mask, const T& mine) {
     static_assert(sizeof(T) <= sizeof(Slot), "too much for one lane");
     Block* b = blk;
     int t = b->cur, lane = t % 32;
@@ -378,8 +372,7 @@ SHIM_FN Gathered gather(const char* op, unsigned mask, const T& mine) {
     }
     return {q.slot[side], q.took[side]};
 }
-template <class T>
-SHIM_FN T shuffle(const char* op, unsigned mask, T v, int from) {
+template <class T> SHIM_FN T shuffle(const char* op, unsigned mask, T v, int from) {
     static_assert(std::is_arithmetic<T>::value && (sizeof(T) == 4 || sizeof(T) == 8), "CUDA shuffles 32 and 64 bits");
     return gather(op, mask, v).template from<T>(from & 31);
 }
@@ -511,10 +504,7 @@ inline void run_grid(const Grid& g) {
 }
 #endif
 
-template <class F>
-void run_body(void* f) {
-    (*(F*)f)();
-}
+template <class F> void run_body(void* f) { (*(F*)f)(); }
 
 // Two memories. A GPU has one of its own: the host crashes where it reads through a device pointer, and a kernel where
 // it reads through one of the host's. Here both are one memory, and such a line would run. So what gpu::device_alloc()
@@ -597,8 +587,7 @@ inline bool is_host(uintptr_t word) {  // is it an address at which the host has
            mincore((void*)(word & ~(uintptr_t)(page() - 1)), 1, &resident) == 0;
 }
 // `what` is given addresses (nullptr allowed), alone or in structs; all of them have to be the device's
-template <class... A>
-void require_device(const char* what, A... args) {
+template <class... A> void require_device(const char* what, A... args) {
     if (!is_checked()) return;
     int number = 0;
     auto look = [&](auto a) {
@@ -641,13 +630,11 @@ struct Launch {
 };
 inline std::vector<Launch>* recorder = nullptr;
 
-template <class A>
-uint64_t hash_argument(A a, uint64_t h) {  // a copy, whose padding is cleared
+template <class A> uint64_t hash_argument(A a, uint64_t h) {  // a copy, whose padding is cleared
     if constexpr (!std::is_scalar_v<A>) __builtin_clear_padding(&a);
     return fnv1a(&a, sizeof a, h);
 }
-template <class... A>
-void record(const char* name, dim3 grid, dim3 block, size_t smem, A... args) {
+template <class... A> void record(const char* name, dim3 grid, dim3 block, size_t smem, A... args) {
     if (!recorder) return;
     uint64_t h = fnv1a(nullptr, 0);
     ((h = hash_argument(args, h)), ...);
@@ -688,23 +675,19 @@ SHIM_FN void __syncwarp(unsigned mask = ~0u) {  // the only warp collective that
     shim::gather("waits at __syncwarp()", mask, 0);
     SHIM_TSAN(__tsan_acquire(event);)
 }
-template <class T>
-T __shfl_sync(unsigned mask, T v, int src, int width = 32) {
+template <class T> T __shfl_sync(unsigned mask, T v, int src, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_sync()", mask, v, (l & ~(width - 1)) | (src & (width - 1)));
 }
-template <class T>
-T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32) {
+template <class T> T __shfl_xor_sync(unsigned mask, T v, int x, int width = 32) {
     int l = shim::lane(), s = l ^ x;
     return shim::shuffle("waits at __shfl_xor_sync()", mask, v, (s & ~(width - 1)) <= (l & ~(width - 1)) ? s : l);
 }
-template <class T>
-T __shfl_down_sync(unsigned mask, T v, int d, int width = 32) {
+template <class T> T __shfl_down_sync(unsigned mask, T v, int d, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_down_sync()", mask, v, (l & (width - 1)) + d < width ? l + d : l);
 }
-template <class T>
-T __shfl_up_sync(unsigned mask, T v, int d, int width = 32) {
+template <class T> T __shfl_up_sync(unsigned mask, T v, int d, int width = 32) {
     int l = shim::lane();
     return shim::shuffle("waits at __shfl_up_sync()", mask, v, (l & (width - 1)) - d >= 0 ? l - d : l);
 }
@@ -713,8 +696,7 @@ inline int __any_sync(unsigned mask, int pred) { return shim::ballot("waits at _
 inline int __all_sync(unsigned mask, int pred) { return shim::ballot("waits at __all_sync()", mask, !pred) == 0; }
 
 inline size_t most_shared_memory() { return shim::MAX_SHARED; }
-template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
+template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
     size_t threads = (size_t)block.x * block.y * block.z;
     if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.x == 0 || grid.y == 0 ||
         grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)

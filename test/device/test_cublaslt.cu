@@ -30,8 +30,7 @@ struct Fresh {
     }
 };
 // At a multiple of 256 bytes, as in a run: the alignment is a part of what a plan is for
-template <class T>
-struct Aligned {
+template <class T> struct Aligned {
     T* p;
     size_t bytes;
     explicit Aligned(const std::vector<T>& v)
@@ -44,8 +43,7 @@ struct Aligned {
     uint64_t hash(uint64_t h) const { return fnv1a(p, bytes, h); }
 };
 // A layer forward and backward, twice; the bits of all that it computes
-template <class T>
-uint64_t layer(int N = 16, int C = 40, int OC = 24) {
+template <class T> uint64_t layer(int N = 16, int C = 40, int OC = 24) {
     seed = 77;
     Aligned<T> inp(noise<T>(N * C)), weight(noise<T>(OC * C, 0.1)), bias(noise<T>(OC)), dout(noise<T>(N * OC));
     Aligned<T> out(nothing<T>(N * OC)), pre(nothing<T>(N * OC)), dinp(noise<T>(N * C)), dpre(nothing<T>(N * C));

@@ -22,8 +22,7 @@ MatmulPlan plan(unsigned char first, bool timed = true) {
     return p;
 }
 // What the program prints while f runs
-template <class F>
-std::string printed(F f) {
+template <class F> std::string printed(F f) {
     TempDir dir;
     std::string path = dir / "out";
     fflush(stdout);

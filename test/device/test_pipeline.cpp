@@ -17,8 +17,7 @@ inline void device_sync() { CUDA_CHECK(cudaStreamSynchronize(compute_stream)); }
 static void kernel(std::function<void()> work) { cuda::put(gpu::compute_stream, work); }
 
 // Runs f under many orders of what streams do, and looks that everything was given back.
-template <class F>
-static void in_many_orders(F f) {
+template <class F> static void in_many_orders(F f) {
     for (int patience : {0, 2, 3, 8})
         for (uint64_t seed = 0; seed < 20; seed++) {
             CAPTURE(patience);

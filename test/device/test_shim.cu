@@ -60,8 +60,7 @@ TEST_SUITE("shim") {
         expect("shuffle-from-returned-lane", WRONG_RESULT, "nan");
     }
     TEST_CASE("a missing __syncthreads") {
-        if (tsan)
-            expect("missing-barrier", RACE, "data race");
+        if (tsan) expect("missing-barrier", RACE, "data race");
         else
             expect("missing-barrier", WRONG_RESULT, "wrong",
                    {"reverse", "random"});  // in step, nobody runs far enough ahead
@@ -69,10 +68,8 @@ TEST_SUITE("shim") {
     TEST_CASE("shared memory that nobody wrote") { expect("uninitialised-shared", WRONG_RESULT, "nan"); }
     TEST_CASE("writes beyond dynamic shared memory") {
         if (tsan) return;  // a race on the way there
-        if (asan)
-            expect("shared-overrun-write", 1, "AddressSanitizer");
-        else
-            expect("shared-overrun-write", ABORTED, "beyond its dynamic shared memory");
+        if (asan) expect("shared-overrun-write", 1, "AddressSanitizer");
+        else expect("shared-overrun-write", ABORTED, "beyond its dynamic shared memory");
     }
     TEST_CASE("a stack that is too small") {
         if (!tsan && !asan) expect("deep-stack", ABORTED, "stack overflowed");
@@ -90,10 +87,8 @@ TEST_SUITE("shim") {
         expect("async-unaligned", ABORTED, "multiple of 16");
     }
     TEST_CASE("cp.async: other threads read without a barrier") {
-        if (tsan)
-            expect("async-no-barrier", RACE, "data race");
-        else
-            expect("async-no-barrier", WRONG_RESULT, "wrong");
+        if (tsan) expect("async-no-barrier", RACE, "data race");
+        else expect("async-no-barrier", WRONG_RESULT, "wrong");
     }
     TEST_CASE("reads beyond memory (ASan)" * doctest::skip(!asan)) {
         expect("shared-overrun-read", 1, "AddressSanitizer");

@@ -119,10 +119,8 @@ static std::set<size_t> common_places(const Texts& a, const Texts& b) {
         if (a[i - 1] == b[j - 1]) {
             places.insert(--i);
             j--;
-        } else if (t[i][j - 1] > t[i - 1][j])
-            j--;
-        else
-            i--;
+        } else if (t[i][j - 1] > t[i - 1][j]) j--;
+        else i--;
     return places;
 }
 static Rouge rouge_lsum(const std::string& answer, const std::string& reference, bool stemmed) {

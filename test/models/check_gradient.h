@@ -72,8 +72,7 @@ inline void check_gradient(const std::string& name, Numbers& x, const Numbers& g
 // The gradients of a small model: they add up in forward_backward(), the loss beside them is that of a forward pass,
 // and what belongs to no tensor (rows beyond the vocabulary, what fills up tensors) has none. check(name, at, n,
 // gradients) then looks at elements [at, at + n), a tensor.
-template <class S, class Check>
-void check_model_gradients(S& small, const Batch& b, Check check) {
+template <class S, class Check> void check_model_gradients(S& small, const Batch& b, Check check) {
     Numbers before(small.opt.n);
     for (const ParamSpec& s : small.opt.table)
         for (size_t i = 0; i < s.used(); i++) before[s.offset + i] = normal(mix64(8, s.offset + i));

@@ -8,8 +8,7 @@
 
 static const std::vector<int> LENGTHS{40, 1, 17, 40, 3, 29};
 
-template <class S, class Config>
-void check_threads(const Config& config) {
+template <class S, class Config> void check_threads(const Config& config) {
     int before = omp_get_max_threads();
     std::vector<float> reference;
     for (int threads : {1, 2, 3}) {
@@ -32,8 +31,7 @@ void check_threads(const Config& config) {
     omp_set_num_threads(before);
 }
 
-template <class S, class Config>
-void check_packing(const Config& config) {
+template <class S, class Config> void check_packing(const Config& config) {
     S small(config, 200);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);
@@ -49,8 +47,7 @@ void check_packing(const Config& config) {
     CHECK(apart.correct == together.correct);
 }
 
-template <class S, class Config, class Compare>
-void check_accumulation(const Config& config, Compare compare) {
+template <class S, class Config, class Compare> void check_accumulation(const Config& config, Compare compare) {
     S small(config, 200, 0.1f);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);
@@ -72,8 +69,7 @@ void check_accumulation(const Config& config, Compare compare) {
     CHECK(distance(other.data(), full.data(), full.size()) > 0.01);
 }
 
-template <class S, class Config, class Compare>
-void check_padding(const Config& config, Compare compare) {
+template <class S, class Config, class Compare> void check_padding(const Config& config, Compare compare) {
     S small(config, 256);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);
@@ -89,8 +85,7 @@ void check_padding(const Config& config, Compare compare) {
     CHECK(small.opt.stats->correct == stats.correct);
 }
 
-template <class S, class Config>
-void check_without_backward(const Config& config) {
+template <class S, class Config> void check_without_backward(const Config& config) {
     S small(config, 200);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);
@@ -106,8 +101,7 @@ void check_without_backward(const Config& config) {
 }
 
 // What --recompute does not keep is computed again, with the same bits, in less memory.
-template <class S, class Config>
-void check_recompute(const Config& config) {
+template <class S, class Config> void check_recompute(const Config& config) {
     S small(config, 200, 0.1f);
     small.randomise(1);
     add_random_sequences(small.builder, LENGTHS, 101, 1);

@@ -11,21 +11,18 @@
 static const bool blas_is_single_threaded = (device::blas_init(), true);
 
 // n numbers N(mean, std), a function of the seed
-template <class X = real>
-std::vector<X> random_numbers(size_t n, uint64_t seed, double std = 1, double mean = 0) {
+template <class X = real> std::vector<X> random_numbers(size_t n, uint64_t seed, double std = 1, double mean = 0) {
     std::vector<X> x(n);
     for (size_t i = 0; i < n; i++) x[i] = (X)(float)(mean + std * normal(mix64(seed, i)));
     return x;
 }
-template <class X>
-double l2(const X* x, size_t n) {
+template <class X> double l2(const X* x, size_t n) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
     return std::sqrt(sum);
 }
 // ‖x − y‖ / ‖y‖
-template <class X, class Y>
-double distance(const X* x, const Y* y, size_t n) {
+template <class X, class Y> double distance(const X* x, const Y* y, size_t n) {
     double d = 0, norm = 0;
     for (size_t i = 0; i < n; i++) {
         d += ((double)x[i] - (double)y[i]) * ((double)x[i] - (double)y[i]);
@@ -72,8 +69,7 @@ inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
 }
 
 // Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
-template <class F>
-void for_each_tensor(const std::vector<ParamSpec>& table, F f) {
+template <class F> void for_each_tensor(const std::vector<ParamSpec>& table, F f) {
     for (const ParamSpec& s : table)
         for (size_t k = 0; k < s.names.size(); k++) f(s.names[k], s.offset + s.begin(k), s.elements(k));
 }
@@ -94,8 +90,7 @@ struct Memory {
     size_t size() const { return bytes; }
 };
 // Memory for what plan(arena) takes
-template <class Plan>
-Arena arena_for(Memory& memory, Plan plan) {
+template <class Plan> Arena arena_for(Memory& memory, Plan plan) {
     Arena measure;
     plan(measure);
     memory.resize(measure.used);
@@ -103,8 +98,7 @@ Arena arena_for(Memory& memory, Plan plan) {
 }
 
 // A model with all its memory, small enough to look at every element.
-template <class Model>
-struct Small {
+template <class Model> struct Small {
     Model model;
     Optimizer opt;
     BatchBuilder builder;

@@ -86,10 +86,8 @@ TEST_SUITE("classifier") {
         double query_bias = 0;
         for_each_tensor(c.opt.table, [&](const std::string& name, size_t at, size_t n) {
             if (name.find("query.bias") != std::string::npos) query_bias = l2(&full[at], n);
-            if (is_key_bias(name))
-                CHECK(l2(c.opt.grads + at, n) <= 1e-6 * query_bias);
-            else
-                CHECK_MESSAGE(distance(c.opt.grads + at, &full[at], n) <= 1e-5, name);
+            if (is_key_bias(name)) CHECK(l2(c.opt.grads + at, n) <= 1e-6 * query_bias);
+            else CHECK_MESSAGE(distance(c.opt.grads + at, &full[at], n) <= 1e-5, name);
         });
     }
     TEST_CASE("the dropout before the classifier is one of its own, drawn for each [CLS]") {
@@ -196,10 +194,8 @@ TEST_SUITE("examples") {
                     // one token after the other, as Google's BERT cuts
                     size_t ka = na, kb = nb, room = T - (nb ? 3 : 2);
                     while (ka + kb > room) {
-                        if (ka > kb)
-                            ka--;
-                        else
-                            kb--;
+                        if (ka > kb) ka--;
+                        else kb--;
                     }
                     std::vector<int> expected{e.words.cls()}, segment{0};
                     for (size_t i = 0; i < ka; i++) {

@@ -10,8 +10,7 @@
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
 
-template <class Model>
-struct Fixture {
+template <class Model> struct Fixture {
     SafeTensors file;
     Model bert;
     std::vector<int> targets;
@@ -55,10 +54,8 @@ struct Fixture {
             REQUIRE(g.size() == n);
             if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
             // zero in exact arithmetic; what is left is rounding
-            if (is_key_bias(name))
-                CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
-            else
-                CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
+            if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
+            else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
         });
     }
     // and every parameter after the three steps

@@ -105,8 +105,7 @@ static const GptConfig MODELS[] = {SIZE, SmallGpt::llama("llama", 2, 64, 4, 2, 2
                                    SmallGpt::llama("qwen2", 2, 64, 4, 1, 24, 96, 101, 40),
                                    SmallGpt::llama("qwen3", 2, 64, 6, 3, 24, 96, 101, 40),
                                    SmallGpt::llama("smollm3", 3, 64, 4, 2, 24, 96, 101, 40)};
-template <class Check>
-static void for_each_model(Check check) {
+template <class Check> static void for_each_model(Check check) {
     for (const GptConfig& config : MODELS) {
         CAPTURE(config.type);
         check(config);

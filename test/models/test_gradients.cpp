@@ -303,10 +303,8 @@ TEST_SUITE("gradients of ops") {
                 check_gradient("dweight", w, minus(dw, before), loss);
                 db.resize(OC);
                 before.resize(OC);
-                if (bias)
-                    check_gradient("dbias", b, minus(db, before), loss);
-                else
-                    CHECK(db == before);
+                if (bias) check_gradient("dbias", b, minus(db, before), loss);
+                else CHECK(db == before);
                 Numbers twice = dx;
                 matmul_backward_input(twice.data(), dout.data(), w.data(), N, C, OC, true);
                 for (double& d : dx) d *= 2;
@@ -315,8 +313,7 @@ TEST_SUITE("gradients of ops") {
         }
     }
 
-    template <Gelu kind>
-    static void check_matmul_gelu(int N) {
+    template <Gelu kind> static void check_matmul_gelu(int N) {
         // y = gelu(x wᵀ + b), out = y uᵀ: the fused forward, and the fused backward through y
         const int C = 3, FF = 5, OC = 4;
         Numbers x = random_numbers(N * C, 1), w = random_numbers(FF * C, 2), b = random_numbers(FF, 3),
@@ -343,8 +340,7 @@ TEST_SUITE("gradients of ops") {
         }
     }
 
-    template <Gelu kind>
-    static void check_gelu() {
+    template <Gelu kind> static void check_gelu() {
         Numbers x = random_numbers(61, 1, 2), dout = random_numbers(61, 2), out(61), dx = nans(61);
         auto loss = [&] {
             gelu_forward<kind>(out.data(), x.data(), x.size());
@@ -653,16 +649,13 @@ TEST_SUITE("gradients of ops") {
 }
 
 // of a BERT or a classifier
-template <class S>
-static void check_bert_gradients(S& small, const Batch& b) {
+template <class S> static void check_bert_gradients(S& small, const Batch& b) {
     double query_bias = 0;
     check_model_gradients(small, b, [&](const std::string& name, size_t at, size_t n, const Numbers& g) {
         if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
         // a key bias adds the same to all scores of a query: its gradient is zero in exact arithmetic
-        if (is_key_bias(name))
-            CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
-        else
-            check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
+        if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
+        else check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
     });
 }
 
@@ -716,10 +709,8 @@ TEST_SUITE("gradients of the classifier") {
                 bool is_frozen = frozen >= 0 && s.layer < frozen;  // the embeddings' layer is −1
                 Numbers ours(&g[s.offset], &g[s.offset] + s.count), theirs(&all[s.offset], &all[s.offset] + s.count);
                 CHECK_MESSAGE(l2(theirs.data(), s.count) > 0, s.names[0]);
-                if (is_frozen)
-                    CHECK_MESSAGE(l2(ours.data(), s.count) == 0, s.names[0]);
-                else
-                    CHECK_MESSAGE(ours == theirs, s.names[0]);
+                if (is_frozen) CHECK_MESSAGE(l2(ours.data(), s.count) == 0, s.names[0]);
+                else CHECK_MESSAGE(ours == theirs, s.names[0]);
                 zero += is_frozen;
                 tensors++;
             }

@@ -16,8 +16,7 @@ static bool likely(double hits, double n, double p) { return fabs(hits - n * p) 
 
 TEST_SUITE("vecmath") {
     // every 4099th float of the range [0, top], both signs: all exponents, ever different mantissas
-    template <class F>
-    static void for_floats(float top, F f) {
+    template <class F> static void for_floats(float top, F f) {
         uint32_t end;
         memcpy(&end, &top, 4);
         for (uint32_t bits = 0; bits <= end; bits += 4099) {
@@ -607,8 +606,7 @@ TEST_SUITE("ops in fp32") {
             CHECK(stats.correct == 2 + std::count(correct.begin(), correct.end(), 1.0f));
         }
     }
-    template <class T>
-    static void check_gemm() {
+    template <class T> static void check_gemm() {
         for (auto [m, n, k] : {std::tuple{1, 1, 1}, {3, 5, 7}, {17, 300, 140}, {2, 513, 257}, {4, 4, 0}})
             for (int form = 0; form < 8; form++) {
                 bool ta = form & 1, tb = form & 2;
@@ -824,10 +822,8 @@ TEST_SUITE("the model in fp32") {
         double query_bias = 0;
         for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
             if (name.find("query.bias") != std::string::npos) query_bias = l2(&b[at], n);
-            if (is_key_bias(name))
-                CHECK(l2(&a[at], n) <= 1e-6 * query_bias);
-            else
-                CHECK_MESSAGE(distance(&a[at], &b[at], n) <= 1e-5, name);
+            if (is_key_bias(name)) CHECK(l2(&a[at], n) <= 1e-6 * query_bias);
+            else CHECK_MESSAGE(distance(&a[at], &b[at], n) <= 1e-5, name);
         });
     }
     TEST_CASE("accumulation over micro-batches is the full batch, dropout included") {

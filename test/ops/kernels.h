@@ -12,8 +12,7 @@ static const bool small = getenv("TEST_SMALL") && *getenv("TEST_SMALL") == '1';
 
 // An array in device memory, a copy of a host's. On the shim it is exactly as long as it says, so that ASan sees every
 // overrun.
-template <class T>
-struct Device {
+template <class T> struct Device {
     T* p;
     size_t n;
 #ifdef __CUDACC__
@@ -39,8 +38,7 @@ struct Device {
 };
 
 static uint64_t bits = 0;  // of all results that have to be the same in every order
-template <class T>
-bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+template <class T> bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
     return a.size() == b.size() &&
            (a.empty() || !memcmp((const void*)a.data(), (const void*)b.data(), a.size() * sizeof(T)));
 }
@@ -53,8 +51,7 @@ std::vector<T> noise(size_t n, double scale = 1, double shift = 0) {  // uniform
     for (size_t i = 0; i < n; i++) x[i] = (T)(float)((uniform(mix64(seed, i)) * 2 - 1) * scale * 1.7320508 + shift);
     return x;
 }
-template <class T>
-std::vector<T> nothing(size_t n) {  // NaN: an output that is not written will not go unnoticed
+template <class T> std::vector<T> nothing(size_t n) {  // NaN: an output that is not written will not go unnoticed
     std::vector<T> x(n);
     if (n) memset((void*)x.data(), 0xff, n * sizeof(T));
     return x;
@@ -88,8 +85,7 @@ inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const st
 // ---------------------------------------------------------------- orders, and main()
 #ifndef __CUDACC__
 // run() checks some results; are they the same bits, whatever the order of blocks and threads?
-template <class F>
-void check_three_orders(F run) {
+template <class F> void check_three_orders(F run) {
     shim::Order before = shim::order;
     uint64_t seen[3], bits_before = bits, seed_before = seed;
     for (shim::Order order : {shim::FORWARD, shim::REVERSE, shim::RANDOM}) {

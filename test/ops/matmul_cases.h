@@ -13,8 +13,7 @@ struct MatmulCase {
 // go the other way), a product with a bias two. GELU's slope is at most 1.13, so two of half an ulp each in pre move
 // act by 1.13 ulp of it; its own rounding is the third. The product times gelu' is two again. Arrays start `odd`
 // elements after an aligned address.
-template <class T>
-void test_matmul(MatmulCase s, size_t odd = 0) {
+template <class T> void test_matmul(MatmulCase s, size_t odd = 0) {
     CAPTURE(s.N);
     CAPTURE(s.C);
     CAPTURE(s.OC);

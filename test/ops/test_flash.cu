@@ -133,8 +133,7 @@ TEST_CASE("exp2 and rounding to bf16") {
 // ---------------------------------------------------------------- bank conflicts
 // Shared memory answers 8 lanes with 16 bytes each at once if they touch all 32 banks: all 8 places of 16 bytes within
 // 128.
-template <int HS>
-void test_banks(int rows) {
+template <int HS> void test_banks(int rows) {
     auto conflicts = [](auto place) {  // of 8 accesses, element numbers
         unsigned seen = 0;
         for (int i = 0; i < 8; i++) seen |= 1u << place(i) * 2 % 128 / 16;

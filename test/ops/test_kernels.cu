@@ -350,8 +350,7 @@ TEST_CASE_TEMPLATE("swiglu", T, float, bf16) {
         CHECK(bad == 0);
     }
 }
-template <Gelu kind, class T>
-void test_gelu() {
+template <Gelu kind, class T> void test_gelu() {
     for (size_t n : {size_t(1), size_t(7), size_t(1000), size_t(4096 + 8)}) {
         auto x = noise<T>(n, 3), d = noise<T>(n), out = nothing<T>(n);
         x[0] = 0.0f;
@@ -511,8 +510,7 @@ TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- attention
-template <class T>
-void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p) {
+template <class T> void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths);
@@ -559,8 +557,7 @@ TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
 }
 
 // a cache of noise, with sequences taken over by attention_cache() and tokens added one by one
-template <class T>
-void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int NKV, int HS) {
+template <class T> void test_decode(const std::vector<int>& lengths, int slots, int context, int NH, int NKV, int HS) {
     std::vector<int> start, tiles, slot_of, pos;
     work_list(start, tiles, lengths, std::is_same_v<T, bf16>);
     int N = start.back(), R = (int)lengths.size(), S = (int)start.size() - 1;

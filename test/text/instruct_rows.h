@@ -7,8 +7,7 @@
 
 typedef std::vector<std::string> Texts;
 
-template <class F>
-std::string error_of(F f) {
+template <class F> std::string error_of(F f) {
     try {
         f();
     } catch (const Error& e) {

@@ -47,8 +47,7 @@ std::string pieces(const Bpe& b, const std::string& text) {
     return out;
 }
 
-template <class F>
-std::string error_of(F f) {
+template <class F> std::string error_of(F f) {
     try {
         f();
     } catch (const Error& e) {

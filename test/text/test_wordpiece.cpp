@@ -37,8 +37,7 @@ std::string pieces(const WordPiece& w, const std::string& text) {
 }
 
 // what an error says, or "no error"
-template <class F>
-std::string error_of(F f) {
+template <class F> std::string error_of(F f) {
     try {
         f();
     } catch (const Error& e) {

@@ -32,8 +32,7 @@ std::vector<ParamSpec> small_table() {
     return specs;
 }
 // Parameters: a different number everywhere, zero in paddings and gaps.
-template <class T>
-std::vector<T> some_values(const std::vector<ParamSpec>& specs, float scale = 1) {
+template <class T> std::vector<T> some_values(const std::vector<ParamSpec>& specs, float scale = 1) {
     std::vector<T> p(total_count(specs), 0);
     for (const ParamSpec& s : specs)
         for (size_t i = 0; i < s.used(); i++) p[s.offset + i] = scale * (float)(s.offset + i + 1);
@@ -363,8 +362,7 @@ TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float
         Json back = load_training_state(dir.path, specs, a.data(), b.data(), with_master ? c.data() : (T*)nullptr);
         CHECK(dump_json(back) == dump_json(counters));
         CHECK((a == m && b == v));
-        if (with_master)
-            CHECK(c == master);
+        if (with_master) CHECK(c == master);
         else
             CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), c.data()),
                                  doctest::Contains("expected a tensor master, found none"), Error);

@@ -12,10 +12,7 @@ std::string file_of(const std::string& header, const std::string& data) {
     return std::string((char*)&n, 8) + header + data;
 }
 // The sign bit; std::signbit may take −0 for 0 where the tests are built with -fno-signed-zeros.
-template <class T>
-int sign_of(const T* x) {
-    return ((const unsigned char*)x)[sizeof(T) - 1] >> 7;
-}
+template <class T> int sign_of(const T* x) { return ((const unsigned char*)x)[sizeof(T) - 1] >> 7; }
 // What opening the file says, "" if it is accepted.
 std::string refusal(const std::string& path) {
     try {
@@ -93,10 +90,8 @@ TEST_CASE("safetensors: every half-precision number, against the definition") {
             double x = exponent ? sign * ldexp(1 + fraction / one, exponent - bias)
                                 : sign * ldexp(fraction / one, 1 - bias);
             if (exponent == (1 << exponent_bits) - 1) x = fraction ? NAN : sign * INFINITY;
-            if (std::isnan(x))
-                wrong += !std::isnan(f[i]) || !std::isnan(d[i]);
-            else
-                wrong += f[i] != x || d[i] != x || sign_of(&f[i]) != (i >> 15) || sign_of(&d[i]) != (i >> 15);
+            if (std::isnan(x)) wrong += !std::isnan(f[i]) || !std::isnan(d[i]);
+            else wrong += f[i] != x || d[i] != x || sign_of(&f[i]) != (i >> 15) || sign_of(&d[i]) != (i >> 15);
         }
         CHECK(wrong == 0);
     }
