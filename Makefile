@@ -18,6 +18,10 @@ Test (each ends with "N passed, N failed"; test/README.md says what they show)
   make test-asan     the same kernels and parsers under AddressSanitizer and UBSan
   make test-tsan     the kernels under ThreadSanitizer, small shapes
   make test-hf       against PyTorch and transformers, in a virtual environment (.venv)
+  make test-clang    clang builds the programs; unit, gradient and kernel tests of its build
+  make test-aarch64  the same for ARM, cross-compiled and run by qemu
+  make fuzz          every reader of files under libFuzzer, SECONDS=60 each; needs clang
+  make torture       kills, full disks and power cuts, each followed by a resume that must end bit-equal
   make test-gpu      compiles the GPU build, and runs the kernel tests if there is a GPU
   make build/test/test_ops && build/test/test_ops -tc="*dropout*"       one suite, some of its cases
   .ci/run            all of the above, and the format
@@ -31,6 +35,7 @@ Variables
   DEVICE=gpu         the CUDA kernels, by nvcc               PRECISION=bf16 (default) or fp32
   DEVICE=shim        the CUDA kernels, run on the CPU        PRECISION=fp32 (default) or bf16; slow: for tests
   BLAS=loops         without a BLAS: loops of our own, slower
+  CXX=clang++        another compiler (clang needs its OpenMP: libomp-dev); its objects lie in build/clang++/
   ARCH=...           nvcc's architecture flags; default: this machine's GPU, else the A100 (sm_80) and the H100 (sm_90)
   V=1                prints the commands
 endef
@@ -54,11 +59,13 @@ ifeq ($(filter openblas loops,$(BLAS)),)
 $(error BLAS=$(BLAS): expected openblas or loops)
 endif
 PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
+# another compiler's objects lie apart: build/clang++/...
+O := build$(if $(filter g++ c++,$(notdir $(CXX))),,/$(notdir $(CXX)))
 PAIR := $(DEVICE)-$(PRECISION)
 ifeq ($(filter $(PAIR),cpu-fp32 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
 $(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32 and fp64, gpu and shim have fp32 and bf16)
 endif
-B := build/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
+B := $(O)/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
 
 ifeq ($(DEVICE),gpu)
 # cuBLASLt: of the toolkit, of .deps (make deps), or of the nvidia-cublas wheel
@@ -69,11 +76,15 @@ endif
 
 # ---- flags
 # Never -Ofast or -ffinite-math-only: the code uses infinities and tests for NaN.
-WARN := -Wall -Wextra
-FAST := -O3 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
+CLANG := $(findstring clang,$(notdir $(CXX)))
+WARN := -Wall -Wextra $(if $(CLANG),-Wno-pass-failed -Wno-unknown-pragmas)
+# this machine's instructions, where the compiler builds for the machine that it runs on
+NATIVE := $(shell $(CXX) -march=native -x c++ -E /dev/null >/dev/null 2>&1 && echo -march=native)
+FAST := -O3 $(NATIVE) -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
 DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
 DEPS_RPATH := '$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib'
-DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker $(DEPS_RPATH))
+DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker $(DEPS_RPATH)) \
+	$(if $(findstring aarch64,$(CXX)),-L.deps/aarch64/lib)
 , := ,
 LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
@@ -109,11 +120,11 @@ say = @mkdir -p $(@D)$(if $(V),, && printf '  %-4s  %s\n' $(1) $@)
 # What ptxas says of every kernel is kept beside the object, for dev/ptxas.py.
 define compile
 $(call say,CC)
-$(Q)g++ -x c++ $(CXXFLAGS) $(1) -c $< -o $@
+$(Q)$(CXX) -x c++ $(CXXFLAGS) $(1) -c $< -o $@
 endef
 define link
 $(call say,LD)
-$(Q)g++ $(1) $(filter %.o,$^) -o $@ $(LIBS)
+$(Q)$(CXX) $(1) $(filter %.o,$^) -o $@ $(LIBS)
 endef
 define nvcc_compile
 $(if $(NVCC),,$(error DEVICE=gpu needs nvcc, and there is none: install the CUDA toolkit, or build with DEVICE=cpu))
@@ -127,20 +138,20 @@ $(call say,LD)
 $(Q)$(NVCC) $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) $(GPU_LIBS)
 endef
 CPU_FLAGS := $(FAST) -fopenmp
-SHIM_FLAGS := -O2 -march=native -DSHIM -fopenmp
+SHIM_FLAGS := -O2 $(NATIVE) -DSHIM -fopenmp
 FP64 := -DPRECISION_FP64
 BF16 := -DPRECISION_BF16
 
 # what knows nothing of devices: files, JSON, Unicode
-BASE_OBJECTS := $(patsubst common/base/%.cpp,build/%.o,$(wildcard common/base/*.cpp))
-build/%.o: common/base/%.cpp
+BASE_OBJECTS := $(patsubst common/base/%.cpp,$(O)/%.o,$(wildcard common/base/*.cpp))
+$(O)/%.o: common/base/%.cpp
 	$(call compile,-O2)
 
 # programs of every device and precision: $(call program_rules,DEVICE-PRECISION,FLAGS)
 define program_rules
-build/$(1)$(LOOPS)/%.o: %.cu
+$(O)/$(1)$(LOOPS)/%.o: %.cu
 	$$(call compile,$(2))
-build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+$(O)/$(1)$(LOOPS)/%: $(O)/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
 	$$(call link,-fopenmp)
 endef
 $(eval $(call program_rules,cpu-fp32,$(CPU_FLAGS)))
@@ -148,25 +159,25 @@ $(eval $(call program_rules,cpu-fp64,$(CPU_FLAGS) $(FP64)))
 $(eval $(call program_rules,shim-fp32,$(SHIM_FLAGS)))
 $(eval $(call program_rules,shim-bf16,$(SHIM_FLAGS) $(BF16)))
 define gpu_program_rules
-build/$(1)$(LOOPS)/%.o: %.cu
+$(O)/$(1)$(LOOPS)/%.o: %.cu
 	$$(call nvcc_compile,$(2))
-build/$(1)$(LOOPS)/%: build/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
+$(O)/$(1)$(LOOPS)/%: $(O)/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
 	$$(call nvcc_link)
 endef
 $(eval $(call gpu_program_rules,gpu-fp32))
 $(eval $(call gpu_program_rules,gpu-bf16,$(BF16)))
 
 # how long single kernels take: dev/bench/attention.cu, dev/bench/kernels.cu
-build/shim-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+$(O)/shim-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
 	$(call compile,$(SHIM_FLAGS) $(BF16))
-build/gpu-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
+$(O)/gpu-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
 	$(call nvcc_compile,$(BF16))
 
 data/tokenize: LIBS := $(DEPS_LIB) -lutf8proc
-data/tokenize: build/tokenize.o $(BASE_OBJECTS)
+data/tokenize: $(O)/tokenize.o $(BASE_OBJECTS)
 	$(call link,-fopenmp)
-build/tokenize.o: data/tokenize.cpp
-	$(call compile,-O3 -march=native -fopenmp)
+$(O)/tokenize.o: data/tokenize.cpp
+	$(call compile,-O3 $(NATIVE) -fopenmp)
 .SECONDARY:  # keep the objects
 
 # ---- tests: see test/README.md
@@ -206,4 +217,4 @@ help:
 	$(info $(HELP))@:
 .PHONY: deps setup demo bench gpu-check format format-check clean help
 
--include $(wildcard build/*.d build/*/*.d)
+-include $(wildcard $(O)/*.d $(O)/*/*.d)

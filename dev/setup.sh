@@ -4,6 +4,7 @@
 #
 #   dev/setup.sh         on this machine
 #   dev/setup.sh gpu     also cuBLAS, where nvcc is there without it
+#   dev/setup.sh clang, dev/setup.sh aarch64    also what make test-clang, make fuzz, make test-aarch64 need
 #   dev/setup.sh venv    also what Python needs to make virtual environments: make test-hf, make format
 #   dev/setup.sh deps    a copy of headers and libraries in .deps/, where the Makefile looks first: a machine without a
 #                        network builds from it
@@ -101,6 +102,31 @@ PY
     rm -rf .deps/wheels
 }
 
+# clang with OpenMP, the sanitizers and libFuzzer
+get_clang() {
+    local program='#include <omp.h>
+extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
+    if echo "$program" | clang++ -x c++ -fopenmp -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null; then return; fi
+    local version
+    version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
+    apt_install clang "libomp-${version:-14}-dev" "libclang-common-${version:-14}-dev" \
+        $(apt-cache search --names-only "^libclang-rt-${version:-14}-dev$" | cut -d' ' -f1)
+}
+
+# a compiler for aarch64, what runs its programs, and utf8proc for it in .deps/
+get_aarch64() {
+    if ! command -v aarch64-linux-gnu-g++ >/dev/null || ! command -v qemu-aarch64 >/dev/null; then
+        apt_install g++-aarch64-linux-gnu qemu-user
+    fi
+    local there=.deps/aarch64
+    if ls $there/lib/libutf8proc.a >/dev/null 2>&1; then return; fi
+    if ! dpkg --print-foreign-architectures | grep -qx arm64; then dpkg --add-architecture arm64; fi
+    apt-get update -qq
+    mkdir -p $there/lib
+    (cd $there && apt-get download -qq -o APT::Sandbox::User=root libutf8proc-dev:arm64 && dpkg -x libutf8proc-dev_*_arm64.deb . &&
+        mv usr/lib/aarch64-linux-gnu/libutf8proc.a lib/ && rm -rf usr ./*.deb)
+}
+
 copy_deps() {
     mkdir -p .deps/include .deps/lib
     local inc=/usr/include machine lib blas cublas
@@ -123,8 +149,10 @@ case "${1:-}" in
         if nvidia-smi -L 2>/dev/null | grep ^GPU >/dev/null; then get_cublas; fi
         ;;
     gpu) install_missing; get_cublas ;;
+    clang) install_missing; get_clang ;;
+    aarch64) install_missing; get_aarch64 ;;
     deps) install_missing; get_cublas; copy_deps ;;
     venv) install_missing; python3 -c "import ensurepip, venv" 2>/dev/null || apt_install python3-venv ;;
     -h | --help) sed -n '2,/^set/p' dev/setup.sh | grep '^#' | sed 's/^# \{0,1\}//' ;;
-    *) echo "usage: dev/setup.sh [gpu|venv|deps]" >&2; exit 2 ;;
+    *) echo "usage: dev/setup.sh [gpu|venv|deps|clang|aarch64]" >&2; exit 2 ;;
 esac

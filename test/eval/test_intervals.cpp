@@ -99,7 +99,8 @@ TEST_CASE("intervals: the interval of a few tasks holds the truth in 95 of 100 s
     }
     // gains in [0, 1), most of which are 0: an interval that misses the mean is given for at most 5 % of the samples
     // (0.5 % is one deviation). Without the rule on how many must differ that would be 38, 19, 11 and 6 %.
-    for (auto [n, zeros] : {std::pair<int, double>{11, 0.9}, {24, 0.9}, {11, 0.7}, {24, 0.7}}) {
+    for (auto [count, zeros] : {std::pair<int, double>{11, 0.9}, {24, 0.9}, {11, 0.7}, {24, 0.7}}) {
+        const int n = count;
         int given = 0, missed = 0;
         for (int s = 0; s < 2000; s++) {
             std::vector<double> a, b(n, 0.0);

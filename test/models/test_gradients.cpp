@@ -203,8 +203,9 @@ TEST_SUITE("gradients of ops") {
 
     TEST_CASE("rope, alone and after RMSNorm of the heads") {
         const int NH = 3, NKV = 2, T = 40, heads = NH + 2 * NKV;
-        const double eps = 0.2;                                     // large enough to be seen
-        for (auto [N, HS] : {std::pair{5, 2}, {5, 6}, {140, 4}}) {  // 140: more than one chunk of tokens
+        const double eps = 0.2;                                       // large enough to be seen
+        for (auto [N, size] : {std::pair{5, 2}, {5, 6}, {140, 4}}) {  // 140: more than one chunk of tokens
+            const int HS = size;
             CAPTURE(HS);
             const int C = heads * HS;
             RopeConfig rope;
@@ -283,9 +284,10 @@ TEST_SUITE("gradients of ops") {
     }
 
     TEST_CASE("matmul") {
-        for (auto [N, C, OC] : {std::tuple{1, 3, 2},
-                                {5, 4, 6},
-                                {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
+        for (auto [rows, C, OC] : {std::tuple{1, 3, 2},
+                                   {5, 4, 6},
+                                   {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
+            const int N = rows;
             CAPTURE(N);
             for (bool bias : {true, false}) {
                 Numbers x = random_numbers(N * C, 1), w = random_numbers(OC * C, 2), b = random_numbers(OC, 3),
@@ -512,7 +514,8 @@ TEST_SUITE("gradients of ops") {
     }
 
     TEST_CASE("crossentropy") {
-        for (auto [V, Vp] : {std::pair{2, 2}, {2, 64}, {61, 64}, {64, 64}, {130, 192}}) {
+        for (auto [words, padded] : {std::pair{2, 2}, {2, 64}, {61, 64}, {64, 64}, {130, 192}}) {
+            const int V = words, Vp = padded;
             CAPTURE(V);
             CAPTURE(Vp);
             std::vector<int> targets{0, V - 1, -1, V / 2, 1, -1};
@@ -536,7 +539,8 @@ TEST_SUITE("gradients of ops") {
     }
 
     TEST_CASE("crossentropy with weights of the classes") {
-        for (auto [K, Kp] : {std::pair{2, 8}, {5, 8}, {8, 8}, {11, 16}}) {
+        for (auto [classes, Kp] : {std::pair{2, 8}, {5, 8}, {8, 8}, {11, 16}}) {
+            const int K = classes;
             CAPTURE(K);
             std::vector<int> targets{0, K - 1, -1, K / 2, 1, -1};
             const int M = (int)targets.size();

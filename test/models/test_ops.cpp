@@ -568,7 +568,8 @@ TEST_SUITE("loader") {
 
 TEST_SUITE("ops in fp32") {
     TEST_CASE("crossentropy is the naive one in double") {
-        for (auto [V, Vp] : {std::pair{2, 64}, {61, 64}, {8192, 8192}, {50257, 50304}}) {
+        for (auto [words, Vp] : {std::pair{2, 64}, {61, 64}, {8192, 8192}, {50257, 50304}}) {
+            const int V = words;
             CAPTURE(V);
             const int M = 5;
             std::vector<int> targets{0, V - 1, -1, V / 2, V / 2};
@@ -639,7 +640,8 @@ TEST_SUITE("ops in fp32") {
                         bad += !(fabs(loops[i * ldc + j] - sum) <= tolerance) ||
                                (k > 0 && !(fabs(blas[i * ldc + j] - sum) <= tolerance));
                     }
-                CHECK_MESSAGE(bad == 0, m, " ", n, " ", k, " form ", form);
+                const std::string which = format("%d %d %d form %d", m, n, k, form);
+                CHECK_MESSAGE(bad == 0, which);
             }
     }
     TEST_CASE("gemm_loops and gemm are the product in double") {
@@ -654,15 +656,16 @@ TEST_SUITE("ops in fp32") {
         llama.theta = 5e5;
         llama.factor = 32;
         std::vector<double> table = rope_table<double>(llama, 2, 64);
-        for (auto [i, f] : {std::pair{0, 1.0},
-                            {1, 0.663601279},
-                            {10, 0.0165604409},
-                            {14, 0.00321144611},
-                            {15, 0.00129054801},
-                            {16, 0.000429556705},
-                            {17, 9.70828623e-05},
-                            {18, 1.94616387e-05},
-                            {31, 9.41830649e-08}}) {
+        for (auto [at, f] : {std::pair{0, 1.0},
+                             {1, 0.663601279},
+                             {10, 0.0165604409},
+                             {14, 0.00321144611},
+                             {15, 0.00129054801},
+                             {16, 0.000429556705},
+                             {17, 9.70828623e-05},
+                             {18, 1.94616387e-05},
+                             {31, 9.41830649e-08}}) {
+            const int i = at;
             CAPTURE(i);
             CHECK(atan2(table[64 + 32 + i], table[64 + i]) == doctest::Approx(f).epsilon(1e-5));
             CHECK(table[i] == 1);  // position 0 does not turn
