@@ -211,6 +211,7 @@ static void sync_path(const std::string& path) {
     if (error) fail("cannot write %s to the disk: %s", path.c_str(), strerror(error));
 }
 
+void sync_file(const std::string& path) { sync_path(path); }
 void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 
 int create_file(std::string& path) {

@@ -33,6 +33,7 @@ int create_file(std::string& path);
 void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs);
 // Refuses (exit code 2) to write a file that is there already; of a directory, one of the names in it.
 void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names = {""});
+void sync_file(const std::string& path);          // what was written to it reaches the disk
 void sync_directory_of(const std::string& path);  // after a rename: the name itself reaches the disk
 // Replaces directory `path` by the finished directory `from` (same file system): fsyncs everything in it, then
 // exchanges the names.

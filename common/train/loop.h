@@ -29,9 +29,10 @@
 // OUT/last, the model and what --resume needs beside it, and OUT/best, a model alone
 template <class Task> struct Checkpoints {
     Task& task;
-    std::string last, best;
+    std::string last, best, metrics;
 
     void save_last(const Progress& progress) {
+        if (exists(metrics)) sync_file(metrics);  // its lines up to this step are never written again
         save_directory(last, [&](const std::string& dir) {
             task.save_model(dir);
             save_run(dir, task.opt, progress, task.identity());
@@ -88,7 +89,7 @@ template <class Task>
 template <class Task>
 int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
           const std::function<void(int64_t)>& sample = nullptr) {
-    Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best"};
+    Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best", f.out + "/metrics.jsonl"};
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
     // of a finished run, too: sft may still have test rows to answer with its model

@@ -6,6 +6,7 @@ are unchanged.
 """
 
 import contextlib
+import fcntl
 import filecmp
 import os
 import re
@@ -23,18 +24,45 @@ OUTPUT = re.compile(r"(train|val|test|test_\w+)\.(bin|txt|tsv|jsonl)")
 output_ids = {}  # (device, inode): path of the files in --out that this run may replace or remove
 
 
+WORK_PREFIX = "making."
+WORK = re.compile(r"making\.[a-z0-9_]{8}")  # as mkdtemp names it
+
+
+def lock_folder(path):
+    """A descriptor that holds the lock of a folder; None if another process has it, or it is no folder"""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(folder)
+        return None
+    return folder
+
+
 @contextlib.contextmanager
 def work_dir(out):
-    """A folder to work in, inside the data directory; it is removed afterwards, whatever happened."""
+    """A folder to work in, inside the data directory; it is removed afterwards, whatever happened. What a run that was
+    killed left there goes, too: its lock ended with it."""
     os.makedirs(out, exist_ok=True)
     try:
-        work = tempfile.mkdtemp(prefix="making.", dir=out)
+        for name in os.listdir(out):
+            left = lock_folder(os.path.join(out, name)) if WORK.fullmatch(name) else None
+            if left is not None:
+                shutil.rmtree(os.path.join(out, name), ignore_errors=True)
+                os.close(left)
+        work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out)
     except OSError as e:
         raise Failure("cannot write to %s: %s" % (out, e.strerror))
+    lock = lock_folder(work)
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
 
 
 # ---------------------------------------------------------------- inputs are no outputs

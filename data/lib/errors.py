@@ -1,5 +1,6 @@
 """Errors that the user can do something about, and how a script ends: exit code 1, or 2 for a wrong command line."""
 
+import signal
 import sys
 
 
@@ -84,6 +85,13 @@ def run_script(main):
     """Runs a script; its errors become one line and an exit code. It is 1, too, if rows were left out. File names that
     are not UTF-8 are printed as they are."""
     sys.stdout.reconfigure(errors="surrogateescape")
+
+    def interrupt(number, frame):  # as Ctrl-C does: what was begun is removed, and programs that were started end
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # not under nohup
+            signal.signal(number, interrupt)
     try:
         main()
         bad_rows.finish()

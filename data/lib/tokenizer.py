@@ -88,20 +88,23 @@ def pack_rows(folder, kind, part, sources, *flags):
     program = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
     named = 0
     left_out = r"error: (\d+) rows? (?:was|were) left out"
-    for line in program.stderr:
-        line = line.decode("utf-8", "replace")
-        place = re.match(r"(?:left out|error): (%s\.jsonl, line (\d+))" % re.escape(part), line)
-        if place:
-            line = line.replace(place[1], sources[int(place[2]) - 1], 1)
-        count = re.match(left_out, line)
-        if line.startswith("left out: "):
-            bad_rows.add(line[len("left out: ") :].rstrip("\n"))
-            named += 1
-        elif count:
-            bad_rows.uncounted += int(count[1]) - named
-        else:
-            sys.stderr.write(line)
-    program.stderr.close()
-    code = program.wait()
+    try:
+        for line in program.stderr:
+            line = line.decode("utf-8", "replace")
+            place = re.match(r"(?:left out|error): (%s\.jsonl, line (\d+))" % re.escape(part), line)
+            if place:
+                line = line.replace(place[1], sources[int(place[2]) - 1], 1)
+            count = re.match(left_out, line)
+            if line.startswith("left out: "):
+                bad_rows.add(line[len("left out: ") :].rstrip("\n"))
+                named += 1
+            elif count:
+                bad_rows.uncounted += int(count[1]) - named
+            else:
+                sys.stderr.write(line)
+        code = program.wait()
+    finally:
+        program.kill()
+        program.stderr.close()
     if not (code == 1 and named and os.path.exists(os.path.join(folder, part + ".bin"))):
         check_exit("pack", code)
