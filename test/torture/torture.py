@@ -227,7 +227,7 @@ def power(reference, what, out, at, seed):
 
 def after_power_cut(directory, kept, r):
     """Makes of a directory what the disk may hold: of every directory the entries that were synced last or those that
-    it has, of every file the content that was synced last, or (where there is none, or more came after it) other bytes."""
+    it has; of every file the content that was synced last, or where more came after it, other bytes."""
     inodes = {}
     for folder, folders, files in os.walk(directory):
         for name in folders + files:
