@@ -77,7 +77,7 @@ endif
 # ---- flags
 # Never -Ofast or -ffinite-math-only: the code uses infinities and tests for NaN.
 CLANG := $(findstring clang,$(notdir $(CXX)))
-WARN := -Wall -Wextra $(if $(CLANG),-Wno-pass-failed -Wno-unknown-pragmas)
+WARN := -Wall -Wextra $(if $(CLANG),-Wno-pass-failed -Wno-unknown-pragmas) $(if $(findstring aarch64,$(CXX)),-Wno-psabi)
 # this machine's instructions, where the compiler builds for the machine that it runs on
 NATIVE := $(shell $(CXX) -march=native -x c++ -E /dev/null >/dev/null 2>&1 && echo -march=native)
 FAST := -O3 $(NATIVE) -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math

@@ -136,6 +136,16 @@ fuzz:
 	@$(MAKE) CXX=clang++ build/clang++/fuzz/fuzz
 	@python3 test/fuzz/run.py --seconds $(SECONDS)
 
+# kills, full disks and power cuts, EVERY so many writes
+KILLS ?= 200
+EVERY ?= 1
+$(O)/test/faults.so: test/torture/faults.cpp
+	$(call say,CC)
+	$(Q)$(CXX) -std=c++17 -O1 $(WARN) -shared -fPIC $< -o $@ -ldl
+torture: setup-quiet
+	@$(MAKE) DEVICE=cpu $(O)/test/faults.so data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32$(LOOPS)/%)
+	@python3 test/torture/torture.py --kills $(KILLS) --every $(EVERY)
+
 # compiles everything for the GPU; runs the kernel tests where there is one
 $(O)/gpu-fp32/test_%.o: test_%.cu
 	$(call nvcc_compile)
@@ -162,4 +172,5 @@ endif
 
 setup-quiet:
 	@log=$$(bash dev/setup.sh 2>&1) || { echo "$$log"; exit 1; }
-.PHONY: test-clang test-aarch64 ported-tests fuzz torture test tests test-shim test-asan test-tsan test-hf test-gpu test-gpu-build setup-quiet
+.PHONY: test tests test-shim test-asan test-tsan test-hf test-gpu test-gpu-build test-clang test-aarch64 ported-tests \
+	fuzz torture setup-quiet
