@@ -2,6 +2,7 @@
 // See data/tokenize --help; the rules of WordPiece are in common/text/wordpiece.h, those of byte-level BPE in
 // common/text/bpe.h, the .bin format in common/data/bin_file.h.
 #include <charconv>
+#include <filesystem>
 
 #include "common/base/cli.h"
 #include "common/base/threads.h"
@@ -164,7 +165,11 @@ template <class Tokenizer> static void decode(const Options& o, const Tokenizer&
 // --out may replace a .bin file or an empty one, but no input and no other file.
 static void refuse_overwrite(const Options& o, std::vector<std::string> inputs) {
     inputs.insert(inputs.end(), {o.in, o.labels, o.templ});
-    refuse_input("--out", o.out, inputs);
+    std::error_code e;                       // one of them is not there
+    for (const std::string& input : inputs)  // by whatever name: compared by device and inode
+        if (std::filesystem::equivalent(o.out, input, e))
+            fail_usage("--out %s: expected another file than the input %s, which this would overwrite", o.out.c_str(),
+                       input.c_str());
     struct stat st;
     if (lstat(o.out.c_str(), &st) != 0 || is_directory(o.out)) return;
     char magic[sizeof BinHeader().magic];

@@ -1,28 +1,36 @@
 // files.cpp: files.h by POSIX.
 #include "common/base/files.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <vector>
+#include <filesystem>
+#include <utility>
 
 #include "common/base/errors.h"
 #include "common/base/text.h"
 #include "common/base/unicode.h"
 
-// The directory that holds `path`: after a rename its own entry must reach the disk, too.
-static std::string parent_of(std::string path) {
+namespace fs = std::filesystem;
+
+std::string without_slash(std::string path) {
     while (path.size() > 1 && path.back() == '/') path.pop_back();
-    size_t slash = path.rfind('/');
-    return slash == path.npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+    return path;
+}
+
+// The directory that holds `path`: after a rename its own entry must reach the disk, too.
+static std::string parent_of(const std::string& path) {
+    const std::string name = without_slash(path);
+    const size_t slash = name.rfind('/');
+    return slash == name.npos ? "." : slash == 0 ? "/" : name.substr(0, slash);
 }
 
 int open_regular(const std::string& path, bool any) {
@@ -45,28 +53,34 @@ int open_regular(const std::string& path, bool any) {
 }
 
 std::string read_file(const std::string& path) {
-    FILE* f = fdopen(open_regular(path), "rb");
-    if (!f) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+    const int fd = open_regular(path);
     std::string bytes;
-    struct stat st;
-    if (fstat(fileno(f), &st) == 0 && st.st_size > 0) bytes.reserve(st.st_size + 1);
     char block[1 << 16];
-    size_t n;
-    while ((n = fread(block, 1, sizeof block, f)) > 0) bytes.append(block, n);
-    int error = ferror(f) ? errno : 0;
-    fclose(f);
+    ssize_t n;
+    while ((n = read(fd, block, sizeof block)) > 0) bytes.append(block, n);
+    const int error = n < 0 ? errno : 0;
+    close(fd);
     if (error) fail("cannot read %s: %s", path.c_str(), strerror(error));
     return bytes;
+}
+
+std::shared_ptr<const char> map_file(const std::string& path, size_t* size) {
+    const int fd = open_regular(path);
+    struct stat st;
+    *size = fstat(fd, &st) == 0 ? st.st_size : 0;
+    void* p = *size ? mmap(nullptr, *size, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
+    const int error = errno;
+    close(fd);
+    if (p == MAP_FAILED) fail("cannot map %s: %s", path.c_str(), strerror(error));
+    return {(const char*)p, [n = *size](const char* p) { munmap((void*)p, n); }};
 }
 
 std::string nearest_entry(const std::string& path) {
     if (const std::string dir = parent_of(path); dir != path && !exists(dir)) return nearest_entry(dir);
     std::vector<std::string> names;
-    if (DIR* d = opendir(parent_of(path).c_str())) {
-        while (dirent* entry = readdir(d))
-            if (entry->d_name[0] != '.') names.push_back(entry->d_name);
-        closedir(d);
-    }
+    std::error_code e;
+    for (fs::directory_iterator entry(parent_of(path), e), end; !e && entry != end; entry.increment(e))
+        if (const std::string name = entry->path().filename(); name[0] != '.') names.push_back(name);
     return nearest_hint(path.substr(path.rfind('/') + 1), names);
 }
 
@@ -88,68 +102,63 @@ std::string not_text(std::string_view begin) {
     const std::string convert = "convert it to JSON lines first", office = "an Office document (.docx, .xlsx or .pptx)";
     struct Kind {
         size_t at;
-        std::string bytes, what, advice;
+        std::vector<std::string> bytes;  // one of these
+        std::string what, advice;
     };
     using namespace std::string_literals;  // with their NUL bytes
-    const Kind written[] = {
+    static const Kind written[] = {
         // in characters, as a text is
-        {0, "%PDF-", "a PDF document", save},
-        {0, "%!PS-Adobe", "a PostScript document", save},
-        {0, "{\\rtf", "an RTF document", save},
-        {0, "version https://git-lfs.github.com/spec/", "a Git LFS pointer", "fetch the file itself with git lfs pull"},
-    };
-    const Kind binary[] = {
-        {0, "\xff\xfe\0\0"s, "UTF-32", ""},
-        {0, "\0\0\xfe\xff"s, "UTF-32", ""},
-        {0, "\xff\xfe", "UTF-16", ""},
-        {0, "\xfe\xff", "UTF-16", ""},
-        {30, "mimetypeapplication/epub+zip", "an EPUB book", save},
-        {30, "mimetypeapplication/vnd.oasis", "an OpenDocument file", save},
-        {30, "mimetype", "an EPUB book or OpenDocument file", save},
-        {30, "[Content_Types].xml", office, save},
-        {30, "_rels/", office, save},
-        {30, "docProps/", office, save},
-        {0, "PK\3\4", "a zip archive", unpack},
-        {0, "PK\5\6", "an empty zip archive", none},
-        {0, "\x1f\x8b", "a gzip archive", unpack},
-        {0, "\x1f\x9d", "a compressed file (.Z)", unpack},
-        {0, "BZh", "a bzip2 archive", unpack},
+        {0, {"%PDF-"}, "a PDF document", save},
+        {0, {"%!PS-Adobe"}, "a PostScript document", save},
+        {0, {"{\\rtf"}, "an RTF document", save},
         {0,
-         "\xfd"
-         "7zXZ\0"s,
-         "an xz archive", unpack},
-        {0, "\x28\xb5\x2f\xfd", "a zstd archive", unpack},
-        {0, "7z\xbc\xaf\x27\x1c", "a 7z archive", unpack},
-        {0, "Rar!", "a rar archive", unpack},
-        {0, "\4\x22\x4d\x18", "an lz4 archive", unpack},
-        {257, "ustar", "a tar archive", unpack},
-        {0, "\xd0\xcf\x11\xe0", "an old Office document (.doc, .xls or .ppt)", save},
-        {0, "\x89PNG", "a PNG image", none},
-        {0, "\xff\xd8\xff", "a JPEG image", none},
-        {0, "GIF8", "a GIF image", none},
-        {0, "II*\0"s, "a TIFF image", none},
-        {0, "MM\0*"s, "a TIFF image", none},
-        {8, "WEBP", "a WebP image", none},
-        {8, "WAVE", "a sound file", none},
-        {0, "ID3", "a sound file", none},
-        {0, "OggS", "a sound file", none},
-        {0, "fLaC", "a sound file", none},
-        {4, "ftyp", "a video or sound file", none},
-        {0, "PAR1", "a Parquet file", convert},
-        {0, "ARROW1", "an Arrow file", convert},
-        {0, "SQLite format 3", "an SQLite database", convert},
-        {0, "\x89HDF", "an HDF5 file", none},
-        {0, "\x93NUMPY", "a NumPy array", none},
-        {0,
-         "\x7f"
-         "ELF",
-         "a program (ELF)", none},
-        {0, "MZ", "a program (.exe)", none},
-        {0, "GGUF", "a model (GGUF)", none},
-        {4, "\0\0\0\0{"s, "a model (safetensors)", none},
-        {0, "tunebin\n", "a packed .bin file", "give the text that it was made from"},
+         {"version https://git-lfs.github.com/spec/"},
+         "a Git LFS pointer",
+         "fetch the file itself with git lfs pull"},
     };
-    auto is = [&](const Kind& k) { return begin.size() > k.at && begin.compare(k.at, k.bytes.size(), k.bytes) == 0; };
+    static const Kind binary[] = {
+        {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32", ""},
+        {0, {"\xff\xfe", "\xfe\xff"}, "UTF-16", ""},
+        {30, {"mimetypeapplication/epub+zip"}, "an EPUB book", save},
+        {30, {"mimetypeapplication/vnd.oasis"}, "an OpenDocument file", save},
+        {30, {"mimetype"}, "an EPUB book or OpenDocument file", save},
+        {30, {"[Content_Types].xml", "_rels/", "docProps/"}, office, save},
+        {0, {"PK\3\4"}, "a zip archive", unpack},
+        {0, {"PK\5\6"}, "an empty zip archive", none},
+        {0, {"\x1f\x8b"}, "a gzip archive", unpack},
+        {0, {"\x1f\x9d"}, "a compressed file (.Z)", unpack},
+        {0, {"BZh"}, "a bzip2 archive", unpack},
+        {0, {"\3757zXZ\0"s}, "an xz archive", unpack},
+        {0, {"\x28\xb5\x2f\xfd"}, "a zstd archive", unpack},
+        {0, {"7z\xbc\xaf\x27\x1c"}, "a 7z archive", unpack},
+        {0, {"Rar!"}, "a rar archive", unpack},
+        {0, {"\4\x22\x4d\x18"}, "an lz4 archive", unpack},
+        {257, {"ustar"}, "a tar archive", unpack},
+        {0, {"\xd0\xcf\x11\xe0"}, "an old Office document (.doc, .xls or .ppt)", save},
+        {0, {"\x89PNG"}, "a PNG image", none},
+        {0, {"\xff\xd8\xff"}, "a JPEG image", none},
+        {0, {"GIF8"}, "a GIF image", none},
+        {0, {"II*\0"s, "MM\0*"s}, "a TIFF image", none},
+        {8, {"WEBP"}, "a WebP image", none},
+        {8, {"WAVE"}, "a sound file", none},
+        {0, {"ID3", "OggS", "fLaC"}, "a sound file", none},
+        {4, {"ftyp"}, "a video or sound file", none},
+        {0, {"PAR1"}, "a Parquet file", convert},
+        {0, {"ARROW1"}, "an Arrow file", convert},
+        {0, {"SQLite format 3"}, "an SQLite database", convert},
+        {0, {"\x89HDF"}, "an HDF5 file", none},
+        {0, {"\x93NUMPY"}, "a NumPy array", none},
+        {0, {"\177ELF"}, "a program (ELF)", none},
+        {0, {"MZ"}, "a program (.exe)", none},
+        {0, {"GGUF"}, "a model (GGUF)", none},
+        {4, {"\0\0\0\0{"s}, "a model (safetensors)", none},
+        {0, {"tunebin\n"}, "a packed .bin file", "give the text that it was made from"},
+    };
+    auto is = [&](const Kind& kind) {
+        return std::any_of(kind.bytes.begin(), kind.bytes.end(), [&](const std::string& bytes) {
+            return begin.size() > kind.at && starts_with(begin.substr(kind.at), bytes);
+        });
+    };
     for (const Kind& kind : written)
         if (is(kind)) return kind.what + ": " + kind.advice;
     if (begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos) return "";
@@ -176,8 +185,7 @@ std::string read_text(const std::string& path) {
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
     require_text(text, path);
-    if (std::string_view(text).substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK)
-        text.erase(0, BYTE_ORDER_MARK.size());
+    if (starts_with(text, BYTE_ORDER_MARK)) text.erase(0, BYTE_ORDER_MARK.size());
     return text;
 }
 
@@ -192,14 +200,16 @@ bool is_directory(const std::string& path) {
 }
 
 void make_directories(const std::string& path) {
-    for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
-        std::string part = path.substr(0, slash);
-        const int error = mkdir(part.c_str(), 0777) == 0 ? 0 : errno;  // before is_directory() sets errno
-        if (error && !is_directory(part))
-            fail("cannot make the directory %s: %s", part.c_str(),
-                 error == EEXIST || error == ENOTDIR ? "there is a file of that name" : strerror(error));
-        if (slash == path.npos) return;
-    }
+    std::error_code e;
+    if (fs::create_directories(path, e); !e) return;
+    const bool taken = e == std::errc::not_a_directory || e == std::errc::file_exists;
+    fail("cannot make the directory %s: %s", path.c_str(),
+         taken ? "there is a file of that name" : e.message().c_str());
+}
+
+void remove_tree(const std::string& path) {
+    std::error_code e;
+    if (fs::remove_all(path, e); e) fail("cannot remove %s: %s", path.c_str(), e.message().c_str());
 }
 
 static void sync_path(const std::string& path) {
@@ -215,25 +225,11 @@ void sync_file(const std::string& path) { sync_path(path); }
 void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
 
 int create_file(std::string& path) {
-    const std::string wanted = path;
-    for (int tries = 0; tries < 100; tries++) {
-        unsigned char random[8];
-        if (getrandom(random, sizeof random, 0) != sizeof random) return -1;
-        path = wanted + ".";
-        for (unsigned char r : random) path += "abcdefghijklmnopqrstuvwxyz234567"[r % 32];
-        int fd = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST) return fd;
-    }
-    return -1;
-}
-
-void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs) {
-    struct stat out, in;
-    if (stat(output.c_str(), &out) != 0) return;
-    for (const std::string& input : inputs)
-        if (stat(input.c_str(), &in) == 0 && in.st_dev == out.st_dev && in.st_ino == out.st_ino)
-            fail_usage("%s %s: expected another file than the input %s, which this would overwrite", flag.c_str(),
-                       output.c_str(), input.c_str());
+    unsigned char random[8];
+    if (getrandom(random, sizeof random, 0) != sizeof random) return -1;
+    path += ".";
+    for (unsigned char r : random) path += "abcdefghijklmnopqrstuvwxyz234567"[r % 32];
+    return open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 }
 
 void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names) {
@@ -246,79 +242,70 @@ void refuse_existing(const std::string& flag, const std::string& path, const std
     }
 }
 
-void write_file_atomic(const std::string& path, std::string_view bytes) {
-    std::string tmp = path + ".tmp";
-    int fd = create_file(tmp);
-    if (fd < 0) fail("cannot write %s: %s", tmp.c_str(), strerror(errno));
-    int error = 0;
-    for (size_t done = 0; done < bytes.size() && !error;) {
-        ssize_t n = write(fd, bytes.data() + done, bytes.size() - done);
-        if (n > 0) done += n;
-        else if (errno != EINTR) error = errno;
+AtomicFile::AtomicFile(const std::string& path) : path(path), tmp(path + ".tmp"), fd(create_file(tmp)) {
+    if (fd < 0) give_up();
+}
+AtomicFile::~AtomicFile() {
+    if (fd >= 0) ::close(fd);
+    if (!tmp.empty()) unlink(tmp.c_str());
+}
+void AtomicFile::write(const void* data, size_t bytes) {
+    for (const char* p = (const char*)data; bytes > 0;) {
+        const ssize_t n = ::write(fd, p, bytes);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) give_up();
+        p += n;
+        bytes -= n;
     }
-    if (!error && fsync(fd) != 0) error = errno;
-    if (close(fd) != 0 && !error) error = errno;
-    if (!error && rename(tmp.c_str(), path.c_str()) != 0) error = errno;
-    if (error) {
-        unlink(tmp.c_str());
-        fail("cannot write %s: %s; the file that was there before is unchanged", path.c_str(), strerror(error));
-    }
+}
+void AtomicFile::close() {
+    if (fsync(fd) != 0 || ::close(std::exchange(fd, -1)) != 0 || rename(tmp.c_str(), path.c_str()) != 0) give_up();
+    tmp.clear();
     sync_directory_of(path);
 }
-
-// Calls f(path of the entry) for all that is in `dir`, then returns
-template <class F> static void for_each_entry(const std::string& dir, F f) {
-    DIR* d = opendir(dir.c_str());
-    if (!d) fail("cannot read the directory %s: %s", dir.c_str(), strerror(errno));
-    std::vector<std::string> names;
-    while (dirent* entry = readdir(d))
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) names.push_back(entry->d_name);
-    closedir(d);
-    for (const std::string& name : names) f(dir + "/" + name);
+void AtomicFile::give_up() const {
+    fail("cannot write %s: %s; the file that was there before is unchanged", path.c_str(), strerror(errno));
 }
 
-static bool is_real_directory(const std::string& path) {  // and no link to one: never follow those
-    struct stat st;
-    return lstat(path.c_str(), &st) == 0 && S_ISDIR(st.st_mode);
+void write_file_atomic(const std::string& path, std::string_view bytes) {
+    AtomicFile file(path);
+    file.write(bytes.data(), bytes.size());
+    file.close();
 }
 
-static void sync_tree(const std::string& path) {
-    if (is_real_directory(path)) for_each_entry(path, sync_tree);
-    if (exists(path)) sync_path(path);
+static void sync_tree(const std::string& dir) {
+    std::error_code e;
+    for (fs::recursive_directory_iterator entry(dir, e), end; !e && entry != end; entry.increment(e))  // no links
+        if (const std::string path = entry->path(); exists(path)) sync_path(path);
+    if (e) fail("cannot read the directory %s: %s", dir.c_str(), e.message().c_str());
+    sync_path(dir);
 }
 
-static void remove_tree(const std::string& path) {
-    if (is_real_directory(path)) for_each_entry(path, remove_tree);
-    if (remove(path.c_str()) != 0) fail("cannot remove %s: %s", path.c_str(), strerror(errno));
+static void move_directory(const std::string& from, const std::string& to) {
+    if (rename(from.c_str(), to.c_str()) != 0)
+        fail("cannot rename %s to %s: %s", from.c_str(), to.c_str(), strerror(errno));
+    sync_directory_of(to);
 }
 
 void replace_directory(const std::string& path, const std::string& from) {
-    if (!is_directory(from)) fail("cannot move %s to %s: it is no directory", from.c_str(), path.c_str());
     if (exists(path) && !is_directory(path))
         fail("cannot replace %s: expected a directory, found a file", path.c_str());
     sync_tree(from);
-    if (!exists(path)) {
-        if (rename(from.c_str(), path.c_str()) != 0)
-            fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
-        return sync_directory_of(path);
-    }
+    if (!exists(path)) return move_directory(from, path);
     constexpr unsigned exchange = 2;  // RENAME_EXCHANGE: both names change hands in one step
     if (syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), exchange) == 0) {
         sync_directory_of(path);
         return remove_tree(from);
     }
-    if (errno != EINVAL && errno != ENOSYS)
-        fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(errno));
     // This file system cannot exchange. For a moment the old directory is at PATH.old and nothing at PATH.
-    std::string old = path + ".old";
-    if (exists(old)) remove_tree(old);
-    if (rename(path.c_str(), old.c_str()) != 0)
-        fail("cannot rename %s to %s: %s", path.c_str(), old.c_str(), strerror(errno));
-    if (rename(from.c_str(), path.c_str()) != 0) {
-        int error = errno;
+    const std::string old = path + ".old";
+    remove_tree(old);
+    move_directory(path, old);
+    try {
+        move_directory(from, path);
+    } catch (...) {
         rename(old.c_str(), path.c_str());
-        fail("cannot rename %s to %s: %s", from.c_str(), path.c_str(), strerror(error));
+        throw;
     }
-    sync_directory_of(path);
     remove_tree(old);
 }

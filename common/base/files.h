@@ -1,6 +1,7 @@
 // files.h: reading, what is text and what is not, and writing so that a crash at any moment leaves the old file or the
 // new one.
 #pragma once
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,8 @@
 // is no such file it names the nearest.
 int open_regular(const std::string& path, bool any = false);
 std::string read_file(const std::string& path);  // all of it; opened so
+// The bytes of a file, opened so, for as long as what is returned lives; nullptr: it is empty
+std::shared_ptr<const char> map_file(const std::string& path, size_t* size);
 // "; nearest: NAME", the name in the directory of `path` that is most like its own, where there is no such directory
 // the one most like that; "" if there is none
 std::string nearest_entry(const std::string& path);
@@ -22,15 +25,28 @@ void require_text(std::string_view text, const std::string& path, size_t line = 
 std::string read_text(const std::string& path);  // a checked file of UTF-8, without its byte order mark
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);
+std::string without_slash(std::string path);     // "runs/x//" → "runs/x"
 void make_directories(const std::string& path);  // like mkdir -p
-// Writes to a new file beside it, fsync, rename: PATH is the old file or the new one, never half of one.
-void write_file_atomic(const std::string& path, std::string_view bytes);
+void remove_tree(const std::string& path);       // like rm -rf
+// A new file beside PATH, which close() syncs and renames to PATH: PATH is the old file or the new one, never half of
+// one. An error (a full disk) throws; what is not closed is removed.
+class AtomicFile {
+    std::string path, tmp;
+    int fd;
+    [[noreturn]] void give_up() const;
+
+public:
+    explicit AtomicFile(const std::string& path);
+    ~AtomicFile();
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+    void write(const void* data, size_t bytes);
+    void close();
+};
+void write_file_atomic(const std::string& path, std::string_view bytes);  // all at once
 // Opens a new file for reading and writing, at `path` and eight random letters (then set in `path`): nobody can know
 // the name before, nothing that is there is touched, no link is followed. Returns its descriptor, or −1 with errno set.
 int create_file(std::string& path);
-// Of a program's output: refuses (exit code 2) to write a file that is an input, by whatever name, compared by device
-// and inode.
-void refuse_input(const std::string& flag, const std::string& output, const std::vector<std::string>& inputs);
 // Refuses (exit code 2) to write a file that is there already; of a directory, one of the names in it.
 void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names = {""});
 void sync_file(const std::string& path);          // what was written to it reaches the disk

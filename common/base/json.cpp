@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iterator>
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <streambuf>
 #include <unordered_set>
 
 #include "common/base/errors.h"
@@ -32,27 +33,13 @@ Json& Json::set(const std::string& key, Json value) {
 
 namespace {
 
-// An iterator that leaves a trace of how far the parser has read, because its events carry no position.
-struct Reading {
-    using iterator_category = std::input_iterator_tag;
-    using value_type = char;
-    using difference_type = ptrdiff_t;
-    using pointer = const char*;
-    using reference = const char&;
-    const char* p;
-    const char** furthest;
-    const char& operator*() const { return *p; }
-    Reading& operator++() {
-        *furthest = ++p;
-        return *this;
+// What the parser reads, which knows how far it has read, because its events carry no position.
+struct Reading : std::streambuf {
+    explicit Reading(std::string_view text) {
+        char* begin = const_cast<char*>(text.data());
+        setg(begin, begin, begin + text.size());
     }
-    Reading operator++(int) {
-        Reading old = *this;
-        ++*this;
-        return old;
-    }
-    bool operator==(const Reading& r) const { return p == r.p; }
-    bool operator!=(const Reading& r) const { return p != r.p; }
+    size_t read() const { return gptr() - eback(); }
 };
 
 // Receives the parser's events and builds the tree. `open` is the path from the root to the array or object being
@@ -74,17 +61,12 @@ struct Builder {
     }
 
     Json* place(Json value) {
+        Json* to = &root;
+        if (!open.empty() && open.back()->kind == Json::array) to = &open.back()->a.emplace_back();
+        else if (!open.empty()) to = &open.back()->o.emplace_back(std::move(next_key), Json()).second;
+        *to = std::move(value);
         values++;
-        if (open.empty()) {
-            root = std::move(value);
-            return &root;
-        }
-        if (open.back()->kind == Json::array) {
-            open.back()->a.push_back(std::move(value));
-            return &open.back()->a.back();
-        }
-        open.back()->o.emplace_back(std::move(next_key), std::move(value));
-        return &open.back()->o.back().second;
+        return to;
     }
     // After a value: is it a whole member of the root?
     bool done() {
@@ -96,6 +78,10 @@ struct Builder {
         root.o.clear();
         values = 0;
         return true;
+    }
+    bool add(Json value) {
+        place(std::move(value));
+        return done();
     }
     bool enter(Json value) {
         if (open.size() >= max_depth) return refuse(format("nested deeper than %zu levels", max_depth));
@@ -109,30 +95,15 @@ struct Builder {
         return done();
     }
 
-    bool null() {
-        place(Json());
-        return done();
-    }
-    bool boolean(bool x) {
-        place(x);
-        return done();
-    }
-    bool number_integer(int64_t x) {
-        place(x);
-        return done();
-    }
-    bool number_unsigned(uint64_t x) {
-        place(x);
-        return done();
-    }
+    bool null() { return add(Json()); }
+    bool boolean(bool x) { return add(x); }
+    bool number_integer(int64_t x) { return add(x); }
+    bool number_unsigned(uint64_t x) { return add(x); }
     bool number_float(double x, const std::string& written) {
         place(x)->s = written;  // to be written as it was read, whatever a double can hold
         return done();
     }
-    bool string(std::string& x) {
-        place(Json(x));
-        return done();
-    }
+    bool string(std::string& x) { return add(x); }
     bool binary(json::binary_t&) { return refuse("binary data"); }
     bool start_object(size_t) { return enter(Json::make_object()); }
     bool end_object() { return leave(); }
@@ -160,11 +131,11 @@ struct Builder {
 }  // namespace
 
 static Json parse(Builder& builder, std::string_view text, const std::string& where) {
-    const char *begin = text.data(), *end = begin + text.size(), *furthest = begin;
-    if (nlohmann::json::sax_parse(Reading{begin, &furthest}, Reading{end, &furthest}, &builder))
-        return std::move(builder.root);
-    size_t line = 1 + std::count(begin, furthest, '\n'), column = 0;
-    for (const char* p = furthest; p > begin && p[-1] != '\n'; p--) column++;
+    Reading reading(text);
+    std::istream stream(&reading);
+    if (nlohmann::json::sax_parse(stream, &builder)) return std::move(builder.root);
+    const std::string_view read = text.substr(0, reading.read());
+    const size_t line = 1 + std::count(read.begin(), read.end(), '\n'), column = read.size() - (read.rfind('\n') + 1);
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
     fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
@@ -194,11 +165,9 @@ std::string bytes_of_json(const std::string& text) {
     if (text.rfind(AS_BYTES, 0) != 0) return text;
     std::string bytes;
     for (size_t i = strlen(AS_BYTES); i < text.size(); i++) {
-        unsigned number = 0;
-        const char* digits = text.data() + i + 1;
-        const bool coded = text[i] == '%' && i + 2 < text.size() &&
-                           std::from_chars(digits, digits + 2, number, 16).ptr == digits + 2;
-        bytes += coded ? (char)number : text[i];
+        const std::string digits = text.substr(i + 1, 2);
+        const bool coded = text[i] == '%' && digits.size() == 2 && isxdigit(digits[0]) && isxdigit(digits[1]);
+        bytes += coded ? (char)std::stoi(digits, nullptr, 16) : text[i];
         if (coded) i += 2;
     }
     return bytes;
@@ -206,90 +175,51 @@ std::string bytes_of_json(const std::string& text) {
 
 static void dump_string(std::string& out, const std::string& s) {
     out += '"';
-    const char *p = s.data(), *end = p + s.size();
-    while (p < end) {
-        unsigned char c = *p;
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-            p++;
-        } else if (c == '\n') {
-            out += "\\n";
-            p++;
-        } else if (c == '\t') {
-            out += "\\t";
-            p++;
-        } else if (c == '\r') {
-            out += "\\r";
-            p++;
-        } else if (c < 32 || c == 127) {
-            out += format("\\u%04x", c);
-            p++;
-        } else if (c < 127) {
-            out += c;
-            p++;
-        } else {
-            int32_t cp = next_code_point(p, end);
-            if (cp >= 0 && cp < 160) out += format("\\u%04x", cp);  // a terminal would obey it
-            else append_utf8(out, cp < 0 ? 0xFFFD : cp);
-        }
+    for (const char *p = s.data(), *end = p + s.size(); p < end;) {
+        const int32_t c = next_code_point(p, end);
+        if (c == '"' || c == '\\') out.append({'\\', (char)c});
+        else if (c == '\n') out += "\\n";
+        else if (c == '\t') out += "\\t";
+        else if (c == '\r') out += "\\r";
+        else if (c >= 0 && (c < 32 || (c > 126 && c < 160))) out += format("\\u%04x", c);  // a terminal would obey it
+        else append_utf8(out, c < 0 ? 0xFFFD : c);
     }
     out += '"';
 }
 
 static void dump(std::string& out, const Json& v, int indent, int depth) {
-    auto newline = [&](int d) {
-        if (indent >= 0) {
-            out += '\n';
-            out.append((size_t)indent * d, ' ');
+    auto list = [&](char open, size_t n, char close, auto item) {  // item(i) adds the i-th of n
+        auto newline = [&](int d) {
+            if (indent >= 0) out += "\n" + std::string((size_t)indent * d, ' ');
+        };
+        out += open;
+        for (size_t i = 0; i < n; i++) {
+            if (i) out += indent >= 0 ? "," : ", ";
+            newline(depth + 1);
+            item(i);
         }
+        if (n) newline(depth);
+        out += close;
     };
-    switch (v.kind) {
-        case Json::null: out += "null"; break;
-        case Json::boolean: out += v.b ? "true" : "false"; break;
-        case Json::integer:
-            // an unsigned number above 2^63 has wrapped in i, d knows its sign
-            out += v.i < 0 && v.d > 0 ? std::to_string((uint64_t)v.i) : std::to_string(v.i);
-            break;
-        case Json::number: {
-            if (!v.s.empty()) {
-                out += v.s;
-                break;
-            }
-            if (!(v.d - v.d == 0)) {  // infinite or not a number
-                out += "null";
-                break;
-            }
-            char digits[40];
-            std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);
-            if (s.find_first_of(".e") == s.npos) s += ".0";  // stays a floating-point number when it is read back
-            out += s;
-            break;
-        }
-        case Json::string: dump_string(out, v.s); break;
-        case Json::array:
-            out += '[';
-            for (size_t i = 0; i < v.a.size(); i++) {
-                if (i) out += indent >= 0 ? "," : ", ";
-                newline(depth + 1);
-                dump(out, v.a[i], indent, depth + 1);
-            }
-            if (!v.a.empty()) newline(depth);
-            out += ']';
-            break;
-        case Json::object:
-            out += '{';
-            for (size_t i = 0; i < v.o.size(); i++) {
-                if (i) out += indent >= 0 ? "," : ", ";
-                newline(depth + 1);
-                dump_string(out, v.o[i].first);
-                out += ": ";
-                dump(out, v.o[i].second, indent, depth + 1);
-            }
-            if (!v.o.empty()) newline(depth);
-            out += '}';
-            break;
+    if (v.kind == Json::null) out += "null";
+    if (v.kind == Json::boolean) out += v.b ? "true" : "false";
+    if (v.kind == Json::integer)  // an unsigned number above 2^63 has wrapped in i, d knows its sign
+        out += v.i < 0 && v.d > 0 ? std::to_string((uint64_t)v.i) : std::to_string(v.i);
+    if (v.kind == Json::number && !v.s.empty()) out += v.s;
+    else if (v.kind == Json::number && !std::isfinite(v.d)) out += "null";
+    else if (v.kind == Json::number) {
+        char digits[40];
+        const std::string s(digits, std::to_chars(digits, digits + sizeof digits, v.d).ptr);
+        out += s.find_first_of(".e") == s.npos ? s + ".0" : s;  // stays a floating-point number when it is read back
     }
+    if (v.kind == Json::string) dump_string(out, v.s);
+    if (v.kind == Json::array) list('[', v.a.size(), ']', [&](size_t i) { dump(out, v.a[i], indent, depth + 1); });
+    if (v.kind == Json::object)
+        list('{', v.o.size(), '}', [&](size_t i) {
+            dump_string(out, v.o[i].first);
+            out += ": ";
+            dump(out, v.o[i].second, indent, depth + 1);
+        });
 }
 
 std::string dump_json(const Json& value, int indent) {

@@ -26,14 +26,12 @@ struct Json {
     Json(double x) : kind(number), d(x) {}
     Json(const char* x) : kind(string), s(x) {}
     Json(const std::string& x) : kind(string), s(x) {}
-    static Json make_array() {
-        Json j;
-        j.kind = array;
-        return j;
-    }
-    static Json make_object() {
-        Json j;
-        j.kind = object;
+    explicit Json(Kind empty) : kind(empty) {}
+    static Json make_array() { return Json(array); }
+    static Json make_object() { return Json(object); }
+    template <class X> static Json array_of(const std::vector<X>& values) {
+        Json j(array);
+        j.a.assign(values.begin(), values.end());
         return j;
     }
 

@@ -57,20 +57,29 @@ class WordWrap {
     size_t columns = 0, at = 0;  // of the terminal, 0: none; of the line so far
 
     void flush() {
-        if (columns) word = visible(word, "\t");
-        size_t width = display_width(word);
-        if (columns && at + width > columns && at > 0) {
+        word = visible(word, "\t");
+        if (at > 0 && at + display_width(word) > columns) {
             fputc('\n', stdout);
             word.erase(0, word.find_first_not_of(' '));  // the space before it
             at = 0;
-            width = display_width(word);
         }
         fwrite(word.data(), 1, word.size(), stdout);
-        at += width;
+        at += display_width(word);
         word.clear();
         last = 0;
     }
-
+    void add(char c) {
+        if (c == '\n' || c == ' ') flush();
+        if (c == '\n') {
+            fputc(c, stdout);
+            at = 0;
+            return;
+        }
+        const bool begins = (c & 0xC0) != 0x80;  // a character
+        if (begins && (display_width(std::string_view(word).substr(last)) == 2 || word.size() > columns)) flush();
+        if (begins) last = word.size();
+        word += c;
+    }
     static void show() {  // a signal (Ctrl-C) may end a write
         if (fflush(stdout) && errno != EINTR) fail("cannot write standard output: %s", strerror(errno));
     }
@@ -83,18 +92,8 @@ public:
         return size.ws_col ? size.ws_col : 80;
     }
     void print(std::string_view text) {
-        for (char c : text) {
-            if (c == '\n' || c == ' ' || !columns) flush();
-            if (c == '\n') at = 0;
-            if (c == '\n' || !columns) {
-                fputc(c, stdout);
-                continue;
-            }
-            const bool begins = (c & 0xC0) != 0x80;  // a character
-            if (begins && (display_width(std::string_view(word).substr(last)) == 2 || word.size() > columns)) flush();
-            if (begins) last = word.size();
-            word += c;
-        }
+        if (!columns) fwrite(text.data(), 1, text.size(), stdout);
+        else std::for_each(text.begin(), text.end(), [&](char c) { add(c); });
         show();
     }
     void finish() {

@@ -11,6 +11,23 @@
 #include "common/base/errors.h"
 #include "common/base/unicode.h"
 
+template <class X> bool contains(const std::vector<X>& list, const X& x) {
+    return std::find(list.begin(), list.end(), x) != list.end();
+}
+inline bool starts_with(std::string_view text, std::string_view begin) { return text.substr(0, begin.size()) == begin; }
+inline bool ends_with(std::string_view text, std::string_view end) {
+    return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
+}
+// "a,b,c" → a, b, c; empty ones are left out
+inline std::vector<std::string> split_list(const std::string& text, char separator = ',') {
+    std::vector<std::string> list;
+    for (size_t at = 0, end; at < text.size(); at = end + 1) {
+        end = std::min(text.find(separator, at), text.size());
+        if (end > at) list.push_back(text.substr(at, end - at));
+    }
+    return list;
+}
+
 // A text whose control characters do nothing on a terminal and end no line of a message or table: C0, DEL, C1, the
 // line and paragraph separator, the marks that turn the direction of writing, and bytes that are no UTF-8 become \n,
 // \x1b, \u009b. kept: the ones, of ASCII, that stay

@@ -60,6 +60,7 @@ typedef float real;
 #endif
 // "accumulating real": what a program keeps its statistics, parameter gradients and master weights in
 typedef acc<real> areal;
+inline const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }
 
 // All parameters lie in one array, each tensor from a multiple of PARAM_BLOCK on, padded with zeros: weight decay
 // and the factor of the learning rate are looked up once per block.

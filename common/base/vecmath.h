@@ -22,14 +22,8 @@ HOST_DEVICE inline float vec_exp(float x) {
     float t = x * 1.44269504f;
     float n = floorf(t + 0.5f);
     float f = __builtin_fmaf(x, 1.44269504f, -n) + x * 1.925963033e-8f;  // log₂e = 1.44269504 + 1.926e-8
-    float p = 1.5252734e-5f;
-    p = p * f + 1.5403530e-4f;
-    p = p * f + 1.3333558e-3f;
-    p = p * f + 9.6181291e-3f;
-    p = p * f + 5.5504109e-2f;
-    p = p * f + 2.4022651e-1f;
-    p = p * f + 6.9314718e-1f;
-    p = p * f + 1.0f;
+    float p = (((1.5252734e-5f * f + 1.5403530e-4f) * f + 1.3333558e-3f) * f + 9.6181291e-3f) * f;
+    p = (((p + 5.5504109e-2f) * f + 2.4022651e-1f) * f + 6.9314718e-1f) * f + 1.0f;
     uint32_t bits = (uint32_t)((int32_t)n + 127) << 23;
     float scale;
     memcpy(&scale, &bits, 4);

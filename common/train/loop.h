@@ -13,18 +13,26 @@
 //   void save_model(const std::string& dir)               writes the files of a model directory
 //   float lr_factor(const ParamSpec&)                     of the learning rate; 0: the tensor stays as it is
 //   void set_dropout(double rate)
-//   Json identity()                                       what a resumed run has to share (identity.h)
+//   Json identity()                                       what a resumed run has to share
 #pragma once
+#include <signal.h>
+#include <unistd.h>
+
 #include <functional>
 
-#include "common/train/flags.h"
-#include "common/train/model_dir.h"
-#include "common/train/optimizer.h"
-#include "common/train/resume.h"
 #include "common/train/run_log.h"
-#include "common/train/signals.h"
-#include "common/train/step_queue.h"
-#include "common/train/validation.h"
+
+inline void on_signals(void (*handler)(int)) {
+    for (int number : {SIGINT, SIGTERM}) signal(number, handler);
+}
+// The first Ctrl-C or SIGTERM ends a run after its step, the second one at once.
+inline volatile sig_atomic_t interrupted = 0;
+inline void finish_step(int) {
+    if (interrupted) _exit(EXIT_INTERRUPTED);
+    interrupted = 1;
+    const char text[] = "\nfinishing the step, then saving; once more to stop at once\n";
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) return;  // there is nobody to tell
+}
 
 // OUT/last, the model and what --resume needs beside it, and OUT/best, a model alone
 template <class Task> struct Checkpoints {
@@ -47,13 +55,12 @@ template <class Task> struct Checkpoints {
 template <class Task> void validate(Task& task, Progress& progress, Checkpoints<Task>& checkpoints, RunLog& log) {
     Eval e = task.evaluate();
     if (e.targets == 0) return checkpoints.save_last(progress);
-    if (!std::isfinite(e.loss)) {
-        const char* last = checkpoints.last.c_str();
+    const char* last = checkpoints.last.c_str();
+    if (!std::isfinite(e.loss))
         throw Error(EXIT_NOT_FINITE,
                     format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: "
                            "continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
                            (long long)progress.step, e.loss, last, last));
-    }
     bool better = e.score > progress.best_score || (e.score == progress.best_score && e.loss < progress.best_loss);
     progress.evals_since_best = better ? 0 : progress.evals_since_best + 1;
     if (better) {
@@ -101,17 +108,25 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
                (long long)progress.step, (long long)f.steps, progress.step < f.steps ? "patience" : length);
         return EXIT_OK;
     }
-    if (f.resume) announce_new_length(f);
-    Json run = Json::make_object();
+    const std::string config = f.out + "/config.json";
+    if (f.resume) {
+        const Json saved = parse_json(read_file(config), config), *flags = saved.find("flags");
+        if (const Json* steps = flags ? flags->find("steps") : nullptr; steps && steps->i != f.steps)
+            printf(
+                "the run had %lld steps and now has %lld: from here on the learning rate follows a schedule of that "
+                "length\n",
+                (long long)steps->i, (long long)f.steps);
+    }
+    Json run;
     run.set("program", cli.program).set("flags", cli.to_json()).set("identity", task.identity());
-    write_file_atomic(f.out + "/config.json", dump_json(run, 2) + "\n");
+    write_file_atomic(config, dump_json(run, 2) + "\n");
     // A full disk shows now, and a run that is killed before its first validation can be resumed.
     if (!f.resume) checkpoints.save_last(progress);
     RunLog log(f, baseline_loss, progress.step);
-    catch_signals();
+    on_signals(finish_step);
     if (f.overfit) task.set_dropout(0);
 
-    StepQueue<Task> queue(task, f, progress.step);
+    StepQueue<Task> queue{task, f, progress.step};
     auto report = [&] {  // the oldest step in flight
         StepResult r = queue.take();
         if (!r.finite()) stop_not_finite(r, progress, checkpoints);
@@ -146,7 +161,8 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
             return EXIT_INTERRUPTED;
         }
     }
-    release_signals();
+    // The model is saved and --resume makes up for the reports, so that a signal ends the program at once.
+    on_signals([](int) { _exit(EXIT_INTERRUPTED); });
     log.summary(progress);
     return interrupted ? EXIT_INTERRUPTED : EXIT_OK;
 }

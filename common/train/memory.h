@@ -1,5 +1,8 @@
-// memory.h: the one allocation of device memory that a run, or a loaded model, lives in.
+// memory.h: what a program says before it trains, and the one allocation of device memory that a run, or a loaded
+// model, lives in.
 #pragma once
+#include <omp.h>
+
 #include <cmath>
 #include <functional>
 #include <memory>
@@ -8,6 +11,35 @@
 #include "common/device/arena.h"
 #include "common/train/optimizer.h"
 #include "common/train/tensors_io.h"
+
+inline void print_machine(const char* program) {
+    printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
+           device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+}
+// How many parameters; verbose: names, shapes and sizes, of the layers only the first and what is after the last.
+inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) {
+    size_t total = 0, tensors = 0;
+    if (verbose) printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
+    for (const ParamSpec& s : table) {
+        total += s.used();
+        tensors += s.names.size();
+        std::string shape;
+        for (size_t i = 0; i < s.shape.size(); i++) {
+            shape += (i ? " x " : "") + std::to_string(s.shape[i]);
+            for (size_t k = 1; i == 0 && k < s.rows.size(); k++) shape += "+" + std::to_string(s.rows[k]);
+        }
+        if (s.names.size() > 1 && s.rows.empty()) shape = std::to_string(s.names.size()) + " x " + shape;
+        if (!verbose) continue;
+        if (s.layer <= 0 || s.layer == table.back().layer)
+            printf("  %-62s %-15s %s\n", joined_names(s.names).c_str(), shape.c_str(), thousands(s.used()).c_str());
+        else if (s.layer == 1 && &s > &table[0] && (&s)[-1].layer == 0)
+            printf("  ... and the same for every other layer\n");
+    }
+    if (verbose) printf("  %-78s %s\n", "total", thousands((double)total).c_str());
+    else printf("%s parameters in %zu tensors (--verbose lists them)\n", thousands((double)total).c_str(), tensors);
+}
+
+constexpr double MiB = 1 << 20;
 
 // Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
 // there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes
@@ -33,8 +65,8 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, Plan
         return low * unit;
     };
     auto advice = [&](int64_t value) {
-        if (value == 0) return std::string("take shorter sequences or a smaller model");
-        return format("take %s %lld or less (and --accum for the same step)", flag, (long long)value);
+        return value ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)value)
+                     : "take shorter sequences or a smaller model";
     };
     int64_t largest = largest_value([&](size_t bytes) { return bytes + copies <= available; });
     if (copies) {
@@ -43,14 +75,13 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, Plan
     }
     if (task.f.verbose) printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions)
-        if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / 1048576);
+        if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / MiB);
     printf("%s%.1f of %.0f MiB on %s; largest %s that fits: %s\n\n",
-           task.f.verbose ? "  total              " : "memory: ", (double)measure.used / 1048576,
-           (double)available / 1048576, device::device_name().c_str(), flag,
-           largest ? thousands((double)largest).c_str() : "none");
+           task.f.verbose ? "  total              " : "memory: ", (double)measure.used / MiB, (double)available / MiB,
+           device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
     if (measure.used > available)
-        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / 1048576,
-             (double)available / 1048576, advice(largest).c_str());
+        fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / MiB,
+             (double)available / MiB, advice(largest).c_str());
     auto try_alloc = [](size_t bytes) -> void* {  // nullptr: there is not enough
         try {
             return device::device_alloc(bytes);
@@ -65,8 +96,8 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, Plan
         if (p) device::device_free(p, bytes);
         return p != nullptr;
     });
-    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / 1048576,
-         (double)available / 1048576, advice(largest).c_str());
+    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / MiB,
+         (double)available / MiB, advice(largest).c_str());
 }
 
 // Fails if a parameter is infinite or not a number. values: (total_count(table)), from the model directory `dir`
@@ -102,15 +133,13 @@ template <class Point, class PlanRest>
     Arena measure;
     plan(measure);
     if (measure.used > device::device_memory())
-        fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(),
-             (double)measure.used / 1048576, (double)device::device_memory() / 1048576);
+        fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / MiB,
+             (double)device::device_memory() / MiB);
     std::shared_ptr<void> memory(device::device_alloc(measure.used),
                                  [bytes = measure.used](void* p) { device::device_free(p, bytes); });
     Arena arena(memory.get());
     plan(arena);
     point(params);
-    std::vector<real> rounded(values.begin(), values.end());
-    device::copy_to_device(params, rounded.data(), rounded.size() * sizeof(real));
-    device::device_sync();
+    upload_rounded(params, values);
     return memory;
 }

@@ -1,13 +1,37 @@
-// optimizer.h: parameters, gradients and AdamW's m and v in device memory, and the initial values.
+// optimizer.h: the learning rate of a step; parameters, gradients and AdamW's m and v in device memory; initial values.
 #pragma once
-#include <vector>
+#include <cmath>
 
 #include "common/base/rng.h"
 #include "common/device/arena.h"
 #include "common/device/pipeline.cuh"
 #include "common/ops/adamw.cuh"
-#include "common/train/schedule.h"
+#include "common/train/flags.h"
 #include "common/train/tensors_io.h"
+
+// Learning rate of step `step` (from 0) of `steps`: a linear warmup, then the schedule, which falls to
+// final_lr_fraction · lr.
+inline double learning_rate(const TrainFlags& f, int64_t step) {
+    double warmup = f.warmup < 1 ? f.warmup * (double)f.steps : f.warmup;
+    if ((double)step < warmup) return f.lr * (double)(step + 1) / (warmup + 1);
+    double rest = std::max(1.0, (double)f.steps - warmup);
+    double t = std::min(1.0, ((double)step - warmup) / rest);  // 0 → 1 over the rest of the run
+    double fraction = 1;                                       // 1 → 0
+    if (f.schedule == "linear") fraction = 1 - t;
+    if (f.schedule == "cosine") fraction = 0.5 * (1 + cos(M_PI * t));
+    if (f.schedule == "wsd") {
+        double begin = 1 - f.decay_fraction;
+        double from = std::max(0.0, (begin * (double)f.steps - warmup) / rest);
+        fraction = t <= from ? 1 : (1 - t) / (1 - from);
+    }
+    return f.lr * (f.final_lr_fraction + (1 - f.final_lr_fraction) * fraction);
+}
+
+inline void upload_rounded(real* to, const std::vector<areal>& values) {
+    const std::vector<real> rounded(values.begin(), values.end());
+    device::copy_to_device(to, rounded.data(), rounded.size() * sizeof(real));
+    device::device_sync();
+}
 
 // The parameters and all that the optimiser keeps for them; arrays of n elements in device memory.
 struct Optimizer {
@@ -40,9 +64,7 @@ struct Optimizer {
     }
     // Sets parameters (and masters) from host memory.
     void upload(const std::vector<areal>& values) {
-        std::vector<real> rounded(n);
-        for (size_t i = 0; i < n; i++) rounded[i] = values[i];
-        device::copy_to_device(params, rounded.data(), n * sizeof(real));
+        upload_rounded(params, values);
         if (has_master) device::copy_to_device(master, values.data(), n * sizeof(areal));
         device::device_sync();
     }
@@ -78,13 +100,8 @@ struct Optimizer {
         device::device_zero(stats, offsetof(StepStats, failed));  // a failure stays
     }
     static AdamWStep step_values(const TrainFlags& f, int64_t step) {
-        return {learning_rate(f, step),
-                f.beta1,
-                f.beta2,
-                f.eps,
-                1 - pow(f.beta1, (double)step + 1),
-                1 - pow(f.beta2, (double)step + 1),
-                f.clip};
+        const double t = (double)step + 1;
+        return {learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, t), 1 - pow(f.beta2, t), f.clip};
     }
     // Clips the gradients and updates m, v, parameters and masters by *hyper. Nothing changes if loss or norm is not
     // finite, or was not in a step before.
@@ -92,18 +109,13 @@ struct Optimizer {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
     }
-    void update(const TrainFlags& f, int64_t step) {  // the same at once, with the values of this step: for tests
-        AdamWStep h = step_values(f, step);
-        device::copy_to_device(hyper, &h, sizeof h);
-        update();
-    }
 };
 
 // Initial values by the table: N(0, std), zeros or ones, each element from (seed, its tensor's name and its index)
 // alone.
 inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, size_t n, uint64_t seed) {
     std::vector<areal> values(n, areal(0));
-    for (const ParamSpec& s : table) {
+    for (const ParamSpec& s : table)
         for (size_t k = 0; k < s.names.size(); k++) {
             uint64_t key = mix64(seed);
             for (char c : s.names[k]) key = mix64(key, (uint8_t)c);
@@ -114,6 +126,5 @@ inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, si
                 p[i] = s.init == Init::normal ? (areal)(float)(s.std * normal(mix64(key, i)))
                                               : areal(s.init == Init::ones);
         }
-    }
     return values;
 }

@@ -1,6 +1,7 @@
 // parameters.h: the parameter table. One table of ParamSpecs per model is the single truth about its parameters: names
 // in the checkpoint, shapes, place in memory, weight decay, initial values.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -69,15 +70,7 @@ template <class X> struct TableBuilder {
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
                 size_t count = 0) {
-        ParamSpec s;
-        s.names = names;
-        s.shape = shape;
-        s.decay = decay;
-        s.init = init;
-        s.std = std;
-        s.layer = layer;
-        s.count = count;
-        rows.push_back(s);
+        rows.push_back({names, shape, {}, false, decay, init, std, layer, 0, count});
         members.push_back(&p);
     }
     // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
@@ -115,16 +108,10 @@ template <class X> struct TableBuilder {
 // "a.{query,key,value}.weight" for several names that differ in the middle
 inline std::string joined_names(const std::vector<std::string>& names) {
     if (names.size() == 1) return names[0];
-    size_t head = 0, tail = 0;
-    auto same = [&](auto at) {
-        for (const std::string& n : names)
-            if (at(n) != at(names[0])) return false;
-        return true;
-    };
-    while (same([&](const std::string& n) { return n[head]; })) head++;
-    while (same([&](const std::string& n) { return n[n.size() - 1 - tail]; })) tail++;
-    while (tail > 0 && names[0][names[0].size() - tail] != '.') tail--;  // whole parts: query, key, value
-    std::string s;
-    for (const std::string& n : names) s += (s.empty() ? "{" : ",") + n.substr(head, n.size() - head - tail);
-    return names[0].substr(0, head) + s + "}" + names[0].substr(names[0].size() - tail);
+    const std::string &first = names[0], &last = names.back();
+    const size_t differ = std::mismatch(first.begin(), first.end(), last.begin(), last.end()).first - first.begin();
+    const size_t begin = first.rfind('.', differ) + 1, tail = first.size() - first.find('.', differ);
+    std::string parts;
+    for (const std::string& n : names) parts += (parts.empty() ? "" : ",") + n.substr(begin, n.size() - begin - tail);
+    return first.substr(0, begin) + "{" + parts + "}" + first.substr(first.size() - tail);
 }

@@ -1,10 +1,8 @@
 // pretrain.h: what the two pretraining programs do alike, from the files of --data to train(). The models are theirs.
 #pragma once
-#include "common/train/console.h"
-#include "common/train/identity.h"
+#include "common/data/bin_file.h"
 #include "common/train/loop.h"
 #include "common/train/memory.h"
-#include "common/train/run_dir.h"
 
 // The files of --data: text for training and validation, and the tokenizer that packed both.
 template <class Tokenizer> struct PretrainData {
@@ -13,7 +11,13 @@ template <class Tokenizer> struct PretrainData {
 
     explicit PretrainData(const std::string& dir)
         : train(dir + "/train.bin"), val(dir + "/val.bin"), tokenizer(Tokenizer::load(dir)) {
-        for (const BinFile* file : {&train, &val}) check_text(*file, tokenizer, dir);
+        for (const BinFile* file : {&train, &val}) {
+            file->require_tokenizer(tokenizer.fingerprint(), dir);
+            if (file->vocab() != tokenizer.tokens.size())
+                fail(
+                    "%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again",
+                    file->path.c_str(), tokenizer.tokens.size(), dir.c_str(), file->vocab());
+        }
     }
 };
 
@@ -25,6 +29,19 @@ inline std::string starting_model(Cli& cli, const TrainFlags& f) {
     std::string dir = resolve_model_dir(f.init);
     ModelFlags::refuse_with_init(cli);
     return dir;
+}
+
+// The model to start from, of vocabulary V, beside the tokenizer of --data
+template <class Tokenizer>
+void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, const std::string& data) {
+    if ((int64_t)tokenizer.tokens.size() > V)
+        fail(
+            "%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer "
+            "%s)",
+            init.c_str(), (long long)V, data.c_str(), tokenizer.tokens.size(), init.c_str());
+    if (Tokenizer::load(init).fingerprint() != tokenizer.fingerprint())
+        fail("%s: %s was packed with another tokenizer: make it again with --tokenizer %s", init.c_str(), data.c_str(),
+             init.c_str());
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
@@ -71,7 +88,9 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
         return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
     Json identity() const {
-        return pretraining_identity(model.config, data.tokenizer.fingerprint(), data.train, data.val);
+        Json all = model_identity(model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
+        all.set("train_tokens", (int64_t)data.train.tokens()).set("train_documents", (int64_t)data.train.sequences());
+        return all.set("train_data", hex(data.train.header.content)).set("val_data", hex(data.val.header.content));
     }
 };
 

@@ -1,22 +1,24 @@
-// resume.h: continuing a run where it stopped. --resume restores, from the run directory OUT:
+// resume.h: the run directory OUT: what is checked before anything takes time, and continuing a run where it stopped.
+// --resume restores:
 //
 //   the flags that are not given again                     config.json                       resume_flags()
 //   the dimensions of the model                            last/config.json                  starting_model()
 //   the parameters (fp32)                                  last/model.safetensors            restore_run()
 //   the master weights (bf16, fp64), AdamW's m and v       last/training_state.safetensors   restore_run()
 //   how far the run has come, the best validation          the same file's counters          Progress
-//   the metrics of the steps that count                    metrics.jsonl                     MetricsLog::open()
+//   the metrics of the steps that count                    metrics.jsonl                     RunLog::kept_lines()
 //   the chosen algorithms of matrix products (GPU)         matmul_plans.jsonl                matmul_plans.h
 //
 // Nothing else has a state: the order of the data, masks, dropout and the learning rate follow from flags and step.
 #pragma once
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <cmath>
 
-#include "common/data/batch.h"
 #include "common/data/order.h"
-#include "common/train/flags.h"
+#include "common/train/model_dir.h"
 #include "common/train/optimizer.h"
-#include "common/train/training_state.h"
 
 // Takes the flags of the run in --out; those that would make it another run may not be changed.
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
@@ -38,24 +40,67 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
             fail_usage(
                 "--%s: the run in %s has %s, a resumed run keeps its flags (to train differently from here: --init "
                 "%s/last --out ANOTHER)",
-                flag->name.c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
+                flag->name().c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
     }
-    Json rest = Json::make_object();
-    for (auto& [name, value] : flags->o)
-        if (name != "resume" && name != "retune" && name != "verbose" && name != "out") rest.set(name, value);
-    cli.from_json(rest, path);
+    for (const char* name : {"out", "resume", "retune", "verbose"})
+        cli.find(name)->given = true;  // of this start alone
+    cli.from_json(*flags, path);
 }
 
-// To be called when f.steps is known, by --steps or --epochs, and before OUT/config.json is written anew.
-inline void announce_new_length(const TrainFlags& f) {
-    const std::string path = f.out + "/config.json";
-    const Json saved = parse_json(read_file(path), path), *flags = saved.find("flags");
-    const Json* steps = flags ? flags->find("steps") : nullptr;
-    if (steps && steps->i != f.steps)
-        printf(
-            "the run had %lld steps and now has %lld: from here on the learning rate follows a schedule of that "
-            "length\n",
-            (long long)steps->i, (long long)f.steps);
+// Takes the flags of a resumed run, and checks what every program needs. `files` have to be in --data; of the
+// `scripts` the first makes them from a public source, the second from the user's own files.
+inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> files,
+                          std::pair<const char*, const char*> scripts) {
+    if (f.resume && f.out.empty()) fail_usage("--resume: expected --out DIR, the run to continue");
+    if (f.resume) resume_flags(cli, f);
+    if (f.data.empty())
+        fail_usage("--data DIR is missing: the folder with %s; %s --help says how to make one", files[0],
+                   scripts.second);
+    if (f.out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
+    if (f.batch_tokens % 128)
+        fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)f.batch_tokens);
+    if (cli.given("steps") && cli.given("epochs"))
+        fail_usage("--steps and --epochs both say how long to train: give one of them");
+    if (cli.given("steps")) f.epochs = 0;  // also those of the run that is resumed
+    for (const char* file : files)
+        if (!exists(f.data + "/" + file))
+            fail(
+                "--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... "
+                "--out %s%s",
+                f.data.c_str(), file, scripts.first, f.data.c_str(), scripts.second, f.data.c_str(),
+                nearest_entry(f.data + "/" + file).c_str());
+    for (std::string* path : {&f.data, &f.init})  // config.json holds full paths, for a --resume from elsewhere
+        if (char* full = realpath(path->c_str(), nullptr)) {
+            *path = full;
+            free(full);
+        }
+}
+
+// Makes --out ready for this process alone.
+inline void open_run_dir(const TrainFlags& f) {
+    const char* out = f.out.c_str();
+    if (!f.resume) {
+        if (exists(f.out + "/metrics.jsonl") || exists(f.out + "/last") || exists(f.out + "/best") ||
+            is_model_directory(f.out))
+            fail_usage(
+                "--out %s: a run or a model is there already; continue it with --resume or take another directory",
+                out);
+        // A run that was killed before its first checkpoint left a config.json, known by its flags; no other may be
+        // there.
+        const std::string config = f.out + "/config.json";
+        const std::string text = exists(config) && !is_directory(config) ? read_file(config) : "";
+        if (text.find("\"flags\": {") == text.npos || text.find("\"resume\": ") == text.npos)
+            refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+        refuse_existing("--out", f.out,
+                        {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv",
+                         "answers.jsonl"});  // also links that lead nowhere
+    }
+    make_directories(f.out);
+    // A lock on the directory. It is released when the process ends, however it ends.
+    int lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) fail("--out %s: expected a directory: %s", out, strerror(errno));
+    if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        fail("--out %s: another process is training there", out);
 }
 
 // A counter of training_state.safetensors; `path` is that file, for errors.
@@ -74,42 +119,47 @@ struct Progress {
     int64_t best_step = -1;                               // −1: no validation yet
     int64_t evals_since_best = 0;
 
-    Json to_json() const {
-        return Json::make_object()
-            .set("step", step)
-            .set("next_sequence", cursor.next)
-            .set("tokens", tokens)
-            .set("seconds", seconds)
-            .set("best_loss", best_loss)
-            .set("best_score", best_score)
-            .set("best_step", best_step)
-            .set("stale", evals_since_best);
+    template <class Self, class F> static void for_each(Self& p, F f) {  // f(name of the counter, member)
+        f("step", p.step);
+        f("next_sequence", p.cursor.next);
+        f("tokens", p.tokens);
+        f("seconds", p.seconds);
+        f("best_loss", p.best_loss);
+        f("best_score", p.best_score);
+        f("best_step", p.best_step);
+        f("stale", p.evals_since_best);
     }
-    // From the counters in the file `path`
+    Json to_json() const {
+        Json counters;
+        for_each(*this, [&](const char* key, auto x) { counters.set(key, x); });
+        return counters;
+    }
+    // From the counters in the file `path`; what is infinite is null there.
     static Progress from_json(const Json& counters, const std::string& path) {
-        auto counter = [&](const char* key) -> const Json& { return find_counter(counters, key, path); };
         Progress p;
-        p.step = counter("step").i;
-        p.cursor.next = (uint64_t)counter("next_sequence").i;
-        p.tokens = counter("tokens").d;
-        p.seconds = counter("seconds").d;
-        if (counter("best_loss").kind != Json::null) {
-            p.best_loss = counter("best_loss").d;
-            p.best_score = counter("best_score").d;
-            p.best_step = counter("best_step").i;
-        }
-        p.evals_since_best = counter("stale").i;
+        for_each(p, [&](const char* key, auto& x) {
+            const Json& counter = find_counter(counters, key, path);
+            if constexpr (!std::is_same_v<decltype(x), double&>) x = counter.i;
+            else if (counter.kind != Json::null) x = counter.d;
+        });
         return p;
     }
     bool early_stop(const TrainFlags& f) const { return f.patience > 0 && evals_since_best >= f.patience; }
     bool finished(const TrainFlags& f) const { return step >= f.steps || early_stop(f); }
 };
 
+// What of a model may not change in a resumed run
+template <class Config> Json model_identity(const Config& c) {
+    Json identity;
+    identity.set("precision", precision()).set("V", c.V).set("T", c.T).set("L", c.L);
+    return identity.set("C", c.C).set("NH", c.NH).set("FF", c.FF);
+}
+
 // model.safetensors holds every bit of fp32 parameters; of other types the master weights are saved as well.
 constexpr bool MODEL_FILE_IS_EXACT = std::is_same_v<real, float>;
 
 // Writes what restore_run() reads into the model directory `dir`, beside the model. identity: what the run trains on
-// and what it trains (identity.h)
+// and what it trains: a Task's identity()
 inline void save_run(const std::string& dir, const Optimizer& opt, const Progress& progress, const Json& identity) {
     std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
     if (!MODEL_FILE_IS_EXACT) master = opt.download();

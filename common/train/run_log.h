@@ -1,57 +1,51 @@
 // run_log.h: what a run writes while it trains: lines on the console, and OUT/metrics.jsonl with a line of JSON for
-// every step and every validation.
+// every step and every validation. How fast this machine can multiply matrices, which the FLOP/s are compared with.
 #pragma once
 #include <errno.h>
-#include <stdio.h>
 
-#include "common/base/errors.h"
-#include "common/base/files.h"
-#include "common/base/json.h"
-#include "common/base/text.h"
+#include <fstream>
+#include <tuple>
+
+#include "common/ops/matmul.cuh"
 #include "common/text/line_reader.h"
-#include "common/train/peak.h"
 #include "common/train/resume.h"
 #include "common/train/step_queue.h"
 #include "common/train/validation.h"
 
-struct MetricsLog {
-    std::string path;
-    FILE* file = nullptr;
-
-    // Opens for appending; on resume drops the lines of steps after `step`, which will be done again, and what is no
-    // line of JSON (a power cut may leave zeros). Returns whether the file is empty.
-    bool open(const std::string& p, bool resume, int64_t step) {
-        path = p;
-        std::string kept;
-        if (resume && exists(path)) {
-            std::string text = read_file(path);
-            for (size_t at = 0, end; at < text.size(); at = end + 1) {
-                end = text.find('\n', at);
-                if (end == std::string::npos) break;  // a line that was cut off
-                std::string line = text.substr(at, end - at);
-                try {
-                    const Json json = parse_json(line, path);
-                    const Json* line_step = json.find("step");
-                    if (line_step && line_step->i <= step) kept += line + "\n";
-                } catch (const Error&) {
-                    printf("%s: dropped a line that is no JSON: %s\n", path.c_str(), start_of(line).c_str());
-                }
-            }
+// FLOP/s of dense matrix products at this precision; 0 where it is not known. GPU: the data sheet. CPU: the best of
+// some products.
+inline double peak_flops() {
+#ifdef __CUDACC__
+    const std::string name = device::device_name();
+    for (auto [part, half, single] : {std::tuple{"H200", 989e12, 67e12},
+                                      {"H100 PCIe", 756e12, 51e12},
+                                      {"H100", 989e12, 67e12},
+                                      {"A100", 312e12, 19.5e12},
+                                      {"L40S", 362e12, 91.6e12},
+                                      {"4090", 165e12, 82.6e12}})
+        if (name.find(part) != name.npos) return sizeof(real) == 2 ? half : single;
+    return 0;
+#elif defined(SHIM)
+    return 0;
+#else
+    constexpr int n = 384;
+    double best = 0;
+#pragma omp parallel
+    {
+        std::vector<real> a(n * n, real(0.5f)), b(n * n, real(0.25f)), c(n * n, real(0.0f));
+        for (int i = 0; i < 20; i++) {
+#pragma omp barrier
+            double t = omp_get_wtime();
+            cpu::gemm(false, true, n, n, n, a.data(), n, b.data(), n, real(0.0f), c.data(), n);
+#pragma omp barrier
+            t = omp_get_wtime() - t;
+#pragma omp single
+            best = std::max(best, 2.0 * n * n * n * omp_get_num_threads() / t);
         }
-        write_file_atomic(path, kept);
-        file = fopen(path.c_str(), "a");
-        if (!file) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
-        return kept.empty();
     }
-    void add(const Json& line) {
-        std::string s = dump_json(line) + "\n";
-        if (fwrite(s.data(), 1, s.size(), file) != s.size() || fflush(file))
-            fail("%s: could not write: %s", path.c_str(), strerror(errno));
-    }
-    ~MetricsLog() {
-        if (file) fclose(file);
-    }
-};
+    return best;
+#endif
+}
 
 // Which model directories there are in a run that has come so far
 inline std::string models_of(const std::string& out, const Progress& progress) {
@@ -62,18 +56,39 @@ inline std::string models_of(const std::string& out, const Progress& progress) {
 struct RunLog {
     const TrainFlags& f;
     double baseline_loss;  // of a model that reads no context; NAN: not known
-    MetricsLog metrics;
+    std::string path = f.out + "/metrics.jsonl";
+    std::ofstream file;
     double peak = peak_flops();      // FLOP/s of matrix products; 0: not known
     double step_seconds = 0;         // of recent steps, smoothed
     double tokens = 0, padding = 0;  // computed since the program began
 
     RunLog(const TrainFlags& f, double baseline_loss, int64_t first_step) : f(f), baseline_loss(baseline_loss) {
-        if (metrics.open(f.out + "/metrics.jsonl", f.resume, first_step))
-            // NAN is written as null
-            metrics.add(Json::make_object().set("step", 0).set("unigram_loss", baseline_loss));
+        const std::string kept = f.resume && exists(path) ? kept_lines(first_step) : "";
+        write_file_atomic(path, kept);
+        file.open(path, std::ios::app);
+        if (!file) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+        if (kept.empty()) add(Json().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
         if (peak > 0)
             printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
                    peak / 1e9);
+    }
+    // The lines of metrics.jsonl without those of steps after `step`, which will be done again, and what is no line of
+    // JSON (a power cut may leave zeros).
+    std::string kept_lines(int64_t step) const {
+        std::string text = read_file(path), kept;
+        text.resize(text.rfind('\n') + 1);  // without a line that was cut off
+        for (const std::string& line : split_list(text, '\n')) {
+            try {
+                const Json json = parse_json(line, path), *line_step = json.find("step");
+                if (line_step && line_step->i <= step) kept += line + "\n";
+            } catch (const Error&) {
+                printf("%s: dropped a line that is no JSON: %s\n", path.c_str(), start_of(line).c_str());
+            }
+        }
+        return kept;
+    }
+    void add(const Json& line) {
+        if (!(file << dump_json(line) << std::endl)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
     }
     // A step that is done and counted in `progress`; flops: its work
     void step(const StepResult& r, const Progress& progress, double flops) {
@@ -91,29 +106,21 @@ struct RunLog {
                    duration(step_seconds * (double)(f.steps - progress.step)).c_str());
             fflush(stdout);
         }
-        Json line = Json::make_object();
-        line.set("step", progress.step)
-            .set("loss", r.loss)
-            .set("accuracy", r.accuracy)
-            .set("lr", lr)
-            .set("norm", r.norm)
-            .set("tokens", progress.tokens)
-            .set("tokens_per_s", r.step.tokens / r.seconds);
+        Json line;
+        line.set("step", progress.step).set("loss", r.loss).set("accuracy", r.accuracy).set("lr", lr);
+        line.set("norm", r.norm).set("tokens", progress.tokens).set("tokens_per_s", r.step.tokens / r.seconds);
         if (peak > 0) line.set("of_peak", of_peak);
-        metrics.add(line);
+        add(line);
     }
     void validation(const Eval& e, const Progress& progress) {
         printf("step %lld | %s: %s%s\n%s", (long long)progress.step, e.name.c_str(), e.report.c_str(),
                progress.best_step == progress.step ? " | best so far" : "", e.table.c_str());
         fflush(stdout);
-        Json line = Json::make_object();
-        line.set("step", progress.step)
-            .set("tokens", progress.tokens)
-            .set("val_loss", e.loss)
-            .set("val_accuracy", e.accuracy)
-            .set("val_targets", e.targets);
+        Json line;
+        line.set("step", progress.step).set("tokens", progress.tokens).set("val_loss", e.loss);
+        line.set("val_accuracy", e.accuracy).set("val_targets", e.targets);
         for (auto& [key, value] : e.numbers.o) line.set(key, value);
-        metrics.add(line);
+        add(line);
     }
     // The end of the run
     void summary(const Progress& progress) {

@@ -8,16 +8,11 @@
 // A file that breaks a rule is refused with its name, the tensor's name and what was found. Numbers are taken to be
 // little-endian in memory too.
 #pragma once
-#include <errno.h>
-#include <fcntl.h>
+#include <math.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <string_view>
-#include <vector>
+#include <set>
 
 #include "common/base/errors.h"
 #include "common/base/files.h"
@@ -38,23 +33,21 @@ inline size_t dtype_size(const std::string& dtype) { return dtype_bits(dtype) / 
 template <class T> const char* dtype_of() {
     if (std::is_same_v<T, double>) return "F64";
     if (std::is_same_v<T, float>) return "F32";
-    if (std::is_same_v<T, bf16>) return "BF16";
-    if (std::is_same_v<T, int64_t>) return "I64";
-    return std::is_same_v<T, int32_t> ? "I32" : "unknown";
+    return std::is_same_v<T, bf16> ? "BF16" : "unknown";
 }
 
 // IEEE half precision: 1 sign, 5 exponent (bias 15), 10 fraction bits
-inline float half_to_float(uint16_t h) {
-    int exponent = h >> 10 & 31, fraction = h & 1023;
-    uint32_t bits;
-    float f = fraction * (1.0f / 16777216);  // exponent 0: fraction * 2^-24
-    memcpy(&bits, &f, 4);
-    if (exponent == 31) bits = 0x7f800000 | fraction << 13;                       // infinity, NaN
-    else if (exponent) bits = (uint32_t)(exponent + 112) << 23 | fraction << 13;  // 112 = 127 - 15
-    bits |= (uint32_t)(h & 0x8000) << 16;
-    memcpy(&f, &bits, 4);
-    return f;
-}
+struct Half {
+    uint16_t bits;
+    operator float() const {
+        const uint32_t magnitude = (bits & 0x7fffu) << 13;  // as a float too small by 2^(127 − 15)
+        float f;
+        memcpy(&f, &magnitude, 4);
+        f *= 0x1p112f;
+        if (f >= 65536) f = bits & 1023 ? NAN : INFINITY;  // exponent 31
+        return copysignf(f, bits & 0x8000 ? -1.0f : 1.0f);
+    }
+};
 
 inline std::string shape_text(const std::vector<size_t>& shape) {  // "(61, 64)"
     std::string s = "(";
@@ -80,147 +73,84 @@ struct TensorInfo {
 // ---------------------------------------------------------------- reading
 struct SafeTensors {
     std::string path;
-    std::vector<TensorInfo> tensors;  // in the order of names
-    std::vector<std::pair<std::string, std::string>> metadata;
-    const unsigned char* map = nullptr;  // the whole file
+    std::vector<TensorInfo> tensors;      // in the order of their data
+    Json metadata = Json::make_object();  // strings
     size_t file_size = 0, data_start = 0;
+    std::shared_ptr<const char> map;  // the whole file
 
-    explicit SafeTensors(const std::string& path) : path(path) {
-        open_file();
-        try {
-            parse_header();
-        } catch (...) {
-            munmap((void*)map, file_size);
-            throw;
-        }
+    explicit SafeTensors(const std::string& path) : path(path), map(map_file(path, &file_size)) {
+        if (file_size < 8)
+            fail("%s: expected a safetensors file, found %zu bytes: it is empty or cut off", path.c_str(), file_size);
+        parse_header();
     }
-    ~SafeTensors() { munmap((void*)map, file_size); }
-    SafeTensors(const SafeTensors&) = delete;
-    SafeTensors& operator=(const SafeTensors&) = delete;
 
     const TensorInfo* find(const std::string& name) const {
-        auto t = std::lower_bound(tensors.begin(), tensors.end(), name,
-                                  [](const TensorInfo& a, const std::string& b) { return a.name < b; });
-        return t != tensors.end() && t->name == name ? &*t : nullptr;
-    }
-    std::string hint(const std::string& name) const {  // "; nearest: " and the name that is most like this one
-        std::vector<std::string> names;
-        for (const TensorInfo& t : tensors) names.push_back(t.name);
-        return nearest_hint(name, names);
-    }
-    // Value of a key in __metadata__, or nullptr.
-    const std::string* find_metadata(const std::string& key) const {
-        for (auto& [k, v] : metadata)
-            if (k == key) return &v;
+        for (const TensorInfo& t : tensors)
+            if (t.name == name) return &t;
         return nullptr;
     }
     // The bytes of a tensor; not aligned, so copy from them.
-    const unsigned char* data(const TensorInfo& t) const { return map + data_start + t.begin; }
+    const char* data(const TensorInfo& t) const { return map.get() + data_start + t.begin; }
 
-    // Elements [first, first+n) of a tensor as T: F64, F32, F16 and BF16 as float or double, I64 and I32 as integers
-    // that hold them.
-    template <class T> void read(const TensorInfo& t, T* dst, size_t first, size_t n) const {
-        if (first > t.count || n > t.count - first)
-            fail("%s: %s: elements %zu to %zu of %zu", path.c_str(), t.name.c_str(), first, first + n, t.count);
-        if (n == 0) return;
-        const unsigned char* src = data(t) + first * dtype_size(t.dtype);
-        if (t.dtype == dtype_of<T>()) memcpy(dst, src, n * sizeof(T));
-        else if (std::is_integral_v<T>) {
-            if (t.dtype != "I32" || sizeof(T) < 4)
-                fail("%s: %s: expected %s, found %s", path.c_str(), t.name.c_str(), dtype_of<T>(), t.dtype.c_str());
-            convert<int32_t>(src, dst, n, [](int32_t x) { return (T)x; });
-        } else if (t.dtype == "F32") convert<float>(src, dst, n, [](float x) { return (T)x; });
-        else if (t.dtype == "F64") convert<double>(src, dst, n, [](double x) { return (T)x; });
-        else if (t.dtype == "F16") convert<uint16_t>(src, dst, n, [](uint16_t x) { return (T)half_to_float(x); });
-        else if (t.dtype == "BF16") convert<bf16>(src, dst, n, [](bf16 x) { return (T)(float)x; });
+    // The elements of a tensor, F64, F32, F16 or BF16, as float, double or bf16
+    template <class T> void read(const TensorInfo& t, T* dst) const {
+        const char* src = data(t);
+        if (t.dtype == dtype_of<T>()) memcpy(dst, src, t.count * sizeof(T));
+        else if (t.dtype == "F32") convert<float, float>(src, dst, t.count);
+        else if (t.dtype == "F64") convert<double, double>(src, dst, t.count);
+        else if (t.dtype == "F16") convert<Half, float>(src, dst, t.count);
+        else if (t.dtype == "BF16") convert<bf16, float>(src, dst, t.count);
         else
             fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
                  t.dtype.c_str());
     }
-    template <class T> void read(const TensorInfo& t, T* dst) const { read(t, dst, 0, t.count); }
-
-    // Reads a tensor that must be there and have this shape.
-    template <class T> std::vector<T> read(const std::string& name, const std::vector<size_t>& shape) const {
-        const TensorInfo* t = find(name);
-        if (!t) fail("%s: expected a tensor %s, found none%s", path.c_str(), name.c_str(), hint(name).c_str());
-        if (t->shape != shape)
-            fail("%s: %s: expected shape %s, found %s", path.c_str(), name.c_str(), shape_text(shape).c_str(),
-                 shape_text(t->shape).c_str());
-        std::vector<T> values(t->count);
-        read(*t, values.data());
-        return values;
-    }
 
 private:
-    template <class From, class T, class F> static void convert(const unsigned char* src, T* dst, size_t n, F f) {
+    template <class From, class Number, class T> static void convert(const char* src, T* dst, size_t n) {
         for (size_t i = 0; i < n; i++) {
             From x;
             memcpy(&x, src + i * sizeof(From), sizeof(From));
-            dst[i] = f(x);
+            dst[i] = (T)(Number)x;
         }
-    }
-
-    void open_file() {
-        int fd = open_regular(path);
-        struct stat st;
-        file_size = fstat(fd, &st) == 0 ? st.st_size : 0;
-        void* p = file_size >= 8 ? mmap(nullptr, file_size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-        int reason = errno;
-        close(fd);
-        if (file_size < 8)
-            fail("%s: expected a safetensors file, found %zu bytes: it is empty or cut off", path.c_str(), file_size);
-        if (p == MAP_FAILED) fail("%s: cannot map %zu bytes: %s", path.c_str(), file_size, strerror(reason));
-        map = (const unsigned char*)p;
     }
 
     // header → tensors, metadata
     void parse_header() {
         uint64_t header_size;
-        memcpy(&header_size, map, 8);
+        memcpy(&header_size, map.get(), 8);
         if (header_size > 100000000)
             fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(),
                  (unsigned long long)header_size);
         if (header_size > file_size - 8)
             fail("%s: expected a header of %llu bytes, found %zu bytes after its length: the file is cut off",
                  path.c_str(), (unsigned long long)header_size, file_size - 8);
-        if (header_size == 0 || map[8] != '{')
+        if (header_size == 0 || map.get()[8] != '{')
             fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());
         data_start = 8 + header_size;
+        std::set<std::string> names;
         // one entry at a time: as a tree a header of 10 MB would take 870
-        for_each_member(std::string_view((const char*)map + 8, header_size), path, [&](std::string& name, Json& entry) {
-            if (name == "__metadata__") parse_metadata(entry);
-            else tensors.push_back(parse_entry(name, entry));
+        for_each_member(std::string_view(map.get() + 8, header_size), path, [&](std::string& name, Json& entry) {
+            if (!names.insert(name).second) fail("%s: %s is there twice", path.c_str(), name.c_str());
+            if (name != "__metadata__") return tensors.push_back(parse_entry(name, entry));
+            if (entry.kind != Json::object) fail("%s: __metadata__: expected an object of strings", path.c_str());
+            for (const auto& [key, value] : entry.o)
+                if (value.kind != Json::string)
+                    fail("%s: __metadata__: %s: expected a string", path.c_str(), key.c_str());
+            metadata = entry;
         });
-
-        std::vector<const TensorInfo*> by_offset;
-        for (const TensorInfo& t : tensors) by_offset.push_back(&t);
-        std::sort(by_offset.begin(), by_offset.end(), [](const TensorInfo* a, const TensorInfo* b) {
-            return std::pair(a->begin, a->end) < std::pair(b->begin, b->end);
+        std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
+            return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
         });
         size_t covered = 0;
-        for (const TensorInfo* t : by_offset) {
-            if (t->begin != covered)
-                fail("%s: %s: expected its data at byte %zu, found %zu: %s", path.c_str(), t->name.c_str(), covered,
-                     t->begin, t->begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
-            covered = t->end;
+        for (const TensorInfo& t : tensors) {
+            if (t.begin != covered)
+                fail("%s: %s: expected its data at byte %zu, found %zu: %s", path.c_str(), t.name.c_str(), covered,
+                     t.begin, t.begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
+            covered = t.end;
         }
         if (covered != file_size - data_start)
             fail("%s: expected %zu bytes of data, found %zu: bytes that belong to no tensor", path.c_str(), covered,
                  file_size - data_start);
-
-        std::sort(tensors.begin(), tensors.end(),
-                  [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
-        for (size_t i = 1; i < tensors.size(); i++)
-            if (tensors[i].name == tensors[i - 1].name)
-                fail("%s: %s is there twice", path.c_str(), tensors[i].name.c_str());
-    }
-
-    void parse_metadata(const Json& entry) {
-        if (entry.kind != Json::object) fail("%s: __metadata__: expected an object of strings", path.c_str());
-        for (const auto& [key, value] : entry.o) {
-            if (value.kind != Json::string) fail("%s: __metadata__: %s: expected a string", path.c_str(), key.c_str());
-            metadata.emplace_back(key, value.s);
-        }
     }
 
     TensorInfo parse_entry(const std::string& name, const Json& entry) const {
@@ -263,108 +193,36 @@ private:
 struct TensorToWrite {
     std::string name, dtype;
     std::vector<size_t> shape;
-    const void* data = nullptr;  // for write_safetensors
+    const void* data = nullptr;
 };
-
-// Writes a file beside PATH piece by piece: the header first, then with write() the data of the tensors in the order of
-// the list; close() makes it PATH. An error (a full disk shows in write, fsync or close) throws and removes that file;
-// PATH is then what it was before.
-struct SafeTensorsWriter {
-    std::string path, tmp;
-    size_t expected = 0, written = 0;  // bytes of data
-
-    SafeTensorsWriter(const std::string& path, const std::vector<TensorToWrite>& list,
-                      const std::vector<std::pair<std::string, std::string>>& extra = {})
-        : path(path), tmp(path + ".tmp") {
-        std::string header = make_header(list, extra);
-        fd = create_file(tmp);
-        if (fd < 0) fail("%s: cannot create: %s", tmp.c_str(), strerror(errno));
-        uint64_t size = header.size();
-        try {
-            put(&size, 8);
-            put(header.data(), size);
-        } catch (...) {
-            discard();
-            throw;
-        }
-    }
-    ~SafeTensorsWriter() {
-        if (fd >= 0) discard();
-    }
-    SafeTensorsWriter(const SafeTensorsWriter&) = delete;
-    SafeTensorsWriter& operator=(const SafeTensorsWriter&) = delete;
-
-    void write(const void* data, size_t bytes) {
-        put(data, bytes);
-        written += bytes;
-    }
-    void close() {
-        if (written != expected)
-            fail("%s: expected %zu bytes of data to write, found %zu", path.c_str(), expected, written);
-        int error = fsync(fd) == 0 ? 0 : errno;
-        if (::close(fd) != 0 && !error) error = errno;
-        fd = -1;
-        if (!error && rename(tmp.c_str(), path.c_str()) != 0) error = errno;
-        if (error) {
-            unlink(tmp.c_str());
-            fail("%s: cannot write: %s", path.c_str(), strerror(error));
-        }
-        sync_directory_of(path);
-    }
-
-private:
-    int fd = -1;
-
-    std::string make_header(const std::vector<TensorToWrite>& list,
-                            const std::vector<std::pair<std::string, std::string>>& extra) {
-        Json metadata = Json::make_object();
-        metadata.set("format", "pt");
-        for (auto& [key, value] : extra) metadata.set(key, value);
-        std::string s = "{\"__metadata__\":" + dump_json(metadata);
-        for (const TensorToWrite& t : list) {
-            size_t bytes, size = dtype_size(t.dtype);
-            std::vector<size_t> factors = t.shape;
-            factors.push_back(size);
-            if (!size || !checked_product(factors, &bytes))
-                fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
-                     shape_text(t.shape).c_str());
-            if (expected % size)
-                fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
-            Json shape = Json::make_array();
-            for (size_t n : t.shape) shape.a.push_back((uint64_t)n);
-            s += "," + dump_json(t.name) +
-                 format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
-                        dump_json(shape).c_str(), expected, expected + bytes);
-            expected += bytes;
-        }
-        s += "}";
-        s.resize(round_up(s.size(), 8), ' ');
-        return s;
-    }
-    void put(const void* data, size_t bytes) {
-        for (const char* p = (const char*)data; bytes > 0;) {
-            ssize_t n = ::write(fd, p, std::min(bytes, (size_t)1 << 30));
-            if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) fail("%s: cannot write: %s", tmp.c_str(), strerror(n < 0 ? errno : ENOSPC));
-            p += n;
-            bytes -= n;
-        }
-    }
-    void discard() {
-        ::close(fd);
-        fd = -1;
-        unlink(tmp.c_str());
-    }
-};
-
-// All at once. extra: more pairs for __metadata__
-inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list,
-                              const std::vector<std::pair<std::string, std::string>>& extra = {}) {
-    SafeTensorsWriter out(path, list, extra);
+// extra: more for __metadata__; data(i): the bytes of the i-th tensor, which have to last until the next call
+inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list, const Json& extra = {},
+                              const std::function<const void*(size_t)>& data = nullptr) {
+    Json metadata;
+    metadata.set("format", "pt");
+    for (const auto& [key, value] : extra.o) metadata.set(key, value);
+    std::string header = "{\"__metadata__\":" + dump_json(metadata);
+    std::vector<size_t> ends = {0};  // of the tensors' data
     for (const TensorToWrite& t : list) {
-        size_t count = 1;
-        for (size_t n : t.shape) count *= n;
-        out.write(t.data, count * dtype_size(t.dtype));
+        size_t bytes, size = dtype_size(t.dtype), begin = ends.back();
+        std::vector<size_t> factors = t.shape;
+        factors.push_back(size);
+        if (!size || !checked_product(factors, &bytes))
+            fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
+                 shape_text(t.shape).c_str());
+        if (begin % size)
+            fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
+        header += "," + dump_json(t.name) +
+                  format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
+                         dump_json(Json::array_of(t.shape)).c_str(), begin, begin + bytes);
+        ends.push_back(begin + bytes);
     }
-    out.close();
+    header += "}";
+    header.resize(round_up(header.size(), 8), ' ');
+    const uint64_t size = header.size();
+    AtomicFile file(path);
+    file.write(&size, 8);
+    file.write(header.data(), size);
+    for (size_t i = 0; i < list.size(); i++) file.write(data ? data(i) : list[i].data, ends[i + 1] - ends[i]);
+    file.close();
 }

@@ -4,7 +4,7 @@
 // numbers when they have arrived, at the latest when it has handed over the step after it. It waits only where it is
 // more than a batch ahead, and where matrix products of a new shape are timed.
 #pragma once
-#include <sys/time.h>
+#include <omp.h>
 
 #include <cmath>
 #include <deque>
@@ -15,16 +15,10 @@
 #include "common/ops/matmul.cuh"
 #include "common/train/optimizer.h"
 
-inline double seconds_now() {  // since 1970
-    timeval t;
-    gettimeofday(&t, nullptr);
-    return (double)t.tv_sec + 1e-6 * (double)t.tv_usec;
-}
-
 // A step that was handed to the device and whose numbers have not been read back
 struct StepInFlight {
     Cursor before;     // where its sequences begin
-    double begin = 0;  // seconds_now() when it was collected
+    double begin = 0;  // omp_get_wtime() when it was collected
     double tokens = 0, targets = 0, sequences = 0, padding = 0;
     double weight = 0;  // what its losses are divided by: the targets, or the sum of their classes' weights
 };
@@ -38,27 +32,19 @@ struct StepResult {
 template <class Task> struct StepQueue {
     Task& task;
     const TrainFlags& f;
-    int64_t launched;                         // steps handed over since the run began
-    std::vector<BatchBuilder> micro_batches;  // of one step
-    device::Upload batches, hyper;
-    device::Graphs graphs;
-    device::Readback<StepStats> stats_readback;
-    std::deque<StepInFlight> in_flight;  // the oldest first; steps launched − in_flight.size() are done
-    double last_done = 0;                // seconds_now() when the last one was read back
-
-    StepQueue(Task& task, const TrainFlags& f, int64_t first_step)
-        : task(task),
-          f(f),
-          launched(first_step),
-          micro_batches(f.accum, task.builder),
-          batches(task.block, task.shape.bytes()),
-          hyper(task.opt.hyper, sizeof(AdamWStep)) {}
+    int64_t launched;  // steps handed over since the run began
+    std::vector<BatchBuilder> micro_batches = std::vector<BatchBuilder>(f.accum, task.builder);  // of one step
+    device::Upload batches{task.block, task.shape.bytes()}, hyper{task.opt.hyper, sizeof(AdamWStep)};
+    device::Graphs graphs{};
+    device::Readback<StepStats> stats_readback{};
+    std::deque<StepInFlight> in_flight{};  // the oldest first; steps launched − in_flight.size() are done
+    double last_done = 0;                  // omp_get_wtime() when the last one was read back
 
     // Fills the micro-batches of the next step: the number of its targets has to be known before it starts.
     StepInFlight collect(Cursor& cursor) {
         StepInFlight s;
         s.before = cursor;
-        s.begin = seconds_now();
+        s.begin = omp_get_wtime();
         for (BatchBuilder& b : micro_batches) {
             s.sequences += task.fill(b, cursor);
             s.tokens += (double)b.tokens.size();
@@ -108,7 +94,7 @@ template <class Task> struct StepQueue {
         r.loss = stats.loss / r.step.weight;
         r.accuracy = stats.correct / r.step.targets;
         r.norm = sqrt(stats.norm2);
-        double now = seconds_now();
+        double now = omp_get_wtime();
         r.seconds = std::max(1e-6, now - std::max(r.step.begin, last_done));
         last_done = now;
         return r;

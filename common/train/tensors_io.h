@@ -1,9 +1,11 @@
-// tensors_io.h: the parameters of a table, from and to the safetensors files of a model directory.
+// tensors_io.h: the parameters of a table, and what AdamW keeps for them, from and to the safetensors files of a model
+// directory.
 #pragma once
 #include <algorithm>
 #include <map>
-#include <memory>
+#include <set>
 
+#include "common/base/hash.h"
 #include "common/base/text.h"
 #include "common/train/parameters.h"
 #include "common/train/safetensors.h"
@@ -26,8 +28,7 @@ struct LoadReport {
     void refuse_missing(const std::string& dir, const std::vector<std::string>& prefixes = {}) const {
         std::vector<std::string> required;
         for (const std::string& name : missing)
-            if (std::none_of(prefixes.begin(), prefixes.end(),
-                             [&](const std::string& p) { return name.rfind(p, 0) == 0; }))
+            if (std::none_of(prefixes.begin(), prefixes.end(), [&](auto& prefix) { return starts_with(name, prefix); }))
                 required.push_back(name);
         if (required.empty()) return;
         fail("%s: expected the tensor%s %s, found none of that name%s", dir.c_str(), required.size() > 1 ? "s" : "",
@@ -47,54 +48,45 @@ struct LoadReport {
 // "model." of Llama) or that of a wrapper ("module." of DataParallel, "_orig_mod." of torch.compile, "model." of a
 // trainer; one in the other), and LayerNorm.weight/bias for LayerNorm.gamma/beta.
 inline std::string canonical_name(std::string name) {
-    size_t at = 0;
     for (bool found = true; found;) {
         found = false;
-        for (const char* prefix : {"module.", "_orig_mod.", "model.", "bert.", "transformer."})
-            if (name.compare(at, strlen(prefix), prefix) == 0) {
-                at += strlen(prefix);
+        for (std::string_view prefix : {"module.", "_orig_mod.", "model.", "bert.", "transformer."})
+            if (starts_with(name, prefix)) {
+                name.erase(0, prefix.size());
                 found = true;
             }
     }
-    name.erase(0, at);
-    for (auto [old_end, new_end] :
-         {std::pair{"LayerNorm.gamma", "LayerNorm.weight"}, std::pair{"LayerNorm.beta", "LayerNorm.bias"}}) {
-        size_t n = strlen(old_end);
-        if (name.size() >= n && name.compare(name.size() - n, n, old_end) == 0)
-            name.replace(name.size() - n, n, new_end);
-    }
+    for (auto [old_end, new_end] : {std::pair{"gamma", "weight"}, std::pair{"beta", "bias"}})
+        if (ends_with(name, std::string("LayerNorm.") + old_end)) name.replace(name.rfind('.') + 1, name.npos, new_end);
     return name;
 }
 // Is it a tensor with nothing to learn, which older checkpoints hold: position numbers, causal masks?
 inline bool is_buffer(const std::string& canonical) {
-    auto ends = [&](const std::string& e) {
-        return canonical.size() >= e.size() && canonical.compare(canonical.size() - e.size(), e.size(), e) == 0;
-    };
-    return canonical == "embeddings.position_ids" || ends(".attn.bias") || ends(".attn.masked_bias");
+    return canonical == "embeddings.position_ids" || ends_with(canonical, ".attn.bias") ||
+           ends_with(canonical, ".attn.masked_bias");
 }
 
 // The weights of a model directory: model.safetensors, or the shards that model.safetensors.index.json lists.
-inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string& dir) {
+inline std::vector<SafeTensors> open_weights(const std::string& dir) {
     const char* d = dir.c_str();
     if (!exists(dir))
         fail("%s: expected a model directory, found nothing of that name%s", d, nearest_entry(dir).c_str());
     if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
-    std::vector<std::unique_ptr<SafeTensors>> files;
+    std::vector<SafeTensors> files;
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
     if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
         file = dir + "/adapter_model.safetensors";  // lora.h
     if (exists(file)) {
-        files.push_back(std::make_unique<SafeTensors>(file));
+        files.emplace_back(file);
     } else if (exists(index)) {
         const Json json = parse_json(read_file(index), index), *names = json.find("weight_map");
         if (!names || names->kind != Json::object || names->o.empty())
             fail("%s: expected an object \"weight_map\" of tensor names and files", index.c_str());
-        std::map<std::string, bool> seen;
+        std::set<std::string> seen;
         for (const auto& [name, shard] : names->o) {
             if (shard.s.empty() || shard.s.find('/') != std::string::npos)
                 fail("%s: %s: expected the name of a file beside it", index.c_str(), name.c_str());
-            if (!seen[shard.s]) files.push_back(std::make_unique<SafeTensors>(dir + "/" + shard.s));
-            seen[shard.s] = true;
+            if (seen.insert(shard.s).second) files.emplace_back(dir + "/" + shard.s);
         }
     } else if (exists(pickle)) {
         fail(
@@ -107,61 +99,32 @@ inline std::vector<std::unique_ptr<SafeTensors>> open_weights(const std::string&
     return files;
 }
 
-// The tensors of a directory beside the rows of a table: found by name, their shapes compared, nothing read yet.
-struct MatchedTensors {
+// Reads the tensors of the table from directory `dir` into dst (total_count elements), wherever and in whatever
+// spelling and type they are there; dst nullptr: only finds them and compares their shapes. Those named in `skip` count
+// as missing, whatever the file holds.
+template <class T>
+LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, T* dst,
+                        const std::vector<std::string>& skip = {}) {
     struct Entry {
         const SafeTensors* file;
         const TensorInfo* info;
         bool used;
     };
-    std::vector<std::unique_ptr<SafeTensors>> files;
+    const std::vector<SafeTensors> files = open_weights(dir);
     std::map<std::string, Entry> found;  // by canonical name
+    std::set<std::string> wanted;        // canonical names of the table
     LoadReport report;
-
-    // Those named in `skip` count as missing, whatever the file holds.
-    MatchedTensors(const std::string& dir, const std::vector<ParamSpec>& specs,
-                   const std::vector<std::string>& skip = {})
-        : files(open_weights(dir)) {
-        for (auto& file : files)
-            for (const TensorInfo& t : file->tensors)
-                if (!found.insert({canonical_name(t.name), {file.get(), &t, false}}).second)
-                    fail("%s: %s: is there a second time under another name", file->path.c_str(), t.name.c_str());
-        tie(specs, "cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
-        tie(specs, "cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
-        tie(specs, "lm_head.weight", "wte.weight", "wte.weight");
-        tie(specs, "lm_head.weight", "embed_tokens.weight", "embed_tokens.weight");
-        for (const ParamSpec& s : specs)
-            for (size_t i = 0; i < s.names.size(); i++) {
-                const std::string& name = s.names[i];
-                auto f = found.find(canonical_name(name));
-                if (f == found.end() || std::find(skip.begin(), skip.end(), name) != skip.end()) {
-                    report.missing.push_back(name);
-                    continue;
-                }
-                Entry& e = f->second;
-                if (e.info->shape != s.shape_of(i))
-                    fail("%s: %s: expected shape %s, as config.json says, found %s", e.file->path.c_str(),
-                         e.info->name.c_str(), shape_text(s.shape_of(i)).c_str(), shape_text(e.info->shape).c_str());
-                e.used = true;
-                report.loaded++;
-            }
-        for (const auto& [name, e] : found) report.names.push_back(e.info->name);
-        for (const auto& [name, e] : found)
-            if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
-    }
-
-private:
+    for (const SafeTensors& file : files)
+        for (const TensorInfo& t : file.tensors)
+            if (!found.insert({canonical_name(t.name), {&file, &t, false}}).second)
+                fail("%s: %s: is there a second time under another name", file.path.c_str(), t.name.c_str());
+    for (const ParamSpec& s : specs)
+        for (const std::string& name : s.names) wanted.insert(canonical_name(name));
     // A tied weight: the copy is a second name of the original. Take it where the original is missing; where both are
-    // there they have to be equal.
-    void tie(const std::vector<ParamSpec>& specs, const char* copy, const char* original, const char* head) {
-        bool head_used = false, tied = true;  // is the head that reads this copy in the table, and not the copy?
-        for (const ParamSpec& s : specs)
-            for (const std::string& name : s.names) {
-                head_used |= canonical_name(name) == head;
-                tied &= canonical_name(name) != copy;
-            }
+    // there they have to be equal. Not where the table lacks the head that reads the copy, or has the copy itself.
+    auto tie = [&](const char* copy, const char* original, const char* head) {
         auto c = found.find(copy), o = found.find(original);
-        if (!head_used || !tied || c == found.end()) return;
+        if (!wanted.count(head) || wanted.count(copy) || c == found.end()) return;
         Entry& e = c->second;
         e.used = true;
         if (o == found.end()) {
@@ -175,39 +138,44 @@ private:
                 "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
                 e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
         report.ignored.push_back(e.info->name);
+    };
+    tie("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
+    tie("cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
+    tie("lm_head.weight", "wte.weight", "wte.weight");
+    tie("lm_head.weight", "embed_tokens.weight", "embed_tokens.weight");
+    for (const ParamSpec& s : specs) {
+        for (size_t i = 0; i < s.names.size(); i++) {
+            auto f = found.find(canonical_name(s.names[i]));
+            if (f == found.end() || contains(skip, s.names[i])) {
+                report.missing.push_back(s.names[i]);
+                continue;
+            }
+            auto& [file, info, used] = f->second;
+            if (info->shape != s.shape_of(i))
+                fail("%s: %s: expected shape %s, as config.json says, found %s", file->path.c_str(), info->name.c_str(),
+                     shape_text(s.shape_of(i)).c_str(), shape_text(info->shape).c_str());
+            used = true;
+            report.loaded++;
+            if (!dst) continue;
+            T* to = dst + s.offset + s.begin(i);  // (elements)
+            std::vector<T> in(s.transpose ? s.elements(i) : 0);
+            file->read(*info, s.transpose ? in.data() : to);
+            if (s.transpose) transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
+        }
+        if (dst) std::fill(dst + s.offset + s.used(), dst + s.offset + s.count, T(0));
     }
-};
+    for (const auto& [name, e] : found) {
+        report.names.push_back(e.info->name);
+        if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
+    }
+    return report;
+}
 
 // Refuses a model directory whose config.json, from which the table was made, asks for other tensors than it holds: to
 // be called before memory is taken. Those whose names begin with one of `prefixes` may be missing.
 inline void check_tensors(const std::string& dir, const std::vector<ParamSpec>& specs,
                           const std::vector<std::string>& prefixes = {}, const std::vector<std::string>& skip = {}) {
-    MatchedTensors(dir, specs, skip).report.refuse_missing(dir, prefixes);
-}
-
-// Reads the tensors of the table from directory `dir` into dst (total_count elements), wherever and in whatever
-// spelling and type they are there.
-template <class T>
-LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, T* dst,
-                        const std::vector<std::string>& skip = {}) {
-    MatchedTensors matched(dir, specs, skip);
-    const std::vector<std::string>& missing = matched.report.missing;
-    for (const ParamSpec& s : specs) {
-        for (size_t i = 0; i < s.names.size(); i++) {
-            if (std::find(missing.begin(), missing.end(), s.names[i]) != missing.end()) continue;
-            const auto& [file, info, _] = matched.found.at(canonical_name(s.names[i]));
-            T* to = dst + s.offset + s.begin(i);  // (elements)
-            if (s.transpose) {
-                std::vector<T> in(s.elements(i));
-                file->read(*info, in.data());
-                transpose_copy(to, in.data(), s.shape[0], s.shape[1]);
-            } else {
-                file->read(*info, to);
-            }
-        }
-        std::fill(dst + s.offset + s.used(), dst + s.offset + s.count, T(0));
-    }
-    return matched.report;
+    load_tensors<float>(dir, specs, nullptr, skip).refuse_missing(dir, prefixes);
 }
 
 // ---------------------------------------------------------------- out
@@ -217,18 +185,66 @@ template <class T>
 void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src,
                   const char* name = "model.safetensors") {
     std::vector<TensorToWrite> list;
+    std::vector<std::pair<const ParamSpec*, size_t>> tensors;
     for (const ParamSpec& s : specs)
-        for (size_t i = 0; i < s.names.size(); i++) list.push_back({s.names[i], "F32", s.shape_of(i)});
-    SafeTensorsWriter out(dir + "/" + name, list);
-    std::vector<float> buffer;
-    for (const ParamSpec& s : specs) {
         for (size_t i = 0; i < s.names.size(); i++) {
-            buffer.resize(s.elements(i));
-            const T* from = src + s.offset + s.begin(i);  // (elements)
-            if (s.transpose) transpose_copy(buffer.data(), from, s.shape[1], s.shape[0]);
-            else std::copy(from, from + buffer.size(), buffer.begin());
-            out.write(buffer.data(), buffer.size() * sizeof(float));
+            list.push_back({s.names[i], "F32", s.shape_of(i)});
+            tensors.push_back({&s, i});
         }
+    std::vector<float> buffer;
+    write_safetensors(dir + "/" + name, list, {}, [&](size_t k) {
+        const auto& [s, i] = tensors[k];
+        const T* from = src + s->offset + s->begin(i);  // (elements)
+        buffer.assign(from, from + s->elements(i));
+        if (s->transpose) transpose_copy(buffer.data(), from, s->shape[1], s->shape[0]);
+        return buffer.data();
+    });
+}
+
+// ---------------------------------------------------------------- a resumed run's
+// A number for a parameter table; state of another one is refused.
+inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
+    std::string rows;
+    for (const ParamSpec& s : specs)
+        for (size_t i = 0; i < s.names.size(); i++)
+            rows += format("%s %s %zu %zu;", s.names[i].c_str(), shape_text(s.shape_of(i)).c_str(), s.offset, s.count);
+    return hex(fnv1a(rows.data(), rows.size()));
+}
+
+// DIR/training_state.safetensors: m, v and, where the master weights are not the parameters themselves, master (else
+// nullptr), total_count elements each; `counters` is the program's own: step, loader position, best loss, ... Bits come
+// back as they went.
+template <class T>
+void save_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, const T* m, const T* v,
+                         const T* master, const Json& counters) {
+    std::vector<TensorToWrite> list;
+    for (auto [name, values] : {std::pair{"m", m}, {"v", v}, {"master", master}})
+        if (values) list.push_back({name, dtype_of<T>(), {total_count(specs)}, values});
+    write_safetensors(dir + "/training_state.safetensors", list,
+                      Json().set("layout", layout_fingerprint(specs)).set("counters", dump_json(counters)));
+}
+template <class T>
+Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, T* m, T* v, T* master) {
+    const std::string path = dir + "/training_state.safetensors";
+    if (!exists(path))
+        fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead%s",
+             path.c_str(), nearest_entry(path).c_str());
+    const SafeTensors file(path);
+    const Json *layout = file.metadata.find("layout"), *counters = file.metadata.find("counters");
+    if (!layout || !counters)
+        fail("%s: expected \"layout\" and \"counters\" in __metadata__, found none: not written by this program",
+             path.c_str());
+    if (layout->s != layout_fingerprint(specs))
+        fail("%s: expected the state of this model, found that of another size or version of the program",
+             path.c_str());
+    for (auto [name, values] : {std::pair{"m", m}, {"v", v}, {"master", master}}) {
+        if (!values) continue;
+        const TensorInfo* t = file.find(name);
+        if (!t) fail("%s: expected a tensor %s, found none: written with another PRECISION", path.c_str(), name);
+        if (t->dtype != dtype_of<T>() || t->count != total_count(specs))
+            fail("%s: %s: expected %zu numbers %s, found %zu %s: written with another PRECISION", path.c_str(), name,
+                 total_count(specs), dtype_of<T>(), t->count, t->dtype.c_str());
+        file.read(*t, values);
     }
-    out.close();
+    return parse_json(counters->s, path + ": counters");
 }

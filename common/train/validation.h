@@ -2,6 +2,7 @@
 #pragma once
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "common/data/batch.h"
 #include "common/data/bin_file.h"
@@ -65,24 +66,17 @@ Eval mean_loss(Task& task, Data& data, uint64_t sequences,
 // occurs in the training data, whatever the context. end: a token that follows every document; -1: none does
 template <class Data> double unigram_baseline(const BinFile& train, int end, int64_t V, Data& val, uint64_t sequences) {
     std::vector<double> count(V, 1.0);  // add-one smoothing
-    double total = (double)V, loss = 0, targets = 0;
+    double loss = 0, targets = 0;
     size_t limit = 20000000;  // tokens to count: enough for the estimate
     for (size_t d = 0; d < train.sequences() && limit > 0; d++) {
-        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) {
-            count[train.token(d, i)]++;
-            total++;
-        }
-        if (end >= 0) {
-            count[end]++;
-            total++;
-        }
+        for (size_t i = 0; i < train.length(d) && limit > 0; i++, limit--) count[train.token(d, i)]++;
+        if (end >= 0) count[end]++;
     }
+    const double total = std::accumulate(count.begin(), count.end(), 0.0);
     for (uint64_t q = 0; q < sequences; q++) {
         val.make(0, validation_order(val, q));
-        for (int t : val.targets) {
-            loss -= log(count[t] / total);
-            targets++;
-        }
+        for (int t : val.targets) loss -= log(count[t] / total);
+        targets += (double)val.targets.size();
     }
     return loss / targets;
 }

@@ -22,7 +22,7 @@ template <class S, class Config> void check_threads(const Config& config) {
             add_random_sequences(small.builder, LENGTHS, 101, step);
             add_random_sequences(small.builder, LENGTHS, 101, step + 10);
             small.gradients(small.batch({1, (uint64_t)step, 0}));
-            small.opt.update(f, step);
+            update(small.opt, f, step);
         }
         std::vector<float> params(small.opt.params, small.opt.params + small.opt.n);
         if (threads == 1) reference = params;

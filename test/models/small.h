@@ -68,6 +68,13 @@ inline void randomise(Optimizer& opt, uint64_t seed, double std = 0.15) {
             opt.params[s.offset + i] = (real)(float)(std * normal(mix64(seed, s.offset + i)) + (s.init == Init::ones));
 }
 
+// A step of AdamW at once
+inline void update(Optimizer& opt, const TrainFlags& f, int64_t step) {
+    const AdamWStep hyper = Optimizer::step_values(f, step);
+    device::copy_to_device(opt.hyper, &hyper, sizeof hyper);
+    opt.update();
+}
+
 // Calls f(name, first element, elements) for every tensor of the checkpoint: query, key and value are three.
 template <class F> void for_each_tensor(const std::vector<ParamSpec>& table, F f) {
     for (const ParamSpec& s : table)

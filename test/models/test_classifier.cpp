@@ -133,7 +133,7 @@ TEST_SUITE("classifier") {
         f.lr = 0.01;
         for (int step = 0; step < 3; step++) {
             Floats g = c.gradients(c.batch({1, (uint64_t)step, 0}));
-            c.opt.update(f, step);
+            update(c.opt, f, step);
             CHECK(c.model.Kp() == 8);
             double rest = 0;
             for (int i = 3 * 32; i < 8 * 32; i++) rest += fabs(c.model.params.clsw[i]) + fabs(c.model.grads.clsw[i]);
@@ -299,7 +299,7 @@ struct Task {
             task->opt.zero_gradients();
             task->forward_backward(
                 task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / task->builder.weight()), task->opt.stats);
-            task->opt.update(f, step);
+            update(task->opt, f, step);
         }
     }
 };

@@ -6,6 +6,7 @@
 
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
+#include "test/tensors.h"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
@@ -19,7 +20,7 @@ template <class Model> struct Fixture {
     Fixture(const char* name, Arguments... arguments)
         : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)),
           bert(arguments...) {
-        auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
+        auto ints = [&](const char* name) { return read_tensor<int>(file, name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), types = ints("types"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
         for (size_t s = 0, m = 0; s + 1 < start.size(); s++) {
@@ -44,7 +45,7 @@ template <class Model> struct Fixture {
     }
     std::vector<real> read(const std::string& name) const {
         REQUIRE_MESSAGE(file.find(name), name);
-        return file.read<real>(name, file.find(name)->shape);
+        return read_tensor<real>(file, name, file.find(name)->shape);
     }
     // every gradient in opt.grads is PyTorch's
     void check_gradients() const {
@@ -128,7 +129,7 @@ TEST_SUITE("reference outputs") {
     TEST_CASE("three AdamW steps on given gradients are PyTorch's") {
         Reference r;
         r.put("grad/", (real*)r.bert.opt.grads);
-        for (int step = 0; step < 3; step++) r.bert.opt.update(Reference::flags(), step);
+        for (int step = 0; step < 3; step++) update(r.bert.opt, Reference::flags(), step);
         int compared = 0;
         for_each_tensor(r.bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
             if (!r.file.find("given/" + name)) return;
@@ -154,7 +155,7 @@ TEST_SUITE("reference outputs") {
         for (int step = 0; step < 3; step++) {
             r.bert.opt.zero_gradients();
             r.bert.model.forward_backward(b, r.bert.opt.stats);
-            r.bert.opt.update(Reference::flags(), step);
+            update(r.bert.opt, Reference::flags(), step);
         }
         r.check_after();
     }
@@ -180,7 +181,7 @@ TEST_SUITE("reference outputs") {
         Batch b = r.bert.batch();
         for (int step = 0; step < 3; step++) {
             r.bert.gradients(b);
-            r.bert.opt.update(ClassifierReference::flags(), step);
+            update(r.bert.opt, ClassifierReference::flags(), step);
         }
         r.check_after();
     }

@@ -5,6 +5,7 @@
 #include "test/models/same_sums.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
+#include "test/tensors.h"
 
 #include <set>
 
@@ -224,14 +225,14 @@ TEST_SUITE("the decoder in fp32") {
             CHECK(shape("mlp.up_proj.weight") == std::vector<size_t>{96, 64});
             CHECK((file.find("lm_head.weight") != nullptr) == !c.tied);
             CHECK((file.find(layer + "self_attn.v_proj.bias") != nullptr) == c.qkv_bias);
-            std::vector<float> v = file.read<float>(layer + "self_attn.v_proj.weight", {KV, 64});
+            std::vector<float> v = read_tensor<float>(file, layer + "self_attn.v_proj.weight", {KV, 64});
             CHECK(memcmp(v.data(), gpt.model.params.layer[1].qkvw + (Q + KV) * 64, v.size() * 4) == 0);
 
             TempDir sharded;  // every second tensor in the second file
             Json map = Json::make_object();
             std::vector<TensorToWrite> shard[2];
             std::vector<std::vector<float>> values;
-            for (const TensorInfo& t : file.tensors) values.push_back(file.read<float>(t.name, t.shape));
+            for (const TensorInfo& t : file.tensors) values.push_back(read_tensor<float>(file, t.name, t.shape));
             for (size_t i = 0; i < file.tensors.size(); i++) {
                 shard[i % 2].push_back({file.tensors[i].name, "F32", file.tensors[i].shape, values[i].data()});
                 map.set(file.tensors[i].name, i % 2 ? "b.safetensors" : "a.safetensors");

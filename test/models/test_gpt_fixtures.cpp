@@ -7,6 +7,7 @@
 
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
+#include "test/tensors.h"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
@@ -20,7 +21,7 @@ struct GptReference {
     explicit GptReference(const std::string& name)
         : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name.c_str())),
           gpt(config(file), 55, 0, 0, lora(name)) {
-        auto ints = [&](const char* name) { return file.read<int>(name, file.find(name)->shape); };
+        auto ints = [&](const char* name) { return read_tensor<int>(file, name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
         for (size_t s = 0, m = 0; s + 1 < start.size(); s++) {
@@ -54,7 +55,7 @@ struct GptReference {
     }
     std::vector<real> read(const std::string& name) const {
         REQUIRE_MESSAGE(file.find(name), name);
-        return file.read<real>(name, file.find(name)->shape);
+        return read_tensor<real>(file, name, file.find(name)->shape);
     }
     // a tensor of the table, in the order of our memory
     std::vector<real> read(const char* kind, const ParamSpec& s) const {
@@ -69,7 +70,7 @@ struct GptReference {
     }
     // what transformers wrote as config.json; the file of GPT-2 is older
     static GptConfig config(const SafeTensors& file) {
-        const Json about = parse_json(*file.find_metadata("about"), file.path);
+        const Json about = parse_json(file.metadata.find("about")->s, file.path);
         if (!about.find("config")) return SmallGpt::dimensions(2, 64, 2, 128, 61, 32);
         TempDir dir;
         write_file_atomic(dir / "config.json", about.find("config")->s);
@@ -136,7 +137,7 @@ TEST_SUITE("reference outputs of a decoder") {
             Batch b = r.gpt.batch();
             for (int step = 0; step < 3; step++) {
                 r.gpt.gradients(b);
-                r.gpt.opt.update(GptReference::flags(), step);
+                update(r.gpt.opt, GptReference::flags(), step);
             }
             for (const ParamSpec& s : r.gpt.opt.table) {
                 std::vector<real> after = r.read("after/", s);

@@ -504,7 +504,7 @@ TEST_SUITE("the task") {
                 t.task->builder.finish(host.data(), {1, (uint64_t)step, 0}, 1 / t.task->builder.weight()),
                 t.task->opt.stats);
             t.f.steps = 1000;
-            t.task->opt.update(t.f, step);
+            update(t.task->opt, t.f, step);
             last = t.task->opt.stats->loss / t.task->builder.weight();
             if (step == 0) first = last;
         }
