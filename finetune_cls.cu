@@ -148,24 +148,7 @@ struct Predictor {
         logits.resize((size_t)M * Kp);
         copy_to_host(logits.data(), x, logits.size() * sizeof(real));
         builder.clear();
-        std::vector<double> probabilities(K);
-        for (int m = 0; m < M; m++) {
-            softmax(probabilities, &logits[(size_t)m * Kp]);
-            on_prediction(probabilities.data());
-        }
-    }
-    static void softmax(std::vector<double>& probabilities, const real* logits /* (K) */) {
-        const int K = (int)probabilities.size();
-        double max = -INFINITY, sum = 0;
-        for (int k = 0; k < K; k++) max = std::max(max, (double)logits[k]);
-        for (int k = 0; k < K; k++) {
-            probabilities[k] = std::exp((double)logits[k] - max);
-            sum += probabilities[k];
-        }
-        if (!std::isfinite(sum))
-            throw Error(EXIT_NOT_FINITE,
-                        "the model's output is not finite: its parameters are damaged, or training went wrong");
-        for (double& p : probabilities) p /= sum;
+        for (int m = 0; m < M; m++) on_prediction(softmax(&logits[(size_t)m * Kp], K).data());
     }
 };
 
@@ -222,7 +205,6 @@ struct LoadedClassifier {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a fine-tuning run, or a model directory");
         dir = resolve_model_dir(path);
         BertConfig& c = model.bert.config = read_bert_config(dir);
-        check_bert_config(c, dir);
         labels = read_labels(dir);
         if (labels.empty())
             fail(
@@ -312,10 +294,9 @@ struct ClassifyTask {
         for (double w : weights)
             if (w != 1) builder.weights = weights.data();
 
-        shape = shape_for(cf.batch, cf.max_len);
+        set_shape(shape_for(cf.batch));
         builder.set_up(shape, tokenizer.pad(), (int)cf.max_len, 128);
         model.bert.config = config;
-        model.bert.shape = shape;
         model.bert.dropout = (float)f.dropout;
         model.bert.frozen = (int)cf.freeze;
         model.bert.recompute = f.recompute;
@@ -324,9 +305,9 @@ struct ClassifyTask {
         opt.n = total_count(opt.table);
     }
     // rows: those of a batch, and more for validation, where short sequences fill the tokens
-    static BatchShape shape_for(int64_t batch, int64_t T) {
+    BatchShape shape_for(int64_t batch) const {
         BatchShape s;
-        s.N = (int)round_up(batch * T, 128);
+        s.N = (int)round_up(batch * cf.max_len, 128);
         s.M = (int)round_up(std::max<int64_t>(batch, std::min<int64_t>(1024, s.N / 4)), 128);
         return s;
     }
@@ -356,6 +337,7 @@ struct ClassifyTask {
         }
         return w;
     }
+    void set_shape(const BatchShape& s) { shape = model.bert.shape = s; }
     void plan(Arena& arena) {
         opt.plan(arena);
         model.plan_activations(arena, true);
@@ -678,7 +660,6 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     const std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
     const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
-    check_bert_config(config, init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)
@@ -730,15 +711,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     print_machine("finetune_cls");
     print_parameters(sizing_task.opt.table, f.verbose);
-    void* memory = allocate_run(sizing_task, "--batch", 1, 1 << 16, [&](Arena& arena, int64_t batch) {
-        Classifier planned;
-        planned.bert.config = config;
-        planned.bert.recompute = f.recompute;
-        planned.K = sizing_task.model.K;
-        planned.bert.shape = ClassifyTask::shape_for(batch, cf.max_len);
-        planned.plan_activations(arena, true);
-        return planned.bert.shape;
-    });
+    void* memory = allocate_run(sizing_task, "--batch", 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
            train_file.labels.size(), name_list(train_file.labels, 20).c_str());
     return cf.seeds == 1 ? train_once(run, cli, Arena(memory)) : train_seeds(run, cli, memory, sizing_task);

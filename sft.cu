@@ -134,10 +134,9 @@ struct SftTask {
             val_data->mixture.mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
             val_rows = validation_sequences(*val_data, f.eval_tokens);
         }
-        shape = shape_for(sf.batch);
+        set_shape(shape_for(sf.batch));
         builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
         model.config = config;
-        model.shape = shape;
         model.context = (int)context;
         model.dropout = (float)(is_lora() ? sf.lora.dropout : f.dropout);
         model.recompute = f.recompute;
@@ -155,9 +154,11 @@ struct SftTask {
         s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
         return s;
     }
+    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     void plan(Arena& arena) {
         opt.plan(arena);
-        plan_frozen(arena, base);
+        arena.region("frozen parameters");
+        if (is_lora()) arena.take(base, total_count(model_table));
         if (is_lora()) model.linear.point(adapters, model_table, base, opt.params, opt.grads);
         model.plan_activations(arena, true);
         arena.region("batch");
@@ -166,25 +167,6 @@ struct SftTask {
         if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();
-    }
-    void plan_frozen(Arena& arena, real*& at) const {
-        arena.region("frozen parameters");
-        if (is_lora()) arena.take(at, total_count(model_table));
-    }
-    // Room of a run with another --batch, for allocate_run()
-    BatchShape plan_with(Arena& arena, int64_t batch) const {
-        Gpt planned;
-        Generator planned_generator;
-        real* frozen = nullptr;
-        planned.config = config;
-        planned.recompute = f.recompute;
-        planned.linear = model.linear;
-        planned.context = (int)context;
-        planned.shape = shape_for(batch);
-        plan_frozen(arena, frozen);
-        planned.plan_activations(arena, true);
-        if (context) planned_generator.plan(arena, planned, (int)batch, (int)context);
-        return planned.shape;
     }
     void allocate(Arena& arena) {
         plan(arena);
@@ -229,7 +211,7 @@ struct SftTask {
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
         if (is_lora()) {
             const std::string model_dir = std::filesystem::absolute(init).lexically_normal();
-            return save_adapter(dir, adapters, sf.lora, model_dir, "CAUSAL_LM", !config.llama, opt.download().data());
+            return save_adapter(dir, adapters, sf.lora, model_dir, !config.llama, opt.download().data());
         }
         write_gpt_config(dir, config);
         opt.save(dir);
@@ -462,7 +444,6 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (is_lora && cli.given("dropout") && f.dropout > 0)
         fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     GptConfig config = read_gpt_config(init);
-    Gpt::check_config(config, init);
     Bpe bpe = Bpe::load(init);
     check_vocabulary(init, bpe.size(), config.V);
     if (!config.llama || config.eot < 0) config.eot = bpe.eot();
@@ -497,8 +478,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (is_lora)
         printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
                thousands((double)total_count(task.model_table)).c_str());
-    Arena arena(
-        allocate_run(task, "--batch", 1, 1 << 16, [&](Arena& a, int64_t batch) { return task.plan_with(a, batch); }));
+    Arena arena(allocate_run(task, "--batch", 1, 1 << 16));
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(files.train.tasks, sf.weights));
     if (task.same_question)
@@ -701,7 +681,7 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredR
     sft.allocate(longest, instruction.empty() ? (int)sf.batch : 1, (int64_t)longest + sf.max_new);
     const bool stream = !instruction.empty() && !pf.json;
     AnswerStream shown{bpe};
-    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler(), [&](size_t, int token) {
+    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler, [&](size_t, int token) {
         if (stream) shown.add(token);
         return true;
     });
@@ -758,7 +738,7 @@ int chat(const SamplingFlags& sf) {
     sigaction(SIGINT, &on_ctrl_c, nullptr);
     InstructRow conversation;
     conversation.where = "this message";
-    Sampler sampler = sf.sampler();
+    Sampler sampler = sf.sampler;
     LineReader lines("standard input", stdin);
     const LineEditor editor;
     for (;;) {
@@ -864,8 +844,8 @@ int main(int argc, char** argv) {
         PromptedFlags pf;
         AnsweredRows answered;
         std::string mf_out;
-        gf.temperature = 0;
-        gf.top_k = 0;
+        gf.sampler.temperature = 0;
+        gf.sampler.top_k = 0;
         gf.max_new = 128;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});

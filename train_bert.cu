@@ -9,12 +9,10 @@
 #define TRAIN_BERT_CU
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "common/base/cli.h"
-#include "common/data/batch.h"
 #include "common/data/masked_lm.h"
-#include "common/device/arena.h"
-#include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"
@@ -113,7 +111,7 @@ struct Bert {
     BertConfig config;
     BertTensors<real> params;
     BertTensors<areal> grads;
-    BertActivations acts;
+    BertActivations acts{};
     BatchShape shape;           // capacities
     int logits_chunk_rows = 0;  // rows of logits at a time
     float dropout = 0;
@@ -135,50 +133,28 @@ struct Bert {
     }
     void plan_encoder(Arena& arena, bool backward) {
         size_t N = shape.N, C = config.C, FF = config.FF, NH = config.NH;
-        arena.region("LayerNorms, GELU");
+        arena.region("encoder");
+        arena.take_each(N * C, acts.embedded, acts.x0);
+        arena.take_each(N, acts.mean_embed, acts.rstd_embed);
         for (int l = 0; l < config.L; l++) {
-            auto &a = acts.layer[l], &first = acts.layer[0];
+            auto& a = acts.layer[l] = acts.layer[0];  // what a layer does not take for itself it shares with the first
             size_t R = l == config.L - 1 ? shape.M : N;
-            if (l > 0 && (recompute || !backward)) {
-                a.x1 = first.x1;
-                a.x2 = first.x2;
-                a.act = first.act;
-            } else {
-                arena.take(a.x1, R * C);
-                arena.take(a.x2, R * C);
+            if (l > 0 && !backward) continue;
+            if (l == 0 || !recompute) {
+                arena.take_each(R * C, a.x1, a.x2);
                 arena.take(a.act, R * FF);
             }
-        }
-        arena.region("encoder");
-        arena.take(acts.embedded, N * C);
-        arena.take(acts.mean_embed, N);
-        arena.take(acts.rstd_embed, N);
-        arena.take(acts.x0, N * C);
-        for (int l = 0; l < config.L; l++) {
-            auto& a = acts.layer[l];
-            if (l > 0 && !backward) {  // without a backward pass all layers share the first one's buffers
-                a = acts.layer[0];
-                continue;
-            }
-            size_t R = l == config.L - 1 ? shape.M : N;
             arena.take(a.qkv, N * 3 * C);
             arena.take(a.att, N * C);
             arena.take(a.lse, NH * N);
-            arena.take(a.sum1, R * C);
-            arena.take(a.mean1, R);
-            arena.take(a.rstd1, R);
+            arena.take_each(R * C, a.sum1, a.sum2);
+            arena.take_each(R, a.mean1, a.rstd1, a.mean2, a.rstd2);
             arena.take(a.pre, R * FF);
-            arena.take(a.sum2, R * C);
-            arena.take(a.mean2, R);
-            arena.take(a.rstd2, R);
         }
-        arena.take(acts.last_att, shape.M * C);
-        arena.take(acts.last_x, shape.M * C);
+        arena.take_each(shape.M * C, acts.last_att, acts.last_x);
         if (!backward) return;
         size_t wide = std::max(FF, 4 * C);
-        arena.take(acts.dx, N * C);
-        arena.take(acts.dsum, N * C);
-        arena.take(acts.dbranch, N * C);
+        arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
         arena.take(acts.scratch,
@@ -189,14 +165,9 @@ struct Bert {
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
                                           std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("masked-LM head");
-        arena.take(acts.head_pre, M * C);
-        arena.take(acts.head_act, M * C);
-        arena.take(acts.head_out, M * C);
-        arena.take(acts.mean_head, M);
-        arena.take(acts.rstd_head, M);
+        arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
+        arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
         arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
-        arena.take(acts.losses, M);
-        arena.take(acts.correct, M);
         if (!backward) return;
         arena.take(acts.dhead, M * C);
         arena.take(acts.head_scratch, std::max({layernorm_scratch(M, C), column_sum_scratch(M, C),
@@ -258,16 +229,26 @@ struct Bert {
                        config.C, Vp());
     }
 
-    // Adds the batch's Σ losses and hits to `stats`. No gradients.
-    void forward(const Batch& b, StepStats* stats) {
-        head_forward(b, encode(b));
+    // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out wteᵀ +
+    // decoder_bias, loss, and with `backward` straight back to acts.dhead(M, C).
+    void loss(const Batch& b, StepStats* stats, bool backward) {
+        int C = config.C;
         for (int m = 0; m < b.M; m += logits_chunk_rows) {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), false);
+                         Vp(), backward);
+            if (!backward) continue;
+            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
+            matmul_backward_weight(grads.wte, grads.decoder_bias, acts.logits, acts.head_out + (size_t)m * C,
+                                   acts.head_scratch, rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
+    }
+    // Adds the batch's Σ losses and hits to `stats`. No gradients.
+    void forward(const Batch& b, StepStats* stats) {
+        head_forward(b, encode(b));
+        loss(b, stats, false);
     }
 
     // ---------------------------------------------------------------- forward and backward
@@ -277,18 +258,7 @@ struct Bert {
         int M = b.M, C = config.C;
         real* x = encode(b);  // (M, C)
         head_forward(b, x);
-
-        // the vocabulary, in chunks of rows: logits = head_out wteᵀ + decoder_bias, loss, and straight back
-        for (int m = 0; m < M; m += logits_chunk_rows) {
-            int rows = std::min(logits_chunk_rows, M - m);
-            logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), true);
-            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, grads.decoder_bias, acts.logits, acts.head_out + (size_t)m * C,
-                                   acts.head_scratch, rows, C, Vp());
-        }
-        sum_losses(stats, acts.losses, acts.correct, M);
+        loss(b, stats, true);
 
         // head_out = layernorm(head_act)
         layernorm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
@@ -382,14 +352,11 @@ struct BertFlags {
 
 struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
     const BertFlags& bf;
-    int end_token = -1;
-    std::vector<std::string> head{"cls."};
 
     BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<WordPiece>& data, const BertConfig& config)
-        : PretrainTask(f, data, MaskedLmData(data.train, (int)bf.model.max_len, (int)config.V, data.tokenizer),
-                       MaskedLmData(data.val, (int)bf.model.max_len, (int)config.V, data.tokenizer)),
-          bf(bf) {
+        : PretrainTask(f, data, (int)bf.model.max_len, (int)config.V, data.tokenizer), bf(bf) {
         const WordPiece& tokenizer = data.tokenizer;
+        head = {"cls."};
         train_data.rate = bf.mask_rate;
         train_data.whole_words = bf.whole_words;
         for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
@@ -405,14 +372,6 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
         s.N = (int)tokens;
         s.M = (int)std::min((size_t)tokens, round_up((size_t)rows, 128));
         return s;
-    }
-    BatchShape plan_with(Arena& arena, int64_t tokens) const {
-        Bert planned;
-        planned.config = model.config;
-        planned.recompute = f.recompute;
-        planned.shape = shape_for(tokens);
-        planned.plan_activations(arena, true);
-        return planned.shape;
     }
     // [CLS], [SEP] and, in every second sequence, another [SEP] are added to the text.
     double tokens_per_epoch() const { return (double)data.train.tokens() + 2.5 * (double)train_data.sequences(); }
@@ -433,16 +392,6 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
     }
 };
 
-// What this program needs of a model that it reads from `where`.
-void check_bert_config(const BertConfig& c, const std::string& where) {
-    int64_t HS = c.C / c.NH;
-    if (HS != 32 && HS != 64 && HS != 128)
-        fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
-    if (c.T < 5)
-        fail("%s/config.json: max_position_embeddings: expected at least 5, found %lld", where.c_str(), (long long)c.T);
-    if (c.L > MAX_LAYERS) fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
-}
-
 int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     open_run_dir(f);
@@ -454,7 +403,6 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_bert_config(init);
-        check_bert_config(config, init);
         if (config.types < 2)
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
                  init.c_str(), (long long)config.types);
@@ -482,7 +430,6 @@ struct LoadedBert {
     LoadedBert(const std::string& path, int tokens) {
         std::string dir = resolve_model_dir(path);
         model.config = read_bert_config(dir);
-        check_bert_config(model.config, dir);
         tokenizer = WordPiece::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
         model.shape.N = model.shape.M = tokens;
@@ -495,9 +442,8 @@ struct LoadedBert {
             });
         host.resize(model.shape.bytes());
     }
-    // Runs the model over one text, up to the head's last LayerNorm; returns the number of its [MASK]s. Then
-    // mask_logits(k) gives the logits (V) of the k-th one.
-    size_t run(const std::string& text, size_t number) {
+    // The logits (masks, Vp) of the [MASK]s of a text
+    std::vector<std::vector<real>> run(const std::string& text, size_t number) {
         std::vector<int> ids{tokenizer.cls()};
         if (size_t invalid = tokenizer.encode(text, ids))
             fail("text %zu: expected UTF-8, found %zu bytes that are not", number, invalid);
@@ -513,24 +459,26 @@ struct LoadedBert {
         Batch batch = builder.finish(host.data(), StepCounters{}, 1);
         batch = to_device(batch, model.shape, block, host.data());
         model.head_forward(batch, model.encode(batch));
-        return positions.size();
-    }
-    std::vector<double> mask_logits(size_t k) {
-        std::vector<real> row(model.Vp());
-        model.logits_forward((int)k, 1);
-        copy_to_host(row.data(), model.acts.logits, row.size() * sizeof(real));
-        return {row.begin(), row.begin() + model.config.V};
+        std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Vp()));
+        for (size_t k = 0; k < logits.size(); k++) {
+            model.logits_forward((int)k, 1);
+            copy_to_host(logits[k].data(), model.acts.logits, model.Vp() * sizeof(real));
+        }
+        return logits;
     }
 };
 
-std::vector<double> softmax(std::vector<double> x) {
-    double max = *std::max_element(x.begin(), x.end()), sum = 0;
-    for (double& v : x) {
-        v = exp(v - max);
-        sum += v;
-    }
-    for (double& v : x) v /= sum;
-    return x;
+// The probabilities (n) of n classes or tokens
+std::vector<double> softmax(const real* logits /* (n) */, int n) {
+    std::vector<double> p(logits, logits + n);
+    const double max = *std::max_element(p.begin(), p.end());
+    double sum = 0;
+    for (double& x : p) sum += x = std::exp(x - max);
+    if (!std::isfinite(sum))
+        throw Error(EXIT_NOT_FINITE,
+                    "the model's output is not finite: its parameters are damaged, or training went wrong");
+    for (double& x : p) x /= sum;
+    return p;
 }
 
 struct FillFlags {
@@ -552,14 +500,14 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
     std::vector<float> all_logits;  // (masks, V)
     size_t masks = 0;
     for (const std::string& text : texts) {
-        size_t here = bert.run(text, &text - &texts[0] + 1);
+        const std::vector<std::vector<real>> logits = bert.run(text, &text - &texts[0] + 1);
         Json answers = Json::make_array();
         if (!f.json) printf("%s%s\n", masks ? "\n" : "", visible(text).c_str());
-        for (size_t k = 0; k < here; k++, masks++) {
-            std::vector<double> logits = bert.mask_logits(k), p = softmax(logits);
-            if (!f.logits.empty()) all_logits.insert(all_logits.end(), logits.begin(), logits.end());
+        for (size_t k = 0; k < logits.size(); k++, masks++) {
+            const std::vector<double> p = softmax(logits[k].data(), V);
+            if (!f.logits.empty()) all_logits.insert(all_logits.end(), logits[k].begin(), logits[k].begin() + V);
             std::vector<int> order(V);
-            for (int v = 0; v < V; v++) order[v] = v;
+            std::iota(order.begin(), order.end(), 0);
             std::partial_sort(order.begin(), order.begin() + top_k, order.end(),
                               [&](int v, int w) { return p[v] > p[w]; });
             Json guesses = Json::make_array();

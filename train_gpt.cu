@@ -14,16 +14,13 @@
 #ifndef TRAIN_GPT_CU
 #define TRAIN_GPT_CU
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <functional>
 
 #include "common/base/cli.h"
 #include "common/base/terminal.h"
-#include "common/data/batch.h"
 #include "common/data/causal_lm.h"
 #include "common/data/instruct_encoding.h"
-#include "common/device/arena.h"
-#include "common/ops/adamw.cuh"
 #include "common/ops/attention.cuh"
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"
@@ -147,13 +144,14 @@ struct GptActivations {
     real *dx, *dln, *dbranch;  // (N, C), (N, max(C, A)), (N, C)
     real* dscratch;            // (N, max(UP, QKV + A))
     areal *delta, *scratch;    // (NH, N); partial sums
-    areal* no_gradient;        // (max(C, HS)) where those of frozen norms go, which the kernels make along with dx
 };
 
 // What generation keeps: the keys and values of all layers, in slots of one sequence each.
 struct KvCache {
     real *k, *v;  // (L, slots, NKV, context, HS)
     int slots, context;
+    const int* slot_of = nullptr;  // (S) the slot of each sequence of a batch, in device memory
+    bool one_more = false;         // a batch holds one token more of each sequence, not whole ones
     KvCacheView<real> layer(int l, int KV /* NKV · HS */) const {
         size_t n = (size_t)slots * context * KV;
         return {k + l * n, v + l * n, context};
@@ -164,7 +162,7 @@ struct Gpt {
     GptConfig config;
     GptTensors<real> params;
     GptTensors<areal> grads;
-    GptActivations acts;
+    GptActivations acts{};
     BatchShape shape;           // capacities
     int logits_chunk_rows = 0;  // rows of logits at a time
     int context = 0;            // the longest text that generation makes, beside those of a batch
@@ -180,10 +178,6 @@ struct Gpt {
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
     std::vector<ParamSpec> point(real* parameters, areal* gradients) {
         gpt_table(grads, config, gradients);
-        for (int l = 0; l < config.L && frozen(); l++)
-            for (areal** g : {&grads.layer[l].ln1w, &grads.layer[l].ln1b, &grads.layer[l].ln2w, &grads.layer[l].ln2b,
-                              &grads.layer[l].qnormw, &grads.layer[l].knormw, &grads.lnfw, &grads.lnfb})
-                *g = acts.no_gradient;
         return gpt_table(params, config, parameters);
     }
 
@@ -192,31 +186,19 @@ struct Gpt {
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
         size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH, HS = config.HS;
-        arena.region(config.llama ? "RMSNorms, SwiGLU" : "LayerNorms, GELU");
+        arena.region("decoder");
         for (int l = 0; l < config.L; l++) {
-            auto &a = acts.layer[l], &first = acts.layer[0];
+            auto& a = acts.layer[l] = acts.layer[0];  // what a layer does not take for itself it shares with the first
             size_t R = l == config.L - 1 ? M : N;
-            if (l > 0 && (recompute || !backward)) {
-                a.ln1 = first.ln1;
-                a.ln2 = first.ln2;
-                a.act = first.act;
-            } else {
+            if (l > 0 && !backward) continue;
+            if (l == 0 || !recompute) {
                 arena.take(a.ln1, N * C);
                 arena.take(a.ln2, R * C);
                 arena.take(a.act, R * FF);
             }
-        }
-        arena.region("decoder");
-        for (int l = 0; l < config.L; l++) {
-            auto& a = acts.layer[l];
-            if (l > 0 && !backward) {  // without a backward pass all layers share the first one's buffers
-                a = acts.layer[0];
-                continue;
-            }
-            size_t R = l == config.L - 1 ? M : N;
             arena.take(a.x, N * C);
-            if (!config.llama) arena.take(a.mean1, N);
-            arena.take(a.rstd1, N);
+            arena.take_each(N, a.rstd1, a.rstd2);
+            if (!config.llama) arena.take_each(N, a.mean1, a.mean2);
             arena.take(a.qkv, N * QKV());
             a.proj = a.qkv;
             if (config.qk_norm) {
@@ -226,22 +208,16 @@ struct Gpt {
             arena.take(a.att, N * A());
             arena.take(a.lse, NH * N);
             arena.take(a.sum, R * C);
-            if (!config.llama) arena.take(a.mean2, R);
-            arena.take(a.rstd2, R);
             arena.take(a.pre, R * UP());
         }
         arena.take(acts.last_att, M * A());
-        arena.take(acts.last_x, M * C);
-        arena.take(acts.x, M * C);
-        if (!config.llama) arena.take(acts.meanf, M);
-        arena.take(acts.rstdf, M);
-        arena.take(acts.lnf, M * C);
+        arena.take_each(M * C, acts.last_x, acts.x, acts.lnf);
+        arena.take_each(M, acts.meanf, acts.rstdf);
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
                                           std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("vocabulary");
         arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
-        arena.take(acts.losses, M);
-        arena.take(acts.correct, M);
+        arena.take_each(M, acts.losses, acts.correct);
         if (config.llama) {
             const int positions = std::min((int)config.T, std::max(shape.N, context));
             arena.region("RoPE");
@@ -255,27 +231,20 @@ struct Gpt {
         linear.plan(arena, N, std::max<size_t>(FF, std::max<size_t>(C, A())));
         arena.region("backward");
         arena.take(acts.dlast, M * C);
-        arena.take(acts.dx, N * C);
+        arena.take_each(N * C, acts.dx, acts.dbranch);
         arena.take(acts.dln, N * std::max<size_t>(C, A()));
-        arena.take(acts.dbranch, N * C);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.no_gradient, frozen() ? std::max(C, HS) : 0);
         arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
                                            embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
     // rows are the tokens, or after the last attention the M rows that have a target.
-    Dropout drop(const Batch& batch, int site) const {
-        return {batch.counters, (uint32_t)site, frozen() ? 0 : dropout,
+    // With adapters their inputs' dropout is the only one; its number is theirs.
+    Dropout drop(const Batch& batch, int site, bool of_adapter = false) const {
+        return {batch.counters, (uint32_t)site, frozen() == of_adapter ? dropout : 0,
                 site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
-    }
-
-    // Of the input of an adapter; after the last attention its rows are those that have a target. With adapters this
-    // is the only dropout.
-    Dropout adapter_drop(const Batch& batch, bool last) const {
-        return {batch.counters, 0, frozen() ? dropout : 0, last ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- what differs between the models
@@ -299,35 +268,12 @@ struct Gpt {
         if (config.llama) residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
         else residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
     }
-    // qkv(R, QKV) of layer l from proj(R, QKV), which may be qkv: QK-norm, and RoPE by the positions pos(R). rstd(R, NH
-    // + NKV) is QK-norm's. GPT-2 leaves all as it is.
-    void turn(real* qkv, areal* rstd, const real* proj, int l, const int* pos, int R) const {
-        const auto& w = params.layer[l];
-        int NH = config.NH, NKV = config.NKV, HS = config.HS;
-        if (config.qk_norm)
-            qk_norm_rope_forward(qkv, rstd, proj, w.qnormw, w.knormw, acts.rope, pos, R, NH, NKV, HS,
-                                 (areal)config.eps);
-        else if (config.has_rope(l)) rope_forward(qkv, acts.rope, pos, R, NH, NKV, HS);
-    }
-    // act(R, FF) from inp(R, C), by way of pre(R, UP)
-    void activation(real* act, real* pre, const real* inp, int l, int R, Dropout d) const {
-        const auto& w = params.layer[l];
-        if (config.llama) {
-            linear.forward(pre, inp, w.fcw, nullptr, R, config.C, UP(), d);
-            swiglu_forward(act, pre, R, config.FF);
-        } else if (linear.has(w.fcw)) {
-            linear.forward(pre, inp, w.fcw, w.fcb, R, config.C, UP(), d);
-            gelu_forward<Gelu::tanh>(act, pre, (size_t)R * config.FF);
-        } else {
-            matmul_gelu_forward<Gelu::tanh>(act, pre, inp, w.fcw, w.fcb, R, config.C, config.FF);
-        }
-    }
 
     // ---------------------------------------------------------------- forward
     // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so after the attention of the last layer they are not computed. With `cache`, the keys and values
-    // of sequence s are kept in slot slots[s], slots(S).
-    real* decode(const Batch& b, const KvCache* cache = nullptr, const int* slots = nullptr) {
+    // the others, so after the attention of the last layer they are not computed. With `cache`, keys and values are
+    // kept there.
+    real* decode(const Batch& b, const KvCache* cache = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS, FF = config.FF;
         real* x = acts.layer[0].x;  // (N, C)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
@@ -337,10 +283,17 @@ struct Gpt {
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
-            linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), adapter_drop(b, false));
-            turn(a.qkv, a.qk_rstd, a.proj, l, b.pos, N);
-            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
-            if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, slots, NH, NKV, HS);
+            linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), drop(b, 3 * l + 1, true));
+            if (config.qk_norm)
+                qk_norm_rope_forward(a.qkv, a.qk_rstd, a.proj, w.qnormw, w.knormw, acts.rope, b.pos, N, NH, NKV, HS,
+                                     (areal)config.eps);
+            else if (config.has_rope(l)) rope_forward(a.qkv, acts.rope, b.pos, N, NH, NKV, HS);
+            if (cache && cache->one_more) {
+                attention_decode(a.att, cache->layer(l, NKV * HS), a.qkv, cache->slot_of, b.pos, N, NH, NKV, HS);
+            } else {
+                attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
+                if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, cache->slot_of, NH, NKV, HS);
+            }
             bool last = l == config.L - 1;
             real* att = a.att;  // (R, A)
             int R = N;
@@ -351,10 +304,16 @@ struct Gpt {
                 x = acts.last_x;
                 R = M;
             }
-            const Dropout d = adapter_drop(b, last);
+            const Dropout d = drop(b, 3 * l + 2, true);
             linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
             residual_norm(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, drop(b, 3 * l + 2));
-            activation(a.act, a.pre, a.ln2, l, R, d);
+            if (config.llama || linear.has(w.fcw)) {
+                linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
+                if (config.llama) swiglu_forward(a.act, a.pre, R, FF);
+                else gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+            } else {
+                matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
+            }
             // the layer's output, and the norm that follows: the next layer's first one, or the model's last one
             if (last) {
                 linear.forward(acts.x, a.act, w.projw, w.projb, M, FF, C, d);
@@ -376,16 +335,27 @@ struct Gpt {
                        Vp());
     }
 
-    // Adds the batch's Σ losses and hits to `stats`. No gradients.
-    void forward(const Batch& b, StepStats* stats) {
-        decode(b);
+    // The loss of acts.lnf(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = lnf headᵀ, loss, and
+    // with `backward` straight back to acts.dlast(M, C).
+    void loss(const Batch& b, StepStats* stats, bool backward) {
+        int C = config.C;
         for (int m = 0; m < b.M; m += logits_chunk_rows) {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), false);
+                         Vp(), backward);
+            if (!backward) continue;
+            matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
+            if (grads.head)
+                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
+                                       rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
+    }
+    // Adds the batch's Σ losses and hits to `stats`. No gradients.
+    void forward(const Batch& b, StepStats* stats) {
+        decode(b);
+        loss(b, stats, false);
     }
 
     // ---------------------------------------------------------------- forward and backward
@@ -395,19 +365,7 @@ struct Gpt {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS;
         int FF = config.FF, L = config.L;
         decode(b);
-
-        // the vocabulary, in chunks of rows: logits = lnf headᵀ, loss, and straight back
-        for (int m = 0; m < M; m += logits_chunk_rows) {
-            int rows = std::min(logits_chunk_rows, M - m);
-            logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), true);
-            matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
-            if (grads.head)
-                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
-                                       rows, C, Vp());
-        }
-        sum_losses(stats, acts.losses, acts.correct, M);
+        loss(b, stats, true);
 
         // lnf = norm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
         real* dx = acts.dlast;  // (R, C) gradient of the residual stream
@@ -424,7 +382,7 @@ struct Gpt {
             // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
             if (recompute && config.llama) swiglu_forward(a.act, a.pre, R, FF);
             if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
-            const Dropout d = adapter_drop(b, last);
+            const Dropout d = drop(b, 3 * l + 2, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
             if (config.llama || linear.has(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
@@ -451,14 +409,14 @@ struct Gpt {
             // att = attention(qkv)
             attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true,
                                drop(b, 3 * l + 1));
-            // qkv = turn(proj): dqkv becomes dproj
+            // qkv = proj, normalised and turned: dqkv becomes dproj
             if (config.qk_norm)
                 qk_norm_rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
                                       acts.scratch, N, NH, NKV, HS);
             else if (config.has_rope(l)) rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
             // proj = ln1 qkvwᵀ + qkvb
             if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
-            const Dropout all = adapter_drop(b, false);
+            const Dropout all = drop(b, 3 * l + 1, true);
             linear.backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, w.qkvw, acts.scratch, N, C, QKV(), all);
             linear.backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV(), all);
             // ln1 = norm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
@@ -480,77 +438,56 @@ struct Gpt {
         // frozen weights have no gradient: two products instead of three; what adapters add is left out
         return (frozen() ? 4 : 6) * matrices + 3 * 4 * config.L * T / 2 * A();
     }
-    static void check_config(const GptConfig& c, const std::string& where) {
-        if (bool kernels = c.HS == 32 || c.HS == 64 || c.HS == 128; !kernels && !(device_is_host && c.llama))
-            fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)c.HS);
-        if (c.L > MAX_LAYERS)
-            fail("%s: expected at most %d layers, found %lld", where.c_str(), MAX_LAYERS, (long long)c.L);
-    }
 };
 
 // ---------------------------------------------------------------- generation
 // Picks a token by its logits: those of the top_k largest (0: all), of these the fewest that hold top_p of the
 // probability.
 struct Sampler {
-    double temperature = 1, top_p = 1;  // temperature 0: always the largest
-    int64_t top_k = 0;
-    uint64_t seed = 1;
-    std::vector<std::pair<float, int>> candidates;  // logit, token
+    double temperature = 1, top_p = 1;  // temperature 0, or greedy: always the largest
+    int64_t top_k = 0, seed = 1;
+    bool greedy = false;
+    std::vector<std::pair<float, int>> candidates{};  // −logit, token: in this order, the likeliest first
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T> int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
-        if (temperature == 0) {
-            int best = 0;
-            for (int v = 1; v < V; v++)
-                if ((float)logits[v] > (float)logits[best]) best = v;
-            return best;
-        }
+        auto smaller = [](const T& a, const T& b) { return (float)a < (float)b; };
+        const T* largest = std::max_element(logits, logits + V, smaller);
+        if (greedy || temperature == 0) return (int)(largest - logits);
         candidates.resize(V);
-        float max_logit = -INFINITY;
-        for (int v = 0; v < V; v++) {
-            candidates[v] = {(float)logits[v], v};
-            max_logit = std::max(max_logit, candidates[v].first);
-        }
-        auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
+        for (int v = 0; v < V; v++) candidates[v] = {-(float)logits[v], v};
+        const auto begin = candidates.begin();
         size_t n = V;
         if (top_k > 0 && top_k < V) {
             n = (size_t)top_k;
-            std::partial_sort(candidates.begin(), candidates.begin() + n, candidates.end(), larger);
+            std::partial_sort(begin, begin + n, candidates.end());
         }
         double total = 0;
-        auto weight = [&](size_t i) { return exp((double)(candidates[i].first - max_logit) / temperature); };
+        auto weight = [&](size_t i) { return exp((double)(-candidates[i].first - (float)*largest) / temperature); };
         for (size_t i = 0; i < n; i++) total += weight(i);
         if (top_p < 1) {  // sort as many as it takes
             double sum = 0;
             size_t kept = 0;
             for (size_t sorted = 64; kept < n && (kept == 0 || sum < top_p * total); sorted *= 4) {
-                std::partial_sort(candidates.begin() + kept, candidates.begin() + std::min(sorted, n),
-                                  candidates.begin() + n, larger);
+                std::partial_sort(begin + kept, begin + std::min(sorted, n), begin + n);
                 while (kept < std::min(sorted, n) && (kept == 0 || sum < top_p * total)) sum += weight(kept++);
             }
             n = kept;
             total = sum;
         }
-        double left = uniform(mix64(seed, prompt, position)) * total;
+        double left = uniform(mix64((uint64_t)seed, prompt, position)) * total;
         size_t i = 0;
         while (i + 1 < n && (left -= weight(i)) >= 0) i++;
         return candidates[i].second;
     }
 };
 
-// Why a text ends
-enum class Stop {
-    end,         // <|endoftext|> was drawn, or another token that ends a text
-    length,      // it has max_new tokens
-    context,     // the context is full
-    interrupted  // on_token() returned false
-};
-inline const char* stop_name(Stop s) {
-    return s == Stop::end ? "end" : s == Stop::length ? "length" : s == Stop::context ? "context" : "interrupted";
-}
+// Why a text ends: a token was drawn that ends one, it has max_new tokens, the context is full, or on_token() said so
+enum class Stop { end, length, context, interrupted };
+inline const char* stop_name(Stop s) { return std::array{"end", "length", "context", "interrupted"}[(size_t)s]; }
 
 struct Answer {
-    std::vector<int> tokens;  // without <|endoftext|>
+    std::vector<int> tokens;  // without the one that ends it
     Stop stop = Stop::interrupted;
 };
 
@@ -562,92 +499,63 @@ struct Generator {
     KvCache cache{};
     int vocab_limit = 0;  // tokens that may be drawn: those that the tokenizer knows, if the model has more; 0: all
     BatchBuilder builder;
-    char* block = nullptr;                       // a batch in device memory, the owner's
-    std::vector<char> host;                      // the same on the host
-    int* index = nullptr;                        // (3, slots) tokens, positions and slots of the rows of a step
-    real *x, *ln, *qkv, *att, *sum, *pre, *act;  // (R, C), (R, C), (R, QKV), (R, A), (R, C), (R, UP), (R, FF)
-    areal *mean, *rstd, *qk_rstd;                // (R), (R), (R, NH + NKV)
-    real* logits = nullptr;                      // (R, Vp)
+    char* block = nullptr;   // a batch in device memory, the owner's
+    std::vector<char> host;  // the same on the host
+    int* index = nullptr;    // (4, slots) of the sequences of a step: slots, tokens, positions; 0, 1, 2, …
+    real* logits = nullptr;  // (slots, Vp)
     std::vector<real> host_logits;
     std::vector<int> host_index;
     struct Row {
         size_t prompt;
-        int slot, pos, token;  // the last token, not yet seen by the model, and where it stands
+        int slot, pos, token;  // the last token, not yet seen by the model; where the next one will stand
         bool done;
     };
     std::vector<Row> rows;
     std::vector<int> free_slots;
 
+    // A step has at most as many rows as the model's batch has tokens.
     void plan(Arena& arena, Gpt& gpt, int slots, int context) {
         model = &gpt;
         const GptConfig& c = gpt.config;
-        size_t R = slots, C = c.C;
+        size_t R = slots;
         cache.slots = slots;
         cache.context = context;
         arena.region("keys and values");
-        arena.take(cache.k, c.L * R * context * c.NKV * c.HS);
-        arena.take(cache.v, c.L * R * context * c.NKV * c.HS);
+        arena.take_each(c.L * R * context * c.NKV * c.HS, cache.k, cache.v);
         arena.region("generation");
-        arena.take(index, 3 * R);
-        arena.take(x, R * C);
-        arena.take(ln, R * C);
-        arena.take(qkv, R * gpt.QKV());
-        arena.take(att, R * gpt.A());
-        arena.take(sum, R * C);
-        arena.take(pre, R * gpt.UP());
-        arena.take(act, R * c.FF);
-        arena.take(mean, R);
-        arena.take(rstd, R);
-        arena.take(qk_rstd, c.qk_norm ? R * (c.NH + c.NKV) : 0);
+        arena.take(index, 4 * R);
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
         host.resize(gpt.shape.bytes());
-        host_index.resize(3 * R);
-        host_logits.resize(device_is_host ? 0 : R * gpt.Vp());
-        rows.reserve(R);
-        free_slots.reserve(R);
+        host_index.resize(4 * R);
+        host_logits.resize(R * gpt.Vp());
     }
 
-    // The prompts in the builder, which belong to rows [first, …): their logits, of the last token of each.
-    void prefill(size_t first) {
-        int M = (int)builder.targets.size();
-        for (int m = 0; m < M; m++) host_index[m] = rows[first + m].slot;
-        copy_to_device(index, host_index.data(), M * sizeof(int));
-        Batch b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
-        NoDropout inference(model->dropout);
-        real* out = model->decode(b, &cache, index);  // (M, C)
-        matmul_forward(logits, out, model->params.head, (const real*)nullptr, M, model->config.C, model->Vp());
-    }
-    // One token more of every row: the logits of the one after it. decode(), with one query a row.
-    void step() {
-        const GptConfig& c = model->config;
-        auto& params = model->params;
-        int R = (int)rows.size(), C = c.C, NH = c.NH, NKV = c.NKV, HS = c.HS, FF = c.FF, A = model->A();
+    // host_logits(R, Vp) of the R rows [first, …): of the prompts in the builder, which belong to them, or of one token
+    // more of each.
+    void run(size_t first, bool one_more) {
+        const int R = (int)(rows.size() - first), slots = cache.slots;
         for (int r = 0; r < R; r++) {
-            host_index[r] = rows[r].token;
-            host_index[R + r] = rows[r].pos;
-            host_index[2 * R + r] = rows[r].slot;
+            const Row& row = rows[first + r];
+            host_index[r] = row.slot;
+            host_index[slots + r] = row.token;
+            host_index[2 * slots + r] = row.pos - 1;
+            host_index[3 * slots + r] = r;
         }
-        copy_to_device(index, host_index.data(), 3 * R * sizeof(int));
-        const int *tokens = index, *pos = index + R, *slots = index + 2 * R;  // (R)
-        embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, tokens, pos, (const int*)nullptr, R, C);
-        model->norm(ln, mean, rstd, x, params.layer[0].ln1w, params.layer[0].ln1b, R);
-        for (int l = 0; l < c.L; l++) {
-            auto& w = params.layer[l];
-            model->linear.forward(qkv, ln, w.qkvw, w.qkvb, R, C, model->QKV(), Dropout());
-            model->turn(qkv, qk_rstd, qkv, l, pos, R);
-            attention_decode(att, cache.layer(l, NKV * HS), qkv, slots, pos, R, NH, NKV, HS);
-            model->linear.forward(sum, att, w.attw, w.attb, R, A, C, Dropout());
-            model->residual_norm(ln, sum, mean, rstd, x, sum, w.ln2w, w.ln2b, R, Dropout());
-            model->activation(act, pre, ln, l, R, Dropout());
-            model->linear.forward(x, act, w.projw, w.projb, R, FF, C, Dropout());
-            bool last = l == c.L - 1;
-            const real* lnw = last ? params.lnfw : params.layer[l + 1].ln1w;  // (C)
-            const real* lnb = last ? params.lnfb : params.layer[l + 1].ln1b;  // (C)
-            model->residual_norm(ln, x, mean, rstd, sum, x, lnw, lnb, R, Dropout());
-        }
-        matmul_forward(logits, ln, params.head, (const real*)nullptr, R, C, model->Vp());
+        copy_to_device(index, host_index.data(), host_index.size() * sizeof(int));
+        cache.slot_of = index;
+        cache.one_more = one_more;
+        Batch b{};
+        b.N = b.M = R;
+        b.tokens = index + slots;
+        b.pos = index + 2 * slots;
+        b.rows = index + 3 * slots;
+        if (!one_more) b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
+        NoDropout inference(model->dropout);
+        real* out = model->decode(b, &cache);  // (R, C), and perhaps padding
+        matmul_forward(logits, out, model->params.head, (const real*)nullptr, R, model->config.C, model->Vp());
+        copy_to_host(host_logits.data(), logits, (size_t)R * model->Vp() * sizeof(real));
     }
 
     // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
@@ -658,19 +566,24 @@ struct Generator {
         for (size_t i = 0; i < prompts.size(); i++) {
             size_t n = prompts[i].size(), most = std::min(cache.context, model->shape.N);
             if (n < 1 || n > most) fail("prompt %zu: expected 1 to %zu tokens, found %zu", i + 1, most, n);
-            answers[i].tokens.reserve(std::min<size_t>(max_new, cache.context - n + 1));
         }
         bool go_on = true;
         rows.clear();
         free_slots.clear();
         for (int s = cache.slots - 1; s >= 0; s--) free_slots.push_back(s);
-        // the next token of rows [first, …), by the logits in row 0, 1, … of `logits`
-        auto take = [&](size_t first) {
-            const real* x = logits;  // (rows, Vp)
-            if (!device_is_host) {
-                copy_to_host(host_logits.data(), logits, (rows.size() - first) * model->Vp() * sizeof(real));
-                x = host_logits.data();
+        for (size_t next = 0; go_on && (next < prompts.size() || !rows.empty());) {
+            builder.clear();
+            size_t first = rows.size();
+            while (next < prompts.size() && !free_slots.empty() && builder.fits(prompts[next].size(), 1)) {
+                const std::vector<int>& prompt = prompts[next];
+                builder.add(prompt, std::vector<int>(prompt.size(), 0), {(int)prompt.size() - 1}, {0});
+                rows.push_back({next++, free_slots.back(), (int)prompt.size(), -1, false});
+                free_slots.pop_back();
             }
+            const bool one_more = rows.size() == first;  // no prompt was added
+            if (one_more) first = 0;
+            run(first, one_more);
+            const real* x = host_logits.data();  // (Vp) of a row
             for (size_t r = first; r < rows.size() && go_on; r++, x += model->Vp()) {
                 Row& row = rows[r];
                 Answer& answer = answers[row.prompt];
@@ -682,31 +595,13 @@ struct Generator {
                     answer.tokens.push_back(row.token);
                     if (on_token) go_on = on_token(row.prompt, row.token);
                     if ((int64_t)answer.tokens.size() == max_new) answer.stop = Stop::length;
-                    else if (row.pos == cache.context) answer.stop = Stop::context;
+                    else if (row.pos++ == cache.context) answer.stop = Stop::context;
                     else row.done = false;
                 }
                 if (row.done) free_slots.push_back(row.slot);
             }
-            rows.erase(std::remove_if(rows.begin() + first, rows.end(), [](const Row& row) { return row.done; }),
-                       rows.end());
-        };
-        for (size_t next = 0; go_on && (next < prompts.size() || !rows.empty());) {
-            builder.clear();
-            size_t first = rows.size();
-            while (next < prompts.size() && !free_slots.empty() && builder.fits(prompts[next].size(), 1)) {
-                const std::vector<int>& prompt = prompts[next];
-                builder.add(prompt, std::vector<int>(prompt.size(), 0), {(int)prompt.size() - 1}, {0});
-                rows.push_back({next++, free_slots.back(), (int)prompt.size(), -1, false});
-                free_slots.pop_back();
-            }
-            if (rows.size() > first) {
-                prefill(first);
-                take(first);
-                continue;  // more prompts may fit
-            }
-            step();
-            for (Row& row : rows) row.pos++;
-            take(0);
+            auto is_done = [](const Row& row) { return row.done; };
+            rows.erase(std::remove_if(rows.begin() + first, rows.end(), is_done), rows.end());
         }
         return answers;
     }
@@ -714,28 +609,19 @@ struct Generator {
 
 struct SamplingFlags {
     std::string model, adapter;
-    int64_t max_new = 100, top_k = 40, seed = 1, batch = 16, context = 2048;
-    double temperature = 0.8, top_p = 1;
-    bool greedy = false;
+    int64_t max_new = 100, batch = 16, context = 2048;
+    Sampler sampler{0.8, 1, 40};
 
     std::vector<Flag> flags() {
         return {
             {"max-new-tokens", &max_new, between(1, 1 << 24), "largest number of tokens to write"},
-            {"temperature", &temperature, between(0, 100),
+            {"temperature", &sampler.temperature, between(0, 100),
              "1: the model's probabilities; below 1: likely tokens become likelier; 0: always the most likely token"},
-            {"greedy", &greedy, "always take the most likely token, as with --temperature 0"},
-            {"top-k", &top_k, between(0, 1 << 30), "draw from the K most likely tokens only; 0: from all"},
-            {"top-p", &top_p, between(0, 1), "draw from the fewest tokens that together have this probability"},
-            {"seed", &seed, at_least(0),
+            {"greedy", &sampler.greedy, "always take the most likely token, as with --temperature 0"},
+            {"top-k", &sampler.top_k, between(0, 1 << 30), "draw from the K most likely tokens only; 0: from all"},
+            {"top-p", &sampler.top_p, between(0, 1), "draw from the fewest tokens that together have this probability"},
+            {"seed", &sampler.seed, at_least(0),
              "seed of the draws: the same seed, prompt and place in the list give the same text"}};
-    }
-    Sampler sampler() const {
-        Sampler s;
-        s.temperature = greedy ? 0 : temperature;
-        s.top_k = top_k;
-        s.top_p = top_p;
-        s.seed = (uint64_t)seed;
-        return s;
     }
 };
 
@@ -753,15 +639,16 @@ struct GptFlags {
     int64_t kv_heads = 0, sample_every = 0;
 
     // A new model. A Llama of a size has as many parameters as the GPT-2 of that size, but for the positions.
-    GptConfig config() const {
+    GptConfig config(const Bpe& bpe) const {
         GptConfig c = model.config<GptConfig>();
+        c.V = (int64_t)bpe.size();
+        c.bos = bpe.bos();
+        c.eot = bpe.eot();
         c.HS = c.C / c.NH;
         c.NKV = kv_heads ? kv_heads : c.NH;
-        if (arch == "gpt2" && c.NKV != c.NH)
-            fail_usage("--kv-heads: expected as many as --heads %lld with --arch gpt2, found %lld", (long long)c.NH,
-                       (long long)c.NKV);
-        if (c.NH % c.NKV)
-            fail_usage("--kv-heads: expected a divisor of --heads %lld, found %lld", (long long)c.NH, (long long)c.NKV);
+        if (c.NH % c.NKV || (arch == "gpt2" && c.NKV != c.NH))
+            fail_usage("--kv-heads: expected a divisor of --heads %lld, with --arch gpt2 as many, found %lld",
+                       (long long)c.NH, (long long)c.NKV);
         if (arch == "gpt2") return c;
         c.type = arch;
         c.llama = true;
@@ -777,21 +664,14 @@ void preset_dropout(Cli& cli, TrainFlags& f, const GptConfig& c) {
 
 struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     Generator generator;  // of samples
-    bool samples;
-    int end_token;
-    std::vector<std::string> head{};  // a model has all its tensors
 
     GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
-        : PretrainTask(f, data, windows(data.train, data, gf), windows(data.val, data, gf)),
-          samples(gf.sample_every > 0),
-          end_token(data.tokenizer.eot()) {
+        : PretrainTask(f, data, (int)gf.model.max_len, data.tokenizer.eot(), data.tokenizer.bos()) {
+        end_token = data.tokenizer.eot();
         train_data.draw_offsets = true;
         // a sample continues a prompt, of a batch's length at most, by a hundred tokens
-        if (samples) model.context = (int)std::min(config.T, std::max<int64_t>(1024, f.batch_tokens + 128));
+        if (gf.sample_every) model.context = (int)std::min(config.T, std::max<int64_t>(1024, f.batch_tokens + 128));
         set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
-    }
-    static CausalLmData windows(const BinFile& file, const PretrainData<Bpe>& data, const GptFlags& gf) {
-        return CausalLmData(file, (int)gf.model.max_len, data.tokenizer.eot(), data.tokenizer.bos());
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
         BatchShape s;
@@ -800,33 +680,17 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     }
     void plan(Arena& arena) {
         PretrainTask::plan(arena);
-        if (samples) generator.plan(arena, model, 1, model.context);
+        if (model.context) generator.plan(arena, model, 1, model.context);
         generator.block = block;
         generator.vocab_limit = (int)data.tokenizer.size();
-    }
-    BatchShape plan_with(Arena& arena, int64_t tokens) const {
-        Gpt planned;
-        Generator planned_generator;
-        planned.config = model.config;
-        planned.recompute = f.recompute;
-        planned.shape = shape_for(tokens);
-        planned.context = model.context;
-        planned.plan_activations(arena, true);
-        if (samples) planned_generator.plan(arena, planned, 1, model.context);
-        return planned.shape;
     }
     double tokens_per_epoch() const { return (double)data.train.tokens() + (double)data.train.sequences(); }
     std::string sequences() const { return "windows"; }
 
-    // Bytes of text that a target stands for: <|endoftext|> is a target like any other, but no text, so that the bits
-    // spent on it count and bits per byte compare between tokenizers.
-    double bytes_of(int token) const {
-        return token == end_token ? 0 : (double)data.tokenizer.decode(&token, 1, false).size();
-    }
     Eval evaluate() {
-        double bytes = 0;
+        double bytes = 0;  // of the targets; <|endoftext|> is one, but no text: the bits spent on it count
         Eval e = mean_loss(*this, val_data, val_sequences, [&](const std::vector<int>& targets) {
-            for (int t : targets) bytes += bytes_of(t);
+            for (int t : targets) bytes += t == end_token ? 0 : (double)data.tokenizer.decode(&t, 1, false).size();
         });
         double bits = e.sum / log(2.0) / bytes;
         e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss),
@@ -841,12 +705,6 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
     }
 };
 
-// Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it has
-// read many beginnings: if a text has at most 16 windows on average. Of one long text, a book in characters, it has
-// hardly read any, and a prompt is then better taken as the middle.
-bool texts_are_short(const BinFile& file, int64_t max_len) {
-    return file.tokens() <= 16 * (uint64_t)max_len * file.sequences();
-}
 // The tokens of a prompt, at least one; bos: with what begins a text before them, if it is not there
 std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
@@ -860,18 +718,14 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     open_run_dir(f);
     PretrainData<Bpe> data(f.data);
     Bpe& bpe = data.tokenizer;
-    bpe.add_bos = texts_are_short(data.train, gf.model.max_len);
+    // Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it
+    // has read many beginnings: if a text has at most 16 windows on average. Of one long text, a book in characters, it
+    // has hardly read any, and a prompt is then better taken as the middle.
+    bpe.add_bos = data.train.tokens() <= 16 * (uint64_t)gf.model.max_len * data.train.sequences();
 
-    GptConfig config = gf.config();
-    config.V = (int64_t)bpe.size();
-    config.bos = bpe.bos();
-    config.eot = bpe.eot();
-    std::string init = starting_model(cli, f);
-    if (!init.empty()) {
-        config = read_gpt_config(init);
-        Gpt::check_config(config, init);
-        check_init(init, config.V, bpe, f.data);
-    }
+    const std::string init = starting_model(cli, f);
+    GptConfig config = init.empty() ? gf.config(bpe) : read_gpt_config(init);
+    if (!init.empty()) check_init(init, config.V, bpe, f.data);
     // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
     // 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
@@ -887,7 +741,7 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     GptTask task(f, gf, data, config);
     return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
         SamplingFlags defaults;
-        Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler())[0];
+        Answer a = task.generator.generate(prompts, defaults.max_new, defaults.sampler)[0];
         const std::string text = gf.sample_prompt + bpe.decode(a.tokens.data(), a.tokens.size());
         printf("sample: %s\n", visible(text, "\n\t").c_str());
         fflush(stdout);
@@ -902,7 +756,6 @@ struct LoadedGpt {
     Gpt model;
     Bpe bpe;
     Generator generator;
-    char* block = nullptr;         // a batch, in device memory
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
     explicit LoadedGpt(const std::string& path, const std::string& adapter_path = "")
@@ -916,7 +769,6 @@ struct LoadedGpt {
         }
         if (!adapter.empty()) dir = exists(adapter + "/tokenizer_config.json") ? adapter : weights;
         model.config = read_gpt_config(weights);
-        Gpt::check_config(model.config, weights);
         bpe = Bpe::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
@@ -928,16 +780,15 @@ struct LoadedGpt {
     // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at
     // once.
     void allocate(int N, int M, int slots, int context) {
-        model.shape.N = N;
-        model.shape.M = M;
+        model.shape.N = std::max(N, slots);
+        model.shape.M = std::max(M, slots);
         model.context = context;
         memory = load_parameters(
             weights, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
                 model.plan_activations(arena, false);
-                arena.take(block, model.shape.bytes());
+                arena.take(generator.block, model.shape.bytes());
                 generator.plan(arena, model, slots, context);
-                generator.block = block;
             },
             [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
                 if (adapter.empty()) return;
@@ -1014,22 +865,19 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         int slots = (int)std::min<size_t>(f.batch, ids.size());
         int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
         gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
-        answers = gpt.generator.generate(ids, f.max_new, f.sampler(), on_token);
+        answers = gpt.generator.generate(ids, f.max_new, f.sampler, on_token);
     }
     size_t full = 0, answered = 0;
     for (size_t i = 0; i < prompts.size(); i++) {
-        Prompt& p = prompts[i];
+        const Prompt& p = prompts[i];
         const bool is_bad = !p.error.empty();
-        const Answer none, &a = is_bad ? none : answers[answered++];
-        std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
+        const Answer a = is_bad ? Answer() : answers[answered++];
+        const std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
-        if (p.row.kind != Json::object) p.row = Json::make_object().set("prompt", p.text);
-        if (pf.json && is_bad) printf("%s\n", dump_json(p.row.set("error", p.error)).c_str());
-        else if (pf.json)
-            printf("%s\n",
-                   dump_json(
-                       p.row.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop)))
-                       .c_str());
+        Json line = p.row.kind == Json::object ? p.row : Json().set("prompt", p.text);
+        if (is_bad) line.set("error", p.error);
+        else line.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop));
+        if (pf.json) printf("%s\n", dump_json(line).c_str());
         else if (!show_tokens) shown.print((i ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
     }
     if (show_tokens) shown.print("\n");
@@ -1075,9 +923,6 @@ int main(int argc, char** argv) {
         describe(groups, "dropout",
                  "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
                  "none if this is not given");
-        describe(groups, "recompute",
-                 "compute the outputs of norms, GELU and SwiGLU again in the backward pass instead of keeping them: "
-                 "less memory, a little more time");
         groups.push_back({"Samples",
                           "train",
                           {{"sample-every", &gf.sample_every, at_least(0),

@@ -29,4 +29,6 @@ struct Arena {
         used += bytes;
         if (!regions.empty()) regions.back().bytes += bytes;
     }
+    // several buffers of n elements each
+    template <class... X> void take_each(size_t n, X*&... p) { (take(p, n), ...); }
 };

@@ -9,39 +9,33 @@ struct BertConfig {
 
 // Of the model in `dir`; fails where it needs what is not implemented.
 inline BertConfig read_bert_config(const std::string& dir) {
-    std::string path = dir + "/config.json";
-    Json json = read_config(dir, {"bert"});
-    config_expects(json, path, "hidden_act", "gelu", "only the erf form of GELU is implemented for BERT");
-    config_expects(json, path, "position_embedding_type", "absolute", "relative positions are not implemented");
-    config_expects(json, path, "is_decoder", false, "a causal BERT is not implemented");
-    config_expects(json, path, "add_cross_attention", false, "cross attention is not implemented");
-    auto required = [&](const char* key, double hi) { return (int64_t)config_number(json, path, key, 1, hi, true); };
-    auto optional = [&](const char* key, double preset, double lo, double hi, bool integer) {
-        return config_number(json, path, key, lo, hi, integer, &preset);
-    };
+    const ConfigJson json = read_config(dir, {"bert"});
+    json.expects("hidden_act", "gelu", "only the erf form of GELU is implemented for BERT");
+    json.expects("position_embedding_type", "absolute", "relative positions are not implemented");
+    json.expects("is_decoder", false, "a causal BERT is not implemented");
+    json.expects("add_cross_attention", false, "cross attention is not implemented");
     BertConfig c;
-    c.V = required("vocab_size", 1 << 30);
-    c.T = required("max_position_embeddings", 1 << 24);
-    c.C = required("hidden_size", 1 << 20);
-    c.L = required("num_hidden_layers", 10000);
-    c.NH = required("num_attention_heads", 1 << 20);
-    c.FF = required("intermediate_size", 1 << 22);
-    c.types = (int64_t)optional("type_vocab_size", c.types, 1, 1 << 20, true);
-    c.pad_id = (int64_t)optional("pad_token_id", c.pad_id, 0, (double)c.V - 1, true);
-    c.eps = optional("layer_norm_eps", c.eps, 1e-30, 0.1, false);
-    c.dropout = optional("hidden_dropout_prob", c.dropout, 0, 0.999, false);
-    c.attention_dropout = optional("attention_probs_dropout_prob", c.attention_dropout, 0, 0.999, false);
-    c.init_std = optional("initializer_range", c.init_std, 0, 10, false);
-    if (c.C % c.NH)
-        fail("%s: expected hidden_size to be a multiple of num_attention_heads, found %lld and %lld", path.c_str(),
-             (long long)c.C, (long long)c.NH);
+    c.V = json.integer("vocab_size", 1, 1 << 30);
+    c.T = json.integer("max_position_embeddings", 5, 1 << 24);
+    c.C = json.integer("hidden_size", 1, 1 << 20);
+    c.L = json.integer("num_hidden_layers", 1, MAX_LAYERS);
+    c.NH = json.integer("num_attention_heads", 1, 1 << 20);
+    c.FF = json.integer("intermediate_size", 1, 1 << 22);
+    c.types = json.integer("type_vocab_size", 1, 1 << 20, c.types);
+    c.pad_id = json.integer("pad_token_id", 0, c.V - 1, c.pad_id);
+    c.eps = json.number("layer_norm_eps", 1e-30, 0.1, c.eps);
+    c.dropout = json.number("hidden_dropout_prob", 0, 0.999, c.dropout);
+    c.attention_dropout = json.number("attention_probs_dropout_prob", 0, 0.999, c.attention_dropout);
+    c.init_std = json.number("initializer_range", 0, 10, c.init_std);
+    json.expects_multiple("hidden_size", c.C, "num_attention_heads", c.NH);
+    json.expects_head_size(c.C / c.NH);
     return c;
 }
 
 // Writes DIR/config.json. extra: more keys, for a classifier id2label, label2id, problem_type.
 inline void write_bert_config(const std::string& dir, const BertConfig& c,
                               const std::string& architecture = "BertForMaskedLM", const Json& extra = {}) {
-    Json json = Json::make_object(), names = Json::make_array();
+    Json json, names = Json::make_array();
     names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", "bert").set("dtype", "float32");
     json.set("vocab_size", c.V).set("max_position_embeddings", c.T).set("type_vocab_size", c.types);

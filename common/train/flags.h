@@ -54,7 +54,7 @@ struct TrainFlags {
               {"dropout", &dropout, between(0, 0.999),
                "dropout rate of embeddings, attention and both branches of every layer"},
               {"recompute", &recompute,
-               "compute the outputs of LayerNorm and GELU again in the backward pass instead of keeping them: less "
+               "compute the outputs of norms and activations again in the backward pass instead of keeping them: less "
                "memory, a little more time"},
               {"overfit-one-batch", &overfit,
                "repeat the batches of the first step, without dropout: the loss must fall to almost nothing"}}},

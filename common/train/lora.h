@@ -1,7 +1,7 @@
 // lora.h: fine-tuning with low-rank adapters (common/ops/lora.cuh). Which matrices of a model have one, where they are
 // in memory, and the files, which are PEFT's: adapter_config.json and adapter_model.safetensors.
 #pragma once
-#include <unordered_map>
+#include <set>
 
 #include "common/base/cli.h"
 #include "common/device/arena.h"
@@ -37,16 +37,17 @@ inline bool is_target(const std::string& module, const std::string& targets) {
 
 struct LoraTable {
     struct Module {
-        size_t base, a, b;  // rows of the model's table and of `rows`
+        size_t base;  // row of the model's table
         LoraShape shape;
     };
-    std::vector<ParamSpec> rows;  // the adapters' parameters, laid out
     std::vector<Module> modules;
+    std::vector<ParamSpec> rows;       // the adapters' parameters, laid out: a and b of each module
     std::vector<std::string> targets;  // the modules' own names: q_proj, ...
 
     LoraTable() = default;
     // base: the model's table, laid out. a begins as PEFT's does in size, uniform there, normal here; b as zeros
     LoraTable(const std::vector<ParamSpec>& base, const LoraFlags& f) {
+        const size_t r = (size_t)f.r;
         std::vector<std::string> all;  // the modules of the first layer
         for (const ParamSpec& w : base)
             for (const std::string& name : w.names)
@@ -54,9 +55,10 @@ struct LoraTable {
         for (size_t i = 0; i < base.size(); i++) {
             const ParamSpec& w = base[i];
             if (!is_layer_matrix(w)) continue;
-            ParamSpec a, b;
-            LoraShape shape;
             const size_t in = w.transpose ? w.shape[0] : w.shape[1];
+            LoraShape shape{(int)r, (float)(f.alpha / (double)r), {}};
+            std::vector<std::string> a, b;
+            std::vector<size_t> rows_b;
             for (size_t k = 0; k < w.names.size(); k++) {
                 const std::string module = module_name(w.names[k]);
                 if (!is_target(module, f.targets)) continue;
@@ -65,24 +67,16 @@ struct LoraTable {
                 if (std::any_of(all.begin(), all.end(),
                                 [&](const std::string& m) { return is_target(m, own) && !is_target(m, f.targets); }))
                     own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
-                a.names.push_back(PEFT_PREFIX + module + ".lora_A.weight");
-                b.names.push_back(PEFT_PREFIX + module + ".lora_B.weight");
-                b.rows.push_back(w.elements(k) / in);
-                shape.parts[shape.P++] = {(int)(w.begin(k) / in), (int)b.rows.back()};
                 if (std::find(targets.begin(), targets.end(), own) == targets.end()) targets.push_back(own);
+                a.push_back(PEFT_PREFIX + module + ".lora_A.weight");
+                b.push_back(PEFT_PREFIX + module + ".lora_B.weight");
+                rows_b.push_back(w.elements(k) / in);
+                shape.parts[shape.P++] = {(int)(w.begin(k) / in), (int)rows_b.back()};
             }
             if (shape.P == 0) continue;
-            shape.r = (int)f.r;
-            shape.scale = (float)(f.alpha / (double)f.r);
-            a.shape = {(size_t)f.r, in};
-            b.shape = {b.rows[0], (size_t)f.r};
-            a.init = Init::normal;
-            a.std = 1 / sqrt(3.0 * (double)in);
-            a.layer = b.layer = w.layer;
-            a.decay = b.decay = true;
-            modules.push_back({i, rows.size(), rows.size() + 1, shape});
-            rows.push_back(a);
-            rows.push_back(b);
+            modules.push_back({i, shape});
+            rows.push_back({a, {r, in}, {}, false, true, Init::normal, 1 / sqrt(3.0 * (double)in), w.layer});
+            rows.push_back({b, {rows_b[0], r}, rows_b, false, true, Init::zeros, 0, w.layer});
         }
         // every name that was given is one of a matrix
         for (const std::string& target : split_list(f.targets))
@@ -98,28 +92,24 @@ struct LoraTable {
 // The linear layers of a model, some of which have an adapter. A weight without one goes through the plain functions.
 struct Adapters {
     struct Adapter {
+        const real* weight;  // that it belongs to
         LoraShape shape;
         LoraTensors<real> w;
         LoraTensors<areal> g;
-        real* u;          // (N, P r)
-        uint32_t number;  // of its dropout
+        real* u;  // (N, P r)
     };
-    static constexpr uint32_t FIRST = 0x10000;    // of these numbers, beyond those of a model's own sites
-    std::unordered_map<const real*, Adapter> of;  // by the weight that it belongs to
-    real *du = nullptr, *dropped = nullptr;       // (N, P r), (N, C), the widest
+    std::vector<Adapter> of;
+    real *du = nullptr, *dropped = nullptr;  // (N, P r), (N, C), the widest
 
     // base: where the model's parameters lie, by its table; params, grads: those of the adapters, by table.rows. Rooms
     // that plan() took stay.
     void point(const LoraTable& table, const std::vector<ParamSpec>& model, const real* base, real* params,
                areal* grads) {
-        std::vector<real*> u(table.modules.size());
-        for (const auto& [weight, a] : of) u[a.number - FIRST] = a.u;
-        of.clear();
-        for (size_t i = 0; i < table.modules.size(); i++) {
-            const LoraTable::Module& m = table.modules[i];
-            const size_t a = table.rows[m.a].offset, b = table.rows[m.b].offset;
-            of[base + model[m.base].offset] = {
-                m.shape, {params + a, params + b}, {grads + a, grads + b}, u[i], FIRST + (uint32_t)i};
+        of.resize(table.modules.size());
+        for (size_t i = 0; i < of.size(); i++) {
+            const auto& [row, shape] = table.modules[i];
+            const size_t a = table.rows[2 * i].offset, b = table.rows[2 * i + 1].offset;
+            of[i] = {base + model[row].offset, shape, {params + a, params + b}, {grads + a, grads + b}, of[i].u};
         }
     }
     // After point(). N: tokens; C: the widest input
@@ -127,21 +117,25 @@ struct Adapters {
         if (of.empty()) return;
         arena.region("adapters");
         size_t width = 0;
-        std::vector<Adapter*> in_order(of.size());
-        for (auto& [weight, a] : of) in_order[a.number - FIRST] = &a;
-        for (Adapter* a : in_order) {
-            arena.take(a->u, N * a->shape.width());
-            width = std::max(width, (size_t)a->shape.width());
+        for (Adapter& a : of) {
+            arena.take(a.u, N * a.shape.width());
+            width = std::max(width, (size_t)a.shape.width());
         }
         arena.take(du, N * width);
         arena.take(dropped, N * C);
     }
-    bool has(const real* weight) const { return of.count(weight); }
+    // nullptr: the weight has none. The sites of adapters' dropout are numbers beyond those of a model's own.
     const Adapter* find(const real* weight, Dropout& drop) const {
-        auto found = of.empty() ? of.end() : of.find(weight);
-        if (found == of.end()) return nullptr;
-        drop.site = found->second.number;
-        return &found->second;
+        for (size_t i = 0; i < of.size(); i++)
+            if (of[i].weight == weight) {
+                drop.site = 0x10000 + (uint32_t)i;
+                return &of[i];
+            }
+        return nullptr;
+    }
+    bool has(const real* weight) const {
+        Dropout none;
+        return find(weight, none);
     }
 
     // out(N,OC) = inp(N,C) weightᵀ + bias, and what its adapter adds. drop: of its input, whose site is set here
@@ -167,15 +161,14 @@ struct Adapters {
 };
 
 // ---------------------------------------------------------------- files
-// DIR/adapter_config.json and adapter_model.safetensors. base: the model that it belongs to, a directory or name; task:
-// PEFT's, "CAUSAL_LM"; values: (total_count(table.rows))
+// DIR/adapter_config.json and adapter_model.safetensors. base: the model that it belongs to, a directory or name;
+// values: (total_count(table.rows))
 template <class T>
 void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlags& f, const std::string& base,
-                  const char* task, bool conv1d, const T* values) {
-    Json targets = Json::make_array();
-    for (const std::string& name : table.targets) targets.a.push_back(name);
-    Json config;
-    config.set("peft_type", "LORA").set("task_type", task).set("base_model_name_or_path", base).set("r", f.r);
+                  bool conv1d, const T* values) {
+    Json config, targets = Json::make_array();
+    targets.a.assign(table.targets.begin(), table.targets.end());
+    config.set("peft_type", "LORA").set("task_type", "CAUSAL_LM").set("base_model_name_or_path", base).set("r", f.r);
     config.set("lora_alpha", f.alpha).set("lora_dropout", f.dropout).set("bias", "none").set("target_modules", targets);
     config.set("fan_in_fan_out", conv1d).set("inference_mode", true).set("use_rslora", false).set("use_dora", false);
     write_file_atomic(dir + "/adapter_config.json", dump_json(config, 2) + "\n");
@@ -187,87 +180,72 @@ inline std::string resolve_adapter_dir(const std::string& path) {
     if (!is_adapter(dir)) fail("%s: expected adapters (adapter_config.json), found a model", dir.c_str());
     return dir;
 }
+// DIR/adapter_config.json
+inline ConfigJson adapter_config(const std::string& dir) {
+    const std::string path = dir + "/adapter_config.json";
+    return {parse_json(read_file(path), path), path};
+}
 // The directory of the model that an adapter belongs to, which adapter_config.json names
 inline std::string adapter_base(const std::string& dir) {
-    const std::string path = dir + "/adapter_config.json";
-    const Json config = parse_json(read_file(path), path);
+    const ConfigJson config = adapter_config(dir);
     const Json* base = config.find("base_model_name_or_path");
-    if (!base || base->kind != Json::string || base->s.empty())
-        fail("%s: expected base_model_name_or_path, found none: name the model with --model BASE --adapter %s",
-             path.c_str(), dir.c_str());
+    if (!base || base->s.empty())
+        config.refuse("base_model_name_or_path", "a model", "name it with --model BASE --adapter " + dir);
     if (!is_directory(base->s))
         fail(
             "%s: its model is %s, of which there is no directory here: get it (data/pretrained.py), and name it with "
             "--model BASE --adapter %s",
-            path.c_str(), base->s.c_str(), dir.c_str());
+            config.where.c_str(), base->s.c_str(), dir.c_str());
     const std::string found = resolve_model_dir(base->s);
-    if (is_adapter(found)) fail("%s: expected a model as base_model_name_or_path, found adapters", path.c_str());
+    if (is_adapter(found)) config.refuse("base_model_name_or_path", "a model and no adapters");
     return found;
 }
 // W += s b a for every adapter of PEFT's directory `dir`, of any rank and targets, which the file itself tells; values
 // (total_count(model)) of the model's table. What PEFT can do and we cannot is refused by its key.
 template <class T> void merge_adapter(const std::string& dir, const std::vector<ParamSpec>& model, T* values) {
-    const std::string path = dir + "/adapter_config.json";
-    const Json config = parse_json(read_file(path), path);
-    auto refuse = [&](const char* key, const char* expected) {
-        fail("%s: expected %s for %s, found %s", path.c_str(), expected, key, dump_json(*config.find(key)).c_str());
-    };
-    auto is_off = [](const Json& v) {
-        return v.kind == Json::null || (v.kind == Json::boolean && !v.b) || (v.o.empty() && v.kind == Json::object) ||
-               (v.kind == Json::array && v.a.empty());
-    };
-    if (const Json* type = config.find("peft_type"); !type || type->s != "LORA")
-        fail("%s: expected peft_type LORA, found %s", path.c_str(), type ? dump_json(*type).c_str() : "none");
+    const ConfigJson config = adapter_config(dir);
+    auto text = [&](const char* key) { return config.find(key) ? config.find(key)->s : ""; };
+    if (text("peft_type") != "LORA") config.refuse("peft_type", "\"LORA\"");
     for (const char* key : {"use_dora", "alpha_pattern", "modules_to_save", "lora_bias", "trainable_token_indices",
                             "layer_replication", "alora_invocation_tokens"})
-        if (const Json* v = config.find(key); v && !is_off(*v)) refuse(key, "none");
-    if (const Json* bias = config.find("bias"); bias && bias->s != "none") refuse("bias", "none");
-    // others change the model's own weights
-    if (const Json* init = config.find("init_lora_weights"); init && init->kind == Json::string)
-        if (init->s != "gaussian" && init->s != "eva" && init->s != "orthogonal")
-            refuse("init_lora_weights", "true, gaussian, eva or orthogonal");
-    const Json *alpha = config.find("lora_alpha"), *rs = config.find("use_rslora");
-    if (!alpha || !(alpha->d > 0)) fail("%s: expected a lora_alpha above 0, found none", path.c_str());
+        if (const Json* v = config.find(key); v && (v->b || !v->o.empty() || !v->a.empty() || !v->s.empty() || v->d))
+            config.refuse(key, "none");
+    config.expects("bias", "none", "biases are not implemented");
+    const std::string init = text("init_lora_weights");  // others change the model's own weights
+    if (!init.empty() && init != "gaussian" && init != "eva" && init != "orthogonal")
+        config.refuse("init_lora_weights", "true, gaussian, eva or orthogonal");
+    const double alpha = config.number("lora_alpha", 1e-30, 1e30);
+    const Json* rs = config.find("use_rslora");
     const SafeTensors file(dir + "/adapter_model.safetensors");
-    std::unordered_map<std::string, std::pair<const ParamSpec*, size_t>> weights;  // by module
-    for (const ParamSpec& s : model)
-        for (size_t k = 0; k < s.names.size(); k++)
-            if (s.shape.size() == 2) weights[module_name(s.names[k])] = {&s, k};
-    const std::string prefix = PEFT_PREFIX, end_a = ".lora_A.weight", end_b = ".lora_B.weight";
-    auto ends = [](const std::string& s, const std::string& e) {
-        return s.size() > e.size() && s.compare(s.size() - e.size(), e.size(), e) == 0;
-    };
-    size_t pairs = 0;
-    for (const TensorInfo& t : file.tensors) {
-        const std::string &name = t.name, *end = ends(name, end_a) ? &end_a : ends(name, end_b) ? &end_b : nullptr;
-        std::string module = end && name.rfind(prefix, 0) == 0
-                                 ? name.substr(prefix.size(), name.size() - prefix.size() - end->size())
-                                 : "";
-        auto found = weights.find(module);
-        if (found == weights.end())
-            fail("%s: %s: expected an adapter of one of the model's matrices, found no such matrix", file.path.c_str(),
-                 name.c_str());
-        const auto [s, k] = found->second;
-        const size_t in = s->transpose ? s->shape[0] : s->shape[1], out = s->elements(k) / in;
-        if (end == &end_b) continue;
-        const TensorInfo* b = file.find(prefix + module + end_b);
-        const size_t r = t.shape.empty() ? 0 : t.shape[0];
-        if (r == 0 || t.shape != std::vector<size_t>{r, in} || !b || b->shape != std::vector<size_t>{out, r})
-            fail("%s: %s: expected a (r, %zu) and lora_B (%zu, r), found %s and %s", file.path.c_str(), name.c_str(),
-                 in, out, shape_text(t.shape).c_str(), b ? shape_text(b->shape).c_str() : "none");
-        std::vector<float> va(r * in), vb(out * r);
-        file.read(t, va.data());
-        file.read(*b, vb.data());
-        const double scale = alpha->d / (rs && rs->b ? sqrt((double)r) : (double)r);
-        T* w = values + s->offset + s->begin(k);  // (out, in)
+    std::set<std::string> known;  // tensors of the file
+    for (const ParamSpec& w : model)
+        for (size_t k = 0; k < w.names.size(); k++) {
+            const std::string module = PEFT_PREFIX + module_name(w.names[k]);
+            const TensorInfo *a = file.find(module + ".lora_A.weight"), *b = file.find(module + ".lora_B.weight");
+            if (w.shape.size() != 2 || (!a && !b)) continue;
+            const size_t in = w.transpose ? w.shape[0] : w.shape[1], out = w.elements(k) / in;
+            const size_t r = a && !a->shape.empty() ? a->shape[0] : 0;
+            if (r == 0 || a->shape != std::vector<size_t>{r, in} || !b || b->shape != std::vector<size_t>{out, r})
+                fail("%s: %s: expected lora_A (r, %zu) and lora_B (%zu, r), found %s and %s", file.path.c_str(),
+                     module.c_str(), in, out, a ? shape_text(a->shape).c_str() : "none",
+                     b ? shape_text(b->shape).c_str() : "none");
+            std::vector<float> va(r * in), vb(out * r);
+            file.read(*a, va.data());
+            file.read(*b, vb.data());
+            const double scale = alpha / (rs && rs->b ? sqrt((double)r) : (double)r);
+            T* weight = values + w.offset + w.begin(k);  // (out, in)
 #pragma omp parallel for
-        for (size_t o = 0; o < out; o++)
-            for (size_t i = 0; i < in; i++) {
-                double sum = 0;
-                for (size_t j = 0; j < r; j++) sum += (double)vb[o * r + j] * va[j * in + i];
-                w[o * in + i] = (T)((double)w[o * in + i] + scale * sum);
-            }
-        pairs++;
-    }
-    if (pairs == 0) fail("%s: expected adapters, found none", file.path.c_str());
+            for (size_t o = 0; o < out; o++)
+                for (size_t i = 0; i < in; i++) {
+                    double sum = 0;
+                    for (size_t j = 0; j < r; j++) sum += (double)vb[o * r + j] * va[j * in + i];
+                    weight[o * in + i] = (T)((double)weight[o * in + i] + scale * sum);
+                }
+            known.insert({a->name, b->name});
+        }
+    for (const TensorInfo& t : file.tensors)
+        if (!known.count(t.name))
+            fail("%s: %s: expected an adapter of one of the model's matrices, found no such matrix", file.path.c_str(),
+                 t.name.c_str());
+    if (known.empty()) fail("%s: expected adapters, found none", file.path.c_str());
 }

@@ -42,11 +42,10 @@ inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) 
 constexpr double MiB = 1 << 20;
 
 // Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
-// there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: plan_model(arena, value) takes
-// what the model would need with that value, and returns the shape of its batches. So the largest value that fits can
-// be named.
-template <class Task, class PlanModel>
-void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, PlanModel plan_model) {
+// there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: task.shape_for(value) is what
+// batches have with that value, and task.set_shape() makes plan() take room for them. So the largest value that fits
+// can be named.
+template <class Task> void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max) {
     Arena measure;
     task.plan(measure);
     size_t needed = measure.used, available = device::device_memory();
@@ -54,14 +53,15 @@ void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max, Plan
     size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;
     auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
         int64_t low = 0, high = max / unit + 1;  // low · unit fits
+        const BatchShape shape = task.shape;
         while (high - low > 1) {
             int64_t mid = (low + high) / 2;
             Arena arena;
-            Optimizer opt = task.opt;
-            opt.plan(arena);
-            BatchShape shape = plan_model(arena, mid * unit);
-            (fits(arena.used + shape.device_bytes()) ? low : high) = mid;
+            task.set_shape(task.shape_for(mid * unit));
+            task.plan(arena);
+            (fits(arena.used) ? low : high) = mid;
         }
+        task.set_shape(shape);
         return low * unit;
     };
     auto advice = [&](int64_t value) {

@@ -54,24 +54,28 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
     Optimizer opt;
     BatchShape shape;
     BatchBuilder builder;
-    std::vector<char> host;  // a batch of the validation
-    char* block = nullptr;   // a batch, in device memory
+    std::vector<char> host;         // a batch of the validation
+    char* block = nullptr;          // a batch, in device memory
+    int end_token = -1;             // a token that follows every document; −1: none does
+    std::vector<std::string> head;  // prefixes of the tensors that a model may lack
 
-    PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const Windows& train, const Windows& val)
-        : f(f), data(data), train_data(train), val_data(val) {
+    // more: of Windows, after the file
+    template <class... More>
+    PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const More&... more)
+        : f(f), data(data), train_data(data.train, more...), val_data(data.val, more...) {
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
     template <class Config> void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int max_len) {
-        shape = batch_shape;
+        set_shape(batch_shape);
         builder.set_up(shape, pad_id, max_len, shape.N);
         model.config = config;
-        model.shape = shape;
         model.dropout = (float)f.dropout;
         model.recompute = f.recompute;
         opt.table = model.point(nullptr, nullptr);
         opt.n = total_count(opt.table);
     }
+    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     // All of the run's device memory, in order
     void plan(Arena& arena) {
         opt.plan(arena);
@@ -96,11 +100,9 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
 
 // Gets the memory, makes the initial values or loads those of `init`, says what the data is, and trains. From its task
 // it wants, beside what train() wants:
-//   BatchShape plan_with(Arena&, int64_t tokens)   what the model would need with that --batch-tokens
+//   BatchShape shape_for(int64_t tokens)           of batches with that --batch-tokens
 //   double tokens_per_epoch()                      with those that are added to the text
 //   std::string sequences()                        "windows", or how many there are, for the console
-//   int end_token                                  a token that follows every document; −1: none does
-//   std::vector<std::string> head                  prefixes of the tensors that a model may lack
 template <class Task>
 int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64_t max_len, int64_t sample_every = 0,
              const std::function<void(int64_t)>& sample = nullptr) {
@@ -110,8 +112,7 @@ int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64
     if (!init.empty()) check_tensors(init, task.opt.table, task.head);
     print_machine(cli.program.c_str());
     print_parameters(task.opt.table, f.verbose);
-    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22,
-                             [&](Arena& a, int64_t tokens) { return task.plan_with(a, tokens); }));
+    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22));
     task.plan(arena);
     task.model.point(task.opt.params, task.opt.grads);
     task.host.resize(task.shape.bytes());

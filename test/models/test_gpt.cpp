@@ -531,7 +531,8 @@ TEST_SUITE("config.json of Llama's kind") {
     }
 
     TEST_CASE("comes back as it was written, every type of it") {
-        for (LlamaType t : LLAMA_TYPES) {
+        for (GptType t : GPT_TYPES) {
+            if (std::string(t.type) == "gpt2") continue;
             TempDir dir;
             GptConfig c = SmallGpt::llama(t.type, 5, 96, 6, 2, 24, 200, 77, 50);
             c.eps = 1e-6;
