@@ -376,13 +376,13 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
             UNROLL
             for (int j = 0; j < 4; j++)
                 if (j0 + x + 16 * j < seen) new_max = fmaxf(new_max, score[i][j]);
-            for (int d = 8; d > 0; d /= 2) new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, d));
+            new_max = warp_max<16>(new_max);
             UNROLL
             for (int j = 0; j < 4; j++) {
                 score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - new_max) : 0.0f;
                 add += score[i][j];
             }
-            for (int d = 8; d > 0; d /= 2) add += __shfl_xor_sync(0xffffffffu, add, d);
+            add = warp_sum<16>(add);
             float rescale = j0 == 0 ? 0.0f : vec_exp(row_max[i] - new_max);
             row_max[i] = new_max;
             sum[i] = sum[i] * rescale + add;
@@ -424,7 +424,7 @@ __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out
     load<W>(b, out + at);
     UNROLL
     for (int c = 0; c < W; c++) sum += a[c] * b[c];
-    for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    sum = warp_sum<LANES>(sum);
     if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
 }
 template <int HS, class T> void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {

@@ -7,6 +7,29 @@
 
 constexpr int CHUNK_ROWS = 128;  // of a chunk, where nothing speaks for another number
 
+namespace cpu {
+// Calls row(n, sums) for all n < N, which adds to the sums(C) of its chunk; scratch(chunks, C). Returns how many chunks
+// there are.
+template <class A, class Row> int sum_chunks(A* scratch, int N, int C, Row row) {
+    int chunks = (int)ceil_div(N, CHUNK_ROWS);
+#pragma omp parallel for
+    for (int k = 0; k < chunks; k++) {
+        A* sums = scratch + (size_t)k * C;
+        for (int c = 0; c < C; c++) sums[c] = 0;
+        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++) row(n, sums);
+    }
+    return chunks;
+}
+// to(C) += the sum over chunks of scratch(chunks, stride), and second(C), if given, of the columns after those
+template <class A> void add_chunks(A* to, const A* scratch, int chunks, int stride, int C, A* second = nullptr) {
+    for (int k = 0; k < chunks; k++, scratch += stride)
+        for (int c = 0; c < C; c++) {
+            to[c] += scratch[c];
+            if (second) second[c] += scratch[C + c];
+        }
+}
+}  // namespace cpu
+
 #ifdef WITH_KERNELS
 #include "common/device/reduce.cuh"
 namespace gpu {

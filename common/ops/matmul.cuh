@@ -12,7 +12,7 @@
 #include "common/base/threads.h"
 #include "common/base/types.h"
 #include "common/ops/chunks.cuh"
-#include "common/ops/gelu.cuh"
+#include "common/ops/elementwise.cuh"
 #include "common/ops/gemm.cuh"
 
 constexpr size_t column_sum_scratch(size_t N, size_t C) { return ceil_div(N, CHUNK_ROWS) * C; }  // elements of acc<T>
@@ -69,7 +69,7 @@ template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) {
         matmul_few_rows(pre, inp, weight, bias, N, C, OC);
-        return gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC);
+        return elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre);
     }
     const int panel = panel_rows(N);
 #pragma omp parallel for schedule(static, 1)
@@ -109,16 +109,10 @@ void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T
 }
 // sum(C) += Σₙ inp(N,C); scratch(column_sum_scratch(N,C))
 template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
-    int chunks = (int)ceil_div(N, CHUNK_ROWS);
-#pragma omp parallel for
-    for (int k = 0; k < chunks; k++) {
-        acc<T>* s = scratch + (size_t)k * C;  // (C)
-        for (int c = 0; c < C; c++) s[c] = 0;
-        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++)
-            for (int c = 0; c < C; c++) s[c] += (acc<T>)inp[(size_t)n * C + c];
-    }
-    for (int k = 0; k < chunks; k++)
-        for (int c = 0; c < C; c++) sum[c] += scratch[(size_t)k * C + c];
+    int chunks = sum_chunks(scratch, N, C, [&](int n, acc<T>* s) {
+        for (int c = 0; c < C; c++) s[c] += (acc<T>)inp[(size_t)n * C + c];
+    });
+    add_chunks(sum, scratch, chunks, C, C);
 }
 // dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC)), not
 // read without dbias
@@ -195,7 +189,7 @@ template <class T> void matmul_forward(T* out, const T* inp, const T* weight, co
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto bias_then_gelu = [&] {
-        auto gelu_after = [&] { gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC); };
+        auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
         fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, gelu_after, [&] {
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);
@@ -215,7 +209,7 @@ template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
     auto product_then_gelu = [&] {
         gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C);
-        gelu_backward<kind>(dpre, dpre, pre, (size_t)N * C);
+        elementwise(GeluGradient<kind>(), (size_t)N * C, dpre, dpre, pre);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
         fused_gemm(
