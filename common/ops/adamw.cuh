@@ -161,7 +161,6 @@ __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v
 template <class T>
 void adamw_update(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats,
                   const AdamWStep* step, ParamBlocks blocks, size_t n) {
-    if (n == 0) return;
     static_assert(PARAM_BLOCK == 256, "a warp takes 32 x 2 x 4 parameters");
     launch(adamw_update_kernel<T>, (unsigned)min(ceil_div(n / PARAM_BLOCK, THREADS / 32), ADAMW_BLOCKS), THREADS, 0,
            params, master, m, v, grads, stats, step, blocks, n);

@@ -53,8 +53,8 @@ static __global__ void add_chunks_kernel(float* to, float* second, const float* 
     to[c] += sum;
 }
 inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C, float* second = nullptr) {
-    launch(add_chunks_kernel, dim3((unsigned)ceil_div(C, 32), second ? 2 : 1), 32 * (unsigned)min(16, chunks), 0, to,
-           second, scratch, chunks, stride, C);
+    launch(add_chunks_kernel, dim3(ceil_div(C, 32), second ? 2 : 1), 32 * min(16, max(1, chunks)), 0, to, second,
+           scratch, chunks, stride, C);
 }
 }  // namespace gpu
 #endif

@@ -188,17 +188,15 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
 template <class T>
 void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V,
                   int Vp, bool backward, const double* weights = nullptr) {
-    if (M == 0) return;
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
     size_t bytes = Vp * sizeof(T);
     pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        if constexpr (W > 1) {
+        if constexpr (w() > 1) {
             if (bytes + 2048 <= most_shared_memory() / 2)  // 2 KB: what a block has besides
-                return launch(crossentropy_kernel<W, true, T>, M, threads, bytes, losses, correct, logits, targets,
+                return launch(crossentropy_kernel<w(), true, T>, M, threads, bytes, losses, correct, logits, targets,
                               scale, V, Vp, backward, weights);
         }
-        launch(crossentropy_kernel<W, false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
+        launch(crossentropy_kernel<w(), false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
                backward, weights);
     });
 }

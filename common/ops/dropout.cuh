@@ -115,9 +115,9 @@ template <int W, class T> __global__ void dropout_forward_kernel(T* out, const T
     }
 }
 template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
-    if (N == 0 || (dropout.p <= 0 && out == inp)) return;
+    if (dropout.p <= 0 && out == inp) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
+        launch(dropout_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
     });
 }
 }  // namespace gpu

@@ -77,10 +77,8 @@ __global__ void elementwise_kernel(F f, size_t n, T* out, const X*... inp) {
     store<W>(out + i, x);
 }
 template <class F, class T, class... X> void elementwise(F f, size_t n, T* out, const X*... inp) {
-    if (n == 0) return;
     pick_width<T>(rows_are_wide<T>(n, out, inp...), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(elementwise_kernel<W, F, T, X...>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, f, n, out, inp...);
+        launch(elementwise_kernel<w(), F, T, X...>, ceil_div(n, THREADS * w()), THREADS, 0, f, n, out, inp...);
     });
 }
 }  // namespace gpu

@@ -151,10 +151,10 @@ inline RowSplit split_row(int C, int W) {
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
 template <class T, class F> void pick_row(bool wide, int C, F f) {
     pick_width<T>(wide, [&](auto w) {
-        RowSplit split = split_row(C, decltype(w)::value);
+        RowSplit split = split_row(C, w());
         if (split.elements == 8) f(w, std::integral_constant<int, 8>(), split.warps);
         else if (split.elements == 16) f(w, std::integral_constant<int, 16>(), split.warps);
-        else if constexpr (decltype(w)::value > 1) {
+        else if constexpr (w() > 1) {
             if (split.elements == 24) f(w, std::integral_constant<int, 24>(), split.warps);
             else f(w, std::integral_constant<int, 32>(), split.warps);
         }
@@ -231,11 +231,9 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
 template <class T, bool RMS = false>
 void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                 const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
-    if (N == 0) return;
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, RMS, T>,
-               (unsigned)ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C,
-               eps, dropout, warps);
+        launch(layernorm_forward_kernel<w(), e(), RMS, T>, ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd,
+               residual, branch, weight, bias, N, C, eps, dropout, warps);
     });
 }
 
@@ -339,14 +337,11 @@ template <class T, bool RMS = false>
 void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,
                                  const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch,
                                  int N, int C, Dropout dropout) {
-    if (N == 0) return;
     constexpr int K = RMS ? 1 : 2;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
-        constexpr int E = decltype(e)::value;
-        launch(layernorm_backward_kernel<decltype(w)::value, E, RMS, T>, chunks, 128,
-               K * E * 32 * warps * sizeof(float), dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N,
-               C, dropout, rows, warps);
+        launch(layernorm_backward_kernel<w(), e(), RMS, T>, chunks, 128, K * e() * 32 * warps * sizeof(float), dsum,
+               dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
     });
     if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }

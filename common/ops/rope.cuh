@@ -161,12 +161,10 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
 template <bool NORM, class T>
 void launch_rope(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table, const int* pos, int N,
                  int NH, int NKV, int HS, float eps, float sign) {
-    if (N == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        constexpr int H = decltype(hs)::value;
-        size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<H, T>;
-        launch(rope_kernel<H, NORM, T>, (unsigned)ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table,
-               pos, N, NH, NKV, eps, sign);
+        size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<hs(), T>;
+        launch(rope_kernel<hs(), NORM, T>, ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table, pos,
+               N, NH, NKV, eps, sign);
     });
 }
 template <class T>
@@ -251,11 +249,10 @@ __global__ void __launch_bounds__(THREADS, 3)
 template <class T>
 void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw, const float* rstd,
                            const float* table, const int* pos, float* scratch, int N, int NH, int NKV, int HS) {
-    if (N == 0) return;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_head_size(HS, [&](auto hs) {
-        launch(qk_norm_rope_backward_kernel<decltype(hs)::value, T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table,
-               pos, scratch, N, NH, NKV, rows);
+        launch(qk_norm_rope_backward_kernel<hs(), T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table, pos, scratch,
+               N, NH, NKV, rows);
     });
     if (dqw) add_chunks(dqw, scratch, chunks, 2 * HS, HS, dkw);
 }

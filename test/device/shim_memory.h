@@ -1,5 +1,5 @@
-// shim_memory.h: memory and copies (device.cuh), uploads, readbacks and graphs (pipeline.cuh) of the shim. Device memory
-// is out of the host's reach ("Two memories" in shim.h); what a GPU would do wrong is refused.
+// shim_memory.h: memory and copies (device.cuh), uploads, readbacks and graphs (pipeline.cuh) of the shim. Device
+// memory is out of the host's reach ("Two memories" in shim.h); what a GPU would do wrong is refused.
 #pragma once
 #include <map>
 #include <vector>
@@ -10,8 +10,7 @@ namespace gpu {
 inline void* device_alloc(size_t bytes) {
     shim::refuse_in_graph("device_alloc");
     void* p = mmap(nullptr, bytes + 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        throw OutOfMemory(EXIT_FAILED, format("could not get %.1f MiB of memory", bytes / 1048576.0));
+    if (p == MAP_FAILED) throw OutOfMemory(EXIT_FAILED, format("could not get %.1f MiB of memory", bytes / 1048576.0));
     shim::add_allocation(p, bytes);
     return p;
 }

@@ -1,5 +1,5 @@
-// shim_ptx.h: the instructions of ptx.cuh in plain code; what they are is said there. test_shim.cu compares them with the
-// formulas of the PTX manual.
+// shim_ptx.h: the instructions of ptx.cuh in plain code; what they are is said there. test_shim.cu compares them with
+// the formulas of the PTX manual.
 #pragma once
 #include <math.h>
 #include <stdint.h>
@@ -22,9 +22,7 @@ __device__ inline void cp_async_4(void* shared, const void* global, bool there) 
     *(shim::Word*)shared = ~0u;
     shim::start_copy(shared, global, 1, there);
 }
-__device__ inline void cp_async_commit() {
-    shim::blk->thread[shim::blk->cur].groups++;
-}
+__device__ inline void cp_async_commit() { shim::blk->thread[shim::blk->cur].groups++; }
 template <int N> __device__ inline void cp_async_wait() {
     shim::Thread& t = shim::blk->thread[shim::blk->cur];
     size_t done = 0;
@@ -83,16 +81,10 @@ __device__ inline uint32_t pack_bf16(float low, float high) {
     return (uint32_t)bf16(low).bits | (uint32_t)bf16(high).bits << 16;
 }
 
-__device__ inline float fast_exp2(float x) {
-    return x < -126.0f ? 0.0f : exp2f(x);
-}
-__device__ inline void opaque(int& x) {
-    (void)x;
-}
+__device__ inline float fast_exp2(float x) { return x < -126.0f ? 0.0f : exp2f(x); }
+__device__ inline void opaque(int& x) { (void)x; }
 __device__ inline void copy_16(void* to, const void* from) {
     if ((uintptr_t)to % 16 || (uintptr_t)from % 16) shim::die("copy_16: an address is not a multiple of 16");
     for (int i = 0; i < 4; i++) ((shim::Word*)to)[i] = ((const shim::Word*)from)[i];
 }
-__device__ inline void store_4(void* to, uint32_t word) {
-    *(shim::Word*)to = word;
-}
+__device__ inline void store_4(void* to, uint32_t word) { *(shim::Word*)to = word; }
