@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -166,9 +167,8 @@ struct Graphs {
         CUDA_CHECK(cudaGraphLaunch(g.exec, compute_stream));
     }
     void drop_oldest() {
-        auto oldest = graphs.begin();
-        for (auto g = graphs.begin(); g != graphs.end(); g++)
-            if (g->second.used < oldest->second.used) oldest = g;
+        auto oldest = std::min_element(graphs.begin(), graphs.end(),
+                                       [](auto& a, auto& b) { return a.second.used < b.second.used; });
         if (oldest->second.exec) {
             device_sync();  // it may still be running
             CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));

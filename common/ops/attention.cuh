@@ -265,22 +265,16 @@ __device__ inline void load_tile(float* tile, const float* x, int row, int end, 
         int r = i / (HS / 4), c = i % (HS / 4) * 4;
         float v[4] = {};
         if (row + r < end) load<4>(v, x + (size_t)(row + r) * stride + c);
-        UNROLL
         for (int k = 0; k < 4; k++) v[k] *= factor;
         store<4>(tile + r * TILE_HS<HS> + c, v);
     }
 }
-// s[i][j] = a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
+// s[i][j] += a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
 template <int HS> __device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
-    UNROLL
-    for (int i = 0; i < 4; i++) UNROLL
-    for (int j = 0; j < 4; j++) s[i][j] = 0;
     for (int c = 0; c < HS; c += 4) {
         float u[4][4], v[4][4];
-        UNROLL
         for (int i = 0; i < 4; i++) load<4>(u[i], a + (4 * y + i) * TILE_HS<HS> + c);
-        UNROLL
         for (int j = 0; j < 4; j++) load<4>(v[j], b + (x + 16 * j) * TILE_HS<HS> + c);
         UNROLL
         for (int i = 0; i < 4; i++) UNROLL
@@ -293,13 +287,11 @@ template <int HS> __device__ inline void tile_multiply(float o[4][HS / 16], cons
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     for (int j = 0; j < n; j += 4) {
         float w[4][4];
-        UNROLL
         for (int i = 0; i < 4; i++) load<4>(w[i], p + (4 * y + i) * TILE_P + j);
         UNROLL
         for (int k = 0; k < 4; k++) UNROLL
         for (int e = 0; e < HS / 16; e++) {
             float v = b[(j + k) * TILE_HS<HS> + x + 16 * e];
-            UNROLL
             for (int i = 0; i < 4; i++) o[i][e] += w[i][k] * v;
         }
     }
@@ -334,20 +326,13 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
     const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
     const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
     load_tile<HS>(q, queries, i0, len, row, 1.0f / sqrtf((float)HS));
-    float o[4][E], row_max[4], sum[4];
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        row_max[i] = -INFINITY;
-        sum[i] = 0;
-        UNROLL
-        for (int e = 0; e < E; e++) o[i][e] = 0;
-    }
+    float o[4][E] = {}, sum[4] = {}, row_max[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the values of the tile before
         load_tile<HS>(kv, keys, j0, len, row, 1.0f);
         __syncthreads();  // the keys (and, the first time, the queries) are there
-        float score[4][4];
+        float score[4][4] = {};
         tile_dot<HS>(score, q, kv);
         UNROLL
         for (int i = 0; i < 4; i++) {
@@ -370,7 +355,6 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
             for (int e = 0; e < E; e++) o[i][e] *= rescale;
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + query, NH, h);
-                UNROLL
                 for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
             }
         }
@@ -401,7 +385,6 @@ __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out
     float a[W], b[W], sum = 0;
     load<W>(a, dout + at);
     load<W>(b, out + at);
-    UNROLL
     for (int c = 0; c < W; c++) sum += a[c] * b[c];
     sum = warp_sum<LANES>(sum);
     if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
@@ -427,7 +410,7 @@ __global__ void __launch_bounds__(256)
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
     const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
     const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
+    float scale = 1.0f / sqrtf((float)HS), dq[4][E] = {}, l[4], del[4];
     load_tile<HS>(q, queries, i0, len, row, scale);
     load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
     UNROLL
@@ -435,8 +418,6 @@ __global__ void __launch_bounds__(256)
         int query = min(i0 + 4 * y + i, len - 1);
         l[i] = lse[(size_t)h * seq.N + n0 + query];
         del[i] = delta[(size_t)h * seq.N + n0 + query];
-        UNROLL
-        for (int e = 0; e < E; e++) dq[i][e] = 0;
     }
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
@@ -444,7 +425,7 @@ __global__ void __launch_bounds__(256)
         load_tile<HS>(k, keys, j0, len, row, 1.0f);
         load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
         __syncthreads();  // all four tiles are there
-        float score[4][4], dp[4][4];
+        float score[4][4] = {}, dp[4][4] = {};
         tile_dot<HS>(score, q, k);
         tile_dot<HS>(dp, d, v);
         UNROLL
@@ -489,12 +470,9 @@ __global__ void __launch_bounds__(256)
     if (j0 >= len) return;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
     const float* keys = qkv + n0 * row + C + (size_t)kv * HS;  // (len, HS), rows `row` elements apart; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
+    float scale = 1.0f / sqrtf((float)HS), dk[4][E] = {}, dv[4][E] = {};
     load_tile<HS>(k, keys, j0, len, row, 1.0f);
     load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
-    UNROLL
-    for (int i = 0; i < 4; i++) UNROLL
-    for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
     int group = NH / NKV, first = causal ? j0 : 0, tiles = (len - first + TILE - 1) / TILE;
     for (int i = 0; i < group * tiles; i++) {
         int h = kv * group + i / tiles, i0 = first + i % tiles * TILE;
@@ -502,7 +480,7 @@ __global__ void __launch_bounds__(256)
         load_tile<HS>(q, qkv + n0 * row + (size_t)h * HS, i0, len, row, scale);
         load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
         __syncthreads();  // all four tiles are there
-        float score[4][4], dp[4][4];
+        float score[4][4] = {}, dp[4][4] = {};
         tile_dot<HS>(score, k, q);
         tile_dot<HS>(dp, v, d);
         UNROLL
@@ -587,7 +565,6 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
             for (int c = 0; c < HS; c += W) {
                 float x[W];
                 load<W>(x, key + c);
-                UNROLL
                 for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
         }

@@ -118,10 +118,8 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
     float* to = slot < 0 ? dw + (size_t)ids.run_id[r] * C : partial + (size_t)slot * C;  // (C)
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
         float sum[W] = {};
-        if (slot < 0) {
-            UNROLL
+        if (slot < 0)
             for (int k = 0; k < W; k++) sum[k] = to[c + k];
-        }
         for (int i0 = begin; i0 < end; i0 += 8) {
             Pack<T, W> d[8];
             UNROLL
@@ -129,12 +127,9 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
                 if (i0 + i < end) d[i] = load_pack<W>(dout + (size_t)ids.order[i0 + i] * C + c);
             UNROLL
             for (int i = 0; i < 8; i++)
-                if (i0 + i < end) {
-                    UNROLL
+                if (i0 + i < end)
                     for (int k = 0; k < W; k++) sum[k] += (float)d[i].at[k];
-                }
         }
-        UNROLL
         for (int k = 0; k < W; k++) to[c + k] = sum[k];
     }
 }

@@ -161,9 +161,8 @@ template <class T, class F> void pick_row(bool wide, int C, F f) {
     });
 }
 
-// `warps` warps per row. All loads start before the first one is needed: with both inputs in bf16 and C = 768, 3 KB a
-// warp, and 16 warps or more on a multiprocessor: 48 KB on their way. Each lane stores only where it loaded before, so
-// outputs may be inputs.
+// `warps` warps per row. All loads start before the first one is needed. Each lane stores only where it loaded before,
+// so outputs may be inputs.
 template <int W, int E, bool RMS, class T>
 __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                          const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
@@ -198,19 +197,15 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
     if (!RMS) {
         UNROLL
         for (int i = 0, c = lane * W; i < P; i++, c += step)
-            if (c < width) {
-                UNROLL
+            if (c < width)
                 for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
-            }
         row_sums(s, warps);
         m = s[0] / C;
     }
     UNROLL
     for (int i = 0, c = lane * W; i < P; i++, c += step)
-        if (c < width) {
-            UNROLL
+        if (c < width)
             for (int k = 0; k < W; k++) v[0] += ((float)x[i].at[k] - m) * ((float)x[i].at[k] - m);
-        }
     row_sums(v, warps);
     float r = 1.0f / sqrtf(v[0] / C + eps);
     UNROLL
@@ -219,7 +214,6 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
         float w[W], b[W] = {};
         load<W>(w, weight + c);  // the same for all rows: from the cache
         if (!RMS) load<W>(b, bias + c);
-        UNROLL
         for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
         store_pack<W>(out + row + c, x[i]);
     }
@@ -239,9 +233,7 @@ void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const 
 
 // One block per chunk of `rows` rows, `warps` warps per row. A lane sees the same E channels in all its rows, so it
 // sums their dweight and dbias in registers; at the end the block's groups of warps add theirs in shared memory, one
-// after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once. In bf16 with C =
-// 768 and all three inputs a row has 4.6 KB, all loaded before any is used: 12 warps on a multiprocessor have 55 KB on
-// their way when they load, some 40 KB on average, since they compute for a quarter of the time.
+// after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once (dev/kernels.md).
 template <int W, int E, bool RMS, class T>
 __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight,

@@ -146,7 +146,6 @@ __global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
     float x[W], b[W];
     load<W>(x, out + i);
     load<W>(b, bias + i % OC);
-    UNROLL
     for (int k = 0; k < W; k++) x[k] = (float)(T)(x[k] + b[k]);  // rounded, as the backward pass will see it
     store<W>(out + i, x);
     if constexpr (ACT) {
@@ -167,26 +166,25 @@ template <class T> constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
 template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto product = [&] { gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC); };
     if (!bias) return product();
-    fused_gemm(
-        false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [] {},
-        [&] {
-            product();
-            add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
-        });
+    fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [&] {
+        product();
+        add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+    });
 }
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto bias_then_gelu = [&] {
         auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
-        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, gelu_after, [&] {
+        auto both_after = [&] {
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);
-        });
+        };
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, both_after,
+                   gelu_after);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(
-            false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, [] {},
-            bias_then_gelu);
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre},
+                   bias_then_gelu);
     else bias_then_gelu();
 }
 template <class T>
@@ -200,9 +198,8 @@ void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T
         elementwise(GeluGradient<kind>(), (size_t)N * C, dpre, dpre, pre);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(
-            false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C, Fused{Epilogue::gelu_gradient, nullptr, pre},
-            [] {}, product_then_gelu);
+        fused_gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C,
+                   Fused{Epilogue::gelu_gradient, nullptr, pre}, product_then_gelu);
     else product_then_gelu();
 }
 
@@ -226,13 +223,13 @@ void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T
     auto product = [&] { gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C); };
     if (!dbias) return product();
     // cuBLASLt sets, we add: micro-batches accumulate
-    Fused sums{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias};
-    fused_gemm(
-        true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C, sums, [&] { add_chunks(dbias, scratch, 1, OC, OC); },
-        [&] {
-            product();
-            column_sum(dbias, dout, scratch, N, OC);
-        });
+    auto add_sums = [&] { add_chunks(dbias, scratch, 1, OC, OC); };
+    auto sums_after = [&] {
+        product();
+        column_sum(dbias, dout, scratch, N, OC);
+    };
+    fused_gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C,
+               Fused{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias}, sums_after, add_sums);
 }
 template <class TA, class TC>
 void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,

@@ -137,7 +137,6 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
     }
     if (NORM) {
         float squares = 0;
-        UNROLL
         for (int k = 0; k < W; k++) squares += a[k] * a[k] + b[k] * b[k];
         float r = 1.0f / sqrtf(warp_sum<LANES>(squares) / HS + eps);
         if (h < (unsigned)(NH + NKV)) {
