@@ -27,7 +27,6 @@
 #include "common/ops/gather.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
-#include "common/ops/rmsnorm.cuh"
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
 #include "common/text/answered_rows.h"

@@ -26,16 +26,15 @@ OBJECTS = [
     f"build/gpu-{precision}/{program}.o" for program in ("finetune_cls", "sft") for precision in ("bf16", "fp32")
 ]
 # kernel (its first template argument is the width, 16 bytes of it) → loads of 16 bytes, stores of 16 bytes that it must
-# have at least; gelu's width is its second argument
+# have at least
 WIDE = {
     "layernorm_forward_kernel": (4, 2),
     "layernorm_backward_kernel": (4, 2),
     "embedding_forward_kernel": (6, 2),
     "embedding_runs_kernel": (8, 0),
-    "gather_rows_kernel": (4, 4),
-    "scatter_rows_kernel": (4, 4),
+    "copy_rows_kernel": (4, 4),
     "dropout_forward_kernel": (4, 4),
-    "gelu_backward_kernel": (2, 1),
+    "elementwise_kernel": (1, 1),
     "swiglu_forward_kernel": (2, 1),
     "swiglu_backward_kernel": (3, 2),
     "crossentropy_kernel": (1, 1),
@@ -131,7 +130,7 @@ def machine_code(cuobjdump, objects):
             [a.strip() for a in name[name.find("<") + 1 : -1].split(",")] if "<" in name else [],
         )
         wanted = ALWAYS_WIDE.get(base) if base != "attention_delta_kernel" or "float" not in arguments else None
-        if base in WIDE and arguments[base.startswith("gelu")] in ("4", "8"):
+        if base in WIDE and arguments[0] in ("4", "8"):
             wanted = WIDE[base]
         if base == "layernorm_forward_kernel" and wanted and arguments[1] == "8" and arguments[0] == "8":
             wanted = (2, 2)  # one pack a lane

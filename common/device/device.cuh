@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <vector>
+#include <fstream>
+#include <string>
 
 #include "common/base/errors.h"
 #include "common/base/types.h"
@@ -44,41 +45,26 @@ inline void device_zero(void* p, size_t bytes) { memset(p, 0, bytes); }
 inline void device_sync() {}
 // bytes that a run may take: what the machine has available, or what its container may have
 inline size_t device_memory() {
-    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    if (FILE* f = fopen("/proc/meminfo", "r")) {
-        char line[256];
-        unsigned long long kib;
-        while (fgets(line, sizeof line, f))
-            if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1) bytes = kib << 10;
-        fclose(f);
-    }
+    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE), n;
+    std::ifstream meminfo("/proc/meminfo");
+    for (std::string word; meminfo >> word;)
+        if (word == "MemAvailable:" && meminfo >> n) bytes = n << 10;
     for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
-        if (FILE* f = fopen(path, "r")) {
-            unsigned long long limit;
-            if (fscanf(f, "%llu", &limit) == 1 && limit < bytes) bytes = limit;
-            fclose(f);
-        }
+        if (std::ifstream limit(path); limit >> n) bytes = n < bytes ? n : bytes;
     return bytes;
 }
 inline std::string device_name() {
-    std::string name = "CPU";
-    if (FILE* f = fopen("/proc/cpuinfo", "r")) {
-        char line[256];
-        while (fgets(line, sizeof line, f))
-            if (!strncmp(line, "model name", 10) && strchr(line, ':')) {
-                name = strchr(line, ':') + 2;
-                if (!name.empty() && name.back() == '\n') name.pop_back();
-                break;
-            }
-        fclose(f);
-    }
-    return name;
+    std::ifstream cpuinfo("/proc/cpuinfo");
+    for (std::string line; std::getline(cpuinfo, line);)
+        if (size_t colon = line.find(": "); line.rfind("model name", 0) == 0 && colon != line.npos)
+            return line.substr(colon + 2);
+    return "CPU";
 }
 }  // namespace cpu
 
 #ifdef WITH_KERNELS
-namespace gpu {
 #ifdef __CUDACC__
+namespace gpu {
 // Every CUDA call goes through this: the call, the place and the reason in one line.
 #define CUDA_CHECK(call)                                                                                         \
     do {                                                                                                         \
@@ -128,45 +114,13 @@ inline std::string device_name() {
     CUDA_CHECK(cudaGetDeviceProperties(&prop, 0));
     return prop.name;
 }
+}  // namespace gpu
 #else
+#include "test/device/shim_memory.h"
+namespace gpu {
 using cpu::device_memory;
-inline void* device_alloc(size_t bytes) {
-    shim::refuse_in_graph("device_alloc");
-    void* p = cpu::device_alloc(bytes);
-    shim::add_allocation(p, bytes);
-    return p;
-}
-inline void device_free(void* p, size_t bytes) {
-    shim::remove_allocation(p);
-    cpu::device_free(p, bytes);
-}
-inline void copy_to_device(void* device, const void* host, size_t bytes) {
-    shim::refuse_in_graph("copy_to_device");
-    shim::require_range("copy_to_device", device, bytes);
-    shim::require_host("copy_to_device", host);
-    shim::AtWork at_work;
-    cpu::copy_to_device(device, host, bytes);
-}
-inline void copy_to_host(void* host, const void* device, size_t bytes) {
-    shim::refuse_in_graph("copy_to_host");
-    shim::require_host("copy_to_host", host);
-    shim::require_range("copy_to_host", device, bytes);
-    shim::AtWork at_work;
-    cpu::copy_to_host(host, device, bytes);
-}
-inline void device_sync() { shim::refuse_in_graph("device_sync"); }
-inline void device_zero(void* p, size_t bytes) {
-    shim::record("device_zero", 1, 1, 0, p, bytes);
-    shim::require_range("device_zero", p, bytes);
-    shim::AtWork at_work;
-    cpu::device_zero(p, bytes);
-}
-inline std::string device_name() {
-    return shim::host_may_touch ? "shim (the GPU's kernels, on the CPU)"
-                                : "shim (the GPU's kernels, on the CPU, in a memory of their own)";
 }
 #endif
-}  // namespace gpu
 namespace device = gpu;
 #else
 namespace device = cpu;

@@ -1,6 +1,7 @@
 // launch.cuh: how a kernel is written and started, so that nvcc compiles it for a GPU, and g++ -DSHIM for the CPU.
 //
-//   launch(kernel, grid, block, smem_bytes, args...)    in place of kernel<<<grid, block, smem_bytes>>>(args...)
+//   launch(kernel, grid, block, smem_bytes, args...)    in place of kernel<<<grid, block, smem_bytes>>>(args...);
+//                                                       a grid of no blocks is nothing to do
 //   DYNAMIC_SHARED(float, buf)                          in place of extern __shared__ float buf[];
 //   UNROLL, ROLLED                                      before a loop: #pragma unroll, and the opposite
 //   most_shared_memory()                                bytes that a block may have
@@ -31,6 +32,7 @@ inline size_t most_shared_memory() {  // bytes that a block may have
     return (size_t)most;
 }
 template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
+    if (grid.x == 0 || grid.y == 0) return;
     cudaError_t e = cudaSuccess;
     // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB, less the kernel's own __shared__
     // arrays, need no permission.

@@ -21,12 +21,10 @@ template <int W, class T> __device__ inline void store_pack(T* p, const Pack<T, 
 }
 template <int W, class T> __device__ inline void load(float x[W], const T* p) {
     Pack<T, W> v = load_pack<W>(p);
-    UNROLL
     for (int i = 0; i < W; i++) x[i] = (float)v.at[i];
 }
 template <int W, class T> __device__ inline void store(T* p, const float x[W]) {
     Pack<T, W> v;
-    UNROLL
     for (int i = 0; i < W; i++) v.at[i] = (T)x[i];
     store_pack<W>(p, v);
 }
@@ -62,18 +60,15 @@ template <class F> void pick_head_size(int HS, F f) {
     else
         fail(
             "attention on a GPU: head size %d: expected 32, 64 or 128: choose the number of heads accordingly, or "
-            "train on "
-            "the CPU",
+            "train on the CPU",
             HS);
 }
 
 constexpr unsigned THREADS = 256;  // of a block, where nothing speaks for another number
 
-// How many bytes have to be on their way? Memory answers after some 700 ns and delivers 4.3 TB/s (H200, measured): 3
-// MB, 23 KB for each of its 132 multiprocessors, and rather 40 KB where they come in bursts. A multiprocessor holds up
-// to 64 warps; a load of 16 bytes by each lane of all of them is 32 KB. So a kernel that only moves data starts several
-// loads before it waits for one; the compiler may not move a load above a store (they might be the same address), so
-// the source has to: first all loads, then all stores. The kernels that move rows take one warp per row, and every lane
-// LOADS_IN_FLIGHT packs at a time.
+// A kernel that only moves data starts several loads before it waits for one (dev/kernels.md: 40 KB have to be on their
+// way to each multiprocessor; a load of 16 bytes by each lane of its 64 warps is 32 KB). The compiler may not move a
+// load above a store (they might be the same address), so the source has to: first all loads, then all stores. The
+// kernels that move rows take one warp per row, and every lane LOADS_IN_FLIGHT packs at a time.
 constexpr int LOADS_IN_FLIGHT = 4;
 inline unsigned row_blocks(size_t rows) { return (unsigned)ceil_div(rows, THREADS / 32); }  // a warp per row

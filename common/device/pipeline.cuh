@@ -1,14 +1,15 @@
 // pipeline.cuh: a training step in which the host waits for nothing: the next batch goes up (Upload) and the numbers of
 // the steps before come back (Readback) while the GPU computes, and a step's hundreds of launches become one (Graphs).
 //
-// Each is here for every device: at once on the CPU (cpu::), with CUDA's streams, events and graphs (gpu::, nvcc), and
-// on the shim, which refuses what a GPU would do wrong. test/device/test_pipeline.cpp runs the second on a stand-in for
-// CUDA.
+// Here at once, on the CPU (cpu::), and with CUDA's streams, events and graphs (gpu::), which
+// test/device/test_pipeline.cpp runs on a stand-in for CUDA. The shim's, in test/device/shim_memory.h, refuse what a
+// GPU would do wrong.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -166,68 +167,13 @@ struct Graphs {
         CUDA_CHECK(cudaGraphLaunch(g.exec, compute_stream));
     }
     void drop_oldest() {
-        auto oldest = graphs.begin();
-        for (auto g = graphs.begin(); g != graphs.end(); g++)
-            if (g->second.used < oldest->second.used) oldest = g;
+        auto oldest = std::min_element(graphs.begin(), graphs.end(),
+                                       [](auto& a, auto& b) { return a.second.used < b.second.used; });
         if (oldest->second.exec) {
             device_sync();  // it may still be running
             CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));
         }
         graphs.erase(oldest);
-    }
-};
-}  // namespace gpu
-#elif defined(SHIM)
-namespace gpu {
-struct Upload {  // by way of the same places as on a GPU
-    static constexpr int SLOTS = 2;
-    std::vector<char> block;
-    char* to;
-    int slot = 1;
-    Upload(void* to, size_t bytes) : block(bytes), to((char*)to) {}
-    char* next() {
-        shim::refuse_in_graph("Upload");
-        slot ^= 1;
-        return block.data();
-    }
-    void send() {
-        shim::refuse_in_graph("Upload");
-        shim::require_range("Upload", to, (1 + SLOTS) * block.size());
-        shim::AtWork at_work;
-        char* staging = to + (1 + slot) * block.size();
-        memcpy(staging, block.data(), block.size());
-        memcpy(to, staging, block.size());
-    }
-};
-template <class X> struct Readback : cpu::Readback<X> {
-    void send(const X* from) {
-        shim::refuse_in_graph("Readback");
-        shim::require_range("Readback", from, sizeof(X));
-        shim::AtWork at_work;
-        cpu::Readback<X>::send(from);
-    }
-    bool ready() const { return false; }  // as late as it may be
-    X take() {
-        shim::refuse_in_graph("Readback");
-        return cpu::Readback<X>::take();
-    }
-};
-// Runs the body every time, and fails if it launches anything else than the first time this key came: then a captured
-// graph would do the wrong thing.
-struct Graphs {
-    std::map<std::vector<int>, std::vector<shim::Launch> > graphs;
-    template <class F> void run(const std::vector<int>& key, F body) {
-        std::vector<shim::Launch> launches;
-        shim::recorder = &launches;
-        try {
-            body();
-        } catch (...) {
-            shim::recorder = nullptr;
-            throw;
-        }
-        shim::recorder = nullptr;
-        auto [first, is_new] = graphs.try_emplace(key, launches);
-        if (!is_new) shim::require_same(first->second, launches);
     }
 };
 }  // namespace gpu

@@ -1,40 +1,38 @@
 // reduce.cuh: sums and maxima over a warp or a block, in a fixed order: the same bits every time.
 #pragma once
+#include <math.h>
+
 #include "common/device/launch.cuh"
 
-// All lanes get the result. The butterfly adds the same pairs in every lane, so all get the same bits.
-template <class T> __device__ inline T warp_sum(T v) {
-    for (int o = 16; o > 0; o /= 2) v += __shfl_xor_sync(0xffffffffu, v, o);
+struct Add {
+    template <class T> __device__ T operator()(T a, T b) const { return a + b; }
+};
+struct Larger {
+    template <class T> __device__ T operator()(T a, T b) const { return max(a, b); }
+};
+// Of LANES neighbouring lanes, all of which get the result. The butterfly adds the same pairs in every lane, so all get
+// the same bits.
+template <int LANES = 32, class Op, class T> __device__ inline T warp_reduce(Op op, T v) {
+    UNROLL
+    for (int o = LANES / 2; o > 0; o /= 2) v = op(v, __shfl_xor_sync(0xffffffffu, v, o));
     return v;
 }
-template <class T> __device__ inline T warp_max(T v) {
-    for (int o = 16; o > 0; o /= 2) {
-        T w = __shfl_xor_sync(0xffffffffu, v, o);
-        v = w > v ? w : v;
-    }
-    return v;
-}
+template <int LANES = 32, class T> __device__ inline T warp_sum(T v) { return warp_reduce<LANES>(Add(), v); }
+template <int LANES = 32, class T> __device__ inline T warp_max(T v) { return warp_reduce<LANES>(Larger(), v); }
 
 // All threads of a one-dimensional block (a multiple of 32 of them) call it and get the result: each warp reduces its
 // 32 values, leaves the result in shared memory, and then every warp reduces those.
-template <class T> __device__ inline T block_sum(T v) {
+template <class Op, class T> __device__ inline T block_reduce(Op op, T v, T none) {
     __shared__ T partial[32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    v = warp_sum(v);
+    v = warp_reduce(op, v);
     __syncthreads();  // a call just before this one may still be reading
     if (lane == 0) partial[warp] = v;
     __syncthreads();  // every warp has written
-    return warp_sum(lane < warps ? partial[lane] : T(0));
+    return warp_reduce(op, lane < warps ? partial[lane] : none);
 }
-template <class T> __device__ inline T block_max(T v) {
-    __shared__ T partial[32];
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    v = warp_max(v);
-    __syncthreads();  // as above
-    if (lane == 0) partial[warp] = v;
-    __syncthreads();
-    return warp_max(lane < warps ? partial[lane] : partial[0]);
-}
+template <class T> __device__ inline T block_sum(T v) { return block_reduce(Add(), v, T(0)); }
+template <class T> __device__ inline T block_max(T v) { return block_reduce(Larger(), v, T(-INFINITY)); }
 
 // x(from) + x(from + step) + … up to n, in this order; eight loads are on their way at a time
 template <class T, class F> __device__ inline T strided_sum(int from, int n, int step, F x) {

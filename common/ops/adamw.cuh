@@ -114,9 +114,8 @@ inline void norm_squared(StepStats* stats, const float* grads, double* scratch, 
 // Eight blocks on each of an H200's 132 multiprocessors share the parameters among them.
 constexpr size_t ADAMW_BLOCKS = 1056;
 // One warp per PARAM_BLOCK parameters at a time, two times four to a lane: 16 bytes of every fp32 array, side by side
-// in a warp (of bf16 parameters, two bytes of the 30 that a parameter costs, 8). A lane starts all its loads, 128
-// bytes, before it waits. What all parameters share is worked out once per warp, in double as in the loops. The
-// gradients are not zeroed here: that writes 4 bytes a parameter wherever it is done.
+// in a warp. A lane starts all its loads, 128 bytes, before it waits. What all parameters share is worked out once per
+// warp, in double as in the loops.
 template <class T>
 __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads,
                                     const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
@@ -161,7 +160,6 @@ __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v
 template <class T>
 void adamw_update(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats,
                   const AdamWStep* step, ParamBlocks blocks, size_t n) {
-    if (n == 0) return;
     static_assert(PARAM_BLOCK == 256, "a warp takes 32 x 2 x 4 parameters");
     launch(adamw_update_kernel<T>, (unsigned)min(ceil_div(n / PARAM_BLOCK, THREADS / 32), ADAMW_BLOCKS), THREADS, 0,
            params, master, m, v, grads, stats, step, blocks, n);

@@ -56,6 +56,13 @@ template <class A> A* attention_scratch(size_t n) {
     return scratch.data();
 }
 
+// to(len, HS) = factor · from(len, HS), whose rows lie to_stride and from_stride elements apart
+template <class X, class Y, class A>
+void copy_head(X* to, size_t to_stride, const Y* from, size_t from_stride, int len, int HS, A factor) {
+    for (int t = 0; t < len; t++, to += to_stride, from += from_stride)
+        for (int i = 0; i < HS; i++) to[i] = (A)from[i] * factor;
+}
+
 // out(N, NH, HS), lse(NH, N)
 template <class T>
 void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
@@ -67,18 +74,13 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
     for (int s = 0; s < seq.S; s++)
         for (int h = 0; h < NH; h++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
-            A* q = attention_scratch<A>((size_t)3 * len * HS + (size_t)TQ * (TK + HS));  // (len, HS)
-            A *k = q + (size_t)len * HS, *v = k + (size_t)len * HS;                      // (len, HS) each
-            A *p = v + (size_t)len * HS, *o = p + (size_t)TQ * TK;                       // (TQ, TK), (TQ, HS)
-            for (int t = 0; t < len; t++) {
-                const T* x = qkv + (n0 + t) * (C + 2 * KV) + (size_t)h * HS;                     // (HS) of q
-                const T* y = qkv + (n0 + t) * (C + 2 * KV) + C + (size_t)(h / (NH / NKV)) * HS;  // (HS) of k; v: KV on
-                for (int i = 0; i < HS; i++) {
-                    q[(size_t)t * HS + i] = (A)x[i] * scale;
-                    k[(size_t)t * HS + i] = (A)y[i];
-                    v[(size_t)t * HS + i] = (A)y[KV + i];
-                }
-            }
+            size_t size = (size_t)len * HS;
+            A* q = attention_scratch<A>(3 * size + (size_t)TQ * (TK + HS));                    // (len, HS)
+            A *k = q + size, *v = k + size, *p = v + size, *o = p + (size_t)TQ * TK;           // p (TQ, TK)
+            const T *x = qkv + n0 * (C + 2 * KV), *y = x + C + (size_t)(h / (NH / NKV)) * HS;  // v: KV on
+            copy_head(q, HS, x + (size_t)h * HS, C + 2 * KV, len, HS, scale);
+            copy_head(k, HS, y, C + 2 * KV, len, HS, A(1));
+            copy_head(v, HS, y + KV, C + 2 * KV, len, HS, A(1));
             for (int i0 = 0; i0 < len; i0 += TQ) {
                 int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
                 A row_max[TQ], sum[TQ];  // of each query so far: largest score, Σ exp(score − row_max)
@@ -98,7 +100,7 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
                             x[j] = vec_exp(x[j] - new_max);
                             add += x[j];
                         }
-                        for (int j = seen; j < cols; j++) x[j] = 0;
+                        std::fill(x + seen, x + cols, A(0));
                         if (dropout.p > 0) {
                             DropoutRow drop(dropout, n0 + i0 + i, NH, h);
                             for (int j = 0; j < seen; j++) x[j] *= drop(j0 + j);
@@ -125,85 +127,65 @@ template <class T>
 void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv, const acc<T>* lse,
                         Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     typedef acc<T> A;
-    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
     A scale = 1 / std::sqrt((A)HS);
 #pragma omp parallel for collapse(2) schedule(dynamic, 1)
     for (int s = 0; s < seq.S; s++)
         for (int kv = 0; kv < NKV; kv++) {
             int n0 = seq.start[s], len = seq.start[s + 1] - n0;
-            size_t size = (size_t)len * HS;
+            size_t size = (size_t)len * HS, to_k = n0 * row + C + (size_t)kv * HS;    // of k in qkv; v: KV on
             A* q = attention_scratch<A>(7 * size + (size_t)3 * TQ * TK);              // (len, HS)
             A *k = q + size, *v = k + size, *d = v + size;                            // (len, HS) each
             A *dq = d + size, *dk = dq + size, *dv = dk + size;                       // (len, HS) each
             A *p = dv + size, *pd = p + (size_t)TQ * TK, *ds = pd + (size_t)TQ * TK;  // (TQ, TK) each
             std::fill(dk, dk + 2 * size, A(0));
+            copy_head(k, HS, qkv + to_k, row, len, HS, A(1));
+            copy_head(v, HS, qkv + to_k + KV, row, len, HS, A(1));
             for (int h = kv * (NH / NKV); h < (kv + 1) * (NH / NKV); h++) {
+                size_t to_q = n0 * row + (size_t)h * HS, to_o = n0 * C + (size_t)h * HS;  // of q in qkv, o in out
+                const A* lse_h = lse + (size_t)h * seq.N + n0;                            // (len)
+                A* delta_h = delta + (size_t)h * seq.N + n0;                              // (len)
                 std::fill(dq, dq + size, A(0));
+                copy_head(q, HS, qkv + to_q, row, len, HS, scale);
+                copy_head(d, HS, dout + to_o, C, len, HS, A(1));
                 for (int t = 0; t < len; t++) {
-                    size_t n = n0 + t;
-                    const T* x = qkv + n * (C + 2 * KV) + (size_t)h * HS;                           // (HS) of q
-                    const T *y = dout + n * C + (size_t)h * HS, *o = out + n * C + (size_t)h * HS;  // (HS)
-                    const T* z = qkv + n * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of k; v: KV on
                     A sum = 0;
-                    for (int i = 0; i < HS; i++) {
-                        q[(size_t)t * HS + i] = (A)x[i] * scale;
-                        k[(size_t)t * HS + i] = (A)z[i];
-                        v[(size_t)t * HS + i] = (A)z[KV + i];
-                        d[(size_t)t * HS + i] = (A)y[i];
-                        sum += (A)y[i] * (A)o[i];
-                    }
-                    delta[(size_t)h * seq.N + n] = sum;
+                    for (int i = 0; i < HS; i++) sum += d[(size_t)t * HS + i] * (A)out[to_o + t * C + i];
+                    delta_h[t] = sum;
                 }
                 for (int i0 = 0; i0 < len; i0 += TQ) {
                     int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
+                    const A *qi = q + (size_t)i0 * HS, *di = d + (size_t)i0 * HS;  // (rows, HS)
                     for (int j0 = 0; j0 < keys; j0 += TK) {
                         int cols = std::min(TK, keys - j0);
-                        gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p,
-                             TK);
-                        gemm(false, true, rows, cols, HS, d + (size_t)i0 * HS, HS, v + (size_t)j0 * HS, HS, A(0), ds,
-                             TK);
+                        size_t j1 = (size_t)j0 * HS;
+                        gemm(false, true, rows, cols, HS, qi, HS, k + j1, HS, A(0), p, TK);
+                        gemm(false, true, rows, cols, HS, di, HS, v + j1, HS, A(0), ds, TK);
                         for (int i = 0; i < rows; i++) {
-                            size_t n = n0 + i0 + i;
                             A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;  // (cols)
-                            A l = lse[(size_t)h * seq.N + n], del = delta[(size_t)h * seq.N + n];
                             int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
-                            if (dropout.p > 0) {
-                                DropoutRow drop(dropout, n, NH, h);
+                            A l = lse_h[i0 + i], del = delta_h[i0 + i];
+                            auto gradient = [&](auto drop) {
                                 for (int j = 0; j < seen; j++) {
                                     A w = vec_exp(x[j] - l), drop_scale = drop(j0 + j);
                                     y[j] = w * drop_scale;
                                     z[j] = w * (z[j] * drop_scale - del);
                                 }
-                            } else {
-                                for (int j = 0; j < seen; j++) {
-                                    A w = vec_exp(x[j] - l);
-                                    y[j] = w;
-                                    z[j] = w * (z[j] - del);
-                                }
-                            }
+                            };
+                            if (dropout.p > 0) gradient(DropoutRow(dropout, n0 + i0 + i, NH, h));
+                            else gradient([](int) { return A(1); });
                             for (int j = seen; j < cols; j++) y[j] = z[j] = 0;
                         }
                         // q holds q/√HS, so dk = dsᵀ q has its factor already; dq takes it at the end
-                        gemm(true, false, cols, HS, rows, pd, TK, d + (size_t)i0 * HS, HS, A(1), dv + (size_t)j0 * HS,
-                             HS);
-                        gemm(true, false, cols, HS, rows, ds, TK, q + (size_t)i0 * HS, HS, A(1), dk + (size_t)j0 * HS,
-                             HS);
-                        gemm(false, false, rows, HS, cols, ds, TK, k + (size_t)j0 * HS, HS, A(1), dq + (size_t)i0 * HS,
-                             HS);
+                        gemm(true, false, cols, HS, rows, pd, TK, di, HS, A(1), dv + j1, HS);
+                        gemm(true, false, cols, HS, rows, ds, TK, qi, HS, A(1), dk + j1, HS);
+                        gemm(false, false, rows, HS, cols, ds, TK, k + j1, HS, A(1), dq + (size_t)i0 * HS, HS);
                     }
                 }
-                for (int t = 0; t < len; t++) {
-                    T* y = dqkv + (n0 + t) * (C + 2 * KV) + (size_t)h * HS;  // (HS) of dq
-                    for (int i = 0; i < HS; i++) y[i] = dq[(size_t)t * HS + i] * scale;
-                }
+                copy_head(dqkv + to_q, row, dq, HS, len, HS, scale);
             }
-            for (int t = 0; t < len; t++) {
-                T* y = dqkv + (n0 + t) * (C + 2 * KV) + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
-                for (int i = 0; i < HS; i++) {
-                    y[i] = dk[(size_t)t * HS + i];
-                    y[KV + i] = dv[(size_t)t * HS + i];
-                }
-            }
+            copy_head(dqkv + to_k, row, dk, HS, len, HS, A(1));
+            copy_head(dqkv + to_k + KV, row, dv, HS, len, HS, A(1));
         }
 }
 
@@ -277,30 +259,22 @@ template <int HS>
 constexpr int TILE_HS = HS + 4;  // floats between rows of a tile of vectors: 16-byte loads hit different banks
 
 // tile(64, HS) = factor · rows [row, row+64) of x, zeros from `end` on; `stride` elements from row to row
-template <int HS, class T>
-__device__ inline void load_tile(float* tile, const T* x, int row, int end, size_t stride, float factor) {
-    constexpr int W = 16 / sizeof(T), PER_ROW = HS / W;
-    for (int i = threadIdx.x; i < TILE * PER_ROW; i += blockDim.x) {
-        int r = i / PER_ROW, c = i % PER_ROW * W;
-        float v[W] = {};
-        if (row + r < end) load<W>(v, x + (size_t)(row + r) * stride + c);
-        UNROLL
-        for (int k = 0; k < W; k++) v[k] *= factor;
-        UNROLL
-        for (int k = 0; k < W; k += 4) store<4>(tile + r * TILE_HS<HS> + c + k, v + k);
+template <int HS>
+__device__ inline void load_tile(float* tile, const float* x, int row, int end, size_t stride, float factor) {
+    for (int i = threadIdx.x; i < TILE * HS / 4; i += blockDim.x) {
+        int r = i / (HS / 4), c = i % (HS / 4) * 4;
+        float v[4] = {};
+        if (row + r < end) load<4>(v, x + (size_t)(row + r) * stride + c);
+        for (int k = 0; k < 4; k++) v[k] *= factor;
+        store<4>(tile + r * TILE_HS<HS> + c, v);
     }
 }
-// s[i][j] = a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
+// s[i][j] += a[4y+i] · b[x+16j]: 4 × 4 products of rows of two tiles of vectors
 template <int HS> __device__ inline void tile_dot(float s[4][4], const float* a, const float* b) {
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
-    UNROLL
-    for (int i = 0; i < 4; i++) UNROLL
-    for (int j = 0; j < 4; j++) s[i][j] = 0;
     for (int c = 0; c < HS; c += 4) {
         float u[4][4], v[4][4];
-        UNROLL
         for (int i = 0; i < 4; i++) load<4>(u[i], a + (4 * y + i) * TILE_HS<HS> + c);
-        UNROLL
         for (int j = 0; j < 4; j++) load<4>(v[j], b + (x + 16 * j) * TILE_HS<HS> + c);
         UNROLL
         for (int i = 0; i < 4; i++) UNROLL
@@ -313,13 +287,11 @@ template <int HS> __device__ inline void tile_multiply(float o[4][HS / 16], cons
     int x = threadIdx.x % 16, y = threadIdx.x / 16;
     for (int j = 0; j < n; j += 4) {
         float w[4][4];
-        UNROLL
         for (int i = 0; i < 4; i++) load<4>(w[i], p + (4 * y + i) * TILE_P + j);
         UNROLL
         for (int k = 0; k < 4; k++) UNROLL
         for (int e = 0; e < HS / 16; e++) {
             float v = b[(j + k) * TILE_HS<HS> + x + 16 * e];
-            UNROLL
             for (int i = 0; i < 4; i++) o[i][e] += w[i][k] * v;
         }
     }
@@ -338,9 +310,9 @@ template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_
 
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
-template <int HS, class T>
+template <int HS>
 __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
-    attention_forward_kernel(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, bool causal,
+    attention_forward_kernel(float* out, float* lse, const float* qkv, Sequences seq, int NH, int NKV, bool causal,
                              Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
@@ -351,23 +323,16 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
-    const T* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
-    const T* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
+    const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
+    const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
     load_tile<HS>(q, queries, i0, len, row, 1.0f / sqrtf((float)HS));
-    float o[4][E], row_max[4], sum[4];
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        row_max[i] = -INFINITY;
-        sum[i] = 0;
-        UNROLL
-        for (int e = 0; e < E; e++) o[i][e] = 0;
-    }
+    float o[4][E] = {}, sum[4] = {}, row_max[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the values of the tile before
         load_tile<HS>(kv, keys, j0, len, row, 1.0f);
         __syncthreads();  // the keys (and, the first time, the queries) are there
-        float score[4][4];
+        float score[4][4] = {};
         tile_dot<HS>(score, q, kv);
         UNROLL
         for (int i = 0; i < 4; i++) {
@@ -376,13 +341,13 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
             UNROLL
             for (int j = 0; j < 4; j++)
                 if (j0 + x + 16 * j < seen) new_max = fmaxf(new_max, score[i][j]);
-            for (int d = 8; d > 0; d /= 2) new_max = fmaxf(new_max, __shfl_xor_sync(0xffffffffu, new_max, d));
+            new_max = warp_max<16>(new_max);
             UNROLL
             for (int j = 0; j < 4; j++) {
                 score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - new_max) : 0.0f;
                 add += score[i][j];
             }
-            for (int d = 8; d > 0; d /= 2) add += __shfl_xor_sync(0xffffffffu, add, d);
+            add = warp_sum<16>(add);
             float rescale = j0 == 0 ? 0.0f : vec_exp(row_max[i] - new_max);
             row_max[i] = new_max;
             sum[i] = sum[i] * rescale + add;
@@ -390,7 +355,6 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
             for (int e = 0; e < E; e++) o[i][e] *= rescale;
             if (dropout.p > 0) {
                 DropoutRow drop(dropout, n0 + query, NH, h);
-                UNROLL
                 for (int j = 0; j < 4; j++) score[i][j] *= drop(j0 + x + 16 * j);
             }
         }
@@ -406,8 +370,7 @@ __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
         if (query >= len) continue;
         float inv_sum = 1.0f / sum[i];
         UNROLL
-        for (int e = 0; e < E; e++)
-            out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (T)(o[i][e] * inv_sum);
+        for (int e = 0; e < E; e++) out[(size_t)(n0 + query) * C + (size_t)h * HS + x + 16 * e] = (o[i][e] * inv_sum);
         if (x == 0) lse[(size_t)h * seq.N + n0 + query] = row_max[i] + logf(sum[i]);
     }
 }
@@ -422,21 +385,20 @@ __global__ void attention_delta_kernel(float* delta, const T* dout, const T* out
     float a[W], b[W], sum = 0;
     load<W>(a, dout + at);
     load<W>(b, out + at);
-    UNROLL
     for (int c = 0; c < W; c++) sum += a[c] * b[c];
-    for (int d = LANES / 2; d > 0; d /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, d);
+    sum = warp_sum<LANES>(sum);
     if (thread == (size_t)i * LANES) delta[(size_t)(i % NH) * N + i / NH] = sum;
 }
 template <int HS, class T> void attention_delta(float* delta, const T* dout, const T* out, int N, int NH) {
     size_t threads = (size_t)N * NH * HS * sizeof(T) / 16;
-    launch(attention_delta_kernel<HS, T>, (unsigned)ceil_div(threads, THREADS), THREADS, 0, delta, dout, out, N, NH);
+    launch(attention_delta_kernel<HS, T>, ceil_div(threads, THREADS), THREADS, 0, delta, dout, out, N, NH);
 }
 
 // dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
-template <int HS, class T>
+template <int HS>
 __global__ void __launch_bounds__(256)
-    attention_dq_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
-                        int NH, int NKV, bool causal, Dropout dropout) {
+    attention_dq_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
+                        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -446,9 +408,9 @@ __global__ void __launch_bounds__(256)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (i0 >= len) return;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
-    const T* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
-    const T* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dq[4][E], l[4], del[4];
+    const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
+    const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
+    float scale = 1.0f / sqrtf((float)HS), dq[4][E] = {}, l[4], del[4];
     load_tile<HS>(q, queries, i0, len, row, scale);
     load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
     UNROLL
@@ -456,8 +418,6 @@ __global__ void __launch_bounds__(256)
         int query = min(i0 + 4 * y + i, len - 1);
         l[i] = lse[(size_t)h * seq.N + n0 + query];
         del[i] = delta[(size_t)h * seq.N + n0 + query];
-        UNROLL
-        for (int e = 0; e < E; e++) dq[i][e] = 0;
     }
     int end = causal ? min(len, i0 + TILE) : len;
     for (int j0 = 0; j0 < end; j0 += TILE) {
@@ -465,7 +425,7 @@ __global__ void __launch_bounds__(256)
         load_tile<HS>(k, keys, j0, len, row, 1.0f);
         load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
         __syncthreads();  // all four tiles are there
-        float score[4][4], dp[4][4];
+        float score[4][4] = {}, dp[4][4] = {};
         tile_dot<HS>(score, q, k);
         tile_dot<HS>(dp, d, v);
         UNROLL
@@ -487,19 +447,19 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int query = i0 + 4 * y + i;
         if (query >= len) continue;
-        T* to = dqkv + (n0 + query) * row + (size_t)h * HS;  // (HS)
+        float* to = dqkv + (n0 + query) * row + (size_t)h * HS;  // (HS)
         UNROLL
-        for (int e = 0; e < E; e++) to[x + 16 * e] = (T)(dq[i][e] * scale);
+        for (int e = 0; e < E; e++) to[x + 16 * e] = (dq[i][e] * scale);
     }
 }
 
 // dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by, of
 // one head of the group after the other.
 // The scores lie on their side here: a row is a key, a column a query.
-template <int HS, class T>
+template <int HS>
 __global__ void __launch_bounds__(256)
-    attention_dkv_kernel(T* dqkv, const float* delta, const T* dout, const T* qkv, const float* lse, Sequences seq,
-                         int NH, int NKV, bool causal, Dropout dropout) {
+    attention_dkv_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
+                         Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -509,13 +469,10 @@ __global__ void __launch_bounds__(256)
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
     if (j0 >= len) return;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
-    const T* keys = qkv + n0 * row + C + (size_t)kv * HS;  // (len, HS), rows `row` elements apart; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dk[4][E], dv[4][E];
+    const float* keys = qkv + n0 * row + C + (size_t)kv * HS;  // (len, HS), rows `row` elements apart; values: KV on
+    float scale = 1.0f / sqrtf((float)HS), dk[4][E] = {}, dv[4][E] = {};
     load_tile<HS>(k, keys, j0, len, row, 1.0f);
     load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
-    UNROLL
-    for (int i = 0; i < 4; i++) UNROLL
-    for (int e = 0; e < E; e++) dk[i][e] = dv[i][e] = 0;
     int group = NH / NKV, first = causal ? j0 : 0, tiles = (len - first + TILE - 1) / TILE;
     for (int i = 0; i < group * tiles; i++) {
         int h = kv * group + i / tiles, i0 = first + i % tiles * TILE;
@@ -523,7 +480,7 @@ __global__ void __launch_bounds__(256)
         load_tile<HS>(q, qkv + n0 * row + (size_t)h * HS, i0, len, row, scale);
         load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
         __syncthreads();  // all four tiles are there
-        float score[4][4], dp[4][4];
+        float score[4][4] = {}, dp[4][4] = {};
         tile_dot<HS>(score, k, q);
         tile_dot<HS>(dp, v, d);
         UNROLL
@@ -549,11 +506,11 @@ __global__ void __launch_bounds__(256)
     for (int i = 0; i < 4; i++) {
         int key = j0 + 4 * y + i;
         if (key >= len) continue;
-        T* to = dqkv + (n0 + key) * row + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
+        float* to = dqkv + (n0 + key) * row + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
         UNROLL
         for (int e = 0; e < E; e++) {
-            to[x + 16 * e] = (T)dk[i][e];
-            to[KV + x + 16 * e] = (T)dv[i][e];
+            to[x + 16 * e] = dk[i][e];
+            to[KV + x + 16 * e] = dv[i][e];
         }
     }
 }
@@ -608,7 +565,6 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
             for (int c = 0; c < HS; c += W) {
                 float x[W];
                 load<W>(x, key + c);
-                UNROLL
                 for (int i = 0; i < W; i++) s += q[c + i] * x[i];
             }
         }
@@ -633,43 +589,37 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
 template <class T>
 void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
                        Dropout dropout) {
-    if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        constexpr int H = decltype(hs)::value;
-        if constexpr (std::is_same_v<T, bf16>) flash_forward<H>(out, lse, qkv, seq, NH, NKV, causal, dropout);
+        if constexpr (std::is_same_v<T, bf16>) flash_forward<hs()>(out, lse, qkv, seq, NH, NKV, causal, dropout);
         else
-            launch(attention_forward_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<H>, out, lse,
-                   qkv, seq, NH, NKV, causal, dropout);
+            launch(attention_forward_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<hs()>, out,
+                   lse, qkv, seq, NH, NKV, causal, dropout);
     });
 }
 template <class T>
 void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse,
                         Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
-    if (seq.W == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        constexpr int H = decltype(hs)::value;
-        attention_delta<H>(delta, dout, out, seq.N, NH);
+        attention_delta<hs()>(delta, dout, out, seq.N, NH);
         if constexpr (std::is_same_v<T, bf16>) {
-            flash_backward<H>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+            flash_backward<hs()>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
         } else {
-            launch(attention_dq_kernel<H, T>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<H>, dqkv, delta,
-                   dout, qkv, lse, seq, NH, NKV, causal, dropout);
-            launch(attention_dkv_kernel<H, T>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<H>, dqkv, delta,
-                   dout, qkv, lse, seq, NH, NKV, causal, dropout);
+            launch(attention_dq_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<hs()>, dqkv,
+                   delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+            launch(attention_dkv_kernel<hs()>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<hs()>, dqkv,
+                   delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
         }
     });
 }
 template <class T>
 void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
-    if (seq.W > 0) launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
+    launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
 }
 template <class T>
 void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
                       int NKV, int HS) {
-    if (R == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        launch(attention_decode_kernel<decltype(hs)::value, T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH,
-               NKV);
+        launch(attention_decode_kernel<hs(), T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH, NKV);
     });
 }
 }  // namespace gpu

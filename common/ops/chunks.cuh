@@ -7,6 +7,29 @@
 
 constexpr int CHUNK_ROWS = 128;  // of a chunk, where nothing speaks for another number
 
+namespace cpu {
+// Calls row(n, sums) for all n < N, which adds to the sums(C) of its chunk; scratch(chunks, C). Returns how many chunks
+// there are.
+template <class A, class Row> int sum_chunks(A* scratch, int N, int C, Row row) {
+    int chunks = (int)ceil_div(N, CHUNK_ROWS);
+#pragma omp parallel for
+    for (int k = 0; k < chunks; k++) {
+        A* sums = scratch + (size_t)k * C;
+        for (int c = 0; c < C; c++) sums[c] = 0;
+        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++) row(n, sums);
+    }
+    return chunks;
+}
+// to(C) += the sum over chunks of scratch(chunks, stride), and second(C), if given, of the columns after those
+template <class A> void add_chunks(A* to, const A* scratch, int chunks, int stride, int C, A* second = nullptr) {
+    for (int k = 0; k < chunks; k++, scratch += stride)
+        for (int c = 0; c < C; c++) {
+            to[c] += scratch[c];
+            if (second) second[c] += scratch[C + c];
+        }
+}
+}  // namespace cpu
+
 #ifdef WITH_KERNELS
 #include "common/device/reduce.cuh"
 namespace gpu {
@@ -30,8 +53,8 @@ static __global__ void add_chunks_kernel(float* to, float* second, const float* 
     to[c] += sum;
 }
 inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C, float* second = nullptr) {
-    launch(add_chunks_kernel, dim3((unsigned)ceil_div(C, 32), second ? 2 : 1), 32 * (unsigned)min(16, chunks), 0, to,
-           second, scratch, chunks, stride, C);
+    launch(add_chunks_kernel, dim3(ceil_div(C, 32), second ? 2 : 1), 32 * min(16, max(1, chunks)), 0, to, second,
+           scratch, chunks, stride, C);
 }
 }  // namespace gpu
 #endif

@@ -92,10 +92,9 @@ template <class A> void sum_losses(StepStats* stats, const A* losses, const A* c
 #include "common/device/reduce.cuh"
 namespace gpu {
 // One block per row: first the largest logit and Σ exp in one go ("online": what was summed is rescaled whenever a
-// larger logit comes), then the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED; V = 50,257
-// in bf16: 101 of 227 KB), the row is copied there as a whole, 101 KB on their way at once, and global memory is read
-// once and written once, the floor; one row computes while the other one is copied. Else the row is read twice, the
-// second time from the L2 cache if that still holds it: of 264 rows at work, 53 MB in fp32, it may not.
+// larger logit comes), then the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED), the row is
+// copied there as a whole, and global memory is read once and written once, the floor; one row computes while the other
+// one is copied. Else the row is read twice, the second time from the L2 cache if that still holds it (dev/kernels.md).
 template <int W, bool SHARED, class T>
 __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale,
                                     int V, int Vp, bool backward, const double* weights) {
@@ -116,17 +115,13 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         for (int v = from + first; v < to && v < V; v += step) {
             float a[W];
             load<W>(a, x + v);
-            if (v + W > V) {
-                UNROLL
+            if (v + W > V)
                 for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
-            }
             float largest = a[0];
-            UNROLL
             for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
             if (v + W <= target) {
                 before = fmaxf(before, largest);
             } else if (v < target) {
-                UNROLL
                 for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
             }
             if (largest > max_logit) {
@@ -173,10 +168,8 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         load<W>(a, x + v);
         UNROLL
         for (int k = 0; k < W; k++) a[k] = fast_exp2(a[k] * LOG2E - base) * factor;
-        if (v + W > V) {
-            UNROLL
+        if (v + W > V)
             for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : 0.0f;
-        }
         if (v <= target && target < v + W) {
             UNROLL
             for (int k = 0; k < W; k++)
@@ -188,17 +181,15 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
 template <class T>
 void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V,
                   int Vp, bool backward, const double* weights = nullptr) {
-    if (M == 0) return;
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
     size_t bytes = Vp * sizeof(T);
     pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        if constexpr (W > 1) {
+        if constexpr (w() > 1) {
             if (bytes + 2048 <= most_shared_memory() / 2)  // 2 KB: what a block has besides
-                return launch(crossentropy_kernel<W, true, T>, M, threads, bytes, losses, correct, logits, targets,
+                return launch(crossentropy_kernel<w(), true, T>, M, threads, bytes, losses, correct, logits, targets,
                               scale, V, Vp, backward, weights);
         }
-        launch(crossentropy_kernel<W, false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
+        launch(crossentropy_kernel<w(), false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
                backward, weights);
     });
 }

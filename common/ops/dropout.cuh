@@ -67,16 +67,27 @@ struct DropoutRow {
 };
 
 namespace cpu {
+// Row n: out(C) = dropout(inp(C)), out may be inp
+template <class T> void drop_row(T* out, const T* inp, int n, int C, const Dropout& dropout) {
+    DropoutRow keep(dropout, n);
+    if (dropout.p > 0)
+        for (int c = 0; c < C; c++) out[c] = (acc<T>)inp[c] * keep(c);
+    else if (out != inp) memcpy((void*)out, (const void*)inp, C * sizeof(T));
+}
+// Row n: sum(C) = x(C) + dropout(branch(C)), sum may be one of them
+template <class T> void add_dropped_row(T* sum, const T* x, const T* branch, int n, int C, const Dropout& dropout) {
+    typedef acc<T> A;
+    DropoutRow keep(dropout, n);
+    if (dropout.p > 0)
+        for (int c = 0; c < C; c++) sum[c] = (A)x[c] + (A)branch[c] * keep(c);
+    else
+        for (int c = 0; c < C; c++) sum[c] = (A)x[c] + (A)branch[c];
+}
 // out(N,C) = dropout(inp(N,C)); out may be inp. The backward pass is the same function applied to the gradient.
 template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
 #pragma omp parallel for
-    for (int n = 0; n < N; n++) {
-        const T* x = inp + (size_t)n * C;  // (C)
-        T* o = out + (size_t)n * C;        // (C)
-        DropoutRow keep(dropout, n);
-        for (int c = 0; c < C; c++) o[c] = (acc<T>)x[c] * keep(c);
-    }
+    for (int n = 0; n < N; n++) drop_row(out + (size_t)n * C, inp + (size_t)n * C, n, C, dropout);
 }
 }  // namespace cpu
 
@@ -104,9 +115,9 @@ template <int W, class T> __global__ void dropout_forward_kernel(T* out, const T
     }
 }
 template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
-    if (N == 0 || (dropout.p <= 0 && out == inp)) return;
+    if (dropout.p <= 0 && out == inp) return;
     pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        launch(dropout_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
+        launch(dropout_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
     });
 }
 }  // namespace gpu

@@ -102,10 +102,9 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
 template <class T>
 void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
                        const int* types, int N, int C) {
-    if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(C, out, wte, wpe, wtt), [&](auto w) {
-        launch(embedding_forward_kernel<decltype(w)::value, T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens,
-               pos, types, N, C);
+        launch(embedding_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N,
+               C);
     });
 }
 
@@ -119,10 +118,8 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
     float* to = slot < 0 ? dw + (size_t)ids.run_id[r] * C : partial + (size_t)slot * C;  // (C)
     for (int c = threadIdx.x * W; c < C; c += blockDim.x * W) {
         float sum[W] = {};
-        if (slot < 0) {
-            UNROLL
+        if (slot < 0)
             for (int k = 0; k < W; k++) sum[k] = to[c + k];
-        }
         for (int i0 = begin; i0 < end; i0 += 8) {
             Pack<T, W> d[8];
             UNROLL
@@ -130,12 +127,9 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
                 if (i0 + i < end) d[i] = load_pack<W>(dout + (size_t)ids.order[i0 + i] * C + c);
             UNROLL
             for (int i = 0; i < 8; i++)
-                if (i0 + i < end) {
-                    UNROLL
+                if (i0 + i < end)
                     for (int k = 0; k < W; k++) sum[k] += (float)d[i].at[k];
-                }
         }
-        UNROLL
         for (int k = 0; k < W; k++) to[c + k] = sum[k];
     }
 }
@@ -157,15 +151,11 @@ static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const
     dw[(size_t)ids.multi_id[u] * C + c] = sum;
 }
 template <class T> void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
-    if (ids.R > 0)
-        pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
-            constexpr int W = decltype(w)::value;
-            launch(embedding_runs_kernel<W, T>, ids.R, (unsigned)min(round_up(ceil_div(C, W), 32), (size_t)THREADS), 0,
-                   dw, dout, ids, partial, C);
-        });
-    if (ids.U > 0)
-        launch(embedding_partials_kernel, dim3(ids.U, (unsigned)ceil_div(C, 32)), THREADS, 0, dw, ids,
-               (const float*)partial, C);
+    pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
+        launch(embedding_runs_kernel<w(), T>, ids.R, min(round_up(ceil_div(C, w()), 32), (size_t)THREADS), 0, dw, dout,
+               ids, partial, C);
+    });
+    launch(embedding_partials_kernel, dim3(ids.U, ceil_div(C, 32)), THREADS, 0, dw, ids, (const float*)partial, C);
 }
 }  // namespace gpu
 #endif

@@ -6,34 +6,18 @@
 // the rows of one mma. The other side comes by in tiles through shared memory, by cp.async: while one tile is worked
 // on, the next one is on its way.
 //
-// What decides the shape is how often shared memory is read. It gives 128 bytes a clock, and ldmatrix_x4 takes 512: 4
-// clocks. An mma takes the SM's four tensor cores some 1.6 clocks on an H200 (mma.sync reaches 60 % of what wgmma does)
-// and 2 on an A100. The two 16 × 16 blocks of a warp use what one ldmatrix_x4 brought of the other side for 4 mma: 6 to
-// 8 clocks. With 16 rows a warp it would be 2 mma, and reading would take longer than multiplying. The left operands
-// are read once, into registers, where these have room (HS ≤ 64, but not v); elsewhere they come again for every 16 or
-// 32 rows of the other side, which leaves 2.4 to 2.7 mma per ldmatrix_x4 (dk, dv with HS = 128: 1.6). The sums of 32 ×
-// HS and the scores then fill a thread's 255 registers, and an SM holds two such blocks: 8 warps. While one is at its
-// exponentials, others multiply. Softmax needs no shared memory: the scores of a row lie in four lanes, and as they
-// come out of an mma they are, rounded to bf16, the left operand of the next one.
+// The left operands are read once, into registers, where these have room (HS ≤ 64, but not v); elsewhere they come
+// again for every 16 or 32 rows of the other side. Softmax needs no shared memory: the scores of a row lie in four
+// lanes, and as they come out of an mma they are, rounded to bf16, the left operand of the next one. Why these shapes,
+// and why two backward passes: dev/kernels.md.
 //
 // Sequences that are neighbours and fit into 128 tokens together share a block, see make_tiles(): they are treated as
 // one, in which a query sees the keys of its own sequence only; a warp skips what none of its rows sees.
-//
-// The 128 rows also matter to the level above: a tile of 64 keys and values (16 KB at HS = 64) is loaded once for
-// 4·128·64·64 FLOP. At 350 TFLOP/s that is 2.7 TB/s from the L2 cache, about half of what it gives; with 64 rows it
-// would be all.
 //
 //   shared KB / block    HS = 32   64    128     registers per thread (limit)
 //   forward                   25   49     65     255: 2 blocks per SM, on an H200 (227 KB) and an A100 (163 KB)
 //   dq                        33   65     97     255: 2 blocks; HS = 128: 2 on an H200, 1 on an A100
 //   dk, dv                    35   67    131     255: 2 blocks of 4 warps; HS = 128: 1 of 8 warps
-//
-// Backward in two passes, dq by queries, dk and dv by keys. Per pair of query and key that is 7 products of 2 HS FLOP
-// (s, dp, dq; s, dp, dv, dk) and 2 exponentials. One pass by keys needs 5 and 1, but its dq is then a sum over blocks:
-// added in fp32 with atomics (8 bytes to and from L2 per element of dq and tile of 128 keys, 4 more to clear and 6 to
-// convert), in an order that differs from run to run. Two passes give the same bits every time, need no memory beyond
-// delta, and of the first pass every product runs at the forward pass's rate. (An order enforced by semaphores has the
-// 5 products and the same bits, but blocks then wait for each other, and the traffic stays.)
 #pragma once
 #include <math.h>
 
@@ -141,12 +125,6 @@ __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], c
         }
     }
 }
-template <int M, int N> __device__ inline void clear(float s[M][N][4]) {
-    UNROLL
-    for (int m = 0; m < M; m++) UNROLL
-    for (int n = 0; n < N; n++) UNROLL
-    for (int i = 0; i < 4; i++) s[m][n][i] = 0;
-}
 // The first `rows` of a warp's 16·M rows: o · factor[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of
 // this warp, 16 bytes at a time
 template <int HS, int M>
@@ -246,10 +224,9 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
 
     // A lane has rows 16m + 8r + g of the warp: row_max is the largest score so far, sum its part of
     // Σ exp(score − row_max)
-    float o[M][HS / 8][4], row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
+    float o[M][HS / 8][4] = {}, row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;
-    clear<M, HS / 8>(o);
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int r = 0; r < 2; r++) {
@@ -278,8 +255,7 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
         if (first >= len || j0 >= to_key || j0 + KEYS <= from_key)
             continue;                                 // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
-        float s[M][KEYS / 8][4];
-        clear<M, KEYS / 8>(s);
+        float s[M][KEYS / 8][4] = {};
         if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
         else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
         // some query of the warp does not see some key; every query sees itself
@@ -380,11 +356,10 @@ __global__ void __launch_bounds__(128, 2)
         }
     }
 
-    float dq[M][HS / 8][4], lse2[M][2], del[M][2], factor[M][2];  // lse2 in powers of 2
+    float dq[M][HS / 8][4] = {}, lse2[M][2], del[M][2], factor[M][2];  // lse2 in powers of 2
     float scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;
-    clear<M, HS / 8>(dq);
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int r = 0; r < 2; r++) {
@@ -417,9 +392,7 @@ __global__ void __launch_bounds__(128, 2)
         for (int j = 0; j < KEYS; j += SLICE) {
             if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
             const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;         // (SLICE, HS)
-            float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
-            clear<M, SLICE / 8>(s);
-            clear<M, SLICE / 8>(dp);
+            float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
             if (HELD) {
                 multiply_rows<HS, M, SLICE / 8>(s, x, k);
                 multiply_rows<HS, M, SLICE / 8>(dp, y, v);
@@ -520,9 +493,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     }
     copy(h, begin, 0);
 
-    float dk[M][HS / 8][4], dv[M][HS / 8][4], scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
-    clear<M, HS / 8>(dk);
-    clear<M, HS / 8>(dv);
+    float dk[M][HS / 8][4] = {}, dv[M][HS / 8][4] = {}, scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
     DropoutRow any(dropout, n0);  // threshold and scale are the same for all rows
     uint32_t x[HS / 16][M][4];
     if (HELD) {
@@ -545,9 +516,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
             if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query)
                 continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;  // (SLICE, HS)
-            float s[M][SLICE / 8][4], dp[M][SLICE / 8][4];
-            clear<M, SLICE / 8>(s);
-            clear<M, SLICE / 8>(dp);
+            float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
             if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
             else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);

@@ -29,47 +29,34 @@ template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, in
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
 namespace gpu {
-// one warp per row; the packs go through registers as they are
-template <int W, class T> __global__ void gather_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
+// out(M,C) = inp[rows], or with SCATTER out[rows] = inp(M,C). One warp per row; the packs go through registers as they
+// are.
+template <int W, bool SCATTER, class T>
+__global__ void copy_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (m >= M) return;
-    int row = rows[m];
+    if (m >= M || (SCATTER && rows[m] < 0)) return;
+    int row = rows[m], from = SCATTER ? m : row, to = SCATTER ? row : m;
     for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
         Pack<T, W> x[LOADS_IN_FLIGHT] = {};
         UNROLL
         for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (row >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)row * C + c);
+            if (from >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)from * C + c);
         UNROLL
         for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (c < C) store_pack<W>(out + (size_t)m * C + c, x[i]);
+            if (c < C) store_pack<W>(out + (size_t)to * C + c, x[i]);
     }
 }
-template <int W, class T> __global__ void scatter_rows_kernel(T* dinp, const T* dout, const int* rows, int M, int C) {
-    int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    if (m >= M || rows[m] < 0) return;
-    T* to = dinp + (size_t)rows[m] * C;  // (C)
-    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
-        Pack<T, W> x[LOADS_IN_FLIGHT];
-        UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (c < C) x[i] = load_pack<W>(dout + (size_t)m * C + c);
-        UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (c < C) store_pack<W>(to + c, x[i]);
-    }
+template <bool SCATTER, class T> void copy_rows(T* out, const T* inp, const int* rows, int M, int C) {
+    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
+        launch(copy_rows_kernel<w(), SCATTER, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C);
+    });
 }
 template <class T> void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
-    if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        launch(gather_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C);
-    });
+    copy_rows<false>(out, inp, rows, M, C);
 }
 template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
-    if (M == 0) return;
-    pick_width<T>(rows_are_wide<T>(C, dinp, dout), [&](auto w) {
-        launch(scatter_rows_kernel<decltype(w)::value, T>, row_blocks(M), THREADS, 0, dinp, dout, rows, M, C);
-    });
+    copy_rows<true>(dinp, dout, rows, M, C);
 }
 }  // namespace gpu
 #endif

@@ -98,6 +98,9 @@ struct Fused {
     float* sum = nullptr;    // (m), overwritten
     float* total = nullptr;  // (m), what on_fused() and fallback() add it to
 };
+struct Nothing {
+    void operator()() const {}
+};
 #ifdef CUBLASLT
 #define CUBLAS_CHECK(call)                                                                      \
     do {                                                                                        \
@@ -282,9 +285,9 @@ template <class Run> MatmulPlan choose(Product& product, const Fused& fused, boo
 
 // c(m,n) = beta c + op(a) op(b) with the epilogue, and then on_fused(); where cuBLASLt has no such kernel, or a slower
 // one, fallback() does all of it.
-template <class TA, class TC, class OnFused, class Fallback>
+template <class TA, class TC, class Fallback, class OnFused = Nothing>
 void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,
-                TC* c, size_t ldc, const Fused& fused, OnFused on_fused, Fallback fallback) {
+                TC* c, size_t ldc, const Fused& fused, Fallback fallback, OnFused on_fused = {}) {
     if (m == 0 || n == 0) return;
     uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)fused.bias | (uintptr_t)fused.pre |
                      (uintptr_t)fused.sum | 256;
@@ -319,7 +322,7 @@ void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
 template <class TA, class TC>
 void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c,
           size_t ldc) {
-    fused_gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, Fused{}, [] {}, [] {});
+    fused_gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, Fused{}, Nothing());
 }
 #else
 using cpu::blas_init;
@@ -337,9 +340,9 @@ void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const 
         cpu::gemm(ta, tb, std::min(ROWS, m - i), n, k, a + (ta ? (size_t)i : i * lda), lda, b, ldb, TC(beta),
                   c + i * ldc, ldc);
 }
-template <class TA, class TC, class OnFused, class Fallback>
+template <class TA, class TC, class Fallback, class OnFused = Nothing>
 void fused_gemm(bool, bool, int, int, int, const TA*, size_t, const TA*, size_t, float, TC*, size_t, const Fused&,
-                OnFused, Fallback fallback) {
+                Fallback fallback, OnFused = {}) {
     fallback();
 }
 #endif

@@ -4,7 +4,10 @@
 //   dx  = rstd (g − mean(g) − xhat mean(g · xhat)),   g = dout · weight
 //   dweight += Σₙ dout · xhat,   dbias += Σₙ dout
 //
-// mean and variance are over the C channels.
+// mean and variance are over the C channels. RMSNorm (Zhang and Sennrich 2019) is the same without mean and bias:
+//
+//   out = xhat · weight,   xhat = x rstd,   rstd = 1 / √(mean(x²) + eps)
+//   dx  = rstd (g − xhat mean(g · xhat))
 //
 // With a residual: x = residual + dropout(branch), kept as `sum`; the gradient of `sum` goes to the residual as it is
 // and to the branch through the dropout mask.
@@ -30,109 +33,99 @@ constexpr size_t layernorm_scratch(size_t N, size_t C) {  // elements of acc<T>
 }
 
 namespace cpu {
-// out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
-// residual.
+// One row: out(C) = layernorm(x(C)), and its mean and rstd
 template <class T>
-void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
-                                const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
+void layernorm_row(T* out, acc<T>& mean, acc<T>& rstd, const T* x, const T* weight, const T* bias, int C, acc<T> eps) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
-    for (int n = 0; n < N; n++) {
-        size_t row = (size_t)n * C;
-        const T *x = residual + row, *y = branch + row;  // (C)
-        T *s = sum + row, *o = out + row;                // (C)
-        if (dropout.p > 0) {
-            DropoutRow keep(dropout, n);
-            for (int c = 0; c < C; c++) s[c] = (A)x[c] + (A)y[c] * keep(c);
-        } else {
-            for (int c = 0; c < C; c++) s[c] = (A)x[c] + (A)y[c];
-        }
-        A m = 0, v = 0;
-        for (int c = 0; c < C; c++) m += (A)s[c];
-        m /= C;
-        for (int c = 0; c < C; c++) v += ((A)s[c] - m) * ((A)s[c] - m);
-        A r = 1 / std::sqrt(v / C + eps);
-        for (int c = 0; c < C; c++) o[c] = ((A)s[c] - m) * r * (A)weight[c] + (A)bias[c];
-        mean[n] = m;
-        rstd[n] = r;
+    A m = 0, v = 0;
+    for (int c = 0; c < C; c++) m += (A)x[c];
+    m /= C;
+    for (int c = 0; c < C; c++) v += ((A)x[c] - m) * ((A)x[c] - m);
+    A r = 1 / std::sqrt(v / C + eps);
+    for (int c = 0; c < C; c++) out[c] = ((A)x[c] - m) * r * (A)weight[c] + (A)bias[c];
+    mean = m;
+    rstd = r;
+}
+// One row: dx(C) = its gradient (+ dresidual(C), unless nullptr), dweight(C), dbias(C) += . dx may be dout or
+// dresidual.
+template <class T>
+void layernorm_row_backward(T* dx, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual, const T* x,
+                            const T* weight, acc<T> mean, acc<T> rstd, int C) {
+    typedef acc<T> A;
+    A g_mean = 0, gx_mean = 0;
+    for (int c = 0; c < C; c++) {
+        A xhat = ((A)x[c] - mean) * rstd, g = (A)dout[c] * (A)weight[c];
+        g_mean += g;
+        gx_mean += g * xhat;
+        dweight[c] += (A)dout[c] * xhat;
+        dbias[c] += (A)dout[c];
+    }
+    g_mean /= C;
+    gx_mean /= C;
+    for (int c = 0; c < C; c++) {
+        A xhat = ((A)x[c] - mean) * rstd, g = (A)dout[c] * (A)weight[c];
+        dx[c] = rstd * (g - g_mean - xhat * gx_mean) + (dresidual ? (A)dresidual[c] : 0);
     }
 }
-// out(N,C), mean(N), rstd(N) = layernorm(inp(N,C))
-template <class T>
-void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
-                       acc<T> eps) {
+// One row: out(C) = rmsnorm(x(C)), returns rstd. out may be x.
+template <class T> acc<T> rmsnorm_row(T* out, const T* x, const T* weight, int C, acc<T> eps) {
     typedef acc<T> A;
-#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
-    for (int n = 0; n < N; n++) {
-        const T* x = inp + (size_t)n * C;  // (C)
-        T* o = out + (size_t)n * C;        // (C)
-        A m = 0, v = 0;
-        for (int c = 0; c < C; c++) m += (A)x[c];
-        m /= C;
-        for (int c = 0; c < C; c++) v += ((A)x[c] - m) * ((A)x[c] - m);
-        A r = 1 / std::sqrt(v / C + eps);
-        for (int c = 0; c < C; c++) o[c] = ((A)x[c] - m) * r * (A)weight[c] + (A)bias[c];
-        mean[n] = m;
-        rstd[n] = r;
+    A squares = 0;
+    for (int c = 0; c < C; c++) squares += (A)x[c] * (A)x[c];
+    A r = 1 / std::sqrt(squares / C + eps);
+#pragma omp simd
+    for (int c = 0; c < C; c++) out[c] = (A)x[c] * r * (A)weight[c];
+    return r;
+}
+template <class T>
+void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresidual, const T* x, const T* weight,
+                          acc<T> rstd, int C) {
+    typedef acc<T> A;
+    A gx_mean = 0;
+#pragma omp simd reduction(+ : gx_mean)
+    for (int c = 0; c < C; c++) {
+        A dw = (A)dout[c] * (A)x[c] * rstd;
+        gx_mean += dw * (A)weight[c];
+        dweight[c] += dw;
+    }
+    gx_mean /= C;
+#pragma omp simd
+    for (int c = 0; c < C; c++) {
+        A xhat = (A)x[c] * rstd, g = (A)dout[c] * (A)weight[c];
+        dx[c] = rstd * (g - xhat * gx_mean) + (dresidual ? (A)dresidual[c] : 0);
     }
 }
 
+// out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
+// residual. branch = nullptr: of residual alone, `sum` is not written. RMS: rmsnorm, without mean and bias.
+template <class T, bool RMS = false>
+void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
+                                const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
+#pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
+    for (int n = 0; n < N; n++) {
+        size_t row = (size_t)n * C;
+        const T* x = (branch ? sum : residual) + row;  // (C)
+        if (branch) add_dropped_row(sum + row, residual + row, branch + row, n, C, dropout);
+        if constexpr (RMS) rstd[n] = rmsnorm_row(out + row, x, weight, C, eps);
+        else layernorm_row(out + row, mean[n], rstd[n], x, weight, bias, C, eps);
+    }
+}
 // dsum(N,C) = gradient of `sum` (+ dresidual(N,C) if given: what reaches the residual stream from later on)
-// dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch (a plain LayerNorm). dbranch may be dsum if there
-// is no dropout. dweight(C), dbias(C) +=, unless nullptr; scratch(layernorm_scratch(N,C)). dsum may be dout or
-// dresidual.
-template <class T>
+// dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch. dbranch may be dsum if there is no dropout.
+// dweight(C), dbias(C) +=, unless nullptr; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
+template <class T, bool RMS = false>
 void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
                                  const T* sum, const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch,
                                  int N, int C, Dropout dropout) {
-    typedef acc<T> A;
-    int chunks = (int)ceil_div(N, CHUNK_ROWS);
-#pragma omp parallel for
-    for (int k = 0; k < chunks; k++) {
-        A *dw = scratch + (size_t)k * 2 * C, *db = dw + C;  // (C) each: this chunk's sums
-        for (int c = 0; c < 2 * C; c++) dw[c] = 0;
-        int end = (k + 1) * CHUNK_ROWS < N ? (k + 1) * CHUNK_ROWS : N;
-        for (int n = k * CHUNK_ROWS; n < end; n++) {
-            size_t row = (size_t)n * C;
-            const T *d = dout + row, *x = sum + row;  // (C)
-            A m = mean[n], r = rstd[n], g_mean = 0, gx_mean = 0;
-            for (int c = 0; c < C; c++) {
-                A xhat = ((A)x[c] - m) * r, g = (A)d[c] * (A)weight[c];
-                g_mean += g;
-                gx_mean += g * xhat;
-                dw[c] += (A)d[c] * xhat;
-                db[c] += (A)d[c];
-            }
-            g_mean /= C;
-            gx_mean /= C;
-            const T* dres = dresidual ? dresidual + row : nullptr;  // (C)
-            T* dx = dsum + row;                                     // (C)
-            for (int c = 0; c < C; c++) {
-                A xhat = ((A)x[c] - m) * r, g = (A)d[c] * (A)weight[c];
-                dx[c] = r * (g - g_mean - xhat * gx_mean) + (dres ? (A)dres[c] : 0);
-            }
-            if (!dbranch) continue;
-            T* dy = dbranch + row;  // (C)
-            if (dropout.p > 0) {
-                DropoutRow keep(dropout, n);
-                for (int c = 0; c < C; c++) dy[c] = (A)dx[c] * keep(c);
-            } else if (dy != dx) {
-                for (int c = 0; c < C; c++) dy[c] = dx[c];
-            }
-        }
-    }
-    for (int k = 0; dweight && k < chunks; k++)
-        for (int c = 0; c < C; c++) {
-            dweight[c] += scratch[(size_t)k * 2 * C + c];
-            dbias[c] += scratch[(size_t)k * 2 * C + C + c];
-        }
-}
-// dinp(N,C), dweight(C) +=, dbias(C) += (unless nullptr); dinp may be dout
-template <class T>
-void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight,
-                        const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
-    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd,
-                                scratch, N, C, Dropout());
+    constexpr int K = RMS ? 1 : 2;
+    int chunks = sum_chunks(scratch, N, K * C, [&](int n, acc<T>* dw) {  // (K, C)
+        size_t row = (size_t)n * C;
+        const T* dres = dresidual ? dresidual + row : nullptr;
+        if constexpr (RMS) rmsnorm_row_backward(dsum + row, dw, dout + row, dres, sum + row, weight, rstd[n], C);
+        else layernorm_row_backward(dsum + row, dw, dw + C, dout + row, dres, sum + row, weight, mean[n], rstd[n], C);
+        if (dbranch) drop_row(dbranch + row, dsum + row, n, C, dropout);
+    });
+    if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }
 }  // namespace cpu
 
@@ -158,20 +151,18 @@ inline RowSplit split_row(int C, int W) {
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
 template <class T, class F> void pick_row(bool wide, int C, F f) {
     pick_width<T>(wide, [&](auto w) {
-        RowSplit split = split_row(C, decltype(w)::value);
+        RowSplit split = split_row(C, w());
         if (split.elements == 8) f(w, std::integral_constant<int, 8>(), split.warps);
         else if (split.elements == 16) f(w, std::integral_constant<int, 16>(), split.warps);
-        else if constexpr (decltype(w)::value > 1) {
+        else if constexpr (w() > 1) {
             if (split.elements == 24) f(w, std::integral_constant<int, 24>(), split.warps);
             else f(w, std::integral_constant<int, 32>(), split.warps);
         }
     });
 }
 
-// `warps` warps per row. All loads start before the first one is needed: with both inputs in bf16 and C = 768, 3 KB a
-// warp, and 16 warps or more on a multiprocessor: 48 KB on their way. Each lane stores only where it loaded before, so
-// outputs may be inputs. branch = nullptr: a LayerNorm alone, `sum` is not written. RMS: the RMSNorm of rmsnorm.cuh,
-// which has neither mean nor bias.
+// `warps` warps per row. All loads start before the first one is needed. Each lane stores only where it loaded before,
+// so outputs may be inputs.
 template <int W, int E, bool RMS, class T>
 __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                          const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
@@ -206,19 +197,15 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
     if (!RMS) {
         UNROLL
         for (int i = 0, c = lane * W; i < P; i++, c += step)
-            if (c < width) {
-                UNROLL
+            if (c < width)
                 for (int k = 0; k < W; k++) s[0] += (float)x[i].at[k];
-            }
         row_sums(s, warps);
         m = s[0] / C;
     }
     UNROLL
     for (int i = 0, c = lane * W; i < P; i++, c += step)
-        if (c < width) {
-            UNROLL
+        if (c < width)
             for (int k = 0; k < W; k++) v[0] += ((float)x[i].at[k] - m) * ((float)x[i].at[k] - m);
-        }
     row_sums(v, warps);
     float r = 1.0f / sqrtf(v[0] / C + eps);
     UNROLL
@@ -227,7 +214,6 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
         float w[W], b[W] = {};
         load<W>(w, weight + c);  // the same for all rows: from the cache
         if (!RMS) load<W>(b, bias + c);
-        UNROLL
         for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
         store_pack<W>(out + row + c, x[i]);
     }
@@ -239,25 +225,15 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
 template <class T, bool RMS = false>
 void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
                                 const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
-    if (N == 0) return;
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_forward_kernel<decltype(w)::value, decltype(e)::value, RMS, T>,
-               (unsigned)ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C,
-               eps, dropout, warps);
+        launch(layernorm_forward_kernel<w(), e(), RMS, T>, ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd,
+               residual, branch, weight, bias, N, C, eps, dropout, warps);
     });
-}
-template <class T>
-void layernorm_forward(T* out, float* mean, float* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
-                       float eps) {
-    residual_layernorm_forward(out, (T*)nullptr, mean, rstd, inp, (const T*)nullptr, weight, bias, N, C, eps,
-                               Dropout());
 }
 
 // One block per chunk of `rows` rows, `warps` warps per row. A lane sees the same E channels in all its rows, so it
 // sums their dweight and dbias in registers; at the end the block's groups of warps add theirs in shared memory, one
-// after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once. In bf16 with C =
-// 768 and all three inputs a row has 4.6 KB, all loaded before any is used: 12 warps on a multiprocessor have 55 KB on
-// their way when they load, some 40 KB on average, since they compute for a quarter of the time.
+// after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once (dev/kernels.md).
 template <int W, int E, bool RMS, class T>
 __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight,
@@ -353,22 +329,42 @@ template <class T, bool RMS = false>
 void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,
                                  const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch,
                                  int N, int C, Dropout dropout) {
-    if (N == 0) return;
     constexpr int K = RMS ? 1 : 2;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
-        constexpr int E = decltype(e)::value;
-        launch(layernorm_backward_kernel<decltype(w)::value, E, RMS, T>, chunks, 128,
-               K * E * 32 * warps * sizeof(float), dsum, dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N,
-               C, dropout, rows, warps);
+        launch(layernorm_backward_kernel<w(), e(), RMS, T>, chunks, 128, K * e() * 32 * warps * sizeof(float), dsum,
+               dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
     });
     if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }
-template <class T>
-void layernorm_backward(T* dinp, float* dweight, float* dbias, const T* dout, const T* inp, const T* weight,
-                        const float* mean, const float* rstd, float* scratch, int N, int C) {
-    residual_layernorm_backward(dinp, (T*)nullptr, dweight, dbias, dout, (const T*)nullptr, inp, weight, mean, rstd,
-                                scratch, N, C, Dropout());
-}
 }  // namespace gpu
 #endif
+
+// Without a residual
+template <class T>
+void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
+                       acc<T> eps) {
+    device::residual_layernorm_forward<T>(out, nullptr, mean, rstd, inp, nullptr, weight, bias, N, C, eps, Dropout());
+}
+template <class T>
+void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight,
+                        const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
+    device::residual_layernorm_backward<T>(dinp, nullptr, dweight, dbias, dout, nullptr, inp, weight, mean, rstd,
+                                           scratch, N, C, Dropout());
+}
+// RMSNorm
+template <class T>
+void residual_rmsnorm_forward(T* out, T* sum, acc<T>* rstd, const T* residual, const T* branch, const T* weight, int N,
+                              int C, acc<T> eps, Dropout dropout) {
+    device::residual_layernorm_forward<T, true>(out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps,
+                                                dropout);
+}
+template <class T> void rmsnorm_forward(T* out, acc<T>* rstd, const T* inp, const T* weight, int N, int C, acc<T> eps) {
+    residual_rmsnorm_forward<T>(out, nullptr, rstd, inp, nullptr, weight, N, C, eps, Dropout());
+}
+template <class T>
+void residual_rmsnorm_backward(T* dsum, T* dbranch, acc<T>* dweight, const T* dout, const T* dresidual, const T* sum,
+                               const T* weight, const acc<T>* rstd, acc<T>* scratch, int N, int C, Dropout dropout) {
+    device::residual_layernorm_backward<T, true>(dsum, dbranch, dweight, nullptr, dout, dresidual, sum, weight, nullptr,
+                                                 rstd, scratch, N, C, dropout);
+}

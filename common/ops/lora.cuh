@@ -27,37 +27,6 @@ struct LoraShape {
     int width() const { return P * r; }
 };
 
-namespace cpu {
-// x(n) *= s
-template <class T> void scale_by(T* x, float s, size_t n) {
-#pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
-    for (size_t i = 0; i < n; i++) x[i] = (acc<T>)x[i] * (acc<T>)s;
-}
-// x(n) += y(n)
-template <class T> void add_to(T* x, const T* y, size_t n) {
-#pragma omp parallel for if (n >= OMP_MIN_ELEMENTS)
-    for (size_t i = 0; i < n; i++) x[i] = (acc<T>)x[i] + (acc<T>)y[i];
-}
-}  // namespace cpu
-#ifdef WITH_KERNELS
-namespace gpu {
-template <class T> __global__ void scale_by_kernel(T* x, float s, size_t n) {
-    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) x[i] = (T)((float)x[i] * s);
-}
-template <class T> void scale_by(T* x, float s, size_t n) {
-    if (n > 0) launch(scale_by_kernel<T>, (unsigned)ceil_div(n, THREADS), THREADS, 0, x, s, n);
-}
-template <class T> __global__ void add_to_kernel(T* x, const T* y, size_t n) {
-    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) x[i] = (T)((float)x[i] + (float)y[i]);
-}
-template <class T> void add_to(T* x, const T* y, size_t n) {
-    if (n > 0) launch(add_to_kernel<T>, (unsigned)ceil_div(n, THREADS), THREADS, 0, x, y, n);
-}
-}  // namespace gpu
-#endif
-
 // What the adapters read: inp(N,C), or with dropout dropped(N,C), into which it is computed. The same again in the
 // backward pass.
 template <class T> const T* lora_input(T* dropped, const T* inp, int N, int C, Dropout dropout) {
@@ -72,7 +41,7 @@ void lora_forward(T* out, T* u, T* dropped, const T* inp, LoraTensors<T> w, cons
     if (!s || N == 0) return;
     const T* x = lora_input(dropped, inp, N, C, dropout);
     device::matmul_forward(u, x, (const T*)w.a, (const T*)nullptr, N, C, s.width());
-    device::scale_by(u, s.scale, (size_t)N * s.width());
+    device::elementwise(Times{s.scale}, (size_t)N * s.width(), u, u);
     const T* b = w.b;
     for (int p = 0; p < s.P; b += (size_t)s.parts[p].rows * s.r, p++)
         device::gemm_of_part(false, true, N, s.parts[p].rows, s.r, u + p * s.r, s.width(), b, s.r, T(1),
@@ -93,7 +62,7 @@ void lora_backward_weight(LoraTensors<acc<T>> g, T* du, T* dropped, const T* dou
         b += (size_t)part.rows * s.r;
         db += (size_t)part.rows * s.r;
     }
-    device::scale_by(du, s.scale, (size_t)N * s.width());
+    device::elementwise(Times{s.scale}, (size_t)N * s.width(), du, du);
     const T* x = lora_input(dropped, inp, N, C, dropout);
     device::gemm_of_part(true, false, s.width(), C, N, (const T*)du, s.width(), x, C, acc<T>(1), g.a, C);
 }
@@ -105,5 +74,5 @@ void lora_backward_input(T* dinp, T* dropped, const T* du, LoraTensors<T> w, con
     if (dropout.p <= 0) return device::matmul_backward_input(dinp, du, (const T*)w.a, N, C, s.width(), true);
     device::matmul_backward_input(dropped, du, (const T*)w.a, N, C, s.width());
     device::dropout_forward(dropped, dropped, N, C, dropout);
-    device::add_to(dinp, dropped, (size_t)N * C);
+    device::elementwise(Plus(), (size_t)N * C, dinp, dinp, dropped);
 }

@@ -12,7 +12,7 @@
 #include "common/base/threads.h"
 #include "common/base/types.h"
 #include "common/ops/chunks.cuh"
-#include "common/ops/gelu.cuh"
+#include "common/ops/elementwise.cuh"
 #include "common/ops/gemm.cuh"
 
 constexpr size_t column_sum_scratch(size_t N, size_t C) { return ceil_div(N, CHUNK_ROWS) * C; }  // elements of acc<T>
@@ -50,75 +50,63 @@ template <class T> void matmul_few_rows(T* out, const T* inp, const T* weight, c
         }
     }
 }
+// f(n, rows) for every panel [n, n + rows) of N rows, each on one thread
+template <class F> void for_panels(int N, F f) {
+    const int panel = panel_rows(N);
+#pragma omp parallel for schedule(static, 1)
+    for (int n = 0; n < N; n += panel) f(n, std::min(panel, N - n));
+}
+// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), and then finish(row) for each row of OC elements from `row` on
+template <class T, class Finish>
+void matmul_panels(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC, Finish finish) {
+    for_panels(N, [&](int n, int rows) {
+        size_t begin = (size_t)n * OC, end = begin + (size_t)rows * OC;
+        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), out + begin, OC);
+        for (size_t row = begin; bias && row < end; row += OC) {
+            for (int c = 0; c < OC; c++) out[row + c] = (acc<T>)out[row + c] + (acc<T>)bias[c];
+            finish(row);
+        }
+    });
+}
 // out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
 template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
-    const int panel = panel_rows(N);
-#pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += panel) {
-        int rows = std::min(panel, N - n);
-        T* o = out + (size_t)n * OC;  // (rows, OC)
-        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), o, OC);
-        if (!bias) continue;
-        for (int r = 0; r < rows; r++)
-            for (int c = 0; c < OC; c++) o[(size_t)r * OC + c] = (acc<T>)o[(size_t)r * OC + c] + (acc<T>)bias[c];
-    }
+    matmul_panels(out, inp, weight, bias, N, C, OC, [](size_t) {});
 }
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) {
         matmul_few_rows(pre, inp, weight, bias, N, C, OC);
-        return gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC);
+        return elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre);
     }
-    const int panel = panel_rows(N);
-#pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += panel) {
-        int rows = std::min(panel, N - n);
-        T *p = pre + (size_t)n * OC, *a = act + (size_t)n * OC;  // (rows, OC)
-        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), p, OC);
-        for (int r = 0; r < rows; r++, p += OC, a += OC)
-            for (int c = 0; c < OC; c++) {
-                p[c] = (acc<T>)p[c] + (acc<T>)bias[c];
-                a[c] = gelu<kind>((acc<T>)p[c]);
-            }
-    }
+    matmul_panels(pre, inp, weight, bias, N, C, OC, [&](size_t row) {
+        for (int c = 0; c < OC; c++) act[row + c] = gelu<kind>((acc<T>)pre[row + c]);
+    });
 }
 // dinp(N,C) = dout(N,OC) weight(OC,C); with add: += instead of =
 template <class T>
 void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {
-    const int panel = panel_rows(N);
-#pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += panel) {
-        int rows = std::min(panel, N - n);
+    for_panels(N, [&](int n, int rows) {
         gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(add ? 1 : 0), dinp + (size_t)n * C, C);
-    }
+    });
 }
 // the same where inp was gelu(pre(N,C)): dpre(N,C) = (dout(N,OC) weight(OC,C)) · gelu'(pre)
 template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
-    const int panel = panel_rows(N);
-#pragma omp parallel for schedule(static, 1)
-    for (int n = 0; n < N; n += panel) {
-        int rows = std::min(panel, N - n);
+    for_panels(N, [&](int n, int rows) {
         T* d = dpre + (size_t)n * C;       // (rows, C)
         const T* p = pre + (size_t)n * C;  // (rows, C)
         gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(0), d, C);
         for (size_t i = 0; i < (size_t)rows * C; i++) d[i] = (acc<T>)d[i] * gelu_derivative<kind>((acc<T>)p[i]);
-    }
+    });
 }
 // sum(C) += Σₙ inp(N,C); scratch(column_sum_scratch(N,C))
 template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
-    int chunks = (int)ceil_div(N, CHUNK_ROWS);
-#pragma omp parallel for
-    for (int k = 0; k < chunks; k++) {
-        acc<T>* s = scratch + (size_t)k * C;  // (C)
-        for (int c = 0; c < C; c++) s[c] = 0;
-        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++)
-            for (int c = 0; c < C; c++) s[c] += (acc<T>)inp[(size_t)n * C + c];
-    }
-    for (int k = 0; k < chunks; k++)
-        for (int c = 0; c < C; c++) sum[c] += scratch[(size_t)k * C + c];
+    int chunks = sum_chunks(scratch, N, C, [&](int n, acc<T>* s) {
+        for (int c = 0; c < C; c++) s[c] += (acc<T>)inp[(size_t)n * C + c];
+    });
+    add_chunks(sum, scratch, chunks, C, C);
 }
 // dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC)), not
 // read without dbias
@@ -140,14 +128,10 @@ void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const
 template <class TA, class TC>
 void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta,
                   TC* c, size_t ldc) {
-    const bool by_rows = m >= n;
-    const int size = by_rows ? m : n, panel = panel_rows(size);
-#pragma omp parallel for schedule(static, 1)
-    for (int i = 0; i < size; i += panel) {
-        const int part = std::min(panel, size - i);
-        if (by_rows) gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
+    for_panels(std::max(m, n), [&](int i, int part) {
+        if (m >= n) gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
         else gemm(ta, tb, m, part, k, a, lda, b + (tb ? i * ldb : i), ldb, beta, c + i, ldc);
-    }
+    });
 }
 }  // namespace cpu
 
@@ -162,7 +146,6 @@ __global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
     float x[W], b[W];
     load<W>(x, out + i);
     load<W>(b, bias + i % OC);
-    UNROLL
     for (int k = 0; k < W; k++) x[k] = (float)(T)(x[k] + b[k]);  // rounded, as the backward pass will see it
     store<W>(out + i, x);
     if constexpr (ACT) {
@@ -173,10 +156,8 @@ __global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
 }
 template <bool ACT, Gelu kind, class T> void add_bias(T* act, T* out, const T* bias, int N, int OC) {
     size_t n = (size_t)N * OC;
-    if (n == 0) return;
     pick_width<T>(rows_are_wide<T>(OC, act, out, bias), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(bias_kernel<W, ACT, kind, T>, (unsigned)ceil_div(n, THREADS * W), THREADS, 0, act, out, bias, n, OC);
+        launch(bias_kernel<w(), ACT, kind, T>, ceil_div(n, THREADS * w()), THREADS, 0, act, out, bias, n, OC);
     });
 }
 // cuBLASLt's GELU is the tanh form, to bf16's accuracy at least; fp32 is for exactness and takes ours.
@@ -185,26 +166,25 @@ template <class T> constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
 template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto product = [&] { gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC); };
     if (!bias) return product();
-    fused_gemm(
-        false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [] {},
-        [&] {
-            product();
-            add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
-        });
+    fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [&] {
+        product();
+        add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+    });
 }
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     auto bias_then_gelu = [&] {
-        auto gelu_after = [&] { gelu_forward<kind>(act, (const T*)pre, (size_t)N * OC); };
-        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, gelu_after, [&] {
+        auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
+        auto both_after = [&] {
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);
-        });
+        };
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, both_after,
+                   gelu_after);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(
-            false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, [] {},
-            bias_then_gelu);
+        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre},
+                   bias_then_gelu);
     else bias_then_gelu();
 }
 template <class T>
@@ -215,12 +195,11 @@ template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
     auto product_then_gelu = [&] {
         gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C);
-        gelu_backward<kind>(dpre, dpre, pre, (size_t)N * C);
+        elementwise(GeluGradient<kind>(), (size_t)N * C, dpre, dpre, pre);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(
-            false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C, Fused{Epilogue::gelu_gradient, nullptr, pre},
-            [] {}, product_then_gelu);
+        fused_gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C,
+                   Fused{Epilogue::gelu_gradient, nullptr, pre}, product_then_gelu);
     else product_then_gelu();
 }
 
@@ -233,7 +212,6 @@ template <class T> __global__ void column_sum_kernel(float* scratch, const T* in
     scratch[(size_t)blockIdx.y * C + c] = sum;
 }
 template <class T> void column_sum(float* sum, const T* inp, float* scratch, int N, int C) {
-    if (N == 0) return;
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
     launch(column_sum_kernel<T>, dim3((unsigned)ceil_div(C, 128), chunks), 128, 0, scratch, inp, N, C);
     add_chunks(sum, scratch, chunks, C, C);
@@ -245,13 +223,13 @@ void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T
     auto product = [&] { gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C); };
     if (!dbias) return product();
     // cuBLASLt sets, we add: micro-batches accumulate
-    Fused sums{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias};
-    fused_gemm(
-        true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C, sums, [&] { add_chunks(dbias, scratch, 1, OC, OC); },
-        [&] {
-            product();
-            column_sum(dbias, dout, scratch, N, OC);
-        });
+    auto add_sums = [&] { add_chunks(dbias, scratch, 1, OC, OC); };
+    auto sums_after = [&] {
+        product();
+        column_sum(dbias, dout, scratch, N, OC);
+    };
+    fused_gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C,
+               Fused{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias}, sums_after, add_sums);
 }
 template <class TA, class TC>
 void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,

@@ -9,8 +9,8 @@
 // turns t = f · original_context / 2π times in the first context is kept if t ≥ high_freq_factor, divided by `factor`
 // if t ≤ low_freq_factor, and between the two is a mean of both, the weight growing linearly with t.
 //
-// QK-norm: before it turns, each head x of q becomes rmsnorm(x) · qw, each head of k rmsnorm(x) · kw (rmsnorm.cuh, HS
-// in place of C).
+// QK-norm: before it turns, each head x of q becomes rmsnorm(x) · qw, each head of k rmsnorm(x) · kw (layernorm.cuh,
+// HS in place of C).
 //
 // qkv(N, NH + 2 NKV, HS) holds the heads of q, k and v of a token side by side, as in attention.cuh. A model with
 // QK-norm keeps qkv as it was for the backward pass, and gives attention another array.
@@ -19,7 +19,7 @@
 
 #include <vector>
 
-#include "common/ops/rmsnorm.cuh"
+#include "common/ops/layernorm.cuh"
 
 struct RopeConfig {
     double theta = 10000, factor = 1;  // factor 1: no frequency is changed
@@ -89,27 +89,17 @@ template <class T>
 void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, const T* qw, const T* kw,
                            const acc<T>* rstd, const acc<T>* table, const int* pos, acc<T>* scratch, int N, int NH,
                            int NKV, int HS) {
-    typedef acc<T> A;
-    int chunks = (int)ceil_div(N, CHUNK_ROWS), heads = NH + NKV;
+    int heads = NH + NKV;
     size_t C = (size_t)(heads + NKV) * HS;
-#pragma omp parallel for
-    for (int k = 0; k < chunks; k++) {
-        A *dq = scratch + (size_t)k * 2 * HS, *dk = dq + HS;  // (HS) each: this chunk's sums
-        for (int c = 0; c < 2 * HS; c++) dq[c] = 0;
-        for (int n = k * CHUNK_ROWS; n < N && n < (k + 1) * CHUNK_ROWS; n++) {
-            const T* x = qkv + n * C;  // (NH + 2 NKV, HS)
-            T* d = dqkv + n * C;       // (NH + 2 NKV, HS)
-            rotate_heads(d, table + (size_t)pos[n] * HS, A(-1), heads, HS);
-            for (int h = 0; h < heads; h++)
-                rmsnorm_row_backward(d + h * HS, h < NH ? dq : dk, d + h * HS, (const T*)nullptr, x + h * HS,
-                                     h < NH ? qw : kw, rstd[(size_t)n * heads + h], HS);
-        }
-    }
-    for (int k = 0; dqw && k < chunks; k++)
-        for (int c = 0; c < HS; c++) {
-            dqw[c] += scratch[(size_t)k * 2 * HS + c];
-            dkw[c] += scratch[(size_t)k * 2 * HS + HS + c];
-        }
+    int chunks = sum_chunks(scratch, N, 2 * HS, [&](int n, acc<T>* dq) {  // sums of dqw(HS), then of dkw(HS)
+        const T* x = qkv + n * C;                                         // (NH + 2 NKV, HS)
+        T* d = dqkv + n * C;                                              // (NH + 2 NKV, HS)
+        rotate_heads(d, table + (size_t)pos[n] * HS, acc<T>(-1), heads, HS);
+        for (int h = 0; h < heads; h++, d += HS, x += HS)
+            rmsnorm_row_backward(d, h < NH ? dq : dq + HS, d, (const T*)nullptr, x, h < NH ? qw : kw,
+                                 rstd[(size_t)n * heads + h], HS);
+    });
+    if (dqw) add_chunks(dqw, scratch, chunks, 2 * HS, HS, dkw);
 }
 }  // namespace cpu
 
@@ -119,11 +109,6 @@ void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, cons
 namespace gpu {
 // HS / 2W lanes a head, each W pairs: 16 bytes of both halves
 template <int HS, class T> constexpr int ROPE_LANES = HS / 2 * sizeof(T) / 16;
-// the sum over the lanes of a head
-template <int LANES> __device__ inline float head_sum(float v) {
-    for (int d = LANES / 2; d > 0; d /= 2) v += __shfl_xor_sync(0xffffffffu, v, d);
-    return v;
-}
 // the pairs a, b of a head turn, with sign −1 back; table: cosines of these pairs, HS/2 on their sines
 template <int HS, int W> __device__ inline void rotate(float a[W], float b[W], const float* table, float sign) {
     float cosine[W], sine[W];
@@ -145,16 +130,15 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
     bool there = i < N * heads;
     unsigned n = i / heads, h = i % heads, c = threadIdx.x % LANES * W;
     size_t at = ((size_t)n * (NH + 2 * NKV) + h) * HS + c;
-    float a[W] = {}, b[W] = {};  // a thread that is not there comes along to head_sum
+    float a[W] = {}, b[W] = {};  // a thread that is not there comes along to warp_sum
     if (there) {
         load<W>(a, qkv + at);
         load<W>(b, qkv + at + HS / 2);
     }
     if (NORM) {
         float squares = 0;
-        UNROLL
         for (int k = 0; k < W; k++) squares += a[k] * a[k] + b[k] * b[k];
-        float r = 1.0f / sqrtf(head_sum<LANES>(squares) / HS + eps);
+        float r = 1.0f / sqrtf(warp_sum<LANES>(squares) / HS + eps);
         if (h < (unsigned)(NH + NKV)) {
             const T* weight = (h < (unsigned)NH ? qw : kw) + c;
             float v[W], w[W];
@@ -176,12 +160,10 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
 template <bool NORM, class T>
 void launch_rope(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table, const int* pos, int N,
                  int NH, int NKV, int HS, float eps, float sign) {
-    if (N == 0) return;
     pick_head_size(HS, [&](auto hs) {
-        constexpr int H = decltype(hs)::value;
-        size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<H, T>;
-        launch(rope_kernel<H, NORM, T>, (unsigned)ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table,
-               pos, N, NH, NKV, eps, sign);
+        size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<hs(), T>;
+        launch(rope_kernel<hs(), NORM, T>, ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table, pos,
+               N, NH, NKV, eps, sign);
     });
 }
 template <class T>
@@ -215,7 +197,7 @@ __global__ void __launch_bounds__(THREADS, 3)
         float sums[2 * W] = {};  // of the channels in the first half, then in the second
         for (int i0 = begin * heads; i0 < end * heads; i0 += THREADS / LANES) {
             int i = i0 + threadIdx.x / LANES, n = i / heads, h = first + i % heads;
-            bool there = i < end * heads;  // threads without a head come along to head_sum
+            bool there = i < end * heads;  // threads without a head come along to warp_sum
             size_t at = ((size_t)n * (NH + 2 * NKV) + h) * HS + c;
             float a[W] = {}, b[W] = {}, x[W] = {}, y[W] = {}, v[W], w[W], r = 0, gx_mean = 0;
             if (there) {
@@ -238,7 +220,7 @@ __global__ void __launch_bounds__(THREADS, 3)
                 b[k] *= w[k];
                 gx_mean += a[k] * x[k] + b[k] * y[k];
             }
-            gx_mean = head_sum<LANES>(gx_mean) / HS;
+            gx_mean = warp_sum<LANES>(gx_mean) / HS;
             if (!there) continue;
             UNROLL
             for (int k = 0; k < W; k++) {
@@ -266,11 +248,10 @@ __global__ void __launch_bounds__(THREADS, 3)
 template <class T>
 void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw, const float* rstd,
                            const float* table, const int* pos, float* scratch, int N, int NH, int NKV, int HS) {
-    if (N == 0) return;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_head_size(HS, [&](auto hs) {
-        launch(qk_norm_rope_backward_kernel<decltype(hs)::value, T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table,
-               pos, scratch, N, NH, NKV, rows);
+        launch(qk_norm_rope_backward_kernel<hs(), T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table, pos, scratch,
+               N, NH, NKV, rows);
     });
     if (dqw) add_chunks(dqw, scratch, chunks, 2 * HS, HS, dkw);
 }

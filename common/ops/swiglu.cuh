@@ -72,17 +72,13 @@ template <int W, class T> __global__ void swiglu_backward_kernel(T* dgate_up, co
 }
 inline unsigned swiglu_threads(int FF, int W) { return (unsigned)min(round_up(ceil_div(FF, W), 32), (size_t)THREADS); }
 template <class T> void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
-    if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(FF, act, gate_up), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(swiglu_forward_kernel<W, T>, N, swiglu_threads(FF, W), 0, act, gate_up, FF);
+        launch(swiglu_forward_kernel<w(), T>, N, swiglu_threads(FF, w()), 0, act, gate_up, FF);
     });
 }
 template <class T> void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
-    if (N == 0) return;
     pick_width<T>(rows_are_wide<T>(FF, dgate_up, dact, gate_up), [&](auto w) {
-        constexpr int W = decltype(w)::value;
-        launch(swiglu_backward_kernel<W, T>, N, swiglu_threads(FF, W), 0, dgate_up, dact, gate_up, FF);
+        launch(swiglu_backward_kernel<w(), T>, N, swiglu_threads(FF, w()), 0, dgate_up, dact, gate_up, FF);
     });
 }
 }  // namespace gpu

@@ -68,9 +68,9 @@ static void bench_llama(size_t N, size_t C, size_t FF, size_t NH, size_t NKV, si
         report(name, format("%zu x %zu", N, width), median_us(times, f), bytes * (double)N, 0);
     };
     time("rmsnorm forward", C, 8.0 * C,
-         [&] { gpu::residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
+         [&] { residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
     time("rmsnorm backward", C, 10.0 * C, [&] {
-        gpu::residual_rmsnorm_backward<bf16>(out, sum, dw, dout, x, branch, w, rstd, scratch, n, (int)C, Dropout());
+        residual_rmsnorm_backward<bf16>(out, sum, dw, dout, x, branch, w, rstd, scratch, n, (int)C, Dropout());
     });
     time("rope", turned, 4.0 * turned, [&] { gpu::rope_forward<bf16>(qkv, table, pos, n, nh, nkv, hs); });
     time("qk norm and rope forward", row, 4.0 * row,

@@ -6,7 +6,7 @@
 #include <functional>
 #include <set>
 
-#include "common/ops/gelu.cuh"
+#include "common/ops/elementwise.cuh"
 
 #define CUBLASLT
 #define CUDA_CHECK(call)                                                                   \

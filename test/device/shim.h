@@ -8,7 +8,7 @@
 // block share one OS thread, hence __shared__ is `static thread_local`.
 //
 // Kernels are written as launch.cuh says, and keep PTX inside the device functions of ptx.cuh, each of which has its
-// CPU twin next to it.
+// twin in shim_ptx.h. shim_memory.h is what device.cuh and pipeline.cuh are here.
 //
 // What it finds in a wrong kernel, and how (test/device/bugs.cu has one of each):
 //   any build    waiting for a thread that never comes; lanes that call different collectives; writes
@@ -697,9 +697,10 @@ inline int __all_sync(unsigned mask, int pred) { return shim::ballot("waits at _
 
 inline size_t most_shared_memory() { return shim::MAX_SHARED; }
 template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t smem, A... args) {
+    if (grid.x == 0 || grid.y == 0) return;
     size_t threads = (size_t)block.x * block.y * block.z;
-    if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.x == 0 || grid.y == 0 ||
-        grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
+    if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.z == 0 || grid.x > 0x7fffffffu ||
+        grid.y > 65535 || grid.z > 65535 || block.z > 64)
         fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: invalid configuration", grid.x,
              grid.y, grid.z, block.x, block.y, block.z, smem);
     if (shim::recorder) {

@@ -7,7 +7,7 @@
 
 #include "common/ops/lora.cuh"
 
-#include "common/ops/rmsnorm.cuh"
+#include "common/ops/layernorm.cuh"
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
 #include "test/models/check_gradient.h"
@@ -146,12 +146,13 @@ TEST_SUITE("gradients of ops") {
                 CHECK(out[i] == doctest::Approx(x[i] / sqrt(squares / C + eps) * w[i % C]).epsilon(1e-13));
             }
             Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before;
-            rmsnorm_backward(dx.data(), dw.data(), dout.data(), x.data(), w.data(), rstd.data(), scratch.data(), N, C);
+            residual_rmsnorm_backward<double>(dx.data(), nullptr, dw.data(), dout.data(), nullptr, x.data(), w.data(),
+                                              rstd.data(), scratch.data(), N, C, Dropout());
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             Numbers in_place = dout, y = x;  // the allowed aliases; and a weight that is not trained
-            rmsnorm_backward(in_place.data(), (double*)nullptr, in_place.data(), x.data(), w.data(), rstd.data(),
-                             scratch.data(), N, C);
+            residual_rmsnorm_backward<double>(in_place.data(), nullptr, nullptr, in_place.data(), nullptr, x.data(),
+                                              w.data(), rstd.data(), scratch.data(), N, C, Dropout());
             CHECK(in_place == dx);
             rmsnorm_forward(y.data(), rstd.data(), y.data(), w.data(), N, C, eps);
             CHECK(y == out);

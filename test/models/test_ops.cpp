@@ -772,7 +772,8 @@ TEST_SUITE("ops in fp32") {
                               scratch.data(), N, 2, 2, 8);
         keep();
         rmsnorm_forward(out, rstd, x.data(), gain.data(), N, C, 1e-5f);
-        rmsnorm_backward(dx, dw, y.data(), x.data(), gain.data(), rstd, scratch.data(), N, C);
+        residual_rmsnorm_backward<float>(dx, nullptr, dw, y.data(), nullptr, x.data(), gain.data(), rstd,
+                                         scratch.data(), N, C, Dropout());
         keep();
         residual_rmsnorm_forward(out, sum, rstd, x.data(), y.data(), gain.data(), N, C, 1e-5f, dropout);
         residual_rmsnorm_backward(dx, dy, dw, y.data(), x.data(), sum, gain.data(), rstd, scratch.data(), N, C,

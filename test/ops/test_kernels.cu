@@ -13,14 +13,11 @@
 #include "common/ops/dropout.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
-#include "common/ops/gelu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/lora.cuh"
 #include "common/ops/matmul.cuh"
-#include "common/ops/rmsnorm.cuh"
 #include "common/ops/rope.cuh"
 #include "common/ops/swiglu.cuh"
-#include "common/ops/tanh.cuh"
 #include "test/ops/kernels.h"
 #include "test/ops/matmul_cases.h"
 
@@ -138,9 +135,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
         {
             Device<T> d_out(out);
             Device<float> d_mean(mean), d_rstd(rstd);
-            cpu::layernorm_forward<T>(out.data(), mean.data(), rstd.data(), residual.data(), weight.data(), bias.data(),
-                                      s.N, s.C, eps);
-            gpu::layernorm_forward<T>(d_out, d_mean, d_rstd, d_residual, d_weight, d_bias, s.N, s.C, eps);
+            cpu::residual_layernorm_forward<T>(out.data(), nullptr, mean.data(), rstd.data(), residual.data(), nullptr,
+                                               weight.data(), bias.data(), s.N, s.C, eps, Dropout());
+            gpu::residual_layernorm_forward<T>(d_out, nullptr, d_mean, d_rstd, d_residual, nullptr, d_weight, d_bias,
+                                               s.N, s.C, eps, Dropout());
             check("layernorm_forward mean", d_mean.get(), mean, C, 1, 1);
             check("layernorm_forward rstd", d_rstd.get(), rstd, C);
             check("layernorm_forward out", d_out.get(), out, C);
@@ -148,10 +146,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
             Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
             Device<T> d_dinp(dout);  // in place
             auto dinp = dout;
-            cpu::layernorm_backward<T>(dinp.data(), dw.data(), db.data(), dinp.data(), residual.data(), weight.data(),
-                                       mean.data(), rstd.data(), scratch.data(), s.N, s.C);
-            gpu::layernorm_backward<T>(d_dinp, d_dw, d_db, d_dinp, d_residual, d_weight, c_mean, c_rstd, d_scratch, s.N,
-                                       s.C);
+            cpu::residual_layernorm_backward<T>(dinp.data(), nullptr, dw.data(), db.data(), dinp.data(), nullptr,
+                                                residual.data(), weight.data(), mean.data(), rstd.data(),
+                                                scratch.data(), s.N, s.C, Dropout());
+            gpu::residual_layernorm_backward<T>(d_dinp, nullptr, d_dw, d_db, d_dinp, nullptr, d_residual, d_weight,
+                                                c_mean, c_rstd, d_scratch, s.N, s.C, Dropout());
             check("layernorm_backward dinp", d_dinp.get(), dinp, C);
             check("layernorm_backward dweight", d_dw.get(), dw, N);
             check("layernorm_backward dbias", d_db.get(), db, N);
@@ -200,12 +199,12 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     if (!small) {  // more channels than four warps hold
         std::vector<T> x(8200);
         std::vector<float> y(1);
-        CHECK_THROWS_AS(
-            gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 4104, 1e-5f),
-            Error);
-        CHECK_THROWS_AS(
-            gpu::layernorm_forward<T>(x.data(), y.data(), y.data(), x.data(), x.data(), x.data(), 1, 2049, 1e-5f),
-            Error);
+        CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
+                                                           x.data(), x.data(), 1, 4104, 1e-5f, Dropout()),
+                        Error);
+        CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
+                                                           x.data(), x.data(), 1, 2049, 1e-5f, Dropout()),
+                        Error);
     }
 }
 
@@ -229,43 +228,48 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
         Device<T> d_residual(residual), d_branch(branch), d_weight(weight), d_dout(dout), d_dres(dres), d_out(out);
         auto rstd = nothing<float>(N);
         Device<float> d_rstd(rstd);
-        cpu::rmsnorm_forward<T>(out.data(), rstd.data(), residual.data(), weight.data(), s.N, s.C, eps);
-        gpu::rmsnorm_forward<T>(d_out, d_rstd, d_residual, d_weight, s.N, s.C, eps);
+        cpu::residual_layernorm_forward<T, true>(out.data(), nullptr, nullptr, rstd.data(), residual.data(), nullptr,
+                                                 weight.data(), nullptr, s.N, s.C, eps, Dropout());
+        gpu::residual_layernorm_forward<T, true>(d_out, nullptr, nullptr, d_rstd, d_residual, nullptr, d_weight,
+                                                 nullptr, s.N, s.C, eps, Dropout());
         check("rmsnorm_forward rstd", d_rstd.get(), rstd, C);
         check("rmsnorm_forward out", d_out.get(), out, C);
         auto dw = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
         Device<float> d_dw(dw), d_scratch(scratch), c_rstd(rstd);
         auto dinp = dout;
         Device<T> d_dinp(dout);  // in place
-        cpu::rmsnorm_backward<T>(dinp.data(), dw.data(), dinp.data(), residual.data(), weight.data(), rstd.data(),
-                                 scratch.data(), s.N, s.C);
-        gpu::rmsnorm_backward<T>(d_dinp, d_dw, d_dinp, d_residual, d_weight, c_rstd, d_scratch, s.N, s.C);
+        cpu::residual_layernorm_backward<T, true>(dinp.data(), nullptr, dw.data(), nullptr, dinp.data(), nullptr,
+                                                  residual.data(), weight.data(), nullptr, rstd.data(), scratch.data(),
+                                                  s.N, s.C, Dropout());
+        gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, d_dw, nullptr, d_dinp, nullptr, d_residual, d_weight,
+                                                  nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
         check("rmsnorm_backward dinp", d_dinp.get(), dinp, C);
         check("rmsnorm_backward dweight", d_dw.get(), dw, N);
         for (float p : {0.0f, 0.5f}) {  // as for layernorm
             CAPTURE(p);
             Device<T> d_sum(sum);
-            cpu::residual_rmsnorm_forward<T>(out.data(), sum.data(), rstd.data(), residual.data(), branch.data(),
-                                             weight.data(), s.N, s.C, eps, dice.cpu(p));
-            gpu::residual_rmsnorm_forward<T>(d_out, d_sum, d_rstd, d_residual, d_branch, d_weight, s.N, s.C, eps,
-                                             dice.gpu(p));
+            cpu::residual_layernorm_forward<T, true>(out.data(), sum.data(), nullptr, rstd.data(), residual.data(),
+                                                     branch.data(), weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
+            gpu::residual_layernorm_forward<T, true>(d_out, d_sum, nullptr, d_rstd, d_residual, d_branch, d_weight,
+                                                     nullptr, s.N, s.C, eps, dice.gpu(p));
             check("residual_rmsnorm sum", d_sum.get(), sum);
             check("residual_rmsnorm rstd", d_rstd.get(), rstd, C);
             check("residual_rmsnorm out", d_out.get(), out, C);
             auto dsum = nothing<T>(NC), dbranch = dsum;
             Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
             Device<float> c_rstd(rstd);
-            cpu::residual_rmsnorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), dout.data(), dres.data(),
-                                              sum.data(), weight.data(), rstd.data(), scratch.data(), s.N, s.C,
-                                              dice.cpu(p));
-            gpu::residual_rmsnorm_backward<T>(d_dsum, d_dbranch, d_dw, d_dout, d_dres, c_sum, d_weight, c_rstd,
-                                              d_scratch, s.N, s.C, dice.gpu(p));
+            cpu::residual_layernorm_backward<T, true>(dsum.data(), dbranch.data(), dw.data(), nullptr, dout.data(),
+                                                      dres.data(), sum.data(), weight.data(), nullptr, rstd.data(),
+                                                      scratch.data(), s.N, s.C, dice.cpu(p));
+            gpu::residual_layernorm_backward<T, true>(d_dsum, d_dbranch, d_dw, nullptr, d_dout, d_dres, c_sum, d_weight,
+                                                      nullptr, c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
             check("residual_rmsnorm dsum", d_dsum.get(), dsum, C);
             check("residual_rmsnorm dbranch", d_dbranch.get(), dbranch, C, 2);
             check("residual_rmsnorm dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
         }
         auto before = d_dw.get();  // a weight that is not trained
-        gpu::rmsnorm_backward<T>(d_dinp, nullptr, d_dout, d_residual, d_weight, c_rstd, d_scratch, s.N, s.C);
+        gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, nullptr, nullptr, d_dout, nullptr, d_residual,
+                                                  d_weight, nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
         EXACTLY("dweight", d_dw.get(), before);
     }
 }
@@ -361,11 +365,11 @@ template <Gelu kind, class T> void test_gelu() {
             x[4] = 1e-20f;
         }
         Device<T> d_x(x), d_d(d), d_out(out);
-        cpu::gelu_forward<kind, T>(out.data(), x.data(), n);
-        gpu::gelu_forward<kind, T>(d_out, d_x, n);
+        cpu::elementwise(GeluOf<kind>(), n, out.data(), x.data());
+        gpu::elementwise(GeluOf<kind>(), n, d_out.p, d_x.p);
         check("gelu_forward", d_out.get(), out);
-        cpu::gelu_backward<kind, T>(d.data(), d.data(), x.data(), n);  // in place
-        gpu::gelu_backward<kind, T>(d_d, d_d, d_x, n);
+        cpu::elementwise(GeluGradient<kind>(), n, d.data(), d.data(), x.data());  // in place
+        gpu::elementwise(GeluGradient<kind>(), n, d_d.p, d_d.p, d_x.p);
         check("gelu_backward", d_d.get(), d);
     }
 }
@@ -420,16 +424,16 @@ TEST_CASE_TEMPLATE("tanh", T, float, bf16) {
         const float hostile[] = {0.0f, 30.0f, -30.0f, 1e-20f, -1e-3f, 100.0f};
         for (size_t i = 0; i < n && i < 6; i++) x[i] = hostile[i];
         Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
-        cpu::tanh_forward<T>(out.data(), x.data(), n);
-        gpu::tanh_forward<T>(d_out, d_x, n);
+        cpu::elementwise(TanhOf(), n, out.data(), x.data());
+        gpu::elementwise(TanhOf(), n, d_out.p, d_x.p);
         check("tanh_forward", d_out.get(), out);
         Device<T> c_out(out);
-        cpu::tanh_backward<T>(dx.data(), d.data(), out.data(), n);
-        gpu::tanh_backward<T>(d_dx, d_d, c_out, n);
+        cpu::elementwise(TanhGradient(), n, dx.data(), d.data(), out.data());
+        gpu::elementwise(TanhGradient(), n, d_dx.p, d_d.p, c_out.p);
         check("tanh_backward", d_dx.get(), dx);
-        gpu::tanh_forward<T>(d_x, d_x, n);
+        gpu::elementwise(TanhOf(), n, d_x.p, d_x.p);
         check("tanh_forward in place", d_x.get(), out);
-        gpu::tanh_backward<T>(d_d, d_d, c_out, n);
+        gpu::elementwise(TanhGradient(), n, d_d.p, d_d.p, c_out.p);
         check("tanh_backward in place", d_d.get(), dx);
     }
 }
@@ -499,13 +503,13 @@ TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
         Device<T> again(out);
         gpu::gemm_of_part(true, false, s.rows, s.r, s.N, again.p + s.begin, s.OC, d_u.p + s.r, two, 1, d_db.p, s.r);
         check("db += doutT u", d_db.get(), db, s.N);
-        cpu::scale_by(u.data(), 1.7f, u.size());
-        gpu::scale_by(d_u.p, 1.7f, u.size());
-        EXACTLY("scale_by", d_u.get(), u);
+        cpu::elementwise(Times{1.7f}, u.size(), u.data(), u.data());
+        gpu::elementwise(Times{1.7f}, u.size(), d_u.p, d_u.p);
+        EXACTLY("times", d_u.get(), u);
         auto more = noise<T>(u.size());
-        cpu::add_to(u.data(), more.data(), u.size());
-        gpu::add_to(d_u.p, Device<T>(more).p, u.size());
-        EXACTLY("add_to", d_u.get(), u);
+        cpu::elementwise(Plus(), u.size(), u.data(), u.data(), more.data());
+        gpu::elementwise(Plus(), u.size(), d_u.p, d_u.p, Device<T>(more).p);
+        EXACTLY("plus", d_u.get(), u);
     }
 }
 
@@ -795,8 +799,9 @@ TEST_CASE("three orders, the same bits") {
         check("layernorm", dx, dx);
         check("layernorm", dw, dw);
         check("layernorm", db, db);
-        gpu::rmsnorm_backward<float>(dx.data(), dw.data(), d.data(), x.data(), w.data(), rstd.data(), scratch.data(), N,
-                                     C);
+        gpu::residual_layernorm_backward<float, true>(dx.data(), nullptr, dw.data(), nullptr, d.data(), nullptr,
+                                                      x.data(), w.data(), nullptr, rstd.data(), scratch.data(), N, C,
+                                                      Dropout());
         check("rmsnorm", dx, dx);
         check("rmsnorm", dw, dw);
         {
