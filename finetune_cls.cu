@@ -745,7 +745,7 @@ template <class Add> void for_each_packed_example(const LoadedClassifier& c, con
 template <class Add>
 void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
                                BadRows& bad, Add add) {
-    LabelledRows file(path, columns, true);
+    LabelledFile file(path, columns);
     LabelledRow row;
     std::unordered_map<std::string, int> classes;
     for (size_t k = 0; k < c.labels.size(); k++) classes[c.labels[k]] = (int)k;

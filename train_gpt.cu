@@ -772,7 +772,7 @@ struct LoadedGpt {
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
         if (const std::string file = adapter + "/template.json"; !adapter.empty() && exists(file))
-            model.config.stops.push_back(end_token(bpe, ChatTemplate::load(file)));  // what the adapters end with
+            model.config.stops.push_back(end_token(bpe, ChatTemplate::read(file)));  // what the adapters end with
         generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;

@@ -88,8 +88,8 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             "byte-level BPE",
             dir.c_str());
     WordPiece tokenizer = WordPiece::load(dir);
-    LabelledRows in(sources, o.columns, true);
-    if (labels.empty()) labels = in.classes;
+    LabelledRows in(sources, o.columns);
+    if (labels.empty()) labels = o.columns.class_names();
     const bool labels_given = !labels.empty();
     make_directory_of(o.out);
     BinWriter out(o.out, BIN_CLASSIFY, tokenizer.size(), tokenizer.fingerprint());
@@ -210,7 +210,7 @@ inline void print_rows(const Options& o, const std::vector<LabelledSource>& sour
             }
     }
     if (objects) return;
-    LabelledRows in(sources, o.columns, true);
+    LabelledRows in(sources, o.columns);
     for (LabelledRow row; in.next(row);) {
         Json json = Json::make_object().set("text", row.text).set("label", row.label);
         if (row.pair) json.set("text2", row.text2);

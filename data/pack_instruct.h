@@ -5,8 +5,9 @@
 #include <unordered_map>
 
 #include "common/base/text.h"
-#include "common/data/instruct_encoding.h"
 #include "data/bin_writer.h"
+#include "data/instruct_text.h"
+#include "data/templates.h"
 #include "data/tokenize.h"
 
 struct RowToPack {
@@ -66,8 +67,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
     const Bpe bpe = Bpe::load(dir);
-    ChatTemplate templ = ChatTemplate::alpaca();
-    if (o.templ != "auto") templ = ChatTemplate::load(o.templ);
+    ChatTemplate templ = alpaca_template();
+    if (o.templ != "auto") templ = load_template(o.templ);
     else ChatTemplate::of_model(dir, templ);
     end_token(bpe, templ);  // has the tokenizer what the template needs?
     if (o.shots >= 0) templ.shots = o.shots;
@@ -122,7 +123,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                 rows_of[task->second]++;
                 out.append(r.tokens.ids.data(), r.tokens.ids.size());
                 out.end_row(task->second, r.tokens.spans, r.text);
-                count.supervised += r.tokens.supervised();
+                count.supervised += count_supervised(r.tokens.spans);
                 count.longest = std::max(count.longest, r.tokens.ids.size());
             }
         }

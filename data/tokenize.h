@@ -8,8 +8,8 @@
 #include <chrono>
 
 #include "common/text/bpe.h"
-#include "common/text/labelled_rows.h"
 #include "common/text/wordpiece.h"
+#include "data/labelled_sources.h"
 
 struct Options {
     std::string type = "wordpiece", out, tokenizer, kind = "text", in, documents = "eot", labels;

@@ -32,32 +32,19 @@ constexpr size_t round_up_bits(size_t n, int bits) {
     return round_up(n, unit);
 }
 
-// The arrays of a batch, to write: in a Batch most of them are const.
-struct BatchArrays {
-    StepCounters* counters;
-    double* loss_scale;                              // (1)
-    int *tokens, *types, *pos;                       // (N)
-    int *rows, *targets;                             // (M)
-    int *seq_start, *tiles;                          // (N+1), (2, max_tiles)
-    struct Ids {                                     // of SortedIds
-        int *order, *run_start, *run_id, *run_slot;  // (N), (N+1), (N), (N)
-        int *multi_id, *multi_slot;                  // (U), (U+1)
-    } by_token, by_pos, by_type;
-};
-
 // Capacities of a run. A batch's memory has this size whatever is in it.
 struct BatchShape {
     int N = 0;              // tokens
     int M = 0;              // rows with a target
     size_t bytes() const {  // of a block
-        BatchArrays counted;
+        Batch counted;
         return lay_out(counted, nullptr);
     }
     // of a block on the device that a training step reads: with the slots of its upload
     size_t device_bytes() const { return (1 + device::Upload::SLOTS) * bytes(); }
     int max_tiles() const { return N + N / ATTENTION_TILE + 1; }
-    // Points `a` into the block at `base`. Returns the block's bytes (with base = nullptr it only counts them).
-    size_t lay_out(BatchArrays& a, char* base) const {
+    // Points the arrays of `b` into the block at `base`. Returns the block's bytes (base = nullptr: only counts them).
+    size_t lay_out(Batch& b, char* base) const {
         size_t at = 0, ids = embedding_slots(N) + 1;
         auto take = [&](size_t bytes) {
             char* p = base + at;
@@ -65,16 +52,16 @@ struct BatchShape {
             return p;
         };
         auto ints = [&](size_t n) { return (int*)take(n * sizeof(int)); };
-        a.counters = (StepCounters*)take(sizeof(StepCounters));
-        a.loss_scale = (double*)take(sizeof(double));
-        a.tokens = ints(N);
-        a.types = ints(N);
-        a.pos = ints(N);
-        a.rows = ints(M);
-        a.targets = ints(M);
-        a.seq_start = ints(N + 1);
-        a.tiles = ints(2 * (size_t)max_tiles());
-        for (BatchArrays::Ids* s : {&a.by_token, &a.by_pos, &a.by_type}) {
+        b.counters = (StepCounters*)take(sizeof(StepCounters));
+        b.loss_scale = (double*)take(sizeof(double));
+        b.tokens = ints(N);
+        b.types = ints(N);
+        b.pos = ints(N);
+        b.rows = ints(M);
+        b.targets = ints(M);
+        b.seq.start = ints(N + 1);
+        b.seq.tiles = ints(2 * (size_t)max_tiles());
+        for (SortedIds* s : {&b.by_token, &b.by_pos, &b.by_type}) {
             s->order = ints(N);
             s->run_start = ints(N + 1);
             s->run_id = ints(N);
@@ -85,32 +72,6 @@ struct BatchShape {
         return at;
     }
 };
-
-// The batch whose arrays these are, of the same sizes as `sizes`
-inline Batch view(const BatchArrays& a, const Batch& sizes) {
-    Batch b = sizes;
-    b.counters = a.counters;
-    b.loss_scale = a.loss_scale;
-    b.tokens = a.tokens;
-    b.types = a.types;
-    b.pos = a.pos;
-    b.rows = a.rows;
-    b.targets = a.targets;
-    b.seq.start = a.seq_start;
-    b.seq.tiles = a.tiles;
-    auto point = [](SortedIds& s, const BatchArrays::Ids& ids) {
-        s.order = ids.order;
-        s.run_start = ids.run_start;
-        s.run_id = ids.run_id;
-        s.run_slot = ids.run_slot;
-        s.multi_id = ids.multi_id;
-        s.multi_slot = ids.multi_slot;
-    };
-    point(b.by_token, a.by_token);
-    point(b.by_pos, a.by_pos);
-    point(b.by_type, a.by_type);
-    return b;
-}
 
 // Collects sequences and lays them out as a Batch in host memory. For kernels it is padded, so that there are few
 // different sizes (common/README.md, "Padding").
@@ -161,28 +122,27 @@ struct BatchBuilder {
     // Lays the batch out at `base` (host memory of shape.bytes()).
     Batch finish(char* base, StepCounters counters, double loss_scale) {
         if (pad_multiple) pad_tokens_and_rows();
-        BatchArrays a;
-        shape.lay_out(a, base);
         Batch b{};
+        shape.lay_out(b, base);
         b.N = (int)tokens.size();
         b.M = (int)rows.size();
         b.seq.N = b.N;
         b.seq.S = (int)start.size() - 1;
-        *a.counters = counters;
-        *a.loss_scale = loss_scale;
-        std::copy(tokens.begin(), tokens.end(), a.tokens);
-        std::copy(types.begin(), types.end(), a.types);
-        std::copy(rows.begin(), rows.end(), a.rows);
-        std::copy(targets.begin(), targets.end(), a.targets);
-        std::copy(start.begin(), start.end(), a.seq_start);
+        *b.counters = counters;
+        *b.loss_scale = loss_scale;
+        std::copy(tokens.begin(), tokens.end(), b.tokens);
+        std::copy(types.begin(), types.end(), b.types);
+        std::copy(rows.begin(), rows.end(), b.rows);
+        std::copy(targets.begin(), targets.end(), b.targets);
+        std::copy(start.begin(), start.end(), b.seq.start);
         for (int s = 0; s < b.seq.S; s++)
-            for (int n = start[s]; n < start[s + 1]; n++) a.pos[n] = n - start[s];
-        b.seq.W = make_tiles(a.tiles, a.seq_start, b.seq.S, std::is_same_v<real, bf16>);
-        sort_ids(b.by_token, a.by_token, a.tokens, b.N);
-        sort_ids(b.by_pos, a.by_pos, a.pos, b.N);
-        sort_ids(b.by_type, a.by_type, a.types, b.N);
-        if (pad_multiple) pad_lists(b, a);
-        return view(a, b);
+            for (int n = start[s]; n < start[s + 1]; n++) b.pos[n] = n - start[s];
+        b.seq.W = make_tiles(b.seq.tiles, b.seq.start, b.seq.S, std::is_same_v<real, bf16>);
+        sort_ids(b.by_token, b.tokens, b.N);
+        sort_ids(b.by_pos, b.pos, b.N);
+        sort_ids(b.by_type, b.types, b.N);
+        if (pad_multiple) pad_lists(b);
+        return b;
     }
 
 private:
@@ -200,7 +160,7 @@ private:
     }
     std::vector<uint64_t> keys;
     // The index of ids(N), see embedding.cuh
-    void sort_ids(SortedIds& s, BatchArrays::Ids& a, const int* ids, int N) {
+    void sort_ids(SortedIds& s, const int* ids, int N) {
         keys.resize(N);
         for (int n = 0; n < N; n++) keys[n] = (uint64_t)ids[n] << 32 | (uint32_t)n;
         std::sort(keys.begin(), keys.end());
@@ -208,52 +168,52 @@ private:
         s.R = s.U = 0;
         for (int i = 0, end; i < N; i = end) {
             int id = (int)(keys[i] >> 32);
-            for (end = i; end < N && (int)(keys[end] >> 32) == id; end++) a.order[end] = (int)(uint32_t)keys[end];
+            for (end = i; end < N && (int)(keys[end] >> 32) == id; end++) s.order[end] = (int)(uint32_t)keys[end];
             bool several = end - i > EMBEDDING_RUN;
             if (several) {
-                a.multi_id[s.U] = id;
-                a.multi_slot[s.U++] = slots;
+                s.multi_id[s.U] = id;
+                s.multi_slot[s.U++] = slots;
             }
             for (int j = i; j < end; j += EMBEDDING_RUN) {
-                a.run_start[s.R] = j;
-                a.run_id[s.R] = id;
-                a.run_slot[s.R++] = several ? slots++ : -1;
+                s.run_start[s.R] = j;
+                s.run_id[s.R] = id;
+                s.run_slot[s.R++] = several ? slots++ : -1;
             }
         }
-        a.run_start[s.R] = N;
-        a.multi_slot[s.U] = slots;
+        s.run_start[s.R] = N;
+        s.multi_slot[s.U] = slots;
     }
     // Entries that mean nothing to do, up to lengths that follow from N (W: nearly)
-    void pad_lists(Batch& b, BatchArrays& a) const {
+    void pad_lists(Batch& b) const {
         int N = b.N;
-        for (; b.seq.S < N; b.seq.S++) a.seq_start[b.seq.S + 1] = N;
+        for (; b.seq.S < N; b.seq.S++) b.seq.start[b.seq.S + 1] = N;
         for (int W = std::min((int)round_up_bits(b.seq.W, 3), shape.max_tiles()); b.seq.W < W; b.seq.W++) {
-            a.tiles[2 * b.seq.W] = -1;
-            a.tiles[2 * b.seq.W + 1] = 0;
+            b.seq.tiles[2 * b.seq.W] = -1;
+            b.seq.tiles[2 * b.seq.W + 1] = 0;
         }
         // N tokens with at most `most` different ids have at most so many runs, and so many ids with several
-        auto pad_ids = [&](SortedIds& s, BatchArrays::Ids& ids, int most) {
+        auto pad_ids = [&](SortedIds& s, int most) {
             for (int R = std::min(N, N / EMBEDDING_RUN + most); s.R < R; s.R++) {
-                ids.run_start[s.R + 1] = N;
-                ids.run_id[s.R] = 0;
-                ids.run_slot[s.R] = -1;
+                s.run_start[s.R + 1] = N;
+                s.run_id[s.R] = 0;
+                s.run_slot[s.R] = -1;
             }
             for (int U = std::min(N / (EMBEDDING_RUN + 1), most); s.U < U; s.U++) {
-                ids.multi_slot[s.U + 1] = ids.multi_slot[s.U];
-                ids.multi_id[s.U] = 0;
+                s.multi_slot[s.U + 1] = s.multi_slot[s.U];
+                s.multi_id[s.U] = 0;
             }
         };
-        pad_ids(b.by_token, a.by_token, N);
-        pad_ids(b.by_pos, a.by_pos, pad_length);  // no sequence is longer
-        pad_ids(b.by_type, a.by_type, 2);
+        pad_ids(b.by_token, N);
+        pad_ids(b.by_pos, pad_length);  // no sequence is longer
+        pad_ids(b.by_type, 2);
     }
 };
 
 // The same batch where a copy of its block lies in device memory
 inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_base) {
-    BatchArrays a;
-    shape.lay_out(a, device_base);
-    return view(a, host);
+    Batch b = host;
+    shape.lay_out(b, device_base);
+    return b;
 }
 // Copies the block as well. For validation and inference; training has an Upload.
 inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {

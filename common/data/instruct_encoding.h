@@ -9,11 +9,6 @@
 struct RenderedRow {
     std::vector<int32_t> ids;
     std::vector<BinSpan> spans;
-    size_t supervised() const {
-        size_t n = 0;
-        for (const BinSpan& s : spans) n += s.end - s.begin;
-        return n;
-    }
 };
 // The ids of the segments, one after the other; what is supervised of them becomes spans. In plain text each segment is
 // encoded by itself, and <|endoftext|> ends an answer. Where there is markup, the text between two special tokens is
@@ -60,13 +55,12 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
 inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
     if (!templ.is_chat()) return bpe.eot();
     int32_t end = -1;
-    const std::string after = templ.turns.assistant.substr(templ.turns.assistant.find("{text}"));
+    const std::string after = around_text(templ.turns.assistant).second;
     bpe.each_added(after, [](std::string_view) {}, [&](int32_t id) { end = end < 0 ? id : end; });
     if (end < 0)
         fail(
-            "template %s: expected a special token after {text} of the assistant, which ends an answer, found none "
-            "that "
-            "the tokenizer has in %s",
+            "template %s: expected a special token of the tokenizer after {text} of the assistant, which ends an "
+            "answer, found none in %s",
             templ.name.c_str(), start_of(after).c_str());
     return end;
 }
@@ -99,16 +93,14 @@ inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const In
     result.fits = false;
     if (!truncate) return result;
     shots = std::min(shots, row.examples.size());
-    while (!result.fits && shots > 0) {
+    for (; !result.fits && shots > 0; result.fits = fits(row)) {
         shots--;
         result.examples = true;
-        result.fits = fits(row);
     }
     InstructRow less = row;
-    while (!result.fits && less.turns.size() > 1) {
+    for (; !result.fits && less.turns.size() > 1; result.fits = fits(less)) {
         less.turns.erase(less.turns.begin());
         result.turns = true;
-        result.fits = fits(less);
     }
     if (result.fits) return result;
     const std::string whole = less.turns.back().input;
@@ -148,54 +140,19 @@ struct InstructText {
     std::string input;  // of the last turn; its instruction where it has no input: what copying the input would answer
     std::vector<std::string> outputs, options;
 };
-// The JSON that stands in the .bin for a row, and reading it back
-inline std::string dump_instruct_text(const InstructRow& row) {
-    auto list = [](const std::vector<std::string>& texts) {
-        Json all = Json::make_array();
-        for (const std::string& text : texts) all.a.push_back(text);
-        return all;
-    };
-    Json json;
-    json.set("input", row.turns.back().input.empty() ? row.turns.back().instruction : row.turns.back().input)
-        .set("outputs", list(row.outputs));
-    if (!row.options.empty()) json.set("options", list(row.options));
-    return dump_json(json);
-}
+// Back from the JSON that stands in the .bin (data/instruct_text.h)
 inline InstructText parse_instruct_text(const BinFile& file, size_t s) {
     const std::string where = format("%s, text of row %zu", file.path.c_str(), s);
-    Json json = parse_json(file.text(s), where);
-    const Json *input = json.find("input"), *outputs = json.find("outputs"), *options = json.find("options");
-    auto texts = [&](const Json* list) {
+    const Json json = parse_json(file.text(s), where), *input = json.find("input");
+    auto texts = [&](const char* key) {
         std::vector<std::string> found;
-        for (const Json& text : list->a) found.push_back(text.s);
+        if (const Json* list = json.find(key))
+            for (const Json& text : list->a) found.push_back(text.s);
         return found;
     };
-    if (!input || input->kind != Json::string || !outputs || outputs->a.empty())
+    const InstructText text = {input ? input->s : "", texts("outputs"), texts("options")};
+    if (!input || input->kind != Json::string || text.outputs.empty())
         fail("%s: expected \"input\" and \"outputs\", found %.80s; pack the data again", where.c_str(),
              dump_json(json).c_str());
-    return {input->s, texts(outputs), options ? texts(options) : std::vector<std::string>()};
-}
-
-// A row of a .bin as text, with what is supervised in brackets: "... Response:⟦pear<|endoftext|>⟧"
-inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
-    std::string out;
-    size_t at = 0, supervised = 0;
-    auto add = [&](size_t end) {
-        for (; at < end; at++) {
-            int32_t id = file.token(s, at);
-            out += bpe.decode(&id, 1, at == 0);
-        }
-    };
-    for (size_t i = 0; i < file.spans(s); i++) {
-        BinSpan span = file.span(s, i);
-        add(span.begin);
-        out += "\u27e6";
-        add(span.end);
-        out += "\u27e7";
-        supervised += span.end - span.begin;
-    }
-    add(file.length(s));
-    return format("---- row %zu of %zu, task %s, %zu tokens, %zu supervised\n", s + 1, file.sequences(),
-                  file.tasks[file.task(s)].c_str(), file.length(s), supervised) +
-           out + "\n";
+    return text;
 }

@@ -93,8 +93,7 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
             fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done + begun, total);
             last_shown = time(nullptr);
         });
-        bool space;  // does the template put a space before an answer? Then it belongs to the answer (chat_template.h).
-        templ.before_output(true, space);
+        const std::string space = templ.before_output(true).second;  // it belongs to the answer (chat_template.h)
         for (size_t i = 0; i < prompts.size(); i++) {
             auto [t, s] = task_and_row[i];
             const InstructText row = parse_instruct_text(*set.file, s);
@@ -107,7 +106,7 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
                                    answers[i]);
             if (!row.options.empty()) {
                 std::vector<std::string> options = row.options;
-                for (std::string& option : options) option = (space ? " " : "") + option;
+                for (std::string& option : options) option = space + option;
                 score_options(score[t], model.log_likelihoods(prompts[i], options, end), row, out ? &line : nullptr);
             }
             if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0)

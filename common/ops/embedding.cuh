@@ -16,13 +16,13 @@ constexpr int EMBEDDING_RUN = 64;
 // The index of one table's backward pass; arrays in device memory. Unused capacity: runs with start = end, ids with
 // first = last.
 struct SortedIds {
-    const int* order;      // (N)   token indices, sorted by id, and within an id ascending
-    const int* run_start;  // (R+1) run r is order[run_start[r] .. run_start[r+1])
-    const int* run_id;     // (R)   the row of the table that run r belongs to
-    const int* run_slot;   // (R)   row of `partial` that takes its sum; −1: the id's only run, straight to the table
+    int* order;      // (N)   token indices, sorted by id, and within an id ascending
+    int* run_start;  // (R+1) run r is order[run_start[r] .. run_start[r+1])
+    int* run_id;     // (R)   the row of the table that run r belongs to
+    int* run_slot;   // (R)   row of `partial` that takes its sum; −1: the id's only run, straight to the table
     int R;
-    const int* multi_id;    // (U)  rows of the table that have several runs
-    const int* multi_slot;  // (U+1) their partial sums: slots [multi_slot[u], multi_slot[u+1])
+    int* multi_id;    // (U)  rows of the table that have several runs
+    int* multi_slot;  // (U+1) their partial sums: slots [multi_slot[u], multi_slot[u+1])
     int U;
 };
 // An id with r ≥ 2 runs has more than 64 (r − 1) ≥ 32 r tokens, so N tokens fill at most N / 32 slots.

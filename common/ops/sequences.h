@@ -7,11 +7,11 @@ constexpr int ATTENTION_TILE = 128;  // queries of one entry of the work list, a
 
 // The sequences of a batch; arrays in device memory. Unused capacity is padded with entries that mean nothing to do.
 struct Sequences {
-    const int* start;  // (S+1)  sequence s is tokens [start[s], start[s+1])
-    const int* tiles;  // (W, 2) work list, an entry being one of
-                       //   sequence, first query of the tile counted from the sequence's start
-                       //   first sequence, −count: so many whole sequences, of at most one tile together
-                       //   −1, 0: nothing to do
+    int* start;  // (S+1)  sequence s is tokens [start[s], start[s+1])
+    int* tiles;  // (W, 2) work list, an entry being one of
+                 //   sequence, first query of the tile counted from the sequence's start
+                 //   first sequence, −count: so many whole sequences, of at most one tile together
+                 //   −1, 0: nothing to do
     int S, W;
     int N;  // tokens
 };

@@ -23,6 +23,8 @@
 //
 // Special tokens in a row's text are text: they never become the special token.
 #pragma once
+#include <map>
+
 #include "common/text/bpe.h"
 #include "common/text/instruct_rows.h"
 
@@ -37,14 +39,16 @@ struct Turns {
     bool always_system = false;  // also with an empty text (Llama 3.2, whose system turn has a date)
     bool trim = false;           // white space around a message is not shown
 
-    using Field = std::pair<const char*, std::string Turns::*>;
-    static const std::vector<Field>& fields() {
-        static const std::vector<Field> all = {
-            {"begin", &Turns::begin}, {"system", &Turns::system},       {"default_system", &Turns::default_system},
-            {"user", &Turns::user},   {"assistant", &Turns::assistant}, {"before_last", &Turns::before_last}};
-        return all;
+    static std::vector<std::pair<const char*, std::string Turns::*>> texts() {  // as JSON names them
+        return {{"begin", &Turns::begin}, {"system", &Turns::system},       {"default_system", &Turns::default_system},
+                {"user", &Turns::user},   {"assistant", &Turns::assistant}, {"before_last", &Turns::before_last}};
     }
 };
+// What stands before {text} in a turn, and what after it
+inline std::pair<std::string, std::string> around_text(const std::string& turn) {
+    const size_t at = turn.find("{text}");
+    return {turn.substr(0, at), at == turn.npos ? "" : turn.substr(at + strlen("{text}"))};
+}
 
 struct ChatTemplate {
     std::string name, text, without_input, example;
@@ -53,28 +57,10 @@ struct ChatTemplate {
 
     bool is_chat() const { return !turns.user.empty(); }
 
-    static ChatTemplate alpaca() {  // Taori et al. 2023, byte for byte; the line of the examples is ours
-        return {"alpaca",
-                "Below is an instruction that describes a task, paired with an input that provides further context. "
-                "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### "
-                "Input:\n{input}\n\n### Response:{output}",
-                "Below is an instruction that describes a task. "
-                "Write a response that appropriately completes the request.\n\n### Instruction:\n{instruction}\n\n### "
-                "Response:{output}",
-                "\n\n### Example input:\n{input}\n\n### Example response:\n{output}", 0};
-    }
-    static ChatTemplate short_one() {  // for tiny models: few tokens, and a marker that toy worlds have in their text
-        return {"short", "{instruction}\n{input}\nanswer : {output}", "{instruction}\nanswer : {output}",
-                "\n{input}\nanswer : {output}", 0};
-    }
     // What a user says in a chat: the instruction, examples, and after an empty line the input
     static ChatTemplate chat(const std::string& name, const Turns& turns) {
-        return {name,
-                "{instruction}\n\n{input}{output}",
-                "{instruction}{output}",
-                "\n\nInput: {input}\nOutput: {output}",
-                0,
-                turns};
+        const char *text = "{instruction}\n\n{input}{output}", *example = "\n\nInput: {input}\nOutput: {output}";
+        return {name, text, "{instruction}{output}", example, 0, turns};
     }
     // SmolLM2, Qwen 2.5 and others, which differ in what they say without a system message
     static ChatTemplate chatml(const std::string& default_system = "") {
@@ -100,54 +86,29 @@ struct ChatTemplate {
         return chat(dated ? "llama3.2" : "llama3", t);
     }
 
-    // "alpaca", "short", "chatml", "qwen3", "llama3", "llama3.2", or a file: text with the placeholders, or .json as
-    // json() writes it
-    static ChatTemplate load(const std::string& name) {
-        if (name == "alpaca") return alpaca();
-        if (name == "short") return short_one();
-        if (name == "chatml") return chatml();
-        if (name == "qwen3") return qwen3();
-        if (name == "llama3" || name == "llama3.2") return llama3(name == "llama3.2");
-        if (!exists(name))
-            fail_usage("--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found %s%s",
-                       name.c_str(), nearest_entry(name).c_str());
-        std::string text = read_text(name);
-        if (name.size() > 5 && name.compare(name.size() - 5, 5, ".json") == 0)
-            return from_json(parse_json(text, name), name);
-        std::string lines;
-        for (size_t i = 0; i < text.size(); i++)
-            if (text.compare(i, 2, "\r\n") != 0) lines += text[i];
-        text.swap(lines);
-        while (!text.empty() && text.back() == '\n') text.pop_back();
-        size_t slash = name.rfind('/'), begin = slash == name.npos ? 0 : slash + 1;
-        ChatTemplate t = {name.substr(begin, name.find('.', begin + 1) - begin), text, without_input_part(text), "", 0};
-        t.check(name);
-        return t;
+    static std::vector<std::pair<const char*, std::string ChatTemplate::*>> texts() {  // as JSON names them
+        return {{"name", &ChatTemplate::name},
+                {"text", &ChatTemplate::text},
+                {"without_input", &ChatTemplate::without_input},
+                {"example", &ChatTemplate::example}};
     }
     static ChatTemplate from_json(const Json& json, const std::string& where) {
         ChatTemplate t;
-        for (auto [key, to] : {std::pair<const char*, std::string*>{"name", &t.name},
-                               {"text", &t.text},
-                               {"without_input", &t.without_input},
-                               {"example", &t.example}}) {
-            const Json* value = json.find(key);
+        auto text = [&](const Json& object, const char* key, const char* expected) {
+            const Json* value = object.find(key);
             if (!value || value->kind != Json::string)
-                fail("%s: expected a template {\"name\", \"text\", \"without_input\", \"example\"}, found %s",
-                     where.c_str(), value ? "something else than a string" : format("no \"%s\"", key).c_str());
-            *to = value->s;
-        }
+                fail("%s: expected a template %s, found %s", where.c_str(), expected,
+                     value ? "something else than a string" : format("no \"%s\"", key).c_str());
+            return value->s;
+        };
+        for (auto [key, to] : texts()) t.*to = text(json, key, "{\"name\", \"text\", \"without_input\", \"example\"}");
         if (const Json* shots = json.find("shots")) {
             if (shots->kind != Json::integer || shots->i < 0 || shots->i > 2)
                 fail("%s: expected \"shots\" from 0 to 2, found %s", where.c_str(), dump_json(*shots).c_str());
             t.shots = shots->i;
         }
         if (const Json* turns = json.find("turns")) {
-            for (auto [key, to] : Turns::fields()) {
-                const Json* value = turns->find(key);
-                if (!value || value->kind != Json::string)
-                    fail("%s: expected a text \"%s\" in \"turns\", found none", where.c_str(), key);
-                t.turns.*to = value->s;
-            }
+            for (auto [key, to] : Turns::texts()) t.turns.*to = text(*turns, key, "with all texts of \"turns\"");
             const Json *always = turns->find("always_system"), *trim = turns->find("trim");
             t.turns.always_system = always && always->b;
             t.turns.trim = trim && trim->b;
@@ -155,40 +116,40 @@ struct ChatTemplate {
         t.check(where);
         return t;
     }
+    static ChatTemplate read(const std::string& path) { return from_json(parse_json(read_text(path), path), path); }
     Json json() const {
-        Json all = Json()
-                       .set("name", name)
-                       .set("text", text)
-                       .set("without_input", without_input)
-                       .set("example", example)
-                       .set("shots", shots);
-        if (!is_chat()) return all;
-        Json marks;
-        for (auto [key, from] : Turns::fields()) marks.set(key, turns.*from);
-        return all.set("turns", marks.set("always_system", turns.always_system).set("trim", turns.trim));
+        Json all, marks;
+        for (auto [key, from] : texts()) all.set(key, this->*from);
+        all.set("shots", shots);
+        for (auto [key, from] : Turns::texts()) marks.set(key, turns.*from);
+        marks.set("always_system", turns.always_system).set("trim", turns.trim);
+        return is_chat() ? all.set("turns", marks) : all;
     }
 
     // ------------------------------------------------------------ transformers' chat_template
+    // The chat_template of a model directory, "" if it has none, and the file that it stands in
+    static std::pair<std::string, std::string> jinja_of(const std::string& dir) {
+        std::string path = dir + "/chat_template.jinja";
+        if (exists(path)) return {read_file(path), path};
+        path = dir + "/tokenizer_config.json";
+        const Json config = exists(path) ? parse_json(read_file(path), path) : Json();
+        const Json* value = config.find("chat_template");
+        if (value && value->kind == Json::array)  // [{"name": "default", "template": "..."}, ...]
+            for (const Json& one : value->a)
+                if (const Json* its_name = one.find("name"); its_name && its_name->s == "default")
+                    value = one.find("template");
+        return {value && value->kind == Json::string ? value->s : "", path};
+    }
     // The template of a model directory: template.json where we tuned it, else what its chat_template says; false if it
     // has none. A chat_template is recognised by its text, as there is no interpreter of Jinja here; an unknown one is
     // refused.
     static bool of_model(const std::string& dir, ChatTemplate& found) {
-        if (exists(dir + "/template.json")) {
-            found = load(dir + "/template.json");
+        const std::string ours = dir + "/template.json";
+        if (exists(ours)) {
+            found = read(ours);
             return true;
         }
-        std::string path = dir + "/chat_template.jinja", jinja;
-        if (exists(path)) {
-            jinja = read_file(path);
-        } else if (path = dir + "/tokenizer_config.json"; exists(path)) {
-            const Json config = parse_json(read_file(path), path);
-            const Json* value = config.find("chat_template");
-            if (value && value->kind == Json::array)  // [{"name": "default", "template": "..."}, ...]
-                for (const Json& one : value->a)
-                    if (const Json* its_name = one.find("name"); its_name && its_name->s == "default")
-                        value = one.find("template");
-            if (value && value->kind == Json::string) jinja = value->s;
-        }
+        const auto [jinja, path] = jinja_of(dir);
         if (blank(jinja)) return false;
         if (!recognise(jinja, found))
             fail(
@@ -218,25 +179,27 @@ struct ChatTemplate {
         if (has("bos_token")) return false;
         std::string system;  // between these two, where it is a text and no expression
         const std::string before = text("<|im_start|>system\n"), after = "<|im_end|>";
-        for (size_t begin = 0; (begin = jinja.find(before, begin)) != jinja.npos; begin += before.size()) {
-            const size_t at = begin + before.size(), end = std::min(jinja.find(after, at), jinja.size());
-            const char quote = begin > 0 ? jinja[begin - 1] : ' ';
-            std::string part;
-            if (quote == '\'' || quote == '"') read_literal(std::string_view(jinja).substr(at, end - at), quote, part);
-            else if (part = jinja.substr(at, end - at); part.find("{{") != part.npos) part.clear();
+        for (size_t at = 0; (at = jinja.find(before, at)) != jinja.npos;) {
+            const char quote = at > 0 ? jinja[at - 1] : ' ';
+            at += before.size();
+            std::string part = jinja.substr(at, jinja.find(after, at) - at);
+            if (quote == '\'' || quote == '"') part = literal_text(part, quote);
+            else if (part.find("{{") != part.npos) part.clear();
             if (!part.empty()) system = part;
         }
         found = chatml(system);
         return true;
     }
     // The text of (a part of) a Jinja literal; none if it ends within, as the text is then that of an expression
-    static void read_literal(std::string_view literal, char quote, std::string& out) {
+    static std::string literal_text(const std::string& literal, char quote) {
+        std::string out;
         for (size_t i = 0; i < literal.size(); i++) {
-            if (literal[i] == quote) return out.clear();
+            if (literal[i] == quote) return "";
             const bool escape = literal[i] == '\\' && i + 1 < literal.size();
             if (escape) i++;
             out += escape && literal[i] == 'n' ? '\n' : escape && literal[i] == 't' ? '\t' : literal[i];
         }
+        return out;
     }
     // The same as Jinja, for transformers; bos, eot: the tokens that begin a text and end an answer of a plain template
     std::string jinja(const std::string& bos, const std::string& eot) const {
@@ -246,49 +209,47 @@ struct ChatTemplate {
                 out += c == '\n' ? "\\n" : c == '\'' || c == '\\' ? std::string("\\") + c : std::string(1, c);
             return out + "'";
         };
-        const std::string content = turns.trim ? "message['content'] | trim" : "message['content']";
-        // "before{text}after" with the content of a message as text
-        auto turn = [&](const std::string& marks, const std::string& value) {
-            const size_t at = marks.find("{text}");
-            return "{{ " + quoted(marks.substr(0, at)) + " + " + value + " + " + quoted(marks.substr(at + 6)) + " }}";
+        auto print = [&](const std::string& before, const std::string& value, const std::string& after) {
+            return "{{ " + quoted(before) + " + " + value + " + " + quoted(after) + " }}";
         };
+        auto turn = [&](const std::string& marks, const std::string& value) {
+            const auto [before, after] = around_text(marks);
+            return print(before, value, after);
+        };
+        auto each = [](const std::string& system, const std::string& user, const std::string& assistant) {
+            return "{% for message in messages %}{% if message['role'] == 'system' %}" + system +
+                   "{% elif message['role'] == 'user' %}" + user + "{% else %}" + assistant + "{% endif %}{% endfor %}";
+        };
+        const std::string content = turns.trim ? "message['content'] | trim" : "message['content']";
         if (!is_chat()) {
-            bool space;
-            const std::string prompt(before_output(false, space)), mark = "{instruction}";
+            const auto [prompt, space] = before_output(false);
+            const std::string mark = "{instruction}";
             const size_t at = prompt.find(mark);
-            return "{{ " + quoted(bos) +
-                   " }}{% set ns = namespace(system='') %}{% for message in messages %}{% if message['role'] == "
-                   "'system' %}{% set ns.system = message['content'] + '\\n\\n' %}{% elif message['role'] == 'user' "
-                   "%}{{ " +
-                   quoted(prompt.substr(0, at)) + " + ns.system + message['content'] + " +
-                   quoted(prompt.substr(at + mark.size())) + " }}{% set ns.system = '' %}{% else %}{{ " +
-                   quoted(space ? " " : "") + " + message['content'] + " + quoted(eot) + " }}{% endif %}{% endfor %}";
+            return "{{ " + quoted(bos) + " }}{% set ns = namespace(system='') %}" +
+                   each("{% set ns.system = message['content'] + '\\n\\n' %}",
+                        print(prompt.substr(0, at), "ns.system + " + content, prompt.substr(at + mark.size())) +
+                            "{% set ns.system = '' %}",
+                        print(space, content, eot));
         }
-        std::string s = "{{ " + quoted(turns.begin) + " }}";
+        std::string system, last;  // without a system message; before the last answer
         if (turns.always_system || !turns.default_system.empty())
-            s += "{% if messages[0]['role'] != 'system' %}" + turn(turns.system, quoted(turns.default_system)) +
-                 "{% endif %}";
-        const std::string answer = turns.assistant.substr(0, turns.assistant.find("{text}"));
-        std::string last = quoted(turns.before_last);
-        s += "{% for message in messages %}{% if message['role'] == 'system' %}" + turn(turns.system, content) +
-             "{% elif message['role'] == 'user' %}" + turn(turns.user, content) + "{% else %}" +
-             turn(turns.assistant,
-                  turns.before_last.empty() ? content : "(" + last + " if loop.last else '') + " + content) +
-             "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ " + quoted(answer + turns.before_last) +
-             " }}{% endif %}";
-        return s;
+            system = "{% if messages[0]['role'] != 'system' %}" + turn(turns.system, quoted(turns.default_system)) +
+                     "{% endif %}";
+        if (!turns.before_last.empty()) last = "(" + quoted(turns.before_last) + " if loop.last else '') + ";
+        return "{{ " + quoted(turns.begin) + " }}" + system +
+               each(turn(turns.system, content), turn(turns.user, content), turn(turns.assistant, last + content)) +
+               "{% if add_generation_prompt %}{{ " + quoted(around_text(turns.assistant).first + turns.before_last) +
+               " }}{% endif %}";
     }
     // Puts it into a tokenizer directory that was just saved, unless the chat_template there means the same.
     void save_for_transformers(const std::string& dir, const std::string& bos, const std::string& eot) const {
         write_file_atomic(dir + "/template.json", dump_json(json(), 2) + "\n");
-        const std::string file = dir + "/chat_template.jinja", path = dir + "/tokenizer_config.json";
-        Json config = exists(path) ? parse_json(read_file(path), path) : Json::make_object();
-        const Json* value = config.find("chat_template");
+        const auto [known, path] = jinja_of(dir);
         ChatTemplate there;
-        const bool is_file = exists(file);
-        const std::string known = is_file ? read_file(file) : value && value->kind == Json::string ? value->s : "";
         if (is_chat() && !known.empty() && recognise(known, there) && there.turns_text() == turns_text()) return;
-        if (is_file) return write_file_atomic(file, jinja(bos, eot));
+        const std::string config_file = dir + "/tokenizer_config.json";
+        if (path != config_file) return write_file_atomic(path, jinja(bos, eot));
+        Json config = exists(path) ? parse_json(read_file(path), path) : Json::make_object();
         write_file_atomic(path, dump_json(config.set("chat_template", jinja(bos, eot)), 2) + "\n");
     }
     std::string turns_text() const {
@@ -297,21 +258,15 @@ struct ChatTemplate {
     }
     // A message as it is shown; the white space is Unicode's and, as in Python, U+001C to U+001F
     std::string shown(const std::string& message) const {
-        size_t begin = message.size(), end = 0;  // of the first and after the last character that is none
-        for (const char *p = message.data(), *at = p, *last = p + message.size(); turns.trim && p < last; at = p) {
-            const int32_t c = next_code_point(p, last);
-            if (is_space(c) || (c >= 0x1c && c <= 0x1f)) continue;
-            begin = std::min(begin, (size_t)(at - message.data()));
-            end = (size_t)(p - message.data());
-        }
-        return turns.trim ? message.substr(begin, std::max(begin, end) - begin) : message;
+        if (!turns.trim) return message;
+        return without_ends(message, [](int32_t c) { return is_space(c) || (c >= 0x1c && c <= 0x1f); });
     }
     bool has_input() const { return text.find("{input}") != text.npos; }
 
     void check(const std::string& where) const {
-        check_one(where, "", text, {"instruction", "output"}, {"input"});
-        check_one(where, "without_input: ", without_input, {"instruction", "output"}, {});
-        if (!example.empty()) check_one(where, "example: ", example, {"output"}, {"input"});
+        check_one(where, text, {"instruction", "output"}, {"input"});
+        check_one(where + ": without_input", without_input, {"instruction", "output"}, {});
+        if (!example.empty()) check_one(where + ": example", example, {"output"}, {"input"});
         const std::string_view last = "{output}";
         for (const std::string* t : {&text, &without_input})
             if (t->size() < last.size() || std::string_view(*t).substr(t->size() - last.size()) != last)
@@ -321,10 +276,7 @@ struct ChatTemplate {
             if (is_chat() && t->find("{text}") == t->npos)
                 fail("%s: expected {text} in the turns of system, user and assistant, found none in %s", where.c_str(),
                      start_of(*t).c_str());
-        bool space[2];
-        before_output(true, space[0]);
-        before_output(false, space[1]);
-        if (space[0] != space[1])
+        if (before_output(true).second != before_output(false).second)
             fail("%s: expected a space before {output} with and without input, or none in both, found it in one",
                  where.c_str());
     }
@@ -368,13 +320,13 @@ struct ChatTemplate {
         }
         return t.substr(0, at == 0 ? 0 : t.find_last_not_of(" \t", at - 1) + 1) + t.substr(at + name.size());
     }
-    // The text before {output}, and whether a space was before it: that is the answer's
-    std::string_view before_output(bool input, bool& space) const {
-        const std::string& t = input ? text : without_input;
-        std::string_view prompt = std::string_view(t).substr(0, t.size() - strlen("{output}"));
-        space = !prompt.empty() && prompt.back() == ' ';
-        if (space) prompt.remove_suffix(1);
-        return prompt;
+    // The text before {output}, without the space before it, which is the answer's
+    std::pair<std::string, std::string> before_output(bool input) const {
+        std::string prompt = (input ? text : without_input);
+        prompt.resize(prompt.size() - strlen("{output}"));
+        const bool space = !prompt.empty() && prompt.back() == ' ';
+        if (space) prompt.pop_back();
+        return {prompt, space ? " " : ""};
     }
     // What a model has generated, without the space that the template puts before an answer
     static std::string_view answer_of(std::string_view generated) {
@@ -382,27 +334,27 @@ struct ChatTemplate {
     }
 
 private:
-    static void check_one(const std::string& where, const char* which, const std::string& t,
-                          const std::vector<std::string>& needed, const std::vector<std::string>& allowed) {
+    static void check_one(const std::string& where, const std::string& t, const std::vector<std::string>& needed,
+                          const std::vector<std::string>& allowed) {
+        std::map<std::string, int> found;  // placeholders
         for (size_t at = 0; (at = t.find('{', at)) != t.npos; at++) {
             size_t end = t.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", at + 1);
             if (end == t.npos || t[end] != '}' || end == at + 1) continue;  // a brace of the user's
-            std::string name = t.substr(at + 1, end - at - 1);
-            if (std::find(needed.begin(), needed.end(), name) == needed.end() &&
-                std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-                fail("%s: %sexpected a template with {instruction}, {input} and {output} at most, found {%s} in it",
-                     where.c_str(), which, name.c_str());
+            found[t.substr(at + 1, end - at - 1)]++;
+        }
+        for (const auto& [name, times] : found) {
+            if (!std::count(needed.begin(), needed.end(), name) && !std::count(allowed.begin(), allowed.end(), name))
+                fail("%s: expected a template with {instruction}, {input} and {output} at most, found {%s} in it",
+                     where.c_str(), name.c_str());
+            if (times > 1) fail("%s: expected a template with one {%s}, found two", where.c_str(), name.c_str());
         }
         for (const std::string& name : needed)
-            if (t.find("{" + name + "}") == t.npos)
-                fail("%s: %sexpected a template with {%s}, found none in %s", where.c_str(), which, name.c_str(),
+            if (!found.count(name))
+                fail("%s: expected a template with {%s}, found none in %s", where.c_str(), name.c_str(),
                      start_of(t).c_str());
-        for (const char* name : {"{instruction}", "{input}", "{output}"})
-            if (t.find(name) != t.rfind(name))
-                fail("%s: %sexpected a template with one %s, found two", where.c_str(), which, name);
         if (t.find(Bpe::eot_name) != t.npos)
-            fail("%s: %sexpected a template without %s, which ends every answer by itself, found it", where.c_str(),
-                 which, Bpe::eot_name);
+            fail("%s: expected a template without %s, which ends every answer by itself, found it", where.c_str(),
+                 Bpe::eot_name);
     }
 };
 
@@ -416,49 +368,47 @@ struct Segment {
 // last turn, to be answered
 inline std::vector<Segment> render(const ChatTemplate& templ, const InstructRow& row, size_t shots, bool with_answer) {
     const Turns& marks = templ.turns;
-    std::vector<Segment> segments;
-    auto before = [](const std::string& turn) { return turn.substr(0, turn.find("{text}")); };
-    auto after = [](const std::string& turn) { return turn.substr(turn.find("{text}") + strlen("{text}")); };
-    auto add_turn = [&](const std::string& turn, const std::string& message) {
-        segments.push_back({before(turn), false, true});
-        segments.push_back({templ.shown(message), false, false});
-        segments.push_back({after(turn), false, true});
-    };
     const bool is_chat = templ.is_chat();
-    if (is_chat) segments.push_back({marks.begin, false, true});
+    std::vector<Segment> segments;
+    auto add_markup = [&](const std::string& text) {
+        if (is_chat) segments.push_back({text, false, true});
+    };
+    auto add_turn = [&](const std::string& turn, const std::string& message) {
+        const auto [before, after] = around_text(turn);
+        add_markup(before);
+        segments.push_back({templ.shown(message)});
+        add_markup(after);
+    };
+    add_markup(marks.begin);
     const std::string& system = row.system.empty() ? marks.default_system : row.system;
     if (is_chat && (!system.empty() || marks.always_system)) add_turn(marks.system, system);
-    for (size_t i = 0; i < row.turns.size(); i++) {
-        const Turn& turn = row.turns[i];
-        const bool last = i + 1 == row.turns.size();
-        std::string instruction = i == 0 && !row.system.empty() && !is_chat ? row.system + "\n\n" + turn.instruction
-                                                                            : turn.instruction;
-        if (last)
-            for (size_t k = 0; k < std::min(shots, row.examples.size()); k++) {
-                if (templ.example.empty())
-                    fail(
-                        "%s: expected a template with \"example\", which says what a few-shot example looks like, "
-                        "found none in %s: write it as .json, or take --shots 0",
-                        row.where.c_str(), templ.name.c_str());
-                const FewShotExample& e = row.examples[k];
-                instruction += ChatTemplate::substitute(
-                    blank(e.input) ? ChatTemplate::without_input_part(templ.example) : templ.example, "", e.input,
-                    e.output);
-            }
+    for (const Turn& turn : row.turns) {
+        const bool last = &turn == &row.turns.back();
+        std::string instruction = turn.instruction;
+        if (!is_chat && !row.system.empty() && &turn == &row.turns[0]) instruction = row.system + "\n\n" + instruction;
+        for (size_t k = 0; last && k < std::min(shots, row.examples.size()); k++) {
+            if (templ.example.empty())
+                fail(
+                    "%s: expected a template with \"example\", which says what a few-shot example looks like, found "
+                    "none in %s: write it as .json, or take --shots 0",
+                    row.where.c_str(), templ.name.c_str());
+            const FewShotExample& e = row.examples[k];
+            instruction += ChatTemplate::substitute(
+                blank(e.input) ? ChatTemplate::without_input_part(templ.example) : templ.example, "", e.input,
+                e.output);
+        }
         if (!turn.input.empty() && !templ.has_input())
             fail("%s: expected a template with {input}, since this row has one, found the template %s without it",
                  row.where.c_str(), templ.name.c_str());
-        bool space;
-        const std::string prompt = ChatTemplate::substitute(templ.before_output(!turn.input.empty(), space),
-                                                            instruction, turn.input, "");
-        if (is_chat) {
-            add_turn(marks.user, prompt);
-            segments.push_back({before(marks.assistant) + (last ? marks.before_last : ""), false, true});
-        } else {
-            segments.push_back({prompt, false, false});
-        }
-        if (with_answer || !last) segments.push_back({(space ? " " : "") + templ.shown(turn.output), true, false});
-        if (is_chat && (with_answer || !last)) segments.push_back({after(marks.assistant), false, true});
+        const auto [text, space] = templ.before_output(!turn.input.empty());
+        const std::string prompt = ChatTemplate::substitute(text, instruction, turn.input, "");
+        const auto [before, after] = around_text(marks.assistant);
+        if (is_chat) add_turn(marks.user, prompt);
+        else segments.push_back({prompt});
+        add_markup(before + (last ? marks.before_last : ""));
+        if (last && !with_answer) break;
+        segments.push_back({space + templ.shown(turn.output), true});
+        add_markup(after);
     }
     return segments;
 }

@@ -29,11 +29,9 @@ struct CsvFields {
             std::string& field = add();
             if (quotes && at < lines.line.size() && lines.line[at] == '"') {
                 at = read_quoted(lines, field, at + 1, problem, problem_at);
+                const char* name = separator == ',' ? "comma" : separator == ';' ? "semicolon" : "tab";
                 if (at < lines.line.size() && lines.line[at] != separator)
-                    give_up(lines, format("expected a %s after the closing quote%s, found ",
-                                          separator == ','   ? "comma"
-                                          : separator == ';' ? "semicolon"
-                                                             : "tab",
+                    give_up(lines, format("expected a %s after the closing quote%s, found ", name,
                                           lines.number > begin ? format(" in line %zu", lines.number).c_str() : "") +
                                        start_of(lines.line.substr(at)));
             } else {
@@ -60,7 +58,7 @@ private:
     [[noreturn]] void give_up(LineReader& lines, const std::string& what) {
         if (lines.number > begin && !caller_keeps) {
             single_before = lines.number;
-            lines.rewind(begin);
+            lines.rewind();
         }
         lines.bad(begin, what);
     }
@@ -92,17 +90,13 @@ private:
     }
 };
 
-// Writes a text as one field of a TSV line: tabs, line breaks and other control characters become spaces.
+// Writes a text as one field of a TSV line: tabs, line breaks and other control characters (C0, DEL, C1, line and
+// paragraph separator) become spaces.
 inline void append_tsv_field(std::string& out, std::string_view text) {
-    const char *p = text.data(), *end = p + text.size(), *kept = p;  // out has what is before `kept`
-    while (p < end) {
-        const char* start = p;
-        int32_t c = (unsigned char)*p < 128 ? *p++ : next_code_point(p, end);
-        // C0, DEL, C1, line and paragraph separator
-        bool breaks = c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029;
-        if (!breaks) continue;
-        out.append(kept, start) += ' ';
-        kept = p;
+    for (const char *p = text.data(), *end = p + text.size(), *start = p; p < end; start = p) {
+        const int32_t c = (unsigned char)*p < 128 ? *p++ : next_code_point(p, end);
+        const bool breaks = c < 32 || (c >= 127 && c < 160) || c == 0x2028 || c == 0x2029;
+        if (breaks) out += ' ';
+        else out.append(start, p);
     }
-    out.append(kept, end);
 }

@@ -9,9 +9,7 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,13 +60,21 @@ inline std::string trimmed(const std::string& s) {
     return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
 }
 // is it empty, or white space only?
-inline bool blank(const std::string& s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
+inline bool blank(std::string_view s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
+
+// without the characters at both ends that `drops` takes
+template <class Drops> std::string without_ends(std::string_view s, Drops drops) {
+    const char *end = s.data() + s.size(), *first = end, *last = end;
+    for (const char *p = s.data(), *at = p; p < end; at = p) {
+        if (drops(next_code_point(p, end))) continue;
+        first = std::min(first, at);
+        last = p;
+    }
+    return std::string(first, last);
+}
 
 struct LineReader {
     std::string path;
-    FILE* file = nullptr;
-    char* buffer = nullptr;
-    size_t capacity = 0;
     std::string_view line;    // the line that was read last, without its line break, ...
     std::string_view whole;   // ... and with it
     size_t number = 0;        // of this line, from 1
@@ -79,17 +85,13 @@ struct LineReader {
     bool over_lines = false;  // JSON: may an object have several lines
 
     // open: standard input, to be read instead, which stays open
-    explicit LineReader(const std::string& path, FILE* open = nullptr) : path(path), file(open) {
-        if (file) return;
-        file = fdopen(open_regular(path, true), "rb");
-        if (!file) fail("cannot read %s: %s", path.c_str(), strerror(errno));
-        decompress();
+    explicit LineReader(const std::string& path, FILE* open = nullptr)
+        : path(path), fd(open ? fileno(open) : open_regular(path, true)), owned(!open) {
+        if (owned) unpack();
     }
-
     ~LineReader() {
-        free(buffer);
-        if (file && file != stdin) fclose(file);
-        if (child) waitpid(child, nullptr, 0);
+        if (owned) close(fd);
+        if (unpacked) pclose(unpacked);
     }
     LineReader(const LineReader&) = delete;
     LineReader& operator=(const LineReader&) = delete;
@@ -99,33 +101,12 @@ struct LineReader {
     // line (Ctrl-C in sft chat) gives an empty one.
     bool next_bytes() {
         line = whole = {};
-        errno = 0;
-        ssize_t n = 0;
-        if (again_at < again.size()) {
-            std::string_view rest = std::string_view(again).substr(again_at);
-            size_t end = rest.find_first_of(cr_ends ? "\r\n" : "\n");
-            if (end != rest.npos) end += rest.substr(end, 2) == "\r\n" ? 2 : 1;
-            whole = rest.substr(0, end);
-            again_at += whole.size();
-        } else if ((n = getline(&buffer, &capacity, file)) >= 0) {
-            whole = std::string_view(buffer, n);
-            if (cr_ends) {
-                read_again(whole);
-                return next_bytes();
-            }
-            kept_from_again = false;
-        } else if (errno == EINTR) {
-            clearerr(file);
-            return true;
-        } else {
-            if (!feof(file)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
-            end_decompressing();
-            return false;
-        }
-        number++;
-        bytes += whole.size();
-        if (keeping) kept += whole;
-        if (number == 1) {
+        const size_t n = line_size();
+        if (n == 0) return !ended;
+        whole = std::string_view(buffer).substr(next_at, n);
+        next_at += n;
+        bytes += n;
+        if (++number == 1) {
             const std::string found = not_text(whole);
             if (!found.empty()) fail("%s, line 1: expected UTF-8 text, found %s", path.c_str(), found.c_str());
             if (whole.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK) whole.remove_prefix(BYTE_ORDER_MARK.size());
@@ -134,20 +115,16 @@ struct LineReader {
         if (!line.empty() && line.back() == '\n') line.remove_suffix(1);
         return true;
     }
-    // The next line of a file of rows, whatever its bytes are. `line` is without "\n", "\r\n" or, if the first line of
-    // the file ends in "\r" alone, "\r"; the first is without a byte order mark.
+    // The next line of a file of rows, whatever its bytes are. `line` is without "\n", "\r\n" or, if a "\r" in the
+    // first line of the file has text after it, "\r"; the first is without a byte order mark.
     bool next_line() {
         if (!next_bytes()) return false;
-        if (number == 1 && !cr_ends && has_cr_within(whole)) {
-            const std::string_view all(buffer, bytes);  // with its byte order mark
+        if (number == 1 && !cr_ends && whole.find_first_not_of("\r\n", whole.find('\r')) != whole.npos) {
             cr_ends = true;
-            number = bytes = 0;
-            kept.clear();
-            read_again(all);
+            next_at = number = bytes = 0;
             return next_line();
         }
-        line = whole;
-        while (!line.empty() && (line.back() == '\n' || line.back() == '\r')) line.remove_suffix(1);
+        line = whole.substr(0, whole.find_last_not_of("\r\n") + 1);
         return true;
     }
     // Why these bytes are no text, UTF-8 without a NUL; "" if they are
@@ -166,15 +143,14 @@ struct LineReader {
     // From keep() on lines are kept; rewind() goes back to where that was, so that they are read once more.
     void keep() {
         keeping = true;
-        kept.clear();
-        kept_from_again = true;
+        kept_at = next_at;
+        kept_number = number;
     }
-    void rewind(size_t to_number) {
-        bytes -= kept.size();
-        number = to_number;
+    void rewind() {
         keeping = false;
-        if (kept_from_again) again_at -= kept.size();
-        else read_again(kept + again.substr(again_at));
+        bytes -= next_at - kept_at;
+        next_at = kept_at;
+        number = kept_number;
     }
     std::string where() const { return place(path, number, element); }
     static std::string place(const std::string& path, size_t line, size_t element) {
@@ -198,27 +174,23 @@ struct LineReader {
             at += in_array;
         }
         begin = number;
-        if (over_lines) {
-            if (!next_value()) return false;
-        } else {
-            value.assign(line);
-        }
+        if (!over_lines) value.assign(line);
+        else if (!next_value()) return false;
         if (std::string what = fault(value); !what.empty()) bad(begin, what);
-        const std::string start = format("%s, line %zu", path.c_str(), begin);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
         nan_to_null(value);
+        const std::string start = format("%s, line %zu", path.c_str(), begin);
         try {
             json = parse_json(value, start);
         } catch (const Error& e) {
-            std::string what = e.what();
-            size_t after = start.size() + strlen(": line "), line = 0;  // the parser counts from the value's beginning
-            if (what.compare(0, after, start + ": line ") == 0) {
-                line = strtoul(what.c_str() + after, nullptr, 10);
-                what = (element ? place(path, begin, element) + ": " : path + ", ") +
-                       format("line %zu", begin + line - 1) + what.substr(what.find(',', after));
-            }
-            throw BadRow(begin, what);
+            const char* what = e.what() + start.size();
+            size_t line = 0;
+            int n = 0;
+            if (sscanf(what, ": line %zu%n", &line, &n) < 1) throw BadRow(begin, e.what());
+            // the parser counts lines from the value's beginning
+            throw BadRow(begin, (element ? place(path, begin, element) + ": " : path + ", ") +
+                                    format("line %zu%s", begin + line - 1, what + n));
         }
         return true;
     }
@@ -230,76 +202,83 @@ struct LineReader {
     }
 
 private:
-    std::string again;  // lines to read once more, from again_at on
-    size_t again_at = 0;
-    std::string kept;  // what was read since keep()
-    bool kept_from_again = false;
-    bool cr_ends = false;   // lines may end in "\r" alone
-    bool in_array = false;  // JSON: is it an array
-    size_t at = 0;          // JSON over lines: what of the line was not read yet
-    std::string value;      // JSON: the text of an object
-    pid_t child = 0;        // the program that decompresses
+    int fd;
+    bool owned;                    // is fd closed in the end
+    bool ended = false;            // was all of it read
+    std::string buffer;            // the line, what was read after it, and before it what is kept
+    size_t next_at = 0;            // where the next line begins in it
+    size_t kept_at = 0;            // where that was in keep(), ...
+    size_t kept_number = 0;        // ... after this line
+    bool cr_ends = false;          // lines may end in "\r" alone
+    bool in_array = false;         // JSON: is it an array
+    size_t at = 0;                 // JSON over lines: what of the line was not read yet
+    std::string value;             // JSON: the text of an object
+    const char* packer = nullptr;  // the program that made a compressed file, ...
+    FILE* unpacked = nullptr;      // ... and its output
 
-    void read_again(std::string_view lines) {
-        kept_from_again &= kept.empty();
-        again = std::string(lines);
-        again_at = 0;
+    // The bytes of the next line with its line break; 0 at the end of the file, and where a signal ends the wait for it
+    size_t line_size() {
+        for (size_t n = 0;;) {  // bytes without a line break
+            const size_t end = cr_ends ? buffer.find_first_of("\r\n", next_at + n) : buffer.find('\n', next_at + n);
+            // a "\r" that was read last may be half of "\r\n"
+            if (end < buffer.size() && (buffer[end] == '\n' || end + 1 < buffer.size()))
+                return end - next_at + (buffer.compare(end, 2, "\r\n") == 0 ? 2 : 1);
+            n = std::min(end, buffer.size()) - next_at;
+            if (!read_more()) return ended ? buffer.size() - next_at : 0;
+        }
     }
-    static bool has_cr_within(std::string_view line) {
-        size_t at = line.find('\r');
-        while (at != line.npos && (at + 1 == line.size() || line[at + 1] == '\r' || line[at + 1] == '\n'))
-            at = line.find('\r', at + 1);
-        return at != line.npos;
+    // false at the end of the file, and where a signal ends the wait
+    bool read_more() {
+        if (ended) return false;
+        const size_t unused = keeping ? kept_at : next_at;
+        buffer.erase(0, unused);
+        next_at -= unused;
+        kept_at -= unused;
+        char block[1 << 16];
+        const ssize_t n = read(fd, block, sizeof block);
+        if (n < 0 && errno != EINTR) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+        ended = n == 0;
+        if (ended) end_unpacking();
+        if (n > 0) buffer.append(block, n);
+        return n > 0;
     }
 
     // JSON over lines: the next value → `value`; false at the end of the file
     bool next_value() {
-        for (;; at++) {
-            while (at >= line.size()) {
-                at = 0;
-                if (next_line()) continue;
-                if (!in_array) return false;
-                in_array = false;
-                bad(number, "expected ] after the last row, found the end of the file");
-            }
-            if (in_array && line[at] == ']') {
-                in_array = false;
-                element = 0;
-            } else if (!line[at] || !strchr(" \t\r,", line[at])) {
-                break;
-            }
-        }
-        begin = number;
-        element += in_array;
         value.clear();
         bool quoted = false;
         for (size_t depth = 0;; at++) {
             while (at >= line.size()) {
                 if (depth == 0 && !value.empty()) return true;  // no object
-                value += '\n';
-                at = 0;
+                if (!value.empty()) value += '\n';
                 quoted = false;  // no string has a line's end in it: this one is an error, but not of the next row
-                if (!next_line()) {
+                at = 0;
+                if (next_line()) continue;
+                if (value.empty() && !in_array) return false;
+                in_array = false;
+                if (value.empty()) bad(number, "expected ] after the last row, found the end of the file");
+                bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
+            }
+            const char c = line[at];
+            const bool closes = !quoted && (c == '}' || c == ']');
+            if (value.empty()) {
+                if (c == ' ' || c == '\t' || c == '\r' || c == ',') continue;
+                if (in_array && c == ']') {
                     in_array = false;
-                    bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
+                    element = 0;
+                    continue;
                 }
+                begin = number;
+                element += in_array;
+            } else if (depth == 0 && !quoted && (closes || c == ',')) {
+                return true;  // no object
             }
-            char c = line[at];
-            if (quoted && c == '\\') {
-                value += c;
-                if (++at < line.size()) value += line[at];
-                continue;
-            }
-            if (c == '"') quoted = !quoted;
-            if (!quoted && (c == '{' || c == '[')) depth++;
-            if (!quoted && (c == '}' || c == ']') && depth-- <= 1) {
-                if (depth == 0 || value.empty()) value += line[at++];  // empty: it closes nothing
-                break;
-            }
-            if (!quoted && c == ',' && depth == 0) break;
             value += c;
+            if (quoted && c == '\\' && at + 1 < line.size()) value += line[++at];
+            else if (c == '"') quoted = !quoted;
+            else if (!quoted && (c == '{' || c == '[')) depth++;
+            else if (closes && (depth == 0 || --depth == 0)) return ++at;  // with 0 it closes nothing
         }
-        return true;
     }
     // Python writes NaN, Infinity and -Infinity for values that are missing.
     static void nan_to_null(std::string& json) {
@@ -319,45 +298,26 @@ private:
     }
 
     // If the file begins as what gzip, xz, bzip2 or zstd makes, it is read through that program.
-    void decompress() {
-        char magic[6] = {};
-        ssize_t n = pread(fileno(file), magic, 6, 0);
-        const std::string_view begin(magic, n > 0 ? n : 0);
-        const std::pair<std::string_view, const char*> known[] = {{"\x1f\x8b", "gzip"},
-                                                                  {{"\xfd"
-                                                                    "7zXZ\0",
-                                                                    6},
-                                                                   "xz"},
-                                                                  {"BZh", "bzip2"},
-                                                                  {"\x28\xb5\x2f\xfd", "zstd"}};
-        for (const auto& [bytes, program] : known) {
-            if (begin.substr(0, bytes.size()) != bytes) continue;
-            int ends[2];
-            if (pipe2(ends, O_CLOEXEC)) fail("cannot read %s: %s", path.c_str(), strerror(errno));
-            posix_spawn_file_actions_t actions;
-            posix_spawn_file_actions_init(&actions);
-            posix_spawn_file_actions_adddup2(&actions, fileno(file), 0);
-            posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-            posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-            const char* words[] = {program, "-dc", nullptr};
-            int error = posix_spawnp(&child, program, &actions, nullptr, (char**)words, environ);
-            posix_spawn_file_actions_destroy(&actions);
-            close(ends[1]);
-            fclose(file);
-            file = fdopen(ends[0], "rb");
-            if (error) {
-                child = 0;
-                fail("cannot read %s: it was made by %s, which cannot be started (%s): install it or unpack the file",
-                     path.c_str(), program, strerror(error));
-            }
-            return;
-        }
+    void unpack() {
+        char begin[6] = {};
+        if (pread(fd, begin, sizeof begin, 0) < 0) return;
+        for (auto [magic, program] :
+             {std::pair("\x1f\x8b", "gzip"), {"\3757zXZ", "xz"}, {"BZh", "bzip2"}, {"\x28\xb5\x2f\xfd", "zstd"}})
+            if (strncmp(begin, magic, strlen(magic)) == 0) packer = program;
+        if (!packer) return;
+        fcntl(fd, F_SETFD, 0);  // so that the program has it, too
+        unpacked = popen(format("%s -dc < /dev/fd/%d 2> /dev/null", packer, fd).c_str(), "re");
+        if (!unpacked) fail("cannot read %s: %s", path.c_str(), strerror(errno));
+        close(fd);
+        owned = false;
+        fd = fileno(unpacked);
     }
-    void end_decompressing() {
-        int status = 0;
-        if (child && waitpid(child, &status, 0) == child) {
-            child = 0;
-            if (status) fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
-        }
+    void end_unpacking() {
+        const int status = unpacked ? pclose(unpacked) : 0;
+        unpacked = nullptr;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+            fail("cannot read %s: it was made by %s, which cannot be started: install it or unpack the file",
+                 path.c_str(), packer);
+        if (status) fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
     }
 };

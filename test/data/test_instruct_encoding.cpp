@@ -5,6 +5,7 @@
 #include <random>
 
 #include "data/bin_writer.h"
+#include "data/instruct_text.h"
 #include "test/text/instruct_rows.h"
 
 namespace {
@@ -35,13 +36,11 @@ TEST_CASE("instruct: what is learned is known by construction") {
     const int32_t yes = 258, eot = bpe.eot();
     REQUIRE(bpe.tokens[yes] == " yes");
     RenderedRow r;
-    auto encode = [&](const InstructRow& row) {
-        encode_segments(bpe, render(ChatTemplate::short_one(), row, 0, true), r);
-    };
+    auto encode = [&](const InstructRow& row) { encode_segments(bpe, render(short_template(), row, 0, true), r); };
     encode(row_of("a", "", "yes"));
     CHECK(r.ids == std::vector<int32_t>{'a', '\n', 'a', 'n', 's', 'w', 'e', 'r', ' ', ':', yes, eot});
     REQUIRE(r.spans.size() == 1);
-    CHECK((r.spans[0].begin == 10 && r.spans[0].end == 12 && r.supervised() == 2));
+    CHECK((r.spans[0].begin == 10 && r.spans[0].end == 12 && count_supervised(r.spans) == 2));
     // the end token stands in each answer, and only there: the same text in a row is text
     encode(row_of("<|endoftext|>", "<|endoftext|>", "<|endoftext|>"));
     CHECK(std::count(r.ids.begin(), r.ids.end(), eot) == 1);
@@ -69,7 +68,7 @@ TEST_CASE("instruct: what is learned is known by construction") {
         InstructRow any = row_of(text(), rng() % 2 ? text() : "", text());
         if (rng() % 3 == 0) any.turns.push_back({text(), "", text()});
         any.examples = {{text(), text()}};
-        for (const ChatTemplate& t : {ChatTemplate::short_one(), ChatTemplate::alpaca()}) {
+        for (const ChatTemplate& t : {short_template(), alpaca_template()}) {
             RenderedRow whole, prompt;
             encode_segments(bpe, render(t, any, i % 3, true), whole);
             encode_segments(bpe, render(t, any, i % 3, false), prompt);
@@ -85,7 +84,7 @@ TEST_CASE("instruct: what is learned is known by construction") {
 
 TEST_CASE("instruct: rows that are too long") {
     const Bpe bpe = small_bpe();
-    const ChatTemplate t = ChatTemplate::short_one();
+    const ChatTemplate t = short_template();
     RenderedRow r;
     InstructRow row = row_of("pick", "one \u00e9\u00e9\u00e9 two",
                              "yes");  // pick \n 14 bytes \n answer : 2 tokens and the end
@@ -110,7 +109,7 @@ TEST_CASE("instruct: rows that are too long") {
         CHECK((s.fits && s.input && !s.examples && r.ids.size() <= max_len && r.ids.size() + 2 > max_len));
         CHECK(bpe.decode(r.ids) ==
               "pick\n" + row.turns[0].input.substr(0, s.input_bytes) + "\nanswer : yes<|endoftext|>");
-        CHECK(r.supervised() == 2);
+        CHECK(count_supervised(r.spans) == 2);
         CHECK(r.ids.back() == bpe.eot());
         CHECK(invalid_utf8(bpe.decode(r.ids)) == std::string::npos);
     }
@@ -135,11 +134,11 @@ TEST_CASE("instruct: the text of a row in a .bin, and showing it") {
     row.outputs = {"yes", "Yes \"!\""};
     row.options = {"yes", "Yes \"!\"", "no"};
     BinWriter out(dir / "x.bin", BIN_INSTRUCT, bpe.size(), bpe.fingerprint());
-    out.templ = ChatTemplate::short_one().json();
+    out.templ = short_template().json();
     out.tasks = {"all"};
     RenderedRow r;
     for (const InstructRow& any : {row, plain}) {
-        encode_segments(bpe, render(ChatTemplate::short_one(), any, 0, true), r);
+        encode_segments(bpe, render(short_template(), any, 0, true), r);
         out.append(r.ids.data(), r.ids.size());
         out.end_row(0, r.spans, dump_instruct_text(any));
     }

@@ -3,6 +3,8 @@
 #include "sft.cu"
 
 #include "data/bin_writer.h"
+#include "data/instruct_text.h"
+#include "data/templates.h"
 #include "test/models/check_gradient.h"
 #include "test/models/small_gpt.h"
 #include "test/temp.h"
@@ -40,8 +42,7 @@ struct Rows {
     std::vector<InstructRow> rows;
     std::unique_ptr<BinFile> file;
 
-    explicit Rows(const std::vector<InstructRow>& rows, const ChatTemplate& templ = ChatTemplate::short_one(),
-                  size_t shots = 0)
+    explicit Rows(const std::vector<InstructRow>& rows, const ChatTemplate& templ = short_template(), size_t shots = 0)
         : rows(rows) {
         BinWriter out(dir / "train.bin", BIN_INSTRUCT, BPE.size(), BPE.fingerprint());
         out.templ = Json(templ.json()).set("shots", (int64_t)shots);
@@ -683,7 +684,7 @@ TEST_SUITE("answers") {
         for (bool space : {true, false}) {
             CAPTURE(space);
             Rows r(rows,
-                   space ? ChatTemplate::short_one()
+                   space ? short_template()
                          : ChatTemplate{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
             Tune t(r, [](TrainFlags& f, SftFlags& sf) {
                 sf.batch = 1;
@@ -943,12 +944,12 @@ TEST_SUITE("inference") {
         std::vector<InstructRow> rows = ragged_rows();
         rows[0].examples = {{"a b", "b"}, {"c d", "d"}};
         for (size_t shots : {0, 1, 2})
-            for (const ChatTemplate& templ : {ChatTemplate::alpaca(), ChatTemplate::short_one()}) {
+            for (const ChatTemplate& templ : {alpaca_template(), short_template()}) {
                 Rows r(rows, templ, shots);
                 Tune t(r, {}, nullptr, true, 64);  // heads of 32 channels: what a directory may hold
                 TempDir dir;
                 t.task->save_model(dir.path);
-                CHECK(template_fingerprint(ChatTemplate::load(dir / "template.json").json()) == r.file->header.templ);
+                CHECK(template_fingerprint(ChatTemplate::read(dir / "template.json").json()) == r.file->header.templ);
                 LoadedSft asked(model_at(dir.path));
                 asked.context = 4096;  // as long as it takes: only the prompt is made
                 for (size_t s = 0; s < rows.size(); s++) {

@@ -52,7 +52,7 @@ struct HostIds {  // the index that the loader makes, with `spare` unused entrie
         }
         run_start.push_back(n);
     }
-    SortedIds view() const {
+    SortedIds view() {
         return {order.data(),       run_start.data(), run_id.data(),     run_slot.data(),
                 (int)run_id.size(), multi_id.data(),  multi_slot.data(), (int)multi_id.size()};
     }

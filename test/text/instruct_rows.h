@@ -2,7 +2,7 @@
 #pragma once
 #include <doctest/doctest.h>
 
-#include "common/text/chat_template.h"
+#include "data/templates.h"
 #include "test/temp.h"
 
 typedef std::vector<std::string> Texts;

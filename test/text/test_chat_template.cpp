@@ -1,32 +1,31 @@
 // test_chat_template.cpp: templates are read or refused; rows, few-shot examples and conversations become text.
 #include "common/data/bin_file.h"
-#include "common/text/chat_template.h"
 #include "test/text/instruct_rows.h"
 
 namespace {
 ChatTemplate from_text(const std::string& text, const std::string& name = "mine.txt") {
     TempDir dir;
     write_bytes(dir / name, text);
-    return ChatTemplate::load(dir / name);
+    return load_template(dir / name);
 }
 }  // namespace
 
 TEST_CASE("instruct: templates") {
     // Alpaca's own text, as in its repository
-    CHECK(joined(render(ChatTemplate::alpaca(), row_of("Add.", "1 2", "3"), 0, true)) ==
+    CHECK(joined(render(alpaca_template(), row_of("Add.", "1 2", "3"), 0, true)) ==
           "Below is an instruction that describes a task, paired with an input that provides further context. Write a "
           "response that appropriately completes the request.\n\n"
           "### Instruction:\nAdd.\n\n### Input:\n1 2\n\n### Response:[3]");
-    CHECK(joined(render(ChatTemplate::alpaca(), row_of("Say hi.", "", "hi"), 0, true)) ==
+    CHECK(joined(render(alpaca_template(), row_of("Say hi.", "", "hi"), 0, true)) ==
           "Below is an instruction that describes a task. Write a response that appropriately completes the "
           "request.\n\n### Instruction:\nSay hi.\n\n### Response:[hi]");
-    CHECK(joined(render(ChatTemplate::short_one(), row_of("add", "1 2", "3"), 0, true)) ==
+    CHECK(joined(render(short_template(), row_of("add", "1 2", "3"), 0, true)) ==
           "add\n1 2\nanswer :[ 3]");  // the space is the answer's
-    CHECK(joined(render(ChatTemplate::short_one(), row_of("add", "", "3"), 0, true)) == "add\nanswer :[ 3]");
+    CHECK(joined(render(short_template(), row_of("add", "", "3"), 0, true)) == "add\nanswer :[ 3]");
     CHECK(ChatTemplate::answer_of(" 3") == "3");
     CHECK(ChatTemplate::answer_of("3") == "3");
     // what is put in is not looked at again
-    CHECK(joined(render(ChatTemplate::short_one(), row_of("{input}{output}", "{instruction}", "{input}"), 0, true)) ==
+    CHECK(joined(render(short_template(), row_of("{input}{output}", "{instruction}", "{input}"), 0, true)) ==
           "{input}{output}\n{instruction}\nanswer :[ {input}]");
     // a file of the user's: without an input its line goes, too
     ChatTemplate t = from_text("Q: {instruction}\n\n  {input}\nA: {output}\r\n\n");
@@ -41,7 +40,7 @@ TEST_CASE("instruct: templates") {
            template_fingerprint(back.json()) == template_fingerprint(t.json())));
     CHECK(template_fingerprint(from_text(dump_json(t.json(), 2), "template.json").json()) ==
           template_fingerprint(t.json()));
-    CHECK(template_fingerprint(t.json()) != template_fingerprint(ChatTemplate::alpaca().json()));
+    CHECK(template_fingerprint(t.json()) != template_fingerprint(alpaca_template().json()));
     // how many few-shot examples are shown travels with it and is no part of what it is known by; files without it say
     // none
     ChatTemplate shown = t;
@@ -97,7 +96,7 @@ TEST_CASE("instruct: templates") {
     CHECK(from_text("{instruction}\n\n{input} {output}").without_input == "{instruction}\n\n {output}");
     CHECK(from_text("{instruction}: {output}").without_input == "{instruction}: {output}");
     CHECK(from_text("{instruction}: {output}").example == "");
-    CHECK(has(error_of([] { ChatTemplate::load("alpacca"); }),
+    CHECK(has(error_of([] { load_template("alpacca"); }),
               "--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found alpacca"));
     CHECK(has(error_of([&] { render(from_text("{instruction}{output}"), row_of("a", "b", "c"), 0, true); }),
               "x.jsonl, line 1: expected a template with {input}, since this row has one"));
@@ -106,7 +105,7 @@ TEST_CASE("instruct: templates") {
 TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") {
     InstructRow row = row_of("first?", "c d", "c");
     row.examples = {{"a b", "a"}, {"e f", "e"}};
-    const ChatTemplate t = ChatTemplate::short_one();
+    const ChatTemplate t = short_template();
     CHECK(joined(render(t, row, 0, true)) == "first?\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 1, true)) == "first?\na b\nanswer : a\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 2, true)) == "first?\na b\nanswer : a\ne f\nanswer : e\nc d\nanswer :[ c]");
@@ -114,9 +113,9 @@ TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") 
     CHECK(joined(render(t, row, 1, false)) == "first?\na b\nanswer : a\nc d\nanswer :");
     row.examples = {{" ", "a"}};  // without an input
     CHECK(joined(render(t, row, 1, true)) == "first?\nanswer : a\nc d\nanswer :[ c]");
-    CHECK(has(joined(render(ChatTemplate::alpaca(), row, 1, true)),
+    CHECK(has(joined(render(alpaca_template(), row, 1, true)),
               "### Instruction:\nfirst?\n\n### Example response:\na\n\n### Input:\nc d\n\n### Response:[c]"));
-    ChatTemplate plain = ChatTemplate::short_one();
+    ChatTemplate plain = short_template();
     plain.example.clear();
     CHECK(joined(render(plain, row, 0, true)) == "first?\nc d\nanswer :[ c]");
     CHECK(has(error_of([&] { render(plain, row, 1, true); }), "x.jsonl, line 1: expected a template with \"example\""));

@@ -157,7 +157,7 @@ TEST_CASE("fuzz: rows of instructions") {
             for (const InstructRow& row : read_rows(text)) {
                 read++;
                 CHECK(!row.turns.empty());
-                render(ChatTemplate::alpaca(), row, 2, true);
+                render(alpaca_template(), row, 2, true);
             }
         } catch (const Error&) {}
     }

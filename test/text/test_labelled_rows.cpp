@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <random>
 
-#include "common/text/labelled_rows.h"
+#include "data/labelled_sources.h"
 #include "test/text/instruct_rows.h"
 
 namespace {
@@ -16,13 +16,13 @@ struct Reading {
     std::string error;
     size_t bytes = 0;
 };
-// All rows of a file that holds these bytes, or the error
+// All rows of a file that holds these bytes, or the error; label: of all of them, "": they have their own
 Reading rows_of(const std::string& path, const std::string& bytes, const LabelledColumns& columns = {},
-                bool need_label = true) {
+                const std::string& label = "") {
     write_bytes(path, bytes);
     Reading r;
     try {
-        LabelledRows in(path, columns, need_label);
+        LabelledRows in({{path, label}}, columns);
         for (LabelledRow row; in.next(row);) {
             if (!row.error.empty()) throw Error(EXIT_FAILED, row.error);
             r.rows.push_back(row);
@@ -39,7 +39,7 @@ std::string all(const Reading& r) {
     std::string s = r.error;
     for (const LabelledRow& row : r.rows) {
         CHECK(row.pair == !row.text2.empty());
-        CHECK(row.has_label == !row.label.empty());
+        CHECK(!row.label.empty());
         s += format("%zu:%s|%s|%s;", row.line, row.text.c_str(), row.text2.c_str(), row.label.c_str());
     }
     return s;
@@ -55,8 +55,8 @@ std::string pick(std::mt19937& rng, const std::vector<std::string>& from, size_t
 
 TEST_CASE("labelled: TSV") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
-        return all(rows_of(d / "x.tsv", bytes, c, need));
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, const std::string& label = "") {
+        return all(rows_of(d / "x.tsv", bytes, c, label));
     };
     CHECK(read("text\tlabel\na b\tx\n\"c\t1\n") == "2:a b||x;3:\"c||1;");
     CHECK(read("label\tid\ttext2\ttext\nx\t7\tsecond\tfirst\ny\t8\t \tonly\n") == "2:first|second|x;3:only||y;");
@@ -64,25 +64,25 @@ TEST_CASE("labelled: TSV") {
           "2:a||x;3:b||y;");  // byte order mark, CRLF, no line break at the end
     CHECK(read("text\tlabel\na\tx\n\n\r\n\n") == "2:a||x;");
     CHECK(read("text\tlabel\n") == "");
-    CHECK(read("text\ttext\na\tb\n", {"text", "b", "c"}, false) ==
+    CHECK(read("text\ttext\na\tb\n", {"text", "b", "c"}, "L") ==
           (d / "x.tsv") + ", line 1: expected the column \"text\" once, found it twice");
-    CHECK(read("text\tx\tx\na\tb\tc\n", {}, false) == "2:a||;");  // of a column that is not used
-    CHECK(read("text\na\n\n", {}, false) == "2:a||;");
-    CHECK(read("text\tlabel\na\t\nb\tx\n", {}, false) == "2:a||;3:b||x;");
+    CHECK(read("text\tx\tx\na\tb\tc\n", {}, "L") == "2:a||L;");  // of a column that is not used
+    CHECK(read("text\na\n\n", {}, "L") == "2:a||L;");
+    CHECK(read("text\tlabel\na\t\nb\tx\n", {}, "L") == "2:a||L;3:b||L;");
     write_bytes(d / "x.tsv", "text\na\n");
     LabelledRow row;
     row.text = row.text2 = row.label = "old";
-    row.pair = row.has_label = true;
+    row.pair = true;
     row.line = 7;
-    CHECK(LabelledRows(d / "x.tsv", {}, false).next(row));
-    CHECK(all({{row}, "", 0}) == "2:a||;");
+    CHECK(LabelledRows({{d / "x.tsv", "L"}}, {}).next(row));
+    CHECK(all({{row}, "", 0}) == "2:a||L;");
     CHECK(read("s\tt\tlabel\na\tb\tx\nc\t\tx\n", {"s", "t", "label"}) == "2:a|b|x;3:c||x;");
 }
 
 TEST_CASE("labelled: CSV") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
-        return all(rows_of(d / "x.csv", bytes, c, need));
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, const std::string& label = "") {
+        return all(rows_of(d / "x.csv", bytes, c, label));
     };
     CHECK(read("text,label\na b,x\n\"c,\"\"d\"\"\",\"1\"\n") == "2:a b||x;3:c,\"d\"||1;");
     CHECK(read("\"label\",\"te\"\"xt\"\r\nx,\"a\r\n\r\nb\"\r\ny,c\r\n", {"te\"xt", "text2", "label"}) ==
@@ -96,8 +96,8 @@ TEST_CASE("labelled: CSV") {
 
 TEST_CASE("labelled: JSONL") {
     TempDir d;
-    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, bool need = true) {
-        return all(rows_of(d / "x.jsonl", bytes, c, need));
+    auto read = [&](const std::string& bytes, const LabelledColumns& c = {}, const std::string& label = "") {
+        return all(rows_of(d / "x.jsonl", bytes, c, label));
     };
     CHECK(
         read(
@@ -106,7 +106,7 @@ TEST_CASE("labelled: JSONL") {
     CHECK(read("\xef\xbb\xbf\n{\"text\": \"a\", \"text2\": \"b\", \"label\": true}\n \n\n{\"text\": \"a\", \"text2\": "
                "\"\", \"label\": -12}") == "2:a|b|true;5:a||-12;");
     CHECK(read("{\"text\": \"a\", \"label\": 18446744073709551615}") == "1:a||18446744073709551615;");
-    CHECK(read("{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": \"\"}\n", {}, false) == "1:a||;2:b||;");
+    CHECK(read("{\"text\": \"a\"}\n{\"text\": \"b\", \"label\": \"\"}\n", {}, "L") == "1:a||L;2:b||L;");
     CHECK(read("") == "");
 }
 
@@ -175,7 +175,7 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8 text, found UTF-16 text"));
     auto error = [&](const string& path) {
         try {
-            LabelledRows in(path, {}, true);
+            LabelledRows in({{path, ""}}, {});
         } catch (const Error& e) {
             return string(e.what());
         }
@@ -191,7 +191,7 @@ TEST_CASE("labelled: a bad row costs one row") {
     // "line:text|label;" of each good row, "line!" of each bad one
     auto read = [&](const std::string& name, const std::string& bytes, LabelledColumns columns = {}) {
         write_bytes(d / name, bytes);
-        LabelledRows in(d / name, columns, true);
+        LabelledRows in({{d / name, ""}}, columns);
         std::string s;
         for (LabelledRow row; in.next(row);) {
             CHECK((row.error.empty() || row.text.empty()));
@@ -261,20 +261,20 @@ TEST_CASE("labelled: a file or a folder for each class; compressed files") {
     write_bytes(d / "t/neg/2.TXT", "\xef\xbb\xbfx\ny\r\n\n");
     write_bytes(d / "t/pos/1.txt", "z");
     write_bytes(d / "t/pos/.1.txt", "hidden");
-    LabelledRows in({{d / "good.txt", "good"}, {d / "t", ""}, {d / "t/pos", "other"}}, {}, true);
+    LabelledRows in({{d / "good.txt", "good"}, {d / "t", ""}, {d / "t/pos", "other"}}, {});
     std::string s;
     for (LabelledRow row; in.next(row);) s += row.text + "|" + row.label + row.error + ";";
     CHECK(s == "a|good; b |good;x\ny|neg;z|pos;z|other;");
-    CHECK(has(error_of([&] { LabelledRows({{d / "good.txt", ""}}, {}, true); }), "expected a file that ends in"));
+    CHECK(has(error_of([&] { LabelledRows({{d / "good.txt", ""}}, {}); }), "expected a file that ends in"));
     // "text\nlong\n" by gzip, whole and cut short
     const std::string zipped("\x1f\x8b\x08\0\0\0\0\0\2\3+I\xad(\xe1\xca\xc9\xcfK\xe7\2\0I[r{\n\0\0\0", 30);
     write_bytes(d / "x.csv.GZ", zipped);
-    LabelledRows packed(d / "x.csv.GZ", {}, false);
+    LabelledRows packed({{d / "x.csv.GZ", "L"}}, {});
     LabelledRow row;
     CHECK((packed.next(row) && row.text == "long" && !packed.next(row)));
     write_bytes(d / "x.csv.GZ", zipped.substr(0, 24));
     CHECK(has(error_of([&] {
-                  LabelledRows cut(d / "x.csv.GZ", {}, false);
+                  LabelledRows cut({{d / "x.csv.GZ", "L"}}, {});
                   while (cut.next(row)) continue;
               }),
               "x.csv.GZ: the compressed file is cut short or damaged"));
@@ -361,7 +361,7 @@ TEST_CASE("fuzz: labelled files give rows or an error that names the file") {
                     break;
             }
         }
-        Reading r = rows_of(d / KINDS[i % 3], bytes, {}, rng() % 2);
+        Reading r = rows_of(d / KINDS[i % 3], bytes, {}, rng() % 2 ? "" : "L");
         for (const LabelledRow& row : r.rows) {
             CHECK(row.text.size() > 0);
             CHECK(invalid_utf8(row.text + row.text2 + row.label) == std::string::npos);
