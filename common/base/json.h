@@ -26,9 +26,10 @@ struct Json {
     Json(double x) : kind(number), d(x) {}
     Json(const char* x) : kind(string), s(x) {}
     Json(const std::string& x) : kind(string), s(x) {}
-    static Json make_array() {
+    static Json make_array(std::vector<Json> items = {}) {
         Json j;
         j.kind = array;
+        j.a = std::move(items);
         return j;
     }
     static Json make_object() {
