@@ -18,7 +18,7 @@ and of the decoders GPT-2, Llama, Qwen2, Qwen3 and SmolLM3, some of them by a sh
 
 Where the weights are a pytorch_model.bin, convert_weights.py makes the model.safetensors; names lose what a wrapper put
 before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes all files of the directory, in F32 where
-it is quantised. A download is checked by the SHA-256 that the server names.
+it is quantised; a tokenizer.model without a tokenizer.json beside it is converted. A download is checked by the SHA-256 that the server names.
 """
 
 import json
@@ -29,7 +29,7 @@ import shlex
 import shutil
 
 import convert_weights
-from lib import gguf_model
+from lib import gguf_model, sentencepiece_model
 from lib.arguments import cache_flag, check_url, plain_parser
 from lib.data_dir import put_in_place, refuse_output, remember_outputs, work_dir
 from lib.errors import Failure, Usage, nearest, run_script
@@ -244,12 +244,34 @@ class Maker:
         return len(tokens)
 
     def decoder_tokenizer(self):
-        found = [name for name in DECODER_FILES if self.fetch(name)]
-        if not {"tokenizer.json", "vocab.json", "tokenizer.model"} & set(found):
+        found = {name for name in DECODER_FILES if self.fetch(name)}
+        if not {"tokenizer.json", "vocab.json", "tokenizer.model"} & found:
             raise Failure(
                 "%s: expected tokenizer.json, vocab.json or tokenizer.model beside the weights, found none"
                 % self.args.model
             )
+        if not {"tokenizer.json", "vocab.json"} & found:
+            self.from_sentencepiece(found)
+
+    def from_sentencepiece(self, found):
+        """tokenizer.json of a tokenizer.model, and the roles that it names where no other file does"""
+        settings, others = (
+            read_json(self.path(name), self.shown(name), 1 << 24) if name in found else {}
+            for name in ("tokenizer_config.json", "special_tokens_map.json")
+        )
+        if type(settings) is not dict or type(others) is not dict:
+            raise Failure("%s: expected JSON objects, found something else" % self.shown("tokenizer_config.json"))
+        with open_regular(self.path("tokenizer.model"), self.shown("tokenizer.model")) as f:
+            data = f.read()
+        first_only = settings.get("legacy") is False
+        tokenizer, roles = sentencepiece_model.convert(data, self.shown("tokenizer.model"), first_only)
+        self.write("tokenizer.json", tokenizer)
+        settings.update((role, t) for role, t in roles.items() if settings.get(role, others.get(role)) is None)
+        if "tokenizer_config.json" in found:
+            os.remove(self.path("tokenizer_config.json"))
+            self.names.remove("tokenizer_config.json")
+        self.write("tokenizer_config.json", settings)
+        print("tokenizer.model was converted to tokenizer.json")
 
     def weights(self):
         """-> [(path, name for errors)] of the safetensors files"""

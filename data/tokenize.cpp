@@ -6,6 +6,7 @@
 
 #include "common/base/cli.h"
 #include "common/base/threads.h"
+#include "data/learn.h"
 #include "data/pack_classify.h"
 #include "data/pack_instruct.h"
 #include "data/pack_text.h"
@@ -27,12 +28,11 @@ static void learn(const Options& o, Cli& cli) {
     for (const char* name : TokenizerFiles::names)
         if (exists(o.out + "/" + name))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
-    WordPiece rules;  // no pieces yet, only how words are made
-    rules.rules = WordRules::bert(o.lower_case);
+    const WordPiece rules(o.lower_case);  // no pieces yet, only how words are made
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
     size_t invalid = 0;
-    std::vector<WordPiece::Counts> counts(omp_get_max_threads());  // one for each thread
+    std::vector<WordCounts> counts(omp_get_max_threads());  // one for each thread
     {
         Progress progress("counting words", total);
         for (const std::string& file : files)
@@ -42,7 +42,7 @@ static void learn(const Options& o, Cli& cli) {
                 for (size_t i = 0; i < parts.size(); i++) {
                     for_each_stretch(parts[i], "eot", [&](std::string_view text, bool) {
                         auto& mine = counts[omp_get_thread_num()];
-                        invalid += bpe ? Bpe::count_words(text, mine) : rules.count_words(text, mine);
+                        invalid += bpe ? count_words(text, mine) : count_words(rules, text, mine);
                     });
                 }
                 progress.update(bytes += block.text.size());
@@ -66,8 +66,8 @@ static void learn(const Options& o, Cli& cli) {
                name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
                (unsigned long long)learned.fingerprint());
     };
-    if (bpe) save(Bpe::learn(counts[0], o.size, update), "vocab.json");
-    else save(WordPiece::learn(counts[0], o.size, o.lower_case, update), "vocab.txt");
+    if (bpe) save(learn_bpe(counts[0], o.size, update), "vocab.json");
+    else save(learn_wordpiece(counts[0], o.size, o.lower_case, update), "vocab.txt");
 }
 
 // ---------------------------------------------------------------- encode, decode

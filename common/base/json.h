@@ -27,7 +27,11 @@ struct Json {
     Json(const char* x) : kind(string), s(x) {}
     Json(const std::string& x) : kind(string), s(x) {}
     explicit Json(Kind empty) : kind(empty) {}
-    static Json make_array() { return Json(array); }
+    static Json make_array(std::vector<Json> items = {}) {
+        Json j(array);
+        j.a = std::move(items);
+        return j;
+    }
     static Json make_object() { return Json(object); }
     template <class X> static Json array_of(const std::vector<X>& values) {
         Json j(array);

@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/errors.h"
+#include "common/base/json.h"
 #include "common/base/unicode.h"
 #include "common/text/byte_tree.h"
 #include "common/text/characters.h"
@@ -27,20 +29,26 @@ struct AddedToken {
     int32_t id = -1;  // −1: the next free one
     bool special = false, normalized = true, lstrip = false, rstrip = false, single_word = false;
     std::string where;  // the file that names it
-    bool same_flags(const AddedToken& o) const {
-        return special == o.special && normalized == o.normalized && lstrip == o.lstrip && rstrip == o.rstrip &&
-               single_word == o.single_word;
-    }
+    std::string flags() const { return format("%d%d%d%d%d", special, normalized, lstrip, rstrip, single_word); }
 };
 
 struct AddedTokens {
     std::vector<AddedToken> tokens;
+    bool any_normalized = false;  // has step 2 anything to look for?
 
-    bool any_normalized() const { return normalized; }  // has step 2 anything to look for?
     std::vector<AddedToken> by_id() const {
         std::vector<AddedToken> sorted = tokens;
-        std::sort(sorted.begin(), sorted.end(), [](auto& x, auto& y) { return x.id < y.id; });
+        std::stable_sort(sorted.begin(), sorted.end(), [](auto& x, auto& y) { return x.id < y.id; });
         return sorted;
+    }
+    Json json() const {  // as tokenizer.json lists them
+        Json list = Json::make_array();
+        for (const AddedToken& t : by_id()) {
+            Json token = Json().set("id", t.id).set("content", t.content).set("single_word", t.single_word);
+            token.set("lstrip", t.lstrip).set("rstrip", t.rstrip).set("normalized", t.normalized);
+            list.a.push_back(token.set("special", t.special));
+        }
+        return list;
     }
     const AddedToken* find(std::string_view content) const {
         for (const AddedToken& t : tokens)
@@ -69,7 +77,7 @@ struct AddedTokens {
         size_t bytes = 0;
         std::vector<std::string> as(tokens.size());
         memset(begins, 0, sizeof begins);
-        normalized = false;
+        any_normalized = false;
         for (size_t i = 0; i < tokens.size(); i++) {
             as[i] = tokens[i].normalized ? normalize(tokens[i].content) : tokens[i].content;
             bytes += as[i].size();
@@ -80,10 +88,9 @@ struct AddedTokens {
         tree.reset(bytes, tokens.empty() ? "" : tokens[0].where);
         for (size_t i = 0; i < tokens.size(); i++) {
             uint32_t root = tokens[i].normalized ? 2 : 1;
-            int32_t& at = tree.at(root, as[i]);
-            if (at < 0) at = (int32_t)i;
+            if (int32_t& at = tree.at(root, as[i]); at < 0) at = (int32_t)i;
             begins[(uint8_t)as[i][0]] |= root;
-            normalized |= tokens[i].normalized;
+            any_normalized |= tokens[i].normalized;
         }
         for (uint8_t root : {1, 2}) {
             auto is = [&](uint8_t roots) { return roots & root; };
@@ -102,7 +109,7 @@ struct AddedTokens {
         auto second = [&](std::string_view raw) {
             static_assert(std::is_same_v<decltype(normalize(raw, room)), std::string_view>, "a copy would be gone");
             std::string_view s = normalize(raw, room);
-            if (normalized) pass(2, s, specials_are_text, piece, token);
+            if (any_normalized) pass(2, s, specials_are_text, piece, token);
             else if (!s.empty()) piece(s);
         };
         pass(1, text, specials_are_text, second, token);
@@ -112,7 +119,6 @@ struct AddedTokens {
     ByteTree tree;  // from root 1 the tokens of step 1, from root 2 those of step 2; values: places in `tokens`
     uint8_t begins[256] = {};  // of a byte: 1, 2 or both: some token of this root begins with it
     uint8_t only[3] = {};      // of a root: the byte that begins all its tokens, 0 if there are several
-    bool normalized = false;
 
     template <class Piece, class Token>
     void pass(uint32_t root, std::string_view text, bool specials_are_text, Piece&& piece, Token&& token) const {

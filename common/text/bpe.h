@@ -19,8 +19,6 @@
 // or, where this file is missing,
 //   vocab.json or encoder.json    {"token": id}, byte-level
 //   merges.txt or vocab.bpe       a pair a line, in the order of learning; line 1 may be "#version: 0.2"
-// or
-//   tokenizer.model               SentencePiece's own (sentencepiece.h)
 // and tokenizer_config.json       add_bos_token, add_eos_token; kept whole, with the chat_template, when saved again
 #pragma once
 #include <stddef.h>
@@ -40,33 +38,25 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/unicode.h"
-#include "common/text/pair_merging.h"
 #include "common/text/pretokenizer.h"
-#include "common/text/sentencepiece.h"
 #include "common/text/special_tokens.h"
 
 // ---------------------------------------------------------------- bytes as printable characters, in files
-// Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, are U+0100, U+0101,
-// ...
+// Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, U+0100, U+0101, ...
 struct ByteNames {
     int32_t code_point[256];
     int32_t byte[256 + 68];  // code point → byte, or −1
     uint8_t order[256];      // bytes in the order of GPT-2's vocabulary: first those that stand for themselves
     ByteNames() {
         std::fill(byte, byte + 256 + 68, -1);
-        auto itself = [](int b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174; };
         int n = 0, other = 256;
-        for (int b = 0; b < 256; b++)
-            if (itself(b)) {
-                code_point[b] = b;
-                order[n++] = b;
-            }
-        for (int b = 0; b < 256; b++)
-            if (!itself(b)) {
-                code_point[b] = other++;
-                order[n++] = b;
-            }
-        for (int b = 0; b < 256; b++) byte[code_point[b]] = b;
+        for (bool itself : {true, false})
+            for (int b = 0; b < 256; b++)
+                if (itself == ((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174)) {
+                    code_point[b] = itself ? b : other++;
+                    byte[code_point[b]] = b;
+                    order[n++] = b;
+                }
     }
     std::string name(std::string_view bytes) const {
         std::string s;
@@ -409,11 +399,6 @@ struct Bpe {
         encode(text, ids, specials);
         return ids;
     }
-    static size_t count_invalid(std::string_view text) {
-        size_t invalid = 0;
-        for (size_t at; (at = invalid_utf8(text)) != text.npos; invalid++) text.remove_prefix(at + 1);
-        return invalid;
-    }
     // How many bytes of a text have no token and are left out, as tokenizers does it
     size_t count_lost(std::string_view text) const {
         if (!byte_level || unk >= 0) return 0;
@@ -431,13 +416,13 @@ struct Bpe {
         std::string out;
         bool first = begins;
         for (size_t i = 0; i < n; i++) {
-            if (ids[i] < 0 || (size_t)ids[i] >= tokens.size())
-                fail("cannot decode id %d: the vocabulary has ids 0 to %zu", ids[i], tokens.size() - 1);
             if (skip_special && is_special(ids[i])) continue;
             auto other = shown.empty() ? shown.end() : shown.find(ids[i]);
-            const std::string& t = other != shown.end() ? other->second : tokens[ids[i]];
-            int byte = decodes_bytes ? fallback_byte(t) : -1;
-            if (byte >= 0) out += (char)byte;
+            const std::string& t = other != shown.end() ? other->second : tokens[checked_id(ids[i], size())];
+            const int byte = decodes_bytes && t.rfind("<0x", 0) == 0
+                                 ? std::find(byte_id, byte_id + 256, ids[i]) - byte_id
+                                 : 256;
+            if (byte < 256) out += (char)byte;
             else if (byte_level) out += t;
             else
                 for (size_t at = 0, end; at < t.size(); at = end + 3) {
@@ -451,21 +436,15 @@ struct Bpe {
         return out;
     }
     std::string decode(const std::vector<int32_t>& ids) const { return decode(ids.data(), ids.size()); }
-    static int fallback_byte(const std::string& token) {  // of "<0x0A>" 10; −1: no such token
-        if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
-        auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; };
-        int high = digit(token[3]), low = digit(token[4]);
-        return high < 0 || low < 0 ? -1 : high * 16 + low;
-    }
 
     // What decides about the ids besides tokens and merges, as a text
     std::string rules() const {
         std::string r = format("%d%d%d%d %d ", byte_level, byte_fallback, ignore_merges, fuse_unk, unk) +
                         normalizer.description() + "/" + words.description();
-        for (const AddedToken& t : special.added.tokens)
-            r += format(" %zu%d%d%d%d%d", t.content.size(), t.special, t.normalized && !normalizer.steps.empty(),
-                        t.lstrip, t.rstrip, t.single_word) +
-                 t.content;
+        for (AddedToken t : special.added.tokens) {
+            t.normalized = t.normalized && !normalizer.steps.empty();
+            r += format(" %zu", t.content.size()) + t.flags() + t.content;
+        }
         return r;
     }
     // A hash of all that decides about the ids: data files carry it, so that no program trains on ids of another
@@ -488,15 +467,8 @@ struct Bpe {
         for (const char* name : {"vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.model"})
             if (exists(dir + "/" + name)) return true;
         if (!exists(dir + "/tokenizer.json")) return false;
-        const std::string all = read_file(dir +
-                                          "/tokenizer.json");  // is there "type": "BPE" in it? (parsing takes long)
-        for (size_t at = 0; (at = all.find("\"BPE\"", at)) != all.npos; at++) {
-            size_t colon = all.find_last_not_of(" \t\r\n", at - 1);
-            size_t key = colon == all.npos || colon == 0 ? all.npos : all.find_last_not_of(" \t\r\n", colon - 1);
-            if (key != all.npos && key >= 5 && all[colon] == ':' && all.compare(key - 5, 6, "\"type\"") == 0)
-                return true;
-        }
-        return false;
+        const std::string all = read_file(dir + "/tokenizer.json");  // parsing takes long
+        return all.find("\"type\": \"BPE\"") != all.npos || all.find("\"type\":\"BPE\"") != all.npos;
     }
 
     static Bpe load(const std::string& dir) {
@@ -505,66 +477,58 @@ struct Bpe {
         f = TokenizerFiles::read(dir);
         auto either = [&](const char* name, const char* stock_name) { return f.find(name) ? name : stock_name; };
         const char *vocab = either("vocab.json", "encoder.json"), *merges = either("merges.txt", "vocab.bpe");
-        std::string bos, eos;  // that tokenizer.model names
-        if (f.all.kind == Json::null && !f.find(vocab) && !f.find(merges) && f.find("tokenizer.model"))
-            f.all = b.sentencepiece(bos, eos);
         b.special = SpecialTokens::read(f);
-        if (!bos.empty()) b.special.set_default("bos_token", bos.c_str());
-        if (!eos.empty()) b.special.set_default("eos_token", eos.c_str());
-        if (f.all.kind != Json::null)
-            b.read_all(f.all, f.path(f.find("tokenizer.json") ? "tokenizer.json" : "tokenizer.model"));
+        if (f.all.kind != Json::null) b.read_all(f.all, f.path("tokenizer.json"));
         else if (f.find(vocab) && f.find(merges))
             b.read_stock(f.path(vocab), *f.find(vocab), f.path(merges), *f.find(merges));
         else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
                  f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
                  f.path(f.find(vocab) ? vocab : merges).c_str());
+        else if (f.find("tokenizer.model"))
+            fail(
+                "%s: expected tokenizer.json beside tokenizer.model, found none; make it with: data/pretrained.py %s "
+                "--out ANOTHER_DIR",
+                dir.c_str(), dir.c_str());
         else
             fail(
-                "%s: expected vocab.json and merges.txt, or tokenizer.json, or tokenizer.model, found none; make them "
-                "with: data/tokenize learn --type bpe --out %s FILE",
+                "%s: expected vocab.json and merges.txt, or tokenizer.json, found none; make them with: data/tokenize "
+                "learn --type bpe --out %s FILE",
                 dir.c_str(), dir.c_str());
         b.read_config();
         f.all = Json();  // f.bytes has it
         return b;
     }
 
-    void read_vocab(const Json& json, const std::string& where) {
-        if (json.kind != Json::object || json.o.empty())
-            fail("%s: expected a JSON object {\"token\": id, ...}, found %.60s", where.c_str(),
-                 dump_json(json).c_str());
-        tokens.assign(json.o.size(), "");
+    void read_tokens(const Json& vocab, const std::string& where) {
+        tokens = read_vocab(vocab, where);
         std::string bytes;
-        for (const auto& [name, id] : json.o) {
-            if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
-                fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(),
-                     tokens.size() - 1, dump_json(id).c_str(), name.c_str());
-            if (name.empty())
-                fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
-            if (!byte_level || !byte_names.bytes(name, bytes)) {
-                if (byte_level && !special.added.find(name))
-                    fail(
-                        "%s: expected bytes as printable characters in the token of id %s, found \"%s\": this is no "
-                        "byte-level vocabulary",
-                        where.c_str(), dump_json(id).c_str(), name.c_str());
-                bytes = name;
-                if (byte_level) unwritten[name] = (int32_t)id.i;
+        for (size_t id = 0; byte_level && id < tokens.size(); id++) {
+            if (byte_names.bytes(tokens[id], bytes)) {
+                tokens[id] = bytes;
+                continue;
             }
-            tokens[id.i] = bytes;
+            if (!special.added.find(tokens[id]))
+                fail(
+                    "%s: expected bytes as printable characters in the token of id %zu, found \"%s\": this is no "
+                    "byte-level vocabulary",
+                    where.c_str(), id, tokens[id].c_str());
+            unwritten[tokens[id]] = (int32_t)id;
         }
         build_index(where);
     }
 
-    // "left right" → merges. `where` is a function: saying where takes time that only an error has
-    template <class Where> void add_merge(std::string_view left, std::string_view right, Where where) {
-        int32_t ids[2];
-        for (int i = 0; i < 2; i++) {
-            ids[i] = id_of_name(std::string(i ? right : left));
-            if (ids[i] < 0)
-                fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
-                     where().c_str(), std::string(left).c_str(), std::string(right).c_str());
-        }
-        merges.push_back({ids[0], ids[1]});
+    // where(i) says where merge i stands: only an error asks
+    template <class Where> void add_merge(const std::string& left, const std::string& right, Where where) {
+        merges.push_back({id_of_name(left), id_of_name(right)});
+        if (merges.back().first < 0 || merges.back().second < 0)
+            fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
+                 where(merges.size() - 1).c_str(), left.c_str(), right.c_str());
+    }
+    template <class Where> void add_merge(std::string_view pair, Where where) {  // "left right"
+        const size_t space = std::min(pair.find(' '), pair.size());
+        add_merge(std::string(pair.substr(0, space)), std::string(pair.substr(std::min(space + 1, pair.size()))),
+                  where);
     }
 
     // GPT-2's files, which say nothing about rules: those are what transformers' class of this name has
@@ -585,7 +549,7 @@ struct Bpe {
         }
         if (json_flag(files.config, config, "add_prefix_space", false))
             words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
-        read_vocab(parse_json(vocab, vocab_path), vocab_path);
+        read_tokens(parse_json(vocab, vocab_path), vocab_path);
         if (special.role("eos_token").empty() && id_of(eot_name) < 0)
             fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", vocab_path.c_str(), eot_name);
         for (const char* role : {"bos_token", "eos_token", "unk_token"})
@@ -594,46 +558,37 @@ struct Bpe {
         require_text(text, merges_path);
         if (text.substr(0, 3) == BYTE_ORDER_MARK) text.remove_prefix(3);
         const size_t first = text.substr(0, 8) == "#version" ? 2 : 1;  // line with a pair
+        auto where = [&](size_t i) { return format("%s, line %zu", merges_path.c_str(), first + i); };
         for (size_t number = 1; !text.empty(); number++) {
             size_t n = std::min(text.find('\n'), text.size());
             std::string_view line = text.substr(0, n);
             text.remove_prefix(std::min(n + 1, text.size()));
             if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            if (number < first || (line.empty() && text.empty())) continue;
-            size_t space = std::min(line.find(' '), line.size());
-            add_merge(line.substr(0, space), line.substr(std::min(space + 1, line.size())),
-                      [&] { return format("%s, line %zu", merges_path.c_str(), number); });
+            if (number >= first && !(line.empty() && text.empty())) add_merge(line, where);
         }
-        build(vocab_path, [&](size_t i) { return format("%s, line %zu", merges_path.c_str(), first + i); });
+        build(vocab_path, where);
     }
 
     // tokenizer.json
     void read_all(const Json& json, const std::string& where) {
-        refuse_unknown_keys(json, where,
-                            {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                             "post_processor", "decoder", "model"});
-        const Json* model = json.find("model");
-        const Json* type = model ? model->find("type") : nullptr;
-        const Json* vocab = model ? model->find("vocab") : nullptr;
-        const Json* list = model ? model->find("merges") : nullptr;
-        if (!vocab || !list || list->kind != Json::array || (type && type->s != "BPE"))
-            fail("%s: expected a model of type BPE with vocab and merges, found %s", where.c_str(),
-                 type ? type->s.c_str() : "none");
-        refuse_unknown_keys(*model, where + ": model",
-                            {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                             "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+        const Json& model = model_of(
+            json, where, "BPE",
+            {"dropout", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "merges"});
+        const Json* list = json_member(model, where + ": model", "merges", Json::array);
+        if (!list) fail("%s: expected a model of type BPE with merges, found none", where.c_str());
         for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
-            if (const Json* value = model->find(key))
+            if (const Json* value = model.find(key))
                 if (value->kind != Json::null && (value->kind == Json::string ? !value->s.empty() : value->d != 0))
                     fail("%s: model: %s: expected none, found %.60s: tokenizers with this rule are not supported",
                          where.c_str(), key, dump_json(*value).c_str());
-        normalizer = read_normalizer(json.find("normalizer"), where);
-        words = read_pre_tokenizer(json.find("pre_tokenizer"), where, byte_level);
-        byte_fallback = json_flag(*model, where, "byte_fallback", false) && !byte_level;
-        ignore_merges = json_flag(*model, where, "ignore_merges", false);
-        fuse_unk = json_flag(*model, where, "fuse_unk", false);
-        read_vocab(*vocab, where);
-        if (const std::string name = json_text(*model, where, "unk_token"); !name.empty()) {
+        normalizer = read_steps(json, where, "normalizer", "NFC, Prepend, Replace");
+        words = read_steps(json, where, "pre_tokenizer", "ByteLevel, Digits, Split, Metaspace");
+        byte_level = words.byte_level;
+        byte_fallback = json_flag(model, where, "byte_fallback", false) && !byte_level;
+        ignore_merges = json_flag(model, where, "ignore_merges", false);
+        fuse_unk = json_flag(model, where, "fuse_unk", false);
+        read_tokens(*model.find("vocab"), where);
+        if (const std::string name = json_text(model, where, "unk_token"); !name.empty()) {
             unk = id_of_name(name);
             if (unk < 0) fail("%s: model: the unk_token %s is not in the vocabulary", where.c_str(), name.c_str());
         }
@@ -642,19 +597,11 @@ struct Bpe {
                 "%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
                 "lost",
                 where.c_str());
-        for (size_t i = 0; i < list->a.size(); i++) {
-            const Json& pair = list->a[i];  // "left right" or ["left", "right"]
-            std::string_view left = pair.s, right;
-            if (pair.kind == Json::array && pair.a.size() == 2) {
-                left = pair.a[0].s;
-                right = pair.a[1].s;
-            } else if (size_t space = left.find(' '); space != left.npos) {
-                right = left.substr(space + 1);
-                left = left.substr(0, space);
-            }
-            add_merge(left, right, [&] { return format("%s, merge %zu", where.c_str(), i + 1); });
-        }
-        build(where, [&](size_t i) { return format("%s, merge %zu", where.c_str(), i + 1); });
+        auto merge_where = [&](size_t i) { return format("%s, merge %zu", where.c_str(), i + 1); };
+        for (const Json& pair : list->a)
+            if (pair.a.size() == 2) add_merge(pair.a[0].s, pair.a[1].s, merge_where);
+            else add_merge(pair.s, merge_where);
+        build(where, merge_where);
         read_post_processor(json.find("post_processor"), where + ": post_processor");
         read_decoder(json.find("decoder"), where + ": decoder");
     }
@@ -662,38 +609,16 @@ struct Bpe {
     void read_post_processor(const Json* rule, const std::string& where) {
         for (const Json& r : rules_of(rule, where, "processors")) {
             const std::string type = json_text(r, where, "type");
-            std::vector<int32_t> before, after;
-            auto add = [&](const Json* ids, std::vector<int32_t>& to) {
-                if (!ids) refuse_rule(where, r, "the ids of its special tokens");
-                for (const Json& id : ids->a) {
-                    if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
-                        refuse_rule(where, r, format("ids from 0 to %zu", size() - 1).c_str());
-                    to.push_back((int32_t)id.i);
-                }
-            };
-            if (type == "TemplateProcessing") {
-                refuse_unknown_keys(r, where, {"type", "single", "pair", "special_tokens"});
-                const Json* single = json_member(r, where, "single", Json::array);
-                const Json* tokens = json_member(r, where, "special_tokens", Json::object);
-                size_t texts = 0;
-                for (const Json& part : single ? single->a : std::vector<Json>()) {
-                    const Json *token = part.find("SpecialToken"), *name = token ? token->find("id") : nullptr;
-                    const Json* entry = tokens && name ? tokens->find(name->s) : nullptr;
-                    if (part.find("Sequence")) texts++;
-                    else add(entry ? json_member(*entry, where, "ids", Json::array) : nullptr, texts ? after : before);
-                }
-                if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
-            } else if (type == "RobertaProcessing" || type == "BertProcessing") {
-                refuse_unknown_keys(r, where, {"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
-                for (auto [key, to] : {std::pair{"cls", &before}, {"sep", &after}}) {
-                    const Json* pair = json_member(r, where, key, Json::array);  // [name, id]
-                    Json ids = Json::make_array();
-                    if (pair && pair->a.size() == 2) ids.a = {pair->a[1]};
-                    add(ids.a.empty() ? nullptr : &ids, *to);
-                }
-            } else if (type != "ByteLevel") {
+            if (type == "ByteLevel") continue;
+            if (type != "TemplateProcessing" && type != "RobertaProcessing" && type != "BertProcessing")
                 refuse_rule(where, r, "ByteLevel, TemplateProcessing, RobertaProcessing, a Sequence of them or null");
+            std::vector<int32_t> before, after;
+            size_t texts = 0;
+            for (const TemplatePart& part : read_template(r, where, "single", size())) {
+                if (part.id < 0) texts++;
+                else (texts ? after : before).push_back((int32_t)part.id);
             }
+            if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
             prefix.insert(prefix.begin(), before.begin(), before.end());
             suffix.insert(suffix.end(), after.begin(), after.end());
         }
@@ -702,30 +627,26 @@ struct Bpe {
     void read_decoder(const Json* rule, const std::string& where) {
         bool spaces = false, fused = false;
         for (const Json& r : rules_of(rule, where, "decoders")) {
-            const std::string type = json_text(r, where, "type");
-            auto number = [&](const char* key) {
-                const Json* value = json_member(r, where, key, Json::integer);
-                return value ? value->i : 0;
-            };
-            bool known = byte_level ? type == "ByteLevel" : type == "Fuse" || type == "ByteFallback";
-            if (type == "Fuse") fused = true;
-            if (type == "ByteFallback") decodes_bytes = true;
-            if (!byte_level && type == "Replace")
-                known = spaces = pattern_text(r, where) == mark && json_text(r, where, "content") == " ";
-            if (!byte_level && type == "Strip" && fused) {
-                known = json_text(r, where, "content") == " " && number("start") <= 1 && number("stop") == 0;
-                strips_space = number("start") == 1;
-            }
-            if (!byte_level && type == "Metaspace") {
-                known = spaces = json_text(r, where, "replacement") == mark;
+            const std::string type = json_text(r, where, "type"), text = dump_json(r);
+            if (byte_level) {
+                if (type != "ByteLevel") refuse_rule(where, r, "ByteLevel");
+            } else if (type == "Metaspace" && json_text(r, where, "replacement") == mark) {
+                spaces = true;
                 strips_first_token = json_flag(r, where, "add_prefix_space", true) &&
                                      json_text(r, where, "prepend_scheme", "always") != "never";
-            }
-            if (!known)
+            } else if (text == R"({"type": "Replace", "pattern": {"String": "▁"}, "content": " "})") {
+                spaces = true;
+            } else if (type == "ByteFallback") {
+                decodes_bytes = true;
+            } else if (type == "Fuse") {
+                fused = true;
+            } else if (fused && text == R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})") {
+                strips_space = true;
+            } else {
                 refuse_rule(where, r,
-                            byte_level ? "ByteLevel"
-                                       : "Metaspace, or a Sequence of Replace ▁ by a space, ByteFallback, Fuse and "
-                                         "Strip of one space at the beginning");
+                            "Metaspace, or a Sequence of Replace ▁ by a space, ByteFallback, Fuse and Strip of one "
+                            "space at the beginning");
+            }
         }
         if (!byte_level && !spaces)
             fail("%s: expected Metaspace or Replace, which make spaces of ▁, found neither", where.c_str());
@@ -734,102 +655,62 @@ struct Bpe {
     void read_config() {
         const Json& c = files.config;
         const std::string where = files.path("tokenizer_config.json");
-        if (json_flag(c, where, "split_special_tokens", false))
-            fail(
-                "%s: split_special_tokens: expected false, found true: programs say by themselves which special "
-                "tokens are text",
-                where.c_str());
         const bool adds = words.has(Step::PREFIX) || words.has(Step::PREFIX_FIRST) || normalizer.has(Step::PREPEND);
-        if (json_flag(c, where, "add_prefix_space", adds) != adds)
-            fail("%s: add_prefix_space: expected %s, as the rules of tokenizer.json have it, found %s", where.c_str(),
-                 adds ? "true" : "false", adds ? "false" : "true");
+        for (auto [key, expected, why] :
+             {std::tuple{"split_special_tokens", false, "programs say by themselves which special tokens are text"},
+              {"add_prefix_space", adds, "the rules of tokenizer.json have it so"}})
+            if (json_flag(c, where, key, expected) != expected)
+                fail("%s: %s: expected %s, found %s: %s", where.c_str(), key, expected ? "true" : "false",
+                     expected ? "false" : "true", why);
         const bool bos = json_flag(c, where, "add_bos_token", false), eos = json_flag(c, where, "add_eos_token", false);
         if (c.find("add_bos_token") ||
-            c.find("add_eos_token")) {  // as transformers: no matter what tokenizer.json says
+            c.find("add_eos_token")) {  // no matter what tokenizer.json says, as transformers
             prefix.assign(bos && bos_id >= 0, bos_id);
             suffix.assign(eos && eot_id >= 0, eot_id);
         }
         add_bos = !prefix.empty();
     }
-    Json sentencepiece(std::string& bos, std::string& eos) const {
-        const Json* legacy = files.config.find("legacy");
-        const bool first_only = legacy && legacy->kind == Json::boolean && !legacy->b;
-        return read_sentencepiece(*files.find("tokenizer.model"), files.path("tokenizer.model"), first_only, bos, eos);
-    }
 
-    // The content of tokenizer.json: as it was read, or what the other files say
-    Json all() const {
-        Json json;
-        if (const std::string* text = files.find("tokenizer.json")) {
-            json = parse_json(*text, files.path("tokenizer.json"));
-        } else if (!byte_level) {
-            std::string bos, eos;
-            json = sentencepiece(bos, eos);
-        } else {
-            Json vocab = vocabulary(), pairs = Json::make_array(), added = Json::make_array(), model, level, split;
-            for (auto [left, right] : merges) {
-                Json pair = Json::make_array();
-                pair.a = {name(left), name(right)};
-                pairs.a.push_back(pair);
-            }
-            for (const AddedToken& t : special.added.tokens)
-                added.a.push_back(Json()
-                                      .set("id", t.id)
-                                      .set("content", t.content)
-                                      .set("single_word", t.single_word)
-                                      .set("lstrip", t.lstrip)
-                                      .set("rstrip", t.rstrip)
-                                      .set("normalized", t.normalized)
-                                      .set("special", t.special));
-            model.set("type", "BPE").set("dropout", Json()).set("unk_token", Json());
-            model.set("continuing_subword_prefix", "").set("end_of_word_suffix", "").set("fuse_unk", false);
-            model.set("byte_fallback", false).set("ignore_merges", false).set("vocab", vocab).set("merges", pairs);
-            level.set("type", "ByteLevel").set("add_prefix_space", words.has(Step::PREFIX)).set("trim_offsets", true);
-            level.set("use_regex", true);
-            Json pre = level;
-            if (words.has(Step::QWEN2)) {
-                Json list = Json::make_array();
-                split.set("type", "Split").set("pattern", Json().set("Regex", known_regexes[2].second));
-                split.set("behavior", "Isolated").set("invert", false);
-                list.a = {split, level.set("use_regex", false)};
-                pre = Json().set("type", "Sequence").set("pretokenizers", list);
-            }
-            json.set("version", "1.0").set("truncation", Json()).set("padding", Json()).set("added_tokens", added);
-            json.set("normalizer", normalizer.has(Step::NFC) ? Json().set("type", "NFC") : Json());
-            json.set("pre_tokenizer", pre).set("post_processor", level).set("decoder", level).set("model", model);
-        }
-        if (add_bos != !prefix.empty())
-            json.set("post_processor", post_processor());  // transformers looks for it there
-        return json;
+    // tokenizer.json where only vocab.json and merges.txt are there
+    Json json() const {
+        const bool qwen2 = words.has(Step::QWEN2);
+        Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null})", "");
+        Json model = parse_json(R"({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false})",
+                                "");
+        Json level = Json().set("type", "ByteLevel").set("add_prefix_space", words.has(Step::PREFIX));
+        level.set("trim_offsets", true).set("use_regex", !qwen2);
+        Json pre = level, split = Json().set("type", "Split"), pairs = Json::make_array();
+        split.set("pattern", Json().set("Regex", known_regexes[2].second)).set("behavior", "Isolated");
+        split.set("invert", false);
+        if (qwen2) pre = Json().set("type", "Sequence").set("pretokenizers", Json::make_array({split, level}));
+        for (auto [left, right] : merges) pairs.a.push_back(Json::make_array({name(left), name(right)}));
+        all.set("added_tokens", special.added.json());
+        all.set("normalizer", normalizer.has(Step::NFC) ? Json().set("type", "NFC") : Json());
+        all.set("pre_tokenizer", pre).set("post_processor", level).set("decoder", level);
+        return all.set("model", model.set("vocab", vocabulary()).set("merges", pairs));
     }
     Json vocabulary() const {
-        Json vocab = Json::make_object();
-        for (int32_t id = 0; id < vocab_size; id++) vocab.o.emplace_back(name(id), Json(id));
-        return vocab;
+        std::vector<std::string> names;
+        for (int32_t id = 0; id < vocab_size; id++) names.push_back(name(id));
+        return vocab_json(names);
     }
     // add_bos as transformers reads it: bos() before the text, or nothing
     Json post_processor() const {
-        Json first, text, level, bos, single = Json::make_array(), pair = Json::make_array();
-        Json ids = Json::make_array(), names = Json::make_array(), both = Json::make_array();
-        level.set("type", "ByteLevel").set("add_prefix_space", false).set("trim_offsets", true).set("use_regex", true);
+        const Json level = parse_json(
+            R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})", "");
         if (!add_bos) return byte_level ? level : Json();
-        const int32_t id = this->bos();
-        first.set("SpecialToken", Json().set("id", tokens[id]).set("type_id", 0));
-        text.set("Sequence", Json().set("id", "A").set("type_id", 0));
-        single.a = {first, text};
-        pair.a = {first, text, Json().set("Sequence", Json().set("id", "B").set("type_id", 1))};
-        ids.a = {Json(id)};
-        names.a = {Json(tokens[id])};
-        bos.set("type", "TemplateProcessing").set("single", single).set("pair", pair);
-        bos.set("special_tokens",
-                Json().set(tokens[id], Json().set("id", tokens[id]).set("ids", ids).set("tokens", names)));
-        both.a = {level, bos};
-        return byte_level ? Json().set("type", "Sequence").set("processors", both) : bos;
+        const TemplatePart first = {tokens[bos()], bos()};
+        const Json begins = make_template({first, {"A"}}, {first, {"A"}, {"B", -1, 1}});
+        if (!byte_level) return begins;
+        return Json().set("type", "Sequence").set("processors", Json::make_array({level, begins}));
     }
 
     // Writes all files that were read, as they were, and tokenizer.json and tokenizer_config.json, so that transformers
     // gives the same ids. max_len: what transformers takes for the model's longest input
     void save(const std::string& dir, int max_len = 1024) const {
+        const std::string* all = files.find("tokenizer.json");
+        const bool changed = add_bos != !prefix.empty();  // by a program
         Json config = files.config;
         if (config.kind == Json::null) {
             config.set("tokenizer_class", "GPT2Tokenizer");
@@ -846,59 +727,18 @@ struct Bpe {
         if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/gpt2;") &&
             !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "nfc;/qwen2;"))
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
-        if (add_bos != !prefix.empty()) config.set("add_bos_token", add_bos);
+        if (changed) config.set("add_bos_token", add_bos);
         if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);
         files.save(dir, config, max_len);
-        if (!files.find("tokenizer.json") || add_bos != !prefix.empty())
-            write_file_atomic(dir + "/tokenizer.json", dump_json(all()) + "\n");
-        if (!byte_level || files.find("tokenizer.json")) return;
+        if (changed || !all) {
+            Json rules = all ? parse_json(*all, files.path("tokenizer.json")) : json();
+            if (changed) rules.set("post_processor", post_processor());  // transformers looks for it there
+            write_file_atomic(dir + "/tokenizer.json", dump_json(rules) + "\n");
+        }
+        if (all) return;
         std::string lines = "#version: 0.2\n";
         for (auto [left, right] : merges) lines += name(left) + " " + name(right) + "\n";
         write_file_atomic(dir + "/vocab.json", dump_json(vocabulary()) + "\n");
         write_file_atomic(dir + "/merges.txt", lines);
-    }
-
-    // ------------------------------------------------------------ learning
-    typedef std::unordered_map<std::string, int64_t> Counts;  // word → how often
-
-    static size_t count_words(std::string_view text, Counts& counts) {
-        const Steps gpt2{{{Step::GPT2}}};
-        const size_t invalid = count_invalid(text);
-        auto count = [&](const char* w, size_t n) { counts[std::string(w, n)]++; };
-        for (size_t at; (at = text.find(eot_name)) != text.npos; text.remove_prefix(at + strlen(eot_name)))
-            gpt2.split(text.substr(0, at), Steps::FIRST, count);
-        gpt2.split(text, Steps::FIRST, count);
-        return invalid;
-    }
-
-    // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the
-    // words counted so far, and <|endoftext|> as the last. The result depends on the counts only. progress(tokens so
-    // far) is called now and then.
-    static Bpe learn(const Counts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
-        if (size < 257 || size > 1000000)
-            fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", eot_name,
-                       size);
-        Bpe b;
-        std::unordered_map<std::string, int32_t> id_of;
-        for (uint8_t byte : byte_names.order) {
-            id_of.emplace(std::string(1, (char)byte), (int32_t)b.tokens.size());
-            b.tokens.emplace_back(1, (char)byte);
-        }
-        std::vector<CountedWord> words;
-        for (const auto& [word, n] : counts) {
-            CountedWord w = {{}, n};
-            for (char byte : word) w.pieces.push_back(id_of[std::string(1, byte)]);
-            words.push_back(std::move(w));
-        }
-        auto join = [&](int32_t left, int32_t right) {
-            auto [it, is_new] = id_of.try_emplace(b.tokens[left] + b.tokens[right], (int32_t)b.tokens.size());
-            if (is_new) b.tokens.push_back(it->first);
-            b.merges.push_back({left, right});
-            return it->second;
-        };
-        merge_pairs(words, b.tokens, size - 1, join, progress);
-        b.tokens.push_back(eot_name);
-        b.build("the learned vocabulary", [](size_t i) { return format("merge %zu", i + 1); });
-        return b;
     }
 };

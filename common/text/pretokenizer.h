@@ -1,4 +1,4 @@
-// pretokenizer.h: text → words, which BPE encodes one by one: what tokenizer.json names "normalizer" and
+// pretokenizer.h: text → words, which BPE and WordPiece encode one by one: what tokenizer.json names "normalizer" and
 // "pre_tokenizer". Both are lists of steps, each of which changes a piece of text or cuts it into smaller ones:
 //
 //   gpt2     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
@@ -8,6 +8,7 @@
 //   qwen2    the same with \p{N}, one digit at a time
 //   digits   every digit is a piece (SmolLM2: digits, then gpt2)
 //   ▁        SentencePiece's way: spaces become ▁, one more stands before the text, words begin with it
+//   bert     clean, lower case, accents off (wordpiece.h); then white space parts words, punctuation stands alone
 //
 // The scanners are written by hand, each beside its expression, and take time linear in the text.
 #pragma once
@@ -110,16 +111,17 @@ inline const char* llama3_word_end(const char* start, const char* end, size_t di
     return line ? line : white_end(start, last, p, end);
 }
 
-// ---------------------------------------------------------------- NFC
-// Canonical composition, in time linear in the text up to the sorting of marks. Before a character below U+0300 nothing
-// is ever composed, so a stretch between two of them is taken at a time. Bytes that are not UTF-8 stay.
-inline std::string nfc(std::string_view text) {
+// ---------------------------------------------------------------- changes of a text
+// NFD, NFKD (compatible), NFC and NFKC (composed), in time linear in the text up to the sorting of marks. Before a
+// character below U+0300 nothing is ever composed, so a stretch between two of them is taken at a time. Bytes that are
+// not UTF-8 stay.
+inline std::string normal_form(std::string_view text, bool compatible, bool composed) {
     std::string out;
     std::vector<int32_t> stretch;
     auto flush = [&] {
         reorder_combining(stretch);
-        compose(stretch);
-        for (int32_t c : stretch) append_utf8(out, c);
+        if (composed) compose(stretch);
+        append_utf8(out, stretch);
         stretch.clear();
     };
     for (const char *p = text.data(), *end = p + text.size(); p < end;) {
@@ -132,21 +134,78 @@ inline std::string nfc(std::string_view text) {
         int32_t c = next_code_point(p, end);
         if (c < 0x300) flush();
         if (c < 0) out += *at;
-        else append_nfd(stretch, c);
+        else append_decomposed(stretch, c, compatible);
     }
     flush();
     return out;
 }
+template <class Append> void replace_each(std::vector<int32_t>& text, Append append) {
+    std::vector<int32_t> out;
+    out.reserve(text.size());
+    for (int32_t c : text) append(out, c);
+    text.swap(out);
+}
+template <class Is> void erase_if(std::vector<int32_t>& text, Is is) {
+    text.erase(std::remove_if(text.begin(), text.end(), is), text.end());
+}
 
 // ---------------------------------------------------------------- steps
 struct Step {
-    enum Rule { GPT2, LLAMA3, QWEN2, DIGITS, DIGIT_RUNS, CUT_BEFORE, NFC, REPLACE, PREPEND, PREFIX, PREFIX_FIRST };
-    static constexpr const char* names[] = {"gpt2", "llama3",  "qwen2",   "digits", "digit_runs",  "cut_before",
-                                            "nfc",  "replace", "prepend", "prefix", "prefix_first"};
+    enum Rule {
+        // expressions, and others that cut
+        GPT2,
+        LLAMA3,
+        QWEN2,
+        CUT_BEFORE,
+        DIGITS,
+        DIGIT_RUNS,
+        PUNCTUATION,
+        WHITESPACE,
+        WHITESPACE_SPLIT,
+        BERT_WORDS,
+        // changes
+        BERT,
+        LOWERCASE,
+        STRIP_ACCENTS,
+        NFD,
+        NFKD,
+        NFC,
+        NFKC,
+        REPLACE,
+        PREPEND,
+        PREFIX,
+        PREFIX_FIRST
+    };
+    static constexpr const char* names[] = {  // parts of fingerprints
+        "gpt2",          "llama3",     "qwen2",
+        "cut_before",    "digits",     "digit_runs",
+        "punctuation",   "whitespace", "whitespace_split",
+        "bert_words",    "bert",       "lowercase",
+        "strip_accents", "nfd",        "nfkd",
+        "nfc",           "nfkc",       "replace",
+        "prepend",       "prefix",     "prefix_first"};
     Rule rule;
     // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
     // where the text begins
     std::string from{}, to{};
+    bool clean_text = true, split_cjk = true, strip_accents = true, lower_case = true;  // of BERT
+
+    void bert(std::vector<int32_t>& text) const {
+        if (clean_text) {
+            erase_if(text, is_dropped);
+            std::replace_if(text.begin(), text.end(), is_space, ' ');
+        }
+        if (split_cjk && std::any_of(text.begin(), text.end(), is_cjk))
+            replace_each(text, [](std::vector<int32_t>& out, int32_t c) {
+                is_cjk(c) ? (void)out.insert(out.end(), {' ', c, ' '}) : out.push_back(c);
+            });
+        if (strip_accents) {
+            replace_each(text, [](std::vector<int32_t>& out, int32_t c) { append_decomposed(out, c, false); });
+            reorder_combining(text);
+            erase_if(text, [](int32_t c) { return c >= 128 && category(c) == CATEGORY('M', 'n'); });
+        }
+        if (lower_case) replace_each(text, append_lower);
+    }
 };
 
 inline const std::pair<Step::Rule, const char*> known_regexes[] = {
@@ -159,6 +218,7 @@ inline const std::pair<Step::Rule, const char*> known_regexes[] = {
 
 struct Steps {
     std::vector<Step> steps;
+    bool byte_level = false;  // ByteLevel was the last of them: files have the bytes of words as printable characters
 
     bool has(Step::Rule rule) const {
         return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.rule == rule; });
@@ -175,7 +235,7 @@ struct Steps {
     enum Place : uint8_t { FIRST, LATER, GOES_ON };
 
     // Makes of `text` what a normalizer's steps make of it.
-    void normalize(std::string& text, Place place) const {
+    void normalize(std::string& text, Place place = FIRST) const {
         for (const Step& s : steps) change(s, text, place);
     }
     // Calls word(bytes, length) for every word of a piece of text, in order: steps from number i on
@@ -183,19 +243,30 @@ struct Steps {
         if (text.empty()) return;
         if (i == steps.size()) return word(text.data(), text.size());
         const Step& s = steps[i];
-        if (s.rule >= Step::NFC) {
+        if (s.rule >= Step::BERT) {
             std::string changed(text);
             change(s, changed, place);
             return split(changed, place, word, i + 1);
         }
         for (const char *p = text.data(), *end = p + text.size(), *stop; p < end; p = stop) {
-            stop = word_end(s, p, end);
-            split(std::string_view(p, stop - p), p == text.data() ? place : LATER, word, i + 1);
+            bool dropped = false;
+            stop = word_end(s, p, end, dropped);
+            if (!dropped) split(std::string_view(p, stop - p), p == text.data() ? place : LATER, word, i + 1);
         }
     }
 
 private:
-    static const char* word_end(const Step& s, const char* p, const char* end) {
+    // What a rule that looks at each character for itself makes of the one at p, and p moved past it
+    enum Role : uint8_t { DROPPED, ALONE, RUN, OTHER_RUN };
+    static Role next_role(Step::Rule rule, const char*& p, const char* end) {
+        if (rule == Step::DIGITS) return next_kind(p, end) == DIGIT ? ALONE : RUN;
+        if (rule == Step::DIGIT_RUNS) return next_kind(p, end) == DIGIT ? OTHER_RUN : RUN;
+        const int32_t c = next_code_point(p, end);
+        if (rule != Step::PUNCTUATION && is_space(c)) return DROPPED;
+        if (rule == Step::WHITESPACE) return is_word_char(c) ? RUN : OTHER_RUN;
+        return rule != Step::WHITESPACE_SPLIT && is_punctuation(c) ? ALONE : RUN;
+    }
+    static const char* word_end(const Step& s, const char* p, const char* end, bool& dropped) {
         switch (s.rule) {
             case Step::GPT2: return gpt2_word_end(p, end);
             case Step::LLAMA3: return llama3_word_end(p, end, 3);
@@ -203,30 +274,36 @@ private:
             case Step::CUT_BEFORE: return p + std::min(std::string_view(p, end - p).find(s.from, 1), (size_t)(end - p));
             default: break;
         }
-        if (const char* stop = run_end(p, end, DIGIT, s.rule == Step::DIGITS ? 1 : SIZE_MAX); stop > p) return stop;
-        for (const char* next = p; p < end && next_kind(next, end) != DIGIT;) p = next;
+        const Role role = next_role(s.rule, p, end);
+        dropped = role == DROPPED;
+        for (const char* next = p; role >= RUN && p < end && next_role(s.rule, next, end) == role;) p = next;
         return p;
     }
     static void change(const Step& s, std::string& text, Place place) {
-        if (s.rule == Step::NFC) text = nfc(text);
-        if (s.rule == Step::REPLACE) {
+        if (s.rule <= Step::STRIP_ACCENTS) {
+            std::vector<int32_t> chars = code_points(text);
+            if (s.rule == Step::BERT) s.bert(chars);
+            else if (s.rule == Step::LOWERCASE) replace_each(chars, append_lower);
+            else erase_if(chars, [](int32_t c) { return category(c) >> 8 == 'M'; });
+            text.clear();
+            append_utf8(text, chars);
+        } else if (s.rule <= Step::NFKC) {
+            const bool compatible = s.rule == Step::NFKD || s.rule == Step::NFKC;
+            text = normal_form(text, compatible, s.rule >= Step::NFC);
+        } else if (s.rule == Step::REPLACE) {
             std::string out;
             size_t done = 0;
             for (size_t at; (at = text.find(s.from, done)) != text.npos; done = at + s.from.size())
                 out.append(text, done, at - done).append(s.to);
             text = out.append(text, done);
+        } else if (!text.empty() && place != GOES_ON) {
+            if (s.rule != Step::PREPEND && text.compare(0, s.to.size(), s.to) == 0) return;
+            if (place == FIRST || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
         }
-        if (s.rule < Step::PREPEND || text.empty() || place == GOES_ON) return;
-        if (s.rule != Step::PREPEND && text.compare(0, s.to.size(), s.to) == 0) return;
-        if (place == FIRST || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
     }
 };
 
 // ---------------------------------------------------------------- tokenizer.json → steps
-[[noreturn]] inline void refuse_rule(const std::string& where, const Json& rule, const char* expected) {
-    fail("%s: expected %s, found %.200s: tokenizers with this rule are not supported", where.c_str(), expected,
-         dump_json(rule).c_str());
-}
 // The rules of a Sequence, in `list`, and of those in it; else the rule itself, or none
 inline std::vector<Json> rules_of(const Json* rule, const std::string& where, const char* list) {
     if (!rule || rule->kind == Json::null) return {};
@@ -243,66 +320,84 @@ inline std::vector<Json> rules_of(const Json* rule, const std::string& where, co
 inline std::string pattern_text(const Json& rule, const std::string& where) {
     const Json* pattern = json_member(rule, where, "pattern", Json::object);
     const Json* text = pattern ? pattern->find("String") : nullptr;
-    if (!text || text->s.empty() || pattern->o.size() > 1) refuse_rule(where, rule, "a pattern {\"String\": text}");
+    if (!text || text->s.empty() || pattern->o.size() > 1 || text->s.find('\n') != text->s.npos)
+        refuse_rule(where, rule, "a pattern {\"String\": text} without a line's end");
     return text->s;
 }
 
-inline Steps read_normalizer(const Json* rule, const std::string& file) {
+// The steps of all[key], "normalizer" or "pre_tokenizer". known: the types that this kind of tokenizer has
+inline Steps read_steps(const Json& all, const std::string& file, const std::string& key, const std::string& known) {
+    static const std::pair<const char*, Step::Rule> plain[] = {{"NFC", Step::NFC},
+                                                               {"NFD", Step::NFD},
+                                                               {"NFKC", Step::NFKC},
+                                                               {"NFKD", Step::NFKD},
+                                                               {"Lowercase", Step::LOWERCASE},
+                                                               {"StripAccents", Step::STRIP_ACCENTS},
+                                                               {"Whitespace", Step::WHITESPACE},
+                                                               {"WhitespaceSplit", Step::WHITESPACE_SPLIT},
+                                                               {"BertPreTokenizer", Step::BERT_WORDS}};
     Steps out;
-    const std::string where = file + ": normalizer";
-    for (const Json& r : rules_of(rule, where, "normalizers")) {
+    auto add = [&](Step step) { out.steps.push_back(step); };
+    const std::string where = file + ": " + key;
+    for (const Json& r : rules_of(all.find(key), where, key == "normalizer" ? "normalizers" : "pretokenizers")) {
         const std::string type = json_text(r, where, "type");
-        refuse_unknown_keys(r, where, {"type", "prepend", "pattern", "content"});
-        if (type == "NFC") out.steps.push_back({Step::NFC});
-        else if (type == "Prepend") out.steps.push_back({Step::PREPEND, "", json_text(r, where, "prepend")});
-        else if (type == "Replace")
-            out.steps.push_back({Step::REPLACE, pattern_text(r, where), json_text(r, where, "content")});
-        else refuse_rule(where, r, "NFC, Prepend, Replace, a Sequence of them or null");
-    }
-    return out;
-}
-
-// byte_level: set if the bytes of words are written as printable characters (ByteLevel)
-inline Steps read_pre_tokenizer(const Json* rule, const std::string& file, bool& byte_level) {
-    Steps out;
-    const std::string where = file + ": pre_tokenizer";
-    byte_level = false;
-    for (const Json& r : rules_of(rule, where, "pretokenizers")) {
-        const std::string type = json_text(r, where, "type");
-        if (byte_level) refuse_rule(where, r, "ByteLevel as the last of the Sequence");
+        auto flag = [&](const char* name, bool otherwise) { return json_flag(r, where, name, otherwise); };
+        auto text = [&](const char* name, const char* otherwise = "") { return json_text(r, where, name, otherwise); };
+        auto keys = [&](std::vector<std::string_view> names) { refuse_unknown_keys(r, where, names); };
+        if ((", " + known + ",").find(", " + type + ",") == std::string::npos)
+            refuse_rule(where, r, known + ", a Sequence of them or null");
+        if (out.byte_level || out.steps.size() > 32)
+            refuse_rule(where, r, "at most 32 rules, ByteLevel as the last of them");
         if (type == "ByteLevel") {
-            refuse_unknown_keys(r, where, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
-            if (json_flag(r, where, "add_prefix_space", true)) out.steps.push_back({Step::PREFIX, "", " "});
-            if (json_flag(r, where, "use_regex", true)) out.steps.push_back({Step::GPT2});
-            byte_level = true;
+            keys({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+            if (flag("add_prefix_space", true)) add({Step::PREFIX, "", " "});
+            if (flag("use_regex", true)) add({Step::GPT2});
+            out.byte_level = true;
         } else if (type == "Digits") {
-            refuse_unknown_keys(r, where, {"type", "individual_digits"});
-            out.steps.push_back({json_flag(r, where, "individual_digits", false) ? Step::DIGITS : Step::DIGIT_RUNS});
+            keys({"type", "individual_digits"});
+            add({flag("individual_digits", false) ? Step::DIGITS : Step::DIGIT_RUNS});
+        } else if (type == "Punctuation") {
+            keys({"type", "behavior"});
+            if (text("behavior", "Isolated") != "Isolated") refuse_rule(where, r, "Isolated as its behavior");
+            add({Step::PUNCTUATION});
         } else if (type == "Split") {
-            refuse_unknown_keys(r, where, {"type", "pattern", "behavior", "invert"});
+            keys({"type", "pattern", "behavior", "invert"});
             const Json* pattern = json_member(r, where, "pattern", Json::object);
             const Json* regex = pattern ? pattern->find("Regex") : nullptr;
             const size_t before = out.steps.size();
-            for (auto [kind, text] : known_regexes)
-                if (regex && regex->s == text) out.steps.push_back({kind});
-            if (out.steps.size() == before || json_text(r, where, "behavior") != "Isolated" ||
-                json_flag(r, where, "invert", false))
+            for (auto [rule, expression] : known_regexes)
+                if (regex && regex->s == expression) add({rule});
+            if (out.steps.size() == before || text("behavior") != "Isolated" || flag("invert", false))
                 refuse_rule(where, r, "a Split, Isolated, by the expression of GPT-2, Llama 3 or Qwen2");
         } else if (type == "Metaspace") {
-            refuse_unknown_keys(r, where,
-                                {"type", "replacement", "prepend_scheme", "add_prefix_space", "str_rep", "split"});
-            const std::string mark = json_text(r, where, "replacement");
-            const std::string scheme = json_text(r, where, "prepend_scheme",
-                                                 json_flag(r, where, "add_prefix_space", true) ? "always" : "never");
-            if (mark.empty() || json_text(r, where, "str_rep", mark.c_str()) != mark ||
+            keys({"type", "replacement", "prepend_scheme", "add_prefix_space", "str_rep", "split"});
+            const std::string mark = text("replacement");
+            const std::string scheme = text("prepend_scheme", flag("add_prefix_space", true) ? "always" : "never");
+            if (mark.empty() || text("str_rep", mark.c_str()) != mark ||
                 (scheme != "always" && scheme != "first" && scheme != "never"))
                 refuse_rule(where, r, "a replacement, and always, first or never for prepend_scheme");
-            out.steps.push_back({Step::REPLACE, " ", mark});
-            if (scheme != "never")
-                out.steps.push_back({scheme == "first" ? Step::PREFIX_FIRST : Step::PREFIX, "", mark});
-            if (json_flag(r, where, "split", true)) out.steps.push_back({Step::CUT_BEFORE, mark});
+            add({Step::REPLACE, " ", mark});
+            if (scheme != "never") add({scheme == "first" ? Step::PREFIX_FIRST : Step::PREFIX, "", mark});
+            if (flag("split", true)) add({Step::CUT_BEFORE, mark});
+        } else if (type == "Prepend") {
+            keys({"type", "prepend"});
+            add({Step::PREPEND, "", text("prepend")});
+        } else if (type == "Replace") {
+            keys({"type", "pattern", "content"});
+            add({Step::REPLACE, pattern_text(r, where), text("content")});
+        } else if (type == "BertNormalizer") {
+            keys({"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
+            Step s{Step::BERT};
+            s.clean_text = flag("clean_text", true);
+            s.split_cjk = flag("handle_chinese_chars", true);
+            s.lower_case = flag("lowercase", true);
+            s.strip_accents = flag("strip_accents", s.lower_case);
+            add(s);
         } else {
-            refuse_rule(where, r, "ByteLevel, Digits, Split, Metaspace, a Sequence of them or null");
+            keys({"type"});
+            auto found = std::find_if(plain, std::end(plain), [&](auto& p) { return type == p.first; });
+            if (found == std::end(plain)) refuse_rule(where, r, known);
+            add({found->second});
         }
     }
     return out;

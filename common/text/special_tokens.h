@@ -1,4 +1,5 @@
-// special_tokens.h: the files of a tokenizer directory, and one reading of every place that can name special tokens:
+// special_tokens.h: what the tokenizers share of their directory: its files, how tokenizer.json has a vocabulary and a
+// template, and one reading of every place that can name special tokens:
 //
 //   tokenizer.json            added_tokens: content, id, flags. (What its post_processor adds, the tokenizer looks at.)
 //   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or as
@@ -54,6 +55,11 @@ inline void refuse_unknown_keys(const Json& object, const std::string& where, st
                  where.c_str(), key.c_str(), dump_json(value).c_str());
 }
 
+[[noreturn]] inline void refuse_rule(const std::string& where, const Json& rule, const std::string& expected) {
+    fail("%s: expected %s, found %.200s: tokenizers with this rule are not supported", where.c_str(), expected.c_str(),
+         dump_json(rule).c_str());
+}
+
 // ---------------------------------------------------------------- the files
 struct TokenizerFiles {
     // data/lib/tokenizer.py has the same list
@@ -62,8 +68,8 @@ struct TokenizerFiles {
         "merges.txt",         "vocab.bpe",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
         "chat_template.jinja"};
     std::string dir;
-    std::vector<std::pair<std::string, std::string>>
-        bytes;  // name → content, of those that are there; of text without its byte order mark
+    // name → content, of those that are there; of text without its byte order mark
+    std::vector<std::pair<std::string, std::string>> bytes;
     // parsed; null where the file is missing. `all` is tokenizer.json
     Json all, config, special_map, added, model, generation;
 
@@ -73,21 +79,19 @@ struct TokenizerFiles {
         if (!is_directory(dir))
             fail("%s: expected a tokenizer directory, found %s", dir.c_str(), exists(dir) ? "a file" : "nothing");
         for (const char* name : names)
-            if (const std::string path = dir + "/" + name; exists(path))
+            if (const std::string path = f.path(name); exists(path))
                 f.bytes.emplace_back(name, name == std::string("tokenizer.model") ? read_file(path) : read_text(path));
-        auto parse = [&](const char* name, Json& to) {
-            const std::string path = dir + "/" + name, *text = f.find(name);
-            if (text) to = parse_json(*text, path);
-            if (!text && exists(path)) to = parse_json(read_file(path), path);  // not the tokenizer's: not kept
-            if (to.kind != Json::object && to.kind != Json::null)
-                fail("%s: expected a JSON object, found %.60s", path.c_str(), dump_json(to).c_str());
-        };
-        parse("tokenizer.json", f.all);
-        parse("tokenizer_config.json", f.config);
-        parse("special_tokens_map.json", f.special_map);
-        parse("added_tokens.json", f.added);
-        parse("config.json", f.model);
-        parse("generation_config.json", f.generation);
+        for (auto [name, to] : {std::pair{"tokenizer.json", &f.all},
+                                {"tokenizer_config.json", &f.config},
+                                {"special_tokens_map.json", &f.special_map},
+                                {"added_tokens.json", &f.added},
+                                {"config.json", &f.model},
+                                {"generation_config.json", &f.generation}}) {
+            const std::string path = f.path(name), *text = f.find(name);
+            if (text || exists(path)) *to = parse_json(text ? *text : read_file(path), path);
+            if (to->kind != Json::object && to->kind != Json::null)
+                fail("%s: expected a JSON object, found %.60s", path.c_str(), dump_json(*to).c_str());
+        }
         return f;
     }
     const std::string* find(std::string_view name) const {  // the content of a file; nullptr: not there
@@ -108,6 +112,119 @@ struct TokenizerFiles {
         write_file_atomic(to + "/tokenizer_config.json", dump_json(config, 2) + "\n");
     }
 };
+
+// ---------------------------------------------------------------- tokenizer.json
+// Its model, of this type and with these keys
+inline const Json& model_of(const Json& all, const std::string& where, const std::string& type,
+                            std::vector<std::string_view> keys) {
+    refuse_unknown_keys(all, where,
+                        {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
+                         "post_processor", "decoder", "model"});
+    const Json* model = json_member(all, where, "model", Json::object);
+    const std::string found = model ? json_text(*model, where, "type", type.c_str()) : "none";
+    if (found != type || !json_member(*model, where, "vocab", Json::object))
+        fail("%s: expected a model of type %s with a vocab, found %s", where.c_str(), type.c_str(), found.c_str());
+    keys.insert(keys.end(), {"type", "vocab", "unk_token", "continuing_subword_prefix"});
+    refuse_unknown_keys(*model, where + ": model", keys);
+    return *model;
+}
+// {"token": id, …} → the tokens, in the order of their ids
+inline std::vector<std::string> read_vocab(const Json& vocab, const std::string& where) {
+    if (vocab.kind != Json::object || vocab.o.empty())
+        fail("%s: expected a JSON object {\"token\": id, ...}, found %.60s", where.c_str(), dump_json(vocab).c_str());
+    std::vector<std::string> tokens(vocab.o.size());
+    for (const auto& [token, id] : vocab.o) {
+        if (token.empty())
+            fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
+        if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
+            fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(), tokens.size() - 1,
+                 dump_json(id).c_str(), token.c_str());
+        tokens[id.i] = token;
+    }
+    return tokens;
+}
+// an id that is to be decoded
+inline size_t checked_id(int32_t id, size_t size) {
+    if (id < 0 || (size_t)id >= size) fail("cannot decode id %d: the vocabulary has ids 0 to %zu", id, size - 1);
+    return id;
+}
+// {"a": 0, "b": 1} of two tokens
+inline Json vocab_json(const std::vector<std::string>& tokens) {
+    Json vocab = Json::make_object();
+    for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(tokens[id], Json((int64_t)id));
+    return vocab;
+}
+
+// A part of what a post-processor makes of a text A, or of two, A and B: a text (id −1) or a special token
+struct TemplatePart {
+    std::string name;
+    int64_t id = -1, type = 0;
+};
+// The template `key`, "single" or "pair", of a TemplateProcessing, BertProcessing or RobertaProcessing for `size`
+// tokens
+inline std::vector<TemplatePart> read_template(const Json& rule, const std::string& where, const std::string& key,
+                                               size_t size) {
+    std::vector<TemplatePart> parts;
+    auto add = [&](const std::string& name, const std::vector<Json>& ids, int64_t type) {
+        if (ids.empty()) refuse_rule(where, rule, "the ids of its special tokens");
+        for (const Json& id : ids) {
+            if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size)
+                refuse_rule(where, rule, format("ids from 0 to %zu", size - 1));
+            parts.push_back({name, id.i, type});
+        }
+    };
+    if (json_text(rule, where, "type") != "TemplateProcessing") {
+        refuse_unknown_keys(rule, where, {"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+        auto end = [&](const char* name, int64_t type) {
+            const Json* pair = json_member(rule, where, name, Json::array);  // [name, id]
+            add(name, pair && pair->a.size() == 2 ? std::vector<Json>{pair->a[1]} : std::vector<Json>(), type);
+        };
+        end("cls", 0);
+        parts.push_back({"A"});
+        end("sep", 0);
+        if (key == "single") return parts;
+        parts.push_back({"B", -1, 1});
+        end("sep", 1);
+        return parts;
+    }
+    refuse_unknown_keys(rule, where, {"type", "single", "pair", "special_tokens"});
+    const Json *list = json_member(rule, where, key.c_str(), Json::array), none;
+    const Json* tokens = json_member(rule, where, "special_tokens", Json::object);
+    for (const Json& part : list ? list->a : none.a) {
+        refuse_unknown_keys(part, where, {"Sequence", "SpecialToken"});
+        const Json *text = part.find("Sequence"), *inner = text ? text : part.find("SpecialToken");
+        if (!inner) refuse_rule(where, rule, "a Sequence or SpecialToken in each part");
+        refuse_unknown_keys(*inner, where, {"id", "type_id"});
+        const std::string name = json_text(*inner, where, "id");
+        const Json* type = json_member(*inner, where, "type_id", Json::integer);
+        const int64_t type_id = type ? type->i : 0;
+        if (text) {
+            parts.push_back({name, -1, type_id});
+            continue;
+        }
+        const Json* entry = tokens ? tokens->find(name) : nullptr;
+        if (entry) refuse_unknown_keys(*entry, where, {"id", "ids", "tokens"});
+        const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+        add(name, ids ? ids->a : none.a, type_id);
+    }
+    return parts;
+}
+inline Json make_template(const std::vector<TemplatePart>& single, const std::vector<TemplatePart>& pair) {
+    Json out = Json().set("type", "TemplateProcessing"), tokens = Json::make_object();
+    for (auto [key, parts] : {std::pair{"single", &single}, {"pair", &pair}}) {
+        Json list = Json::make_array();
+        for (const TemplatePart& p : *parts) {
+            const Json inner = Json().set("id", p.name).set("type_id", p.type);
+            list.a.push_back(Json().set(p.id < 0 ? "Sequence" : "SpecialToken", inner));
+            Json ids = Json::make_array(), names = Json::make_array();
+            ids.a = {p.id};
+            names.a = {p.name};
+            if (p.id >= 0) tokens.set(p.name, Json().set("id", p.name).set("ids", ids).set("tokens", names));
+        }
+        out.set(key, list);
+    }
+    return out.set("special_tokens", tokens);
+}
 
 // ---------------------------------------------------------------- what they name
 struct SpecialTokens {
@@ -140,7 +257,7 @@ struct SpecialTokens {
         SpecialTokens s;
         std::unordered_map<std::string, size_t> place;  // content → where in added.tokens
         std::unordered_map<int32_t, size_t> with_id;
-        auto add = [&](AddedToken t, bool has_flags) {
+        auto add = [&](const AddedToken& t, bool has_flags) {
             auto [it, is_new] = place.try_emplace(t.content, s.added.tokens.size());
             if (is_new) s.added.tokens.push_back(t);
             AddedToken& old = s.added.tokens[it->second];
@@ -148,13 +265,16 @@ struct SpecialTokens {
                 fail("%s: the token %s has the id %d, in %s it is %d", t.where.c_str(), t.content.c_str(), t.id,
                      old.where.c_str(), old.id);
             if (old.id < 0) old.id = t.id;
-            if (has_flags && !old.same_flags(t))
+            if (has_flags && old.flags() != t.flags())
                 fail("%s: the token %s has other flags (special, normalized, lstrip, rstrip, single_word) than in %s",
                      t.where.c_str(), t.content.c_str(), old.where.c_str());
             auto other = with_id.try_emplace(t.id, it->second).first;
             if (t.id >= 0 && other->second != it->second)
                 fail("%s: the id %d is that of %s, in %s that of %s", t.where.c_str(), t.id, t.content.c_str(),
                      s.added.tokens[other->second].where.c_str(), s.added.tokens[other->second].content.c_str());
+        };
+        auto add_by_id = [&](AddedTokens tokens, bool has_flags) {  // as transformers adds them
+            for (const AddedToken& t : tokens.by_id()) add(t, has_flags);
         };
 
         const std::string all = f.path("tokenizer.json"), config = f.path("tokenizer_config.json");
@@ -164,49 +284,48 @@ struct SpecialTokens {
                 if (!id) fail("%s: expected an id in the added token %.60s", all.c_str(), dump_json(token).c_str());
                 add(read_token(token, all, id->i), true);
             }
-        if (const Json* decoder = json_member(f.config, config, "added_tokens_decoder", Json::object)) {
-            std::vector<AddedToken> sorted;  // by id, as transformers adds them
+        AddedTokens with_flags, without;
+        if (const Json* decoder = json_member(f.config, config, "added_tokens_decoder", Json::object))
             for (const auto& [id, token] : decoder->o) {
                 char* end;
-                long long number = strtoll(id.c_str(), &end, 10);
-                if (id.empty() || *end) number = -1;
-                sorted.push_back(read_token(token, config, number));
+                const long long number = strtoll(id.c_str(), &end, 10);
+                with_flags.tokens.push_back(read_token(token, config, id.empty() || *end ? -1 : number));
             }
-            add_sorted(sorted, [&](const AddedToken& t) { add(t, true); });
-        }
+        add_by_id(with_flags, true);
 
         // roles, and special tokens without one; added below, after those that have an id
         std::vector<AddedToken> named;
         for (auto [json, file] : {std::pair{&f.config, config}, {&f.special_map, f.path("special_tokens_map.json")}}) {
+            auto add_name = [&, file = file](const std::string& key, const Json& token) {
+                named.push_back(read_token(token, file + ": " + key, -1, true));
+            };
             for (const auto& [key, value] : json->o) {
-                size_t i = std::find(role_names, role_names + 7, key) - role_names;
-                bool is_token = key.size() > 6 && key.compare(key.size() - 6, 6, "_token") == 0;
+                const size_t i = std::find(role_names, role_names + 7, key) - role_names;
+                const bool is_token = key.size() > 6 && key.compare(key.size() - 6, 6, "_token") == 0;
                 if (!is_token || value.kind == Json::null || (i == 7 && value.kind == Json::boolean)) continue;
-                AddedToken t = read_token(value, file + ": " + key, -1, true);
-                if (i < 7 && !s.roles[i].empty() && s.roles[i] != t.content)
-                    fail("%s: %s is %s, in %s it is %s", file.c_str(), key.c_str(), t.content.c_str(), config.c_str(),
+                add_name(key, value);
+                if (i == 7) continue;
+                const std::string& content = named.back().content;
+                if (!s.roles[i].empty() && s.roles[i] != content)
+                    fail("%s: %s is %s, in %s it is %s", file.c_str(), key.c_str(), content.c_str(), config.c_str(),
                          s.roles[i].c_str());
-                if (i < 7) s.roles[i] = t.content;
-                named.push_back(t);
+                s.roles[i] = content;
             }
             for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
                 if (const Json* value = json->find(key)) {
-                    for (const Json& token : value->a) named.push_back(read_token(token, file + ": " + key, -1, true));
-                    for (const auto& [name, token] : value->o)
-                        named.push_back(read_token(token, file + ": " + key, -1, true));
+                    for (const Json& token : value->a) add_name(key, token);
+                    for (const auto& [name, token] : value->o) add_name(key, token);
                 }
         }
-        const std::string added = f.path("added_tokens.json");
         std::unordered_set<std::string> special;
         for (const AddedToken& t : named) special.insert(t.content);
-        std::vector<AddedToken> sorted;
         for (const auto& [content, id] : f.added.o) {
-            AddedToken t = read_token(content, added, id.kind == Json::integer ? id.i : -1);
+            AddedToken t = read_token(content, f.path("added_tokens.json"), id.kind == Json::integer ? id.i : -1);
             t.special = special.count(content);
             t.normalized = !t.special;
-            sorted.push_back(t);
+            without.tokens.push_back(t);
         }
-        add_sorted(sorted, [&](const AddedToken& t) { add(t, false); });
+        add_by_id(without, false);
         for (const AddedToken& t : named) add(t, false);
         return s;
     }
@@ -251,9 +370,5 @@ private:
         if (line != t.content.npos && t.content.find('\n') < line)
             fail("%s: expected a token on one line, found %.60s", where.c_str(), dump_json(json).c_str());
         return t;
-    }
-    template <class Add> static void add_sorted(std::vector<AddedToken>& tokens, Add add) {
-        std::stable_sort(tokens.begin(), tokens.end(), [](auto& a, auto& b) { return a.id < b.id; });
-        for (const AddedToken& t : tokens) add(t);
     }
 };

@@ -17,4 +17,5 @@ model_source.py  where a pretrained model comes from: server, folder, archive, p
 safetensors.py   headers, checked; writing; names without a wrapper's prefix
 gguf.py          GGUF files: metadata, tensors, dequantisation
 gguf_model.py    a GGUF file -> a Hugging Face directory
+sentencepiece_model.py  tokenizer.model -> tokenizer.json
 """

@@ -8,6 +8,7 @@ import struct
 from .errors import nearest
 from .gguf import GGUF
 from .safetensors import write_safetensors
+from .sentencepiece_model import added_tokens, bpe_model, merges_by_score, rules
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 LAYER = {
@@ -29,8 +30,6 @@ OUTSIDE = {
     "output.weight": "lm_head.weight",
 }
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-# token_type of tokenizer.ggml
-UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
 
 GPT2_SPLIT = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 # the same without the splitting, after a regular expression of the model's own
@@ -256,17 +255,6 @@ def write_weights(gguf, wanted, path):
 
 
 # ---------------------------------------------------------------- tokenizer.json
-def merges_by_score(vocab, scores):
-    """The merges of a SentencePiece model, which has scores instead: a piece of a higher score is made earlier."""
-    merges = []
-    for token, piece in vocab.items():
-        for i in range(1, len(token)):
-            left, right = vocab.get(token[:i]), vocab.get(token[i:])
-            if left is not None and right is not None:
-                merges.append((-scores[piece], left, right, [token[:i], token[i:]]))
-    return [pair for *_, pair in sorted(merges, key=lambda m: m[:3])]
-
-
 def begin_with(token, token_id):
     """The post-processor that puts BOS before a text"""
     special = {token: {"id": token, "ids": [token_id], "tokens": [token]}}
@@ -320,25 +308,8 @@ def make_tokenizer(gguf, meta, config):
     ):
         meta.asked.add("%s%s_token_id" % (key, ignored))  # names of tokens, no rules
     meta.expect(key + "add_eos_token", [False])
-    special = {i for i, t in enumerate(types) if t in (UNKNOWN, CONTROL)}
-    added = [
-        {
-            "id": i,
-            "content": tokens[i],
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": i in special,
-        }
-        for i, t in enumerate(types)
-        if i in special or t == USER_DEFINED
-    ]
-    model = {
-        **{"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None},
-        **{"end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False},
-        **{"vocab": vocab, "merges": merges},
-    }
+    added = added_tokens([(text, 0.0, t) for text, t in zip(tokens, types)])
+    model = bpe_model(vocab, merges)
     byte_level = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
     if kind == "gpt2":
         pre = meta.get(key + "pre", str)
@@ -359,20 +330,10 @@ def make_tokenizer(gguf, meta, config):
         if len(scores) != len(tokens) or not all(type(s) is float and s - s == 0 for s in scores):
             gguf.fail("%sscores: expected %d finite numbers, found %d", key, len(tokens), len(scores))
         meta.expect(key + "remove_extra_whitespaces", [False])
-        begins, pre_tokenizer, post = True, None, None
-        prefix = meta.get(key + "add_space_prefix", bool, True)
-        unknown = ids.get("unknown", 0)
-        model.update(unk_token=tokens[unknown], fuse_unk=True, byte_fallback=True)
-        model["merges"] = merges or merges_by_score(vocab, scores)
-        space = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
-        normalizer = {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u2581"}, space]}
-        back = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
-        strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-        decoder = {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}]}
-        if prefix:
-            decoder["decoders"].append(strip)
-        else:
-            normalizer["normalizers"].pop(0)
+        normalizer, pre_tokenizer, decoder = rules(meta.get(key + "add_space_prefix", bool, True))
+        begins, post = True, None
+        model.update(unk_token=tokens[ids.get("unknown", 0)], fuse_unk=True, byte_fallback=True)
+        model["merges"] = merges or merges_by_score(list(zip(tokens, scores, types)))
     else:
         gguf.fail("%smodel: expected gpt2 or llama, found %r", key, kind)
     begins = meta.get(key + "add_bos_token", bool, begins)

@@ -64,8 +64,7 @@ void split(const Rules& rules, std::string_view text, Steps::Place place, std::s
     auto add = [&](const char* w, size_t n) { out += std::string(w, n) + bar; };
     static WordPiece wordpiece;  // no pieces, only how words are made
     Steps steps{rules.steps};
-    if (rules.steps.empty())
-        wordpiece.for_each_word(text, [&](const char* w, size_t n, size_t) { add(w, n); }, [](int) {});
+    if (rules.steps.empty()) wordpiece.for_each_word(text, add, [](int) {});
     else steps.split(text, place, add);
 }
 CutRules cuts_of(const Rules& rules) {

@@ -26,10 +26,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import sentencepiece
 from test_gpt import TRAIN_GPT
-from test_tokenizer import SHARED, TOKENIZE, characters, generate, ours
+from test_tokenizer import ROOT, SHARED, TOKENIZE, characters, generate, ours
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, GPT2TokenizerFast
+
+sys.path.insert(0, os.path.join(ROOT, "data"))
+from lib import sentencepiece_model  # noqa: E402
+from lib.errors import Failure  # noqa: E402
 
 ENGLISH = (
     """It wasn't the first time: they'd said "I'll come", and we've all seen what that's worth, haven't we?  """
@@ -465,7 +469,7 @@ class Kinds(unittest.TestCase):
 
 
 class SentencePiece(unittest.TestCase):
-    """tokenizer.model: ids and texts are those of the sentencepiece library, and of transformers from what is saved."""
+    """tokenizer.model, converted: ids and texts are those of the sentencepiece library."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -487,10 +491,18 @@ class SentencePiece(unittest.TestCase):
         )
         return directory, sentencepiece.SentencePieceProcessor(os.path.join(directory, "tokenizer.model"))
 
+    def convert(self, directory):
+        """As data/pretrained.py does it for a whole model"""
+        with open(os.path.join(directory, "tokenizer.model"), "rb") as f:
+            tokenizer, _ = sentencepiece_model.convert(f.read(), f.name)
+        with open(os.path.join(directory, "tokenizer.json"), "w") as f:
+            json.dump(tokenizer, f)
+
     def test_ids_and_texts(self):
         many = [t.replace("\0", "") for t in chat_texts(2000, 21)]
         for name, rules in (("plain", {}), ("no space before", {"add_dummy_prefix": False})):
             directory, theirs = self.train(name, **rules)
+            self.convert(directory)
             ids = tokenize("encode", directory, many, "--specials-as-text")
             for text, mine, expected in zip(many, ids, theirs.encode(many)):
                 self.assertEqual(mine, expected, repr(text))
@@ -504,9 +516,8 @@ class SentencePiece(unittest.TestCase):
             ("suffix", {"treat_whitespace_as_suffix": True}, "the rule treat_whitespace_as_suffix is not supported"),
         ):
             directory, _ = self.train(name, **rules)
-            run = subprocess.run([TOKENIZE, "encode", "--tokenizer", directory], input=b"x", capture_output=True)
-            self.assertEqual(run.returncode, 1)
-            self.assertIn(message, run.stderr.decode())
+            with self.assertRaisesRegex(Failure, message):
+                self.convert(directory)
 
 
 if __name__ == "__main__":

@@ -290,10 +290,9 @@ NORMALIZERS = [
     {"type": "NFD"},
     {"type": "NFKC"},
     {"type": "NFKD"},
-    {"type": "Strip", "strip_left": True, "strip_right": False},
     {"type": "Replace", "pattern": {"String": "a"}, "content": "Ab e\u0301"},
     normalizers("NFD", "Lowercase", "StripAccents"),
-    normalizers("NFKD", "StripAccents", "NFC", {"type": "Strip", "strip_left": True, "strip_right": True}),
+    normalizers("NFKD", "StripAccents", "NFC"),
     normalizers(
         {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
         normalizers("NFKC"),
@@ -305,8 +304,8 @@ CUTS = [
     {"type": "Whitespace"},
     {"type": "WhitespaceSplit"},
     cuts("WhitespaceSplit", {"type": "Punctuation", "behavior": "Isolated"}),
-    cuts({"type": "Punctuation", "behavior": "Contiguous"}, "WhitespaceSplit"),
-    cuts("Whitespace", {"type": "Punctuation", "behavior": "Removed"}, {"type": "Digits", "individual_digits": True}),
+    cuts({"type": "Punctuation", "behavior": "Isolated"}, "WhitespaceSplit"),
+    cuts("Whitespace", {"type": "Digits", "individual_digits": True}, {"type": "Punctuation", "behavior": "Isolated"}),
     cuts({"type": "Digits", "individual_digits": False}, WORDS),
 ]
 

@@ -23,7 +23,7 @@ from test_data import ROOT, Case
 
 sys.path.insert(0, os.path.join(ROOT, "data"))
 import convert_weights  # noqa: E402
-from lib import gguf_model  # noqa: E402
+from lib import gguf_model, sentencepiece_model  # noqa: E402
 from lib.errors import Failure, nearest, visible  # noqa: E402
 from lib.gguf import GGUF  # noqa: E402
 from lib.safetensors import read_header, unwrapped  # noqa: E402
@@ -259,7 +259,7 @@ class FromGguf(Case):
         )
 
     def test_sentencepiece(self):
-        """Merges follow from scores: a better piece first; of two ways to make it the one of the earlier tokens"""
+        """Merges follow from scores: a better piece first; of two ways to make it the one of the longer left part"""
         tokens = ["<unk>", "<s>", "</s>", "<0x41>", "a", "b", "ab", "aba", "ba", "\u2581"]
         tokens += ["x%d" % i for i in range(V - len(tokens))]
         metadata = {k: v for k, v in METADATA.items() if not k.startswith("tokenizer.")}
@@ -279,7 +279,7 @@ class FromGguf(Case):
         )
         self.convert(metadata)
         tokenizer = self.json("tokenizer.json")
-        self.assertEqual(tokenizer["model"]["merges"][:4], [["a", "b"], ["a", "ba"], ["ab", "a"], ["b", "a"]])
+        self.assertEqual(tokenizer["model"]["merges"][:4], [["a", "b"], ["ab", "a"], ["a", "ba"], ["b", "a"]])
         self.assertEqual((tokenizer["model"]["byte_fallback"], tokenizer["model"]["unk_token"]), (True, "<unk>"))
         self.assertEqual(tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"], "<s>")
         self.assertEqual(tokenizer["normalizer"]["normalizers"][0], {"type": "Prepend", "prepend": "\u2581"})
@@ -440,6 +440,95 @@ def shards():
         "model-00001-of-00002.safetensors": weights(names[0]),
         "model-00002-of-00002.safetensors": weights(*names[1:]),
     }
+
+
+# ---------------------------------------------------------------- tokenizer.model
+def field(number, value):
+    """A field of a protocol buffer"""
+    key = lambda kind: bytes([number << 3 & 127 | kind | 128, number >> 4])
+    if type(value) is int:
+        return key(0) + bytes([value])
+    if type(value) is float:
+        return key(5) + struct.pack("<f", value)
+    value = value.encode() if type(value) is str else value
+    return key(2) + bytes([len(value)]) + value
+
+
+def piece(text, score, kind=1):
+    return field(1, field(1, text) + field(2, float(score)) + field(3, kind))
+
+
+PIECES = piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("<u>", 0, 4)
+PIECES += piece("ab", -1) + piece("abb", -2) + piece("bb", -3) + b"".join(piece(c, -9) for c in "\u2581ab")
+BPE, IDENTITY = field(2, field(3, 2)), field(1, "identity") + field(4, 0)
+MODEL = PIECES + BPE + field(3, IDENTITY)
+
+
+class SentencePiece(Case):
+    def model(self, **config):
+        files = {"config.json": json.dumps(CONFIG), "model.safetensors": weights(), "tokenizer.model": MODEL}
+        for name, data in files.items():
+            self.write("m/" + name, data)
+        if config:
+            self.write("m/tokenizer_config.json", json.dumps(config))
+
+    def json(self, name):
+        with open(self.path("out", name), encoding="utf-8") as f:
+            return json.load(f)
+
+    def ids(self, text):
+        return self.tokenize("encode", "--tokenizer", "out", text=text).split()
+
+    def test_becomes_tokenizer_json(self):
+        self.model(chat_template="x", eos_token="<u>")
+        message = "expected tokenizer.json beside tokenizer.model, found none; make it with: data/pretrained.py m --out"
+        self.refused(1, message, test_data.TOKENIZE, "encode", "--tokenizer", "m")
+        self.assertIn("tokenizer.model was converted", self.script("pretrained.py", "m", "--out", "out"))
+        tokenizer, config = self.json("tokenizer.json"), self.json("tokenizer_config.json")
+        # by score; of one piece the longer left part first
+        self.assertEqual(tokenizer["model"]["merges"], [["a", "b"], ["ab", "b"], ["a", "bb"], ["b", "b"]])
+        self.assertEqual(
+            [(t["id"], t["special"]) for t in tokenizer["added_tokens"]],
+            [(0, True), (1, True)] + [(2, True), (3, False)],
+        )
+        self.assertEqual(config, {"chat_template": "x", "eos_token": "<u>", "bos_token": "<s>"})
+        self.assertEqual(self.ids("abb xx<u>"), ["7", "5", "7", "0", "3"])
+
+    def test_legacy_false(self):
+        self.model(legacy=False)
+        self.script("pretrained.py", "m", "--out", "out")
+        self.assertEqual(self.json("tokenizer.json")["pre_tokenizer"]["prepend_scheme"], "first")
+        self.assertEqual(self.ids("abb<u>ab"), ["7", "5", "3", "4"])
+
+    def test_refused(self):
+        def bad(message, data):
+            with self.assertRaises(Failure) as raised:
+                sentencepiece_model.convert(data, "t.model")
+            self.assertIn(message, str(raised.exception))
+
+        bad("t.model: expected a SentencePiece model of type BPE, found unigram", PIECES + field(2, field(3, 1)))
+        bad("of type BPE, found no pieces", BPE)
+        bad("the rule remove_extra_whitespaces is not supported", PIECES + BPE)  # the default
+        bad("expected the normalizer identity, found x", PIECES + BPE + field(3, field(1, "x") + field(2, "x")))
+        bad("the rule escape_whitespaces = false is", PIECES + BPE + field(3, IDENTITY + field(5, 0)))
+        bad("the rule treat_whitespace_as_suffix is", MODEL + field(2, field(24, 1)))
+        bad("cut off", MODEL[:-1])
+        bad("expected a SentencePiece model", b"IQ== 0\nIg== 1\n")
+        bad("the piece a has two ids, 8 and 10", MODEL + piece("a", -9))
+        bad("expected a text and a score for piece 10", MODEL + piece("x", math.nan))
+        bad("expected a text and a score for piece 10", MODEL + piece(b"\xff", -1))
+
+    def test_mutated(self):
+        rng, refused = random.Random(6), 0
+        for _ in range(2000):
+            data = bytearray(MODEL)
+            for _ in range(rng.randrange(1, 4)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            try:
+                json.dumps(sentencepiece_model.convert(bytes(data), "x")[0])
+            except Failure:
+                refused += 1
+        self.assertGreater(refused, 500)
 
 
 class Gate(classify.Hub):

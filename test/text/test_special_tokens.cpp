@@ -69,10 +69,10 @@ TEST_CASE("added tokens: first in the text as it stands, then in what the normal
     CHECK(cut(a, "cd") == "2");                                 // the first pass goes first
     CHECK(cut(make({{"X", "n"}, {"x", "ns"}}), "xX") == "00");  // the same after normalisation: the first
     CHECK(cut(make({{"ab", "n"}, {"b", ""}}), "ab") == "(a)1");
-    CHECK_FALSE(make({{"ab", "s"}}).any_normalized());
+    CHECK_FALSE(make({{"ab", "s"}}).any_normalized);
     AddedTokens n = make({{"ab", "n"}});
     n.build(lower_ascii);
-    CHECK(n.any_normalized());
+    CHECK(n.any_normalized);
     n.tokens[0].where = "f";
     CHECK(error_of([&] { n.build([](std::string_view) { return std::string(); }); }) ==
           "f: the added token \"ab\" is empty after normalisation");
