@@ -27,13 +27,12 @@ struct Json {
     Json(const char* x) : kind(string), s(x) {}
     Json(const std::string& x) : kind(string), s(x) {}
     explicit Json(Kind empty) : kind(empty) {}
-    static Json make_array() { return Json(array); }
-    static Json make_object() { return Json(object); }
-    template <class X> static Json array_of(const std::vector<X>& values) {
+    static Json make_array(std::vector<Json> items = {}) {
         Json j(array);
-        j.a.assign(values.begin(), values.end());
+        j.a = std::move(items);
         return j;
     }
+    static Json make_object() { return Json(object); }
 
     const Json* find(std::string_view key) const;   // nullptr if this is no object or has no such key
     Json& set(const std::string& key, Json value);  // add or replace; returns *this
