@@ -104,7 +104,7 @@ struct FlagGroup {
     std::string title, commands;  // commands: the ones that take these flags, separated by spaces; "" for all
     std::vector<Flag> flags;
     bool serves(const std::string& command) const {
-        return commands.empty() || (" " + commands + " ").find(" " + command + " ") != std::string::npos;
+        return commands.empty() || contains(split_list(commands, ' '), command);
     }
 };
 

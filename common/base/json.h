@@ -33,11 +33,6 @@ struct Json {
         return j;
     }
     static Json make_object() { return Json(object); }
-    template <class X> static Json array_of(const std::vector<X>& values) {
-        Json j(array);
-        j.a.assign(values.begin(), values.end());
-        return j;
-    }
 
     const Json* find(std::string_view key) const;   // nullptr if this is no object or has no such key
     Json& set(const std::string& key, Json value);  // add or replace; returns *this

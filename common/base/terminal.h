@@ -93,7 +93,8 @@ public:
     }
     void print(std::string_view text) {
         if (!columns) fwrite(text.data(), 1, text.size(), stdout);
-        else std::for_each(text.begin(), text.end(), [&](char c) { add(c); });
+        else
+            for (char c : text) add(c);
         show();
     }
     void finish() {

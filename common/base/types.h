@@ -1,17 +1,14 @@
 // types.h: the number types, and the legend of dimensions that every file uses.
 //
-//   N   tokens in a batch: S sequences, back to back, no padding between them
-//   S   sequences in a batch; sequence s is tokens [seq_start[s], seq_start[s+1])
+//   N   tokens in a batch: S sequences, back to back; sequence s is tokens [seq_start[s], seq_start[s+1])
 //   M   rows that have a target (masked positions, answer tokens, ...)
-//   T   longest sequence the model takes
-//   B   batch size, where sequences are counted
+//   T   longest sequence the model takes     B   batch size, where sequences are counted
 //   C   channels (hidden size)               OC  output channels of a matrix product
 //   L   layers                               FF  inner size of the feed-forward part
 //   NH  heads                                HS  head size, C = NH * HS
 //   V   vocabulary                           Vp  V rounded up to a multiple of 64, the size in memory
 //   K   classes                              Kp  K rounded up to a multiple of 8
-//   W   tiles of queries in a batch (sequences.h)
-//   R   runs of equal ids, U ids that have several (embedding.cuh)
+//   W   tiles of queries (sequences.h)       R   runs of equal ids, U ids that have several (embedding.cuh)
 //
 // Every pointer is declared with its shape: `const T* inp,  // (N, C)`, row-major, the last index runs fastest.
 #pragma once

@@ -3,14 +3,14 @@
 #pragma once
 #include <omp.h>
 
-#include <cmath>
 #include <functional>
-#include <memory>
 
 #include "common/data/batch.h"
 #include "common/device/arena.h"
 #include "common/train/optimizer.h"
 #include "common/train/tensors_io.h"
+
+constexpr double MiB = 1 << 20;
 
 inline void print_machine(const char* program) {
     printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
@@ -38,8 +38,6 @@ inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) 
     if (verbose) printf("  %-78s %s\n", "total", thousands((double)total).c_str());
     else printf("%s parameters in %zu tensors (--verbose lists them)\n", thousands((double)total).c_str(), tensors);
 }
-
-constexpr double MiB = 1 << 20;
 
 // Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
 // there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: task.shape_for(value) is what

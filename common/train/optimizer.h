@@ -1,7 +1,5 @@
 // optimizer.h: the learning rate of a step; parameters, gradients and AdamW's m and v in device memory; initial values.
 #pragma once
-#include <cmath>
-
 #include "common/base/rng.h"
 #include "common/device/arena.h"
 #include "common/device/pipeline.cuh"

@@ -14,8 +14,6 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#include <cmath>
-
 #include "common/data/order.h"
 #include "common/train/model_dir.h"
 #include "common/train/optimizer.h"
@@ -32,11 +30,11 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     if (const Json* program = saved.find("program"); program && program->s != cli.program)
         fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(),
              program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
-    std::string free = " out data resume retune verbose steps epochs seeds patience eval-every eval-tokens log-every ";
+    const std::vector<std::string> free = {"out",    "data",  "resume",   "retune",     "verbose",     "steps",
+                                           "epochs", "seeds", "patience", "eval-every", "eval-tokens", "log-every"};
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
-        if (flag && flag->given && free.find(" " + name + " ") == std::string::npos &&
-            dump_json(flag->json()) != dump_json(value))
+        if (flag && flag->given && !contains(free, name) && dump_json(flag->json()) != dump_json(value))
             fail_usage(
                 "--%s: the run in %s has %s, a resumed run keeps its flags (to train differently from here: --init "
                 "%s/last --out ANOTHER)",

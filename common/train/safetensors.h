@@ -214,7 +214,7 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorT
             fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
         header += "," + dump_json(t.name) +
                   format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
-                         dump_json(Json::array_of(t.shape)).c_str(), begin, begin + bytes);
+                         dump_json(Json::make_array({t.shape.begin(), t.shape.end()})).c_str(), begin, begin + bytes);
         ends.push_back(begin + bytes);
     }
     header += "}";

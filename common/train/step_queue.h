@@ -6,7 +6,6 @@
 #pragma once
 #include <omp.h>
 
-#include <cmath>
 #include <deque>
 
 #include "common/data/batch.h"

@@ -1,9 +1,7 @@
 // tensors_io.h: the parameters of a table, and what AdamW keeps for them, from and to the safetensors files of a model
 // directory.
 #pragma once
-#include <algorithm>
 #include <map>
-#include <set>
 
 #include "common/base/hash.h"
 #include "common/base/text.h"
@@ -20,9 +18,9 @@ template <class From, class To> void transpose_copy(To* dst, const From* src, si
 struct LoadReport {
     size_t loaded = 0;                 // tensors
     std::vector<std::string> missing;  // in the table, not in the file: their values in memory are as before
-    std::vector<std::string> unused;   // in the file, parameters that the table has no place for (another head)
-    std::vector<std::string> ignored;  // in the file, nothing to learn: buffers, copies of tied weights
-    std::vector<std::string> names;    // all that are in the file
+    std::vector<std::string>
+        unused;  // in the file, parameters that the table has no place for (another head); no buffers
+    std::vector<std::string> names;  // all that are in the file
 
     // Only tensors whose names begin with one of `prefixes` (a head) may be missing.
     void refuse_missing(const std::string& dir, const std::vector<std::string>& prefixes = {}) const {
@@ -72,29 +70,26 @@ inline std::vector<SafeTensors> open_weights(const std::string& dir) {
     if (!exists(dir))
         fail("%s: expected a model directory, found nothing of that name%s", d, nearest_entry(dir).c_str());
     if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
-    std::vector<SafeTensors> files;
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
     if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
         file = dir + "/adapter_model.safetensors";  // lora.h
-    if (exists(file)) {
-        files.emplace_back(file);
-    } else if (exists(index)) {
-        const Json json = parse_json(read_file(index), index), *names = json.find("weight_map");
-        if (!names || names->kind != Json::object || names->o.empty())
-            fail("%s: expected an object \"weight_map\" of tensor names and files", index.c_str());
-        std::set<std::string> seen;
-        for (const auto& [name, shard] : names->o) {
-            if (shard.s.empty() || shard.s.find('/') != std::string::npos)
-                fail("%s: %s: expected the name of a file beside it", index.c_str(), name.c_str());
-            if (seen.insert(shard.s).second) files.emplace_back(dir + "/" + shard.s);
-        }
-    } else if (exists(pickle)) {
+    if (exists(file)) return {SafeTensors(file)};
+    if (!exists(index) && exists(pickle))
         fail(
             "%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 data/convert_weights.py "
             "%s",
             d, d);
-    } else {
+    if (!exists(index))
         fail("%s: expected model.safetensors in this directory, found none%s", d, nearest_entry(file).c_str());
+    const Json json = parse_json(read_file(index), index), *names = json.find("weight_map");
+    if (!names || names->kind != Json::object || names->o.empty())
+        fail("%s: expected an object \"weight_map\" of tensor names and files", index.c_str());
+    std::vector<SafeTensors> files;
+    std::set<std::string> seen;
+    for (const auto& [name, shard] : names->o) {
+        if (shard.s.empty() || shard.s.find('/') != std::string::npos)
+            fail("%s: %s: expected the name of a file beside it", index.c_str(), name.c_str());
+        if (seen.insert(shard.s).second) files.emplace_back(dir + "/" + shard.s);
     }
     return files;
 }
@@ -137,7 +132,6 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
             fail(
                 "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
                 e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
-        report.ignored.push_back(e.info->name);
     };
     tie("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
     tie("cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
@@ -166,7 +160,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
     }
     for (const auto& [name, e] : found) {
         report.names.push_back(e.info->name);
-        if (!e.used) (is_buffer(name) ? report.ignored : report.unused).push_back(e.info->name);
+        if (!e.used && !is_buffer(name)) report.unused.push_back(e.info->name);
     }
     return report;
 }

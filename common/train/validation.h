@@ -1,6 +1,5 @@
 // validation.h: the loss on validation data, and the unigram baseline that it is compared with.
 #pragma once
-#include <cmath>
 #include <functional>
 #include <numeric>
 
