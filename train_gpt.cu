@@ -146,7 +146,6 @@ struct GptActivations {
     real *dx, *dln, *dbranch;  // (N, C), (N, max(C, A)), (N, C)
     real* dscratch;            // (N, max(UP, QKV + A))
     areal *delta, *scratch;    // (NH, N); partial sums
-    areal* no_gradient;        // (max(C, HS)) where those of frozen norms go, which the kernels make along with dx
 };
 
 // What generation keeps: the keys and values of all layers, in slots of one sequence each.
@@ -179,10 +178,6 @@ struct Gpt {
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
     std::vector<ParamSpec> point(real* parameters, areal* gradients) {
         gpt_table(grads, config, gradients);
-        for (int l = 0; l < config.L && frozen(); l++)
-            for (areal** g : {&grads.layer[l].ln1w, &grads.layer[l].ln1b, &grads.layer[l].ln2w, &grads.layer[l].ln2b,
-                              &grads.layer[l].qnormw, &grads.layer[l].knormw, &grads.lnfw, &grads.lnfb})
-                *g = acts.no_gradient;
         return gpt_table(params, config, parameters);
     }
 
@@ -259,7 +254,6 @@ struct Gpt {
         arena.take(acts.dbranch, N * C);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.no_gradient, frozen() ? std::max(C, HS) : 0);
         arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
                                            embedding_slots(N) * C}));
     }
