@@ -36,13 +36,11 @@ template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, d
     cudaError_t e = cudaSuccess;
     // 163 KiB on an A100, 227 on an H100 or H200, 99 on consumer cards. 48 KiB, less the kernel's own __shared__
     // arrays, need no permission.
-    int most = 0;
-    if (smem > 48 * 1024 && !cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0) &&
-        smem > (size_t)most)
+    if (smem > 48 * 1024 && smem > most_shared_memory())
         fail(
-            "this kernel needs %zu KiB of shared memory per block, the GPU has %d: take smaller heads (--heads) or a "
+            "this kernel needs %zu KiB of shared memory per block, the GPU has %zu: take smaller heads (--heads) or a "
             "larger GPU",
-            smem >> 10, most >> 10);
+            smem >> 10, most_shared_memory() >> 10);
     if (smem > 40 * 1024)
         e = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)smem);
     if (e == cudaSuccess) {

@@ -47,12 +47,13 @@ inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy rea
     CUDA_CHECK(cudaMallocHost(&p, bytes));
     return p;
 }
-inline void make_events(cudaEvent_t (&events)[2]) {
-    for (cudaEvent_t& e : events) CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
-}
-inline void destroy_events(cudaEvent_t (&events)[2]) {
-    for (cudaEvent_t e : events) cudaEventDestroy(e);
-}
+struct Event {
+    cudaEvent_t event;
+    Event() { CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
+    ~Event() { cudaEventDestroy(event); }
+    Event(const Event&) = delete;
+    operator cudaEvent_t() const { return event; }
+};
 
 // host ── pinned[slot] ──(copies)──▶ staging[slot] ──(compute_stream)──▶ to
 // The first copy goes over the bus while kernels run on compute_stream, the second stays within the GPU. So block i + 1
@@ -63,20 +64,15 @@ struct Upload {
     char *to, *pinned;  // (1 + SLOTS, bytes) in device memory; (SLOTS, bytes) on the host
     size_t bytes;
     cudaStream_t copies;
-    cudaEvent_t arrived[2];  // the block is in staging[slot]
-    cudaEvent_t taken[2];    // it was copied from there
+    Event arrived[2];  // the block is in staging[slot]
+    Event taken[2];    // it was copied from there
     int slot = 1;
 
     Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(SLOTS * bytes)), bytes(bytes) {
         CUDA_CHECK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking));
-        make_events(arrived);
-        make_events(taken);
     }
-    Upload(const Upload&) = delete;
     ~Upload() {
         cudaStreamSynchronize(copies);
-        destroy_events(arrived);
-        destroy_events(taken);
         cudaStreamDestroy(copies);
         cudaFreeHost(pinned);
     }
@@ -98,14 +94,11 @@ struct Upload {
 };
 template <class X> struct Readback {
     X* slot = (X*)pinned_alloc(2 * sizeof(X));
-    cudaEvent_t arrived[2];
+    Event arrived[2];
     unsigned sent = 0, taken = 0;
 
-    Readback() { make_events(arrived); }
-    Readback(const Readback&) = delete;
     ~Readback() {
         cudaStreamSynchronize(compute_stream);
-        destroy_events(arrived);
         cudaFreeHost(slot);
     }
     void send(const X* from) {

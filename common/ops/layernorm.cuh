@@ -136,27 +136,19 @@ namespace gpu {
 // The floor is a matter of bytes: every input once, every output once. So a row stays in registers: a lane holds E
 // elements of it, in packs of W. One warp takes a row of up to 1,024 channels, two or four warps a longer one. Blocks
 // have four warps.
-struct RowSplit {
-    int warps, elements;  // warps of a row; elements of a lane, a multiple of 8
-};
-inline RowSplit split_row(int C, int W) {
-    int most = W > 1 ? 32 : 16;  // more do not fit into the registers
-    for (int warps = 1; warps <= 4; warps *= 2) {
-        int elements = (int)ceil_div(C, 32 * warps * W) * W;
-        if (elements <= most) return {warps, (int)round_up(elements, 8)};
-    }
-    fail("normalisation on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model",
-         4 * 32 * most, W > 1 ? "" : " (4096 if they are a multiple of 8)", C);
-}
 // Calls f(W, E, warps), the first two as types, so that f can start a kernel for that width and that many elements.
 template <class T, class F> void pick_row(bool wide, int C, F f) {
     pick_width<T>(wide, [&](auto w) {
-        RowSplit split = split_row(C, w());
-        if (split.elements == 8) f(w, std::integral_constant<int, 8>(), split.warps);
-        else if (split.elements == 16) f(w, std::integral_constant<int, 16>(), split.warps);
+        constexpr int most = w() > 1 ? 32 : 16;  // elements of a lane: more do not fit into the registers
+        const int warps = C <= 32 * most ? 1 : C <= 64 * most ? 2 : 4, lanes = 32 * warps;
+        if (C > lanes * most)
+            fail("normalisation on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model",
+                 lanes * most, w() > 1 ? "" : " (4096 if they are a multiple of 8)", C);
+        if (C <= 8 * lanes) f(w, std::integral_constant<int, 8>(), warps);
+        else if (C <= 16 * lanes) f(w, std::integral_constant<int, 16>(), warps);
         else if constexpr (w() > 1) {
-            if (split.elements == 24) f(w, std::integral_constant<int, 24>(), split.warps);
-            else f(w, std::integral_constant<int, 32>(), split.warps);
+            if (C <= 24 * lanes) f(w, std::integral_constant<int, 24>(), warps);
+            else f(w, std::integral_constant<int, 32>(), warps);
         }
     });
 }

@@ -54,16 +54,13 @@ template <class T> void rotate_heads(T* x, const acc<T>* angles, acc<T> sign, in
             x[i + half] = b * cosine + a * sine;
         }
 }
-// Queries and keys of qkv(N, NH + 2 NKV, HS), in place, by positions pos(N); table(T, 2, HS/2). HS is even.
+// Queries and keys of qkv(N, NH + 2 NKV, HS), in place, by positions pos(N); table(T, 2, HS/2). HS is even. sign −1:
+// back
 template <class T>
 void rope_forward(T* qkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS, acc<T> sign = 1) {
 #pragma omp parallel for if ((size_t)N * NH * HS >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++)
         rotate_heads(qkv + (size_t)n * (NH + 2 * NKV) * HS, table + (size_t)pos[n] * HS, sign, NH + NKV, HS);
-}
-// dqkv(N, NH + 2 NKV, HS): the gradient of what rope_forward() left becomes that of what it found, in place
-template <class T> void rope_backward(T* dqkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS) {
-    rope_forward(dqkv, table, pos, N, NH, NKV, HS, acc<T>(-1));
 }
 
 // out(N, NH + 2 NKV, HS): queries and keys of qkv normalised with qw(HS), kw(HS) and turned; values as they are.
@@ -171,9 +168,6 @@ void rope_forward(T* qkv, const float* table, const int* pos, int N, int NH, int
     launch_rope<false>(qkv, nullptr, (const T*)qkv, (const T*)nullptr, (const T*)nullptr, table, pos, N, NH, NKV, HS, 0,
                        sign);
 }
-template <class T> void rope_backward(T* dqkv, const float* table, const int* pos, int N, int NH, int NKV, int HS) {
-    rope_forward(dqkv, table, pos, N, NH, NKV, HS, -1);
-}
 template <class T>
 void qk_norm_rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table,
                           const int* pos, int N, int NH, int NKV, int HS, float eps) {
@@ -257,3 +251,8 @@ void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const 
 }
 }  // namespace gpu
 #endif
+
+// dqkv(N, NH + 2 NKV, HS): the gradient of what rope_forward() left becomes that of what it found, in place
+template <class T> void rope_backward(T* dqkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS) {
+    device::rope_forward(dqkv, table, pos, N, NH, NKV, HS, acc<T>(-1));
+}

@@ -8,7 +8,7 @@
 // block share one OS thread, hence __shared__ is `static thread_local`.
 //
 // Kernels are written as launch.cuh says, and keep PTX inside the device functions of ptx.cuh, each of which has its
-// twin in shim_ptx.h. shim_memory.h is what device.cuh and pipeline.cuh are here.
+// twin in shim_ptx.h. shim_memory.h is what device.cuh and pipeline.cuh are here, shim_gemm.h what gemm.cuh is.
 //
 // What it finds in a wrong kernel, and how (test/device/bugs.cu has one of each):
 //   any build    waiting for a thread that never comes; lanes that call different collectives; writes

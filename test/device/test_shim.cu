@@ -158,7 +158,8 @@ TEST_SUITE("collectives") {
         CHECK_THROWS_AS(launch(collectives_kernel, 1, 2048, 0, none, no), Error);
         CHECK_THROWS_AS(launch(collectives_kernel, 1, 32, 1 << 20, none, no), Error);
         CHECK_THROWS_AS(launch(collectives_kernel, dim3(1, 70000), 32, 0, none, no), Error);
-        CHECK_THROWS_AS(launch(collectives_kernel, 0, 32, 0, none, no), Error);
+        CHECK_THROWS_AS(launch(collectives_kernel, 1, 0, 0, none, no), Error);
+        CHECK_NOTHROW(launch(collectives_kernel, 0, 32, 0, none, no));  // no blocks: nothing to do
     }
 }
 

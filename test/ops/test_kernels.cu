@@ -302,8 +302,8 @@ TEST_CASE_TEMPLATE("rope", T, float, bf16) {
         cpu::rope_forward<float>(turned.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS);
         gpu::rope_forward<T>(d_turned, d_table, d_pos, s.N, s.NH, s.NKV, s.HS);
         check("rope_forward", d_turned.get(), narrow(turned), 2);
-        cpu::rope_backward<float>(back.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS);
-        gpu::rope_backward<T>(d_back, d_table, d_pos, s.N, s.NH, s.NKV, s.HS);
+        cpu::rope_forward<float>(back.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS, -1);
+        gpu::rope_forward<T>(d_back, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, -1);
         check("rope_backward", d_back.get(), narrow(back), 2);
 
         cpu::qk_norm_rope_forward<float>(out.data(), rstd.data(), x.data(), q.data(), k.data(), table.data(),
