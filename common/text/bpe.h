@@ -120,10 +120,11 @@ struct Bpe {
         uint64_t pair;     // left << 32 | right
         int32_t rank, id;  // id < 0: free
     };
-    std::vector<Merge> table;    // a hash table with open addressing, a power of two, at most half full
-    std::vector<int32_t> index;  // the same of the vocabulary: ids, by the hash of their tokens; −1: free
-    // of a byte-level vocabulary the tokens that are not written as bytes, such as <｜begin｜>: no word is one
-    std::unordered_map<std::string, int32_t> unwritten;
+    std::vector<Merge> table;  // a hash table with open addressing, a power of two, at most half full
+    // ids of the vocabulary, from root 1 those of words; from root 2, of a byte-level one, those that are not written
+    // as bytes, such as <｜begin｜>: no word is one
+    ByteTree tree;
+    std::vector<bool> unwritten;                     // id → is it such a one? May be empty
     std::unordered_map<int32_t, std::string> shown;  // added tokens that are another text after normalisation
     int32_t byte_id[256];
     int32_t vocab_size = 0, eot_id = -1, bos_id = -1;  // vocab_size: without added tokens that are not in it
@@ -138,22 +139,15 @@ struct Bpe {
             if (table[i].pair == pair) return &table[i];
         }
     }
-    size_t slot_of(std::string_view token) const {  // where in `index` it is, or the free place for it
-        size_t i = Cache::hash(token.data(), token.size()) & (index.size() - 1);
-        while (index[i] >= 0 && tokens[index[i]] != token) i = (i + 1) & (index.size() - 1);
-        return i;
-    }
-    int32_t id_of(std::string_view token) const { return index[slot_of(token)]; }  // −1: not in the vocabulary
+    int32_t id_of(std::string_view token) const { return tree.find(1, token); }  // −1: not in the vocabulary
     // The same of a token as files write it
     int32_t id_of_name(const std::string& name) const {
         std::string bytes;
-        if (!byte_level || byte_names.bytes(name, bytes)) return id_of(byte_level ? bytes : name);
-        auto found = unwritten.find(name);
-        return found == unwritten.end() ? -1 : found->second;
+        if (!byte_level) return id_of(name);
+        return byte_names.bytes(name, bytes) ? id_of(bytes) : tree.find(2, name);
     }
     std::string name(int32_t id) const {
-        auto found = unwritten.find(tokens[id]);
-        bool itself = !byte_level || id >= vocab_size || (found != unwritten.end() && found->second == id);
+        const bool itself = !byte_level || id >= vocab_size || (!unwritten.empty() && unwritten[id]);
         return itself ? tokens[id] : byte_names.name(tokens[id]);
     }
 
@@ -164,18 +158,12 @@ struct Bpe {
 
     // `where` begins the message of an error
     void build_index(const std::string& where) {
-        size_t capacity = 64;
-        while (capacity < 2 * tokens.size()) capacity *= 2;
-        index.assign(capacity, -1);
+        size_t bytes = 0;
+        for (const std::string& t : tokens) bytes += t.size();
+        tree.reset(bytes, where);
         vocab_size = (int32_t)tokens.size();
-        for (size_t id = 0; id < tokens.size(); id++) {
-            if (tokens[id].empty()) fail("%s: expected a token for the id %zu, found an empty one", where.c_str(), id);
-            if (auto found = unwritten.find(tokens[id]); found != unwritten.end() && found->second == (int32_t)id)
-                continue;
-            int32_t& at = index[slot_of(tokens[id])];
-            if (at >= 0) fail("%s: the token %s has two ids, %d and %zu", where.c_str(), name(id).c_str(), at, id);
-            at = (int32_t)id;
-        }
+        for (int32_t id = 0; id < vocab_size; id++)
+            tree.at(!unwritten.empty() && unwritten[id] ? 2 : 1, tokens[id]) = id;
     }
     // merge_where(i) says where merge i stands.
     void build(const std::string& where, const std::function<std::string(size_t)>& merge_where) {
@@ -266,29 +254,30 @@ struct Bpe {
             bytes.clear();
             ids.clear();
         }
-        static uint32_t hash(const char* w, size_t n) {
-            uint64_t h = n;
-            for (; n > 0; w += 8) {
+        static uint32_t hash(std::string_view w) {
+            uint64_t h = w.size();
+            for (; !w.empty(); w.remove_prefix(std::min<size_t>(w.size(), 8))) {
                 uint64_t eight = 0;
-                memcpy(&eight, w, std::min<size_t>(n, 8));
+                memcpy(&eight, w.data(), std::min<size_t>(w.size(), 8));
                 h = (h ^ eight) * 0x9E3779B97F4A7C15;
                 h ^= h >> 32;
-                n -= std::min<size_t>(n, 8);
             }
             return h;
         }
-        Entry& entry(const char* w, size_t n, uint32_t h) {  // where the word is, or the free place for it
+        Entry& entry(std::string_view w, uint32_t h) {  // where the word is, or the free place for it
             for (size_t i = h & (capacity - 1);; i = (i + 1) & (capacity - 1)) {
                 Entry& e = entries[i];
-                if (e.bytes == 0 || (e.hash == h && e.bytes == n && memcmp(&bytes[e.bytes_at], w, n) == 0)) return e;
+                if (e.bytes == 0 ||
+                    (e.hash == h && e.bytes == w.size() && memcmp(&bytes[e.bytes_at], w.data(), e.bytes) == 0))
+                    return e;
             }
         }
     };
 
     // What a word begins as: a token for each byte or character, or what stands for it where it has none
-    void pieces_of(const char* p, const char* end, std::vector<int32_t>& out) const {
+    void pieces_of(std::string_view word, std::vector<int32_t>& out) const {
         bool unknown = false;  // what came before
-        while (p < end) {
+        for (const char *p = word.data(), *end = p + word.size(); p < end;) {
             const char* at = p++;
             if (!byte_level) next_code_point(p = at, end);
             int32_t id = byte_level ? byte_id[(uint8_t)*at] : id_of({at, (size_t)(p - at)});
@@ -302,15 +291,15 @@ struct Bpe {
     }
 
     // Merges with a heap of (rank, place): n log n also for a word of a million letters
-    void encode_word(const char* w, size_t n, std::vector<int32_t>& ids, Cache& cache) const {
+    void encode_word(std::string_view word, std::vector<int32_t>& ids, Cache& cache) const {
         std::vector<int32_t>& piece = cache.piece;                         // place → its token; −1: gone
         std::vector<int32_t>&before = cache.before, &after = cache.after;  // its neighbours; −1, n: none
         std::vector<uint64_t>& heap = cache.heap;
         if (ignore_merges)
-            if (int32_t id = id_of({w, n}); id >= 0 && !is_special(id)) return ids.push_back(id);
+            if (int32_t id = id_of(word); id >= 0 && !is_special(id)) return ids.push_back(id);
         piece.clear();
-        pieces_of(w, w + n, piece);
-        n = piece.size();
+        pieces_of(word, piece);
+        const size_t n = piece.size();
         before.resize(n);
         after.resize(n);
         heap.clear();
@@ -353,28 +342,28 @@ struct Bpe {
             fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
         if (cache.serial != serial) cache.clear(serial);
-        auto known_word = [&](const char* w, size_t n) {
-            if (n > Cache::longest) return encode_word(w, n, ids, cache);
-            uint32_t h = Cache::hash(w, n);
-            Cache::Entry* e = &cache.entry(w, n, h);
+        auto known_word = [&](std::string_view w) {
+            if (w.size() > Cache::longest) return encode_word(w, ids, cache);
+            const uint32_t h = Cache::hash(w);
+            Cache::Entry* e = &cache.entry(w, h);
             if (e->bytes == 0) {
-                if (cache.used == Cache::capacity / 2) {
+                if (cache.used++ == Cache::capacity / 2) {
                     cache.clear(serial);
-                    e = &cache.entry(w, n, h);
+                    e = &cache.entry(w, h);
                 }
-                cache.used++;
-                *e = {h, (uint32_t)cache.bytes.size(), (uint32_t)cache.ids.size(), (uint16_t)n, 0};
-                cache.bytes.append(w, n);
-                encode_word(w, n, cache.ids, cache);
+                *e = {h, (uint32_t)cache.bytes.size(), (uint32_t)cache.ids.size(), (uint16_t)w.size(), 0};
+                cache.bytes.append(w);
+                encode_word(w, cache.ids, cache);
                 e->ids = cache.ids.size() - e->ids_at;
             }
             ids.insert(ids.end(), cache.ids.begin() + e->ids_at, cache.ids.begin() + e->ids_at + e->ids);
         };
         auto word = [&](const char* w, size_t n) {
             const std::string_view all(w, n);
+            if (!cuts_before_marks) return known_word(all);
             for (size_t begin = 0, end; begin < n; begin = end) {
-                end = cuts_before_marks ? std::min(all.find(mark, end_of_marks(all, begin)), n) : n;
-                known_word(w + begin, end - begin);
+                end = std::min(all.find(mark, end_of_marks(all, begin)), n);
+                known_word(all.substr(begin, end - begin));
             }
         };
         const char* begin = nullptr;  // of what the normalizer gave, if it is the text's first
@@ -502,18 +491,16 @@ struct Bpe {
 
     void read_tokens(const Json& vocab, const std::string& where) {
         tokens = read_vocab(vocab, where);
+        unwritten.assign(byte_level ? tokens.size() : 0, false);
         std::string bytes;
         for (size_t id = 0; byte_level && id < tokens.size(); id++) {
-            if (byte_names.bytes(tokens[id], bytes)) {
-                tokens[id] = bytes;
-                continue;
-            }
-            if (!special.added.find(tokens[id]))
+            unwritten[id] = !byte_names.bytes(tokens[id], bytes);
+            if (!unwritten[id]) tokens[id] = bytes;
+            else if (!special.added.find(tokens[id]))
                 fail(
                     "%s: expected bytes as printable characters in the token of id %zu, found \"%s\": this is no "
                     "byte-level vocabulary",
                     where.c_str(), id, tokens[id].c_str());
-            unwritten[tokens[id]] = (int32_t)id;
         }
         build_index(where);
     }
@@ -610,13 +597,24 @@ struct Bpe {
         for (const Json& r : rules_of(rule, where, "processors")) {
             const std::string type = json_text(r, where, "type");
             if (type == "ByteLevel") continue;
-            if (type != "TemplateProcessing" && type != "RobertaProcessing" && type != "BertProcessing")
-                refuse_rule(where, r, "ByteLevel, TemplateProcessing, RobertaProcessing, a Sequence of them or null");
+            if (type != "TemplateProcessing")
+                refuse_rule(where, r, "ByteLevel, TemplateProcessing, a Sequence of them or null");
+            refuse_unknown_keys(r, where, {"type", "single", "pair", "special_tokens"});
+            const Json *single = json_member(r, where, "single", Json::array), none;
+            const Json* known = json_member(r, where, "special_tokens", Json::object);
             std::vector<int32_t> before, after;
             size_t texts = 0;
-            for (const TemplatePart& part : read_template(r, where, "single", size())) {
-                if (part.id < 0) texts++;
-                else (texts ? after : before).push_back((int32_t)part.id);
+            for (const Json& part : single ? single->a : none.a) {
+                const Json *token = part.find("SpecialToken"), *name = token ? token->find("id") : nullptr;
+                const Json* entry = known && name ? known->find(name->s) : nullptr;
+                const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+                if (part.find("Sequence")) texts++;
+                else if (!ids) refuse_rule(where, r, "the ids of its special tokens");
+                for (const Json& id : ids ? ids->a : none.a) {
+                    if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
+                        refuse_rule(where, r, format("ids from 0 to %zu", size() - 1));
+                    (texts ? after : before).push_back((int32_t)id.i);
+                }
             }
             if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
             prefix.insert(prefix.begin(), before.begin(), before.end());
@@ -627,20 +625,21 @@ struct Bpe {
     void read_decoder(const Json* rule, const std::string& where) {
         bool spaces = false, fused = false;
         for (const Json& r : rules_of(rule, where, "decoders")) {
-            const std::string type = json_text(r, where, "type"), text = dump_json(r);
+            const std::string type = json_text(r, where, "type");
+            auto is = [&](const char* text) { return same_json(r, parse_json(text, where)); };
             if (byte_level) {
                 if (type != "ByteLevel") refuse_rule(where, r, "ByteLevel");
             } else if (type == "Metaspace" && json_text(r, where, "replacement") == mark) {
                 spaces = true;
                 strips_first_token = json_flag(r, where, "add_prefix_space", true) &&
                                      json_text(r, where, "prepend_scheme", "always") != "never";
-            } else if (text == R"({"type": "Replace", "pattern": {"String": "▁"}, "content": " "})") {
+            } else if (is(R"({"type": "Replace", "pattern": {"String": "▁"}, "content": " "})")) {
                 spaces = true;
             } else if (type == "ByteFallback") {
                 decodes_bytes = true;
             } else if (type == "Fuse") {
                 fused = true;
-            } else if (fused && text == R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})") {
+            } else if (fused && is(R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})")) {
                 strips_space = true;
             } else {
                 refuse_rule(where, r,

@@ -155,60 +155,19 @@ inline Json vocab_json(const std::vector<std::string>& tokens) {
     return vocab;
 }
 
+// Are they the same, whatever the order of keys?
+inline bool same_json(const Json& x, const Json& y) {
+    if (x.kind != y.kind || x.o.size() != y.o.size()) return false;
+    for (const auto& [key, value] : x.o)
+        if (const Json* other = y.find(key); !other || !same_json(value, *other)) return false;
+    if (x.kind == Json::array) return std::equal(x.a.begin(), x.a.end(), y.a.begin(), y.a.end(), same_json);
+    return x.kind == Json::object || dump_json(x) == dump_json(y);
+}
 // A part of what a post-processor makes of a text A, or of two, A and B: a text (id −1) or a special token
 struct TemplatePart {
     std::string name;
     int64_t id = -1, type = 0;
 };
-// The template `key`, "single" or "pair", of a TemplateProcessing, BertProcessing or RobertaProcessing for `size`
-// tokens
-inline std::vector<TemplatePart> read_template(const Json& rule, const std::string& where, const std::string& key,
-                                               size_t size) {
-    std::vector<TemplatePart> parts;
-    auto add = [&](const std::string& name, const std::vector<Json>& ids, int64_t type) {
-        if (ids.empty()) refuse_rule(where, rule, "the ids of its special tokens");
-        for (const Json& id : ids) {
-            if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size)
-                refuse_rule(where, rule, format("ids from 0 to %zu", size - 1));
-            parts.push_back({name, id.i, type});
-        }
-    };
-    if (json_text(rule, where, "type") != "TemplateProcessing") {
-        refuse_unknown_keys(rule, where, {"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
-        auto end = [&](const char* name, int64_t type) {
-            const Json* pair = json_member(rule, where, name, Json::array);  // [name, id]
-            add(name, pair && pair->a.size() == 2 ? std::vector<Json>{pair->a[1]} : std::vector<Json>(), type);
-        };
-        end("cls", 0);
-        parts.push_back({"A"});
-        end("sep", 0);
-        if (key == "single") return parts;
-        parts.push_back({"B", -1, 1});
-        end("sep", 1);
-        return parts;
-    }
-    refuse_unknown_keys(rule, where, {"type", "single", "pair", "special_tokens"});
-    const Json *list = json_member(rule, where, key.c_str(), Json::array), none;
-    const Json* tokens = json_member(rule, where, "special_tokens", Json::object);
-    for (const Json& part : list ? list->a : none.a) {
-        refuse_unknown_keys(part, where, {"Sequence", "SpecialToken"});
-        const Json *text = part.find("Sequence"), *inner = text ? text : part.find("SpecialToken");
-        if (!inner) refuse_rule(where, rule, "a Sequence or SpecialToken in each part");
-        refuse_unknown_keys(*inner, where, {"id", "type_id"});
-        const std::string name = json_text(*inner, where, "id");
-        const Json* type = json_member(*inner, where, "type_id", Json::integer);
-        const int64_t type_id = type ? type->i : 0;
-        if (text) {
-            parts.push_back({name, -1, type_id});
-            continue;
-        }
-        const Json* entry = tokens ? tokens->find(name) : nullptr;
-        if (entry) refuse_unknown_keys(*entry, where, {"id", "ids", "tokens"});
-        const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
-        add(name, ids ? ids->a : none.a, type_id);
-    }
-    return parts;
-}
 inline Json make_template(const std::vector<TemplatePart>& single, const std::vector<TemplatePart>& pair) {
     Json out = Json().set("type", "TemplateProcessing"), tokens = Json::make_object();
     for (auto [key, parts] : {std::pair{"single", &single}, {"pair", &pair}}) {

@@ -49,11 +49,12 @@ struct WordPiece {
     static constexpr const char* special_names[5] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
     static constexpr const char* special_roles[5] = {"pad_token", "unk_token", "cls_token", "sep_token", "mask_token"};
 
+    static constexpr std::string_view prefix = "##";  // begins a token that continues a word
+    static constexpr size_t max_word_chars = 100;
+
     std::vector<std::string> tokens;  // id → token as in vocab.txt; then the added ones that are not there
     int32_t special[5];               // ids of the five names above, or of what the files name instead of them
     Steps normalizer{{{Step::BERT}}}, words{{{Step::BERT_WORDS}}};
-    std::string prefix = "##";  // begins a token that continues a word
-    size_t max_word_chars = 100;
     AddedTokens added;
     TokenizerFiles files;  // what was loaded
 
@@ -80,7 +81,6 @@ struct WordPiece {
         return words.description() == "bert_words;" && normalizer.description() == "bert;" &&
                normalizer.steps[0].clean_text;
     }
-    bool plain() const { return are_berts() && prefix == "##" && max_word_chars == 100; }
 
     // ------------------------------------------------------------ the pieces
     ByteTree tree;      // root 1: what a word can begin with; root 2: what comes after the prefix
@@ -90,8 +90,8 @@ struct WordPiece {
     void build(const std::string& where, SpecialTokens specials = {}) {
         size_t bytes = 0;
         for (const std::string& t : tokens) bytes += t.size();
-        // A word can begin with the prefix itself, unless it is a word alone, as "#" is
-        const bool both = !are_berts() || prefix.empty() || !is_punctuation((uint8_t)prefix[0]);
+        // A word can begin with the prefix itself where "#" is no word alone
+        const bool both = !are_berts();
         tree.reset(both ? 2 * bytes : bytes, where);
         for (size_t id = 0; id < tokens.size(); id++) {
             const std::string& t = tokens[id];
@@ -126,11 +126,8 @@ struct WordPiece {
         }
     }
     int32_t id_of(std::string_view token) const {  // in the vocabulary; −1: not there
-        const uint32_t root = is_continuation(token) ? 2 : 1;
-        if (root == 2) token.remove_prefix(prefix.size());
-        const char *p = token.data(), *end = p + token.size(), *match = p;
-        int32_t id = tree.longest(root, p, end, match);
-        return match == end ? id : -1;
+        const bool continues = is_continuation(token);
+        return tree.find(continues ? 2 : 1, token.substr(continues ? prefix.size() : 0));
     }
     void set_added(const AddedTokens& tokens) {
         added = tokens;
@@ -167,16 +164,16 @@ struct WordPiece {
             const char* start = p;
             while (p < end && kind(p) == WORD) p++;
             const size_t n = p - start;
-            char folded[128];
-            if ((p < end && kind(p) == OTHER) || (lower_case && n > sizeof folded)) {
-                // not plain ASCII: the full rules, up to the next ASCII separator
+            char folded[max_word_chars];
+            if (p < end && kind(p) == OTHER) {  // not plain ASCII: the full rules, up to the next ASCII separator
                 while (p < end && (kind(p) == WORD || kind(p) == OTHER)) p++;
                 std::string stretch(start, p);
                 normalizer.normalize(stretch);
                 words.split(stretch, Steps::FIRST, word);
             } else if (n > 0) {
-                for (size_t i = 0; lower_case && i < n; i++) folded[i] = byte_table.lower[(uint8_t)start[i]];
-                word(lower_case ? folded : start, n);
+                const bool fold = lower_case && n <= max_word_chars;  // a longer one is [UNK]
+                for (size_t i = 0; fold && i < n; i++) folded[i] = byte_table.lower[(uint8_t)start[i]];
+                word(fold ? folded : start, n);
             }
             while (p < end && kind(p) == SPACE) p++;
             for (; p < end && kind(p) == PUNCTUATION; p++) word(p, 1);
@@ -232,7 +229,6 @@ struct WordPiece {
         if (!are_berts())
             for (const char* key : {"normalizer", "pre_tokenizer"})
                 if (const Json* rule = files.all.find(key)) more += dump_json(*rule);
-        if (prefix != "##" || max_word_chars != 100) more += format("%s %zu", prefix.c_str(), max_word_chars);
         for (int s = 0; s < 5; s++)
             if (tokens[special[s]] != special_names[s] || !added.find(special_names[s]))
                 more += format("%s %d", special_roles[s], special[s]);
@@ -288,7 +284,7 @@ struct WordPiece {
             bert.split_cjk = json_flag(f.config, config, "tokenize_chinese_chars", bert.split_cjk);
         }
         w.build(lines ? vocab : all, specials);
-        w.check_template(all + ": post_processor");
+        w.check_post_processor(all);
         return w;
     }
     // Do they split words as BERT's does? (BertJapaneseTokenizer, PhobertTokenizer, EsmTokenizer also have vocab.txt.)
@@ -310,11 +306,11 @@ struct WordPiece {
                 fail("%s: the token %zu is %s, in %s it is %s", files.path("vocab.txt").c_str(), id,
                      id < lines.size() ? lines[id].c_str() : "none", where.c_str(),
                      id < tokens.size() ? tokens[id].c_str() : "none");
-        prefix = json_text(model, where, "continuing_subword_prefix", "##");
-        const Json* most = json_member(model, where, "max_input_chars_per_word", Json::integer);
-        if (most && most->i < 1)
-            fail("%s: expected max_input_chars_per_word above 0, found %lld", where.c_str(), (long long)most->i);
-        if (most) max_word_chars = most->i;
+        for (auto [key, value] : {std::pair{"continuing_subword_prefix", Json(std::string(prefix))},
+                                  {"max_input_chars_per_word", Json((int)max_word_chars)}})
+            if (const Json* found = model.find(key); found && !same_json(*found, value))
+                fail("%s: model: %s: expected %s, found %.60s", where.c_str(), key, dump_json(value).c_str(),
+                     dump_json(*found).c_str());
         const std::string unknown = json_text(model, where, "unk_token", "[UNK]");
         std::string& named = specials.role("unk_token");
         if (!named.empty() && named != unknown)
@@ -334,21 +330,18 @@ struct WordPiece {
                 "found neither",
                 where.c_str());
     }
-    // post_processor: [CLS] A [SEP], [CLS] A [SEP] B [SEP], as sequences are made here, by these or other names
-    void check_template(const std::string& where) const {
-        const Json* post = json_member(files.all, where, "post_processor", Json::object);
-        if (!post) return;
-        auto found = [&](const char* key) {
-            std::string parts;
-            for (const TemplatePart& p : read_template(*post, where, key, size()))
-                parts += " " + (p.id < 0 ? p.name : std::to_string(p.id)) + format(":%d", (int)p.type);
-            return parts;
-        };
-        const std::string type = json_text(*post, where, "type");
-        const std::string one = format(" %d:0 A:0 %d:0", cls(), sep()), two = one + format(" B:1 %d:1", sep());
-        const bool known = type == "BertProcessing" || type == "TemplateProcessing";
-        if (!known || found("single") != one || (found("pair") != two && !found("pair").empty()))
-            refuse_rule(where, *post, "[CLS] A [SEP] and [CLS] A [SEP] B [SEP], in ids and types" + one + " and" + two);
+    // [CLS] A [SEP], [CLS] A [SEP] B [SEP], as sequences are made here, by these or other names
+    Json post_processor() const {
+        const TemplatePart c = {tokens[cls()], cls()}, s = {tokens[sep()], sep()};
+        return make_template({c, {"A"}, s}, {c, {"A"}, s, {"B", -1, 1}, {s.name, s.id, 1}});
+    }
+    void check_post_processor(const std::string& where) const {
+        const Json* found = json_member(files.all, where, "post_processor", Json::object);
+        const Json both = post_processor(), one = Json(both).set("pair", Json::make_array());
+        auto end = [&](int32_t id) { return Json::make_array({tokens[id], id}); };
+        const Json bert = Json().set("type", "BertProcessing").set("sep", end(sep())).set("cls", end(cls()));
+        if (found && !same_json(*found, both) && !same_json(*found, one) && !same_json(*found, bert))
+            refuse_rule(where + ": post_processor", *found, dump_json(both));
     }
 
     void read_lines(std::string_view text) {
@@ -366,7 +359,7 @@ struct WordPiece {
     void save(const std::string& dir, int max_len = 512, bool exactly = false) const {
         Json config = files.config;
         if (exactly) config.set("model_max_length", max_len);
-        if (!plain())  // any other class would build BERT's rules, not read those of tokenizer.json
+        if (!are_berts())  // any other class would build BERT's rules, not read those of tokenizer.json
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         else if (!config.find("tokenizer_class")) config.set("tokenizer_class", "BertTokenizer");
         if (are_berts()) {
@@ -387,8 +380,6 @@ struct WordPiece {
     // tokenizer.json of a tokenizer that has BERT's rules
     Json json() const {
         const Step& bert = normalizer.steps[0];
-        std::vector<TemplatePart> one = {{tokens[cls()], cls()}, {"A"}, {tokens[sep()], sep()}}, two = one;
-        two.insert(two.end(), {{"B", -1, 1}, {tokens[sep()], sep(), 1}});
         size_t n = tokens.size();  // of the vocabulary, after which the added ones come
         while (n > 0 && id_of(tokens[n - 1]) < 0) n--;
         Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
@@ -400,6 +391,6 @@ struct WordPiece {
         model.set("continuing_subword_prefix", "##").set("max_input_chars_per_word", (int)max_word_chars);
         model.set("vocab", vocab_json({tokens.begin(), tokens.begin() + n}));
         all.set("added_tokens", added.json()).set("normalizer", rule.set("lowercase", bert.lower_case));
-        return all.set("post_processor", make_template(one, two)).set("model", model);
+        return all.set("post_processor", post_processor()).set("model", model);
     }
 };

@@ -278,8 +278,6 @@ def build(name, normalizer, pre_tokenizer, options, corpus):
     tokenizer = Tokenizer.from_str(json.dumps(rules))
     tokenizer.add_tokens(ADDED)
     bos, eos = (("<s>", tokenizer.token_to_id("<s>")), ("</s>", tokenizer.token_to_id("</s>")))
-    if name == "roberta":
-        tokenizer.post_processor = processors.RobertaProcessing(eos, bos)
     if name in ("llama2", "llama3"):
         template = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A <s> $B", special_tokens=[bos, eos])
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
