@@ -170,6 +170,11 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
                            [&](const Flag& f) { return std::find(names.begin(), names.end(), f.name) != names.end(); }),
             g.flags.end());
 }
+// Adds a group to it.
+inline void add_flags(std::vector<FlagGroup>& groups, const char* title, const char* commands,
+                      const std::vector<Flag>& flags) {
+    groups.push_back({title, commands, flags});
+}
 // Gives the flag of this name another help text, in such a table.
 inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
     for (FlagGroup& g : groups)
