@@ -624,8 +624,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (!f.resume && taken)
         fail_usage("--out %s: a run is there already; continue it with --resume or take another directory",
                    f.out.c_str());
-    // the model: a resumed run finds all that it needs in last/
-    const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"}, true);
+    const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
     const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
     check_bert_config(config, init);

@@ -357,9 +357,8 @@ void report(SftTask& task, const std::vector<TestSet>& sets) {
 }
 
 int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
-    // the model: with adapters it is --init also where a run is resumed
+    const std::string init = start_tuning(cli, f, {"data/alpaca.py", "data/instructions.py"});
     const bool is_lora = sf.lora.r > 0;
-    const std::string init = start_tuning(cli, f, {"data/alpaca.py", "data/instructions.py"}, !is_lora);
     if (is_adapter(init))
         fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
                    init.c_str(), init.c_str());

@@ -14,13 +14,14 @@ inline TrainFlags tuning_flags(double warmup) {
     return f;
 }
 
-// Checks the flags, makes --out and returns the directory of the model to start with: --init, or of a resumed run, if
-// `in_last`, all that it needs is in last/.
-inline std::string start_tuning(Cli& cli, TrainFlags& f, std::pair<const char*, const char*> scripts, bool in_last) {
+// Checks the flags, makes --out and returns the directory of the model to start with: a resumed run finds all that it
+// needs in last/, but adapters also need --init.
+inline std::string start_tuning(Cli& cli, TrainFlags& f, std::pair<const char*, const char*> scripts) {
     prepare_flags(cli, f, {"train.bin"}, scripts);
     if (f.init.empty()) fail_usage("--init DIR is missing: %s", cli.find("init")->help.c_str());
     open_run_dir(f);
-    return resolve_model_dir(f.resume && in_last && exists(f.out + "/last") ? f.out + "/last" : f.init);
+    const std::string last = f.out + "/last";
+    return resolve_model_dir(f.resume && exists(last) && !is_adapter(last) ? last : f.init);
 }
 
 // Was the file packed with the tokenizer of the model in `dir`?
