@@ -15,14 +15,14 @@
 #define FINETUNE_CLS_CU
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
-#include <deque>
 #include <numeric>
-#include <unordered_map>
+#include <set>
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"
+#include "common/train/tune.h"
 
 // ---------------------------------------------------------------- parameters
 template <class X> struct ClassifierTensors {
@@ -125,31 +125,46 @@ struct Classifier {
 };
 
 // ---------------------------------------------------------------- prediction
-// Collects sequences, runs the model over full batches and calls on_prediction(probabilities (K)) for each sequence, in
-// order.
+// Collects sequences, runs the model over full batches and calls answer(probabilities (K)) of each sequence, in order.
 struct Predictor {
     Classifier& model;
     BatchBuilder& builder;
     char *host, *block;  // a batch in host and device memory
-    std::function<void(const double*)> on_prediction;
-    std::vector<real> logits{};  // (M, Kp)
+    std::vector<std::function<void(const double*)>> answers{};
 
-    void add(const std::vector<int>& tokens, const std::vector<int>& types) {
+    void add(const std::vector<int>& tokens, const std::vector<int>& types,
+             const std::function<void(const double*)>& answer) {
         if (!builder.fits(tokens.size(), 1)) flush();
         builder.add(tokens, types, {0}, {0});
+        answers.push_back(answer);
     }
     void flush() {
-        int M = (int)builder.rows.size(), K = model.K, Kp = model.Kp();
-        if (M == 0) return;
+        if (answers.empty()) return;
         Batch b = to_device(builder.finish(host, StepCounters{}, 1), model.bert.shape, block, host);
         NoDropout inference(model.bert.dropout);
-        const real* x = model.forward(b);  // (M, Kp)
-        logits.resize((size_t)M * Kp);
-        copy_to_host(logits.data(), x, logits.size() * sizeof(real));
+        const int K = model.K, Kp = model.Kp();
+        std::vector<real> logits(answers.size() * Kp);  // (M, Kp)
+        copy_to_host(logits.data(), model.forward(b), logits.size() * sizeof(real));
         builder.clear();
-        for (int m = 0; m < M; m++) on_prediction(softmax(&logits[(size_t)m * Kp], K).data());
+        for (size_t m = 0; m < answers.size(); m++) answers[m](softmax(&logits[m * Kp], K).data());
+        answers.clear();
     }
 };
+
+// Runs the model over a set; each(i, gold, prediction, probabilities (K)) is called for its examples in order.
+ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const std::vector<std::string>& labels,
+                                 const std::function<void(uint64_t, int, int, const double*)>& each = nullptr) {
+    ClassificationReport report(labels);
+    for (uint64_t i = 0; i < data.sequences(); i++) {
+        data.make(0, i);
+        predictor.add(data.tokens, data.types, [&, i](const double* probabilities) {
+            const int gold = data.label(i), prediction = report.add(gold, probabilities);
+            if (each) each(i, gold, prediction, probabilities);
+        });
+    }
+    predictor.flush();
+    return report;
+}
 
 // The names of its classes, in order; none if it is no classifier. Regression and several labels at once are refused.
 std::vector<std::string> read_labels(const std::string& dir) {
@@ -157,28 +172,22 @@ std::vector<std::string> read_labels(const std::string& dir) {
     Json config = parse_json(read_file(path), path);
     const Json *problem = config.find("problem_type"), *names = config.find("id2label");
     if (problem && problem->kind == Json::string && problem->s != "single_label_classification")
-        fail(
-            "%s: problem_type: expected \"single_label_classification\", found %s: only classifiers that give a text "
-            "one label are supported",
-            path.c_str(), dump_json(*problem).c_str());
+        fail("%s: problem_type: expected \"single_label_classification\", found %s: no other classifier is supported",
+             path.c_str(), dump_json(*problem).c_str());
     std::vector<std::string> labels;
     if (names && names->kind == Json::object) {
         labels.resize(names->o.size());
+        std::set<std::string> known;
         for (auto& [key, name] : names->o) {
             size_t k = strtoul(key.c_str(), nullptr, 10);
             if (std::to_string(k) != key || k >= labels.size() || name.kind != Json::string || name.s.empty() ||
-                !labels[k].empty())
-                fail("%s: id2label: expected a name for each of 0 to %zu, found \"%s\": %s", path.c_str(),
+                !known.insert(name.s).second)
+                fail("%s: id2label: expected another name for each of 0 to %zu, found \"%s\": %s", path.c_str(),
                      labels.size() - 1, key.c_str(), dump_json(name).c_str());
             labels[k] = name.s;
         }
         if (labels.size() == 1)
             fail("%s: id2label: expected at least two labels, found one: regression is not supported", path.c_str());
-        std::unordered_map<std::string, size_t> places;
-        for (size_t k = 0; k < labels.size(); k++)
-            if (auto [at, is_new] = places.insert({labels[k], k}); !is_new)
-                fail("%s: id2label: \"%s\" stands for %zu and for %zu: expected names that differ", path.c_str(),
-                     labels[k].c_str(), at->second, k);
         return labels;
     }
     // transformers leaves out id2label where it is {0: LABEL_0, 1: LABEL_1}
@@ -207,8 +216,8 @@ struct LoadedClassifier {
         labels = read_labels(dir);
         if (labels.empty())
             fail(
-                "%s: expected a classifier, found an encoder without labels: fine-tune it first: ./finetune_cls --init "
-                "%s --data DIR --out DIR",
+                "%s: expected a classifier, found an encoder without labels: ./finetune_cls --init %s --data DIR --out "
+                "DIR",
                 dir.c_str(), path.c_str());
         model.K = (int)labels.size();
         tokenizer = WordPiece::load(dir);
@@ -231,10 +240,20 @@ struct LoadedClassifier {
             });
         host.resize(shape.bytes());
     }
-    // Why a pair cannot be read; "": it can
-    std::string pair_error(const std::string& where) const {
-        if (model.bert.config.types >= 2) return "";
-        return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
+    Predictor predictor() { return {model, builder, host.data(), block}; }
+    // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
+    std::string encode(const std::string& where, std::string_view text, std::string_view text2,
+                       std::vector<int>& tokens, std::vector<int>& types, size_t& cut) const {
+        std::vector<int> a, b;
+        if (text.find('\0') != text.npos || text2.find('\0') != text2.npos)
+            return where + ": expected a text, found a NUL byte";
+        if (size_t invalid = tokenizer.encode(text, a) + tokenizer.encode(text2, b))
+            return where + format(": expected UTF-8, found %zu bytes that are not", invalid);
+        if (a.empty()) return where + ": expected a text, found nothing";
+        if (!b.empty() && model.bert.config.types < 2)
+            return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
+        cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), tokenizer, T);
+        return "";
     }
 };
 
@@ -247,7 +266,7 @@ struct ClassifyFlags {
     // eval, predict
     std::string model, data, out;
     LabelledColumns columns;
-    bool json = false, labels_only = false;
+    bool json = false;
     int64_t top = 0;
 };
 
@@ -260,48 +279,55 @@ struct ClassifyTask {
     const ClassifyFlags& cf;
     const WordPiece& tokenizer;
     const std::vector<std::string>& labels;
+    const std::string init;                // the directory of the model to start with
+    std::vector<std::string> new_tensors;  // those that are not taken from it
     ClassifyData train_data, dev_data;
-    std::vector<double> weights;  // (K)
-    std::vector<char> host;       // validation batches
+    std::vector<std::unique_ptr<BinFile>> reported;  // val.bin, test.bin
+    std::vector<double> weights;                     // (K)
+    std::vector<char> host;                          // validation batches
     char* block = nullptr;
     double* class_weights = nullptr;  // (K) in device memory
 
     ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
-                 const BertConfig& config)
+                 const BertConfig& config, const std::string& init)
         : f(f),
           cf(cf),
           tokenizer(tokenizer),
           labels(train.labels),
+          init(init),
           train_data(train, tokenizer, cf.max_len, labels),
           dev_data(train_data) {
-        int K = (int)labels.size();
-        // the examples of this run, and of these the part that chooses the epoch
-        std::vector<uint32_t> order = stratified_order(train_data, K, (uint64_t)f.seed);
-        if (cf.examples > (int64_t)order.size())
-            fail_usage("--examples: %s has %zu examples, found %lld", train.path.c_str(), order.size(),
-                       (long long)cf.examples);
-        if (cf.examples) order.resize(cf.examples);
-        size_t n_dev = (size_t)llround(cf.dev_split * (double)order.size());
-        if (cf.dev_split > 0 && (n_dev == 0 || n_dev == order.size()))
-            fail_usage(
-                "--dev-split %g: expected a fraction of the %zu examples that leaves some on both sides; 0: take the "
-                "last epoch's model",
-                cf.dev_split, order.size());
-        dev_data.which.assign(order.begin(), order.begin() + n_dev);
-        train_data.which.assign(order.begin() + n_dev, order.end());
-        weights = class_weight_list(K);
-        for (double w : weights)
-            if (w != 1) builder.weights = weights.data();
-
+        draw_examples();
         set_shape(shape_for(cf.batch));
         builder.set_up(shape, tokenizer.pad(), (int)cf.max_len, 128);
         model.bert.config = config;
         model.bert.dropout = (float)f.dropout;
         model.bert.frozen = (int)cf.freeze;
         model.bert.recompute = f.recompute;
-        model.K = K;
+        model.K = (int)labels.size();
         opt.table = model.point(nullptr, nullptr);
         opt.n = total_count(opt.table);
+    }
+    // By --seed: the examples of a run, and of these the part that chooses the epoch
+    void draw_examples() {
+        const int K = (int)labels.size();
+        const ClassifyData all(train_data.file, tokenizer, cf.max_len, labels);
+        std::vector<uint32_t> order = stratified_order(all, K, (uint64_t)f.seed);
+        if (cf.examples > (int64_t)order.size())
+            fail_usage("--examples: %s has %zu examples, found %lld", all.file.path.c_str(), order.size(),
+                       (long long)cf.examples);
+        if (cf.examples) order.resize(cf.examples);
+        size_t n_dev = (size_t)llround(cf.dev_split * (double)order.size());
+        if (cf.dev_split > 0 && (n_dev == 0 || n_dev == order.size()))
+            fail_usage(
+                "--dev-split %g: expected to leave some of the %zu examples on both sides; 0: take the last epoch",
+                cf.dev_split, order.size());
+        dev_data.which.assign(order.begin(), order.begin() + n_dev);
+        train_data.which.assign(order.begin() + n_dev, order.end());
+        weights = class_weight_list(K);
+        builder.weights = nullptr;
+        for (double w : weights)
+            if (w != 1) builder.weights = weights.data();
     }
     // rows: those of a batch, and more for validation, where short sequences fill the tokens
     BatchShape shape_for(int64_t batch) const {
@@ -328,10 +354,8 @@ struct ClassifyTask {
             char* end;
             w[k] = strtod(at, &end);
             if (end == at || !(w[k] > 0) || !std::isfinite(w[k]) || *end != (k + 1 < K ? ',' : '\0'))
-                fail_usage(
-                    "--class-weights: expected none, balanced or %d positive numbers with commas between, in the order "
-                    "%s, found \"%s\"",
-                    K, name_list(labels, 100).c_str(), cf.class_weights.c_str());
+                fail_usage("--class-weights: expected none, balanced or %d positive numbers, of %s, found \"%s\"", K,
+                           name_list(labels, 100).c_str(), cf.class_weights.c_str());
             at = end + 1;
         }
         return w;
@@ -368,37 +392,23 @@ struct ClassifyTask {
         return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer));
     }
 
-    // Runs the model over a set; each(i, gold, prediction, probabilities (K)) is called for its examples in order.
-    template <class Each> ClassificationReport predict(ClassifyData& data, Each each) {
-        ClassificationReport report(labels);
-        uint64_t answered = 0;
+    Predictor predictor() {
         builder.clear();
-        Predictor predictor{model, builder, host.data(), block, [&](const double* probabilities) {
-                                int gold = data.label(answered), prediction = report.add(gold, probabilities);
-                                each(answered++, gold, prediction, probabilities);
-                            }};
-        for (uint64_t i = 0; i < data.sequences(); i++) {
-            data.make(0, i);
-            predictor.add(data.tokens, data.types);
-        }
-        predictor.flush();
-        return report;
-    }
-    ClassificationReport predict(ClassifyData& data) {
-        return predict(data, [](uint64_t, int, int, const double*) {});
+        return {model, builder, host.data(), block};
     }
     Eval evaluate() {
         Eval e;
         e.targets = dev_data.sequences();
         if (e.targets == 0) return e;
-        ClassificationReport r = predict(dev_data);
+        ClassificationReport r = predict_set(predictor(), dev_data, labels);
         e.name = "dev split";
         e.loss = r.mean_loss();
         e.accuracy = r.confusion.accuracy();
-        e.score = cf.best_by == "macro-f1" ? r.confusion.macro_f1()
-                  : cf.best_by == "mcc"    ? r.confusion.mcc()
-                  : cf.best_by == "loss"   ? -e.loss
-                                           : e.accuracy;
+        const std::map<std::string, double> scores = {{"accuracy", e.accuracy},
+                                                      {"macro-f1", r.confusion.macro_f1()},
+                                                      {"mcc", r.confusion.mcc()},
+                                                      {"loss", -e.loss}};
+        e.score = scores.at(cf.best_by);
         e.report = r.line();
         e.table = r.table() + "\n";
         e.numbers.set("dev", r.json());
@@ -417,50 +427,23 @@ struct ClassifyTask {
     }
     Json identity() const {
         Json names = Json::make_array();
-        for (const std::string& l : labels) names.a.push_back(l);
-        return model_identity(model.bert.config)
-            .set("labels", names)
-            .set("tokenizer", hex(tokenizer.fingerprint()))
-            .set("train_data", hex(train_data.file.header.content));
+        names.a.assign(labels.begin(), labels.end());
+        Json id = model_identity(model.bert.config).set("labels", names);
+        return id.set("tokenizer", hex(tokenizer.fingerprint())).set("train_data", hex(train_data.file.header.content));
     }
 };
 
 // ---------------------------------------------------------------- train
-// What a run, or each of --seeds runs, starts from
-struct ClassifierRun {
-    TrainFlags& f;
-    ClassifyFlags& cf;
-    std::string init;
-    BertConfig config;
-    const WordPiece& tokenizer;
-    const BinFile& train_file;
-    std::vector<std::pair<std::string, const BinFile*>> sets;  // to report: val, test
-    std::vector<std::string> new_tensors{};                    // those that are not taken from init
-    std::vector<size_t> head_rows{};  // (K) of each class, where its row is in the classifier of init; empty: as it is
-};
-
-// The rows of the classifier go where the names of their classes are. values: (total_count(table))
-void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
-    for (const ParamSpec& s : table) {
-        if (rows.empty() || s.names[0].rfind("classifier.", 0) != 0) continue;
-        const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
-        const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
-        for (size_t k = 0; k < rows.size(); k++)
-            std::copy_n(&old[rows[k] * width], width, &values[s.offset + k * width]);
-    }
-}
-
 // What the run learns from. Returns the loss of the unigram baseline, which predicts each class as often as it occurs,
 // on the examples that choose the epoch; NAN: there are none.
-double print_data(const ClassifierRun& run, const ClassifyTask& task) {
+double print_data(const ClassifyTask& task) {
+    const TrainFlags& f = task.f;
     const ClassifyData &train_data = task.train_data, &dev_data = task.dev_data;
     const int K = task.model.K;
     const double examples = (double)train_data.sequences();
-    std::vector<int64_t> count(K, 0);
+    std::vector<double> count(K, 0), frequency;
     for (uint64_t i = 0; i < train_data.sequences(); i++) count[train_data.label(i)]++;
-    const double one = 1.0 / (double)(train_data.sequences() + K);  // add-one smoothing
-    std::vector<double> frequency(K, one);
-    for (uint64_t i = 0; i < train_data.sequences(); i++) frequency[train_data.label(i)] += one;
+    for (double n : count) frequency.push_back((n + 1) / (examples + K));  // add-one smoothing
     ClassificationReport unigram(task.labels);
     for (uint64_t i = 0; i < dev_data.sequences(); i++) unigram.add(dev_data.label(i), frequency.data());
 
@@ -469,11 +452,11 @@ double print_data(const ClassifierRun& run, const ClassifyTask& task) {
         dev = format("%lld others of train.bin choose the epoch (always the most frequent class: %.2f %%)",
                      (long long)unigram.confusion.total(), 100 * unigram.confusion.accuracy());
     printf("%s examples for training, %s; %lld steps of %lld x %lld: %.2f epochs\n", thousands(examples).c_str(),
-           dev.c_str(), (long long)run.f.steps, (long long)run.f.accum, (long long)run.cf.batch,
-           (double)run.f.steps * (double)(run.f.accum * run.cf.batch) / examples);
+           dev.c_str(), (long long)f.steps, (long long)f.accum, (long long)task.cf.batch,
+           (double)f.steps * (double)(f.accum * task.cf.batch) / examples);
     std::vector<std::string> counts;
     for (int k = 0; k < K; k++) {
-        counts.push_back(format("%s %s", task.labels[k].c_str(), thousands((double)count[k]).c_str()));
+        counts.push_back(task.labels[k] + " " + thousands(count[k]));
         if (count[k] == 0) printf("warning: there is no training example of \"%s\"\n", visible(task.labels[k]).c_str());
     }
     printf("training examples: %s\n", name_list(counts, 20).c_str());
@@ -481,182 +464,148 @@ double print_data(const ClassifierRun& run, const ClassifyTask& task) {
         if (size_t cut = data->count_cut())
             printf("%zu of %llu %s examples are longer than --max-len %lld and were cut\n", cut,
                    (unsigned long long)data->sequences(), data == &dev_data ? "dev" : "training",
-                   (long long)run.cf.max_len);
+                   (long long)task.cf.max_len);
     return unigram.confusion.total() ? unigram.mean_loss() : NAN;
 }
 
 void print_warning(FILE* to, const std::string& text) {
     if (!text.empty()) fprintf(to, "warning: %s\n", text.c_str());
 }
-// The accuracies in OUT/metrics.jsonl: all validations of the run, also those before a --resume
-std::vector<double> dev_accuracies(const std::string& out) {
-    std::vector<double> accuracies;
-    LineReader lines(out + "/metrics.jsonl");
-    for (Json line; lines.next_object(line);)
-        if (const Json *dev = line.find("dev"), *accuracy = dev ? dev->find("accuracy") : nullptr; accuracy)
-            accuracies.push_back(accuracy->d);
-    return accuracies;
-}
 
-// Writes OUT/results.json, predictions.tsv and errors.tsv: the best model on the sets that are reported, once.
-void report_best(const ClassifierRun& run, ClassifyTask& task) {
-    const std::string dir = resolve_model_dir(run.f.out);
-    const int64_t n_dev = (int64_t)task.dev_data.sequences();
+// Writes OUT/results.json, predictions.tsv and errors.tsv: the best model on the sets that are reported, once. Returns
+// what results.json says.
+Json report_best(ClassifyTask& task) {
+    const TrainFlags& f = task.f;
+    const std::string dir = resolve_model_dir(f.out);
     task.opt.load(dir);
     printf("\nreported: %s\n", dir.c_str());
     fflush(stdout);  // a report may take long, and a signal ends it
-    if (n_dev) print_warning(stdout, doubtful_choice(dev_accuracies(run.f.out), n_dev));
-    Json results = Json::make_object()
-                       .set("model", dir)
-                       .set("seed", run.f.seed)
-                       .set("training_examples", (int64_t)task.train_data.sequences());
-    PredictionFiles files{task.labels};
-    for (auto& [name, file] : run.sets) {
-        ClassifyData data(*file, run.tokenizer, (size_t)run.cf.max_len, task.labels);
-        const std::string set = name;
-        ClassificationReport report = task.predict(
-            data, [&](uint64_t i, int gold, int prediction, const double* probabilities) {
-                files.add(data.file.text(i), gold, prediction, probabilities, set, i + 1);
-            });
-        printf("\n%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
+    Json results;
+    results.set("model", dir).set("seed", f.seed).set("training_examples", (int64_t)task.train_data.sequences());
+    PredictionFiles predictions{task.labels};
+    for (const auto& file : task.reported) {
+        const std::string set = file_stem(file->path);
+        ClassifyData data(*file, task.tokenizer, (size_t)task.cf.max_len, task.labels);
+        auto keep = [&](uint64_t i, int gold, int prediction, const double* probabilities) {
+            predictions.add(data.file.text(i), gold, prediction, probabilities, set, i + 1);
+        };
+        const ClassificationReport report = predict_set(task.predictor(), data, task.labels, keep);
+        printf("\n%s: %s\n%s\n", set.c_str(), report.line().c_str(), report.table().c_str());
         print_warning(stdout, report.warning());
         if (size_t cut = data.count_cut())
-            printf("  %zu of them are longer than --max-len %lld and were cut\n", cut, (long long)run.cf.max_len);
-        results.set(name, report.json());
+            printf("  %zu of them are longer than --max-len %lld and were cut\n", cut, (long long)task.cf.max_len);
+        results.set(set, report.json());
     }
-    if (run.sets.empty()) {
-        printf("\nno val.bin or test.bin in %s: nothing to report on but the examples that chose the epoch\n",
-               run.f.data.c_str());
-        // its numbers are a little too high, since they chose the model
-        if (n_dev) {
-            const ClassificationReport report = task.predict(task.dev_data);
-            print_warning(stdout, report.warning());
-            results.set("dev", report.json());
-        }
-    } else {
-        files.write(run.f.out);
+    if (!task.reported.empty()) {
+        predictions.write(f.out);
         printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first), results.json\n",
-               without_slash(run.f.out).c_str());
+               without_slash(f.out).c_str());
+    } else {
+        printf("\nno val.bin or test.bin in %s: nothing to report on but the examples that chose the epoch\n",
+               f.data.c_str());
     }
-    write_file_atomic(run.f.out + "/results.json", dump_json(results, 2) + "\n");
+    if (task.reported.empty() && task.dev_data.sequences()) {  // a little too good, since they chose the model
+        const ClassificationReport report = predict_set(task.predictor(), task.dev_data, task.labels);
+        print_warning(stdout, report.warning());
+        results.set("dev", report.json());
+    }
+    write_file_atomic(f.out + "/results.json", dump_json(results, 2) + "\n");
+    return results;
 }
 
 // One run, in memory of the size that its task plans: train, then report the best model. Returns the exit code.
-int train_once(ClassifierRun& run, Cli& cli, Arena arena) {
-    ClassifyTask task(run.f, run.cf, run.train_file, run.tokenizer, run.config);
+int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& results) {
+    TrainFlags& f = task.f;
+    task.draw_examples();
+    Arena whole, arena(memory);
+    task.plan(whole);
+    device_zero(memory, whole.used);  // AdamW's m and v, of a seed before
     task.allocate(arena);
-    if (!run.f.resume) {
-        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)run.f.seed);
-        if (!run.cf.from_scratch) {
-            load_tensors(run.init, task.opt.table, values.data(), run.new_tensors)
-                .announce(run.init, {"bert.pooler.", "classifier."});
-            reorder_head(values, task.opt.table, run.head_rows);
-            refuse_not_finite(task.opt.table, values, run.init);
+    if (!f.resume) {
+        std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)f.seed);
+        if (!task.cf.from_scratch) {
+            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors)
+                .announce(task.init, {"bert.pooler.", "classifier."});
+            refuse_not_finite(task.opt.table, values, task.init);
         }
         task.opt.upload(values);
     }
-    const double unigram_loss = print_data(run, task);
-    if (int code = train(task, cli, run.f, unigram_loss); code != EXIT_OK) return code;
-    report_best(run, task);
+    const double unigram_loss = print_data(task);
+    if (int code = train(task, cli, f, unigram_loss); code != EXIT_OK) return code;
+    results.push_back(report_best(task));
     return EXIT_OK;
 }
 
-// The mean and standard deviation over runs of each number in their results.json, as OUT/results.json
-void report_seeds(const std::string& out, const std::vector<std::string>& runs, const std::vector<std::string>& sets) {
-    printf("\n%zu seeds: mean +- standard deviation\n", runs.size());
+// The mean and standard deviation over runs of each number in their results, as OUT/results.json
+void report_seeds(const std::string& out, const std::vector<Json>& results) {
+    printf("\n%zu seeds: mean +- standard deviation\n", results.size());
     Json all = Json::make_object();
-    for (const std::string& set : sets) {
+    for (const auto& [set, first] : results[0].o) {
+        if (first.kind != Json::object) continue;
         Json numbers = Json::make_object();
         std::string line;
         for (const char* key : {"accuracy", "macro_f1", "mcc"}) {
             std::vector<double> values;
-            Json list = Json::make_array();
-            for (const std::string& run : runs) {
-                const std::string path = run + "/results.json";
-                const Json results = parse_json(read_file(path), path);
-                const Json* part = results.find(set);
-                const Json* value = part ? part->find(key) : nullptr;
-                if (!value)
-                    fail("%s: expected %s of %s, found none: remove the directory and run again", path.c_str(), key,
-                         set.c_str());
-                values.push_back(value->d);
-                list.a.push_back(value->d);
-            }
+            for (const Json& run : results) values.push_back(run.find(set)->find(key)->d);
             auto [mean, sd] = mean_and_sd(values);
             if (!strcmp(key, "accuracy")) line += format(" | %s %.2f +- %.2f %%", key, 100 * mean, 100 * sd);
             else line += format(" | %s %.4f +- %.4f", key, mean, sd);
+            Json list = Json::make_array();
+            list.a.assign(values.begin(), values.end());
             numbers.set(key, Json::make_object().set("mean", mean).set("sd", sd).set("runs", list));
         }
         printf("%s%s\n", set.c_str(), line.c_str());
         all.set(set, numbers);
     }
     write_file_atomic(out + "/results.json", dump_json(all, 2) + "\n");
-    printf("%s/results.json; models: %s ...\n", out.c_str(), runs[0].c_str());
+    printf("%s/results.json; models: %s/seed-%lld ...\n", out.c_str(), out.c_str(),
+           (long long)results[0].find("seed")->i);
 }
 
-// --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean. memory: of the size
-// that sizing_task plans, as every run does
-int train_seeds(ClassifierRun& run, Cli& cli, void* memory, ClassifyTask& sizing_task) {
-    TrainFlags& f = run.f;
+// --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean
+int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
+    TrainFlags& f = task.f;
     const std::string out = f.out;
-    const int64_t seeds = run.cf.seeds, first = f.seed;
+    const int64_t seeds = cf.seeds, first = f.seed;
     const bool resume = f.resume;
     write_file_atomic(out + "/config.json",
                       dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
-    run.cf.seeds = 1;
-    std::vector<std::string> runs;
+    cf.seeds = 1;
+    std::vector<Json> results;
     for (int64_t k = 0; k < seeds; k++) {
         f.seed = first + k;
         f.out = out + format("/seed-%lld", (long long)f.seed);
         f.resume = resume && exists(f.out + "/last");
-        runs.push_back(f.out);
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
         if (!f.resume) open_run_dir(f);
-        Arena whole;
-        sizing_task.plan(whole);
-        device_zero(memory, whole.used);  // as device_alloc() gives it: AdamW's m and v are zero when a run begins
-        if (int code = train_once(run, cli, Arena(memory)); code != EXIT_OK) {
+        if (int code = train_once(task, cli, memory, results); code != EXIT_OK) {
             if (code == EXIT_INTERRUPTED)
                 printf("all of the %lld seeds: --resume --out %s\n", (long long)seeds, out.c_str());
             return code;
         }
     }
-    std::vector<std::string> sets;
-    for (auto& set : run.sets) sets.push_back(set.first);
-    if (sets.empty() && sizing_task.dev_data.sequences()) sets = {"dev"};
-    report_seeds(out, runs, sets);
+    report_seeds(out, results);
     return EXIT_OK;
 }
 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(const BinFile& file, const WordPiece& tokenizer, const BertConfig& config,
                          const std::string& init) {
-    if (file.fingerprint() != tokenizer.fingerprint() || file.vocab() != tokenizer.tokens.size())
-        fail("%s: it was packed with another tokenizer than that of %s: make the data again with --tokenizer %s",
-             file.path.c_str(), init.c_str(), init.c_str());
-    bool pairs = false;
-    for (size_t s = 0; s < file.sequences() && !pairs; s++) pairs = file.pair(s);
-    if (pairs && config.types < 2)
-        fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2", file.path.c_str(),
-             init.c_str(), (long long)config.types);
+    check_tokenizer(file, tokenizer, init);
+    for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
+        if (file.pair(s))
+            fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",
+                 file.path.c_str(), init.c_str(), (long long)config.types);
 }
 
 int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
-    prepare_flags(cli, f, {"train.bin"}, {"data/sst2.py", "data/classify.py"});
-    if (f.init.empty())
-        fail_usage(
-            "--init DIR is missing: the pretrained encoder, a run of train_bert or a Hugging Face directory "
-            "(data/pretrained.py)");
     bool taken = exists(f.out + "/results.json");
     for (int64_t seed = f.seed; seed < f.seed + cf.seeds; seed++)
         taken = taken || exists(f.out + format("/seed-%lld", (long long)seed));
     if (!f.resume && taken)
         fail_usage("--out %s: a run is there already; continue it with --resume or take another directory",
                    f.out.c_str());
-    open_run_dir(f);
-
-    // the model: a resumed run finds all that it needs in last/
-    const std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") ? f.out + "/last" : f.init);
+    const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
     const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
@@ -675,138 +624,74 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     // the data
     const BinFile train_file(f.data + "/train.bin", BIN_CLASSIFY);
     check_classify_data(train_file, tokenizer, config, init);
-    ClassifierRun run{f, cf, init, config, tokenizer, train_file, {}};
-    std::vector<std::unique_ptr<BinFile>> files;
+    ClassifyTask task(f, cf, train_file, tokenizer, config, init);
     for (const char* name : {"val", "test"}) {
         const std::string path = f.data + "/" + name + ".bin";
         if (!exists(path)) continue;
-        const BinFile& file = *files.emplace_back(std::make_unique<BinFile>(path, BIN_CLASSIFY));
+        const BinFile& file = *task.reported.emplace_back(std::make_unique<BinFile>(path, BIN_CLASSIFY));
         check_classify_data(file, tokenizer, config, init);
         ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
-        run.sets.push_back({name, &file});
     }
-    if (const std::vector<std::string> old = read_labels(init); old != train_file.labels) {
-        std::unordered_map<std::string, size_t> rows;
-        for (size_t k = 0; k < old.size(); k++) rows[old[k]] = k;
-        for (const std::string& label : train_file.labels)
-            if (auto row = rows.find(label); row != rows.end()) run.head_rows.push_back(row->second);
-        if (run.head_rows.size() == old.size() && old.size() == train_file.labels.size()) {
-            printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
-                   init.c_str());
-        } else {
-            run.head_rows.clear();
-            run.new_tensors = {"classifier.weight", "classifier.bias"};
-        }
-    }
-
-    ClassifyTask sizing_task(f, cf, train_file, tokenizer, config);
-    check_tensors(init, sizing_task.opt.table, {"bert.pooler.", "classifier."}, run.new_tensors);
-    const int64_t examples_per_step = cf.batch * f.accum, examples = (int64_t)sizing_task.train_data.sequences();
-    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)examples / (double)examples_per_step));
-    if (f.steps == 0 && !cli.given("steps")) fail_usage("--epochs 0: expected more than 0, or --steps");
-    if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)examples / (double)examples_per_step);  // an epoch
+    const std::vector<std::string>& labels = train_file.labels;
+    if (read_labels(init) != labels) task.new_tensors = {"classifier.weight", "classifier.bias"};
+    check_tensors(init, task.opt.table, {"bert.pooler.", "classifier."}, task.new_tensors);
+    count_steps(cli, f, (double)task.train_data.sequences(), cf.batch);
     if (f.patience > 0 && cf.dev_split == 0)
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
 
     print_machine("finetune_cls");
-    print_parameters(sizing_task.opt.table, f.verbose);
-    void* memory = allocate_run(sizing_task, "--batch", 1, 1 << 16);
+    print_parameters(task.opt.table, f.verbose);
+    void* memory = allocate_run(task, "--batch", 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
-           train_file.labels.size(), name_list(train_file.labels, 20).c_str());
-    return cf.seeds == 1 ? train_once(run, cli, Arena(memory)) : train_seeds(run, cli, memory, sizing_task);
+           labels.size(), name_list(labels, 20).c_str());
+    std::vector<Json> results;
+    return cf.seeds == 1 ? train_once(task, cli, memory, results) : train_seeds(task, cli, cf, memory);
 }
 
 // ---------------------------------------------------------------- eval
-struct LabelledExample {
-    std::vector<int> tokens, types;
-    std::string shown;  // its text, of a pair both with a tab between them
-    int gold;
-    size_t number;  // in the file, from 1
-    bool cut;
-};
-
-// Calls add(example) for the examples of a .bin file ...
-template <class Add> void for_each_packed_example(const LoadedClassifier& c, const std::string& path, Add add) {
-    BinFile file(path, BIN_CLASSIFY);
-    if (file.fingerprint() != c.tokenizer.fingerprint() || file.vocab() != c.tokenizer.tokens.size())
-        fail(
-            "%s: it was packed with another tokenizer than that of %s: pack it again, or give the .tsv, .csv or .jsonl "
-            "itself",
-            path.c_str(), c.dir.c_str());
-    ClassifyData data(file, c.tokenizer, c.T, c.labels);
-    for (uint64_t i = 0; i < data.sequences(); i++) {
-        const std::string error = c.pair_error(format("%s, example %zu", path.c_str(), (size_t)i + 1));
-        if (file.pair(i) && !error.empty()) fail("%s", error.c_str());
-        bool cut = data.make(0, i);
-        add({data.tokens, data.types, std::string(file.text(i)), data.label(i), (size_t)i + 1, cut});
-    }
-}
-// ... and for those of a .tsv, .csv or .jsonl file that can be used
-template <class Add>
-void for_each_labelled_example(const LoadedClassifier& c, const std::string& path, const LabelledColumns& columns,
-                               BadRows& bad, Add add) {
-    LabelledFile file(path, columns);
-    LabelledRow row;
-    std::unordered_map<std::string, int> classes;
-    for (size_t k = 0; k < c.labels.size(); k++) classes[c.labels[k]] = (int)k;
-    for (size_t number = 1; file.next(row); number++) {
-        LabelledExample example;
-        example.number = number;
-        auto gold = classes.find(row.label);
-        example.gold = gold == classes.end() ? (int)c.labels.size() : gold->second;
-        std::vector<int> a, b;
-        c.tokenizer.encode(row.text, a);
-        c.tokenizer.encode(row.text2, b);
-        const std::string where = row.where();
-        if (row.error.empty() && example.gold == (int)c.labels.size())
-            row.error = where + ": expected a label of the model (" + name_list(c.labels) + "), found " +
-                        start_of(row.label) + nearest_hint(row.label, c.labels);
-        if (row.error.empty() && (a.empty() || (row.pair && b.empty())))
-            row.error = where + ": expected a text in \"" + (a.empty() ? columns.text : columns.text2) +
-                        "\", found only characters that give no token";
-        if (row.error.empty() && row.pair) row.error = c.pair_error(where);
-        if (!row.error.empty()) {
-            bad.add(row.error);
-            continue;
-        }
-        example.cut = join_segments(example.tokens, example.types, a.data(), a.size(), b.data(), b.size(), c.tokenizer,
-                                    c.T);
-        append_shown(example.shown, row);
-        add(std::move(example));
-    }
-}
-
 int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     if (cf.data.empty()) fail_usage("--data FILE is missing: a .bin, .tsv, .csv or .jsonl with labels");
     if (is_directory(cf.data))
         fail_usage("--data %s: expected a file, .bin, .tsv, .csv or .jsonl, found a directory", cf.data.c_str());
-    if (!cf.out.empty() && (exists(cf.out + "/metrics.jsonl") || is_model_directory(cf.out)))
-        fail_usage(
-            "--out %s: a run or a model is there already, whose files this would overwrite: take another directory",
-            cf.out.c_str());
-    if (!cf.out.empty()) refuse_existing("--out", cf.out, {"predictions.tsv", "errors.tsv"});
+    if (!cf.out.empty()) refuse_used_directory(cf.out, {"predictions.tsv", "errors.tsv"});
     LoadedClassifier c(cf.model);
     const std::string name = file_stem(cf.data);
     if (!cf.out.empty()) make_directories(cf.out);
     size_t cut = 0;
-    std::deque<LabelledExample> waiting;  // for their probabilities
     ClassificationReport report(c.labels);
     PredictionFiles files{c.labels};
-    Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* probabilities) {
-                            const LabelledExample& example = waiting.front();
-                            int prediction = report.add(example.gold, probabilities);
-                            if (!cf.out.empty())
-                                files.add(example.shown, example.gold, prediction, probabilities, name, example.number);
-                            waiting.pop_front();
-                        }};
-    auto add = [&](LabelledExample example) {
-        cut += example.cut;
-        waiting.push_back(std::move(example));
-        predictor.add(waiting.back().tokens, waiting.back().types);
-    };
-    if (cf.data.size() > 4 && cf.data.substr(cf.data.size() - 4) == ".bin") for_each_packed_example(c, cf.data, add);
-    else for_each_labelled_example(c, cf.data, cf.columns, bad, add);
-    predictor.flush();
+    if (std::filesystem::path(cf.data).extension() == ".bin") {
+        const BinFile file(cf.data, BIN_CLASSIFY);
+        check_classify_data(file, c.tokenizer, c.model.bert.config, c.dir);
+        ClassifyData data(file, c.tokenizer, c.T, c.labels);
+        cut = data.count_cut();
+        auto each = [&](uint64_t i, int gold, int prediction, const double* probabilities) {
+            files.add(file.text(i), gold, prediction, probabilities, name, i + 1);
+        };
+        report = predict_set(c.predictor(), data, c.labels, each);
+    } else {
+        Predictor predictor = c.predictor();
+        LabelledFile rows(cf.data, cf.columns);
+        std::vector<int> tokens, types;
+        LabelledRow row;
+        for (size_t number = 1; rows.next(row); number++) {
+            const int gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());
+            if (row.error.empty() && gold == (int)c.labels.size())
+                row.error = row.where() + ": expected a label of the model (" + name_list(c.labels) + "), found " +
+                            start_of(row.label) + nearest_hint(row.label, c.labels);
+            if (row.error.empty()) row.error = c.encode(row.where(), row.text, row.text2, tokens, types, cut);
+            if (!row.error.empty()) {
+                bad.add(row.error);
+                continue;
+            }
+            std::string shown;
+            append_shown(shown, row);
+            predictor.add(tokens, types, [&, shown, gold, number](const double* probabilities) {
+                files.add(shown, gold, report.add(gold, probabilities), probabilities, name, number);
+            });
+        }
+        predictor.flush();
+    }
     if (report.confusion.total() == 0) fail("%s: expected rows with a text and a label, found none", cf.data.c_str());
     if (cf.json) printf("%s\n", dump_json(report.json()).c_str());
     else printf("%s: %s\n%s\n", name.c_str(), report.line().c_str(), report.table().c_str());
@@ -824,80 +709,63 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
 }
 
 // ---------------------------------------------------------------- predict
+// Of a line that holds a pair, the texts before and after its first tab
+std::pair<std::string_view, std::string_view> both_texts(std::string_view line) {
+    const size_t tab = std::min(line.find('\t'), line.size());
+    return {line.substr(0, tab), line.substr(std::min(tab + 1, line.size()))};
+}
 // The line of output for a text: its likeliest classes, each with its probability, and the text, in columns; or JSON.
 // probabilities: (K)
 std::string prediction_line(const std::string& text, const std::vector<std::string>& labels,
                             const double* probabilities, const ClassifyFlags& cf) {
-    const int K = (int)labels.size(), top = (int)std::min<int64_t>(cf.top ? cf.top : cf.json ? K : 1, K);
-    std::vector<int> order(K);
+    std::vector<int> order(labels.size());
     std::iota(order.begin(), order.end(), 0);
     if (cf.top || !cf.json)  // else in the model's order
         std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return probabilities[a] > probabilities[b]; });
+    if (cf.top || !cf.json) order.resize(std::min<size_t>(std::max<int64_t>(cf.top, 1), order.size()));
     if (cf.json) {
         Json all = Json::make_object();
-        for (int i = 0; i < top; i++) all.o.emplace_back(labels[order[i]], probabilities[order[i]]);
-        const std::string& best = labels[std::max_element(probabilities, probabilities + K) - probabilities];
+        for (int k : order) all.o.emplace_back(labels[k], probabilities[k]);
+        const std::string& best =
+            labels[std::max_element(probabilities, probabilities + labels.size()) - probabilities];
         return dump_json(Json::make_object().set("text", text).set("label", best).set("probabilities", all)) + "\n";
     }
     std::string line;
-    for (int i = 0; i < top; i++) {
-        append_tsv_field(line += i ? "\t" : "", labels[order[i]]);
-        if (!cf.labels_only) line += format("\t%.4f", probabilities[order[i]]);
+    for (int k : order) {
+        append_tsv_field(line, labels[k]);
+        line += format("\t%.4f\t", probabilities[k]);
     }
-    const size_t tab = text.find('\t');
-    if (!cf.labels_only) append_tsv_field(line += '\t', std::string_view(text).substr(0, tab));
-    if (!cf.labels_only && tab != text.npos) append_tsv_field(line += '\t', std::string_view(text).substr(tab + 1));
+    const auto [first, second] = both_texts(text);
+    append_tsv_field(line, first);
+    if (text.find('\t') != text.npos) append_tsv_field(line += '\t', second);
     return line + "\n";
 }
 
 // Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair. As many lines of
 // output, in the same order.
 int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
-    if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
     LoadedClassifier c(cf.model);
+    Predictor predictor = c.predictor();
     size_t cut = 0;
-    struct Row {
-        std::string text, error;
-    };
-    std::deque<Row> waiting;  // for their probabilities; those with an error: for their turn
-    auto print = [&](const std::string& line) {
-        waiting.pop_front();
+    auto print = [](const std::string& line) {
         if (fwrite(line.data(), 1, line.size(), stdout) != line.size())
             fail("cannot write standard output: %s", strerror(errno));
     };
-    auto print_errors = [&] {
-        while (!waiting.empty() && !waiting.front().error.empty()) {
-            const Row& row = waiting.front();
-            const Json json = Json::make_object().set("text", row.text).set("error", row.error);
-            print((cf.json ? dump_json(json) : "") + "\n");
-        }
-    };
-    Predictor predictor{c.model, c.builder, c.host.data(), c.block, [&](const double* probabilities) {
-                            print_errors();
-                            print(prediction_line(waiting.front().text, c.labels, probabilities, cf));
-                        }};
     auto answer_all = [&] {
         predictor.flush();
-        print_errors();
         flush_output();
     };
-    std::vector<int> tokens, types, a, b;
-    auto add = [&](const std::string& text, const std::string& where) {
-        const size_t tab = text.find('\t');
-        a.clear();
-        b.clear();
-        size_t invalid = c.tokenizer.encode(std::string_view(text).substr(0, tab), a);
-        if (tab != text.npos) invalid += c.tokenizer.encode(std::string_view(text).substr(tab + 1), b);
-        std::string error;
-        if (text.find('\0') != text.npos) error = where + ": expected a text, found a NUL byte";
-        else if (invalid) error = where + format(": expected UTF-8, found %zu bytes that are not", invalid);
-        else if (a.empty()) error = where + ": expected a text, found nothing";
-        else if (!b.empty()) error = c.pair_error(where);
-        rows.row(error, blank(text));
-        waiting.push_back({text, error});
-        if (!error.empty()) return;
-        cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), c.tokenizer, c.T);
-        predictor.add(tokens, types);
+    std::vector<int> tokens, types;
+    auto add = [&](const std::string& line, const std::string& where) {
+        const auto [text, text2] = both_texts(line);
+        const std::string error = c.encode(where, text, text2, tokens, types, cut);
+        rows.row(error, blank(line));
+        if (error.empty())
+            return predictor.add(tokens, types, [&, line](const double* probabilities) {
+                print(prediction_line(line, c.labels, probabilities, cf));
+            });
+        predictor.flush();  // those before it
+        print((cf.json ? dump_json(Json::make_object().set("text", line).set("error", error)) : "") + "\n");
     };
     try {
         for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
@@ -925,76 +793,52 @@ int main(int argc, char** argv) {
     reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
-        TrainFlags f;
-        f.steps = 0;
-        f.epochs = 3;
-        f.warmup = 0.1;
-        f.beta2 = 0.999;
-        f.eps = 1e-8;
-        f.eval_every = 0;
-        f.log_every = 25;
+        TrainFlags f = tuning_flags(0.1);
         ClassifyFlags cf;
         AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens", "eval-tokens"});
-        describe(groups, "data",
-                 "directory with train.bin, and with val.bin and test.bin to report on, where there are such; packed "
-                 "with the tokenizer of --init (data/classify.py)");
-        describe(
-            groups, "out",
-            "directory of the run, for best/, last/, metrics.jsonl, config.json and results.json; where there is a "
-            "val.bin or test.bin also predictions.tsv and errors.tsv");
-        describe(groups, "seed",
-                 "seed of new layers, order and dropout, and of the choice of --examples and of the dev split");
-        describe(groups, "dropout",
-                 "dropout rate of embeddings, attention, both branches of every layer and of what the classifier sees");
+        describe(groups, "data", "directory with train.bin and, to report on, val.bin and test.bin (data/classify.py)");
+        describe(groups, "out",
+                 "directory of the run: best/, last/, metrics.jsonl, config.json, results.json, predictions.tsv, "
+                 "errors.tsv");
         describe(groups, "init", "the pretrained encoder, a run of train_bert or a Hugging Face directory");
-        describe(groups, "lr",
-                 "peak learning rate; 0: chosen by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, "
-                 "else 1e-5");
         describe(
-            groups, "eval-every",
-            "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: once an epoch");
-        groups.insert(
-            groups.begin() + 1,
-            {"Task",
-             "train",
-             {{"batch", &cf.batch, between(1, 1 << 16), "examples in a micro-batch"},
-              {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
-              {"examples", &cf.examples, at_least(0),
-               "number of examples of train.bin to use, drawn with --seed; 0: all"},
-              {"dev-split", &cf.dev_split, up_to(0, 1),
-               "fraction of these examples that is held out to choose the best epoch (its metrics are too high where "
-               "texts repeat or overlap); 0: none, the last epoch's model is taken"},
-              {"best-by", &cf.best_by, "accuracy|macro-f1|mcc|loss", "metric by which the best epoch is chosen"},
-              {"seeds", &cf.seeds, between(1, 1000),
-               "number of runs, with --seed and the numbers after it; reports mean and standard deviation"},
-              {"from-scratch", &cf.from_scratch,
-               "start with random parameters in the shape of --init, to measure what pretraining is worth"},
-              {"freeze", &cf.freeze, between(-1, MAX_LAYERS),
-               "number of first layers that stay as they are, the embeddings included; -1: nothing is frozen"},
-              {"layer-decay", &cf.layer_decay, between(0.01, 1),
-               "factor by which the learning rate falls from each layer to the one below"},
-              {"class-weights", &cf.class_weights, "WEIGHTS",
-               "weights of the classes in the loss: none, balanced, or a number for each class (1,2.5)"},
-              {"patience", &f.patience, at_least(0),
-               "early stopping: number of validations without a better model after which training stops; 0: never"}}});
-        groups.push_back({"Inference",
-                          "eval predict",
-                          {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
-                           {"json", &cf.json, "print JSON instead of text"},
-                           rows.flag()}});
-        groups.push_back({"Output",
-                          "predict",
-                          {{"top", &cf.top, at_least(0),
-                            "the K likeliest classes, each with its probability in the column after it, then the text "
-                            "in the last; 0: one, in JSON all in the model's order"},
-                           {"labels-only", &cf.labels_only, "print the labels alone"}}});
-        groups.push_back({"Evaluation",
-                          "eval",
-                          {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
-                           {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}}});
-        groups.push_back({"Columns", "eval", cf.columns.flags()});
+            groups, "lr",
+            "peak learning rate; 0: by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, else 1e-5");
+        add_flags(
+            groups, "Task", "train",
+            {{"batch", &cf.batch, between(1, 1 << 16), "examples in a micro-batch"},
+             {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
+             {"examples", &cf.examples, at_least(0),
+              "number of examples of train.bin to use, drawn with --seed; 0: all"},
+             {"dev-split", &cf.dev_split, up_to(0, 1),
+              "fraction of these that is held out to choose the best epoch; 0: none, the last epoch's model is taken"},
+             {"best-by", &cf.best_by, "accuracy|macro-f1|mcc|loss", "metric by which the best epoch is chosen"},
+             {"seeds", &cf.seeds, between(1, 1000),
+              "number of runs, with --seed and the numbers after it; reports mean and standard deviation"},
+             {"from-scratch", &cf.from_scratch,
+              "start with random parameters in the shape of --init, to measure what pretraining is worth"},
+             {"freeze", &cf.freeze, between(-1, MAX_LAYERS),
+              "number of first layers that stay as they are, the embeddings included; -1: nothing is frozen"},
+             {"layer-decay", &cf.layer_decay, between(0.01, 1),
+              "factor by which the learning rate falls from each layer to the one below"},
+             {"class-weights", &cf.class_weights, "WEIGHTS",
+              "weights of the classes in the loss: none, balanced, or a number for each class (1,2.5)"},
+             {"patience", &f.patience, at_least(0),
+              "early stopping: number of validations without a better model after which training stops; 0: never"}});
+        add_flags(groups, "Inference", "eval predict",
+                  {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
+                   {"json", &cf.json, "print JSON instead of text"},
+                   rows.flag()});
+        add_flags(
+            groups, "Output", "predict",
+            {{"top", &cf.top, at_least(0),
+              "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"}});
+        add_flags(groups, "Evaluation", "eval",
+                  {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
+                   {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}});
+        add_flags(groups, "Columns", "eval", cf.columns.flags());
         Cli cli{"finetune_cls",
                 "fine-tuning of a pretrained encoder to a labelled task.",
                 "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"

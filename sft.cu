@@ -21,10 +21,12 @@
 #define SFT_CU
 #include "train_gpt.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
+#include <list>
+
 #include "common/base/terminal.h"
 #include "common/data/task_mixture.h"
-#include "common/eval/instruct_eval.h"
 #include "common/eval/instruct_report.h"
+#include "common/train/tune.h"
 
 // ---------------------------------------------------------------- data
 // The rows of a .bin file that a run trains on, in the form that fill_batch() takes: make(epoch, q) makes the q-th row
@@ -64,10 +66,8 @@ private:
 
 // Does data that was packed with this tokenizer and this template fit the model?
 void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string& dir) {
-    if (file.fingerprint() != bpe.fingerprint() || file.vocab() != bpe.size())
-        fail("%s: it was packed with another tokenizer than that of %s: pack it again with --tokenizer %s",
-             file.path.c_str(), dir.c_str(), dir.c_str());
-    std::string path = dir + "/template.json";
+    check_tokenizer(file, bpe, dir);
+    const std::string path = dir + "/template.json";
     if (!exists(path)) return;
     uint64_t known = template_fingerprint(parse_json(read_file(path), path));
     if (known != file.header.templ)
@@ -80,10 +80,14 @@ void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string&
 
 // ---------------------------------------------------------------- the task
 struct SftFlags {
-    int64_t batch = 16, max_len = 0, cap = 0, eval_rows = 100, max_new = 128;
+    int64_t batch = 16, max_len = 0, cap = 0, rows = 100, max_new = 128;
     std::string mix = "size", weights, holdout;
     bool on_prompt = false, strict = false;
     LoraFlags lora;
+    // eval, generate, merge
+    std::string data, out, input;
+    int64_t shots = -1;
+    bool json = false;
 };
 
 struct SftTask {
@@ -97,9 +101,7 @@ struct SftTask {
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
     const Bpe& bpe;
     const ChatTemplate templ;
-    GptConfig config;
-    Generator generator;  // answers, before and after
-    StepStats* answer_stats = nullptr;
+    Generator generator;     // answers, before and after
     std::vector<char> host;  // validation batches
     char* block = nullptr;
     std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
@@ -113,14 +115,7 @@ struct SftTask {
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
             const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
-        : f(f),
-          sf(sf),
-          train_data(train, row_start(bpe, templ)),
-          bpe(bpe),
-          templ(templ),
-          config(config),
-          init(init),
-          context(context) {
+        : f(f), sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init), context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")
@@ -163,7 +158,6 @@ struct SftTask {
         model.plan_activations(arena, true);
         arena.region("batch");
         arena.take(block, shape.device_bytes());
-        arena.take(answer_stats, 1);
         if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();
@@ -207,20 +201,19 @@ struct SftTask {
         return e;
     }
     void save_model(const std::string& dir) {
-        bpe.save(dir, (int)config.T);
+        bpe.save(dir, (int)model.config.T);
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
         if (is_lora()) {
             const std::string model_dir = std::filesystem::absolute(init).lexically_normal();
-            return save_adapter(dir, adapters, sf.lora, model_dir, !config.llama, opt.download().data());
+            return save_adapter(dir, adapters, sf.lora, model_dir, !model.config.llama, opt.download().data());
         }
-        write_gpt_config(dir, config);
+        write_gpt_config(dir, model.config);
         opt.save(dir);
     }
     Json identity() const {
-        Json id = model_identity(config)
-                      .set("tokenizer", hex(bpe.fingerprint()))
-                      .set("train_data", hex(train_data.file.header.content))
-                      .set("val_data", hex(val_data ? val_data->file.header.content : 0));
+        Json id = model_identity(model.config).set("tokenizer", hex(bpe.fingerprint()));
+        id.set("train_data", hex(train_data.file.header.content));
+        id.set("val_data", hex(val_data ? val_data->file.header.content : 0));
         // rank and targets are in the table's fingerprint
         return is_lora() ? id.set("lora_alpha", sf.lora.alpha).set("frozen", hex(frozen)) : id;
     }
@@ -235,14 +228,10 @@ struct AnsweringGpt {
     StepStats* stats;  // in device memory
     int64_t max_new;
 
-    AnsweringModel functions() {
-        return {(size_t)std::min(generator.cache.context - 1, model.shape.N),
-                [this](auto& prompts, int end, auto& progress) { return generate(prompts, end, progress); },
-                [this](auto& prompt, auto& answers, int end) { return log_likelihoods(prompt, answers, end); }};
-    }
+    size_t max_prompt() const { return (size_t)std::min(generator.cache.context - 1, model.shape.N); }
     // The most likely token, one after the other, until `end`
-    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts, int end,
-                                          const std::function<void(size_t)>& progress) {
+    template <class Progress>
+    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
         model.config.eot = end;
         Sampler greedy;
         greedy.temperature = 0;
@@ -260,8 +249,7 @@ struct AnsweringGpt {
     std::vector<double> log_likelihoods(const std::vector<int>& prompt, const std::vector<std::string>& answers,
                                         int end) {
         std::vector<double> sums(answers.size(), 0);
-        std::vector<std::pair<size_t, size_t>> targets;  // of each answer in the batch: [first, last)
-        size_t first = 0;                                // answer in the batch
+        std::vector<size_t> answer_of;  // of each target in the batch
         BatchBuilder& builder = generator.builder;
         auto flush = [&] {
             if (builder.rows.empty()) return;
@@ -270,183 +258,107 @@ struct AnsweringGpt {
             NoDropout inference(model.dropout);
             device_zero(stats, sizeof(StepStats));
             model.forward(b, stats);
-            std::vector<areal> losses(b.M);  // −log p of each target
-            copy_to_host(losses.data(), model.acts.losses, b.M * sizeof(areal));
-            for (size_t k = 0; k < targets.size(); k++)
-                for (size_t m = targets[k].first; m < targets[k].second; m++) sums[first + k] -= (double)losses[m];
-            first += targets.size();
-            targets.clear();
+            std::vector<areal> losses(answer_of.size());  // −log p of each target
+            copy_to_host(losses.data(), model.acts.losses, losses.size() * sizeof(areal));
+            for (size_t m = 0; m < losses.size(); m++) sums[answer_of[m]] -= (double)losses[m];
+            answer_of.clear();
             builder.clear();
         };
         builder.clear();
-        for (const std::string& text : answers) {
+        for (size_t k = 0; k < answers.size(); k++) {
             std::vector<int> ids = prompt, answer, positions;
-            bpe.encode(text, answer, SPECIALS_AS_TEXT);
+            bpe.encode(answers[k], answer, SPECIALS_AS_TEXT);
             answer.push_back(end);
             for (size_t i = 0; i < answer.size(); i++) positions.push_back((int)(prompt.size() - 1 + i));
             ids.insert(ids.end(), answer.begin(), answer.end() - 1);
             if (ids.size() > (size_t)std::min<int64_t>(model.config.T, model.shape.N)) return {};
             if (!builder.fits(ids.size(), answer.size())) flush();
-            targets.push_back({builder.rows.size(), builder.rows.size() + answer.size()});
+            answer_of.insert(answer_of.end(), answer.size(), k);
             builder.add(ids, std::vector<int>(ids.size(), 0), positions, answer);
         }
         flush();
         return sums;
     }
-    // Answers all rows of the sets, and writes the answers to `path` (or nowhere, if it is empty).
-    System evaluate(const std::string& name, const std::vector<TestSet>& sets, const std::string& path) {
-        FILE* out = path.empty() ? nullptr : fopen(path.c_str(), "w");
-        if (!path.empty() && !out) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
-        System system = evaluate_on_instructions(name, sets, bpe, functions(), out);
-        if (out && fclose(out)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
-        return system;
-    }
 };
 
 // ---------------------------------------------------------------- train
-// The tasks of train.bin that are held out, as sets to report on: those of families that are trained on (or of none),
-// and those of families that are held out as a whole.
-std::vector<TestSet> held_out_sets(const BinFile& train, const SftFlags& sf) {
-    std::set<std::string> trained_families;
-    for (const std::string& task : train.tasks)
-        if (!named_in(task, sf.holdout) || task.find('/') == task.npos) trained_families.insert(family_of(task));
-    std::vector<TestSet> sets;
-    for (bool trained : {true, false}) {
-        auto chosen = [&](const std::string& task) {
-            return named_in(task, sf.holdout) && trained_families.count(family_of(task)) == trained;
-        };
-        TestSet set = draw_test_set(trained ? "held-out tasks" : "held-out families", train, sf.eval_rows, sf.strict,
-                                    chosen);
-        if (set.count()) sets.push_back(set);
-    }
-    return sets;
-}
-
-// The files of --data, and the sets of rows that are answered before and after.
+// Files of instructions, and the sets of their rows that are answered
 struct SftFiles {
-    BinFile train;
-    std::vector<std::unique_ptr<BinFile>> others;  // val.bin, test_*.bin
-    const BinFile* val = nullptr;
+    std::list<BinFile> files;
     std::vector<TestSet> sets;
-    size_t rows_to_answer = 0;
-    int64_t longest = 0;  // tokens of the longest row
+    int64_t longest = 1;  // tokens of the longest row
 
-    SftFiles(const std::string& dir, const SftFlags& sf, const Bpe& bpe, const std::string& init)
-        : train(dir + "/train.bin", BIN_INSTRUCT) {
-        check_instruct_data(train, bpe, init);
+    const BinFile& open(const std::string& path) {
+        const BinFile& file = files.emplace_back(path, BIN_INSTRUCT);
+        for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, (int64_t)file.length(s));
+        return file;
+    }
+    void add_set(const std::string& path, const SftFlags& sf) {
+        std::string name = file_stem(path);
+        for (const TestSet& set : sets)
+            if (set.name == name) name = path;  // two folders have a test.bin
+        sets.push_back(draw_test_set(name, open(path), sf.rows, sf.strict));
+    }
+    // The tasks of train.bin that are held out: those of families that are trained on (or of none), and those of
+    // families that are held out as a whole.
+    void add_held_out(const BinFile& train, const SftFlags& sf) {
         for (const std::string& name : split_list(sf.holdout))
             if (std::none_of(train.tasks.begin(), train.tasks.end(),
                              [&](const std::string& task) { return named_in(task, name); }))
                 fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s",
                            train.path.c_str(), name.c_str(), name_list(train.tasks, 20).c_str());
-        auto open_file = [&](const std::string& path) {
-            BinFile* file = others.emplace_back(std::make_unique<BinFile>(path, BIN_INSTRUCT)).get();
-            check_instruct_data(*file, bpe, init);
-            if (file->header.templ != train.header.templ)
-                fail("%s: it was packed with another template than %s: pack both with the same", file->path.c_str(),
-                     train.path.c_str());
-            return file;
-        };
-        if (exists(dir + "/val.bin")) val = open_file(dir + "/val.bin");
-        sets = held_out_sets(train, sf);
-        for (const std::string& path : test_files(dir))
-            sets.push_back(draw_test_set(file_stem(path), *open_file(path), sf.eval_rows, sf.strict));
-        if (sets.empty() && val && !val->tasks.empty()) {  // some rows of val.bin, together about eval_rows
-            const int64_t rows = (int64_t)std::max<size_t>(1, (size_t)sf.eval_rows / val->tasks.size());
-            sets.push_back(draw_test_set("val", *val, sf.eval_rows ? rows : 0, sf.strict));
+        std::set<std::string> families;  // that are trained on
+        for (const std::string& task : train.tasks)
+            if (!named_in(task, sf.holdout) || task.find('/') == task.npos) families.insert(family_of(task));
+        for (bool trained : {true, false}) {
+            auto chosen = [&](const std::string& task) {
+                return named_in(task, sf.holdout) && families.count(family_of(task)) == trained;
+            };
+            const char* name = trained ? "held-out tasks" : "held-out families";
+            TestSet set = draw_test_set(name, train, sf.rows, sf.strict, chosen);
+            if (set.count()) sets.push_back(set);
         }
-        for (const TestSet& set : sets) rows_to_answer += set.count();
-        auto measure = [&](const BinFile& file) {
-            for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, (int64_t)file.length(s));
-        };
-        measure(train);
-        for (const auto& file : others) measure(*file);
     }
 };
 
-// A run that was killed early may have left answers and their scores, which are known by this text; no other file of
-// these names is replaced.
-void refuse_foreign_answers(const TrainFlags& f) {
-    const std::pair<std::string, const char*> names[] = {{"answers_before.jsonl", "{\"set\": "},
-                                                         {"scores_before.json", ", \"strict\": "}};
-    for (const auto& [name, text] : names) {
-        const std::string path = f.out + "/" + name;
-        struct stat st;
-        const bool is_file = lstat(path.c_str(), &st) == 0 && S_ISREG(st.st_mode);  // and no link to one
-        const bool ours = is_file && (st.st_size == 0 || read_file(path).find(text) != std::string::npos);
-        if (!f.resume && !ours) refuse_existing("--out", f.out, {name});
-    }
-}
-
-// No row may be longer than the model, or --max-len, takes.
-void refuse_long_rows(const InstructData& data, int64_t max_len, bool given) {
-    if (size_t n = data.mixture.longer_than((size_t)max_len))
-        fail(
-            "%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it again with --max-len "
-            "%lld --overlong drop (or truncate)",
-            data.file.path.c_str(), n, (long long)max_len, given ? " with this --max-len" : "", (long long)max_len);
-}
-
-// The answers before tuning. A resumed run reads their scores, so that it need not answer again.
-System answer_before(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, const SftFiles& files,
-                     const std::string& path) {
-    System before{"before", {}};
-    const std::string scores = f.out + "/scores_before.json";
-    if (!files.rows_to_answer || (f.resume && read_scores(scores, files.sets, before))) return before;
-    if (files.sets[0].file == files.val)
-        printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
-    printf("%s test rows of %zu set%s: the answers before tuning\n", thousands((double)files.rows_to_answer).c_str(),
-           files.sets.size(), files.sets.size() == 1 ? "" : "s");
-    fflush(stdout);
-    if (f.resume) task.load_start(resolve_model_dir(task.init), false);  // for a moment: train() takes the run's own
-    before = answering.evaluate("before", files.sets, path);
-    write_scores(scores, files.sets, before);
-    return before;
-}
-
-// Answers the sets again with the tuned model, and prints and writes what changed.
-void report_after(AnsweringGpt& answering, SftTask& task, const TrainFlags& f, const SftFiles& files,
-                  const System& before) {
-    const std::string out = without_slash(f.out);
-    if (!files.rows_to_answer) {
-        const std::string data = without_slash(f.data);
+// Answers the test rows as the model was before tuning, and as it is now, and prints and writes what changed.
+void report(SftTask& task, const std::vector<TestSet>& sets) {
+    const std::string out = without_slash(task.f.out);
+    if (sets.empty()) {
         printf(
-            "no rows were answered: there is no %s/test_*.bin, no val.bin and no --holdout; ./sft eval --model %s "
-            "--data FILE.bin answers those of a file\n",
-            data.c_str(), out.c_str());
+            "no test_*.bin, val.bin or --holdout: no rows were answered; ./sft eval --model %s --data FILE.bin does\n",
+            out.c_str());
         return;
     }
-    task.opt.load(resolve_model_dir(f.out));
-    System tuned = answering.evaluate("tuned", files.sets, f.out + "/answers.jsonl");
-    const std::vector<TestSet>& sets = files.sets;
-    const Comparison systems{most_frequent_baseline(sets), copy_input_baseline(sets), before, {tuned}};
-    print_results(sets, systems, false, 1);
-    write_file_atomic(f.out + "/results.json", dump_json(results_json(sets, systems, 1), 2) + "\n");
+    if (task.val_data && sets[0].file == &task.val_data->file)
+        printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
+    size_t rows = 0;
+    for (const TestSet& set : sets) rows += set.count();
+    printf("%s test rows of %zu set%s: the answers before tuning and after\n", thousands((double)rows).c_str(),
+           sets.size(), sets.size() == 1 ? "" : "s");
+    fflush(stdout);
+    AnsweringGpt answering{task.model, task.generator, task.bpe, task.opt.stats, task.sf.max_new};
+    std::vector<System> systems = {most_frequent_baseline(sets), copy_input_baseline(sets)};
+    task.load_start(resolve_model_dir(task.init), false);
+    systems.push_back(evaluate_on_instructions("before", sets, answering, out + "/answers_before.jsonl"));
+    task.opt.load(resolve_model_dir(out));
+    systems.push_back(evaluate_on_instructions("tuned", sets, answering, out + "/answers.jsonl"));
+    print_results(sets, systems, false);
+    write_file_atomic(out + "/results.json", dump_json(results_json(sets, systems), 2) + "\n");
     printf("\n%s/results.json has every task; answers.jsonl and answers_before.jsonl every answer\n", out.c_str());
 }
 
 int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
-    prepare_flags(cli, f, {"train.bin"}, {"data/alpaca.py", "data/instructions.py"});
-    if (f.init.empty())
-        fail_usage(
-            "--init DIR is missing: the pretrained decoder, a run of train_gpt or a Hugging Face directory of GPT-2's "
-            "or Llama's kind");
-    open_run_dir(f);
-    const std::string before_path = f.out + "/answers_before.jsonl";
-    refuse_foreign_answers(f);
-
-    // the model: a resumed run finds all that it needs in last/, but adapters also need theirs
+    const std::string init = start_tuning(cli, f, {"data/alpaca.py", "data/instructions.py"});
     const bool is_lora = sf.lora.r > 0;
-    std::string init = resolve_model_dir(f.resume && exists(f.out + "/last") && !is_lora ? f.out + "/last" : f.init);
     if (is_adapter(init))
         fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
                    init.c_str(), init.c_str());
     if (is_lora && cli.given("dropout") && f.dropout > 0)
         fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
-    GptConfig config = read_gpt_config(init);
-    Bpe bpe = Bpe::load(init);
-    check_vocabulary(init, bpe.size(), config.V);
-    if (!config.llama || config.eot < 0) config.eot = bpe.eot();
+    LoadedGpt base(init);  // of which its config and tokenizer are taken
+    GptConfig& config = base.model.config;
+    Bpe& bpe = base.bpe;
     preset_dropout(cli, f, config);
     config.dropout = f.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
@@ -456,21 +368,40 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (f.lr == 0)
         f.lr = (config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5) * (is_lora ? 10 : 1);
 
-    SftFiles files(f.data, sf, bpe, init);
-    const ChatTemplate templ = ChatTemplate::from_json(files.train.templ, files.train.path);
+    // the data
+    SftFiles files;
+    const BinFile &train_file = files.open(f.data + "/train.bin"), *val = nullptr;
+    if (exists(f.data + "/val.bin")) val = &files.open(f.data + "/val.bin");
+    files.add_held_out(train_file, sf);
+    for (const std::string& path : test_files(f.data)) files.add_set(path, sf);
+    if (files.sets.empty() && val && !val->tasks.empty()) {  // some rows of val.bin, together about sf.rows
+        const int64_t rows = (int64_t)std::max<size_t>(1, (size_t)sf.rows / val->tasks.size());
+        files.sets.push_back(draw_test_set("val", *val, sf.rows ? rows : 0, sf.strict));
+    }
+    for (const BinFile& file : files.files) {
+        check_instruct_data(file, bpe, init);
+        if (file.header.templ != train_file.header.templ)
+            fail("%s: it was packed with another template than %s: pack both with the same", file.path.c_str(),
+                 train_file.path.c_str());
+    }
+    const ChatTemplate templ = ChatTemplate::from_json(train_file.templ, train_file.path);
     config.eot = end_token(bpe, templ);
     if (!templ.is_chat()) bpe.add_bos = true;  // every row begins with it
     if (sf.max_len == 0) sf.max_len = std::min(config.T, files.longest);
     const int64_t context = std::min(config.T, files.longest + sf.max_new);
-    SftTask task(f, sf, files.train, files.val, bpe, templ, config, is_lora ? init : f.init,
-                 files.rows_to_answer ? context : 0);
+    SftTask task(f, sf, train_file, val, bpe, templ, config, is_lora ? init : f.init, files.sets.empty() ? 0 : context);
     if (task.train_data.sequences() == 0) fail_usage("--holdout, --weights: nothing is left to train on");
-    for (InstructData* data : {&task.train_data, task.val_data.get()})
-        if (data) refuse_long_rows(*data, sf.max_len, cli.given("max-len"));
-    const int64_t rows_per_step = sf.batch * f.accum, rows = (int64_t)task.train_data.sequences();
-    if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * (double)rows / (double)rows_per_step));
-    if (f.steps == 0) fail_usage("--epochs 0: expected more than 0, or --steps");
-    if (f.eval_every == 0) f.eval_every = (int64_t)ceil((double)rows / (double)rows_per_step);  // an epoch
+    // no row may be longer than the model, or --max-len, takes
+    for (const InstructData* data : {&task.train_data, task.val_data.get()})
+        if (size_t n = data ? data->mixture.longer_than((size_t)sf.max_len) : 0)
+            fail(
+                "%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it again with --max-len "
+                "%lld "
+                "--overlong drop (or truncate)",
+                data->file.path.c_str(), n, (long long)sf.max_len, cli.given("max-len") ? " with this --max-len" : "",
+                (long long)sf.max_len);
+    const double rows = (double)task.train_data.sequences();
+    count_steps(cli, f, rows, sf.batch);
 
     check_tensors(init, task.model_table);
     print_machine("sft");
@@ -480,110 +411,76 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
                thousands((double)total_count(task.model_table)).c_str());
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16));
     task.allocate(arena);
-    print_mixture(task.train_data.mixture, sf.holdout, task_weights(files.train.tasks, sf.weights));
+    print_mixture(task.train_data.mixture, sf.holdout, task_weights(train_file.tasks, sf.weights));
     if (task.same_question)
         printf("%zu row%s with the question of a held-out row left out of training\n", task.same_question,
                task.same_question == 1 ? "" : "s");
     printf("%lld steps of %lld x %lld rows: %.2f epochs%s\n", (long long)f.steps, (long long)f.accum,
-           (long long)sf.batch, (double)(f.steps * rows_per_step) / (double)rows, is_lora ? "" : "; no new parameters");
+           (long long)sf.batch, (double)(f.steps * f.accum * sf.batch) / rows, is_lora ? "" : "; no new parameters");
     task.load_start(init, !f.resume);
 
-    AnsweringGpt answering{task.model, task.generator, bpe, task.answer_stats, sf.max_new};
-    const System before = answer_before(answering, task, f, files, before_path);
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
-    report_after(answering, task, f, files, before);
+    report(task, files.sets);
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- eval
-struct SftEvalFlags {
-    std::string models, data, out, adapter;
-    int64_t rows = 100, max_new = 128, batch = 16;
-    bool json = false, strict = false;
-};
-
 // One table for some files of rows and some models, the first of which is what the others are compared with.
-int eval_sft(const SftEvalFlags& ef, const std::vector<std::string>& more_files) {
-    std::vector<std::string> paths = more_files;
-    if (!ef.data.empty()) paths.insert(paths.begin(), ef.data);
+int eval_sft(const SftFlags& sf, const SamplingFlags& sampling, std::vector<std::string> paths) {
+    if (!sf.data.empty()) paths.insert(paths.begin(), sf.data);
     if (paths.empty()) fail_usage("--data FILE is missing: .bin files of instructions, or the folder with test_*.bin");
-    const std::vector<std::string> model_paths = split_list(ef.models);
-    if (model_paths.empty()) fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
-    if (!ef.out.empty()) {
-        if (exists(ef.out + "/metrics.jsonl") || is_model_directory(ef.out))
-            fail_usage(
-                "--out %s: a run or a model is there already, whose results.json is of its own: take another directory",
-                ef.out.c_str());
-        std::vector<std::string> names = {"results.json"};
-        for (size_t i = 1; i <= model_paths.size(); i++) names.push_back(format("answers_%zu.jsonl", i));
-        refuse_existing("--out", ef.out, names);
-    }
-    std::vector<std::unique_ptr<BinFile>> files;
-    std::vector<TestSet> sets;
-    size_t longest = 1;  // tokens of the longest row
+    const std::vector<std::string> model_paths = split_list(sampling.model);
+    std::vector<std::string> names = {"results.json"};
+    for (size_t i = 1; i <= model_paths.size(); i++) names.push_back(format("answers_%zu.jsonl", i));
+    if (!sf.out.empty()) refuse_used_directory(sf.out, names);
+    SftFiles files;
     for (const std::string& path : paths) {
         std::vector<std::string> list = is_directory(path) ? test_files(path) : std::vector<std::string>{path};
         if (list.empty())
-            fail(
-                "%s: expected test.bin or test_*.bin there, found none; a .bin file can be given by its name, as "
-                "%s/val.bin",
-                path.c_str(), without_slash(path).c_str());
-        for (const std::string& file_path : list) {
-            const BinFile& file = *files.emplace_back(std::make_unique<BinFile>(file_path, BIN_INSTRUCT));
-            std::string name = file_stem(file_path);
-            for (const TestSet& set : sets)
-                if (set.name == name) name = file_path;  // two folders have a test.bin
-            sets.push_back(draw_test_set(name, file, ef.rows, ef.strict));
-            for (size_t s = 0; s < file.sequences(); s++) longest = std::max(longest, file.length(s));
-        }
+            fail("%s: expected test.bin or test_*.bin there, found none; another is given by its name, as %s/val.bin",
+                 path.c_str(), without_slash(path).c_str());
+        for (const std::string& file_path : list) files.add_set(file_path, sf);
     }
+    const std::vector<TestSet>& sets = files.sets;
     std::vector<std::unique_ptr<LoadedGpt>> models;  // first all are checked, then each answers
     for (const std::string& path : model_paths) {
-        models.push_back(std::make_unique<LoadedGpt>(path, ef.adapter));
-        for (auto& file : files) check_instruct_data(*file, models.back()->bpe, models.back()->dir);
+        models.push_back(std::make_unique<LoadedGpt>(path, sampling.adapter));
+        for (const BinFile& file : files.files) check_instruct_data(file, models.back()->bpe, models.back()->dir);
     }
-    if (!ef.out.empty()) make_directories(ef.out);
+    if (!sf.out.empty()) make_directories(sf.out);
 
     StepStats* stats = (StepStats*)device_alloc(sizeof(StepStats));
-    std::vector<System> answered;  // of each model
+    std::vector<System> systems = {most_frequent_baseline(sets), copy_input_baseline(sets)};
     for (size_t i = 0; i < models.size(); i++) {
         const std::string path = without_slash(model_paths[i]);
         std::string name = path;
         auto taken = [&](const System& system) { return system.name == name; };
-        for (int n = 2; std::any_of(answered.begin(), answered.end(), taken); n++)
+        for (int n = 2; std::any_of(systems.begin(), systems.end(), taken); n++)
             name = format("%s (%d)", path.c_str(), n);  // given twice
         LoadedGpt& gpt = *models[i];
-        const int64_t T = std::min(gpt.model.config.T, (int64_t)longest + ef.max_new), N = std::max<int64_t>(4096, T);
-        gpt.allocate((int)N, (int)N, (int)ef.batch, (int)T);
-        AnsweringGpt answering{gpt.model, gpt.generator, gpt.bpe, stats, ef.max_new};
-        answered.push_back(answering.evaluate(
-            name, sets, ef.out.empty() ? "" : format("%s/answers_%zu.jsonl", ef.out.c_str(), i + 1)));
+        const int64_t T = std::min(gpt.model.config.T, files.longest + sf.max_new), N = std::max<int64_t>(4096, T);
+        gpt.allocate((int)N, (int)N, (int)sampling.batch, (int)T);
+        AnsweringGpt answering{gpt.model, gpt.generator, gpt.bpe, stats, sf.max_new};
+        const std::string answers = sf.out.empty() ? "" : sf.out + "/" + names[i + 1];
+        systems.push_back(evaluate_on_instructions(name, sets, answering, answers));
         models[i].reset();  // the next one takes its memory
     }
-    const Comparison systems{
-        most_frequent_baseline(sets), copy_input_baseline(sets), answered[0], {answered.begin() + 1, answered.end()}};
-    const Json results = results_json(sets, systems, 1);
-    if (ef.json) printf("%s\n", dump_json(results).c_str());
-    else print_results(sets, systems, true, 1);
-    if (!ef.out.empty()) write_file_atomic(ef.out + "/results.json", dump_json(results, 2) + "\n");
+    const Json results = results_json(sets, systems);
+    if (sf.json) printf("%s\n", dump_json(results).c_str());
+    else print_results(sets, systems, true);
+    if (!sf.out.empty()) write_file_atomic(sf.out + "/results.json", dump_json(results, 2) + "\n");
     flush_output();
     return EXIT_OK;
 }
 
 // ---------------------------------------------------------------- generate
-struct PromptedFlags {
-    std::string input;
-    int64_t shots = -1;
-    bool json = false;
-};
-
 // A tuned model with its template, to answer up to `slots` prompts at a time.
 struct LoadedSft {
     LoadedGpt gpt;
     ChatTemplate templ;
     int64_t context;  // tokens of the longest prompt with its answer: the model's, or less
 
-    LoadedSft(const SamplingFlags& f) : gpt(checked(f.model), f.adapter) {
+    LoadedSft(const SamplingFlags& f) : gpt(f.model, f.adapter) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
                 "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
@@ -595,10 +492,6 @@ struct LoadedSft {
     // For prompts of up to `longest` tokens, `slots` texts of up to `context` tokens at a time
     void allocate(size_t longest, int slots, int64_t context) {
         gpt.allocate((int)std::max<size_t>(longest, 2048), slots, slots, (int)std::min(gpt.model.config.T, context));
-    }
-    static const std::string& checked(const std::string& path) {
-        if (path.empty()) fail_usage("--model DIR is missing: the --out of a tuning run");
-        return path;
     }
     // The rendered row and what goes before it, which leaves room for an answer of `answer_tokens`; what had to go is
     // told in `truncation`. shots < 0: as many few-shot examples as the rows of tuning showed, or as fit
@@ -635,7 +528,10 @@ struct AnswerStream {
         text += bytes;
         terminal.print(bytes);
     }
-    void finish() { terminal.finish(); }
+    void finish() {
+        terminal.finish();
+        printf("\n");
+    }
 };
 
 // Rows without answers: the instruction on the command line, or the lines of standard input
@@ -656,20 +552,20 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
 }
 
 // Answers the instruction on the command line with text, or each row of standard input with a JSON line.
-int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredRows& answered,
+int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, AnsweredRows& answered,
                      const std::vector<std::string>& instruction) {
-    if (instruction.empty() && !pf.input.empty())
+    if (instruction.empty() && !sf.input.empty())
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
         fail_usage("generate: expected an instruction, found an empty text");
-    LoadedSft sft(sf);
+    LoadedSft sft(sampling);
     const Bpe& bpe = sft.gpt.bpe;
-    std::vector<InstructRow> rows = rows_to_answer(instruction, pf.input);
+    std::vector<InstructRow> rows = rows_to_answer(instruction, sf.input);
     std::vector<std::vector<int>> prompts;  // of the rows without an error
     for (InstructRow& row : rows) {
         Truncation truncation;
         try {
-            if (row.error.empty()) prompts.push_back(sft.prompt(row, pf.shots, 1, false, truncation));
+            if (row.error.empty()) prompts.push_back(sft.prompt(row, sf.shots, 1, false, truncation));
         } catch (const Error& e) {
             if (!instruction.empty()) throw;
             row.error = e.what();
@@ -678,15 +574,15 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredR
     }
     size_t longest = 1;
     for (const std::vector<int>& ids : prompts) longest = std::max(longest, ids.size());
-    sft.allocate(longest, instruction.empty() ? (int)sf.batch : 1, (int64_t)longest + sf.max_new);
-    const bool stream = !instruction.empty() && !pf.json;
+    sft.allocate(longest, instruction.empty() ? (int)sampling.batch : 1, (int64_t)longest + sampling.max_new);
+    const bool stream = !instruction.empty() && !sf.json;
     AnswerStream shown{bpe};
-    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sf.max_new, sf.sampler, [&](size_t, int token) {
+    auto on_token = [&](size_t, int token) {
         if (stream) shown.add(token);
         return true;
-    });
+    };
+    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sampling.max_new, sampling.sampler, on_token);
     if (stream) shown.finish();
-    if (stream) printf("\n");
     size_t full = 0, next = 0;
     for (const InstructRow& row : rows) {
         Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
@@ -711,18 +607,6 @@ int generate_answers(const SamplingFlags& sf, const PromptedFlags& pf, AnsweredR
 }
 
 // ---------------------------------------------------------------- chat
-// A line that begins with a slash
-void chat_command(const std::string& text, InstructRow& conversation) {
-    if (text == "/reset") {
-        conversation.turns.clear();
-    } else if (text == "/system" || text.rfind("/system ", 0) == 0) {
-        conversation.system = trimmed(text.substr(7));
-        conversation.turns.clear();
-    } else {
-        fprintf(stderr, "expected /reset, /system TEXT or /quit, found %s\n", visible(text).c_str());
-    }
-}
-
 // A conversation. Earlier turns are shown to the model as long as they fit.
 int chat(const SamplingFlags& sf) {
     LoadedSft sft(sf);
@@ -730,9 +614,7 @@ int chat(const SamplingFlags& sf) {
     sft.allocate((size_t)sft.context, 1, sft.context);
     const bool terminal = isatty(0);
     if (terminal)
-        printf(
-            "/reset forgets what was said, /system TEXT goes before it, /quit or Ctrl-D ends; Ctrl-C stops an "
-            "answer\n");
+        printf("/reset forgets all, /system TEXT goes before it, /quit or Ctrl-D ends, Ctrl-C stops an answer\n");
     struct sigaction on_ctrl_c{};
     on_ctrl_c.sa_handler = [](int) { interrupted = 1; };  // without SA_RESTART: it also ends the wait for a line
     sigaction(SIGINT, &on_ctrl_c, nullptr);
@@ -754,23 +636,22 @@ int chat(const SamplingFlags& sf) {
         text = trimmed(editor.available() ? text : std::string(lines.line));
         if (text.empty()) continue;
         if (text == "/quit") break;
-        if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos) {
-            fprintf(stderr, "expected UTF-8 text, found other bytes: say it again\n");
-            continue;
-        }
-        if (text[0] == '/') {
-            chat_command(text, conversation);
-            continue;
-        }
-        conversation.turns.push_back({text, "", ""});
+        InstructRow asked = conversation;
+        asked.turns.push_back({text, "", ""});
         Truncation truncation;
         std::vector<int> prompt;
         try {
-            const int64_t answer_tokens = std::min(sf.max_new, sft.context / 2);
-            prompt = sft.prompt(conversation, 0, answer_tokens, true, truncation);
+            if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos)
+                fail("expected UTF-8 text, found other bytes: say it again");
+            if (text == "/reset" || text == "/system" || text.rfind("/system ", 0) == 0) {
+                if (text != "/reset") conversation.system = trimmed(text.substr(7));
+                conversation.turns.clear();
+                continue;
+            }
+            if (text[0] == '/') fail("expected /reset, /system TEXT or /quit, found %s", text.c_str());
+            prompt = sft.prompt(asked, 0, std::min(sf.max_new, sft.context / 2), true, truncation);
         } catch (const Error& e) {
             fprintf(stderr, "%s\n", visible(e.what()).c_str());
-            conversation.turns.pop_back();
             continue;
         }
         if (truncation.turns) fprintf(stderr, "(the earliest turns no longer fit into the context)\n");
@@ -780,13 +661,12 @@ int chat(const SamplingFlags& sf) {
             return !interrupted;
         })[0];
         shown.finish();
-        printf("\n");
         if (interrupted) clearerr(stdout);
         flush_output();
         if (answer.stop == Stop::context) fprintf(stderr, "(the context is full)\n");
-        if (trimmed(shown.text).empty()) conversation.turns.pop_back();  // an empty answer is no example to follow
-        else conversation.turns.back().output = shown.text;
-        sampler.seed++;  // the same question may get another answer the next time
+        asked.turns.back().output = shown.text;
+        if (!blank(shown.text)) conversation = asked;  // an empty answer is no example to follow
+        sampler.seed++;                                // the same question may get another answer the next time
     }
     if (terminal) printf("\n");
     return EXIT_OK;
@@ -795,15 +675,12 @@ int chat(const SamplingFlags& sf) {
 // ---------------------------------------------------------------- merge
 // A model whose weights hold what its adapters added
 int merge(const SamplingFlags& f, const std::string& out) {
-    if (f.model.empty() || out.empty()) fail_usage("merge: expected --model DIR and --out DIR");
+    if (out.empty()) fail_usage("--out DIR is missing: a directory for the merged model");
     LoadedGpt gpt(f.model, f.adapter);
     if (gpt.adapter.empty())
         fail_usage("--model %s: expected adapters, or --adapter DIR beside a model, found a model alone",
                    f.model.c_str());
-    for (const char* end : {"", ".tmp", ".old"})  // what a save replaces
-        if (exists(without_slash(out) + end))
-            fail_usage("--out %s: expected nothing there, found %s%s; take another directory", out.c_str(),
-                       without_slash(out).c_str(), end);
+    for (const char* end : {"", ".tmp", ".old"}) refuse_existing("--out", without_slash(out) + end);
     const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
     std::vector<areal> values(total_count(table));
     load_tensors(gpt.weights, table, values.data()).refuse_missing(gpt.weights);
@@ -828,116 +705,78 @@ int main(int argc, char** argv) {
     reexec_with_omp_policy(argv);
     return run_program([&] {
         blas_init();
-        TrainFlags f;
-        f.steps = 0;
-        f.epochs = 3;
-        f.warmup = 0.03;
-        f.beta2 = 0.999;
-        f.eps = 1e-8;
-        f.weight_decay = 0.01;
+        TrainFlags f = tuning_flags(0.03);
         f.schedule = "cosine";
-        f.eval_every = 0;
-        f.log_every = 25;
         SftFlags sf;
-        SftEvalFlags ef;
-        SamplingFlags gf;
-        PromptedFlags pf;
+        SamplingFlags sampling;
         AnsweredRows answered;
-        std::string mf_out;
-        gf.sampler.temperature = 0;
-        gf.sampler.top_k = 0;
-        gf.max_new = 128;
+        sampling.sampler.temperature = 0;
+        sampling.sampler.top_k = 0;
+        sampling.max_new = 128;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});
         describe(groups, "data",
-                 "directory with train.bin, and with val.bin and test_*.bin to report on, where there are such; packed "
-                 "with the tokenizer of --init (data/instructions.py)");
-        describe(
-            groups, "out",
-            "directory of the run, for best/, last/, metrics.jsonl and config.json; where test rows are answered also "
-            "results.json and answers.jsonl");
+                 "directory with train.bin and, to report on, val.bin and test_*.bin (data/instructions.py)");
+        describe(groups, "out",
+                 "directory of the run: best/, last/, metrics.jsonl, config.json, results.json and answers.jsonl");
         describe(groups, "dropout",
                  "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
                  "none if this is not given");
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
-                 "peak learning rate; 0: chosen by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, "
-                 "else 2e-5, with --lora-r ten times that");
-        describe(
-            groups, "eval-every",
-            "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: once an epoch");
-        groups.insert(groups.begin() + 1,
-                      {"Task",
-                       "train",
-                       {{"batch", &sf.batch, between(1, 1 << 16),
-                         "rows in a micro-batch, and answers that are generated at a time"},
-                        {"max-len", &sf.max_len, between(0, 1 << 20),
-                         "longest row, in tokens; 0: as long as the longest of the data"},
-                        {"train-on-prompt", &sf.on_prompt,
-                         "learn the tokens of the prompt as well, not only those of the answer (for comparison)"}}});
-        groups.insert(groups.begin() + 2,
-                      {"Mixture",
-                       "train",
-                       {{"mix", &sf.mix, "size|equal",
-                         "share of each task in the mixture: in proportion to its rows, or the same for all"},
-                        {"cap", &sf.cap, at_least(0),
-                         "with --mix size, most rows of a task that count (as in FLAN); 0: no limit"},
-                        {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
-                        {"holdout", &sf.holdout, "NAME,...",
-                         "tasks or families that are held out of training and reported on"}}});
-        groups.push_back(
-            {"Low-rank adapters",
-             "train",
-             {{"lora-r", &sf.lora.r, between(0, 1024),
-               "rank of the adapters that are trained in place of the model (LoRA), which is frozen; 0: the "
-               "model is trained"},
-              {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
-              {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
-              {"lora-targets", &sf.lora.targets, "NAMES",
-               "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}}});
-        groups.push_back(
-            {"Answers",
-             "train",
-             {{"eval-rows", &sf.eval_rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"},
-              {"strict", &sf.strict, "count case and punctuation in the exact match"},
-              {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}}});
-        groups.push_back(
-            {"Evaluation",
-             "eval",
-             {{"model", &ef.models, "DIR,...", "runs or model directories; all others are compared with the first"},
-              {"data", &ef.data, "FILE",
-               "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
-              {"adapter", &ef.adapter, "DIR", "low-rank adapters of these models, ours or PEFT's"},
-              {"out", &ef.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
-              {"rows", &ef.rows, at_least(0), "rows of each task to answer; 0: all"},
-              {"strict", &ef.strict, "count case and punctuation in the exact match"},
-              {"max-new-tokens", &ef.max_new, between(1, 1 << 20), "longest answer, in tokens"},
-              {"batch", &ef.batch, between(1, 1 << 16), "answers that are generated at a time"},
-              {"json", &ef.json, "print JSON instead of tables"}}});
-        groups.push_back({"Inference",
-                          "generate chat",
-                          {{"model", &gf.model, "DIR", "directory of a tuning run, or its best/"},
-                           {"adapter", &gf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"}}});
-        groups.push_back({"Conversation",
-                          "chat",
-                          {{"context", &gf.context, between(2, 1 << 24),
-                            "longest conversation, in tokens, if the model's context is not shorter; its memory is "
-                            "taken at once"}}});
-        groups.push_back({"Merging",
-                          "merge",
-                          {{"model", &gf.model, "DIR", "the adapters of a tuning run, or their model"},
-                           {"adapter", &gf.adapter, "DIR", "the adapters, where --model is their model"},
-                           {"out", &mf_out, "DIR", "directory for the model that holds both"}}});
-        groups.push_back({"Prompts",
-                          "generate",
-                          {{"input", &pf.input, "TEXT", "input that the instruction on the command line is about"},
-                           {"shots", &pf.shots, between(-1, 2),
-                            "few-shot examples of a row to show before its input; -1: as many as in tuning, or as many "
-                            "of them as fit"},
-                           {"batch", &gf.batch, between(1, 1 << 16), "answers that are generated at a time"},
-                           {"json", &pf.json, "print JSON also for an instruction on the command line"},
-                           answered.flag()}});
-        groups.push_back({"Sampling", "generate chat", gf.flags()});
+                 "peak learning rate; 0: by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, else "
+                 "2e-5, with --lora-r ten times that");
+        add_flags(
+            groups, "Task", "train",
+            {{"batch", &sf.batch, between(1, 1 << 16),
+              "rows in a micro-batch, and answers that are generated at a time"},
+             {"max-len", &sf.max_len, between(0, 1 << 20),
+              "longest row, in tokens; 0: as long as the longest of the data"},
+             {"train-on-prompt", &sf.on_prompt,
+              "learn the tokens of the prompt as well, not only those of the answer (for comparison)"},
+             {"eval-rows", &sf.rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"}});
+        add_flags(
+            groups, "Mixture", "train",
+            {{"mix", &sf.mix, "size|equal",
+              "share of each task in the mixture: in proportion to its rows, or the same for all"},
+             {"cap", &sf.cap, at_least(0), "with --mix size, most rows of a task that count (as in FLAN); 0: no limit"},
+             {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
+             {"holdout", &sf.holdout, "NAME,...", "tasks or families that are held out of training and reported on"}});
+        add_flags(groups, "Low-rank adapters", "train",
+                  {{"lora-r", &sf.lora.r, between(0, 1024),
+                    "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
+                   {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
+                   {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
+                   {"lora-targets", &sf.lora.targets, "NAMES",
+                    "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}});
+        add_flags(groups, "Model", "eval generate chat merge",
+                  {{"model", &sampling.model, "DIR",
+                    "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},
+                   {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}});
+        add_flags(groups, "Evaluation", "eval",
+                  {{"data", &sf.data, "FILE",
+                    "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
+                   {"out", &sf.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
+                   {"rows", &sf.rows, at_least(0), "rows of each task to answer; 0: all"}});
+        add_flags(groups, "Scores", "train eval",
+                  {{"strict", &sf.strict, "count case and punctuation in the exact match"},
+                   {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}});
+        add_flags(groups, "Conversation", "chat",
+                  {{"context", &sampling.context, between(2, 1 << 24),
+                    "longest conversation, in tokens, within the model's context; its memory is taken at once"}});
+        add_flags(
+            groups, "Merging", "merge",
+            {{"out", &sf.out, "DIR", "directory for the model that holds the adapters of --model, or --adapter, too"}});
+        add_flags(groups, "Prompts", "generate",
+                  {{"input", &sf.input, "TEXT", "input that the instruction on the command line is about"},
+                   {"shots", &sf.shots, between(-1, 2),
+                    "few-shot examples of a row to show before its input; -1: as in tuning, or as many of them as fit"},
+                   answered.flag()});
+        add_flags(
+            groups, "Output", "eval generate",
+            {{"batch", &sampling.batch, between(1, 1 << 16), "answers that are generated at a time"},
+             {"json", &sf.json, "print JSON in place of tables, and of the answer to words on the command line"}});
+        add_flags(groups, "Sampling", "generate chat", sampling.flags());
         Cli cli{"sft",
                 "fine-tuning of a decoder for text generation and on instructions.",
                 "  ./sft --init runs/gpt --data datasets/alpaca --out runs/sft\n"
@@ -958,10 +797,12 @@ int main(int argc, char** argv) {
                 groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "generate") return generate_answers(gf, pf, answered, cli.positional);
-        if (cli.command == "chat") return chat(gf);
-        if (cli.command == "merge") return merge(gf, mf_out);
-        return cli.command == "eval" ? eval_sft(ef, cli.positional) : train_sft(cli, f, sf);
+        if (cli.command != "train" && split_list(sampling.model).empty())
+            fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
+        if (cli.command == "generate") return generate_answers(sampling, sf, answered, cli.positional);
+        if (cli.command == "chat") return chat(sampling);
+        if (cli.command == "merge") return merge(sampling, sf.out);
+        return cli.command == "eval" ? eval_sft(sf, sampling, cli.positional) : train_sft(cli, f, sf);
     });
 }
 #endif

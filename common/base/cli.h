@@ -113,6 +113,11 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
     auto named = [&](const Flag& f) { return contains(names, f.name()); };
     for (FlagGroup& g : groups) g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), named), g.flags.end());
 }
+// Adds a group to it.
+inline void add_flags(std::vector<FlagGroup>& groups, const char* title, const char* commands,
+                      const std::vector<Flag>& flags) {
+    groups.push_back({title, commands, flags});
+}
 // Gives the flag of this name another help text, in such a table.
 inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
     for (FlagGroup& g : groups)

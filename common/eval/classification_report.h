@@ -29,6 +29,9 @@ struct ClassificationReport {
         return best;
     }
     double mean_loss() const { return loss / (double)std::max<int64_t>(1, confusion.total()); }
+    std::pair<double, double> interval() const {  // of the accuracy
+        return wilson_interval((double)confusion.correct(), (double)confusion.total());
+    }
     std::string line() const {
         auto [low, high] = interval();
         return format(
@@ -37,24 +40,15 @@ struct ClassificationReport {
             mean_loss(), 100 * confusion.accuracy(), 100 * low, 100 * high, (long long)confusion.total(),
             100 * confusion.majority_accuracy(), confusion.macro_f1(), confusion.mcc());
     }
-    // What makes its accuracy worth little; "": nothing
+    // Is it better than to answer always with the most frequent class? "": it is
     std::string warning() const {
-        const int64_t n = confusion.total();
-        const int most = confusion.majority();
-        if (n == 0) return "";
-        if (confusion.gold(most) == n)
-            return format("all %lld examples are \"%s\": no accuracy here shows that the model tells classes apart",
-                          (long long)n, labels[most].c_str());
-        for (int k = 0; k < confusion.K; k++)
-            if (confusion.predicted(k) == n)
-                return format("the model takes every example for \"%s\": it does not tell the classes apart",
-                              labels[k].c_str());
         auto [low, high] = interval();
-        if (low > confusion.majority_accuracy()) return "";
+        const double usual = confusion.majority_accuracy();
+        if (confusion.total() == 0 || low > usual) return "";
         return format(
             "the accuracy of %.2f %% is not shown to be better than that of always answering \"%s\", %.2f %%: the "
             "95 %% interval begins at %.2f",
-            100 * confusion.accuracy(), labels[most].c_str(), 100 * confusion.majority_accuracy(), 100 * low);
+            100 * confusion.accuracy(), labels[confusion.majority()].c_str(), 100 * usual, 100 * low);
     }
     // Precision, recall and F1 of each class; and the confusion matrix, of more than 10 classes the 10 most frequent
     // confusions
@@ -73,67 +67,34 @@ struct ClassificationReport {
             if (matrix) s += "             ";
             for (int j = 0; matrix && j < K; j++) s += format(" %*lld", column(j), (long long)confusion.at(k, j));
         }
-        return matrix ? s : s + most_frequent_confusions(10);
+        if (matrix) return s;
+        std::vector<std::pair<int64_t, int>> wrong;  // −count, place in the matrix
+        for (int i = 0; i < (int)confusion.count.size(); i++)
+            if (i / K != i % K && confusion.count[i] > 0) wrong.push_back({-confusion.count[i], i});
+        std::sort(wrong.begin(), wrong.end());
+        for (size_t i = 0; i < wrong.size() && i < 10; i++)
+            s += format("\n  %s taken for %s: %lld times", shown[wrong[i].second / K].c_str(),
+                        shown[wrong[i].second % K].c_str(), (long long)-wrong[i].first);
+        return s;
     }
     Json json() const {
         auto [low, high] = interval();
         Json classes = Json::make_object(), matrix = Json::make_array(), both = Json::make_array();
         both.a = {low, high};
         for (int k = 0; k < confusion.K; k++) {
-            Json row = Json::make_array();
+            Json& row = matrix.a.emplace_back(Json::make_array());
             for (int j = 0; j < confusion.K; j++) row.a.push_back(confusion.at(k, j));
-            matrix.a.push_back(row);
-            classes.o.emplace_back(labels[k], Json::make_object()
-                                                  .set("precision", confusion.precision(k))
-                                                  .set("recall", confusion.recall(k))
-                                                  .set("f1", confusion.f1(k))
-                                                  .set("n", confusion.gold(k)));
+            Json& one = classes.o.emplace_back(labels[k], Json::make_object()).second;
+            one.set("precision", confusion.precision(k)).set("recall", confusion.recall(k));
+            one.set("f1", confusion.f1(k)).set("n", confusion.gold(k));
         }
-        return Json::make_object()
-            .set("n", confusion.total())
-            .set("loss", mean_loss())
-            .set("accuracy", confusion.accuracy())
-            .set("interval", both)
-            .set("majority_class", labels[confusion.majority()])
-            .set("majority_accuracy", confusion.majority_accuracy())
-            .set("macro_f1", confusion.macro_f1())
-            .set("mcc", confusion.mcc())
-            .set("classes", classes)
-            .set("confusion", matrix);
-    }
-
-private:
-    std::pair<double, double> interval() const {
-        return wilson_interval((double)confusion.correct(), (double)confusion.total());
-    }
-    std::string most_frequent_confusions(size_t most) const {
-        std::vector<std::pair<int64_t, int>> wrong;  // −count, place in the matrix
-        for (int i = 0; i < (int)confusion.count.size(); i++)
-            if (i / confusion.K != i % confusion.K && confusion.count[i] > 0) wrong.push_back({-confusion.count[i], i});
-        std::sort(wrong.begin(), wrong.end());
-        std::string s;
-        for (size_t i = 0; i < wrong.size() && i < most; i++)
-            s += format("\n  %s taken for %s: %lld times", shown[wrong[i].second / confusion.K].c_str(),
-                        shown[wrong[i].second % confusion.K].c_str(), (long long)-wrong[i].first);
-        return s;
+        Json json;
+        json.set("n", confusion.total()).set("loss", mean_loss()).set("accuracy", confusion.accuracy());
+        json.set("interval", both).set("majority_class", labels[confusion.majority()]);
+        json.set("majority_accuracy", confusion.majority_accuracy()).set("macro_f1", confusion.macro_f1());
+        return json.set("mcc", confusion.mcc()).set("classes", classes).set("confusion", matrix);
     }
 };
-
-// Of the validations that chose the epoch, all on the same n examples: can they tell the epochs apart? "": they can.
-// Epochs differ by a few points, so nothing is said where the interval is no wider than 10.
-inline std::string doubtful_choice(const std::vector<double>& accuracies, int64_t n) {
-    if (accuracies.size() < 2) return "";
-    const double best = *std::max_element(accuracies.begin(), accuracies.end());
-    auto [low, high] = wilson_interval(best * (double)n, (double)n);
-    const double from = low;
-    const long within = std::count_if(accuracies.begin(), accuracies.end(), [&](double x) { return x >= from; }) - 1;
-    if (within == 0 || high - low <= 0.1) return "";
-    return format(
-        "the dev split is too small to choose an epoch: the best accuracy in it, %.2f %% of n = %lld, has the 95 %% "
-        "interval %.2f to %.2f, which holds %ld of the %zu other validations; take a larger --dev-split, or 0 for the "
-        "last epoch",
-        100 * best, (long long)n, 100 * low, 100 * high, within, accuracies.size() - 1);
-}
 
 // OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set, row (which example of the
 // set, from 1); OUT/errors.tsv: the mistakes, the most confident first.
@@ -157,18 +118,17 @@ struct PredictionFiles {
     void write(const std::string& out) {
         auto is_pair = [](const Row& r) { return r.shown.find('\t') != r.shown.npos; };
         const bool pairs = std::any_of(rows.begin(), rows.end(), is_pair);
-        std::string columns = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
-        for (const std::string& label : labels) columns += "\tp(" + visible(label) + ")";
-        columns += "\tset\trow\n";
-        auto line = [&](const Row& r) { return r.shown + (pairs && !is_pair(r) ? "\t" : "") + r.rest; };
-        std::string text = columns;
-        for (const Row& r : rows) text += line(r);
-        write_file_atomic(out + "/predictions.tsv", text);
+        std::string header = pairs ? "text\ttext2\tgold\tprediction" : "text\tgold\tprediction";
+        for (const std::string& label : labels) header += "\tp(" + visible(label) + ")";
+        auto write_rows = [&](const char* name, bool all) {
+            std::string text = header + "\tset\trow\n";
+            for (const Row& r : rows)
+                if (all || r.wrong) text += r.shown + (pairs && !is_pair(r) ? "\t" : "") + r.rest;
+            write_file_atomic(out + name, text);
+        };
+        write_rows("/predictions.tsv", true);
         std::stable_sort(rows.begin(), rows.end(),
                          [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
-        text = columns;
-        for (const Row& r : rows)
-            if (r.wrong) text += line(r);
-        write_file_atomic(out + "/errors.tsv", text);
+        write_rows("/errors.tsv", false);
     }
 };

@@ -1,70 +1,109 @@
-// instruct_eval.h: evaluates a model on rows of instructions. The model is two functions: one answers prompts, the
-// other says how likely given answers are.
+// instruct_eval.h: which rows of instructions are answered, and how models, and two baselines that need none, answer.
 #pragma once
 #include <time.h>
+
+#include <filesystem>
 #include <functional>
+#include <tuple>
 
-#include "common/eval/systems.h"
+#include "common/base/rng.h"
+#include "common/eval/task_score.h"
 
+// ---------------------------------------------------------------- rows
+// A set of rows that is reported on
+struct TestSet {
+    std::string name;
+    const BinFile* file;
+    std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks, in the file's order
+    bool strict;                              // exact match counts case and punctuation
+    size_t drawn_from;                        // rows that these were drawn from
+    size_t count() const {
+        size_t n = 0;
+        for (auto& task : rows) n += task.size();
+        return n;
+    }
+};
+// Of each task (for which chosen(task) is true) at most `rows_per_task` rows (0: all), drawn always the same.
+inline TestSet draw_test_set(const std::string& name, const BinFile& file, int64_t rows_per_task, bool strict,
+                             const std::function<bool(const std::string&)>& chosen = nullptr) {
+    TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size()), strict, 0};
+    for (size_t s = 0; s < file.sequences(); s++)
+        if (!chosen || chosen(file.tasks[file.task(s)])) set.rows[file.task(s)].push_back((uint32_t)s);
+    set.drawn_from = set.count();
+    for (size_t t = 0; t < set.rows.size(); t++) {
+        auto& rows = set.rows[t];
+        if (rows_per_task == 0 || rows.size() <= (size_t)rows_per_task) continue;
+        std::vector<uint32_t> drawn;
+        Permutation order(rows.size(), mix64(1, t));
+        for (int64_t i = 0; i < rows_per_task; i++) drawn.push_back(rows[order((uint64_t)i)]);
+        std::sort(drawn.begin(), drawn.end());
+        rows = drawn;
+    }
+    return set;
+}
+
+// DATA/test.bin and DATA/test_NAME.bin, sorted
+inline std::vector<std::string> test_files(const std::string& dir) {
+    std::vector<std::string> files;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
+        const std::string name = entry.path().stem();
+        if (entry.path().extension() == ".bin" && (name == "test" || (name.rfind("test_", 0) == 0 && name.size() > 5)))
+            files.push_back(dir + "/" + name + ".bin");
+    }
+    if (error) fail("cannot read the directory %s: %s", dir.c_str(), error.message().c_str());
+    std::sort(files.begin(), files.end());
+    return files;
+}
+
+// ---------------------------------------------------------------- models
+// A model or a baseline, and how it answered
+struct System {
+    std::string name;
+    std::vector<std::vector<TaskScore>> score;  // [set][task]
+};
 struct GeneratedAnswer {
     std::string text;
     std::string stop;  // why it ended: "end", "length" or "context"
 };
-struct AnsweringModel {
-    size_t max_prompt;  // tokens of the longest prompt that can be answered
-    // Answers every prompt (token ids) up to the token `end`. progress(i) is called while answer i is being written.
-    std::function<std::vector<GeneratedAnswer>(const std::vector<std::vector<int>>& prompts, int end,
-                                               const std::function<void(size_t)>& progress)>
-        generate;
-    // log p of each of these texts as the answer to a prompt, its end token included; none if a text does not fit into
-    // the context
-    std::function<std::vector<double>(const std::vector<int>& prompt, const std::vector<std::string>& answers, int end)>
-        log_likelihoods;
-};
 
 // Which option is the most likely one, as a whole and per byte, and is it right? log_likelihoods: of the row's options;
-// empty: one does not fit into the context, none is chosen, which is wrong. `line`, if given, tells the choice.
+// empty: one does not fit into the context, none is chosen, which is wrong. `line` tells the choice.
 inline void score_options(TaskScore& score, const std::vector<double>& log_likelihoods, const InstructText& row,
-                          Json* line) {
+                          Json& line) {
     score.add_options(row);
     if (log_likelihoods.empty()) {
         score.long_options++;
         return;
     }
-    auto per_byte = [&](size_t k) { return log_likelihoods[k] / (double)std::max<size_t>(row.options[k].size(), 1); };
-    size_t by_sum = 0, by_mean = 0;
-    for (size_t k = 1; k < log_likelihoods.size(); k++) {
-        if (log_likelihoods[k] > log_likelihoods[by_sum]) by_sum = k;
-        if (per_byte(k) > per_byte(by_mean)) by_mean = k;
-    }
-    auto right = [&](size_t k) {
-        return std::find(row.outputs.begin(), row.outputs.end(), row.options[k]) != row.outputs.end();
+    std::vector<double> per_byte;
+    for (size_t k = 0; k < row.options.size(); k++)
+        per_byte.push_back(log_likelihoods[k] / (double)std::max<size_t>(row.options[k].size(), 1));
+    auto largest = [&](const std::vector<double>& x) {
+        return row.options[std::max_element(x.begin(), x.end()) - x.begin()];
     };
+    auto right = [&](const std::string& option) {
+        return std::find(row.outputs.begin(), row.outputs.end(), option) != row.outputs.end();
+    };
+    const std::string by_sum = largest(log_likelihoods), by_mean = largest(per_byte);
     score.by_sum += right(by_sum);
     score.by_mean += right(by_mean);
-    if (line) line->set("option", row.options[by_sum]).set("option_per_byte", row.options[by_mean]);
+    line.set("option", by_sum).set("option_per_byte", by_mean);
 }
 
-// What answers.jsonl says of a row
-inline Json answer_line(const TestSet& set, size_t task, const std::string& prompt, const InstructText& row,
-                        const GeneratedAnswer& answer) {
-    Json outputs = Json::make_array();
-    for (auto& output : row.outputs) outputs.a.push_back(output);
-    return Json::make_object()
-        .set("set", set.name)
-        .set("task", set.file->tasks[task])
-        .set("prompt", prompt)
-        .set("outputs", outputs)
-        .set("answer", answer.text)
-        .set("stop", answer.stop)
-        .set("exact", exact_match(answer.text, row.outputs, set.strict))
-        .set("rouge_l", rouge_l(answer.text, row.outputs));
-}
-
-// Answers all rows and scores the answers, which are also written to `out` (or nullptr) as JSON lines.
-inline System evaluate_on_instructions(const std::string& name, const std::vector<TestSet>& sets, const Bpe& bpe,
-                                       const AnsweringModel& model, FILE* out) {
+// Answers all rows and scores the answers, which are also written to the file `path` (or nowhere, if it is empty) as
+// JSON lines. A Model has its tokenizer bpe, and
+//   max_prompt()                           tokens of the longest prompt that can be answered
+//   generate(prompts, end, progress)       a GeneratedAnswer for every prompt (token ids), up to the token `end`;
+//                                          progress(i) is called while answer i is being written
+//   log_likelihoods(prompt, answers, end)  log p of each of these texts as the answer to a prompt, `end` included; none
+//                                          if a text does not fit into the context
+template <class Model>
+System evaluate_on_instructions(const std::string& name, const std::vector<TestSet>& sets, Model& model,
+                                const std::string& path) {
+    const Bpe& bpe = model.bpe;
     System system{name, {}};
+    std::string lines;
     size_t total = 0, done = 0;
     for (const TestSet& set : sets) total += set.count();
     time_t last_shown = time(nullptr);
@@ -79,7 +118,7 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
         for (size_t t = 0; t < set.rows.size(); t++)
             for (uint32_t s : set.rows[t]) {
                 std::vector<int> ids = row_prompt(*set.file, s, start);
-                if (ids.size() > model.max_prompt) {
+                if (ids.size() > model.max_prompt()) {
                     score[t].add_too_long(parse_instruct_text(*set.file, s));
                     continue;
                 }
@@ -95,25 +134,93 @@ inline System evaluate_on_instructions(const std::string& name, const std::vecto
         });
         const std::string space = templ.before_output(true).second;  // it belongs to the answer (chat_template.h)
         for (size_t i = 0; i < prompts.size(); i++) {
-            auto [t, s] = task_and_row[i];
+            const auto [t, s] = task_and_row[i];
             const InstructText row = parse_instruct_text(*set.file, s);
-            answers[i].text = trimmed(answers[i].text);
-            score[t].add(answers[i].text, row, set.strict);
-            Json line;
-            if (out)
-                line = answer_line(set, t,
-                                   bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size()), row,
-                                   answers[i]);
+            const std::string answer = trimmed(answers[i].text);
+            score[t].add(answer, row, set.strict);
+            Json line, outputs = Json::make_array();
+            outputs.a.assign(row.outputs.begin(), row.outputs.end());
+            const std::string prompt = bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size());
+            line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", prompt).set("outputs", outputs);
+            line.set("answer", answer).set("stop", answers[i].stop);
+            line.set("exact", exact_match(answer, row.outputs, set.strict))
+                .set("rouge_l", rouge_l(answer, row.outputs));
             if (!row.options.empty()) {
                 std::vector<std::string> options = row.options;
                 for (std::string& option : options) option = space + option;
-                score_options(score[t], model.log_likelihoods(prompts[i], options, end), row, out ? &line : nullptr);
+                score_options(score[t], model.log_likelihoods(prompts[i], options, end), row, line);
             }
-            if (out && fprintf(out, "%s\n", dump_json(line).c_str()) < 0)
-                fail("could not write the answers: %s", strerror(errno));
+            if (!path.empty()) lines += dump_json(line) + "\n";
         }
         done += set.count();
     }
     if (terminal) fprintf(stderr, "\r%*s\r", 60, "");
+    if (!path.empty()) write_file_atomic(path, lines);
+    return system;
+}
+
+// ---------------------------------------------------------------- baselines
+// Answers with the input as it is.
+inline System copy_input_baseline(const std::vector<TestSet>& sets) {
+    System system{"copy the input", {}};
+    for (const TestSet& set : sets) {
+        auto& score = system.score.emplace_back(set.rows.size());
+        for (size_t t = 0; t < set.rows.size(); t++)
+            for (uint32_t s : set.rows[t]) {
+                const InstructText row = parse_instruct_text(*set.file, s);
+                score[t].add(row.input, row, set.strict);
+            }
+    }
+    return system;
+}
+
+// Answers with a task's most frequent answer. For that the task's rows are drawn into two halves, and each half is
+// answered with what is most frequent in the other: no row has a say in what it is answered with. The scores are means
+// over 32 draws.
+inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
+    constexpr int DRAWS = 32;
+    System system{"most frequent answer", {}};
+    for (const TestSet& set : sets) {
+        auto& score = system.score.emplace_back(set.rows.size());
+        for (size_t t = 0; t < set.rows.size(); t++) {
+            const size_t n = set.rows[t].size();
+            std::vector<InstructText> rows;
+            // of each row's answers, as exact_match() tells them apart: normalized → one that normalizes to it
+            std::vector<std::map<std::string, std::string>> answers(n);
+            for (size_t i = 0; i < n; i++) {
+                rows.push_back(parse_instruct_text(*set.file, set.rows[t][i]));
+                for (const std::string& output : rows[i].outputs) {
+                    std::string normalized = normalize_answer(output, set.strict);
+                    answers[i].emplace(normalized.empty() ? normalize_answer(output, true) : normalized, output);
+                }
+            }
+            std::vector<std::map<std::string, int>> given(n);  // to each row: answer → in how many of the draws
+            for (int d = 0; d < DRAWS; d++) {
+                const Permutation drawn(n, mix64(2, t, (uint64_t)d));
+                // of each half: normalized answer → in how many rows, and one of its spellings
+                std::map<std::string, std::pair<size_t, std::string>> count[2];
+                for (size_t i = 0; i < n; i++)
+                    for (const auto& [normalized, output] : answers[i]) {
+                        auto& [rows_with_it, spelling] = count[drawn(i) % 2][normalized];
+                        if (rows_with_it++ == 0) spelling = output;
+                    }
+                std::string most_frequent[2];
+                for (int half : {0, 1}) {
+                    size_t most = 0;
+                    for (const auto& [normalized, found] : count[half])
+                        if (found.first > most) std::tie(most, most_frequent[half]) = found;
+                }
+                for (size_t i = 0; i < n; i++) given[i][most_frequent[1 - drawn(i) % 2]]++;
+            }
+            for (size_t i = 0; i < n; i++)
+                for (const auto& [answer, count] : given[i]) {
+                    TaskScore one;
+                    one.add(answer, rows[i], set.strict);
+                    for (ScoreSum sum : {&TaskScore::rows, &TaskScore::exact, &TaskScore::rouge, &TaskScore::quotes,
+                                         &TaskScore::quotes_of_input})
+                        score[t].*sum += one.*sum * count / DRAWS;
+                }
+        }
+    }
     return system;
 }

@@ -1,164 +1,139 @@
 // instruct_report.h: systems compared on sets of instructions, as tables for the console and as results.json. Every
-// task's mean counts the same.
+// task's mean counts the same. The systems are two baselines, then models, of which the first is the reference that the
+// others are compared with: the model before tuning.
 #pragma once
 #include "common/base/text.h"
-#include "common/eval/systems.h"
+#include "common/eval/instruct_eval.h"
 
-// By how much a model is better than the reference: mean and interval over the tasks of a set
-struct Gain {
-    Interval exact, rouge, option;
-    bool has_options;
+constexpr size_t REFERENCE = 2;
 
-    Gain(const SetScores& model, const SetScores& reference, uint64_t seed)
-        : exact(paired_bootstrap_interval(model.exact, reference.exact, seed)),
-          rouge(paired_bootstrap_interval(model.rouge, reference.rouge, seed)),
-          option{},
-          has_options(!model.options.empty()) {
-        if (has_options) option = paired_bootstrap_interval(model.options, reference.options, seed);
-    }
-    bool any_known() const { return exact.known || rouge.known || (has_options && option.known); }
-};
-
-// Every task's scores
-inline void print_tasks(const TestSet& set, size_t k, const std::vector<const System*>& systems, int width) {
-    for (size_t t = 0; t < set.rows.size(); t++) {
-        if (set.rows[t].empty()) continue;
-        printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
-        for (const System* system : systems) {
-            const TaskScore& s = system->score[k][t];
-            printf("    %-*s  %7.1f %%    %7.3f", width - 2, system->name.c_str(), 100 * s.mean_exact(),
-                   s.mean_rouge());
-            if (s.with_options)
-                printf("   right option %5.1f %% (per byte %5.1f %%)", 100 * s.option_accuracy(),
-                       100 * s.option_accuracy_per_byte());
-            if (s.quotes) printf("   quotes its input %5.1f %%", 100 * s.quote_rate());
-            printf("\n");
-        }
-    }
+// By how much a model is better than the reference in exact match, ROUGE-L and, where rows have them, right options:
+// mean and interval over the tasks of a set; nothing if there are none.
+inline std::vector<Interval> gains(const std::vector<TaskScore>& model, const std::vector<TaskScore>& reference) {
+    std::vector<Interval> all;
+    for (int m : {EXACT, ROUGE, OPTION})
+        if (const auto values = of_tasks(METRICS[m], model); !values.empty())
+            all.push_back(paired_bootstrap_interval(values, of_tasks(METRICS[m], reference), 1));
+    return all;
 }
 
-inline void print_means(const std::vector<const System*>& systems, size_t k, int width) {
-    for (const System* system : systems) {
-        SetScores s(system->score[k]);
-        auto percent = [](const std::vector<double>& x) { return 100 * SetScores::mean(x); };
-        printf("  %-*s  %7.1f %%    %7.3f", width, system->name.c_str(), percent(s.exact), SetScores::mean(s.rouge));
-        if (!s.options.empty())
-            printf("   right option %5.1f %% (per byte %5.1f %%, chance %.1f %%)", percent(s.options),
-                   percent(s.options_per_byte), percent(s.chance));
-        if (!s.quotes.empty()) printf("   quotes its input %5.1f %%", percent(s.quotes));
-        printf("\n");
-    }
+// A line of the table: means over these tasks, or of one of them
+inline void print_scores(const std::string& name, const std::vector<TaskScore>& tasks, bool chance) {
+    auto percent = [&](int metric) { return 100 * task_mean(METRICS[metric], tasks); };
+    auto some_have = [&](int metric) { return !of_tasks(METRICS[metric], tasks).empty(); };
+    printf("%s  %7.1f %%    %7.3f", name.c_str(), percent(EXACT), task_mean(METRICS[ROUGE], tasks));
+    if (some_have(OPTION))
+        printf("   right option %5.1f %% (per byte %5.1f %%%s)", percent(OPTION), percent(OPTION_PER_BYTE),
+               chance ? format(", chance %.1f %%", percent(CHANCE)).c_str() : "");
+    if (some_have(QUOTES)) printf("   quotes its input %5.1f %%", percent(QUOTES));
+    printf("\n");
 }
 
-// What each model gains over the reference; an interval that is not known is "-".
-inline void print_gains(const Comparison& systems, size_t k, size_t tasks, int width, uint64_t seed) {
-    if (systems.models.empty()) return;
-    const SetScores reference(systems.reference.score[k]);
-    std::vector<Gain> gains;
+// What each further model gains over the reference; an interval that is not known is "-".
+inline void print_gains(const std::vector<System>& systems, size_t k, size_t tasks, int width) {
+    std::vector<std::vector<Interval>> all;  // [model][metric]
     bool any_known = false;
-    for (const System& model : systems.models) {
-        gains.emplace_back(SetScores(model.score[k]), reference, seed);
-        any_known |= gains.back().any_known();
+    for (size_t i = REFERENCE + 1; i < systems.size(); i++) {
+        all.push_back(gains(systems[i].score[k], systems[REFERENCE].score[k]));
+        for (const Interval& gain : all.back()) any_known |= gain.known;
     }
-    auto range = [&](const Interval& i, const char* form, double unit) {
-        if (!any_known) return std::string();
-        return i.known ? format(form, unit * i.low, unit * i.high) : std::string(" (-)");
-    };
-    const char* interval = any_known   ? ", and the 95 % interval over tasks"
-                           : tasks < 6 ? ""
-                                       : "; no interval, since fewer than 4 tasks differ";
-    printf("  minus %s, in points (ROUGE-L: 0 to 1)%s\n", systems.reference.name.c_str(), interval);
-    for (size_t i = 0; i < gains.size(); i++) {
-        const Gain& g = gains[i];
-        printf("  %-*s  %+7.1f%s  %+8.3f%s", width, systems.models[i].name.c_str(), 100 * g.exact.mean,
-               range(g.exact, " (%+.1f to %+.1f)", 100).c_str(), g.rouge.mean,
-               range(g.rouge, " (%+.3f to %+.3f)", 1).c_str());
-        if (g.has_options)
-            printf("   right option %+.1f%s", 100 * g.option.mean, range(g.option, " (%+.1f to %+.1f)", 100).c_str());
+    if (all.empty()) return;
+    printf("  minus %s, in points (ROUGE-L: 0 to 1)%s\n", systems[REFERENCE].name.c_str(),
+           any_known   ? ", and the 95 % interval over tasks"
+           : tasks < 6 ? ""
+                       : "; no interval, since fewer than 4 tasks differ");
+    const char* means[] = {"  %+7.1f", "  %+8.3f", "   right option %+.1f"};
+    const char* ranges[] = {" (%+.1f to %+.1f)", " (%+.3f to %+.3f)", " (%+.1f to %+.1f)"};
+    for (size_t i = 0; i < all.size(); i++) {
+        printf("  %-*s", width, systems[REFERENCE + 1 + i].name.c_str());
+        for (size_t m = 0; m < all[i].size(); m++) {
+            const Interval& gain = all[i][m];
+            const double unit = m == 1 ? 1 : 100;
+            printf(means[m], unit * gain.mean);
+            if (gain.known) printf(ranges[m], unit * gain.low, unit * gain.high);
+            else if (any_known) printf(" (-)");
+        }
         printf("\n");
     }
 }
 
 // A table for each set; each_task: of every task too, before the means.
-inline void print_results(const std::vector<TestSet>& sets, const Comparison& systems, bool each_task, uint64_t seed) {
-    const std::vector<const System*> all = systems.all();
-    size_t longest = 20;
-    for (const System* system : all) longest = std::max(longest, system->name.size() + 2);
-    const int width = (int)longest;
+inline void print_results(const std::vector<TestSet>& sets, const std::vector<System>& systems, bool each_task) {
+    int width = 20;
+    for (const System& system : systems) width = std::max(width, (int)system.name.size() + 2);
     for (size_t k = 0; k < sets.size(); k++) {
         const TestSet& set = sets[k];
-        size_t tasks = 0;
-        for (auto& rows : set.rows) tasks += !rows.empty();
+        const size_t tasks = of_tasks(METRICS[EXACT], systems[REFERENCE].score[k]).size();
         if (!tasks) continue;
-        std::string drawn = set.drawn_from > set.count() ? format(" of %s", thousands((double)set.drawn_from).c_str())
-                                                         : "";
+        std::string drawn = set.drawn_from > set.count() ? " of " + thousands((double)set.drawn_from) : "";
         printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L, 0 to 1\n", set.name.c_str(), tasks,
                tasks == 1 ? "" : "s", thousands((double)set.count()).c_str(), drawn.c_str(),
                set.strict ? "; exact match counts case and punctuation" : "", width,
                each_task ? "" : "mean over tasks");
-        if (each_task) {
-            print_tasks(set, k, all, width);
-            printf("  mean over tasks\n");
+        for (size_t t = 0; each_task && t < set.rows.size(); t++) {
+            if (set.rows[t].empty()) continue;
+            printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
+            for (const System& system : systems)
+                print_scores(format("    %-*s", width - 2, system.name.c_str()), {system.score[k][t]}, false);
         }
-        print_means(all, k, width);
-        if (size_t n = SetScores(all.back()->score[k]).options.size(); n && n < tasks)
+        if (each_task) printf("  mean over tasks\n");
+        for (const System& system : systems)
+            print_scores(format("  %-*s", width, system.name.c_str()), system.score[k], true);
+        if (size_t n = of_tasks(METRICS[OPTION], systems.back().score[k]).size(); n && n < tasks)
             printf("  (%zu of the tasks have options)\n", n);
-        print_gains(systems, k, tasks, width, seed);
-        int64_t too_long = 0, long_options = 0, rouge_blind = 0;
-        for (const System* system : all) {
-            SetScores s(system->score[k]);
-            too_long = std::max(too_long, s.too_long);
-            long_options = std::max(long_options, s.long_options);
-            rouge_blind = std::max(rouge_blind, s.rouge_blind);
+        print_gains(systems, k, tasks, width);
+        const std::pair<ScoreSum, const char*> notes[] = {
+            {&TaskScore::rouge_blind,
+             "  ROUGE-L is blind to %.0f rows: their references have no word of a to z or 0 to 9; look at the exact "
+             "match\n"},
+            {&TaskScore::too_long, "  %.0f prompts fill the model's context: no answer\n"},
+            {&TaskScore::long_options,
+             "  %.0f rows have an option that does not fit into the model's context: none is chosen\n"}};
+        for (const auto& [sum, note] : notes) {
+            double most = 0;  // of all systems
+            for (const System& system : systems) {
+                double rows = 0;
+                for (const TaskScore& task : system.score[k]) rows += task.*sum;
+                most = std::max(most, rows);
+            }
+            if (most > 0) printf(note, most);
         }
-        if (rouge_blind)
-            printf(
-                "  ROUGE-L is blind to %lld rows: their references have no word of a to z or 0 to 9; look at the exact "
-                "match\n",
-                (long long)rouge_blind);
-        if (too_long) printf("  %lld prompts fill the model's context: no answer\n", (long long)too_long);
-        if (long_options)
-            printf("  %lld rows have an option that does not fit into the model's context: none is chosen\n",
-                   (long long)long_options);
     }
 }
 
 // {set: {system: {exact_match, ..., tasks: {task: {...}}}}}
-inline Json results_json(const std::vector<TestSet>& sets, const Comparison& systems, uint64_t seed) {
-    auto interval = [](const Interval& i) {
-        Json json = Json::make_object().set("mean", i.mean);
-        if (i.known) json.set("low", i.low).set("high", i.high);
+inline Json results_json(const std::vector<TestSet>& sets, const std::vector<System>& systems) {
+    auto task_json = [](const TaskScore& s) {
+        Json json;
+        for (const Metric& m : METRICS)
+            if (s.*m.rows > 0) json.set(m.rows_name, (int64_t)(s.*m.rows)).set(m.name, s.*m.sum / s.*m.rows);
+        for (const auto& [name, sum] : {std::pair{"rouge_blind", &TaskScore::rouge_blind},
+                                        {"too_long", &TaskScore::too_long},
+                                        {"long_options", &TaskScore::long_options}})
+            if (s.*sum > 0) json.set(name, (int64_t)(s.*sum));
         return json;
     };
     Json all = Json::make_object();
     for (size_t k = 0; k < sets.size(); k++) {
-        const SetScores reference(systems.reference.score[k]);
-        auto system_json = [&](const System& system, bool compared) {
-            Json tasks = Json::make_object();
-            for (size_t t = 0; t < sets[k].rows.size(); t++)
-                if (!sets[k].rows[t].empty()) tasks.set(sets[k].file->tasks[t], system.score[k][t].json());
-            const SetScores s(system.score[k]);
-            Json one = Json::make_object();
-            one.set("exact_match", SetScores::mean(s.exact)).set("rouge_l", SetScores::mean(s.rouge));
-            if (!s.options.empty())
-                one.set("option_accuracy", SetScores::mean(s.options))
-                    .set("option_accuracy_per_byte", SetScores::mean(s.options_per_byte))
-                    .set("option_chance", SetScores::mean(s.chance));
-            if (!s.quotes.empty()) one.set("quotes_of_input", SetScores::mean(s.quotes));
-            if (compared && !s.exact.empty()) {
-                const Gain gain(s, reference, seed);
-                Json minus = Json::make_object();
-                minus.set("exact_match", interval(gain.exact)).set("rouge_l", interval(gain.rouge));
-                if (gain.has_options) minus.set("option_accuracy", interval(gain.option));
-                one.set("minus_first_model", minus);
+        Json of_set = Json::make_object();
+        for (size_t i = 0; i < systems.size(); i++) {
+            const std::vector<TaskScore>& score = systems[i].score[k];
+            Json one = Json::make_object(), minus = Json::make_object(), tasks = Json::make_object();
+            for (const Metric& m : METRICS)
+                if (!of_tasks(m, score).empty()) one.set(m.name, task_mean(m, score));
+            const auto gained = i > REFERENCE ? gains(score, systems[REFERENCE].score[k]) : std::vector<Interval>();
+            for (size_t m = 0; m < gained.size(); m++) {
+                const Interval& gain = gained[m];
+                Json interval = Json::make_object().set("mean", gain.mean);
+                if (gain.known) interval.set("low", gain.low).set("high", gain.high);
+                minus.set(METRICS[m].name, interval);
             }
-            return one.set("tasks", tasks);
-        };
-        Json set = Json::make_object();
-        for (const System* system : {&systems.most_frequent, &systems.copy_input, &systems.reference})
-            set.set(system->name, system_json(*system, false));
-        for (const System& model : systems.models) set.set(model.name, system_json(model, true));
-        all.set(sets[k].name, set);
+            if (!gained.empty()) one.set("minus_first_model", minus);
+            for (size_t t = 0; t < score.size(); t++)
+                if (score[t].rows > 0) tasks.set(sets[k].file->tasks[t], task_json(score[t]));
+            of_set.set(systems[i].name, one.set("tasks", tasks));
+        }
+        all.set(sets[k].name, of_set);
     }
     return all;
 }

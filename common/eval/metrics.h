@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 struct ConfusionMatrix {
@@ -14,9 +15,7 @@ struct ConfusionMatrix {
     void add(int gold, int predicted) { count[(size_t)gold * K + predicted]++; }
     int64_t at(int gold, int predicted) const { return count[(size_t)gold * K + predicted]; }
     int64_t gold(int k) const {  // examples of class k
-        int64_t n = 0;
-        for (int j = 0; j < K; j++) n += at(k, j);
-        return n;
+        return std::accumulate(count.begin() + (size_t)k * K, count.begin() + (size_t)(k + 1) * K, (int64_t)0);
     }
     int64_t predicted(int k) const {  // examples taken for class k
         int64_t n = 0;
@@ -31,11 +30,7 @@ struct ConfusionMatrix {
     }
     // of answering always that
     double majority_accuracy() const { return total() ? (double)gold(majority()) / (double)total() : 0; }
-    int64_t total() const {
-        int64_t n = 0;
-        for (int64_t c : count) n += c;
-        return n;
-    }
+    int64_t total() const { return std::accumulate(count.begin(), count.end(), (int64_t)0); }
     int64_t correct() const {
         int64_t n = 0;
         for (int k = 0; k < K; k++) n += at(k, k);

@@ -2,11 +2,10 @@
 // compares words.
 //
 // A word is a sequence of consonants and vowels, [C](VC)^m[V]; m is its measure. Rules "suffix → other, if what is
-// before it has a measure …" in five steps; in a step only the first suffix that fits counts. y is a vowel after a
-// consonant; digits are consonants.
+// before it is ..." in five steps; in a step only the first suffix that fits counts. y is a vowel after a consonant;
+// digits are consonants.
 #pragma once
-#include <string.h>
-
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -47,24 +46,6 @@ inline bool ends_double_consonant(const std::string& w) {
     return w.size() >= 2 && w.end()[-1] == w.end()[-2] && consonant(w, w.size() - 1);
 }
 
-struct Rule {
-    const char *suffix, *other;
-};
-// The first rule whose suffix fits, if the measure before it is above m
-template <size_t N> std::string apply(const std::string& w, const Rule (&rules)[N], int m) {
-    for (const Rule& r : rules)
-        if (ends(w, r.suffix)) {
-            std::string stem = without(w, strlen(r.suffix));
-            return measure(stem) > m ? stem + r.other : w;
-        }
-    return w;
-}
-
-inline std::string plurals(const std::string& w) {                 // step 1a
-    if (ends(w, "ies")) return without(w, w.size() == 4 ? 1 : 2);  // NLTK: dies → die, but flies → fli
-    if (ends(w, "sses")) return without(w, 2);
-    return ends(w, "ss") || !ends(w, "s") ? w : without(w, 1);
-}
 inline std::string past_and_ing(const std::string& w) {            // step 1b
     if (ends(w, "ied")) return without(w, w.size() == 4 ? 1 : 2);  // NLTK: died → die, but cried → cri
     if (ends(w, "eed")) return measure(without(w, 3)) > 0 ? without(w, 1) : w;
@@ -75,46 +56,43 @@ inline std::string past_and_ing(const std::string& w) {            // step 1b
         return stem.back() == 'l' || stem.back() == 's' || stem.back() == 'z' ? stem : without(stem, 1);
     return measure(stem) == 1 && ends_cvc(stem) ? stem + "e" : stem;
 }
-inline std::string final_y(const std::string& w) {  // step 1c; NLTK: enjoy stays, cry → cri, by stays
-    return ends(w, "y") && w.size() > 2 && consonant(w, w.size() - 2) ? without(w, 1) + "i" : w;
-}
-inline std::string double_suffixes(const std::string& w) {  // step 2
-    static const Rule rules[] = {{"ational", "ate"}, {"tional", "tion"}, {"enci", "ence"},   {"anci", "ance"},
-                                 {"izer", "ize"},    {"bli", "ble"},     {"alli", "al"},     {"entli", "ent"},
-                                 {"eli", "e"},       {"ousli", "ous"},   {"ization", "ize"}, {"ation", "ate"},
-                                 {"ator", "ate"},    {"alism", "al"},    {"iveness", "ive"}, {"fulness", "ful"},
-                                 {"ousness", "ous"}, {"aliti", "al"},    {"iviti", "ive"},   {"biliti", "ble"},
-                                 {"fulli", "ful"}};
-    // NLTK: once more from the beginning
-    if (ends(w, "alli") && measure(without(w, 4)) > 0) return double_suffixes(without(w, 2));
-    // the l counts as part of the stem: geology
-    if (ends(w, "logi")) return measure(without(w, 3)) > 0 ? without(w, 1) : w;
-    return apply(w, rules, 0);
-}
-inline std::string single_suffixes(const std::string& w) {  // step 3
-    static const Rule rules[] = {{"icate", "ic"}, {"ative", ""}, {"alize", "al"}, {"iciti", "ic"},
-                                 {"ical", "ic"},  {"ful", ""},   {"ness", ""}};
-    return apply(w, rules, 0);
-}
-// step 4; in the order of the list, so that ement comes before ment before ent
-inline std::string last_suffixes(const std::string& w) {
-    static const Rule before_ion[] = {{"al", ""},   {"ance", ""}, {"ence", ""}, {"er", ""},    {"ic", ""},
-                                      {"able", ""}, {"ible", ""}, {"ant", ""},  {"ement", ""}, {"ment", ""},
-                                      {"ent", ""},  {"ou", ""},   {"ism", ""},  {"ate", ""},   {"iti", ""},
-                                      {"ous", ""},  {"ive", ""},  {"ize", ""}};
-    if (!ends(w, "ion")) return apply(w, before_ion, 1);
-    std::string stem = without(w, 3);
-    return measure(stem) > 1 && (stem.back() == 's' || stem.back() == 't') ? stem : w;
-}
-inline std::string final_e(const std::string& w) {  // step 5a
-    if (!ends(w, "e")) return w;
-    std::string stem = without(w, 1);
-    int m = measure(stem);
-    return m > 1 || (m == 1 && !ends_cvc(stem)) ? stem : w;
-}
-inline std::string final_ll(const std::string& w) {  // step 5b
-    return ends(w, "ll") && measure(without(w, 1)) > 1 ? without(w, 1) : w;
-}
+
+struct Step {
+    const char* rules;  // "suffix>other suffix>other"
+    bool (*fits)(const std::string& stem, std::string_view suffix);
+
+    // The first rule whose suffix the word has
+    std::string apply(const std::string& w) const {
+        for (std::string_view rest = rules; !rest.empty();) {
+            const std::string_view rule = rest.substr(0, rest.find(' '));
+            rest.remove_prefix(std::min(rest.size(), rule.size() + 1));
+            const std::string_view suffix = rule.substr(0, rule.find('>')), other = rule.substr(suffix.size() + 1);
+            if (!ends(w, suffix)) continue;
+            const std::string stem = without(w, suffix.size());
+            return fits(stem, suffix) ? stem + std::string(other) : w;
+        }
+        return w;
+    }
+};
+const Step PLURALS = {"sses>ss ss>ss s>", [](auto&, auto) { return true; }};  // 1a
+const Step STEPS[] = {
+    // 1c; NLTK: enjoy stays, cry → cri, by stays
+    {"y>i", [](auto& stem, auto) { return stem.size() > 1 && consonant(stem, stem.size() - 1); }},
+    // 2; NLTK: after alli once more from the beginning; the l of logi counts as part of the stem: geology
+    {"alli>al", [](auto& stem, auto) { return measure(stem) > 0; }},
+    {"ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble entli>ent eli>e ousli>ous ization>ize ation>ate "
+     "ator>ate alism>al iveness>ive fulness>ful ousness>ous aliti>al iviti>ive biliti>ble fulli>ful logi>log",
+     [](auto& stem, auto suffix) { return measure(suffix == "logi" ? stem + 'l' : stem) > 0; }},
+    // 3
+    {"icate>ic ative> alize>al iciti>ic ical>ic ful> ness>", [](auto& stem, auto) { return measure(stem) > 0; }},
+    // 4; of the list ement comes before ment before ent, and ion has a rule of its own
+    {"al> ance> ence> er> ic> able> ible> ant> ement> ment> ent> ou> ism> ate> iti> ous> ive> ize> ion>",
+     [](auto& stem, auto suffix) {
+         return measure(stem) > 1 && (suffix != "ion" || stem.back() == 's' || stem.back() == 't');
+     }},
+    // 5a, 5b
+    {"e>", [](auto& stem, auto) { return measure(stem) > 1 || (measure(stem) == 1 && !ends_cvc(stem)); }},
+    {"ll>l", [](auto& stem, auto) { return measure(stem + 'l') > 1; }}};
 
 // A lower-case word of a-z, 0-9 → its stem
 inline std::string stem(const std::string& w) {
@@ -127,6 +105,9 @@ inline std::string stem(const std::string& w) {
     auto found = irregular.find(w);
     if (found != irregular.end()) return found->second;
     if (w.size() <= 2) return w;
-    return final_ll(final_e(last_suffixes(single_suffixes(double_suffixes(final_y(past_and_ing(plurals(w))))))));
+    // NLTK: dies → die, but flies → fli
+    std::string s = past_and_ing(ends(w, "ies") ? without(w, w.size() == 4 ? 1 : 2) : PLURALS.apply(w));
+    for (const Step& step : STEPS) s = step.apply(s);
+    return s;
 }
 }  // namespace porter

@@ -25,7 +25,8 @@ struct TrainFlags {
                "with --resume on a GPU: time the matrix products again, for instance after a change of driver; the "
                "last bits may then differ"},
               {"verbose", &verbose, "list every parameter tensor and every part of the memory at the start"},
-              {"seed", &seed, at_least(0), "seed of initial values, order of the data, masks and dropout"}}},
+              {"seed", &seed, at_least(0),
+               "seed of initial values, of the choice and order of the data, masks and dropout"}}},
             {"Training",
              "train",
              {{"steps", &steps, at_least(steps ? 1 : 0),
@@ -52,7 +53,7 @@ struct TrainFlags {
               {"eps", &eps, above(0), "epsilon of AdamW"},
               {"clip", &clip, at_least(0), "largest norm of the gradient, which is scaled down to it; 0: no clipping"},
               {"dropout", &dropout, between(0, 0.999),
-               "dropout rate of embeddings, attention and both branches of every layer"},
+               "dropout rate of embeddings, attention, both branches of every layer, and before a classifier"},
               {"recompute", &recompute,
                "compute the outputs of norms and activations again in the backward pass instead of keeping them: less "
                "memory, a little more time"},
@@ -61,8 +62,8 @@ struct TrainFlags {
             {"Validation",
              "train",
              {{"eval-every", &eval_every, at_least(0),
-               "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: validate "
-               "only at the end"},
+               "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: only at the "
+               "end, in fine-tuning once an epoch"},
               {"eval-tokens", &eval_tokens, at_least(0),
                "number of tokens of val.bin to validate on, always the same ones; 0: all of them"},
               {"log-every", &log_every, at_least(1), "steps between two lines on the console"}}}};

@@ -91,7 +91,7 @@ inline void open_run_dir(const TrainFlags& f) {
             refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
         refuse_existing("--out", f.out,
                         {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv",
-                         "answers.jsonl"});  // also links that lead nowhere
+                         "answers.jsonl", "answers_before.jsonl"});  // also links that lead nowhere
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.

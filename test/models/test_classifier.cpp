@@ -284,7 +284,7 @@ struct Task {
         cf.max_len = 16;
         cf.batch = 8;
         if (change) change(f, cf);
-        task = std::make_unique<ClassifyTask>(f, cf, *e.file, e.words, config);
+        task = std::make_unique<ClassifyTask>(f, cf, *e.file, e.words, config, "");
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
@@ -451,13 +451,13 @@ TEST_SUITE("prediction") {
             c.builder.shape.M = c.model.bert.shape.M = rows;
             std::vector<double> p;
             std::vector<char> block(c.block.size());
-            Predictor predictor{c.model, c.builder, c.block.data(), block.data(),
-                                [&](const double* x) { p.insert(p.end(), x, x + 3); }};
+            Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
             std::vector<size_t> flushed;  // after how many sequences were there new answers?
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
                 predictor.add({all.tokens.begin() + all.start[s], all.tokens.begin() + all.start[s + 1]},
-                              {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]});
+                              {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]},
+                              [&](const double* x) { p.insert(p.end(), x, x + 3); });
                 if (p.size() > had) flushed.push_back(s);
                 if (p.size() > had) CHECK(p.size() == 3 * s);  // all that came before
             }
@@ -481,9 +481,8 @@ TEST_SUITE("prediction") {
         for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
         std::vector<char> block(c.block.size());
         double sum = 0;
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data(),
-                            [&](const double* p) { sum = p[0] + p[1] + p[2]; }};
-        predictor.add({1, 2, 3}, {0, 0, 0});
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
+        predictor.add({1, 2, 3}, {0, 0, 0}, [&](const double* p) { sum = p[0] + p[1] + p[2]; });
         predictor.flush();
         CHECK(sum == doctest::Approx(1));
     }
@@ -492,8 +491,8 @@ TEST_SUITE("prediction") {
         randomise(c.opt, 1);
         c.model.params.clsw[40] = NAN;
         std::vector<char> block(c.block.size());
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data(), [](const double*) {}};
-        predictor.add({1, 2, 3}, {0, 0, 0});
+        Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
+        predictor.add({1, 2, 3}, {0, 0, 0}, [](const double*) {});
         try {
             predictor.flush();
             FAIL("expected an error");
@@ -513,30 +512,4 @@ TEST_SUITE("prediction") {
         r.add(0, p[2]);  // a probability that is rounded to 0 does not make the loss infinite
         CHECK(std::isfinite(r.mean_loss()));
     }
-}
-
-TEST_CASE("classifier: the rows of its head go where their labels are") {
-    std::vector<ParamSpec> table(3);
-    table[0].names = {"bert.pooler.dense.bias"};
-    table[0].shape = {2};
-    table[1].names = {"classifier.weight"};
-    table[1].shape = {3, 2};
-    table[1].count = 8 * 2;  // padded
-    table[2].names = {"classifier.bias"};
-    table[2].shape = {3};
-    layout(table);
-    std::vector<areal> values(total_count(table), 0);
-    for (const ParamSpec& s : table)
-        for (size_t i = 0; i < s.elements(); i++) values[s.offset + i] = (areal)(i + 1);
-    std::vector<areal> same = values;
-    reorder_head(same, table, {});
-    CHECK(same == values);
-    reorder_head(values, table, {2, 0, 1});
-    auto of = [&](int row) {
-        return std::vector<areal>(&values[table[row].offset], &values[table[row].offset] + table[row].elements());
-    };
-    CHECK(of(0) == std::vector<areal>{1, 2});
-    CHECK(of(1) == std::vector<areal>{5, 6, 1, 2, 3, 4});
-    CHECK(of(2) == std::vector<areal>{3, 1, 2});
-    CHECK(values[table[1].offset + 6] == 0);
 }

@@ -361,7 +361,7 @@ struct Tune {
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
         randomise(task->opt, 1, 0.3);
     }
-    AnsweringGpt answering(int max_new = 8) { return {task->model, task->generator, BPE, task->answer_stats, max_new}; }
+    AnsweringGpt answering(int max_new = 8) { return {task->model, task->generator, BPE, task->opt.stats, max_new}; }
     Ids tokens_of_epoch(std::vector<int>& sizes) {  // of all batches
         Cursor cursor;
         Ids all;
@@ -562,7 +562,7 @@ static std::vector<Json> lines_of(const std::string& path) {
 }
 // Scores the options of a row after its prompt.
 static void choose_option(AnsweringGpt& model, TaskScore& score, const Ids& prompt, const InstructText& row, bool space,
-                          Json* line) {
+                          Json& line) {
     Texts options = row.options;
     for (std::string& option : options) option = (space ? " " : "") + option;
     score_options(score, model.log_likelihoods(prompt, options, EOT), row, line);
@@ -601,9 +601,8 @@ TEST_SUITE("answers") {
             draw_test_set("all", *r.file, 0, false),
             draw_test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
         CHECK((sets[0].count() == rows.size() && sets[1].count() == 1));
-        FILE* out = fopen((dir / "answers.jsonl").c_str(), "w");
-        System a = evaluate_on_instructions("me", sets, BPE, t.answering().functions(), out);
-        fclose(out);
+        AnsweringGpt model = t.answering();
+        System a = evaluate_on_instructions("me", sets, model, dir / "answers.jsonl");
         CHECK(t.task->model.dropout == 0.2f);
         std::vector<Json> lines = lines_of(dir / "answers.jsonl");
         REQUIRE(lines.size() == rows.size() + 1);
@@ -634,23 +633,6 @@ TEST_SUITE("answers") {
         CHECK(exact_said == exact);
         CHECK(rouge_said == doctest::Approx(rouge).epsilon(1e-12));
         CHECK(lines.back().find("set")->s == "one");
-
-        // its scores in a file: the same when they are read, and only for these rows
-        std::string path = dir / "scores.json";
-        System again{"me", {}};
-        CHECK(!read_scores(path, sets, again));
-        write_scores(path, sets, a);
-        CHECK(read_scores(path, sets, again));
-        CHECK(dump_json(results_json(sets, {a, a, a, {a}}, 1)) ==
-              dump_json(results_json(sets, {again, again, again, {again}}, 1)));
-        for (size_t k = 0; k < sets.size(); k++)
-            for (size_t t = 0; t < a.score[k].size(); t++)
-                CHECK(memcmp(&a.score[k][t], &again.score[k][t], sizeof(TaskScore)) == 0);
-        CHECK(!read_scores(path, {draw_test_set("all", *r.file, 1, false)}, again));  // fewer rows
-        CHECK(!read_scores(path, {draw_test_set("none", *r.file, 0, false)}, again));
-        rows[0].turns[0].instruction += "!";
-        Rows other(rows);
-        CHECK(!read_scores(path, {draw_test_set("all", *other.file, 0, false)}, again));
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
         std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"),
@@ -667,7 +649,7 @@ TEST_SUITE("answers") {
                   7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
         CHECK(row_prompt(*r.file, 1, {EOT}).size() == 95);
         std::vector<TestSet> sets = {draw_test_set("all", *r.file, 0, false)};
-        System a = evaluate_on_instructions("me", sets, BPE, e.functions(), nullptr);
+        System a = evaluate_on_instructions("me", sets, e, "");
         CHECK((a.score[0][0].rows == 3 && a.score[0][0].too_long == 1));
         CHECK((a.score[0][0].quotes == 1 && a.score[0][0].quotes_of_input == 0));  // it would have had to quote
     }
@@ -700,7 +682,7 @@ TEST_SUITE("answers") {
                 Ids prompt = row_prompt(*r.file, s, {EOT});
                 InstructText text = parse_instruct_text(*r.file, s);
                 Json line = Json::make_object();
-                choose_option(e, score, prompt, text, space, &line);
+                choose_option(e, score, prompt, text, space, line);
                 CHECK(t.task->model.dropout == 0.2f);  // as it was
                 t.task->model.dropout = 0;
                 std::vector<double> sums, means;
@@ -728,23 +710,29 @@ TEST_SUITE("answers") {
                 InstructText text{"", {"a"}, {"a", std::string(room - space, 'b')}};
                 TaskScore one;
                 Json line = Json::make_object();
-                choose_option(e, one, prompt, text, space, &line);
+                choose_option(e, one, prompt, text, space, line);
                 CHECK((one.with_options == 1 && one.chance == 0.5));
                 CHECK((line.find("option") != nullptr) == (prompt.size() + room <= 96));
                 CHECK(one.long_options == !line.find("option"));
                 if (!line.find("option")) CHECK((one.by_sum == 0 && one.by_mean == 0));
             }
             // an evaluation asks for the options as the template puts them after a prompt
-            int64_t asked = 0;
-            AnsweringModel model = e.functions();
-            model.generate = [](auto& prompts, int, auto&) { return std::vector<GeneratedAnswer>(prompts.size()); };
-            model.log_likelihoods = [&](auto&, auto& answers, int) {
-                asked++;
-                for (const std::string& answer : answers) CHECK((answer[0] == ' ') == space);
-                return std::vector<double>(answers.size());
-            };
-            evaluate_on_instructions("me", {draw_test_set("all", *r.file, 0, false)}, BPE, model, nullptr);
-            CHECK(asked == 40);
+            struct Options {
+                const Bpe& bpe = BPE;
+                int asked = 0, with_space = 0;
+                size_t max_prompt() const { return 96; }
+                std::vector<GeneratedAnswer> generate(const std::vector<Ids>& prompts, int,
+                                                      const std::function<void(size_t)>&) const {
+                    return std::vector<GeneratedAnswer>(prompts.size());
+                }
+                std::vector<double> log_likelihoods(const Ids&, const Texts& answers, int) {
+                    asked++;
+                    with_space += std::all_of(answers.begin(), answers.end(), [](auto& a) { return a[0] == ' '; });
+                    return std::vector<double>(answers.size());
+                }
+            } model;
+            evaluate_on_instructions("me", {draw_test_set("all", *r.file, 0, false)}, model, "");
+            CHECK((model.asked == 40 && model.with_space == (space ? 40 : 0)));
         }
     }
     TEST_CASE("baselines: the input as it is, and the answer that most of a task's other rows have") {
@@ -801,7 +789,7 @@ TEST_SUITE("answers") {
                 CHECK(often.score[0][t].rouge == doctest::Approx(rouge).epsilon(1e-12));
             }
             CHECK((copy.score[0][0].exact == 1 && copy.score[0][1].exact == 1));  // b has no input: its instruction
-            CHECK(copy.score[0][0].mean_rouge() == doctest::Approx(1.0 / 8));
+            CHECK(task_mean(METRICS[ROUGE], {copy.score[0][0]}) == doctest::Approx(1.0 / 8));
             CHECK((often.score[0][1].rows == 1 && often.score[0][1].exact == 0));  // no other row: no answer
         }
         // answers that take turns: the halves are drawn, not every other row; the two are as frequent, so that a half
@@ -839,7 +827,7 @@ TEST_SUITE("answers") {
              {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"})
             s.add(answer, row, false);
         CHECK((s.rows == 4 && s.exact == 1 && s.quotes == 4 && s.quotes_of_input == 2));
-        CHECK(s.json().find("quotes_of_input")->d == 0.5);
+        CHECK(task_mean(METRICS[QUOTES], {s}) == 0.5);
         TaskScore second;  // of two references either will do
         second.add("the red fig", {"x", {"a plum", "red fig, the"}, {}}, false);
         second.add("the red fig", {"x", {"a plum", "The red fig."}, {}}, false);
@@ -847,7 +835,7 @@ TEST_SUITE("answers") {
         TaskScore plain;
         plain.add("good", {"x", {"good"}, {}}, false);
         plain.add("he said \"yes\"", {"x", {"he said \"yes\""}, {}}, false);  // quotes, but nothing of the input
-        CHECK((plain.quotes == 0 && !plain.json().find("quotes")));
+        CHECK((plain.quotes == 0 && of_tasks(METRICS[QUOTES], {plain}).empty()));
     }
 }
 
@@ -880,11 +868,10 @@ TEST_SUITE("tables") {
             }
             return a;
         };
-        const Comparison all{most_frequent_baseline(sets),
-                             copy_input_baseline(sets),
-                             system("one", {1, 0, 0}),
-                             {system("two", {2, 2, 0}), system("three", {4, 1, 1})}};
-        Json json = results_json(sets, all, 7);
+        const std::vector<System> all = {most_frequent_baseline(sets), copy_input_baseline(sets),
+                                         system("one", {1, 0, 0}), system("two", {2, 2, 0}),
+                                         system("three", {4, 1, 1})};
+        Json json = results_json(sets, all);
         const Json &s = *json.find("s"), &three = *s.find("three");
         CHECK(s.find("one")->find("exact_match")->d == doctest::Approx((0.25 + 0 + 0) / 3));
         CHECK(three.find("exact_match")->d == doctest::Approx((1 + 0.5 + 1) / 3));
@@ -895,14 +882,14 @@ TEST_SUITE("tables") {
         CHECK(three.find("tasks")->find("a")->find("rows")->i == 4);
         CHECK(three.find("tasks")->find("b")->find("option_accuracy_per_byte")->d == 0.5);
         CHECK(!three.find("tasks")->find("a")->find("options"));
-        Interval expected = paired_bootstrap_interval({1, 0.5, 1}, {0.25, 0, 0}, 7);
+        Interval expected = paired_bootstrap_interval({1, 0.5, 1}, {0.25, 0, 0}, 1);
         const Json& difference = *three.find("minus_first_model")->find("exact_match");
         CHECK((difference.find("mean")->d == expected.mean && !expected.known && !difference.find("low") &&
                !difference.find("high")));  // three tasks are too few
         const Json& option = *s.find("two")->find("minus_first_model")->find("option_accuracy");
         CHECK((option.find("mean")->d == 1 && !option.find("low")));  // nor is one
         CHECK(s.find("two")->find("minus_first_model")->find("rouge_l")->find("mean")->d ==
-              paired_bootstrap_interval({0.25, 0.5, 0}, {0.125, 0, 0}, 7).mean);
+              paired_bootstrap_interval({0.25, 0.5, 0}, {0.125, 0, 0}, 1).mean);
         CHECK(!s.find("one")->find("minus_first_model"));
         CHECK(!s.find("copy the input")->find("minus_first_model"));
         {  // six tasks have an interval
@@ -918,16 +905,15 @@ TEST_SUITE("tables") {
                 }
                 return system;
             };
-            const Comparison two{
-                most_frequent_baseline(one_set), copy_input_baseline(one_set), six_tasks(false), {six_tasks(true)}};
-            const Json results = results_json(one_set, two, 7),
+            const Json results = results_json(one_set, {most_frequent_baseline(one_set), copy_input_baseline(one_set),
+                                                        six_tasks(false), six_tasks(true)}),
                        &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
-            Interval is = paired_bootstrap_interval({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 7);
+            Interval is = paired_bootstrap_interval({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 1);
             CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low &&
                    gain.find("high")->d == is.high));
         }
         CHECK(!json.find("none")->find("three")->find("minus_first_model"));  // no rows, no difference
-        print_results(sets, all, true, 7);  // does not stumble over a set without rows
+        print_results(sets, all, true);  // does not stumble over a set without rows
     }
 }
 

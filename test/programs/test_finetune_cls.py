@@ -345,24 +345,15 @@ class Learning(Case):
         )
 
     def test_continuing_from_a_classifier_of_the_same_labels_in_another_order(self):
-        """The rows of its classifier go with their names, also where a wrapper is before the names of its tensors."""
-        order = [2, 0, 1]
-
-        def turned(data):
-            tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
-            for name in ("classifier.weight", "classifier.bias"):
-                dtype, shape, numbers = tensors[name]
-                row = len(numbers) // 3
-                tensors[name] = dtype, shape, b"".join(numbers[k * row : k * row + row] for k in order)
-            return safetensors({"module." + name: tensor for name, tensor in tensors.items()})
-
-        ids = {str(i): LABELS[k] for i, k in enumerate(order)}
+        """Its classifier is made new: its rows are those of other labels. A wrapper may be before tensors' names."""
+        wrapped = lambda d: safetensors(
+            {"module." + n: t for n, t in read_safetensors(write(W.path("forged.safetensors"), d))[0].items()}
+        )
+        ids = {str(i): LABELS[k] for i, k in enumerate([2, 0, 1])}
         names = config_edit(id2label=ids, label2id={name: int(i) for i, name in ids.items()})
-        W.variant("cls/best", "turned", {"model.safetensors": turned, "config.json": names})
-        done = tune("as-before", *SMALL, "--steps", 0, init="variants/turned")
-        self.assertIn("the rows of its classifier go with their names", done.out)
-        self.assertIn("loaded 41 tensors\n", done.out)
-        self.assert_same_set(results_of("as-before")["val"], results_of("cls")["val"])
+        W.variant("cls/best", "turned", {"config.json": names, "model.safetensors": wrapped})
+        done = tune("turned-cls", *SMALL, "--steps", 0, init="variants/turned")
+        self.assertIn("loaded 39 tensors; newly initialised: classifier.weight, classifier.bias", done.out)
 
 
 # ---------------------------------------------------------------- eval and predict
@@ -605,16 +596,10 @@ class Asking(Case):
         p = json.loads(ask("predict", "--model", "cls", "--json", text).out)["probabilities"]
         best = sorted(p, key=p.get, reverse=True)
         first, second = [[label, "%.4f" % p[label]] for label in best[:2]]
-        for flags, columns in (
-            ([], [*first, text]),
-            (["--top", 2], [*first, *second, text]),
-            (["--labels-only"], best[:1]),
-            (["--labels-only", "--top", 9], best),
-        ):
+        for flags, columns in (([], [*first, text]), (["--top", 2], [*first, *second, text])):
             self.assertEqual(ask("predict", "--model", "cls", *flags, text).out, "\t".join(columns) + "\n")
         answer = json.loads(ask("predict", "--model", "cls", "--json", "--top", 2, text).out)
         self.assertEqual(list(answer["probabilities"].items()), [(label, p[label]) for label in best[:2]])
-        self.assert_one_line(ask("predict", "--model", "cls", "--json", "--labels-only", text, code=2).err)
 
     def test_useless_models(self):
         """eval says when the most frequent class is not beaten, and when there is nothing to beat."""
@@ -628,7 +613,7 @@ class Asking(Case):
         self.assertIn('is not shown to be better than that of always answering "bad", 50.00 %', done.err)
         report = json.loads(ask("eval", "--json", "--model", "cls", "--data", "files/shuffled.tsv").out)
         self.assertEqual((report["majority_class"], report["majority_accuracy"]), ("bad", 0.5))
-        self.assertIn('all 5 examples are "good"', ask("eval", "--model", "cls", "--data", "files/one.tsv").err)
+        self.assertIn('always answering "good", 100.00 %', ask("eval", "--model", "cls", "--data", "files/one.tsv").err)
         self.assertEqual(ask("eval", "--model", "cls", "--data", "task/val.tsv").err, "")
 
     def test_nothing_to_predict(self):
@@ -675,11 +660,7 @@ class Flags(Case):
         self.assertIn("90 examples for training, 10 others of train.bin choose the epoch", out)
         self.assertEqual(results_of("examples")["training_examples"], 90)
         self.assertEqual(len(steps_of(W.path("examples"))), round(90 / 16))
-        self.assertNotIn("too small", out)  # one epoch: there was no choice
-        out = tune("examples2", *SMALL, "--examples", 100, "--epochs", 2, "--lr", 1e-12, "--seed", 2).out
-        self.assertRegex(
-            out, r"warning: the dev split is too small .* of n = 10, .* holds 1 of the 1 other validations"
-        )
+        tune("examples2", *SMALL, "--examples", 100, "--epochs", 2, "--lr", 1e-12, "--seed", 2)
         self.assertNotEqual(losses(W.path("examples")), losses(W.path("examples2")))
 
     def test_dev_split_0_takes_the_last_model(self):

@@ -227,16 +227,7 @@ class Learning(Case):
     def test_files(self):
         self.assertEqual(
             set(os.listdir(W.path("tuned"))),
-            {
-                "best",
-                "last",
-                "config.json",
-                "metrics.jsonl",
-                "results.json",
-                "answers.jsonl",
-                "answers_before.jsonl",
-                "scores_before.json",
-            },
+            {"best", "last", "config.json", "metrics.jsonl", "results.json", "answers.jsonl", "answers_before.jsonl"},
         )
         model = {
             "config.json",
@@ -620,7 +611,7 @@ class Evaluation(Case):
             run(["eval", "--model", "run", "--data", "task/test_lists.bin", "--out", "run"], 2).err,
         )
         self.assertEqual(os.listdir(W.path("run")), before)
-        names = ["answers_before.jsonl", "scores_before.json", "answers.jsonl", "results.json", "config.json"]
+        names = ["answers_before.jsonl", "answers.jsonl", "results.json", "config.json"]
         for name in (*names, "last.tmp/notes"):
             write(W.path("kept-run", name), b"mine")
             self.assertIn(
@@ -1227,17 +1218,9 @@ class Resume(Case):
                 resume(out)
                 self.assert_same_run("whole-ctrl-c", out)
 
-    def test_answers_before_are_kept(self):
-        """A resumed run does not answer again what the model answered before; it does where its scores are gone or test
-        rows are others."""
-        tune("whole-kept", *self.FLAGS)
-        stop(train("kept", *self.FLAGS), "kept", 12, signal.SIGTERM)
-        again = {name: shutil.copytree(W.path("kept"), W.path(name)) for name in ("no-scores", "other-rows")}
-        os.unlink(again["no-scores"] + "/scores_before.json")
-        self.assertNotIn("the answers before tuning", resume("kept").out)
-        self.assertIn("the answers before tuning", resume("no-scores").out)
-        for name in ("kept", "no-scores"):
-            self.assert_same_run("whole-kept", name)
+    def test_other_test_rows(self):
+        """A resumed run answers the rows that there are then, before tuning, too."""
+        stop(train("other-rows", *self.FLAGS), "other-rows", 12, signal.SIGTERM)
         pack("other-rows.bin", make_rows(9, 15))
         data = W.variant("task", "other-rows", {"test_seen.bin": read(W.path("other-rows.bin"))})
         self.assertIn("the answers before tuning", resume("other-rows", "--data", data).out)
