@@ -189,10 +189,7 @@ std::string read_text(const std::string& path) {
     return text;
 }
 
-bool exists(const std::string& path) {
-    struct stat st;
-    return stat(path.c_str(), &st) == 0;
-}
+bool exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
 bool is_directory(const std::string& path) {
     struct stat st;

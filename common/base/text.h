@@ -64,12 +64,8 @@ inline size_t edit_distance(std::string_view a, std::string_view b) {
 }
 // The name, of at least one, that takes the fewest edits; of longer ones the first 200 bytes count.
 inline std::string nearest(const std::string& word, const std::vector<std::string>& names) {
-    size_t best = 0, fewest = SIZE_MAX;
-    for (size_t i = 0; i < names.size() && fewest > 0; i++) {
-        size_t edits = edit_distance(std::string_view(word).substr(0, 200), std::string_view(names[i]).substr(0, 200));
-        if (edits < fewest) fewest = edits, best = i;
-    }
-    return names[best];
+    auto edits = [&](std::string_view name) { return edit_distance(word.substr(0, 200), name.substr(0, 200)); };
+    return *std::min_element(names.begin(), names.end(), [&](auto& a, auto& b) { return edits(a) < edits(b); });
 }
 // "; nearest: NAME" for the end of a message that something was not found; "" if there are no names
 inline std::string nearest_hint(const std::string& word, const std::vector<std::string>& names) {
