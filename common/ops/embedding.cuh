@@ -109,8 +109,7 @@ void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const i
 }
 
 // Pass 1: one block per run, W channels a thread, the sum of up to 64 rows in registers, eight rows on their way at a
-// time. Tokens of a text (Zipf): thousands of runs, most of them short. Positions: as many runs as the longest sequence
-// has tokens, or more. Both fill a GPU.
+// time. Tokens of a text and positions both have enough runs to fill a GPU.
 template <int W, class T>
 __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
     int r = blockIdx.x, begin = ids.run_start[r], end = ids.run_start[r + 1], slot = ids.run_slot[r];
@@ -133,9 +132,8 @@ __global__ void embedding_runs_kernel(float* dw, const T* dout, SortedIds ids, f
         for (int k = 0; k < W; k++) to[c + k] = sum[k];
     }
 }
-// Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums,
-// then the first warp adds the warps'. (Two types share all tokens between them: 16,384 tokens have 256 runs, which
-// must not wait in one line.)
+// Pass 2: one block per id with several runs and 32 channels, one lane each; every warp adds some of the runs' sums
+// (256 of 16,384 tokens of two types), then the first warp adds the warps'.
 static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const float* partial, int C) {
     __shared__ float sums[THREADS / 32][32];
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];

@@ -23,10 +23,9 @@ namespace cpu {
 // the weights than they gain). It depends on N alone, so that results do not depend on the number of threads.
 inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2 * ceil_div(N, 512)), 8); }
 
-// Few rows (generation: one row a prompt): panels of output channels instead, so that there is work for all threads. Up
-// to FEW_ROWS the weights are read once, straight from where they are: a BLAS would copy them into another order first,
-// which takes longer than the product itself. Four output channels at a time: so many sums at a time hide how long one
-// addition takes.
+// Few rows (generation: one row a prompt): panels of output channels instead, so that there is work for all threads.
+// The weights are read once, straight from where they are: a BLAS would copy them into another order first, which takes
+// longer than the product itself. Four sums at a time hide how long one addition takes.
 constexpr int FEW_ROWS = 8;
 template <class T> void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     typedef acc<T> A;
