@@ -205,10 +205,11 @@ inline Bpe learn_bpe(const WordCounts& counts, size_t size, const std::function<
                    size);
     Bpe b;
     std::unordered_map<std::string, int32_t> id_of;
-    for (uint8_t byte : byte_names.order) {
-        id_of.emplace(std::string(1, (char)byte), (int32_t)b.tokens.size());
-        b.tokens.emplace_back(1, (char)byte);
-    }
+    for (int32_t byte : byte_names.byte)
+        if (byte >= 0) {
+            id_of.emplace(std::string(1, (char)byte), (int32_t)b.tokens.size());
+            b.tokens.emplace_back(1, (char)byte);
+        }
     std::vector<CountedWord> words;
     for (const auto& [word, n] : counts) {
         CountedWord w = {{}, n};

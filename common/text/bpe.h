@@ -45,18 +45,14 @@
 // Bytes 33–126, 161–172, 174–255 are the characters of these numbers; the other 68, in their order, U+0100, U+0101, ...
 struct ByteNames {
     int32_t code_point[256];
-    int32_t byte[256 + 68];  // code point → byte, or −1
-    uint8_t order[256];      // bytes in the order of GPT-2's vocabulary: first those that stand for themselves
+    int32_t byte[256 + 68];  // code point → byte, or −1; in the order of GPT-2's vocabulary
     ByteNames() {
         std::fill(byte, byte + 256 + 68, -1);
-        int n = 0, other = 256;
-        for (bool itself : {true, false})
-            for (int b = 0; b < 256; b++)
-                if (itself == ((b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174)) {
-                    code_point[b] = itself ? b : other++;
-                    byte[code_point[b]] = b;
-                    order[n++] = b;
-                }
+        for (int b = 0, other = 256; b < 256; b++) {
+            const bool itself = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+            code_point[b] = itself ? b : other++;
+            byte[code_point[b]] = b;
+        }
     }
     std::string name(std::string_view bytes) const {
         std::string s;

@@ -16,6 +16,8 @@
 #include <stdint.h>
 
 #include <algorithm>
+#include <iterator>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -176,14 +178,13 @@ struct Step {
         PREFIX,
         PREFIX_FIRST
     };
-    static constexpr const char* names[] = {  // parts of fingerprints
-        "gpt2",          "llama3",     "qwen2",
-        "cut_before",    "digits",     "digit_runs",
-        "punctuation",   "whitespace", "whitespace_split",
-        "bert_words",    "bert",       "lowercase",
-        "strip_accents", "nfd",        "nfkd",
-        "nfc",           "nfkc",       "replace",
-        "prepend",       "prefix",     "prefix_first"};
+    // Parts of fingerprints, in the order of Rule; of rules without keys, but nfc, as tokenizer.json has them
+    static std::string name(int rule) {
+        std::istringstream names(
+            "gpt2 llama3 qwen2 cut_before digits digit_runs Punctuation Whitespace WhitespaceSplit BertPreTokenizer "
+            "BertNormalizer Lowercase StripAccents NFD NFKD nfc NFKC replace prepend prefix prefix_first");
+        return *std::next(std::istream_iterator<std::string>(names), rule);
+    }
     Rule rule;
     // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
     // where the text begins
@@ -227,7 +228,7 @@ struct Steps {
     std::string description() const {
         std::string d;
         for (const Step& s : steps)
-            d += Step::names[s.rule] + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
+            d += Step::name(s.rule) + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
         return d;
     }
 
@@ -327,15 +328,6 @@ inline std::string pattern_text(const Json& rule, const std::string& where) {
 
 // The steps of all[key], "normalizer" or "pre_tokenizer". known: the types that this kind of tokenizer has
 inline Steps read_steps(const Json& all, const std::string& file, const std::string& key, const std::string& known) {
-    static const std::pair<const char*, Step::Rule> plain[] = {{"NFC", Step::NFC},
-                                                               {"NFD", Step::NFD},
-                                                               {"NFKC", Step::NFKC},
-                                                               {"NFKD", Step::NFKD},
-                                                               {"Lowercase", Step::LOWERCASE},
-                                                               {"StripAccents", Step::STRIP_ACCENTS},
-                                                               {"Whitespace", Step::WHITESPACE},
-                                                               {"WhitespaceSplit", Step::WHITESPACE_SPLIT},
-                                                               {"BertPreTokenizer", Step::BERT_WORDS}};
     Steps out;
     auto add = [&](Step step) { out.steps.push_back(step); };
     const std::string where = file + ": " + key;
@@ -395,9 +387,10 @@ inline Steps read_steps(const Json& all, const std::string& file, const std::str
             add(s);
         } else {
             keys({"type"});
-            auto found = std::find_if(plain, std::end(plain), [&](auto& p) { return type == p.first; });
-            if (found == std::end(plain)) refuse_rule(where, r, known);
-            add({found->second});
+            int rule = Step::PUNCTUATION;
+            while (rule < Step::REPLACE && Step::name(rule) != (type == "NFC" ? "nfc" : type)) rule++;
+            if (rule == Step::REPLACE) refuse_rule(where, r, known);
+            add({(Step::Rule)rule});
         }
     }
     return out;

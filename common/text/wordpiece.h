@@ -78,7 +78,7 @@ struct WordPiece {
     }
     // Are the rules BERT's own, whatever lower_case, strip_accents and split_cjk are?
     bool are_berts() const {
-        return words.description() == "bert_words;" && normalizer.description() == "bert;" &&
+        return words.description() == "BertPreTokenizer;" && normalizer.description() == "BertNormalizer;" &&
                normalizer.steps[0].clean_text;
     }
 
@@ -274,7 +274,7 @@ struct WordPiece {
         if (never && !never->a.empty())
             fail("%s: expected nothing in never_split, found %.60s; make them added tokens", config.c_str(),
                  dump_json(*never).c_str());
-        if (w.normalizer.description() == "bert;" && !(has_all && generic)) {
+        if (w.normalizer.description() == "BertNormalizer;" && !(has_all && generic)) {
             Step& bert = w.normalizer.steps[0];
             const Json* rule = f.all.find("normalizer");
             const bool given = rule && json_member(*rule, all, "strip_accents", Json::boolean);

@@ -22,7 +22,8 @@ std::unordered_map<std::string, int32_t> ids_of_tokens(const Bpe& b) {
 // The bytes, what the pairs make, <|endoftext|>
 Bpe make(const Pairs& pairs) {
     Bpe b;
-    for (uint8_t byte : byte_names.order) b.tokens.emplace_back(1, (char)byte);
+    for (int32_t byte : byte_names.byte)
+        if (byte >= 0) b.tokens.emplace_back(1, (char)byte);
     for (const auto& [left, right] : pairs) {
         auto id_of = ids_of_tokens(b);
         b.merges.push_back({id_of.at(left), id_of.at(right)});
@@ -212,7 +213,9 @@ TEST_CASE("BPE: bytes as printable characters") {
     CHECK(byte_names.bytes(byte_names.name(all), back));
     CHECK(back == all);
     for (const char* bad : {" ", "\u00ad", "\u0144", "\xff", "a\n"}) CHECK_FALSE(byte_names.bytes(bad, back));
-    std::vector<int> order(byte_names.order, byte_names.order + 256);
+    std::vector<int> order;
+    std::copy_if(byte_names.byte, std::end(byte_names.byte), std::back_inserter(order), [](int b) { return b >= 0; });
+    CHECK(order.size() == 256);
     CHECK(order[0] == '!');  // as in GPT-2's encoder.json
     CHECK(order[94] == 0xa1);
     CHECK(order[188] == 0);
