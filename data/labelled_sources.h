@@ -38,9 +38,9 @@ struct LabelledRows {
     size_t bytes() const { return bytes_before + (file ? file->lines : *texts).bytes; }  // read so far
 
 private:
-    size_t at = 0, bytes_before = 0;      // the source that is read, and the bytes of those before it
-    std::optional<LabelledFile> file{};   // it is a table or JSON, or ...
-    std::optional<LineReader> texts{};    // ... texts, one a line or one in all
+    size_t at = 0, bytes_before = 0;     // the source that is read, and the bytes of those before it
+    std::optional<LabelledFile> file{};  // it is a table or JSON, or ...
+    std::optional<LineReader> texts{};   // ... texts, one a line or one in all
     bool whole_read = false;
 
     static std::vector<std::string> entries(const std::string& folder) {  // sorted, without hidden ones
@@ -75,13 +75,13 @@ private:
         else file.emplace(source.path, columns, source.label, source.open);
     }
     bool next_text(LabelledRow& row) {
-        row.clear(sources[at].path);
-        row.element = 0;
+        row = {};
+        row.file = sources[at].path;
         try {
             if (!(sources[at].whole ? read_whole(row) : read_line(row))) return false;
             LabelledFile::check(row, columns, sources[at].label, *texts);
         } catch (const BadRow& e) {
-            row.become(e, 0);
+            row = {"", "", "", false, e.line, 0, sources[at].path, e.what()};
         }
         return true;
     }

@@ -18,7 +18,9 @@ inline ChatTemplate short_template() {  // for tiny models: few tokens, and a ma
             "\n{input}\nanswer : {output}"};
 }
 
-// A name below, or a file: text with the placeholders, or .json as ChatTemplate::json() writes it
+// One of these names, or a file: .json as ChatTemplate::json() writes it, or plain text, which is "text" alone. Then
+// "without_input" is what remains without the paragraph or line of {input}, and there is no "example", so that rows can
+// show none.
 inline ChatTemplate load_template(const std::string& name) {
     for (const ChatTemplate& t : {alpaca_template(), short_template(), ChatTemplate::chatml(), ChatTemplate::qwen3(),
                                   ChatTemplate::llama3(), ChatTemplate::llama3(true)})

@@ -54,11 +54,8 @@ struct BatchShape {
         auto ints = [&](size_t n) { return (int*)take(n * sizeof(int)); };
         b.counters = (StepCounters*)take(sizeof(StepCounters));
         b.loss_scale = (double*)take(sizeof(double));
-        b.tokens = ints(N);
-        b.types = ints(N);
-        b.pos = ints(N);
-        b.rows = ints(M);
-        b.targets = ints(M);
+        for (int** list : {&b.tokens, &b.types, &b.pos}) *list = ints(N);
+        for (int** list : {&b.rows, &b.targets}) *list = ints(M);
         b.seq.start = ints(N + 1);
         b.seq.tiles = ints(2 * (size_t)max_tiles());
         for (SortedIds* s : {&b.by_token, &b.by_pos, &b.by_type}) {
@@ -92,10 +89,7 @@ struct BatchBuilder {
 #endif
     }
     void clear() {
-        tokens.clear();
-        types.clear();
-        rows.clear();
-        targets.clear();
+        for (std::vector<int>* list : {&tokens, &types, &rows, &targets}) list->clear();
         start.assign(1, 0);
     }
     bool fits(size_t n, size_t m) const {
@@ -130,11 +124,9 @@ struct BatchBuilder {
         b.seq.S = (int)start.size() - 1;
         *b.counters = counters;
         *b.loss_scale = loss_scale;
-        std::copy(tokens.begin(), tokens.end(), b.tokens);
-        std::copy(types.begin(), types.end(), b.types);
-        std::copy(rows.begin(), rows.end(), b.rows);
-        std::copy(targets.begin(), targets.end(), b.targets);
-        std::copy(start.begin(), start.end(), b.seq.start);
+        const std::vector<int>* lists[] = {&tokens, &types, &rows, &targets, &start};
+        int* copies[] = {b.tokens, b.types, b.rows, b.targets, b.seq.start};
+        for (int i = 0; i < 5; i++) std::copy(lists[i]->begin(), lists[i]->end(), copies[i]);
         for (int s = 0; s < b.seq.S; s++)
             for (int n = start[s]; n < start[s + 1]; n++) b.pos[n] = n - start[s];
         b.seq.W = make_tiles(b.seq.tiles, b.seq.start, b.seq.S, std::is_same_v<real, bf16>);

@@ -34,8 +34,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <memory>
+#include <set>
 #include <string_view>
 #include <vector>
 
@@ -218,15 +218,14 @@ private:
         if (!list || list->kind != Json::array)
             bad(format("expected {\"%s\": [...]} at the end, found %.60s", key, dump_json(names).c_str()));
         std::vector<std::string> found;
+        std::set<std::string> different;
         for (const Json& name : list->a) {
             if (name.kind != Json::string || name.s.empty())
                 bad(format("expected names as %s, found %.60s", key, dump_json(name).c_str()));
+            if (!different.insert(name.s).second)
+                bad(format("expected different %s, found %s twice", key, dump_json(name).c_str()));
             found.push_back(name.s);
         }
-        std::vector<std::string> sorted = found;
-        std::sort(sorted.begin(), sorted.end());
-        auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-        if (twice != sorted.end()) bad(format("expected different %s, found %s twice", key, dump_json(*twice).c_str()));
         if (found.size() < least || found.size() != header.labels)
             bad(format("expected the names of %u %s (at least %zu), found %zu", header.labels, key, least,
                        found.size()));

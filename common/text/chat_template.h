@@ -1,16 +1,13 @@
 // chat_template.h: the template that turns rows of instructions into the text that a model reads. The same code renders
 // the rows that are learned and the prompts that are answered, so that they cannot differ.
 //
-// A template has {instruction}, {input} and, at its end, {output}:
+// A template has {instruction}, {input} and, at its end, {output}; all before it is the prompt, {output} the answer:
 //
 //   text            for rows with an input
 //   without_input   for rows without one
 //   example         one of the few-shot examples, with {input} and {output}; it goes between instruction and input
 //
-// A file is such texts as .json, or plain text: "text" alone. Then "without_input" is what remains without the
-// paragraph or line of {input}, and there is no "example", so that rows can show none. With it travels how many of a
-// row's examples were shown ("shots"): prompts show as many unless told otherwise. All before {output} is the prompt,
-// {output} the answer.
+// With it travels how many of a row's examples were shown ("shots"): prompts show as many unless told otherwise.
 //
 // Without "turns" the template is plain text in the model's own vocabulary, and <|endoftext|> ends an answer. Prompt
 // and answer are encoded apart, so what is learned is known by construction. A space before {output} belongs to the
@@ -23,7 +20,7 @@
 //
 // Special tokens in a row's text are text: they never become the special token.
 #pragma once
-#include <map>
+#include <set>
 
 #include "common/text/bpe.h"
 #include "common/text/instruct_rows.h"
@@ -43,6 +40,11 @@ struct Turns {
         return {{"begin", &Turns::begin}, {"system", &Turns::system},       {"default_system", &Turns::default_system},
                 {"user", &Turns::user},   {"assistant", &Turns::assistant}, {"before_last", &Turns::before_last}};
     }
+    Json json() const {
+        Json all;
+        for (auto [key, text] : texts()) all.set(key, this->*text);
+        return all.set("always_system", always_system).set("trim", trim);
+    }
 };
 // What stands before {text} in a turn, and what after it
 inline std::pair<std::string, std::string> around_text(const std::string& turn) {
@@ -57,15 +59,20 @@ struct ChatTemplate {
 
     bool is_chat() const { return !turns.user.empty(); }
 
-    // What a user says in a chat: the instruction, examples, and after an empty line the input
-    static ChatTemplate chat(const std::string& name, const Turns& turns) {
+    // What a user says in a chat: the instruction, examples, and after an empty line the input. The marks are what
+    // stands before and after a role, and after a message.
+    static ChatTemplate chat(const std::string& name, const std::string& before_role, const std::string& after_role,
+                             const std::string& end) {
+        auto turn = [&](const char* role) { return before_role + role + after_role + "{text}" + end; };
         const char *text = "{instruction}\n\n{input}{output}", *example = "\n\nInput: {input}\nOutput: {output}";
+        const Turns turns = {"", turn("system"), "", turn("user"), turn("assistant"), ""};
         return {name, text, "{instruction}{output}", example, 0, turns};
     }
     // SmolLM2, Qwen 2.5 and others, which differ in what they say without a system message
     static ChatTemplate chatml(const std::string& default_system = "") {
-        auto turn = [](const std::string& role) { return "<|im_start|>" + role + "\n{text}<|im_end|>\n"; };
-        return chat("chatml", {"", turn("system"), default_system, turn("user"), turn("assistant"), ""});
+        ChatTemplate t = chat("chatml", "<|im_start|>", "\n", "<|im_end|>\n");
+        t.turns.default_system = default_system;
+        return t;
     }
     static ChatTemplate qwen3() {
         ChatTemplate t = chatml();
@@ -76,14 +83,15 @@ struct ChatTemplate {
     // dated: Llama 3.1 and later, whose system turn has two dates; the second is today's in transformers, and here
     // always the one that its template falls back to, so that the same row gives the same tokens on any day
     static ChatTemplate llama3(bool dated = false) {
-        auto turn = [](const std::string& role, const std::string& before = "") {
-            return "<|start_header_id|>" + role + "<|end_header_id|>\n\n" + before + "{text}<|eot_id|>";
-        };
-        const std::string dates = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
-        Turns t = {"<|begin_of_text|>", turn("system", dated ? dates : ""), "", turn("user"), turn("assistant"), ""};
-        t.always_system = dated;
-        t.trim = true;
-        return chat(dated ? "llama3.2" : "llama3", t);
+        ChatTemplate t = chat(dated ? "llama3.2" : "llama3", "<|start_header_id|>", "<|end_header_id|>\n\n",
+                              "<|eot_id|>");
+        t.turns.begin = "<|begin_of_text|>";
+        if (dated)
+            t.turns.system.insert(t.turns.system.find("{text}"),
+                                  "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
+        t.turns.always_system = dated;
+        t.turns.trim = true;
+        return t;
     }
 
     static std::vector<std::pair<const char*, std::string ChatTemplate::*>> texts() {  // as JSON names them
@@ -118,12 +126,10 @@ struct ChatTemplate {
     }
     static ChatTemplate read(const std::string& path) { return from_json(parse_json(read_text(path), path), path); }
     Json json() const {
-        Json all, marks;
+        Json all;
         for (auto [key, from] : texts()) all.set(key, this->*from);
         all.set("shots", shots);
-        for (auto [key, from] : Turns::texts()) marks.set(key, turns.*from);
-        marks.set("always_system", turns.always_system).set("trim", turns.trim);
-        return is_chat() ? all.set("turns", marks) : all;
+        return is_chat() ? all.set("turns", turns.json()) : all;
     }
 
     // ------------------------------------------------------------ transformers' chat_template
@@ -246,15 +252,11 @@ struct ChatTemplate {
         write_file_atomic(dir + "/template.json", dump_json(json(), 2) + "\n");
         const auto [known, path] = jinja_of(dir);
         ChatTemplate there;
-        if (is_chat() && !known.empty() && recognise(known, there) && there.turns_text() == turns_text()) return;
+        if (is_chat() && recognise(known, there) && dump_json(there.turns.json()) == dump_json(turns.json())) return;
         const std::string config_file = dir + "/tokenizer_config.json";
         if (path != config_file) return write_file_atomic(path, jinja(bos, eot));
         Json config = exists(path) ? parse_json(read_file(path), path) : Json::make_object();
         write_file_atomic(path, dump_json(config.set("chat_template", jinja(bos, eot)), 2) + "\n");
-    }
-    std::string turns_text() const {
-        const Json all = json();
-        return all.find("turns") ? dump_json(*all.find("turns")) : "";
     }
     // A message as it is shown; the white space is Unicode's and, as in Python, U+001C to U+001F
     std::string shown(const std::string& message) const {
@@ -264,9 +266,9 @@ struct ChatTemplate {
     bool has_input() const { return text.find("{input}") != text.npos; }
 
     void check(const std::string& where) const {
-        check_one(where, text, {"instruction", "output"}, {"input"});
-        check_one(where + ": without_input", without_input, {"instruction", "output"}, {});
-        if (!example.empty()) check_one(where + ": example", example, {"output"}, {"input"});
+        check_names(where, text, "{instruction}{output}", "{input}");
+        check_names(where + ": without_input", without_input, "{instruction}{output}", "");
+        if (!example.empty()) check_names(where + ": example", example, "{output}", "{input}");
         const std::string_view last = "{output}";
         for (const std::string* t : {&text, &without_input})
             if (t->size() < last.size() || std::string_view(*t).substr(t->size() - last.size()) != last)
@@ -281,8 +283,7 @@ struct ChatTemplate {
                  where.c_str());
     }
 
-    // The text with its placeholders filled. What is put in is not looked at again: "{input}" in an instruction stays
-    // as it is.
+    // The text with its placeholders filled. What is put in is not looked at again.
     static std::string substitute(std::string_view text, const std::string& instruction, const std::string& input,
                                   const std::string& output) {
         std::string out;
@@ -322,7 +323,7 @@ struct ChatTemplate {
     }
     // The text before {output}, without the space before it, which is the answer's
     std::pair<std::string, std::string> before_output(bool input) const {
-        std::string prompt = (input ? text : without_input);
+        std::string prompt = input ? text : without_input;
         prompt.resize(prompt.size() - strlen("{output}"));
         const bool space = !prompt.empty() && prompt.back() == ' ';
         if (space) prompt.pop_back();
@@ -334,24 +335,21 @@ struct ChatTemplate {
     }
 
 private:
-    static void check_one(const std::string& where, const std::string& t, const std::vector<std::string>& needed,
-                          const std::vector<std::string>& allowed) {
-        std::map<std::string, int> found;  // placeholders
+    // Has a text these placeholders, each once, and perhaps `allowed`?
+    static void check_names(const std::string& where, const std::string& t, const std::string& needed,
+                            const std::string& allowed) {
+        std::multiset<std::string> names;
         for (size_t at = 0; (at = t.find('{', at)) != t.npos; at++) {
             size_t end = t.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", at + 1);
             if (end == t.npos || t[end] != '}' || end == at + 1) continue;  // a brace of the user's
-            found[t.substr(at + 1, end - at - 1)]++;
+            names.insert(t.substr(at, end + 1 - at));
         }
-        for (const auto& [name, times] : found) {
-            if (!std::count(needed.begin(), needed.end(), name) && !std::count(allowed.begin(), allowed.end(), name))
-                fail("%s: expected a template with {instruction}, {input} and {output} at most, found {%s} in it",
-                     where.c_str(), name.c_str());
-            if (times > 1) fail("%s: expected a template with one {%s}, found two", where.c_str(), name.c_str());
-        }
-        for (const std::string& name : needed)
-            if (!found.count(name))
-                fail("%s: expected a template with {%s}, found none in %s", where.c_str(), name.c_str(),
-                     start_of(t).c_str());
+        std::string found;
+        for (const std::string& name : names) found += name;
+        if (found != needed && found != allowed + needed)
+            fail("%s: expected a template with %s, each once, and at most %s beside, found %s in %s", where.c_str(),
+                 needed.c_str(), allowed.empty() ? "nothing" : allowed.c_str(), found.empty() ? "none" : found.c_str(),
+                 start_of(t).c_str());
         if (t.find(Bpe::eot_name) != t.npos)
             fail("%s: expected a template without %s, which ends every answer by itself, found it", where.c_str(),
                  Bpe::eot_name);

@@ -1,14 +1,11 @@
-// instruct_rows.h: rows of instructions with their answers, one after another, from a JSON file of any size. How a row
-// becomes the text that a model reads: chat_template.h.
-//
-// A file is an object per line, or an array of objects, in one of three forms; other keys are ignored:
+// instruct_rows.h: rows of instructions with their answers, one after another, from a JSON file of any size. A file is
+// an object per line, or an array of objects, in one of three forms; other keys are ignored:
 //
 //   {"instruction": "Name the first fruit.", "input": "pear, fig", "output": "pear"}
 //   {"prompt": "Name a fruit.", "completion": "pear"}          the same as an instruction without input
-//   {"messages": [{"role": "user", "content": "..."},          only what the assistant says is learned;
-//                 {"role": "assistant", "content": "..."}, ...]}    a "system" message may come first; a "prompt"
-//                 beside
-//                                                                 it, which repeats the first question, is not read
+//   {"messages": [{"role": "user", "content": "..."},          only what the assistant says is learned; a "system"
+//                 {"role": "assistant", "content": "..."}, ...]}  message may come first; a "prompt" beside it, which
+//                                                               repeats the first question, is not read
 // with, where wanted,
 //   "output": ["pear", "a pear"]     several references: the first is learned, evaluation takes any
 //   "task": "lists/first"            a name, perhaps with its family before a slash
@@ -70,7 +67,7 @@ private:
             lines.bad_keys(json, "\"instruction\", \"prompt\" or \"messages\"");
         if (given(json, "instruction") && (prompt || messages))
             lines.bad_keys(json, "one of \"instruction\", \"prompt\" and \"messages\"");
-        if (messages) read_messages(json, row);
+        if (messages) read_messages(*json.find("messages"), row);
         else if (prompt) read_turn(json, "prompt", nullptr, "completion", row);
         else read_turn(json, "instruction", "input", "output", row);
         prompts_beside_messages += messages && prompt;
@@ -93,7 +90,7 @@ private:
             }
             if (row.options.size() < 2) bad(format("expected at least two options, found %zu", row.options.size()));
             for (const std::string& output : row.outputs)
-                if (std::find(row.options.begin(), row.options.end(), output) == row.options.end())
+                if (!std::count(row.options.begin(), row.options.end(), output))
                     bad("expected one of the options as output, found " + start_of(output));
         }
         if (const Json* examples = given(json, "examples")) {
@@ -102,8 +99,7 @@ private:
             for (const Json& example : examples->a) {
                 if (example.kind != Json::object || !example.find("output"))
                     bad("expected examples {\"input\": ..., \"output\": ...}, found " + start_of(dump_json(example)));
-                row.examples.push_back(
-                    {given(example, "input") ? text(example, "input") : "", text(example, "output")});
+                row.examples.push_back({text(example, "input", false), text(example, "output")});
                 if (blank(row.examples.back().output))
                     bad("expected an \"output\" in every example, found an empty one");
             }
@@ -114,60 +110,47 @@ private:
         const Json* value = json.find(key);
         return value && value->kind != Json::null ? value : nullptr;
     }
-    std::string checked(const Json& value, const char* key) const {
-        if (value.kind == Json::array || value.kind == Json::object)
-            bad(format("expected a string for \"%s\", found ", key) + start_of(dump_json(value)));
-        if (value.kind == Json::null) return "";
-        if (value.kind != Json::string && value.s.empty()) return dump_json(value);
-        if (value.s.find('\0') != value.s.npos) bad(format("expected text in \"%s\", found a NUL character", key));
-        return value.s;
-    }
-    std::string text(const Json& json, const char* key) const {
+    std::string text(const Json& json, const char* key, bool needed = true) const {
         const Json* value = json.find(key);
-        if (!value) lines.bad_keys(json, "\"" + std::string(key) + "\"");
-        return checked(*value, key);
+        if (!value && needed) lines.bad_keys(json, "\"" + std::string(key) + "\"");
+        return value ? lines.text_of(*value, key) : "";
     }
     std::vector<std::string> texts(const Json& list, const char* key) const {
         if (list.kind != Json::array)
             bad(format("expected a list of strings for \"%s\", found ", key) + start_of(dump_json(list)));
         std::vector<std::string> found;
-        for (const Json& value : list.a) found.push_back(checked(value, key));
+        for (const Json& value : list.a) found.push_back(lines.text_of(value, key));
         return found;
     }
     void read_turn(const Json& json, const char* instruction, const char* input, const char* output,
                    InstructRow& row) const {
-        row.turns.push_back({text(json, instruction), input && given(json, input) ? text(json, input) : "", ""});
+        row.turns.push_back({text(json, instruction), input ? text(json, input, false) : "", ""});
         if (blank(row.turns[0].instruction)) bad(format("expected a text in \"%s\", found nothing", instruction));
         if (blank(row.turns[0].input)) row.turns[0].input.clear();
         const Json* value = json.find(output);
-        if (!value && need_output) lines.bad_keys(json, "\"" + std::string(output) + "\"");
-        if (!value) return;
-        if (value->kind == Json::array) row.outputs = texts(*value, output);
-        else row.outputs.push_back(checked(*value, output));
+        if (value && value->kind == Json::array) row.outputs = texts(*value, output);
+        else row.outputs = {text(json, output, need_output)};
         row.outputs.erase(std::remove_if(row.outputs.begin(), row.outputs.end(), blank), row.outputs.end());
     }
-    void read_messages(const Json& json, InstructRow& row) const {
-        const Json& list = *json.find("messages");
+    void read_messages(const Json& list, InstructRow& row) const {
         if (list.kind != Json::array || list.a.empty())
             bad("expected a list of messages, found " + start_of(dump_json(list)));
         bool answered = true;  // whose turn is it?
         for (size_t i = 0; i < list.a.size(); i++) {
             const Json& message = list.a[i];
+            auto wrong = [&](const std::string& what) { bad(format("message %zu: expected ", i + 1) + what); };
             if (message.kind != Json::object)
-                bad(format("message %zu: expected {\"role\": ..., \"content\": ...}, found ", i + 1) +
-                    start_of(dump_json(message)));
+                wrong("{\"role\": ..., \"content\": ...}, found " + start_of(dump_json(message)));
             const std::string role = text(message, "role"), content = text(message, "content");
             if (role == "system" && i == 0) {
                 row.system = content;
                 continue;
             }
             const char* expected = answered ? "user" : "assistant";
-            if (role != expected)
-                bad(format("message %zu: expected the role %s, found %s", i + 1, expected, start_of(role).c_str()));
+            if (role != expected) wrong(format("the role %s, found %s", expected, start_of(role).c_str()));
             answered = !answered;
-            bool last = i + 1 == list.a.size();
-            if (blank(content) && !(last && answered))
-                bad(format("message %zu: expected a text, found nothing", i + 1));
+            const bool last = i + 1 == list.a.size();
+            if (blank(content) && !(last && answered)) wrong("a text, found nothing");
             if (!answered) row.turns.push_back({content, "", ""});
             else if (!last) row.turns.back().output = content;
             else if (!blank(content)) row.outputs = {content};

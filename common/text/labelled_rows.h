@@ -38,17 +38,6 @@ struct LabelledRow {
     std::string error;  // "": the row is good; else "FILE, line N: expected ..., found ...", and it has no text
 
     std::string where() const { return LineReader::place(file, line, element); }
-    void clear(const std::string& of_file) {  // the memory of the texts is kept
-        for (std::string* s : {&text, &text2, &label, &error}) s->clear();
-        pair = false;
-        file = of_file;
-    }
-    void become(const BadRow& e, size_t its_element) {  // a row that cannot be used
-        clear(file);
-        line = e.line;
-        element = its_element;
-        error = e.what();
-    }
 };
 // How to find text and label: the flags that all who read labelled rows have
 struct LabelledColumns {
@@ -140,25 +129,23 @@ struct LabelledFile {
 
     // The next row, good or with an error; false at the end of the file
     bool next(LabelledRow& row) {
-        row.clear(lines.path);
+        row = {};
+        row.file = lines.path;
         try {
             if (!(kind == TABLE ? read_table(row) : read_json(row))) return false;
             row.element = lines.element;
             check(row, columns, label, lines);
             if (label.empty()) check_label(row);
         } catch (const BadRow& e) {
-            row.become(e, lines.element);
+            row = {"", "", "", false, e.line, lines.element, lines.path, e.what()};
         }
         return true;
     }
     // Of a row that was read: the texts, and how its label is written. label: as above
     static void check(LabelledRow& row, const LabelledColumns& columns, const std::string& label,
                       const LineReader& lines) {
-        for (std::string* s : {&row.text, &row.text2, &row.label}) {
-            // JSON can write a NUL
-            if (s->find('\0') != s->npos) lines.bad(row.line, "expected text, found a NUL character");
+        for (std::string* s : {&row.text, &row.text2, &row.label})
             if (*s == "nan" || *s == "NaN") s->clear();
-        }
         auto require_text_in = [&](const std::string& column, const std::string& found) {
             if (has_no_text(found))
                 lines.bad(row.line, format("expected a text in \"%s\", found %s", column.c_str(),
@@ -304,11 +291,7 @@ private:
             for (auto i = json.o.begin(); !value && i != json.o.end(); i++)
                 if (strcasecmp(i->first.c_str(), key.c_str()) == 0) value = &i->second;
             if (!value && needed) lines.bad_keys(json, "\"" + key + "\"");
-            if (!value || value->kind == Json::null) return;
-            if (value->kind == Json::array || value->kind == Json::object)
-                lines.bad(row.line, "expected a string, a number or a boolean for \"" + key + "\", found " +
-                                        start_of(dump_json(*value)));
-            to = value->s.empty() && value->kind != Json::string ? dump_json(*value) : value->s;
+            if (value) to = lines.text_of(*value, key);
         };
         get(columns.text, true, row.text);
         get(columns.text2, !text2_may_be_missing(), row.text2);

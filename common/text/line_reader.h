@@ -54,11 +54,6 @@ inline std::string start_of(std::string_view s) {
     while (n < s.size() && n > 0 && (s[n] & 0xC0) == 0x80) n--;  // not within a character
     return dump_json(std::string(s.substr(0, n)));
 }
-// without the white space at both ends
-inline std::string trimmed(const std::string& s) {
-    size_t first = s.find_first_not_of(" \t\r\n\v\f");
-    return first == s.npos ? "" : s.substr(first, s.find_last_not_of(" \t\r\n\v\f") + 1 - first);
-}
 // is it empty, or white space only?
 inline bool blank(std::string_view s) { return s.find_first_not_of(" \t\r\n\v\f") == s.npos; }
 
@@ -71,6 +66,9 @@ template <class Drops> std::string without_ends(std::string_view s, Drops drops)
         last = p;
     }
     return std::string(first, last);
+}
+inline std::string trimmed(std::string_view s) {  // without the white space at both ends
+    return without_ends(s, [](int32_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); });
 }
 
 struct LineReader {
@@ -163,23 +161,10 @@ struct LineReader {
     // The next JSON object; false at the end of the file. A file holds an object a line, blank lines among them; or, if
     // it begins with "[", one array of objects; or, if it begins with a line "{", objects of several lines.
     bool next_object(Json& json) {
-        if (!over_lines) {
-            const bool first = number == 0;
-            do
-                if (!next_line()) return false;
-            while (line.find_first_not_of(" \t\r") == line.npos);
-            at = line.find_first_not_of(" \t\r");
-            in_array = first && line[at] == '[';
-            over_lines = in_array || (first && line.substr(at) == "{");
-            at += in_array;
-        }
-        begin = number;
-        if (!over_lines) value.assign(line);
-        else if (!next_value()) return false;
+        if (!next_value()) return false;
         if (std::string what = fault(value); !what.empty()) bad(begin, what);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
-        nan_to_null(value);
         const std::string start = format("%s, line %zu", path.c_str(), begin);
         try {
             json = parse_json(value, start);
@@ -193,6 +178,15 @@ struct LineReader {
                                     format("line %zu%s", begin + line - 1, what + n));
         }
         return true;
+    }
+    // A value of that object as text, a number or a boolean as it was written, null as ""
+    std::string text_of(const Json& value, const std::string& key) const {
+        if (value.kind == Json::array || value.kind == Json::object)
+            bad(begin,
+                "expected a string, a number or a boolean for \"" + key + "\", found " + start_of(dump_json(value)));
+        if (value.s.find('\0') != value.s.npos) bad(begin, "expected text in \"" + key + "\", found a NUL character");
+        if (value.kind == Json::null) return "";
+        return value.s.empty() && value.kind != Json::string ? dump_json(value) : value.s;
     }
     // "text" needed, found "label", "n"
     [[noreturn]] void bad_keys(const Json& json, const std::string& expected) const {
@@ -210,8 +204,9 @@ private:
     size_t kept_at = 0;            // where that was in keep(), ...
     size_t kept_number = 0;        // ... after this line
     bool cr_ends = false;          // lines may end in "\r" alone
-    bool in_array = false;         // JSON: is it an array
-    size_t at = 0;                 // JSON over lines: what of the line was not read yet
+    bool begun = false;            // JSON: is it known what the file is
+    bool in_array = false;         // JSON: are its values those of an array
+    size_t at = 0;                 // JSON: what of the line was not read yet
     std::string value;             // JSON: the text of an object
     const char* packer = nullptr;  // the program that made a compressed file, ...
     FILE* unpacked = nullptr;      // ... and its output
@@ -243,13 +238,14 @@ private:
         return n > 0;
     }
 
-    // JSON over lines: the next value → `value`; false at the end of the file
+    // JSON: the next value, or line that is one → `value`; false at the end of the file. Python writes NaN, Infinity
+    // and -Infinity for values that are missing: they become null.
     bool next_value() {
         value.clear();
-        bool quoted = false;
+        bool quoted = false, object = false;
         for (size_t depth = 0;; at++) {
             while (at >= line.size()) {
-                if (depth == 0 && !value.empty()) return true;  // no object
+                if (!value.empty() && (depth == 0 || !over_lines)) return true;
                 if (!value.empty()) value += '\n';
                 quoted = false;  // no string has a line's end in it: this one is an error, but not of the next row
                 at = 0;
@@ -260,41 +256,41 @@ private:
                 bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
             }
             const char c = line[at];
-            const bool closes = !quoted && (c == '}' || c == ']');
+            const bool opens = !quoted && (c == '{' || c == '['), closes = !quoted && (c == '}' || c == ']');
             if (value.empty()) {
-                if (c == ' ' || c == '\t' || c == '\r' || c == ',') continue;
-                if (in_array && c == ']') {
+                if (c == ' ' || c == '\t' || c == '\r' || (over_lines && c == ',')) continue;
+                if (!begun) {
+                    begun = true;
+                    in_array = c == '[';
+                    over_lines = in_array || line.substr(at) == "{";
+                    if (in_array) continue;
+                } else if (in_array && c == ']') {
                     in_array = false;
                     element = 0;
                     continue;
                 }
                 begin = number;
                 element += in_array;
-            } else if (depth == 0 && !quoted && (closes || c == ',')) {
+                object = c == '{';
+                if (!over_lines) value.assign(line, 0, at);  // so that columns are those of the line
+            } else if (over_lines && depth == 0 && !quoted && (closes || c == ',')) {
                 return true;  // no object
+            }
+            const char* missing = nullptr;
+            if (object && !quoted && (c == 'N' || c == 'I' || c == '-'))
+                for (const char* name : {"NaN", "Infinity", "-Infinity"})
+                    if (line.compare(at, strlen(name), name) == 0) missing = name;
+            if (missing) {
+                value += "null";
+                at += strlen(missing) - 1;
+                continue;
             }
             value += c;
             if (quoted && c == '\\' && at + 1 < line.size()) value += line[++at];
             else if (c == '"') quoted = !quoted;
-            else if (!quoted && (c == '{' || c == '[')) depth++;
-            else if (closes && (depth == 0 || --depth == 0)) return ++at;  // with 0 it closes nothing
+            else if (opens) depth++;
+            else if (closes && (depth == 0 || --depth == 0) && over_lines) return ++at;  // with 0 it closes nothing
         }
-    }
-    // Python writes NaN, Infinity and -Infinity for values that are missing.
-    static void nan_to_null(std::string& json) {
-        if (json.find("NaN") == json.npos && json.find("Infinity") == json.npos) return;
-        std::string to;
-        bool quoted = false;
-        for (size_t i = 0, n; i < json.size(); i += n) {
-            n = quoted && json[i] == '\\' ? 2 : 1;
-            if (json[i] == '"') quoted = !quoted;
-            const char* missing = nullptr;
-            for (const char* name : {"NaN", "Infinity", "-Infinity"})
-                if (!quoted && json.compare(i, strlen(name), name) == 0) missing = name;
-            if (missing) n = strlen(missing);
-            to += missing ? "null" : json.substr(i, n);
-        }
-        json = to;
     }
 
     // If the file begins as what gzip, xz, bzip2 or zstd makes, it is read through that program.

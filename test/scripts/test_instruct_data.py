@@ -249,8 +249,8 @@ class Pack(Case):
             ('{"instruction": "a"}', 'expected "output"'),
             ('{"output": "a"}', 'expected "instruction", "prompt" or "messages"'),
             ('{"instruction": "", "output": "a"}', 'expected a text in "instruction"'),
-            ('{"instruction": [5], "output": "a"}', 'expected a string for "instruction"'),
-            ('{"instruction": "a", "output": {"x": 1}}', 'expected a string for "output"'),
+            ('{"instruction": [5], "output": "a"}', 'expected a string, a number or a boolean for "instruction"'),
+            ('{"instruction": "a", "output": {"x": 1}}', 'expected a string, a number or a boolean for "output"'),
             ('{"instruction": "a", "output": "b", "options": ["c", "d"]}', "expected one of the options"),
             ('{"messages": [{"role": "user", "content": "u"}]}', "expected messages that end with the assistant's"),
             ('{"messages": [{"role": "bot", "content": "u"}]}', "expected the role user"),
@@ -286,7 +286,7 @@ class Pack(Case):
                 "--max-len",
                 "9",
             ),
-            (1, "no.txt: expected a template with {output}, found none", "--in", "a.jsonl", "--template", "no.txt"),
+            (1, "no.txt: expected a template with {instruction}{output}", "--in", "a.jsonl", "--template", "no.txt"),
             (
                 1,
                 "after.txt: expected {output} at the end of the template",
@@ -528,7 +528,7 @@ class Own(Case):
             ),
             (1, "no rows are left for training", "good.jsonl", "--val", "good.jsonl"),
             (1, "there is no such file", "none.jsonl"),
-            (1, "t.txt: expected a template with {output}", "good.jsonl", "--template", "t.txt"),
+            (1, "t.txt: expected a template with {instruction}{output}", "good.jsonl", "--template", "t.txt"),
             (
                 2,
                 "--template: expected auto, alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found x",

@@ -78,17 +78,17 @@ TEST_CASE("instruct: bad rows") {
     CHECK(has(row_error("{\"instruction\": \"a\"}"), "expected \"output\", found the keys \"instruction\""));
     CHECK(has(row_error("{\"prompt\": \"a\", \"output\": \"b\"}"), "expected \"completion\""));
     CHECK(has(row_error("{\"instruction\": {}, \"output\": \"b\"}"),
-              "expected a string for \"instruction\", found \"{}\""));
+              "expected a string, a number or a boolean for \"instruction\", found \"{}\""));
     CHECK(has(row_error("{\"instruction\": \" \\t\", \"output\": \"b\"}"),
               "expected a text in \"instruction\", found nothing"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"input\": [], \"output\": \"b\"}"),
-              "expected a string for \"input\""));
+              "expected a string, a number or a boolean for \"input\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": {\"b\": 3}}"),
-              "expected a string for \"output\", found \"{\\\"b\\\": 3}\""));
+              "expected a string, a number or a boolean for \"output\", found \"{\\\"b\\\": 3}\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": [\"b\", [3]]}"),
-              "expected a string for \"output\", found \"[3]\""));
-    CHECK(
-        has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"), "expected a string for \"task\""));
+              "expected a string, a number or a boolean for \"output\", found \"[3]\""));
+    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"),
+              "expected a string, a number or a boolean for \"task\""));
     CHECK(has(row_error("{\"instruction\": null, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(has(row_error("{\"instruction\": NaN, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(
