@@ -216,8 +216,8 @@ struct LoadedClassifier {
         labels = read_labels(dir);
         if (labels.empty())
             fail(
-                "%s: expected a classifier, found an encoder without labels: ./finetune_cls --init %s --data DIR --out "
-                "DIR",
+                "%s: expected a classifier, found an encoder without labels: fine-tune it first: "
+                "./finetune_cls --init %s --data DIR --out DIR",
                 dir.c_str(), path.c_str());
         model.K = (int)labels.size();
         tokenizer = WordPiece::load(dir);
@@ -281,6 +281,7 @@ struct ClassifyTask {
     const std::vector<std::string>& labels;
     const std::string init;                // the directory of the model to start with
     std::vector<std::string> new_tensors;  // those that are not taken from it
+    std::vector<size_t> head_rows;         // (K) of each class, where its row is in its classifier; empty: as it is
     ClassifyData train_data, dev_data;
     std::vector<std::unique_ptr<BinFile>> reported;  // val.bin, test.bin
     std::vector<double> weights;                     // (K)
@@ -434,6 +435,17 @@ struct ClassifyTask {
 };
 
 // ---------------------------------------------------------------- train
+// The rows of the classifier go where the names of their classes are. values: (total_count(table))
+void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
+    for (const ParamSpec& s : table) {
+        if (rows.empty() || s.names[0].rfind("classifier.", 0) != 0) continue;
+        const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
+        const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
+        for (size_t k = 0; k < rows.size(); k++)
+            std::copy_n(&old[rows[k] * width], width, &values[s.offset + k * width]);
+    }
+}
+
 // What the run learns from. Returns the loss of the unigram baseline, which predicts each class as often as it occurs,
 // on the examples that choose the epoch; NAN: there are none.
 double print_data(const ClassifyTask& task) {
@@ -526,6 +538,7 @@ int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& re
         if (!task.cf.from_scratch) {
             load_tensors(task.init, task.opt.table, values.data(), task.new_tensors)
                 .announce(task.init, {"bert.pooler.", "classifier."});
+            reorder_head(values, task.opt.table, task.head_rows);
             refuse_not_finite(task.opt.table, values, task.init);
         }
         task.opt.upload(values);
@@ -632,8 +645,15 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         check_classify_data(file, tokenizer, config, init);
         ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
     }
-    const std::vector<std::string>& labels = train_file.labels;
-    if (read_labels(init) != labels) task.new_tensors = {"classifier.weight", "classifier.bias"};
+    const std::vector<std::string> old = read_labels(init), &labels = train_file.labels;
+    if (old != labels && std::is_permutation(old.begin(), old.end(), labels.begin(), labels.end())) {
+        printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
+               init.c_str());
+        for (const std::string& label : labels)
+            task.head_rows.push_back(std::find(old.begin(), old.end(), label) - old.begin());
+    } else if (old != labels) {
+        task.new_tensors = {"classifier.weight", "classifier.bias"};
+    }
     check_tensors(init, task.opt.table, {"bert.pooler.", "classifier."}, task.new_tensors);
     count_steps(cli, f, (double)task.train_data.sequences(), cf.batch);
     if (f.patience > 0 && cf.dev_split == 0)

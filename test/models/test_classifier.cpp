@@ -513,3 +513,29 @@ TEST_SUITE("prediction") {
         CHECK(std::isfinite(r.mean_loss()));
     }
 }
+
+TEST_CASE("classifier: the rows of its head go where their labels are") {
+    std::vector<ParamSpec> table(3);
+    table[0].names = {"bert.pooler.dense.bias"};
+    table[0].shape = {2};
+    table[1].names = {"classifier.weight"};
+    table[1].shape = {3, 2};
+    table[1].count = 8 * 2;  // padded
+    table[2].names = {"classifier.bias"};
+    table[2].shape = {3};
+    layout(table);
+    std::vector<areal> values(total_count(table), 0);
+    for (const ParamSpec& s : table)
+        for (size_t i = 0; i < s.elements(); i++) values[s.offset + i] = (areal)(i + 1);
+    std::vector<areal> same = values;
+    reorder_head(same, table, {});
+    CHECK(same == values);
+    reorder_head(values, table, {2, 0, 1});
+    auto of = [&](int row) {
+        return std::vector<areal>(&values[table[row].offset], &values[table[row].offset] + table[row].elements());
+    };
+    CHECK(of(0) == std::vector<areal>{1, 2});
+    CHECK(of(1) == std::vector<areal>{5, 6, 1, 2, 3, 4});
+    CHECK(of(2) == std::vector<areal>{3, 1, 2});
+    CHECK(values[table[1].offset + 6] == 0);
+}

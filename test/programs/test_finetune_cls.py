@@ -345,15 +345,24 @@ class Learning(Case):
         )
 
     def test_continuing_from_a_classifier_of_the_same_labels_in_another_order(self):
-        """Its classifier is made new: its rows are those of other labels. A wrapper may be before tensors' names."""
-        wrapped = lambda d: safetensors(
-            {"module." + n: t for n, t in read_safetensors(write(W.path("forged.safetensors"), d))[0].items()}
-        )
-        ids = {str(i): LABELS[k] for i, k in enumerate([2, 0, 1])}
+        """The rows of its classifier go with their names, also where a wrapper is before the names of its tensors."""
+        order = [2, 0, 1]
+
+        def turned(data):
+            tensors, _ = read_safetensors(write(W.path("forged.safetensors"), data))
+            for name in ("classifier.weight", "classifier.bias"):
+                dtype, shape, numbers = tensors[name]
+                row = len(numbers) // 3
+                tensors[name] = dtype, shape, b"".join(numbers[k * row : k * row + row] for k in order)
+            return safetensors({"module." + name: tensor for name, tensor in tensors.items()})
+
+        ids = {str(i): LABELS[k] for i, k in enumerate(order)}
         names = config_edit(id2label=ids, label2id={name: int(i) for i, name in ids.items()})
-        W.variant("cls/best", "turned", {"config.json": names, "model.safetensors": wrapped})
-        done = tune("turned-cls", *SMALL, "--steps", 0, init="variants/turned")
-        self.assertIn("loaded 39 tensors; newly initialised: classifier.weight, classifier.bias", done.out)
+        W.variant("cls/best", "turned", {"model.safetensors": turned, "config.json": names})
+        done = tune("as-before", *SMALL, "--steps", 0, init="variants/turned")
+        self.assertIn("the rows of its classifier go with their names", done.out)
+        self.assertIn("loaded 41 tensors\n", done.out)
+        self.assert_same_set(results_of("as-before")["val"], results_of("cls")["val"])
 
 
 # ---------------------------------------------------------------- eval and predict
