@@ -446,7 +446,7 @@ struct Sampler {
     double temperature = 1, top_p = 1;  // temperature 0, or greedy: always the largest
     int64_t top_k = 0, seed = 1;
     bool greedy = false;
-    std::vector<std::pair<float, int>> candidates{};  // −logit, token: in this order, the likeliest first
+    std::vector<std::pair<float, int>> candidates{};  // logit, token
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T> int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
@@ -454,21 +454,22 @@ struct Sampler {
         const T* largest = std::max_element(logits, logits + V, smaller);
         if (greedy || temperature == 0) return (int)(largest - logits);
         candidates.resize(V);
-        for (int v = 0; v < V; v++) candidates[v] = {-(float)logits[v], v};
+        for (int v = 0; v < V; v++) candidates[v] = {(float)logits[v], v};
+        auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
         const auto begin = candidates.begin();
         size_t n = V;
         if (top_k > 0 && top_k < V) {
             n = (size_t)top_k;
-            std::partial_sort(begin, begin + n, candidates.end());
+            std::partial_sort(begin, begin + n, candidates.end(), larger);
         }
         double total = 0;
-        auto weight = [&](size_t i) { return exp((double)(-candidates[i].first - (float)*largest) / temperature); };
+        auto weight = [&](size_t i) { return exp((double)(candidates[i].first - (float)*largest) / temperature); };
         for (size_t i = 0; i < n; i++) total += weight(i);
         if (top_p < 1) {  // sort as many as it takes
             double sum = 0;
             size_t kept = 0;
             for (size_t sorted = 64; kept < n && (kept == 0 || sum < top_p * total); sorted *= 4) {
-                std::partial_sort(begin + kept, begin + std::min(sorted, n), begin + n);
+                std::partial_sort(begin + kept, begin + std::min(sorted, n), begin + n, larger);
                 while (kept < std::min(sorted, n) && (kept == 0 || sum < top_p * total)) sum += weight(kept++);
             }
             n = kept;
@@ -758,7 +759,9 @@ struct LoadedGpt {
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
     explicit LoadedGpt(const std::string& path, const std::string& adapter_path = "")
-        : adapter(adapter_path.empty() ? "" : resolve_adapter_dir(adapter_path)), dir(resolve_model_dir(path)) {
+        : adapter(adapter_path.empty() ? "" : resolve_model_dir(adapter_path)), dir(resolve_model_dir(path)) {
+        if (!adapter.empty() && !is_adapter(adapter))
+            fail("%s: expected adapters (adapter_config.json), found a model", adapter.c_str());
         weights = dir;
         if (is_adapter(dir)) {
             if (!adapter.empty())

@@ -174,12 +174,6 @@ void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlag
     write_file_atomic(dir + "/adapter_config.json", dump_json(config, 2) + "\n");
     save_tensors(dir, table.rows, values, "adapter_model.safetensors");
 }
-// DIR itself, or of a run directory DIR/best, else DIR/last, which holds adapters
-inline std::string resolve_adapter_dir(const std::string& path) {
-    const std::string dir = resolve_model_dir(path);
-    if (!is_adapter(dir)) fail("%s: expected adapters (adapter_config.json), found a model", dir.c_str());
-    return dir;
-}
 // DIR/adapter_config.json
 inline ConfigJson adapter_config(const std::string& dir) {
     const std::string path = dir + "/adapter_config.json";
