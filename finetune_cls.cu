@@ -266,7 +266,7 @@ struct ClassifyFlags {
     // eval, predict
     std::string model, data, out;
     LabelledColumns columns;
-    bool json = false;
+    bool json = false, labels_only = false;
     int64_t top = 0;
 };
 
@@ -380,6 +380,7 @@ struct ClassifyTask {
 
     // What train() needs of a task
     int fill(BatchBuilder& b, Cursor& cursor) {
+        train_data.file.require_unchanged();
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)cf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
@@ -491,7 +492,13 @@ Json report_best(ClassifyTask& task) {
     const std::string dir = resolve_model_dir(f.out);
     task.opt.load(dir);
     printf("\nreported: %s\n", dir.c_str());
-    fflush(stdout);  // a report may take long, and a signal ends it
+    fflush(stdout);                  // a report may take long, and a signal ends it
+    std::vector<double> accuracies;  // of all validations of the run, also those before a --resume
+    LineReader metrics(f.out + "/metrics.jsonl");
+    for (Json line; metrics.next_object(line);)
+        if (const Json *dev = line.find("dev"), *accuracy = dev ? dev->find("accuracy") : nullptr; accuracy)
+            accuracies.push_back(accuracy->d);
+    print_warning(stdout, doubtful_choice(accuracies, (int64_t)task.dev_data.sequences()));
     Json results;
     results.set("model", dir).set("seed", f.seed).set("training_examples", (int64_t)task.train_data.sequences());
     PredictionFiles predictions{task.labels};
@@ -753,8 +760,9 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
     std::string line;
     for (int k : order) {
         append_tsv_field(line, labels[k]);
-        line += format("\t%.4f\t", probabilities[k]);
+        line += cf.labels_only ? "\t" : format("\t%.4f\t", probabilities[k]);
     }
+    if (cf.labels_only) return line.substr(0, line.size() - 1) + "\n";
     const auto [first, second] = both_texts(text);
     append_tsv_field(line, first);
     if (text.find('\t') != text.npos) append_tsv_field(line += '\t', second);
@@ -764,6 +772,7 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
 // Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair. As many lines of
 // output, in the same order.
 int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
+    if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
     LoadedClassifier c(cf.model);
     Predictor predictor = c.predictor();
     size_t cut = 0;
@@ -851,10 +860,10 @@ int main(int argc, char** argv) {
                   {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
                    {"json", &cf.json, "print JSON instead of text"},
                    rows.flag()});
-        add_flags(
-            groups, "Output", "predict",
-            {{"top", &cf.top, at_least(0),
-              "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"}});
+        add_flags(groups, "Output", "predict",
+                  {{"top", &cf.top, at_least(0),
+                    "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"},
+                   {"labels-only", &cf.labels_only, "print the labels alone"}});
         add_flags(groups, "Evaluation", "eval",
                   {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
                    {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}});

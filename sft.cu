@@ -185,6 +185,7 @@ struct SftTask {
 
     // What train() needs of a task
     int fill(BatchBuilder& b, Cursor& cursor) {
+        train_data.file.require_unchanged();
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)sf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }

@@ -255,6 +255,9 @@ void AtomicFile::write(const void* data, size_t bytes) {
         bytes -= n;
     }
 }
+void AtomicFile::write_at(size_t offset, std::string_view bytes) {
+    if (pwrite(fd, bytes.data(), bytes.size(), (off_t)offset) != (ssize_t)bytes.size()) give_up();
+}
 void AtomicFile::close() {
     if (fsync(fd) != 0 || ::close(std::exchange(fd, -1)) != 0 || rename(tmp.c_str(), path.c_str()) != 0) give_up();
     tmp.clear();

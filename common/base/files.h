@@ -41,6 +41,7 @@ public:
     AtomicFile(const AtomicFile&) = delete;
     AtomicFile& operator=(const AtomicFile&) = delete;
     void write(const void* data, size_t bytes);
+    void write_at(size_t offset, std::string_view bytes);  // over what is there
     void close();
 };
 void write_file_atomic(const std::string& path, std::string_view bytes);  // all at once

@@ -27,12 +27,8 @@
 //
 // All little-endian, as the machines are that this runs on.
 #pragma once
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <memory>
 #include <set>
@@ -88,7 +84,8 @@ inline uint64_t template_fingerprint(const Json& templ) {
 struct BinFile {
     std::string path;
     BinHeader header;
-    std::shared_ptr<void> mapping;
+    std::shared_ptr<const char> mapping;
+    struct stat opened{};       // as it was when it was mapped
     const char* map = nullptr;  // the whole file
     size_t bytes = 0;
     const uint64_t* offsets = nullptr;  // (S + 1)
@@ -108,15 +105,9 @@ struct BinFile {
     const char* texts = nullptr;        // (text_bytes)
 
     explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
-        const int fd = open_regular(path);
-        struct stat st;
-        bytes = fstat(fd, &st) == 0 ? st.st_size : 0;
-        void* m = bytes ? mmap(nullptr, bytes, PROT_READ, MAP_PRIVATE, fd, 0) : nullptr;
-        const int error = errno;
-        close(fd);
-        if (m == MAP_FAILED) fail("cannot map %s: %s", path.c_str(), strerror(error));
-        mapping = std::shared_ptr<void>(m, [n = bytes](void* p) { munmap(p, n); });
-        map = (const char*)m;
+        mapping = map_file(path, &bytes);
+        map = mapping.get();
+        stat(path.c_str(), &opened);
         check(kind);
     }
 
@@ -139,6 +130,16 @@ struct BinFile {
         if (t >= header.vocab)
             damaged(format("sequence %zu, token %zu: expected an id below %zu, found %u", s, i, vocab(), t));
         return t;
+    }
+
+    // The file is mapped: one that is cut off or written over while it is read would end the program, or teach it
+    // something else.
+    void require_unchanged() const {
+        struct stat now;
+        if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino || now.st_size != opened.st_size ||
+            now.st_mtim.tv_sec != opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != opened.st_mtim.tv_nsec)
+            fail("%s: the file was changed while it was read: put back what it was, or start another run",
+                 path.c_str());
     }
 
     // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.

@@ -40,15 +40,24 @@ struct ClassificationReport {
             mean_loss(), 100 * confusion.accuracy(), 100 * low, 100 * high, (long long)confusion.total(),
             100 * confusion.majority_accuracy(), confusion.macro_f1(), confusion.mcc());
     }
-    // Is it better than to answer always with the most frequent class? "": it is
+    // What makes its accuracy worth little; "": nothing
     std::string warning() const {
+        const int64_t n = confusion.total();
+        const int most = confusion.majority();
+        if (n == 0) return "";
+        if (confusion.gold(most) == n)
+            return format("all %lld examples are \"%s\": no accuracy here shows that the model tells classes apart",
+                          (long long)n, labels[most].c_str());
+        for (int k = 0; k < confusion.K; k++)
+            if (confusion.predicted(k) == n)
+                return format("the model takes every example for \"%s\": it does not tell the classes apart",
+                              labels[k].c_str());
         auto [low, high] = interval();
-        const double usual = confusion.majority_accuracy();
-        if (confusion.total() == 0 || low > usual) return "";
+        if (low > confusion.majority_accuracy()) return "";
         return format(
             "the accuracy of %.2f %% is not shown to be better than that of always answering \"%s\", %.2f %%: the "
             "95 %% interval begins at %.2f",
-            100 * confusion.accuracy(), labels[confusion.majority()].c_str(), 100 * usual, 100 * low);
+            100 * confusion.accuracy(), labels[most].c_str(), 100 * confusion.majority_accuracy(), 100 * low);
     }
     // Precision, recall and F1 of each class; and the confusion matrix, of more than 10 classes the 10 most frequent
     // confusions
@@ -95,6 +104,22 @@ struct ClassificationReport {
         return json.set("mcc", confusion.mcc()).set("classes", classes).set("confusion", matrix);
     }
 };
+
+// Of the validations that chose the epoch, all on the same n examples: can they tell the epochs apart? "": they can.
+// Epochs differ by a few points, so nothing is said where the interval is no wider than 10.
+inline std::string doubtful_choice(const std::vector<double>& accuracies, int64_t n) {
+    if (accuracies.size() < 2) return "";
+    const double best = *std::max_element(accuracies.begin(), accuracies.end());
+    auto [low, high] = wilson_interval(best * (double)n, (double)n);
+    const double from = low;
+    const long within = std::count_if(accuracies.begin(), accuracies.end(), [&](double x) { return x >= from; }) - 1;
+    if (within == 0 || high - low <= 0.1) return "";
+    return format(
+        "the dev split is too small to choose an epoch: the best accuracy in it, %.2f %% of n = %lld, has the 95 %% "
+        "interval %.2f to %.2f, which holds %ld of the %zu other validations; take a larger --dev-split, or 0 for the "
+        "last epoch",
+        100 * best, (long long)n, 100 * low, 100 * high, within, accuracies.size() - 1);
+}
 
 // OUT/predictions.tsv: text, [text2], gold, prediction, a probability for each class, set, row (which example of the
 // set, from 1); OUT/errors.tsv: the mistakes, the most confident first.

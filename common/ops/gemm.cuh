@@ -4,6 +4,7 @@
 // On a GPU cuBLASLt: fused_gemm() also leaves the epilogue to it, a bias or a GELU that is applied before c is stored.
 // Which of its algorithms is the fastest for a shape is timed once a run (matmul_plans.h).
 #pragma once
+#include <omp.h>
 #include <string.h>
 
 #include <algorithm>
@@ -71,6 +72,8 @@ void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const 
 }
 // Once, at the start of a program: the BLAS must not start threads of its own under our loops.
 inline void blas_init() {
+    if (omp_get_max_threads() > 1024)
+        fail_usage("OMP_NUM_THREADS: expected at most 1024 threads, found %d", omp_get_max_threads());
 #ifndef BLAS_LOOPS
     if (openblas_set_num_threads) openblas_set_num_threads(1);
 #endif

@@ -24,6 +24,7 @@
 
 inline void on_signals(void (*handler)(int)) {
     for (int number : {SIGINT, SIGTERM}) signal(number, handler);
+    signal(SIGPIPE, SIG_IGN);  // writing to a console that is gone then fails, and is noticed
 }
 // The first Ctrl-C or SIGTERM ends a run after its step, the second one at once.
 inline volatile sig_atomic_t interrupted = 0;
@@ -137,14 +138,24 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     };
     while (queue.launched < f.steps) {
         if (f.overfit) progress.cursor.next = 0;
-        StepInFlight step = queue.collect(progress.cursor);
+        StepInFlight step;
+        const Cursor before = progress.cursor;
+        try {
+            step = queue.collect(progress.cursor);
+        } catch (const Error&) {  // the data cannot be read any more: what was learned from them is kept
+            progress.cursor = before;
+            while (!queue.in_flight.empty()) report();
+            checkpoints.save_last(progress);
+            throw;
+        }
         queue.accumulate(step);
         queue.update(step);
 
         bool eval_due = queue.launched == f.steps || (f.eval_every > 0 && queue.launched % f.eval_every == 0);
         bool sample_due = sample_every > 0 && queue.launched % sample_every == 0;
         while (queue.ready()) report();
-        while ((eval_due || sample_due || interrupted) && !queue.in_flight.empty()) report();
+        const bool console_lost = ferror(stdout);  // a full disk, or nobody reads the pipe any more
+        while ((eval_due || sample_due || interrupted || console_lost) && !queue.in_flight.empty()) report();
         // also when interrupted: nothing would make up for it
         if (eval_due) validate(task, progress, checkpoints, log);
         if (sample_due) sample(progress.step);
@@ -153,9 +164,14 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
                 printf("no better model in %lld validations: stopped early\n", (long long)progress.evals_since_best);
             break;
         }
-        if (interrupted) {
+        if (interrupted || console_lost) {
             while (!queue.in_flight.empty()) report();
             if (!eval_due) checkpoints.save_last(progress);
+            if (console_lost)
+                fail(
+                    "cannot write standard output: stopped at step %lld, which is saved; continue with --resume --out "
+                    "%s",
+                    (long long)progress.step, f.out.c_str());
             printf("stopped at step %lld; continue with --resume --out %s; models: %s\n", (long long)progress.step,
                    f.out.c_str(), models_of(f.out, progress).c_str());
             return EXIT_INTERRUPTED;
@@ -164,5 +180,6 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     // The model is saved and --resume makes up for the reports, so that a signal ends the program at once.
     on_signals([](int) { _exit(EXIT_INTERRUPTED); });
     log.summary(progress);
+    flush_output();
     return interrupted ? EXIT_INTERRUPTED : EXIT_OK;
 }

@@ -99,6 +99,10 @@ inline void open_run_dir(const TrainFlags& f) {
     if (lock < 0) fail("--out %s: expected a directory: %s", out, strerror(errno));
     if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
         fail("--out %s: another process is training there", out);
+    for (const char* name : {"/last", "/best"}) {  // what a save left that was cut off
+        remove_tree(f.out + name + ".tmp");
+        if (exists(f.out + name)) remove_tree(f.out + name + ".old");
+    }
 }
 
 // A counter of training_state.safetensors; `path` is that file, for errors.
@@ -137,8 +141,15 @@ struct Progress {
         Progress p;
         for_each(p, [&](const char* key, auto& x) {
             const Json& counter = find_counter(counters, key, path);
-            if constexpr (!std::is_same_v<decltype(x), double&>) x = counter.i;
-            else if (counter.kind != Json::null) x = counter.d;
+            constexpr bool whole = !std::is_same_v<decltype(x), double&>;
+            const bool best = !strncmp(key, "best", 4), none = !whole && best && counter.kind == Json::null;
+            const bool is_number = counter.kind == Json::integer || (!whole && counter.kind == Json::number);
+            if (!none &&
+                !(is_number && std::fabs(counter.d) < 1e18 && (counter.d >= (whole ? -best : 0) || (best && !whole))))
+                fail("%s: expected a number that can be for \"%s\", found %s: the file is damaged", path.c_str(), key,
+                     dump_json(counter).c_str());
+            if constexpr (whole) x = counter.i;
+            else if (!none) x = counter.d;
         });
         return p;
     }
@@ -178,6 +189,8 @@ inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& 
             fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", dir.c_str(),
                  key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
     }
+    for (const char* name : {"/model.safetensors", "/adapter_model.safetensors"})
+        if (exists(dir + name)) SafeTensors(dir + name).verify();
     if (MODEL_FILE_IS_EXACT) load_tensors(dir, opt.table, master.data()).refuse_missing(dir);
     opt.upload(master);
     device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));

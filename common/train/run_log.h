@@ -58,6 +58,7 @@ struct RunLog {
     double baseline_loss;  // of a model that reads no context; NAN: not known
     std::string path = f.out + "/metrics.jsonl";
     std::ofstream file;
+    struct stat opened;              // the file
     double peak = peak_flops();      // FLOP/s of matrix products; 0: not known
     double step_seconds = 0;         // of recent steps, smoothed
     double tokens = 0, padding = 0;  // computed since the program began
@@ -66,7 +67,8 @@ struct RunLog {
         const std::string kept = f.resume && exists(path) ? kept_lines(first_step) : "";
         write_file_atomic(path, kept);
         file.open(path, std::ios::app);
-        if (!file) fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+        if (!file || stat(path.c_str(), &opened) != 0)
+            fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
         if (kept.empty()) add(Json().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
         if (peak > 0)
             printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
@@ -88,6 +90,9 @@ struct RunLog {
         return kept;
     }
     void add(const Json& line) {
+        struct stat now;
+        if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino)
+            fail("%s: the file is gone: the run's directory was removed or renamed while it trained", path.c_str());
         if (!(file << dump_json(line) << std::endl)) fail("%s: could not write: %s", path.c_str(), strerror(errno));
     }
     // A step that is done and counted in `progress`; flops: its work

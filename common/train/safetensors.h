@@ -89,6 +89,22 @@ struct SafeTensors {
             if (t.name == name) return &t;
         return nullptr;
     }
+    // Of a file of ours: is every byte what was written? "checksum" in the metadata is that of the header, with zeros
+    // in its place, and of the data, tensor by tensor.
+    void verify() const {
+        const Json* expected = metadata.find("checksum");
+        if (!expected) return;
+        std::string header(map.get() + 8, data_start - 8);
+        const size_t at = header.find(expected->s);
+        header.replace(std::min(at, header.size()), expected->s.size(), hex(0));
+        uint64_t sum = checksum(header.data(), header.size());
+        for (const TensorInfo& t : tensors) sum = checksum(data(t), t.end - t.begin, sum);
+        if (hex(sum) != expected->s)
+            fail(
+                "%s: expected the checksum %s, found %s: the file is damaged; go on from another one, by --init DIR "
+                "--out ANOTHER",
+                path.c_str(), expected->s.c_str(), hex(sum).c_str());
+    }
     // The bytes of a tensor; not aligned, so copy from them.
     const char* data(const TensorInfo& t) const { return map.get() + data_start + t.begin; }
 
@@ -199,7 +215,8 @@ struct TensorToWrite {
 inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list, const Json& extra = {},
                               const std::function<const void*(size_t)>& data = nullptr) {
     Json metadata;
-    metadata.set("format", "pt");
+    const std::string no_sum = hex(0);
+    metadata.set("format", "pt").set("checksum", no_sum);
     for (const auto& [key, value] : extra.o) metadata.set(key, value);
     std::string header = "{\"__metadata__\":" + dump_json(metadata);
     std::vector<size_t> ends = {0};  // of the tensors' data
@@ -223,6 +240,12 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorT
     AtomicFile file(path);
     file.write(&size, 8);
     file.write(header.data(), size);
-    for (size_t i = 0; i < list.size(); i++) file.write(data ? data(i) : list[i].data, ends[i + 1] - ends[i]);
+    uint64_t sum = checksum(header.data(), size);
+    for (size_t i = 0; i < list.size(); i++) {
+        const void* from = data ? data(i) : list[i].data;
+        file.write(from, ends[i + 1] - ends[i]);
+        sum = checksum(from, ends[i + 1] - ends[i], sum);
+    }
+    file.write_at(8 + header.find(no_sum), hex(sum));
     file.close();
 }

@@ -224,6 +224,7 @@ Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& s
         fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead%s",
              path.c_str(), nearest_entry(path).c_str());
     const SafeTensors file(path);
+    file.verify();
     const Json *layout = file.metadata.find("layout"), *counters = file.metadata.find("counters");
     if (!layout || !counters)
         fail("%s: expected \"layout\" and \"counters\" in __metadata__, found none: not written by this program",
