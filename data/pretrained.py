@@ -18,7 +18,8 @@ and of the decoders GPT-2, Llama, Qwen2, Qwen3 and SmolLM3, some of them by a sh
 
 Where the weights are a pytorch_model.bin, convert_weights.py makes the model.safetensors; names lose what a wrapper put
 before them. A GGUF file (F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K) becomes all files of the directory, in F32 where
-it is quantised; a tokenizer.model without a tokenizer.json beside it is converted. A download is checked by the SHA-256 that the server names.
+it is quantised. A tokenizer.model without a tokenizer.json beside it is converted. A download is checked by the SHA-256
+that the server names.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""tokenizer.model, what the SentencePiece library writes -> the tokenizer.json that transformers converts it to. The file
-is a protocol buffer: fields, each a number and a varint, 4 or 8 bytes, or so many bytes, which may hold fields again.
-Only models of type BPE have merges."""
+"""tokenizer.model, what the SentencePiece library writes -> the tokenizer.json that transformers converts it to. The
+file is a protocol buffer: fields, each a number and a varint, 4 or 8 bytes, or so many bytes, which may hold fields
+again. Only models of type BPE have merges."""
 
 import struct
 
