@@ -95,9 +95,9 @@ TEST_SUITE("reference outputs of a decoder") {
     TEST_CASE("logits, loss and gradients are PyTorch's") {
         for (const char* name : MODELS) {
             CAPTURE(name);
+            if (!device_is_host && name == std::string("lora_lm")) continue;  // there are no kernels for its heads of 8
             GptReference r(name);
             SmallGpt& gpt = r.gpt;
-            if (!device_is_host && gpt.config.HS == 8) continue;  // lora_lm: there are no kernels for such heads
             const int M = (int)r.targets.size(), V = 61, Vp = gpt.model.Vp(), C = 64;
             Batch b = gpt.batch();
             gpt.model.decode(b);
