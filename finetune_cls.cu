@@ -133,7 +133,7 @@ struct Predictor {
     std::vector<std::function<void(const double*)>> answers{};
 
     void add(const std::vector<int>& tokens, const std::vector<int>& types,
-             const std::function<void(const double*)>& answer) {
+        const std::function<void(const double*)>& answer) {
         if (!builder.fits(tokens.size(), 1)) flush();
         builder.add(tokens, types, {0}, {0});
         answers.push_back(answer);
@@ -153,7 +153,7 @@ struct Predictor {
 
 // Runs the model over a set; each(i, gold, prediction, probabilities (K)) is called for its examples in order.
 ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const std::vector<std::string>& labels,
-                                 const std::function<void(uint64_t, int, int, const double*)>& each = nullptr) {
+    const std::function<void(uint64_t, int, int, const double*)>& each = nullptr) {
     ClassificationReport report(labels);
     for (uint64_t i = 0; i < data.sequences(); i++) {
         data.make(0, i);
@@ -173,7 +173,7 @@ std::vector<std::string> read_labels(const std::string& dir) {
     const Json *problem = config.find("problem_type"), *names = config.find("id2label");
     if (problem && problem->kind == Json::string && problem->s != "single_label_classification")
         fail("%s: problem_type: expected \"single_label_classification\", found %s: no other classifier is supported",
-             path.c_str(), dump_json(*problem).c_str());
+            path.c_str(), dump_json(*problem).c_str());
     std::vector<std::string> labels;
     if (names && names->kind == Json::object) {
         labels.resize(names->o.size());
@@ -183,7 +183,7 @@ std::vector<std::string> read_labels(const std::string& dir) {
             if (std::to_string(k) != key || k >= labels.size() || name.kind != Json::string || name.s.empty() ||
                 !known.insert(name.s).second)
                 fail("%s: id2label: expected another name for each of 0 to %zu, found \"%s\": %s", path.c_str(),
-                     labels.size() - 1, key.c_str(), dump_json(name).c_str());
+                    labels.size() - 1, key.c_str(), dump_json(name).c_str());
             labels[k] = name.s;
         }
         if (labels.size() == 1)
@@ -243,7 +243,7 @@ struct LoadedClassifier {
     Predictor predictor() { return {model, builder, host.data(), block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
     std::string encode(const std::string& where, std::string_view text, std::string_view text2,
-                       std::vector<int>& tokens, std::vector<int>& types, size_t& cut) const {
+        std::vector<int>& tokens, std::vector<int>& types, size_t& cut) const {
         std::vector<int> a, b;
         if (text.find('\0') != text.npos || text2.find('\0') != text2.npos)
             return where + ": expected a text, found a NUL byte";
@@ -290,7 +290,7 @@ struct ClassifyTask {
     double* class_weights = nullptr;  // (K) in device memory
 
     ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
-                 const BertConfig& config, const std::string& init)
+        const BertConfig& config, const std::string& init)
         : f(f),
           cf(cf),
           tokenizer(tokenizer),
@@ -316,7 +316,7 @@ struct ClassifyTask {
         std::vector<uint32_t> order = stratified_order(all, K, (uint64_t)f.seed);
         if (cf.examples > (int64_t)order.size())
             fail_usage("--examples: %s has %zu examples, found %lld", all.file.path.c_str(), order.size(),
-                       (long long)cf.examples);
+                (long long)cf.examples);
         if (cf.examples) order.resize(cf.examples);
         size_t n_dev = (size_t)llround(cf.dev_split * (double)order.size());
         if (cf.dev_split > 0 && (n_dev == 0 || n_dev == order.size()))
@@ -345,7 +345,7 @@ struct ClassifyTask {
             for (int k = 0; k < K; k++) {
                 if (n[k] == 0)
                     fail("--class-weights balanced: there is no training example of \"%s\": take more --examples",
-                         labels[k].c_str());
+                        labels[k].c_str());
                 w[k] = (double)train_data.sequences() / (K * n[k]);
             }
             return w;
@@ -356,7 +356,7 @@ struct ClassifyTask {
             w[k] = strtod(at, &end);
             if (end == at || !(w[k] > 0) || !std::isfinite(w[k]) || *end != (k + 1 < K ? ',' : '\0'))
                 fail_usage("--class-weights: expected none, balanced or %d positive numbers, of %s, found \"%s\"", K,
-                           name_list(labels, 100).c_str(), cf.class_weights.c_str());
+                    name_list(labels, 100).c_str(), cf.class_weights.c_str());
             at = end + 1;
         }
         return w;
@@ -406,10 +406,8 @@ struct ClassifyTask {
         e.name = "dev split";
         e.loss = r.mean_loss();
         e.accuracy = r.confusion.accuracy();
-        const std::map<std::string, double> scores = {{"accuracy", e.accuracy},
-                                                      {"macro-f1", r.confusion.macro_f1()},
-                                                      {"mcc", r.confusion.mcc()},
-                                                      {"loss", -e.loss}};
+        const std::map<std::string, double> scores = {{"accuracy", e.accuracy}, {"macro-f1", r.confusion.macro_f1()},
+            {"mcc", r.confusion.mcc()}, {"loss", -e.loss}};
         e.score = scores.at(cf.best_by);
         e.report = r.line();
         e.table = r.table() + "\n";
@@ -463,10 +461,10 @@ double print_data(const ClassifyTask& task) {
     std::string dev = "none choose the epoch: the last model is taken";
     if (unigram.confusion.total())
         dev = format("%lld others of train.bin choose the epoch (always the most frequent class: %.2f %%)",
-                     (long long)unigram.confusion.total(), 100 * unigram.confusion.accuracy());
+            (long long)unigram.confusion.total(), 100 * unigram.confusion.accuracy());
     printf("%s examples for training, %s; %lld steps of %lld x %lld: %.2f epochs\n", thousands(examples).c_str(),
-           dev.c_str(), (long long)f.steps, (long long)f.accum, (long long)task.cf.batch,
-           (double)f.steps * (double)(f.accum * task.cf.batch) / examples);
+        dev.c_str(), (long long)f.steps, (long long)f.accum, (long long)task.cf.batch,
+        (double)f.steps * (double)(f.accum * task.cf.batch) / examples);
     std::vector<std::string> counts;
     for (int k = 0; k < K; k++) {
         counts.push_back(task.labels[k] + " " + thousands(count[k]));
@@ -476,8 +474,8 @@ double print_data(const ClassifyTask& task) {
     for (auto* data : {&train_data, &dev_data})
         if (size_t cut = data->count_cut())
             printf("%zu of %llu %s examples are longer than --max-len %lld and were cut\n", cut,
-                   (unsigned long long)data->sequences(), data == &dev_data ? "dev" : "training",
-                   (long long)task.cf.max_len);
+                (unsigned long long)data->sequences(), data == &dev_data ? "dev" : "training",
+                (long long)task.cf.max_len);
     return unigram.confusion.total() ? unigram.mean_loss() : NAN;
 }
 
@@ -518,10 +516,10 @@ Json report_best(ClassifyTask& task) {
     if (!task.reported.empty()) {
         predictions.write(f.out);
         printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first), results.json\n",
-               without_slash(f.out).c_str());
+            without_slash(f.out).c_str());
     } else {
         printf("\nno val.bin or test.bin in %s: nothing to report on but the examples that chose the epoch\n",
-               f.data.c_str());
+            f.data.c_str());
     }
     if (task.reported.empty() && task.dev_data.sequences()) {  // a little too good, since they chose the model
         const ClassificationReport report = predict_set(task.predictor(), task.dev_data, task.labels);
@@ -578,8 +576,8 @@ void report_seeds(const std::string& out, const std::vector<Json>& results) {
         all.set(set, numbers);
     }
     write_file_atomic(out + "/results.json", dump_json(all, 2) + "\n");
-    printf("%s/results.json; models: %s/seed-%lld ...\n", out.c_str(), out.c_str(),
-           (long long)results[0].find("seed")->i);
+    printf(
+        "%s/results.json; models: %s/seed-%lld ...\n", out.c_str(), out.c_str(), (long long)results[0].find("seed")->i);
 }
 
 // --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean
@@ -589,7 +587,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
     const int64_t seeds = cf.seeds, first = f.seed;
     const bool resume = f.resume;
     write_file_atomic(out + "/config.json",
-                      dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
+        dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
     cf.seeds = 1;
     std::vector<Json> results;
     for (int64_t k = 0; k < seeds; k++) {
@@ -609,13 +607,13 @@ int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
 }
 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
-void check_classify_data(const BinFile& file, const WordPiece& tokenizer, const BertConfig& config,
-                         const std::string& init) {
+void check_classify_data(
+    const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
     check_tokenizer(file, tokenizer, init);
     for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
         if (file.pair(s))
             fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",
-                 file.path.c_str(), init.c_str(), (long long)config.types);
+                file.path.c_str(), init.c_str(), (long long)config.types);
 }
 
 int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
@@ -623,8 +621,8 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     for (int64_t seed = f.seed; seed < f.seed + cf.seeds; seed++)
         taken = taken || exists(f.out + format("/seed-%lld", (long long)seed));
     if (!f.resume && taken)
-        fail_usage("--out %s: a run is there already; continue it with --resume or take another directory",
-                   f.out.c_str());
+        fail_usage(
+            "--out %s: a run is there already; continue it with --resume or take another directory", f.out.c_str());
     const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
     const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
@@ -635,8 +633,8 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (cf.freeze >= 0 && cf.from_scratch)
         fail_usage("--freeze with --from-scratch: what is frozen would never learn anything");
     if (cli.given("max-len") && cf.max_len > config.T)
-        fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T,
-                   (long long)cf.max_len);
+        fail_usage(
+            "--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)cf.max_len);
     cf.max_len = std::min(cf.max_len, config.T);
     // Wider encoders take lower rates
     if (f.lr == 0) f.lr = config.C <= 256 ? 3e-4 : config.C <= 512 ? 1e-4 : config.C <= 768 ? 2e-5 : 1e-5;
@@ -655,7 +653,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     const std::vector<std::string> old = read_labels(init), &labels = train_file.labels;
     if (old != labels && std::is_permutation(old.begin(), old.end(), labels.begin(), labels.end())) {
         printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
-               init.c_str());
+            init.c_str());
         for (const std::string& label : labels)
             task.head_rows.push_back(std::find(old.begin(), old.end(), label) - old.begin());
     } else if (old != labels) {
@@ -670,7 +668,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     print_parameters(task.opt.table, f.verbose);
     void* memory = allocate_run(task, "--batch", 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
-           labels.size(), name_list(labels, 20).c_str());
+        labels.size(), name_list(labels, 20).c_str());
     std::vector<Json> results;
     return cf.seeds == 1 ? train_once(task, cli, memory, results) : train_seeds(task, cli, cf, memory);
 }
@@ -727,8 +725,8 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     if (!cf.out.empty()) {
         files.write(cf.out);
         if (!cf.json)
-            printf("%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n",
-                   without_slash(cf.out).c_str());
+            printf(
+                "%s/predictions.tsv, errors.tsv (the most confident mistakes first)\n", without_slash(cf.out).c_str());
     }
     flush_output();
     bad.finish("the others were evaluated");
@@ -744,7 +742,7 @@ std::pair<std::string_view, std::string_view> both_texts(std::string_view line) 
 // The line of output for a text: its likeliest classes, each with its probability, and the text, in columns; or JSON.
 // probabilities: (K)
 std::string prediction_line(const std::string& text, const std::vector<std::string>& labels,
-                            const double* probabilities, const ClassifyFlags& cf) {
+    const double* probabilities, const ClassifyFlags& cf) {
     std::vector<int> order(labels.size());
     std::iota(order.begin(), order.end(), 0);
     if (cf.top || !cf.json)  // else in the model's order
@@ -790,9 +788,8 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
         const std::string error = c.encode(where, text, text2, tokens, types, cut);
         rows.row(error, blank(line));
         if (error.empty())
-            return predictor.add(tokens, types, [&, line](const double* probabilities) {
-                print(prediction_line(line, c.labels, probabilities, cf));
-            });
+            return predictor.add(tokens, types,
+                [&, line](const double* probabilities) { print(prediction_line(line, c.labels, probabilities, cf)); });
         predictor.flush();  // those before it
         print((cf.json ? dump_json(Json::make_object().set("text", line).set("error", error)) : "") + "\n");
     };
@@ -829,54 +826,52 @@ int main(int argc, char** argv) {
         without(groups, {"batch-tokens", "eval-tokens"});
         describe(groups, "data", "directory with train.bin and, to report on, val.bin and test.bin (data/classify.py)");
         describe(groups, "out",
-                 "directory of the run: best/, last/, metrics.jsonl, config.json, results.json, predictions.tsv, "
-                 "errors.tsv");
+            "directory of the run: best/, last/, metrics.jsonl, config.json, results.json, predictions.tsv, "
+            "errors.tsv");
         describe(groups, "init", "the pretrained encoder, a run of train_bert or a Hugging Face directory");
-        describe(
-            groups, "lr",
+        describe(groups, "lr",
             "peak learning rate; 0: by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, else 1e-5");
-        add_flags(
-            groups, "Task", "train",
+        add_flags(groups, "Task", "train",
             {{"batch", &cf.batch, between(1, 1 << 16), "examples in a micro-batch"},
-             {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
-             {"examples", &cf.examples, at_least(0),
-              "number of examples of train.bin to use, drawn with --seed; 0: all"},
-             {"dev-split", &cf.dev_split, up_to(0, 1),
-              "fraction of these that is held out to choose the best epoch; 0: none, the last epoch's model is taken"},
-             {"best-by", &cf.best_by, "accuracy|macro-f1|mcc|loss", "metric by which the best epoch is chosen"},
-             {"seeds", &cf.seeds, between(1, 1000),
-              "number of runs, with --seed and the numbers after it; reports mean and standard deviation"},
-             {"from-scratch", &cf.from_scratch,
-              "start with random parameters in the shape of --init, to measure what pretraining is worth"},
-             {"freeze", &cf.freeze, between(-1, MAX_LAYERS),
-              "number of first layers that stay as they are, the embeddings included; -1: nothing is frozen"},
-             {"layer-decay", &cf.layer_decay, between(0.01, 1),
-              "factor by which the learning rate falls from each layer to the one below"},
-             {"class-weights", &cf.class_weights, "WEIGHTS",
-              "weights of the classes in the loss: none, balanced, or a number for each class (1,2.5)"},
-             {"patience", &f.patience, at_least(0),
-              "early stopping: number of validations without a better model after which training stops; 0: never"}});
+                {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
+                {"examples", &cf.examples, at_least(0),
+                    "number of examples of train.bin to use, drawn with --seed; 0: all"},
+                {"dev-split", &cf.dev_split, up_to(0, 1),
+                    "fraction of these that is held out to choose the best epoch; 0: none, the last epoch's model is "
+                    "taken"},
+                {"best-by", &cf.best_by, "accuracy|macro-f1|mcc|loss", "metric by which the best epoch is chosen"},
+                {"seeds", &cf.seeds, between(1, 1000),
+                    "number of runs, with --seed and the numbers after it; reports mean and standard deviation"},
+                {"from-scratch", &cf.from_scratch,
+                    "start with random parameters in the shape of --init, to measure what pretraining is worth"},
+                {"freeze", &cf.freeze, between(-1, MAX_LAYERS),
+                    "number of first layers that stay as they are, the embeddings included; -1: nothing is frozen"},
+                {"layer-decay", &cf.layer_decay, between(0.01, 1),
+                    "factor by which the learning rate falls from each layer to the one below"},
+                {"class-weights", &cf.class_weights, "WEIGHTS",
+                    "weights of the classes in the loss: none, balanced, or a number for each class (1,2.5)"},
+                {"patience", &f.patience, at_least(0),
+                    "early stopping: number of validations without a better model after which training stops; 0: "
+                    "never"}});
         add_flags(groups, "Inference", "eval predict",
-                  {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
-                   {"json", &cf.json, "print JSON instead of text"},
-                   rows.flag()});
+            {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
+                {"json", &cf.json, "print JSON instead of text"}, rows.flag()});
         add_flags(groups, "Output", "predict",
-                  {{"top", &cf.top, at_least(0),
-                    "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"},
-                   {"labels-only", &cf.labels_only, "print the labels alone"}});
+            {{"top", &cf.top, at_least(0),
+                 "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"},
+                {"labels-only", &cf.labels_only, "print the labels alone"}});
         add_flags(groups, "Evaluation", "eval",
-                  {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
-                   {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}});
+            {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
+                {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}});
         add_flags(groups, "Columns", "eval", cf.columns.flags());
-        Cli cli{"finetune_cls",
-                "fine-tuning of a pretrained encoder to a labelled task.",
-                "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"
-                "  ./finetune_cls eval --model runs/sst2 --data reviews.tsv\n"
-                "  ./finetune_cls predict --model runs/sst2 \"a gorgeous, witty film\"\n",
-                {{"train", "", "fine-tune on DATA/train.bin, report on val.bin and test.bin"},
-                 {"eval", "", "accuracy, F1, MCC and confusion matrix on a file"},
-                 {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY}},
-                groups};
+        Cli cli{"finetune_cls", "fine-tuning of a pretrained encoder to a labelled task.",
+            "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"
+            "  ./finetune_cls eval --model runs/sst2 --data reviews.tsv\n"
+            "  ./finetune_cls predict --model runs/sst2 \"a gorgeous, witty film\"\n",
+            {{"train", "", "fine-tune on DATA/train.bin, report on val.bin and test.bin"},
+                {"eval", "", "accuracy, F1, MCC and confusion matrix on a file"},
+                {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY}},
+            groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command == "eval") return eval_classifier(cf, rows.bad);

@@ -114,7 +114,7 @@ struct SftTask {
     int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
     SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
-            const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
+        const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
         : f(f), sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init), context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
@@ -247,15 +247,15 @@ struct AnsweringGpt {
     }
     // Σ log p of the tokens of each answer and of `end` after it, after the prompt; as many answers at a time as fit
     // into a batch. None if an answer does not fit into the context.
-    std::vector<double> log_likelihoods(const std::vector<int>& prompt, const std::vector<std::string>& answers,
-                                        int end) {
+    std::vector<double> log_likelihoods(
+        const std::vector<int>& prompt, const std::vector<std::string>& answers, int end) {
         std::vector<double> sums(answers.size(), 0);
         std::vector<size_t> answer_of;  // of each target in the batch
         BatchBuilder& builder = generator.builder;
         auto flush = [&] {
             if (builder.rows.empty()) return;
             Batch b = to_device(builder.finish(generator.host.data(), StepCounters{}, 1), model.shape, generator.block,
-                                generator.host.data());
+                generator.host.data());
             NoDropout inference(model.dropout);
             device_zero(stats, sizeof(StepStats));
             model.forward(b, stats);
@@ -305,9 +305,9 @@ struct SftFiles {
     void add_held_out(const BinFile& train, const SftFlags& sf) {
         for (const std::string& name : split_list(sf.holdout))
             if (std::none_of(train.tasks.begin(), train.tasks.end(),
-                             [&](const std::string& task) { return named_in(task, name); }))
+                    [&](const std::string& task) { return named_in(task, name); }))
                 fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s",
-                           train.path.c_str(), name.c_str(), name_list(train.tasks, 20).c_str());
+                    train.path.c_str(), name.c_str(), name_list(train.tasks, 20).c_str());
         std::set<std::string> families;  // that are trained on
         for (const std::string& task : train.tasks)
             if (!named_in(task, sf.holdout) || task.find('/') == task.npos) families.insert(family_of(task));
@@ -336,7 +336,7 @@ void report(SftTask& task, const std::vector<TestSet>& sets) {
     size_t rows = 0;
     for (const TestSet& set : sets) rows += set.count();
     printf("%s test rows of %zu set%s: the answers before tuning and after\n", thousands((double)rows).c_str(),
-           sets.size(), sets.size() == 1 ? "" : "s");
+        sets.size(), sets.size() == 1 ? "" : "s");
     fflush(stdout);
     AnsweringGpt answering{task.model, task.generator, task.bpe, task.opt.stats, task.sf.max_new};
     std::vector<System> systems = {most_frequent_baseline(sets), copy_input_baseline(sets)};
@@ -354,7 +354,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     const bool is_lora = sf.lora.r > 0;
     if (is_adapter(init))
         fail_usage("--init %s: expected a model, found adapters: make one of both: ./sft merge --model %s --out DIR",
-                   init.c_str(), init.c_str());
+            init.c_str(), init.c_str());
     if (is_lora && cli.given("dropout") && f.dropout > 0)
         fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     LoadedGpt base(init);  // of which its config and tokenizer are taken
@@ -363,8 +363,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     preset_dropout(cli, f, config);
     config.dropout = f.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
-        fail_usage("--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T,
-                   (long long)sf.max_len);
+        fail_usage(
+            "--max-len: %s has %lld positions, found %lld", init.c_str(), (long long)config.T, (long long)sf.max_len);
     // Wider decoders take lower rates, adapters ten times those of a whole model (Schulman et al. 2025)
     if (f.lr == 0)
         f.lr = (config.C <= 256 ? 5e-4 : config.C <= 512 ? 2e-4 : config.C <= 768 ? 5e-5 : 2e-5) * (is_lora ? 10 : 1);
@@ -383,7 +383,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         check_instruct_data(file, bpe, init);
         if (file.header.templ != train_file.header.templ)
             fail("%s: it was packed with another template than %s: pack both with the same", file.path.c_str(),
-                 train_file.path.c_str());
+                train_file.path.c_str());
     }
     const ChatTemplate templ = ChatTemplate::from_json(train_file.templ, train_file.path);
     config.eot = end_token(bpe, templ);
@@ -409,15 +409,15 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     print_parameters(task.opt.table, f.verbose);
     if (is_lora)
         printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
-               thousands((double)total_count(task.model_table)).c_str());
+            thousands((double)total_count(task.model_table)).c_str());
     Arena arena(allocate_run(task, "--batch", 1, 1 << 16));
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(train_file.tasks, sf.weights));
     if (task.same_question)
         printf("%zu row%s with the question of a held-out row left out of training\n", task.same_question,
-               task.same_question == 1 ? "" : "s");
+            task.same_question == 1 ? "" : "s");
     printf("%lld steps of %lld x %lld rows: %.2f epochs%s\n", (long long)f.steps, (long long)f.accum,
-           (long long)sf.batch, (double)(f.steps * f.accum * sf.batch) / rows, is_lora ? "" : "; no new parameters");
+        (long long)sf.batch, (double)(f.steps * f.accum * sf.batch) / rows, is_lora ? "" : "; no new parameters");
     task.load_start(init, !f.resume);
 
     if (int code = train(task, cli, f, NAN); code != EXIT_OK) return code;
@@ -439,7 +439,7 @@ int eval_sft(const SftFlags& sf, const SamplingFlags& sampling, std::vector<std:
         std::vector<std::string> list = is_directory(path) ? test_files(path) : std::vector<std::string>{path};
         if (list.empty())
             fail("%s: expected test.bin or test_*.bin there, found none; another is given by its name, as %s/val.bin",
-                 path.c_str(), without_slash(path).c_str());
+                path.c_str(), without_slash(path).c_str());
         for (const std::string& file_path : list) files.add_set(file_path, sf);
     }
     const std::vector<TestSet>& sets = files.sets;
@@ -496,8 +496,8 @@ struct LoadedSft {
     }
     // The rendered row and what goes before it, which leaves room for an answer of `answer_tokens`; what had to go is
     // told in `truncation`. shots < 0: as many few-shot examples as the rows of tuning showed, or as fit
-    std::vector<int> prompt(const InstructRow& row, int64_t shots, int64_t answer_tokens, bool truncate,
-                            Truncation& truncation) const {
+    std::vector<int> prompt(
+        const InstructRow& row, int64_t shots, int64_t answer_tokens, bool truncate, Truncation& truncation) const {
         RenderedRow rendered;
         const int64_t most = context - 1 - answer_tokens;
         if (most < 1)
@@ -508,7 +508,7 @@ struct LoadedSft {
             truncation = render_row(gpt.bpe, templ, row, (size_t)--shown, false, (size_t)most, truncate, rendered);
         if (!truncation.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it",
-                 row.where.c_str(), rendered.ids.size(), (long long)most, (long long)context);
+                row.where.c_str(), rendered.ids.size(), (long long)most, (long long)context);
         std::vector<int> ids = row_start(gpt.bpe, templ);
         ids.insert(ids.end(), rendered.ids.begin(), rendered.ids.end());
         return ids;
@@ -554,7 +554,7 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
 
 // Answers the instruction on the command line with text, or each row of standard input with a JSON line.
 int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, AnsweredRows& answered,
-                     const std::vector<std::string>& instruction) {
+    const std::vector<std::string>& instruction) {
     if (instruction.empty() && !sf.input.empty())
         fail_usage("--input: it belongs to an instruction on the command line, found none there");
     if (!instruction.empty() && blank(instruction[0]))
@@ -602,7 +602,7 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
-                answers.size(), (long long)sft.gpt.model.config.T);
+            answers.size(), (long long)sft.gpt.model.config.T);
     answered.finish();
     return EXIT_OK;
 }
@@ -679,8 +679,8 @@ int merge(const SamplingFlags& f, const std::string& out) {
     if (out.empty()) fail_usage("--out DIR is missing: a directory for the merged model");
     LoadedGpt gpt(f.model, f.adapter);
     if (gpt.adapter.empty())
-        fail_usage("--model %s: expected adapters, or --adapter DIR beside a model, found a model alone",
-                   f.model.c_str());
+        fail_usage(
+            "--model %s: expected adapters, or --adapter DIR beside a model, found a model alone", f.model.c_str());
     for (const char* end : {"", ".tmp", ".old"}) refuse_existing("--out", without_slash(out) + end);
     const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
     std::vector<areal> values(total_count(table));
@@ -717,85 +717,82 @@ int main(int argc, char** argv) {
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});
         describe(groups, "data",
-                 "directory with train.bin and, to report on, val.bin and test_*.bin (data/instructions.py)");
+            "directory with train.bin and, to report on, val.bin and test_*.bin (data/instructions.py)");
         describe(groups, "out",
-                 "directory of the run: best/, last/, metrics.jsonl, config.json, results.json and answers.jsonl");
+            "directory of the run: best/, last/, metrics.jsonl, config.json, results.json and answers.jsonl");
         describe(groups, "dropout",
-                 "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
-                 "none if this is not given");
+            "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
+            "none if this is not given");
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
-                 "peak learning rate; 0: by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, else "
-                 "2e-5, with --lora-r ten times that");
-        add_flags(
-            groups, "Task", "train",
+            "peak learning rate; 0: by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, else "
+            "2e-5, with --lora-r ten times that");
+        add_flags(groups, "Task", "train",
             {{"batch", &sf.batch, between(1, 1 << 16),
-              "rows in a micro-batch, and answers that are generated at a time"},
-             {"max-len", &sf.max_len, between(0, 1 << 20),
-              "longest row, in tokens; 0: as long as the longest of the data"},
-             {"train-on-prompt", &sf.on_prompt,
-              "learn the tokens of the prompt as well, not only those of the answer (for comparison)"},
-             {"eval-rows", &sf.rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"}});
-        add_flags(
-            groups, "Mixture", "train",
+                 "rows in a micro-batch, and answers that are generated at a time"},
+                {"max-len", &sf.max_len, between(0, 1 << 20),
+                    "longest row, in tokens; 0: as long as the longest of the data"},
+                {"train-on-prompt", &sf.on_prompt,
+                    "learn the tokens of the prompt as well, not only those of the answer (for comparison)"},
+                {"eval-rows", &sf.rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"}});
+        add_flags(groups, "Mixture", "train",
             {{"mix", &sf.mix, "size|equal",
-              "share of each task in the mixture: in proportion to its rows, or the same for all"},
-             {"cap", &sf.cap, at_least(0), "with --mix size, most rows of a task that count (as in FLAN); 0: no limit"},
-             {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
-             {"holdout", &sf.holdout, "NAME,...", "tasks or families that are held out of training and reported on"}});
+                 "share of each task in the mixture: in proportion to its rows, or the same for all"},
+                {"cap", &sf.cap, at_least(0),
+                    "with --mix size, most rows of a task that count (as in FLAN); 0: no limit"},
+                {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
+                {"holdout", &sf.holdout, "NAME,...",
+                    "tasks or families that are held out of training and reported on"}});
         add_flags(groups, "Low-rank adapters", "train",
-                  {{"lora-r", &sf.lora.r, between(0, 1024),
-                    "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
-                   {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
-                   {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
-                   {"lora-targets", &sf.lora.targets, "NAMES",
+            {{"lora-r", &sf.lora.r, between(0, 1024),
+                 "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
+                {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
+                {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
+                {"lora-targets", &sf.lora.targets, "NAMES",
                     "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}});
         add_flags(groups, "Model", "eval generate chat merge",
-                  {{"model", &sampling.model, "DIR",
-                    "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},
-                   {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}});
+            {{"model", &sampling.model, "DIR",
+                 "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},
+                {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}});
         add_flags(groups, "Evaluation", "eval",
-                  {{"data", &sf.data, "FILE",
-                    "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
-                   {"out", &sf.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
-                   {"rows", &sf.rows, at_least(0), "rows of each task to answer; 0: all"}});
+            {{"data", &sf.data, "FILE",
+                 "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
+                {"out", &sf.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
+                {"rows", &sf.rows, at_least(0), "rows of each task to answer; 0: all"}});
         add_flags(groups, "Scores", "train eval",
-                  {{"strict", &sf.strict, "count case and punctuation in the exact match"},
-                   {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}});
+            {{"strict", &sf.strict, "count case and punctuation in the exact match"},
+                {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}});
         add_flags(groups, "Conversation", "chat",
-                  {{"context", &sampling.context, between(2, 1 << 24),
-                    "longest conversation, in tokens, within the model's context; its memory is taken at once"}});
-        add_flags(
-            groups, "Merging", "merge",
+            {{"context", &sampling.context, between(2, 1 << 24),
+                "longest conversation, in tokens, within the model's context; its memory is taken at once"}});
+        add_flags(groups, "Merging", "merge",
             {{"out", &sf.out, "DIR", "directory for the model that holds the adapters of --model, or --adapter, too"}});
         add_flags(groups, "Prompts", "generate",
-                  {{"input", &sf.input, "TEXT", "input that the instruction on the command line is about"},
-                   {"shots", &sf.shots, between(-1, 2),
+            {{"input", &sf.input, "TEXT", "input that the instruction on the command line is about"},
+                {"shots", &sf.shots, between(-1, 2),
                     "few-shot examples of a row to show before its input; -1: as in tuning, or as many of them as fit"},
-                   answered.flag()});
-        add_flags(
-            groups, "Output", "eval generate",
+                answered.flag()});
+        add_flags(groups, "Output", "eval generate",
             {{"batch", &sampling.batch, between(1, 1 << 16), "answers that are generated at a time"},
-             {"json", &sf.json, "print JSON in place of tables, and of the answer to words on the command line"}});
+                {"json", &sf.json, "print JSON in place of tables, and of the answer to words on the command line"}});
         add_flags(groups, "Sampling", "generate chat", sampling.flags());
-        Cli cli{"sft",
-                "fine-tuning of a decoder for text generation and on instructions.",
-                "  ./sft --init runs/gpt --data datasets/alpaca --out runs/sft\n"
-                "  ./sft eval --model runs/gpt,runs/sft --data datasets/alpaca/val.bin\n"
-                "  ./sft generate --model runs/sft \"Name the first fruit.\" --input \"pear, fig, plum\"\n"
-                "  ./sft generate --model runs/sft < questions.jsonl > answers.jsonl\n"
-                "  ./sft chat --model runs/sft\n",
-                {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
-                 {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
-                 {"generate", "[INSTRUCTION]",
-                  "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, "
-                  "with output and stop added (an output that was there becomes reference)",
-                  0, 1},
-                 {"merge", "", "adds low-rank adapters to the weights of their model: a model like any other"},
-                 {"chat", "",
-                  "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, "
-                  "Ctrl-C stops an answer"}},
-                groups};
+        Cli cli{"sft", "fine-tuning of a decoder for text generation and on instructions.",
+            "  ./sft --init runs/gpt --data datasets/alpaca --out runs/sft\n"
+            "  ./sft eval --model runs/gpt,runs/sft --data datasets/alpaca/val.bin\n"
+            "  ./sft generate --model runs/sft \"Name the first fruit.\" --input \"pear, fig, plum\"\n"
+            "  ./sft generate --model runs/sft < questions.jsonl > answers.jsonl\n"
+            "  ./sft chat --model runs/sft\n",
+            {{"train", "", "tune on DATA/train.bin, report on test_*.bin"},
+                {"eval", "[FILE...]", "exact match, ROUGE-L and chosen options, task by task", 0, CLI_MANY},
+                {"generate", "[INSTRUCTION]",
+                    "the answer; without words, to each JSON line {\"instruction\", \"input\", ...} of standard input, "
+                    "with output and stop added (an output that was there becomes reference)",
+                    0, 1},
+                {"merge", "", "adds low-rank adapters to the weights of their model: a model like any other"},
+                {"chat", "",
+                    "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, "
+                    "Ctrl-C stops an answer"}},
+            groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command != "train" && split_list(sampling.model).empty())

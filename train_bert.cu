@@ -157,21 +157,21 @@ struct Bert {
         arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.scratch,
-                   std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
+        arena.take(
+            acts.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
     }
     void plan_head(Arena& arena, bool backward) {
         size_t M = shape.M, C = config.C;
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
-                                          std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+            std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("masked-LM head");
         arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
         arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
         arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
         if (!backward) return;
         arena.take(acts.dhead, M * C);
-        arena.take(acts.head_scratch, std::max({layernorm_scratch(M, C), column_sum_scratch(M, C),
-                                                column_sum_scratch(logits_chunk_rows, Vp())}));
+        arena.take(acts.head_scratch,
+            std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(logits_chunk_rows, Vp())}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
@@ -187,8 +187,8 @@ struct Bert {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
         embedding_forward(acts.embedded, params.wte, params.wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
-        layernorm_forward(acts.x0, acts.mean_embed, acts.rstd_embed, acts.embedded, params.ln_embed_w,
-                          params.ln_embed_b, N, C, eps);
+        layernorm_forward(
+            acts.x0, acts.mean_embed, acts.rstd_embed, acts.embedded, params.ln_embed_w, params.ln_embed_b, N, C, eps);
         dropout_forward(acts.x0, acts.x0, N, C, drop(b, 0));
         real* x = acts.x0;  // (N, C)
         for (int l = 0; l < config.L; l++) {
@@ -206,12 +206,12 @@ struct Bert {
                 R = M;
             }
             matmul_forward(a.sum1, att, w.attw, w.attb, R, C, C);
-            residual_layernorm_forward(a.x1, a.sum1, a.mean1, a.rstd1, x, a.sum1, w.ln1w, w.ln1b, R, C, eps,
-                                       drop(b, 3 * l + 2));
+            residual_layernorm_forward(
+                a.x1, a.sum1, a.mean1, a.rstd1, x, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
             matmul_gelu_forward<Gelu::erf>(a.act, a.pre, a.x1, w.fcw, w.fcb, R, C, FF);
             matmul_forward(a.sum2, a.act, w.projw, w.projb, R, FF, C);
-            residual_layernorm_forward(a.x2, a.sum2, a.mean2, a.rstd2, a.x1, a.sum2, w.ln2w, w.ln2b, R, C, eps,
-                                       drop(b, 3 * l + 3));
+            residual_layernorm_forward(
+                a.x2, a.sum2, a.mean2, a.rstd2, a.x1, a.sum2, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 3));
             x = a.x2;
         }
         return x;
@@ -221,12 +221,12 @@ struct Bert {
         int M = b.M, C = config.C;
         matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
         layernorm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w,
-                          params.ln_head_b, M, C, (areal)config.eps);
+            params.ln_head_b, M, C, (areal)config.eps);
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
-        matmul_forward(acts.logits, acts.head_out + (size_t)m * config.C, params.wte, params.decoder_bias, rows,
-                       config.C, Vp());
+        matmul_forward(
+            acts.logits, acts.head_out + (size_t)m * config.C, params.wte, params.decoder_bias, rows, config.C, Vp());
     }
 
     // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out wteᵀ +
@@ -237,11 +237,11 @@ struct Bert {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), backward);
+                Vp(), backward);
             if (!backward) continue;
             matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
             matmul_backward_weight(grads.wte, grads.decoder_bias, acts.logits, acts.head_out + (size_t)m * C,
-                                   acts.head_scratch, rows, C, Vp());
+                acts.head_scratch, rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -262,7 +262,7 @@ struct Bert {
 
         // head_out = layernorm(head_act)
         layernorm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
-                           acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
+            acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
         // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
         gelu_backward<Gelu::erf>(acts.dhead, acts.dhead, acts.head_pre, (size_t)M * C);
         matmul_backward_weight(grads.headw, grads.headb, acts.dhead, x, acts.head_scratch, M, C, C);
@@ -286,7 +286,7 @@ struct Bert {
             int R = last ? M : N;
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
             residual_layernorm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx, (const real*)nullptr, a.sum2,
-                                        w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C, drop(b, 3 * l + 3));
+                w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C, drop(b, 3 * l + 3));
             if (recompute) gelu_forward<Gelu::erf>(a.act, a.pre, (size_t)R * FF);
             matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
             matmul_backward_input_gelu<Gelu::erf>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
@@ -297,7 +297,7 @@ struct Bert {
             // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
             real* dx = last ? acts.dscratch : acts.dx;  // (R, C)
             residual_layernorm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dsum, (const real*)nullptr, a.sum1,
-                                        w.ln1w, a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
+                w.ln1w, a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
             matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
             matmul_backward_input(last ? acts.dsum : datt, acts.dbranch, w.attw, R, C, C);
             if (last) {  // last_att = att[rows], last_x = x[rows]
@@ -305,14 +305,14 @@ struct Bert {
                 scatter_rows(acts.dx, dx, b.rows, N, M, C);
             }
             // att = attention(qkv)
-            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, false,
-                               drop(b, 3 * l + 1));
+            attention_backward(
+                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, false, drop(b, 3 * l + 1));
             // qkv = x qkvwᵀ + qkvb; x has two uses
             if (recompute && l > 0) {
                 auto& w_below = params.layer[l - 1];
                 auto& below = acts.layer[l - 1];
-                layernorm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C,
-                                  eps);
+                layernorm_forward(
+                    below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C, eps);
             }
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, acts.scratch, N, C, 3 * C);
             matmul_backward_input(acts.dx, dqkv, w.qkvw, N, C, 3 * C, true);
@@ -321,7 +321,7 @@ struct Bert {
         // x0 = dropout(layernorm(embedded))
         dropout_forward(acts.dx, acts.dx, N, C, drop(b, 0));
         layernorm_backward(acts.dx, grads.ln_embed_w, grads.ln_embed_b, acts.dx, acts.embedded, params.ln_embed_w,
-                           acts.mean_embed, acts.rstd_embed, acts.scratch, N, C);
+            acts.mean_embed, acts.rstd_embed, acts.scratch, N, C);
         // embedded = wte[tokens] + wpe[pos] + wtt[types]
         embedding_backward(grads.wte, acts.dx, b.by_token, acts.scratch, C);
         embedding_backward(grads.wpe, acts.dx, b.by_pos, acts.scratch, C);
@@ -339,13 +339,9 @@ struct Bert {
 
 // ---------------------------------------------------------------- pretraining
 struct BertFlags {
-    ModelFlags model{{{"tiny", 2, 128},
-                      {"mini", 4, 256},
-                      {"small", 4, 512},
-                      {"medium", 8, 512},
-                      {"base", 12, 768},
-                      {"large", 24, 1024}},
-                     128};
+    ModelFlags model{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 4, 512}, {"medium", 8, 512}, {"base", 12, 768},
+                         {"large", 24, 1024}},
+        128};
     double mask_rate = 0.15;
     bool whole_words = false;
 };
@@ -405,7 +401,7 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
         config = read_bert_config(init);
         if (config.types < 2)
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
-                 init.c_str(), (long long)config.types);
+                init.c_str(), (long long)config.types);
         check_init(init, config.V, data.tokenizer, f.data);
     }
     // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
@@ -450,7 +446,7 @@ struct LoadedBert {
         ids.push_back(tokenizer.sep());
         if (int64_t longest = std::min<int64_t>(model.config.T, model.shape.N); (int64_t)ids.size() > longest)
             fail("the text has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(),
-                 (long long)longest, text.c_str());
+                (long long)longest, text.c_str());
         std::vector<int> positions;
         for (size_t i = 0; i < ids.size(); i++)
             if (ids[i] == tokenizer.mask()) positions.push_back((int)i);
@@ -475,8 +471,8 @@ std::vector<double> softmax(const real* logits /* (n) */, int n) {
     double sum = 0;
     for (double& x : p) sum += x = std::exp(x - max);
     if (!std::isfinite(sum))
-        throw Error(EXIT_NOT_FINITE,
-                    "the model's output is not finite: its parameters are damaged, or training went wrong");
+        throw Error(
+            EXIT_NOT_FINITE, "the model's output is not finite: its parameters are damaged, or training went wrong");
     for (double& x : p) x /= sum;
     return p;
 }
@@ -508,8 +504,8 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
             if (!f.logits.empty()) all_logits.insert(all_logits.end(), logits[k].begin(), logits[k].begin() + V);
             std::vector<int> order(V);
             std::iota(order.begin(), order.end(), 0);
-            std::partial_sort(order.begin(), order.begin() + top_k, order.end(),
-                              [&](int v, int w) { return p[v] > p[w]; });
+            std::partial_sort(
+                order.begin(), order.begin() + top_k, order.end(), [&](int v, int w) { return p[v] > p[w]; });
             Json guesses = Json::make_array();
             for (int i = 0; i < top_k; i++) {
                 int id = order[i];
@@ -536,30 +532,27 @@ int main(int argc, char** argv) {
         BertFlags bf;
         FillFlags ff;
         std::vector<FlagGroup> groups = f.groups();
-        groups.insert(groups.begin() + 1,
-                      bf.model.group(MAX_LAYERS, 5,
-                                     "longest training sequence, in tokens; a model from scratch learns much faster "
-                                     "from short ones (32) at first",
-                                     "longest input that the model will take, in tokens; 0: --max-len"));
-        groups.push_back({"Masked LM",
-                          "train",
-                          {{"mlm-probability|mask-rate", &bf.mask_rate, between(0.01, 0.9),
-                            "fraction of the tokens to predict in training (validation: always 0.15)"},
-                           {"whole-word-mask|whole-words", &bf.whole_words, "mask all pieces of a word together"}}});
-        groups.push_back({"Inference",
-                          "fill-mask",
-                          {{"model", &ff.model, "DIR", "run directory or model directory"},
-                           {"top-k|top", &ff.top_k, between(1, 1000), "number of tokens to show for each [MASK]"},
-                           {"json", &ff.json, "print a line of JSON for each text"},
-                           {"logits", &ff.logits, "FILE", "also write the logits (masks, V) as safetensors"}}});
-        Cli cli{"train_bert",
-                "pretraining of a BERT encoder by masked LM.",
-                "  ./train_bert --data datasets/books --size mini --steps 2000 --out runs/bert\n"
-                "  ./train_bert --resume --out runs/bert\n"
-                "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
-                {{"train", "", "pretrain on DATA/train.bin"},
-                 {"fill-mask", "TEXT...", "the most likely tokens for every [MASK]", 1, CLI_MANY}},
-                groups};
+        groups.insert(
+            groups.begin() + 1, bf.model.group(MAX_LAYERS, 5,
+                                    "longest training sequence, in tokens; a model from scratch learns much faster "
+                                    "from short ones (32) at first",
+                                    "longest input that the model will take, in tokens; 0: --max-len"));
+        groups.push_back({"Masked LM", "train",
+            {{"mlm-probability|mask-rate", &bf.mask_rate, between(0.01, 0.9),
+                 "fraction of the tokens to predict in training (validation: always 0.15)"},
+                {"whole-word-mask|whole-words", &bf.whole_words, "mask all pieces of a word together"}}});
+        groups.push_back({"Inference", "fill-mask",
+            {{"model", &ff.model, "DIR", "run directory or model directory"},
+                {"top-k|top", &ff.top_k, between(1, 1000), "number of tokens to show for each [MASK]"},
+                {"json", &ff.json, "print a line of JSON for each text"},
+                {"logits", &ff.logits, "FILE", "also write the logits (masks, V) as safetensors"}}});
+        Cli cli{"train_bert", "pretraining of a BERT encoder by masked LM.",
+            "  ./train_bert --data datasets/books --size mini --steps 2000 --out runs/bert\n"
+            "  ./train_bert --resume --out runs/bert\n"
+            "  ./train_bert fill-mask --model runs/bert \"the old man was very [MASK] .\"\n",
+            {{"train", "", "pretrain on DATA/train.bin"},
+                {"fill-mask", "TEXT...", "the most likely tokens for every [MASK]", 1, CLI_MANY}},
+            groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.command == "fill-mask" ? fill_mask(ff, cli.positional) : train_bert(cli, f, bf);

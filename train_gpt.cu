@@ -95,7 +95,7 @@ template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptC
             table.rows.back().rows = qkv_rows;
             if (c.qkv_bias) {
                 table.tensor(w.qkvb, {att + "q_proj.bias", att + "k_proj.bias", att + "v_proj.bias"}, {Q}, false,
-                             Init::zeros, l);
+                    Init::zeros, l);
                 table.rows.back().rows = qkv_rows;
             }
             if (c.qk_norm) {
@@ -213,7 +213,7 @@ struct Gpt {
         arena.take_each(M * C, acts.last_x, acts.x, acts.lnf);
         arena.take_each(M, acts.meanf, acts.rstdf);
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
-                                          std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
+            std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("vocabulary");
         arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
         arena.take_each(M, acts.losses, acts.correct);
@@ -223,7 +223,7 @@ struct Gpt {
             arena.take(acts.rope, positions * HS);
             if (arena.base)
                 copy_to_device(acts.rope, rope_table<areal>(config.rope, positions, (int)HS).data(),
-                               positions * HS * sizeof(areal));
+                    positions * HS * sizeof(areal));
         }
         if (!backward) return;
         size_t wide = std::max(UP(), QKV() + A());
@@ -234,8 +234,8 @@ struct Gpt {
         arena.take(acts.dln, N * std::max<size_t>(C, A()));
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
-        arena.take(acts.scratch, std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide),
-                                           embedding_slots(N) * C}));
+        arena.take(acts.scratch,
+            std::max({layernorm_scratch(N, std::max(C, HS)), column_sum_scratch(N, wide), embedding_slots(N) * C}));
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
@@ -243,13 +243,13 @@ struct Gpt {
     // With adapters their inputs' dropout is the only one; its number is theirs.
     Dropout drop(const Batch& batch, int site, bool of_adapter = false) const {
         return {batch.counters, (uint32_t)site, frozen() == of_adapter ? dropout : 0,
-                site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+            site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- what differs between the models
     // sum(R, C) = x + dropout(branch), out(R, C) = its LayerNorm or RMSNorm; mean, rstd (R); weights (C)
     void residual_norm(real* out, real* sum, areal* mean, areal* rstd, const real* x, const real* branch, const real* w,
-                       const real* b, int R, Dropout d) const {
+        const real* b, int R, Dropout d) const {
         int C = config.C;
         areal eps = (areal)config.eps;
         if (config.llama) residual_rmsnorm_forward(out, sum, rstd, x, branch, w, R, C, eps, d);
@@ -261,8 +261,7 @@ struct Gpt {
     }
     // dsum(R, C) = gradient of `sum` by that of out, dout, and dx(R, C) if given; dbranch(R, C); dw, db (C) +=
     void residual_norm_backward(real* dsum, real* dbranch, areal* dw, areal* db, const real* dout, const real* dx,
-                                const real* sum, const real* w, const areal* mean, const areal* rstd, int R,
-                                Dropout d) const {
+        const real* sum, const real* w, const areal* mean, const areal* rstd, int R, Dropout d) const {
         int C = config.C;
         if (config.llama) residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
         else residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
@@ -278,14 +277,14 @@ struct Gpt {
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
         norm(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w, params.layer[0].ln1b,
-             N);
+            N);
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
             linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), drop(b, 3 * l + 1, true));
             if (config.qk_norm)
-                qk_norm_rope_forward(a.qkv, a.qk_rstd, a.proj, w.qnormw, w.knormw, acts.rope, b.pos, N, NH, NKV, HS,
-                                     (areal)config.eps);
+                qk_norm_rope_forward(
+                    a.qkv, a.qk_rstd, a.proj, w.qnormw, w.knormw, acts.rope, b.pos, N, NH, NKV, HS, (areal)config.eps);
             else if (config.has_rope(l)) rope_forward(a.qkv, acts.rope, b.pos, N, NH, NKV, HS);
             if (cache && cache->one_more) {
                 attention_decode(a.att, cache->layer(l, NKV * HS), a.qkv, cache->slot_of, b.pos, N, NH, NKV, HS);
@@ -317,21 +316,21 @@ struct Gpt {
             if (last) {
                 linear.forward(acts.x, a.act, w.projw, w.projb, M, FF, C, d);
                 residual_norm(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw, params.lnfb, M,
-                              drop(b, 3 * l + 3));
+                    drop(b, 3 * l + 3));
             } else {
                 auto& next = acts.layer[l + 1];
                 x = next.x;
                 linear.forward(x, a.act, w.projw, w.projb, N, FF, C, d);
                 residual_norm(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
-                              params.layer[l + 1].ln1b, N, drop(b, 3 * l + 3));
+                    params.layer[l + 1].ln1b, N, drop(b, 3 * l + 3));
             }
         }
         return acts.lnf;
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
-        matmul_forward(acts.logits, acts.lnf + (size_t)m * config.C, params.head, (const real*)nullptr, rows, config.C,
-                       Vp());
+        matmul_forward(
+            acts.logits, acts.lnf + (size_t)m * config.C, params.head, (const real*)nullptr, rows, config.C, Vp());
     }
 
     // The loss of acts.lnf(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = lnf headᵀ, loss, and
@@ -342,12 +341,12 @@ struct Gpt {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
             crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                         Vp(), backward);
+                Vp(), backward);
             if (!backward) continue;
             matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
             if (grads.head)
-                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch,
-                                       rows, C, Vp());
+                matmul_backward_weight(
+                    grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch, rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -369,7 +368,7 @@ struct Gpt {
         // lnf = norm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
         real* dx = acts.dlast;  // (R, C) gradient of the residual stream
         residual_norm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, nullptr, acts.x, params.lnfw,
-                               acts.meanf, acts.rstdf, M, drop(b, 3 * L));
+            acts.meanf, acts.rstdf, M, drop(b, 3 * L));
         real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * QKV();  // (N, QKV), (N, A)
         real* dpre = acts.dscratch;                                             // (N, UP)
         for (int l = L - 1; l >= 0; l--) {
@@ -395,10 +394,10 @@ struct Gpt {
             linear.backward_weight(g.fcw, g.fcb, dpre, a.ln2, w.fcw, acts.scratch, R, C, UP(), d);
             linear.backward_input(acts.dln, dpre, w.fcw, R, C, UP(), d);
             // ln2 = norm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the norm
-            residual_norm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2, R,
-                                   drop(b, 3 * l + 2));
-            linear.backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R,
-                                   A(), C, d);
+            residual_norm_backward(
+                dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2, R, drop(b, 3 * l + 2));
+            linear.backward_weight(
+                g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R, A(), C, d);
             linear.backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, A(), C, d);
             if (last) {  // last_att = att[rows], last_x = x[rows]
                 scatter_rows(datt, acts.dln, b.rows, N, M, A());
@@ -406,12 +405,12 @@ struct Gpt {
                 dx = acts.dx;
             }
             // att = attention(qkv)
-            attention_backward(dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true,
-                               drop(b, 3 * l + 1));
+            attention_backward(
+                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
             // qkv = proj, normalised and turned: dqkv becomes dproj
             if (config.qk_norm)
                 qk_norm_rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
-                                      acts.scratch, N, NH, NKV, HS);
+                    acts.scratch, N, NH, NKV, HS);
             else if (config.has_rope(l)) rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
             // proj = ln1 qkvwᵀ + qkvb
             if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
@@ -420,8 +419,8 @@ struct Gpt {
             linear.backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV(), all);
             // ln1 = norm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
             // dropout(embeddings): the same site 3l
-            residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1, N,
-                                   drop(b, 3 * l));
+            residual_norm_backward(
+                dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1, N, drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
         if (grads.wte) embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
@@ -561,7 +560,7 @@ struct Generator {
     // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
     // each token at once, and ends everything by returning false.
     std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int64_t max_new, Sampler sampler,
-                                 const std::function<bool(size_t, int)>& on_token = nullptr) {
+        const std::function<bool(size_t, int)>& on_token = nullptr) {
         std::vector<Answer> answers(prompts.size());
         for (size_t i = 0; i < prompts.size(); i++) {
             size_t n = prompts[i].size(), most = std::min(cache.context, model->shape.N);
@@ -613,28 +612,23 @@ struct SamplingFlags {
     Sampler sampler{0.8, 1, 40};
 
     std::vector<Flag> flags() {
-        return {
-            {"max-new-tokens", &max_new, between(1, 1 << 24), "largest number of tokens to write"},
+        return {{"max-new-tokens", &max_new, between(1, 1 << 24), "largest number of tokens to write"},
             {"temperature", &sampler.temperature, between(0, 100),
-             "1: the model's probabilities; below 1: likely tokens become likelier; 0: always the most likely token"},
+                "1: the model's probabilities; below 1: likely tokens become likelier; 0: always the most likely "
+                "token"},
             {"greedy", &sampler.greedy, "always take the most likely token, as with --temperature 0"},
             {"top-k", &sampler.top_k, between(0, 1 << 30), "draw from the K most likely tokens only; 0: from all"},
             {"top-p", &sampler.top_p, between(0, 1), "draw from the fewest tokens that together have this probability"},
             {"seed", &sampler.seed, at_least(0),
-             "seed of the draws: the same seed, prompt and place in the list give the same text"}};
+                "seed of the draws: the same seed, prompt and place in the list give the same text"}};
     }
 };
 
 // ---------------------------------------------------------------- pretraining
 struct GptFlags {
-    ModelFlags model{{{"tiny", 2, 128},
-                      {"mini", 4, 256},
-                      {"small", 6, 384},
-                      {"gpt2", 12, 768},
-                      {"medium", 24, 1024},
-                      {"large", 36, 1280},
-                      {"xl", 48, 1600}},
-                     256};
+    ModelFlags model{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 6, 384}, {"gpt2", 12, 768}, {"medium", 24, 1024},
+                         {"large", 36, 1280}, {"xl", 48, 1600}},
+        256};
     std::string arch = "gpt2", sample_prompt;
     int64_t kv_heads = 0, sample_every = 0;
 
@@ -648,7 +642,7 @@ struct GptFlags {
         c.NKV = kv_heads ? kv_heads : c.NH;
         if (c.NH % c.NKV || (arch == "gpt2" && c.NKV != c.NH))
             fail_usage("--kv-heads: expected a divisor of --heads %lld, with --arch gpt2 as many, found %lld",
-                       (long long)c.NH, (long long)c.NKV);
+                (long long)c.NH, (long long)c.NKV);
         if (arch == "gpt2") return c;
         c.type = arch;
         c.llama = true;
@@ -694,7 +688,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
         });
         double bits = e.sum / log(2.0) / bytes;
         e.report = format("loss %.4f | perplexity %.2f | %.4f bits per byte | accuracy %.2f %%", e.loss, exp(e.loss),
-                          bits, 100 * e.accuracy);
+            bits, 100 * e.accuracy);
         e.numbers.set("val_perplexity", exp(e.loss)).set("val_bits_per_byte", bits);
         return e;
     }
@@ -736,7 +730,7 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     std::vector<std::vector<int>> prompts = {prompt_ids(bpe, gf.sample_prompt, bpe.add_bos)};
     if (int64_t longest = std::min(config.T, f.batch_tokens); gf.sample_every && (int64_t)prompts[0].size() > longest)
         fail_usage("--sample-prompt: expected at most %lld tokens, found %zu%s", (long long)longest, prompts[0].size(),
-                   bpe.add_bos ? " with <|endoftext|> before it" : "");
+            bpe.add_bos ? " with <|endoftext|> before it" : "");
 
     GptTask task(f, gf, data, config);
     return pretrain(task, cli, f, init, gf.model.max_len, gf.sample_every, [&](int64_t) {
@@ -847,8 +841,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         if (p.error.empty()) tokens = prompt_ids(gpt.bpe, p.text, bos);
         if ((int64_t)tokens.size() > T)
             p.error = format("%s has %zu tokens%s, the model takes %lld: shorten it: %s ...", p.where.c_str(),
-                             tokens.size(), bos ? " with <|endoftext|> before it" : "", (long long)T,
-                             start_of(p.text).c_str());
+                tokens.size(), bos ? " with <|endoftext|> before it" : "", (long long)T, start_of(p.text).c_str());
         rows.row(p.error, p.blank);
         if (!p.error.empty()) continue;
         longest = std::max(longest, tokens.size());
@@ -887,7 +880,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
-                prompts.size(), (long long)T);
+            prompts.size(), (long long)T);
     rows.finish();
     return EXIT_OK;
 }
@@ -909,44 +902,38 @@ int main(int argc, char** argv) {
         AnsweredRows rows;
         std::vector<FlagGroup> groups = f.groups();
         describe(groups, "lr",
-                 "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
-                 "else 2e-4");
-        FlagGroup dimensions = gf.model.group(
-            MAX_LAYERS, 2, "longest window of training text, in tokens",
+            "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 512, 6e-4 up to 768, 3e-4 up to 1024, "
+            "else 2e-4");
+        FlagGroup dimensions = gf.model.group(MAX_LAYERS, 2, "longest window of training text, in tokens",
             "context: the longest text that the model will take, in tokens; 0: --max-len");
         dimensions.flags.insert(dimensions.flags.begin(),
-                                {{"arch", &gf.arch, "gpt2|llama",
-                                  "LayerNorm, learned positions and GELU; or RMSNorm, RoPE and SwiGLU, without biases"},
-                                 {"kv-heads", &gf.kv_heads, between(0, 1 << 12),
-                                  "llama: number of heads of keys and values, a divisor of --heads; 0: as many"}});
+            {{"arch", &gf.arch, "gpt2|llama",
+                 "LayerNorm, learned positions and GELU; or RMSNorm, RoPE and SwiGLU, without biases"},
+                {"kv-heads", &gf.kv_heads, between(0, 1 << 12),
+                    "llama: number of heads of keys and values, a divisor of --heads; 0: as many"}});
         groups.insert(groups.begin() + 1, dimensions);
         describe(groups, "ffn-dim",
-                 "number of channels inside the feed-forward part; 0: 4 x hidden size, or 8/3 x for llama, in 64s");
+            "number of channels inside the feed-forward part; 0: 4 x hidden size, or 8/3 x for llama, in 64s");
         describe(groups, "dropout",
-                 "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
-                 "none if this is not given");
-        groups.push_back({"Samples",
-                          "train",
-                          {{"sample-every", &gf.sample_every, at_least(0),
-                            "steps between two samples of what the model writes; 0: none"},
-                           {"sample-prompt", &gf.sample_prompt, "TEXT", "text that the samples begin with"}}});
+            "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
+            "none if this is not given");
+        groups.push_back({"Samples", "train",
+            {{"sample-every", &gf.sample_every, at_least(0),
+                 "steps between two samples of what the model writes; 0: none"},
+                {"sample-prompt", &gf.sample_prompt, "TEXT", "text that the samples begin with"}}});
         groups.push_back({"Sampling", "generate", sf.flags()});
-        groups.push_back({"Prompts",
-                          "generate",
-                          {{"model", &sf.model, "DIR", "run directory or model directory"},
-                           {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"},
-                           {"prompt", &pf.prompt, "TEXT",
-                            "text to continue; words after the flags are more prompts; without any, each line of "
-                            "standard input is one"},
-                           {"add-bos", &pf.add_bos, "auto|yes|no",
-                            "put <|endoftext|> before a prompt, as it stands before every text in training; auto: if "
-                            "the training texts were short (add_bos_token in tokenizer_config.json)"},
-                           {"batch", &sf.batch, between(1, 1 << 16), "number of texts to continue at a time"},
-                           {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"},
-                           rows.flag()}});
-        Cli cli{
-            "train_gpt",
-            "pretraining of a decoder, GPT-2 or Llama, and text generation.",
+        groups.push_back({"Prompts", "generate",
+            {{"model", &sf.model, "DIR", "run directory or model directory"},
+                {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"},
+                {"prompt", &pf.prompt, "TEXT",
+                    "text to continue; words after the flags are more prompts; without any, each line of "
+                    "standard input is one"},
+                {"add-bos", &pf.add_bos, "auto|yes|no",
+                    "put <|endoftext|> before a prompt, as it stands before every text in training; auto: if "
+                    "the training texts were short (add_bos_token in tokenizer_config.json)"},
+                {"batch", &sf.batch, between(1, 1 << 16), "number of texts to continue at a time"},
+                {"json", &pf.json, "read lines of JSON, {\"prompt\": ...}, and print lines of JSON"}, rows.flag()}});
+        Cli cli{"train_gpt", "pretraining of a decoder, GPT-2 or Llama, and text generation.",
             "  ./train_gpt --data datasets/shakespeare --size tiny --steps 2000 --out runs/gpt\n"
             "  ./train_gpt --resume --out runs/gpt\n"
             "  ./train_gpt generate --model runs/gpt --prompt \"KING RICHARD:\" --max-new-tokens 200 --temperature 0.8 "

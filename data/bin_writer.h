@@ -61,7 +61,7 @@ struct BinWriter {
             uint32_t id = ids[i];
             if (id >= header.vocab)
                 fail("%s: cannot write the token %d: the vocabulary has %zu", path.c_str(), ids[i],
-                     (size_t)header.vocab);
+                    (size_t)header.vocab);
             const char* bytes = (const char*)&id;  // little-endian: the low bytes come first
             buffer.insert(buffer.end(), bytes, bytes + header.token_bytes);
         }
@@ -74,7 +74,7 @@ struct BinWriter {
     void end_example(int32_t label, size_t second, std::string_view shown) {
         if (second > sequence_length() || sequence_length() > UINT32_MAX)
             fail("%s: cannot write an example of %zu tokens whose second segment begins at %zu", path.c_str(),
-                 sequence_length(), second);
+                sequence_length(), second);
         end_sequence();
         this->label.push_back(label);
         this->second.push_back(second);
@@ -87,7 +87,7 @@ struct BinWriter {
         for (const BinSpan& span : row_spans) {
             if (span.begin < last || span.end <= span.begin || span.end > length)
                 fail("%s: cannot write a row of %zu tokens with the span %u to %u", path.c_str(), length, span.begin,
-                     span.end);
+                    span.end);
             last = span.end;
         }
         end_sequence();
@@ -120,7 +120,7 @@ struct BinWriter {
             header.templ = classify ? 0 : template_fingerprint(templ);
             if (used.size() != header.sequences)
                 fail("%s: cannot write %zu sequences with %zu %s", path.c_str(), (size_t)header.sequences, used.size(),
-                     many);
+                    many);
             for (int32_t l : used)
                 if ((uint32_t)l >= known.size())
                     fail("%s: cannot write the %s %d: there are %zu", path.c_str(), one, l, known.size());
@@ -217,6 +217,6 @@ struct BinWriter {
         const size_t bytes = sizeof header + offsets.size() * 8 + header.tokens * header.token_bytes +
                              text_at.size() * 16 + spans.size() * 8 + header.text_bytes;
         fail("cannot write %s: %s; nothing was written (it takes %.1f MB, twice while it is being made)", path.c_str(),
-             strerror(error), bytes / 1e6);
+            strerror(error), bytes / 1e6);
     }
 };

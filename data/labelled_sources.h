@@ -63,7 +63,7 @@ private:
                 if (is_directory(path)) add_texts(path, trimmed_label(path.substr(path.rfind('/') + 1)));
         if (sources.size() == before)
             fail("%s: expected texts %s*.txt in this folder, found none", source.path.c_str(),
-                 source.label.empty() ? "LABEL/" : "");
+                source.label.empty() ? "LABEL/" : "");
     }
     void open() {
         const LabelledSource& source = sources[at];

@@ -27,9 +27,8 @@ struct CountedWord {
 // equally frequent pairs the lexicographically greater is taken (first piece, then second, by their bytes in `tokens`).
 // Pairs that occur once are not merged, so few words can give fewer than `size` tokens. join(a, b) returns the id of
 // what a and b become, a new token or one that is there already.
-template <class Join>
-void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>& tokens, size_t size, Join join,
-                 const std::function<void(size_t)>& progress) {
+template <class Join> void merge_pairs(std::vector<CountedWord>& words, const std::vector<std::string>& tokens,
+    size_t size, Join join, const std::function<void(size_t)>& progress) {
     // pairs of neighbours: how often, and in which words (a superset: words where the pair is gone are not taken out)
     struct Pair {
         int64_t count = 0;
@@ -125,8 +124,8 @@ inline size_t count_words(const WordPiece& rules, std::string_view text, WordCou
 // where it occurs so. Words with other characters do not take part. Pairs that occur once are not merged, so a
 // small text can give fewer than `size` tokens. The result depends on the counts only. progress(tokens so far) is
 // called now and then.
-inline WordPiece learn_wordpiece(const WordCounts& counts, size_t size, bool lower_case,
-                                 const std::function<void(size_t)>& progress = {}) {
+inline WordPiece learn_wordpiece(
+    const WordCounts& counts, size_t size, bool lower_case, const std::function<void(size_t)>& progress = {}) {
     if (size < 32 || size > 1000000) fail_usage("expected a vocabulary of 32 to 1000000 tokens, found %zu", size);
     WordPiece result(lower_case);
     std::vector<std::string>& tokens = result.tokens;
@@ -201,8 +200,8 @@ inline size_t count_words(std::string_view text, WordCounts& counts) {
 // far) is called now and then.
 inline Bpe learn_bpe(const WordCounts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
     if (size < 257 || size > 1000000)
-        fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", Bpe::eot_name,
-                   size);
+        fail_usage(
+            "expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", Bpe::eot_name, size);
     Bpe b;
     std::unordered_map<std::string, int32_t> id_of;
     for (int32_t byte : byte_names.byte)

@@ -18,8 +18,8 @@ inline std::vector<std::string> given_labels(const std::string& given) {
         end = std::min(given.find(',', at), given.size());
         labels.push_back(given.substr(at, end - at));
         if (labels.back().empty())
-            fail_usage("--labels: expected names with commas between them, found an empty name in \"%s\"",
-                       given.c_str());
+            fail_usage(
+                "--labels: expected names with commas between them, found an empty name in \"%s\"", given.c_str());
         if (std::find(labels.begin(), labels.end() - 1, labels.back()) != labels.end() - 1)
             fail_usage("--labels: expected different names, found %s twice", labels.back().c_str());
     }
@@ -135,7 +135,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             std::string& error = e.row.error;
             if (error.empty() && (e.second == 0 || (e.row.pair && e.second == e.ids.size())))
                 error = e.row.where() + format(": expected a text in \"%s\", found only characters that give no token",
-                                               (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
+                                            (e.second == 0 ? o.columns.text : o.columns.text2).c_str());
             if (error.empty() && labels_given && !number.count(e.row.label))
                 error = e.row.where() + ": expected one of the labels " + name_list(labels, 21) + ", found " +
                         e.row.label;
@@ -185,7 +185,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
     if (positions && positions <= CLASSIFY_MAX_LEN) limit = "it is the model's longest input";
     if (cut)
         printf("%zu of them (%.1f %%) have more than %zu tokens and will be cut to that; %s\n", cut, 100.0 * cut / S,
-               max_len, limit.c_str());
+            max_len, limit.c_str());
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
     o.bad_rows.finish("the others are in " + o.out);
 }

@@ -17,15 +17,15 @@ struct RowToPack {
     std::string text;  // what evaluation needs
 };
 // Renders the first n rows, all threads together.
-inline void render_rows(std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ,
-                        const Options& o) {
+inline void render_rows(
+    std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ, const Options& o) {
 #pragma omp parallel for schedule(dynamic, 64)
     for (size_t i = 0; i < n; i++) {
         RowToPack& r = rows[i];
         if (r.row.outputs.empty() || !r.row.error.empty()) continue;
         try {
-            r.truncation = render_row(bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate",
-                                      r.tokens);
+            r.truncation = render_row(
+                bpe, templ, r.row, (size_t)templ.shots, true, o.max_len, o.overlong == "truncate", r.tokens);
             if (r.truncation.input)  // so that a copy of the input is a copy of what was shown
                 r.row.turns.back().input.resize(r.truncation.input_bytes);
             r.text = dump_instruct_text(r.row);
@@ -131,13 +131,13 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         bytes += in.bytes();
         if (in.prompts_beside_messages)
             fprintf(stderr, "note: %s: %zu rows have a \"prompt\" beside their \"messages\"; the messages were taken\n",
-                    file.c_str(), in.prompts_beside_messages);
+                file.c_str(), in.prompts_beside_messages);
     }
     const size_t S = out.task.size(), N = out.header.tokens;
     const std::string lost = count.lost(o.max_len);
     if (S == 0)
         fail("%s: expected rows to learn, found none in %zu: %s%s", o.in.c_str(), count.read, lost.c_str(),
-             count.dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
+            count.dropped ? "; take a shorter template (--template short) or a model with more positions" : "");
     out.finish();
 
     double seconds = omp_get_wtime() - start;
@@ -147,7 +147,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     std::string per_task = name_list(counts, 20);
     if (tasks > 20)
         per_task = format("%zu to %zu rows each", *std::min_element(rows_of.begin(), rows_of.end()),
-                          *std::max_element(rows_of.begin(), rows_of.end()));
+            *std::max_element(rows_of.begin(), rows_of.end()));
     printf(
         "%s: %zu rows, %zu tokens, %zu of them supervised (%.1f %%), the longest row has %zu; %s; template %s; %zu "
         "task%s %s; in %.2f s (%.1f MB/s)\n",
@@ -155,11 +155,10 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
     if (count.too_long)
         printf("%zu of %zu rows (%.1f %%) were too long: %s\n", count.too_long, count.read,
-               100.0 * count.too_long / count.read,
-               o.max_len == positions ? "the limit is the model's longest input"
-               : positions
-                   ? format("--max-len can be up to %lld, the model's longest input", (long long)positions).c_str()
-                   : "--max-len takes longer ones");
+            100.0 * count.too_long / count.read,
+            o.max_len == positions ? "the limit is the model's longest input"
+            : positions ? format("--max-len can be up to %lld, the model's longest input", (long long)positions).c_str()
+                        : "--max-len takes longer ones");
     if (o.show) {
         BinFile file(o.out, BIN_INSTRUCT);
         for (size_t s = 0; s < std::min<size_t>(o.show, S); s++)

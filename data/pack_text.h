@@ -38,8 +38,8 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
                     if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(text, e.ids, SPECIALS_AS_TEXT,
-                                                      begins ? Steps::FIRST : Steps::GOES_ON);
+                        e.invalid += tokenizer.encode(
+                            text, e.ids, SPECIALS_AS_TEXT, begins ? Steps::FIRST : Steps::GOES_ON);
                         e.lost += tokenizer.count_lost(text);
                         for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
                     } else {
@@ -72,16 +72,16 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
     report_invalid(invalid, bpe);
     if (lost)
         fprintf(stderr, "warning: the tokenizer of %s has no token for %zu bytes of the input, which were left out\n",
-                o.tokenizer.c_str(), lost);
+            o.tokenizer.c_str(), lost);
     if (inner)
         fprintf(stderr,
-                "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "
-                "at a line of their own with it%s\n",
-                inner, o.documents == "eot" ? "" : " (--documents eot)");
+            "warning: %zu times <|endoftext|> stands within a document and was read as plain text; documents end "
+            "at a line of their own with it%s\n",
+            inner, o.documents == "eot" ? "" : " (--documents eot)");
     double seconds = omp_get_wtime() - start;
     printf("%s: %llu documents, %llu tokens, %.0f bytes of text, %.3f tokens per byte, %sin %.2f s (%.1f MB/s)\n",
-           o.out.c_str(), (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes,
-           out.header.tokens / bytes, bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(),
-           seconds, bytes / seconds / 1e6);
+        o.out.c_str(), (unsigned long long)out.header.sequences, (unsigned long long)out.header.tokens, bytes,
+        out.header.tokens / bytes, bpe ? "" : format("%.3f %% [UNK], ", 100.0 * unknown / out.header.tokens).c_str(),
+        seconds, bytes / seconds / 1e6);
     warn_of_unknown(unknown, out.header.tokens, o.tokenizer);
 }

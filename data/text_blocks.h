@@ -73,7 +73,7 @@ template <class F> inline void for_each_block(const std::string& path, CutRules 
         }
         if (const size_t nul = block.find('\0', used); nul != block.npos)
             fail("%s, line %zu: expected text, found a NUL byte", path.c_str(),
-                 lines + 1 + std::count(block.begin(), block.begin() + nul, '\n'));
+                lines + 1 + std::count(block.begin(), block.begin() + nul, '\n'));
         size_t cut = block.size();
         while (!last && cut > used && !is_cut(block, cut, rules)) cut--;
         if (!last && cut == used && !is_cut(block, cut, rules)) cut = 0;  // none in what is new: read on

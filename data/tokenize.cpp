@@ -24,7 +24,7 @@ static void learn(const Options& o, Cli& cli) {
     if (bpe && cli.given("lower-case")) fail_usage("--lower-case is not for --type bpe, which keeps every byte");
     if (bpe && o.size < 257)
         fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
-                   (long long)o.size);
+            (long long)o.size);
     for (const char* name : TokenizerFiles::names)
         if (exists(o.out + "/" + name))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
@@ -59,12 +59,12 @@ static void learn(const Options& o, Cli& cli) {
     auto save = [&](const auto& learned, const char* name) {
         if ((int64_t)learned.size() < o.size)
             fprintf(stderr,
-                    "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n",
-                    (long long)o.size, learned.size());
+                "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n",
+                (long long)o.size, learned.size());
         learned.save(o.out);
         printf("%s/%s: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(),
-               name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
-               (unsigned long long)learned.fingerprint());
+            name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
+            (unsigned long long)learned.fingerprint());
     };
     if (bpe) save(learn_bpe(counts[0], o.size, update), "vocab.json");
     else save(learn_wordpiece(counts[0], o.size, o.lower_case, update), "vocab.txt");
@@ -131,7 +131,7 @@ template <class Tokenizer> static void decode(const Options& o, const Tokenizer&
         auto add = [&](int64_t id) {
             if (id < 0 || id >= (int64_t)tokenizer.size())
                 fail("%s: expected ids from 0 to %zu, found %lld", lines.where().c_str(), tokenizer.size() - 1,
-                     (long long)id);
+                    (long long)id);
             ids.push_back(id);
         };
         if (o.json) {
@@ -151,7 +151,7 @@ template <class Tokenizer> static void decode(const Options& o, const Tokenizer&
                 size_t n = end - text.data();
                 if (error != std::errc() || (n < text.size() && byte_table.kind[(uint8_t)text[n]] != SPACE))
                     fail("%s: expected ids separated by spaces, found \"%.*s\"", lines.where().c_str(),
-                         (int)std::min<size_t>(text.size(), 40), text.data());
+                        (int)std::min<size_t>(text.size(), 40), text.data());
                 add(id);
                 text.remove_prefix(n);
             }
@@ -169,13 +169,13 @@ static void refuse_overwrite(const Options& o, std::vector<std::string> inputs) 
     for (const std::string& input : inputs)  // by whatever name: compared by device and inode
         if (std::filesystem::equivalent(o.out, input, e))
             fail_usage("--out %s: expected another file than the input %s, which this would overwrite", o.out.c_str(),
-                       input.c_str());
+                input.c_str());
     struct stat st;
     if (lstat(o.out.c_str(), &st) != 0 || is_directory(o.out)) return;
     char magic[sizeof BinHeader().magic];
     FILE* f = S_ISREG(st.st_mode) ? fopen(o.out.c_str(), "rb") : nullptr;
     bool ours = f && (st.st_size == 0 ||
-                      (fread(magic, sizeof magic, 1, f) == 1 && !memcmp(magic, BinHeader().magic, sizeof magic)));
+                         (fread(magic, sizeof magic, 1, f) == 1 && !memcmp(magic, BinHeader().magic, sizeof magic)));
     if (f) fclose(f);
     if (!ours)
         fail_usage(
@@ -191,10 +191,9 @@ static std::vector<Flag> labelled_flags(Options& o) {
 
 // Checks the command line of pack, for every kind.
 static void pack(const Options& o, Cli& cli) {
-    const std::pair<const char*, std::vector<const char*>> flags_of[] = {
-        {"text", {"documents"}},
+    const std::pair<const char*, std::vector<const char*>> flags_of[] = {{"text", {"documents"}},
         {"classify",
-         {"labels", "class", "text-column", "text2-column", "label-column", "header", "classes", "first-class"}},
+            {"labels", "class", "text-column", "text2-column", "label-column", "header", "classes", "first-class"}},
         {"instruct", {"template", "shots", "max-len", "overlong", "task", "show"}}};
     for (const auto& [kind, flags] : flags_of)
         for (const char* flag : flags)
@@ -217,9 +216,7 @@ static void pack(const Options& o, Cli& cli) {
 int main(int argc, char** argv) {
     reexec_with_omp_policy(argv);
     Options o;
-    Cli cli{
-        "data/tokenize",
-        "learns tokenizers, turns text into ids and back, packs text into .bin files.",
+    Cli cli{"data/tokenize", "learns tokenizers, turns text into ids and back, packs text into .bin files.",
         "  data/tokenize learn --type wordpiece --size 8192 --out tok books.txt more.txt\n"
         "  data/tokenize learn --type bpe --size 8192 --out tok books.txt\n"
         "  echo 'The film was [MASK] .' | data/tokenize encode --tokenizer tok\n"
@@ -228,80 +225,84 @@ int main(int argc, char** argv) {
         "  data/tokenize pack --tokenizer runs/gpt --kind instruct --in train.jsonl --out train.bin --max-len 512 "
         "--show 3\n",
         {{"learn", "FILE...",
-          "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1, CLI_MANY},
-         {"encode", "< text", "a line of ids per line of text, without special tokens"},
-         {"decode", "< ids", "a line of text per line of ids"},
-         {"pack", "[MORE FILES]", "files of text, of labelled texts or of instructions -> a .bin file", 0, CLI_MANY},
-         {"rows", "[FILE...]", "files of labelled texts -> their rows as JSON lines, as pack reads them", 0, CLI_MANY}},
-        {{"Learning",
-          "learn",
-          {{"type", &o.type, "wordpiece|bpe",
-            "kind of tokenizer: for an encoder (BERT), or byte-level BPE for a decoder (GPT-2)"},
-           {"size", &o.size, between(32, 1000000), "number of tokens in the vocabulary"},
-           {"lower-case", &o.lower_case, "wordpiece: lower-case the text and drop accents, as BERT does by default"},
-           {"out", &o.out, "DIR", "directory to write the tokenizer's files to"}}},
-         {"Tokenizer",
-          "encode decode pack",
-          {{"tokenizer", &o.tokenizer, "DIR",
-            "directory with vocab.txt (WordPiece), or vocab.json and merges.txt (BPE); or a run of train_bert or "
-            "train_gpt"}}},
-         {"Lines",
-          "encode decode",
-          {{"json", &o.json, "read and write JSON lines: a text is a string, its ids are an array"}}},
-         {"Special tokens, of BPE",
-          "encode decode",
-          {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
-           {"add-special-tokens", &o.add_special_tokens,
-            "encode: with the tokens that the tokenizer puts before and after a text"},
-           {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
-         {"Packing",
-          "pack",
-          {{"kind", &o.kind, "text|classify|instruct", "what the input holds: text, labelled texts or instructions"},
-           {"in", &o.in, "FILE",
-            "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2, or a folder "
-            "LABEL/*.txt; instruct: .jsonl"},
-           {"documents", &o.documents, "eot|line|blank|file",
-            "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a file's end"},
-           {"labels", &o.labels, "A,B,...",
-            "classify: the labels in their order, or a .bin file that has them (else: those found, sorted)"},
+             "text files -> vocab.txt or vocab.json and merges.txt, tokenizer.json, tokenizer_config.json", 1,
+             CLI_MANY},
+            {"encode", "< text", "a line of ids per line of text, without special tokens"},
+            {"decode", "< ids", "a line of text per line of ids"},
+            {"pack", "[MORE FILES]", "files of text, of labelled texts or of instructions -> a .bin file", 0, CLI_MANY},
+            {"rows", "[FILE...]", "files of labelled texts -> their rows as JSON lines, as pack reads them", 0,
+                CLI_MANY}},
+        {{"Learning", "learn",
+             {{"type", &o.type, "wordpiece|bpe",
+                  "kind of tokenizer: for an encoder (BERT), or byte-level BPE for a decoder (GPT-2)"},
+                 {"size", &o.size, between(32, 1000000), "number of tokens in the vocabulary"},
+                 {"lower-case", &o.lower_case,
+                     "wordpiece: lower-case the text and drop accents, as BERT does by default"},
+                 {"out", &o.out, "DIR", "directory to write the tokenizer's files to"}}},
+            {"Tokenizer", "encode decode pack",
+                {{"tokenizer", &o.tokenizer, "DIR",
+                    "directory with vocab.txt (WordPiece), or vocab.json and merges.txt (BPE); or a run of train_bert "
+                    "or "
+                    "train_gpt"}}},
+            {"Lines", "encode decode",
+                {{"json", &o.json, "read and write JSON lines: a text is a string, its ids are an array"}}},
+            {"Special tokens, of BPE", "encode decode",
+                {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
+                    {"add-special-tokens", &o.add_special_tokens,
+                        "encode: with the tokens that the tokenizer puts before and after a text"},
+                    {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
+            {"Packing", "pack",
+                {{"kind", &o.kind, "text|classify|instruct",
+                     "what the input holds: text, labelled texts or instructions"},
+                    {"in", &o.in, "FILE",
+                        "text: UTF-8; classify: .tsv, .csv or .jsonl with the columns text, label and perhaps text2, "
+                        "or a folder "
+                        "LABEL/*.txt; instruct: .jsonl"},
+                    {"documents", &o.documents, "eot|line|blank|file",
+                        "text: a document ends at a line <|endoftext|>, at every line's end, at a blank line, at a "
+                        "file's end"},
+                    {"labels", &o.labels, "A,B,...",
+                        "classify: the labels in their order, or a .bin file that has them (else: those found, "
+                        "sorted)"},
 
-           {"template", &o.templ, "NAME",
-            "instruct: the prompt template: alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with "
-            "{instruction}, {input} and at its end {output}; auto: that of the model in --tokenizer (template.json, "
-            "else its chat_template), or alpaca"},
-           {"shots", &o.shots, between(-1, 2),
-            "instruct: few-shot examples of a row to show before its input; -1: as many as a template.json says, else "
-            "none"},
-           {"max-len", &o.max_len, at_least(0),
-            "instruct: longest row, in tokens; 0: as many as the model of --tokenizer takes, or any if that is no "
-            "model"},
-           {"overlong", &o.overlong, "drop|truncate|error",
-            "instruct: what happens to longer rows: they are left out, or lose examples, earlier turns and the end of "
-            "their input (an answer is never cut), or are an error"},
-           {"task", &o.task, "NAME", "instruct: name of the task of rows that name none"},
-           {"show", &o.show, at_least(0),
-            "instruct: print the first N rows, decoded, with what is supervised in brackets"},
-           {"on-error", &o.bad_rows.on_error, "skip|stop",
-            "classify, instruct: what happens to rows that cannot be used: they are named, counted and left out, and "
-            "the "
-            "exit code is 1 in the end; or the first of them ends it, and nothing is written"},
-           {"out", &o.out, "FILE.bin", "the packed file"}}},
-         {"Labelled texts", "pack rows", labelled_flags(o)},
-         {"Rows",
-          "rows",
-          {{"name", &o.in, "NAME", "what standard input is called, which is read for the file -"},
-           {"objects", &o.json, "the objects of JSON files as they are"}}}},
-        true,
-        "",
-        {}};
+                    {"template", &o.templ, "NAME",
+                        "instruct: the prompt template: alpaca, short, chatml, qwen3, llama3, llama3.2, or a file with "
+                        "{instruction}, {input} and at its end {output}; auto: that of the model in --tokenizer "
+                        "(template.json, "
+                        "else its chat_template), or alpaca"},
+                    {"shots", &o.shots, between(-1, 2),
+                        "instruct: few-shot examples of a row to show before its input; -1: as many as a template.json "
+                        "says, else "
+                        "none"},
+                    {"max-len", &o.max_len, at_least(0),
+                        "instruct: longest row, in tokens; 0: as many as the model of --tokenizer takes, or any if "
+                        "that is no "
+                        "model"},
+                    {"overlong", &o.overlong, "drop|truncate|error",
+                        "instruct: what happens to longer rows: they are left out, or lose examples, earlier turns and "
+                        "the end of "
+                        "their input (an answer is never cut), or are an error"},
+                    {"task", &o.task, "NAME", "instruct: name of the task of rows that name none"},
+                    {"show", &o.show, at_least(0),
+                        "instruct: print the first N rows, decoded, with what is supervised in brackets"},
+                    {"on-error", &o.bad_rows.on_error, "skip|stop",
+                        "classify, instruct: what happens to rows that cannot be used: they are named, counted and "
+                        "left out, and "
+                        "the "
+                        "exit code is 1 in the end; or the first of them ends it, and nothing is written"},
+                    {"out", &o.out, "FILE.bin", "the packed file"}}},
+            {"Labelled texts", "pack rows", labelled_flags(o)},
+            {"Rows", "rows",
+                {{"name", &o.in, "NAME", "what standard input is called, which is read for the file -"},
+                    {"objects", &o.json, "the objects of JSON files as they are"}}}},
+        true, "", {}};
     return run_program([&] {
         if (!cli.parse(argc, argv)) return EXIT_OK;
         if (cli.command == "learn") learn(o, cli);
         if (cli.command == "encode" || cli.command == "decode") {
             require(o.tokenizer, cli.command.c_str(), "--tokenizer DIR");
-            with_tokenizer(o.tokenizer, [&](const auto& tokenizer) {
-                cli.command == "encode" ? encode(o, tokenizer) : decode(o, tokenizer);
-            });
+            with_tokenizer(o.tokenizer,
+                [&](const auto& tokenizer) { cli.command == "encode" ? encode(o, tokenizer) : decode(o, tokenizer); });
         }
         if (cli.command == "pack") pack(o, cli);
         if (cli.command == "rows") {

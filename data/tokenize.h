@@ -92,13 +92,13 @@ template <class F> inline void with_tokenizer(const std::string& given, F f) {
 inline void report_invalid(size_t invalid, bool kept) {
     if (invalid)
         fprintf(stderr, "warning: %zu bytes of the input are not UTF-8 and were %s\n", invalid,
-                kept ? "kept as they are" : "dropped");
+            kept ? "kept as they are" : "dropped");
 }
 
 inline void warn_of_unknown(double unknown, double tokens, const std::string& tokenizer) {
     if (unknown > 0.05 * tokens)
         fprintf(stderr,
-                "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from "
-                "it\n",
-                100 * unknown / tokens, tokenizer.c_str());
+            "warning: %.0f %% of the tokens are [UNK]: the tokenizer of %s does not know this text, learn one from "
+            "it\n",
+            100 * unknown / tokens, tokenizer.c_str());
 }

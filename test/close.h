@@ -9,9 +9,8 @@ constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 
 // size of its terms, for which we take the largest element of the tensor, or `size` where all sums may be smaller than
 // their terms; the factor 4 covers the tails and the functions. A result stored in bf16 may then be rounded the other
 // way: one ulp of bf16 (`roundings` of them, where a stored value enters the next one).
-template <class T>
-void check(const char* what, const std::vector<T>& got, const std::vector<T>& want, double length = 1,
-           int roundings = 1, double size = 0) {
+template <class T> void check(const char* what, const std::vector<T>& got, const std::vector<T>& want,
+    double length = 1, int roundings = 1, double size = 0) {
     REQUIRE(got.size() == want.size());
     double largest = size, worst = 0;
     size_t at = 0;
@@ -35,11 +34,10 @@ void check(const char* what, const std::vector<T>& got, const std::vector<T>& wa
     }
     if (getenv("TEST_VERBOSE"))
         printf("%-32s %-5s %8zu elements, worst %.3f of the limit\n", what, sizeof(T) == 2 ? "bf16" : "fp32",
-               got.size(), worst);
-    std::string said = worst <= 1
-                           ? ""
-                           : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit", what,
-                                    at, got.size(), (double)(float)got[at], (double)(float)want[at], worst);
+            got.size(), worst);
+    std::string said = worst <= 1 ? ""
+                                  : format("%s: element %zu of %zu is %.9g, the loops say %.9g: %.3g times the limit",
+                                        what, at, got.size(), (double)(float)got[at], (double)(float)want[at], worst);
     INFO(said);
     CHECK(worst <= 1);
 }

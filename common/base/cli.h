@@ -114,8 +114,8 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
     for (FlagGroup& g : groups) g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), named), g.flags.end());
 }
 // Adds a group to it.
-inline void add_flags(std::vector<FlagGroup>& groups, const char* title, const char* commands,
-                      const std::vector<Flag>& flags) {
+inline void add_flags(
+    std::vector<FlagGroup>& groups, const char* title, const char* commands, const std::vector<Flag>& flags) {
     groups.push_back({title, commands, flags});
 }
 // Gives the flag of this name another help text, in such a table.
@@ -171,8 +171,8 @@ struct Cli {
     bool parse(int argc, const char* const* argv) {
         std::vector<std::string> args(argv + 1, argv + argc);
         const auto words = std::find(args.begin(), args.end(), "--");
-        const bool wants_help = std::any_of(args.begin(), words,
-                                            [](const std::string& a) { return a == "--help" || a == "-h"; });
+        const bool wants_help = std::any_of(
+            args.begin(), words, [](const std::string& a) { return a == "--help" || a == "-h"; });
         positional.clear();
         size_t i = take_command(args, wants_help);
         if (wants_help) {
@@ -187,7 +187,7 @@ struct Cli {
             }
             if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == arg.npos)
                 fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(),
-                           nearest_flag(arg.substr(1)).c_str());
+                    nearest_flag(arg.substr(1)).c_str());
             positional.push_back(arg);
             i++;
         }
@@ -197,8 +197,8 @@ struct Cli {
             if (c.name != command || (n >= c.min_positional && n <= c.max_positional)) continue;
             const std::string found = n < c.min_positional ? "nothing" : "\"" + positional[c.max_positional] + "\"";
             fail_usage("%s %s: expected %s, found %s%s", program.c_str(), command.c_str(),
-                       c.what.empty() ? "only flags" : c.what.c_str(), found.c_str(),
-                       n > c.max_positional && c.max_positional ? " as well" : "");
+                c.what.empty() ? "only flags" : c.what.c_str(), found.c_str(),
+                n > c.max_positional && c.max_positional ? " as well" : "");
         }
         return true;
     }
@@ -229,11 +229,11 @@ struct Cli {
             Flag* f = find(name);
             if (!f)
                 fail("%s: unknown flag \"%s\": the file was written by another version of %s; nearest: %s",
-                     where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
+                    where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
             std::string text = value.kind == Json::string ? bytes_of_json(value.s) : dump_json(value);
             if (!f->given && !f->set(text))
                 fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),
-                     text.c_str());
+                    text.c_str());
         }
     }
 
@@ -283,9 +283,9 @@ private:
         if (named || wants_help) return named;
         if (command_required || (!args.empty() && args[0][0] != '-' && commands[0].max_positional == 0))
             fail_usage("%s: expected a command (%s), found %s; see %s --help", program.c_str(),
-                       name_list(names, SIZE_MAX).c_str(),
-                       args.empty() ? "nothing" : ("\"" + args[0] + "\"" + nearest_hint(args[0], names)).c_str(),
-                       program.c_str());
+                name_list(names, SIZE_MAX).c_str(),
+                args.empty() ? "nothing" : ("\"" + args[0] + "\"" + nearest_hint(args[0], names)).c_str(),
+                program.c_str());
         return 0;
     }
     // Sets the flag at args[i]; returns the index of the word after it and its value.
@@ -299,14 +299,14 @@ private:
         f->given = true;
         if (f->type == Flag::BOOL) {
             if (has_value)
-                fail_usage("--%s takes no value: write --%s or --no-%s", name.c_str(), f->name().c_str(),
-                           f->name().c_str());
+                fail_usage(
+                    "--%s takes no value: write --%s or --no-%s", name.c_str(), f->name().c_str(), f->name().c_str());
             *(bool*)f->value = f != off;
             return i + 1;
         }
         if (!has_value && (is_last || (args[i + 1].size() > 2 && starts_with(args[i + 1], "--"))))
             fail_usage("--%s: expected %s, found %s", name.c_str(), f->expected().c_str(),
-                       is_last ? "nothing" : args[i + 1].c_str());
+                is_last ? "nothing" : args[i + 1].c_str());
         const std::string text = has_value ? args[i].substr(equals + 1) : args[i + 1];
         if (!f->set(text))
             fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
@@ -318,6 +318,6 @@ private:
                 if (contains(f.names, name))
                     fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.commands.c_str(), command.c_str());
         fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(), nearest_flag(name).c_str(),
-                   program.c_str(), command.c_str());
+            program.c_str(), command.c_str());
     }
 };

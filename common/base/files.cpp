@@ -111,10 +111,8 @@ std::string not_text(std::string_view begin) {
         {0, {"%PDF-"}, "a PDF document", save},
         {0, {"%!PS-Adobe"}, "a PostScript document", save},
         {0, {"{\\rtf"}, "an RTF document", save},
-        {0,
-         {"version https://git-lfs.github.com/spec/"},
-         "a Git LFS pointer",
-         "fetch the file itself with git lfs pull"},
+        {0, {"version https://git-lfs.github.com/spec/"}, "a Git LFS pointer",
+            "fetch the file itself with git lfs pull"},
     };
     static const Kind binary[] = {
         {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32", ""},
@@ -177,7 +175,7 @@ void require_text(std::string_view text, const std::string& path, size_t line) {
     line += std::count(text.begin(), text.begin() + at, '\n');
     if (at == nul) fail("%s, line %zu: expected text, found a NUL byte", path.c_str(), line);
     fail("%s, line %zu: expected UTF-8, found the byte 0x%02x; convert the file first", path.c_str(), line,
-         (unsigned char)text[at]);
+        (unsigned char)text[at]);
 }
 
 std::string read_text(const std::string& path) {
@@ -200,8 +198,8 @@ void make_directories(const std::string& path) {
     std::error_code e;
     if (fs::create_directories(path, e); !e) return;
     const bool taken = e == std::errc::not_a_directory || e == std::errc::file_exists;
-    fail("cannot make the directory %s: %s", path.c_str(),
-         taken ? "there is a file of that name" : e.message().c_str());
+    fail(
+        "cannot make the directory %s: %s", path.c_str(), taken ? "there is a file of that name" : e.message().c_str());
 }
 
 void remove_tree(const std::string& path) {
@@ -235,7 +233,7 @@ void refuse_existing(const std::string& flag, const std::string& path, const std
         const std::string file = name.empty() ? path : path + "/" + name;
         if (lstat(file.c_str(), &st) == 0)
             fail_usage("%s %s: expected no %s, which this would overwrite, found one; remove it or take another %s",
-                       flag.c_str(), path.c_str(), file.c_str(), flag.c_str());
+                flag.c_str(), path.c_str(), file.c_str(), flag.c_str());
     }
 }
 

@@ -139,14 +139,14 @@ static Json parse(Builder& builder, std::string_view text, const std::string& wh
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
     fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
-         builder.error.c_str());
+        builder.error.c_str());
 }
 Json parse_json(std::string_view text, const std::string& where) {
     Builder builder;
     return parse(builder, text, where);
 }
-void for_each_member(std::string_view text, const std::string& where,
-                     const std::function<void(std::string& key, Json& value)>& member) {
+void for_each_member(
+    std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member) {
     Builder builder;
     builder.member = &member;
     parse(builder, text, where);

@@ -43,8 +43,8 @@ struct Json {
 Json parse_json(std::string_view text, const std::string& where);
 // For a text that is one object and may be large: calls member(key, value) for one after the other, and keeps none. The
 // caller notices a key that is there twice. One value may hold at most 100,000 others.
-void for_each_member(std::string_view text, const std::string& where,
-                     const std::function<void(std::string& key, Json& value)>& member);
+void for_each_member(
+    std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member);
 // Any bytes, as a file's name may be, ↔ a JSON string: UTF-8 as it is; other bytes as "bytes:caf%E9", with every byte
 // that is not printable ASCII, and %, by its number. So a name that begins with "bytes:" is written in this way, too.
 Json json_of_bytes(const std::string& bytes);

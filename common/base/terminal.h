@@ -28,7 +28,7 @@ public:
         setlocale(LC_CTYPE, "");  // else the libraries drop what is not ASCII
         if (MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
         for (const char* name :
-             {"libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7", "libedit.dylib"})
+            {"libedit.so.2", "libedit.so.0", "libreadline.so.8", "libreadline.so.7", "libedit.dylib"})
             if (void* library = dlopen(name, RTLD_NOW)) {
                 read_line = (char* (*)(const char*))dlsym(library, "readline");
                 remember = (int (*)(const char*))dlsym(library, "add_history");

@@ -104,7 +104,7 @@ struct BatchBuilder {
     }
     // A sequence: its tokens and types, and of those with a target the positions in it (ascending) and the targets.
     void add(const std::vector<int>& t, const std::vector<int>& ty, const std::vector<int>& positions,
-             const std::vector<int>& target) {
+        const std::vector<int>& target) {
         for (size_t i = 0; i < positions.size(); i++) {
             rows.push_back((int)tokens.size() + positions[i]);
             targets.push_back(target[i]);

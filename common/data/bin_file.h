@@ -138,8 +138,8 @@ struct BinFile {
         struct stat now;
         if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino || now.st_size != opened.st_size ||
             now.st_mtim.tv_sec != opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != opened.st_mtim.tv_nsec)
-            fail("%s: the file was changed while it was read: put back what it was, or start another run",
-                 path.c_str());
+            fail(
+                "%s: the file was changed while it was read: put back what it was, or start another run", path.c_str());
     }
 
     // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
@@ -170,11 +170,11 @@ private:
         if (header.checksum != header.expected_checksum()) bad("the header is damaged (its checksum is wrong)");
         if (header.kind != kind)
             fail("%s: expected data of kind %s, found %s; make it with data/tokenize pack --kind %s", p,
-                 kind_name(kind), kind_name(header.kind), kind_name(kind));
+                kind_name(kind), kind_name(header.kind), kind_name(kind));
         if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 ||
             header.vocab > INT32_MAX)
             bad(format("the header makes no sense (%u bytes of header, %u per token, vocabulary %zu)",
-                       header.header_bytes, header.token_bytes, vocab()));
+                header.header_bytes, header.token_bytes, vocab()));
         // in 128 bits, so that no number in the header can wrap around
         unsigned __int128 S = header.sequences, token_bytes = (unsigned __int128)header.tokens * header.token_bytes;
         unsigned __int128 tokens_end = 256 + (S + 1) * 8 + token_bytes, expected = tokens_end;
@@ -185,7 +185,7 @@ private:
         }
         if (expected != bytes)
             bad(format("expected %.0f bytes (%zu sequences, %zu tokens), found %zu: the file is cut off or damaged",
-                       (double)expected, sequences(), tokens(), bytes));
+                (double)expected, sequences(), tokens(), bytes));
         if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
         offsets = (const uint64_t*)(map + 256);
         data = offsets + header.sequences + 1;
@@ -194,8 +194,8 @@ private:
             text_at = (const uint64_t*)(map + (size_t)tokens_end);
             texts = map + bytes - header.names_bytes - header.text_bytes;
             check_table(text_at, "texts", "the text of example", header.text_bytes);
-            const Json names = parse_json(std::string_view(texts + header.text_bytes, header.names_bytes),
-                                          path + ", names");
+            const Json names = parse_json(
+                std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names");
             kind == BIN_CLASSIFY ? check_examples(names) : check_rows(names);
         }
         // the whole content, where that takes no more than about a second
@@ -228,8 +228,8 @@ private:
             found.push_back(name.s);
         }
         if (found.size() < least || found.size() != header.labels)
-            bad(format("expected the names of %u %s (at least %zu), found %zu", header.labels, key, least,
-                       found.size()));
+            bad(format(
+                "expected the names of %u %s (at least %zu), found %zu", header.labels, key, least, found.size()));
         return found;
     }
     // The place of a name, of n: as unsigned, a negative one is large
@@ -245,8 +245,8 @@ private:
         for (size_t s = 0; s < S; s++) {
             check_name("example", s, "label", label(s), labels.size());
             if (second(s) > length(s))
-                damaged(format("example %zu: expected a second segment at %zu at most, found %zu", s, length(s),
-                               second(s)));
+                damaged(format(
+                    "example %zu: expected a second segment at %zu at most, found %zu", s, length(s), second(s)));
         }
     }
     void check_rows(const Json& names) {
@@ -273,7 +273,7 @@ private:
                 const BinSpan a = span(s, i);
                 if (a.begin < last || a.end <= a.begin || a.end > length(s))
                     damaged(format("row %zu: expected a span from %zu to %zu, found %u to %u", s, last, length(s),
-                                   a.begin, a.end));
+                        a.begin, a.end));
                 last = a.end;
             }
         }

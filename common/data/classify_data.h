@@ -14,7 +14,7 @@ constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if 
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
-                          size_t nb, const WordPiece& tokenizer, size_t T) {
+    size_t nb, const WordPiece& tokenizer, size_t T) {
     const bool pair = nb > 0;
     const size_t most = T - (pair ? 3 : 2);
     const bool cut = na + nb > most;

@@ -83,7 +83,7 @@ struct Truncation {
 // few-shot examples, the last one first, then its earliest turns, then the end of its input. An answer, its end token,
 // an instruction are never cut: such a row does not fit.
 inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const InstructRow& row, size_t shots,
-                             bool with_answer, size_t max_len, bool truncate, RenderedRow& out) {
+    bool with_answer, size_t max_len, bool truncate, RenderedRow& out) {
     Truncation result;
     auto fits = [&](const InstructRow& r) {
         encode_segments(bpe, render(templ, r, shots, with_answer), out);
@@ -153,6 +153,6 @@ inline InstructText parse_instruct_text(const BinFile& file, size_t s) {
     const InstructText text = {input ? input->s : "", texts("outputs"), texts("options")};
     if (!input || input->kind != Json::string || text.outputs.empty())
         fail("%s: expected \"input\" and \"outputs\", found %.80s; pack the data again", where.c_str(),
-             dump_json(json).c_str());
+            dump_json(json).c_str());
     return text;
 }

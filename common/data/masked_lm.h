@@ -29,8 +29,7 @@ struct MaskedLmData {
     std::vector<std::pair<uint64_t, int>> drawn;
 
     // The tokenizer has to say which ids are [CLS], [SEP], [MASK] and [PAD] (WordPiece does).
-    template <class Tokenizer>
-    MaskedLmData(const BinFile& file, int T, int V, const Tokenizer& tokenizer)
+    template <class Tokenizer> MaskedLmData(const BinFile& file, int T, int V, const Tokenizer& tokenizer)
         : file(file),
           T(T),
           V(V),

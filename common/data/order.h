@@ -16,9 +16,8 @@ struct Cursor {
 
 // Fills the builder with whole sequences from the cursor on, until the next one does not fit. `shuffle` false: in file
 // order. Stops before `end` (a count of sequences since the start of epoch 0). Returns the number of sequences taken.
-template <class Data>
-int fill_batch(BatchBuilder& builder, Data& data, Cursor& cursor, uint64_t seed, bool shuffle,
-               uint64_t end = UINT64_MAX) {
+template <class Data> int fill_batch(
+    BatchBuilder& builder, Data& data, Cursor& cursor, uint64_t seed, bool shuffle, uint64_t end = UINT64_MAX) {
     builder.clear();
     uint64_t n = data.sequences();
     int taken = 0;

@@ -42,7 +42,7 @@ inline std::vector<double> task_weights(const std::vector<std::string>& tasks, c
             }
         if (!found)
             fail_usage("--weights: expected tasks or families of the training data, found \"%s\"; there are %s",
-                       name.c_str(), name_list(tasks, 20).c_str());
+                name.c_str(), name_list(tasks, 20).c_str());
     }
     return weight;
 }
@@ -168,7 +168,7 @@ inline void print_mixture(const TaskMixture& mixture, const std::string& holdout
     for (Line& line : lines) {
         if (line.tasks > 1)
             line.name += format(" (%zu tasks%s)", line.tasks,
-                                line.held_out && line.rows ? format(", %zu held out", line.held_out).c_str() : "");
+                line.held_out && line.rows ? format(", %zu held out", line.held_out).c_str() : "");
         width = std::max(width, line.name.size());
     }
     printf("mixture: %s rows of %zu task%s an epoch\n", thousands((double)all).c_str(), used, used == 1 ? "" : "s");
@@ -184,9 +184,9 @@ inline void print_mixture(const TaskMixture& mixture, const std::string& holdout
             continue;
         }
         printf("  %-*s  %8s   %8s  %5.1f %%  %5.1f %% of %s\n", (int)width, line.name.c_str(),
-               thousands((double)line.rows).c_str(), thousands((double)line.take).c_str(),
-               100 * (double)line.take / (double)std::max<uint64_t>(all, 1),
-               100 * (double)line.supervised / (double)line.tokens, thousands((double)line.tokens).c_str());
+            thousands((double)line.rows).c_str(), thousands((double)line.take).c_str(),
+            100 * (double)line.take / (double)std::max<uint64_t>(all, 1),
+            100 * (double)line.supervised / (double)line.tokens, thousands((double)line.tokens).c_str());
     }
     for (size_t t = 0; t < tasks.size(); t++)
         if (mixture.take[t] == 0 && weights[t] > 0 && !mixture.rows[t].empty())

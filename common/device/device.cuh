@@ -25,11 +25,10 @@ namespace cpu {
 // n bytes, zeroed, aligned to 2 MiB (huge pages where the system has them). Fails if there is not enough memory.
 inline void* device_alloc(size_t bytes) {
     size_t size = round_up(bytes ? bytes : 1, 2 << 20);
-    void* p = mmap(nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                   0);
+    void* p = mmap(
+        nullptr, size + (2 << 20), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
-        throw OutOfMemory(
-            EXIT_FAILED,
+        throw OutOfMemory(EXIT_FAILED,
             format("could not get %.1f MiB of memory: take a smaller batch or a smaller model", bytes / 1048576.0));
     char *aligned = (char*)round_up((size_t)p, 2 << 20), *end = (char*)p + size + (2 << 20);
     if (aligned > p) munmap(p, aligned - (char*)p);
@@ -86,10 +85,9 @@ inline void* device_alloc(size_t bytes) {  // zeroed
 #endif
     if (error == cudaErrorMemoryAllocation) {
         cudaGetLastError();  // the caller may try less: it is not to show at the next kernel
-        throw OutOfMemory(
-            EXIT_FAILED,
+        throw OutOfMemory(EXIT_FAILED,
             format("could not get %.1f MiB of GPU memory, %.1f MiB are free: take a smaller batch or a smaller model",
-                   bytes / 1048576.0, device_memory() / 1048576.0));
+                bytes / 1048576.0, device_memory() / 1048576.0));
     }
     CUDA_CHECK(error);
     CUDA_CHECK(cudaMemset(p, 0, bytes));

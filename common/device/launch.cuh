@@ -53,7 +53,7 @@ template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, d
         if (cudaFuncGetName(&name, (const void*)kernel)) name = "?";
 #endif
         fail("launch of %s: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: %s", name, grid.x, grid.y,
-             grid.z, block.x, block.y, block.z, smem, cudaGetErrorString(e));
+            grid.z, block.x, block.y, block.z, smem, cudaGetErrorString(e));
     }
 }
 #else

@@ -117,7 +117,7 @@ private:
                                                          : "an integer";
             if (!j || j->kind != kind)
                 fail("%s: %s: expected %s, found %s: the file is damaged", path.c_str(), key, wanted,
-                     j ? dump_json(*j).c_str() : "none");
+                    j ? dump_json(*j).c_str() : "none");
             return *j;
         };
         std::string lines = text.substr(begin);
@@ -125,10 +125,10 @@ private:
         std::string version = get(head, "cublaslt", Json::string).s;
         if (get(head, "hash", Json::string).s != hash(lines))
             fail("%s: expected lines with the hash that the first line names, found others: the file is damaged",
-                 path.c_str());
+                path.c_str());
         if (of != device || version != library)
             fail("%s: made on %s with cuBLASLt %s, this is %s with %s", path.c_str(), of.c_str(), version.c_str(),
-                 device.c_str(), library.c_str());
+                device.c_str(), library.c_str());
         int64_t count = get(head, "plans", Json::integer).i;
         for (begin = 0; begin < lines.size(); begin = end + 1, count--) {
             end = std::min(lines.find('\n', begin), lines.size());
@@ -138,15 +138,9 @@ private:
             s.ta = get(line, "ta", Json::boolean).b;
             s.tb = get(line, "tb", Json::boolean).b;
             s.add = get(line, "add", Json::boolean).b;
-            for (auto [key, value] : {std::pair{"m", &s.m},
-                                      {"n", &s.n},
-                                      {"k", &s.k},
-                                      {"lda", &s.lda},
-                                      {"ldb", &s.ldb},
-                                      {"ldc", &s.ldc},
-                                      {"in_bytes", &s.in_bytes},
-                                      {"out_bytes", &s.out_bytes},
-                                      {"alignment", &s.alignment}})
+            for (auto [key, value] :
+                {std::pair{"m", &s.m}, {"n", &s.n}, {"k", &s.k}, {"lda", &s.lda}, {"ldb", &s.ldb}, {"ldc", &s.ldc},
+                    {"in_bytes", &s.in_bytes}, {"out_bytes", &s.out_bytes}, {"alignment", &s.alignment}})
                 *value = get(line, key, Json::integer).i;
             int epilogue = 0, kinds = sizeof EPILOGUE_NAMES / sizeof *EPILOGUE_NAMES;
             while (epilogue < kinds && get(line, "epilogue", Json::string).s != EPILOGUE_NAMES[epilogue]) epilogue++;
@@ -156,7 +150,7 @@ private:
                           hex.find_first_not_of("0123456789abcdef") == std::string::npos;
             if (epilogue == kinds || !(plan.separate || digits))
                 fail("%s: expected an epilogue and an algorithm of ours, found %s: the file is damaged", path.c_str(),
-                     dump_json(line).c_str());
+                    dump_json(line).c_str());
             for (size_t i = 0; i < plan.algorithm.size() && !plan.separate; i++)
                 plan.algorithm[i] = (unsigned char)std::stoul(hex.substr(2 * i, 2), nullptr, 16);
             if (const Json* us = line.find("us")) plan.us = us->d;
@@ -166,6 +160,6 @@ private:
         }
         if (count != 0)
             fail("%s: expected as many plans as its first line says, found another number: the file is damaged",
-                 path.c_str());
+                path.c_str());
     }
 };

@@ -160,8 +160,8 @@ struct Graphs {
         CUDA_CHECK(cudaGraphLaunch(g.exec, compute_stream));
     }
     void drop_oldest() {
-        auto oldest = std::min_element(graphs.begin(), graphs.end(),
-                                       [](auto& a, auto& b) { return a.second.used < b.second.used; });
+        auto oldest = std::min_element(
+            graphs.begin(), graphs.end(), [](auto& a, auto& b) { return a.second.used < b.second.used; });
         if (oldest->second.exec) {
             device_sync();  // it may still be running
             CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));

@@ -18,13 +18,13 @@
 // After the wait the thread sees what it copied itself; the other threads see it after a __syncthreads().
 __device__ inline void cp_async_16(void* shared, const void* global, bool there = true) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
-                 "l"(global), "r"(there ? 16 : 0)
-                 : "memory");
+        "l"(global), "r"(there ? 16 : 0)
+        : "memory");
 }
 __device__ inline void cp_async_4(void* shared, const void* global, bool there) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)),
-                 "l"(global), "r"(there ? 4 : 0)
-                 : "memory");
+        "l"(global), "r"(there ? 4 : 0)
+        : "memory");
 }
 __device__ inline void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> __device__ inline void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
@@ -38,15 +38,15 @@ template <int N> __device__ inline void cp_async_wait() { asm volatile("cp.async
 // X[2t+1][g].
 __device__ inline void ldmatrix_x4(uint32_t r[4], const bf16* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((uint32_t)__cvta_generic_to_shared(row))
-                 : "memory");
+        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+        : "r"((uint32_t)__cvta_generic_to_shared(row))
+        : "memory");
 }
 __device__ inline void ldmatrix_x4_trans(uint32_t r[4], const bf16* row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"((uint32_t)__cvta_generic_to_shared(row))
-                 : "memory");
+        : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+        : "r"((uint32_t)__cvta_generic_to_shared(row))
+        : "memory");
 }
 
 // D(16,8) += A(16,16) B(16,8), products of bf16 summed in fp32. Each lane holds

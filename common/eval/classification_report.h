@@ -47,11 +47,11 @@ struct ClassificationReport {
         if (n == 0) return "";
         if (confusion.gold(most) == n)
             return format("all %lld examples are \"%s\": no accuracy here shows that the model tells classes apart",
-                          (long long)n, labels[most].c_str());
+                (long long)n, labels[most].c_str());
         for (int k = 0; k < confusion.K; k++)
             if (confusion.predicted(k) == n)
-                return format("the model takes every example for \"%s\": it does not tell the classes apart",
-                              labels[k].c_str());
+                return format(
+                    "the model takes every example for \"%s\": it does not tell the classes apart", labels[k].c_str());
         auto [low, high] = interval();
         if (low > confusion.majority_accuracy()) return "";
         return format(
@@ -72,7 +72,7 @@ struct ClassificationReport {
         for (int k = 0; matrix && k < K; k++) s += format(" %*.24s", column(k), shown[k].c_str());
         for (int k = 0; k < K; k++) {
             s += format("\n  %-*.24s     %.4f  %.4f  %.4f  %6lld", (int)width, shown[k].c_str(), confusion.precision(k),
-                        confusion.recall(k), confusion.f1(k), (long long)confusion.gold(k));
+                confusion.recall(k), confusion.f1(k), (long long)confusion.gold(k));
             if (matrix) s += "             ";
             for (int j = 0; matrix && j < K; j++) s += format(" %*lld", column(j), (long long)confusion.at(k, j));
         }
@@ -83,7 +83,7 @@ struct ClassificationReport {
         std::sort(wrong.begin(), wrong.end());
         for (size_t i = 0; i < wrong.size() && i < 10; i++)
             s += format("\n  %s taken for %s: %lld times", shown[wrong[i].second / K].c_str(),
-                        shown[wrong[i].second % K].c_str(), (long long)-wrong[i].first);
+                shown[wrong[i].second % K].c_str(), (long long)-wrong[i].first);
         return s;
     }
     Json json() const {
@@ -134,7 +134,7 @@ struct PredictionFiles {
 
     // shown: the text, of a pair both with a tab between them; probabilities: (K)
     void add(std::string_view shown, int gold, int prediction, const double* probabilities, const std::string& set,
-             size_t number) {
+        size_t number) {
         std::string rest = "\t" + visible(labels[gold]) + "\t" + visible(labels[prediction]);
         for (size_t k = 0; k < labels.size(); k++) rest += format("\t%.6f", probabilities[k]);
         rest += "\t" + set + format("\t%zu\n", number);
@@ -152,8 +152,8 @@ struct PredictionFiles {
             write_file_atomic(out + name, text);
         };
         write_rows("/predictions.tsv", true);
-        std::stable_sort(rows.begin(), rows.end(),
-                         [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
+        std::stable_sort(
+            rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
         write_rows("/errors.tsv", false);
     }
 };

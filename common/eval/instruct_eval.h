@@ -25,7 +25,7 @@ struct TestSet {
 };
 // Of each task (for which chosen(task) is true) at most `rows_per_task` rows (0: all), drawn always the same.
 inline TestSet draw_test_set(const std::string& name, const BinFile& file, int64_t rows_per_task, bool strict,
-                             const std::function<bool(const std::string&)>& chosen = nullptr) {
+    const std::function<bool(const std::string&)>& chosen = nullptr) {
     TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size()), strict, 0};
     for (size_t s = 0; s < file.sequences(); s++)
         if (!chosen || chosen(file.tasks[file.task(s)])) set.rows[file.task(s)].push_back((uint32_t)s);
@@ -69,8 +69,8 @@ struct GeneratedAnswer {
 
 // Which option is the most likely one, as a whole and per byte, and is it right? log_likelihoods: of the row's options;
 // empty: one does not fit into the context, none is chosen, which is wrong. `line` tells the choice.
-inline void score_options(TaskScore& score, const std::vector<double>& log_likelihoods, const InstructText& row,
-                          Json& line) {
+inline void score_options(
+    TaskScore& score, const std::vector<double>& log_likelihoods, const InstructText& row, Json& line) {
     score.add_options(row);
     if (log_likelihoods.empty()) {
         score.long_options++;
@@ -98,9 +98,8 @@ inline void score_options(TaskScore& score, const std::vector<double>& log_likel
 //                                          progress(i) is called while answer i is being written
 //   log_likelihoods(prompt, answers, end)  log p of each of these texts as the answer to a prompt, `end` included; none
 //                                          if a text does not fit into the context
-template <class Model>
-System evaluate_on_instructions(const std::string& name, const std::vector<TestSet>& sets, Model& model,
-                                const std::string& path) {
+template <class Model> System evaluate_on_instructions(
+    const std::string& name, const std::vector<TestSet>& sets, Model& model, const std::string& path) {
     const Bpe& bpe = model.bpe;
     System system{name, {}};
     std::string lines;
@@ -217,7 +216,7 @@ inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
                     TaskScore one;
                     one.add(answer, rows[i], set.strict);
                     for (ScoreSum sum : {&TaskScore::rows, &TaskScore::exact, &TaskScore::rouge, &TaskScore::quotes,
-                                         &TaskScore::quotes_of_input})
+                             &TaskScore::quotes_of_input})
                         score[t].*sum += one.*sum * count / DRAWS;
                 }
         }

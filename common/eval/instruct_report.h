@@ -24,7 +24,7 @@ inline void print_scores(const std::string& name, const std::vector<TaskScore>& 
     printf("%s  %7.1f %%    %7.3f", name.c_str(), percent(EXACT), task_mean(METRICS[ROUGE], tasks));
     if (some_have(OPTION))
         printf("   right option %5.1f %% (per byte %5.1f %%%s)", percent(OPTION), percent(OPTION_PER_BYTE),
-               chance ? format(", chance %.1f %%", percent(CHANCE)).c_str() : "");
+            chance ? format(", chance %.1f %%", percent(CHANCE)).c_str() : "");
     if (some_have(QUOTES)) printf("   quotes its input %5.1f %%", percent(QUOTES));
     printf("\n");
 }
@@ -39,9 +39,9 @@ inline void print_gains(const std::vector<System>& systems, size_t k, size_t tas
     }
     if (all.empty()) return;
     printf("  minus %s, in points (ROUGE-L: 0 to 1)%s\n", systems[REFERENCE].name.c_str(),
-           any_known   ? ", and the 95 % interval over tasks"
-           : tasks < 6 ? ""
-                       : "; no interval, since fewer than 4 tasks differ");
+        any_known   ? ", and the 95 % interval over tasks"
+        : tasks < 6 ? ""
+                    : "; no interval, since fewer than 4 tasks differ");
     const char* means[] = {"  %+7.1f", "  %+8.3f", "   right option %+.1f"};
     const char* ranges[] = {" (%+.1f to %+.1f)", " (%+.3f to %+.3f)", " (%+.1f to %+.1f)"};
     for (size_t i = 0; i < all.size(); i++) {
@@ -67,9 +67,8 @@ inline void print_results(const std::vector<TestSet>& sets, const std::vector<Sy
         if (!tasks) continue;
         std::string drawn = set.drawn_from > set.count() ? " of " + thousands((double)set.drawn_from) : "";
         printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L, 0 to 1\n", set.name.c_str(), tasks,
-               tasks == 1 ? "" : "s", thousands((double)set.count()).c_str(), drawn.c_str(),
-               set.strict ? "; exact match counts case and punctuation" : "", width,
-               each_task ? "" : "mean over tasks");
+            tasks == 1 ? "" : "s", thousands((double)set.count()).c_str(), drawn.c_str(),
+            set.strict ? "; exact match counts case and punctuation" : "", width, each_task ? "" : "mean over tasks");
         for (size_t t = 0; each_task && t < set.rows.size(); t++) {
             if (set.rows[t].empty()) continue;
             printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
@@ -84,11 +83,11 @@ inline void print_results(const std::vector<TestSet>& sets, const std::vector<Sy
         print_gains(systems, k, tasks, width);
         const std::pair<ScoreSum, const char*> notes[] = {
             {&TaskScore::rouge_blind,
-             "  ROUGE-L is blind to %.0f rows: their references have no word of a to z or 0 to 9; look at the exact "
-             "match\n"},
+                "  ROUGE-L is blind to %.0f rows: their references have no word of a to z or 0 to 9; look at the exact "
+                "match\n"},
             {&TaskScore::too_long, "  %.0f prompts fill the model's context: no answer\n"},
             {&TaskScore::long_options,
-             "  %.0f rows have an option that does not fit into the model's context: none is chosen\n"}};
+                "  %.0f rows have an option that does not fit into the model's context: none is chosen\n"}};
         for (const auto& [sum, note] : notes) {
             double most = 0;  // of all systems
             for (const System& system : systems) {
@@ -108,8 +107,7 @@ inline Json results_json(const std::vector<TestSet>& sets, const std::vector<Sys
         for (const Metric& m : METRICS)
             if (s.*m.rows > 0) json.set(m.rows_name, (int64_t)(s.*m.rows)).set(m.name, s.*m.sum / s.*m.rows);
         for (const auto& [name, sum] : {std::pair{"rouge_blind", &TaskScore::rouge_blind},
-                                        {"too_long", &TaskScore::too_long},
-                                        {"long_options", &TaskScore::long_options}})
+                 {"too_long", &TaskScore::too_long}, {"long_options", &TaskScore::long_options}})
             if (s.*sum > 0) json.set(name, (int64_t)(s.*sum));
         return json;
     };

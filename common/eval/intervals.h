@@ -42,11 +42,11 @@ struct Interval {
 // percentiles"; test_intervals.cpp counts how often it holds the truth). Of fewer than 6 tasks, or of fewer than 4
 // whose scores differ at all, nothing is said: where most tasks stay at zero the draws know nothing of those that might
 // not have. The same seed draws the same tasks.
-inline Interval paired_bootstrap_interval(const std::vector<double>& a, const std::vector<double>& b, uint64_t seed,
-                                          size_t draws = 10000) {
+inline Interval paired_bootstrap_interval(
+    const std::vector<double>& a, const std::vector<double>& b, uint64_t seed, size_t draws = 10000) {
     if (a.size() != b.size() || a.empty())
         fail("paired bootstrap: expected as many scores on both sides, at least one, found %zu and %zu", a.size(),
-             b.size());
+            b.size());
     const size_t n = a.size();
     double sum = 0;
     size_t differ = 0;

@@ -82,14 +82,14 @@ const Step STEPS[] = {
     {"alli>al", [](auto& stem, auto) { return measure(stem) > 0; }},
     {"ational>ate tional>tion enci>ence anci>ance izer>ize bli>ble entli>ent eli>e ousli>ous ization>ize ation>ate "
      "ator>ate alism>al iveness>ive fulness>ful ousness>ous aliti>al iviti>ive biliti>ble fulli>ful logi>log",
-     [](auto& stem, auto suffix) { return measure(suffix == "logi" ? stem + 'l' : stem) > 0; }},
+        [](auto& stem, auto suffix) { return measure(suffix == "logi" ? stem + 'l' : stem) > 0; }},
     // 3
     {"icate>ic ative> alize>al iciti>ic ical>ic ful> ness>", [](auto& stem, auto) { return measure(stem) > 0; }},
     // 4; of the list ement comes before ment before ent, and ion has a rule of its own
     {"al> ance> ence> er> ic> able> ible> ant> ement> ment> ent> ou> ism> ate> iti> ous> ive> ize> ion>",
-     [](auto& stem, auto suffix) {
-         return measure(stem) > 1 && (suffix != "ion" || stem.back() == 's' || stem.back() == 't');
-     }},
+        [](auto& stem, auto suffix) {
+            return measure(stem) > 1 && (suffix != "ion" || stem.back() == 's' || stem.back() == 't');
+        }},
     // 5a, 5b
     {"e>", [](auto& stem, auto) { return measure(stem) > 1 || (measure(stem) == 1 && !ends_cvc(stem)); }},
     {"ll>l", [](auto& stem, auto) { return measure(stem + 'l') > 1; }}};
@@ -97,11 +97,10 @@ const Step STEPS[] = {
 // A lower-case word of a-z, 0-9 → its stem
 inline std::string stem(const std::string& w) {
     // NLTK's list
-    static const std::unordered_map<std::string, std::string> irregular = {
-        {"sky", "sky"},        {"skies", "sky"},       {"dying", "die"},        {"lying", "lie"},
-        {"tying", "tie"},      {"news", "news"},       {"innings", "inning"},   {"inning", "inning"},
-        {"outings", "outing"}, {"outing", "outing"},   {"cannings", "canning"}, {"canning", "canning"},
-        {"howe", "howe"},      {"proceed", "proceed"}, {"exceed", "exceed"},    {"succeed", "succeed"}};
+    static const std::unordered_map<std::string, std::string> irregular = {{"sky", "sky"}, {"skies", "sky"},
+        {"dying", "die"}, {"lying", "lie"}, {"tying", "tie"}, {"news", "news"}, {"innings", "inning"},
+        {"inning", "inning"}, {"outings", "outing"}, {"outing", "outing"}, {"cannings", "canning"},
+        {"canning", "canning"}, {"howe", "howe"}, {"proceed", "proceed"}, {"exceed", "exceed"}, {"succeed", "succeed"}};
     auto found = irregular.find(w);
     if (found != irregular.end()) return found->second;
     if (w.size() <= 2) return w;

@@ -61,8 +61,8 @@ inline Rouge rouge_l(std::string_view answer, std::string_view reference, bool s
 }
 // Has no reference a word? Then ROUGE-L is 0, whatever the answer.
 inline bool rouge_is_blind(const std::vector<std::string>& references) {
-    return std::all_of(references.begin(), references.end(),
-                       [](const std::string& r) { return rouge_words(r, false).empty(); });
+    return std::all_of(
+        references.begin(), references.end(), [](const std::string& r) { return rouge_words(r, false).empty(); });
 }
 // The best F over the references, 0 to 1
 inline double rouge_l(std::string_view answer, const std::vector<std::string>& references) {

@@ -69,11 +69,11 @@ struct Metric {
 };
 enum { EXACT, ROUGE, OPTION, OPTION_PER_BYTE, CHANCE, QUOTES };
 constexpr Metric METRICS[] = {{"exact_match", "rows", &TaskScore::exact, &TaskScore::rows},
-                              {"rouge_l", "rows", &TaskScore::rouge, &TaskScore::rows},
-                              {"option_accuracy", "options", &TaskScore::by_sum, &TaskScore::with_options},
-                              {"option_accuracy_per_byte", "options", &TaskScore::by_mean, &TaskScore::with_options},
-                              {"option_chance", "options", &TaskScore::chance, &TaskScore::with_options},
-                              {"quotes_of_input", "quotes", &TaskScore::quotes_of_input, &TaskScore::quotes}};
+    {"rouge_l", "rows", &TaskScore::rouge, &TaskScore::rows},
+    {"option_accuracy", "options", &TaskScore::by_sum, &TaskScore::with_options},
+    {"option_accuracy_per_byte", "options", &TaskScore::by_mean, &TaskScore::with_options},
+    {"option_chance", "options", &TaskScore::chance, &TaskScore::with_options},
+    {"quotes_of_input", "quotes", &TaskScore::quotes_of_input, &TaskScore::quotes}};
 
 // The metric of each task that has it
 inline std::vector<double> of_tasks(const Metric& m, const std::vector<TaskScore>& tasks) {

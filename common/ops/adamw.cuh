@@ -48,9 +48,8 @@ template <class A> void norm_squared(StepStats* stats, const A* grads, double* s
 }
 // params(n), m(n), v(n); master(n) in acc<T>, or nullptr where the parameters are their own master; grads(n); n a
 // multiple of PARAM_BLOCK
-template <class T>
-void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>* grads, const StepStats* stats,
-                  const AdamWStep* step, ParamBlocks blocks, size_t n) {
+template <class T> void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>* grads,
+    const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
     typedef acc<T> A;
     if (stats->failed != 0) return;
     double norm = std::sqrt(stats->norm2);
@@ -107,7 +106,7 @@ static __global__ void norm_total_kernel(StepStats* stats, const double* chunks)
 // grads from a multiple of 16 bytes on, n a multiple of PARAM_BLOCK
 inline void norm_squared(StepStats* stats, const float* grads, double* scratch, size_t n) {
     launch(norm_chunks_kernel, NORM_CHUNKS, 128, 0, scratch, grads,
-           ceil_div(n / PARAM_BLOCK, NORM_CHUNKS) * PARAM_BLOCK, n);
+        ceil_div(n / PARAM_BLOCK, NORM_CHUNKS) * PARAM_BLOCK, n);
     launch(norm_total_kernel, 1, NORM_CHUNKS, 0, stats, (const double*)scratch);
 }
 
@@ -116,9 +115,8 @@ constexpr size_t ADAMW_BLOCKS = 1056;
 // One warp per PARAM_BLOCK parameters at a time, two times four to a lane: 16 bytes of every fp32 array, side by side
 // in a warp. A lane starts all its loads, 128 bytes, before it waits. What all parameters share is worked out once per
 // warp, in double as in the loops.
-template <class T>
-__global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads,
-                                    const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
+template <class T> __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v, const float* grads,
+    const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
     if (stats->failed != 0) return;  // the whole grid
     double clip = step->clip > 0 ? step->clip / (sqrt(stats->norm2) + 1e-6) : 1;
     float scale = (float)(clip < 1 ? clip : 1);
@@ -157,12 +155,11 @@ __global__ void adamw_update_kernel(T* params, float* master, float* m, float* v
     }
 }
 // all arrays from a multiple of 16 bytes on
-template <class T>
-void adamw_update(T* params, float* master, float* m, float* v, const float* grads, const StepStats* stats,
-                  const AdamWStep* step, ParamBlocks blocks, size_t n) {
+template <class T> void adamw_update(T* params, float* master, float* m, float* v, const float* grads,
+    const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
     static_assert(PARAM_BLOCK == 256, "a warp takes 32 x 2 x 4 parameters");
     launch(adamw_update_kernel<T>, (unsigned)min(ceil_div(n / PARAM_BLOCK, THREADS / 32), ADAMW_BLOCKS), THREADS, 0,
-           params, master, m, v, grads, stats, step, blocks, n);
+        params, master, m, v, grads, stats, step, blocks, n);
 }
 }  // namespace gpu
 #endif

@@ -64,9 +64,8 @@ void copy_head(X* to, size_t to_stride, const Y* from, size_t from_stride, int l
 }
 
 // out(N, NH, HS), lse(NH, N)
-template <class T>
-void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
-                       Dropout dropout) {
+template <class T> void attention_forward(
+    T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
@@ -123,9 +122,8 @@ void attention_forward(T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH,
 }
 
 // dqkv(N, NH + 2 NKV, HS) = ; dout, out (N, NH, HS); lse(NH, N). delta(NH, N) is scratch.
-template <class T>
-void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv, const acc<T>* lse,
-                        Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+template <class T> void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv,
+    const acc<T>* lse, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
     A scale = 1 / std::sqrt((A)HS);
@@ -204,9 +202,8 @@ void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const in
 }
 // out(R, NH, HS) of R tokens, each the next one of its slot: qkv(R, NH + 2 NKV, HS), slots(R), all different, and
 // pos(R), its position. Adds their keys and values to the cache.
-template <class T>
-void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
-                      int NKV, int HS) {
+template <class T> void attention_decode(
+    T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int NKV, int HS) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
@@ -310,10 +307,8 @@ template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_
 
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
-template <int HS>
-__global__ void __launch_bounds__(256, HS == 32 ? 3 : 2)
-    attention_forward_kernel(float* out, float* lse, const float* qkv, Sequences seq, int NH, int NKV, bool causal,
-                             Dropout dropout) {
+template <int HS> __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2) attention_forward_kernel(
+    float* out, float* lse, const float* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
@@ -395,10 +390,9 @@ template <int HS, class T> void attention_delta(float* delta, const T* dout, con
 }
 
 // dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
-template <int HS>
-__global__ void __launch_bounds__(256)
+template <int HS> __global__ void __launch_bounds__(256)
     attention_dq_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
-                        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -456,10 +450,9 @@ __global__ void __launch_bounds__(256)
 // dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by, of
 // one head of the group after the other.
 // The scores lie on their side here: a row is a key, a column a query.
-template <int HS>
-__global__ void __launch_bounds__(256)
+template <int HS> __global__ void __launch_bounds__(256)
     attention_dkv_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
-                         Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -516,9 +509,8 @@ __global__ void __launch_bounds__(256)
 }
 
 // one block per entry of the work list and head, a thread per element at a time
-template <class T>
-__global__ void attention_cache_kernel(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH,
-                                       int NKV, int HS) {
+template <class T> __global__ void attention_cache_kernel(
+    KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
     int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
     if (first < 0) return;  // the whole block
     for (int s = first; s < first + max(-t0, 1); s++) {
@@ -535,9 +527,8 @@ __global__ void attention_cache_kernel(KvCacheView<T> cache, const T* qkv, Seque
 // shared memory; the values are then summed by 128 / HS groups of threads, a thread per channel, each group over every
 // (128 / HS)-th key. The blocks of a group start together, so that keys and values come from memory once, then from the
 // cache. The first of them adds this token's; as nobody waits for it, all take that one from qkv.
-template <int HS, class T>
-__global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheView<T> cache, const T* qkv,
-                                                               const int* slots, const int* pos, int NH, int NKV) {
+template <int HS, class T> __global__ void __launch_bounds__(128) attention_decode_kernel(
+    T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int NH, int NKV) {
     constexpr int KEYS = 128, GROUPS = KEYS / HS, W = 16 / sizeof(T);
     __shared__ float q[HS], p[KEYS], part[KEYS];
     int r = blockIdx.x, h = blockIdx.y, t = threadIdx.x, n = pos[r] + 1;
@@ -586,28 +577,26 @@ __global__ void __launch_bounds__(128) attention_decode_kernel(T* out, KvCacheVi
     out[(size_t)r * C + (size_t)h * HS + t] = (T)(o / sum);
 }
 
-template <class T>
-void attention_forward(T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal,
-                       Dropout dropout) {
+template <class T> void attention_forward(
+    T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     pick_head_size(HS, [&](auto hs) {
         if constexpr (std::is_same_v<T, bf16>) flash_forward<hs()>(out, lse, qkv, seq, NH, NKV, causal, dropout);
         else
             launch(attention_forward_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<hs()>, out,
-                   lse, qkv, seq, NH, NKV, causal, dropout);
+                lse, qkv, seq, NH, NKV, causal, dropout);
     });
 }
-template <class T>
-void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv, const float* lse,
-                        Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+template <class T> void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv,
+    const float* lse, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     pick_head_size(HS, [&](auto hs) {
         attention_delta<hs()>(delta, dout, out, seq.N, NH);
         if constexpr (std::is_same_v<T, bf16>) {
             flash_backward<hs()>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
         } else {
             launch(attention_dq_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<hs()>, dqkv,
-                   delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+                delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
             launch(attention_dkv_kernel<hs()>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<hs()>, dqkv,
-                   delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+                delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
         }
     });
 }
@@ -615,9 +604,8 @@ template <class T>
 void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
     launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
 }
-template <class T>
-void attention_decode(T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH,
-                      int NKV, int HS) {
+template <class T> void attention_decode(
+    T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int NKV, int HS) {
     pick_head_size(HS, [&](auto hs) {
         launch(attention_decode_kernel<hs(), T>, dim3(R, NH), 128, 0, out, cache, qkv, slots, pos, NH, NKV);
     });

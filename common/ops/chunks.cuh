@@ -36,16 +36,16 @@ namespace gpu {
 // to(C) += the sum over chunks of scratch(chunks, stride), always in the same order; with blockIdx.y = 1: second(C) and
 // the columns after those. One block per 32 columns, one lane each: every warp adds some chunks, then the first warp
 // adds the warps' sums.
-static __global__ void add_chunks_kernel(float* to, float* second, const float* scratch, int chunks, int stride,
-                                         int C) {
+static __global__ void add_chunks_kernel(
+    float* to, float* second, const float* scratch, int chunks, int stride, int C) {
     __shared__ float partial[16][32];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32, c = blockIdx.x * 32 + lane;
     if (blockIdx.y == 1) {
         to = second;
         scratch += C;
     }
-    partial[warp][lane] = strided_sum<float>(warp, c < C ? chunks : 0, warps,
-                                             [&](int k) { return scratch[(size_t)k * stride + c]; });
+    partial[warp][lane] = strided_sum<float>(
+        warp, c < C ? chunks : 0, warps, [&](int k) { return scratch[(size_t)k * stride + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
     float sum = 0;
@@ -54,7 +54,7 @@ static __global__ void add_chunks_kernel(float* to, float* second, const float* 
 }
 inline void add_chunks(float* to, const float* scratch, int chunks, int stride, int C, float* second = nullptr) {
     launch(add_chunks_kernel, dim3(ceil_div(C, 32), second ? 2 : 1), 32 * min(16, max(1, chunks)), 0, to, second,
-           scratch, chunks, stride, C);
+        scratch, chunks, stride, C);
 }
 }  // namespace gpu
 #endif

@@ -31,9 +31,8 @@ namespace cpu {
 // losses(M), correct(M: 1 if the target is the largest logit, the first of equals, else 0)
 // logits(M,Vp): if backward, overwritten by their gradient · scale[0] (columns V … Vp and rows without a target: 0)
 // weights(V) of the classes, or nullptr
-template <class T>
-void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets, const double* scale, int M, int V,
-                  int Vp, bool backward, const double* weights = nullptr) {
+template <class T> void crossentropy(acc<T>* losses, acc<T>* correct, T* logits, const int* targets,
+    const double* scale, int M, int V, int Vp, bool backward, const double* weights = nullptr) {
     typedef acc<T> A;
 #pragma omp parallel
     {
@@ -95,9 +94,8 @@ namespace gpu {
 // larger logit comes), then the gradient. Where two rows fit into a multiprocessor's shared memory (SHARED), the row is
 // copied there as a whole, and global memory is read once and written once, the floor; one row computes while the other
 // one is copied. Else the row is read twice, the second time from the L2 cache if that still holds it (dev/kernels.md).
-template <int W, bool SHARED, class T>
-__global__ void crossentropy_kernel(float* losses, float* correct, T* logits, const int* targets, const double* scale,
-                                    int V, int Vp, bool backward, const double* weights) {
+template <int W, bool SHARED, class T> __global__ void crossentropy_kernel(float* losses, float* correct, T* logits,
+    const int* targets, const double* scale, int V, int Vp, bool backward, const double* weights) {
     constexpr float LOG2E = 1.44269504f;
     DYNAMIC_SHARED(T, copy);  // (Vp) if SHARED
     int m = blockIdx.x, target = targets[m], first = threadIdx.x * W, step = blockDim.x * W;
@@ -178,19 +176,18 @@ __global__ void crossentropy_kernel(float* losses, float* correct, T* logits, co
         store<W>(row + v, a);
     }
 }
-template <class T>
-void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale, int M, int V,
-                  int Vp, bool backward, const double* weights = nullptr) {
+template <class T> void crossentropy(float* losses, float* correct, T* logits, const int* targets, const double* scale,
+    int M, int V, int Vp, bool backward, const double* weights = nullptr) {
     unsigned threads = V <= 512 ? 32 : V <= 4096 ? 128 : 512;
     size_t bytes = Vp * sizeof(T);
     pick_width<T>(rows_are_wide<T>(Vp, logits), [&](auto w) {
         if constexpr (w() > 1) {
             if (bytes + 2048 <= most_shared_memory() / 2)  // 2 KB: what a block has besides
                 return launch(crossentropy_kernel<w(), true, T>, M, threads, bytes, losses, correct, logits, targets,
-                              scale, V, Vp, backward, weights);
+                    scale, V, Vp, backward, weights);
         }
         launch(crossentropy_kernel<w(), false, T>, M, threads, 0, losses, correct, logits, targets, scale, V, Vp,
-               backward, weights);
+            backward, weights);
     });
 }
 

@@ -43,8 +43,8 @@ struct DropoutRow {
         : k0(0), k1(0), threshold(0), scale(1) {
         if (d.p <= 0) return;
         uint64_t token = d.rows ? d.rows[n] : n;
-        uint64_t key = mix64(d.counters->seed, d.counters->step, d.site,
-                             (d.counters->token0 + token) * rows_per_token + row);
+        uint64_t key = mix64(
+            d.counters->seed, d.counters->step, d.site, (d.counters->token0 + token) * rows_per_token + row);
         k0 = (uint32_t)key;
         k1 = (uint32_t)(key >> 32);
         threshold = (uint32_t)((double)d.p * 4294967296.0);
@@ -116,9 +116,8 @@ template <int W, class T> __global__ void dropout_forward_kernel(T* out, const T
 }
 template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0 && out == inp) return;
-    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        launch(dropout_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout);
-    });
+    pick_width<T>(rows_are_wide<T>(C, out, inp),
+        [&](auto w) { launch(dropout_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, inp, N, C, dropout); });
 }
 }  // namespace gpu
 #endif

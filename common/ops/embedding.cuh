@@ -30,9 +30,8 @@ constexpr size_t embedding_slots(size_t N) { return N / 32 + 1; }
 
 namespace cpu {
 // out(N,C); wte(V,C); wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
-template <class T>
-void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
-                       const int* types, int N, int C) {
+template <class T> void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,
+    const int* pos, const int* types, int N, int C) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                                // (C)
@@ -70,9 +69,8 @@ template <class T> void embedding_backward(acc<T>* dw, const T* dout, SortedIds 
 #include "common/device/reduce.cuh"
 namespace gpu {
 // one warp per token, from all tables at once; two packs of each lane at a time (six loads)
-template <int W, class T>
-__global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,
-                                         const int* pos, const int* types, int N, int C) {
+template <int W, class T> __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt,
+    const int* tokens, const int* pos, const int* types, int N, int C) {
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
     const T* te = wte + (size_t)tokens[n] * C;                 // (C)
@@ -99,12 +97,11 @@ __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, con
         }
     }
 }
-template <class T>
-void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens, const int* pos,
-                       const int* types, int N, int C) {
+template <class T> void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,
+    const int* pos, const int* types, int N, int C) {
     pick_width<T>(rows_are_wide<T>(C, out, wte, wpe, wtt), [&](auto w) {
-        launch(embedding_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N,
-               C);
+        launch(
+            embedding_forward_kernel<w(), T>, row_blocks(N), THREADS, 0, out, wte, wpe, wtt, tokens, pos, types, N, C);
     });
 }
 
@@ -139,8 +136,8 @@ static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const
     int u = blockIdx.x, begin = ids.multi_slot[u], end = ids.multi_slot[u + 1];
     if (begin == end) return;  // the whole block
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, c = blockIdx.y * 32 + lane;
-    sums[warp][lane] = strided_sum<float>(begin + warp, c < C ? end : 0, THREADS / 32,
-                                          [&](int slot) { return partial[(size_t)slot * C + c]; });
+    sums[warp][lane] = strided_sum<float>(
+        begin + warp, c < C ? end : 0, THREADS / 32, [&](int slot) { return partial[(size_t)slot * C + c]; });
     __syncthreads();  // every warp has written
     if (warp > 0 || c >= C) return;
     float sum = dw[(size_t)ids.multi_id[u] * C + c];
@@ -151,7 +148,7 @@ static __global__ void embedding_partials_kernel(float* dw, SortedIds ids, const
 template <class T> void embedding_backward(float* dw, const T* dout, SortedIds ids, float* partial, int C) {
     pick_width<T>(rows_are_wide<T>(C, dout), [&](auto w) {
         launch(embedding_runs_kernel<w(), T>, ids.R, min(round_up(ceil_div(C, w()), 32), (size_t)THREADS), 0, dw, dout,
-               ids, partial, C);
+            ids, partial, C);
     });
     launch(embedding_partials_kernel, dim3(ids.U, ceil_div(C, 32)), THREADS, 0, dw, ids, (const float*)partial, C);
 }

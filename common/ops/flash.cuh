@@ -44,13 +44,13 @@ template <int HS> HOST_DEVICE constexpr int swizzle(int r, int c) {
 template <int HS, int ROWS, int BLOCK>
 __device__ inline void copy_tile(bf16* tile, const bf16* x, unsigned stride, int row, int end) {
     constexpr int PER_ROW = HS / 8, STEP = BLOCK / PER_ROW;  // 16 bytes a thread, STEP rows a round
-    static_assert(STEP % 8 == 0 && ROWS % STEP == 0,
-                  "the swizzle is the same in every round, and every thread copies as often");
+    static_assert(
+        STEP % 8 == 0 && ROWS % STEP == 0, "the swizzle is the same in every round, and every thread copies as often");
     int r = threadIdx.x / PER_ROW, c = threadIdx.x % PER_ROW, place = swizzle<HS>(r, c);
     UNROLL
     for (int i = 0; i < ROWS; i += STEP)
-        cp_async_16(tile + place + i * HS, x + (size_t)(unsigned)min(row + r + i, end - 1) * stride + 8 * c,
-                    row + r + i < end);
+        cp_async_16(
+            tile + place + i * HS, x + (size_t)(unsigned)min(row + r + i, end - 1) * stride + 8 * c, row + r + i < end);
 }
 // What the lanes bring to ldmatrix_x4 for a block of 16 × 16 elements at (0, 0): its four 8 × 8 matrices row by row, or
 // column by column. For the block at (16i, 16k) it is 16·i·HS + (place ^ 16k): the XOR of the swizzle and this one do
@@ -127,9 +127,8 @@ __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], c
 }
 // The first `rows` of a warp's 16·M rows: o · factor[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of
 // this warp, 16 bytes at a time
-template <int HS, int M>
-__device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4],
-                                  const float factor[M][2]) {
+template <int HS, int M> __device__ inline void store_rows(
+    bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4], const float factor[M][2]) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     __syncwarp();  // the other lanes have read what was there
     UNROLL
@@ -137,7 +136,7 @@ __device__ inline void store_rows(bf16* to, unsigned stride, int rows, bf16* til
     for (int n = 0; n < HS / 8; n++) UNROLL
     for (int r = 0; r < 2; r++)
         store_4(tile + swizzle<HS>(16 * m + 8 * r + g, n) + 2 * t,
-                pack_bf16(o[m][n][2 * r] * factor[m][r], o[m][n][2 * r + 1] * factor[m][r]));
+            pack_bf16(o[m][n][2 * r] * factor[m][r], o[m][n][2 * r + 1] * factor[m][r]));
     __syncwarp();  // they see what is there now
     UNROLL
     for (int i = lane; i < 16 * M * HS / 8; i += 32) {
@@ -157,9 +156,8 @@ __device__ inline void find_ranges(uint32_t* range, const int* start, int count,
 
 // Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the
 // rows are keys, the columns queries, else the other way round.
-template <bool KEYS, int M, int N>
-__device__ inline void apply_mask(float s[M][N][4], int row0, int col0, int len, bool causal, bool several,
-                                  const uint32_t* range) {
+template <bool KEYS, int M, int N> __device__ inline void apply_mask(
+    float s[M][N][4], int row0, int col0, int len, bool causal, bool several, const uint32_t* range) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
@@ -183,13 +181,11 @@ __device__ inline void apply_mask(float s[M][N][4], int row0, int col0, int len,
 // ---------------------------------------------------------------- forward
 // Queries stay in shared memory, their outputs, largest scores and sums in registers; keys and values come by.
 template <int HS> constexpr int FLASH_KEYS = HS == 128 ? 32 : 64;  // of a tile
-template <int HS>
-constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
-                                        ATTENTION_TILE * sizeof(uint32_t);
+template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
+                                                          ATTENTION_TILE * sizeof(uint32_t);
 
-template <int HS>
-__global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float* lse, const bf16* qkv, Sequences seq,
-                                                               int NH, int NKV, bool causal, Dropout dropout) {
+template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel(
+    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>;
     constexpr bool HELD = HS <= 64;                     // the queries in registers
     DYNAMIC_SHARED(bf16, q);                            // (128, HS)
@@ -306,24 +302,20 @@ __global__ void __launch_bounds__(128, 2) flash_forward_kernel(bf16* out, float*
     }
     store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, inv_sum);
 }
-template <int HS>
-void flash_forward(bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal,
-                   Dropout dropout) {
+template <int HS> void flash_forward(
+    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH, NKV,
-           causal, dropout);
+        causal, dropout);
 }
 
 // ---------------------------------------------------------------- backward: dq
 // Queries and their dout stay in shared memory, dq in registers; keys and values come by. Scores are made for as many
 // keys at a time as there are registers for.
-template <int HS>
-constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
-                                   ATTENTION_TILE * sizeof(uint32_t);
+template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * FLASH_KEYS<HS>)*HS * sizeof(bf16) +
+                                                     ATTENTION_TILE * sizeof(uint32_t);
 
-template <int HS>
-__global__ void __launch_bounds__(128, 2)
-    flash_dq_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                    int NH, int NKV, bool causal, Dropout dropout) {
+template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta,
+    const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // queries and dout in registers
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                           // (128, HS)
@@ -435,14 +427,12 @@ __global__ void __launch_bounds__(128, 2)
 constexpr int FLASH_QUERIES = 64;                                                        // of a tile
 template <int HS> constexpr int FLASH_DKV_M = HS == 128 ? 1 : 2;                         // blocks of 16 keys of a warp
 template <int HS> constexpr int FLASH_DKV_BLOCK = 2 * ATTENTION_TILE / FLASH_DKV_M<HS>;  // threads
-template <int HS>
-constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) +
-                                    (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float);
+template <int HS> constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * FLASH_QUERIES) * HS * sizeof(bf16) +
+                                                      (8 * FLASH_QUERIES + ATTENTION_TILE) * sizeof(float);
 
-template <int HS>
-__global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
+template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     flash_dkv_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                     int NH, int NKV, bool causal, Dropout dropout) {
+        int NH, int NKV, bool causal, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // keys in registers
     constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HELD ? 16 : 32;
     constexpr int SIZE = ATTENTION_TILE * HS;
@@ -539,7 +529,7 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
                         bool kept = true;
                         if (decltype(drops)::value) {
                             kept = DropoutRow::keeps(first + 16 * m + i / 2 * 8 + g, odd ? k01.z : k01.x,
-                                                     odd ? k01.w : k01.y, any.threshold);
+                                odd ? k01.w : k01.y, any.threshold);
                             w = kept ? w * any.scale : 0.0f;
                         }
                         s[m][n][i] = kept ? p : 0.0f;
@@ -566,13 +556,12 @@ __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     store_rows<HS, M>(to, row, len - first, k + 16 * M * warp * HS, dk, factor_k);
     store_rows<HS, M>(to + KV, row, len - first, v + 16 * M * warp * HS, dv, factor_v);
 }
-template <int HS>
-void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-                    int NH, int NKV, bool causal, Dropout dropout) {
+template <int HS> void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv,
+    const float* lse, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
     launch(flash_dq_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH,
-           NKV, causal, dropout);
+        NKV, causal, dropout);
     launch(flash_dkv_kernel<HS>, (unsigned)(seq.W * NKV), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS>, dqkv, delta, dout,
-           qkv, lse, seq, NH, NKV, causal, dropout);
+        qkv, lse, seq, NH, NKV, causal, dropout);
 }
 }  // namespace gpu
 #endif

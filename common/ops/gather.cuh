@@ -47,9 +47,8 @@ __global__ void copy_rows_kernel(T* out, const T* inp, const int* rows, int M, i
     }
 }
 template <bool SCATTER, class T> void copy_rows(T* out, const T* inp, const int* rows, int M, int C) {
-    pick_width<T>(rows_are_wide<T>(C, out, inp), [&](auto w) {
-        launch(copy_rows_kernel<w(), SCATTER, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C);
-    });
+    pick_width<T>(rows_are_wide<T>(C, out, inp),
+        [&](auto w) { launch(copy_rows_kernel<w(), SCATTER, T>, row_blocks(M), THREADS, 0, out, inp, rows, M, C); });
 }
 template <class T> void gather_rows(T* out, const T* inp, const int* rows, int M, int C) {
     copy_rows<false>(out, inp, rows, M, C);

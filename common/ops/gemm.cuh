@@ -24,9 +24,8 @@ extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 namespace cpu {
 // c(m,n) = beta c + op(a) op(b), row-major with leading dimensions lda, ldb, ldc; op(x) = xᵀ where ta / tb is set. Runs
 // on one thread. c may be of a wider type than a and b (gradients of bf16 parameters are fp32).
-template <class TA, class TC>
-void gemm_loops(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta, TC* c,
-                size_t ldc) {
+template <class TA, class TC> void gemm_loops(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda,
+    const TA* b, size_t ldb, TC beta, TC* c, size_t ldc) {
     typedef acc<TA> A;
     constexpr int KB = 128, NB = 256;  // op(b) in blocks (KB, NB) that stay in the cache, as acc<TA>
     A block[KB * NB], row[NB];
@@ -56,9 +55,8 @@ void gemm_loops(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
             }
     }
 }
-template <class TA, class TC>
-void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta, TC* c,
-          size_t ldc) {
+template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b,
+    size_t ldb, TC beta, TC* c, size_t ldc) {
     if (m == 0 || n == 0) return;
 #ifndef BLAS_LOOPS
     CBLAS_TRANSPOSE opa = ta ? CblasTrans : CblasNoTrans, opb = tb ? CblasTrans : CblasNoTrans;
@@ -128,7 +126,7 @@ inline void blas_init() {
     int devices = 0;
     if (cudaError_t error = cudaGetDeviceCount(&devices); error != cudaSuccess)
         fail("built for a GPU, and here is none that it can use (%s): build for the CPU with make DEVICE=cpu",
-             cudaGetErrorString(error));
+            cudaGetErrorString(error));
 #endif
     CUBLAS_CHECK(cublasLtCreate(&cublas_lt.handle));
     cublas_lt.workspace = device_alloc(WORKSPACE);
@@ -171,8 +169,7 @@ struct Product {
         set(CUBLASLT_MATMUL_DESC_TRANSA, s.tb ? CUBLAS_OP_T : CUBLAS_OP_N);
         set(CUBLASLT_MATMUL_DESC_TRANSB, s.ta ? CUBLAS_OP_T : CUBLAS_OP_N);
         constexpr cublasLtEpilogue_t epilogues[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS,
-                                                    CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU,
-                                                    CUBLASLT_EPILOGUE_BGRADB};  // in Epilogue's order
+            CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB};  // in Epilogue's order
         set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[(int)f.kind]);
         if (f.bias || f.sum) set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, f.sum ? (const void*)f.sum : f.bias);
         if (f.pre) {
@@ -186,7 +183,7 @@ struct Product {
         memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
         float one = 1;
         return cublasLtMatmul(cublas_lt.handle, &operation, &one, b, &b_layout, a, &a_layout, &beta, c, &c_layout, c,
-                              &c_layout, &algorithm, cublas_lt.workspace, WORKSPACE, compute_stream);
+            &c_layout, &algorithm, cublas_lt.workspace, WORKSPACE, compute_stream);
     }
     // Can cuBLASLt run a plan that comes from a file?
     bool accepts(const MatmulPlan& plan) {
@@ -194,8 +191,8 @@ struct Product {
         cublasLtMatmulAlgo_t algorithm;
         memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
         cublasLtMatmulHeuristicResult_t result{};
-        cublasStatus_t status = cublasLtMatmulAlgoCheck(cublas_lt.handle, &operation, &b_layout, &a_layout, &c_layout,
-                                                        &c_layout, &algorithm, &result);
+        cublasStatus_t status = cublasLtMatmulAlgoCheck(
+            cublas_lt.handle, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &algorithm, &result);
         return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE;
     }
     // What the heuristic offers, the fastest by its estimate first; nothing where cuBLASLt has no kernel for this shape
@@ -211,19 +208,18 @@ struct Product {
         set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
             (uint32_t)(CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
         for (auto matrix : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                            CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+                 CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
             set(matrix, (uint32_t)shape.alignment);
         std::vector<cublasLtMatmulHeuristicResult_t> results(most);
         int count = 0;
         cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(cublas_lt.handle, &operation, &b_layout, &a_layout,
-                                                               &c_layout, &c_layout, &preference, most, results.data(),
-                                                               &count);
+            &c_layout, &c_layout, &preference, most, results.data(), &count);
         bool none = status == CUBLAS_STATUS_NOT_SUPPORTED ||
                     (status == CUBLAS_STATUS_INVALID_VALUE && shape.epilogue != Epilogue::none);
         if (none) return {};
         if (status != CUBLAS_STATUS_SUCCESS)
             fail("%s:%d: cublasLtMatmulAlgoGetHeuristic for %s: %s", __FILE__, __LINE__, text().c_str(),
-                 cublasLtGetStatusString(status));
+                cublasLtGetStatusString(status));
         std::vector<MatmulPlan> list;
         for (int i = 0; i < count; i++) {
             if (results[i].state != CUBLAS_STATUS_SUCCESS) continue;
@@ -235,8 +231,8 @@ struct Product {
     }
     std::string text() const {
         return format("(%lld,%lld) = %c%c(%lld), of %lld to %lld bytes, epilogue %s", (long long)shape.m,
-                      (long long)shape.n, shape.ta ? 'T' : 'N', shape.tb ? 'T' : 'N', (long long)shape.k,
-                      (long long)shape.in_bytes, (long long)shape.out_bytes, EPILOGUE_NAMES[(int)shape.epilogue]);
+            (long long)shape.n, shape.ta ? 'T' : 'N', shape.tb ? 'T' : 'N', (long long)shape.k,
+            (long long)shape.in_bytes, (long long)shape.out_bytes, EPILOGUE_NAMES[(int)shape.epilogue]);
     }
 };
 
@@ -281,22 +277,21 @@ template <class Run> MatmulPlan choose(Product& product, const Fused& fused, boo
     if (!total.empty()) copy_to_device(fused.total, total.data(), total.size());
     if (!best)
         fail("cuBLASLt %zu offers %zu algorithms for the product %s and runs none of them", cublasLtGetVersion(),
-             list.size(), product.text().c_str());
+            list.size(), product.text().c_str());
     best->timed = true;
     return *best;
 }
 
 // c(m,n) = beta c + op(a) op(b) with the epilogue, and then on_fused(); where cuBLASLt has no such kernel, or a slower
 // one, fallback() does all of it.
-template <class TA, class TC, class Fallback, class OnFused = Nothing>
-void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,
-                TC* c, size_t ldc, const Fused& fused, Fallback fallback, OnFused on_fused = {}) {
+template <class TA, class TC, class Fallback, class OnFused = Nothing> void fused_gemm(bool ta, bool tb, int m, int n,
+    int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c, size_t ldc, const Fused& fused,
+    Fallback fallback, OnFused on_fused = {}) {
     if (m == 0 || n == 0) return;
     uintptr_t bits = (uintptr_t)a | (uintptr_t)b | (uintptr_t)c | (uintptr_t)fused.bias | (uintptr_t)fused.pre |
                      (uintptr_t)fused.sum | 256;
-    MatmulShape shape{ta,           tb,           beta != 0,    m,          n,          k,
-                      (int64_t)lda, (int64_t)ldb, (int64_t)ldc, sizeof(TA), sizeof(TC), (int64_t)(bits & -bits),
-                      fused.kind};
+    MatmulShape shape{ta, tb, beta != 0, m, n, k, (int64_t)lda, (int64_t)ldb, (int64_t)ldc, sizeof(TA), sizeof(TC),
+        (int64_t)(bits & -bits), fused.kind};
     Product product(shape, a, b, beta, c, fused);
     auto run = [&](const MatmulPlan& plan) {
         if (plan.separate) {
@@ -312,7 +307,7 @@ void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
         plan->from_file = false;
         if (!product.accepts(*plan)) {
             printf("%s: cuBLASLt refuses its algorithm for %s: it gets another one\n", cublas_lt.plans.path.c_str(),
-                   product.text().c_str());
+                product.text().c_str());
             plan = nullptr;
         }
     }
@@ -320,11 +315,10 @@ void fused_gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, 
         plan = cublas_lt.plans.add(shape, choose(product, fused, may_time(), run));
     if (cublasStatus_t status = run(*plan); status != CUBLAS_STATUS_SUCCESS)
         fail("%s:%d: cublasLtMatmul for %s: %s", __FILE__, __LINE__, product.text().c_str(),
-             cublasLtGetStatusString(status));
+            cublasLtGetStatusString(status));
 }
-template <class TA, class TC>
-void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta, TC* c,
-          size_t ldc) {
+template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b,
+    size_t ldb, float beta, TC* c, size_t ldc) {
     fused_gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, Fused{}, Nothing());
 }
 #else

@@ -48,9 +48,8 @@ void layernorm_row(T* out, acc<T>& mean, acc<T>& rstd, const T* x, const T* weig
 }
 // One row: dx(C) = its gradient (+ dresidual(C), unless nullptr), dweight(C), dbias(C) += . dx may be dout or
 // dresidual.
-template <class T>
-void layernorm_row_backward(T* dx, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual, const T* x,
-                            const T* weight, acc<T> mean, acc<T> rstd, int C) {
+template <class T> void layernorm_row_backward(T* dx, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
+    const T* x, const T* weight, acc<T> mean, acc<T> rstd, int C) {
     typedef acc<T> A;
     A g_mean = 0, gx_mean = 0;
     for (int c = 0; c < C; c++) {
@@ -77,9 +76,8 @@ template <class T> acc<T> rmsnorm_row(T* out, const T* x, const T* weight, int C
     for (int c = 0; c < C; c++) out[c] = (A)x[c] * r * (A)weight[c];
     return r;
 }
-template <class T>
-void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresidual, const T* x, const T* weight,
-                          acc<T> rstd, int C) {
+template <class T> void rmsnorm_row_backward(
+    T* dx, acc<T>* dweight, const T* dout, const T* dresidual, const T* x, const T* weight, acc<T> rstd, int C) {
     typedef acc<T> A;
     A gx_mean = 0;
 #pragma omp simd reduction(+ : gx_mean)
@@ -98,9 +96,8 @@ void rmsnorm_row_backward(T* dx, acc<T>* dweight, const T* dout, const T* dresid
 
 // out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
 // residual. branch = nullptr: of residual alone, `sum` is not written. RMS: rmsnorm, without mean and bias.
-template <class T, bool RMS = false>
-void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual, const T* branch,
-                                const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
+template <class T, bool RMS = false> void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd,
+    const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
@@ -113,10 +110,9 @@ void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, cons
 // dsum(N,C) = gradient of `sum` (+ dresidual(N,C) if given: what reaches the residual stream from later on)
 // dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch. dbranch may be dsum if there is no dropout.
 // dweight(C), dbias(C) +=, unless nullptr; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
-template <class T, bool RMS = false>
-void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
-                                 const T* sum, const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch,
-                                 int N, int C, Dropout dropout) {
+template <class T, bool RMS = false> void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight,
+    acc<T>* dbias, const T* dout, const T* dresidual, const T* sum, const T* weight, const acc<T>* mean,
+    const acc<T>* rstd, acc<T>* scratch, int N, int C, Dropout dropout) {
     constexpr int K = RMS ? 1 : 2;
     int chunks = sum_chunks(scratch, N, K * C, [&](int n, acc<T>* dw) {  // (K, C)
         size_t row = (size_t)n * C;
@@ -143,7 +139,7 @@ template <class T, class F> void pick_row(bool wide, int C, F f) {
         const int warps = C <= 32 * most ? 1 : C <= 64 * most ? 2 : 4, lanes = 32 * warps;
         if (C > lanes * most)
             fail("normalisation on a GPU: expected rows of at most %d channels%s, found %d: take a narrower model",
-                 lanes * most, w() > 1 ? "" : " (4096 if they are a multiple of 8)", C);
+                lanes * most, w() > 1 ? "" : " (4096 if they are a multiple of 8)", C);
         if (C <= 8 * lanes) f(w, std::integral_constant<int, 8>(), warps);
         else if (C <= 16 * lanes) f(w, std::integral_constant<int, 16>(), warps);
         else if constexpr (w() > 1) {
@@ -155,10 +151,9 @@ template <class T, class F> void pick_row(bool wide, int C, F f) {
 
 // `warps` warps per row. All loads start before the first one is needed. Each lane stores only where it loaded before,
 // so outputs may be inputs.
-template <int W, int E, bool RMS, class T>
-__global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
-                                         const T* weight, const T* bias, int N, int C, float eps, Dropout dropout,
-                                         int warps) {
+template <int W, int E, bool RMS, class T> __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean,
+    float* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, float eps,
+    Dropout dropout, int warps) {
     constexpr int P = E / W;  // packs of a lane
     int n = blockIdx.x * (4 / warps) + threadIdx.x / 32 / warps;
     int lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
@@ -214,23 +209,20 @@ __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean, float* rst
         rstd[n] = r;
     }
 }
-template <class T, bool RMS = false>
-void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual, const T* branch,
-                                const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
+template <class T, bool RMS = false> void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd,
+    const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
         launch(layernorm_forward_kernel<w(), e(), RMS, T>, ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd,
-               residual, branch, weight, bias, N, C, eps, dropout, warps);
+            residual, branch, weight, bias, N, C, eps, dropout, warps);
     });
 }
 
 // One block per chunk of `rows` rows, `warps` warps per row. A lane sees the same E channels in all its rows, so it
 // sums their dweight and dbias in registers; at the end the block's groups of warps add theirs in shared memory, one
 // after the other, and a small kernel adds the blocks'. No atomics, and dout and sum are read once (dev/kernels.md).
-template <int W, int E, bool RMS, class T>
-__global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
+template <int W, int E, bool RMS, class T> __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
     layernorm_backward_kernel(T* dsum, T* dbranch, const T* dout, const T* dresidual, const T* sum, const T* weight,
-                              const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout,
-                              int rows, int warps) {
+        const float* mean, const float* rstd, float* scratch, int N, int C, Dropout dropout, int rows, int warps) {
     constexpr int P = E / W, K = RMS ? 1 : 2;  // packs of a lane; sums of a row, and of its channels
     int groups = 4 / warps, group = threadIdx.x / 32 / warps, lane = threadIdx.x % (32 * warps), step = 32 * warps * W;
     int begin = blockIdx.x * rows, end = min(begin + rows, N);
@@ -317,15 +309,14 @@ __global__ void __launch_bounds__(128, sizeof(T) == 2 || E <= 24 ? 3 : 2)
             }
         }
 }
-template <class T, bool RMS = false>
-void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout, const T* dresidual,
-                                 const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch,
-                                 int N, int C, Dropout dropout) {
+template <class T, bool RMS = false> void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias,
+    const T* dout, const T* dresidual, const T* sum, const T* weight, const float* mean, const float* rstd,
+    float* scratch, int N, int C, Dropout dropout) {
     constexpr int K = RMS ? 1 : 2;
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
         launch(layernorm_backward_kernel<w(), e(), RMS, T>, chunks, 128, K * e() * 32 * warps * sizeof(float), dsum,
-               dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
+            dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
     });
     if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }
@@ -333,30 +324,27 @@ void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbi
 #endif
 
 // Without a residual
-template <class T>
-void layernorm_forward(T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C,
-                       acc<T> eps) {
+template <class T> void layernorm_forward(
+    T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C, acc<T> eps) {
     device::residual_layernorm_forward<T>(out, nullptr, mean, rstd, inp, nullptr, weight, bias, N, C, eps, Dropout());
 }
-template <class T>
-void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, const T* weight,
-                        const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
-    device::residual_layernorm_backward<T>(dinp, nullptr, dweight, dbias, dout, nullptr, inp, weight, mean, rstd,
-                                           scratch, N, C, Dropout());
+template <class T> void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp,
+    const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
+    device::residual_layernorm_backward<T>(
+        dinp, nullptr, dweight, dbias, dout, nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
 }
 // RMSNorm
-template <class T>
-void residual_rmsnorm_forward(T* out, T* sum, acc<T>* rstd, const T* residual, const T* branch, const T* weight, int N,
-                              int C, acc<T> eps, Dropout dropout) {
-    device::residual_layernorm_forward<T, true>(out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps,
-                                                dropout);
+template <class T> void residual_rmsnorm_forward(T* out, T* sum, acc<T>* rstd, const T* residual, const T* branch,
+    const T* weight, int N, int C, acc<T> eps, Dropout dropout) {
+    device::residual_layernorm_forward<T, true>(
+        out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps, dropout);
 }
 template <class T> void rmsnorm_forward(T* out, acc<T>* rstd, const T* inp, const T* weight, int N, int C, acc<T> eps) {
     residual_rmsnorm_forward<T>(out, nullptr, rstd, inp, nullptr, weight, N, C, eps, Dropout());
 }
-template <class T>
-void residual_rmsnorm_backward(T* dsum, T* dbranch, acc<T>* dweight, const T* dout, const T* dresidual, const T* sum,
-                               const T* weight, const acc<T>* rstd, acc<T>* scratch, int N, int C, Dropout dropout) {
-    device::residual_layernorm_backward<T, true>(dsum, dbranch, dweight, nullptr, dout, dresidual, sum, weight, nullptr,
-                                                 rstd, scratch, N, C, dropout);
+template <class T> void residual_rmsnorm_backward(T* dsum, T* dbranch, acc<T>* dweight, const T* dout,
+    const T* dresidual, const T* sum, const T* weight, const acc<T>* rstd, acc<T>* scratch, int N, int C,
+    Dropout dropout) {
+    device::residual_layernorm_backward<T, true>(
+        dsum, dbranch, dweight, nullptr, dout, dresidual, sum, weight, nullptr, rstd, scratch, N, C, dropout);
 }

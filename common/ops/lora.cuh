@@ -35,22 +35,20 @@ template <class T> const T* lora_input(T* dropped, const T* inp, int N, int C, D
     return dropped;
 }
 // out(N,OC) += u bᵀ; leaves u(N, P r). dropped(N,C): room, used if there is dropout
-template <class T>
-void lora_forward(T* out, T* u, T* dropped, const T* inp, LoraTensors<T> w, const LoraShape& s, int N, int C, int OC,
-                  Dropout dropout) {
+template <class T> void lora_forward(T* out, T* u, T* dropped, const T* inp, LoraTensors<T> w, const LoraShape& s,
+    int N, int C, int OC, Dropout dropout) {
     if (!s || N == 0) return;
     const T* x = lora_input(dropped, inp, N, C, dropout);
     device::matmul_forward(u, x, (const T*)w.a, (const T*)nullptr, N, C, s.width());
     device::elementwise(Times{s.scale}, (size_t)N * s.width(), u, u);
     const T* b = w.b;
     for (int p = 0; p < s.P; b += (size_t)s.parts[p].rows * s.r, p++)
-        device::gemm_of_part(false, true, N, s.parts[p].rows, s.r, u + p * s.r, s.width(), b, s.r, T(1),
-                             out + s.parts[p].begin, OC);
+        device::gemm_of_part(
+            false, true, N, s.parts[p].rows, s.r, u + p * s.r, s.width(), b, s.r, T(1), out + s.parts[p].begin, OC);
 }
 // da, db += and du(N, P r); inp and dout(N,OC) as they were
-template <class T>
-void lora_backward_weight(LoraTensors<acc<T>> g, T* du, T* dropped, const T* dout, const T* inp, const T* u,
-                          LoraTensors<T> w, const LoraShape& s, int N, int C, int OC, Dropout dropout) {
+template <class T> void lora_backward_weight(LoraTensors<acc<T>> g, T* du, T* dropped, const T* dout, const T* inp,
+    const T* u, LoraTensors<T> w, const LoraShape& s, int N, int C, int OC, Dropout dropout) {
     if (!s || N == 0) return;
     const T* b = w.b;
     acc<T>* db = g.b;
@@ -67,9 +65,8 @@ void lora_backward_weight(LoraTensors<acc<T>> g, T* du, T* dropped, const T* dou
     device::gemm_of_part(true, false, s.width(), C, N, (const T*)du, s.width(), x, C, acc<T>(1), g.a, C);
 }
 // dinp(N,C) += dropout(du a)
-template <class T>
-void lora_backward_input(T* dinp, T* dropped, const T* du, LoraTensors<T> w, const LoraShape& s, int N, int C,
-                         Dropout dropout) {
+template <class T> void lora_backward_input(
+    T* dinp, T* dropped, const T* du, LoraTensors<T> w, const LoraShape& s, int N, int C, Dropout dropout) {
     if (!s || N == 0) return;
     if (dropout.p <= 0) return device::matmul_backward_input(dinp, du, (const T*)w.a, N, C, s.width(), true);
     device::matmul_backward_input(dropped, du, (const T*)w.a, N, C, s.width());

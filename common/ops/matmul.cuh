@@ -109,9 +109,8 @@ template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, i
 }
 // dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC)), not
 // read without dbias
-template <class T>
-void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, acc<T>* scratch, int N, int C,
-                            int OC) {
+template <class T> void matmul_backward_weight(
+    acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, acc<T>* scratch, int N, int C, int OC) {
     if (N == 0) return;
     // panels of output channels: small enough to share among threads, large enough that packing inp again for each does
     // not matter
@@ -124,9 +123,8 @@ void matmul_backward_weight(acc<T>* dweight, acc<T>* dbias, const T* dout, const
 }
 // c(m,n) = beta c + op(a) op(b) of parts of larger matrices, as gemm(); panels of the longer side of c, of a size that
 // does not depend on the number of threads
-template <class TA, class TC>
-void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, TC beta,
-                  TC* c, size_t ldc) {
+template <class TA, class TC> void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda,
+    const TA* b, size_t ldb, TC beta, TC* c, size_t ldc) {
     for_panels(std::max(m, n), [&](int i, int part) {
         if (m >= n) gemm(ta, tb, part, n, k, a + (ta ? i : i * lda), lda, b, ldb, beta, c + i * ldc, ldc);
         else gemm(ta, tb, m, part, k, a, lda, b + (tb ? i * ldb : i), ldb, beta, c + i, ldc);
@@ -178,12 +176,12 @@ void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T*
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);
         };
-        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, both_after,
-                   gelu_after);
+        fused_gemm(
+            false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, both_after, gelu_after);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre},
-                   bias_then_gelu);
+        fused_gemm(
+            false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, bias_then_gelu);
     else bias_then_gelu();
 }
 template <class T>
@@ -198,7 +196,7 @@ void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
         fused_gemm(false, false, N, C, OC, dout, OC, weight, C, 0, dpre, C,
-                   Fused{Epilogue::gelu_gradient, nullptr, pre}, product_then_gelu);
+            Fused{Epilogue::gelu_gradient, nullptr, pre}, product_then_gelu);
     else product_then_gelu();
 }
 
@@ -215,9 +213,8 @@ template <class T> void column_sum(float* sum, const T* inp, float* scratch, int
     launch(column_sum_kernel<T>, dim3((unsigned)ceil_div(C, 128), chunks), 128, 0, scratch, inp, N, C);
     add_chunks(sum, scratch, chunks, C, C);
 }
-template <class T>
-void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T* inp, float* scratch, int N, int C,
-                            int OC) {
+template <class T> void matmul_backward_weight(
+    float* dweight, float* dbias, const T* dout, const T* inp, float* scratch, int N, int C, int OC) {
     if (N == 0) return;
     auto product = [&] { gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C); };
     if (!dbias) return product();
@@ -228,11 +225,10 @@ void matmul_backward_weight(float* dweight, float* dbias, const T* dout, const T
         column_sum(dbias, dout, scratch, N, OC);
     };
     fused_gemm(true, false, OC, C, N, dout, OC, inp, C, 1, dweight, C,
-               Fused{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias}, sums_after, add_sums);
+        Fused{Epilogue::bias_gradient, nullptr, nullptr, scratch, dbias}, sums_after, add_sums);
 }
-template <class TA, class TC>
-void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b, size_t ldb, float beta,
-                  TC* c, size_t ldc) {
+template <class TA, class TC> void gemm_of_part(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda,
+    const TA* b, size_t ldb, float beta, TC* c, size_t ldc) {
     gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
 }
 }  // namespace gpu

@@ -65,9 +65,8 @@ void rope_forward(T* qkv, const acc<T>* table, const int* pos, int N, int NH, in
 
 // out(N, NH + 2 NKV, HS): queries and keys of qkv normalised with qw(HS), kw(HS) and turned; values as they are.
 // rstd(N, NH + NKV). out may be qkv.
-template <class T>
-void qk_norm_rope_forward(T* out, acc<T>* rstd, const T* qkv, const T* qw, const T* kw, const acc<T>* table,
-                          const int* pos, int N, int NH, int NKV, int HS, acc<T> eps) {
+template <class T> void qk_norm_rope_forward(T* out, acc<T>* rstd, const T* qkv, const T* qw, const T* kw,
+    const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS, acc<T> eps) {
     int heads = NH + NKV;
     size_t C = (size_t)(heads + NKV) * HS;
 #pragma omp parallel for if (N * C >= OMP_MIN_ELEMENTS)
@@ -82,10 +81,8 @@ void qk_norm_rope_forward(T* out, acc<T>* rstd, const T* qkv, const T* qw, const
 }
 // dqkv(N, NH + 2 NKV, HS): the gradient of `out` becomes that of qkv, in place; dqw(HS), dkw(HS) +=, unless nullptr;
 // scratch(layernorm_scratch(N, HS))
-template <class T>
-void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, const T* qw, const T* kw,
-                           const acc<T>* rstd, const acc<T>* table, const int* pos, acc<T>* scratch, int N, int NH,
-                           int NKV, int HS) {
+template <class T> void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, const T* qw, const T* kw,
+    const acc<T>* rstd, const acc<T>* table, const int* pos, acc<T>* scratch, int N, int NH, int NKV, int HS) {
     int heads = NH + NKV;
     size_t C = (size_t)(heads + NKV) * HS;
     int chunks = sum_chunks(scratch, N, 2 * HS, [&](int n, acc<T>* dq) {  // sums of dqw(HS), then of dkw(HS)
@@ -93,8 +90,8 @@ void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, cons
         T* d = dqkv + n * C;                                              // (NH + 2 NKV, HS)
         rotate_heads(d, table + (size_t)pos[n] * HS, acc<T>(-1), heads, HS);
         for (int h = 0; h < heads; h++, d += HS, x += HS)
-            rmsnorm_row_backward(d, h < NH ? dq : dq + HS, d, (const T*)nullptr, x, h < NH ? qw : kw,
-                                 rstd[(size_t)n * heads + h], HS);
+            rmsnorm_row_backward(
+                d, h < NH ? dq : dq + HS, d, (const T*)nullptr, x, h < NH ? qw : kw, rstd[(size_t)n * heads + h], HS);
     });
     if (dqw) add_chunks(dqw, scratch, chunks, 2 * HS, HS, dkw);
 }
@@ -119,9 +116,8 @@ template <int HS, int W> __device__ inline void rotate(float a[W], float b[W], c
     }
 }
 // Without NORM rstd, qw and kw are not used and the values not touched.
-template <int HS, bool NORM, class T>
-__global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table,
-                            const int* pos, int N, int NH, int NKV, float eps, float sign) {
+template <int HS, bool NORM, class T> __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw,
+    const T* kw, const float* table, const int* pos, int N, int NH, int NKV, float eps, float sign) {
     constexpr int W = 16 / sizeof(T), LANES = ROPE_LANES<HS, T>;
     unsigned heads = NH + NKV + (NORM ? NKV : 0), i = (unsigned)(((size_t)blockIdx.x * THREADS + threadIdx.x) / LANES);
     bool there = i < N * heads;
@@ -154,33 +150,30 @@ __global__ void rope_kernel(T* out, float* rstd, const T* qkv, const T* qw, cons
     store<W>(out + at, a);
     store<W>(out + at + HS / 2, b);
 }
-template <bool NORM, class T>
-void launch_rope(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table, const int* pos, int N,
-                 int NH, int NKV, int HS, float eps, float sign) {
+template <bool NORM, class T> void launch_rope(T* out, float* rstd, const T* qkv, const T* qw, const T* kw,
+    const float* table, const int* pos, int N, int NH, int NKV, int HS, float eps, float sign) {
     pick_head_size(HS, [&](auto hs) {
         size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<hs(), T>;
         launch(rope_kernel<hs(), NORM, T>, ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table, pos,
-               N, NH, NKV, eps, sign);
+            N, NH, NKV, eps, sign);
     });
 }
 template <class T>
 void rope_forward(T* qkv, const float* table, const int* pos, int N, int NH, int NKV, int HS, float sign = 1) {
-    launch_rope<false>(qkv, nullptr, (const T*)qkv, (const T*)nullptr, (const T*)nullptr, table, pos, N, NH, NKV, HS, 0,
-                       sign);
+    launch_rope<false>(
+        qkv, nullptr, (const T*)qkv, (const T*)nullptr, (const T*)nullptr, table, pos, N, NH, NKV, HS, 0, sign);
 }
-template <class T>
-void qk_norm_rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table,
-                          const int* pos, int N, int NH, int NKV, int HS, float eps) {
+template <class T> void qk_norm_rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const T* kw,
+    const float* table, const int* pos, int N, int NH, int NKV, int HS, float eps) {
     launch_rope<true>(out, rstd, qkv, qw, kw, table, pos, N, NH, NKV, HS, eps, 1);
 }
 
 // One block per chunk of `rows` tokens: first all heads of q, then those of k. A thread sees the same 2 W channels of
 // its heads, so it sums their dqw or dkw in registers; at the end a warp adds its lanes' sums, and the block its
 // warps'.
-template <int HS, class T>
-__global__ void __launch_bounds__(THREADS, 3)
+template <int HS, class T> __global__ void __launch_bounds__(THREADS, 3)
     qk_norm_rope_backward_kernel(T* dqkv, const T* qkv, const T* qw, const T* kw, const float* rstd, const float* table,
-                                 const int* pos, float* scratch, int N, int NH, int NKV, int rows) {
+        const int* pos, float* scratch, int N, int NH, int NKV, int rows) {
     constexpr int W = 16 / sizeof(T), LANES = ROPE_LANES<HS, T>;
     __shared__ float total[THREADS / 32][HS];
     int c = threadIdx.x % LANES * W, begin = blockIdx.x * rows, end = min(begin + rows, N);
@@ -239,13 +232,12 @@ __global__ void __launch_bounds__(THREADS, 3)
         __syncthreads();  // they have been read
     }
 }
-template <class T>
-void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw, const float* rstd,
-                           const float* table, const int* pos, float* scratch, int N, int NH, int NKV, int HS) {
+template <class T> void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw,
+    const float* rstd, const float* table, const int* pos, float* scratch, int N, int NH, int NKV, int HS) {
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_head_size(HS, [&](auto hs) {
         launch(qk_norm_rope_backward_kernel<hs(), T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table, pos, scratch,
-               N, NH, NKV, rows);
+            N, NH, NKV, rows);
     });
     if (dqw) add_chunks(dqw, scratch, chunks, 2 * HS, HS, dkw);
 }

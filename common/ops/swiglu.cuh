@@ -72,9 +72,8 @@ template <int W, class T> __global__ void swiglu_backward_kernel(T* dgate_up, co
 }
 inline unsigned swiglu_threads(int FF, int W) { return (unsigned)min(round_up(ceil_div(FF, W), 32), (size_t)THREADS); }
 template <class T> void swiglu_forward(T* act, const T* gate_up, int N, int FF) {
-    pick_width<T>(rows_are_wide<T>(FF, act, gate_up), [&](auto w) {
-        launch(swiglu_forward_kernel<w(), T>, N, swiglu_threads(FF, w()), 0, act, gate_up, FF);
-    });
+    pick_width<T>(rows_are_wide<T>(FF, act, gate_up),
+        [&](auto w) { launch(swiglu_forward_kernel<w(), T>, N, swiglu_threads(FF, w()), 0, act, gate_up, FF); });
 }
 template <class T> void swiglu_backward(T* dgate_up, const T* dact, const T* gate_up, int N, int FF) {
     pick_width<T>(rows_are_wide<T>(FF, dgate_up, dact, gate_up), [&](auto w) {

@@ -125,7 +125,7 @@ struct AddedTokens {
             if (is_new) id = (int32_t)size++;
             if (t.id >= 0 && t.id != id)
                 fail("%s: the added token %s has the id %d; expected %d, %s", t.where.c_str(), t.content.c_str(), t.id,
-                     id, is_new ? "the first that is free" : "as in the vocabulary");
+                    id, is_new ? "the first that is free" : "as in the vocabulary");
             t.id = id;
             if (is_new) append(t.content);
         }
@@ -142,7 +142,7 @@ struct AddedTokens {
             bytes += as[i].size();
             if (as[i].empty())
                 fail("%s: the added token \"%s\" is empty after normalisation", tokens[i].where.c_str(),
-                     tokens[i].content.c_str());
+                    tokens[i].content.c_str());
         }
         tree.reset(bytes, tokens.empty() ? "" : tokens[0].where);
         for (size_t i = 0; i < tokens.size(); i++) {
@@ -161,9 +161,8 @@ struct AddedTokens {
     // Cuts `text`: calls piece(text) for what lies between the tokens, never empty, and token(id), in order.
     // normalize(text, room) → text: what it makes may lie in `room`, a string; the text itself where it does nothing.
     // specials_are_text: special tokens are left in the text as they are, as for what a user writes.
-    template <class Normalize, class Piece, class Token>
-    void split(std::string_view text, bool specials_are_text, Normalize&& normalize, Piece&& piece,
-               Token&& token) const {
+    template <class Normalize, class Piece, class Token> void split(
+        std::string_view text, bool specials_are_text, Normalize&& normalize, Piece&& piece, Token&& token) const {
         std::string room;
         auto second = [&](std::string_view raw) {
             static_assert(std::is_same_v<decltype(normalize(raw, room)), std::string_view>, "a copy would be gone");
@@ -196,7 +195,7 @@ struct AddedTokens {
             const AddedToken& t = tokens[i];
             if (specials_are_text && t.special) continue;
             if (t.single_word && ((start > text.data() && is_word_char(last_code_point(text.data(), start))) ||
-                                  (after < end && is_word_char(code_point_at(after, end)))))
+                                     (after < end && is_word_char(code_point_at(after, end)))))
                 continue;
             if (t.lstrip) {
                 while (start > done && is_space(last_code_point(done, start))) start = before_last(done, start);

@@ -10,8 +10,8 @@ struct AnsweredRows {
 
     Flag flag() {
         return {"on-error", &bad.on_error, "skip|stop",
-                "what happens to rows that cannot be answered: they are named, counted and have an empty line or an "
-                "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
+            "what happens to rows that cannot be answered: they are named, counted and have an empty line or an "
+            "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
     }
     // Every row in turn. error: "" where it has none
     void row(const std::string& error, bool is_blank) {

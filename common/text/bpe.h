@@ -173,7 +173,7 @@ struct Bpe {
         // nothing, as in tokenizers
         if (!missing.empty() && (byte_fallback || files.all.kind == Json::null) && (byte_level || byte_fallback))
             fail("%s: expected a token for each of the 256 bytes, found none for %s: this is no %s vocabulary",
-                 where.c_str(), missing.c_str(), byte_level ? "byte-level" : "byte_fallback");
+                where.c_str(), missing.c_str(), byte_level ? "byte-level" : "byte_fallback");
 
         special.added.number(
             tokens.size(), [&](const std::string& content) { return id_of_name(content); },
@@ -210,11 +210,11 @@ struct Bpe {
             const int32_t joined = id_of(both);
             if (joined < 0)
                 fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary",
-                     merge_where(i).c_str(), name(left).c_str(), name(right).c_str(),
-                     (name(left) + name(right)).c_str());
+                    merge_where(i).c_str(), name(left).c_str(), name(right).c_str(),
+                    (name(left) + name(right)).c_str());
             if (find(left, right))
                 fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(),
-                     name(right).c_str(), merge_where(find(left, right)->rank).c_str());
+                    name(right).c_str(), merge_where(find(left, right)->rank).c_str());
             if (is_special(left) || is_special(right) || is_special(joined)) continue;  // never comes out of text
             uint64_t pair = (uint64_t)left << 32 | (uint32_t)right;
             uint64_t at = (pair * 0x9E3779B97F4A7C15) >> 32 & (capacity - 1);
@@ -333,7 +333,7 @@ struct Bpe {
     // Appends the ids of `text`, without what the post-processor adds. place: GOES_ON if it was cut off from what was
     // encoded before. Returns how many bytes are not UTF-8 (they are kept). Safe to call from several threads.
     size_t encode(std::string_view text, std::vector<int32_t>& ids, Specials specials = SPECIALS_PARSED,
-                  Steps::Place place = Steps::FIRST) const {
+        Steps::Place place = Steps::FIRST) const {
         if (text.size() > INT32_MAX)
             fail("cannot encode a text of %zu bytes at once: expected less than 2 GB", text.size());
         static thread_local Cache cache;
@@ -375,8 +375,8 @@ struct Bpe {
             return s;
         };
         auto piece = [&](std::string_view s) { words.split(s, place_of(s.data(), begin), word); };
-        special.added.split(text, specials == SPECIALS_AS_TEXT, normalize, piece,
-                            [&](int32_t id) { ids.push_back(id); });
+        special.added.split(
+            text, specials == SPECIALS_AS_TEXT, normalize, piece, [&](int32_t id) { ids.push_back(id); });
         return count_invalid(text);
     }
     std::vector<int32_t> encode(std::string_view text, Specials specials = SPECIALS_PARSED) const {
@@ -468,8 +468,8 @@ struct Bpe {
             b.read_stock(f.path(vocab), *f.find(vocab), f.path(merges), *f.find(merges));
         else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
-                 f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
-                 f.path(f.find(vocab) ? vocab : merges).c_str());
+                f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
+                f.path(f.find(vocab) ? vocab : merges).c_str());
         else if (f.find("tokenizer.model"))
             fail(
                 "%s: expected tokenizer.json beside tokenizer.model, found none; make it with: data/pretrained.py %s "
@@ -506,17 +506,17 @@ struct Bpe {
         merges.push_back({id_of_name(left), id_of_name(right)});
         if (merges.back().first < 0 || merges.back().second < 0)
             fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
-                 where(merges.size() - 1).c_str(), left.c_str(), right.c_str());
+                where(merges.size() - 1).c_str(), left.c_str(), right.c_str());
     }
     template <class Where> void add_merge(std::string_view pair, Where where) {  // "left right"
         const size_t space = std::min(pair.find(' '), pair.size());
-        add_merge(std::string(pair.substr(0, space)), std::string(pair.substr(std::min(space + 1, pair.size()))),
-                  where);
+        add_merge(
+            std::string(pair.substr(0, space)), std::string(pair.substr(std::min(space + 1, pair.size()))), where);
     }
 
     // GPT-2's files, which say nothing about rules: those are what transformers' class of this name has
     void read_stock(const std::string& vocab_path, const std::string& vocab, const std::string& merges_path,
-                    std::string_view text) {
+        std::string_view text) {
         const std::string config = files.path("tokenizer_config.json");
         std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
         if (type.size() > 4 && type.compare(type.size() - 4, 4, "Fast") == 0) type.resize(type.size() - 4);
@@ -554,8 +554,7 @@ struct Bpe {
 
     // tokenizer.json
     void read_all(const Json& json, const std::string& where) {
-        const Json& model = model_of(
-            json, where, "BPE",
+        const Json& model = model_of(json, where, "BPE",
             {"dropout", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "merges"});
         const Json* list = json_member(model, where + ": model", "merges", Json::array);
         if (!list) fail("%s: expected a model of type BPE with merges, found none", where.c_str());
@@ -563,7 +562,7 @@ struct Bpe {
             if (const Json* value = model.find(key))
                 if (value->kind != Json::null && (value->kind == Json::string ? !value->s.empty() : value->d != 0))
                     fail("%s: model: %s: expected none, found %.60s: tokenizers with this rule are not supported",
-                         where.c_str(), key, dump_json(*value).c_str());
+                        where.c_str(), key, dump_json(*value).c_str());
         normalizer = read_steps(json, where, "normalizer", "NFC, Prepend, Replace");
         words = read_steps(json, where, "pre_tokenizer", "ByteLevel, Digits, Split, Metaspace");
         byte_level = words.byte_level;
@@ -639,8 +638,8 @@ struct Bpe {
                 strips_space = true;
             } else {
                 refuse_rule(where, r,
-                            "Metaspace, or a Sequence of Replace ▁ by a space, ByteFallback, Fuse and Strip of one "
-                            "space at the beginning");
+                    "Metaspace, or a Sequence of Replace ▁ by a space, ByteFallback, Fuse and Strip of one "
+                    "space at the beginning");
             }
         }
         if (!byte_level && !spaces)
@@ -652,11 +651,11 @@ struct Bpe {
         const std::string where = files.path("tokenizer_config.json");
         const bool adds = words.has(Step::PREFIX) || words.has(Step::PREFIX_FIRST) || normalizer.has(Step::PREPEND);
         for (auto [key, expected, why] :
-             {std::tuple{"split_special_tokens", false, "programs say by themselves which special tokens are text"},
-              {"add_prefix_space", adds, "the rules of tokenizer.json have it so"}})
+            {std::tuple{"split_special_tokens", false, "programs say by themselves which special tokens are text"},
+                {"add_prefix_space", adds, "the rules of tokenizer.json have it so"}})
             if (json_flag(c, where, key, expected) != expected)
                 fail("%s: %s: expected %s, found %s: %s", where.c_str(), key, expected ? "true" : "false",
-                     expected ? "false" : "true", why);
+                    expected ? "false" : "true", why);
         const bool bos = json_flag(c, where, "add_bos_token", false), eos = json_flag(c, where, "add_eos_token", false);
         if (c.find("add_bos_token") ||
             c.find("add_eos_token")) {  // no matter what tokenizer.json says, as transformers
@@ -672,7 +671,7 @@ struct Bpe {
         Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null})", "");
         Json model = parse_json(R"({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false})",
-                                "");
+            "");
         Json level = Json().set("type", "ByteLevel").set("add_prefix_space", words.has(Step::PREFIX));
         level.set("trim_offsets", true).set("use_regex", !qwen2);
         Json pre = level, split = Json().set("type", "Split"), pairs = Json::make_array();

@@ -37,8 +37,8 @@ struct Turns {
     bool trim = false;           // white space around a message is not shown
 
     static std::vector<std::pair<const char*, std::string Turns::*>> texts() {  // as JSON names them
-        return {{"begin", &Turns::begin}, {"system", &Turns::system},       {"default_system", &Turns::default_system},
-                {"user", &Turns::user},   {"assistant", &Turns::assistant}, {"before_last", &Turns::before_last}};
+        return {{"begin", &Turns::begin}, {"system", &Turns::system}, {"default_system", &Turns::default_system},
+            {"user", &Turns::user}, {"assistant", &Turns::assistant}, {"before_last", &Turns::before_last}};
     }
     Json json() const {
         Json all;
@@ -62,7 +62,7 @@ struct ChatTemplate {
     // What a user says in a chat: the instruction, examples, and after an empty line the input. The marks are what
     // stands before and after a role, and after a message.
     static ChatTemplate chat(const std::string& name, const std::string& before_role, const std::string& after_role,
-                             const std::string& end) {
+        const std::string& end) {
         auto turn = [&](const char* role) { return before_role + role + after_role + "{text}" + end; };
         const char *text = "{instruction}\n\n{input}{output}", *example = "\n\nInput: {input}\nOutput: {output}";
         const Turns turns = {"", turn("system"), "", turn("user"), turn("assistant"), ""};
@@ -83,22 +83,20 @@ struct ChatTemplate {
     // dated: Llama 3.1 and later, whose system turn has two dates; the second is today's in transformers, and here
     // always the one that its template falls back to, so that the same row gives the same tokens on any day
     static ChatTemplate llama3(bool dated = false) {
-        ChatTemplate t = chat(dated ? "llama3.2" : "llama3", "<|start_header_id|>", "<|end_header_id|>\n\n",
-                              "<|eot_id|>");
+        ChatTemplate t = chat(
+            dated ? "llama3.2" : "llama3", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>");
         t.turns.begin = "<|begin_of_text|>";
         if (dated)
-            t.turns.system.insert(t.turns.system.find("{text}"),
-                                  "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
+            t.turns.system.insert(
+                t.turns.system.find("{text}"), "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n");
         t.turns.always_system = dated;
         t.turns.trim = true;
         return t;
     }
 
     static std::vector<std::pair<const char*, std::string ChatTemplate::*>> texts() {  // as JSON names them
-        return {{"name", &ChatTemplate::name},
-                {"text", &ChatTemplate::text},
-                {"without_input", &ChatTemplate::without_input},
-                {"example", &ChatTemplate::example}};
+        return {{"name", &ChatTemplate::name}, {"text", &ChatTemplate::text},
+            {"without_input", &ChatTemplate::without_input}, {"example", &ChatTemplate::example}};
     }
     static ChatTemplate from_json(const Json& json, const std::string& where) {
         ChatTemplate t;
@@ -106,7 +104,7 @@ struct ChatTemplate {
             const Json* value = object.find(key);
             if (!value || value->kind != Json::string)
                 fail("%s: expected a template %s, found %s", where.c_str(), expected,
-                     value ? "something else than a string" : format("no \"%s\"", key).c_str());
+                    value ? "something else than a string" : format("no \"%s\"", key).c_str());
             return value->s;
         };
         for (auto [key, to] : texts()) t.*to = text(json, key, "{\"name\", \"text\", \"without_input\", \"example\"}");
@@ -233,9 +231,9 @@ struct ChatTemplate {
             const size_t at = prompt.find(mark);
             return "{{ " + quoted(bos) + " }}{% set ns = namespace(system='') %}" +
                    each("{% set ns.system = message['content'] + '\\n\\n' %}",
-                        print(prompt.substr(0, at), "ns.system + " + content, prompt.substr(at + mark.size())) +
-                            "{% set ns.system = '' %}",
-                        print(space, content, eot));
+                       print(prompt.substr(0, at), "ns.system + " + content, prompt.substr(at + mark.size())) +
+                           "{% set ns.system = '' %}",
+                       print(space, content, eot));
         }
         std::string system, last;  // without a system message; before the last answer
         if (turns.always_system || !turns.default_system.empty())
@@ -273,19 +271,19 @@ struct ChatTemplate {
         for (const std::string* t : {&text, &without_input})
             if (t->size() < last.size() || std::string_view(*t).substr(t->size() - last.size()) != last)
                 fail("%s: expected {output} at the end of the template, found %s after it", where.c_str(),
-                     start_of(t->substr(t->find(last) + last.size())).c_str());
+                    start_of(t->substr(t->find(last) + last.size())).c_str());
         for (const std::string* t : {&turns.system, &turns.user, &turns.assistant})
             if (is_chat() && t->find("{text}") == t->npos)
                 fail("%s: expected {text} in the turns of system, user and assistant, found none in %s", where.c_str(),
-                     start_of(*t).c_str());
+                    start_of(*t).c_str());
         if (before_output(true).second != before_output(false).second)
             fail("%s: expected a space before {output} with and without input, or none in both, found it in one",
-                 where.c_str());
+                where.c_str());
     }
 
     // The text with its placeholders filled. What is put in is not looked at again.
-    static std::string substitute(std::string_view text, const std::string& instruction, const std::string& input,
-                                  const std::string& output) {
+    static std::string substitute(
+        std::string_view text, const std::string& instruction, const std::string& input, const std::string& output) {
         std::string out;
         for (size_t at = 0; at < text.size();) {
             auto is = [&](std::string_view name) { return text.substr(at, name.size()) == name; };
@@ -336,8 +334,8 @@ struct ChatTemplate {
 
 private:
     // Has a text these placeholders, each once, and perhaps `allowed`?
-    static void check_names(const std::string& where, const std::string& t, const std::string& needed,
-                            const std::string& allowed) {
+    static void check_names(
+        const std::string& where, const std::string& t, const std::string& needed, const std::string& allowed) {
         std::multiset<std::string> names;
         for (size_t at = 0; (at = t.find('{', at)) != t.npos; at++) {
             size_t end = t.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", at + 1);
@@ -348,11 +346,11 @@ private:
         for (const std::string& name : names) found += name;
         if (found != needed && found != allowed + needed)
             fail("%s: expected a template with %s, each once, and at most %s beside, found %s in %s", where.c_str(),
-                 needed.c_str(), allowed.empty() ? "nothing" : allowed.c_str(), found.empty() ? "none" : found.c_str(),
-                 start_of(t).c_str());
+                needed.c_str(), allowed.empty() ? "nothing" : allowed.c_str(), found.empty() ? "none" : found.c_str(),
+                start_of(t).c_str());
         if (t.find(Bpe::eot_name) != t.npos)
             fail("%s: expected a template without %s, which ends every answer by itself, found it", where.c_str(),
-                 Bpe::eot_name);
+                Bpe::eot_name);
     }
 };
 
@@ -397,7 +395,7 @@ inline std::vector<Segment> render(const ChatTemplate& templ, const InstructRow&
         }
         if (!turn.input.empty() && !templ.has_input())
             fail("%s: expected a template with {input}, since this row has one, found the template %s without it",
-                 row.where.c_str(), templ.name.c_str());
+                row.where.c_str(), templ.name.c_str());
         const auto [text, space] = templ.before_output(!turn.input.empty());
         const std::string prompt = ChatTemplate::substitute(text, instruction, turn.input, "");
         const auto [before, after] = around_text(marks.assistant);

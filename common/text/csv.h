@@ -32,7 +32,7 @@ struct CsvFields {
                 const char* name = separator == ',' ? "comma" : separator == ';' ? "semicolon" : "tab";
                 if (at < lines.line.size() && lines.line[at] != separator)
                     give_up(lines, format("expected a %s after the closing quote%s, found ", name,
-                                          lines.number > begin ? format(" in line %zu", lines.number).c_str() : "") +
+                                       lines.number > begin ? format(" in line %zu", lines.number).c_str() : "") +
                                        start_of(lines.line.substr(at)));
             } else {
                 size_t end = std::min(lines.line.find(separator, at), lines.line.size());

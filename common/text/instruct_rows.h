@@ -122,8 +122,8 @@ private:
         for (const Json& value : list.a) found.push_back(lines.text_of(value, key));
         return found;
     }
-    void read_turn(const Json& json, const char* instruction, const char* input, const char* output,
-                   InstructRow& row) const {
+    void read_turn(
+        const Json& json, const char* instruction, const char* input, const char* output, InstructRow& row) const {
         row.turns.push_back({text(json, instruction), input ? text(json, input, false) : "", ""});
         if (blank(row.turns[0].instruction)) bad(format("expected a text in \"%s\", found nothing", instruction));
         if (blank(row.turns[0].input)) row.turns[0].input.clear();

@@ -47,8 +47,7 @@ struct LabelledColumns {
     int64_t first_class = 0;  // the number of the first of them
 
     std::vector<Flag> flags() {
-        return {
-            {"text-column|text", &text, "NAME", "name of the column with the text"},
+        return {{"text-column|text", &text, "NAME", "name of the column with the text"},
             {"text2-column|text2", &text2, "NAME", "name of the column with the second text, where there is one"},
             {"label-column|label", &label, "NAME", "name of the column with the label"},
             {"header", &header, "the first row names the columns; --no-header: they are called 1, 2, 3 ..."},
@@ -115,7 +114,7 @@ struct LabelledFile {
                 path.c_str(), row_ending(path) == ".parquet" ? "; Parquet is read by data/classify.py" : "");
         if (c.text == c.text2 || c.text == c.label || c.text2 == c.label)
             fail_usage("expected three different columns, found text \"%s\", second text \"%s\", label \"%s\"",
-                       c.text.c_str(), c.text2.c_str(), c.label.c_str());
+                c.text.c_str(), c.text2.c_str(), c.label.c_str());
         auto is_number = [](const std::string& s) {
             return s.find_first_not_of("0123456789") == s.npos && s[0] != '0';
         };
@@ -142,14 +141,14 @@ struct LabelledFile {
         return true;
     }
     // Of a row that was read: the texts, and how its label is written. label: as above
-    static void check(LabelledRow& row, const LabelledColumns& columns, const std::string& label,
-                      const LineReader& lines) {
+    static void check(
+        LabelledRow& row, const LabelledColumns& columns, const std::string& label, const LineReader& lines) {
         for (std::string* s : {&row.text, &row.text2, &row.label})
             if (*s == "nan" || *s == "NaN") s->clear();
         auto require_text_in = [&](const std::string& column, const std::string& found) {
             if (has_no_text(found))
                 lines.bad(row.line, format("expected a text in \"%s\", found %s", column.c_str(),
-                                           blank(found) ? "nothing" : "only characters that give no token"));
+                                        blank(found) ? "nothing" : "only characters that give no token"));
         };
         require_text_in(columns.text, row.text);
         row.pair = !trimmed_label(row.text2).empty();
@@ -192,7 +191,7 @@ private:
         try {
             if (!fields.read(lines))
                 fail("%s, line 1: expected a header with the column \"%s\", found an empty file", lines.path.c_str(),
-                     columns.text.c_str());
+                    columns.text.c_str());
         } catch (const BadRow& e) {
             return e.what();
         }
@@ -274,7 +273,7 @@ private:
         size_t needed = std::max(text_at, label.empty() ? label_at : 0) + 1;
         if (fields.count > width || fields.count < needed)
             lines.bad(row.line, format("expected %zu columns as in the %s, found %zu", width,
-                                       columns.header ? "header" : "first row", fields.count));
+                                    columns.header ? "header" : "first row", fields.count));
         row.text.swap(fields.text[text_at]);
         if (text2_at < fields.count) row.text2.swap(fields.text[text2_at]);
         if (label_at < fields.count) row.label.swap(fields.text[label_at]);

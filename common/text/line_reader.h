@@ -44,7 +44,7 @@ struct BadRows {
     void finish(const std::string& done) const {
         if (count == 0) return;
         fail("%zu row%s left out%s; %s; --on-error stop ends at the first", count, count > 1 ? "s were" : " was",
-             count > shown ? format(", of which the first %zu are named above", shown).c_str() : "", done.c_str());
+            count > shown ? format(", of which the first %zu are named above", shown).c_str() : "", done.c_str());
     }
 };
 
@@ -298,7 +298,7 @@ private:
         char begin[6] = {};
         if (pread(fd, begin, sizeof begin, 0) < 0) return;
         for (auto [magic, program] :
-             {std::pair("\x1f\x8b", "gzip"), {"\3757zXZ", "xz"}, {"BZh", "bzip2"}, {"\x28\xb5\x2f\xfd", "zstd"}})
+            {std::pair("\x1f\x8b", "gzip"), {"\3757zXZ", "xz"}, {"BZh", "bzip2"}, {"\x28\xb5\x2f\xfd", "zstd"}})
             if (strncmp(begin, magic, strlen(magic)) == 0) packer = program;
         if (!packer) return;
         fcntl(fd, F_SETFD, 0);  // so that the program has it, too
@@ -313,7 +313,7 @@ private:
         unpacked = nullptr;
         if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
             fail("cannot read %s: it was made by %s, which cannot be started: install it or unpack the file",
-                 path.c_str(), packer);
+                path.c_str(), packer);
         if (status) fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
     }
 };

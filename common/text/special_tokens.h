@@ -52,21 +52,20 @@ inline void refuse_unknown_keys(const Json& object, const std::string& where, st
     for (const auto& [key, value] : object.o)
         if (std::find(known.begin(), known.end(), key) == known.end())
             fail("%s: the key \"%s\": %.60s is not known here; expected only keys that tokenizers of this kind have",
-                 where.c_str(), key.c_str(), dump_json(value).c_str());
+                where.c_str(), key.c_str(), dump_json(value).c_str());
 }
 
 [[noreturn]] inline void refuse_rule(const std::string& where, const Json& rule, const std::string& expected) {
     fail("%s: expected %s, found %.200s: tokenizers with this rule are not supported", where.c_str(), expected.c_str(),
-         dump_json(rule).c_str());
+        dump_json(rule).c_str());
 }
 
 // ---------------------------------------------------------------- the files
 struct TokenizerFiles {
     // data/lib/tokenizer.py has the same list
-    static constexpr const char* names[] = {
-        "vocab.txt",          "vocab.json", "encoder.json",          "tokenizer.json",          "tokenizer.model",
-        "merges.txt",         "vocab.bpe",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-        "chat_template.jinja"};
+    static constexpr const char* names[] = {"vocab.txt", "vocab.json", "encoder.json", "tokenizer.json",
+        "tokenizer.model", "merges.txt", "vocab.bpe", "tokenizer_config.json", "special_tokens_map.json",
+        "added_tokens.json", "chat_template.jinja"};
     std::string dir;
     // name → content, of those that are there; of text without its byte order mark
     std::vector<std::pair<std::string, std::string>> bytes;
@@ -81,12 +80,9 @@ struct TokenizerFiles {
         for (const char* name : names)
             if (const std::string path = f.path(name); exists(path))
                 f.bytes.emplace_back(name, name == std::string("tokenizer.model") ? read_file(path) : read_text(path));
-        for (auto [name, to] : {std::pair{"tokenizer.json", &f.all},
-                                {"tokenizer_config.json", &f.config},
-                                {"special_tokens_map.json", &f.special_map},
-                                {"added_tokens.json", &f.added},
-                                {"config.json", &f.model},
-                                {"generation_config.json", &f.generation}}) {
+        for (auto [name, to] : {std::pair{"tokenizer.json", &f.all}, {"tokenizer_config.json", &f.config},
+                 {"special_tokens_map.json", &f.special_map}, {"added_tokens.json", &f.added},
+                 {"config.json", &f.model}, {"generation_config.json", &f.generation}}) {
             const std::string path = f.path(name), *text = f.find(name);
             if (text || exists(path)) *to = parse_json(text ? *text : read_file(path), path);
             if (to->kind != Json::object && to->kind != Json::null)
@@ -115,11 +111,11 @@ struct TokenizerFiles {
 
 // ---------------------------------------------------------------- tokenizer.json
 // Its model, of this type and with these keys
-inline const Json& model_of(const Json& all, const std::string& where, const std::string& type,
-                            std::vector<std::string_view> keys) {
+inline const Json& model_of(
+    const Json& all, const std::string& where, const std::string& type, std::vector<std::string_view> keys) {
     refuse_unknown_keys(all, where,
-                        {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                         "post_processor", "decoder", "model"});
+        {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+            "model"});
     const Json* model = json_member(all, where, "model", Json::object);
     const std::string found = model ? json_text(*model, where, "type", type.c_str()) : "none";
     if (found != type || !json_member(*model, where, "vocab", Json::object))
@@ -138,7 +134,7 @@ inline std::vector<std::string> read_vocab(const Json& vocab, const std::string&
             fail("%s: expected a token for the id %s, found an empty one", where.c_str(), dump_json(id).c_str());
         if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= tokens.size() || !tokens[id.i].empty())
             fail("%s: expected the ids 0 to %zu once each, found %s for the token %s", where.c_str(), tokens.size() - 1,
-                 dump_json(id).c_str(), token.c_str());
+                dump_json(id).c_str(), token.c_str());
         tokens[id.i] = token;
     }
     return tokens;
@@ -187,8 +183,8 @@ inline Json make_template(const std::vector<TemplatePart>& single, const std::ve
 
 // ---------------------------------------------------------------- what they name
 struct SpecialTokens {
-    static constexpr const char* role_names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                                 "pad_token", "cls_token", "mask_token"};
+    static constexpr const char* role_names[] = {
+        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
     AddedTokens added;
     std::string roles[7];        // contents, in the order of the names; "": none
     std::vector<int32_t> stops;  // ids that end a generated text; set by find_stops()
@@ -222,15 +218,15 @@ struct SpecialTokens {
             AddedToken& old = s.added.tokens[it->second];
             if (old.id >= 0 && t.id >= 0 && old.id != t.id)
                 fail("%s: the token %s has the id %d, in %s it is %d", t.where.c_str(), t.content.c_str(), t.id,
-                     old.where.c_str(), old.id);
+                    old.where.c_str(), old.id);
             if (old.id < 0) old.id = t.id;
             if (has_flags && old.flags() != t.flags())
                 fail("%s: the token %s has other flags (special, normalized, lstrip, rstrip, single_word) than in %s",
-                     t.where.c_str(), t.content.c_str(), old.where.c_str());
+                    t.where.c_str(), t.content.c_str(), old.where.c_str());
             auto other = with_id.try_emplace(t.id, it->second).first;
             if (t.id >= 0 && other->second != it->second)
                 fail("%s: the id %d is that of %s, in %s that of %s", t.where.c_str(), t.id, t.content.c_str(),
-                     s.added.tokens[other->second].where.c_str(), s.added.tokens[other->second].content.c_str());
+                    s.added.tokens[other->second].where.c_str(), s.added.tokens[other->second].content.c_str());
         };
         auto add_by_id = [&](AddedTokens tokens, bool has_flags) {  // as transformers adds them
             for (const AddedToken& t : tokens.by_id()) add(t, has_flags);
@@ -267,7 +263,7 @@ struct SpecialTokens {
                 const std::string& content = named.back().content;
                 if (!s.roles[i].empty() && s.roles[i] != content)
                     fail("%s: %s is %s, in %s it is %s", file.c_str(), key.c_str(), content.c_str(), config.c_str(),
-                         s.roles[i].c_str());
+                        s.roles[i].c_str());
                 s.roles[i] = content;
             }
             for (const char* key : {"additional_special_tokens", "extra_special_tokens"})
@@ -300,7 +296,7 @@ struct SpecialTokens {
                 for (const Json& id : value->kind == Json::array ? value->a : std::vector<Json>{*value}) {
                     if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size)
                         fail("%s: expected ids from 0 to %zu, as the tokenizer has them, for %s, found %.60s",
-                             f.path(file).c_str(), size - 1, key, dump_json(id).c_str());
+                            f.path(file).c_str(), size - 1, key, dump_json(id).c_str());
                     if (!found) stops.push_back((int32_t)id.i);
                 }
             }
@@ -321,8 +317,8 @@ private:
         t.rstrip = json_flag(json, where, "rstrip", false);
         t.single_word = json_flag(json, where, "single_word", false);
         t.content = json.kind == Json::string ? json.s : json_text(json, where, "content");
-        refuse_unknown_keys(json, where,
-                            {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"});
+        refuse_unknown_keys(
+            json, where, {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"});
         if (t.content.empty() || id != t.id || (id < 0 && !named))
             fail("%s: expected a token with a content and an id, found %.60s", where.c_str(), dump_json(json).c_str());
         const size_t line = t.content.find_last_not_of(" \t\r\n");  // files are read in parts that end with lines

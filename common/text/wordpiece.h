@@ -102,7 +102,7 @@ struct WordPiece {
             int32_t& piece = continues ? tree.at(2, std::string_view(t).substr(prefix.size())) : tree.at(1, t);
             if (piece >= 0)
                 fail("%s: line %zu: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(),
-                     piece + 1);
+                    piece + 1);
             piece = (int32_t)id;
             if (continues && both) tree.at(1, t) = (int32_t)id;
         }
@@ -269,18 +269,18 @@ struct WordPiece {
         for (auto [key, expected] : {std::pair{"do_basic_tokenize", true}, {"split_special_tokens", false}})
             if (json_flag(f.config, config, key, expected) != expected)
                 fail("%s: expected %s to be %s, found %s", config.c_str(), key, expected ? "true" : "false",
-                     expected ? "false" : "true");
+                    expected ? "false" : "true");
         const Json* never = json_member(f.config, config, "never_split", Json::array);
         if (never && !never->a.empty())
             fail("%s: expected nothing in never_split, found %.60s; make them added tokens", config.c_str(),
-                 dump_json(*never).c_str());
+                dump_json(*never).c_str());
         if (w.normalizer.description() == "BertNormalizer;" && !(has_all && generic)) {
             Step& bert = w.normalizer.steps[0];
             const Json* rule = f.all.find("normalizer");
             const bool given = rule && json_member(*rule, all, "strip_accents", Json::boolean);
             bert.lower_case = json_flag(f.config, config, "do_lower_case", bert.lower_case);
-            bert.strip_accents = json_flag(f.config, config, "strip_accents",
-                                           given ? bert.strip_accents : bert.lower_case);
+            bert.strip_accents = json_flag(
+                f.config, config, "strip_accents", given ? bert.strip_accents : bert.lower_case);
             bert.split_cjk = json_flag(f.config, config, "tokenize_chinese_chars", bert.split_cjk);
         }
         w.build(lines ? vocab : all, specials);
@@ -290,7 +290,7 @@ struct WordPiece {
     // Do they split words as BERT's does? (BertJapaneseTokenizer, PhobertTokenizer, EsmTokenizer also have vocab.txt.)
     static bool is_bert_class(const std::string& name) {
         for (const char* model : {"Bert", "DistilBert", "Electra", "MobileBert", "SqueezeBert", "ConvBert", "LayoutLM",
-                                  "RetriBert", "Lxmert", "MPNet", "RemBert"})
+                 "RetriBert", "Lxmert", "MPNet", "RemBert"})
             if (name == std::string(model) + "Tokenizer" || name == std::string(model) + "TokenizerFast") return true;
         return name.empty() || name == "PreTrainedTokenizerFast" || name == "TokenizersBackend";
     }
@@ -304,13 +304,13 @@ struct WordPiece {
         for (size_t id = 0; agree && id < std::max(lines.size(), tokens.size()); id++)
             if (id >= lines.size() || id >= tokens.size() || lines[id] != tokens[id])
                 fail("%s: the token %zu is %s, in %s it is %s", files.path("vocab.txt").c_str(), id,
-                     id < lines.size() ? lines[id].c_str() : "none", where.c_str(),
-                     id < tokens.size() ? tokens[id].c_str() : "none");
+                    id < lines.size() ? lines[id].c_str() : "none", where.c_str(),
+                    id < tokens.size() ? tokens[id].c_str() : "none");
         for (auto [key, value] : {std::pair{"continuing_subword_prefix", Json(std::string(prefix))},
-                                  {"max_input_chars_per_word", Json((int)max_word_chars)}})
+                 {"max_input_chars_per_word", Json((int)max_word_chars)}})
             if (const Json* found = model.find(key); found && !same_json(*found, value))
                 fail("%s: model: %s: expected %s, found %.60s", where.c_str(), key, dump_json(value).c_str(),
-                     dump_json(*found).c_str());
+                    dump_json(*found).c_str());
         const std::string unknown = json_text(model, where, "unk_token", "[UNK]");
         std::string& named = specials.role("unk_token");
         if (!named.empty() && named != unknown)
@@ -319,10 +319,10 @@ struct WordPiece {
                 "special_tokens_map.json",
                 where.c_str(), unknown.c_str(), named.c_str());
         named = unknown;
-        normalizer = read_steps(files.all, where, "normalizer",
-                                "BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD, Replace");
-        words = read_steps(files.all, where, "pre_tokenizer",
-                           "BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits");
+        normalizer = read_steps(
+            files.all, where, "normalizer", "BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD, Replace");
+        words = read_steps(
+            files.all, where, "pre_tokenizer", "BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits");
         // Files are read in parts that end with a line: where a word can go on there, it must not matter
         if (!words.has(Step::BERT_WORDS) && !words.has(Step::WHITESPACE) && !words.has(Step::WHITESPACE_SPLIT))
             fail(
@@ -385,7 +385,7 @@ struct WordPiece {
         Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
             "normalizer": {"type": "BertNormalizer", "clean_text": true}, "pre_tokenizer": {"type": "BertPreTokenizer"},
             "post_processor": null, "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true}, "model": null})",
-                              "tokenizer.json");
+            "tokenizer.json");
         Json rule = *all.find("normalizer"), model = Json().set("type", "WordPiece").set("unk_token", tokens[unk()]);
         rule.set("handle_chinese_chars", bert.split_cjk).set("strip_accents", bert.strip_accents);
         model.set("continuing_subword_prefix", "##").set("max_input_chars_per_word", (int)max_word_chars);

@@ -34,7 +34,7 @@ inline BertConfig read_bert_config(const std::string& dir) {
 
 // Writes DIR/config.json. extra: more keys, for a classifier id2label, label2id, problem_type.
 inline void write_bert_config(const std::string& dir, const BertConfig& c,
-                              const std::string& architecture = "BertForMaskedLM", const Json& extra = {}) {
+    const std::string& architecture = "BertForMaskedLM", const Json& extra = {}) {
     Json json, names = Json::make_array();
     names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", "bert").set("dtype", "float32");

@@ -22,8 +22,8 @@ struct ConfigJson {
         for (const auto& [name, value] : json.o) keys.push_back(name);
         const Json* found = json.find(key);
         fail("%s: %s: expected %s, found %s%s", where.c_str(), key.c_str(), expected.c_str(),
-             found ? dump_json(*found).c_str() : ("none" + nearest_hint(key, keys)).c_str(),
-             (why.empty() ? "" : ": " + why).c_str());
+            found ? dump_json(*found).c_str() : ("none" + nearest_hint(key, keys)).c_str(),
+            (why.empty() ? "" : ": " + why).c_str());
     }
     // The key must be missing or have this value; `why` says what the other values would need.
     void expects(const char* key, const Json& value, const char* why) const {
@@ -33,7 +33,7 @@ struct ConfigJson {
     void expects_multiple(const char* key, int64_t n, const char* of, int64_t divisor) const {
         if (n % divisor)
             fail("%s: expected %s to be a multiple of %s, found %lld and %lld", where.c_str(), key, of, (long long)n,
-                 (long long)divisor);
+                (long long)divisor);
     }
     // What the kernels of attention take
     void expects_head_size(int64_t HS) const {
@@ -41,8 +41,8 @@ struct ConfigJson {
             fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
     }
     // Where there is a preset the key may be missing or null.
-    double number(const char* key, double lo, double hi, std::optional<double> preset = {},
-                  bool integer = false) const {
+    double number(
+        const char* key, double lo, double hi, std::optional<double> preset = {}, bool integer = false) const {
         const Json* j = find(key);
         if (!j && preset) return *preset;
         if (j && (j->kind == Json::integer || (!integer && j->kind == Json::number)) && j->d >= lo && j->d <= hi)
@@ -79,5 +79,5 @@ inline ConfigJson read_config(const std::string& dir, const std::vector<std::str
         expected += (expected.empty() ? "\"" : " or \"") + t + "\"";
     }
     fail("%s: expected \"model_type\": %s, found %s", path.c_str(), expected.c_str(),
-         type ? dump_json(*type).c_str() : "none");
+        type ? dump_json(*type).c_str() : "none");
 }

@@ -33,11 +33,8 @@ struct GptConfig {
 struct GptType {
     const char *type, *architecture;
 };
-constexpr GptType GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"},
-                                 {"llama", "LlamaForCausalLM"},
-                                 {"qwen2", "Qwen2ForCausalLM"},
-                                 {"qwen3", "Qwen3ForCausalLM"},
-                                 {"smollm3", "SmolLM3ForCausalLM"}};
+constexpr GptType GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"}, {"llama", "LlamaForCausalLM"},
+    {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}, {"smollm3", "SmolLM3ForCausalLM"}};
 
 // ---------------------------------------------------------------- in
 // What is GPT-2's alone
@@ -71,11 +68,11 @@ inline RopeConfig read_rope(const ConfigJson& json, double theta) {
     const std::string kind = type ? type->s : old_type ? old_type->s : "default";
     if (rope.json.kind != Json::object || (kind != "default" && kind != "llama3"))
         fail("%s: rope_type: expected \"default\" or \"llama3\", found %s: other kinds of RoPE are not implemented",
-             rope.where.c_str(), dump_json(rope.json).c_str());
+            rope.where.c_str(), dump_json(rope.json).c_str());
     for (const auto& [name, value] : rope.json.o) {
         bool known = false;
         for (const char* k : {"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-                              "original_max_position_embeddings", "partial_rotary_factor"})
+                 "original_max_position_embeddings", "partial_rotary_factor"})
             known |= name == k;
         if (!known) rope.refuse(name, "no such key", "it is not implemented");
     }

@@ -59,9 +59,9 @@ template <class Task> void validate(Task& task, Progress& progress, Checkpoints<
     const char* last = checkpoints.last.c_str();
     if (!std::isfinite(e.loss))
         throw Error(EXIT_NOT_FINITE,
-                    format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: "
-                           "continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
-                           (long long)progress.step, e.loss, last, last));
+            format("step %lld: the validation loss (%g) is not finite; %s holds the checkpoint before: "
+                   "continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
+                (long long)progress.step, e.loss, last, last));
     bool better = e.score > progress.best_score || (e.score == progress.best_score && e.loss < progress.best_loss);
     progress.evals_since_best = better ? 0 : progress.evals_since_best + 1;
     if (better) {
@@ -85,18 +85,16 @@ template <class Task>
     const char* last = checkpoints.last.c_str();
     const char* held = finite ? "model before this step"
                               : "checkpoint before, as the parameters themselves are not finite";
-    throw Error(
-        EXIT_NOT_FINITE,
+    throw Error(EXIT_NOT_FINITE,
         format("step %lld: the loss (%g) or the norm of the gradient (%g) is not finite; no parameter was changed, %s "
                "holds the %s: continue from it with --init %s --out ANOTHER and a smaller --lr or --clip",
-               (long long)progress.step + 1, r.loss, r.norm, last, held, last));
+            (long long)progress.step + 1, r.loss, r.norm, last, held, last));
 }
 
 // Trains; returns the exit code. baseline_loss: the validation loss of a model that reads no context, to compare with.
 // sample(steps done), if given, comes after every sample_every-th step and its validation.
-template <class Task>
-int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
-          const std::function<void(int64_t)>& sample = nullptr) {
+template <class Task> int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
+    const std::function<void(int64_t)>& sample = nullptr) {
     Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best", f.out + "/metrics.jsonl"};
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });
@@ -106,7 +104,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
     if (f.resume && progress.finished(f)) {
         const char* length = f.epochs > 0 ? "epochs" : "steps";
         printf("the run is finished: step %lld of %lld; --%s with a larger number continues it\n",
-               (long long)progress.step, (long long)f.steps, progress.step < f.steps ? "patience" : length);
+            (long long)progress.step, (long long)f.steps, progress.step < f.steps ? "patience" : length);
         return EXIT_OK;
     }
     const std::string config = f.out + "/config.json";
@@ -173,7 +171,7 @@ int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sam
                     "%s",
                     (long long)progress.step, f.out.c_str());
             printf("stopped at step %lld; continue with --resume --out %s; models: %s\n", (long long)progress.step,
-                   f.out.c_str(), models_of(f.out, progress).c_str());
+                f.out.c_str(), models_of(f.out, progress).c_str());
             return EXIT_INTERRUPTED;
         }
     }

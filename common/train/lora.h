@@ -65,7 +65,7 @@ struct LoraTable {
                 // GPT-2 has two c_proj in a layer: where one alone is meant, PEFT has to know which
                 std::string own = module.substr(module.rfind('.') + 1);
                 if (std::any_of(all.begin(), all.end(),
-                                [&](const std::string& m) { return is_target(m, own) && !is_target(m, f.targets); }))
+                        [&](const std::string& m) { return is_target(m, own) && !is_target(m, f.targets); }))
                     own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
                 if (std::find(targets.begin(), targets.end(), own) == targets.end()) targets.push_back(own);
                 a.push_back(PEFT_PREFIX + module + ".lora_A.weight");
@@ -82,7 +82,7 @@ struct LoraTable {
         for (const std::string& target : split_list(f.targets))
             if (std::none_of(all.begin(), all.end(), [&](const std::string& m) { return is_target(m, target); }))
                 fail_usage("--lora-targets %s: expected all, attention or names of this model's matrices, which are %s",
-                           target.c_str(), name_list(all, 20).c_str());
+                    target.c_str(), name_list(all, 20).c_str());
         if (modules.empty()) fail_usage("--lora-targets: expected all, attention or names of matrices, found none");
         layout(rows);
     }
@@ -103,8 +103,8 @@ struct Adapters {
 
     // base: where the model's parameters lie, by its table; params, grads: those of the adapters, by table.rows. Rooms
     // that plan() took stay.
-    void point(const LoraTable& table, const std::vector<ParamSpec>& model, const real* base, real* params,
-               areal* grads) {
+    void point(
+        const LoraTable& table, const std::vector<ParamSpec>& model, const real* base, real* params, areal* grads) {
         of.resize(table.modules.size());
         for (size_t i = 0; i < of.size(); i++) {
             const auto& [row, shape] = table.modules[i];
@@ -139,15 +139,15 @@ struct Adapters {
     }
 
     // out(N,OC) = inp(N,C) weightᵀ + bias, and what its adapter adds. drop: of its input, whose site is set here
-    void forward(real* out, const real* inp, const real* weight, const real* bias, int N, int C, int OC,
-                 Dropout drop) const {
+    void forward(
+        real* out, const real* inp, const real* weight, const real* bias, int N, int C, int OC, Dropout drop) const {
         device::matmul_forward(out, inp, weight, bias, N, C, OC);
         if (const Adapter* a = find(weight, drop))
             lora_forward(out, a->u, dropped, inp, a->w, a->shape, N, C, OC, drop);
     }
     // dweight(OC,C) += doutᵀ inp, dbias(OC) += Σ dout, where they are wanted; the adapter's gradients and du
     void backward_weight(areal* dweight, areal* dbias, const real* dout, const real* inp, const real* weight,
-                         areal* scratch, int N, int C, int OC, Dropout drop) const {
+        areal* scratch, int N, int C, int OC, Dropout drop) const {
         if (dweight) device::matmul_backward_weight(dweight, dbias, dout, inp, scratch, N, C, OC);
         if (const Adapter* a = find(weight, drop))
             lora_backward_weight(a->g, du, dropped, dout, inp, (const real*)a->u, a->w, a->shape, N, C, OC, drop);
@@ -163,9 +163,8 @@ struct Adapters {
 // ---------------------------------------------------------------- files
 // DIR/adapter_config.json and adapter_model.safetensors. base: the model that it belongs to, a directory or name;
 // values: (total_count(table.rows))
-template <class T>
-void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlags& f, const std::string& base,
-                  bool conv1d, const T* values) {
+template <class T> void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlags& f,
+    const std::string& base, bool conv1d, const T* values) {
     Json config, targets = Json::make_array();
     targets.a.assign(table.targets.begin(), table.targets.end());
     config.set("peft_type", "LORA").set("task_type", "CAUSAL_LM").set("base_model_name_or_path", base).set("r", f.r);
@@ -201,7 +200,7 @@ template <class T> void merge_adapter(const std::string& dir, const std::vector<
     auto text = [&](const char* key) { return config.find(key) ? config.find(key)->s : ""; };
     if (text("peft_type") != "LORA") config.refuse("peft_type", "\"LORA\"");
     for (const char* key : {"use_dora", "alpha_pattern", "modules_to_save", "lora_bias", "trainable_token_indices",
-                            "layer_replication", "alora_invocation_tokens"})
+             "layer_replication", "alora_invocation_tokens"})
         if (const Json* v = config.find(key); v && (v->b || !v->o.empty() || !v->a.empty() || !v->s.empty() || v->d))
             config.refuse(key, "none");
     config.expects("bias", "none", "biases are not implemented");
@@ -221,8 +220,8 @@ template <class T> void merge_adapter(const std::string& dir, const std::vector<
             const size_t r = a && !a->shape.empty() ? a->shape[0] : 0;
             if (r == 0 || a->shape != std::vector<size_t>{r, in} || !b || b->shape != std::vector<size_t>{out, r})
                 fail("%s: %s: expected lora_A (r, %zu) and lora_B (%zu, r), found %s and %s", file.path.c_str(),
-                     module.c_str(), in, out, a ? shape_text(a->shape).c_str() : "none",
-                     b ? shape_text(b->shape).c_str() : "none");
+                    module.c_str(), in, out, a ? shape_text(a->shape).c_str() : "none",
+                    b ? shape_text(b->shape).c_str() : "none");
             std::vector<float> va(r * in), vb(out * r);
             file.read(*a, va.data());
             file.read(*b, vb.data());
@@ -240,6 +239,6 @@ template <class T> void merge_adapter(const std::string& dir, const std::vector<
     for (const TensorInfo& t : file.tensors)
         if (!known.count(t.name))
             fail("%s: %s: expected an adapter of one of the model's matrices, found no such matrix", file.path.c_str(),
-                 t.name.c_str());
+                t.name.c_str());
     if (known.empty()) fail("%s: expected adapters, found none", file.path.c_str());
 }

@@ -14,7 +14,7 @@ constexpr double MiB = 1 << 20;
 
 inline void print_machine(const char* program) {
     printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
-           device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
+        device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
 }
 // How many parameters; verbose: names, shapes and sizes, of the layers only the first and what is after the last.
 inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) {
@@ -75,11 +75,11 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t u
     for (const Arena::Region& r : measure.regions)
         if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / MiB);
     printf("%s%.1f of %.0f MiB on %s; largest %s that fits: %s\n\n",
-           task.f.verbose ? "  total              " : "memory: ", (double)measure.used / MiB, (double)available / MiB,
-           device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
+        task.f.verbose ? "  total              " : "memory: ", (double)measure.used / MiB, (double)available / MiB,
+        device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
     if (measure.used > available)
         fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / MiB,
-             (double)available / MiB, advice(largest).c_str());
+            (double)available / MiB, advice(largest).c_str());
     auto try_alloc = [](size_t bytes) -> void* {  // nullptr: there is not enough
         try {
             return device::device_alloc(bytes);
@@ -95,26 +95,25 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t u
         return p != nullptr;
     });
     fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / MiB,
-         (double)available / MiB, advice(largest).c_str());
+        (double)available / MiB, advice(largest).c_str());
 }
 
 // Fails if a parameter is infinite or not a number. values: (total_count(table)), from the model directory `dir`
-inline void refuse_not_finite(const std::vector<ParamSpec>& table, const std::vector<areal>& values,
-                              const std::string& dir) {
+inline void refuse_not_finite(
+    const std::vector<ParamSpec>& table, const std::vector<areal>& values, const std::string& dir) {
     for (const ParamSpec& s : table)
         for (size_t i = s.offset; i < s.offset + s.count; i++)
             if (!std::isfinite(values[i]))
                 throw Error(EXIT_NOT_FINITE, format("%s: %s: expected finite numbers, found %g: the file is damaged, "
                                                     "or its training went wrong: take another model",
-                                                    dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
+                                                 dir.c_str(), joined_names(s.names).c_str(), (double)values[i]));
 }
 
 // For inference: allocates memory for the parameters, and for what plan_rest(arena) takes, and loads the parameters of
 // the model in `dir`. point(base) points the model's tensors into `base` and returns their table. change(table, values)
 // may change them before. The memory lives as long as what is returned.
-template <class Point, class PlanRest>
-[[nodiscard]] std::shared_ptr<void> load_parameters(
-    const std::string& dir, Point point, PlanRest plan_rest,
+template <class Point, class PlanRest> [[nodiscard]] std::shared_ptr<void> load_parameters(const std::string& dir,
+    Point point, PlanRest plan_rest,
     const std::function<void(const std::vector<ParamSpec>&, std::vector<areal>&)>& change = nullptr) {
     std::vector<ParamSpec> table = point(nullptr);
     check_tensors(dir, table);
@@ -132,9 +131,9 @@ template <class Point, class PlanRest>
     plan(measure);
     if (measure.used > device::device_memory())
         fail("%s: the model needs %.1f MiB of memory, the device has %.1f MiB", dir.c_str(), (double)measure.used / MiB,
-             (double)device::device_memory() / MiB);
-    std::shared_ptr<void> memory(device::device_alloc(measure.used),
-                                 [bytes = measure.used](void* p) { device::device_free(p, bytes); });
+            (double)device::device_memory() / MiB);
+    std::shared_ptr<void> memory(
+        device::device_alloc(measure.used), [bytes = measure.used](void* p) { device::device_free(p, bytes); });
     Arena arena(memory.get());
     plan(arena);
     point(params);

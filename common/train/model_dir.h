@@ -63,11 +63,11 @@ inline std::string resolve_model_dir(const std::string& path) {
     const std::string last = ends_with("/" + dir, "/best") ? dir.substr(0, dir.size() - 4) + "last" : "";
     if (!is_directory(dir))
         fail("%s: expected a model directory, found %s", dir.c_str(),
-             exists(dir)                                 ? "a file"
-             : !last.empty() && is_model_directory(last) ? ("nothing of that name; there is " + last).c_str()
-                                                         : ("nothing of that name" + nearest_entry(dir)).c_str());
+            exists(dir)                                 ? "a file"
+            : !last.empty() && is_model_directory(last) ? ("nothing of that name; there is " + last).c_str()
+                                                        : ("nothing of that name" + nearest_entry(dir)).c_str());
     const bool config = exists(dir + "/config.json");
     fail("%s: expected config.json with a \"model_type\" and model.safetensors, here, in best/ or in last/, found %s%s",
-         dir.c_str(), config ? "a config.json, but no model" : "no config.json",
-         nearest_entry(dir + (config ? "/model.safetensors" : "/config.json")).c_str());
+        dir.c_str(), config ? "a config.json, but no model" : "no config.json",
+        nearest_entry(dir + (config ? "/model.safetensors" : "/config.json")).c_str());
 }

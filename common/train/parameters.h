@@ -69,14 +69,14 @@ template <class X> struct TableBuilder {
 
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
-                size_t count = 0) {
+        size_t count = 0) {
         rows.push_back({names, shape, {}, false, decay, init, std, layer, 0, count});
         members.push_back(&p);
     }
     // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
     // memory, where they are more
     void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
-                size_t out_memory = 0) {
+        size_t out_memory = 0) {
         std::vector<std::string> weights, biases;
         for (auto& part : parts) {
             weights.push_back(prefix + part + ".weight");

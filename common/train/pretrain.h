@@ -41,7 +41,7 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
             init.c_str(), (long long)V, data.c_str(), tokenizer.tokens.size(), init.c_str());
     if (Tokenizer::load(init).fingerprint() != tokenizer.fingerprint())
         fail("%s: %s was packed with another tokenizer: make it again with --tokenizer %s", init.c_str(), data.c_str(),
-             init.c_str());
+            init.c_str());
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
@@ -60,8 +60,7 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
     std::vector<std::string> head;  // prefixes of the tensors that a model may lack
 
     // more: of Windows, after the file
-    template <class... More>
-    PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const More&... more)
+    template <class... More> PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const More&... more)
         : f(f), data(data), train_data(data.train, more...), val_data(data.val, more...) {
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
@@ -106,9 +105,8 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
 //   BatchShape shape_for(int64_t tokens)           of batches with that --batch-tokens
 //   double tokens_per_epoch()                      with those that are added to the text
 //   std::string sequences()                        "windows", or how many there are, for the console
-template <class Task>
-int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64_t max_len, int64_t sample_every = 0,
-             const std::function<void(int64_t)>& sample = nullptr) {
+template <class Task> int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64_t max_len,
+    int64_t sample_every = 0, const std::function<void(int64_t)>& sample = nullptr) {
     double tokens_per_step = (double)(f.batch_tokens * f.accum), tokens_per_epoch = task.tokens_per_epoch();
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
 
@@ -126,13 +124,13 @@ int pretrain(Task& task, Cli& cli, TrainFlags& f, const std::string& init, int64
         task.opt.upload(values);
     }
     const BinFile &train_file = task.data.train, &val_file = task.data.val;
-    double unigram = unigram_baseline(train_file, task.end_token, task.model.config.V, task.val_data,
-                                      task.val_sequences);
+    double unigram = unigram_baseline(
+        train_file, task.end_token, task.model.config.V, task.val_data, task.val_sequences);
     printf("data: %s tokens in %s documents for training, %s for validation; %s of at most %lld tokens\n",
-           thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
-           thousands((double)val_file.tokens()).c_str(), task.sequences().c_str(), (long long)max_len);
+        thousands((double)train_file.tokens()).c_str(), thousands((double)train_file.sequences()).c_str(),
+        thousands((double)val_file.tokens()).c_str(), task.sequences().c_str(), (long long)max_len);
     printf("%lld steps of %lld x %lld tokens: %.2f epochs. The unigram baseline has a validation loss of %.4f\n",
-           (long long)f.steps, (long long)f.accum, (long long)f.batch_tokens,
-           (double)f.steps * tokens_per_step / tokens_per_epoch, unigram);
+        (long long)f.steps, (long long)f.accum, (long long)f.batch_tokens,
+        (double)f.steps * tokens_per_step / tokens_per_epoch, unigram);
     return train(task, cli, f, unigram, sample_every, sample);
 }

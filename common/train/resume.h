@@ -23,15 +23,15 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";
     if (!exists(path))
         fail("--resume: expected %s, found no such file: nothing was started in %s yet%s", path.c_str(), f.out.c_str(),
-             nearest_entry(f.out).c_str());
+            nearest_entry(f.out).c_str());
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
     if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
     if (const Json* program = saved.find("program"); program && program->s != cli.program)
         fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(),
-             program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
-    const std::vector<std::string> free = {"out",    "data",  "resume",   "retune",     "verbose",     "steps",
-                                           "epochs", "seeds", "patience", "eval-every", "eval-tokens", "log-every"};
+            program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
+    const std::vector<std::string> free = {"out", "data", "resume", "retune", "verbose", "steps", "epochs", "seeds",
+        "patience", "eval-every", "eval-tokens", "log-every"};
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && !contains(free, name) && dump_json(flag->json()) != dump_json(value))
@@ -47,13 +47,13 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
 
 // Takes the flags of a resumed run, and checks what every program needs. `files` have to be in --data; of the
 // `scripts` the first makes them from a public source, the second from the user's own files.
-inline void prepare_flags(Cli& cli, TrainFlags& f, std::vector<const char*> files,
-                          std::pair<const char*, const char*> scripts) {
+inline void prepare_flags(
+    Cli& cli, TrainFlags& f, std::vector<const char*> files, std::pair<const char*, const char*> scripts) {
     if (f.resume && f.out.empty()) fail_usage("--resume: expected --out DIR, the run to continue");
     if (f.resume) resume_flags(cli, f);
     if (f.data.empty())
-        fail_usage("--data DIR is missing: the folder with %s; %s --help says how to make one", files[0],
-                   scripts.second);
+        fail_usage(
+            "--data DIR is missing: the folder with %s; %s --help says how to make one", files[0], scripts.second);
     if (f.out.empty()) fail_usage("--out DIR is missing: where the run's checkpoints and metrics go");
     if (f.batch_tokens % 128)
         fail_usage("--batch-tokens: expected a multiple of 128, found %lld", (long long)f.batch_tokens);
@@ -90,8 +90,8 @@ inline void open_run_dir(const TrainFlags& f) {
         if (text.find("\"flags\": {") == text.npos || text.find("\"resume\": ") == text.npos)
             refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
         refuse_existing("--out", f.out,
-                        {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv",
-                         "answers.jsonl", "answers_before.jsonl"});  // also links that lead nowhere
+            {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv", "answers.jsonl",
+                "answers_before.jsonl"});  // also links that lead nowhere
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
@@ -147,7 +147,7 @@ struct Progress {
             if (!none &&
                 !(is_number && std::fabs(counter.d) < 1e18 && (counter.d >= (whole ? -best : 0) || (best && !whole))))
                 fail("%s: expected a number that can be for \"%s\", found %s: the file is damaged", path.c_str(), key,
-                     dump_json(counter).c_str());
+                    dump_json(counter).c_str());
             if constexpr (whole) x = counter.i;
             else if (!none) x = counter.d;
         });
@@ -173,21 +173,21 @@ inline void save_run(const std::string& dir, const Optimizer& opt, const Progres
     std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
     if (!MODEL_FILE_IS_EXACT) master = opt.download();
     save_training_state(dir, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(),
-                        progress.to_json().set("identity", identity));
+        progress.to_json().set("identity", identity));
 }
 // Parameters, m and v of the run that was saved in `dir`; returns how far it had come. A run of another identity is
 // refused.
 inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& identity) {
     std::string path = dir + "/training_state.safetensors";
     std::vector<areal> m(opt.n), v(opt.n), master(opt.n);
-    Json counters = load_training_state(dir, opt.table, m.data(), v.data(),
-                                        MODEL_FILE_IS_EXACT ? nullptr : master.data());
+    Json counters = load_training_state(
+        dir, opt.table, m.data(), v.data(), MODEL_FILE_IS_EXACT ? nullptr : master.data());
     const Json& saved_identity = find_counter(counters, "identity", path);
     for (const auto& [key, value] : identity.o) {
         const Json* saved = saved_identity.find(key);
         if (!saved || dump_json(*saved) != dump_json(value))
             fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", dir.c_str(),
-                 key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
+                key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
     }
     for (const char* name : {"/model.safetensors", "/adapter_model.safetensors"})
         if (exists(dir + name)) SafeTensors(dir + name).verify();

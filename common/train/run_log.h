@@ -17,12 +17,8 @@
 inline double peak_flops() {
 #ifdef __CUDACC__
     const std::string name = device::device_name();
-    for (auto [part, half, single] : {std::tuple{"H200", 989e12, 67e12},
-                                      {"H100 PCIe", 756e12, 51e12},
-                                      {"H100", 989e12, 67e12},
-                                      {"A100", 312e12, 19.5e12},
-                                      {"L40S", 362e12, 91.6e12},
-                                      {"4090", 165e12, 82.6e12}})
+    for (auto [part, half, single] : {std::tuple{"H200", 989e12, 67e12}, {"H100 PCIe", 756e12, 51e12},
+             {"H100", 989e12, 67e12}, {"A100", 312e12, 19.5e12}, {"L40S", 362e12, 91.6e12}, {"4090", 165e12, 82.6e12}})
         if (name.find(part) != name.npos) return sizeof(real) == 2 ? half : single;
     return 0;
 #elif defined(SHIM)
@@ -72,7 +68,7 @@ struct RunLog {
         if (kept.empty()) add(Json().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
         if (peak > 0)
             printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
-                   peak / 1e9);
+                peak / 1e9);
     }
     // The lines of metrics.jsonl without those of steps after `step`, which will be done again, and what is no line of
     // JSON (a power cut may leave zeros).
@@ -105,10 +101,10 @@ struct RunLog {
         double of_peak = peak > 0 ? speed / peak : 0, lr = learning_rate(f, progress.step - 1);
         if (progress.step % f.log_every == 0 || progress.step == f.steps) {
             printf("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %s tokens/s%s | %s left\n",
-                   (long long)progress.step, (long long)f.steps, r.loss, lr, r.norm,
-                   thousands(r.step.tokens / r.seconds).c_str(),
-                   peak > 0 ? format(" | %.0f %% of peak", 100 * of_peak).c_str() : "",
-                   duration(step_seconds * (double)(f.steps - progress.step)).c_str());
+                (long long)progress.step, (long long)f.steps, r.loss, lr, r.norm,
+                thousands(r.step.tokens / r.seconds).c_str(),
+                peak > 0 ? format(" | %.0f %% of peak", 100 * of_peak).c_str() : "",
+                duration(step_seconds * (double)(f.steps - progress.step)).c_str());
             fflush(stdout);
         }
         Json line;
@@ -119,7 +115,7 @@ struct RunLog {
     }
     void validation(const Eval& e, const Progress& progress) {
         printf("step %lld | %s: %s%s\n%s", (long long)progress.step, e.name.c_str(), e.report.c_str(),
-               progress.best_step == progress.step ? " | best so far" : "", e.table.c_str());
+            progress.best_step == progress.step ? " | best so far" : "", e.table.c_str());
         fflush(stdout);
         Json line;
         line.set("step", progress.step).set("tokens", progress.tokens).set("val_loss", e.loss);
@@ -133,7 +129,7 @@ struct RunLog {
         printf("\n%s tokens in %s of training", thousands(progress.tokens).c_str(), duration(progress.seconds).c_str());
         if (progress.best_step >= 0)
             printf("; best model: step %lld, validation loss %.4f%s", (long long)progress.best_step, progress.best_loss,
-                   std::isfinite(baseline_loss) ? format(" (baseline: %.4f)", baseline_loss).c_str() : "");
+                std::isfinite(baseline_loss) ? format(" (baseline: %.4f)", baseline_loss).c_str() : "");
         printf("\nmodels: %s\n", models_of(f.out, progress).c_str());
         fflush(stdout);  // the reports may be interrupted
     }

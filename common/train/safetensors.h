@@ -118,7 +118,7 @@ struct SafeTensors {
         else if (t.dtype == "BF16") convert<bf16, float>(src, dst, t.count);
         else
             fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
-                 t.dtype.c_str());
+                t.dtype.c_str());
     }
 
 private:
@@ -136,10 +136,10 @@ private:
         memcpy(&header_size, map.get(), 8);
         if (header_size > 100000000)
             fail("%s: expected a header of at most 100000000 bytes, found %llu: not a safetensors file", path.c_str(),
-                 (unsigned long long)header_size);
+                (unsigned long long)header_size);
         if (header_size > file_size - 8)
             fail("%s: expected a header of %llu bytes, found %zu bytes after its length: the file is cut off",
-                 path.c_str(), (unsigned long long)header_size, file_size - 8);
+                path.c_str(), (unsigned long long)header_size, file_size - 8);
         if (header_size == 0 || map.get()[8] != '{')
             fail("%s: expected a header that begins with '{': not a safetensors file", path.c_str());
         data_start = 8 + header_size;
@@ -161,12 +161,12 @@ private:
         for (const TensorInfo& t : tensors) {
             if (t.begin != covered)
                 fail("%s: %s: expected its data at byte %zu, found %zu: %s", path.c_str(), t.name.c_str(), covered,
-                     t.begin, t.begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
+                    t.begin, t.begin < covered ? "it overlaps the tensor before" : "there is a hole before it");
             covered = t.end;
         }
         if (covered != file_size - data_start)
             fail("%s: expected %zu bytes of data, found %zu: bytes that belong to no tensor", path.c_str(), covered,
-                 file_size - data_start);
+                file_size - data_start);
     }
 
     TensorInfo parse_entry(const std::string& name, const Json& entry) const {
@@ -194,13 +194,13 @@ private:
             fail("%s: %s: expected a dtype of safetensors (F32, BF16, ...), found %s", file, tensor, t.dtype.c_str());
         if (!checked_product({t.count, size}, &bits) || bits % 8 || bits / 8 != t.end - t.begin)
             fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(),
-                 shape_text(t.shape).c_str(), t.end - t.begin);
+                shape_text(t.shape).c_str(), t.end - t.begin);
         return t;
     }
     size_t parse_size(const Json& n, const std::string& name, const char* what) const {
         if (n.kind != Json::integer || n.i < 0)
             fail("%s: %s: %s: expected an integer >= 0, found %s", path.c_str(), name.c_str(), what,
-                 dump_json(n).c_str());
+                dump_json(n).c_str());
         return (size_t)n.i;
     }
 };
@@ -213,7 +213,7 @@ struct TensorToWrite {
 };
 // extra: more for __metadata__; data(i): the bytes of the i-th tensor, which have to last until the next call
 inline void write_safetensors(const std::string& path, const std::vector<TensorToWrite>& list, const Json& extra = {},
-                              const std::function<const void*(size_t)>& data = nullptr) {
+    const std::function<const void*(size_t)>& data = nullptr) {
     Json metadata;
     const std::string no_sum = hex(0);
     metadata.set("format", "pt").set("checksum", no_sum);
@@ -226,12 +226,12 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorT
         factors.push_back(size);
         if (!size || !checked_product(factors, &bytes))
             fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
-                 shape_text(t.shape).c_str());
+                shape_text(t.shape).c_str());
         if (begin % size)
             fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
         header += "," + dump_json(t.name) +
                   format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
-                         dump_json(Json::make_array({t.shape.begin(), t.shape.end()})).c_str(), begin, begin + bytes);
+                      dump_json(Json::make_array({t.shape.begin(), t.shape.end()})).c_str(), begin, begin + bytes);
         ends.push_back(begin + bytes);
     }
     header += "}";

@@ -52,7 +52,7 @@ template <class Task> struct StepQueue {
         }
         if (s.targets == 0)
             fail("step %lld: none of its %.0f tokens can be a target: is the text made of special tokens?",
-                 (long long)launched + 1, s.tokens);
+                (long long)launched + 1, s.tokens);
         return s;
     }
     // Forward and backward of its micro-batches: their gradients add up to that of the mean loss over all its targets.

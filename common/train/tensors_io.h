@@ -30,7 +30,7 @@ struct LoadReport {
                 required.push_back(name);
         if (required.empty()) return;
         fail("%s: expected the tensor%s %s, found none of that name%s", dir.c_str(), required.size() > 1 ? "s" : "",
-             name_list(required).c_str(), nearest_hint(required[0], unused.empty() ? names : unused).c_str());
+            name_list(required).c_str(), nearest_hint(required[0], unused.empty() ? names : unused).c_str());
     }
     // Says what was loaded; what may be missing keeps its initial values.
     void announce(const std::string& dir, const std::vector<std::string>& prefixes) const {
@@ -97,9 +97,8 @@ inline std::vector<SafeTensors> open_weights(const std::string& dir) {
 // Reads the tensors of the table from directory `dir` into dst (total_count elements), wherever and in whatever
 // spelling and type they are there; dst nullptr: only finds them and compares their shapes. Those named in `skip` count
 // as missing, whatever the file holds.
-template <class T>
-LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, T* dst,
-                        const std::vector<std::string>& skip = {}) {
+template <class T> LoadReport load_tensors(
+    const std::string& dir, const std::vector<ParamSpec>& specs, T* dst, const std::vector<std::string>& skip = {}) {
     struct Entry {
         const SafeTensors* file;
         const TensorInfo* info;
@@ -147,7 +146,7 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
             auto& [file, info, used] = f->second;
             if (info->shape != s.shape_of(i))
                 fail("%s: %s: expected shape %s, as config.json says, found %s", file->path.c_str(), info->name.c_str(),
-                     shape_text(s.shape_of(i)).c_str(), shape_text(info->shape).c_str());
+                    shape_text(s.shape_of(i)).c_str(), shape_text(info->shape).c_str());
             used = true;
             report.loaded++;
             if (!dst) continue;
@@ -168,16 +167,15 @@ LoadReport load_tensors(const std::string& dir, const std::vector<ParamSpec>& sp
 // Refuses a model directory whose config.json, from which the table was made, asks for other tensors than it holds: to
 // be called before memory is taken. Those whose names begin with one of `prefixes` may be missing.
 inline void check_tensors(const std::string& dir, const std::vector<ParamSpec>& specs,
-                          const std::vector<std::string>& prefixes = {}, const std::vector<std::string>& skip = {}) {
+    const std::vector<std::string>& prefixes = {}, const std::vector<std::string>& skip = {}) {
     load_tensors<float>(dir, specs, nullptr, skip).refuse_missing(dir, prefixes);
 }
 
 // ---------------------------------------------------------------- out
 // DIR/model.safetensors or another name, F32; called by what save_directory() (model_dir.h) fills a directory with.
 // src: (total_count)
-template <class T>
-void save_tensors(const std::string& dir, const std::vector<ParamSpec>& specs, const T* src,
-                  const char* name = "model.safetensors") {
+template <class T> void save_tensors(
+    const std::string& dir, const std::vector<ParamSpec>& specs, const T* src, const char* name = "model.safetensors") {
     std::vector<TensorToWrite> list;
     std::vector<std::pair<const ParamSpec*, size_t>> tensors;
     for (const ParamSpec& s : specs)
@@ -208,37 +206,36 @@ inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
 // DIR/training_state.safetensors: m, v and, where the master weights are not the parameters themselves, master (else
 // nullptr), total_count elements each; `counters` is the program's own: step, loader position, best loss, ... Bits come
 // back as they went.
-template <class T>
-void save_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, const T* m, const T* v,
-                         const T* master, const Json& counters) {
+template <class T> void save_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, const T* m,
+    const T* v, const T* master, const Json& counters) {
     std::vector<TensorToWrite> list;
     for (auto [name, values] : {std::pair{"m", m}, {"v", v}, {"master", master}})
         if (values) list.push_back({name, dtype_of<T>(), {total_count(specs)}, values});
     write_safetensors(dir + "/training_state.safetensors", list,
-                      Json().set("layout", layout_fingerprint(specs)).set("counters", dump_json(counters)));
+        Json().set("layout", layout_fingerprint(specs)).set("counters", dump_json(counters)));
 }
 template <class T>
 Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, T* m, T* v, T* master) {
     const std::string path = dir + "/training_state.safetensors";
     if (!exists(path))
         fail("%s: expected the state of the optimiser, found no such file: start from this model with --init instead%s",
-             path.c_str(), nearest_entry(path).c_str());
+            path.c_str(), nearest_entry(path).c_str());
     const SafeTensors file(path);
     file.verify();
     const Json *layout = file.metadata.find("layout"), *counters = file.metadata.find("counters");
     if (!layout || !counters)
         fail("%s: expected \"layout\" and \"counters\" in __metadata__, found none: not written by this program",
-             path.c_str());
+            path.c_str());
     if (layout->s != layout_fingerprint(specs))
-        fail("%s: expected the state of this model, found that of another size or version of the program",
-             path.c_str());
+        fail(
+            "%s: expected the state of this model, found that of another size or version of the program", path.c_str());
     for (auto [name, values] : {std::pair{"m", m}, {"v", v}, {"master", master}}) {
         if (!values) continue;
         const TensorInfo* t = file.find(name);
         if (!t) fail("%s: expected a tensor %s, found none: written with another PRECISION", path.c_str(), name);
         if (t->dtype != dtype_of<T>() || t->count != total_count(specs))
             fail("%s: %s: expected %zu numbers %s, found %zu %s: written with another PRECISION", path.c_str(), name,
-                 total_count(specs), dtype_of<T>(), t->count, t->dtype.c_str());
+                total_count(specs), dtype_of<T>(), t->count, t->dtype.c_str());
         file.read(*t, values);
     }
     return parse_json(counters->s, path + ": counters");

@@ -29,7 +29,7 @@ template <class Tokenizer>
 void check_tokenizer(const BinFile& file, const Tokenizer& tokenizer, const std::string& dir) {
     if (file.fingerprint() != tokenizer.fingerprint() || file.vocab() != tokenizer.tokens.size())
         fail("%s: it was packed with another tokenizer than that of %s: pack it again with --tokenizer %s",
-             file.path.c_str(), dir.c_str(), dir.c_str());
+            file.path.c_str(), dir.c_str(), dir.c_str());
 }
 
 // The steps that --epochs are, and those between two validations if it is an epoch

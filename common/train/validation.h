@@ -38,9 +38,8 @@ template <class Data> uint64_t validation_sequences(Data& data, int64_t tokens) 
 
 // A task's mean loss over the first `sequences` in that order, without dropout; on_batch(its targets) is called for
 // each batch.
-template <class Task, class Data>
-Eval mean_loss(Task& task, Data& data, uint64_t sequences,
-               const std::function<void(const std::vector<int>&)>& on_batch = nullptr) {
+template <class Task, class Data> Eval mean_loss(Task& task, Data& data, uint64_t sequences,
+    const std::function<void(const std::vector<int>&)>& on_batch = nullptr) {
     NoDropout inference(task.model.dropout);
     device::device_zero(task.opt.stats, sizeof(StepStats));
     Eval e;

@@ -21,8 +21,8 @@ static void bench(int N, int T, int NH, int NKV, int HS, bool causal, float p, i
     bf16* dqkv = (bf16*)gpu::device_alloc((size_t)N * row * sizeof(bf16));
     float* lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
     float* delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
-    double forward = median_us(times,
-                               [&] { gpu::attention_forward(out, lse, qkv, seq, NH, NKV, HS, causal, dropout); });
+    double forward = median_us(
+        times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, NKV, HS, causal, dropout); });
     double backward = median_us(
         times, [&] { gpu::attention_backward(dqkv, delta, dout, out, qkv, lse, seq, NH, NKV, HS, causal, dropout); });
     double flop = 4.0 * N * T * C * (causal ? 0.5 : 1);

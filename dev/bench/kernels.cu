@@ -46,12 +46,12 @@ static void bench_layernorm(size_t N, size_t C) {
     });
     report("layernorm forward", shape, us, 8.0 * N * C, 0);
     us = median_us(times, [&] {
-        gpu::residual_layernorm_backward<bf16>(dsum, dbranch, dw, db, dout, dresidual, sum, w, mean, rstd, scratch,
-                                               (int)N, (int)C, Dropout());
+        gpu::residual_layernorm_backward<bf16>(
+            dsum, dbranch, dw, db, dout, dresidual, sum, w, mean, rstd, scratch, (int)N, (int)C, Dropout());
     });
     report("layernorm backward", shape, us, 10.0 * N * C, 0);
     for (void* p : {(void*)out, (void*)sum, (void*)dsum, (void*)dbranch, (void*)mean, (void*)rstd, (void*)dw, (void*)db,
-                    (void*)scratch})
+             (void*)scratch})
         release(p);
 }
 // What a Llama's layer has in place of LayerNorm, positions and GELU; and the QK-norm of Qwen3
@@ -68,13 +68,13 @@ static void bench_llama(size_t N, size_t C, size_t FF, size_t NH, size_t NKV, si
         report(name, format("%zu x %zu", N, width), median_us(times, f), bytes * (double)N, 0);
     };
     time("rmsnorm forward", C, 8.0 * C,
-         [&] { residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
+        [&] { residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
     time("rmsnorm backward", C, 10.0 * C, [&] {
         residual_rmsnorm_backward<bf16>(out, sum, dw, dout, x, branch, w, rstd, scratch, n, (int)C, Dropout());
     });
     time("rope", turned, 4.0 * turned, [&] { gpu::rope_forward<bf16>(qkv, table, pos, n, nh, nkv, hs); });
     time("qk norm and rope forward", row, 4.0 * row,
-         [&] { gpu::qk_norm_rope_forward<bf16>(out, rstd, qkv, w, w, table, pos, n, nh, nkv, hs, 1e-6f); });
+        [&] { gpu::qk_norm_rope_forward<bf16>(out, rstd, qkv, w, w, table, pos, n, nh, nkv, hs, 1e-6f); });
     time("qk norm and rope backward", turned, 6.0 * turned, [&] {
         gpu::qk_norm_rope_backward<bf16>(out, dw, dw + HS, qkv, w, w, rstd, table, pos, scratch, n, nh, nkv, hs);
     });
@@ -113,12 +113,11 @@ static void bench_adamw(size_t n) {
     AdamWStep* step = on_device(std::vector<AdamWStep>{{1e-6, 0.9, 0.95, 1e-8, 0.1, 0.05, 1}});
     double us = median_us(times, [&] { gpu::norm_squared(stats, grads, scratch, n); });
     report("gradient norm", format("%zu", n), us, 4.0 * n, 0);
-    us = median_us(times, [&] {
-        gpu::adamw_update<bf16>(params, master, m, v, grads, stats, step, ParamBlocks{factor, decay}, n);
-    });
+    us = median_us(times,
+        [&] { gpu::adamw_update<bf16>(params, master, m, v, grads, stats, step, ParamBlocks{factor, decay}, n); });
     report("AdamW", format("%zu", n), us, 30.0 * n, 0);
     for (void* p : {(void*)master, (void*)m, (void*)v, (void*)grads, (void*)params, (void*)factor, (void*)decay,
-                    (void*)scratch, (void*)stats, (void*)step})
+             (void*)scratch, (void*)stats, (void*)step})
         release(p);
 }
 // The linear layer C → OC over N rows, forward and its two gradients; with GELU where the model has one after it

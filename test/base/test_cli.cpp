@@ -15,23 +15,16 @@ struct Program {
     double lr = 3e-4, dropout = 0.1;
     bool resume = false, eval = true;
     bool shows_help = false;
-    Cli cli{"prog",
-            "trains something.",
-            "  ./prog --data DIR\n",
-            {{"train", "", "train it"},
-             {"guess", "TEXT...", "guess the rest", 1, CLI_MANY},
-             {"one", "WORD", "takes one word", 1, 1}},
-            {{"Data", "", {{"data", &data, "DIR", "where it is"}}},
-             {"Training",
-              "train",
-              {{"lr", &lr, above(0), "learning rate"},
-               {"steps|iterations|iters", &steps, at_least(1), "steps"},
-               {"dropout", &dropout, up_to(0, 1), "dropout"},
-               {"seed", &seed, {}, "seed"},
-               {"schedule", &schedule, "linear|cosine", "how lr falls"},
-               {"resume", &resume, "go on"},
-               {"eval", &eval, "evaluate"}}},
-             {"Guessing", "guess one", {{"top-k", &top_k, between(1, 10), "how many"}}}}};
+    Cli cli{"prog", "trains something.", "  ./prog --data DIR\n",
+        {{"train", "", "train it"}, {"guess", "TEXT...", "guess the rest", 1, CLI_MANY},
+            {"one", "WORD", "takes one word", 1, 1}},
+        {{"Data", "", {{"data", &data, "DIR", "where it is"}}},
+            {"Training", "train",
+                {{"lr", &lr, above(0), "learning rate"}, {"steps|iterations|iters", &steps, at_least(1), "steps"},
+                    {"dropout", &dropout, up_to(0, 1), "dropout"}, {"seed", &seed, {}, "seed"},
+                    {"schedule", &schedule, "linear|cosine", "how lr falls"}, {"resume", &resume, "go on"},
+                    {"eval", &eval, "evaluate"}}},
+            {"Guessing", "guess one", {{"top-k", &top_k, between(1, 10), "how many"}}}}};
 
     Program& run(std::vector<const char*> args) {
         args.insert(args.begin(), "./prog");
@@ -55,11 +48,11 @@ std::string usage_error(const std::vector<const char*>& args) {
 TEST_CASE("cli: flags, commands and words") {
     Program p;
     p.run({});
-    CHECK((p.cli.command == "train" && p.steps == 100 && p.lr == 3e-4 && !p.resume && p.eval &&
-           p.cli.positional.empty()));
+    CHECK((
+        p.cli.command == "train" && p.steps == 100 && p.lr == 3e-4 && !p.resume && p.eval && p.cli.positional.empty()));
     CHECK_FALSE(p.cli.given("lr"));
     p.run({"--lr", "1e-5", "--steps=7", "--resume", "--no-eval", "--schedule", "cosine", "--data", "a b", "--dropout",
-           "0", "--seed", "-12"});
+        "0", "--seed", "-12"});
     CHECK((p.lr == 1e-5 && p.steps == 7 && p.resume && !p.eval && p.schedule == "cosine" && p.data == "a b" &&
            p.dropout == 0 && p.seed == -12));
     CHECK((p.cli.given("lr") && p.cli.given("eval") && !p.cli.given("guess")));
@@ -104,14 +97,14 @@ TEST_CASE("cli: a command that has to be named") {
     Program p;
     p.cli.command_required = true;
     CHECK_THROWS_WITH_AS(p.run({}), doctest::Contains("expected a command (train, guess, one), found nothing"), Error);
-    CHECK_THROWS_WITH_AS(p.run({"--lr", "1"}),
-                         doctest::Contains("expected a command (train, guess, one), found \"--lr\""), Error);
+    CHECK_THROWS_WITH_AS(
+        p.run({"--lr", "1"}), doctest::Contains("expected a command (train, guess, one), found \"--lr\""), Error);
     CHECK(p.run({"train", "--lr", "1"}).lr == 1);
 }
 
 TEST_CASE("cli: --help shows examples first, then groups with defaults") {
     for (std::vector<const char*> args :
-         {std::vector<const char*>{"--help"}, {"-h"}, {"guess", "--help"}, {"guess", "x", "--bad", "-h"}}) {
+        {std::vector<const char*>{"--help"}, {"-h"}, {"guess", "--help"}, {"guess", "x", "--bad", "-h"}}) {
         // what goes to the terminal is help(); here only that nothing else happens
         fflush(stdout);
         int keep = dup(1), null = open("/dev/null", O_WRONLY);

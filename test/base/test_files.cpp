@@ -46,8 +46,8 @@ TEST_CASE("text: what is not text has a name") {
           "an EPUB book: save it as plain text first");
     CHECK(not_text("name" + std::string(253, '\0') + "ustar") == "a tar archive: unpack it first");
     CHECK(not_text("\xff\xfe" + wide("text", 2, true)) == "UTF-16 text: convert it first, iconv -f UTF-16 -t UTF-8");
-    CHECK(not_text("\xff\xfe\0\0"s + wide("text", 4, true)) ==
-          "UTF-32 text: convert it first, iconv -f UTF-32 -t UTF-8");
+    CHECK(
+        not_text("\xff\xfe\0\0"s + wide("text", 4, true)) == "UTF-32 text: convert it first, iconv -f UTF-32 -t UTF-8");
     CHECK(not_text(wide("A text.\n", 2, true)) == "UTF-16 text: convert it first, iconv -f UTF-16LE -t UTF-8");
     CHECK(not_text(wide("A text.\n", 2, false)) == "UTF-16 text: convert it first, iconv -f UTF-16BE -t UTF-8");
     CHECK(not_text(wide("A text.\n", 4, true)) == "UTF-32 text: convert it first, iconv -f UTF-32LE -t UTF-8");
@@ -59,8 +59,8 @@ TEST_CASE("text: what is not text has a name") {
 TEST_CASE("text: what may be text has none") {
     // words that binary files begin with, one NUL byte, other encodings of one byte: not for not_text() to say
     for (const std::string& text :
-         {""s, "a"s, "The big WAVE"s, "GIF89a is a format"s, "PAR1"s, "MZ"s, "BZh"s, "ID3 tags"s, "a\0b"s, "ab\0c"s,
-          "one NUL\0 in a line of text"s, "caf\xe9"s, "\xef\xbb\xbftext"s, std::string(257, 'm') + "ustard"})
+        {""s, "a"s, "The big WAVE"s, "GIF89a is a format"s, "PAR1"s, "MZ"s, "BZh"s, "ID3 tags"s, "a\0b"s, "ab\0c"s,
+            "one NUL\0 in a line of text"s, "caf\xe9"s, "\xef\xbb\xbftext"s, std::string(257, 'm') + "ustard"})
         CHECK(not_text(text) == "");
 }
 
@@ -88,11 +88,11 @@ TEST_CASE("text: files are checked and lose their byte order mark, at the beginn
 TEST_CASE("text: JSON with a byte order mark, and what is no JSON") {
     CHECK(parse_json("\xef\xbb\xbf{\"a\": 1}", "x").find("a")->i == 1);
     CHECK(error_of([] {
-              parse_json(
-                  "{\"a\": \xef\xbb\xbf"
-                  "1}",
-                  "x");
-          }).find("not JSON") != std::string::npos);
+        parse_json(
+            "{\"a\": \xef\xbb\xbf"
+            "1}",
+            "x");
+    }).find("not JSON") != std::string::npos);
     CHECK(error_of([] { parse_json("\xff\xfe{\0}\0"s, "x"); }) ==
           "x: expected JSON, found UTF-16 text: convert it first, iconv -f UTF-16 -t UTF-8");
 }

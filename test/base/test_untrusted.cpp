@@ -38,7 +38,7 @@ TEST_CASE("files: what is no file, or stands for one, is refused by name") {
     const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + std::string(64, '0') + "\n";
     write_bytes(dir / "pointer", pointer + "size 12\n");
     CHECK(has(refusal(dir / "pointer"),
-              "pointer: expected a file, found a Git LFS pointer: fetch the file itself with git lfs pull"));
+        "pointer: expected a file, found a Git LFS pointer: fetch the file itself with git lfs pull"));
     write_bytes(dir / "text", " " + pointer);
     CHECK(read_file(dir / "text") == " " + pointer);
     REQUIRE(symlink("text", (dir / "link").c_str()) == 0);

@@ -37,7 +37,7 @@ struct Example {
     std::string shown;
 };
 void write_examples(const std::string& path, size_t vocab, const std::vector<Example>& examples,
-                    const std::vector<std::string>& labels) {
+    const std::vector<std::string>& labels) {
     BinWriter out(path, BIN_CLASSIFY, vocab, 0x1234567890abcdef);
     for (const Example& e : examples) {
         out.append(e.ids.data(), e.ids.size());
@@ -179,7 +179,7 @@ TEST_CASE("bin: bad files") {
     CHECK(has(bad(with_field<uint32_t>(good, 16, 4)), "expected 300 bytes"));
     CHECK(has(bad(with_field<uint64_t>(good, 24, ~0ull)), "the file is cut off"));
     CHECK(has(bad(with_field<uint64_t>(good, 24, (1ull << 61) + 2)),
-              "the file is cut off"));  // × 8 wraps to the right size
+        "the file is cut off"));  // × 8 wraps to the right size
     CHECK(has(bad(with_field<uint64_t>(good, 32, (1ull << 63) + 5)), "the file is cut off"));
     CHECK(has(bad(with_field<uint64_t>(good, 40, 0)), "makes no sense"));
     CHECK(has(bad(with_field<uint64_t>(good, 256, 1)), "expected offsets from 0 to 5, found 1 to 5"));
@@ -283,7 +283,7 @@ TEST_CASE("bin: examples, written and read") {
     CHECK(has(open_error(path), "expected data of kind text, found classify"));
     BinFile f(path, BIN_CLASSIFY);
     CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
-              "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
+        "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
 }
 
 TEST_CASE("bin: the bytes of both kinds are those of the format") {
@@ -337,17 +337,17 @@ TEST_CASE("bin: examples that the writer refuses") {
         return bin_error([&] { write_examples(s / "x.bin", 10, examples, labels); });
     };
     CHECK(has(refused({{{1}, 2, 0, ""}}, {"a", "b"}),
-              "cannot write an example of 1 tokens whose second segment begins at 2"));
+        "cannot write an example of 1 tokens whose second segment begins at 2"));
     CHECK(has(refused({{{1}, 1, 2, ""}}, {"a", "b"}), "cannot write the label 2: there are 2"));
     CHECK(has(refused({{{1}, 1, -1, ""}}, {"a", "b"}), "cannot write the label -1"));
     CHECK(has(refused({}, {"a", "b"}), "the input holds no tokens"));
     CHECK(has(bin_error([&] {
-                  BinWriter out(s / "x.bin", BIN_CLASSIFY, 10, 1);
-                  int32_t id = 1;
-                  out.append(&id, 1);
-                  out.finish();
-              }),
-              "cannot write 1 sequences with 0 labels"));
+        BinWriter out(s / "x.bin", BIN_CLASSIFY, 10, 1);
+        int32_t id = 1;
+        out.append(&id, 1);
+        out.finish();
+    }),
+        "cannot write 1 sequences with 0 labels"));
     CHECK(entries(s) == 0);
 }
 
@@ -387,7 +387,7 @@ TEST_CASE("bin: bad examples") {
     CHECK(error(with_field<uint32_t>(good, 320, 2)) == "no error");
     CHECK(has(error(with_field<uint32_t>(good, 72, 3)), "expected the names of 3 labels (at least 2), found 2"));
     CHECK(has(error(with_field<uint32_t>(with_names("{\"labels\": [\"no\"]}"), 72, 1)),
-              "expected the names of 1 labels (at least 2), found 1"));
+        "expected the names of 1 labels (at least 2), found 1"));
     CHECK(has(error(with_names("{\"labels\": [\"no\", \"no\"]}")), "expected different labels, found \"no\" twice"));
     CHECK(has(error(with_names("{\"labels\": [\"no\", \"\"]}")), "expected names as labels, found \"\""));
     CHECK(has(error(with_names("{\"labels\": [\"no\", 1]}")), "expected names as labels, found 1"));
@@ -441,8 +441,8 @@ struct Row {
     std::string text;
 };
 static Json a_template() { return Json().set("name", "t").set("text", "{instruction}{output}"); }
-static void write_rows(const std::string& path, size_t vocab, const std::vector<Row>& rows,
-                       const std::vector<std::string>& tasks) {
+static void write_rows(
+    const std::string& path, size_t vocab, const std::vector<Row>& rows, const std::vector<std::string>& tasks) {
     BinWriter out(path, BIN_INSTRUCT, vocab, 0x1234567890abcdef);
     for (const Row& r : rows) {
         out.append(r.ids.data(), r.ids.size());
@@ -460,8 +460,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
     for (size_t vocab : {300, 70000})
         for (size_t n : {2, 3, 4, 5, 6}) {
             std::vector<Row> rows = {{{}, {{1, 2}}, 2, "{\"input\": \"a\"}"},
-                                     {{4, 5, 6, 7, (int32_t)vocab - 1}, {{1, 2}, {2, 3}, {4, 5}}, 0, ""},
-                                     {{1, 2}, {{1, 2}}, 1, "x"}};
+                {{4, 5, 6, 7, (int32_t)vocab - 1}, {{1, 2}, {2, 3}, {4, 5}}, 0, ""}, {{1, 2}, {{1, 2}}, 1, "x"}};
             rows[0].ids.resize(n, 5);
             write_rows(path, vocab, rows, tasks);
             BinFile f(path, BIN_INSTRUCT);
@@ -484,7 +483,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
     CHECK(has(bin_error([&] { BinFile f(path, BIN_CLASSIFY); }), "expected data of kind classify, found instruct"));
     BinFile f(path, BIN_INSTRUCT);
     CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
-              "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
+        "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
 }
 
 TEST_CASE("bin: the bytes of kind instruct are those of the format") {
@@ -542,7 +541,7 @@ TEST_CASE("bin: bad rows of instructions") {
     for (size_t at : {24, 32, 80, 88, 96}) {
         CHECK(has(error(with_field<uint64_t>(good, at, ~0ull)), "the file is cut off"));
         CHECK(has(error(with_field<uint64_t>(good, at, (1ull << 61) + 3)),
-                  "the file is cut off"));  // the size in bytes wraps
+            "the file is cut off"));  // the size in bytes wraps
     }
     CHECK(has(
         error(with_field<uint64_t>(with_field<uint64_t>(good, 80, 3 + (1ull << 63)), 88, names.size() + (1ull << 63))),
@@ -564,9 +563,9 @@ TEST_CASE("bin: bad rows of instructions") {
     CHECK(has(error(with_field<uint64_t>(good, 56, 1)), "expected the template 0000000000000001, found"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"]}")), "expected {\"template\": {...}} at the end"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"y\"], \"template\": 1}")),
-              "expected {\"template\": {...}} at the end"));
+        "expected {\"template\": {...}} at the end"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"x\"], " + templ + "}")),
-              "expected different tasks, found \"x\" twice"));
+        "expected different tasks, found \"x\" twice"));
     CHECK(has(error(with_names("{\"tasks\": [\"x\", \"\"], " + templ + "}")), "expected names as tasks, found \"\""));
     CHECK(has(error(with_names("{" + templ + "}")), "expected {\"tasks\": [...]} at the end"));
     std::string damaged = good;
@@ -579,8 +578,8 @@ TEST_CASE("fuzz: .bin files of kind instruct") {
     const std::string path = s / "x.bin";
     std::mt19937 rng(7);
     write_rows(path, 10,
-               {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, ""}, {{1, 2, 3, 4}, {{2, 4}}, 1, "c"}},
-               {"x", "y"});
+        {{{1, 2}, {{1, 2}}, 0, "ab"}, {{3, 4, 5}, {{1, 2}, {2, 3}}, 1, ""}, {{1, 2, 3, 4}, {{2, 4}}, 1, "c"}},
+        {"x", "y"});
     const std::string good = read_file(path);
     int opened = 0;
     for (int i = 0; i < 6000; i++) {

@@ -87,7 +87,7 @@ TEST_CASE("instruct: rows that are too long") {
     const ChatTemplate t = short_template();
     RenderedRow r;
     InstructRow row = row_of("pick", "one \u00e9\u00e9\u00e9 two",
-                             "yes");  // pick \n 14 bytes \n answer : 2 tokens and the end
+        "yes");  // pick \n 14 bytes \n answer : 2 tokens and the end
     row.examples = {{"q", "no"}, {"w", "no"}};
     auto fit = [&](const InstructRow& any, size_t shots, size_t max_len, bool truncate) {
         return render_row(bpe, t, any, shots, true, max_len, truncate, r);
@@ -151,7 +151,7 @@ TEST_CASE("instruct: the text of a row in a .bin, and showing it") {
     text = parse_instruct_text(file, 1);
     CHECK((text.input == "say no" && text.outputs == Texts{"no"} && text.options.empty()));
     CHECK(has(error_of([&] { parse_instruct_text(file, 2); }),
-              "x.bin, text of row 2: expected \"input\" and \"outputs\", found {\"input\": 1}"));
+        "x.bin, text of row 2: expected \"input\" and \"outputs\", found {\"input\": 1}"));
     CHECK(template_fingerprint(ChatTemplate::from_json(file.templ, file.path).json()) == file.header.templ);
     CHECK(show_row(file, bpe, 0) ==
           "---- row 1 of 3, task all, 20 tokens, 2 supervised\nis it?\nso\nanswer :\u27e6 yes<|endoftext|>\u27e7\n");

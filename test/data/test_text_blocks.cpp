@@ -22,9 +22,8 @@ struct SmallBlocks {  // while it lives
 
 // the documents, each as its words (what a tokenizer encodes one by one), with | between them; cut as pack_text() does
 typedef std::vector<std::string> Documents;
-template <class Split>
-Documents documents_of(const std::string& path, const std::string& documents, CutRules rules, Split split,
-                       size_t& parts) {
+template <class Split> Documents documents_of(
+    const std::string& path, const std::string& documents, CutRules rules, Split split, size_t& parts) {
     Documents found(1);
     parts = 0;
     bool new_part = true;  // does a document begin with the next part?
@@ -47,15 +46,11 @@ struct Rules {
     const char* name;
     std::vector<Step> steps;  // of BPE; none: WordPiece
 };
-const Rules all_rules[] = {
-    {"WordPiece", {}},
-    {"GPT-2", {{Step::GPT2}}},
-    {"Llama 3", {{Step::LLAMA3}}},
-    {"Qwen 2", {{Step::NFC}, {Step::QWEN2}}},
-    {"SmolLM", {{Step::DIGITS}, {Step::GPT2}}},
+const Rules all_rules[] = {{"WordPiece", {}}, {"GPT-2", {{Step::GPT2}}}, {"Llama 3", {{Step::LLAMA3}}},
+    {"Qwen 2", {{Step::NFC}, {Step::QWEN2}}}, {"SmolLM", {{Step::DIGITS}, {Step::GPT2}}},
     {"prefix", {{Step::PREFIX, "", " "}, {Step::GPT2}}},
     {"Metaspace",
-     {{Step::REPLACE, " ", Bpe::mark}, {Step::PREFIX_FIRST, "", Bpe::mark}, {Step::CUT_BEFORE, Bpe::mark}}}};
+        {{Step::REPLACE, " ", Bpe::mark}, {Step::PREFIX_FIRST, "", Bpe::mark}, {Step::CUT_BEFORE, Bpe::mark}}}};
 
 void split(const Rules& rules, std::string_view text, Steps::Place place, std::string& out) {
     // Metaspace makes one word of what stands on both sides of a line's end; no token of such a vocabulary goes across
@@ -78,28 +73,8 @@ CutRules cuts_of(const Rules& rules) {
 TEST_CASE("blocks and parts change no document and no word") {
     TempDir d;
     std::mt19937 random(1);
-    const char* atoms[] = {"a",
-                           "b1",
-                           ".",
-                           ">",
-                           " ",
-                           " ",
-                           "  ",
-                           "\n",
-                           "\n",
-                           "\n",
-                           "\r\n",
-                           "\t",
-                           "\u00e9",
-                           "]",
-                           "\u3002",
-                           "\u3000",
-                           "\xff",
-                           "\n<|endoftext|>\n",
-                           "\n <|endoftext|> \r\n",
-                           "<|endoftext|>",
-                           "'s",
-                           "\x85"};
+    const char* atoms[] = {"a", "b1", ".", ">", " ", " ", "  ", "\n", "\n", "\n", "\r\n", "\t", "\u00e9", "]", "\u3002",
+        "\u3000", "\xff", "\n<|endoftext|>\n", "\n <|endoftext|> \r\n", "<|endoftext|>", "'s", "\x85"};
     size_t cuts = 0;
     for (int round = 0; round < 600; round++) {
         std::string text = round % 7 == 0 ? "\xef\xbb\xbf" : "";

@@ -109,8 +109,8 @@ inline cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
     *handle = &fake::algorithms;
     return CUBLAS_STATUS_SUCCESS;
 }
-inline cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t m, cudaDataType_t type, uint64_t rows,
-                                               uint64_t cols, int64_t ld) {
+inline cublasStatus_t cublasLtMatrixLayoutInit(
+    cublasLtMatrixLayout_t m, cudaDataType_t type, uint64_t rows, uint64_t cols, int64_t ld) {
     *m = {type, rows, cols, ld};
     return ld < (int64_t)rows ? CUBLAS_STATUS_INVALID_VALUE : CUBLAS_STATUS_SUCCESS;
 }
@@ -118,8 +118,8 @@ inline cublasStatus_t cublasLtMatmulDescInit(cublasLtMatmulDesc_t d, cublasCompu
     *d = {CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT, nullptr, nullptr, 0};
     return scale == CUDA_R_32F ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
-inline cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what,
-                                                     const void* value, size_t size) {
+inline cublasStatus_t cublasLtMatmulDescSetAttribute(
+    cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what, const void* value, size_t size) {
     void* to[] = {&d->transa, &d->transb, &d->epilogue, &d->bias, &d->aux, &d->aux_ld};
     size_t sizes[] = {4, 4, 4, 8, 8, 8};
     if (size != sizes[what]) return CUBLAS_STATUS_INVALID_VALUE;
@@ -130,9 +130,8 @@ inline cublasStatus_t cublasLtMatmulPreferenceInit(cublasLtMatmulPreference_t p)
     *p = {0, 7, {256, 256, 256, 256}};
     return CUBLAS_STATUS_SUCCESS;
 }
-inline cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
-                                                           cublasLtMatmulPreferenceAttributes_t what, const void* value,
-                                                           size_t size) {
+inline cublasStatus_t cublasLtMatmulPreferenceSetAttribute(
+    cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t what, const void* value, size_t size) {
     void* to[] = {&p->workspace, &p->scheme, &p->alignment[0], &p->alignment[1], &p->alignment[2], &p->alignment[3]};
     if (size != (what ? 4 : 8)) return CUBLAS_STATUS_INVALID_VALUE;
     memcpy(to[what], value, size);
@@ -141,8 +140,8 @@ inline cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPrefere
 
 namespace fake {
 // What the documentation asks of a product and its epilogue
-inline cublasStatus_t legal(cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-                            cublasLtMatrixLayout_t c) {
+inline cublasStatus_t legal(
+    cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c) {
     uint64_t m = d->transa ? a->cols : a->rows, k = d->transa ? a->rows : a->cols, k2 = d->transb ? b->cols : b->rows,
              n = d->transb ? b->rows : b->cols;
     if (m != c->rows || n != c->cols || k != k2 || a->type != b->type) return CUBLAS_STATUS_INVALID_VALUE;
@@ -156,9 +155,8 @@ inline cublasStatus_t legal(cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a, cu
 }
 }  // namespace fake
 inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                                     cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                                     cublasLtMatrixLayout_t, cublasLtMatmulPreference_t p, int most,
-                                                     cublasLtMatmulHeuristicResult_t* results, int* count) {
+    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t, cublasLtMatmulPreference_t p, int most,
+    cublasLtMatmulHeuristicResult_t* results, int* count) {
     fake::heuristics++;
     *count = 0;
     if (cublasStatus_t s = fake::legal(d, a, b, c)) return s;
@@ -169,9 +167,8 @@ inline cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtM
     return *count ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 inline cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDesc_t d, cublasLtMatrixLayout_t a,
-                                              cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
-                                              cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm,
-                                              cublasLtMatmulHeuristicResult_t* result) {
+    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm,
+    cublasLtMatmulHeuristicResult_t* result) {
     result->workspaceSize = 0;
     if (cublasStatus_t s = fake::legal(d, a, b, c)) return s;
     return algorithm->data[0] == fake::MAGIC && algorithm->data[1] < (uint64_t)fake::algorithms
@@ -180,10 +177,9 @@ inline cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t, cublasLtMatmulDe
 }
 // D = epilogue(alpha op(A) op(B) + beta C), by columns
 inline cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t d, const float* alpha, const void* A,
-                                     cublasLtMatrixLayout_t a, const void* B, cublasLtMatrixLayout_t b,
-                                     const float* beta, const void* C, cublasLtMatrixLayout_t c, void* D,
-                                     cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
-                                     size_t bytes, cudaStream_t) {
+    cublasLtMatrixLayout_t a, const void* B, cublasLtMatrixLayout_t b, const float* beta, const void* C,
+    cublasLtMatrixLayout_t c, void* D, cublasLtMatrixLayout_t, const cublasLtMatmulAlgo_t* algorithm, void* workspace,
+    size_t bytes, cudaStream_t) {
     cublasLtMatmulHeuristicResult_t result;
     if (cublasStatus_t s = cublasLtMatmulAlgoCheck(handle, d, a, b, c, c, algorithm, &result)) return s;
     for (const void* p : {A, B, C, (const void*)D})  // an algorithm takes for granted what the preference promised

@@ -203,7 +203,7 @@ constexpr int FRAME = 22, RETURN = 11;
 [[noreturn]] SHIM_FN void die(const char* what) {
     Block* b = blk;
     fprintf(stderr, "shim: block (%u,%u,%u), thread (%u,%u,%u): %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x,
-            threadIdx.y, threadIdx.z, what);
+        threadIdx.y, threadIdx.z, what);
     const char* last = nullptr;
     for (int t = 0; t < b->n; t++) {  // the first thread of every run that waits at the same place
         const Thread& h = b->thread[t];
@@ -388,7 +388,7 @@ SHIM_FN int lane() { return blk->cur & 31; }
 SHIM_FN Block* new_block() {
     Block* b = new Block();
     void* stacks = mmap(nullptr, 4096 + STACK * MAX_THREADS, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void* shared = aligned_alloc(128, MAX_SHARED + GUARD);
     if (stacks == MAP_FAILED || !shared) {
         fprintf(stderr, "shim: out of memory\n");
@@ -556,9 +556,9 @@ inline void host_touched(int, siginfo_t* info, void*) {
     for (const Allocation& a : allocations)
         if ((char*)info->si_addr >= a.p && (char*)info->si_addr < a.p + round_up(a.bytes, page())) {
             fprintf(stderr,
-                    "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() "
-                    "or copy_to_device() is missing\n",
-                    (size_t)((char*)info->si_addr - a.p), a.bytes);
+                "shim: the host reads or writes device memory (byte %zu of an allocation of %zu): copy_to_host() "
+                "or copy_to_device() is missing\n",
+                (size_t)((char*)info->si_addr - a.p), a.bytes);
             abort();
         }
     signal(SIGSEGV, SIG_DFL);  // any other: it comes again, and ends the program
@@ -613,7 +613,7 @@ inline void require_range(const char* what, const void* p, size_t bytes) {
     if (!a) fail("shim: %s: expected an address of the device's memory, found one of the host's", what);
     if ((const char*)p + bytes > a->p + a->bytes)
         fail("shim: %s: %zu bytes from byte %zu on, of an allocation of %zu", what, bytes,
-             (size_t)((const char*)p - a->p), a->bytes);
+            (size_t)((const char*)p - a->p), a->bytes);
 }
 inline void require_host(const char* what, const void* p) {
     if (is_checked() && allocation_of(p) && !host_may_touch)
@@ -671,7 +671,7 @@ inline void require_same(const std::vector<Launch>& first, const std::vector<Lau
 inline void __syncthreads() { shim::barrier(); }
 SHIM_FN void __syncwarp(unsigned mask = ~0u) {  // the only warp collective that orders memory
     SHIM_TSAN(shim::Warp& q = shim::blk->warp[shim::blk->cur / 32]; void* event = &q.took[q.phase & 1];
-              __tsan_release(event);)
+        __tsan_release(event);)
     shim::gather("waits at __syncwarp()", mask, 0);
     SHIM_TSAN(__tsan_acquire(event);)
 }
@@ -702,7 +702,7 @@ template <class... P, class... A> void launch(void (*kernel)(P...), dim3 grid, d
     if (threads == 0 || threads > shim::MAX_THREADS || smem > shim::MAX_SHARED || grid.z == 0 || grid.x > 0x7fffffffu ||
         grid.y > 65535 || grid.z > 65535 || block.z > 64)
         fail("kernel launch: grid %ux%ux%u, block %ux%ux%u, %zu bytes of shared memory: invalid configuration", grid.x,
-             grid.y, grid.z, block.x, block.y, block.z, smem);
+            grid.y, grid.z, block.x, block.y, block.z, smem);
     if (shim::recorder) {
         shim::record("kernel", grid, block, smem, args...);
         shim::recorder->back().kernel = (const void*)kernel;

@@ -60,14 +60,14 @@ template <class T> uint64_t layer(int N = 16, int C = 40, int OC = 24) {
 TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
     Fresh fresh;
     for (MatmulCase s :
-         {MatmulCase{1, 64, 64}, {65, 33, 34}, {65, 64, 48}, {40, 72, 100}, {24, 100, 80}, {130, 100, 257}})
+        {MatmulCase{1, 64, 64}, {65, 33, 34}, {65, 64, 48}, {40, 72, 100}, {24, 100, 80}, {130, 100, 257}})
         test_matmul<T>(s);
 }
 TEST_CASE("every epilogue is used where it may be") {
     Fresh fresh;
     test_matmul<bf16>({16, 40, 24});
     for (auto e : {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
-                   CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB})
+             CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB})
         CHECK(ran(e));
     fake::runs.clear();
     test_matmul<float>({16, 40, 24});  // exact: GELU is ours
@@ -79,10 +79,10 @@ TEST_CASE("every epilogue is used where it may be") {
     CHECK(ran(CUBLASLT_EPILOGUE_DGELU));
     fake::runs.clear();
     test_matmul<bf16>({16, 40, 24}, 1);  // no address is a multiple of 16
-    CHECK(std::all_of(fake::runs.begin(), fake::runs.end(),
-                      [](auto& run) { return run.first == CUBLASLT_EPILOGUE_DEFAULT; }));
+    CHECK(std::all_of(
+        fake::runs.begin(), fake::runs.end(), [](auto& run) { return run.first == CUBLASLT_EPILOGUE_DEFAULT; }));
     for (auto missing :
-         {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB}) {
+        {CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_AUX_BIAS, CUBLASLT_EPILOGUE_DGELU, CUBLASLT_EPILOGUE_BGRADB}) {
         Fresh again;
         fake::missing = {missing};
         test_matmul<bf16>({16, 40, 24});

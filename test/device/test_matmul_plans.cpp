@@ -46,7 +46,7 @@ void write_file(const std::string& path) {
 }
 // What is said of a file, in which no plan is found
 std::string refused(const std::string& path, const std::string& device = DEVICE, const std::string& library = LIBRARY,
-                    bool renew = false) {
+    bool renew = false) {
     MatmulPlans p;
     std::string said = printed([&] { p.open(path, device, library, renew); });
     CHECK(p.plans.empty());
@@ -131,7 +131,7 @@ TEST_CASE("a file that does not fit leaves no plan and says why") {
         return refused(path);
     };
     CHECK(has(refused(path, "NVIDIA A100", LIBRARY),
-              "made on NVIDIA H200 with cuBLASLt 130002, this is NVIDIA A100 with 130002"));
+        "made on NVIDIA H200 with cuBLASLt 130002, this is NVIDIA A100 with 130002"));
     write_bytes(path, good);
     CHECK(has(refused(path, DEVICE, "120900"), "cuBLASLt 130002, this is NVIDIA H200 with 120900"));
     write_bytes(path, good);

@@ -29,11 +29,11 @@ static Outcome run_bug(const char* name, const char* order) {
 
 // `name` has to end with this status and print this text, in each of the orders
 static void expect(const char* name, int status, const char* text,
-                   std::vector<const char*> orders = {"forward", "reverse", "random"}) {
+    std::vector<const char*> orders = {"forward", "reverse", "random"}) {
     for (const char* order : orders) {
         Outcome o = run_bug(name, order);
         std::string said = format("%s, SHIM_ORDER=%s: expected exit status %d and \"%s\"; it printed:\n%s", name, order,
-                                  status, text, o.text.c_str());
+            status, text, o.text.c_str());
         INFO(said);
         CHECK(o.status == status);
         CHECK(o.text.find(text) != std::string::npos);
@@ -63,7 +63,7 @@ TEST_SUITE("shim") {
         if (tsan) expect("missing-barrier", RACE, "data race");
         else
             expect("missing-barrier", WRONG_RESULT, "wrong",
-                   {"reverse", "random"});  // in step, nobody runs far enough ahead
+                {"reverse", "random"});  // in step, nobody runs far enough ahead
     }
     TEST_CASE("shared memory that nobody wrote") { expect("uninitialised-shared", WRONG_RESULT, "nan"); }
     TEST_CASE("writes beyond dynamic shared memory") {
@@ -141,9 +141,8 @@ TEST_SUITE("collectives") {
                     int lane = t % 32, w = t - lane;
                     unsigned ballot = 0;
                     for (int i = 0; i < 32; i += 3) ballot |= 1u << i;
-                    int want[8] = {
-                        w + 7, t ^ 5, lane + 3 < 32 ? t + 3 : t, lane >= 3 ? t - 3 : t, (t & ~7) + 5, (int)ballot,
-                        2,     2};
+                    int want[8] = {w + 7, t ^ 5, lane + 3 < 32 ? t + 3 : t, lane >= 3 ? t - 3 : t, (t & ~7) + 5,
+                        (int)ballot, 2, 2};
                     for (int i = 0; i < 8; i++) bad += out[(size_t)(b * n + t) * 8 + i] != want[i];
                 }
                 CHECK(sums[b] == 2.0 * (n * (n - 1) / 2));
@@ -221,9 +220,9 @@ TEST_SUITE("graphs") {
         expect_error("same arguments", usual, but([](Body& b) { b.by = 2; }));
         expect_error("same arguments", usual, but([](Body& b) { b.n = 99; }));
         expect_error("same arguments", usual, but([](Body& b) {
-                         b.p++;
-                         b.n = 99;
-                     }));
+            b.p++;
+            b.n = 99;
+        }));
         expect_error("same arguments", but([](Body& b) { b.zero = true; }), but([](Body& b) { b.zero_less = true; }));
         expect_error("same grid", usual, but([](Body& b) { b.grid = 2; }));
         expect_error("same grid", usual, but([](Body& b) { b.block = 160; }));
@@ -270,18 +269,18 @@ TEST_SUITE("two memories") {
             CHECK(shim::at_work == 0);
         };
         expect_error("kernel: argument 1 holds an address of the host's",
-                     [&] { launch(add_kernel, 1, 128, 0, Padded{p, 100}, 2.0f); });
+            [&] { launch(add_kernel, 1, 128, 0, Padded{p, 100}, 2.0f); });
         expect_error("kernel: argument 1 holds an address of the host's",
-                     [&] { launch(add_kernel, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
+            [&] { launch(add_kernel, 1, 128, 0, Padded{(float*)&p, 1}, 2.0f); });
         launch(add_kernel, 1, 128, 0, Padded{x + 100, 0}, 2.0f);  // the end is of it, for an array of no elements
         expect_error("copy_to_device: expected an address of the device's", [&] { gpu::copy_to_device(p, p, 4); });
         expect_error("copy_to_device: 404 bytes from byte 0 on, of an allocation of 400",
-                     [&] { gpu::copy_to_device(x, p, 404); });
+            [&] { gpu::copy_to_device(x, p, 404); });
         expect_error("copy_to_host: 8 bytes from byte 396 on, of an allocation of 400",
-                     [&] { gpu::copy_to_host(p, x + 99, 8); });
+            [&] { gpu::copy_to_host(p, x + 99, 8); });
         expect_error("device_zero: 1048576 bytes", [&] { gpu::device_zero(x, 1 << 20); });
         expect_error("Upload: 1200 bytes from byte 0 on, of an allocation of 400",
-                     [&] { gpu::Upload(x, 400).send(); });  // there are no places after it
+            [&] { gpu::Upload(x, 400).send(); });  // there are no places after it
         expect_error("copy_to_device: expected an address of the host's", [&] { gpu::copy_to_device(x, other, 4); });
         expect_error("copy_to_host: expected an address of the device's", [&] { gpu::copy_to_host(p, p, 4); });
         expect_error("copy_to_host: expected an address of the host's", [&] { gpu::copy_to_host(x, other, 4); });
@@ -293,8 +292,8 @@ TEST_SUITE("two memories") {
         launch(number_kernel, 1, 1, 0, (size_t)p, (uint64_t)(uintptr_t)&p);
         // what cannot be in a graph
         gpu::Graphs graphs;
-        expect_error("device_alloc: it cannot be part of a CUDA graph",
-                     [&] { graphs.run({1}, [&] { gpu::device_alloc(1); }); });
+        expect_error(
+            "device_alloc: it cannot be part of a CUDA graph", [&] { graphs.run({1}, [&] { gpu::device_alloc(1); }); });
         expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.next(); }); });
         expect_error("Upload: it cannot be part", [&] { graphs.run({1}, [&] { upload.send(); }); });
         expect_error("Readback: it cannot be part", [&] { graphs.run({1}, [&] { readback.send(x); }); });

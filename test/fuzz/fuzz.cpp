@@ -167,9 +167,8 @@ struct Target {
     std::vector<const char*> files;
     void (*read)();
 };
-static const std::vector<const char*> TOKENIZER = {
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",        "vocab.json",
-    "merges.txt",     "config.json",           "generation_config.json",  "added_tokens.json"};
+static const std::vector<const char*> TOKENIZER = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "vocab.txt", "vocab.json", "merges.txt", "config.json", "generation_config.json", "added_tokens.json"};
 static const std::vector<Target> TARGETS = {
     {"json", {"json"}, json},
     {"members", {"json"}, members},

@@ -58,7 +58,7 @@ inline void add_sequence(BatchBuilder& to, const BatchBuilder& all, size_t s) {
             targets.push_back(all.targets[m]);
         }
     to.add({all.tokens.begin() + begin, all.tokens.begin() + end}, {all.types.begin() + begin, all.types.begin() + end},
-           positions, targets);
+        positions, targets);
 }
 
 // Weights and biases N(0, std), LayerNorm weights around 1: no two alike, and attention far from uniform

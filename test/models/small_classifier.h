@@ -18,8 +18,8 @@ inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& l
 struct SmallClassifier : Small<Classifier> {
     Memory weights;  // (K) of the classes, where they have any
 
-    SmallClassifier(const BertConfig& config, int K, int N, float dropout = 0,
-                    const std::vector<double>& class_weights = {}) {
+    SmallClassifier(
+        const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {}) {
         model.K = K;
         model.bert.config = config;
         model.bert.dropout = dropout;
@@ -39,7 +39,7 @@ struct SmallClassifier : Small<Classifier> {
         StepStats stats{};
         model.forward(b);
         crossentropy(model.losses, model.correct, model.logits, b.targets, b.loss_scale, b.M, model.K, model.Kp(),
-                     false, model.class_weights);
+            false, model.class_weights);
         sum_losses(&stats, model.losses, model.correct, b.M);
         return stats.loss * *b.loss_scale;
     }

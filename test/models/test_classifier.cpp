@@ -239,7 +239,7 @@ TEST_SUITE("examples") {
             FAIL("a label that the model does not have is an error");
         } catch (const Error& error) {
             CHECK(has(error.what(),
-                      "train.bin: expected the labels of the training data (no, yes), found \"perhaps\" as well"));
+                "train.bin: expected the labels of the training data (no, yes), found \"perhaps\" as well"));
         }
     }
     TEST_CASE("stratified_order: a permutation in which every stretch from the start has the shares of the whole") {
@@ -320,8 +320,8 @@ TEST_SUITE("fine-tuning") {
                 bool frozen = freeze >= 0 && s.layer < freeze;
                 CHECK(t.task->lr_factor(s) == (frozen ? 0.0f : (float)pow(0.9, 2 - s.layer)));
                 CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
-                                        {opt.params + s.offset, opt.params + s.offset + s.count}) == frozen,
-                              s.names[0]);
+                                  {opt.params + s.offset, opt.params + s.offset + s.count}) == frozen,
+                    s.names[0]);
             }
         }
     }
@@ -334,8 +334,8 @@ TEST_SUITE("fine-tuning") {
         t.steps(2);
         for (const ParamSpec& s : opt.table) {
             CHECK_MESSAGE(same_bits({&before[s.offset], &before[s.offset] + s.count},
-                                    {opt.params + s.offset, opt.params + s.offset + s.count}) == (s.layer == 0),
-                          s.names[0]);
+                              {opt.params + s.offset, opt.params + s.offset + s.count}) == (s.layer == 0),
+                s.names[0]);
             CHECK_MESSAGE(l2(opt.grads + s.offset, s.count) > 0, s.names[0]);
         }
     }
@@ -456,16 +456,16 @@ TEST_SUITE("prediction") {
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
                 predictor.add({all.tokens.begin() + all.start[s], all.tokens.begin() + all.start[s + 1]},
-                              {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]},
-                              [&](const double* x) { p.insert(p.end(), x, x + 3); });
+                    {all.types.begin() + all.start[s], all.types.begin() + all.start[s + 1]},
+                    [&](const double* x) { p.insert(p.end(), x, x + 3); });
                 if (p.size() > had) flushed.push_back(s);
                 if (p.size() > had) CHECK(p.size() == 3 * s);  // all that came before
             }
             predictor.flush();
             predictor.flush();  // nothing is answered twice
-            CHECK(flushed == (rows == 64  ? std::vector<size_t>{3, 5, 10, 14}
-                              : rows == 2 ? std::vector<size_t>{2, 4, 6, 8, 10, 12, 14, 16}
-                                          : flushed));
+            CHECK(flushed == (rows == 64     ? std::vector<size_t>{3, 5, 10, 14}
+                                 : rows == 2 ? std::vector<size_t>{2, 4, 6, 8, 10, 12, 14, 16}
+                                             : flushed));
             if (rows == 1) CHECK(flushed.size() == lengths.size() - 1);
             REQUIRE(p.size() == single.size());
             double worst = 0;

@@ -16,8 +16,7 @@ template <class Model> struct Fixture {
     Model bert;
     std::vector<int> targets;
 
-    template <class... Arguments>
-    Fixture(const char* name, Arguments... arguments)
+    template <class... Arguments> Fixture(const char* name, Arguments... arguments)
         : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)),
           bert(arguments...) {
         auto ints = [&](const char* name) { return read_tensor<int>(file, name, file.find(name)->shape); };
@@ -31,7 +30,7 @@ template <class Model> struct Fixture {
                 target.push_back(targets[m]);
             }
             bert.builder.add({tokens.begin() + begin, tokens.begin() + end},
-                             {types.begin() + begin, types.begin() + end}, positions, target);
+                {types.begin() + begin, types.begin() + end}, positions, target);
         }
         REQUIRE(bert.builder.rows == rows);
         put("param/", bert.opt.params);
@@ -89,7 +88,7 @@ struct Reference : Fixture<SmallBert> {
 struct ClassifierReference : Fixture<SmallClassifier> {
     ClassifierReference()
         : Fixture("bert_classifier", SmallBert::dimensions(2, 32, 1, 48, 37, 16), 3, 69, 0.0f,
-                  std::vector<double>{1, 0.25, 3}) {
+              std::vector<double>{1, 0.25, 3}) {
         REQUIRE(read("class_weights") == std::vector<real>{1, 0.25f, 3});
     }
     static TrainFlags flags() {

@@ -38,7 +38,7 @@ TEST_SUITE("windows of text") {
     TEST_CASE("every epoch holds every target of every document once, with the token before it, whatever the offsets") {
         const int T = 7;
         Documents docs({1, 5, 6, 7, 0, 8, 30, 13,
-                        14});  // with <|endoftext|> 2 … 31 tokens; one that is empty has nothing to learn
+            14});  // with <|endoftext|> 2 … 31 tokens; one that is empty has nothing to learn
         BinFile file(docs.path);
         for (bool draw : {false, true}) {
             CAPTURE(draw);
@@ -53,9 +53,9 @@ TEST_SUITE("windows of text") {
                     for (; q < data.first[d + 1]; q++) {
                         data.make(epoch, q);
                         REQUIRE(data.tokens.size() <= (size_t)T);
-                        REQUIRE((data.targets.size() == data.tokens.size() &&
-                                 data.positions.size() == data.tokens.size() &&
-                                 data.types.size() == data.tokens.size()));
+                        REQUIRE(
+                            (data.targets.size() == data.tokens.size() && data.positions.size() == data.tokens.size() &&
+                                data.types.size() == data.tokens.size()));
                         lengths.push_back((int)data.tokens.size());
                         for (size_t i = 0; i < data.tokens.size(); i++) {
                             CHECK(data.positions[i] == (int)i);
@@ -103,9 +103,8 @@ TEST_SUITE("windows of text") {
 // ---------------------------------------------------------------- the whole model
 static const auto SIZE = SmallGpt::dimensions(2, 64, 2, 128, 101, 40);
 static const GptConfig MODELS[] = {SIZE, SmallGpt::llama("llama", 2, 64, 4, 2, 24, 96, 101, 40),
-                                   SmallGpt::llama("qwen2", 2, 64, 4, 1, 24, 96, 101, 40),
-                                   SmallGpt::llama("qwen3", 2, 64, 6, 3, 24, 96, 101, 40),
-                                   SmallGpt::llama("smollm3", 3, 64, 4, 2, 24, 96, 101, 40)};
+    SmallGpt::llama("qwen2", 2, 64, 4, 1, 24, 96, 101, 40), SmallGpt::llama("qwen3", 2, 64, 6, 3, 24, 96, 101, 40),
+    SmallGpt::llama("smollm3", 3, 64, 4, 2, 24, 96, 101, 40)};
 template <class Check> static void for_each_model(Check check) {
     for (const GptConfig& config : MODELS) {
         CAPTURE(config.type);
@@ -190,7 +189,7 @@ TEST_SUITE("the decoder in fp32") {
     }
     TEST_CASE("initial values: the matrices that write into the residual stream begin smaller") {
         for (const GptConfig& c :
-             {SmallGpt::dimensions(8, 64, 2, 256, 101, 40), SmallGpt::llama("llama", 8, 64, 4, 2, 24, 256, 101, 40)}) {
+            {SmallGpt::dimensions(8, 64, 2, 256, 101, 40), SmallGpt::llama("llama", 8, 64, 4, 2, 24, 256, 101, 40)}) {
             GptTensors<real> t;
             std::vector<ParamSpec> table = gpt_table(t, c, (real*)nullptr);
             std::vector<areal> values = initial_values(table, total_count(table), 1);
@@ -201,7 +200,7 @@ TEST_SUITE("the decoder in fp32") {
                 bool norm = ends("norm.weight") || ends("ln_1.weight") || ends("ln_2.weight") || ends("ln_f.weight");
                 double expected = ends(".bias") ? 0 : norm ? 1 : residual ? 0.02 / 4 : 0.02;
                 CHECK_MESSAGE(fabs(std - expected) <= 0.05 * expected,
-                              name);  // 2560 numbers and more: 1.4 % is one standard deviation
+                    name);  // 2560 numbers and more: 1.4 % is one standard deviation
             });
         }
     }
@@ -469,9 +468,9 @@ TEST_SUITE("config.json of GPT-2") {
         TempDir dir;
         auto message = [&](const std::string& more) {
             write_bytes(dir / "config.json",
-                        "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, "
-                        "\"n_layer\": 3, \"n_head\": 3" +
-                            more + "}");
+                "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, "
+                "\"n_layer\": 3, \"n_head\": 3" +
+                    more + "}");
             try {
                 read_gpt_config(dir.path);
             } catch (const Error& e) {
@@ -481,17 +480,13 @@ TEST_SUITE("config.json of GPT-2") {
         };
         CHECK(message("") == "");
         CHECK(message(", \"n_inner\": null, \"activation_function\": \"gelu_pytorch_tanh\"") == "");
-        for (auto [key, value] : {std::pair{"activation_function", "\"relu\""},
-                                  {"scale_attn_weights", "false"},
-                                  {"scale_attn_by_inverse_layer_idx", "true"},
-                                  {"add_cross_attention", "true"},
-                                  {"tie_word_embeddings", "false"},
-                                  {"layer_norm_epsilon", "0"},
-                                  {"n_inner", "-1"}})
+        for (auto [key, value] : {std::pair{"activation_function", "\"relu\""}, {"scale_attn_weights", "false"},
+                 {"scale_attn_by_inverse_layer_idx", "true"}, {"add_cross_attention", "true"},
+                 {"tie_word_embeddings", "false"}, {"layer_norm_epsilon", "0"}, {"n_inner", "-1"}})
             CHECK(has(message(format(", \"%s\": %s", key, value)), format("config.json: %s: expected", key)));
         write_bytes(dir / "config.json",
-                    "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": "
-                    "3, \"n_head\": 5}");
+            "{\"model_type\": \"gpt2\", \"vocab_size\": 77, \"n_positions\": 50, \"n_embd\": 96, \"n_layer\": "
+            "3, \"n_head\": 5}");
         CHECK_THROWS_AS(read_gpt_config(dir.path), Error);
     }
 }
@@ -610,15 +605,15 @@ TEST_SUITE("config.json of Llama's kind") {
             {"llama", "pretraining_tp", 2, "pretraining_tp: expected 1, found 2"},
             {"qwen2", "use_sliding_window", true, "use_sliding_window: expected false, found true"},
             {"qwen2", "layer_types", window,
-             "layer_types: expected \"full_attention\" for every layer, found "
-             "\"sliding_attention\""},
+                "layer_types: expected \"full_attention\" for every layer, found "
+                "\"sliding_attention\""},
             {"llama", "quantization_config", Json().set("bits", 4),
-             "quantization_config: expected null, found {\"bits\""},
+                "quantization_config: expected null, found {\"bits\""},
             {"llama", "rope_scaling", rope("rope_type", "yarn"), "rope_scaling: rope_type: expected"},
             {"llama", "rope_scaling", Json().set("type", "linear").set("factor", 2.0), "found {\"type\": \"linear\""},
             {"llama", "rope_parameters", rope("rope_type", "dynamic"), "rope_parameters: rope_type: expected"},
             {"llama", "rope_parameters", rope("mscale", 1.5),
-             "rope_parameters: mscale: expected no such key, found 1.5"},
+                "rope_parameters: mscale: expected no such key, found 1.5"},
             {"llama", "rope_parameters", "default", "rope_parameters: rope_type: expected"},
             {"llama", "rope_scaling", rope("factor", "8"), "rope_scaling: factor: expected a number"},
             {"llama", "rope_scaling", rope("factor", 0.5), "rope_scaling: factor: expected a number from 1 "},
@@ -647,8 +642,8 @@ TEST_SUITE("config.json of Llama's kind") {
             CHECK(has(m, bad.found));
             CHECK(m.find('\n') == m.npos);
         }
-        CHECK(has(message(with("llama"), "{\"eos_token_id\": [1, -2]}"),
-                  "generation_config.json: eos_token_id: expected"));
+        CHECK(has(
+            message(with("llama"), "{\"eos_token_id\": [1, -2]}"), "generation_config.json: eos_token_id: expected"));
         CHECK(has(message(with("qwen2", Json().set("num_key_value_heads", "2"))), "num_key_value_heads: expected"));
     }
 }

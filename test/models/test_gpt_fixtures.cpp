@@ -31,8 +31,8 @@ struct GptReference {
                 positions.push_back(rows[m] - begin);
                 target.push_back(targets[m]);
             }
-            gpt.builder.add({tokens.begin() + begin, tokens.begin() + end}, std::vector<int>(end - begin, 0), positions,
-                            target);
+            gpt.builder.add(
+                {tokens.begin() + begin, tokens.begin() + end}, std::vector<int>(end - begin, 0), positions, target);
         }
         REQUIRE(gpt.builder.rows == rows);
         for (const ParamSpec& s : gpt.opt.table) {
@@ -141,8 +141,8 @@ TEST_SUITE("reference outputs of a decoder") {
             }
             for (const ParamSpec& s : r.gpt.opt.table) {
                 std::vector<real> after = r.read("after/", s);
-                CHECK_MESSAGE(distance(r.gpt.opt.params + s.offset, after.data(), after.size()) <= TOLERANCE,
-                              s.names[0]);
+                CHECK_MESSAGE(
+                    distance(r.gpt.opt.params + s.offset, after.data(), after.size()) <= TOLERANCE, s.names[0]);
             }
         }
     }

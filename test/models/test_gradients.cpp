@@ -52,11 +52,11 @@ TEST_SUITE("gradients of ops") {
         check("wtt", wtt, b.by_type);
         Numbers with = out;
         embedding_forward(out.data(), wte.data(), wpe.data(), (const double*)nullptr, b.tokens, b.pos, b.types, b.N,
-                          C);  // a model without types
+            C);  // a model without types
         for (int i = 0; i < b.N * C; i++) out[i] += wtt[b.types[i / C] * C + i % C];
         CHECK(distance(out.data(), with.data(), out.size()) < 1e-14);
         embedding_forward(out.data(), wte.data(), (const double*)nullptr, (const double*)nullptr, b.tokens, b.pos,
-                          b.types, b.N, C);  // nor positions
+            b.types, b.N, C);  // nor positions
         for (int i = 0; i < b.N * C; i++) CHECK(out[i] == wte[b.tokens[i / C] * C + i % C]);
     }
 
@@ -73,13 +73,13 @@ TEST_SUITE("gradients of ops") {
             Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before, db = before,
                     scratch = nans(layernorm_scratch(N, C));
             layernorm_backward(dx.data(), dw.data(), db.data(), dout.data(), x.data(), w.data(), mean.data(),
-                               rstd.data(), scratch.data(), N, C);
+                rstd.data(), scratch.data(), N, C);
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             check_gradient("dbias", b, minus(db, before), loss);
             Numbers in_place = dout;
             layernorm_backward(in_place.data(), dw.data(), db.data(), in_place.data(), x.data(), w.data(), mean.data(),
-                               rstd.data(), scratch.data(), N, C);
+                rstd.data(), scratch.data(), N, C);
             CHECK(in_place == dx);
         }
     }
@@ -99,7 +99,7 @@ TEST_SUITE("gradients of ops") {
                             mean(N), rstd(N);
                     auto loss = [&] {
                         residual_layernorm_forward(out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
-                                                   w.data(), b.data(), N, C, 1e-5, dropout);
+                            w.data(), b.data(), N, C, 1e-5, dropout);
                         return dot(out, dout) + (later ? dot(sum, dres) : 0);
                     };
                     loss();
@@ -107,8 +107,8 @@ TEST_SUITE("gradients of ops") {
                             scratch = nans(layernorm_scratch(N, C));
                     auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
                         residual_layernorm_backward(dsum.data(), dbranch.data(), dw.data(), db.data(), d.data(),
-                                                    later ? dr.data() : nullptr, sum.data(), w.data(), mean.data(),
-                                                    rstd.data(), scratch.data(), N, C, dropout);
+                            later ? dr.data() : nullptr, sum.data(), w.data(), mean.data(), rstd.data(), scratch.data(),
+                            N, C, dropout);
                     };
                     backward(dx, dy, dout, dres);
                     check_gradient("residual", x, dx, loss, 60);
@@ -124,7 +124,7 @@ TEST_SUITE("gradients of ops") {
                     CHECK(r == (later ? dx : r));
                     Numbers branch = y, out2(N * C);
                     residual_layernorm_forward(out2.data(), branch.data(), mean.data(), rstd.data(), x.data(),
-                                               branch.data(), w.data(), b.data(), N, C, 1e-5, dropout);
+                        branch.data(), w.data(), b.data(), N, C, 1e-5, dropout);
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
@@ -147,12 +147,12 @@ TEST_SUITE("gradients of ops") {
             }
             Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before;
             residual_rmsnorm_backward<double>(dx.data(), nullptr, dw.data(), dout.data(), nullptr, x.data(), w.data(),
-                                              rstd.data(), scratch.data(), N, C, Dropout());
+                rstd.data(), scratch.data(), N, C, Dropout());
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             Numbers in_place = dout, y = x;  // the allowed aliases; and a weight that is not trained
             residual_rmsnorm_backward<double>(in_place.data(), nullptr, nullptr, in_place.data(), nullptr, x.data(),
-                                              w.data(), rstd.data(), scratch.data(), N, C, Dropout());
+                w.data(), rstd.data(), scratch.data(), N, C, Dropout());
             CHECK(in_place == dx);
             rmsnorm_forward(y.data(), rstd.data(), y.data(), w.data(), N, C, eps);
             CHECK(y == out);
@@ -172,8 +172,8 @@ TEST_SUITE("gradients of ops") {
                             w = random_numbers(C, 3, 0.3, 1), dout = random_numbers(N * C, 5),
                             dres = random_numbers(N * C, 6), out(N * C), sum(N * C), rstd(N);
                     auto loss = [&] {
-                        residual_rmsnorm_forward(out.data(), sum.data(), rstd.data(), x.data(), y.data(), w.data(), N,
-                                                 C, 1e-5, dropout);
+                        residual_rmsnorm_forward(
+                            out.data(), sum.data(), rstd.data(), x.data(), y.data(), w.data(), N, C, 1e-5, dropout);
                         return dot(out, dout) + (later ? dot(sum, dres) : 0);
                     };
                     loss();
@@ -181,8 +181,8 @@ TEST_SUITE("gradients of ops") {
                             scratch = nans(layernorm_scratch(N, C));
                     auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
                         residual_rmsnorm_backward(dsum.data(), dbranch.data(), dw.data(), d.data(),
-                                                  later ? dr.data() : nullptr, sum.data(), w.data(), rstd.data(),
-                                                  scratch.data(), N, C, dropout);
+                            later ? dr.data() : nullptr, sum.data(), w.data(), rstd.data(), scratch.data(), N, C,
+                            dropout);
                     };
                     backward(dx, dy, dout, dres);
                     check_gradient("residual", x, dx, loss, 60);
@@ -196,7 +196,7 @@ TEST_SUITE("gradients of ops") {
                     CHECK(r == (later ? dx : r));
                     Numbers branch = y, out2(N * C);
                     residual_rmsnorm_forward(out2.data(), branch.data(), rstd.data(), x.data(), branch.data(), w.data(),
-                                             N, C, 1e-5, dropout);
+                        N, C, 1e-5, dropout);
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
@@ -236,7 +236,7 @@ TEST_SUITE("gradients of ops") {
 
             auto norm_loss = [&, N = N, HS = HS] {
                 qk_norm_rope_forward(out.data(), rstd.data(), qkv.data(), qw.data(), kw.data(), table.data(),
-                                     pos.data(), N, NH, NKV, HS, eps);
+                    pos.data(), N, NH, NKV, HS, eps);
                 return dot(out, dout);
             };
             norm_loss();
@@ -252,13 +252,13 @@ TEST_SUITE("gradients of ops") {
                     scratch = nans(layernorm_scratch(N, HS));
             dx = dout;
             qk_norm_rope_backward(dx.data(), dqw.data(), dkw.data(), qkv.data(), qw.data(), kw.data(), rstd.data(),
-                                  table.data(), pos.data(), scratch.data(), N, NH, NKV, HS);
+                table.data(), pos.data(), scratch.data(), N, NH, NKV, HS);
             check_gradient("qkv", qkv, dx, norm_loss, 200);
             check_gradient("qw", qw, minus(dqw, dq0), norm_loss);
             check_gradient("kw", kw, minus(dkw, dk0), norm_loss);
             Numbers x = qkv;  // in place
-            qk_norm_rope_forward(x.data(), rstd.data(), x.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH,
-                                 NKV, HS, eps);
+            qk_norm_rope_forward(
+                x.data(), rstd.data(), x.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH, NKV, HS, eps);
             CHECK(x == one_by_one);
         }
     }
@@ -285,9 +285,8 @@ TEST_SUITE("gradients of ops") {
     }
 
     TEST_CASE("matmul") {
-        for (auto [rows, C, OC] : {std::tuple{1, 3, 2},
-                                   {5, 4, 6},
-                                   {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
+        for (auto [rows, C, OC] : {std::tuple{1, 3, 2}, {5, 4, 6},
+                 {300, 3, 150}}) {  // 300, 150: more than one panel of rows, of output channels
             const int N = rows;
             CAPTURE(N);
             for (bool bias : {true, false}) {
@@ -300,8 +299,8 @@ TEST_SUITE("gradients of ops") {
                 Numbers dx = nans(N * C), before = random_numbers(OC * C, 5), dw = before, db = before,
                         scratch = nans(column_sum_scratch(N, OC));
                 matmul_backward_input(dx.data(), dout.data(), w.data(), N, C, OC);
-                matmul_backward_weight(dw.data(), bias ? db.data() : nullptr, dout.data(), x.data(), scratch.data(), N,
-                                       C, OC);
+                matmul_backward_weight(
+                    dw.data(), bias ? db.data() : nullptr, dout.data(), x.data(), scratch.data(), N, C, OC);
                 check_gradient("dinp", x, dx, loss);
                 check_gradient("dweight", w, minus(dw, before), loss);
                 db.resize(OC);
@@ -429,7 +428,7 @@ TEST_SUITE("gradients of ops") {
                 Numbers before_a = random_numbers(a.size(), 6), before_b = random_numbers(b.size(), 7), da = before_a,
                         db = before_b, du = nans(N * R), before_x = random_numbers(x.size(), 8), dx = before_x;
                 lora_backward_weight({da.data(), db.data()}, du.data(), dropped.data(), dout.data(), x.data(), u.data(),
-                                     w, s, N, C, OC, dropout);
+                    w, s, N, C, OC, dropout);
                 lora_backward_input(dx.data(), dropped.data(), du.data(), w, s, N, C, dropout);
                 check_gradient("a", a, minus(da, before_a), loss);
                 check_gradient("b", b, minus(db, before_b), loss);
@@ -551,11 +550,11 @@ TEST_SUITE("gradients of ops") {
             auto loss = [&, K = K, Kp = Kp] {
                 Numbers logits = x;
                 crossentropy(losses.data(), correct.data(), logits.data(), targets.data(), &scale, M, K, Kp, false,
-                             weights.data());
+                    weights.data());
                 return dot(losses, Numbers(M, scale));
             };
-            crossentropy(losses.data(), correct.data(), dx.data(), targets.data(), &scale, M, K, Kp, true,
-                         weights.data());
+            crossentropy(
+                losses.data(), correct.data(), dx.data(), targets.data(), &scale, M, K, Kp, true, weights.data());
             check_gradient("logits", x, dx, loss, 400);
             // loss and gradient of a row are those without weights, times the weight of its target
             Numbers losses1 = nans(M), correct1 = nans(M);
@@ -573,8 +572,8 @@ TEST_SUITE("gradients of ops") {
     }
 
     // qkv of one token next to the other's; loss = Σ w · out
-    static void check_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p,
-                                size_t most) {
+    static void check_attention(
+        const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p, size_t most) {
         CAPTURE(NKV);
         CAPTURE(causal);
         CAPTURE(p);
@@ -593,7 +592,7 @@ TEST_SUITE("gradients of ops") {
         loss();
         Numbers dqkv = nans(N * row), delta = nans(NH * N);
         attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, NKV, HS,
-                           causal, dropout);
+            causal, dropout);
         check_gradient("qkv", qkv, dqkv, loss, most);
 
         // the forward pass against the formula

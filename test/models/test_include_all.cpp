@@ -7,8 +7,8 @@
 #include <doctest/doctest.h>
 
 TEST_CASE("programs: all of them in one translation unit, none with its main") {
-    const std::set<const void*> commands = {(const void*)&train_bert, (const void*)&train_classifier,
-                                            (const void*)&train_gpt, (const void*)&train_sft};
+    const std::set<const void*> commands = {
+        (const void*)&train_bert, (const void*)&train_classifier, (const void*)&train_gpt, (const void*)&train_sft};
     CHECK(commands.size() == 4);
     CHECK(sizeof(BertTensors<real>) != sizeof(GptTensors<real>));
 }

@@ -191,8 +191,8 @@ struct TestData {
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("##c%d", i));
         words.build("test");
         // lengths around those of pieces (T − 2, T − 3, 2T − 5), none, one, and long ones
-        std::vector<int> lengths{1,         2,         3,         0,          T - 4, T - 3, T - 2, T - 1,
-                                 2 * T - 6, 2 * T - 5, 2 * T - 4, 4 * T - 10, 0,     1000,  777};
+        std::vector<int> lengths{
+            1, 2, 3, 0, T - 4, T - 3, T - 2, T - 1, 2 * T - 6, 2 * T - 5, 2 * T - 4, 4 * T - 10, 0, 1000, 777};
         for (int i = 0; i < 60; i++) lengths.push_back((int)below(mix64(1, i), 120));
         BinWriter out(dir / "train.bin", BIN_TEXT, V, words.fingerprint());
         for (size_t d = 0; d < lengths.size(); d++) {
@@ -468,11 +468,8 @@ TEST_SUITE("loader") {
         }
     }
     TEST_CASE("what a batch is filled up with means nothing to do, and follows from its sizes") {
-        for (auto [lengths, most] : {std::pair{std::vector<int>{1}, 1},
-                                     {{1, 1, 1}, 1},
-                                     {{128, 1, 129, 64, 65}, 129},
-                                     {std::vector<int>(300, 1), 1},
-                                     {{500}, 500}}) {
+        for (auto [lengths, most] : {std::pair{std::vector<int>{1}, 1}, {{1, 1, 1}, 1}, {{128, 1, 129, 64, 65}, 129},
+                 {std::vector<int>(300, 1), 1}, {{500}, 500}}) {
             BatchBuilder b;
             b.shape.N = 1000;
             b.shape.M = 350;
@@ -497,9 +494,9 @@ TEST_SUITE("loader") {
             }
             CHECK(seen == batch.N);
             int room = (int)embedding_slots(1000) + 1;  // of multi_id
-            for (auto [sorted, R] : {std::pair{batch.by_token, batch.N},
-                                     {batch.by_pos, std::min(batch.N, batch.N / EMBEDDING_RUN + most)},
-                                     {batch.by_type, std::min(batch.N, batch.N / EMBEDDING_RUN + 2)}}) {
+            for (auto [sorted, R] :
+                {std::pair{batch.by_token, batch.N}, {batch.by_pos, std::min(batch.N, batch.N / EMBEDDING_RUN + most)},
+                    {batch.by_type, std::min(batch.N, batch.N / EMBEDDING_RUN + 2)}}) {
                 CHECK(sorted.R == R);
                 CHECK(sorted.U <= room);
                 int before = 0, slots = 0;
@@ -539,7 +536,7 @@ TEST_SUITE("loader") {
             if (w > 0) CHECK(std::pair{lengths[tile[-2]], tile[-1]} >= std::pair{lengths[tile[0]], tile[1]});
         }
         for (auto [sorted, ids] :
-             {std::pair{batch.by_token, batch.tokens}, {batch.by_pos, batch.pos}, {batch.by_type, batch.types}}) {
+            {std::pair{batch.by_token, batch.tokens}, {batch.by_pos, batch.pos}, {batch.by_type, batch.types}}) {
             std::vector<int> runs_of(1000);
             int slots = 0, multi = 0;
             for (int i = 1; i < batch.N; i++) {
@@ -656,15 +653,9 @@ TEST_SUITE("ops in fp32") {
         llama.theta = 5e5;
         llama.factor = 32;
         std::vector<double> table = rope_table<double>(llama, 2, 64);
-        for (auto [at, f] : {std::pair{0, 1.0},
-                             {1, 0.663601279},
-                             {10, 0.0165604409},
-                             {14, 0.00321144611},
-                             {15, 0.00129054801},
-                             {16, 0.000429556705},
-                             {17, 9.70828623e-05},
-                             {18, 1.94616387e-05},
-                             {31, 9.41830649e-08}}) {
+        for (auto [at, f] :
+            {std::pair{0, 1.0}, {1, 0.663601279}, {10, 0.0165604409}, {14, 0.00321144611}, {15, 0.00129054801},
+                {16, 0.000429556705}, {17, 9.70828623e-05}, {18, 1.94616387e-05}, {31, 9.41830649e-08}}) {
             const int i = at;
             CAPTURE(i);
             CHECK(atan2(table[64 + 32 + i], table[64 + i]) == doctest::Approx(f).epsilon(1e-5));
@@ -672,10 +663,10 @@ TEST_SUITE("ops in fp32") {
             CHECK(table[32 + i] == 0);
         }
         // one token at position 5, one head: apply_rotary_pos_emb, alone and after Qwen3RMSNorm; SiLU times the rest
-        const Floats turned = {0.63478547f, -0.14017352f, 0.33079958f, 0.49499378f,
-                               0.05742334f, 0.77804327f,  0.8926487f,  1.00248742f},
-                     normed = {1.20088744f, -0.68067551f, 0.32376659f, 0.77626485f,
-                               0.30361009f, 1.65902340f,  2.44509553f, 3.17238903f},
+        const Floats turned = {0.63478547f, -0.14017352f, 0.33079958f, 0.49499378f, 0.05742334f, 0.77804327f,
+                         0.8926487f, 1.00248742f},
+                     normed = {1.20088744f, -0.68067551f, 0.32376659f, 0.77626485f, 0.30361009f, 1.65902340f,
+                         2.44509553f, 3.17238903f},
                      swiglu = {-0.17102392f, -0.20170608f, -0.16517405f, 0};
         Floats angles = rope_table<float>(RopeConfig(), 6, 8), x(24), w(8), out(24), act(4);
         float rstd[2];
@@ -684,8 +675,8 @@ TEST_SUITE("ops in fp32") {
             x[i] = x[i + 8] = (i + 1) / 8.0f;
             w[i] = i / 4.0f + 0.25f;
         }
-        cpu::qk_norm_rope_forward(out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8,
-                                  1e-6f);
+        cpu::qk_norm_rope_forward(
+            out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8, 1e-6f);
         Floats gate_up = x;
         for (int i = 0; i < 4; i++) gate_up[i] = gate_up[i] * 4 - 2;
         cpu::swiglu_forward(act.data(), gate_up.data(), 1, 4);
@@ -731,10 +722,10 @@ TEST_SUITE("ops in fp32") {
         layernorm_forward(out, mean, rstd, x.data(), gain.data(), bias.data(), N, C, 1e-5f);
         layernorm_backward(dx, dw, db, y.data(), x.data(), gain.data(), mean, rstd, scratch.data(), N, C);
         keep();
-        residual_layernorm_forward(out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f,
-                                   dropout);
-        residual_layernorm_backward(dx, dy, dw, db, y.data(), x.data(), sum, gain.data(), mean, rstd, scratch.data(), N,
-                                    C, dropout);
+        residual_layernorm_forward(
+            out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f, dropout);
+        residual_layernorm_backward(
+            dx, dy, dw, db, y.data(), x.data(), sum, gain.data(), mean, rstd, scratch.data(), N, C, dropout);
         keep();
         matmul_forward(big, x.data(), w.data(), bias.data(), N, C, FF);
         matmul_backward_input(dx, wide.data(), w.data(), N, C, FF);
@@ -768,16 +759,16 @@ TEST_SUITE("ops in fp32") {
         rope_backward(big, table.data(), b.pos, N, 4, 2, 8);
         qk_norm_rope_forward(big2, heads, qkv.data(), gain.data(), bias.data(), table.data(), b.pos, N, 2, 2, 8, 1e-6f);
         keep();
-        qk_norm_rope_backward(big, dw, db, qkv.data(), gain.data(), bias.data(), heads, table.data(), b.pos,
-                              scratch.data(), N, 2, 2, 8);
+        qk_norm_rope_backward(
+            big, dw, db, qkv.data(), gain.data(), bias.data(), heads, table.data(), b.pos, scratch.data(), N, 2, 2, 8);
         keep();
         rmsnorm_forward(out, rstd, x.data(), gain.data(), N, C, 1e-5f);
-        residual_rmsnorm_backward<float>(dx, nullptr, dw, y.data(), nullptr, x.data(), gain.data(), rstd,
-                                         scratch.data(), N, C, Dropout());
+        residual_rmsnorm_backward<float>(
+            dx, nullptr, dw, y.data(), nullptr, x.data(), gain.data(), rstd, scratch.data(), N, C, Dropout());
         keep();
         residual_rmsnorm_forward(out, sum, rstd, x.data(), y.data(), gain.data(), N, C, 1e-5f, dropout);
-        residual_rmsnorm_backward(dx, dy, dw, y.data(), x.data(), sum, gain.data(), rstd, scratch.data(), N, C,
-                                  dropout);
+        residual_rmsnorm_backward(
+            dx, dy, dw, y.data(), x.data(), sum, gain.data(), rstd, scratch.data(), N, C, dropout);
         keep();
         swiglu_forward(big, wide.data(), N, FF / 2);
         swiglu_backward(big2, big, wide.data(), N, FF / 2);
@@ -793,8 +784,8 @@ TEST_SUITE("ops in fp32") {
         AdamWStep step{1e-3, 0.9, 0.98, 1e-6, 0.1, 0.02, 1};
         for (int i = 0; i < N * C; i++) sum[i] *= sum[i];
         Floats ones((size_t)FF * C / PARAM_BLOCK, 1.0f);
-        adamw_update(big, (float*)nullptr, out, sum, dw, &stats, &step, ParamBlocks{ones.data(), ones.data()},
-                     (size_t)FF * C);
+        adamw_update(
+            big, (float*)nullptr, out, sum, dw, &stats, &step, ParamBlocks{ones.data(), ones.data()}, (size_t)FF * C);
         keep();
         all.push_back((float)stats.loss);
         all.push_back((float)stats.norm2);
@@ -944,10 +935,10 @@ TEST_SUITE("optimiser") {
             AdamWStep step{0.03, 0.9, 0.98, 1e-6, 1 - pow(0.9, 3), 1 - pow(0.98, 3), clip};
             Case b = a, before = a;
             std::vector<bf16> rounded(a.n);
-            cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step,
-                              a.blocks(), a.n);
-            cpu::adamw_update(rounded.data(), b.w.data(), b.m.data(), b.v.data(), b.g.data(), &stats, &step, b.blocks(),
-                              b.n);
+            cpu::adamw_update(
+                a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step, a.blocks(), a.n);
+            cpu::adamw_update(
+                rounded.data(), b.w.data(), b.m.data(), b.v.data(), b.g.data(), &stats, &step, b.blocks(), b.n);
             CHECK(a == b);
             double scale = clip > 0 && norm > clip ? clip / (norm + 1e-6) : 1, worst = 0;
             int bad = 0;
@@ -962,7 +953,7 @@ TEST_SUITE("optimiser") {
             CHECK(bad == 0);
             CHECK(worst < 3e-6);  // rounding of numbers up to 10
             CHECK(std::equal(a.w.begin() + 2 * PARAM_BLOCK, a.w.begin() + 3 * PARAM_BLOCK,
-                             before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
+                before.w.begin() + 2 * PARAM_BLOCK));  // factor 0: frozen
         }
     }
     TEST_CASE("a loss or norm that is not finite changes nothing, nor does any step after it") {
@@ -977,7 +968,7 @@ TEST_SUITE("optimiser") {
                     cpu::norm_squared(&stats, a.g.data(), scratch.data(), a.n);
                     CHECK(std::isfinite(stats.norm2) == (loss || i == 1));
                     cpu::adamw_update(a.w.data(), (float*)nullptr, a.m.data(), a.v.data(), a.g.data(), &stats, &step,
-                                      a.blocks(), a.n);
+                        a.blocks(), a.n);
                     CHECK(a == before);
                     a.g[700] = 1;
                     stats.loss = 1;  // the step after it is finite

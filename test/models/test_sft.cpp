@@ -27,7 +27,7 @@ static const Bpe BPE = small_bpe();
 static const int V = 258, EOT = 257;
 
 static InstructRow row_of(const std::string& task, const std::string& instruction, const std::string& input,
-                          const std::string& output, const Texts& options = {}) {
+    const std::string& output, const Texts& options = {}) {
     InstructRow row;
     row.task = task;
     row.turns = {{instruction, input, output}};
@@ -61,9 +61,8 @@ struct Rows {
 // Ragged rows, some without an input, the last one of three turns
 static std::vector<InstructRow> ragged_rows() {
     std::vector<InstructRow> rows = {row_of("a", "say it", "one two three", "two"), row_of("b", "x", "", "y"),
-                                     row_of("a", "name the longer word", "pear fig", "pear, the longer one"),
-                                     row_of("c", "caf\u00e9 ?", "\u4f60", "\u597d"),
-                                     row_of("b", "again", "and again and again", "a")};
+        row_of("a", "name the longer word", "pear fig", "pear, the longer one"),
+        row_of("c", "caf\u00e9 ?", "\u4f60", "\u597d"), row_of("b", "again", "and again and again", "a")};
     InstructRow chat = row_of("chat", "hi", "", "hello");
     chat.turns.push_back({"and then ?", "", "bye"});
     chat.turns.push_back({"more", "", "no"});
@@ -225,8 +224,8 @@ TEST_SUITE("what is learned") {
 }
 
 // ---------------------------------------------------------------- the mixture
-static std::vector<uint64_t> take_of(InstructData& data, const std::vector<double>& weights, const std::string& how,
-                                     uint64_t cap) {
+static std::vector<uint64_t> take_of(
+    InstructData& data, const std::vector<double>& weights, const std::string& how, uint64_t cap) {
     data.mixture.mix(weights, how, cap);
     return data.mixture.take;
 }
@@ -346,7 +345,7 @@ struct Tune {
     Memory memory;
     std::unique_ptr<SftTask> task;
     explicit Tune(const Rows& train, const std::function<void(TrainFlags&, SftFlags&)>& change = {},
-                  const BinFile* val = nullptr, bool answers = true, int C = 16) {
+        const BinFile* val = nullptr, bool answers = true, int C = 16) {
         f.lr = 0.01;
         f.warmup = 0;
         f.dropout = 0;
@@ -355,7 +354,7 @@ struct Tune {
         sf.max_len = 96;
         if (change) change(f, sf);
         task = std::make_unique<SftTask>(f, sf, *train.file, val, BPE, ChatTemplate::from_json(train.file->templ, "t"),
-                                         small_size(C), "", answers ? small_size(C).T : 0);
+            small_size(C), "", answers ? small_size(C).T : 0);
         Arena arena = arena_for(memory, [&](Arena& a) { task->plan(a); });
         task->allocate(arena);
         task->opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task->lr_factor(s); });
@@ -377,8 +376,7 @@ TEST_SUITE("the task") {
     TEST_CASE("rows with the question of a held-out one go with it") {
         // of "a" the second row asks what "held" asks, with another answer; a conversation asks with its last turn
         std::vector<InstructRow> rows = {row_of("a", "one", "x", "1"), row_of("a", "two", "x", "2"),
-                                         row_of("held", "two", "x", "3"), row_of("held", "three", "", "4"),
-                                         row_of("a", "two", "", "5")};
+            row_of("held", "two", "x", "3"), row_of("held", "three", "", "4"), row_of("a", "two", "", "5")};
         rows.push_back(row_of("a", "one", "", "6"));
         rows.back().turns.push_back({"three", "", "7"});
         rows.back().outputs = {"7"};
@@ -389,8 +387,8 @@ TEST_SUITE("the task") {
         CHECK(data.mixture.hold_out("held") == 1);
         CHECK((data.mixture.rows[0] == std::vector<uint32_t>{0, 4, 5} && data.mixture.rows[1].empty()));
         // every turn of a conversation is learned, so none may ask it
-        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"),     row_of("a", "one", "", "2"),
-                row_of("a", "one", "", "3"),    row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
+        rows = {row_of("held", "two", "", "3"), row_of("a", "two", "", "1"), row_of("a", "one", "", "2"),
+            row_of("a", "one", "", "3"), row_of("held", "five", "", "4"), row_of("a", "five", "", "4")};
         for (size_t i : {1, 2, 3, 4}) {
             rows[i].turns.push_back({i == 3 ? "two" : "three", "", "7"});
             rows[i].outputs = {"7"};
@@ -400,8 +398,8 @@ TEST_SUITE("the task") {
         CHECK(conversations.mixture.hold_out("held") == 1);
         CHECK((conversations.mixture.rows[0].empty() &&
                conversations.mixture.rows[1] ==
-                   std::vector<uint32_t>{2, 3,
-                                         5}));  // "two" after "one" is another question, "five" is not what is held out
+                   std::vector<uint32_t>{
+                       2, 3, 5}));  // "two" after "one" is another question, "five" is not what is held out
     }
     TEST_CASE("a batch holds --batch rows; what is held out is in none, weights and caps are the command line's") {
         std::vector<InstructRow> rows;
@@ -427,9 +425,9 @@ TEST_SUITE("the task") {
         CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.holdout = "lists/last,words/first"; }) == Ids{8, 0, 0});
         CHECK(counts([](TrainFlags&, SftFlags& sf) { sf.cap = 4; }) == Ids{4, 4, 4});
         CHECK(counts([](TrainFlags&, SftFlags& sf) {
-                  sf.weights = "lists=0.5,first=3";
-                  sf.mix = "equal";
-              }) == Ids{6, 2, 12});  // 1.5 : 0.5 : 3
+            sf.weights = "lists=0.5,first=3";
+            sf.mix = "equal";
+        }) == Ids{6, 2, 12});  // 1.5 : 0.5 : 3
         for (const char* bad : {"lists", "lists=", "lists=x", "lists=-1", "lists=inf", "lists=nan", "=2", "lists=1x"}) {
             CAPTURE(bad);
             CHECK_THROWS_AS(counts([&](TrainFlags&, SftFlags& sf) { sf.weights = bad; }), const Error&);
@@ -439,8 +437,8 @@ TEST_SUITE("the task") {
             FAIL("a name that is no task");
         } catch (const Error& e) {
             CHECK(has(e.what(),
-                      "--weights: expected tasks or families of the training data, found \"list\"; there are "
-                      "lists/first, lists/last, words/first"));
+                "--weights: expected tasks or families of the training data, found \"list\"; there are "
+                "lists/first, lists/last, words/first"));
             CHECK(e.code == EXIT_USAGE);
         }
     }
@@ -532,8 +530,8 @@ static Ids slow_greedy(Gpt& model, BatchBuilder& builder, Ids text, int max_new,
     return answer;
 }
 // Σ log p of `answer` and its end after the prompt, from the logits of this one sequence
-static double log_probability(Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer,
-                              std::vector<char>& host) {
+static double log_probability(
+    Gpt& model, BatchBuilder& builder, const Ids& prompt, const std::string& answer, std::vector<char>& host) {
     Ids ids = prompt, target, at;
     BPE.encode(answer, target, SPECIALS_AS_TEXT);
     target.push_back(EOT);
@@ -561,8 +559,8 @@ static std::vector<Json> lines_of(const std::string& path) {
     return lines;
 }
 // Scores the options of a row after its prompt.
-static void choose_option(AnsweringGpt& model, TaskScore& score, const Ids& prompt, const InstructText& row, bool space,
-                          Json& line) {
+static void choose_option(
+    AnsweringGpt& model, TaskScore& score, const Ids& prompt, const InstructText& row, bool space, Json& line) {
     Texts options = row.options;
     for (std::string& option : options) option = (space ? " " : "") + option;
     score_options(score, model.log_likelihoods(prompt, options, EOT), row, line);
@@ -597,8 +595,7 @@ TEST_SUITE("answers") {
         }
         Rows r(rows);
         TempDir dir;
-        std::vector<TestSet> sets = {
-            draw_test_set("all", *r.file, 0, false),
+        std::vector<TestSet> sets = {draw_test_set("all", *r.file, 0, false),
             draw_test_set("one", *r.file, 1, false, [](const std::string& task) { return task == "b"; })};
         CHECK((sets[0].count() == rows.size() && sets[1].count() == 1));
         AnsweringGpt model = t.answering();
@@ -636,17 +633,17 @@ TEST_SUITE("answers") {
     }
     TEST_CASE("a prompt that fills the context has no answer, and counts as wrong") {
         std::vector<InstructRow> rows = {row_of("a", "say", std::string(70, 'x'), "a"),
-                                         row_of("a", "say", std::string(82, 'x'), "a"),
-                                         row_of("a", "say", std::string(81, 'x') + " y", "because of \"y\"")};
+            row_of("a", "say", std::string(82, 'x'), "a"),
+            row_of("a", "say", std::string(81, 'x') + " y", "because of \"y\"")};
         Rows r(rows);
         Tune t(r, [](TrainFlags&, SftFlags& sf) {
             sf.batch = 1;
             sf.max_len = 16;
         });  // room for any prompt, though training rows are short
         AnsweringGpt e = t.answering();
-        CHECK(row_prompt(*r.file, 0, {EOT}).size() ==
-              1 + 3 + 1 + 70 + 1 +
-                  7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
+        CHECK(
+            row_prompt(*r.file, 0, {EOT}).size() ==
+            1 + 3 + 1 + 70 + 1 + 7);  // <|endoftext|>, "say", "\n", the input, "\n", "answer :" with "er" as one token
         CHECK(row_prompt(*r.file, 1, {EOT}).size() == 95);
         std::vector<TestSet> sets = {draw_test_set("all", *r.file, 0, false)};
         System a = evaluate_on_instructions("me", sets, e, "");
@@ -660,14 +657,14 @@ TEST_SUITE("answers") {
             for (int k = 0; k < 2 + i % 4; k++)
                 options.push_back(std::string(1 + below(mix64(1, i, k), 9), (char)('a' + k)) + (k % 2 ? " end" : ""));
             rows.push_back(row_of(i % 2 ? "a" : "b", format("choose %d", i),
-                                  i % 3 ? format("among %d", i * 7) + std::string(10 * (i % 4), 'z') : "",
-                                  options[i % options.size()], options));
+                i % 3 ? format("among %d", i * 7) + std::string(10 * (i % 4), 'z') : "", options[i % options.size()],
+                options));
         }
         for (bool space : {true, false}) {
             CAPTURE(space);
             Rows r(rows,
-                   space ? short_template()
-                         : ChatTemplate{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
+                space ? short_template()
+                      : ChatTemplate{"t", "{instruction}|{input}|{output}", "{instruction}|{output}", "{output}"});
             Tune t(r, [](TrainFlags& f, SftFlags& sf) {
                 sf.batch = 1;
                 sf.max_len = 96;
@@ -721,8 +718,8 @@ TEST_SUITE("answers") {
                 const Bpe& bpe = BPE;
                 int asked = 0, with_space = 0;
                 size_t max_prompt() const { return 96; }
-                std::vector<GeneratedAnswer> generate(const std::vector<Ids>& prompts, int,
-                                                      const std::function<void(size_t)>&) const {
+                std::vector<GeneratedAnswer> generate(
+                    const std::vector<Ids>& prompts, int, const std::function<void(size_t)>&) const {
                     return std::vector<GeneratedAnswer>(prompts.size());
                 }
                 std::vector<double> log_likelihoods(const Ids&, const Texts& answers, int) {
@@ -739,10 +736,8 @@ TEST_SUITE("answers") {
         // of each task: what its rows have as answers; several spellings of one in a row are one answer, and so is a
         // sign
         const std::vector<std::vector<Texts>> tasks = {
-            {{"plum"}, {"fig"}, {"plum."}, {"Fig"}, {"pear"}, {"fig!"}, {"fig"}, {"plum"}},
-            {{"same"}},
-            {{"b"}, {"a"}, {"a"}, {"a"}},
-            {{"abc", "ABC"}, {"b"}, {"abc", "abc"}, {"b"}, {"b"}, {"x"}},
+            {{"plum"}, {"fig"}, {"plum."}, {"Fig"}, {"pear"}, {"fig!"}, {"fig"}, {"plum"}}, {{"same"}},
+            {{"b"}, {"a"}, {"a"}, {"a"}}, {{"abc", "ABC"}, {"b"}, {"abc", "abc"}, {"b"}, {"b"}, {"x"}},
             {{"-"}, {"+"}, {"-"}, {"+"}, {"+"}, {"+"}, {"+"}}};
         std::vector<InstructRow> rows;
         for (size_t t = 0; t < tasks.size(); t++)
@@ -824,7 +819,7 @@ TEST_SUITE("answers") {
         TaskScore s;
         InstructText row{"the food was good .", {"positive because of \"good\""}, {}};
         for (const char* answer :
-             {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"})
+            {"positive because of \"good\"", "negative because of \"was\"", "positive because of \"great\"", "good"})
             s.add(answer, row, false);
         CHECK((s.rows == 4 && s.exact == 1 && s.quotes == 4 && s.quotes_of_input == 2));
         CHECK(task_mean(METRICS[QUOTES], {s}) == 0.5);
@@ -846,8 +841,7 @@ TEST_SUITE("tables") {
         add_rows(rows, "b", 2);
         add_rows(rows, "c", 1);
         Rows r(rows);
-        std::vector<TestSet> sets = {
-            draw_test_set("s", *r.file, 0, false),
+        std::vector<TestSet> sets = {draw_test_set("s", *r.file, 0, false),
             draw_test_set("none", *r.file, 0, false, [](const std::string&) { return false; })};
         auto system = [&](const std::string& name, std::vector<int64_t> exact) {
             System a{name, {std::vector<TaskScore>(3), std::vector<TaskScore>(3)}};
@@ -869,8 +863,7 @@ TEST_SUITE("tables") {
             return a;
         };
         const std::vector<System> all = {most_frequent_baseline(sets), copy_input_baseline(sets),
-                                         system("one", {1, 0, 0}), system("two", {2, 2, 0}),
-                                         system("three", {4, 1, 1})};
+            system("one", {1, 0, 0}), system("two", {2, 2, 0}), system("three", {4, 1, 1})};
         Json json = results_json(sets, all);
         const Json &s = *json.find("s"), &three = *s.find("three");
         CHECK(s.find("one")->find("exact_match")->d == doctest::Approx((0.25 + 0 + 0) / 3));
@@ -906,7 +899,7 @@ TEST_SUITE("tables") {
                 return system;
             };
             const Json results = results_json(one_set, {most_frequent_baseline(one_set), copy_input_baseline(one_set),
-                                                        six_tasks(false), six_tasks(true)}),
+                                                           six_tasks(false), six_tasks(true)}),
                        &gain = *results.find("s")->find("tuned")->find("minus_first_model")->find("exact_match");
             Interval is = paired_bootstrap_interval({0, 0.5, 1, 0, 0.5, 1}, {0, 0, 0, 0, 0, 0}, 1);
             CHECK((is.known && is.low < is.mean && gain.find("mean")->d == is.mean && gain.find("low")->d == is.low &&
@@ -995,14 +988,14 @@ TEST_SUITE("inference") {
             FAIL("a message that is too long");
         } catch (const Error& e) {
             CHECK(has(e.what(),
-                      "this message: the prompt has 71 tokens, expected at most 55 of the model's context of 96: "
-                      "shorten it"));
+                "this message: the prompt has 71 tokens, expected at most 55 of the model's context of 96: "
+                "shorten it"));
         }
     }
     TEST_CASE("test.bin and test_NAME.bin of a folder, sorted") {
         TempDir dir;
         for (const char* name :
-             {"test_b.bin", "test.bin", "test_a.bin", "test_.bin", "tests.bin", "test_c.jsonl", "train.bin", "val.bin"})
+            {"test_b.bin", "test.bin", "test_a.bin", "test_.bin", "tests.bin", "test_c.jsonl", "train.bin", "val.bin"})
             write_bytes(dir / name, "x");
         CHECK(test_files(dir.path) == Texts{dir / "test.bin", dir / "test_a.bin", dir / "test_b.bin"});
         CHECK(file_stem("a.b/test_x.bin") == "test_x");

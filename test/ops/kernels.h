@@ -69,8 +69,8 @@ struct Dice {  // dropout with counters on both sides
 static const std::vector<int> ragged = {1, 15, 16, 17, 63, 64, 65, 127, 128, 129};
 // start and work list of sequences of these lengths, and as much again at their ends that means nothing to do
 // (BatchBuilder fills them up)
-inline void work_list(std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths,
-                      bool group = false) {
+inline void work_list(
+    std::vector<int>& start, std::vector<int>& tiles, const std::vector<int>& lengths, bool group = false) {
     start = {0};
     for (int len : lengths) start.push_back(start.back() + len);
     tiles.resize(2 * (start.back() / ATTENTION_TILE + lengths.size()));

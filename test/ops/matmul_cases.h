@@ -38,13 +38,13 @@ template <class T> void test_matmul(MatmulCase s, size_t odd = 0) {
     cpu::matmul_forward<T>(out.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
     gpu::matmul_forward<T>(d_out.p + odd, x, w, b, s.N, s.C, s.OC);
     check("matmul_forward, bias", get(d_out), out, C, 2);
-    cpu::matmul_gelu_forward<Gelu::tanh, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C,
-                                            s.OC);
+    cpu::matmul_gelu_forward<Gelu::tanh, T>(
+        out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
     gpu::matmul_gelu_forward<Gelu::tanh, T>(d_out.p + odd, d_pre.p + odd, x, w, b, s.N, s.C, s.OC);
     check("matmul_gelu_forward pre, tanh", get(d_pre), pre, C, 2);
     check("matmul_gelu_forward tanh", get(d_out), out, C, 3);
-    cpu::matmul_gelu_forward<Gelu::erf, T>(out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C,
-                                           s.OC);
+    cpu::matmul_gelu_forward<Gelu::erf, T>(
+        out.data(), pre.data(), inp.data(), weight.data(), bias.data(), s.N, s.C, s.OC);
     gpu::matmul_gelu_forward<Gelu::erf, T>(d_out.p + odd, d_pre.p + odd, x, w, b, s.N, s.C, s.OC);
     check("matmul_gelu_forward pre", get(d_pre), pre, C, 2);
     check("matmul_gelu_forward erf", get(d_out), out, C, 3);
@@ -68,15 +68,15 @@ template <class T> void test_matmul(MatmulCase s, size_t odd = 0) {
          scratch = nothing<float>(column_sum_scratch(N, OC));  // gradients of a micro-batch before
     Device<float> d_dw(at(dw)), d_db(at(db)), d_scratch(at(scratch));
     for (bool with_bias : {true, false, true}) {
-        cpu::matmul_backward_weight<T>(dw.data(), with_bias ? db.data() : nullptr, dout.data(), inp.data(),
-                                       scratch.data(), s.N, s.C, s.OC);
-        gpu::matmul_backward_weight<T>(d_dw.p + odd, with_bias ? d_db.p + odd : nullptr, d, x, d_scratch.p + odd, s.N,
-                                       s.C, s.OC);
+        cpu::matmul_backward_weight<T>(
+            dw.data(), with_bias ? db.data() : nullptr, dout.data(), inp.data(), scratch.data(), s.N, s.C, s.OC);
+        gpu::matmul_backward_weight<T>(
+            d_dw.p + odd, with_bias ? d_db.p + odd : nullptr, d, x, d_scratch.p + odd, s.N, s.C, s.OC);
     }
     check("matmul_backward_weight", get(d_dw), dw, 3 * N);
     check("matmul_backward_weight, bias", get(d_db), db, 2 * N);
     gpu::matmul_backward_weight<T>(d_dw.p + odd, d_db.p + odd, d, x, d_scratch.p + odd, 0, s.C,
-                                   s.OC);  // no row has a target
+        s.OC);  // no row has a target
     gpu::matmul_forward<T>(d_out.p + odd, x, w, b, 0, s.C, s.OC);
     check("matmul_backward_weight, N = 0", get(d_dw), dw, 3 * N);
 }

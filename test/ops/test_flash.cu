@@ -110,8 +110,8 @@ TEST_CASE("cp.async: 16 bytes, 4, and zeros") {
     CHECK(bad == 0);
 }
 TEST_CASE("exp2 and rounding to bf16") {
-    std::vector<float> in = {0,      1,         -1,  0.5f, -0.3f,    -126,        -127,        -150,
-                             -1e30f, -INFINITY, 127, 130,  3.14159f, 1.00390625f, 1.01171875f, -17.77f};
+    std::vector<float> in = {0, 1, -1, 0.5f, -0.3f, -126, -127, -150, -1e30f, -INFINITY, 127, 130, 3.14159f,
+        1.00390625f, 1.01171875f, -17.77f};
     Device<float> d_in(in), d_out(in);
     Device<uint32_t> d_packed(std::vector<uint32_t>(in.size()));
     launch(exp2_kernel, 1, (unsigned)in.size(), 0, d_out.p, (const float*)d_in, d_packed.p);
@@ -152,7 +152,7 @@ template <int HS> void test_banks(int rows) {
             return gpu::swizzle<HS>((i0 + i) / (HS / 8), (i0 + i) % (HS / 8));
         });  // cp.async and copy_16: along rows
     for (int row = 0; row < rows;
-         row += 16)  // store_4: lane 4g + t writes 4 bytes of row g (or g + 8): all banks different
+        row += 16)  // store_4: lane 4g + t writes 4 bytes of row g (or g + 8): all banks different
         for (int c = 0; c < HS / 8; c++)
             for (int half = 0; half < 16; half += 8) {
                 unsigned banks = 0;
@@ -201,9 +201,8 @@ struct Expected {
     double largest = 0;  // Σ|q k| / √HS of all scores
 };
 // lse and out of the backward pass are given: what the kernels get, too
-template <class T>
-Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const std::vector<int>& start, int NH,
-                    int NKV, int HS, bool causal, Dropout dropout) {
+template <class T> Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout,
+    const std::vector<int>& start, int NH, int NKV, int HS, bool causal, Dropout dropout) {
     int N = start.back(), C = NH * HS;
     Expected e{Result((size_t)N * C), Result((size_t)N * (NH + 2 * NKV) * HS), std::vector<double>((size_t)NH * N)};
     // element c of what head h of the queries uses as its query (0), key (1) or value (2)
@@ -263,7 +262,7 @@ Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout, const
 // as the roundings err this way and that, their squares add up: in L2 the result is within U √(Σ x_j² + x²), of which
 // random numbers reach some 40 %. Weights below 2⁻¹²⁶ are 0: the last term.
 static void check(const char* what, const std::vector<bf16>& got, const Result& want, double largest, size_t row = 1,
-                  size_t from = 0, size_t to = 1) {
+    size_t from = 0, size_t to = 1) {
     double worst = 0, error2 = 0, norm2 = 0, fine2 = 0, fp32 = (16 + largest) * 0x1p-21;
     size_t at = 0;
     for (size_t i = 0; i < got.size(); i++) {
@@ -282,7 +281,7 @@ static void check(const char* what, const std::vector<bf16>& got, const Result& 
     if (getenv("TEST_VERBOSE"))
         printf("%-28s worst element %.3f of its limit, L2 %.3f of its limit\n", what, worst, together);
     std::string said = format("%s: element %zu is %.9g, not %.9g: %.3g times the limit; together %.3g", what, at,
-                              (double)(float)got[at], want.x[at], worst, together);
+        (double)(float)got[at], want.x[at], worst, together);
     INFO(said);
     CHECK(worst <= 1);
     CHECK(together <= 1);
@@ -295,7 +294,7 @@ enum Input {
     FAR_BELOW  // all around −200: lse, too
 };
 static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p,
-                       Input input = RANDOM, bool group = false) {
+    Input input = RANDOM, bool group = false) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths, group);
@@ -339,8 +338,8 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     std::vector<float> float_lse(want.lse.begin(), want.lse.end());
     Device<bf16> c_out(out), d_dqkv(nothing<bf16>((size_t)N * row));
     Device<float> c_lse(float_lse), d_delta(nothing<float>((size_t)NH * N));
-    gpu::attention_backward<bf16>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal,
-                                  dice.gpu(p));
+    gpu::attention_backward<bf16>(
+        d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
     auto dqkv = d_dqkv.get();
     check("dq", dqkv, want.dqkv, want.largest, row, 0, C);
     check("dk", dqkv, want.dqkv, want.largest, row, C, C + KV);
@@ -357,7 +356,7 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     std::vector<double> lse64(float_lse.begin(), float_lse.end());
     cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
     cpu::attention_backward<double>(dqkv64.data(), delta64.data(), dout64.data(), out64.data(), qkv64.data(),
-                                    lse64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
+        lse64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
     double off = 0, lse_size = 0;
     for (double x : want.lse) lse_size = std::max(lse_size, fabs(x));
     for (size_t i = 0; i < o64.size(); i++)
@@ -409,7 +408,7 @@ TEST_CASE("flash attention: several sequences in a tile") {
         for (float p : {0.0f, 0.1f}) {
             test_flash({1, 1, 3, 1}, 2, 2, 32, causal, p, RANDOM, true);
             test_flash({7, 40, 30, 20, 16}, 1, 1, 64, causal, p, RANDOM,
-                       true);  // warps with one, two and three sequences
+                true);  // warps with one, two and three sequences
             test_flash({64, 64, 129, 128, 1, 127}, 1, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
             if (small) continue;
             for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, causal, p, RANDOM, true);
@@ -420,10 +419,8 @@ TEST_CASE("flash attention: several sequences in a tile") {
 }
 TEST_CASE("the work list: every token once, at most a tile at a time, what takes longest first") {
     for (bool group : {false, true})
-        for (auto lengths : {std::vector<int>{1},
-                             ragged,
-                             {300, 5, 0, 9, 128, 128, 1000, 14, 14, 14, 90, 0},
-                             std::vector<int>(1000, 1)}) {
+        for (auto lengths : {std::vector<int>{1}, ragged, {300, 5, 0, 9, 128, 128, 1000, 14, 14, 14, 90, 0},
+                 std::vector<int>(1000, 1)}) {
             std::vector<int> start, tiles;
             work_list(start, tiles, lengths, group);
             std::vector<int> seen(start.back());

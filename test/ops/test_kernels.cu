@@ -53,8 +53,8 @@ struct HostIds {  // the index that the loader makes, with `spare` unused entrie
         run_start.push_back(n);
     }
     SortedIds view() {
-        return {order.data(),       run_start.data(), run_id.data(),     run_slot.data(),
-                (int)run_id.size(), multi_id.data(),  multi_slot.data(), (int)multi_id.size()};
+        return {order.data(), run_start.data(), run_id.data(), run_slot.data(), (int)run_id.size(), multi_id.data(),
+            multi_slot.data(), (int)multi_id.size()};
     }
 };
 TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
@@ -62,8 +62,8 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
         int N, C, V;
     };
     // the last ones: every lane has several packs; a type has so many runs that the warps share them (1500 tokens: 12)
-    std::vector<Shape> shapes = {{1, 64, 10}, {65, 65, 50257}, {300, 128, 40}, {700, 7, 3},      {0, 64, 10},
-                                 {1, 96, 5},  {130, 768, 300}, {70, 1600, 9},  {1500, 1024, 100}};
+    std::vector<Shape> shapes = {{1, 64, 10}, {65, 65, 50257}, {300, 128, 40}, {700, 7, 3}, {0, 64, 10}, {1, 96, 5},
+        {130, 768, 300}, {70, 1600, 9}, {1500, 1024, 100}};
     if (small) shapes = {{1, 64, 10}, {65, 65, 97}, {0, 64, 10}, {40, 96, 5}, {10, 1600, 9}, {700, 8, 3}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
@@ -83,9 +83,9 @@ TEST_CASE_TEMPLATE("embedding", T, float, bf16) {
         for (bool with_types : {true, false}) {
             auto out = nothing<T>(NC);
             cpu::embedding_forward<T>(out.data(), wte.data(), wpe.data(), with_types ? wtt.data() : nullptr,
-                                      tokens.data(), pos.data(), type.data(), s.N, s.C);
-            gpu::embedding_forward<T>(d_out, d_wte, d_wpe, with_types ? d_wtt.p : nullptr, d_tokens, d_pos, d_type, s.N,
-                                      s.C);
+                tokens.data(), pos.data(), type.data(), s.N, s.C);
+            gpu::embedding_forward<T>(
+                d_out, d_wte, d_wpe, with_types ? d_wtt.p : nullptr, d_tokens, d_pos, d_type, s.N, s.C);
             check("embedding_forward", d_out.get(), out);
         }
         struct Table {
@@ -116,12 +116,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     // a lane holds up to 32 channels, or 16 where rows are not a multiple of 16 bytes; a row has one warp, two (1600;
     // 600, 1023) or four (4096; 2047); a block takes four rows until there are more than 396 blocks: {1601, 40} has
     // five, the last block one
-    std::vector<Shape> shapes = {{1, 64},   {65, 65}, {129, 31}, {3, 1},     {130, 128}, {300, 768},
-                                 {0, 64},   {7, 96},  {1, 768},  {13, 1024}, {9, 1600},  {5, 2048},
-                                 {3, 4096}, {6, 600}, {3, 1023}, {5, 2047},  {1601, 40}};
+    std::vector<Shape> shapes = {{1, 64}, {65, 65}, {129, 31}, {3, 1}, {130, 128}, {300, 768}, {0, 64}, {7, 96},
+        {1, 768}, {13, 1024}, {9, 1600}, {5, 2048}, {3, 4096}, {6, 600}, {3, 1023}, {5, 2047}, {1601, 40}};
     if (small)
-        shapes = {{1, 64},   {5, 65},   {129, 32}, {0, 64},   {5, 96},  {5, 768},
-                  {3, 1024}, {3, 1600}, {2, 4096}, {3, 1023}, {2, 2047}};
+        shapes = {{1, 64}, {5, 65}, {129, 32}, {0, 64}, {5, 96}, {5, 768}, {3, 1024}, {3, 1600}, {2, 4096}, {3, 1023},
+            {2, 2047}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
         CAPTURE(s.C);
@@ -136,9 +135,9 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
             Device<T> d_out(out);
             Device<float> d_mean(mean), d_rstd(rstd);
             cpu::residual_layernorm_forward<T>(out.data(), nullptr, mean.data(), rstd.data(), residual.data(), nullptr,
-                                               weight.data(), bias.data(), s.N, s.C, eps, Dropout());
-            gpu::residual_layernorm_forward<T>(d_out, nullptr, d_mean, d_rstd, d_residual, nullptr, d_weight, d_bias,
-                                               s.N, s.C, eps, Dropout());
+                weight.data(), bias.data(), s.N, s.C, eps, Dropout());
+            gpu::residual_layernorm_forward<T>(
+                d_out, nullptr, d_mean, d_rstd, d_residual, nullptr, d_weight, d_bias, s.N, s.C, eps, Dropout());
             check("layernorm_forward mean", d_mean.get(), mean, C, 1, 1);
             check("layernorm_forward rstd", d_rstd.get(), rstd, C);
             check("layernorm_forward out", d_out.get(), out, C);
@@ -147,17 +146,15 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
             Device<T> d_dinp(dout);  // in place
             auto dinp = dout;
             cpu::residual_layernorm_backward<T>(dinp.data(), nullptr, dw.data(), db.data(), dinp.data(), nullptr,
-                                                residual.data(), weight.data(), mean.data(), rstd.data(),
-                                                scratch.data(), s.N, s.C, Dropout());
+                residual.data(), weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, Dropout());
             gpu::residual_layernorm_backward<T>(d_dinp, nullptr, d_dw, d_db, d_dinp, nullptr, d_residual, d_weight,
-                                                c_mean, c_rstd, d_scratch, s.N, s.C, Dropout());
+                c_mean, c_rstd, d_scratch, s.N, s.C, Dropout());
             check("layernorm_backward dinp", d_dinp.get(), dinp, C);
             check("layernorm_backward dweight", d_dw.get(), dw, N);
             check("layernorm_backward dbias", d_db.get(), db, N);
         }
         for (float p :
-             {0.0f,
-              0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
+            {0.0f, 0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
             for (bool in_place : {false, true}) {
                 CAPTURE(p);
                 CAPTURE(in_place);
@@ -169,11 +166,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<float> d_mean(nothing<float>(N)), d_rstd(nothing<float>(N));
                 sum = in_place ? branch : nothing<T>(NC);
                 cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(),
-                                                   in_place ? sum.data() : branch.data(), weight.data(), bias.data(),
-                                                   s.N, s.C, eps, dice.cpu(p, 3, rows));
+                    in_place ? sum.data() : branch.data(), weight.data(), bias.data(), s.N, s.C, eps,
+                    dice.cpu(p, 3, rows));
                 gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual,
-                                                   in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps,
-                                                   dice.gpu(p, 3, d_rows));
+                    in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps, dice.gpu(p, 3, d_rows));
                 check("residual_layernorm sum", d_sum.get(), sum);
                 check("residual_layernorm mean", d_mean.get(), mean, C, 1, 1);
                 check("residual_layernorm rstd", d_rstd.get(), rstd, C);
@@ -185,11 +181,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
                 const T* no = nullptr;
                 cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(),
-                                                    in_place ? dsum.data() : no, sum.data(), weight.data(), mean.data(),
-                                                    rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p, 3, rows));
+                    in_place ? dsum.data() : no, sum.data(), weight.data(), mean.data(), rstd.data(), scratch.data(),
+                    s.N, s.C, dice.cpu(p, 3, rows));
                 gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no,
-                                                    c_sum, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C,
-                                                    dice.gpu(p, 3, d_rows));
+                    c_sum, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C, dice.gpu(p, 3, d_rows));
                 check("residual_layernorm dsum", d_dsum.get(), dsum, C);
                 check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
                 check("residual_layernorm dweight", d_dw.get(), dw, N);
@@ -200,11 +195,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
         std::vector<T> x(8200);
         std::vector<float> y(1);
         CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
-                                                           x.data(), x.data(), 1, 4104, 1e-5f, Dropout()),
-                        Error);
+                            x.data(), x.data(), 1, 4104, 1e-5f, Dropout()),
+            Error);
         CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
-                                                           x.data(), x.data(), 1, 2049, 1e-5f, Dropout()),
-                        Error);
+                            x.data(), x.data(), 1, 2049, 1e-5f, Dropout()),
+            Error);
     }
 }
 
@@ -215,8 +210,8 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
     struct Shape {
         int N, C;
     };
-    std::vector<Shape> shapes = {{1, 64},    {65, 65},  {129, 31}, {3, 1},   {300, 576}, {0, 64},
-                                 {13, 1024}, {9, 1600}, {3, 4096}, {6, 600}, {5, 2047},  {1601, 40}};
+    std::vector<Shape> shapes = {{1, 64}, {65, 65}, {129, 31}, {3, 1}, {300, 576}, {0, 64}, {13, 1024}, {9, 1600},
+        {3, 4096}, {6, 600}, {5, 2047}, {1601, 40}};
     if (small) shapes = {{1, 64}, {5, 65}, {129, 32}, {0, 64}, {5, 576}, {3, 1600}, {2, 4096}, {2, 2047}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
@@ -229,9 +224,9 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
         auto rstd = nothing<float>(N);
         Device<float> d_rstd(rstd);
         cpu::residual_layernorm_forward<T, true>(out.data(), nullptr, nullptr, rstd.data(), residual.data(), nullptr,
-                                                 weight.data(), nullptr, s.N, s.C, eps, Dropout());
-        gpu::residual_layernorm_forward<T, true>(d_out, nullptr, nullptr, d_rstd, d_residual, nullptr, d_weight,
-                                                 nullptr, s.N, s.C, eps, Dropout());
+            weight.data(), nullptr, s.N, s.C, eps, Dropout());
+        gpu::residual_layernorm_forward<T, true>(
+            d_out, nullptr, nullptr, d_rstd, d_residual, nullptr, d_weight, nullptr, s.N, s.C, eps, Dropout());
         check("rmsnorm_forward rstd", d_rstd.get(), rstd, C);
         check("rmsnorm_forward out", d_out.get(), out, C);
         auto dw = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
@@ -239,19 +234,18 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
         auto dinp = dout;
         Device<T> d_dinp(dout);  // in place
         cpu::residual_layernorm_backward<T, true>(dinp.data(), nullptr, dw.data(), nullptr, dinp.data(), nullptr,
-                                                  residual.data(), weight.data(), nullptr, rstd.data(), scratch.data(),
-                                                  s.N, s.C, Dropout());
+            residual.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, Dropout());
         gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, d_dw, nullptr, d_dinp, nullptr, d_residual, d_weight,
-                                                  nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
+            nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
         check("rmsnorm_backward dinp", d_dinp.get(), dinp, C);
         check("rmsnorm_backward dweight", d_dw.get(), dw, N);
         for (float p : {0.0f, 0.5f}) {  // as for layernorm
             CAPTURE(p);
             Device<T> d_sum(sum);
             cpu::residual_layernorm_forward<T, true>(out.data(), sum.data(), nullptr, rstd.data(), residual.data(),
-                                                     branch.data(), weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
-            gpu::residual_layernorm_forward<T, true>(d_out, d_sum, nullptr, d_rstd, d_residual, d_branch, d_weight,
-                                                     nullptr, s.N, s.C, eps, dice.gpu(p));
+                branch.data(), weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
+            gpu::residual_layernorm_forward<T, true>(
+                d_out, d_sum, nullptr, d_rstd, d_residual, d_branch, d_weight, nullptr, s.N, s.C, eps, dice.gpu(p));
             check("residual_rmsnorm sum", d_sum.get(), sum);
             check("residual_rmsnorm rstd", d_rstd.get(), rstd, C);
             check("residual_rmsnorm out", d_out.get(), out, C);
@@ -259,17 +253,16 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
             Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
             Device<float> c_rstd(rstd);
             cpu::residual_layernorm_backward<T, true>(dsum.data(), dbranch.data(), dw.data(), nullptr, dout.data(),
-                                                      dres.data(), sum.data(), weight.data(), nullptr, rstd.data(),
-                                                      scratch.data(), s.N, s.C, dice.cpu(p));
+                dres.data(), sum.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
             gpu::residual_layernorm_backward<T, true>(d_dsum, d_dbranch, d_dw, nullptr, d_dout, d_dres, c_sum, d_weight,
-                                                      nullptr, c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
+                nullptr, c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
             check("residual_rmsnorm dsum", d_dsum.get(), dsum, C);
             check("residual_rmsnorm dbranch", d_dbranch.get(), dbranch, C, 2);
             check("residual_rmsnorm dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
         }
         auto before = d_dw.get();  // a weight that is not trained
         gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, nullptr, nullptr, d_dout, nullptr, d_residual,
-                                                  d_weight, nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
+            d_weight, nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
         EXACTLY("dweight", d_dw.get(), before);
     }
 }
@@ -278,8 +271,8 @@ TEST_CASE_TEMPLATE("rope", T, float, bf16) {
     struct Shape {
         int N, NH, NKV, HS;
     };
-    std::vector<Shape> shapes = {{1, 1, 1, 64},   {7, 3, 1, 32},   {65, 6, 2, 64}, {33, 2, 2, 128},
-                                 {500, 3, 3, 32}, {13, 7, 1, 128}, {0, 1, 1, 64},  {1700, 1, 1, 64}};
+    std::vector<Shape> shapes = {{1, 1, 1, 64}, {7, 3, 1, 32}, {65, 6, 2, 64}, {33, 2, 2, 128}, {500, 3, 3, 32},
+        {13, 7, 1, 128}, {0, 1, 1, 64}, {1700, 1, 1, 64}};
     if (small) shapes = {{1, 1, 1, 64}, {5, 3, 1, 32}, {3, 2, 2, 128}, {0, 1, 1, 64}};
     for (Shape s : shapes) {
         CAPTURE(s.N);
@@ -307,23 +300,23 @@ TEST_CASE_TEMPLATE("rope", T, float, bf16) {
         check("rope_backward", d_back.get(), narrow(back), 2);
 
         cpu::qk_norm_rope_forward<float>(out.data(), rstd.data(), x.data(), q.data(), k.data(), table.data(),
-                                         pos.data(), s.N, s.NH, s.NKV, s.HS, eps);
+            pos.data(), s.N, s.NH, s.NKV, s.HS, eps);
         gpu::qk_norm_rope_forward<T>(d_out, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
         check("qk_norm_rope_forward rstd", d_rstd.get(), rstd, HS);
         check("qk_norm_rope_forward out", d_out.get(), narrow(out), HS);
         auto dqw = noise<float>(HS), dkw = noise<float>(HS), scratch = nothing<float>(layernorm_scratch(s.N, HS));
         Device<float> d_dqw(dqw), d_dkw(dkw), d_scratch(scratch), c_rstd(rstd);
         cpu::qk_norm_rope_backward<float>(d.data(), dqw.data(), dkw.data(), x.data(), q.data(), k.data(), rstd.data(),
-                                          table.data(), pos.data(), scratch.data(), s.N, s.NH, s.NKV, s.HS);
-        gpu::qk_norm_rope_backward<T>(d_dout, d_dqw, d_dkw, d_qkv, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch, s.N,
-                                      s.NH, s.NKV, s.HS);
+            table.data(), pos.data(), scratch.data(), s.N, s.NH, s.NKV, s.HS);
+        gpu::qk_norm_rope_backward<T>(
+            d_dout, d_dqw, d_dkw, d_qkv, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch, s.N, s.NH, s.NKV, s.HS);
         check("qk_norm_rope_backward dqkv", d_dout.get(), narrow(d), HS);
         check("qk_norm_rope_backward dqw", d_dqw.get(), dqw, s.N * s.NH);
         check("qk_norm_rope_backward dkw", d_dkw.get(), dkw, s.N * s.NKV);
         gpu::qk_norm_rope_forward<T>(d_qkv, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
         EXACTLY("qk_norm_rope_forward in place", d_qkv.get(), d_out.get());
         gpu::qk_norm_rope_backward<T>(d_back, nullptr, nullptr, d_out, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch,
-                                      s.N, s.NH, s.NKV, s.HS);  // weights that are not trained
+            s.N, s.NH, s.NKV, s.HS);  // weights that are not trained
     }
     CHECK_THROWS_AS(gpu::rope_forward((T*)nullptr, nullptr, nullptr, 1, 1, 1, 48), Error);
 }
@@ -441,14 +434,8 @@ TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
     struct Shape {
         int N, M, C;
     };
-    for (Shape s : {Shape{1, 1, 64},
-                    {65, 30, 65},
-                    {300, 128, 128},
-                    {10, 4, 3},
-                    {10, 0, 64},
-                    {40, 20, 96},
-                    {9, 5, 1600},
-                    {5, 3, 1001}})
+    for (Shape s : {Shape{1, 1, 64}, {65, 30, 65}, {300, 128, 128}, {10, 4, 3}, {10, 0, 64}, {40, 20, 96}, {9, 5, 1600},
+             {5, 3, 1001}})
         for (bool none : {false, true}) {
             std::vector<int> rows;
             for (int m = 0; m < s.M; m++) rows.push_back(none || m % 7 == 3 ? -1 : (m * 2 + 1) % s.N);
@@ -468,13 +455,12 @@ TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {
 // ---------------------------------------------------------------- matmul
 // cuBLASLt has its epilogues where rows are a multiple of 8 elements long and start at 16 bytes; elsewhere kernels of
 // ours run
-static const std::vector<MatmulCase> matmuls = {{1, 64, 64},      {65, 65, 33},      {130, 100, 257},   {257, 128, 384},
-                                                {128, 768, 64},   {64, 1024, 72},    {40, 1600, 100},   {24, 772, 80},
+static const std::vector<MatmulCase> matmuls = {{1, 64, 64}, {65, 65, 33}, {130, 100, 257}, {257, 128, 384},
+    {128, 768, 64}, {64, 1024, 72}, {40, 1600, 100}, {24, 772, 80},
 #ifdef __CUDACC__
-                                                {1, 768, 2304},   {1024, 768, 3072}, {130, 1600, 6400}, {8, 4096, 1024},
-                                                {64, 768, 50257}, {64, 768, 50304},
+    {1, 768, 2304}, {1024, 768, 3072}, {130, 1600, 6400}, {8, 4096, 1024}, {64, 768, 50257}, {64, 768, 50304},
 #endif
-                                                {9, 64, 50257},   {9, 64, 50304}};
+    {9, 64, 50257}, {9, 64, 50304}};
 TEST_CASE_TEMPLATE("matmul", T, float, bf16) {
     for (MatmulCase s : small ? std::vector<MatmulCase>{{1, 64, 64}, {65, 33, 34}, {16, 40, 24}} : matmuls)
         test_matmul<T>(s);
@@ -494,12 +480,12 @@ TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
         auto db = noise<float>(b.size());
         Device<T> d_out(out), d_u(u), d_b(b);
         Device<float> d_db(db);
-        cpu::gemm_of_part(false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1), out.data() + s.begin,
-                          s.OC);
+        cpu::gemm_of_part(
+            false, true, s.N, s.rows, s.r, u.data() + s.r, two, b.data(), s.r, T(1), out.data() + s.begin, s.OC);
         gpu::gemm_of_part(false, true, s.N, s.rows, s.r, d_u.p + s.r, two, d_b.p, s.r, 1, d_out.p + s.begin, s.OC);
         check("out += u bT", d_out.get(), out, s.r);
-        cpu::gemm_of_part(true, false, s.rows, s.r, s.N, out.data() + s.begin, s.OC, u.data() + s.r, two, 1.0f,
-                          db.data(), s.r);
+        cpu::gemm_of_part(
+            true, false, s.rows, s.r, s.N, out.data() + s.begin, s.OC, u.data() + s.r, two, 1.0f, db.data(), s.r);
         Device<T> again(out);
         gpu::gemm_of_part(true, false, s.rows, s.r, s.N, again.p + s.begin, s.OC, d_u.p + s.r, two, 1, d_db.p, s.r);
         check("db += doutT u", d_db.get(), db, s.N);
@@ -540,7 +526,7 @@ template <class T> void test_attention(const std::vector<int>& lengths, int NH, 
     check("attention_forward out", d_out.get(), out, HS + longest);
     check("attention_forward lse", d_lse.get(), lse, HS, 1, 2);
     cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH,
-                               NKV, HS, causal, dice.cpu(p));
+        NKV, HS, causal, dice.cpu(p));
     Device<T> c_out(out);
     Device<float> c_lse(lse);
     gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
@@ -610,8 +596,8 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
     struct Shape {
         int M, V, Vp;
     };
-    std::vector<Shape> shapes = {{1, 2, 64},      {65, 2, 2},        {7, 65, 65},       {5, 1000, 1024},
-                                 {3, 5000, 5056}, {6, 50257, 50304}, {2, 50257, 50257}, {0, 10, 64}};
+    std::vector<Shape> shapes = {{1, 2, 64}, {65, 2, 2}, {7, 65, 65}, {5, 1000, 1024}, {3, 5000, 5056},
+        {6, 50257, 50304}, {2, 50257, 50257}, {0, 10, 64}};
     if (small) shapes = {{1, 2, 64}, {33, 3, 3}, {4, 700, 704}, {2, 5001, 5056}};
     for (Shape s : shapes)
         for (int which : {0, 1, 2}) {  // some targets, none, all
@@ -636,8 +622,8 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             // short sums do not.
             std::vector<double> losses64(s.M), correct64(s.M), logits64;
             for (const T& x : logits) logits64.push_back((float)x);
-            cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(),
-                                      s.M, s.V, s.Vp, true);
+            cpu::crossentropy<double>(
+                losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(), s.M, s.V, s.Vp, true);
             std::vector<float> losses(losses64.begin(), losses64.end()), correct(correct64.begin(), correct64.end());
             std::vector<T> dlogits;
             for (double x : logits64) dlogits.push_back((float)x);
@@ -649,12 +635,12 @@ TEST_CASE_TEMPLATE("crossentropy", T, float, bf16) {
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, false);
             EXACTLY("logits without backward", d_logits.get(), logits);
             check("crossentropy losses", d_losses.get(), losses,
-                  256);  // a small loss is a difference of logits some 16 times as large
+                256);  // a small loss is a difference of logits some 16 times as large
             gpu::crossentropy<T>(d_losses, d_correct, d_logits, d_targets, d_scale, s.M, s.V, s.Vp, true);
             check("crossentropy losses", d_losses.get(), losses, 256);
             EXACTLY("correct", d_correct.get(), correct);
             check("crossentropy dlogits", d_logits.get(), dlogits, 16, 1,
-                  scale[0]);  // of a target (p − 1) · scale: as exact as the 1
+                scale[0]);  // of a target (p − 1) · scale: as exact as the 1
 
             std::vector<StepStats> stats = {{1.5, 2, 3, 0}};
             Device<StepStats> d_stats(stats);
@@ -686,7 +672,7 @@ TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
             std::vector<double> losses64(s.M), correct64(s.M), logits64;  // in double, as above
             for (const T& x : logits) logits64.push_back((float)x);
             cpu::crossentropy<double>(losses64.data(), correct64.data(), logits64.data(), targets.data(), scale.data(),
-                                      s.M, s.K, s.Kp, true, weights.data());
+                s.M, s.K, s.Kp, true, weights.data());
             std::vector<float> losses(losses64.begin(), losses64.end()), correct(correct64.begin(), correct64.end());
             std::vector<T> dlogits;
             for (double x : logits64) dlogits.push_back((float)x);
@@ -713,7 +699,7 @@ TEST_CASE_TEMPLATE("crossentropy with weights of the classes", T, float, bf16) {
 // ---------------------------------------------------------------- optimiser
 TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
     for (size_t n : {size_t(256), size_t(256 * 37), size_t(256 * 1030),
-                     size_t(256 * 8500)}) {  // of 8448 warps some take two blocks
+             size_t(256 * 8500)}) {  // of 8448 warps some take two blocks
         if (small && n > 10000) continue;
         CAPTURE(n);
         auto params = noise<T>(n), start = params;
@@ -739,9 +725,9 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
             std::vector<AdamWStep> step = {{1e-2, 0.9, 0.98, 1e-6, 1 - 0.9 * 0.9, 1 - 0.98 * 0.98, clip}};
             Device<AdamWStep> d_step(step);
             cpu::adamw_update<T>(params.data(), own ? no_master : master.data(), m.data(), v.data(), grads.data(),
-                                 stats.data(), step.data(), {lr_factor.data(), decay.data()}, n);
-            gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_stats, d_step,
-                                 {d_lr, d_decay}, n);
+                stats.data(), step.data(), {lr_factor.data(), decay.data()}, n);
+            gpu::adamw_update<T>(
+                d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_stats, d_step, {d_lr, d_decay}, n);
             check("adamw params", d_params.get(), params);
             check("adamw master", d_master.get(), master);
             check("adamw m", d_m.get(), m);
@@ -759,8 +745,8 @@ TEST_CASE_TEMPLATE("norm and AdamW", T, float, bf16) {
                 Device<StepStats> d_bad(std::vector<StepStats>{{which == 0 ? bad : 1.0, 0, 0, which == 2 ? 1.0 : 0.0}});
                 gpu::norm_squared(d_bad, d_wrong.p, d_scratch, n);
                 CHECK(d_bad.get()[0].failed == 1);
-                gpu::adamw_update<T>(d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step,
-                                     {d_lr, d_decay}, n);
+                gpu::adamw_update<T>(
+                    d_params, own ? no_master : d_master.p, d_m, d_v, d_grads, d_bad, d_step, {d_lr, d_decay}, n);
                 EXACTLY("params after a step that is not finite", d_params.get(), p0);
                 EXACTLY("m after a step that is not finite", d_m.get(), m0);
             }
@@ -794,14 +780,12 @@ TEST_CASE("three orders, the same bits") {
         auto mean = noise<float>(N), rstd = noise<float>(N), dx = nothing<float>((size_t)N * C), dw = noise<float>(C),
              db = noise<float>(C);
         gpu::residual_layernorm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(),
-                                                w.data(), mean.data(), rstd.data(), scratch.data(), N, C,
-                                                dice.gpu(0.1f));
+            w.data(), mean.data(), rstd.data(), scratch.data(), N, C, dice.gpu(0.1f));
         check("layernorm", dx, dx);
         check("layernorm", dw, dw);
         check("layernorm", db, db);
         gpu::residual_layernorm_backward<float, true>(dx.data(), nullptr, dw.data(), nullptr, d.data(), nullptr,
-                                                      x.data(), w.data(), nullptr, rstd.data(), scratch.data(), N, C,
-                                                      Dropout());
+            x.data(), w.data(), nullptr, rstd.data(), scratch.data(), N, C, Dropout());
         check("rmsnorm", dx, dx);
         check("rmsnorm", dw, dw);
         {
@@ -811,7 +795,7 @@ TEST_CASE("three orders, the same bits") {
             auto q = noise<float>((size_t)n * 7 * HS), dq = noise<float>(q.size()), qw = noise<float>(HS),
                  r = noise<float>((size_t)n * 5), sums = nothing<float>(layernorm_scratch(n, HS)), dqw = qw, dkw = qw;
             gpu::qk_norm_rope_backward<float>(dq.data(), dqw.data(), dkw.data(), q.data(), qw.data(), qw.data(),
-                                              r.data(), table.data(), pos.data(), sums.data(), n, NH, NKV, HS);
+                r.data(), table.data(), pos.data(), sums.data(), n, NH, NKV, HS);
             check("qk norm", dq, dq);
             check("qk norm", dqw, dqw);
             check("qk norm", dkw, dkw);
@@ -819,8 +803,8 @@ TEST_CASE("three orders, the same bits") {
         auto logits = noise<float>((size_t)4 * V), losses = nothing<float>(4), correct = losses;
         std::vector<int> targets = {5, -1, 599, 0};
         std::vector<double> scale = {1};
-        gpu::crossentropy<float>(losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V,
-                                 true);
+        gpu::crossentropy<float>(
+            losses.data(), correct.data(), logits.data(), targets.data(), scale.data(), 4, V, V, true);
         check("crossentropy", logits, logits);
         check("crossentropy", losses, losses);
     });

@@ -54,6 +54,6 @@ TEST_CASE("answered rows: blank ones at the end are no error") {
     AnsweredRows rows;
     rows.finish();
     rows.row("wrong", false);
-    CHECK_THROWS_WITH(rows.finish(),
-                      "1 row was left out; the others have their answers; --on-error stop ends at the first");
+    CHECK_THROWS_WITH(
+        rows.finish(), "1 row was left out; the others have their answers; --on-error stop ends at the first");
 }

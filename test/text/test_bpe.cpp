@@ -130,11 +130,8 @@ TEST_CASE("BPE words: white space leaves its last character to what follows") {
 TEST_CASE("BPE words: cutting behind a letter or digit before white space changes nothing") {
     std::mt19937 rng(5);
     const char* parts[] = {"a", "b'", "'s", " ", "\n", "\r\n", "\t", "1", "23", "\u00e9", "\u3000", "!", "\xff"};
-    const std::vector<std::vector<Step>> kinds = {{{Step::GPT2}},
-                                                  {{Step::DIGITS}, {Step::GPT2}},
-                                                  {{Step::LLAMA3}},
-                                                  {{Step::QWEN2}},
-                                                  {{Step::PREFIX, "", " "}, {Step::GPT2}}};
+    const std::vector<std::vector<Step>> kinds = {{{Step::GPT2}}, {{Step::DIGITS}, {Step::GPT2}}, {{Step::LLAMA3}},
+        {{Step::QWEN2}}, {{Step::PREFIX, "", " "}, {Step::GPT2}}};
     for (int i = 0; i < 3000; i++) {
         std::string text;
         for (int n = rng() % 12; n > 0; n--) text += parts[rng() % 13];
@@ -284,7 +281,7 @@ TEST_CASE("BPE: any bytes come back; bytes that are not UTF-8 are counted") {
     std::vector<int32_t> ids;
     CHECK(b.encode("a\xff\xfe"
                    "b",
-                   ids) == 2);
+              ids) == 2);
     CHECK(b.encode(" \xc3 \xed\xa0\x80", ids) == 4);
     CHECK(b.encode(" a\u4e2d \xff", ids) == 1);
     CHECK(pieces(b, "\xff\xfe") == "\xff\xfe|");
@@ -354,9 +351,8 @@ static Pairs learn_slowly(const WordCounts& counts, size_t merges) {
         std::vector<std::pair<int64_t, std::pair<std::string, std::string>>> pairs;
         for (auto& [p, n] : all)
             for (size_t i = 0; i + 1 < p.size(); i++) {
-                auto at = std::find_if(pairs.begin(), pairs.end(), [&, &p = p](auto& e) {
-                    return e.second.first == p[i] && e.second.second == p[i + 1];
-                });
+                auto at = std::find_if(pairs.begin(), pairs.end(),
+                    [&, &p = p](auto& e) { return e.second.first == p[i] && e.second.second == p[i + 1]; });
                 if (at == pairs.end()) at = pairs.insert(at, {0, {p[i], p[i + 1]}});
                 at->first += n;
             }
@@ -394,14 +390,8 @@ TEST_CASE("BPE learn: equals the slow definition on random words") {
 
 TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint") {
     TempDir s;
-    Bpe b = make({{"#", "#"},
-                  {" ", "\""},
-                  {"\\", "n"},
-                  {"\xff", std::string(1, 0)},
-                  {"a", "b"},
-                  {"b", "c"},
-                  {"ab", "c"},
-                  {"a", "bc"}});
+    Bpe b = make({{"#", "#"}, {" ", "\""}, {"\\", "n"}, {"\xff", std::string(1, 0)}, {"a", "b"}, {"b", "c"},
+        {"ab", "c"}, {"a", "bc"}});
     CHECK(b.size() == 256 + 7 + 1);  // "abc" by two ways
     b.save(s / "a");
     auto same = [&](const std::string& dir) {
@@ -486,39 +476,38 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(load(vocab.substr(0, 100), merges), "vocab.json: line 1, column"));
     CHECK(has(load("", merges), "vocab.json: line 1, column 0"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": 65"), merges),
-              "expected the ids 0 to 258 once each, found 65 for the token b"));
+        "expected the ids 0 to 258 once each, found 65 for the token b"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": 64.5"), merges), "found 64.5 for the token a"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"a\": -1"), merges), "found -1 for the token a"));
     CHECK(has(load(replaced(vocab, "\"a\":", "\"a b\":"), merges),
-              "printable characters in the token of id 64, found \"a b\""));
+        "printable characters in the token of id 64, found \"a b\""));
     CHECK(has(load(replaced(vocab, "\"z\":", "\"zz\":"), merges),
-              "found none for 0x7a (z): this is no byte-level vocabulary"));
+        "found none for 0x7a (z): this is no byte-level vocabulary"));
     CHECK(has(load(replaced(vocab, "\"a\":", "\"\":"), merges), "expected a token for the id 64, found an empty one"));
     CHECK(has(load(replaced(vocab, "\"a\": 64", "\"b\": 64"), merges), "the key \"b\" appears twice"));
     CHECK(has(load(replaced(vocab, "<|endoftext|>", "end"), merges), "expected the token <|endoftext|>, found none"));
-    CHECK(
-        has(load(vocab, merges + "a\n"),
-            "merges.txt, line 4: expected two tokens of the vocabulary with a space between them, found \"a\", \"\""));
+    CHECK(has(load(vocab, merges + "a\n"),
+        "merges.txt, line 4: expected two tokens of the vocabulary with a space between them, found \"a\", \"\""));
     CHECK(has(load(vocab, merges + "a b c\n"), "line 4: expected two tokens"));
     CHECK(has(load(vocab, merges + "a  b\n"), "line 4: expected two tokens"));
     CHECK(has(load(vocab, merges + "xy z\n"),
-              "line 4: expected two tokens of the vocabulary with a space between them, found \"xy\", \"z\""));
+        "line 4: expected two tokens of the vocabulary with a space between them, found \"xy\", \"z\""));
     CHECK(has(load(vocab, merges + "\nb c\n"), "line 4: expected two tokens"));
-    CHECK(has(load(vocab, merges + "b c\n"),
-              "line 4: expected the pair b c to make a token, found no bc in the vocabulary"));
+    CHECK(has(
+        load(vocab, merges + "b c\n"), "line 4: expected the pair b c to make a token, found no bc in the vocabulary"));
     CHECK(has(load(vocab, merges + "a b\n"), "line 4: the pair a b stands in"));
     CHECK(has(load(vocab, merges + "a b\n"), "line 2 already"));
     CHECK(has(load(vocab, merges + "<|endoftext|> a\n"),
-              "line 4: expected the pair <|endoftext|> a to make a token, found no <|endoftext|>a in the vocabulary"));
+        "line 4: expected the pair <|endoftext|> a to make a token, found no <|endoftext|>a in the vocabulary"));
     CHECK(has(load(vocab, merges + "\xff b\n"), "line 4: expected UTF-8, found the byte 0xff"));
     CHECK(has(error_of([&] { Bpe::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
     CHECK(has(error_of([&] { Bpe::load(s / "d/vocab.json"); }), "expected a tokenizer directory, found a file"));
     make_directories(s / "e");
-    CHECK(has(error_of([&] { Bpe::load(s / "e"); }),
-              "expected vocab.json and merges.txt, or tokenizer.json, found none"));
+    CHECK(has(
+        error_of([&] { Bpe::load(s / "e"); }), "expected vocab.json and merges.txt, or tokenizer.json, found none"));
     write_file_atomic(s / "e/tokenizer.model", "");
-    CHECK(has(error_of([&] { Bpe::load(s / "e"); }),
-              "beside tokenizer.model, found none; make it with: data/pretrained.py"));
+    CHECK(has(
+        error_of([&] { Bpe::load(s / "e"); }), "beside tokenizer.model, found none; make it with: data/pretrained.py"));
     remove((s / "e/tokenizer.model").c_str());
 
     // tokenizer.json
@@ -544,7 +533,7 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(load_all(Json(all).set("a", 5)), "tokenizer.json: the key \"a\": 5 is not known here"));
     // rules that are not obeyed are refused by name
     CHECK(has(load_all(with("model", "end_of_word_suffix", "</w>")),
-              "model: end_of_word_suffix: expected none, found \"</w>\""));
+        "model: end_of_word_suffix: expected none, found \"</w>\""));
     CHECK(has(load_all(with("model", "continuing_subword_prefix", "##")), "model: continuing_subword_prefix"));
     CHECK(has(load_all(with("model", "dropout", 0.1)), "model: dropout: expected none, found 0.1"));
     CHECK(load_all(with("model", "dropout", 0.0)) == "no error");
@@ -555,13 +544,13 @@ TEST_CASE("BPE directories: bad ones") {
         CHECK(has(load_all(top(key, R"({"type": "Sequence"})")), format("%s: expected", key).c_str()));
     }
     for (const char* rule : {R"({"type": "NFKC"})", R"({"type": "Replace", "pattern": {"Regex": "a"}, "content": "b"})",
-                             R"({"type": "Replace", "pattern": {"String": ""}, "content": "b"})"})
+             R"({"type": "Replace", "pattern": {"String": ""}, "content": "b"})"})
         CHECK(has(load_all(top("normalizer", rule)), format("normalizer: expected").c_str()));
     for (const char* rule :
-         {R"({"type": "Split", "pattern": {"Regex": "a+"}, "behavior": "Isolated", "invert": false})",
-          R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": false})",
-          R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
-          R"({"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]})"})
+        {R"({"type": "Split", "pattern": {"Regex": "a+"}, "behavior": "Isolated", "invert": false})",
+            R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Isolated", "invert": false})",
+            R"({"type": "Metaspace", "replacement": "_", "prepend_scheme": "last"})",
+            R"({"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]})"})
         CHECK(has(load_all(top("pre_tokenizer", rule)), "pre_tokenizer: expected"));
     CHECK(has(load_all(with("pre_tokenizer", "new", 1)), "pre_tokenizer: the key \"new\""));
     Json split = parse_json(R"({"type": "Split", "behavior": "Isolated", "invert": false})", "test");
@@ -576,15 +565,14 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(in_sequence(Json(split).set("behavior", "Removed")), "expected a Split, Isolated"));
     CHECK(has(in_sequence(Json(split).set("invert", true)), "expected a Split, Isolated"));
     CHECK(has(load_all(top("decoder", R"({"type": "Metaspace", "replacement": "▁"})")), "decoder: expected ByteLevel"));
-    for (const char* rule :
-         {R"({"type": "TemplateProcessing", "single": [], "special_tokens": {}})",
-          R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {}})",
-          R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}],
+    for (const char* rule : {R"({"type": "TemplateProcessing", "single": [], "special_tokens": {}})",
+             R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {}})",
+             R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}],
               "special_tokens": {"x": {"ids": [259]}}})",
-          R"({"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["a", 1]})"})
+             R"({"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["a", 1]})"})
         CHECK(has(load_all(top("post_processor", rule)), "post_processor: expected"));
     CHECK(has(load_all(top("added_tokens", R"([{"id": 300, "content": "<pad>"}])")),
-              "the added token <pad> has the id 300; expected 259"));
+        "the added token <pad> has the id 300; expected 259"));
     CHECK(has(load_all(top("pre_tokenizer", "null")), "expected byte_fallback or an unk_token, found none"));
 
     auto config = [&](const char* text) {
@@ -621,14 +609,14 @@ Json sentencepiece_json(const Pairs& pairs, bool fallback) {
     model.set("type", "BPE").set("unk_token", "<unk>").set("fuse_unk", true).set("byte_fallback", fallback);
     all.set("normalizer", parse_json(R"({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
         {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]})",
-                                     "test"));
+                              "test"));
     all.set("added_tokens", parse_json(R"([{"id": 1, "content": "<s>", "special": true, "normalized": false},
         {"id": 2, "content": "</s>", "special": true, "normalized": false}])",
-                                       "test"));
+                                "test"));
     all.set("decoder", parse_json(R"({"type": "Sequence", "decoders": [
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
         {"type": "Strip", "content": " ", "start": 1, "stop": 0}]})",
-                                  "test"));
+                           "test"));
     return all.set("model", model.set("vocab", vocab).set("merges", merges));
 }
 
@@ -636,8 +624,8 @@ TEST_CASE("BPE: SentencePiece's kind: marks, byte fallback, the space before a t
     TempDir s;
     const Pairs pairs = {{"a", "b"}, {"▁", "ab"}, {"▁", "▁"}, {"▁▁", "ab"}};
     write_file_atomic(s / "tokenizer.json", dump_json(sentencepiece_json(pairs, true)));
-    write_file_atomic(s / "tokenizer_config.json",
-                      R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true})");
+    write_file_atomic(
+        s / "tokenizer_config.json", R"({"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": true})");
     Bpe b = Bpe::load(s.path);
     CHECK((b.eot() == 2 && b.bos() == 1 && b.add_bos && b.cuts_before_marks));
     CHECK(pieces(b, "ab ab") == "▁ab|▁ab|");
@@ -682,7 +670,7 @@ TEST_CASE("BPE: SentencePiece's kind: marks, byte fallback, the space before a t
     CHECK(has(load("decoder", R"({"type": "ByteLevel"})"), "decoder: expected Metaspace, or a Sequence"));
     CHECK(has(load("decoder", R"({"type": "Strip", "content": " ", "start": 1, "stop": 0})"), "decoder: expected"));
     CHECK(has(load("model", R"({"byte_fallback": true, "vocab": {"a": 0, "<s>": 1, "</s>": 2}, "merges": []})"),
-              "expected a token for each of the 256 bytes, found none for 0xff"));
+        "expected a token for each of the 256 bytes, found none for 0xff"));
 }
 
 TEST_CASE("BPE: added tokens, and what never comes out of a text") {
@@ -694,8 +682,8 @@ TEST_CASE("BPE: added tokens, and what never comes out of a text") {
     added.a.push_back(parse_json(R"({"id": 260, "content": "ü ü", "special": false, "normalized": false})", "test"));
     model.set("ignore_merges", true);
     json.set("added_tokens", added).set("model", model).set("post_processor", Json());
-    json.set("pre_tokenizer",
-             parse_json(R"({"type": "ByteLevel", "use_regex": false, "add_prefix_space": false})", "test"));
+    json.set(
+        "pre_tokenizer", parse_json(R"({"type": "ByteLevel", "use_regex": false, "add_prefix_space": false})", "test"));
     write_file_atomic(s / "tokenizer.json", dump_json(json));
     write_file_atomic(s / "tokenizer_config.json", R"({"eos_token": "<x>", "bos_token": null, "chat_template": "T"})");
     write_file_atomic(s / "chat_template.jinja", "{{ T }}");

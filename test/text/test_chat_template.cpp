@@ -32,8 +32,8 @@ TEST_CASE("instruct: templates") {
     CHECK((t.name == "mine" && t.text == "Q: {instruction}\n\n  {input}\nA: {output}" &&
            t.without_input == "Q: {instruction}\n\nA: {output}"));
     CHECK(from_text("{input} {instruction}\n{output}").without_input == " {instruction}\n{output}");
-    CHECK(from_text("{\"a\": {instruction}}{output}").text ==
-          "{\"a\": {instruction}}{output}");  // other braces are text
+    CHECK(
+        from_text("{\"a\": {instruction}}{output}").text == "{\"a\": {instruction}}{output}");  // other braces are text
     // and back from its JSON, with the same fingerprint; another text, another fingerprint
     ChatTemplate back = ChatTemplate::from_json(parse_json(dump_json(t.json()), "t"), "t");
     CHECK((back.text == t.text && back.example == t.example &&
@@ -53,33 +53,33 @@ TEST_CASE("instruct: templates") {
         (ChatTemplate::from_json(old, "t").shots == 0 && template_fingerprint(old) == template_fingerprint(t.json())));
     for (Json bad : {Json(-1), Json(3), Json(1.0), Json("1")})
         CHECK(has(error_of([&] { ChatTemplate::from_json(t.json().set("shots", bad), "t"); }),
-                  "t: expected \"shots\" from 0 to 2, found"));
+            "t: expected \"shots\" from 0 to 2, found"));
 
     CHECK(has(error_of([] { from_text("{instruction}"); }),
-              "expected a template with {instruction}{output}, each once, and at most {input} beside, found "
-              "{instruction} in"));
+        "expected a template with {instruction}{output}, each once, and at most {input} beside, found "
+        "{instruction} in"));
     CHECK(has(error_of([] { from_text("{output}"); }), "found {output} in \"{output}\""));
     CHECK(has(error_of([] { from_text(""); }),
-              "expected a template with {instruction}{output}, each once, and at most {input} beside, found none"));
+        "expected a template with {instruction}{output}, each once, and at most {input} beside, found none"));
     CHECK(has(error_of([] { from_text("{instruction}{output}."); }),
-              "expected {output} at the end of the template, found \".\" after it"));
+        "expected {output} at the end of the template, found \".\" after it"));
     CHECK(has(error_of([] { from_text("{instruction}{output} {output}"); }),
-              "each once, and at most {input} beside, found {instruction}{output}{output} in"));
+        "each once, and at most {input} beside, found {instruction}{output}{output} in"));
     CHECK(has(error_of([] { from_text("{instruction}{instruction}{output}"); }),
-              "found {instruction}{instruction}{output} in"));
+        "found {instruction}{instruction}{output} in"));
     CHECK(has(error_of([] { from_text("{instruction}{answer}{output}"); }), "found {answer}{instruction}{output} in"));
     CHECK(has(error_of([] { from_text("{instruction}<|endoftext|>{output}"); }),
-              "expected a template without <|endoftext|>"));
+        "expected a template without <|endoftext|>"));
     CHECK(has(error_of([] { from_text("{instruction}\xff{output}"); }), "expected UTF-8, found the byte 0xff"));
     CHECK(has(error_of([] { from_text("{\"name\": \"x\"}", "t.json"); }), "found no \"text\""));
     CHECK(has(error_of([] { from_text("{\"name\": 1}", "t.json"); }), "found something else than a string"));
     CHECK(has(error_of([] {
-                  from_text(
-                      "{\"name\": \"t\", \"text\": \"{instruction} {input} {output}\", \"without_input\": "
-                      "\"{instruction}\\n{output}\", \"example\": \"\"}",
-                      "t.json");
-              }),
-              "expected a space before {output} with and without input, or none in both"));
+        from_text(
+            "{\"name\": \"t\", \"text\": \"{instruction} {input} {output}\", \"without_input\": "
+            "\"{instruction}\\n{output}\", \"example\": \"\"}",
+            "t.json");
+    }),
+        "expected a space before {output} with and without input, or none in both"));
     // a row without input: without its paragraph, its line, or it alone
     CHECK(from_text("A\n\n### Input:\n{input}\n\n{instruction}\n{output}").without_input ==
           "A\n\n{instruction}\n{output}");
@@ -100,9 +100,9 @@ TEST_CASE("instruct: templates") {
     CHECK(from_text("{instruction}: {output}").without_input == "{instruction}: {output}");
     CHECK(from_text("{instruction}: {output}").example == "");
     CHECK(has(error_of([] { load_template("alpacca"); }),
-              "--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found alpacca"));
+        "--template: expected alpaca, short, chatml, qwen3, llama3, llama3.2 or a file, found alpacca"));
     CHECK(has(error_of([&] { render(from_text("{instruction}{output}"), row_of("a", "b", "c"), 0, true); }),
-              "x.jsonl, line 1: expected a template with {input}, since this row has one"));
+        "x.jsonl, line 1: expected a template with {input}, since this row has one"));
 }
 
 TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") {
@@ -117,7 +117,7 @@ TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") 
     row.examples = {{" ", "a"}};  // without an input
     CHECK(joined(render(t, row, 1, true)) == "first?\nanswer : a\nc d\nanswer :[ c]");
     CHECK(has(joined(render(alpaca_template(), row, 1, true)),
-              "### Instruction:\nfirst?\n\n### Example response:\na\n\n### Input:\nc d\n\n### Response:[c]"));
+        "### Instruction:\nfirst?\n\n### Example response:\na\n\n### Input:\nc d\n\n### Response:[c]"));
     ChatTemplate plain = short_template();
     plain.example.clear();
     CHECK(joined(render(plain, row, 0, true)) == "first?\nc d\nanswer :[ c]");
@@ -152,11 +152,11 @@ TEST_CASE("a chat's turns: what is markup, what is said, what is learned") {
     const ChatTemplate back = ChatTemplate::from_json(ChatTemplate::qwen3().json(), "t");
     CHECK(shown(back, true) == shown(ChatTemplate::qwen3(), true));
     CHECK(has(error_of([] {
-                  ChatTemplate no_text = ChatTemplate::chatml();
-                  no_text.turns.system = "s";
-                  ChatTemplate::from_json(no_text.json(), "t");
-              }),
-              "t: expected {text} in the turns of system, user and assistant, found none in"));
+        ChatTemplate no_text = ChatTemplate::chatml();
+        no_text.turns.system = "s";
+        ChatTemplate::from_json(no_text.json(), "t");
+    }),
+        "t: expected {text} in the turns of system, user and assistant, found none in"));
 }
 TEST_CASE("chat_template is recognised by its marks, or refused") {
     auto kind = [](const std::string& jinja) {
@@ -172,6 +172,6 @@ TEST_CASE("chat_template is recognised by its marks, or refused") {
     CHECK(kind("<|start_header_id|><|end_header_id|><|eot_id|>Cutting Knowledge Date: December 2023 26 Jul 2024") ==
           "llama3.2:");
     for (const char* other : {"[INST] {{ m.content }} [/INST]", "<|im_start|>", "<|im_start|><|im_sep|><|im_end|>",
-                              "<|start_header_id|><|end_header_id|><|eot_id|>Knowledge Cutoff Date"})
+             "<|start_header_id|><|end_header_id|><|eot_id|>Knowledge Cutoff Date"})
         CHECK(kind(other) == "unknown");
 }

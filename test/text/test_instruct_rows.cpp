@@ -73,44 +73,44 @@ TEST_CASE("instruct: bad rows") {
     CHECK(has(row_error("{\"instruction\": \"a\\u0000b\", \"output\": \"b\"}"), "found a NUL character"));
     CHECK(has(row_error("{}"), "expected \"instruction\", \"prompt\" or \"messages\", found an empty object"));
     CHECK(has(row_error("{\"text\": \"a\"}"),
-              "expected \"instruction\", \"prompt\" or \"messages\", found the keys \"text\""));
+        "expected \"instruction\", \"prompt\" or \"messages\", found the keys \"text\""));
     CHECK(has(row_error("{\"prompt\": \"a\", \"instruction\": \"b\", \"output\": \"c\"}"), "expected one of"));
     CHECK(has(row_error("{\"instruction\": \"a\"}"), "expected \"output\", found the keys \"instruction\""));
     CHECK(has(row_error("{\"prompt\": \"a\", \"output\": \"b\"}"), "expected \"completion\""));
     CHECK(has(row_error("{\"instruction\": {}, \"output\": \"b\"}"),
-              "expected a string, a number or a boolean for \"instruction\", found \"{}\""));
+        "expected a string, a number or a boolean for \"instruction\", found \"{}\""));
     CHECK(has(row_error("{\"instruction\": \" \\t\", \"output\": \"b\"}"),
-              "expected a text in \"instruction\", found nothing"));
+        "expected a text in \"instruction\", found nothing"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"input\": [], \"output\": \"b\"}"),
-              "expected a string, a number or a boolean for \"input\""));
+        "expected a string, a number or a boolean for \"input\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": {\"b\": 3}}"),
-              "expected a string, a number or a boolean for \"output\", found \"{\\\"b\\\": 3}\""));
+        "expected a string, a number or a boolean for \"output\", found \"{\\\"b\\\": 3}\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": [\"b\", [3]]}"),
-              "expected a string, a number or a boolean for \"output\", found \"[3]\""));
+        "expected a string, a number or a boolean for \"output\", found \"[3]\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": [3]}"),
-              "expected a string, a number or a boolean for \"task\""));
+        "expected a string, a number or a boolean for \"task\""));
     CHECK(has(row_error("{\"instruction\": null, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(has(row_error("{\"instruction\": NaN, \"output\": \"b\"}"), "expected \"instruction\", \"prompt\" or"));
     CHECK(
         has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": \" \"}"), "expected a name in \"task\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"task\": \"x\\ny\"}"),
-              "expected a task without control characters"));
+        "expected a task without control characters"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"options\": \"b\"}"),
-              "expected a list of strings for \"options\""));
+        "expected a list of strings for \"options\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"options\": [\"b\"]}"),
-              "expected at least two options, found 1"));
+        "expected at least two options, found 1"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"options\": [\"b\", \"b\"]}"),
-              "expected different options, found \"b\" twice"));
+        "expected different options, found \"b\" twice"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"options\": [\"b\", \"\"]}"),
-              "expected texts in \"options\""));
+        "expected texts in \"options\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"options\": [\"c\", \"d\"]}"),
-              "expected one of the options as output, found \"b\""));
-    CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"examples\": {}}"),
-              "expected a list in \"examples\""));
+        "expected one of the options as output, found \"b\""));
+    CHECK(has(
+        row_error("{\"instruction\": \"a\", \"output\": \"b\", \"examples\": {}}"), "expected a list in \"examples\""));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"examples\": [\"x\"]}"),
-              "expected examples {\"input\": ..., \"output\": ...}, found"));
+        "expected examples {\"input\": ..., \"output\": ...}, found"));
     CHECK(has(row_error("{\"instruction\": \"a\", \"output\": \"b\", \"examples\": [{\"input\": \"x\"}]}"),
-              "expected examples {\"input\""));
+        "expected examples {\"input\""));
     CHECK(has(
         row_error("{\"instruction\": \"a\", \"output\": \"b\", \"examples\": [{\"input\": \"x\", \"output\": \"\"}]}"),
         "expected an \"output\" in every example"));
@@ -132,7 +132,7 @@ TEST_CASE("instruct: bad rows") {
     CHECK(has(messages({assistant}), "message 1: expected the role user, found \"assistant\""));
     CHECK(has(messages({user, user, assistant}), "message 2: expected the role assistant, found \"user\""));
     CHECK(has(messages({user, message("system", "s"), assistant}),
-              "message 2: expected the role assistant, found \"system\""));
+        "message 2: expected the role assistant, found \"system\""));
     CHECK(
         has(messages({user}), "expected messages that end with the assistant's, found the last of the role \"user\""));
     CHECK(has(messages({message("system", "s")}), "expected messages that end with the assistant's"));

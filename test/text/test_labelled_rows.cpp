@@ -18,7 +18,7 @@ struct Reading {
 };
 // All rows of a file that holds these bytes, or the error; label: of all of them, "": they have their own
 Reading rows_of(const std::string& path, const std::string& bytes, const LabelledColumns& columns = {},
-                const std::string& label = "") {
+    const std::string& label = "") {
     write_bytes(path, bytes);
     Reading r;
     try {
@@ -119,11 +119,11 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
     const Bad bad[] = {
         {"x.tsv", "", ", line 1: expected a header with the column \"text\", found an empty file"},
         {"x.tsv", "sentence\tlabel\n",
-         ", line 1: expected a column \"text\", found the columns \"sentence\", \"label\"; another is named with "
-         "--text-column"},
+            ", line 1: expected a column \"text\", found the columns \"sentence\", \"label\"; another is named with "
+            "--text-column"},
         {"x.csv", "text,class\n",
-         ", line 1: expected a column \"label\", found the columns \"text\", \"class\"; another is named with "
-         "--label-column"},
+            ", line 1: expected a column \"label\", found the columns \"text\", \"class\"; another is named with "
+            "--label-column"},
         {"x.csv", "text,label\n", ", line 1: expected a column \"b\", found", {"text", "b", "label"}},
         {"x.tsv", "label\ttext\tlabel\n", ", line 1: expected the column \"label\" once, found it twice"},
         {"x.tsv", "text\tlabel\na\tx\nb\n", ", line 3: expected 2 columns as in the header, found 1"},
@@ -132,10 +132,8 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.tsv", "text\tlabel\na\tx\n\n\nb\ty\n", ", line 3: expected a row, found an empty line with rows after it"},
         {"x.csv", "text,label\r\n\r\nb,y\r\n", ", line 2: expected a row, found an empty line"},
         {"x.tsv", "text\tlabel\n \tx\n", ", line 2: expected a text in \"text\", found nothing"},
-        {"x.csv",
-         "label,t\nx,\"\n\t\v\"\n",
-         ", line 2: expected a text in \"t\", found nothing",
-         {"t", "text2", "label"}},
+        {"x.csv", "label,t\nx,\"\n\t\v\"\n", ", line 2: expected a text in \"t\", found nothing",
+            {"t", "text2", "label"}},
         {"x.tsv", "text\tlabel\na\t \n", ", line 2: expected a label in \"label\", found nothing"},
         {"x.csv", "text,label\na,\"b\tc\"\n", ", line 2: expected a label without control characters, found \"b\\tc\""},
         {"x.tsv", "text\tlabel\na\xff\tx\n", ", line 2: expected UTF-8, found the byte 0xff"},
@@ -143,36 +141,35 @@ TEST_CASE("labelled: errors name file, line, what was expected and what was foun
         {"x.jsonl", "{\"text\": \"\xed\xa0\x80\", \"label\": 1}", ", line 1: expected UTF-8, found the byte 0xed"},
         {"x.csv", "text,label\na,x\n\"b\nc,y\n", ", line 3: expected a closing quote, found the end of the file"},
         {"x.csv", "text,label\n\"a\n\"b,y\n",
-         ", line 2: expected a comma after the closing quote in line 3, found \"b,y\""},
+            ", line 2: expected a comma after the closing quote in line 3, found \"b,y\""},
         {"x.csv", "text,label\n\"a\"\r,y\n", ", line 2: expected a comma after the closing quote, found \"\\r,y\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}\n{\"text\": \n",
-         ", line 2, column 9: this is not JSON as expected"},
+            ", line 2, column 9: this is not JSON as expected"},
         {"x.jsonl", "\n[1]\n", ", element 1: expected a JSON object, found \"1\""},
         {"x.jsonl", "{\"label\": 1, \"t\": \"a\"}", ", line 1: expected \"text\", found the keys \"label\", \"t\""},
         {"x.jsonl", "{}", ", line 1: expected \"text\", found an empty object"},
         {"x.jsonl", "{\"text\": \"a\"}", ", line 1: expected \"label\", found the keys \"text\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": 1}", ", line 1: expected \"b\", found", {"text", "b", "label"}},
         {"x.jsonl", "{\"text\": {}, \"label\": 1}",
-         ", line 1: expected a string, a number or a boolean for \"text\", found \"{}\""},
+            ", line 1: expected a string, a number or a boolean for \"text\", found \"{}\""},
         {"x.jsonl", "{\"text\": \"a\", \"label\": [\"b\"]}", "for \"label\", found \"[\\\"b\\\"]\""},
         {"x.jsonl", "{\"text\": \"a\", \"text\": \"b\"}", "appears twice"},
         {"x.jsonl", "{\"text\": \"a\\u0000b\", \"label\": 1}",
-         ", line 1: expected text in \"text\", found a NUL character"},
+            ", line 1: expected text in \"text\", found a NUL character"},
         {"x.jsonl", "{\"text\": \" \\n\", \"label\": 1}", ", line 1: expected a text in \"text\", found nothing"},
         {"x.jsonl", "{\"text\": \"a\", \"label\": \"\"}", ", line 1: expected a label in \"label\", found nothing"},
         {"x.txt", "text\tlabel\na\tx\n", "x.txt: expected a file that ends in .tsv, .csv or .jsonl"},
-        {"x.tsv",
-         "text\tlabel\na\tx\n",
-         "expected three different columns, found text \"text\", second text \"text2\", label \"text\"",
-         {"text", "text2", "text"}},
+        {"x.tsv", "text\tlabel\na\tx\n",
+            "expected three different columns, found text \"text\", second text \"text2\", label \"text\"",
+            {"text", "text2", "text"}},
     };
     for (const Bad& b : bad) {
         Reading r = rows_of(d / b.name, b.bytes, b.columns);
         CHECK(has(r.error, b.expected[0] == ',' ? (d / b.name) + b.expected : b.expected));
     }
     using std::string;
-    CHECK(has(rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error,
-              ", line 2: expected text, found a NUL byte"));
+    CHECK(has(
+        rows_of(d / "x.tsv", string("text\tlabel\na\0b\tx\n", 18)).error, ", line 2: expected text, found a NUL byte"));
     CHECK(has(rows_of(d / "x.csv", "\xff\xfet").error, ", line 1: expected UTF-8 text, found UTF-16 text"));
     auto error = [&](const string& path) {
         try {
@@ -225,16 +222,16 @@ TEST_CASE("labelled: a bad row costs one row") {
     CHECK(read("x.csv", "text,label,text2\nnan,x,\nNaN,x,\nnans,x,nan\na,nan,\n\u0301\u200d,x,\na,x,\u0301\n") ==
           "2!3!4:nans|x;5!6!7!");
     CHECK(read("x.jsonl",
-               "{\"text\": NaN, \"label\": 1}\n{\"text\": \"is NaN \\\" NaN\", \"label\": -0.50, \"x\": [-Infinity]}\n"
-               "{\"text\": 1e3, \"label\": true}\n{\"text\": null, \"label\": 1}\n{\"TEXT\": \"a\", \"Label\": \" x "
-               "\"}") == "1!2:is NaN \" NaN|-0.50;3:1e3|true;4!5:a|x;");
+              "{\"text\": NaN, \"label\": 1}\n{\"text\": \"is NaN \\\" NaN\", \"label\": -0.50, \"x\": [-Infinity]}\n"
+              "{\"text\": 1e3, \"label\": true}\n{\"text\": null, \"label\": 1}\n{\"TEXT\": \"a\", \"Label\": \" x "
+              "\"}") == "1!2:is NaN \" NaN|-0.50;3:1e3|true;4!5:a|x;");
     CHECK(read("x.json",
-               "\n[{\"text\": \"a]\", \"label\": 1}, {\"text\":\n\"b\",\n\"label\": [2]} 7, {\"text\": \"c\"\n, "
-               "\"label\": 3},]") == "1:a]|1;2!3!4:c|3;");
+              "\n[{\"text\": \"a]\", \"label\": 1}, {\"text\":\n\"b\",\n\"label\": [2]} 7, {\"text\": \"c\"\n, "
+              "\"label\": 3},]") == "1:a]|1;2!3!4:c|3;");
     CHECK(read("x.json", "[{\"text\": \"a\", \"label\": 1}, {\"text\": \"b\",\n {\"text\": \"c\", \"label\": 3}]") ==
           "1:a|1;2!2!");
-    CHECK(read("x.json", "{\n\"text\": \"a\", \"label\": 1}\n{\n\"text\": \"b\",\n\"label\": 2\n}\n") ==
-          "1:a|1;3:b|2;");
+    CHECK(
+        read("x.json", "{\n\"text\": \"a\", \"label\": 1}\n{\n\"text\": \"b\",\n\"label\": 2\n}\n") == "1:a|1;3:b|2;");
     CHECK(read("x.json", "[{\"text\": \"\xff\", \"label\": 1},{\"text\": \"a\", \"label\": 1}]") == "1!2:a|1;");
     CHECK(read("x.jsonl", "\xff\n{\"text\": \"a\", \"label\": 1}\n{\n") == "1!2:a|1;3!");
     // names of classes
@@ -275,10 +272,10 @@ TEST_CASE("labelled: a file or a folder for each class; compressed files") {
     CHECK((packed.next(row) && row.text == "long" && !packed.next(row)));
     write_bytes(d / "x.csv.GZ", zipped.substr(0, 24));
     CHECK(has(error_of([&] {
-                  LabelledRows cut({{d / "x.csv.GZ", "L"}}, {});
-                  while (cut.next(row)) continue;
-              }),
-              "x.csv.GZ: the compressed file is cut short or damaged"));
+        LabelledRows cut({{d / "x.csv.GZ", "L"}}, {});
+        while (cut.next(row)) continue;
+    }),
+        "x.csv.GZ: the compressed file is cut short or damaged"));
 }
 
 TEST_CASE("labelled: what is shown has no control characters") {
@@ -297,8 +294,8 @@ TEST_CASE("labelled: what is shown has no control characters") {
 TEST_CASE("labelled: random rows come back from all three kinds of file") {
     TempDir d;
     std::mt19937 rng(1);
-    const std::vector<std::string> letters = {"a",      "b",          " ",  ",", "\"", "\"\"",
-                                              "\u00e9", "\U0001f600", "\\", "[", "{",  "'"};
+    const std::vector<std::string> letters = {
+        "a", "b", " ", ",", "\"", "\"\"", "\u00e9", "\U0001f600", "\\", "[", "{", "'"};
     std::vector<std::string> and_breaks = letters;
     and_breaks.insert(and_breaks.end(), {"\n", "\r\n", "\t"});
     for (int round = 0; round < 60; round++) {
@@ -342,8 +339,7 @@ TEST_CASE("labelled: random rows come back from all three kinds of file") {
 TEST_CASE("fuzz: labelled files give rows or an error that names the file") {
     TempDir d;
     std::mt19937 rng(2);
-    const std::string valid[] = {
-        "\xef\xbb\xbftext\tlabel\ttext2\na b\tx\t\n\"c\"\t1\td\u00e9\r\nlast\ty\tz\n\n",
+    const std::string valid[] = {"\xef\xbb\xbftext\tlabel\ttext2\na b\tx\t\n\"c\"\t1\td\u00e9\r\nlast\ty\tz\n\n",
         "text,\"label\",text2\r\n\"a \"\"b\"\", \n c\",x,\"\"\nd,\"1\",e\r\n\"\u00e9\",y,z\n\n",
         "{\"text\": \"a \\u00e9\", \"label\": \"x\"}\n{\"label\": 1, \"text\": \"b\", \"text2\": \"c\"}\n\n{\"text\": "
         "\"d\", \"label\": false}\n"};

@@ -177,7 +177,7 @@ TEST_CASE("special tokens: every place that names them") {
     CHECK(Files().put("added_tokens.json", R"({"<b>": 5, "<a>": 4})").list() == "<a> 4 n, <b> 5 n, ");
     Files f;
     f.put("tokenizer_config.json",
-          R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true},
+        R"({"added_tokens_decoder": {"12": {"content": "<z>", "special": true},
                                               "3": {"content": "<y>", "rstrip": true}},
               "eos_token": "<e>", "bos_token": {"__type": "AddedToken", "content": "<b>", "lstrip": true},
               "pad_token": null, "add_bos_token": true, "image_token": "<i>", "additional_special_tokens": ["<p>"],
@@ -266,8 +266,8 @@ TEST_CASE("special tokens: what ends a generated text") {
     f.put("generation_config.json", R"({"eos_token_id": [4, 3]})");
     CHECK(f.stops() == "4 3 ");
     f.put("generation_config.json", R"({"eos_token_id": 9})");
-    CHECK(has(f.stops(),
-              "generation_config.json: expected ids from 0 to 8, as the tokenizer has them, for eos_token_id"));
+    CHECK(has(
+        f.stops(), "generation_config.json: expected ids from 0 to 8, as the tokenizer has them, for eos_token_id"));
     f.put("generation_config.json", R"({"eos_token_id": [4, "3"]})");
     CHECK(has(f.stops(), "for eos_token_id, found \"3\""));
     f.put("generation_config.json", R"({"bos_token_id": 1.5})");
@@ -278,7 +278,7 @@ TEST_CASE("tokenizer files: saved as they were") {
     Files f;
     for (const char* name : TokenizerFiles::names)
         f.put(name,
-              std::string(name).find(".json") == std::string::npos ? format("bytes of\r\n%s", name) : "{ \"a\":1}\n");
+            std::string(name).find(".json") == std::string::npos ? format("bytes of\r\n%s", name) : "{ \"a\":1}\n");
     f.put("tokenizer_config.json", R"({"model_max_length": 100, "chat_template": "{{ x }}", "z": [1e30, "\u00e9"]})");
     f.put("model.safetensors", "");
     TokenizerFiles read = TokenizerFiles::read(f.dir.path);

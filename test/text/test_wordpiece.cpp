@@ -56,7 +56,7 @@ TEST_CASE("words: white space, punctuation, controls, case") {
     CHECK(words(std::string("a\0b\x01"
                             "c\x7f"
                             "d",
-                            7)) == "abcd|");                                 // controls vanish
+              7)) == "abcd|");                                               // controls vanish
     CHECK(words("a\u200db\ufeff c\u00a0d\u3000e\u2028f") == "ab|c|d|e|f|");  // Cf vanishes, all white space separates
     CHECK(words("a\vb\fc") == "abc|");  // these are controls to BERT, not white space
     CHECK(words("\u00bfqu\u00e9?\u2014\u3002") == "\u00bf|que|?|\u2014|\u3002|");  // Unicode punctuation
@@ -77,8 +77,8 @@ TEST_CASE("words: accents, lower case, CJK") {
 }
 
 TEST_CASE("words: canonical order of marks that are kept") {
-    std::vector<int32_t> text = {'a', 0x302e, 0x1d165, 0x5b0,
-                                 'b', 0x323,  0x301,   0x302};  // classes 224 216 10, then 220 230 230
+    std::vector<int32_t> text = {
+        'a', 0x302e, 0x1d165, 0x5b0, 'b', 0x323, 0x301, 0x302};  // classes 224 216 10, then 220 230 230
     reorder_combining(text);
     CHECK(text == std::vector<int32_t>{'a', 0x5b0, 0x1d165, 0x302e, 'b', 0x323, 0x301, 0x302});
 }
@@ -94,7 +94,7 @@ TEST_CASE("words: bytes that are not UTF-8 are dropped and counted") {
     std::vector<int32_t> ids;
     CHECK(w.encode("a\xff"
                    "b \xc3",
-                   ids) == 2);
+              ids) == 2);
     CHECK(ids == std::vector<int32_t>{5});
     CHECK(w.encode("\xed\xa0\x80", ids) == 3);      // a surrogate
     CHECK(w.encode("\xc0\x80", ids) == 2);          // overlong
@@ -146,8 +146,8 @@ TEST_CASE("learn: most frequent pair first, ties to the greater pair") {
     // ab 5 times, ac 5 times, ad 3 times: (a,##c) before (a,##b), then (a,##d)
     WordCounts counts = {{"ab", 5}, {"ac", 5}, {"ad", 3}, {"xyz", 4}};
     WordPiece w = learn_wordpiece(counts, 32, true);
-    std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a",  "x",   "##b", "##c",
-                                         "##d",   "##y",   "##z",   "ac",    "ab",     "xy", "xyz", "ad"};
+    std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "x", "##b", "##c", "##d",
+        "##y", "##z", "ac", "ab", "xy", "xyz", "ad"};
     CHECK(w.tokens == expected);
     CHECK(pieces(w, "XYZ ab acd") == "xyz ab ac ##d");
 }
@@ -272,17 +272,16 @@ TEST_CASE("directories: bad ones") {
     write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}");
     CHECK(
         has(error_of([&] { WordPiece::load(s / "e"); }), "expected a model of type WordPiece with a vocab, found BPE"));
-    write_file_atomic(s / "e/tokenizer.json",
-                      "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
+    write_file_atomic(
+        s / "e/tokenizer.json", "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
     CHECK(
         has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
 }
 
 // ---------------------------------------------------------------- rules of tokenizer.json
 namespace {
-const std::vector<std::string> vocabulary = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a",      "##a",
-                                             "b",     "##b",   "A",     "e",     "##e",    "\u00e9", "!",
-                                             "!!",    "1",     "##1",   ".",     "#",      "##!"};
+const std::vector<std::string> vocabulary = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "##a", "b", "##b", "A",
+    "e", "##e", "\u00e9", "!", "!!", "1", "##1", ".", "#", "##!"};
 
 // A whole tokenizer.json of these tokens; `with` replaces or adds top-level keys, `model` those of the model
 Json tokenizer_json(const std::string& with = "{}", const std::string& model = "{}") {
@@ -307,7 +306,7 @@ Json tokenizer_json(const std::string& with = "{}", const std::string& model = "
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
         "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
             "max_input_chars_per_word": 100, "vocab": {}}})",
-                          "tokenizer_json");
+        "tokenizer_json");
     Json m = *all.find("model"), vocab = Json::make_object();
     for (size_t id = 0; id < vocabulary.size(); id++) vocab.set(vocabulary[id], (int)id);
     m.set("vocab", vocab);
@@ -347,7 +346,7 @@ TEST_CASE("rules: normalizers") {
           "!! ##! ##a");
     CHECK(normalized_by("{\"type\": \"BertNormalizer\", \"clean_text\": false, \"handle_chinese_chars\": true, "
                         "\"strip_accents\": true, \"lowercase\": false}",
-                        "A\u00e9\x01 \u00e9") == "[UNK] e");
+              "A\u00e9\x01 \u00e9") == "[UNK] e");
 }
 
 TEST_CASE("rules: pre-tokenizers") {
@@ -356,13 +355,13 @@ TEST_CASE("rules: pre-tokenizers") {
     CHECK(cut_by("{\"type\": \"WhitespaceSplit\"}", "a!! ##a ##!") == "a ##! ##! ##a ##!");
     CHECK(cut_by("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Whitespace\"}, {\"type\": \"Digits\", "
                  "\"individual_digits\": true}]}",
-                 "a11b") == "a 1 1 b");
+              "a11b") == "a 1 1 b");
     CHECK(
         cut_by("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Punctuation\", \"behavior\": \"Isolated\"}, "
                "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}]}]}",
-               "a!!b 11") == "a ! ! b 1 ##1");
+            "a!!b 11") == "a ! ! b 1 ##1");
     CHECK(cut_by("{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}, {\"type\": \"Whitespace\"}]}",
-                 "a11b") == "a 1 ##1 b");
+              "a11b") == "a 1 ##1 b");
 }
 
 TEST_CASE("rules: the model") {
@@ -376,7 +375,7 @@ TEST_CASE("rules: the model") {
     CHECK(model("{\"unk_token\": \"b\"}", "z b") == "b b");
     const Json berts = parse_json(R"({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
                                       "strip_accents": null, "lowercase": true})",
-                                  "");
+        "");
     Json fast = tokenizer_json(R"({"pre_tokenizer": {"type": "BertPreTokenizer"}})").set("normalizer", berts);
     CHECK(with_rules(fast, std::string(100, 'A')).size() == 1 + 99 * 4);
     CHECK(with_rules(fast, std::string(101, 'A')) == "[UNK]");
@@ -385,25 +384,16 @@ TEST_CASE("rules: the model") {
 }
 
 TEST_CASE("rules: what is not known is refused by name") {
-    const std::string normalizers[] = {
-        R"({"type": "Nmt"})",
-        R"({"type": "Prepend", "prepend": "a"})",
-        R"({"type": "Precompiled"})",
-        R"({"type": "Strip", "strip_left": true, "strip_right": true})",
-        R"({"type": "NFC, NFD"})",
-        R"({})",
-        R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""})",
+    const std::string normalizers[] = {R"({"type": "Nmt"})", R"({"type": "Prepend", "prepend": "a"})",
+        R"({"type": "Precompiled"})", R"({"type": "Strip", "strip_left": true, "strip_right": true})",
+        R"({"type": "NFC, NFD"})", R"({})", R"({"type": "Replace", "pattern": {"Regex": "a+"}, "content": ""})",
         R"({"type": "Replace", "pattern": {"String": ""}, "content": "a"})",
         R"({"type": "Replace", "pattern": {"String": "\n"}, "content": "a"})",
         R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "ByteLevel"}]})"};
     for (const std::string& rule : normalizers) CHECK(has(normalized_by(rule, "a"), "tokenizer.json: normalizer: "));
     std::string many;
     for (int i = 0; i < 33; i++) many += R"({"type": "Digits"}, )";
-    const std::string cuts[] = {
-        "null",
-        R"({"type": "Metaspace"})",
-        R"({"type": "ByteLevel"})",
-        R"({"type": "Split"})",
+    const std::string cuts[] = {"null", R"({"type": "Metaspace"})", R"({"type": "ByteLevel"})", R"({"type": "Split"})",
         R"({"type": "Punctuation", "behavior": "Isolated"})",  // would make words of several lines
         R"({"type": "Sequence", "pretokenizers": []})",
         R"({"type": "Sequence", "pretokenizers": [{"type": "Whitespace"}, {"type": "Punctuation", "behavior":
@@ -429,34 +419,27 @@ TEST_CASE("rules: what is not known is refused by name") {
     CHECK(post("A", "A") == "a");
     CHECK(post(pair + ", " + s +
                    R"(, {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}])",
-               "\"pair\": []") == "a");
-    for (auto [from, to] : {std::pair{c + ", ", std::string()},
-                            {", " + s, ""},
-                            {", " + s, ", " + s + ", " + s},
-                            {c + ", " + a, a + ", " + c},
-                            {s, c},
-                            {pair, "\"pair\": [" + a},
-                            {s, R"({"SpecialToken": {"id": "[UNK]", "type_id": 0}})"},
-                            {"\"B\", \"type_id\": 1", "\"B\", \"type_id\": 0"},
-                            {"\"ids\": [3]", "\"ids\": [5]"},
-                            {"\"ids\": [3]", "\"ids\": [3, 3]"},
-                            {"\"ids\": [3]", "\"ids\": []"}})
+              "\"pair\": []") == "a");
+    for (auto [from, to] : {std::pair{c + ", ", std::string()}, {", " + s, ""}, {", " + s, ", " + s + ", " + s},
+             {c + ", " + a, a + ", " + c}, {s, c}, {pair, "\"pair\": [" + a},
+             {s, R"({"SpecialToken": {"id": "[UNK]", "type_id": 0}})"},
+             {"\"B\", \"type_id\": 1", "\"B\", \"type_id\": 0"}, {"\"ids\": [3]", "\"ids\": [5]"},
+             {"\"ids\": [3]", "\"ids\": [3, 3]"}, {"\"ids\": [3]", "\"ids\": []"}})
         CHECK(has(post(from, to), "tokenizer.json: post_processor: expected {\"type\": \"TemplateProcessing\""));
     CHECK(has(with(R"({"post_processor": {"type": "RobertaProcessing"}})"), "post_processor: expected {"));
     CHECK(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}})") == "a");
     CHECK(with(R"({"post_processor": {"type": "BertProcessing", "cls": ["[CLS]", 2], "sep": ["[SEP]", 3]}})") == "a");
     CHECK(has(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 3]}})"),
-              "post_processor: expected {"));
+        "post_processor: expected {"));
     CHECK(has(with(R"({"post_processor": {"type": "BertProcessing", "sep": ["a", 5], "cls": ["[CLS]", 2]}})",
-                   R"({"sep_token": "[SEP]"})"),
-              "post_processor: expected {"));
+                  R"({"sep_token": "[SEP]"})"),
+        "post_processor: expected {"));
     for (const char* keys : {"{\"unk_token\": \"none\"}", "{\"unk_token\": 3}", "{\"type\": \"Unigram\"}"})
         CHECK(has(with_rules(tokenizer_json("{}", keys), "a"), "tokenizer.json: expected "));
-    for (const char* config :
-         {R"({"do_basic_tokenize": false})", R"({"never_split": ["a"]})", R"({"split_special_tokens": true})",
-          R"({"strip_accents": "yes"})", R"({"unk_token": "b"})"})
+    for (const char* config : {R"({"do_basic_tokenize": false})", R"({"never_split": ["a"]})",
+             R"({"split_special_tokens": true})", R"({"strip_accents": "yes"})", R"({"unk_token": "b"})"})
         CHECK(has(with_rules(tokenizer_json(R"({"normalizer": {"type": "BertNormalizer"}})"), "a", config),
-                  config[2] == 'u' ? "expected b, which is unk_token" : "tokenizer_config.json: expected "));
+            config[2] == 'u' ? "expected b, which is unk_token" : "tokenizer_config.json: expected "));
 }
 
 TEST_CASE("rules: an unknown key in any object is refused, or there is nothing to obey there") {
@@ -488,12 +471,11 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
     TempDir d;
     write_bytes(d / "vocab.txt", "\ufeff<pad>\n[UNK]\n<s>\n</s>\n<mask>\na\nb\n##b\ne\n");
     write_bytes(d / "added_tokens.json", R"({"[E1]": 9, "<s2>": 10})");
-    write_bytes(
-        d / "special_tokens_map.json",
+    write_bytes(d / "special_tokens_map.json",
         R"({"cls_token": "<s>", "sep_token": "</s>", "pad_token": "<pad>", "additional_special_tokens": ["<s2>"],
                     "mask_token": {"content": "<mask>", "lstrip": true, "normalized": true}})");
     write_bytes(d / "tokenizer_config.json",
-                R"({"tokenizer_class": "MPNetTokenizer", "chat_template": "x", "model_max_length": 7})");
+        R"({"tokenizer_class": "MPNetTokenizer", "chat_template": "x", "model_max_length": 7})");
     WordPiece w = WordPiece::load(d.path);
     CHECK(w.size() == 11);
     CHECK(w.cls() == 2);
@@ -539,14 +521,11 @@ TEST_CASE("fingerprint: all that decides about ids") {
         write_bytes(d / "tokenizer.json", dump_json(tokenizer_json(with, model)));
         return WordPiece::load(d.path).fingerprint();
     };
-    std::vector<uint64_t> all = {of("{}"),
-                                 of("{\"normalizer\": null}"),
-                                 of("{\"normalizer\": {\"type\": \"NFC\"}}"),
-                                 of("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}"),
-                                 of("{\"added_tokens\": []}"),
-                                 of("{\"added_tokens\": [{\"id\": 4, \"content\": \"[MASK]\", \"special\": true}]}"),
-                                 of("{\"added_tokens\": [{\"id\": 5, \"content\": \"a\", \"special\": true}]}"),
-                                 of("{}", "{\"unk_token\": \"a\"}")};
+    std::vector<uint64_t> all = {of("{}"), of("{\"normalizer\": null}"), of("{\"normalizer\": {\"type\": \"NFC\"}}"),
+        of("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}"), of("{\"added_tokens\": []}"),
+        of("{\"added_tokens\": [{\"id\": 4, \"content\": \"[MASK]\", \"special\": true}]}"),
+        of("{\"added_tokens\": [{\"id\": 5, \"content\": \"a\", \"special\": true}]}"),
+        of("{}", "{\"unk_token\": \"a\"}")};
     CHECK(of("{\"truncation\": null, \"decoder\": null}") == all[0]);
     std::sort(all.begin(), all.end());
     CHECK(std::unique(all.begin(), all.end()) == all.end());
@@ -581,7 +560,7 @@ TEST_CASE("JSON: what is refused, and where it stands") {
     auto error = [](const std::string& text) { return error_of([&] { parse_json(text, "f.json"); }); };
     CHECK(has(error(""), "f.json: line 1, column 0: this is not JSON as expected"));
     CHECK(has(error("{\"a\": 1,\n \"a\": 2}"),
-              "f.json: line 2, column 4: this is not JSON as expected: the key \"a\" appears twice"));
+        "f.json: line 2, column 4: this is not JSON as expected: the key \"a\" appears twice"));
     CHECK(has(error("[1, 2"), "column 5"));
     CHECK(has(error("[1] x"), "f.json: line 1, column 5"));
     CHECK(has(error("{\"a\": NaN}"), "invalid literal"));

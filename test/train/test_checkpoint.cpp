@@ -72,8 +72,8 @@ struct Copy {
         for (TensorToWrite& t : list)
             if (size_t at = t.name.find(from); at != std::string::npos) t.name.replace(at, from.size(), to);
     }
-    void add(const std::string& name, const std::string& dtype, const std::vector<size_t>& shape,
-             std::vector<char> bytes) {
+    void add(
+        const std::string& name, const std::string& dtype, const std::vector<size_t>& shape, std::vector<char> bytes) {
         size_t at = dtype_size(dtype) > 4 ? 0 : list.size();  // wide types first
         list.insert(list.begin() + at, {name, dtype, shape});
         data.insert(data.begin() + at, std::move(bytes));
@@ -211,7 +211,7 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         CHECK(report.missing == std::vector<std::string>{"bert.x.key.weight"});
         CHECK(report.unused == std::vector<std::string>{"bert.x.clef.weight"});
         CHECK(has(load_error(dir.path),
-                  "expected the tensor bert.x.key.weight, found none of that name; nearest: bert.x.clef.weight"));
+            "expected the tensor bert.x.key.weight, found none of that name; nearest: bert.x.clef.weight"));
     }
     SUBCASE("missing, and nothing is left") {
         const size_t key = copy.index("bert.x.key.weight");
@@ -224,7 +224,7 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         copy.list[copy.index("bert.embeddings.word_embeddings.weight")].shape = {3, 5};
         copy.write(path);
         CHECK(has(load_error(dir.path),
-                  "bert.embeddings.word_embeddings.weight: expected shape (5, 3), as config.json says, found (3, 5)"));
+            "bert.embeddings.word_embeddings.weight: expected shape (5, 3), as config.json says, found (3, 5)"));
     }
     SUBCASE("a table of another size takes no memory") {
         specs[0].shape = {(size_t)1 << 40, 3};
@@ -265,8 +265,8 @@ TEST_CASE("checkpoint: all spellings of a checkpoint are read") {
         copy.write(dir / "a.safetensors");
         second.write(dir / "b.safetensors");
         std::string index = dir / "model.safetensors.index.json";
-        write_bytes(index,
-                    "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
+        write_bytes(
+            index, "{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\",\"z\":\"a.safetensors\"}}");
         CHECK(load_tensors(dir.path, specs, q.data()).loaded == 7);
         CHECK(q == p);
         write_bytes(index, "{\"weight_map\":{\"x\":\"../a.safetensors\"}}");
@@ -330,17 +330,17 @@ TEST_CASE("checkpoint: config.json of BERT") {
     CHECK(has(error("\"absolute\"", "\"relative_key\""), "position_embedding_type: expected \"absolute\""));
     CHECK(has(error("\"is_decoder\": false", "\"is_decoder\": true"), "is_decoder: expected false, found true"));
     CHECK(has(error("\"num_attention_heads\": 2", "\"num_attention_heads\": 5"),
-              "multiple of num_attention_heads, found 64 and 5"));
+        "multiple of num_attention_heads, found 64 and 5"));
     CHECK(has(error("\"num_attention_heads\": 2", "\"num_attention_heads\": 0"), "from 1 to"));
     CHECK(has(error("\"vocab_size\": 61", "\"vocab_size\": -61"),
-              "vocab_size: expected an integer from 1 to 1073741824, found -61"));
+        "vocab_size: expected an integer from 1 to 1073741824, found -61"));
     CHECK(has(error("\"vocab_size\": 61", "\"vocab_size\": 61.5"), "vocab_size: expected an integer"));
-    CHECK(has(error("\"vocab_size\": 61", "\"x\": 61"),
-              "vocab_size: expected an integer from 1 to 1073741824, found none"));
+    CHECK(has(
+        error("\"vocab_size\": 61", "\"x\": 61"), "vocab_size: expected an integer from 1 to 1073741824, found none"));
     CHECK(has(error("\"hidden_size\": 64", "\"hidden_size\": \"64\""), "hidden_size: expected an integer"));
     CHECK(has(error("\"hidden_size\": 64", "\"hidden_size\": 1e30"), "hidden_size: expected an integer"));
     CHECK(has(error("\"hidden_dropout_prob\": 0.25", "\"hidden_dropout_prob\": 1"),
-              "hidden_dropout_prob: expected a number from 0 to 0.999"));
+        "hidden_dropout_prob: expected a number from 0 to 0.999"));
     CHECK(has(error("\"pad_token_id\": 5", "\"pad_token_id\": 61"), "pad_token_id"));
     CHECK(has(error("{", ""), "JSON"));
     CHECK(has(message([](const std::string& path) { read_bert_config(path); }, dir / "none"), "found no such file"));
@@ -364,20 +364,20 @@ TEST_CASE_TEMPLATE("checkpoint: training state comes back bit for bit", T, float
         if (with_master) CHECK(c == master);
         else
             CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), c.data()),
-                                 doctest::Contains("expected a tensor master, found none"), Error);
+                doctest::Contains("expected a tensor master, found none"), Error);
     }
     std::vector<ParamSpec> other = specs;
     std::swap(other[1].names[0], other[1].names[1]);
     CHECK_THROWS_WITH_AS(load_training_state(dir.path, other, a.data(), b.data(), (T*)nullptr),
-                         doctest::Contains("another size or version"), Error);
+        doctest::Contains("another size or version"), Error);
     std::vector<bf16> narrow(total_count(specs));
     CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, narrow.data(), narrow.data(), (bf16*)nullptr),
-                         doctest::Contains("another PRECISION"), Error);
+        doctest::Contains("another PRECISION"), Error);
     write_safetensors(dir / "training_state.safetensors", {});
     CHECK_THROWS_WITH_AS(load_training_state(dir.path, specs, a.data(), b.data(), (T*)nullptr),
-                         doctest::Contains("not written by this program"), Error);
-    CHECK_THROWS_WITH_AS(load_training_state(dir / "none", specs, a.data(), b.data(), (T*)nullptr),
-                         doctest::Contains("--init"), Error);
+        doctest::Contains("not written by this program"), Error);
+    CHECK_THROWS_WITH_AS(
+        load_training_state(dir / "none", specs, a.data(), b.data(), (T*)nullptr), doctest::Contains("--init"), Error);
 }
 
 namespace {
@@ -427,11 +427,11 @@ TEST_CASE("checkpoint: a directory is replaced as a whole or not at all") {
 
     // something throws
     CHECK_THROWS_WITH(save_directory(dir,
-                                     [&](const std::string& tmp) {
-                                         write_bytes(tmp + "/config.json", "x");
-                                         throw std::runtime_error("stop");
-                                     }),
-                      "stop");
+                          [&](const std::string& tmp) {
+                              write_bytes(tmp + "/config.json", "x");
+                              throw std::runtime_error("stop");
+                          }),
+        "stop");
     CHECK(number_of(dir) == 2);
     CHECK_FALSE(exists(dir + ".tmp"));
 

@@ -36,12 +36,9 @@ TEST_CASE("safetensors: what was written is read back") {
     std::vector<int32_t> i = {-1, 7};
     std::vector<bf16> b = {bf16(1.5f)};
     write_safetensors(dir / "x",
-                      {{"d", "F64", {3}, d.data()},
-                       {"layer.f", "F32", {2, 3}, f.data()},
-                       {"i", "I32", {2}, i.data()},
-                       {"none", "F32", {0, 4}, nullptr},
-                       {"b", "BF16", {}, b.data()}},
-                      Json().set("step", "12"));
+        {{"d", "F64", {3}, d.data()}, {"layer.f", "F32", {2, 3}, f.data()}, {"i", "I32", {2}, i.data()},
+            {"none", "F32", {0, 4}, nullptr}, {"b", "BF16", {}, b.data()}},
+        Json().set("step", "12"));
     std::string bytes = read_file(dir / "x");
     CHECK(bytes[0] % 8 == 0);  // the data is aligned
     CHECK(bytes.size() == 8 + (unsigned char)bytes[0] + 256 * (unsigned char)bytes[1] + 24 + 24 + 8 + 2);
@@ -60,7 +57,7 @@ TEST_CASE("safetensors: what was written is read back") {
     CHECK(read_tensor<float>(file, "none", {0, 4}).empty());
     CHECK_THROWS_WITH_AS(read_tensor<float>(file, "i", {2}), doctest::Contains("found I32"), Error);
     CHECK_THROWS_WITH_AS(write_safetensors(dir / "y", {{"b", "BF16", {1}, b.data()}, {"f", "F32", {6}, f.data()}}),
-                         doctest::Contains("wide types"), Error);
+        doctest::Contains("wide types"), Error);
 }
 
 TEST_CASE("safetensors: every half-precision number, against the definition") {
@@ -136,33 +133,33 @@ TEST_CASE("safetensors: files that break a rule are refused with the reason") {
     CHECK(has(one("{\"dtype\":\"F32\"}", 0), "expected a shape"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2]}", 0), "two data_offsets"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0]}", 0), "two data_offsets"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 15),
-              "found [0, 16]: the file is cut off"));
+    CHECK(has(
+        one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 15), "found [0, 16]: the file is cut off"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[16,0]}", 16), "found [16, 0]"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[-16,0]}", 16),
-              "expected an integer >= 0, found -16"));
-    CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,-2],\"data_offsets\":[0,16]}", 16),
-              "expected an integer >= 0, found -2"));
+        "expected an integer >= 0, found -16"));
+    CHECK(has(
+        one("{\"dtype\":\"F32\",\"shape\":[2,-2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0, found -2"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2.0,2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[NaN,2],\"data_offsets\":[0,16]}", 16), "JSON"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[\"2\",2],\"data_offsets\":[0,16]}", 16), "expected an integer >= 0"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,18446744073709551615]}", 16),
-              "expected an integer >= 0"));
+        "expected an integer >= 0"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,99999999999999999999999]}", 16),
-              "expected an integer >= 0"));
+        "expected an integer >= 0"));
     CHECK(
         has(one("{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}", 0), "fits in memory"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[4611686018427387904],\"data_offsets\":[0,0]}", 0),
-              "found 0"));  // × 4 = 2^64
+        "found 0"));  // × 4 = 2^64
     CHECK(has(one("{\"dtype\":\"F64\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16),
-              "w: expected the bytes of F64 (2, 2), found 16"));
+        "w: expected the bytes of F64 (2, 2), found 16"));
     CHECK(has(one("{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,16]}", 16),
-              "w: expected the bytes of F32 (2, 3), found 16"));
+        "w: expected the bytes of F32 (2, 3), found 16"));
     CHECK(has(one("{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16), "dtype"));
     CHECK(
         has(one("{\"dtype\":\"Q7\",\"shape\":[2,2],\"data_offsets\":[0,16]}", 16), "expected a dtype of safetensors"));
-    CHECK(has(one("{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}", 2),
-              "expected the bytes of F4 (3), found 2"));
+    CHECK(has(
+        one("{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}", 2), "expected the bytes of F4 (3), found 2"));
     CHECK(has(one("{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[0,4]}", 4), "expected the bytes of F6_E2M3"));
     // several
     CHECK(has(two("[4,8]", "[0,4]", 9), "expected 8 bytes of data, found 9"));
@@ -178,14 +175,14 @@ TEST_CASE("safetensors: odd files that keep the rules are accepted") {
     TempDir dir;
     write_bytes(dir / "empty", file_of("{}     ", ""));
     CHECK(refusal(dir / "empty") == "");
-    write_bytes(dir / "unaligned", file_of("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
-                                           std::string("\0\0\x80\x3f", 4)));
+    write_bytes(dir / "unaligned",
+        file_of("{\"w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", std::string("\0\0\x80\x3f", 4)));
     CHECK(read_tensor<double>(SafeTensors(dir / "unaligned"), "w", {1}) == std::vector<double>{1});
     // a type that we cannot read is an error only when it is read
     write_bytes(dir / "unread", file_of("{\"w\":{\"dtype\":\"F4\",\"shape\":[4],\"data_offsets\":[0,2]}}", "xx"));
     SafeTensors file(dir / "unread");
     CHECK_THROWS_WITH_AS(read_tensor<float>(file, "w", {4}),
-                         doctest::Contains("w: expected F32, F16, BF16 or F64 numbers, found F4"), Error);
+        doctest::Contains("w: expected F32, F16, BF16 or F64 numbers, found F4"), Error);
 }
 
 TEST_CASE("safetensors: a header takes a small multiple of its size") {
@@ -202,8 +199,8 @@ TEST_CASE("safetensors: a header takes a small multiple of its size") {
     while (metadata.size() < 10000000)
         metadata += format("%s\"%zu\":\"\"", metadata.empty() ? "" : ",", metadata.size());
     write_bytes(dir / "many", file_of(entries + "}", ""));
-    write_bytes(dir / "deep",
-                file_of("{\"w\":{\"dtype\":\"U8\",\"shape\":[" + shape + "],\"data_offsets\":[0,1]}}", "x"));
+    write_bytes(
+        dir / "deep", file_of("{\"w\":{\"dtype\":\"U8\",\"shape\":[" + shape + "],\"data_offsets\":[0,1]}}", "x"));
     write_bytes(dir / "meta", file_of("{\"__metadata__\":{" + metadata + "}}", ""));
     const size_t before = peak();
     CHECK(SafeTensors(dir / "many").tensors.size() > 100000);
@@ -222,25 +219,8 @@ TEST_CASE("safetensors: mutated files give an Error or a sound table, never a cr
         "{\"__metadata__\":{\"format\":\"pt\"},\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},"
         "\"b\":{\"dtype\":\"F16\",\"shape\":[4],\"data_offsets\":[24,32]},\"c\":{\"dtype\":\"I64\",\"shape\":[],\"data_"
         "offsets\":[32,40]}}";
-    const char* pieces[] = {"0",
-                            "9",
-                            "-",
-                            "[",
-                            "]",
-                            "{",
-                            "}",
-                            ",",
-                            "\"",
-                            "1e400",
-                            "99999999999999999999",
-                            "4294967296",
-                            "null",
-                            "\\u0000",
-                            "\xff",
-                            "F64",
-                            "BF16",
-                            "\"shape\":[0]",
-                            "[[[[[[[["};
+    const char* pieces[] = {"0", "9", "-", "[", "]", "{", "}", ",", "\"", "1e400", "99999999999999999999", "4294967296",
+        "null", "\\u0000", "\xff", "F64", "BF16", "\"shape\":[0]", "[[[[[[[["};
     uint64_t state = 1;
     auto random = [&](size_t n) {
         state = state * 6364136223846793005u + 1442695040888963407u;
@@ -298,7 +278,7 @@ TEST_CASE("safetensors: a full disk is an error and leaves what was there") {
     CHECK(read_tensor<float>(SafeTensors(dir / "x"), "w", {4}) == small);
 
     CHECK_THROWS_WITH_AS(write_safetensors(dir / "no/x", {{"w", "F32", {4}, small.data()}}),
-                         doctest::Contains("/no/x: No such file"), Error);
+        doctest::Contains("/no/x: No such file"), Error);
     {  // a file that is not closed leaves nothing
         AtomicFile out(dir / "y");
         out.write(small.data(), 8);
