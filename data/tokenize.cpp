@@ -25,8 +25,11 @@ static void learn(const Options& o, Cli& cli) {
     if (bpe && o.size < 257)
         fail_usage("--size: expected at least 257 tokens for --type bpe (256 bytes and <|endoftext|>), found %lld",
             (long long)o.size);
+    // The files are made here and then moved, so that a run that is killed leaves no half of a tokenizer: where this
+    // folder is left, what lies beside it is its own.
+    const std::string work = o.out + "/learning.tmp";
     for (const char* name : TokenizerFiles::names)
-        if (exists(o.out + "/" + name))
+        if (exists(o.out + "/" + name) && !is_directory(work))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     const WordPiece rules(o.lower_case);  // no pieces yet, only how words are made
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
@@ -61,7 +64,17 @@ static void learn(const Options& o, Cli& cli) {
             fprintf(stderr,
                 "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n",
                 (long long)o.size, learned.size());
-        learned.save(o.out);
+        remove_tree(work);
+        try {
+            learned.save(work);
+            for (const char* name : TokenizerFiles::names)
+                if (exists(work + "/" + name)) std::filesystem::rename(work + "/" + name, o.out + "/" + name);
+        } catch (const Error&) {
+            remove_tree(work);
+            throw;
+        }
+        sync_directory_of(work);
+        remove_tree(work);
         printf("%s/%s: %zu tokens learned from %zu words, %.1f MB, in %.1f s; fingerprint %016llx\n", o.out.c_str(),
             name, learned.size(), counts[0].size(), bytes / 1e6, omp_get_wtime() - start,
             (unsigned long long)learned.fingerprint());

@@ -60,7 +60,7 @@ struct RunLog {
     double tokens = 0, padding = 0;  // computed since the program began
 
     RunLog(const TrainFlags& f, double baseline_loss, int64_t first_step) : f(f), baseline_loss(baseline_loss) {
-        const std::string kept = f.resume && exists(path) ? kept_lines(first_step) : "";
+        const std::string kept = f.resume && exists(path) ? kept_lines(path, first_step) : "";
         write_file_atomic(path, kept);
         file.open(path, std::ios::app);
         if (!file || stat(path.c_str(), &opened) != 0)
@@ -72,7 +72,7 @@ struct RunLog {
     }
     // The lines of metrics.jsonl without those of steps after `step`, which will be done again, and what is no line of
     // JSON (a power cut may leave zeros).
-    std::string kept_lines(int64_t step) const {
+    static std::string kept_lines(const std::string& path, int64_t step) {
         std::string text = read_file(path), kept;
         text.resize(text.rfind('\n') + 1);  // without a line that was cut off
         for (const std::string& line : split_list(text, '\n')) {

@@ -16,6 +16,7 @@
 
 #include "common/base/errors.h"
 #include "common/base/files.h"
+#include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
 #include "common/base/types.h"

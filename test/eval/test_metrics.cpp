@@ -81,8 +81,17 @@ TEST_CASE("metrics: the most frequent class, and when an accuracy says little") 
     CHECK((bad.confusion.majority() == 1 && better.warning() == ""));
     CHECK(has(report(2, {150, 164, 122, 564}).warning(), "71.40 % is not shown"));  // its interval begins at 68.52 ...
     CHECK(report(2, {150, 164, 121, 565}).warning() == "");                         // ... and that of 71.5 at 68.62
-    // every example is taken for one class; all are of one class
-    CHECK(has(report(3, {0, 7, 0, 0, 5, 0, 0, 3, 0}).warning(), "33.33 % is not shown to be better"));
-    CHECK(has(report(2, {7, 0, 0, 0}).warning(), "always answering \"no\", 100.00 %"));
+    CHECK(has(report(3, {0, 7, 0, 0, 5, 0, 0, 3, 0}).warning(), "takes every example for \"yes\""));
+    CHECK(has(report(2, {7, 0, 0, 0}).warning(), "all 7 examples are \"no\""));
     CHECK((report(2, {0, 0, 0, 0}).warning() == "" && ConfusionMatrix(2).majority_accuracy() == 0));
+}
+
+TEST_CASE("metrics: a dev split that cannot tell epochs apart") {
+    CHECK(doubtful_choice({0.8}, 20) == "");  // there was no choice
+    const std::string text = doubtful_choice({0.3, 0.8, 0.75}, 20);
+    // Wilson: (0.8 + 0.09604 +- 1.96 sqrt(0.008 + 0.0024)) / 1.19207: 58.40 to 91.93; 0.3 is outside
+    CHECK(text.find("80.00 % of n = 20, has the 95 % interval 58.40 to 91.93, which holds 1 of the 2 other") !=
+          text.npos);
+    CHECK(doubtful_choice({0.3, 0.8, 0.5}, 20) == "");     // one is clearly the best
+    CHECK(doubtful_choice({0.3, 0.8, 0.79}, 1000) == "");  // known to 2.5 points
 }

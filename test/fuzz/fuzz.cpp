@@ -27,10 +27,10 @@
 #include "common/train/gpt_config.h"
 #include "common/train/lora.h"
 #include "common/train/resume.h"
-#include "common/train/run_dir.h"
 #include "common/train/run_log.h"
 #include "common/train/safetensors.h"
 #include "common/train/tensors_io.h"
+#include "data/templates.h"
 
 static constexpr char SEPARATOR = '\x1e';  // "record separator": no file of ours has a reason to hold it
 static constexpr size_t ROOM = 24 << 20, TIMES = 400;
@@ -58,9 +58,9 @@ static void safetensors() {
     SafeTensors file(dir + "/model.safetensors");
     for (const TensorInfo& t : file.tensors) {
         require(file.find(t.name) == &t, "a tensor is not found by its name");
-        std::vector<float> values(std::min<size_t>(t.count, 1000));
+        std::vector<float> values(t.count);
         try {
-            file.read(t, values.data(), t.count - values.size(), values.size());
+            file.read(t, values.data());
         } catch (const Error&) {  // integers
         }
         for (float v : values) used = v;
@@ -103,7 +103,7 @@ template <class Tokenizer> void tokenizer() {
     std::vector<int32_t> ids;
     t.encode(SAMPLE, ids);
     for (int32_t id : ids) require(id >= 0 && (size_t)id < t.size(), "an id beyond the vocabulary");
-    t.decode(ids.data(), ids.size());
+    t.decode(ids);
     t.save(dir + "/saved", 64);
 }
 static void gpt_config() { read_gpt_config(dir); }
@@ -119,7 +119,7 @@ static void chat_template() {
     found.jinja("<s>", "</s>");
 }
 static void labelled(const char* name) {
-    LabelledRows rows(dir + "/" + name, LabelledColumns(), true);
+    LabelledFile rows(dir + "/" + name, LabelledColumns());
     size_t n = 0;
     for (LabelledRow row; rows.next(row);) {
         require(row.error.find('\n') == row.error.npos, "an error of two lines");
@@ -128,7 +128,7 @@ static void labelled(const char* name) {
 }
 static void instruct() {
     InstructFile file(dir + "/rows.jsonl", true);
-    const ChatTemplate alpaca = ChatTemplate::alpaca();
+    const ChatTemplate alpaca = alpaca_template();
     for (InstructRow row; file.next(row);) {
         require(row.error.find('\n') == row.error.npos, "an error of two lines");
         if (row.error.empty()) render(alpaca, row, 0, true);
@@ -150,17 +150,20 @@ static void adapter() {
     adapter_base(dir);
 }
 static void metrics() {
-    const std::string path = dir + "/metrics.jsonl";
-    MetricsLog().open(path, true, 100);
-    const std::string once = read_file(path);
-    MetricsLog().open(path, true, 100);
-    require(read_file(path) == once, "what was kept is not kept again");
+    const std::string path = dir + "/metrics.jsonl", once = RunLog::kept_lines(path, 100);
+    write_file_atomic(path, once);
+    require(RunLog::kept_lines(path, 100) == once, "what was kept is not kept again");
 }
 static void progress() {
     const Progress p = Progress::from_json(parse_json(read_file(dir + "/counters"), "counters"), "counters");
     Progress::from_json(parse_json(dump_json(p.to_json()), "written"), "written");
 }
-static void run_config() { is_run_config(dir + "/config.json"); }
+static void run_config() {
+    TrainFlags f;
+    f.out = dir;
+    Cli cli{"fuzz", "", "", {}, f.groups()};
+    resume_flags(cli, f);
+}
 
 struct Target {
     const char* name;

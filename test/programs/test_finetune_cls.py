@@ -605,10 +605,16 @@ class Asking(Case):
         p = json.loads(ask("predict", "--model", "cls", "--json", text).out)["probabilities"]
         best = sorted(p, key=p.get, reverse=True)
         first, second = [[label, "%.4f" % p[label]] for label in best[:2]]
-        for flags, columns in (([], [*first, text]), (["--top", 2], [*first, *second, text])):
+        for flags, columns in (
+            ([], [*first, text]),
+            (["--top", 2], [*first, *second, text]),
+            (["--labels-only"], best[:1]),
+            (["--labels-only", "--top", 9], best),
+        ):
             self.assertEqual(ask("predict", "--model", "cls", *flags, text).out, "\t".join(columns) + "\n")
         answer = json.loads(ask("predict", "--model", "cls", "--json", "--top", 2, text).out)
         self.assertEqual(list(answer["probabilities"].items()), [(label, p[label]) for label in best[:2]])
+        self.assert_one_line(ask("predict", "--model", "cls", "--json", "--labels-only", text, code=2).err)
 
     def test_useless_models(self):
         """eval says when the most frequent class is not beaten, and when there is nothing to beat."""
@@ -622,7 +628,7 @@ class Asking(Case):
         self.assertIn('is not shown to be better than that of always answering "bad", 50.00 %', done.err)
         report = json.loads(ask("eval", "--json", "--model", "cls", "--data", "files/shuffled.tsv").out)
         self.assertEqual((report["majority_class"], report["majority_accuracy"]), ("bad", 0.5))
-        self.assertIn('always answering "good", 100.00 %', ask("eval", "--model", "cls", "--data", "files/one.tsv").err)
+        self.assertIn('all 5 examples are "good"', ask("eval", "--model", "cls", "--data", "files/one.tsv").err)
         self.assertEqual(ask("eval", "--model", "cls", "--data", "task/val.tsv").err, "")
 
     def test_nothing_to_predict(self):
@@ -669,7 +675,11 @@ class Flags(Case):
         self.assertIn("90 examples for training, 10 others of train.bin choose the epoch", out)
         self.assertEqual(results_of("examples")["training_examples"], 90)
         self.assertEqual(len(steps_of(W.path("examples"))), round(90 / 16))
-        tune("examples2", *SMALL, "--examples", 100, "--epochs", 2, "--lr", 1e-12, "--seed", 2)
+        self.assertNotIn("too small", out)  # one epoch: there was no choice
+        out = tune("examples2", *SMALL, "--examples", 100, "--epochs", 2, "--lr", 1e-12, "--seed", 2).out
+        self.assertRegex(
+            out, r"warning: the dev split is too small .* of n = 10, .* holds 1 of the 1 other validations"
+        )
         self.assertNotEqual(losses(W.path("examples")), losses(W.path("examples2")))
 
     def test_dev_split_0_takes_the_last_model(self):
