@@ -68,7 +68,9 @@ static void learn(const Options& o, Cli& cli) {
         try {
             learned.save(work);
             for (const char* name : TokenizerFiles::names)
-                if (exists(work + "/" + name)) std::filesystem::rename(work + "/" + name, o.out + "/" + name);
+                if (const std::string made = work + "/" + name;
+                    exists(made) && rename(made.c_str(), (o.out + "/" + name).c_str()))
+                    fail("cannot write %s/%s: %s", o.out.c_str(), name, strerror(errno));
         } catch (const Error&) {
             remove_tree(work);
             throw;

@@ -545,6 +545,142 @@ class Resume(Case):
 
 
 # ---------------------------------------------------------------- what a run leaves
+class Disturbed(Case):
+    """What others do to a run while it trains, and to its files between two runs"""
+
+    FLAGS = [*TINY, "--steps", 400, "--eval-every", 20, "--eval-tokens", 64]
+
+    def disturbed(self, out, disturb, flags=None, **files):
+        """Starts a run, disturbs it after some steps; → its standard error, one line, of exit code 1"""
+        process = start(train(out, *(flags or self.FLAGS)), **files)
+        wait_until(lambda: line_count(W.path(out)) >= 30, process, "30 lines of metrics")
+        disturb()
+        code, _, err = finish(process)
+        self.assertEqual(code, 1, err)
+        self.assert_one_line(err)
+        return err
+
+    def test_run_directory_goes_away(self):
+        """It is noticed at the next write: nothing is trained whose result is lost."""
+        for name, disturb in (
+            ("removed", lambda: shutil.rmtree(W.path("removed"))),
+            ("renamed", lambda: os.rename(W.path("renamed"), W.path("renamed-2"))),
+        ):
+            with self.subTest(name):
+                err = self.disturbed(name, disturb)
+                self.assertIn(name, err)
+                self.assertIn("removed or renamed", err)
+
+    def test_data_change_while_they_are_read(self):
+        """A file that is cut off or written over in place ends the run; the steps before are saved, and with the old
+        data it goes on to the same bits."""
+        for name, change in (
+            ("cut", lambda path: os.truncate(path, 4096)),
+            ("over", lambda path: write_in_place(path, bytes(1000))),
+        ):
+            with self.subTest(name):
+                data = W.variant("data", "disturbed-" + name, {})
+                whole, out = "%s-whole" % name, "%s-data" % name
+                run(train(whole, *self.FLAGS, data=data))
+                kept = read(data + "/train.bin")
+                process = start(train(out, *self.FLAGS, data=data))
+                wait_until(lambda: line_count(W.path(out)) >= 30, process, "30 lines of metrics")
+                change(data + "/train.bin")
+                code, _, err = finish(process)
+                self.assertEqual(code, 1, err)
+                self.assert_one_line(err)
+                self.assertIn("train.bin", err)
+                self.assertGreater(checkpoint(W.path(out, "last"))[2]["step"], 20)
+                self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], steps_of(W.path(out))[-1]["step"])
+                write(data + "/train.bin", kept)
+                run(["--resume", "--out", W.path(out)])
+                self.assert_same_run(whole, out)
+
+    def test_console_that_cannot_be_written(self):
+        """/dev/full, or a pipe that was closed: the steps so far are saved, exit code 1"""
+        run(train("console-whole", *self.FLAGS))
+        for name in ("full", "pipe"):
+            with self.subTest(name):
+                out = "console-" + name
+                if name == "full":
+                    with open("/dev/full", "w") as full:
+                        done = run(train(out, *self.FLAGS), code=1, stdout=full)
+                    err = done.err
+                else:
+                    process = start(train(out, *self.FLAGS))
+                    process.stdout.read(100)
+                    process.stdout.close()
+                    process.wait()
+                    err = process.stderr.read().decode()
+                    process.stderr.close()
+                    self.assertEqual(process.returncode, 1, err)
+                self.assert_one_line(err)
+                self.assertIn("--resume", err)
+                self.assertLess(checkpoint(W.path(out, "last"))[2]["step"], 400)
+                run(["--resume", "--out", W.path(out)])
+                self.assert_same_run("console-whole", out)
+
+    def test_more_threads_than_a_machine_has(self):
+        done = run(train("threads", *TINY, "--steps", 1), code=2, OMP_NUM_THREADS=100000)
+        self.assert_one_line(done.err)
+        self.assertIn("OMP_NUM_THREADS", done.err)
+
+    def test_a_flipped_bit_is_noticed(self):
+        run(train("flipped", *TINY, "--steps", 2, "--eval-tokens", 64))
+        for name in ("model.safetensors", "training_state.safetensors"):
+            with self.subTest(name):
+                path = W.path("flipped/last", name)
+                kept = read(path)
+                write(path, kept[:-5] + bytes([kept[-5] ^ 4]) + kept[-4:])
+                done = run(["--resume", "--out", W.path("flipped"), "--steps", 3], code=1)
+                self.assert_one_line(done.err)
+                self.assertIn(name, done.err)
+                self.assertIn("damaged", done.err)
+                write(path, kept)
+        run(["--resume", "--out", W.path("flipped"), "--steps", 3])
+
+    def test_counters_are_numbers_that_can_be(self):
+        run(train("counters", *TINY, "--steps", 2, "--eval-tokens", 64))
+        path = W.path("counters/last/training_state.safetensors")
+        kept = read(path)
+        for key, value in (
+            ("step", -1),
+            ("step", "two"),
+            ("step", 2.5),
+            ("next_sequence", -3),
+            ("tokens", "many"),
+            ("seconds", -1),
+            ("best_loss", []),
+            ("best_step", 1 << 60),
+            ("stale", -2),
+        ):
+            with self.subTest("%s: %r" % (key, value)):
+
+                def edit(header):
+                    counters = json.loads(header["__metadata__"]["counters"])
+                    counters[key] = value
+                    del header["__metadata__"]["checksum"]
+                    header["__metadata__"]["counters"] = json.dumps(counters)
+
+                write(path, header_edit(edit)(kept))
+                done = run(["--resume", "--out", W.path("counters"), "--steps", 3], code=1)
+                self.assert_one_line(done.err)
+                self.assertIn(key, done.err)
+
+    def test_what_a_kill_left_is_cleared(self):
+        run(train("left", *TINY, "--steps", 2, "--eval-tokens", 64))
+        for name in ("last.tmp", "best.tmp", "last.old"):
+            shutil.copytree(W.path("left/last"), W.path("left", name))
+        run(["--resume", "--out", W.path("left")])  # a finished run, too
+        self.assertEqual([f for f in os.listdir(W.path("left")) if "." in f and f.split(".")[1] in ("tmp", "old")], [])
+
+
+def write_in_place(path, data):
+    with open(path, "r+b") as f:
+        f.seek(512)
+        f.write(data)
+
+
 class RunDirectory(Case):
     def test_config(self):
         config = json.loads(read(W.path("run/config.json")))
