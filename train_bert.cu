@@ -187,7 +187,7 @@ struct Bert {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
         embedding_forward(acts.embedded, params.wte, params.wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
-        layernorm_forward(
+        norm_forward(
             acts.x0, acts.mean_embed, acts.rstd_embed, acts.embedded, params.ln_embed_w, params.ln_embed_b, N, C, eps);
         dropout_forward(acts.x0, acts.x0, N, C, drop(b, 0));
         real* x = acts.x0;  // (N, C)
@@ -206,11 +206,11 @@ struct Bert {
                 R = M;
             }
             matmul_forward(a.sum1, att, w.attw, w.attb, R, C, C);
-            residual_layernorm_forward(
+            residual_norm_forward(
                 a.x1, a.sum1, a.mean1, a.rstd1, x, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
             matmul_gelu_forward<Gelu::erf>(a.act, a.pre, a.x1, w.fcw, w.fcb, R, C, FF);
             matmul_forward(a.sum2, a.act, w.projw, w.projb, R, FF, C);
-            residual_layernorm_forward(
+            residual_norm_forward(
                 a.x2, a.sum2, a.mean2, a.rstd2, a.x1, a.sum2, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 3));
             x = a.x2;
         }
@@ -220,8 +220,8 @@ struct Bert {
     void head_forward(const Batch& b, const real* x) {
         int M = b.M, C = config.C;
         matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
-        layernorm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w,
-            params.ln_head_b, M, C, (areal)config.eps);
+        norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w, params.ln_head_b,
+            M, C, (areal)config.eps);
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
@@ -261,7 +261,7 @@ struct Bert {
         loss(b, stats, true);
 
         // head_out = layernorm(head_act)
-        layernorm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
+        norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
             acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
         // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
         gelu_backward<Gelu::erf>(acts.dhead, acts.dhead, acts.head_pre, (size_t)M * C);
@@ -270,8 +270,7 @@ struct Bert {
         encode_backward(b);
     }
 
-    // From acts.dx (M, C), the gradient of the encoder's output, to the gradients of all its parameters that are not
-    // frozen.
+    // From acts.dx (M, C), the gradient of the encoder's output, to those of all its parameters that are not frozen
     void encode_backward(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -285,19 +284,19 @@ struct Bert {
             bool last = l == config.L - 1;
             int R = last ? M : N;
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
-            residual_layernorm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx, (const real*)nullptr, a.sum2,
+            residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx, (const real*)nullptr, a.sum2,
                 w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C, drop(b, 3 * l + 3));
             if (recompute) gelu_forward<Gelu::erf>(a.act, a.pre, (size_t)R * FF);
             matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
             matmul_backward_input_gelu<Gelu::erf>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses, the second gradient is added to the first
-            if (recompute) layernorm_forward(a.x1, a.mean1, a.rstd1, a.sum1, w.ln1w, w.ln1b, R, C, eps);
+            if (recompute) norm_forward(a.x1, a.mean1, a.rstd1, a.sum1, w.ln1w, w.ln1b, R, C, eps);
             matmul_backward_weight(g.fcw, g.fcb, dpre, a.x1, acts.scratch, R, C, FF);
             matmul_backward_input(acts.dsum, dpre, w.fcw, R, C, FF, true);
             // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
             real* dx = last ? acts.dscratch : acts.dx;  // (R, C)
-            residual_layernorm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dsum, (const real*)nullptr, a.sum1,
-                w.ln1w, a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
+            residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dsum, (const real*)nullptr, a.sum1, w.ln1w,
+                a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
             matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
             matmul_backward_input(last ? acts.dsum : datt, acts.dbranch, w.attw, R, C, C);
             if (last) {  // last_att = att[rows], last_x = x[rows]
@@ -311,8 +310,7 @@ struct Bert {
             if (recompute && l > 0) {
                 auto& w_below = params.layer[l - 1];
                 auto& below = acts.layer[l - 1];
-                layernorm_forward(
-                    below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C, eps);
+                norm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C, eps);
             }
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, acts.scratch, N, C, 3 * C);
             matmul_backward_input(acts.dx, dqkv, w.qkvw, N, C, 3 * C, true);
@@ -320,7 +318,7 @@ struct Bert {
         if (frozen >= 0) return;
         // x0 = dropout(layernorm(embedded))
         dropout_forward(acts.dx, acts.dx, N, C, drop(b, 0));
-        layernorm_backward(acts.dx, grads.ln_embed_w, grads.ln_embed_b, acts.dx, acts.embedded, params.ln_embed_w,
+        norm_backward(acts.dx, grads.ln_embed_w, grads.ln_embed_b, acts.dx, acts.embedded, params.ln_embed_w,
             acts.mean_embed, acts.rstd_embed, acts.scratch, N, C);
         // embedded = wte[tokens] + wpe[pos] + wtt[types]
         embedding_backward(grads.wte, acts.dx, b.by_token, acts.scratch, C);
@@ -359,8 +357,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
             train_data.continues.push_back(tokenizer.is_continuation((int)id));
         set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), (int)bf.model.max_len);
     }
-    // Rows for the targets of a micro-batch: 25 % more than it has on average. The builder closes a batch that has so
-    // many.
+    // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
     BatchShape shape_for(int64_t tokens) const {
         double rows = 1.25 * std::max(bf.mask_rate, 0.15) * (double)tokens;
         rows = std::max(rows, 0.15 * (double)bf.model.max_len) + 64;
@@ -373,8 +370,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
     double tokens_per_epoch() const { return (double)data.train.tokens() + 2.5 * (double)train_data.sequences(); }
     std::string sequences() const { return thousands((double)train_data.sequences()) + " sequences"; }
 
-    // Validation always masks 15 %, with masks and sequences that depend on nothing but the data, so that all runs
-    // compare.
+    // Validation always masks 15 %, with masks and sequences that depend on the data alone, so that all runs compare.
     Eval evaluate() {
         Eval e = mean_loss(*this, val_data, val_sequences);
         e.report = format("loss %.4f | perplexity %.2f | accuracy %.2f %%", e.loss, exp(e.loss), 100 * e.accuracy);

@@ -45,15 +45,14 @@ struct GptTensors {
     X* head;  // (Vp, C)  the output matrix: wte, or one of its own
     X* wpe;   // (T, C)   nullptr with RoPE
     struct Layer {
-        X *ln1w, *ln1b;      // (C)            RMSNorm has no bias
-        X *qkvw, *qkvb;      // (QKV, C), (QKV) here and below: nullptr where there is no bias
-        X *qnormw, *knormw;  // (HS)           nullptr without QK-norm
-        X *attw, *attb;      // (C, A), (C)
-        X *ln2w, *ln2b;      // (C)
-        X *fcw, *fcb;        // (UP, C), (UP)
-        X *projw, *projb;    // (C, FF), (C)
-    } layer[MAX_LAYERS];
-    X *lnfw, *lnfb;  // (C)
+        X *ln1w, *ln1b;       // (C)            RMSNorm has no bias
+        X *qkvw, *qkvb;       // (QKV, C), (QKV) here and below: nullptr where there is no bias
+        X *qnormw, *knormw;   // (HS)           nullptr without QK-norm
+        X *attw, *attb;       // (C, A), (C)
+        X *ln2w, *ln2b;       // (C)
+        X *fcw, *fcb;         // (UP, C), (UP)
+        X *projw, *projb;     // (C, FF), (C)
+    } layer[MAX_LAYERS + 1];  // layer[L] has the last norm alone, as ln1
 };
 
 // The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it. The
@@ -77,7 +76,7 @@ template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptC
             table.conv1d(w.fcw, w.fcb, name + "mlp.c_fc", FF, C, l, c.init_std);
             table.conv1d(w.projw, w.projb, name + "mlp.c_proj", C, FF, l, residual_std);
         }
-        table.layernorm(t.lnfw, t.lnfb, "transformer.ln_f", C, (int)c.L);
+        table.layernorm(t.layer[c.L].ln1w, t.layer[c.L].ln1b, "transformer.ln_f", C, (int)c.L);
     } else {
         auto rms_norm = [&](X*& w, std::string name, size_t n, int l) {
             table.tensor(w, {name}, {n}, false, Init::ones, l);
@@ -107,7 +106,7 @@ template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptC
             matrix(w.fcw, {mlp + "gate_proj.weight", mlp + "up_proj.weight"}, FF, C, l, c.init_std);
             matrix(w.projw, {mlp + "down_proj.weight"}, C, FF, l, residual_std);
         }
-        rms_norm(t.lnfw, "model.norm.weight", C, (int)c.L);
+        rms_norm(t.layer[c.L].ln1w, "model.norm.weight", C, (int)c.L);
     }
     if (!c.tied) table.tensor(t.head, {"lm_head.weight"}, {V, C}, true, Init::normal, (int)c.L, Vp * C);
     std::vector<ParamSpec> rows = table.point(base);
@@ -119,7 +118,7 @@ template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptC
 struct GptActivations {
     struct Layer {
         real* x;               // (N, C)  input of the layer: the residual stream
-        areal *mean1, *rstd1;  // (N)     RMSNorm has no mean
+        areal *mean1, *rstd1;  // (N)     RMSNorm: mean is nullptr
         real* ln1;             // (N, C)
         real* proj;            // (N, NH + 2 NKV, HS) of ln1; with QK-norm kept for the backward pass, else it is qkv
         areal* qk_rstd;        // (N, NH + NKV) of QK-norm
@@ -130,11 +129,9 @@ struct GptActivations {
         areal *mean2, *rstd2;  // (N)
         real* ln2;             // (N, C)
         real *pre, *act;       // (N, UP), (N, FF) before and after GELU or SwiGLU
-    } layer[MAX_LAYERS];       // of the last layer everything after `lse` has only the M rows that have a target
+    } layer[MAX_LAYERS + 1];   // of the last layer everything after `lse` has only the M rows that have a target, and
+                               // layer[L] is what follows: x, and ln1, the model's last norm
     real *last_att, *last_x;   // (M, A), (M, C)  these rows of the last layer's att and x
-    real* x;                   // (M, C)  the residual stream after the last layer
-    areal *meanf, *rstdf;      // (M)
-    real* lnf;                 // (M, C)
     real* logits;              // (logits_chunk_rows, Vp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;   // (M)
     areal* rope;               // (positions, 2, HS/2) cosines and sines
@@ -210,8 +207,10 @@ struct Gpt {
             arena.take(a.pre, R * UP());
         }
         arena.take(acts.last_att, M * A());
-        arena.take_each(M * C, acts.last_x, acts.x, acts.lnf);
-        arena.take_each(M, acts.meanf, acts.rstdf);
+        auto& end = acts.layer[config.L];
+        arena.take_each(M * C, acts.last_x, end.x, end.ln1);
+        arena.take(end.rstd1, M);
+        if (!config.llama) arena.take(end.mean1, M);
         logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
             std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
         arena.region("vocabulary");
@@ -246,56 +245,32 @@ struct Gpt {
             site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
     }
 
-    // ---------------------------------------------------------------- what differs between the models
-    // sum(R, C) = x + dropout(branch), out(R, C) = its LayerNorm or RMSNorm; mean, rstd (R); weights (C)
-    void residual_norm(real* out, real* sum, areal* mean, areal* rstd, const real* x, const real* branch, const real* w,
-        const real* b, int R, Dropout d) const {
-        int C = config.C;
-        areal eps = (areal)config.eps;
-        if (config.llama) residual_rmsnorm_forward(out, sum, rstd, x, branch, w, R, C, eps, d);
-        else residual_layernorm_forward(out, sum, mean, rstd, x, branch, w, b, R, C, eps, d);
-    }
-    void norm(real* out, areal* mean, areal* rstd, const real* x, const real* w, const real* b, int R) const {
-        if (config.llama) rmsnorm_forward(out, rstd, x, w, R, config.C, (areal)config.eps);
-        else layernorm_forward(out, mean, rstd, x, w, b, R, config.C, (areal)config.eps);
-    }
-    // dsum(R, C) = gradient of `sum` by that of out, dout, and dx(R, C) if given; dbranch(R, C); dw, db (C) +=
-    void residual_norm_backward(real* dsum, real* dbranch, areal* dw, areal* db, const real* dout, const real* dx,
-        const real* sum, const real* w, const areal* mean, const areal* rstd, int R, Dropout d) const {
-        int C = config.C;
-        if (config.llama) residual_rmsnorm_backward(dsum, dbranch, dw, dout, dx, sum, w, rstd, acts.scratch, R, C, d);
-        else residual_layernorm_backward(dsum, dbranch, dw, db, dout, dx, sum, w, mean, rstd, acts.scratch, R, C, d);
-    }
-
     // ---------------------------------------------------------------- forward
     // The decoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so after the attention of the last layer they are not computed. With `cache`, keys and values are
-    // kept there.
+    // the others, so after the attention of the last layer they are not computed. `cache` keeps keys and values.
     real* decode(const Batch& b, const KvCache* cache = nullptr) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS, FF = config.FF;
+        areal eps = (areal)config.eps;
         real* x = acts.layer[0].x;  // (N, C)
         embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
-        norm(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w, params.layer[0].ln1b,
-            N);
+        norm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,
+            params.layer[0].ln1b, N, C, eps);
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
             linear.forward(a.proj, a.ln1, w.qkvw, w.qkvb, N, C, QKV(), drop(b, 3 * l + 1, true));
-            if (config.qk_norm)
-                qk_norm_rope_forward(
-                    a.qkv, a.qk_rstd, a.proj, w.qnormw, w.knormw, acts.rope, b.pos, N, NH, NKV, HS, (areal)config.eps);
-            else if (config.has_rope(l)) rope_forward(a.qkv, acts.rope, b.pos, N, NH, NKV, HS);
+            if (config.has_rope(l))
+                rope_forward(a.qkv, a.qk_rstd, a.proj, w.qnormw, w.knormw, acts.rope, b.pos, N, NH, NKV, HS, eps);
             if (cache && cache->one_more) {
                 attention_decode(a.att, cache->layer(l, NKV * HS), a.qkv, cache->slot_of, b.pos, N, NH, NKV, HS);
             } else {
                 attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
                 if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, cache->slot_of, NH, NKV, HS);
             }
-            bool last = l == config.L - 1;
             real* att = a.att;  // (R, A)
             int R = N;
-            if (last) {
+            if (l == config.L - 1) {
                 gather_rows(acts.last_att, a.att, b.rows, M, A());
                 gather_rows(acts.last_x, x, b.rows, M, C);
                 att = acts.last_att;
@@ -304,7 +279,8 @@ struct Gpt {
             }
             const Dropout d = drop(b, 3 * l + 2, true);
             linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
-            residual_norm(a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, drop(b, 3 * l + 2));
+            residual_norm_forward(
+                a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 2));
             if (config.llama || linear.has(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
                 if (config.llama) swiglu_forward(a.act, a.pre, R, FF);
@@ -313,28 +289,22 @@ struct Gpt {
                 matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
             }
             // the layer's output, and the norm that follows: the next layer's first one, or the model's last one
-            if (last) {
-                linear.forward(acts.x, a.act, w.projw, w.projb, M, FF, C, d);
-                residual_norm(acts.lnf, acts.x, acts.meanf, acts.rstdf, a.sum, acts.x, params.lnfw, params.lnfb, M,
-                    drop(b, 3 * l + 3));
-            } else {
-                auto& next = acts.layer[l + 1];
-                x = next.x;
-                linear.forward(x, a.act, w.projw, w.projb, N, FF, C, d);
-                residual_norm(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
-                    params.layer[l + 1].ln1b, N, drop(b, 3 * l + 3));
-            }
+            auto& next = acts.layer[l + 1];
+            x = next.x;
+            linear.forward(x, a.act, w.projw, w.projb, R, FF, C, d);
+            residual_norm_forward(next.ln1, x, next.mean1, next.rstd1, a.sum, x, params.layer[l + 1].ln1w,
+                params.layer[l + 1].ln1b, R, C, eps, drop(b, 3 * l + 3));
         }
-        return acts.lnf;
+        return acts.layer[config.L].ln1;
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
-        matmul_forward(
-            acts.logits, acts.lnf + (size_t)m * config.C, params.head, (const real*)nullptr, rows, config.C, Vp());
+        const real* lnf = acts.layer[config.L].ln1 + (size_t)m * config.C;  // (rows, C)
+        matmul_forward(acts.logits, lnf, params.head, (const real*)nullptr, rows, config.C, Vp());
     }
 
-    // The loss of acts.lnf(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = lnf headᵀ, loss, and
-    // with `backward` straight back to acts.dlast(M, C).
+    // The loss of lnf(M, C), what decode() returned: adds its Σ and the hits to `stats`. In chunks of rows: logits =
+    // lnf headᵀ, loss, and with `backward` straight back to acts.dlast(M, C).
     void loss(const Batch& b, StepStats* stats, bool backward) {
         int C = config.C;
         for (int m = 0; m < b.M; m += logits_chunk_rows) {
@@ -345,8 +315,8 @@ struct Gpt {
             if (!backward) continue;
             matmul_backward_input(acts.dlast + (size_t)m * C, acts.logits, params.head, rows, C, Vp());
             if (grads.head)
-                matmul_backward_weight(
-                    grads.head, (areal*)nullptr, acts.logits, acts.lnf + (size_t)m * C, acts.scratch, rows, C, Vp());
+                matmul_backward_weight(grads.head, (areal*)nullptr, acts.logits,
+                    acts.layer[config.L].ln1 + (size_t)m * C, acts.scratch, rows, C, Vp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -362,13 +332,16 @@ struct Gpt {
     void forward_backward(const Batch& b, StepStats* stats) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS;
         int FF = config.FF, L = config.L;
+        areal eps = (areal)config.eps;
         decode(b);
         loss(b, stats, true);
 
         // lnf = norm(x = sum + dropout(act projwᵀ + projb)): dx goes to sum, dbranch into the branch
         real* dx = acts.dlast;  // (R, C) gradient of the residual stream
-        residual_norm_backward(dx, acts.dbranch, grads.lnfw, grads.lnfb, acts.dlast, nullptr, acts.x, params.lnfw,
-            acts.meanf, acts.rstdf, M, drop(b, 3 * L));
+        auto& end = acts.layer[L];
+        residual_norm_backward(dx, acts.dbranch, grads.layer[L].ln1w, grads.layer[L].ln1b, acts.dlast,
+            (const real*)nullptr, end.x, params.layer[L].ln1w, end.mean1, end.rstd1, acts.scratch, M, C,
+            drop(b, 3 * L));
         real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * QKV();  // (N, QKV), (N, A)
         real* dpre = acts.dscratch;                                             // (N, UP)
         for (int l = L - 1; l >= 0; l--) {
@@ -390,12 +363,12 @@ struct Gpt {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }
             // pre = ln2 fcwᵀ + fcb
-            if (recompute) norm(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R);
+            if (recompute) norm_forward(a.ln2, a.mean2, a.rstd2, a.sum, w.ln2w, w.ln2b, R, C, eps);
             linear.backward_weight(g.fcw, g.fcb, dpre, a.ln2, w.fcw, acts.scratch, R, C, UP(), d);
             linear.backward_input(acts.dln, dpre, w.fcw, R, C, UP(), d);
             // ln2 = norm(sum = x + dropout(att attwᵀ + attb)); sum has two uses: dx, and through the norm
-            residual_norm_backward(
-                dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2, R, drop(b, 3 * l + 2));
+            residual_norm_backward(dx, acts.dbranch, g.ln2w, g.ln2b, acts.dln, dx, a.sum, w.ln2w, a.mean2, a.rstd2,
+                acts.scratch, R, C, drop(b, 3 * l + 2));
             linear.backward_weight(
                 g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, w.attw, acts.scratch, R, A(), C, d);
             linear.backward_input(last ? acts.dln : datt, acts.dbranch, w.attw, R, A(), C, d);
@@ -408,19 +381,18 @@ struct Gpt {
             attention_backward(
                 dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
             // qkv = proj, normalised and turned: dqkv becomes dproj
-            if (config.qk_norm)
-                qk_norm_rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
+            if (config.has_rope(l))
+                rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,
                     acts.scratch, N, NH, NKV, HS);
-            else if (config.has_rope(l)) rope_backward(dqkv, acts.rope, b.pos, N, NH, NKV, HS);
             // proj = ln1 qkvwᵀ + qkvb
-            if (recompute) norm(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N);
+            if (recompute) norm_forward(a.ln1, a.mean1, a.rstd1, a.x, w.ln1w, w.ln1b, N, C, eps);
             const Dropout all = drop(b, 3 * l + 1, true);
             linear.backward_weight(g.qkvw, g.qkvb, dqkv, a.ln1, w.qkvw, acts.scratch, N, C, QKV(), all);
             linear.backward_input(acts.dln, dqkv, w.qkvw, N, C, QKV(), all);
             // ln1 = norm(x), x = the sum of the layer before + dropout(its branch), or of layer 0
             // dropout(embeddings): the same site 3l
-            residual_norm_backward(
-                dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1, N, drop(b, 3 * l));
+            residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dln, dx, a.x, w.ln1w, a.mean1, a.rstd1,
+                acts.scratch, N, C, drop(b, 3 * l));
         }
         // embeddings = wte[tokens] + wpe[pos]
         if (grads.wte) embedding_backward(grads.wte, acts.dbranch, b.by_token, acts.scratch, C);
@@ -439,8 +411,7 @@ struct Gpt {
 };
 
 // ---------------------------------------------------------------- generation
-// Picks a token by its logits: those of the top_k largest (0: all), of these the fewest that hold top_p of the
-// probability.
+// Picks a token by its logits: of the top_k largest (0: all) the fewest that hold top_p of the probability.
 struct Sampler {
     double temperature = 1, top_p = 1;  // temperature 0, or greedy: always the largest
     int64_t top_k = 0, seed = 1;
@@ -531,8 +502,7 @@ struct Generator {
         host_logits.resize(R * gpt.Vp());
     }
 
-    // host_logits(R, Vp) of the R rows [first, …): of the prompts in the builder, which belong to them, or of one token
-    // more of each.
+    // host_logits(R, Vp) of the R rows [first, …): of their prompts, in the builder, or of one token more of each
     void run(size_t first, bool one_more) {
         const int R = (int)(rows.size() - first), slots = cache.slots;
         for (int r = 0; r < R; r++) {
@@ -773,8 +743,7 @@ struct LoadedGpt {
         generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
-    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens that are generated at
-    // once.
+    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens in the making
     void allocate(int N, int M, int slots, int context) {
         model.shape.N = std::max(N, slots);
         model.shape.M = std::max(M, slots);

@@ -1,5 +1,4 @@
-// device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; and the one place where a program's device is
-// picked.
+// device.cuh: memory, copies and facts of the device, as cpu:: and gpu::; here a program's device is picked.
 //   g++            the loops of namespace cpu run, on plain memory
 //   g++ -DSHIM     the kernels of namespace gpu run, on the CPU, in a memory that the host cannot reach (shim.h)
 //   nvcc           the kernels of namespace gpu run, on the GPU

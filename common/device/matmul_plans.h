@@ -1,5 +1,4 @@
-// matmul_plans.h: which of cuBLASLt's algorithms makes each matrix product, and the file of a run that keeps them. No
-// CUDA in it.
+// matmul_plans.h: which of cuBLASLt's algorithms makes each matrix product, and a run's file of them. No CUDA.
 //
 // For one product cuBLASLt offers several algorithms; they differ in speed and in the order of summation, so in the
 // last bits. A run times them once (gemm.cuh) and keeps the fastest in OUT/matmul_plans.jsonl, so that a resumed run

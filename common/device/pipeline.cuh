@@ -16,8 +16,7 @@
 #include "common/device/device.cuh"
 
 namespace cpu {
-// Blocks of `bytes` on their way from the host to one place in device memory. The place is followed by room for SLOTS
-// blocks more.
+// Blocks of `bytes` on their way from the host to one place in device memory, followed by room for SLOTS blocks more.
 struct Upload {
     static constexpr int SLOTS = 0;
     std::vector<char> block;

@@ -73,8 +73,7 @@ __device__ inline float fast_exp2(float x) {
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 }
-// From here on the compiler knows nothing about x: what depends on it is computed where it is used, not before a loop
-// and kept in registers.
+// From here on the compiler knows nothing about x: what depends on it is computed where it is used, not kept.
 __device__ inline void opaque(int& x) { asm volatile("" : "+r"(x)); }
 // words of 32 bits between registers and memory of any type: 16 bytes with one instruction, and 4
 __device__ inline void copy_16(void* to, const void* from) { *(uint4*)to = *(const uint4*)from; }

@@ -10,8 +10,7 @@ struct Add {
 struct Larger {
     template <class T> __device__ T operator()(T a, T b) const { return max(a, b); }
 };
-// Of LANES neighbouring lanes, all of which get the result. The butterfly adds the same pairs in every lane, so all get
-// the same bits.
+// Of LANES neighbouring lanes. All get the same bits: the butterfly adds the same pairs in every lane.
 template <int LANES = 32, class Op, class T> __device__ inline T warp_reduce(Op op, T v) {
     UNROLL
     for (int o = LANES / 2; o > 0; o /= 2) v = op(v, __shfl_xor_sync(0xffffffffu, v, o));

@@ -1,5 +1,4 @@
-// adamw.cuh: the gradient's norm, and AdamW (Loshchilov and Hutter 2019) with clipping, in one pass each over all
-// parameters.
+// adamw.cuh: the gradient's norm and AdamW (Loshchilov and Hutter 2019) with clipping, a pass each over all parameters.
 //
 //   g ← g · min(1, clip / (‖g‖ + 1e-6))
 //   m ← β₁ m + (1 − β₁) g         v ← β₂ v + (1 − β₂) g²
@@ -46,8 +45,7 @@ template <class A> void norm_squared(StepStats* stats, const A* grads, double* s
     stats->norm2 = sum;
     if (!std::isfinite(sum) || !std::isfinite(stats->loss)) stats->failed = 1;
 }
-// params(n), m(n), v(n); master(n) in acc<T>, or nullptr where the parameters are their own master; grads(n); n a
-// multiple of PARAM_BLOCK
+// params, m, v, grads (n); master(n), or nullptr where the parameters are their own; n: a multiple of PARAM_BLOCK
 template <class T> void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T>* v, const acc<T>* grads,
     const StepStats* stats, const AdamWStep* step, ParamBlocks blocks, size_t n) {
     typedef acc<T> A;

@@ -6,8 +6,7 @@
 // Backward, with delta_i = do_i · o_i  (equal to Σ_j p_ij dp_ij, also under dropout):
 //   dp_ij = drop_ij (do_i · v_j)      ds_ij = p_ij (dp_ij − delta_i) / √HS
 //   dq_i = Σ_j ds_ij k_j              dk_j = Σ_i ds_ij q_i                  dv_j = Σ_i drop_ij p_ij do_i
-// drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is ever in memory: p is
-// recomputed from lse.
+// drop_ij is 0 or 1/(1−p), drawn from (token and head of the query, j). No T×T matrix is in memory: lse gives p again.
 //
 // No token sees a neighbouring sequence, though they lie back to back without padding. On the CPU the loops run over
 // the tokens of one sequence; in fp32 every entry of the work list (make_tiles in sequences.h) is of one sequence; in
@@ -17,8 +16,7 @@
 // looks at head h / (NH / NKV), whose dk and dv are sums over the group, in the order of h. NKV = NH is plain
 // attention.
 //
-// qkv(N, NH + 2 NKV, HS) holds q, k, v of a token side by side, as one matrix product leaves them. NH · HS need not be
-// C.
+// qkv(N, NH + 2 NKV, HS): q, k, v of a token side by side, as one matrix product leaves them. NH · HS need not be C.
 //
 // Generation keeps the keys and values of what was there before (KvCacheView): attention_cache() takes them over from
 // the packed pass over the prompts, attention_decode() adds one token a row and lets it look back.

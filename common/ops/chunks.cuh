@@ -8,8 +8,7 @@
 constexpr int CHUNK_ROWS = 128;  // of a chunk, where nothing speaks for another number
 
 namespace cpu {
-// Calls row(n, sums) for all n < N, which adds to the sums(C) of its chunk; scratch(chunks, C). Returns how many chunks
-// there are.
+// Calls row(n, sums) for all n < N, which adds to the sums(C) of its chunk; scratch(chunks, C). Returns their number.
 template <class A, class Row> int sum_chunks(A* scratch, int N, int C, Row row) {
     int chunks = (int)ceil_div(N, CHUNK_ROWS);
 #pragma omp parallel for

@@ -1,5 +1,4 @@
-// dropout.cuh: out = keep ? inp / (1 − p) : 0, where keep is recomputed from counters wherever it is needed and never
-// stored.
+// dropout.cuh: out = keep ? inp / (1 − p) : 0, where keep comes from counters wherever it is needed, never stored.
 //
 // A site is one place in the model where numbers are dropped (the embedding, the weights of layer 3's attention, …) and
 // has a number of its own, so that no two drop the same elements. There is no dropout_backward: the gradient is

@@ -13,8 +13,7 @@
 
 constexpr int EMBEDDING_RUN = 64;
 
-// The index of one table's backward pass; arrays in device memory. Unused capacity: runs with start = end, ids with
-// first = last.
+// The index of one table's backward pass, in device memory. Unused: runs with start = end, ids with first = last.
 struct SortedIds {
     int* order;      // (N)   token indices, sorted by id, and within an id ascending
     int* run_start;  // (R+1) run r is order[run_start[r] .. run_start[r+1])

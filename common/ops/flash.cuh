@@ -218,8 +218,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
         }
     }
 
-    // A lane has rows 16m + 8r + g of the warp: row_max is the largest score so far, sum its part of
-    // Σ exp(score − row_max)
+    // A lane has rows 16m + 8r + g: row_max is the largest score so far, sum its part of Σ exp(score − row_max)
     float o[M][HS / 8][4] = {}, row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;

@@ -29,8 +29,7 @@ template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, in
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
 namespace gpu {
-// out(M,C) = inp[rows], or with SCATTER out[rows] = inp(M,C). One warp per row; the packs go through registers as they
-// are.
+// out(M,C) = inp[rows], or with SCATTER out[rows] = inp(M,C). One warp per row; packs stay as they are.
 template <int W, bool SCATTER, class T>
 __global__ void copy_rows_kernel(T* out, const T* inp, const int* rows, int M, int C) {
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;

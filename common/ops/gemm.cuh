@@ -195,8 +195,7 @@ struct Product {
             cublas_lt.handle, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &algorithm, &result);
         return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE;
     }
-    // What the heuristic offers, the fastest by its estimate first; nothing where cuBLASLt has no kernel for this shape
-    // and epilogue
+    // What the heuristic offers, fastest by its estimate first; nothing where cuBLASLt has no kernel for the product
     std::vector<MatmulPlan> candidates(int most) {
         cublasLtMatmulPreferenceOpaque_t preference;
         CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));

@@ -46,8 +46,7 @@ void layernorm_row(T* out, acc<T>& mean, acc<T>& rstd, const T* x, const T* weig
     mean = m;
     rstd = r;
 }
-// One row: dx(C) = its gradient (+ dresidual(C), unless nullptr), dweight(C), dbias(C) += . dx may be dout or
-// dresidual.
+// One row: dx(C) = its gradient (+ dresidual(C), unless nullptr), dweight(C), dbias(C) +=. dx may be dout or dresidual.
 template <class T> void layernorm_row_backward(T* dx, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* dresidual,
     const T* x, const T* weight, acc<T> mean, acc<T> rstd, int C) {
     typedef acc<T> A;
@@ -95,30 +94,31 @@ template <class T> void rmsnorm_row_backward(
 }
 
 // out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
-// residual. branch = nullptr: of residual alone, `sum` is not written. RMS: rmsnorm, without mean and bias.
-template <class T, bool RMS = false> void residual_layernorm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd,
-    const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
+// residual. branch = nullptr: of residual alone, `sum` is not written. mean = nullptr: RMSNorm, without bias.
+template <class T> void residual_norm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual,
+    const T* branch, const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * C;
         const T* x = (branch ? sum : residual) + row;  // (C)
         if (branch) add_dropped_row(sum + row, residual + row, branch + row, n, C, dropout);
-        if constexpr (RMS) rstd[n] = rmsnorm_row(out + row, x, weight, C, eps);
-        else layernorm_row(out + row, mean[n], rstd[n], x, weight, bias, C, eps);
+        if (mean) layernorm_row(out + row, mean[n], rstd[n], x, weight, bias, C, eps);
+        else rstd[n] = rmsnorm_row(out + row, x, weight, C, eps);
     }
 }
 // dsum(N,C) = gradient of `sum` (+ dresidual(N,C) if given: what reaches the residual stream from later on)
 // dbranch(N,C) = dropout mask · dsum; nullptr if there is no branch. dbranch may be dsum if there is no dropout.
 // dweight(C), dbias(C) +=, unless nullptr; scratch(layernorm_scratch(N,C)). dsum may be dout or dresidual.
-template <class T, bool RMS = false> void residual_layernorm_backward(T* dsum, T* dbranch, acc<T>* dweight,
-    acc<T>* dbias, const T* dout, const T* dresidual, const T* sum, const T* weight, const acc<T>* mean,
-    const acc<T>* rstd, acc<T>* scratch, int N, int C, Dropout dropout) {
-    constexpr int K = RMS ? 1 : 2;
+template <class T> void residual_norm_backward(T* dsum, T* dbranch, acc<T>* dweight, acc<T>* dbias, const T* dout,
+    const T* dresidual, const T* sum, const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N,
+    int C, Dropout dropout) {
+    const int K = mean ? 2 : 1;
     int chunks = sum_chunks(scratch, N, K * C, [&](int n, acc<T>* dw) {  // (K, C)
         size_t row = (size_t)n * C;
         const T* dres = dresidual ? dresidual + row : nullptr;
-        if constexpr (RMS) rmsnorm_row_backward(dsum + row, dw, dout + row, dres, sum + row, weight, rstd[n], C);
-        else layernorm_row_backward(dsum + row, dw, dw + C, dout + row, dres, sum + row, weight, mean[n], rstd[n], C);
+        if (mean)
+            layernorm_row_backward(dsum + row, dw, dw + C, dout + row, dres, sum + row, weight, mean[n], rstd[n], C);
+        else rmsnorm_row_backward(dsum + row, dw, dout + row, dres, sum + row, weight, rstd[n], C);
         if (dbranch) drop_row(dbranch + row, dsum + row, n, C, dropout);
     });
     if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
@@ -149,8 +149,7 @@ template <class T, class F> void pick_row(bool wide, int C, F f) {
     });
 }
 
-// `warps` warps per row. All loads start before the first one is needed. Each lane stores only where it loaded before,
-// so outputs may be inputs.
+// `warps` warps per row. All loads start before one is needed. A lane stores where it loaded: outputs may be inputs.
 template <int W, int E, bool RMS, class T> __global__ void layernorm_forward_kernel(T* out, T* sum, float* mean,
     float* rstd, const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, float eps,
     Dropout dropout, int warps) {
@@ -209,11 +208,12 @@ template <int W, int E, bool RMS, class T> __global__ void layernorm_forward_ker
         rstd[n] = r;
     }
 }
-template <class T, bool RMS = false> void residual_layernorm_forward(T* out, T* sum, float* mean, float* rstd,
-    const T* residual, const T* branch, const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
+template <class T> void residual_norm_forward(T* out, T* sum, float* mean, float* rstd, const T* residual,
+    const T* branch, const T* weight, const T* bias, int N, int C, float eps, Dropout dropout) {
     pick_row<T>(rows_are_wide<T>(C, out, sum, residual, branch, weight, bias), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_forward_kernel<w(), e(), RMS, T>, ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd,
-            residual, branch, weight, bias, N, C, eps, dropout, warps);
+        launch(mean ? layernorm_forward_kernel<w(), e(), false, T> : layernorm_forward_kernel<w(), e(), true, T>,
+            ceil_div(N, 4 / warps), 128, 0, out, sum, mean, rstd, residual, branch, weight, bias, N, C, eps, dropout,
+            warps);
     });
 }
 
@@ -309,14 +309,14 @@ template <int W, int E, bool RMS, class T> __global__ void __launch_bounds__(128
             }
         }
 }
-template <class T, bool RMS = false> void residual_layernorm_backward(T* dsum, T* dbranch, float* dweight, float* dbias,
-    const T* dout, const T* dresidual, const T* sum, const T* weight, const float* mean, const float* rstd,
-    float* scratch, int N, int C, Dropout dropout) {
-    constexpr int K = RMS ? 1 : 2;
-    int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
+template <class T> void residual_norm_backward(T* dsum, T* dbranch, float* dweight, float* dbias, const T* dout,
+    const T* dresidual, const T* sum, const T* weight, const float* mean, const float* rstd, float* scratch, int N,
+    int C, Dropout dropout) {
+    int K = mean ? 2 : 1, rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_row<T>(rows_are_wide<T>(C, dsum, dbranch, dout, dresidual, sum, weight), C, [&](auto w, auto e, int warps) {
-        launch(layernorm_backward_kernel<w(), e(), RMS, T>, chunks, 128, K * e() * 32 * warps * sizeof(float), dsum,
-            dbranch, dout, dresidual, sum, weight, mean, rstd, scratch, N, C, dropout, rows, warps);
+        launch(mean ? layernorm_backward_kernel<w(), e(), false, T> : layernorm_backward_kernel<w(), e(), true, T>,
+            chunks, 128, K * e() * 32 * warps * sizeof(float), dsum, dbranch, dout, dresidual, sum, weight, mean, rstd,
+            scratch, N, C, dropout, rows, warps);
     });
     if (dweight) add_chunks(dweight, scratch, chunks, K * C, C, dbias);
 }
@@ -324,27 +324,12 @@ template <class T, bool RMS = false> void residual_layernorm_backward(T* dsum, T
 #endif
 
 // Without a residual
-template <class T> void layernorm_forward(
+template <class T> void norm_forward(
     T* out, acc<T>* mean, acc<T>* rstd, const T* inp, const T* weight, const T* bias, int N, int C, acc<T> eps) {
-    device::residual_layernorm_forward<T>(out, nullptr, mean, rstd, inp, nullptr, weight, bias, N, C, eps, Dropout());
+    device::residual_norm_forward<T>(out, nullptr, mean, rstd, inp, nullptr, weight, bias, N, C, eps, Dropout());
 }
-template <class T> void layernorm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp,
+template <class T> void norm_backward(T* dinp, acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp,
     const T* weight, const acc<T>* mean, const acc<T>* rstd, acc<T>* scratch, int N, int C) {
-    device::residual_layernorm_backward<T>(
+    device::residual_norm_backward<T>(
         dinp, nullptr, dweight, dbias, dout, nullptr, inp, weight, mean, rstd, scratch, N, C, Dropout());
-}
-// RMSNorm
-template <class T> void residual_rmsnorm_forward(T* out, T* sum, acc<T>* rstd, const T* residual, const T* branch,
-    const T* weight, int N, int C, acc<T> eps, Dropout dropout) {
-    device::residual_layernorm_forward<T, true>(
-        out, sum, nullptr, rstd, residual, branch, weight, nullptr, N, C, eps, dropout);
-}
-template <class T> void rmsnorm_forward(T* out, acc<T>* rstd, const T* inp, const T* weight, int N, int C, acc<T> eps) {
-    residual_rmsnorm_forward<T>(out, nullptr, rstd, inp, nullptr, weight, N, C, eps, Dropout());
-}
-template <class T> void residual_rmsnorm_backward(T* dsum, T* dbranch, acc<T>* dweight, const T* dout,
-    const T* dresidual, const T* sum, const T* weight, const acc<T>* rstd, acc<T>* scratch, int N, int C,
-    Dropout dropout) {
-    device::residual_layernorm_backward<T, true>(
-        dsum, dbranch, dweight, nullptr, dout, dresidual, sum, weight, nullptr, rstd, scratch, N, C, dropout);
 }

@@ -27,8 +27,7 @@ struct LoraShape {
     int width() const { return P * r; }
 };
 
-// What the adapters read: inp(N,C), or with dropout dropped(N,C), into which it is computed. The same again in the
-// backward pass.
+// What the adapters read, in both passes: inp(N,C), or with dropout dropped(N,C), into which it is computed.
 template <class T> const T* lora_input(T* dropped, const T* inp, int N, int C, Dropout dropout) {
     if (dropout.p <= 0) return inp;
     device::dropout_forward(dropped, inp, N, C, dropout);

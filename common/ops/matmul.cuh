@@ -107,8 +107,7 @@ template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, i
     });
     add_chunks(sum, scratch, chunks, C, C);
 }
-// dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC)), not
-// read without dbias
+// dweight(OC,C) += dout(N,OC)ᵀ inp(N,C); dbias(OC) += Σₙ dout, unless nullptr; scratch(column_sum_scratch(N,OC))
 template <class T> void matmul_backward_weight(
     acc<T>* dweight, acc<T>* dbias, const T* dout, const T* inp, acc<T>* scratch, int N, int C, int OC) {
     if (N == 0) return;

@@ -9,8 +9,7 @@
 // turns t = f · original_context / 2π times in the first context is kept if t ≥ high_freq_factor, divided by `factor`
 // if t ≤ low_freq_factor, and between the two is a mean of both, the weight growing linearly with t.
 //
-// QK-norm: before it turns, each head x of q becomes rmsnorm(x) · qw, each head of k rmsnorm(x) · kw (layernorm.cuh,
-// HS in place of C).
+// QK-norm: before it turns, each head x of q becomes rmsnorm(x) · qw, each head of k rmsnorm(x) · kw (layernorm.cuh).
 //
 // qkv(N, NH + 2 NKV, HS) holds the heads of q, k and v of a token side by side, as in attention.cuh. A model with
 // QK-norm keeps qkv as it was for the backward pass, and gives attention another array.
@@ -54,26 +53,17 @@ template <class T> void rotate_heads(T* x, const acc<T>* angles, acc<T> sign, in
             x[i + half] = b * cosine + a * sine;
         }
 }
-// Queries and keys of qkv(N, NH + 2 NKV, HS), in place, by positions pos(N); table(T, 2, HS/2). HS is even. sign −1:
-// back
-template <class T>
-void rope_forward(T* qkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS, acc<T> sign = 1) {
-#pragma omp parallel for if ((size_t)N * NH * HS >= OMP_MIN_ELEMENTS)
-    for (int n = 0; n < N; n++)
-        rotate_heads(qkv + (size_t)n * (NH + 2 * NKV) * HS, table + (size_t)pos[n] * HS, sign, NH + NKV, HS);
-}
-
-// out(N, NH + 2 NKV, HS): queries and keys of qkv normalised with qw(HS), kw(HS) and turned; values as they are.
-// rstd(N, NH + NKV). out may be qkv.
-template <class T> void qk_norm_rope_forward(T* out, acc<T>* rstd, const T* qkv, const T* qw, const T* kw,
-    const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS, acc<T> eps) {
+// out(N, NH + 2 NKV, HS): queries and keys of qkv normalised with qw(HS), kw(HS) and turned by positions pos(N); values
+// as they are. rstd(N, NH + NKV); table(T, 2, HS/2). out may be qkv; with qw = nullptr, without QK-norm, it is qkv.
+template <class T> void rope_forward(T* out, acc<T>* rstd, const T* qkv, const T* qw, const T* kw, const acc<T>* table,
+    const int* pos, int N, int NH, int NKV, int HS, acc<T> eps) {
     int heads = NH + NKV;
     size_t C = (size_t)(heads + NKV) * HS;
 #pragma omp parallel for if (N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         const T* x = qkv + n * C;  // (NH + 2 NKV, HS)
         T* o = out + n * C;        // (NH + 2 NKV, HS)
-        for (int h = 0; h < heads; h++)
+        for (int h = 0; qw && h < heads; h++)
             rstd[(size_t)n * heads + h] = rmsnorm_row(o + h * HS, x + h * HS, h < NH ? qw : kw, HS, eps);
         rotate_heads(o, table + (size_t)pos[n] * HS, acc<T>(1), heads, HS);
         if (o != x) memcpy((void*)(o + heads * HS), (const void*)(x + heads * HS), (size_t)NKV * HS * sizeof(T));
@@ -81,7 +71,7 @@ template <class T> void qk_norm_rope_forward(T* out, acc<T>* rstd, const T* qkv,
 }
 // dqkv(N, NH + 2 NKV, HS): the gradient of `out` becomes that of qkv, in place; dqw(HS), dkw(HS) +=, unless nullptr;
 // scratch(layernorm_scratch(N, HS))
-template <class T> void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, const T* qw, const T* kw,
+template <class T> void rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw, const T* qkv, const T* qw, const T* kw,
     const acc<T>* rstd, const acc<T>* table, const int* pos, acc<T>* scratch, int N, int NH, int NKV, int HS) {
     int heads = NH + NKV;
     size_t C = (size_t)(heads + NKV) * HS;
@@ -89,7 +79,7 @@ template <class T> void qk_norm_rope_backward(T* dqkv, acc<T>* dqw, acc<T>* dkw,
         const T* x = qkv + n * C;                                         // (NH + 2 NKV, HS)
         T* d = dqkv + n * C;                                              // (NH + 2 NKV, HS)
         rotate_heads(d, table + (size_t)pos[n] * HS, acc<T>(-1), heads, HS);
-        for (int h = 0; h < heads; h++, d += HS, x += HS)
+        for (int h = 0; qw && h < heads; h++, d += HS, x += HS)
             rmsnorm_row_backward(
                 d, h < NH ? dq : dq + HS, d, (const T*)nullptr, x, h < NH ? qw : kw, rstd[(size_t)n * heads + h], HS);
     });
@@ -150,22 +140,13 @@ template <int HS, bool NORM, class T> __global__ void rope_kernel(T* out, float*
     store<W>(out + at, a);
     store<W>(out + at + HS / 2, b);
 }
-template <bool NORM, class T> void launch_rope(T* out, float* rstd, const T* qkv, const T* qw, const T* kw,
-    const float* table, const int* pos, int N, int NH, int NKV, int HS, float eps, float sign) {
+template <class T> void rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const T* kw, const float* table,
+    const int* pos, int N, int NH, int NKV, int HS, float eps, float sign = 1) {
     pick_head_size(HS, [&](auto hs) {
-        size_t threads = (size_t)N * (NH + NKV + (NORM ? NKV : 0)) * ROPE_LANES<hs(), T>;
-        launch(rope_kernel<hs(), NORM, T>, ceil_div(threads, THREADS), THREADS, 0, out, rstd, qkv, qw, kw, table, pos,
-            N, NH, NKV, eps, sign);
+        size_t threads = (size_t)N * (NH + NKV + (qw ? NKV : 0)) * ROPE_LANES<hs(), T>;
+        launch(qw ? rope_kernel<hs(), true, T> : rope_kernel<hs(), false, T>, ceil_div(threads, THREADS), THREADS, 0,
+            out, rstd, qkv, qw, kw, table, pos, N, NH, NKV, eps, sign);
     });
-}
-template <class T>
-void rope_forward(T* qkv, const float* table, const int* pos, int N, int NH, int NKV, int HS, float sign = 1) {
-    launch_rope<false>(
-        qkv, nullptr, (const T*)qkv, (const T*)nullptr, (const T*)nullptr, table, pos, N, NH, NKV, HS, 0, sign);
-}
-template <class T> void qk_norm_rope_forward(T* out, float* rstd, const T* qkv, const T* qw, const T* kw,
-    const float* table, const int* pos, int N, int NH, int NKV, int HS, float eps) {
-    launch_rope<true>(out, rstd, qkv, qw, kw, table, pos, N, NH, NKV, HS, eps, 1);
 }
 
 // One block per chunk of `rows` tokens: first all heads of q, then those of k. A thread sees the same 2 W channels of
@@ -232,8 +213,9 @@ template <int HS, class T> __global__ void __launch_bounds__(THREADS, 3)
         __syncthreads();  // they have been read
     }
 }
-template <class T> void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw,
+template <class T> void rope_backward(T* dqkv, float* dqw, float* dkw, const T* qkv, const T* qw, const T* kw,
     const float* rstd, const float* table, const int* pos, float* scratch, int N, int NH, int NKV, int HS) {
+    if (!qw) return rope_forward(dqkv, nullptr, (const T*)dqkv, qw, kw, table, pos, N, NH, NKV, HS, 0, -1);
     int rows = (int)layernorm_rows(N), chunks = (int)ceil_div(N, rows);
     pick_head_size(HS, [&](auto hs) {
         launch(qk_norm_rope_backward_kernel<hs(), T>, chunks, THREADS, 0, dqkv, qkv, qw, kw, rstd, table, pos, scratch,
@@ -243,8 +225,3 @@ template <class T> void qk_norm_rope_backward(T* dqkv, float* dqw, float* dkw, c
 }
 }  // namespace gpu
 #endif
-
-// dqkv(N, NH + 2 NKV, HS): the gradient of what rope_forward() left becomes that of what it found, in place
-template <class T> void rope_backward(T* dqkv, const acc<T>* table, const int* pos, int N, int NH, int NKV, int HS) {
-    device::rope_forward(dqkv, table, pos, N, NH, NKV, HS, acc<T>(-1));
-}

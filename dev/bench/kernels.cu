@@ -42,11 +42,11 @@ static void bench_layernorm(size_t N, size_t C) {
     bf16 *x = part(N * C), *branch = part(N * C), *w = part(C), *b = part(C);
     bf16 *dout = part(N * C), *dresidual = part(N * C);
     double us = median_us(times, [&] {
-        gpu::residual_layernorm_forward<bf16>(out, sum, mean, rstd, x, branch, w, b, (int)N, (int)C, 1e-5f, Dropout());
+        gpu::residual_norm_forward<bf16>(out, sum, mean, rstd, x, branch, w, b, (int)N, (int)C, 1e-5f, Dropout());
     });
     report("layernorm forward", shape, us, 8.0 * N * C, 0);
     us = median_us(times, [&] {
-        gpu::residual_layernorm_backward<bf16>(
+        gpu::residual_norm_backward<bf16>(
             dsum, dbranch, dw, db, dout, dresidual, sum, w, mean, rstd, scratch, (int)N, (int)C, Dropout());
     });
     report("layernorm backward", shape, us, 10.0 * N * C, 0);
@@ -67,17 +67,19 @@ static void bench_llama(size_t N, size_t C, size_t FF, size_t NH, size_t NKV, si
     auto time = [&](const char* name, size_t width, double bytes, auto f) {
         report(name, format("%zu x %zu", N, width), median_us(times, f), bytes * (double)N, 0);
     };
-    time("rmsnorm forward", C, 8.0 * C,
-        [&] { residual_rmsnorm_forward<bf16>(out, sum, rstd, x, branch, w, n, (int)C, 1e-5f, Dropout()); });
+    time("rmsnorm forward", C, 8.0 * C, [&] {
+        gpu::residual_norm_forward<bf16>(out, sum, nullptr, rstd, x, branch, w, nullptr, n, (int)C, 1e-5f, Dropout());
+    });
     time("rmsnorm backward", C, 10.0 * C, [&] {
-        residual_rmsnorm_backward<bf16>(out, sum, dw, dout, x, branch, w, rstd, scratch, n, (int)C, Dropout());
+        gpu::residual_norm_backward<bf16>(
+            out, sum, dw, nullptr, dout, x, branch, w, nullptr, rstd, scratch, n, (int)C, Dropout());
     });
-    time("rope", turned, 4.0 * turned, [&] { gpu::rope_forward<bf16>(qkv, table, pos, n, nh, nkv, hs); });
+    time("rope", turned, 4.0 * turned,
+        [&] { gpu::rope_forward<bf16>(qkv, nullptr, qkv, nullptr, nullptr, table, pos, n, nh, nkv, hs, 0); });
     time("qk norm and rope forward", row, 4.0 * row,
-        [&] { gpu::qk_norm_rope_forward<bf16>(out, rstd, qkv, w, w, table, pos, n, nh, nkv, hs, 1e-6f); });
-    time("qk norm and rope backward", turned, 6.0 * turned, [&] {
-        gpu::qk_norm_rope_backward<bf16>(out, dw, dw + HS, qkv, w, w, rstd, table, pos, scratch, n, nh, nkv, hs);
-    });
+        [&] { gpu::rope_forward<bf16>(out, rstd, qkv, w, w, table, pos, n, nh, nkv, hs, 1e-6f); });
+    time("qk norm and rope backward", turned, 6.0 * turned,
+        [&] { gpu::rope_backward<bf16>(out, dw, dw + HS, qkv, w, w, rstd, table, pos, scratch, n, nh, nkv, hs); });
     bf16 *gate_up = part(N * 2 * FF), *dact = part(N * FF);
     time("swiglu forward", FF, 6.0 * FF, [&] { gpu::swiglu_forward<bf16>(out, gate_up, n, (int)FF); });
     time("swiglu backward", FF, 10.0 * FF, [&] { gpu::swiglu_backward<bf16>(out, dact, gate_up, n, (int)FF); });

@@ -66,19 +66,19 @@ TEST_SUITE("gradients of ops") {
                     dout = random_numbers(N * C, 4);
             Numbers out(N * C), mean(N), rstd(N);
             auto loss = [&, N = N, C = C] {
-                layernorm_forward(out.data(), mean.data(), rstd.data(), x.data(), w.data(), b.data(), N, C, 1e-5);
+                norm_forward(out.data(), mean.data(), rstd.data(), x.data(), w.data(), b.data(), N, C, 1e-5);
                 return dot(out, dout);
             };
             loss();
             Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before, db = before,
                     scratch = nans(layernorm_scratch(N, C));
-            layernorm_backward(dx.data(), dw.data(), db.data(), dout.data(), x.data(), w.data(), mean.data(),
-                rstd.data(), scratch.data(), N, C);
+            norm_backward(dx.data(), dw.data(), db.data(), dout.data(), x.data(), w.data(), mean.data(), rstd.data(),
+                scratch.data(), N, C);
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             check_gradient("dbias", b, minus(db, before), loss);
             Numbers in_place = dout;
-            layernorm_backward(in_place.data(), dw.data(), db.data(), in_place.data(), x.data(), w.data(), mean.data(),
+            norm_backward(in_place.data(), dw.data(), db.data(), in_place.data(), x.data(), w.data(), mean.data(),
                 rstd.data(), scratch.data(), N, C);
             CHECK(in_place == dx);
         }
@@ -98,7 +98,7 @@ TEST_SUITE("gradients of ops") {
                     Numbers dout = random_numbers(N * C, 5), dres = random_numbers(N * C, 6), out(N * C), sum(N * C),
                             mean(N), rstd(N);
                     auto loss = [&] {
-                        residual_layernorm_forward(out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
+                        residual_norm_forward(out.data(), sum.data(), mean.data(), rstd.data(), x.data(), y.data(),
                             w.data(), b.data(), N, C, 1e-5, dropout);
                         return dot(out, dout) + (later ? dot(sum, dres) : 0);
                     };
@@ -106,7 +106,7 @@ TEST_SUITE("gradients of ops") {
                     Numbers dx = nans(N * C), dy = nans(N * C), before = random_numbers(C, 7), dw = before, db = before,
                             scratch = nans(layernorm_scratch(N, C));
                     auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
-                        residual_layernorm_backward(dsum.data(), dbranch.data(), dw.data(), db.data(), d.data(),
+                        residual_norm_backward(dsum.data(), dbranch.data(), dw.data(), db.data(), d.data(),
                             later ? dr.data() : nullptr, sum.data(), w.data(), mean.data(), rstd.data(), scratch.data(),
                             N, C, dropout);
                     };
@@ -123,8 +123,8 @@ TEST_SUITE("gradients of ops") {
                     backward(r, e, dout, r);
                     CHECK(r == (later ? dx : r));
                     Numbers branch = y, out2(N * C);
-                    residual_layernorm_forward(out2.data(), branch.data(), mean.data(), rstd.data(), x.data(),
-                        branch.data(), w.data(), b.data(), N, C, 1e-5, dropout);
+                    residual_norm_forward(out2.data(), branch.data(), mean.data(), rstd.data(), x.data(), branch.data(),
+                        w.data(), b.data(), N, C, 1e-5, dropout);
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
@@ -136,7 +136,7 @@ TEST_SUITE("gradients of ops") {
             Numbers x = random_numbers(N * C, 1), w = random_numbers(C, 2, 0.3, 1), dout = random_numbers(N * C, 4);
             Numbers out(N * C), rstd(N), scratch = nans(layernorm_scratch(N, C));
             auto loss = [&, N = N, C = C] {
-                rmsnorm_forward(out.data(), rstd.data(), x.data(), w.data(), N, C, eps);
+                norm_forward<double>(out.data(), nullptr, rstd.data(), x.data(), w.data(), nullptr, N, C, eps);
                 return dot(out, dout);
             };
             loss();
@@ -146,15 +146,15 @@ TEST_SUITE("gradients of ops") {
                 CHECK(out[i] == doctest::Approx(x[i] / sqrt(squares / C + eps) * w[i % C]).epsilon(1e-13));
             }
             Numbers dx = nans(N * C), before = random_numbers(C, 5), dw = before;
-            residual_rmsnorm_backward<double>(dx.data(), nullptr, dw.data(), dout.data(), nullptr, x.data(), w.data(),
-                rstd.data(), scratch.data(), N, C, Dropout());
+            residual_norm_backward<double>(dx.data(), nullptr, dw.data(), nullptr, dout.data(), nullptr, x.data(),
+                w.data(), nullptr, rstd.data(), scratch.data(), N, C, Dropout());
             check_gradient("dinp", x, dx, loss);
             check_gradient("dweight", w, minus(dw, before), loss);
             Numbers in_place = dout, y = x;  // the allowed aliases; and a weight that is not trained
-            residual_rmsnorm_backward<double>(in_place.data(), nullptr, nullptr, in_place.data(), nullptr, x.data(),
-                w.data(), rstd.data(), scratch.data(), N, C, Dropout());
+            residual_norm_backward<double>(in_place.data(), nullptr, nullptr, nullptr, in_place.data(), nullptr,
+                x.data(), w.data(), nullptr, rstd.data(), scratch.data(), N, C, Dropout());
             CHECK(in_place == dx);
-            rmsnorm_forward(y.data(), rstd.data(), y.data(), w.data(), N, C, eps);
+            norm_forward<double>(y.data(), nullptr, rstd.data(), y.data(), w.data(), nullptr, N, C, eps);
             CHECK(y == out);
         }
     }
@@ -172,17 +172,17 @@ TEST_SUITE("gradients of ops") {
                             w = random_numbers(C, 3, 0.3, 1), dout = random_numbers(N * C, 5),
                             dres = random_numbers(N * C, 6), out(N * C), sum(N * C), rstd(N);
                     auto loss = [&] {
-                        residual_rmsnorm_forward(
-                            out.data(), sum.data(), rstd.data(), x.data(), y.data(), w.data(), N, C, 1e-5, dropout);
+                        residual_norm_forward<double>(out.data(), sum.data(), nullptr, rstd.data(), x.data(), y.data(),
+                            w.data(), nullptr, N, C, 1e-5, dropout);
                         return dot(out, dout) + (later ? dot(sum, dres) : 0);
                     };
                     loss();
                     Numbers dx = nans(N * C), dy = nans(N * C), before = random_numbers(C, 7), dw = before,
                             scratch = nans(layernorm_scratch(N, C));
                     auto backward = [&](Numbers& dsum, Numbers& dbranch, const Numbers& d, const Numbers& dr) {
-                        residual_rmsnorm_backward(dsum.data(), dbranch.data(), dw.data(), d.data(),
-                            later ? dr.data() : nullptr, sum.data(), w.data(), rstd.data(), scratch.data(), N, C,
-                            dropout);
+                        residual_norm_backward(dsum.data(), dbranch.data(), dw.data(), nullptr, d.data(),
+                            later ? dr.data() : nullptr, sum.data(), w.data(), nullptr, rstd.data(), scratch.data(), N,
+                            C, dropout);
                     };
                     backward(dx, dy, dout, dres);
                     check_gradient("residual", x, dx, loss, 60);
@@ -195,8 +195,8 @@ TEST_SUITE("gradients of ops") {
                     backward(r, e, dout, r);
                     CHECK(r == (later ? dx : r));
                     Numbers branch = y, out2(N * C);
-                    residual_rmsnorm_forward(out2.data(), branch.data(), rstd.data(), x.data(), branch.data(), w.data(),
-                        N, C, 1e-5, dropout);
+                    residual_norm_forward<double>(out2.data(), branch.data(), nullptr, rstd.data(), x.data(),
+                        branch.data(), w.data(), nullptr, N, C, 1e-5, dropout);
                     CHECK(branch == sum);
                     CHECK(out2 == out);
                 }
@@ -218,7 +218,8 @@ TEST_SUITE("gradients of ops") {
             for (int n = 0; n < N; n++) pos.push_back((n * 7 + 3) % T);
             auto loss = [&, N = N, HS = HS] {
                 out = qkv;
-                rope_forward(out.data(), table.data(), pos.data(), N, NH, NKV, HS);
+                rope_forward<double>(
+                    out.data(), nullptr, out.data(), nullptr, nullptr, table.data(), pos.data(), N, NH, NKV, HS, eps);
                 return dot(out, dout);
             };
             loss();
@@ -231,12 +232,14 @@ TEST_SUITE("gradients of ops") {
             }
             CHECK(worst < 1e-13);
             Numbers dx = dout;
-            rope_backward(dx.data(), table.data(), pos.data(), N, NH, NKV, HS);
+            Numbers scratch = nans(layernorm_scratch(N, HS));
+            rope_backward<double>(dx.data(), nullptr, nullptr, qkv.data(), nullptr, nullptr, nullptr, table.data(),
+                pos.data(), scratch.data(), N, NH, NKV, HS);
             check_gradient("rope", qkv, dx, loss, 200);
 
             auto norm_loss = [&, N = N, HS = HS] {
-                qk_norm_rope_forward(out.data(), rstd.data(), qkv.data(), qw.data(), kw.data(), table.data(),
-                    pos.data(), N, NH, NKV, HS, eps);
+                rope_forward(out.data(), rstd.data(), qkv.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH,
+                    NKV, HS, eps);
                 return dot(out, dout);
             };
             norm_loss();
@@ -244,20 +247,21 @@ TEST_SUITE("gradients of ops") {
             for (int n = 0; n < N; n++)
                 for (int h = 0; h < NH + NKV; h++) {
                     double* x = &one_by_one[n * C + h * HS];
-                    rmsnorm_forward(x, ones.data(), x, h < NH ? qw.data() : kw.data(), 1, HS, eps);
+                    norm_forward<double>(
+                        x, nullptr, ones.data(), x, h < NH ? qw.data() : kw.data(), nullptr, 1, HS, eps);
                 }
-            rope_forward(one_by_one.data(), table.data(), pos.data(), N, NH, NKV, HS);
+            rope_forward<double>(one_by_one.data(), nullptr, one_by_one.data(), nullptr, nullptr, table.data(),
+                pos.data(), N, NH, NKV, HS, eps);
             CHECK(one_by_one == out);
-            Numbers dq0 = random_numbers(HS, 5), dk0 = random_numbers(HS, 6), dqw = dq0, dkw = dk0,
-                    scratch = nans(layernorm_scratch(N, HS));
+            Numbers dq0 = random_numbers(HS, 5), dk0 = random_numbers(HS, 6), dqw = dq0, dkw = dk0;
             dx = dout;
-            qk_norm_rope_backward(dx.data(), dqw.data(), dkw.data(), qkv.data(), qw.data(), kw.data(), rstd.data(),
+            rope_backward(dx.data(), dqw.data(), dkw.data(), qkv.data(), qw.data(), kw.data(), rstd.data(),
                 table.data(), pos.data(), scratch.data(), N, NH, NKV, HS);
             check_gradient("qkv", qkv, dx, norm_loss, 200);
             check_gradient("qw", qw, minus(dqw, dq0), norm_loss);
             check_gradient("kw", kw, minus(dkw, dk0), norm_loss);
             Numbers x = qkv;  // in place
-            qk_norm_rope_forward(
+            rope_forward(
                 x.data(), rstd.data(), x.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH, NKV, HS, eps);
             CHECK(x == one_by_one);
         }

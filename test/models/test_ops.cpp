@@ -675,12 +675,11 @@ TEST_SUITE("ops in fp32") {
             x[i] = x[i + 8] = (i + 1) / 8.0f;
             w[i] = i / 4.0f + 0.25f;
         }
-        cpu::qk_norm_rope_forward(
-            out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8, 1e-6f);
+        cpu::rope_forward(out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8, 1e-6f);
         Floats gate_up = x;
         for (int i = 0; i < 4; i++) gate_up[i] = gate_up[i] * 4 - 2;
         cpu::swiglu_forward(act.data(), gate_up.data(), 1, 4);
-        cpu::rope_forward(x.data(), angles.data(), &pos, 1, 1, 1, 8);
+        cpu::rope_forward<float>(x.data(), nullptr, x.data(), nullptr, nullptr, angles.data(), &pos, 1, 1, 1, 8, 0);
         for (int head : {0, 8}) {
             CHECK(distance(&x[head], turned.data(), 8) < 1e-6);
             CHECK(distance(&out[head], normed.data(), 8) < 1e-6);
@@ -719,12 +718,11 @@ TEST_SUITE("ops in fp32") {
         embedding_backward(dy, x.data(), b.by_pos, scratch.data(), C);
         embedding_backward(dx, x.data(), b.by_type, scratch.data(), C);
         keep();
-        layernorm_forward(out, mean, rstd, x.data(), gain.data(), bias.data(), N, C, 1e-5f);
-        layernorm_backward(dx, dw, db, y.data(), x.data(), gain.data(), mean, rstd, scratch.data(), N, C);
+        norm_forward(out, mean, rstd, x.data(), gain.data(), bias.data(), N, C, 1e-5f);
+        norm_backward(dx, dw, db, y.data(), x.data(), gain.data(), mean, rstd, scratch.data(), N, C);
         keep();
-        residual_layernorm_forward(
-            out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f, dropout);
-        residual_layernorm_backward(
+        residual_norm_forward(out, sum, mean, rstd, x.data(), y.data(), gain.data(), bias.data(), N, C, 1e-5f, dropout);
+        residual_norm_backward(
             dx, dy, dw, db, y.data(), x.data(), sum, gain.data(), mean, rstd, scratch.data(), N, C, dropout);
         keep();
         matmul_forward(big, x.data(), w.data(), bias.data(), N, C, FF);
@@ -755,20 +753,22 @@ TEST_SUITE("ops in fp32") {
         attention_forward(out, lse4, qkv.data(), b.seq, 4, 2, 8, true, dropout);
         attention_backward(big, heads, y.data(), out, qkv.data(), lse4, b.seq, 4, 2, 8, true, dropout);
         keep();
-        rope_forward(big, table.data(), b.pos, N, 4, 2, 8);
-        rope_backward(big, table.data(), b.pos, N, 4, 2, 8);
-        qk_norm_rope_forward(big2, heads, qkv.data(), gain.data(), bias.data(), table.data(), b.pos, N, 2, 2, 8, 1e-6f);
+        rope_forward<float>(big, nullptr, big, nullptr, nullptr, table.data(), b.pos, N, 4, 2, 8, 0);
+        rope_backward<float>(
+            big, nullptr, nullptr, big, nullptr, nullptr, nullptr, table.data(), b.pos, scratch.data(), N, 4, 2, 8);
+        rope_forward(big2, heads, qkv.data(), gain.data(), bias.data(), table.data(), b.pos, N, 2, 2, 8, 1e-6f);
         keep();
-        qk_norm_rope_backward(
+        rope_backward(
             big, dw, db, qkv.data(), gain.data(), bias.data(), heads, table.data(), b.pos, scratch.data(), N, 2, 2, 8);
         keep();
-        rmsnorm_forward(out, rstd, x.data(), gain.data(), N, C, 1e-5f);
-        residual_rmsnorm_backward<float>(
-            dx, nullptr, dw, y.data(), nullptr, x.data(), gain.data(), rstd, scratch.data(), N, C, Dropout());
+        norm_forward<float>(out, nullptr, rstd, x.data(), gain.data(), nullptr, N, C, 1e-5f);
+        residual_norm_backward<float>(dx, nullptr, dw, nullptr, y.data(), nullptr, x.data(), gain.data(), nullptr, rstd,
+            scratch.data(), N, C, Dropout());
         keep();
-        residual_rmsnorm_forward(out, sum, rstd, x.data(), y.data(), gain.data(), N, C, 1e-5f, dropout);
-        residual_rmsnorm_backward(
-            dx, dy, dw, y.data(), x.data(), sum, gain.data(), rstd, scratch.data(), N, C, dropout);
+        residual_norm_forward<float>(
+            out, sum, nullptr, rstd, x.data(), y.data(), gain.data(), nullptr, N, C, 1e-5f, dropout);
+        residual_norm_backward(
+            dx, dy, dw, nullptr, y.data(), x.data(), sum, gain.data(), nullptr, rstd, scratch.data(), N, C, dropout);
         keep();
         swiglu_forward(big, wide.data(), N, FF / 2);
         swiglu_backward(big2, big, wide.data(), N, FF / 2);

@@ -134,24 +134,24 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
         {
             Device<T> d_out(out);
             Device<float> d_mean(mean), d_rstd(rstd);
-            cpu::residual_layernorm_forward<T>(out.data(), nullptr, mean.data(), rstd.data(), residual.data(), nullptr,
+            cpu::residual_norm_forward<T>(out.data(), nullptr, mean.data(), rstd.data(), residual.data(), nullptr,
                 weight.data(), bias.data(), s.N, s.C, eps, Dropout());
-            gpu::residual_layernorm_forward<T>(
+            gpu::residual_norm_forward<T>(
                 d_out, nullptr, d_mean, d_rstd, d_residual, nullptr, d_weight, d_bias, s.N, s.C, eps, Dropout());
-            check("layernorm_forward mean", d_mean.get(), mean, C, 1, 1);
-            check("layernorm_forward rstd", d_rstd.get(), rstd, C);
-            check("layernorm_forward out", d_out.get(), out, C);
+            check("norm_forward mean", d_mean.get(), mean, C, 1, 1);
+            check("norm_forward rstd", d_rstd.get(), rstd, C);
+            check("norm_forward out", d_out.get(), out, C);
             auto dw = noise<float>(C), db = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
             Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
             Device<T> d_dinp(dout);  // in place
             auto dinp = dout;
-            cpu::residual_layernorm_backward<T>(dinp.data(), nullptr, dw.data(), db.data(), dinp.data(), nullptr,
+            cpu::residual_norm_backward<T>(dinp.data(), nullptr, dw.data(), db.data(), dinp.data(), nullptr,
                 residual.data(), weight.data(), mean.data(), rstd.data(), scratch.data(), s.N, s.C, Dropout());
-            gpu::residual_layernorm_backward<T>(d_dinp, nullptr, d_dw, d_db, d_dinp, nullptr, d_residual, d_weight,
-                c_mean, c_rstd, d_scratch, s.N, s.C, Dropout());
-            check("layernorm_backward dinp", d_dinp.get(), dinp, C);
-            check("layernorm_backward dweight", d_dw.get(), dw, N);
-            check("layernorm_backward dbias", d_db.get(), db, N);
+            gpu::residual_norm_backward<T>(d_dinp, nullptr, d_dw, d_db, d_dinp, nullptr, d_residual, d_weight, c_mean,
+                c_rstd, d_scratch, s.N, s.C, Dropout());
+            check("norm_backward dinp", d_dinp.get(), dinp, C);
+            check("norm_backward dweight", d_dw.get(), dw, N);
+            check("norm_backward dbias", d_db.get(), db, N);
         }
         for (float p :
             {0.0f, 0.5f})  // dropout then doubles, exactly: `sum` has the same bits with and without fused multiply-add
@@ -165,11 +165,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<T> d_out(nothing<T>(NC)), d_sum(in_place ? branch : nothing<T>(NC));
                 Device<float> d_mean(nothing<float>(N)), d_rstd(nothing<float>(N));
                 sum = in_place ? branch : nothing<T>(NC);
-                cpu::residual_layernorm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(),
+                cpu::residual_norm_forward<T>(out.data(), sum.data(), mean.data(), rstd.data(), residual.data(),
                     in_place ? sum.data() : branch.data(), weight.data(), bias.data(), s.N, s.C, eps,
                     dice.cpu(p, 3, rows));
-                gpu::residual_layernorm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual,
-                    in_place ? d_sum.p : d_branch.p, d_weight, d_bias, s.N, s.C, eps, dice.gpu(p, 3, d_rows));
+                gpu::residual_norm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual, in_place ? d_sum.p : d_branch.p,
+                    d_weight, d_bias, s.N, s.C, eps, dice.gpu(p, 3, d_rows));
                 check("residual_layernorm sum", d_sum.get(), sum);
                 check("residual_layernorm mean", d_mean.get(), mean, C, 1, 1);
                 check("residual_layernorm rstd", d_rstd.get(), rstd, C);
@@ -180,11 +180,11 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                 Device<float> d_dw(dw), d_db(db), d_scratch(scratch), c_mean(mean), c_rstd(rstd);
                 Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
                 const T* no = nullptr;
-                cpu::residual_layernorm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(),
+                cpu::residual_norm_backward<T>(dsum.data(), dbranch.data(), dw.data(), db.data(), dout.data(),
                     in_place ? dsum.data() : no, sum.data(), weight.data(), mean.data(), rstd.data(), scratch.data(),
                     s.N, s.C, dice.cpu(p, 3, rows));
-                gpu::residual_layernorm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no,
-                    c_sum, d_weight, c_mean, c_rstd, d_scratch, s.N, s.C, dice.gpu(p, 3, d_rows));
+                gpu::residual_norm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no, c_sum,
+                    d_weight, c_mean, c_rstd, d_scratch, s.N, s.C, dice.gpu(p, 3, d_rows));
                 check("residual_layernorm dsum", d_dsum.get(), dsum, C);
                 check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
                 check("residual_layernorm dweight", d_dw.get(), dw, N);
@@ -194,10 +194,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
     if (!small) {  // more channels than four warps hold
         std::vector<T> x(8200);
         std::vector<float> y(1);
-        CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
+        CHECK_THROWS_AS(gpu::residual_norm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
                             x.data(), x.data(), 1, 4104, 1e-5f, Dropout()),
             Error);
-        CHECK_THROWS_AS(gpu::residual_layernorm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
+        CHECK_THROWS_AS(gpu::residual_norm_forward<T>(x.data(), nullptr, y.data(), y.data(), x.data(), nullptr,
                             x.data(), x.data(), 1, 2049, 1e-5f, Dropout()),
             Error);
     }
@@ -223,9 +223,9 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
         Device<T> d_residual(residual), d_branch(branch), d_weight(weight), d_dout(dout), d_dres(dres), d_out(out);
         auto rstd = nothing<float>(N);
         Device<float> d_rstd(rstd);
-        cpu::residual_layernorm_forward<T, true>(out.data(), nullptr, nullptr, rstd.data(), residual.data(), nullptr,
+        cpu::residual_norm_forward<T>(out.data(), nullptr, nullptr, rstd.data(), residual.data(), nullptr,
             weight.data(), nullptr, s.N, s.C, eps, Dropout());
-        gpu::residual_layernorm_forward<T, true>(
+        gpu::residual_norm_forward<T>(
             d_out, nullptr, nullptr, d_rstd, d_residual, nullptr, d_weight, nullptr, s.N, s.C, eps, Dropout());
         check("rmsnorm_forward rstd", d_rstd.get(), rstd, C);
         check("rmsnorm_forward out", d_out.get(), out, C);
@@ -233,18 +233,18 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
         Device<float> d_dw(dw), d_scratch(scratch), c_rstd(rstd);
         auto dinp = dout;
         Device<T> d_dinp(dout);  // in place
-        cpu::residual_layernorm_backward<T, true>(dinp.data(), nullptr, dw.data(), nullptr, dinp.data(), nullptr,
-            residual.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, Dropout());
-        gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, d_dw, nullptr, d_dinp, nullptr, d_residual, d_weight,
-            nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
+        cpu::residual_norm_backward<T>(dinp.data(), nullptr, dw.data(), nullptr, dinp.data(), nullptr, residual.data(),
+            weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, Dropout());
+        gpu::residual_norm_backward<T>(d_dinp, nullptr, d_dw, nullptr, d_dinp, nullptr, d_residual, d_weight, nullptr,
+            c_rstd, d_scratch, s.N, s.C, Dropout());
         check("rmsnorm_backward dinp", d_dinp.get(), dinp, C);
         check("rmsnorm_backward dweight", d_dw.get(), dw, N);
         for (float p : {0.0f, 0.5f}) {  // as for layernorm
             CAPTURE(p);
             Device<T> d_sum(sum);
-            cpu::residual_layernorm_forward<T, true>(out.data(), sum.data(), nullptr, rstd.data(), residual.data(),
-                branch.data(), weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
-            gpu::residual_layernorm_forward<T, true>(
+            cpu::residual_norm_forward<T>(out.data(), sum.data(), nullptr, rstd.data(), residual.data(), branch.data(),
+                weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
+            gpu::residual_norm_forward<T>(
                 d_out, d_sum, nullptr, d_rstd, d_residual, d_branch, d_weight, nullptr, s.N, s.C, eps, dice.gpu(p));
             check("residual_rmsnorm sum", d_sum.get(), sum);
             check("residual_rmsnorm rstd", d_rstd.get(), rstd, C);
@@ -252,17 +252,17 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
             auto dsum = nothing<T>(NC), dbranch = dsum;
             Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
             Device<float> c_rstd(rstd);
-            cpu::residual_layernorm_backward<T, true>(dsum.data(), dbranch.data(), dw.data(), nullptr, dout.data(),
-                dres.data(), sum.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
-            gpu::residual_layernorm_backward<T, true>(d_dsum, d_dbranch, d_dw, nullptr, d_dout, d_dres, c_sum, d_weight,
-                nullptr, c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
+            cpu::residual_norm_backward<T>(dsum.data(), dbranch.data(), dw.data(), nullptr, dout.data(), dres.data(),
+                sum.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
+            gpu::residual_norm_backward<T>(d_dsum, d_dbranch, d_dw, nullptr, d_dout, d_dres, c_sum, d_weight, nullptr,
+                c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
             check("residual_rmsnorm dsum", d_dsum.get(), dsum, C);
             check("residual_rmsnorm dbranch", d_dbranch.get(), dbranch, C, 2);
             check("residual_rmsnorm dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
         }
         auto before = d_dw.get();  // a weight that is not trained
-        gpu::residual_layernorm_backward<T, true>(d_dinp, nullptr, nullptr, nullptr, d_dout, nullptr, d_residual,
-            d_weight, nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
+        gpu::residual_norm_backward<T>(d_dinp, nullptr, nullptr, nullptr, d_dout, nullptr, d_residual, d_weight,
+            nullptr, c_rstd, d_scratch, s.N, s.C, Dropout());
         EXACTLY("dweight", d_dw.get(), before);
     }
 }
@@ -292,33 +292,39 @@ TEST_CASE_TEMPLATE("rope", T, float, bf16) {
         Device<float> d_table(table), d_rstd(nothing<float>(normed));
         auto x = wide(qkv), d = wide(dout), q = wide(qw), k = wide(kw), out = nothing<float>(n),
              rstd = nothing<float>(normed), turned = x, back = d;
-        cpu::rope_forward<float>(turned.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS);
-        gpu::rope_forward<T>(d_turned, d_table, d_pos, s.N, s.NH, s.NKV, s.HS);
+        cpu::rope_forward<float>(turned.data(), nullptr, turned.data(), nullptr, nullptr, table.data(), pos.data(), s.N,
+            s.NH, s.NKV, s.HS, eps);
+        gpu::rope_forward<T>(
+            d_turned, nullptr, d_turned, nullptr, nullptr, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
         check("rope_forward", d_turned.get(), narrow(turned), 2);
-        cpu::rope_forward<float>(back.data(), table.data(), pos.data(), s.N, s.NH, s.NKV, s.HS, -1);
-        gpu::rope_forward<T>(d_back, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, -1);
+        auto scratch = nothing<float>(layernorm_scratch(s.N, HS));
+        cpu::rope_backward<float>(back.data(), nullptr, nullptr, x.data(), nullptr, nullptr, nullptr, table.data(),
+            pos.data(), scratch.data(), s.N, s.NH, s.NKV, s.HS);
+        gpu::rope_backward<T>(d_back, nullptr, nullptr, d_qkv, nullptr, nullptr, nullptr, d_table, d_pos, nullptr, s.N,
+            s.NH, s.NKV, s.HS);
         check("rope_backward", d_back.get(), narrow(back), 2);
 
-        cpu::qk_norm_rope_forward<float>(out.data(), rstd.data(), x.data(), q.data(), k.data(), table.data(),
-            pos.data(), s.N, s.NH, s.NKV, s.HS, eps);
-        gpu::qk_norm_rope_forward<T>(d_out, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
+        cpu::rope_forward<float>(out.data(), rstd.data(), x.data(), q.data(), k.data(), table.data(), pos.data(), s.N,
+            s.NH, s.NKV, s.HS, eps);
+        gpu::rope_forward<T>(d_out, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
         check("qk_norm_rope_forward rstd", d_rstd.get(), rstd, HS);
         check("qk_norm_rope_forward out", d_out.get(), narrow(out), HS);
-        auto dqw = noise<float>(HS), dkw = noise<float>(HS), scratch = nothing<float>(layernorm_scratch(s.N, HS));
+        auto dqw = noise<float>(HS), dkw = noise<float>(HS);
         Device<float> d_dqw(dqw), d_dkw(dkw), d_scratch(scratch), c_rstd(rstd);
-        cpu::qk_norm_rope_backward<float>(d.data(), dqw.data(), dkw.data(), x.data(), q.data(), k.data(), rstd.data(),
+        cpu::rope_backward<float>(d.data(), dqw.data(), dkw.data(), x.data(), q.data(), k.data(), rstd.data(),
             table.data(), pos.data(), scratch.data(), s.N, s.NH, s.NKV, s.HS);
-        gpu::qk_norm_rope_backward<T>(
+        gpu::rope_backward<T>(
             d_dout, d_dqw, d_dkw, d_qkv, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch, s.N, s.NH, s.NKV, s.HS);
         check("qk_norm_rope_backward dqkv", d_dout.get(), narrow(d), HS);
         check("qk_norm_rope_backward dqw", d_dqw.get(), dqw, s.N * s.NH);
         check("qk_norm_rope_backward dkw", d_dkw.get(), dkw, s.N * s.NKV);
-        gpu::qk_norm_rope_forward<T>(d_qkv, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
+        gpu::rope_forward<T>(d_qkv, d_rstd, d_qkv, d_qw, d_kw, d_table, d_pos, s.N, s.NH, s.NKV, s.HS, eps);
         EXACTLY("qk_norm_rope_forward in place", d_qkv.get(), d_out.get());
-        gpu::qk_norm_rope_backward<T>(d_back, nullptr, nullptr, d_out, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch,
-            s.N, s.NH, s.NKV, s.HS);  // weights that are not trained
+        gpu::rope_backward<T>(d_back, nullptr, nullptr, d_out, d_qw, d_kw, c_rstd, d_table, d_pos, d_scratch, s.N, s.NH,
+            s.NKV, s.HS);  // weights that are not trained
     }
-    CHECK_THROWS_AS(gpu::rope_forward((T*)nullptr, nullptr, nullptr, 1, 1, 1, 48), Error);
+    CHECK_THROWS_AS(
+        gpu::rope_forward<T>(nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, 1, 1, 1, 48, 0), Error);
 }
 
 // ---------------------------------------------------------------- elementwise
@@ -779,13 +785,13 @@ TEST_CASE("three orders, the same bits") {
              scratch = nothing<float>(layernorm_scratch(N, C));
         auto mean = noise<float>(N), rstd = noise<float>(N), dx = nothing<float>((size_t)N * C), dw = noise<float>(C),
              db = noise<float>(C);
-        gpu::residual_layernorm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(),
+        gpu::residual_norm_backward<float>(dx.data(), nullptr, dw.data(), db.data(), d.data(), nullptr, x.data(),
             w.data(), mean.data(), rstd.data(), scratch.data(), N, C, dice.gpu(0.1f));
         check("layernorm", dx, dx);
         check("layernorm", dw, dw);
         check("layernorm", db, db);
-        gpu::residual_layernorm_backward<float, true>(dx.data(), nullptr, dw.data(), nullptr, d.data(), nullptr,
-            x.data(), w.data(), nullptr, rstd.data(), scratch.data(), N, C, Dropout());
+        gpu::residual_norm_backward<float>(dx.data(), nullptr, dw.data(), nullptr, d.data(), nullptr, x.data(),
+            w.data(), nullptr, rstd.data(), scratch.data(), N, C, Dropout());
         check("rmsnorm", dx, dx);
         check("rmsnorm", dw, dw);
         {
@@ -794,8 +800,8 @@ TEST_CASE("three orders, the same bits") {
             std::vector<int> pos(n, 5);
             auto q = noise<float>((size_t)n * 7 * HS), dq = noise<float>(q.size()), qw = noise<float>(HS),
                  r = noise<float>((size_t)n * 5), sums = nothing<float>(layernorm_scratch(n, HS)), dqw = qw, dkw = qw;
-            gpu::qk_norm_rope_backward<float>(dq.data(), dqw.data(), dkw.data(), q.data(), qw.data(), qw.data(),
-                r.data(), table.data(), pos.data(), sums.data(), n, NH, NKV, HS);
+            gpu::rope_backward<float>(dq.data(), dqw.data(), dkw.data(), q.data(), qw.data(), qw.data(), r.data(),
+                table.data(), pos.data(), sums.data(), n, NH, NKV, HS);
             check("qk norm", dq, dq);
             check("qk norm", dqw, dqw);
             check("qk norm", dkw, dkw);
