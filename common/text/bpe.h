@@ -494,7 +494,7 @@ struct Bpe {
         const std::string where = files.path(vocab_name), merges_path = files.path(merges_name);
         const std::string config = files.path("tokenizer_config.json");
         const std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
-        const std::string slow = ends_with(type, "Fast") ? type.substr(0, type.size() - 4) : type;
+        const std::string slow = type.size() > 4 && ends_with(type, "Fast") ? type.substr(0, type.size() - 4) : type;
         const bool qwen2 = slow == "Qwen2Tokenizer";
         if (!qwen2 && slow != "GPT2Tokenizer" && slow != "PreTrainedTokenizer")
             fail(
