@@ -3,8 +3,7 @@
 //
 //   1 tokens with normalized = false are looked for in the text as it stands
 //   2 what lies between them is normalised, by the tokenizer's own rule, and those with normalized = true, normalised
-//   in
-//     the same way, are looked for in that
+//     in the same way, are looked for in that
 //   3 what lies between these goes to the pre-tokenizer
 //
 // In both passes the leftmost match counts, and of several that begin there the longest; of tokens that are the same
@@ -23,7 +22,6 @@
 #include "common/base/errors.h"
 #include "common/base/json.h"
 #include "common/base/unicode.h"
-#include "common/text/characters.h"
 
 // Strings as a tree of bytes, so that one walk finds the longest of them that begins at a place of a text
 struct ByteTree {
@@ -113,6 +111,10 @@ struct AddedTokens {
         for (const AddedToken& t : tokens)
             if (t.content == content) return &t;
         return nullptr;
+    }
+    int32_t id_of(std::string_view content) const {  // −1: none, or it has no id yet
+        const AddedToken* t = find(content);
+        return t ? t->id : -1;
     }
 
     // Gives each token its id: id_of(content), the one that the vocabulary of `size` tokens has for it, else the next

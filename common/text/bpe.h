@@ -178,10 +178,7 @@ struct Bpe {
         special.added.number(
             tokens.size(), [&](const std::string& content) { return id_of_name(content); },
             [&](const std::string& content) { tokens.push_back(content); });
-        auto normalized = [&](std::string text) {
-            normalizer.normalize(text, Steps::FIRST);
-            return text;
-        };
+        auto normalized = [&](const std::string& text) { return normalizer.normalized(text); };
         special.added.build(normalized);
         special.find_stops(files, tokens.size());
         special_id.assign(tokens.size(), false);
@@ -190,15 +187,9 @@ struct Bpe {
             special_id[t.id] = t.special;
             if (t.normalized && normalized(t.content) != t.content) shown[t.id] = normalized(t.content);
         }
-        auto role = [&](const char* name) {
-            const AddedToken* t = special.added.find(special.role(name));
-            return t ? t->id : -1;
-        };
-        eot_id = role("eos_token");
-        if (eot_id < 0 && !special.stops.empty()) eot_id = special.stops[0];
-        if (eot_id < 0)
-            if (const AddedToken* t = special.added.find(eot_name)) eot_id = t->id;
-        bos_id = role("bos_token");
+        eot_id = special.added.id_of(special.role("eos_token"));
+        if (eot_id < 0) eot_id = special.stops.empty() ? special.added.id_of(eot_name) : special.stops[0];
+        bos_id = special.added.id_of(special.role("bos_token"));
 
         size_t capacity = 64;
         while (capacity < 2 * merges.size() + 2) capacity *= 2;
@@ -366,11 +357,8 @@ struct Bpe {
         auto place_of = [&](const char* p, const char* first) { return p == first ? place : Steps::LATER; };
         auto normalize = [&](std::string_view raw, std::string& room) {
             std::string_view s = raw;
-            if (!normalizer.steps.empty()) {
-                room = raw;
-                normalizer.normalize(room, place_of(raw.data(), text.data()));
-                s = room;
-            }
+            if (!normalizer.steps.empty())
+                s = room = normalizer.normalized(std::string(raw), place_of(raw.data(), text.data()));
             begin = raw.data() == text.data() ? s.data() : nullptr;
             return s;
         };
@@ -404,9 +392,8 @@ struct Bpe {
             if (skip_special && is_special(ids[i])) continue;
             auto other = shown.empty() ? shown.end() : shown.find(ids[i]);
             const std::string& t = other != shown.end() ? other->second : tokens[checked_id(ids[i], size())];
-            const int byte = decodes_bytes && t.rfind("<0x", 0) == 0
-                                 ? std::find(byte_id, byte_id + 256, ids[i]) - byte_id
-                                 : 256;
+            const bool is_byte = decodes_bytes && starts_with(t, "<0x");
+            const int byte = is_byte ? std::find(byte_id, byte_id + 256, ids[i]) - byte_id : 256;
             if (byte < 256) out += (char)byte;
             else if (byte_level) out += t;
             else
@@ -463,9 +450,10 @@ struct Bpe {
         auto either = [&](const char* name, const char* stock_name) { return f.find(name) ? name : stock_name; };
         const char *vocab = either("vocab.json", "encoder.json"), *merges = either("merges.txt", "vocab.bpe");
         b.special = SpecialTokens::read(f);
-        if (f.all.kind != Json::null) b.read_all(f.all, f.path("tokenizer.json"));
-        else if (f.find(vocab) && f.find(merges))
-            b.read_stock(f.path(vocab), *f.find(vocab), f.path(merges), *f.find(merges));
+        const std::string all = f.path("tokenizer.json");
+        if (f.all.kind != Json::null)
+            b.read_all(f.all, all, [&](size_t i) { return format("%s, merge %zu", all.c_str(), i + 1); });
+        else if (f.find(vocab) && f.find(merges)) b.read_stock(vocab, merges);
         else if (f.find(vocab) || f.find(merges))
             fail("%s: expected %s beside %s, found none", dir.c_str(),
                 f.find(vocab) ? "merges.txt or vocab.bpe" : "vocab.json or encoder.json",
@@ -501,59 +489,37 @@ struct Bpe {
         build_index(where);
     }
 
-    // where(i) says where merge i stands: only an error asks
-    template <class Where> void add_merge(const std::string& left, const std::string& right, Where where) {
-        merges.push_back({id_of_name(left), id_of_name(right)});
-        if (merges.back().first < 0 || merges.back().second < 0)
-            fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
-                where(merges.size() - 1).c_str(), left.c_str(), right.c_str());
-    }
-    template <class Where> void add_merge(std::string_view pair, Where where) {  // "left right"
-        const size_t space = std::min(pair.find(' '), pair.size());
-        add_merge(
-            std::string(pair.substr(0, space)), std::string(pair.substr(std::min(space + 1, pair.size()))), where);
-    }
-
     // GPT-2's files, which say nothing about rules: those are what transformers' class of this name has
-    void read_stock(const std::string& vocab_path, const std::string& vocab, const std::string& merges_path,
-        std::string_view text) {
+    void read_stock(const char* vocab_name, const char* merges_name) {
+        const std::string where = files.path(vocab_name), merges_path = files.path(merges_name);
         const std::string config = files.path("tokenizer_config.json");
-        std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
-        if (type.size() > 4 && type.compare(type.size() - 4, 4, "Fast") == 0) type.resize(type.size() - 4);
-        const bool qwen2 = type == "Qwen2Tokenizer";
-        if (qwen2) {
-            normalizer.steps = {{Step::NFC}};
-            words.steps = {{Step::QWEN2}};
-        } else if (type != "GPT2Tokenizer" && type != "PreTrainedTokenizer") {
+        const std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
+        const std::string slow = type.size() > 4 && ends_with(type, "Fast") ? type.substr(0, type.size() - 4) : type;
+        const bool qwen2 = slow == "Qwen2Tokenizer";
+        if (!qwen2 && slow != "GPT2Tokenizer" && slow != "PreTrainedTokenizer")
             fail(
                 "%s: tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no tokenizer.json, "
                 "found %s",
-                config.c_str(), type.c_str());
-        }
-        if (json_flag(files.config, config, "add_prefix_space", false))
-            words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
-        read_tokens(parse_json(vocab, vocab_path), vocab_path);
-        if (special.role("eos_token").empty() && id_of(eot_name) < 0)
-            fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", vocab_path.c_str(), eot_name);
+                config.c_str(), slow.c_str());
+        const bool adds_space = json_flag(files.config, config, "add_prefix_space", false);
+        const Json vocab = parse_json(*files.find(vocab_name), where);
+        if (!contains(read_vocab(vocab, where), std::string(eot_name)) && special.role("eos_token").empty())
+            fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", where.c_str(), eot_name);
         for (const char* role : {"bos_token", "eos_token", "unk_token"})
             if (!qwen2 || role[0] != 'b') special.set_default(role, eot_name);
 
-        require_text(text, merges_path);
-        if (text.substr(0, 3) == BYTE_ORDER_MARK) text.remove_prefix(3);
-        const size_t first = text.substr(0, 8) == "#version" ? 2 : 1;  // line with a pair
-        auto where = [&](size_t i) { return format("%s, line %zu", merges_path.c_str(), first + i); };
-        for (size_t number = 1; !text.empty(); number++) {
-            size_t n = std::min(text.find('\n'), text.size());
-            std::string_view line = text.substr(0, n);
-            text.remove_prefix(std::min(n + 1, text.size()));
-            if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            if (number >= first && !(line.empty() && text.empty())) add_merge(line, where);
-        }
-        build(vocab_path, where);
+        std::vector<std::string_view> lines = TokenizerFiles::lines(*files.find(merges_name));
+        const size_t first = !lines.empty() && starts_with(lines[0], "#version");  // line with a pair, from 0
+        if (!lines.empty() && lines.back().empty()) lines.pop_back();
+        Json pairs = Json::make_array();
+        for (size_t i = first; i < lines.size(); i++) pairs.a.push_back(std::string(lines[i]));
+        read_all(stock(vocab, pairs, qwen2), where,
+            [&](size_t i) { return format("%s, line %zu", merges_path.c_str(), first + i + 1); });
+        if (adds_space) words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
     }
 
-    // tokenizer.json
-    void read_all(const Json& json, const std::string& where) {
+    // tokenizer.json. merge_where(i) says where merge i stands: only an error asks
+    void read_all(const Json& json, const std::string& where, const std::function<std::string(size_t)>& merge_where) {
         const Json& model = model_of(json, where, "BPE",
             {"dropout", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "merges"});
         const Json* list = json_member(model, where + ": model", "merges", Json::array);
@@ -579,10 +545,16 @@ struct Bpe {
                 "%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
                 "lost",
                 where.c_str());
-        auto merge_where = [&](size_t i) { return format("%s, merge %zu", where.c_str(), i + 1); };
-        for (const Json& pair : list->a)
-            if (pair.a.size() == 2) add_merge(pair.a[0].s, pair.a[1].s, merge_where);
-            else add_merge(pair.s, merge_where);
+        for (const Json& pair : list->a) {  // "left right" or ["left", "right"]
+            const size_t space = std::min(pair.s.find(' '), pair.s.size());
+            const bool two = pair.a.size() == 2;
+            const std::string left = two ? pair.a[0].s : pair.s.substr(0, space);
+            const std::string right = two ? pair.a[1].s : pair.s.substr(std::min(space + 1, pair.s.size()));
+            merges.push_back({id_of_name(left), id_of_name(right)});
+            if (merges.back().first < 0 || merges.back().second < 0)
+                fail("%s: expected two tokens of the vocabulary with a space between them, found \"%.60s\", \"%.60s\"",
+                    merge_where(merges.size() - 1).c_str(), left.c_str(), right.c_str());
+        }
         build(where, merge_where);
         read_post_processor(json.find("post_processor"), where + ": post_processor");
         read_decoder(json.find("decoder"), where + ": decoder");
@@ -665,24 +637,29 @@ struct Bpe {
         add_bos = !prefix.empty();
     }
 
+    static Json level(bool adds_space, bool by_expression) {
+        const Json rule = Json().set("type", "ByteLevel").set("add_prefix_space", adds_space);
+        return Json(rule).set("trim_offsets", true).set("use_regex", by_expression);
+    }
     // tokenizer.json where only vocab.json and merges.txt are there
-    Json json() const {
-        const bool qwen2 = words.has(Step::QWEN2);
+    static Json stock(const Json& vocab, const Json& pairs, bool qwen2, bool adds_space = false,
+        const Json& added = Json::make_array()) {
         Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null})", "");
         Json model = parse_json(R"({"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false})",
             "");
-        Json level = Json().set("type", "ByteLevel").set("add_prefix_space", words.has(Step::PREFIX));
-        level.set("trim_offsets", true).set("use_regex", !qwen2);
-        Json pre = level, split = Json().set("type", "Split"), pairs = Json::make_array();
+        Json rule = level(adds_space, !qwen2), pre = rule, split = Json().set("type", "Split");
         split.set("pattern", Json().set("Regex", known_regexes[2].second)).set("behavior", "Isolated");
         split.set("invert", false);
-        if (qwen2) pre = Json().set("type", "Sequence").set("pretokenizers", Json::make_array({split, level}));
+        if (qwen2) pre = Json().set("type", "Sequence").set("pretokenizers", Json::make_array({split, rule}));
+        all.set("added_tokens", added).set("normalizer", qwen2 ? Json().set("type", "NFC") : Json());
+        all.set("pre_tokenizer", pre).set("post_processor", rule).set("decoder", rule);
+        return all.set("model", model.set("vocab", vocab).set("merges", pairs));
+    }
+    Json json() const {
+        Json pairs = Json::make_array();
         for (auto [left, right] : merges) pairs.a.push_back(Json::make_array({name(left), name(right)}));
-        all.set("added_tokens", special.added.json());
-        all.set("normalizer", normalizer.has(Step::NFC) ? Json().set("type", "NFC") : Json());
-        all.set("pre_tokenizer", pre).set("post_processor", level).set("decoder", level);
-        return all.set("model", model.set("vocab", vocabulary()).set("merges", pairs));
+        return stock(vocabulary(), pairs, words.has(Step::QWEN2), words.has(Step::PREFIX), special.added.json());
     }
     Json vocabulary() const {
         std::vector<std::string> names;
@@ -691,13 +668,12 @@ struct Bpe {
     }
     // add_bos as transformers reads it: bos() before the text, or nothing
     Json post_processor() const {
-        const Json level = parse_json(
-            R"({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true})", "");
-        if (!add_bos) return byte_level ? level : Json();
+        const Json bytes = byte_level ? level(false, true) : Json();
+        if (!add_bos) return bytes;
         const TemplatePart first = {tokens[bos()], bos()};
         const Json begins = make_template({first, {"A"}}, {first, {"A"}, {"B", -1, 1}});
         if (!byte_level) return begins;
-        return Json().set("type", "Sequence").set("processors", Json::make_array({level, begins}));
+        return Json().set("type", "Sequence").set("processors", Json::make_array({bytes, begins}));
     }
 
     // Writes all files that were read, as they were, and tokenizer.json and tokenizer_config.json, so that transformers
@@ -718,8 +694,8 @@ struct Bpe {
         const std::string type = json_text(config, dir, "tokenizer_class");
         const std::string steps = normalizer.description() + "/" + words.description();
         const bool plain = byte_level && !ignore_merges && unk < 0;
-        if (!(plain && type.rfind("GPT2Tokenizer", 0) == 0 && steps == "/gpt2;") &&
-            !(plain && type.rfind("Qwen2Tokenizer", 0) == 0 && steps == "nfc;/qwen2;"))
+        if (!(plain && starts_with(type, "GPT2Tokenizer") && steps == "/gpt2;") &&
+            !(plain && starts_with(type, "Qwen2Tokenizer") && steps == "nfc;/qwen2;"))
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         if (changed) config.set("add_bos_token", add_bos);
         if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);

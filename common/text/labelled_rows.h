@@ -22,7 +22,7 @@
 #include <filesystem>
 
 #include "common/base/cli.h"
-#include "common/text/characters.h"
+#include "common/base/unicode.h"
 #include "common/text/csv.h"
 
 inline bool is_invisible(int32_t c) {  // spaces, controls, zero-width characters, marks of direction

@@ -16,16 +16,14 @@
 #include <stdint.h>
 
 #include <algorithm>
-#include <iterator>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "common/base/errors.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/base/unicode.h"
-#include "common/text/characters.h"
 #include "common/text/special_tokens.h"
 
 // ---------------------------------------------------------------- kinds of characters
@@ -36,19 +34,44 @@ inline CharKind kind_of(int32_t c) {
     int major = c < 0 ? 0 : category(c) >> 8;
     return major == 'L' ? LETTER : major == 'N' ? DIGIT : NEITHER;
 }
+// What an ASCII byte means to BERT; bytes of other characters, and controls, are OTHER: they need the full rules.
+enum ByteKind : uint8_t { WORD, SPACE, PUNCTUATION, OTHER };
+
+struct ByteTable {
+    ByteKind kind[256];
+    char lower[256];
+    CharKind ascii[128];
+    ByteTable() {
+        for (int c = 0; c < 256; c++) {
+            const bool word = (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+            const bool space = c == ' ' || c == '\t' || c == '\n' || c == '\r';
+            kind[c] = space ? SPACE : word ? WORD : c > 32 && c < 127 ? PUNCTUATION : OTHER;
+            lower[c] = c >= 'A' && c <= 'Z' ? c + 32 : c;
+            if (c < 128) ascii[c] = kind_of(c);
+        }
+    }
+};
+inline const ByteTable byte_table;
+
 // The kind of the character at p, and p moved past it
 inline CharKind next_kind(const char*& p, const char* end) {
-    struct AsciiKinds {
-        CharKind kind[128];
-        AsciiKinds() {
-            for (int c = 0; c < 128; c++) kind[c] = kind_of(c);
-        }
-    };
-    static const AsciiKinds ascii;
-    if ((uint8_t)*p < 128) return ascii.kind[(uint8_t)*p++];
-    return kind_of(next_code_point(p, end));
+    return (uint8_t)*p < 128 ? byte_table.ascii[(uint8_t)*p++] : kind_of(next_code_point(p, end));
 }
 inline bool is_line_end(char c) { return c == '\n' || c == '\r'; }
+inline bool is_punctuation(int32_t c) { return c < 128 ? byte_table.kind[c] == PUNCTUATION : category(c) >> 8 == 'P'; }
+// what BERT's tokenizer leaves out: U+0000, U+FFFD, controls, format and private-use characters
+inline bool is_dropped(int32_t c) {
+    if (c == '\t' || c == '\n' || c == '\r') return false;
+    int cat = category(c);
+    return c == 0 || c == 0xFFFD || cat == CATEGORY('C', 'c') || cat == CATEGORY('C', 'f') || cat == CATEGORY('C', 'o');
+}
+// The eight ranges of the BERT code. (The seventh begins at U+2B820 there and at U+2B920 in BertTokenizerFast: we
+// follow the latter.)
+inline bool is_cjk(int32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
 
 // ---------------------------------------------------------------- scanners: the end of the word that begins at p
 // The bytes of 's|'t|'re|'ve|'m|'ll|'d at p, or 0. any_case: (?i: ), for which U+017F, the long s, is an s too
@@ -114,6 +137,16 @@ inline const char* llama3_word_end(const char* start, const char* end, size_t di
 }
 
 // ---------------------------------------------------------------- changes of a text
+// Canonical order: within a run of combining characters (class > 0) a stable sort by class. A run may be a whole file.
+inline void reorder_combining(std::vector<int32_t>& text) {
+    auto is_base = [](int32_t c) { return combining_class(c) == 0; };
+    auto by_class = [](int32_t a, int32_t b) { return combining_class(a) < combining_class(b); };
+    for (auto end = text.begin(); end != text.end();) {
+        auto run = std::find_if_not(end, text.end(), is_base);
+        end = std::find_if(run, text.end(), is_base);
+        if (end - run > 1) std::stable_sort(run, end, by_class);
+    }
+}
 // NFD, NFKD (compatible), NFC and NFKC (composed), in time linear in the text up to the sorting of marks. Before a
 // character below U+0300 nothing is ever composed, so a stretch between two of them is taken at a time. Bytes that are
 // not UTF-8 stay.
@@ -153,39 +186,16 @@ template <class Is> void erase_if(std::vector<int32_t>& text, Is is) {
 
 // ---------------------------------------------------------------- steps
 struct Step {
-    enum Rule {
-        // expressions, and others that cut
-        GPT2,
-        LLAMA3,
-        QWEN2,
-        CUT_BEFORE,
-        DIGITS,
-        DIGIT_RUNS,
-        PUNCTUATION,
-        WHITESPACE,
-        WHITESPACE_SPLIT,
-        BERT_WORDS,
-        // changes
-        BERT,
-        LOWERCASE,
-        STRIP_ACCENTS,
-        NFD,
-        NFKD,
-        NFC,
-        NFKC,
-        REPLACE,
-        PREPEND,
-        PREFIX,
-        PREFIX_FIRST
-    };
-    // Parts of fingerprints, in the order of Rule; of rules without keys, but nfc, as tokenizer.json has them
-    static std::string name(int rule) {
-        std::istringstream names(
-            "gpt2 llama3 qwen2 cut_before digits digit_runs Punctuation Whitespace WhitespaceSplit BertPreTokenizer "
-            "BertNormalizer Lowercase StripAccents NFD NFKD nfc NFKC replace prepend prefix prefix_first");
-        return *std::next(std::istream_iterator<std::string>(names), rule);
-    }
-    Rule rule;
+    // What cuts: at texts, at kinds of characters; what changes: characters one by one, texts
+    enum : int { GPT2, LLAMA3, QWEN2, CUT_BEFORE };
+    enum : int { DIGITS = CUT_BEFORE + 1, DIGIT_RUNS, PUNCTUATION, WHITESPACE, WHITESPACE_SPLIT, BERT_WORDS };
+    enum : int { BERT = BERT_WORDS + 1, LOWERCASE, STRIP_ACCENTS, NFD, NFKD, NFC, NFKC };
+    enum : int { REPLACE = NFKC + 1, PREPEND, PREFIX, PREFIX_FIRST };
+    // Parts of fingerprints, in this order; of rules without keys, but nfc, as tokenizer.json has them
+    static constexpr const char* names[] = {"gpt2", "llama3", "qwen2", "cut_before", "digits", "digit_runs",
+        "Punctuation", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "BertNormalizer", "Lowercase",
+        "StripAccents", "NFD", "NFKD", "nfc", "NFKC", "replace", "prepend", "prefix", "prefix_first"};
+    int rule;
     // CUT_BEFORE each `from`; REPLACE `from` by `to`; PREPEND `to`, PREFIX: unless it is there, PREFIX_FIRST: and only
     // where the text begins
     std::string from{}, to{};
@@ -209,7 +219,7 @@ struct Step {
     }
 };
 
-inline const std::pair<Step::Rule, const char*> known_regexes[] = {
+inline const std::pair<int, const char*> known_regexes[] = {
     {Step::GPT2, R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"},
     {Step::LLAMA3,
         R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)"
@@ -221,23 +231,24 @@ struct Steps {
     std::vector<Step> steps;
     bool byte_level = false;  // ByteLevel was the last of them: files have the bytes of words as printable characters
 
-    bool has(Step::Rule rule) const {
+    bool has(int rule) const {
         return std::any_of(steps.begin(), steps.end(), [&](const Step& s) { return s.rule == rule; });
     }
     // What decides about words, as a text: of GPT-2 "gpt2;"
     std::string description() const {
         std::string d;
         for (const Step& s : steps)
-            d += Step::name(s.rule) + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
+            d += Step::names[s.rule] + (s.from.empty() && s.to.empty() ? "" : " " + s.from + "|" + s.to) + ";";
         return d;
     }
 
     // How a piece lies in its text: does it begin it, or go on with what was encoded before?
     enum Place : uint8_t { FIRST, LATER, GOES_ON };
 
-    // Makes of `text` what a normalizer's steps make of it.
-    void normalize(std::string& text, Place place = FIRST) const {
+    // What a normalizer's steps make of a text
+    std::string normalized(std::string text, Place place = FIRST) const {
         for (const Step& s : steps) change(s, text, place);
+        return text;
     }
     // Calls word(bytes, length) for every word of a piece of text, in order: steps from number i on
     template <class Word> void split(std::string_view text, Place place, Word&& word, size_t i = 0) const {
@@ -259,7 +270,7 @@ struct Steps {
 private:
     // What a rule that looks at each character for itself makes of the one at p, and p moved past it
     enum Role : uint8_t { DROPPED, ALONE, RUN, OTHER_RUN };
-    static Role next_role(Step::Rule rule, const char*& p, const char* end) {
+    static Role next_role(int rule, const char*& p, const char* end) {
         if (rule == Step::DIGITS) return next_kind(p, end) == DIGIT ? ALONE : RUN;
         if (rule == Step::DIGIT_RUNS) return next_kind(p, end) == DIGIT ? OTHER_RUN : RUN;
         const int32_t c = next_code_point(p, end);
@@ -298,7 +309,7 @@ private:
                 out.append(text, done, at - done).append(s.to);
             text = out.append(text, done);
         } else if (!text.empty() && place != GOES_ON) {
-            if (s.rule != Step::PREPEND && text.compare(0, s.to.size(), s.to) == 0) return;
+            if (s.rule != Step::PREPEND && starts_with(text, s.to)) return;
             if (place == FIRST || s.rule != Step::PREFIX_FIRST) text.insert(0, s.to);
         }
     }
@@ -317,15 +328,6 @@ inline std::vector<Json> rules_of(const Json* rule, const std::string& where, co
         for (Json& inner : rules_of(&r, where, list)) out.push_back(std::move(inner));
     return out;
 }
-// What stands for {"String": TEXT} in a pattern
-inline std::string pattern_text(const Json& rule, const std::string& where) {
-    const Json* pattern = json_member(rule, where, "pattern", Json::object);
-    const Json* text = pattern ? pattern->find("String") : nullptr;
-    if (!text || text->s.empty() || pattern->o.size() > 1 || text->s.find('\n') != text->s.npos)
-        refuse_rule(where, rule, "a pattern {\"String\": text} without a line's end");
-    return text->s;
-}
-
 // The steps of all[key], "normalizer" or "pre_tokenizer". known: the types that this kind of tokenizer has
 inline Steps read_steps(const Json& all, const std::string& file, const std::string& key, const std::string& known) {
     Steps out;
@@ -376,21 +378,20 @@ inline Steps read_steps(const Json& all, const std::string& file, const std::str
             add({Step::PREPEND, "", text("prepend")});
         } else if (type == "Replace") {
             keys({"type", "pattern", "content"});
-            add({Step::REPLACE, pattern_text(r, where), text("content")});
+            const Json* pattern = json_member(r, where, "pattern", Json::object);
+            const Json* from = pattern ? pattern->find("String") : nullptr;
+            if (!from || from->s.empty() || pattern->o.size() > 1 || from->s.find('\n') != from->s.npos)
+                refuse_rule(where, r, "a pattern {\"String\": text} without a line's end");
+            add({Step::REPLACE, from->s, text("content")});
         } else if (type == "BertNormalizer") {
             keys({"type", "clean_text", "handle_chinese_chars", "strip_accents", "lowercase"});
-            Step s{Step::BERT};
-            s.clean_text = flag("clean_text", true);
-            s.split_cjk = flag("handle_chinese_chars", true);
-            s.lower_case = flag("lowercase", true);
-            s.strip_accents = flag("strip_accents", s.lower_case);
-            add(s);
+            const bool lower = flag("lowercase", true), accents = flag("strip_accents", lower);
+            add({Step::BERT, "", "", flag("clean_text", true), flag("handle_chinese_chars", true), accents, lower});
         } else {
             keys({"type"});
-            int rule = Step::PUNCTUATION;
-            while (rule < Step::REPLACE && Step::name(rule) != (type == "NFC" ? "nfc" : type)) rule++;
-            if (rule == Step::REPLACE) refuse_rule(where, r, known);
-            add({(Step::Rule)rule});
+            const auto name = std::find(Step::names, std::end(Step::names), type == "NFC" ? "nfc" : type);
+            if (name == std::end(Step::names)) refuse_rule(where, r, known);  // "NFC, NFD"
+            add({int(name - Step::names)});
         }
     }
     return out;

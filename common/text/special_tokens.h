@@ -27,10 +27,11 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
+#include "common/base/text.h"
 #include "common/text/added_tokens.h"
 
-// ---------------------------------------------------------------- a value of a file, or what it says about another
-// kind The member `key` of `from`; nullptr where it is missing or null. Of another kind than `kind` it is refused.
+// ---------------------------------------------------------------- a value of a file, or what it says
+// The member `key` of `from`; nullptr where it is missing or null. Of another kind than `kind` it is refused.
 inline const Json* json_member(const Json& from, const std::string& where, const char* key, Json::Kind kind) {
     const char* names[] = {"null", "true or false", "an integer", "a number", "a string", "a list", "an object"};
     const Json* value = from.find(key);
@@ -50,7 +51,7 @@ inline std::string json_text(const Json& from, const std::string& where, const c
 // Refuses a key that is not among `known`: a rule that nobody here obeys
 inline void refuse_unknown_keys(const Json& object, const std::string& where, std::vector<std::string_view> known) {
     for (const auto& [key, value] : object.o)
-        if (std::find(known.begin(), known.end(), key) == known.end())
+        if (!contains(known, std::string_view(key)))
             fail("%s: the key \"%s\": %.60s is not known here; expected only keys that tokenizers of this kind have",
                 where.c_str(), key.c_str(), dump_json(value).c_str());
 }
@@ -96,6 +97,16 @@ struct TokenizerFiles {
         return nullptr;
     }
     std::string path(const char* name) const { return dir + "/" + name; }
+    // The lines of a text, without \n or \r\n
+    static std::vector<std::string_view> lines(std::string_view text) {
+        std::vector<std::string_view> out;
+        for (size_t end; !text.empty(); text.remove_prefix(std::min(end + 1, text.size()))) {
+            end = std::min(text.find('\n'), text.size());
+            out.push_back(text.substr(0, end));
+            if (ends_with(out.back(), "\r")) out.back().remove_suffix(1);
+        }
+        return out;
+    }
 
     // Writes the files as they were read, byte for byte, but `config` as tokenizer_config.json, in which
     // model_max_length becomes `max_len` where it is missing or more.
@@ -171,9 +182,7 @@ inline Json make_template(const std::vector<TemplatePart>& single, const std::ve
         for (const TemplatePart& p : *parts) {
             const Json inner = Json().set("id", p.name).set("type_id", p.type);
             list.a.push_back(Json().set(p.id < 0 ? "Sequence" : "SpecialToken", inner));
-            Json ids = Json::make_array(), names = Json::make_array();
-            ids.a = {p.id};
-            names.a = {p.name};
+            const Json ids = Json::make_array({p.id}), names = Json::make_array({p.name});
             if (p.id >= 0) tokens.set(p.name, Json().set("id", p.name).set("ids", ids).set("tokens", names));
         }
         out.set(key, list);
@@ -199,13 +208,7 @@ struct SpecialTokens {
     void set_default(std::string_view name, const char* content) {
         std::string& r = role(name);
         if (r.empty()) r = content;
-        if (added.find(r)) return;
-        AddedToken t;
-        t.content = r;
-        t.special = true;
-        t.normalized = false;
-        t.where = name;
-        added.tokens.push_back(t);
+        if (!added.find(r)) added.tokens.push_back({r, -1, true, false, false, false, false, std::string(name)});
     }
 
     static SpecialTokens read(const TokenizerFiles& f) {
@@ -228,10 +231,6 @@ struct SpecialTokens {
                 fail("%s: the id %d is that of %s, in %s that of %s", t.where.c_str(), t.id, t.content.c_str(),
                     s.added.tokens[other->second].where.c_str(), s.added.tokens[other->second].content.c_str());
         };
-        auto add_by_id = [&](AddedTokens tokens, bool has_flags) {  // as transformers adds them
-            for (const AddedToken& t : tokens.by_id()) add(t, has_flags);
-        };
-
         const std::string all = f.path("tokenizer.json"), config = f.path("tokenizer_config.json");
         if (const Json* list = json_member(f.all, all, "added_tokens", Json::array))
             for (const Json& token : list->a) {
@@ -246,7 +245,7 @@ struct SpecialTokens {
                 const long long number = strtoll(id.c_str(), &end, 10);
                 with_flags.tokens.push_back(read_token(token, config, id.empty() || *end ? -1 : number));
             }
-        add_by_id(with_flags, true);
+        for (const AddedToken& t : with_flags.by_id()) add(t, true);  // in the order of transformers
 
         // roles, and special tokens without one; added below, after those that have an id
         std::vector<AddedToken> named;
@@ -256,7 +255,7 @@ struct SpecialTokens {
             };
             for (const auto& [key, value] : json->o) {
                 const size_t i = std::find(role_names, role_names + 7, key) - role_names;
-                const bool is_token = key.size() > 6 && key.compare(key.size() - 6, 6, "_token") == 0;
+                const bool is_token = key.size() > 6 && ends_with(key, "_token");
                 if (!is_token || value.kind == Json::null || (i == 7 && value.kind == Json::boolean)) continue;
                 add_name(key, value);
                 if (i == 7) continue;
@@ -280,7 +279,7 @@ struct SpecialTokens {
             t.normalized = !t.special;
             without.tokens.push_back(t);
         }
-        add_by_id(without, false);
+        for (const AddedToken& t : without.by_id()) add(t, false);
         for (const AddedToken& t : named) add(t, false);
         return s;
     }
@@ -300,8 +299,8 @@ struct SpecialTokens {
                     if (!found) stops.push_back((int32_t)id.i);
                 }
             }
-        const AddedToken* eos = added.find(role("eos_token"));
-        if (stops.empty() && eos) stops.push_back(eos->id);
+        const int32_t eos = added.id_of(role("eos_token"));
+        if (stops.empty() && eos >= 0) stops.push_back(eos);
     }
 
 private:

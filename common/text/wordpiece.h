@@ -16,10 +16,9 @@
 // [PAD] [UNK] [CLS] [SEP] [MASK] and other added tokens are found before all this (added_tokens.h).
 //
 // A tokenizer directory holds
-//   tokenizer.json          all rules. Other ones than these are in pretokenizer.h; what is not there is refused by
-//   name vocab.txt               a token per line, the line number (from 0) is the id. Where there is no
-//   tokenizer.json, the
-//                           rules are those above
+//   tokenizer.json          all rules. Others than these are in pretokenizer.h; what is not there is refused by name
+//   vocab.txt               a token per line, the line number (from 0) is the id. Without tokenizer.json the rules
+//                           are those above
 //   tokenizer_config.json   do_lower_case (default true), strip_accents (default: as do_lower_case),
 //                           tokenize_chinese_chars (default true): where they are given they have the last word, as in
 //                           transformers
@@ -41,7 +40,6 @@
 #include "common/base/hash.h"
 #include "common/base/json.h"
 #include "common/base/unicode.h"
-#include "common/text/characters.h"
 #include "common/text/pretokenizer.h"
 #include "common/text/special_tokens.h"
 
@@ -73,9 +71,7 @@ struct WordPiece {
     bool is_special(int32_t id) const { return std::find(special, special + 5, id) != special + 5; }
     // does this piece continue the word of the piece before it? (whole-word masking)
     bool is_continuation(int32_t id) const { return is_continuation(tokens[id]); }
-    bool is_continuation(std::string_view token) const {
-        return token.size() > prefix.size() && token.substr(0, prefix.size()) == prefix;
-    }
+    bool is_continuation(std::string_view t) const { return t.size() > prefix.size() && starts_with(t, prefix); }
     // Are the rules BERT's own, whatever lower_case, strip_accents and split_cjk are?
     bool are_berts() const {
         return words.description() == "BertPreTokenizer;" && normalizer.description() == "BertNormalizer;" &&
@@ -96,8 +92,6 @@ struct WordPiece {
         for (size_t id = 0; id < tokens.size(); id++) {
             const std::string& t = tokens[id];
             if (t.empty()) fail("%s: line %zu: expected a token, found an empty line", where.c_str(), id + 1);
-            if (invalid_utf8(t) != t.npos)
-                fail("%s: line %zu: expected UTF-8, found other bytes", where.c_str(), id + 1);
             bool continues = is_continuation(t);
             int32_t& piece = continues ? tree.at(2, std::string_view(t).substr(prefix.size())) : tree.at(1, t);
             if (piece >= 0)
@@ -111,8 +105,7 @@ struct WordPiece {
             if (name.empty()) name = special_names[s];
             // tokenizer.json says itself which of them are cut out of a text
             if (files.all.kind == Json::null) specials.set_default(special_roles[s], special_names[s]);
-            const AddedToken* t = specials.added.find(name);
-            if (id_of(name) < 0 && !(t && t->id >= 0))
+            if (id_of(name) < 0 && specials.added.id_of(name) < 0)
                 fail("%s: expected the token %s, found none: this is no BERT vocabulary", where.c_str(), name.c_str());
         }
         specials.added.number(
@@ -121,8 +114,7 @@ struct WordPiece {
         set_added(specials.added);
         for (int s = 0; s < 5; s++) {
             const std::string& name = specials.role(special_roles[s]);
-            const AddedToken* t = added.find(name);
-            special[s] = t ? t->id : id_of(name);
+            special[s] = std::max(added.id_of(name), id_of(name));  // the same where both have it
         }
     }
     int32_t id_of(std::string_view token) const {  // in the vocabulary; −1: not there
@@ -139,8 +131,7 @@ struct WordPiece {
     std::string normalized(std::string_view raw) const {  // bytes that are not UTF-8 are dropped
         std::string text;
         append_utf8(text, code_points(raw));
-        normalizer.normalize(text);
-        return text;
+        return normalizer.normalized(text);
     }
     bool too_long(const char* word, size_t bytes) const {
         return bytes > max_word_chars && code_points({word, bytes}).size() > max_word_chars;
@@ -167,9 +158,7 @@ struct WordPiece {
             char folded[max_word_chars];
             if (p < end && kind(p) == OTHER) {  // not plain ASCII: the full rules, up to the next ASCII separator
                 while (p < end && (kind(p) == WORD || kind(p) == OTHER)) p++;
-                std::string stretch(start, p);
-                normalizer.normalize(stretch);
-                words.split(stretch, Steps::FIRST, word);
+                words.split(normalizer.normalized({start, p}), Steps::FIRST, word);
             } else if (n > 0) {
                 const bool fold = lower_case && n <= max_word_chars;  // a longer one is [UNK]
                 for (size_t i = 0; fold && i < n; i++) folded[i] = byte_table.lower[(uint8_t)start[i]];
@@ -210,7 +199,7 @@ struct WordPiece {
         std::string out;
         for (size_t i = 0; i < ids.size(); i++) {
             const std::string& t = tokens[checked_id(ids[i], tokens.size())];
-            bool continues = i > 0 && t.compare(0, prefix.size(), prefix) == 0;
+            bool continues = i > 0 && starts_with(t, prefix);
             if (i > 0 && !continues && !strchr(".,!?", t[0])) out += ' ';
             out.append(t, continues ? prefix.size() : 0);
         }
@@ -254,7 +243,8 @@ struct WordPiece {
                 "%s: expected vocab.txt or tokenizer.json, found neither; make them with: data/tokenize learn --type "
                 "wordpiece --out %s FILE",
                 dir.c_str(), dir.c_str());
-        if (lines) w.read_lines(*lines);
+        if (lines)
+            for (std::string_view line : TokenizerFiles::lines(*lines)) w.tokens.emplace_back(line);
         SpecialTokens specials = SpecialTokens::read(f);
         if (has_all) w.read_all(specials, !!lines);
 
@@ -342,16 +332,6 @@ struct WordPiece {
         const Json bert = Json().set("type", "BertProcessing").set("sep", end(sep())).set("cls", end(cls()));
         if (found && !same_json(*found, both) && !same_json(*found, one) && !same_json(*found, bert))
             refuse_rule(where + ": post_processor", *found, dump_json(both));
-    }
-
-    void read_lines(std::string_view text) {
-        while (!text.empty()) {
-            size_t n = std::min(text.find('\n'), text.size());
-            std::string_view line = text.substr(0, n);
-            if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-            tokens.emplace_back(line);
-            text.remove_prefix(std::min(n + 1, text.size()));
-        }
     }
 
     // Writes what was loaded, and tokenizer.json if it was not there; of a tokenizer that was learned all three files.
