@@ -15,9 +15,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "common/base/errors.h"
 #include "common/base/text.h"
-#include "common/base/unicode.h"
 
 namespace fs = std::filesystem;
 
@@ -197,9 +195,8 @@ bool is_directory(const std::string& path) {
 void make_directories(const std::string& path) {
     std::error_code e;
     if (fs::create_directories(path, e); !e) return;
-    const bool taken = e == std::errc::not_a_directory || e == std::errc::file_exists;
-    fail(
-        "cannot make the directory %s: %s", path.c_str(), taken ? "there is a file of that name" : e.message().c_str());
+    const bool used = e == std::errc::not_a_directory || e == std::errc::file_exists;
+    fail("cannot make the directory %s: %s", path.c_str(), used ? "there is a file of that name" : e.message().c_str());
 }
 
 void remove_tree(const std::string& path) {

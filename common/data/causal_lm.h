@@ -7,11 +7,8 @@
 // multiples of T.
 #pragma once
 #include <algorithm>
-#include <vector>
 
-#include "common/base/errors.h"
 #include "common/base/rng.h"
-#include "common/base/types.h"
 #include "common/data/bin_file.h"
 
 struct CausalLmData {

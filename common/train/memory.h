@@ -1,14 +1,11 @@
-// memory.h: what a program says before it trains, and the one allocation of device memory that a run, or a loaded
-// model, lives in.
+// memory.h: what a program says before it trains, and the one allocation of device memory of a run or a loaded model.
 #pragma once
 #include <omp.h>
 
 #include <functional>
 
 #include "common/data/batch.h"
-#include "common/device/arena.h"
 #include "common/train/optimizer.h"
-#include "common/train/tensors_io.h"
 
 constexpr double MiB = 1 << 20;
 

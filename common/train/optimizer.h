@@ -7,8 +7,7 @@
 #include "common/train/flags.h"
 #include "common/train/tensors_io.h"
 
-// Learning rate of step `step` (from 0) of `steps`: a linear warmup, then the schedule, which falls to
-// final_lr_fraction · lr.
+// Learning rate of step `step` (from 0): a linear warmup, then the schedule, which falls to final_lr_fraction · lr.
 inline double learning_rate(const TrainFlags& f, int64_t step) {
     double warmup = f.warmup < 1 ? f.warmup * (double)f.steps : f.warmup;
     if ((double)step < warmup) return f.lr * (double)(step + 1) / (warmup + 1);
@@ -109,8 +108,7 @@ struct Optimizer {
     }
 };
 
-// Initial values by the table: N(0, std), zeros or ones, each element from (seed, its tensor's name and its index)
-// alone.
+// Initial values by the table: N(0, std), zeros or ones, each element by (seed, its tensor's name, its index) alone.
 inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, size_t n, uint64_t seed) {
     std::vector<areal> values(n, areal(0));
     for (const ParamSpec& s : table)

@@ -73,8 +73,7 @@ template <class X> struct TableBuilder {
         rows.push_back({names, shape, {}, false, decay, init, std, layer, 0, count});
         members.push_back(&p);
     }
-    // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
-    // memory, where they are more
+    // a matrix (out, in) and its bias; several parts lie one after the other; out_memory: rows in memory, where more
     void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
         size_t out_memory = 0) {
         std::vector<std::string> weights, biases;
@@ -96,8 +95,7 @@ template <class X> struct TableBuilder {
         tensor(w, {name + ".weight"}, {C}, false, Init::ones, layer);
         tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
     }
-    // Lays the table out and points the members into the array at `base` (total_count() elements; nullptr: only the
-    // table is wanted).
+    // Lays the table out and points the members into the array `base` (total_count(); nullptr: for the table alone)
     std::vector<ParamSpec> point(X* base) {
         layout(rows);
         for (size_t i = 0; i < rows.size(); i++) *members[i] = base ? base + rows[i].offset : nullptr;
