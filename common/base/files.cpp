@@ -204,7 +204,7 @@ void remove_tree(const std::string& path) {
     if (fs::remove_all(path, e); e) fail("cannot remove %s: %s", path.c_str(), e.message().c_str());
 }
 
-static void sync_path(const std::string& path) {
+void sync_file(const std::string& path) {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail("cannot open %s: %s", path.c_str(), strerror(errno));
     int error = fsync(fd) == 0 ? 0 : errno;
@@ -213,8 +213,7 @@ static void sync_path(const std::string& path) {
     if (error) fail("cannot write %s to the disk: %s", path.c_str(), strerror(error));
 }
 
-void sync_file(const std::string& path) { sync_path(path); }
-void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
+void sync_directory_of(const std::string& path) { sync_file(parent_of(path)); }
 
 int create_file(std::string& path) {
     unsigned char random[8];
@@ -271,9 +270,9 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
 static void sync_tree(const std::string& dir) {
     std::error_code e;
     for (fs::recursive_directory_iterator entry(dir, e), end; !e && entry != end; entry.increment(e))  // no links
-        if (const std::string path = entry->path(); exists(path)) sync_path(path);
+        if (const std::string path = entry->path(); exists(path)) sync_file(path);
     if (e) fail("cannot read the directory %s: %s", dir.c_str(), e.message().c_str());
-    sync_path(dir);
+    sync_file(dir);
 }
 
 static void move_directory(const std::string& from, const std::string& to) {

@@ -58,8 +58,7 @@ struct BinSpan {  // tokens [begin, end) of a sequence
     uint32_t begin, end;
 };
 
-// What a template is known by: its texts, whatever its name. How many few-shot examples the rows show ("shots") may
-// differ between training and inference.
+// What a template is known by: its texts, not its name, nor how many few-shot examples the rows show ("shots")
 inline uint64_t template_fingerprint(const Json& templ) {
     Json texts = Json::make_object();
     for (auto& [key, value] : templ.o)

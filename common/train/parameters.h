@@ -42,8 +42,7 @@ struct ParamSpec {
     size_t used() const { return begin(names.size()); }
 };
 
-// Sets count (where it is 0) and offset of each row: in order, each at a multiple of PARAM_BLOCK elements. Returns the
-// elements of all of them, gaps included.
+// Sets count (where 0) and offset of each row, a multiple of PARAM_BLOCK. Returns the elements of all, gaps included.
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
