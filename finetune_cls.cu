@@ -1,5 +1,4 @@
-// finetune_cls.cu: fine-tuning of a pretrained encoder to a labelled task (Devlin et al. 2018, section 4.1), and using
-// what comes out.
+// finetune_cls.cu: fine-tuning a pretrained encoder to a labelled task (Devlin et al. 2018, section 4.1), and its use.
 //
 //   ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2   train
 //   ./finetune_cls eval --model runs/sst2 --data reviews.tsv               how good is it?
@@ -14,9 +13,6 @@
 #ifndef FINETUNE_CLS_CU
 #define FINETUNE_CLS_CU
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
-
-#include <numeric>
-#include <set>
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
@@ -388,8 +384,7 @@ struct ClassifyTask {
     double flops(double tokens, double targets, double mean_length) const {
         return model.flops(tokens, targets, mean_length);
     }
-    // Layer-wise decay: 1 for the head, then each layer downwards `layer_decay` times the one above, the embeddings
-    // last.
+    // Layer-wise decay: 1 for the head, then each layer `layer_decay` times the one above, down to the embeddings
     float lr_factor(const ParamSpec& s) const {
         return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer));
     }
@@ -426,9 +421,7 @@ struct ClassifyTask {
         opt.save(dir);
     }
     Json identity() const {
-        Json names = Json::make_array();
-        names.a.assign(labels.begin(), labels.end());
-        Json id = model_identity(model.bert.config).set("labels", names);
+        Json id = model_identity(model.bert.config).set("labels", Json::make_array({labels.begin(), labels.end()}));
         return id.set("tokenizer", hex(tokenizer.fingerprint())).set("train_data", hex(train_data.file.header.content));
     }
 };
@@ -437,7 +430,7 @@ struct ClassifyTask {
 // The rows of the classifier go where the names of their classes are. values: (total_count(table))
 void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
     for (const ParamSpec& s : table) {
-        if (rows.empty() || s.names[0].rfind("classifier.", 0) != 0) continue;
+        if (rows.empty() || !starts_with(s.names[0], "classifier.")) continue;
         const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
         const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
         for (size_t k = 0; k < rows.size(); k++)
@@ -483,8 +476,7 @@ void print_warning(FILE* to, const std::string& text) {
     if (!text.empty()) fprintf(to, "warning: %s\n", text.c_str());
 }
 
-// Writes OUT/results.json, predictions.tsv and errors.tsv: the best model on the sets that are reported, once. Returns
-// what results.json says.
+// Writes OUT/results.json, which is returned, predictions.tsv, errors.tsv: the best model on the reported sets, once.
 Json report_best(ClassifyTask& task) {
     const TrainFlags& f = task.f;
     const std::string dir = resolve_model_dir(f.out);
@@ -568,9 +560,8 @@ void report_seeds(const std::string& out, const std::vector<Json>& results) {
             auto [mean, sd] = mean_and_sd(values);
             if (!strcmp(key, "accuracy")) line += format(" | %s %.2f +- %.2f %%", key, 100 * mean, 100 * sd);
             else line += format(" | %s %.4f +- %.4f", key, mean, sd);
-            Json list = Json::make_array();
-            list.a.assign(values.begin(), values.end());
-            numbers.set(key, Json::make_object().set("mean", mean).set("sd", sd).set("runs", list));
+            const Json runs = Json::make_array({values.begin(), values.end()});
+            numbers.set(key, Json().set("mean", mean).set("sd", sd).set("runs", runs));
         }
         printf("%s%s\n", set.c_str(), line.c_str());
         all.set(set, numbers);
@@ -586,8 +577,8 @@ int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
     const std::string out = f.out;
     const int64_t seeds = cf.seeds, first = f.seed;
     const bool resume = f.resume;
-    write_file_atomic(out + "/config.json",
-        dump_json(Json::make_object().set("program", cli.program).set("flags", cli.to_json()), 2) + "\n");
+    const Json config = Json().set("program", cli.program).set("flags", cli.to_json());
+    write_file_atomic(out + "/config.json", dump_json(config, 2) + "\n");
     cf.seeds = 1;
     std::vector<Json> results;
     for (int64_t k = 0; k < seeds; k++) {
@@ -654,8 +645,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (old != labels && std::is_permutation(old.begin(), old.end(), labels.begin(), labels.end())) {
         printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
             init.c_str());
-        for (const std::string& label : labels)
-            task.head_rows.push_back(std::find(old.begin(), old.end(), label) - old.begin());
+        for (auto& label : labels) task.head_rows.push_back(std::find(old.begin(), old.end(), label) - old.begin());
     } else if (old != labels) {
         task.new_tensors = {"classifier.weight", "classifier.bias"};
     }
@@ -740,9 +730,8 @@ std::pair<std::string_view, std::string_view> both_texts(std::string_view line) 
     return {line.substr(0, tab), line.substr(std::min(tab + 1, line.size()))};
 }
 // The line of output for a text: its likeliest classes, each with its probability, and the text, in columns; or JSON.
-// probabilities: (K)
 std::string prediction_line(const std::string& text, const std::vector<std::string>& labels,
-    const double* probabilities, const ClassifyFlags& cf) {
+    const double* probabilities /* (K) */, const ClassifyFlags& cf) {
     std::vector<int> order(labels.size());
     std::iota(order.begin(), order.end(), 0);
     if (cf.top || !cf.json)  // else in the model's order
@@ -751,9 +740,8 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
     if (cf.json) {
         Json all = Json::make_object();
         for (int k : order) all.o.emplace_back(labels[k], probabilities[k]);
-        const std::string& best =
-            labels[std::max_element(probabilities, probabilities + labels.size()) - probabilities];
-        return dump_json(Json::make_object().set("text", text).set("label", best).set("probabilities", all)) + "\n";
+        const auto best = std::max_element(probabilities, probabilities + labels.size()) - probabilities;
+        return dump_json(Json().set("text", text).set("label", labels[best]).set("probabilities", all)) + "\n";
     }
     std::string line;
     for (int k : order) {
@@ -767,8 +755,7 @@ std::string prediction_line(const std::string& text, const std::vector<std::stri
     return line + "\n";
 }
 
-// Texts as arguments, or one on each line of standard input; a tab separates the two texts of a pair. As many lines of
-// output, in the same order.
+// Texts as arguments, or one on each line of standard input, a tab between two of a pair. A line of output for each.
 int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::string>& texts) {
     if (cf.labels_only && cf.json) fail_usage("--labels-only with --json: expected one of them");
     LoadedClassifier c(cf.model);
@@ -791,7 +778,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
             return predictor.add(tokens, types,
                 [&, line](const double* probabilities) { print(prediction_line(line, c.labels, probabilities, cf)); });
         predictor.flush();  // those before it
-        print((cf.json ? dump_json(Json::make_object().set("text", line).set("error", error)) : "") + "\n");
+        print((cf.json ? dump_json(Json().set("text", line).set("error", error)) : "") + "\n");
     };
     try {
         for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
@@ -831,7 +818,7 @@ int main(int argc, char** argv) {
         describe(groups, "init", "the pretrained encoder, a run of train_bert or a Hugging Face directory");
         describe(groups, "lr",
             "peak learning rate; 0: by the hidden size: 3e-4 up to 256, 1e-4 up to 512, 2e-5 up to 768, else 1e-5");
-        add_flags(groups, "Task", "train",
+        groups.push_back({"Task", "train",
             {{"batch", &cf.batch, between(1, 1 << 16), "examples in a micro-batch"},
                 {"max-len", &cf.max_len, between(5, 1 << 16), "longest example, in tokens; what is longer is cut"},
                 {"examples", &cf.examples, at_least(0),
@@ -852,18 +839,18 @@ int main(int argc, char** argv) {
                     "weights of the classes in the loss: none, balanced, or a number for each class (1,2.5)"},
                 {"patience", &f.patience, at_least(0),
                     "early stopping: number of validations without a better model after which training stops; 0: "
-                    "never"}});
-        add_flags(groups, "Inference", "eval predict",
+                    "never"}}});
+        groups.push_back({"Inference", "eval predict",
             {{"model", &cf.model, "DIR", "directory of a fine-tuning run, or a model directory"},
-                {"json", &cf.json, "print JSON instead of text"}, rows.flag()});
-        add_flags(groups, "Output", "predict",
+                {"json", &cf.json, "print JSON instead of text"}, rows.flag()}});
+        groups.push_back({"Output", "predict",
             {{"top", &cf.top, at_least(0),
                  "the K likeliest classes, each with its probability, then the text; 0: one, in JSON all in order"},
-                {"labels-only", &cf.labels_only, "print the labels alone"}});
-        add_flags(groups, "Evaluation", "eval",
+                {"labels-only", &cf.labels_only, "print the labels alone"}}});
+        groups.push_back({"Evaluation", "eval",
             {{"data", &cf.data, "FILE", "labelled texts, as .bin, .tsv, .csv or .jsonl"},
-                {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}});
-        add_flags(groups, "Columns", "eval", cf.columns.flags());
+                {"out", &cf.out, "DIR", "directory to write predictions.tsv and errors.tsv to"}}});
+        groups.push_back({"Columns", "eval", cf.columns.flags()});
         Cli cli{"finetune_cls", "fine-tuning of a pretrained encoder to a labelled task.",
             "  ./finetune_cls --init runs/bert --data datasets/sst2 --out runs/sst2\n"
             "  ./finetune_cls eval --model runs/sst2 --data reviews.tsv\n"

@@ -1,5 +1,5 @@
-// sft.cu: fine-tuning a decoder for text generation and on instructions (Wei et al. 2021, Wang et al. 2022), and using
-// what comes out.
+// sft.cu: fine-tuning a decoder for text generation and on instructions (Wei et al. 2021, Wang et al. 2022), and its
+// use.
 //
 //   ./sft --init runs/gpt --data datasets/instruct --out runs/sft                        train
 //   ./sft eval --model runs/gpt,runs/sft --data datasets/instruct/test_tasks.bin         is it better on unseen tasks?
@@ -172,14 +172,12 @@ struct SftTask {
     // The parameters before tuning: those of the model in `dir`, and adapters that change nothing yet
     void load_start(const std::string& dir, bool say) {
         std::vector<areal> values(total_count(model_table));
-        LoadReport report = load_tensors(dir, model_table, values.data());
-        if (say) report.announce(dir, {});
-        report.refuse_missing(dir);
+        const LoadReport report = load_tensors(dir, model_table, values.data());
+        say ? report.announce(dir, {}) : report.refuse_missing(dir);
         refuse_not_finite(model_table, values, dir);
         if (!is_lora()) return opt.upload(values);
         frozen = fnv1a(values.data(), values.size() * sizeof values[0]);
-        std::vector<real> rounded(values.begin(), values.end());
-        copy_to_device(base, rounded.data(), rounded.size() * sizeof(real));
+        upload_rounded(base, values);
         opt.upload(initial_values(opt.table, opt.n, (uint64_t)f.seed));
     }
 
@@ -300,12 +298,10 @@ struct SftFiles {
             if (set.name == name) name = path;  // two folders have a test.bin
         sets.push_back(draw_test_set(name, open(path), sf.rows, sf.strict));
     }
-    // The tasks of train.bin that are held out: those of families that are trained on (or of none), and those of
-    // families that are held out as a whole.
+    // The held-out tasks of train.bin: those of families that are trained on (or of none), and those of whole families
     void add_held_out(const BinFile& train, const SftFlags& sf) {
         for (const std::string& name : split_list(sf.holdout))
-            if (std::none_of(train.tasks.begin(), train.tasks.end(),
-                    [&](const std::string& task) { return named_in(task, name); }))
+            if (std::none_of(train.tasks.begin(), train.tasks.end(), [&](auto& task) { return named_in(task, name); }))
                 fail_usage("--holdout: expected tasks or families of %s, found \"%s\"; there are %s",
                     train.path.c_str(), name.c_str(), name_list(train.tasks, 20).c_str());
         std::set<std::string> families;  // that are trained on
@@ -397,8 +393,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         if (size_t n = data ? data->mixture.longer_than((size_t)sf.max_len) : 0)
             fail(
                 "%s: %zu rows have more than %lld tokens, more than the model%s takes: pack it again with --max-len "
-                "%lld "
-                "--overlong drop (or truncate)",
+                "%lld --overlong drop (or truncate)",
                 data->file.path.c_str(), n, (long long)sf.max_len, cli.given("max-len") ? " with this --max-len" : "",
                 (long long)sf.max_len);
     const double rows = (double)task.train_data.sequences();
@@ -644,7 +639,7 @@ int chat(const SamplingFlags& sf) {
         try {
             if (invalid_utf8(text) != text.npos || text.find('\0') != text.npos)
                 fail("expected UTF-8 text, found other bytes: say it again");
-            if (text == "/reset" || text == "/system" || text.rfind("/system ", 0) == 0) {
+            if (text == "/reset" || text == "/system" || starts_with(text, "/system ")) {
                 if (text != "/reset") conversation.system = trimmed(text.substr(7));
                 conversation.turns.clear();
                 continue;
@@ -721,61 +716,62 @@ int main(int argc, char** argv) {
         describe(groups, "out",
             "directory of the run: best/, last/, metrics.jsonl, config.json, results.json and answers.jsonl");
         describe(groups, "dropout",
-            "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have "
-            "none if this is not given");
+            "dropout rate of embeddings, attention and both branches of every layer; models of Llama's kind have none "
+            "if this is not given");
         describe(groups, "init", "the pretrained decoder, a run of train_gpt or a Hugging Face directory");
         describe(groups, "lr",
-            "peak learning rate; 0: by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, else "
-            "2e-5, with --lora-r ten times that");
-        add_flags(groups, "Task", "train",
+            "peak learning rate; 0: by the hidden size: 5e-4 up to 256, 2e-4 up to 512, 5e-5 up to 768, else 2e-5, "
+            "with --lora-r ten times that");
+        groups.push_back({"Task", "train",
             {{"batch", &sf.batch, between(1, 1 << 16),
                  "rows in a micro-batch, and answers that are generated at a time"},
                 {"max-len", &sf.max_len, between(0, 1 << 20),
                     "longest row, in tokens; 0: as long as the longest of the data"},
                 {"train-on-prompt", &sf.on_prompt,
                     "learn the tokens of the prompt as well, not only those of the answer (for comparison)"},
-                {"eval-rows", &sf.rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"}});
-        add_flags(groups, "Mixture", "train",
+                {"eval-rows", &sf.rows, at_least(0), "rows of each task to answer before and after tuning; 0: all"}}});
+        groups.push_back({"Mixture", "train",
             {{"mix", &sf.mix, "size|equal",
                  "share of each task in the mixture: in proportion to its rows, or the same for all"},
                 {"cap", &sf.cap, at_least(0),
                     "with --mix size, most rows of a task that count (as in FLAN); 0: no limit"},
                 {"weights", &sf.weights, "NAME=X,...", "multiplies the share of a task or family by X"},
                 {"holdout", &sf.holdout, "NAME,...",
-                    "tasks or families that are held out of training and reported on"}});
-        add_flags(groups, "Low-rank adapters", "train",
+                    "tasks or families that are held out of training and reported on"}}});
+        groups.push_back({"Low-rank adapters", "train",
             {{"lora-r", &sf.lora.r, between(0, 1024),
                  "rank of the adapters (LoRA) that are trained in place of the model; 0: the model is trained"},
                 {"lora-alpha", &sf.lora.alpha, above(0), "what they add is multiplied by this / rank"},
                 {"lora-dropout", &sf.lora.dropout, up_to(0, 1), "dropout of what they read"},
                 {"lora-targets", &sf.lora.targets, "NAMES",
-                    "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}});
-        add_flags(groups, "Model", "eval generate chat merge",
+                    "which matrices have one: all of the layers, those of attention, or names: q_proj,v_proj"}}});
+        groups.push_back({"Model", "eval generate chat merge",
             {{"model", &sampling.model, "DIR",
                  "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},
-                {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}});
-        add_flags(groups, "Evaluation", "eval",
+                {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}}});
+        groups.push_back({"Evaluation", "eval",
             {{"data", &sf.data, "FILE",
                  "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},
                 {"out", &sf.out, "DIR", "directory to write results.json and answers_N.jsonl to"},
-                {"rows", &sf.rows, at_least(0), "rows of each task to answer; 0: all"}});
-        add_flags(groups, "Scores", "train eval",
+                {"rows", &sf.rows, at_least(0), "rows of each task to answer; 0: all"}}});
+        groups.push_back({"Scores", "train eval",
             {{"strict", &sf.strict, "count case and punctuation in the exact match"},
-                {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}});
-        add_flags(groups, "Conversation", "chat",
+                {"max-new-tokens", &sf.max_new, between(1, 1 << 20), "longest answer, in tokens"}}});
+        groups.push_back({"Conversation", "chat",
             {{"context", &sampling.context, between(2, 1 << 24),
-                "longest conversation, in tokens, within the model's context; its memory is taken at once"}});
-        add_flags(groups, "Merging", "merge",
-            {{"out", &sf.out, "DIR", "directory for the model that holds the adapters of --model, or --adapter, too"}});
-        add_flags(groups, "Prompts", "generate",
+                "longest conversation, in tokens, within the model's context; its memory is taken at once"}}});
+        groups.push_back({"Merging", "merge",
+            {{"out", &sf.out, "DIR",
+                "directory for the model that holds the adapters of --model, or --adapter, too"}}});
+        groups.push_back({"Prompts", "generate",
             {{"input", &sf.input, "TEXT", "input that the instruction on the command line is about"},
                 {"shots", &sf.shots, between(-1, 2),
                     "few-shot examples of a row to show before its input; -1: as in tuning, or as many of them as fit"},
-                answered.flag()});
-        add_flags(groups, "Output", "eval generate",
+                answered.flag()}});
+        groups.push_back({"Output", "eval generate",
             {{"batch", &sampling.batch, between(1, 1 << 16), "answers that are generated at a time"},
-                {"json", &sf.json, "print JSON in place of tables, and of the answer to words on the command line"}});
-        add_flags(groups, "Sampling", "generate chat", sampling.flags());
+                {"json", &sf.json, "print JSON in place of tables, and of the answer to words on the command line"}}});
+        groups.push_back({"Sampling", "generate chat", sampling.flags()});
         Cli cli{"sft", "fine-tuning of a decoder for text generation and on instructions.",
             "  ./sft --init runs/gpt --data datasets/alpaca --out runs/sft\n"
             "  ./sft eval --model runs/gpt,runs/sft --data datasets/alpaca/val.bin\n"

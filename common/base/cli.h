@@ -1,5 +1,4 @@
-// cli.h: a program's command line as one table of flags bound to variables; the value of a variable at the start is the
-// default.
+// cli.h: a program's command line as one table of flags bound to variables, whose values at the start are the defaults.
 //
 //   Cli cli{"train_bert", "Trains a BERT encoder by masked LM.",
 //           "  ./train_bert --data DIR --out runs/x\n",                      // examples, printed first by --help
@@ -23,7 +22,6 @@
 #include <climits>
 #include <cmath>
 
-#include "common/base/errors.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
 
@@ -113,11 +111,6 @@ inline void without(std::vector<FlagGroup>& groups, const std::vector<std::strin
     auto named = [&](const Flag& f) { return contains(names, f.name()); };
     for (FlagGroup& g : groups) g.flags.erase(std::remove_if(g.flags.begin(), g.flags.end(), named), g.flags.end());
 }
-// Adds a group to it.
-inline void add_flags(
-    std::vector<FlagGroup>& groups, const char* title, const char* commands, const std::vector<Flag>& flags) {
-    groups.push_back({title, commands, flags});
-}
 // Gives the flag of this name another help text, in such a table.
 inline void describe(std::vector<FlagGroup>& groups, const std::string& name, const std::string& help) {
     for (FlagGroup& g : groups)
@@ -171,8 +164,7 @@ struct Cli {
     bool parse(int argc, const char* const* argv) {
         std::vector<std::string> args(argv + 1, argv + argc);
         const auto words = std::find(args.begin(), args.end(), "--");
-        const bool wants_help = std::any_of(
-            args.begin(), words, [](const std::string& a) { return a == "--help" || a == "-h"; });
+        const bool wants_help = std::any_of(args.begin(), words, [](auto& a) { return a == "--help" || a == "-h"; });
         positional.clear();
         size_t i = take_command(args, wants_help);
         if (wants_help) {
@@ -181,7 +173,7 @@ struct Cli {
         }
         while (i < args.size() && args[i] != "--") {
             const std::string& arg = args[i];
-            if (arg.compare(0, 2, "--") == 0) {
+            if (starts_with(arg, "--")) {
                 i = take_flag(args, i);
                 continue;
             }
@@ -221,8 +213,7 @@ struct Cli {
                 if (g.serves(command)) all.set(f.name(), f.json());
         return all;
     }
-    // For --resume: sets from such an object the flags that were not given on the command line. `where` is the file,
-    // for errors.
+    // For --resume: sets from such an object the flags that were not given. where: the file, for errors
     void from_json(const Json& all, const std::string& where) {
         if (all.kind != Json::object) fail("%s: expected an object of flags", where.c_str());
         for (const auto& [name, value] : all.o) {

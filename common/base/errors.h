@@ -1,7 +1,6 @@
 // errors.h: errors that a program ends with, and format(), printf into a string.
 //
-// An error says what was expected, what was found, and what to do. Programs catch it in main, print one line and exit
-// with `code`.
+// An error says what was expected, what was found and what to do. main() prints it as one line and exits with `code`.
 #pragma once
 #include <stdarg.h>
 #include <stdio.h>

@@ -15,9 +15,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "common/base/errors.h"
 #include "common/base/text.h"
-#include "common/base/unicode.h"
 
 namespace fs = std::filesystem;
 
@@ -197,9 +195,8 @@ bool is_directory(const std::string& path) {
 void make_directories(const std::string& path) {
     std::error_code e;
     if (fs::create_directories(path, e); !e) return;
-    const bool taken = e == std::errc::not_a_directory || e == std::errc::file_exists;
-    fail(
-        "cannot make the directory %s: %s", path.c_str(), taken ? "there is a file of that name" : e.message().c_str());
+    const bool used = e == std::errc::not_a_directory || e == std::errc::file_exists;
+    fail("cannot make the directory %s: %s", path.c_str(), used ? "there is a file of that name" : e.message().c_str());
 }
 
 void remove_tree(const std::string& path) {
@@ -207,7 +204,7 @@ void remove_tree(const std::string& path) {
     if (fs::remove_all(path, e); e) fail("cannot remove %s: %s", path.c_str(), e.message().c_str());
 }
 
-static void sync_path(const std::string& path) {
+void sync_file(const std::string& path) {
     int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) fail("cannot open %s: %s", path.c_str(), strerror(errno));
     int error = fsync(fd) == 0 ? 0 : errno;
@@ -216,8 +213,7 @@ static void sync_path(const std::string& path) {
     if (error) fail("cannot write %s to the disk: %s", path.c_str(), strerror(error));
 }
 
-void sync_file(const std::string& path) { sync_path(path); }
-void sync_directory_of(const std::string& path) { sync_path(parent_of(path)); }
+void sync_directory_of(const std::string& path) { sync_file(parent_of(path)); }
 
 int create_file(std::string& path) {
     unsigned char random[8];
@@ -274,9 +270,9 @@ void write_file_atomic(const std::string& path, std::string_view bytes) {
 static void sync_tree(const std::string& dir) {
     std::error_code e;
     for (fs::recursive_directory_iterator entry(dir, e), end; !e && entry != end; entry.increment(e))  // no links
-        if (const std::string path = entry->path(); exists(path)) sync_path(path);
+        if (const std::string path = entry->path(); exists(path)) sync_file(path);
     if (e) fail("cannot read the directory %s: %s", dir.c_str(), e.message().c_str());
-    sync_path(dir);
+    sync_file(dir);
 }
 
 static void move_directory(const std::string& from, const std::string& to) {

@@ -1,5 +1,4 @@
-// files.h: reading, what is text and what is not, and writing so that a crash at any moment leaves the old file or the
-// new one.
+// files.h: reading, what is text, and writing so that a crash at any moment leaves the old file or the new one.
 #pragma once
 #include <memory>
 #include <string>
@@ -52,6 +51,5 @@ int create_file(std::string& path);
 void refuse_existing(const std::string& flag, const std::string& path, const std::vector<std::string>& names = {""});
 void sync_file(const std::string& path);          // what was written to it reaches the disk
 void sync_directory_of(const std::string& path);  // after a rename: the name itself reaches the disk
-// Replaces directory `path` by the finished directory `from` (same file system): fsyncs everything in it, then
-// exchanges the names.
+// Replaces directory `path` by the finished `from` (same file system): syncs all that is in it, exchanges the names.
 void replace_directory(const std::string& path, const std::string& from);

@@ -10,9 +10,8 @@
 #include <streambuf>
 #include <unordered_set>
 
-#include "common/base/errors.h"
 #include "common/base/files.h"
-#include "common/base/unicode.h"
+#include "common/base/text.h"
 
 const Json* Json::find(std::string_view key) const {
     for (const auto& [name, value] : o)
@@ -42,8 +41,7 @@ struct Reading : std::streambuf {
     size_t read() const { return gptr() - eback(); }
 };
 
-// Receives the parser's events and builds the tree. `open` is the path from the root to the array or object being
-// filled.
+// Builds the tree from the parser's events. `open` is the path from the root to the array or object being filled.
 struct Builder {
     using json = nlohmann::json;
     static constexpr size_t max_depth = 200;
@@ -116,11 +114,10 @@ struct Builder {
         return true;
     }
     bool parse_error(size_t, const std::string&, const json::exception& e) {
-        // "[json.exception…] parse error at line 1, column 2: what we want". The text may quote bytes that are not
-        // printable.
+        // "[json.exception…] parse error at line 1, column 2: what we want", which may quote unprintable bytes
         error = e.what();
         error.erase(0, error.find("] ") + 2);
-        if (error.rfind("parse error at line", 0) == 0) error.erase(0, error.find(": ") + 2);
+        if (starts_with(error, "parse error at line")) error.erase(0, error.find(": ") + 2);
         for (char& c : error)
             if ((unsigned char)c < 32 || (unsigned char)c > 126) c = '?';
         if (error.size() > 200) error = error.substr(0, 200) + "...";
@@ -155,14 +152,14 @@ void for_each_member(
 static constexpr const char* AS_BYTES = "bytes:";
 
 Json json_of_bytes(const std::string& bytes) {
-    if (invalid_utf8(bytes) == bytes.npos && bytes.rfind(AS_BYTES, 0) != 0) return bytes;
+    if (invalid_utf8(bytes) == bytes.npos && !starts_with(bytes, AS_BYTES)) return bytes;
     std::string text = AS_BYTES;
     for (unsigned char c : bytes) text += c > 32 && c < 127 && c != '%' ? std::string(1, (char)c) : format("%%%02X", c);
     return text;
 }
 
 std::string bytes_of_json(const std::string& text) {
-    if (text.rfind(AS_BYTES, 0) != 0) return text;
+    if (!starts_with(text, AS_BYTES)) return text;
     std::string bytes;
     for (size_t i = strlen(AS_BYTES); i < text.size(); i++) {
         const std::string digits = text.substr(i + 1, 2);

@@ -1,5 +1,4 @@
-// json.h: JSON as one plain struct. json.cpp implements it and is the only file that includes nlohmann-json, which
-// costs nvcc 7 s a file.
+// json.h: JSON as one plain struct. json.cpp alone includes nlohmann-json, which costs nvcc 7 s a file.
 #pragma once
 #include <stdint.h>
 

@@ -1,5 +1,4 @@
-// terminal.h: a conversation in a terminal: lines that can be edited, with history, and text that is broken between
-// words.
+// terminal.h: a conversation in a terminal: lines to edit, with history, and text that is broken between words.
 #pragma once
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,10 +9,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <string>
-#include <string_view>
-
-#include "common/base/errors.h"
 #include "common/base/text.h"
 
 // Asks for lines with libedit or GNU readline, whichever this machine has; they are looked for when the program runs,

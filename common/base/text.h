@@ -1,12 +1,8 @@
 // text.h: names and numbers, as people read them.
 #pragma once
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 
 #include <algorithm>
-#include <string>
-#include <vector>
 
 #include "common/base/errors.h"
 #include "common/base/unicode.h"

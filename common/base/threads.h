@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-// A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many such
-// loops).
+// A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many).
 constexpr size_t OMP_MIN_ELEMENTS = 1 << 15;
 
 // OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine; those that sleep

@@ -1,5 +1,4 @@
-// unicode.h: UTF-8, and what a tokenizer asks about a code point. unicode.cpp implements it and is the only file that
-// includes utf8proc.
+// unicode.h: UTF-8, and what a tokenizer asks about a code point. unicode.cpp alone includes utf8proc.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>

@@ -37,8 +37,7 @@ HOST_DEVICE inline float vec_tanh(float x) {  // absolute error ≤ 2e-7
     float y = (1.0f - e) / (1.0f + e);
     return x < 0 ? -y : y;
 }
-// Φ(x) by Abramowitz and Stegun 7.1.26 for erfc; absolute error ≤ 3e-7: 0.75e-7 of the formula, the rest is rounding of
-// its terms
+// Φ(x) by Abramowitz and Stegun 7.1.26 for erfc; absolute error ≤ 3e-7: 0.75e-7 of the formula, the rest is rounding
 HOST_DEVICE inline float normal_cdf(float x) {
     float z = fabsf(x) * 0.70710678f, t = 1.0f / (1.0f + 0.3275911f * z);
     float p = ((((1.061405429f * t - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;

@@ -1,9 +1,10 @@
 // batch.h: a batch: whole sequences, back to back, without padding between them, in a fixed budget of tokens and of
-// rows with a target; and how one is built on the host and reaches the device.
+// rows with a target; how one is built on the host and reaches the device; and which sequences come next.
 #pragma once
 #include <algorithm>
 #include <vector>
 
+#include "common/base/rng.h"
 #include "common/device/pipeline.cuh"
 #include "common/ops/dropout.cuh"
 #include "common/ops/embedding.cuh"
@@ -211,4 +212,33 @@ inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_
 inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
     device::copy_to_device(device_base, host_base, shape.bytes());
     return on_device(host, shape, device_base);
+}
+
+// ---------------------------------------------------------------- which sequences come next
+// Position in an endless stream of shuffled epochs: sequence `next % sequences` of epoch `next / sequences`. Whatever
+// is drawn depends on (seed, epoch, sequence, position), not on the size of a batch or where a run was stopped: a
+// Cursor is its whole state.
+struct Cursor {
+    uint64_t next = 0;
+};
+
+// Fills the builder with whole sequences from the cursor on, until the next one does not fit. `shuffle` false: in file
+// order. Stops before `end` (a count of sequences since the start of epoch 0). Returns the number of sequences taken.
+template <class Data> int fill_batch(
+    BatchBuilder& builder, Data& data, Cursor& cursor, uint64_t seed, bool shuffle, uint64_t end = UINT64_MAX) {
+    builder.clear();
+    uint64_t n = data.sequences();
+    int taken = 0;
+    for (; cursor.next < end; cursor.next++, taken++) {
+        uint64_t epoch = cursor.next / n, i = cursor.next % n;
+        data.make(epoch, shuffle ? Permutation(n, mix64(seed, epoch))(i) : i);
+        if (data.tokens.empty()) continue;  // an empty window (CausalLmData)
+        if (!builder.fits(data.tokens.size(), data.targets.size())) break;
+        builder.add(data.tokens, data.types, data.positions, data.targets);
+    }
+    if (taken == 0 && cursor.next < end)
+        fail_usage(
+            "--batch-tokens: a sequence of %zu tokens with %zu targets does not fit into %d tokens and %d targets",
+            data.tokens.size(), data.targets.size(), builder.shape.N, builder.shape.M);
+    return taken;
 }

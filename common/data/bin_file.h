@@ -1,21 +1,18 @@
-// bin_file.h: the .bin format, token sequences on disk. `data/tokenize pack` writes them (data/bin_writer.h), the
-// loader maps them.
+// bin_file.h: the .bin format, token sequences on disk, which data/bin_writer.h writes and the loader maps.
 //
 //   BinHeader           256 bytes
 //   u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
 //   token[N]
 //
-// classify, after the tokens, which are followed by zeros up to a multiple of 8 bytes; a sequence is an example,
-// without special tokens:
+// classify, after the tokens and zeros up to a multiple of 8 bytes; a sequence is an example without special tokens:
 //
 //   u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
 //   i32 label[S]        0 ... number of labels - 1
 //   u32 second[S]       where the second segment begins, in tokens; the length where there is none
-//   char texts[...]     for people to read: the text as it was, control characters as spaces, a tab between two
-//   segments char names[...]     {"labels": ["negative", "positive"]}
+//   char texts[...]     for people to read: as it was, control characters as spaces, a tab between two segments
+//   char names[...]     {"labels": ["negative", "positive"]}
 //
-// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered by the template, with its
-// special tokens:
+// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered, with its special tokens:
 //
 //   u64 text_at[S+1]
 //   u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0, span_at[S] = K
@@ -30,12 +27,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include <memory>
 #include <set>
-#include <string_view>
-#include <vector>
 
-#include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -65,8 +58,7 @@ struct BinSpan {  // tokens [begin, end) of a sequence
     uint32_t begin, end;
 };
 
-// What a template is known by: its texts, whatever its name. How many few-shot examples the rows show ("shots") may
-// differ between training and inference.
+// What a template is known by: its texts, not its name, nor how many few-shot examples the rows show ("shots")
 inline uint64_t template_fingerprint(const Json& templ) {
     Json texts = Json::make_object();
     for (auto& [key, value] : templ.o)
@@ -132,8 +124,7 @@ struct BinFile {
         return t;
     }
 
-    // The file is mapped: one that is cut off or written over while it is read would end the program, or teach it
-    // something else.
+    // The file is mapped: if it is cut off or written over meanwhile the program would end, or learn something else.
     void require_unchanged() const {
         struct stat now;
         if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino || now.st_size != opened.st_size ||
@@ -194,8 +185,7 @@ private:
             text_at = (const uint64_t*)(map + (size_t)tokens_end);
             texts = map + bytes - header.names_bytes - header.text_bytes;
             check_table(text_at, "texts", "the text of example", header.text_bytes);
-            const Json names = parse_json(
-                std::string_view(texts + header.text_bytes, header.names_bytes), path + ", names");
+            const Json names = parse_json({texts + header.text_bytes, header.names_bytes}, path + ", names");
             kind == BIN_CLASSIFY ? check_examples(names) : check_rows(names);
         }
         // the whole content, where that takes no more than about a second

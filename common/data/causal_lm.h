@@ -2,16 +2,12 @@
 //
 // A document d0 … d(n−1) is read as <|endoftext|> d0 … d(n−1), and every token predicts the next one, the last token
 // <|endoftext|>: n + 1 tokens with n + 1 targets. A sequence is a window of at most T of them, and the target of its
-// last token is the token that follows in the document. In training the windows of a document that is longer than T
-// begin at an offset drawn again in every epoch, so that no token is always the first of its window; validation cuts at
-// multiples of T.
+// last token is the token that follows in the document. In training the windows of a longer document begin at an offset
+// drawn again in every epoch, so that no token is always first in its window; validation cuts at multiples of T.
 #pragma once
 #include <algorithm>
-#include <vector>
 
-#include "common/base/errors.h"
 #include "common/base/rng.h"
-#include "common/base/types.h"
 #include "common/data/bin_file.h"
 
 struct CausalLmData {

@@ -1,5 +1,4 @@
-// classify_data.h: labelled texts of a .bin file as sequences of an encoder, [CLS] A [SEP] or [CLS] A [SEP] B [SEP],
-// the label as the target of [CLS].
+// classify_data.h: labelled texts of a .bin file as sequences of an encoder; the label is the target of [CLS].
 #pragma once
 #include <algorithm>
 #include <unordered_map>
@@ -70,8 +69,7 @@ struct ClassifyData {
     }
 };
 
-// The examples in an order drawn with `seed` in which every stretch from the start holds the classes in nearly the same
-// proportions as the whole.
+// The examples in an order by `seed` in which every stretch from the start holds the classes nearly as the whole does.
 inline std::vector<uint32_t> stratified_order(const ClassifyData& data, int K, uint64_t seed) {
     uint64_t n = data.sequences();
     Permutation shuffled(n, mix64(seed, 0x5eed));

@@ -64,8 +64,7 @@ inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
             templ.name.c_str(), start_of(after).c_str());
     return end;
 }
-// What a row begins with before its own tokens: in plain text the token that begins every text in pretraining; a chat's
-// turns bring theirs along.
+// What goes before a row's tokens: in plain text what begins every text in pretraining; a chat's turns bring theirs.
 inline std::vector<int32_t> row_start(const Bpe& bpe, const ChatTemplate& templ) {
     return templ.is_chat() ? std::vector<int32_t>{} : std::vector<int32_t>{bpe.bos()};
 }
@@ -107,8 +106,7 @@ inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const In
     std::vector<size_t> ends;  // where the input can be cut: after a character
     for (size_t i = 1; i < whole.size(); i++)
         if ((whole[i] & 0xC0) != 0x80) ends.push_back(i);
-    // the longest that is known to fit, as a number of ends; fewer characters may give a token more, so that only what
-    // was tried is taken
+    // the longest known to fit, as a number of ends; fewer characters may be more tokens: only what was tried is taken
     size_t good = 0;
     for (size_t lo = 1, hi = ends.size(); lo <= hi;) {
         size_t middle = (lo + hi) / 2;

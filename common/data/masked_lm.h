@@ -10,10 +10,7 @@
 #include <math.h>
 
 #include <algorithm>
-#include <utility>
-#include <vector>
 
-#include "common/base/errors.h"
 #include "common/base/rng.h"
 #include "common/data/bin_file.h"
 

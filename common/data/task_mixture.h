@@ -1,5 +1,4 @@
-// task_mixture.h: which rows of a file of instructions an epoch of training holds: shares of the tasks, weights, caps,
-// tasks that are held out.
+// task_mixture.h: which rows of instructions an epoch of training holds: shares of tasks, weights, caps, tasks held out
 #pragma once
 #include <math.h>
 
@@ -9,7 +8,6 @@
 
 #include "common/base/cli.h"
 #include "common/base/rng.h"
-#include "common/base/text.h"
 #include "common/data/bin_file.h"
 
 // ---------------------------------------------------------------- names of tasks
@@ -64,8 +62,7 @@ struct TaskMixture {
     }
     uint64_t rows_per_epoch() const { return first.back(); }
 
-    // Shares of the tasks: weight · min(rows, cap) of "size", weight of "equal"; a task without rows has none. (Raffel
-    // et al. 2019, section 3.5.2)
+    // Shares of tasks: weight · min(rows, cap) of "size", weight of "equal", 0 without rows (Raffel et al. 2019, 3.5.2)
     void mix(const std::vector<double>& weights, const std::string& how, uint64_t cap) {
         size_t n = rows.size();
         uint64_t total = 0, taken = 0;

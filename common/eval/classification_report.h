@@ -1,9 +1,7 @@
-// classification_report.h: what a classifier made of a set of examples, as a line and a table for the console and as
-// JSON; and every prediction in a file.
+// classification_report.h: what a classifier made of examples: a line and a table, JSON, and files of all predictions.
 #pragma once
 #include <algorithm>
 
-#include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
@@ -59,8 +57,8 @@ struct ClassificationReport {
             "95 %% interval begins at %.2f",
             100 * confusion.accuracy(), labels[most].c_str(), 100 * confusion.majority_accuracy(), 100 * low);
     }
-    // Precision, recall and F1 of each class; and the confusion matrix, of more than 10 classes the 10 most frequent
-    // confusions
+    // Precision, recall and F1 of each class; the confusion matrix, of more than 10 classes the 10 most frequent
+    // mistakes
     std::string table() const {
         const int K = confusion.K;
         const bool matrix = K <= 10;
@@ -88,8 +86,7 @@ struct ClassificationReport {
     }
     Json json() const {
         auto [low, high] = interval();
-        Json classes = Json::make_object(), matrix = Json::make_array(), both = Json::make_array();
-        both.a = {low, high};
+        Json classes = Json::make_object(), matrix = Json::make_array();
         for (int k = 0; k < confusion.K; k++) {
             Json& row = matrix.a.emplace_back(Json::make_array());
             for (int j = 0; j < confusion.K; j++) row.a.push_back(confusion.at(k, j));
@@ -99,7 +96,7 @@ struct ClassificationReport {
         }
         Json json;
         json.set("n", confusion.total()).set("loss", mean_loss()).set("accuracy", confusion.accuracy());
-        json.set("interval", both).set("majority_class", labels[confusion.majority()]);
+        json.set("interval", Json::make_array({low, high})).set("majority_class", labels[confusion.majority()]);
         json.set("majority_accuracy", confusion.majority_accuracy()).set("macro_f1", confusion.macro_f1());
         return json.set("mcc", confusion.mcc()).set("classes", classes).set("confusion", matrix);
     }
@@ -152,8 +149,7 @@ struct PredictionFiles {
             write_file_atomic(out + name, text);
         };
         write_rows("/predictions.tsv", true);
-        std::stable_sort(
-            rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.confidence > b.confidence; });
+        std::stable_sort(rows.begin(), rows.end(), [](auto& a, auto& b) { return a.confidence > b.confidence; });
         write_rows("/errors.tsv", false);
     }
 };

@@ -4,10 +4,6 @@
 #pragma once
 #include <ctype.h>
 
-#include <string>
-#include <string_view>
-#include <vector>
-
 #include "common/base/unicode.h"
 
 // "The  answer: YES!" → "the answer yes"; strict: "The answer: YES!"

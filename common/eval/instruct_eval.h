@@ -48,7 +48,7 @@ inline std::vector<std::string> test_files(const std::string& dir) {
     std::error_code error;
     for (const auto& entry : std::filesystem::directory_iterator(dir, error)) {
         const std::string name = entry.path().stem();
-        if (entry.path().extension() == ".bin" && (name == "test" || (name.rfind("test_", 0) == 0 && name.size() > 5)))
+        if (entry.path().extension() == ".bin" && (name == "test" || (starts_with(name, "test_") && name.size() > 5)))
             files.push_back(dir + "/" + name + ".bin");
     }
     if (error) fail("cannot read the directory %s: %s", dir.c_str(), error.message().c_str());
@@ -82,12 +82,9 @@ inline void score_options(
     auto largest = [&](const std::vector<double>& x) {
         return row.options[std::max_element(x.begin(), x.end()) - x.begin()];
     };
-    auto right = [&](const std::string& option) {
-        return std::find(row.outputs.begin(), row.outputs.end(), option) != row.outputs.end();
-    };
     const std::string by_sum = largest(log_likelihoods), by_mean = largest(per_byte);
-    score.by_sum += right(by_sum);
-    score.by_mean += right(by_mean);
+    score.by_sum += contains(row.outputs, by_sum);
+    score.by_mean += contains(row.outputs, by_mean);
     line.set("option", by_sum).set("option_per_byte", by_mean);
 }
 
@@ -137,13 +134,12 @@ template <class Model> System evaluate_on_instructions(
             const InstructText row = parse_instruct_text(*set.file, s);
             const std::string answer = trimmed(answers[i].text);
             score[t].add(answer, row, set.strict);
-            Json line, outputs = Json::make_array();
-            outputs.a.assign(row.outputs.begin(), row.outputs.end());
+            Json line, outputs = Json::make_array({row.outputs.begin(), row.outputs.end()});
             const std::string prompt = bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size());
             line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", prompt).set("outputs", outputs);
             line.set("answer", answer).set("stop", answers[i].stop);
-            line.set("exact", exact_match(answer, row.outputs, set.strict))
-                .set("rouge_l", rouge_l(answer, row.outputs));
+            line.set("exact", exact_match(answer, row.outputs, set.strict));
+            line.set("rouge_l", rouge_l(answer, row.outputs));
             if (!row.options.empty()) {
                 std::vector<std::string> options = row.options;
                 for (std::string& option : options) option = space + option;
@@ -173,9 +169,8 @@ inline System copy_input_baseline(const std::vector<TestSet>& sets) {
     return system;
 }
 
-// Answers with a task's most frequent answer. For that the task's rows are drawn into two halves, and each half is
-// answered with what is most frequent in the other: no row has a say in what it is answered with. The scores are means
-// over 32 draws.
+// Answers with a task's most frequent answer: its rows are drawn into two halves, each answered with what is most
+// frequent in the other, so that no row has a say in its own answer. The scores are means over 32 draws.
 inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
     constexpr int DRAWS = 32;
     System system{"most frequent answer", {}};

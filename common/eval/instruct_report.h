@@ -2,7 +2,6 @@
 // task's mean counts the same. The systems are two baselines, then models, of which the first is the reference that the
 // others are compared with: the model before tuning.
 #pragma once
-#include "common/base/text.h"
 #include "common/eval/instruct_eval.h"
 
 constexpr size_t REFERENCE = 2;

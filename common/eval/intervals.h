@@ -3,14 +3,12 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
-#include <utility>
 #include <vector>
 
 #include "common/base/errors.h"
 #include "common/base/rng.h"
 
-// Wilson's interval for a proportion, `right` of n, at 95 % (Wilson 1927): it stays within [0, 1] and is honest for
-// small n.
+// Wilson's interval for a proportion, `right` of n, at 95 % (Wilson 1927): within [0, 1], and honest for small n
 inline std::pair<double, double> wilson_interval(double right, double n) {
     if (n == 0) return {0, 1};
     const double z = 1.959963984540054;  // 97.5 % of a normal distribution
@@ -65,8 +63,7 @@ inline Interval paired_bootstrap_interval(
         means[d] = drawn / (double)n;
     }
     std::sort(means.begin(), means.end());
-    // Student's t by its expansion around the normal distribution's z (Abramowitz and Stegun 26.7.5): 0.2 % too small
-    // for n = 6, less for more
+    // Student's t expanded around the normal distribution's z (Abramowitz and Stegun 26.7.5): 0.2 % too small for n = 6
     const double z = 1.959963984540054, v = (double)(n - 1), z3 = z * z * z, z5 = z3 * z * z, z7 = z5 * z * z;
     const double t = z + (z3 + z) / (4 * v) + (5 * z5 + 16 * z3 + 3 * z) / (96 * v * v) +
                      (3 * z7 + 19 * z5 + 17 * z3 - 15 * z) / (384 * v * v * v);

@@ -1,14 +1,12 @@
-// porter_stemmer.h: the stem of an English word (Porter 1980, in the variant that is the default of NLTK), as ROUGE-L
-// compares words.
+// porter_stemmer.h: the stem of an English word (Porter 1980, in NLTK's default variant), as ROUGE-L compares words.
 //
 // A word is a sequence of consonants and vowels, [C](VC)^m[V]; m is its measure. Rules "suffix → other, if what is
 // before it is ..." in five steps; in a step only the first suffix that fits counts. y is a vowel after a consonant;
 // digits are consonants.
 #pragma once
-#include <algorithm>
-#include <string>
-#include <string_view>
 #include <unordered_map>
+
+#include "common/base/text.h"
 
 namespace porter {
 inline bool consonant(const std::string& w, size_t i) {
@@ -31,9 +29,6 @@ inline bool has_vowel(const std::string& w) {
         if (!consonant(w, i)) return true;
     return false;
 }
-inline bool ends(const std::string& w, std::string_view suffix) {
-    return w.size() >= suffix.size() && std::string_view(w).substr(w.size() - suffix.size()) == suffix;
-}
 inline std::string without(const std::string& w, size_t n) { return w.substr(0, w.size() - n); }
 // consonant, vowel, consonant other than w, x, y: hop, fil(e); NLTK also: a vowel and a consonant are all there is
 inline bool ends_cvc(const std::string& w) {
@@ -46,12 +41,12 @@ inline bool ends_double_consonant(const std::string& w) {
     return w.size() >= 2 && w.end()[-1] == w.end()[-2] && consonant(w, w.size() - 1);
 }
 
-inline std::string past_and_ing(const std::string& w) {            // step 1b
-    if (ends(w, "ied")) return without(w, w.size() == 4 ? 1 : 2);  // NLTK: died → die, but cried → cri
-    if (ends(w, "eed")) return measure(without(w, 3)) > 0 ? without(w, 1) : w;
-    std::string stem = ends(w, "ed") ? without(w, 2) : ends(w, "ing") ? without(w, 3) : "";
+inline std::string past_and_ing(const std::string& w) {                 // step 1b
+    if (ends_with(w, "ied")) return without(w, w.size() == 4 ? 1 : 2);  // NLTK: died → die, but cried → cri
+    if (ends_with(w, "eed")) return measure(without(w, 3)) > 0 ? without(w, 1) : w;
+    std::string stem = ends_with(w, "ed") ? without(w, 2) : ends_with(w, "ing") ? without(w, 3) : "";
     if (!has_vowel(stem)) return w;
-    if (ends(stem, "at") || ends(stem, "bl") || ends(stem, "iz")) return stem + "e";
+    if (ends_with(stem, "at") || ends_with(stem, "bl") || ends_with(stem, "iz")) return stem + "e";
     if (ends_double_consonant(stem))
         return stem.back() == 'l' || stem.back() == 's' || stem.back() == 'z' ? stem : without(stem, 1);
     return measure(stem) == 1 && ends_cvc(stem) ? stem + "e" : stem;
@@ -67,7 +62,7 @@ struct Step {
             const std::string_view rule = rest.substr(0, rest.find(' '));
             rest.remove_prefix(std::min(rest.size(), rule.size() + 1));
             const std::string_view suffix = rule.substr(0, rule.find('>')), other = rule.substr(suffix.size() + 1);
-            if (!ends(w, suffix)) continue;
+            if (!ends_with(w, suffix)) continue;
             const std::string stem = without(w, suffix.size());
             return fits(stem, suffix) ? stem + std::string(other) : w;
         }
@@ -105,7 +100,7 @@ inline std::string stem(const std::string& w) {
     if (found != irregular.end()) return found->second;
     if (w.size() <= 2) return w;
     // NLTK: dies → die, but flies → fli
-    std::string s = past_and_ing(ends(w, "ies") ? without(w, w.size() == 4 ? 1 : 2) : PLURALS.apply(w));
+    std::string s = past_and_ing(ends_with(w, "ies") ? without(w, w.size() == 4 ? 1 : 2) : PLURALS.apply(w));
     for (const Step& step : STEPS) s = step.apply(s);
     return s;
 }

@@ -8,7 +8,6 @@
 // stemmed. Languages of other letters have no words here: their ROUGE-L is 0, rouge_is_blind() tells.
 #pragma once
 #include <algorithm>
-#include <vector>
 
 #include "common/base/unicode.h"
 #include "common/eval/porter_stemmer.h"
@@ -61,8 +60,7 @@ inline Rouge rouge_l(std::string_view answer, std::string_view reference, bool s
 }
 // Has no reference a word? Then ROUGE-L is 0, whatever the answer.
 inline bool rouge_is_blind(const std::vector<std::string>& references) {
-    return std::all_of(
-        references.begin(), references.end(), [](const std::string& r) { return rouge_words(r, false).empty(); });
+    return std::all_of(references.begin(), references.end(), [](auto& r) { return rouge_words(r, false).empty(); });
 }
 // The best F over the references, 0 to 1
 inline double rouge_l(std::string_view answer, const std::vector<std::string>& references) {

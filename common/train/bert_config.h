@@ -35,9 +35,8 @@ inline BertConfig read_bert_config(const std::string& dir) {
 // Writes DIR/config.json. extra: more keys, for a classifier id2label, label2id, problem_type.
 inline void write_bert_config(const std::string& dir, const BertConfig& c,
     const std::string& architecture = "BertForMaskedLM", const Json& extra = {}) {
-    Json json, names = Json::make_array();
-    names.a.push_back(architecture);
-    json.set("architectures", names).set("model_type", "bert").set("dtype", "float32");
+    Json json = Json().set("architectures", Json::make_array({architecture}));
+    json.set("model_type", "bert").set("dtype", "float32");
     json.set("vocab_size", c.V).set("max_position_embeddings", c.T).set("type_vocab_size", c.types);
     json.set("hidden_size", c.C).set("num_hidden_layers", c.L);
     json.set("num_attention_heads", c.NH).set("intermediate_size", c.FF);

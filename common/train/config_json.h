@@ -1,9 +1,7 @@
-// config_json.h: a config.json as it is read: numbers with bounds, keys with one allowed value. Whatever is refused is
-// named by file, key and value.
+// config_json.h: a config.json as it is read: numbers with bounds, allowed values; refusals name file, key and value.
 #pragma once
 #include <optional>
 
-#include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/json.h"
 #include "common/base/text.h"
@@ -41,13 +39,12 @@ struct ConfigJson {
             fail("%s: expected heads of 32, 64 or 128 channels, found %lld", where.c_str(), (long long)HS);
     }
     // Where there is a preset the key may be missing or null.
-    double number(
-        const char* key, double lo, double hi, std::optional<double> preset = {}, bool integer = false) const {
+    double number(const char* key, double lo, double hi, std::optional<double> preset = {}, bool whole = false) const {
         const Json* j = find(key);
         if (!j && preset) return *preset;
-        if (j && (j->kind == Json::integer || (!integer && j->kind == Json::number)) && j->d >= lo && j->d <= hi)
+        if (j && (j->kind == Json::integer || (!whole && j->kind == Json::number)) && j->d >= lo && j->d <= hi)
             return j->d;
-        refuse(key, format("%s from %.10g to %.10g", integer ? "an integer" : "a number", lo, hi));
+        refuse(key, format("%s from %.10g to %.10g", whole ? "an integer" : "a number", lo, hi));
     }
     int64_t integer(const char* key, int64_t lo, int64_t hi, std::optional<int64_t> preset = {}) const {
         return (int64_t)number(key, (double)lo, (double)hi, preset, true);

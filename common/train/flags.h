@@ -1,5 +1,4 @@
-// flags.h: the command-line flags that several programs take: TrainFlags for any training run, ModelFlags for the
-// dimensions of a new model.
+// flags.h: flags that several programs take: TrainFlags of a training run, ModelFlags of a new model's dimensions.
 #pragma once
 #include "common/base/cli.h"
 
@@ -22,8 +21,7 @@ struct TrainFlags {
                     {"resume", &resume, "continue the run in --out where it stopped, bit for bit"},
                     {"retune", &retune,
                         "with --resume on a GPU: time the matrix products again, for instance after a change of "
-                        "driver; the "
-                        "last bits may then differ"},
+                        "driver; the last bits may then differ"},
                     {"verbose", &verbose, "list every parameter tensor and every part of the memory at the start"},
                     {"seed", &seed, at_least(0),
                         "seed of initial values, of the choice and order of the data, masks and dropout"}}},
@@ -38,8 +36,7 @@ struct TrainFlags {
                     {"accum", &accum, between(1, 1 << 20), "number of micro-batches of an optimiser step"},
                     {"lr", &lr, at_least(0),
                         "peak learning rate; 0: chosen by the hidden size: 1e-3 up to 256, 5e-4 up to 512, 2e-4 up to "
-                        "768, "
-                        "else 1e-4"},
+                        "768, else 1e-4"},
                     {"schedule", &schedule, "linear|cosine|constant|wsd",
                         "how the learning rate falls after the warmup; wsd: it stays constant, then falls in the last "
                         "part"},
@@ -58,16 +55,14 @@ struct TrainFlags {
                         "dropout rate of embeddings, attention, both branches of every layer, and before a classifier"},
                     {"recompute", &recompute,
                         "compute the outputs of norms and activations again in the backward pass instead of keeping "
-                        "them: less "
-                        "memory, a little more time"},
+                        "them: less memory, a little more time"},
                     {"overfit-one-batch", &overfit,
                         "repeat the batches of the first step, without dropout: the loss must fall to almost "
                         "nothing"}}},
             {"Validation", "train",
                 {{"eval-every", &eval_every, at_least(0),
                      "steps between two validations; each writes last/ and, if it is the best so far, best/; 0: only "
-                     "at the "
-                     "end, in fine-tuning once an epoch"},
+                     "at the end, in fine-tuning once an epoch"},
                     {"eval-tokens", &eval_tokens, at_least(0),
                         "number of tokens of val.bin to validate on, always the same ones; 0: all of them"},
                     {"log-every", &log_every, at_least(1), "steps between two lines on the console"}}}};

@@ -25,8 +25,8 @@ struct GptConfig {
     std::vector<int> no_rope;  // layers without RoPE: SmolLM3
     Json generation;           // generation_config.json, kept for what the user set there
 
-    bool has_rope(int l) const { return llama && std::find(no_rope.begin(), no_rope.end(), l) == no_rope.end(); }
-    bool ends(int token) const { return token == eot || std::find(stops.begin(), stops.end(), token) != stops.end(); }
+    bool has_rope(int l) const { return llama && !contains(no_rope, l); }
+    bool ends(int token) const { return token == eot || contains(stops, token); }
 };
 
 // The models and transformers' classes for them
@@ -202,16 +202,12 @@ inline void write_llama(Json& json, const GptConfig& c, const Json& eos) {
     json.set("tie_word_embeddings", c.tied).set("use_cache", true);
 }
 
-// Writes DIR/config.json, and generation_config.json, without which transformers' generate() would not know where to
-// stop.
+// Writes DIR/config.json, and generation_config.json, by which transformers' generate() knows where to stop.
 inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     Json json, names = Json::make_array(), generation = c.generation, eos = c.eot;
     std::vector<int> ends = c.stops;
-    if (std::find(ends.begin(), ends.end(), c.eot) == ends.end()) ends.insert(ends.begin(), (int)c.eot);
-    if (ends.size() > 1) {
-        eos = Json::make_array();
-        eos.a.assign(ends.begin(), ends.end());
-    }
+    if (!contains(ends, (int)c.eot)) ends.insert(ends.begin(), (int)c.eot);
+    if (ends.size() > 1) eos = Json::make_array({ends.begin(), ends.end()});
     for (GptType t : GPT_TYPES)
         if (c.type == t.type) names.a.push_back(t.architecture);
     json.set("architectures", names).set("model_type", c.type).set("dtype", "float32");

@@ -29,9 +29,7 @@ inline bool is_target(const std::string& module, const std::string& targets) {
     if (targets == "all") return true;
     if (targets == "attention") return module.find("attn") != module.npos || module.find("attention") != module.npos;
     for (const std::string& name : split_list(targets))
-        if (std::string end = "." + name;
-            module.size() > end.size() && module.substr(module.size() - end.size()) == end)
-            return true;
+        if (ends_with(module, "." + name)) return true;
     return false;
 }
 
@@ -64,10 +62,10 @@ struct LoraTable {
                 if (!is_target(module, f.targets)) continue;
                 // GPT-2 has two c_proj in a layer: where one alone is meant, PEFT has to know which
                 std::string own = module.substr(module.rfind('.') + 1);
-                if (std::any_of(all.begin(), all.end(),
-                        [&](const std::string& m) { return is_target(m, own) && !is_target(m, f.targets); }))
+                if (std::any_of(
+                        all.begin(), all.end(), [&](auto& m) { return is_target(m, own) && !is_target(m, f.targets); }))
                     own = module.substr(module.rfind('.', module.rfind('.') - 1) + 1);
-                if (std::find(targets.begin(), targets.end(), own) == targets.end()) targets.push_back(own);
+                if (!contains(targets, own)) targets.push_back(own);
                 a.push_back(PEFT_PREFIX + module + ".lora_A.weight");
                 b.push_back(PEFT_PREFIX + module + ".lora_B.weight");
                 rows_b.push_back(w.elements(k) / in);
@@ -101,8 +99,7 @@ struct Adapters {
     std::vector<Adapter> of;
     real *du = nullptr, *dropped = nullptr;  // (N, P r), (N, C), the widest
 
-    // base: where the model's parameters lie, by its table; params, grads: those of the adapters, by table.rows. Rooms
-    // that plan() took stay.
+    // base: the model's parameters, by its table; params, grads: the adapters', by table.rows. What plan() took stays.
     void point(
         const LoraTable& table, const std::vector<ParamSpec>& model, const real* base, real* params, areal* grads) {
         of.resize(table.modules.size());
@@ -165,8 +162,7 @@ struct Adapters {
 // values: (total_count(table.rows))
 template <class T> void save_adapter(const std::string& dir, const LoraTable& table, const LoraFlags& f,
     const std::string& base, bool conv1d, const T* values) {
-    Json config, targets = Json::make_array();
-    targets.a.assign(table.targets.begin(), table.targets.end());
+    Json config, targets = Json::make_array({table.targets.begin(), table.targets.end()});
     config.set("peft_type", "LORA").set("task_type", "CAUSAL_LM").set("base_model_name_or_path", base).set("r", f.r);
     config.set("lora_alpha", f.alpha).set("lora_dropout", f.dropout).set("bias", "none").set("target_modules", targets);
     config.set("fan_in_fan_out", conv1d).set("inference_mode", true).set("use_rslora", false).set("use_dora", false);

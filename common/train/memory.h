@@ -1,14 +1,11 @@
-// memory.h: what a program says before it trains, and the one allocation of device memory that a run, or a loaded
-// model, lives in.
+// memory.h: what a program says before it trains, and the one allocation of device memory of a run or a loaded model.
 #pragma once
 #include <omp.h>
 
 #include <functional>
 
 #include "common/data/batch.h"
-#include "common/device/arena.h"
 #include "common/train/optimizer.h"
-#include "common/train/tensors_io.h"
 
 constexpr double MiB = 1 << 20;
 
@@ -40,9 +37,8 @@ inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) 
 }
 
 // Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
-// there is not enough. `flag` is what decides about it, in steps of `unit` up to `max`: task.shape_for(value) is what
-// batches have with that value, and task.set_shape() makes plan() take room for them. So the largest value that fits
-// can be named.
+// there is not enough, naming the largest value of `flag`, in steps of `unit` up to `max`, that fits: batches have
+// task.shape_for(value) with it, and task.set_shape() makes plan() take room for them.
 template <class Task> void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max) {
     Arena measure;
     task.plan(measure);

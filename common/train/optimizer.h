@@ -7,8 +7,7 @@
 #include "common/train/flags.h"
 #include "common/train/tensors_io.h"
 
-// Learning rate of step `step` (from 0) of `steps`: a linear warmup, then the schedule, which falls to
-// final_lr_fraction · lr.
+// Learning rate of step `step` (from 0): a linear warmup, then the schedule, which falls to final_lr_fraction · lr.
 inline double learning_rate(const TrainFlags& f, int64_t step) {
     double warmup = f.warmup < 1 ? f.warmup * (double)f.steps : f.warmup;
     if ((double)step < warmup) return f.lr * (double)(step + 1) / (warmup + 1);
@@ -101,16 +100,15 @@ struct Optimizer {
         const double t = (double)step + 1;
         return {learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, t), 1 - pow(f.beta2, t), f.clip};
     }
-    // Clips the gradients and updates m, v, parameters and masters by *hyper. Nothing changes if loss or norm is not
-    // finite, or was not in a step before.
+    // Clips the gradients, updates m, v, parameters and masters by *hyper; nothing if a loss or norm was ever not
+    // finite
     void update() {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
     }
 };
 
-// Initial values by the table: N(0, std), zeros or ones, each element from (seed, its tensor's name and its index)
-// alone.
+// Initial values by the table: N(0, std), zeros or ones, each element by (seed, its tensor's name, its index) alone.
 inline std::vector<areal> initial_values(const std::vector<ParamSpec>& table, size_t n, uint64_t seed) {
     std::vector<areal> values(n, areal(0));
     for (const ParamSpec& s : table)

@@ -42,8 +42,7 @@ struct ParamSpec {
     size_t used() const { return begin(names.size()); }
 };
 
-// Sets count (where it is 0) and offset of each row: in order, each at a multiple of PARAM_BLOCK elements. Returns the
-// elements of all of them, gaps included.
+// Sets count (where 0) and offset of each row, a multiple of PARAM_BLOCK. Returns the elements of all, gaps included.
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
@@ -73,8 +72,7 @@ template <class X> struct TableBuilder {
         rows.push_back({names, shape, {}, false, decay, init, std, layer, 0, count});
         members.push_back(&p);
     }
-    // a matrix (out, in) and its bias; several parts lie one after the other, as one matrix; out_memory: rows in
-    // memory, where they are more
+    // a matrix (out, in) and its bias; several parts lie one after the other; out_memory: rows in memory, where more
     void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
         size_t out_memory = 0) {
         std::vector<std::string> weights, biases;
@@ -96,8 +94,7 @@ template <class X> struct TableBuilder {
         tensor(w, {name + ".weight"}, {C}, false, Init::ones, layer);
         tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
     }
-    // Lays the table out and points the members into the array at `base` (total_count() elements; nullptr: only the
-    // table is wanted).
+    // Lays the table out and points the members into the array `base` (total_count(); nullptr: for the table alone)
     std::vector<ParamSpec> point(X* base) {
         layout(rows);
         for (size_t i = 0; i < rows.size(); i++) *members[i] = base ? base + rows[i].offset : nullptr;

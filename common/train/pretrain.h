@@ -21,8 +21,7 @@ template <class Tokenizer> struct PretrainData {
     }
 };
 
-// The model directory whose parameters a run starts with, or continues from; "": it starts from scratch. With it the
-// dimensions are those of the model.
+// The model directory that a run starts with or continues from, and whose dimensions it has; "": it starts from scratch
 inline std::string starting_model(Cli& cli, const TrainFlags& f) {
     if (f.resume) return resolve_model_dir(f.out + "/last");
     if (f.init.empty()) return "";

@@ -14,7 +14,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
-#include "common/data/order.h"
+#include "common/data/batch.h"
 #include "common/train/model_dir.h"
 #include "common/train/optimizer.h"
 
@@ -83,8 +83,7 @@ inline void open_run_dir(const TrainFlags& f) {
             fail_usage(
                 "--out %s: a run or a model is there already; continue it with --resume or take another directory",
                 out);
-        // A run that was killed before its first checkpoint left a config.json, known by its flags; no other may be
-        // there.
+        // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
         const std::string config = f.out + "/config.json";
         const std::string text = exists(config) && !is_directory(config) ? read_file(config) : "";
         if (text.find("\"flags\": {") == text.npos || text.find("\"resume\": ") == text.npos)
@@ -167,16 +166,14 @@ template <class Config> Json model_identity(const Config& c) {
 // model.safetensors holds every bit of fp32 parameters; of other types the master weights are saved as well.
 constexpr bool MODEL_FILE_IS_EXACT = std::is_same_v<real, float>;
 
-// Writes what restore_run() reads into the model directory `dir`, beside the model. identity: what the run trains on
-// and what it trains: a Task's identity()
+// Writes what restore_run() reads into the model directory `dir`, beside the model. identity: a Task's identity()
 inline void save_run(const std::string& dir, const Optimizer& opt, const Progress& progress, const Json& identity) {
     std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
     if (!MODEL_FILE_IS_EXACT) master = opt.download();
     save_training_state(dir, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(),
         progress.to_json().set("identity", identity));
 }
-// Parameters, m and v of the run that was saved in `dir`; returns how far it had come. A run of another identity is
-// refused.
+// Parameters, m and v of the run saved in `dir`; returns how far it had come. A run of another identity is refused.
 inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& identity) {
     std::string path = dir + "/training_state.safetensors";
     std::vector<areal> m(opt.n), v(opt.n), master(opt.n);

@@ -12,8 +12,7 @@
 #include "common/train/step_queue.h"
 #include "common/train/validation.h"
 
-// FLOP/s of dense matrix products at this precision; 0 where it is not known. GPU: the data sheet. CPU: the best of
-// some products.
+// FLOP/s of dense matrix products at this precision; 0: not known. GPU: the data sheet. CPU: the best of some products.
 inline double peak_flops() {
 #ifdef __CUDACC__
     const std::string name = device::device_name();
@@ -70,8 +69,7 @@ struct RunLog {
             printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
                 peak / 1e9);
     }
-    // The lines of metrics.jsonl without those of steps after `step`, which will be done again, and what is no line of
-    // JSON (a power cut may leave zeros).
+    // The lines of metrics.jsonl up to `step`, as later ones are done again; what is no JSON is dropped (a power cut)
     static std::string kept_lines(const std::string& path, int64_t step) {
         std::string text = read_file(path), kept;
         text.resize(text.rfind('\n') + 1);  // without a line that was cut off

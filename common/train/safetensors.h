@@ -5,8 +5,7 @@
 //                       "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}
 //   the rest     data, row-major, little-endian; the tensors cover it without overlap and without holes
 //
-// A file that breaks a rule is refused with its name, the tensor's name and what was found. Numbers are taken to be
-// little-endian in memory too.
+// A file that breaks a rule is refused with its name, the tensor's and what was found. Memory is little-endian, too.
 #pragma once
 #include <math.h>
 #include <string.h>
@@ -14,7 +13,6 @@
 #include <algorithm>
 #include <set>
 
-#include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/hash.h"
 #include "common/base/json.h"
@@ -26,7 +24,7 @@ inline size_t dtype_bits(const std::string& dtype) {
     if (dtype == "F64" || dtype == "I64" || dtype == "U64" || dtype == "C64") return 64;
     if (dtype == "F32" || dtype == "I32" || dtype == "U32") return 32;
     if (dtype == "F16" || dtype == "BF16" || dtype == "I16" || dtype == "U16") return 16;
-    if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || dtype.rfind("F8_E", 0) == 0) return 8;
+    if (dtype == "I8" || dtype == "U8" || dtype == "BOOL" || starts_with(dtype, "F8_E")) return 8;
     if (dtype == "F6_E2M3" || dtype == "F6_E3M2") return 6;
     return dtype == "F4" ? 4 : 0;
 }

@@ -9,8 +9,6 @@
 #include <deque>
 
 #include "common/data/batch.h"
-#include "common/data/order.h"
-#include "common/device/device.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/train/optimizer.h"
 

@@ -1,10 +1,7 @@
-// tensors_io.h: the parameters of a table, and what AdamW keeps for them, from and to the safetensors files of a model
-// directory.
+// tensors_io.h: the parameters of a table, and what AdamW keeps for them, from and to a model directory's safetensors.
 #pragma once
 #include <map>
 
-#include "common/base/hash.h"
-#include "common/base/text.h"
 #include "common/train/parameters.h"
 #include "common/train/safetensors.h"
 
@@ -18,9 +15,8 @@ template <class From, class To> void transpose_copy(To* dst, const From* src, si
 struct LoadReport {
     size_t loaded = 0;                 // tensors
     std::vector<std::string> missing;  // in the table, not in the file: their values in memory are as before
-    std::vector<std::string>
-        unused;  // in the file, parameters that the table has no place for (another head); no buffers
-    std::vector<std::string> names;  // all that are in the file
+    std::vector<std::string> unused;   // in the file, without a place in the table (another head); no buffers
+    std::vector<std::string> names;    // all that are in the file
 
     // Only tensors whose names begin with one of `prefixes` (a head) may be missing.
     void refuse_missing(const std::string& dir, const std::vector<std::string>& prefixes = {}) const {
@@ -204,8 +200,7 @@ inline std::string layout_fingerprint(const std::vector<ParamSpec>& specs) {
 }
 
 // DIR/training_state.safetensors: m, v and, where the master weights are not the parameters themselves, master (else
-// nullptr), total_count elements each; `counters` is the program's own: step, loader position, best loss, ... Bits come
-// back as they went.
+// nullptr), total_count elements each; counters: step, loader position, best loss, ... Bits come back as they went.
 template <class T> void save_training_state(const std::string& dir, const std::vector<ParamSpec>& specs, const T* m,
     const T* v, const T* master, const Json& counters) {
     std::vector<TensorToWrite> list;

@@ -5,7 +5,6 @@
 
 #include "common/data/batch.h"
 #include "common/data/bin_file.h"
-#include "common/data/order.h"
 #include "common/ops/crossentropy.cuh"
 
 struct Eval {
@@ -20,8 +19,7 @@ struct Eval {
     Json numbers = Json::make_object();  // more keys for metrics.jsonl
 };
 
-// Which sequence of the validation data is the i-th: a random order that never changes, as fill_batch() with seed 0
-// draws it.
+// Which sequence of the validation data is the i-th: a random order that never changes, fill_batch()'s with seed 0
 template <class Data> uint64_t validation_order(const Data& data, uint64_t i) {
     return Permutation(data.sequences(), mix64(0, 0))(i);
 }
@@ -36,8 +34,7 @@ template <class Data> uint64_t validation_sequences(Data& data, int64_t tokens) 
     return count;
 }
 
-// A task's mean loss over the first `sequences` in that order, without dropout; on_batch(its targets) is called for
-// each batch.
+// A task's mean loss over the first `sequences` in that order, without dropout; on_batch(targets) hears of each batch.
 template <class Task, class Data> Eval mean_loss(Task& task, Data& data, uint64_t sequences,
     const std::function<void(const std::vector<int>&)>& on_batch = nullptr) {
     NoDropout inference(task.model.dropout);
