@@ -100,8 +100,7 @@ struct Optimizer {
         const double t = (double)step + 1;
         return {learning_rate(f, step), f.beta1, f.beta2, f.eps, 1 - pow(f.beta1, t), 1 - pow(f.beta2, t), f.clip};
     }
-    // Clips the gradients, updates m, v, parameters and masters by *hyper; nothing if a loss or norm was ever not
-    // finite
+    // Clips gradients, updates m, v, parameters and masters by *hyper; nothing if a loss or norm was ever not finite
     void update() {
         device::norm_squared(stats, grads, norm_scratch, n);
         device::adamw_update(params, master, m, v, grads, stats, hyper, ParamBlocks{lr_factor, decay}, n);
