@@ -287,13 +287,8 @@ struct ClassifyTask {
 
     ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
         const BertConfig& config, const std::string& init)
-        : f(f),
-          cf(cf),
-          tokenizer(tokenizer),
-          labels(train.labels),
-          init(init),
-          train_data(train, tokenizer, cf.max_len, labels),
-          dev_data(train_data) {
+        : f(f), cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
+          train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
         draw_examples();
         set_shape(shape_for(cf.batch));
         builder.set_up(shape, tokenizer.pad(), (int)cf.max_len, 128);

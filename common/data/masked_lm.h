@@ -27,12 +27,7 @@ struct MaskedLmData {
 
     // The tokenizer has to say which ids are [CLS], [SEP], [MASK] and [PAD] (WordPiece does).
     template <class Tokenizer> MaskedLmData(const BinFile& file, int T, int V, const Tokenizer& tokenizer)
-        : file(file),
-          T(T),
-          V(V),
-          cls(tokenizer.cls()),
-          sep(tokenizer.sep()),
-          mask(tokenizer.mask()),
+        : file(file), T(T), V(V), cls(tokenizer.cls()), sep(tokenizer.sep()), mask(tokenizer.mask()),
           pad(tokenizer.pad()) {
         if (T < 5) fail_usage("--max-len: expected at least 5, found %d", T);
         first.assign(1, 0);

@@ -914,9 +914,7 @@ TEST_SUITE("optimiser") {
         size_t n = 5 * PARAM_BLOCK;
         Floats g, m, v, w, factor{1, 0.5f, 0, 2, 1}, decay{0.1f, 0, 0.1f, 0.01f, 1};
         Case()
-            : g(random_numbers<float>(n, 1)),
-              m(random_numbers<float>(n, 2)),
-              v(random_numbers<float>(n, 3)),
+            : g(random_numbers<float>(n, 1)), m(random_numbers<float>(n, 2)), v(random_numbers<float>(n, 3)),
               w(random_numbers<float>(n, 4)) {
             for (float& x : v) x *= x;
         }

@@ -46,7 +46,19 @@ TEST_CASE("safetensors: what was written is read back") {
 
     SafeTensors file(dir / "x");
     CHECK(file.tensors.size() == 5);
-    CHECK(dump_json(file.metadata) == "{\"format\": \"pt\", \"step\": \"12\"}");
+    const std::string sum = file.metadata.find("checksum")->s;
+    CHECK(dump_json(file.metadata) == "{\"format\": \"pt\", \"checksum\": \"" + sum + "\", \"step\": \"12\"}");
+    CHECK((sum.size() == 16 && sum != hex(0)));
+    file.verify();
+    const size_t key = bytes.find("checksum");
+    for (size_t at = 8; at < bytes.size(); at++) {  // a bit that flipped, anywhere but in the header's length ...
+        if (at >= key && at < key + 8) continue;    // ... and the word itself, whose loss harms nothing
+        std::string damaged = bytes;
+        damaged[at] ^= 1 << at % 8;
+        write_bytes(dir / "damaged", damaged);
+        CHECK_THROWS_AS(SafeTensors(dir / "damaged").verify(), Error);
+    }
+    remove((dir / "damaged").c_str());
     CHECK(file.find("layer") == nullptr);
     CHECK(file.find("b")->shape.empty());
     CHECK(read_tensor<double>(file, "d", {3}) == d);
