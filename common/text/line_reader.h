@@ -105,7 +105,7 @@ struct LineReader {
         next_at += n;
         bytes += n;
         if (++number == 1) {
-            const std::string found = not_text(whole);
+            const std::string found = not_text(std::string_view(buffer).substr(next_at - n));
             if (!found.empty()) fail("%s, line 1: expected UTF-8 text, found %s", path.c_str(), found.c_str());
             if (whole.substr(0, BYTE_ORDER_MARK.size()) == BYTE_ORDER_MARK) whole.remove_prefix(BYTE_ORDER_MARK.size());
         }
