@@ -139,11 +139,11 @@ struct Predictor {
         Batch b = to_device(builder.finish(host, StepCounters{}, 1), model.bert.shape, block, host);
         NoDropout inference(model.bert.dropout);
         const int K = model.K, Kp = model.Kp();
-        std::vector<real> logits(answers.size() * Kp);  // (M, Kp)
+        const auto called = std::exchange(answers, {});  // also where one of them throws
+        std::vector<real> logits(called.size() * Kp);    // (M, Kp)
         copy_to_host(logits.data(), model.forward(b), logits.size() * sizeof(real));
         builder.clear();
-        for (size_t m = 0; m < answers.size(); m++) answers[m](softmax(&logits[m * Kp], K).data());
-        answers.clear();
+        for (size_t m = 0; m < called.size(); m++) called[m](softmax(&logits[m * Kp], K).data());
     }
 };
 
@@ -581,7 +581,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
         f.out = out + format("/seed-%lld", (long long)f.seed);
         f.resume = resume && exists(f.out + "/last");
         printf("\n---- seed %lld (%lld of %lld)\n", (long long)f.seed, (long long)k + 1, (long long)seeds);
-        if (!f.resume) open_run_dir(f);
+        open_run_dir(f);
         if (int code = train_once(task, cli, memory, results); code != EXIT_OK) {
             if (code == EXIT_INTERRUPTED)
                 printf("all of the %lld seeds: --resume --out %s\n", (long long)seeds, out.c_str());
@@ -651,7 +651,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
 
     print_machine("finetune_cls");
     print_parameters(task.opt.table, f.verbose);
-    void* memory = allocate_run(task, "--batch", 1, 1 << 16);
+    void* memory = allocate_run(task, "--batch", cf.batch, 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
         labels.size(), name_list(labels, 20).c_str());
     std::vector<Json> results;
@@ -690,6 +690,9 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
                 row.error = row.where() + ": expected a label of the model (" + name_list(c.labels) + "), found " +
                             start_of(row.label) + nearest_hint(row.label, c.labels);
             if (row.error.empty()) row.error = c.encode(row.where(), row.text, row.text2, tokens, types, cut);
+            if (row.error.empty() && row.pair && types.back() == 0)  // as data/tokenize pack says it
+                row.error = row.where() + ": expected a text in \"" + cf.columns.text2 +
+                            "\", found only characters that give no token";
             if (!row.error.empty()) {
                 bad.add(row.error);
                 continue;

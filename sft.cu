@@ -405,7 +405,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     if (is_lora)
         printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
             thousands((double)total_count(task.model_table)).c_str());
-    Arena arena(allocate_run(task, "--batch", 1, 1 << 16));
+    Arena arena(allocate_run(task, "--batch", sf.batch, 1, 1 << 16));
     task.allocate(arena);
     print_mixture(task.train_data.mixture, sf.holdout, task_weights(train_file.tasks, sf.weights));
     if (task.same_question)

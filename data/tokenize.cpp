@@ -28,9 +28,14 @@ static void learn(const Options& o, Cli& cli) {
     // The files are made here and then moved, so that a run that is killed leaves no half of a tokenizer: where this
     // folder is left, what lies beside it is its own.
     const std::string work = o.out + "/learning.tmp";
-    for (const char* name : TokenizerFiles::names)
-        if (exists(o.out + "/" + name) && !is_directory(work))
+    for (const char* name : TokenizerFiles::names) {
+        const std::string path = o.out + "/" + name;
+        std::error_code e;  // one of them is not there
+        const bool is_input = std::any_of(files.begin(), files.end(),
+            [&](const std::string& file) { return std::filesystem::equivalent(path, file, e); });
+        if (is_input || (exists(path) && !is_directory(work)))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
+    }
     const WordPiece rules(o.lower_case);  // no pieces yet, only how words are made
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
@@ -312,6 +317,7 @@ int main(int argc, char** argv) {
                     {"objects", &o.json, "the objects of JSON files as they are"}}}},
         true, "", {}};
     return run_program([&] {
+        check_threads();
         if (!cli.parse(argc, argv)) return EXIT_OK;
         if (cli.command == "learn") learn(o, cli);
         if (cli.command == "encode" || cli.command == "decode") {

@@ -126,7 +126,9 @@ inline void flush_output() {
 // A program's main: runs body(), which returns the exit code; an error is one line on standard error.
 template <class F> int run_program(F body) {
     try {
-        return body();
+        const int code = body();
+        if (code == EXIT_OK) flush_output();  // its last lines may have met a full disk
+        return code;
     } catch (const Error& e) {
         fflush(stdout);
         fprintf(stderr, "error: %s\n", visible(e.what()).c_str());

@@ -1,11 +1,19 @@
 // threads.h: when a loop takes several OpenMP threads, and how these wait.
 #pragma once
+#include <omp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/base/errors.h"
+
 // A loop over fewer elements than this runs on one thread: waking the others takes as long (generation has many).
 constexpr size_t OMP_MIN_ELEMENTS = 1 << 15;
+
+inline void check_threads() {
+    if (omp_get_max_threads() > 1024)
+        fail_usage("OMP_NUM_THREADS: expected at most 1024 threads, found %d", omp_get_max_threads());
+}
 
 // OpenMP threads that wait actively are up to 40 times slower when anything else runs on the machine; those that sleep
 // at once are slow to wake (generation at 4 layers, 256 wide: 750 tokens/s sleeping at once, 1,900 so). So they spin

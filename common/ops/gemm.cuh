@@ -4,7 +4,6 @@
 // On a GPU cuBLASLt: fused_gemm() also leaves the epilogue to it, a bias or a GELU that is applied before c is stored.
 // Which of its algorithms is the fastest for a shape is timed once a run (matmul_plans.h).
 #pragma once
-#include <omp.h>
 #include <string.h>
 
 #include <algorithm>
@@ -17,7 +16,7 @@
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 #endif
 
-#include "common/base/errors.h"
+#include "common/base/threads.h"
 #include "common/base/types.h"
 #include "common/device/device.cuh"
 
@@ -70,8 +69,7 @@ template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, c
 }
 // Once, at the start of a program: the BLAS must not start threads of its own under our loops.
 inline void blas_init() {
-    if (omp_get_max_threads() > 1024)
-        fail_usage("OMP_NUM_THREADS: expected at most 1024 threads, found %d", omp_get_max_threads());
+    check_threads();
 #ifndef BLAS_LOOPS
     if (openblas_set_num_threads) openblas_set_num_threads(1);
 #endif

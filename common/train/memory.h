@@ -38,8 +38,9 @@ inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) 
 
 // Allocates the device memory of a run, all that task.plan() takes: prints it (--verbose: as a table), and fails where
 // there is not enough, naming the largest value of `flag`, in steps of `unit` up to `max`, that fits: batches have
-// task.shape_for(value) with it, and task.set_shape() makes plan() take room for them.
-template <class Task> void* allocate_run(Task& task, const char* flag, int64_t unit, int64_t max) {
+// task.shape_for(value) with it, and task.set_shape() makes plan() take room for them. value: its variable, which the
+// task may read, too
+template <class Task> void* allocate_run(Task& task, const char* flag, int64_t& value, int64_t unit, int64_t max) {
     Arena measure;
     task.plan(measure);
     size_t needed = measure.used, available = device::device_memory();
@@ -48,19 +49,22 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t u
     auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
         int64_t low = 0, high = max / unit + 1;  // low · unit fits
         const BatchShape shape = task.shape;
+        const int64_t given = value;
         while (high - low > 1) {
             int64_t mid = (low + high) / 2;
             Arena arena;
-            task.set_shape(task.shape_for(mid * unit));
+            value = mid * unit;
+            task.set_shape(task.shape_for(value));
             task.plan(arena);
             (fits(arena.used) ? low : high) = mid;
         }
         task.set_shape(shape);
+        value = given;
         return low * unit;
     };
-    auto advice = [&](int64_t value) {
-        return value ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)value)
-                     : "take shorter sequences or a smaller model";
+    auto advice = [&](int64_t most) {
+        return most ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)most)
+                    : "take shorter sequences or a smaller model";
     };
     int64_t largest = largest_value([&](size_t bytes) { return bytes + copies <= available; });
     if (copies) {

@@ -112,7 +112,7 @@ template <class Task> int pretrain(Task& task, Cli& cli, TrainFlags& f, const st
     if (!init.empty()) check_tensors(init, task.opt.table, task.head);
     print_machine(cli.program.c_str());
     print_parameters(task.opt.table, f.verbose);
-    Arena arena(allocate_run(task, "--batch-tokens", 128, 1 << 22));
+    Arena arena(allocate_run(task, "--batch-tokens", f.batch_tokens, 128, 1 << 22));
     task.plan(arena);
     task.model.point(task.opt.params, task.opt.grads);
     task.host.resize(task.shape.bytes());

@@ -102,6 +102,17 @@ inline void open_run_dir(const TrainFlags& f) {
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");
     }
+    const std::vector<std::string> written = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
+        "errors.tsv", "answers.jsonl", "answers_before.jsonl"};  // each at first as NAME.tmp. and eight letters
+    std::error_code e;
+    std::vector<std::string> left;
+    for (std::filesystem::directory_iterator entry(f.out, e), end; !e && entry != end; entry.increment(e)) {
+        const std::string name = entry->path().filename();
+        const size_t at = name.find(".tmp.");
+        if (at != name.npos && name.size() == at + 13 && contains(written, name.substr(0, at)))
+            left.push_back(entry->path());
+    }
+    for (const std::string& path : left) unlink(path.c_str());
 }
 
 // A counter of training_state.safetensors; `path` is that file, for errors.

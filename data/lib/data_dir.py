@@ -53,10 +53,14 @@ def work_dir(out):
             if left is not None:
                 shutil.rmtree(os.path.join(out, name), ignore_errors=True)
                 os.close(left)
-        work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out)
+        for last in [False] * 9 + [True]:  # until it is locked, another run may take it for one that was left
+            work = tempfile.mkdtemp(prefix=WORK_PREFIX, dir=out)
+            lock = lock_folder(work)
+            if last or (lock is not None and os.path.isdir(work)):
+                break
+            shutil.rmtree(work, ignore_errors=True)
     except OSError as e:
         raise Failure("cannot write to %s: %s" % (out, e.strerror))
-    lock = lock_folder(work)
     try:
         yield work
     finally:
