@@ -28,7 +28,7 @@ HEADERS = {
     "config": ["train/gpt_config.h", "train/bert_config.h", "train/config_json.h"],
     "rows": ["text/labelled_rows.h", "text/instruct_rows.h", "text/line_reader.h", "text/csv.h"],
     "template": ["text/chat_template.h"],
-    "run": ["train/resume.h", "train/run_dir.h", "train/run_log.h", "train/lora.h", "device/matmul_plans.h"],
+    "run": ["train/resume.h", "train/run_log.h", "train/lora.h", "device/matmul_plans.h"],
     "bin": ["data/bin_file.h"],
 }
 
