@@ -36,6 +36,14 @@ static void learn(const Options& o, Cli& cli) {
         if (is_input || (exists(path) && !is_directory(work)))
             fail_usage("--out %s: expected no tokenizer there, found %s; take another directory", o.out.c_str(), name);
     }
+    if (is_directory(work))  // it will be removed
+        for (const auto& entry : std::filesystem::directory_iterator(work))
+            if (const std::string found = entry.path().filename(); std::none_of(std::begin(TokenizerFiles::names),
+                    std::end(TokenizerFiles::names), [&](const char* name) { return starts_with(found, name); }))
+                fail_usage(
+                    "--out %s: expected files of a tokenizer alone in learning.tmp, found %s; take another "
+                    "directory",
+                    o.out.c_str(), found.c_str());
     const WordPiece rules(o.lower_case);  // no pieces yet, only how words are made
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
@@ -70,14 +78,18 @@ static void learn(const Options& o, Cli& cli) {
                 "warning: expected %lld tokens, the text gives only %zu; take more text or a smaller vocabulary\n",
                 (long long)o.size, learned.size());
         remove_tree(work);
+        bool moved = false;  // some of them
         try {
             learned.save(work);
-            for (const char* name : TokenizerFiles::names)
-                if (const std::string made = work + "/" + name;
-                    exists(made) && rename(made.c_str(), (o.out + "/" + name).c_str()))
+            for (const char* name : TokenizerFiles::names) {
+                const std::string made = work + "/" + name;
+                if (!exists(made)) continue;
+                if (rename(made.c_str(), (o.out + "/" + name).c_str()))
                     fail("cannot write %s/%s: %s", o.out.c_str(), name, strerror(errno));
+                moved = true;
+            }
         } catch (const Error&) {
-            remove_tree(work);
+            if (!moved) remove_tree(work);
             throw;
         }
         sync_directory_of(work);

@@ -107,7 +107,10 @@ get_clang() {
     local program='#include <omp.h>
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }'
     if echo "$program" | clang++ -x c++ -fopenmp -fsanitize=fuzzer,address - -o /dev/null 2>/dev/null; then return; fi
-    local version
+    # a fresh image has no lists of packages, which say what clang it is that apt installs
+    local sudo="" version
+    if [ "$(id -u)" != 0 ]; then sudo="sudo -n"; fi
+    if [ -z "$(apt-cache depends clang 2>/dev/null)" ]; then $sudo apt-get update -qq || true; fi
     version=$(apt-cache depends clang 2>/dev/null | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')
     apt_install clang "libomp-${version:-14}-dev" "libclang-common-${version:-14}-dev" \
         $(apt-cache search --names-only "^libclang-rt-${version:-14}-dev$" | cut -d' ' -f1)
@@ -120,11 +123,24 @@ get_aarch64() {
     fi
     local there=.deps/aarch64
     if ls $there/lib/libutf8proc.a >/dev/null 2>&1; then return; fi
-    if ! dpkg --print-foreign-architectures | grep -qx arm64; then dpkg --add-architecture arm64; fi
-    apt-get update -qq
-    mkdir -p $there/lib
-    (cd $there && apt-get download -qq -o APT::Sandbox::User=root libutf8proc-dev:arm64 && dpkg -x libutf8proc-dev_*_arm64.deb . &&
-        mv usr/lib/aarch64-linux-gnu/libutf8proc.a lib/ && rm -rf usr ./*.deb)
+    mkdir -p $there/lib $there/apt/lists/partial
+    (
+        cd $there/apt
+        # lists of their own: the system's stay as they are, and nobody has to be root. Ubuntu has ARM on another server
+        options="-qq -o APT::Architecture=arm64 -o APT::Architectures::=arm64"
+        options="$options -o Dir::State::Lists=$PWD/lists -o Dir::Cache=$PWD/cache -o Dir::State::status=/dev/null"
+        options="$options -o APT::Sandbox::User=$(id -un)"
+        if grep -qx ID=ubuntu /etc/os-release; then
+            key=/usr/share/keyrings/ubuntu-archive-keyring.gpg release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+            echo "deb [signed-by=$key] http://ports.ubuntu.com/ubuntu-ports $release main universe" >sources.list
+            options="$options -o Dir::Etc::SourceList=$PWD/sources.list -o Dir::Etc::SourceParts=/dev/null"
+        fi
+        apt-get $options update
+        apt-get $options download libutf8proc-dev
+        dpkg -x libutf8proc-dev_*_arm64.deb .
+        mv usr/lib/aarch64-linux-gnu/libutf8proc.a ../lib/
+    )
+    rm -rf $there/apt
 }
 
 copy_deps() {

@@ -18,6 +18,7 @@ inline uint64_t checksum(const void* data, size_t bytes, uint64_t h = 0xcbf29ce4
         uint64_t word;
         memcpy(&word, (const char*)data + 8 * i, 8);
         h = (h ^ word) * 0x100000001b3;
+        h ^= h >> 32;  // the product alone carries nothing downwards: two flips of the highest bit would cancel
     }
     return fnv1a((const char*)data + 8 * words, bytes - 8 * words, h);
 }

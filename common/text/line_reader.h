@@ -314,6 +314,7 @@ private:
         if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
             fail("cannot read %s: it was made by %s, which cannot be started: install it or unpack the file",
                 path.c_str(), packer);
-        if (status) fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
+        if (status > 0)  // -1: whoever started this program has it ignore how its own end
+            fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
     }
 };

@@ -2,9 +2,8 @@
 // template, and one reading of every place that can name special tokens:
 //
 //   tokenizer.json            added_tokens: content, id, flags. (What its post_processor adds, the tokenizer looks at.)
-//   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or as
-//   an
-//                             object with flags; extra_special_tokens, additional_special_tokens
+//   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or
+//                             as an object with flags; extra_special_tokens, additional_special_tokens
 //   special_tokens_map.json   the same but added_tokens_decoder
 //   added_tokens.json         content → id; special are those that another place names so
 //   generation_config.json, config.json    eos_token_id, a number or a list; bos_token_id

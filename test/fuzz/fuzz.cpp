@@ -30,6 +30,7 @@
 #include "common/train/run_log.h"
 #include "common/train/safetensors.h"
 #include "common/train/tensors_io.h"
+#include "data/labelled_sources.h"
 #include "data/templates.h"
 
 static constexpr char SEPARATOR = '\x1e';  // "record separator": no file of ours has a reason to hold it
@@ -118,8 +119,9 @@ static void chat_template() {
     for (const Segment& s : render(found, row, 0, true)) require(s.text.size() < 1 << 20, "a text without end");
     found.jinja("<s>", "</s>");
 }
-static void labelled(const char* name) {
-    LabelledFile rows(dir + "/" + name, LabelledColumns());
+// label: of a file of texts, a line each, which has none of its own
+static void labelled(const char* name, const char* label = "") {
+    LabelledRows rows({{dir + "/" + name, label}}, LabelledColumns());
     size_t n = 0;
     for (LabelledRow row; rows.next(row);) {
         require(row.error.find('\n') == row.error.npos, "an error of two lines");
@@ -188,7 +190,7 @@ static const std::vector<Target> TARGETS = {
     {"csv", {"rows.csv"}, [] { labelled("rows.csv"); }},
     {"tsv", {"rows.tsv"}, [] { labelled("rows.tsv"); }},
     {"jsonl", {"rows.jsonl"}, [] { labelled("rows.jsonl"); }},
-    {"lines", {"rows.txt"}, [] { labelled("rows.txt"); }},
+    {"lines", {"rows.txt"}, [] { labelled("rows.txt", "x"); }},
     {"instruct", {"rows.jsonl"}, instruct},
     {"plans", {"plans"}, plans},
     {"adapter", {"adapter_config.json", "adapter_model.safetensors"}, adapter},
