@@ -116,7 +116,7 @@ def build_world():
     instructed = [python, data + "/instructions.py", "tasks.jsonl", "--tokenizer", "gpt/last", "--template", "short"]
     tool(*labelled, "--out", "labelled")
     tool(*instructed, "--out", "instructed")
-    tune = ["--batch-tokens", 128, *steps]
+    tune = ["--batch", 8, *steps]
     return [
         Run("train_bert", "--data", "words", *small, *steps, *few),
         Run("train_gpt", "--data", "bytes", *small, *steps, *few),
