@@ -112,10 +112,22 @@ def read_manifest(out):
     return set(lines)
 
 
+def sync(path):
+    """What was written to a file, or the names in a folder, reach the disk: a power cut leaves what this run can be
+    repeated with."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_manifest(work, out, lines):
     with open(os.path.join(work, MANIFEST), "w", encoding="utf-8", newline="") as f:
         f.write(MANIFEST_HEAD + "".join(sorted(lines)))
+    sync(os.path.join(work, MANIFEST))
     os.replace(os.path.join(work, MANIFEST), os.path.join(out, MANIFEST))
+    sync(out)
 
 
 def has_bin_magic(path):
@@ -170,12 +182,15 @@ def put_in_place(work, out, names):
     # what else is there has the same bytes, and stays the user's
     new = [n for n in names if n in ours or not os.path.lexists(os.path.join(out, n))]
     lines = {manifest_line(work, n) for n in new}
+    for name in new:
+        sync(os.path.join(work, name))
     # the old files and the new ones, so that a run that is killed here can be repeated
     write_manifest(work, out, lines | {manifest_line(out, n) for n in ours})
     for name in new:
         os.replace(os.path.join(work, name), os.path.join(out, name))
     for name in set(ours) - set(new):
         os.remove(os.path.join(out, name))
+    sync(out)
     write_manifest(work, out, lines)
 
 
