@@ -110,6 +110,7 @@ struct SafeTensors {
     // The elements of a tensor, F64, F32, F16 or BF16, as float, double or bf16
     template <class T> void read(const TensorInfo& t, T* dst) const {
         const char* src = data(t);
+        if (t.count == 0) return;
         if (t.dtype == dtype_of<T>()) memcpy(dst, src, t.count * sizeof(T));
         else if (t.dtype == "F32") convert<float, float>(src, dst, t.count);
         else if (t.dtype == "F64") convert<double, double>(src, dst, t.count);
