@@ -127,7 +127,7 @@ struct LineReader {
     }
     // Why these bytes are no text, UTF-8 without a NUL; "" if they are
     static std::string fault(std::string_view text) {
-        if (memchr(text.data(), 0, text.size())) return "expected text, found a NUL byte";
+        if (text.find('\0') != text.npos) return "expected text, found a NUL byte";
         size_t at = invalid_utf8(text);
         if (at == text.npos) return "";
         return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[at]);

@@ -163,7 +163,8 @@ static void progress() {
 static void run_config() {
     TrainFlags f;
     f.out = dir;
-    Cli cli{"fuzz", "", "", {}, f.groups()};
+    Cli cli{"fuzz", "", "", {{"train", "", ""}}, f.groups()};
+    cli.command = "train";
     resume_flags(cli, f);
 }
 
