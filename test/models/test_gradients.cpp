@@ -252,7 +252,18 @@ TEST_SUITE("gradients of ops") {
                 }
             rope_forward<double>(one_by_one.data(), nullptr, one_by_one.data(), nullptr, nullptr, table.data(),
                 pos.data(), N, NH, NKV, HS, eps);
-            CHECK(one_by_one == out);
+            // The same bits by g++. clang adds the HS squares of a head in another order in each of the two loops: a
+            // relative error of at most HS · 1.1e-16 in the sum, half of it in its root, and values here are below 4.
+            auto same = [](const Numbers& a, const Numbers& b) {
+                double most = 0;
+                for (size_t i = 0; i < a.size(); i++) most = std::max(most, std::fabs(a[i] - b[i]));
+#ifdef __clang__
+                return most <= 4 * 6 * 1.1e-16;
+#else
+                return most == 0;
+#endif
+            };
+            CHECK(same(one_by_one, out));
             Numbers dq0 = random_numbers(HS, 5), dk0 = random_numbers(HS, 6), dqw = dq0, dkw = dk0;
             dx = dout;
             rope_backward(dx.data(), dqw.data(), dkw.data(), qkv.data(), qw.data(), kw.data(), rstd.data(),
@@ -263,7 +274,7 @@ TEST_SUITE("gradients of ops") {
             Numbers x = qkv;  // in place
             rope_forward(
                 x.data(), rstd.data(), x.data(), qw.data(), kw.data(), table.data(), pos.data(), N, NH, NKV, HS, eps);
-            CHECK(x == one_by_one);
+            CHECK(same(x, one_by_one));
         }
     }
 
