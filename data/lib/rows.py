@@ -12,10 +12,8 @@ import threading
 from .data_dir import refuse_output
 from .errors import Failure, Usage, bad_rows
 from .file_kinds import check_begin
-from .text_files import READ_ERRORS, inner_name, text_files
+from .text_files import READ_ERRORS, ROW_ENDINGS, inner_name, text_files
 from .tokenizer import tokenize_program
-
-ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 
 
 def read_rows(name, words, blocks=None):

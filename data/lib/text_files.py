@@ -21,12 +21,23 @@ from .file_kinds import BOM, HEAD, check_begin
 EOT = "<|endoftext|>"
 READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, RuntimeError)
 COMPRESSED = {".xz": lzma.open, ".gz": gzip.open, ".bz2": bz2.open}
+ROW_ENDINGS = (".csv", ".tsv", ".jsonl", ".json")
 
 
 def inner_name(path):
     """books.txt.xz -> books.txt"""
     stem, ending = os.path.splitext(path)
     return stem if ending.lower() in COMPRESSED else path
+
+
+def unpacked_rows(file):
+    """A file of rows, opened to read its bytes; of one that xz, gzip or bzip2 made, whatever it is called, as
+    data/tokenize does it, what it holds"""
+    begin = file.peek(8)
+    for magic, opener in ((b"\xfd7zXZ", lzma.open), (b"\x1f\x8b", gzip.open), (b"BZh", bz2.open)):
+        if begin.startswith(magic):
+            return opener(file)
+    return file
 
 
 def text_files(paths, endings, encoding="utf-8"):
@@ -59,6 +70,8 @@ def list_files(paths, endings):
                 yield from zip_members(file, endings)
             else:
                 opener = COMPRESSED.get(os.path.splitext(file)[1].lower(), open)
+                if inner_name(file).lower().endswith(ROW_ENDINGS):
+                    opener = lambda file, mode: unpacked_rows(open(file, mode))
                 yield file, lambda opener=opener, file=file: opener(file, "rb")
 
 
@@ -112,7 +125,8 @@ def zip_members(path, endings):
         raise Failure("there is no text in %s: expected members that end in %s" % (path, ", ".join(endings)))
     for member in members:
         check_member(archive.getinfo(member), path + ":" + member, 500)
-        yield path + ":" + member, lambda member=member: archive.open(member)
+        opener = unpacked_rows if inner_name(member).lower().endswith(ROW_ENDINGS) else lambda file: file
+        yield path + ":" + member, lambda member=member, opener=opener: opener(archive.open(member))
 
 
 def base_name(name):

@@ -221,12 +221,13 @@ class Readers(test_data.Case):
 
     def test_compressed_rows_are_known_by_their_content(self):
         for name, text, words, shown in self.readers_of_rows():
-            if not name.endswith(".csv"):
+            if not name.endswith((".csv", ".jsonl")):
                 continue
             self.assertEqual(self.run_reader(name, text, words).returncode, 0)
             expected = self.packed()
+            in_python = any(os.path.basename(w) in ("instructions.py", "fineweb.py") for w in words)
             for program in COMPRESSED:
-                if not shutil.which(program):
+                if not shutil.which(program) or (program == "zstd" and in_python):  # Python has no zstd, and says so
                     continue
                 with self.subTest(reader=shown, program=program):
                     press = lambda data: subprocess.run([program, "-c"], input=data, stdout=subprocess.PIPE).stdout
@@ -240,12 +241,14 @@ class Readers(test_data.Case):
                     ):
                         done = self.run_reader(name, press(within), words)
                         self.assertEqual(done.returncode, 1)
-                        self.assertRegex(done.stderr.decode(), r"^error: in/x.csv(, line 1)?: %s.*\n$" % found)
+                        self.assertRegex(done.stderr.decode(), r"^error: in/%s(, line 1)?: %s.*\n$" % (name, found))
                     damaged = press(text.encode())[:-20]
                     done = self.run_reader(name, damaged, words)
-                    error = "error: cannot read in/x.csv: the compressed file is cut short or damaged"
+                    error = (
+                        "error: cannot read in/%s: (the compressed file is cut short or damaged|Compressed file ended)"
+                    )
                     self.assertEqual(done.returncode, 1)
-                    self.assertIn(error, done.stderr.decode().splitlines())
+                    self.assertRegex(done.stderr.decode(), error % name)
                     self.assertEqual(self.packed(), [])
 
     def test_byte_order_marks_change_nothing(self):
