@@ -151,6 +151,7 @@ struct Predictor {
 ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const std::vector<std::string>& labels,
     const std::function<void(uint64_t, int, int, const double*)>& each = nullptr) {
     ClassificationReport report(labels);
+    data.file.require_unchanged();
     for (uint64_t i = 0; i < data.sequences(); i++) {
         data.make(0, i);
         predictor.add(data.tokens, data.types, [&, i](const double* probabilities) {
@@ -197,6 +198,7 @@ std::vector<std::string> read_labels(const std::string& dir) {
 struct LoadedClassifier {
     Classifier model;
     std::vector<std::string> labels;
+    std::unordered_map<std::string, int> number;  // of a label
     WordPiece tokenizer;
     BatchBuilder builder;
     std::vector<char> host;
@@ -216,6 +218,7 @@ struct LoadedClassifier {
                 "./finetune_cls --init %s --data DIR --out DIR",
                 dir.c_str(), path.c_str());
         model.K = (int)labels.size();
+        for (int k = 0; k < model.K; k++) number[labels[k]] = k;
         tokenizer = WordPiece::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), c.V);
         T = (size_t)c.T;
@@ -245,7 +248,11 @@ struct LoadedClassifier {
             return where + ": expected a text, found a NUL byte";
         if (size_t invalid = tokenizer.encode(text, a) + tokenizer.encode(text2, b))
             return where + format(": expected UTF-8, found %zu bytes that are not", invalid);
-        if (a.empty()) return where + ": expected a text, found nothing";
+        if (is_missing(text) || has_no_text(text) || a.empty()) return where + ": expected a text, found nothing";
+        const bool pair = !is_missing(text2) && !trimmed_label(text2).empty();
+        if (pair && (has_no_text(text2) || b.empty()))
+            return where + ": expected a second text, found only characters that give no token";
+        if (!pair) b.clear();
         if (!b.empty() && model.bert.config.types < 2)
             return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), tokenizer, T);
@@ -371,7 +378,6 @@ struct ClassifyTask {
 
     // What train() needs of a task
     int fill(BatchBuilder& b, Cursor& cursor) {
-        train_data.file.require_unchanged();
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)cf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
@@ -637,10 +643,13 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         ClassifyData(file, tokenizer, (size_t)cf.max_len, train_file.labels);  // its labels are checked before training
     }
     const std::vector<std::string> old = read_labels(init), &labels = train_file.labels;
-    if (old != labels && std::is_permutation(old.begin(), old.end(), labels.begin(), labels.end())) {
+    std::map<std::string, int64_t> row_of, row_now;  // of a label in the head
+    for (size_t k = 0; k < old.size(); k++) row_of[old[k]] = (int64_t)k;
+    for (auto& label : labels) row_now[label] = row_of.count(label) ? row_of[label] : -1;
+    if (old != labels && row_of == row_now) {
         printf("%s has the labels of the data in another order: the rows of its classifier go with their names\n",
             init.c_str());
-        for (auto& label : labels) task.head_rows.push_back(std::find(old.begin(), old.end(), label) - old.begin());
+        for (auto& label : labels) task.head_rows.push_back(row_of[label]);
     } else if (old != labels) {
         task.new_tensors = {"classifier.weight", "classifier.bias"};
     }
@@ -685,14 +694,13 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
         std::vector<int> tokens, types;
         LabelledRow row;
         for (size_t number = 1; rows.next(row); number++) {
-            const int gold = (int)(std::find(c.labels.begin(), c.labels.end(), row.label) - c.labels.begin());
-            if (row.error.empty() && gold == (int)c.labels.size())
+            const auto found = c.number.find(row.label);
+            const int gold = found == c.number.end() ? -1 : found->second;
+            if (row.error.empty() && gold < 0)
                 row.error = row.where() + ": expected a label of the model (" + name_list(c.labels) + "), found " +
-                            start_of(row.label) + nearest_hint(row.label, c.labels);
+                            start_of(row.label) +
+                            (bad.count < bad.shown ? nearest_hint(row.label, c.labels) : "");  // it takes a while
             if (row.error.empty()) row.error = c.encode(row.where(), row.text, row.text2, tokens, types, cut);
-            if (row.error.empty() && row.pair && types.back() == 0)  // as data/tokenize pack says it
-                row.error = row.where() + ": expected a text in \"" + cf.columns.text2 +
-                            "\", found only characters that give no token";
             if (!row.error.empty()) {
                 bad.add(row.error);
                 continue;

@@ -183,7 +183,6 @@ struct SftTask {
 
     // What train() needs of a task
     int fill(BatchBuilder& b, Cursor& cursor) {
-        train_data.file.require_unchanged();
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)sf.batch);
     }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
@@ -566,7 +565,7 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
             if (!instruction.empty()) throw;
             row.error = e.what();
         }
-        answered.row(row.error, row.blank);
+        answered.row(row.error);
     }
     size_t longest = 1;
     for (const std::vector<int>& ids : prompts) longest = std::max(longest, ids.size());
@@ -577,27 +576,31 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
         if (stream) shown.add(token);
         return true;
     };
-    std::vector<Answer> answers = sft.gpt.generator.generate(prompts, sampling.max_new, sampling.sampler, on_token);
-    if (stream) shown.finish();
-    size_t full = 0, next = 0;
-    for (const InstructRow& row : rows) {
-        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
-        if (!row.error.empty()) {
-            printf("%s\n", dump_json(line.set("error", row.error)).c_str());
-            continue;
+    size_t full = 0, next = 0;  // of the rows
+    auto print_bad = [&] {
+        for (; next < rows.size() && !rows[next].error.empty(); next++) {
+            Json line = rows[next].json.kind == Json::object ? rows[next].json : Json::make_object();
+            printf("%s\n", dump_json(line.set("error", rows[next].error)).c_str());
         }
-        const Answer& a = answers[next++];
+    };
+    auto on_answer = [&](const Answer& a) {  // in the order of the rows
+        print_bad();
+        Json line = rows[next++].json;  // all that was given, as an id
         full += a.stop == Stop::context;
-        if (stream) continue;
+        if (stream) return;
         std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
         if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
         line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
-    }
+        flush_output();
+    };
+    sft.gpt.generator.generate(prompts, sampling.max_new, sampling.sampler, on_token, on_answer);
+    print_bad();
+    if (stream) shown.finish();
     flush_output();
     if (full)
         fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
-            answers.size(), (long long)sft.gpt.model.config.T);
+            prompts.size(), (long long)sft.gpt.model.config.T);
     answered.finish();
     return EXIT_OK;
 }

@@ -459,6 +459,7 @@ inline const char* stop_name(Stop s) { return std::array{"end", "length", "conte
 struct Answer {
     std::vector<int> tokens;  // without the one that ends it
     Stop stop = Stop::interrupted;
+    bool done = false;
 };
 
 // Continues texts, `slots` of them at a time: the prompts go through the packed forward pass of the model, which leaves
@@ -528,10 +529,12 @@ struct Generator {
     }
 
     // Continues every prompt (1 … min(context, shape.N) tokens) by up to max_new tokens. on_token(prompt, token) sees
-    // each token at once, and ends everything by returning false.
+    // each token at once, and ends everything by returning false; on_answer(answer) each answer, in the prompts' order.
     std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int64_t max_new, Sampler sampler,
-        const std::function<bool(size_t, int)>& on_token = nullptr) {
+        const std::function<bool(size_t, int)>& on_token = nullptr,
+        const std::function<void(const Answer&)>& on_answer = nullptr) {
         std::vector<Answer> answers(prompts.size());
+        size_t told = 0;
         for (size_t i = 0; i < prompts.size(); i++) {
             size_t n = prompts[i].size(), most = std::min(cache.context, model->shape.N);
             if (n < 1 || n > most) fail("prompt %zu: expected 1 to %zu tokens, found %zu", i + 1, most, n);
@@ -567,10 +570,11 @@ struct Generator {
                     else if (row.pos++ == cache.context) answer.stop = Stop::context;
                     else row.done = false;
                 }
-                if (row.done) free_slots.push_back(row.slot);
+                if ((answer.done = row.done)) free_slots.push_back(row.slot);
             }
             auto is_done = [](const Row& row) { return row.done; };
             rows.erase(std::remove_if(rows.begin() + first, rows.end(), is_done), rows.end());
+            for (; on_answer && told < answers.size() && answers[told].done; told++) on_answer(answers[told]);
         }
         return answers;
     }
@@ -766,8 +770,7 @@ struct LoadedGpt {
 // A text to continue, or why it cannot be
 struct Prompt {
     std::string text, where, error{};
-    bool blank = false;  // an empty line of a JSON input
-    Json row{};          // of a JSON input, for the user's other keys
+    Json row{};  // of a JSON input, for the user's other keys
 };
 // The lines of standard input, of JSON each one's "prompt"
 std::vector<Prompt> read_prompts(bool json) {
@@ -811,7 +814,7 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         if ((int64_t)tokens.size() > T)
             p.error = format("%s has %zu tokens%s, the model takes %lld: shorten it: %s ...", p.where.c_str(),
                 tokens.size(), bos ? " with <|endoftext|> before it" : "", (long long)T, start_of(p.text).c_str());
-        rows.row(p.error, p.blank);
+        rows.row(p.error);
         if (!p.error.empty()) continue;
         longest = std::max(longest, tokens.size());
         all += tokens.size();
@@ -824,26 +827,34 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         if (show_tokens) shown.print(gpt.bpe.decode(&token, 1, false));
         return true;
     };
-    std::vector<Answer> answers;
-    if (!ids.empty()) {
-        int slots = (int)std::min<size_t>(f.batch, ids.size());
-        int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
-        gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
-        answers = gpt.generator.generate(ids, f.max_new, f.sampler, on_token);
-    }
-    size_t full = 0, answered = 0;
-    for (size_t i = 0; i < prompts.size(); i++) {
-        const Prompt& p = prompts[i];
+    size_t full = 0, next = 0;  // of the prompts
+    auto print = [&](const Answer& a) {
+        const Prompt& p = prompts[next];
         const bool is_bad = !p.error.empty();
-        const Answer a = is_bad ? Answer() : answers[answered++];
         const std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
         full += a.stop == Stop::context;
         Json line = p.row.kind == Json::object ? p.row : Json().set("prompt", p.text);
         if (is_bad) line.set("error", p.error);
         else line.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop));
         if (pf.json) printf("%s\n", dump_json(line).c_str());
-        else if (!show_tokens) shown.print((i ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
+        else if (!show_tokens) shown.print((next ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
+        next++;
+    };
+    auto print_bad = [&] {
+        while (next < prompts.size() && !prompts[next].error.empty()) print({});
+    };
+    auto on_answer = [&](const Answer& a) {  // in the order of the prompts
+        print_bad();
+        print(a);
+        flush_output();
+    };
+    if (!ids.empty()) {
+        int slots = (int)std::min<size_t>(f.batch, ids.size());
+        int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
+        gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
+        gpt.generator.generate(ids, f.max_new, f.sampler, on_token, on_answer);
     }
+    print_bad();
     if (show_tokens) shown.print("\n");
     shown.finish();
     flush_output();

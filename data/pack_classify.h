@@ -3,6 +3,7 @@
 #pragma once
 #include <charconv>
 #include <cmath>
+#include <set>
 #include <unordered_map>
 
 #include "common/base/text.h"
@@ -14,13 +15,14 @@
 inline std::vector<std::string> given_labels(const std::string& given) {
     if (given.size() > 4 && given.compare(given.size() - 4, 4, ".bin") == 0) return BinFile(given, BIN_CLASSIFY).labels;
     std::vector<std::string> labels;
+    std::set<std::string> different;
     for (size_t at = 0, end; at <= given.size(); at = end + 1) {
         end = std::min(given.find(',', at), given.size());
         labels.push_back(given.substr(at, end - at));
         if (labels.back().empty())
             fail_usage(
                 "--labels: expected names with commas between them, found an empty name in \"%s\"", given.c_str());
-        if (std::find(labels.begin(), labels.end() - 1, labels.back()) != labels.end() - 1)
+        if (!different.insert(labels.back()).second)
             fail_usage("--labels: expected different names, found %s twice", labels.back().c_str());
     }
     if (labels.size() < 2)

@@ -109,7 +109,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                             "%s: expected at most %lld tokens (--max-len), found %zu; --overlong drop leaves such rows "
                             "out, --overlong truncate cuts their inputs",
                             r.row.where.c_str(), (long long)o.max_len, r.tokens.ids.size());
-                    count.dropped++;
+                    if (++count.dropped <= BadRows::shown)
+                        fprintf(stderr, "too long: %s: %zu tokens\n", r.row.where.c_str(), r.tokens.ids.size());
                     continue;
                 }
                 count.fewer_examples += r.truncation.examples;
@@ -153,6 +154,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         "task%s %s; in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, N, count.supervised, 100.0 * count.supervised / N, count.longest, lost.c_str(),
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
+    if (count.dropped > BadRows::shown) fprintf(stderr, "too long: %zu more\n", count.dropped - BadRows::shown);
     if (count.too_long)
         printf("%zu of %zu rows (%.1f %%) were too long: %s\n", count.too_long, count.read,
             100.0 * count.too_long / count.read,

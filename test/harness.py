@@ -76,12 +76,12 @@ def run(args, code=0, program=None, text="", full_disk=None, memory=None, stdout
     return done
 
 
-def start(args, program=None, **env):
+def start(args, program=None, stdin=subprocess.DEVNULL, **env):
     return subprocess.Popen(
         command(args, program),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         cwd=W.dir,
         env=environment(**env),
     )

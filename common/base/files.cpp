@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -62,6 +63,22 @@ std::string read_file(const std::string& path) {
     return bytes;
 }
 
+// The files that are mapped. One that is cut off while it is read is a SIGBUS: one line, and exit code 1. Nothing can
+// be saved from within its handler: where a run has time for that, BinFile::require_unchanged() has noticed it before.
+struct MappedFile {
+    const char *begin = nullptr, *end = nullptr;
+    std::string name{};
+};
+static MappedFile mapped_files[256];  // of more files the signal ends the program
+static void on_bus_error(int number, siginfo_t* info, void*) {
+    for (const MappedFile& m : mapped_files) {
+        if (info->si_addr < m.begin || info->si_addr >= m.end) continue;
+        for (const char* part : {"error: ", m.name.c_str(), ": the file was cut off while it was read: put it back\n"})
+            if (write(2, part, strlen(part)) < 0) break;
+        _exit(EXIT_FAILED);
+    }
+    signal(number, SIG_DFL);  // the instruction is tried once more
+}
 std::shared_ptr<const char> map_file(const std::string& path, size_t* size) {
     const int fd = open_regular(path);
     struct stat st;
@@ -70,7 +87,16 @@ std::shared_ptr<const char> map_file(const std::string& path, size_t* size) {
     const int error = errno;
     close(fd);
     if (p == MAP_FAILED) fail("cannot map %s: %s", path.c_str(), strerror(error));
-    return {(const char*)p, [n = *size](const char* p) { munmap((void*)p, n); }};
+    MappedFile* m = std::find_if(mapped_files, std::end(mapped_files) - 1, [](auto& m) { return !m.begin; });
+    *m = {(const char*)p, (const char*)p + *size, visible(path)};
+    struct sigaction action{};
+    action.sa_sigaction = on_bus_error;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGBUS, &action, nullptr);
+    return {(const char*)p, [n = *size, m](const char* p) {
+                if (m->begin == p) *m = {};
+                munmap((void*)p, n);
+            }};
 }
 
 std::string nearest_entry(const std::string& path) {

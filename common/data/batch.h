@@ -226,6 +226,7 @@ struct Cursor {
 // order. Stops before `end` (a count of sequences since the start of epoch 0). Returns the number of sequences taken.
 template <class Data> int fill_batch(
     BatchBuilder& builder, Data& data, Cursor& cursor, uint64_t seed, bool shuffle, uint64_t end = UINT64_MAX) {
+    data.file.require_unchanged();
     builder.clear();
     uint64_t n = data.sequences();
     int taken = 0;

@@ -105,6 +105,7 @@ template <class Model> System evaluate_on_instructions(
     time_t last_shown = time(nullptr);
     const bool terminal = isatty(2);
     for (const TestSet& set : sets) {
+        set.file->require_unchanged();
         std::vector<TaskScore>& score = system.score.emplace_back(set.rows.size());
         const ChatTemplate templ = ChatTemplate::from_json(set.file->templ, set.file->path);
         const std::vector<int> start = row_start(bpe, templ);

@@ -14,7 +14,7 @@ struct AnsweredRows {
             "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
     }
     // Every row in turn. error: "" where it has none
-    void row(const std::string& error, bool is_blank) {
+    void row(const std::string& error, bool is_blank = false) {
         if (is_blank) return blank.push_back(error);
         add_blank_rows();
         if (!error.empty()) bad.add(error);
@@ -27,23 +27,20 @@ struct AnsweredRows {
     void finish() const { bad.finish("the others have their answers"); }
 };
 
-// All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them. A Row has where, error
-// and blank.
+// All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them, not those after the
+// last. A Row has where and error.
 template <class Row, class Next> std::vector<Row> read_rows(LineReader& lines, Next next) {
     std::vector<Row> rows;
     size_t line = 0;  // of the row before
-    for (bool more = true; more;) {
-        Row row;
-        more = next(row);
-        for (line++; !lines.over_lines && line < lines.number + !more; line++) {
+    for (Row row; next(row); row = {}) {
+        for (line++; !lines.over_lines && line < lines.number; line++) {
             Row empty;
-            empty.blank = true;
             empty.where = format("%s, line %zu", lines.path.c_str(), line);
             empty.error = empty.where + ": expected a JSON object, found an empty line";
             rows.push_back(empty);
         }
         line = lines.number;
-        if (more) rows.push_back(row);
+        rows.push_back(row);
     }
     return rows;
 }

@@ -29,10 +29,9 @@ struct InstructRow {
     std::vector<std::string> outputs;  // references; none: there is nothing to learn
     std::vector<std::string> options;
     std::vector<FewShotExample> examples;
-    std::string where;   // "FILE, line N", for errors
-    bool blank = false;  // an empty line where a row was expected
-    std::string error;   // "": the row is good; else "FILE, line N: expected ..., found ..."
-    Json json;           // all that was given, of rows that may come without an answer, or with an error
+    std::string where;  // "FILE, line N", for errors
+    std::string error;  // "": the row is good; else "FILE, line N: expected ..., found ..."
+    Json json;          // all that was given, of rows that may come without an answer, or with an error
 };
 
 struct InstructFile {

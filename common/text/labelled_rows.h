@@ -20,6 +20,7 @@
 //       if (!row.error.empty()) bad_rows.add(row.error);
 #pragma once
 #include <filesystem>
+#include <set>
 
 #include "common/base/cli.h"
 #include "common/base/unicode.h"
@@ -80,6 +81,7 @@ inline bool has_no_text(std::string_view s) {
     }
     return true;
 }
+inline bool is_missing(std::string_view s) { return s == "nan" || s == "NaN"; }  // as Python prints it
 // "reviews.CSV.gz" → ".csv"
 inline std::string row_ending(std::string path) {
     std::transform(path.begin(), path.end(), path.begin(), [](unsigned char c) { return tolower(c); });
@@ -106,7 +108,8 @@ struct LabelledFile {
 
     // open: standard input, to be read instead of `path`
     LabelledFile(const std::string& path, const LabelledColumns& c, const std::string& label = "", FILE* open = nullptr)
-        : columns(c), label(label), lines(path, open), kind(row_kind(path, open)), classes(c.class_names()) {
+        : columns(c), label(label), lines(path, open), kind(row_kind(path, open)), classes(c.class_names()),
+          known(classes.begin(), classes.end()) {
         if (kind == OTHER_ROWS)
             fail_usage(
                 "%s: expected a file that ends in .tsv, .csv or .jsonl (perhaps with .gz, .xz, .bz2 or .zst after "
@@ -144,7 +147,7 @@ struct LabelledFile {
     static void check(
         LabelledRow& row, const LabelledColumns& columns, const std::string& label, const LineReader& lines) {
         for (std::string* s : {&row.text, &row.text2, &row.label})
-            if (*s == "nan" || *s == "NaN") s->clear();
+            if (is_missing(*s)) s->clear();
         auto require_text_in = [&](const std::string& column, const std::string& found) {
             if (has_no_text(found))
                 lines.bad(row.line, format("expected a text in \"%s\", found %s", column.c_str(),
@@ -160,7 +163,8 @@ struct LabelledFile {
     }
 
 private:
-    std::vector<std::string> classes;    // the names of --classes
+    std::vector<std::string> classes;    // the names of --classes, ...
+    std::set<std::string> known;         // ... by which they are found
     CsvFields fields{};                  // of a table: a row, ...
     size_t width = 0;                    // ... of so many columns, ...
     size_t text_at, text2_at, label_at;  // ... at these places, or NONE
@@ -173,7 +177,7 @@ private:
     void check_label(LabelledRow& row) const {
         if (row.label.empty())
             lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
-        if (classes.empty() || std::count(classes.begin(), classes.end(), row.label)) return;
+        if (classes.empty() || known.count(row.label)) return;
         char* end = nullptr;
         long long n = strtoll(row.label.c_str(), &end, 10), last = columns.first_class + (long long)classes.size() - 1;
         if (*end) lines.bad(row.line, "expected a class of " + columns.classes + ", found " + start_of(row.label));

@@ -73,14 +73,15 @@ inline std::string trimmed(std::string_view s) {  // without the white space at 
 
 struct LineReader {
     std::string path;
-    std::string_view line;    // the line that was read last, without its line break, ...
-    std::string_view whole;   // ... and with it
-    size_t number = 0;        // of this line, from 1
-    size_t begin = 0;         // the first line of the JSON object that was read last, ...
-    size_t element = 0;       // ... and its number in an array, from 1; 0: the file is no array
-    size_t bytes = 0;         // read so far
-    bool keeping = false;     // see keep()
-    bool over_lines = false;  // JSON: may an object have several lines
+    std::string_view line;                         // the line that was read last, without its line break, ...
+    std::string_view whole;                        // ... and with it
+    size_t number = 0;                             // of this line, from 1
+    size_t begin = 0;                              // the first line of the JSON object that was read last, ...
+    size_t element = 0;                            // ... and its number in an array, from 1; 0: the file is no array
+    size_t bytes = 0;                              // read so far
+    bool keeping = false;                          // see keep()
+    bool over_lines = false;                       // JSON: may an object have several lines, ...
+    static constexpr size_t MAX_OBJECT = 1 << 26;  // ... of about so many bytes
 
     // open: standard input, to be read instead, which stays open
     explicit LineReader(const std::string& path, FILE* open = nullptr)
@@ -222,6 +223,10 @@ private:
             if (!read_more()) return ended ? buffer.size() - next_at : 0;
         }
     }
+    void end_here() {  // nothing more is read
+        ended = true;
+        buffer.resize(next_at);
+    }
     // false at the end of the file, and where a signal ends the wait
     bool read_more() {
         if (ended) return false;
@@ -247,13 +252,17 @@ private:
             while (at >= line.size()) {
                 if (!value.empty() && (depth == 0 || !over_lines)) return true;
                 if (!value.empty()) value += '\n';
+                if (value.size() > MAX_OBJECT) end_here();
                 quoted = false;  // no string has a line's end in it: this one is an error, but not of the next row
                 at = 0;
                 if (next_line()) continue;
                 if (value.empty() && !in_array) return false;
                 in_array = false;
                 if (value.empty()) bad(number, "expected ] after the last row, found the end of the file");
-                bad(begin, "expected a JSON object, found no end of what begins here: the rest cannot be read");
+                bad(begin,
+                    format("expected a JSON object of at most %zu MB, found no end of what begins here: the rest "
+                           "cannot be read",
+                        MAX_OBJECT >> 20));
             }
             const char c = line[at];
             const bool opens = !quoted && (c == '{' || c == '['), closes = !quoted && (c == '}' || c == ']');

@@ -82,10 +82,7 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask {
         arena.take(block, shape.device_bytes());
     }
 
-    int fill(BatchBuilder& b, Cursor& cursor) {
-        data.train.require_unchanged();
-        return fill_batch(b, train_data, cursor, f.seed, true);
-    }
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double rate) { model.dropout = (float)rate; }
     float lr_factor(const ParamSpec&) const { return 1; }

@@ -91,7 +91,7 @@ def pack_rows(folder, kind, part, sources, *flags):
     try:
         for line in program.stderr:
             line = line.decode("utf-8", "replace")
-            place = re.match(r"(?:left out|error): (%s\.jsonl, line (\d+))" % re.escape(part), line)
+            place = re.match(r"(?:left out|too long|error): (%s\.jsonl, line (\d+))" % re.escape(part), line)
             if place:
                 line = line.replace(place[1], sources[int(place[2]) - 1], 1)
             count = re.match(left_out, line)

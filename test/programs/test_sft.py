@@ -757,10 +757,10 @@ class Generate(Case):
         lines += [json.dumps({"id": 3, "instruction": " "}), json.dumps(good), ""]
         done = ask("generate", "--model", "tuned", text="\n".join(lines) + "\n", code=1)
         found = [json.loads(line) for line in done.out.splitlines()]
-        self.assertEqual(len(found), len(lines))
+        self.assertEqual(len(found), 7)  # the last line is no row
         self.assertEqual((found[0], found[6]), (*generate([good]), *generate([good])))
-        errors = ("an empty line", "the model's context of 64", "line 4", "a JSON object", "a text in", "an empty line")
-        for part, i in zip(errors, (1, 2, 3, 4, 5, 7)):
+        errors = ("an empty line", "the model's context of 64", "line 4", "a JSON object", "a text in")
+        for part, i in zip(errors, (1, 2, 3, 4, 5)):
             self.assertIn(part, found[i]["error"])
             self.assertIn("standard input, line %d" % (i + 1), found[i]["error"])
         self.assertEqual((found[2]["id"], found[5]["id"]), (2, 3))
@@ -770,6 +770,19 @@ class Generate(Case):
         done = ask("generate", "--model", "tuned", "--on-error", "stop", text="{\n" + text, code=1)
         self.assertEqual(done.out, "")
         self.assert_one_line(done.err)
+
+    def test_answers_are_printed_as_they_are_made(self):
+        """The first is there long before the last; bad rows before it are, too."""
+        rows = ["7"] + [json.dumps({"instruction": "who rules the country ?"})] * 4000
+        write(W.path("many.jsonl"), "\n".join(rows))
+        with open(W.path("many.jsonl")) as many:
+            process = start(["generate", "--model", "tuned", "--batch", 1], stdin=many)
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+        time.sleep(0.3)
+        self.assertIsNone(process.poll())
+        process.kill()
+        process.communicate()
+        self.assertEqual(["error" in line for line in lines], [True, False])
 
     def test_on_the_command_line(self):
         row = next(r for r in make_rows(3, 36) if r["task"] == "facts/why")
@@ -1290,7 +1303,9 @@ class Packing(Case):
             {"instruction": "why ?", "input": "the king is wise . " * 15, "output": "so"},
             {"prompt": "x " * 60, "completion": "y"},
         ]
-        out = pack("long.bin", rows).out
+        done = pack("long.bin", rows)
+        out = done.out
+        self.assertEqual(re.findall(r"too long: .*long.jsonl, line (\d): \d+ tokens\n", done.err), ["4", "5"])
         self.assertIn("3 rows", out)
         self.assertIn("2 too long (more than 64 tokens): 2 dropped", out)
         out = pack("cut.bin", rows, "--overlong", "truncate").out

@@ -575,25 +575,26 @@ class Disturbed(Case):
     def test_data_change_while_they_are_read(self):
         """A file that is cut off or written over in place ends the run; the steps before are saved, and with the old
         data it goes on to the same bits."""
-        for name, change in (
-            ("cut", lambda path: os.truncate(path, 4096)),
-            ("over", lambda path: write_in_place(path, bytes(1000))),
+        for name, file, change in (
+            ("cut", "train.bin", lambda path: os.truncate(path, 4096)),
+            ("over", "train.bin", lambda path: write_in_place(path, bytes(1000))),
+            ("val", "val.bin", lambda path: os.truncate(path, 256)),
         ):
             with self.subTest(name):
                 data = W.variant("data", "disturbed-" + name, {})
                 whole, out = "%s-whole" % name, "%s-data" % name
                 run(train(whole, *self.FLAGS, data=data))
-                kept = read(data + "/train.bin")
+                kept = read(data + "/" + file)
                 process = start(train(out, *self.FLAGS, data=data))
                 wait_until(lambda: line_count(W.path(out)) >= 8, process, "8 lines of metrics")
-                change(data + "/train.bin")
+                change(data + "/" + file)
                 code, _, err = finish(process)
                 self.assertEqual(code, 1, err)
                 self.assert_one_line(err)
-                self.assertIn("train.bin", err)
+                self.assertIn(file + ": the file was changed", err)
                 self.assertGreater(checkpoint(W.path(out, "last"))[2]["step"], 5)
                 self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], steps_of(W.path(out))[-1]["step"])
-                write(data + "/train.bin", kept)
+                write(data + "/" + file, kept)
                 run(["--resume", "--out", W.path(out)])
                 self.assert_same_run(whole, out)
 

@@ -25,7 +25,8 @@ import test_classify_data
 from test_classify_data import WORDS
 from test_data import ROOT, TOKENIZE, open_bytes
 
-EVAL = os.path.join(ROOT, "build", "cpu-fp32", "finetune_cls")
+FINETUNE_CLS = os.path.join(ROOT, "build", "cpu-fp32", "finetune_cls")
+SENTIMENT = os.path.join(ROOT, "data", "toy", "models", "sentiment")
 
 sys.path.insert(0, os.path.join(ROOT, "dev", "baselines"))
 import bag_of_words  # noqa: E402
@@ -156,7 +157,8 @@ class File:
                 continue
             text, text2, label = self.row()
             if rng.random() < self.share:
-                text, label = rng.choice([(5, True), (-1.5, 7), (False, 0.25), (1e21, "x")])
+                text, other = rng.choice([(5, True), (-1.5, 7), (False, 0.25), (1e21, "x")])
+                label = label if "positive" in self.labels else other  # a model takes no others
                 self.rows[-1] = (json.dumps(text), text2, label if isinstance(label, str) else json.dumps(label))
             row = {"text": text, "label": label, "id": rng.choice([1, None, float("nan"), {"text": []}])}
             if text2 or rng.random() < 0.5:
@@ -234,18 +236,74 @@ class Rows(test_classify_data.Case):
             self.assertRegex(error, r"error: %d rows? (was|were) left out" % len(file.bad))
 
     def test_eval_agrees(self):
-        if not os.path.exists(EVAL):
-            self.skipTest("expected %s, found nothing" % EVAL)
-        model = os.path.join(ROOT, "data", "toy", "models", "sentiment")
-        for seed in range(12):
-            file = File(random.Random(1000 + seed), ("negative", "positive"), bad=0, pairs=False)
+        """finetune_cls eval takes the same rows as the readers above, with the same ones left out."""
+        if not os.path.exists(FINETUNE_CLS):
+            self.skipTest("expected %s, found nothing" % FINETUNE_CLS)
+        for seed in range(24):
+            file = File(random.Random(1000 + seed), ("negative", "positive"), bad=seed % 2 * 0.3, pairs=seed % 3 == 0)
             with open(self.path(file.name), "wb") as f:
                 f.write(file.data)
-            run = self.call(EVAL, "eval", "--model", model, "--data", file.name, "--out", "eval%d" % seed)
-            self.assertEqual(run.returncode, 0, run.stderr)
-            lines = open_bytes(self.path("eval%d" % seed, "predictions.tsv")).decode().rstrip("\n").split("\n")
-            found = [tuple(line.split("\t")[:2]) for line in lines[1:]]
-            self.assertEqual(found, [(shown(text), label) for text, _, label in file.rows], file.name)
+            with self.subTest(seed=seed, name=file.name):
+                out = "eval%d" % seed
+                run = self.call(FINETUNE_CLS, "eval", "--model", SENTIMENT, "--data", file.name, "--out", out)
+                self.check_bad(file, run)
+                lines = open_bytes(self.path(out, "predictions.tsv")).decode().rstrip("\n").split("\n")
+                columns = lines[0].split("\t").index("gold")
+                found = [line.split("\t") for line in lines[1:]]
+                found = [("\t".join(filter(None, row[:columns])), row[columns]) for row in found]
+                self.assertEqual(found, [(shown(a, b), label) for a, b, label in file.rows], file.name)
+                run = self.call(
+                    *[TOKENIZE, "pack", "--kind", "classify", "--tokenizer", SENTIMENT, "--in", file.name],
+                    *["--out", out + "/pack.bin"],
+                )
+                self.check_bad(file, run)
+                self.assertEqual(self.pairs("pack", out), found)
+
+    def test_predict_agrees(self):
+        """A text of a table is bad for pack, eval and predict, or for none of them."""
+        if not os.path.exists(FINETUNE_CLS):
+            self.skipTest("expected %s, found nothing" % FINETUNE_CLS)
+        texts = [b"", b" ", b"nan", b"NaN", b"nan ", b"\xe9", b"a\0b", b"\xc2\xa0\xe2\x80\x8d", b"\xcc\x81", b"null"]
+        texts += [
+            b"\xef\xbf\xbd",
+            b"\x01",
+            b'"',
+            b"'",
+            b"\\",
+            b"\xe2\x80\xa8",
+            b"0",
+            b"[",
+            b"{",
+            b"#",
+            b"[UNK]",
+            b"[SEP]",
+        ]
+        for seed in range(8):
+            rng = random.Random(seed)
+            a_text = lambda: rng.choice(texts) if rng.random() < 0.6 else b"the soup was superb"
+            pairs = [(a_text(), a_text() if seed % 2 else b"") for _ in range(40)] + [(b"the end", b"")]
+            rows = [a + (b"\t" + b if seed % 2 else b"") for a, b in pairs]
+            header, end = b"text" + (b"\ttext2" if seed % 2 else b""), [b"\n", b"\r\n"][seed // 2 % 2]
+            labels = [b"negative", b"positive"]
+            table = [header + b"\tlabel"] + [row + b"\t" + labels[i % 2] for i, row in enumerate(rows)]
+            self.write("a.tsv", end.join(table) + end)
+            with self.subTest(seed=seed):
+                told = {}
+                run = self.call(TOKENIZE, "rows", "a.tsv")
+                told["rows"] = [r["line"] for r in map(json.loads, run.stdout.splitlines()) if "error" in r]
+                run = self.call(FINETUNE_CLS, "predict", "--model", SENTIMENT, text=end.join(rows) + end)
+                answers = run.stdout.split(b"\n")[: len(rows)]
+                told["predict"] = [2 + i for i, answer in enumerate(answers) if not answer]
+                self.assertEqual(run.returncode, 1)
+                self.assertIn(b"error: %d rows were left out" % len(told["predict"]), run.stderr)
+                words = ["eval", "--model", SENTIMENT, "--data", "a.tsv"]
+                run = self.call(FINETUNE_CLS, *words)
+                told["eval"] = int(re.search(rb"error: (\d+) rows were left out", run.stderr)[1])
+                words = ["pack", "--kind", "classify", "--tokenizer", SENTIMENT, "--in", "a.tsv", "--out", "p.bin"]
+                run = self.call(TOKENIZE, *words)
+                told["pack"] = int(re.search(rb"error: (\d+) rows were left out", run.stderr)[1])
+                self.assertEqual(told["predict"], told["rows"])
+                self.assertEqual((told["eval"], told["pack"]), (len(told["rows"]),) * 2)
 
     # ---------------------------------------------------------------- what a row costs
     def classify(self, *words, code=0):

@@ -251,6 +251,21 @@ TEST_CASE("labelled: a bad row costs one row") {
     CHECK(error_of([&] { bad.add("a, line 2: wrong"); }) == "a, line 2: wrong");
 }
 
+TEST_CASE("labelled: an object without end is not read to the end of a large file") {
+    TempDir d;
+    const std::string line = "\"" + std::string(1 << 20, 'x') + "\",\n";
+    for (const char* begin : {"{\n\"text\":\n", "[{\"text\": \"a\", \"label\": 1},\n {\n"}) {
+        std::string bytes = begin;
+        for (int i = 0; i < 80; i++) bytes += line;
+        write_bytes(d / "x.json", bytes);
+        LabelledFile in(d / "x.json", {});
+        LabelledRow row;
+        while (in.next(row) && row.error.empty()) {}
+        CHECK(has(row.error, row.where() + ": expected a JSON object of at most 64 MB, found no end of what begins"));
+        CHECK(in.lines.bytes < 66 << 20);
+        CHECK(!in.next(row));
+    }
+}
 TEST_CASE("labelled: a file or a folder for each class; compressed files") {
     TempDir d;
     write_bytes(d / "good.txt", "a\n\n b \n");
