@@ -570,7 +570,8 @@ struct Generator {
                     else if (row.pos++ == cache.context) answer.stop = Stop::context;
                     else row.done = false;
                 }
-                if ((answer.done = row.done)) free_slots.push_back(row.slot);
+                answer.done = row.done;
+                if (row.done) free_slots.push_back(row.slot);
             }
             auto is_done = [](const Row& row) { return row.done; };
             rows.erase(std::remove_if(rows.begin() + first, rows.end(), is_done), rows.end());

@@ -14,10 +14,12 @@ def merges_by_score(pieces):
     """[(text, score, type)] -> the merges: a piece of a higher score is made earlier, of one score the longer left part
     and the longer piece first. A piece can be made in several ways: every pair of pieces that gives it."""
     there = {text for text, _, _ in pieces}
+    if sum(len(text) ** 2 for text in there) > 1 << 30:  # all ways to cut each; 128,000 pieces of 16 make 1 << 25
+        raise Failure("expected pieces of a tokenizer, mostly of 16 characters at most, found much longer ones")
     merges = [
         (-score, -i, -len(text), [text[:i], text[i:]])
         for text, score, kind in pieces
-        if kind == NORMAL and len(text) <= 1000
+        if kind == NORMAL
         for i in range(1, len(text))
         if text[:i] in there and text[i:] in there
     ]

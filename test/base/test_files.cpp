@@ -2,6 +2,10 @@
 // that data/lib/file_kinds.py says the same: test/scripts/test_file_kinds.py.
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <functional>
 
 #include "common/base/errors.h"
@@ -95,4 +99,22 @@ TEST_CASE("text: JSON with a byte order mark, and what is no JSON") {
     }).find("not JSON") != std::string::npos);
     CHECK(error_of([] { parse_json("\xff\xfe{\0}\0"s, "x"); }) ==
           "x: expected JSON, found UTF-16 text: convert it first, iconv -f UTF-16 -t UTF-8");
+}
+
+TEST_CASE("files: one that is cut off while it is mapped ends the program with one line") {
+    TempDir d;
+    write_bytes(d / "x.bin", std::string(1 << 20, 'x'));
+    const pid_t child = fork();
+    if (child == 0) {
+        dup2(open((d / "err").c_str(), O_WRONLY | O_CREAT, 0600), 2);
+        size_t size;
+        const auto map = map_file(d / "x.bin", &size);
+        if (truncate((d / "x.bin").c_str(), 4096) != 0) _exit(99);
+        _exit(((const volatile char*)map.get())[size - 1]);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    CHECK((WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILED));
+    CHECK(
+        read_file(d / "err") == "error: " + (d / "x.bin") + ": the file was cut off while it was read: put it back\n");
 }

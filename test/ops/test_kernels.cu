@@ -170,10 +170,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                     dice.cpu(p, 3, rows));
                 gpu::residual_norm_forward<T>(d_out, d_sum, d_mean, d_rstd, d_residual, in_place ? d_sum.p : d_branch.p,
                     d_weight, d_bias, s.N, s.C, eps, dice.gpu(p, 3, d_rows));
-                check("residual_layernorm sum", d_sum.get(), sum);
-                check("residual_layernorm mean", d_mean.get(), mean, C, 1, 1);
-                check("residual_layernorm rstd", d_rstd.get(), rstd, C);
-                check("residual_layernorm out", d_out.get(), out, C);
+                check("layernorm with a residual, sum", d_sum.get(), sum);
+                check("layernorm with a residual, mean", d_mean.get(), mean, C, 1, 1);
+                check("layernorm with a residual, rstd", d_rstd.get(), rstd, C);
+                check("layernorm with a residual, out", d_out.get(), out, C);
 
                 auto dw = noise<float>(C), db = noise<float>(C), scratch = nothing<float>(layernorm_scratch(N, C));
                 auto dsum = in_place ? dres : nothing<T>(NC), dbranch = nothing<T>(NC);
@@ -185,10 +185,10 @@ TEST_CASE_TEMPLATE("layernorm", T, float, bf16) {
                     s.N, s.C, dice.cpu(p, 3, rows));
                 gpu::residual_norm_backward<T>(d_dsum, d_dbranch, d_dw, d_db, d_dout, in_place ? d_dsum.p : no, c_sum,
                     d_weight, c_mean, c_rstd, d_scratch, s.N, s.C, dice.gpu(p, 3, d_rows));
-                check("residual_layernorm dsum", d_dsum.get(), dsum, C);
-                check("residual_layernorm dbranch", d_dbranch.get(), dbranch, C, 2);
-                check("residual_layernorm dweight", d_dw.get(), dw, N);
-                check("residual_layernorm dbias", d_db.get(), db, N);
+                check("layernorm with a residual, dsum", d_dsum.get(), dsum, C);
+                check("layernorm with a residual, dbranch", d_dbranch.get(), dbranch, C, 2);
+                check("layernorm with a residual, dweight", d_dw.get(), dw, N);
+                check("layernorm with a residual, dbias", d_db.get(), db, N);
             }
     }
     if (!small) {  // more channels than four warps hold
@@ -246,9 +246,9 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
                 weight.data(), nullptr, s.N, s.C, eps, dice.cpu(p));
             gpu::residual_norm_forward<T>(
                 d_out, d_sum, nullptr, d_rstd, d_residual, d_branch, d_weight, nullptr, s.N, s.C, eps, dice.gpu(p));
-            check("residual_rmsnorm sum", d_sum.get(), sum);
-            check("residual_rmsnorm rstd", d_rstd.get(), rstd, C);
-            check("residual_rmsnorm out", d_out.get(), out, C);
+            check("rmsnorm with a residual, sum", d_sum.get(), sum);
+            check("rmsnorm with a residual, rstd", d_rstd.get(), rstd, C);
+            check("rmsnorm with a residual, out", d_out.get(), out, C);
             auto dsum = nothing<T>(NC), dbranch = dsum;
             Device<T> d_dsum(dsum), d_dbranch(dbranch), c_sum(sum);
             Device<float> c_rstd(rstd);
@@ -256,9 +256,9 @@ TEST_CASE_TEMPLATE("rmsnorm", T, float, bf16) {
                 sum.data(), weight.data(), nullptr, rstd.data(), scratch.data(), s.N, s.C, dice.cpu(p));
             gpu::residual_norm_backward<T>(d_dsum, d_dbranch, d_dw, nullptr, d_dout, d_dres, c_sum, d_weight, nullptr,
                 c_rstd, d_scratch, s.N, s.C, dice.gpu(p));
-            check("residual_rmsnorm dsum", d_dsum.get(), dsum, C);
-            check("residual_rmsnorm dbranch", d_dbranch.get(), dbranch, C, 2);
-            check("residual_rmsnorm dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
+            check("rmsnorm with a residual, dsum", d_dsum.get(), dsum, C);
+            check("rmsnorm with a residual, dbranch", d_dbranch.get(), dbranch, C, 2);
+            check("rmsnorm with a residual, dweight", d_dw.get(), dw, 3 * N);  // the sums of all calls so far
         }
         auto before = d_dw.get();  // a weight that is not trained
         gpu::residual_norm_backward<T>(d_dinp, nullptr, nullptr, nullptr, d_dout, nullptr, d_residual, d_weight,

@@ -586,14 +586,16 @@ class Disturbed(Case):
                 run(train(whole, *self.FLAGS, data=data))
                 kept = read(data + "/" + file)
                 process = start(train(out, *self.FLAGS, data=data))
-                wait_until(lambda: line_count(W.path(out)) >= 8, process, "8 lines of metrics")
+                lines = 8 if file == "train.bin" else self.STEPS // 8  # after a validation
+                wait_until(lambda: line_count(W.path(out)) >= lines, process, "%d lines of metrics" % lines)
                 change(data + "/" + file)
                 code, _, err = finish(process)
                 self.assertEqual(code, 1, err)
                 self.assert_one_line(err)
                 self.assertIn(file + ": the file was changed", err)
                 self.assertGreater(checkpoint(W.path(out, "last"))[2]["step"], 5)
-                self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], steps_of(W.path(out))[-1]["step"])
+                if file == "train.bin":  # else a validation is missing, and what was saved at the one before is taken
+                    self.assertEqual(checkpoint(W.path(out, "last"))[2]["step"], steps_of(W.path(out))[-1]["step"])
                 write(data + "/" + file, kept)
                 run(["--resume", "--out", W.path(out)])
                 self.assert_same_run(whole, out)

@@ -500,6 +500,14 @@ class SentencePiece(Case):
         self.assertEqual(self.json("tokenizer.json")["pre_tokenizer"]["prepend_scheme"], "first")
         self.assertEqual(self.ids("abb<u>ab"), ["7", "5", "3", "4"])
 
+    def test_long_pieces_are_bounded(self):
+        """A piece can be cut at every place: the time grows by the square of its length."""
+        start = time.monotonic()
+        with self.assertRaisesRegex(Failure, "found much longer ones"):
+            sentencepiece_model.merges_by_score([("a" * n, 0, 1) for n in range(1, 2000)])
+        self.assertLess(time.monotonic() - start, 5)
+        self.assertEqual(sentencepiece_model.merges_by_score([(c * 300, 0, 1) for c in "ab"] + [("a", 0, 1)]), [])
+
     def test_refused(self):
         def bad(message, data):
             with self.assertRaises(Failure) as raised:
