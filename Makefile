@@ -43,7 +43,9 @@ SHELL = /bin/bash
 MAKEFLAGS += --no-print-directory
 # A job for each core, if there are 1.5 GB of memory for each (the largest files take 0.7 by g++ and by nvcc); make -j4
 # means 4.
-ifeq ($(MAKELEVEL),0)
+UNAME ?= $(shell uname -s)
+MAC := $(filter Darwin,$(UNAME))
+ifeq ($(MAKELEVEL)$(MAC),0)
 MAKEFLAGS += -j$(shell awk -v n=$$(nproc) '/^MemAvailable/ { m = int($$2 / 1500000) } \
 	END { print m < 1 ? 1 : m < n ? m : n }' /proc/meminfo)
 endif
@@ -76,10 +78,11 @@ endif
 
 # ---- flags
 # Never -Ofast or -ffinite-math-only: the code uses infinities and tests for NaN.
-CLANG := $(findstring clang,$(notdir $(CXX)))
+CLANG := $(if $(MAC),clang,$(findstring clang,$(notdir $(CXX))))
 WARN := -Wall -Wextra $(if $(CLANG),-Wno-pass-failed -Wno-unknown-pragmas) $(if $(findstring aarch64,$(CXX)),-Wno-psabi)
 # this machine's instructions, where the compiler builds for the machine that it runs on
-NATIVE := $(shell $(CXX) -march=native -x c++ -E /dev/null >/dev/null 2>&1 && echo -march=native)
+NATIVE := $(firstword $(foreach flag,-march=native -mcpu=native, \
+	$(shell $(CXX) $(flag) -x c++ -E /dev/null >/dev/null 2>&1 && echo $(flag))))
 FAST := -O3 $(NATIVE) -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math -freciprocal-math
 DEPS_INC := $(if $(wildcard .deps/include),-isystem .deps/include)
 DEPS_RPATH := '$$ORIGIN/../../.deps/lib:$$ORIGIN/../.deps/lib'
@@ -88,7 +91,15 @@ DEPS_LIB := $(if $(wildcard .deps/lib),-L.deps/lib -Xlinker -rpath -Xlinker $(DE
 , := ,
 LOOPS := $(if $(filter loops,$(BLAS)),-loops)
 BLAS_FLAGS := $(if $(LOOPS),-DBLAS_LOOPS)
-BLAS_LIBS := $(if $(LOOPS),,-lopenblas)
+BLAS_LIBS := $(if $(LOOPS),,$(if $(MAC),-framework Accelerate,-lopenblas))
+OPENMP := -fopenmp
+ifdef MAC  # Accelerate is the BLAS; OpenMP, utf8proc and nlohmann-json are Homebrew's.
+BREW ?= $(shell brew --prefix)
+OPENMP := -Xpreprocessor -fopenmp
+DEPS_INC += -isystem $(BREW)/include -isystem $(BREW)/opt/libomp/include
+DEPS_LIB += -L$(BREW)/lib -L$(BREW)/opt/libomp/lib -lomp
+BLAS_FLAGS += -DACCELERATE_NEW_LAPACK
+endif
 CXXFLAGS := -std=c++17 -I. -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
 # native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
@@ -137,7 +148,7 @@ define nvcc_link
 $(call say,LD)
 $(Q)$(NVCC) $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) $(GPU_LIBS)
 endef
-CPU_FLAGS := $(FAST) -fopenmp
+CPU_FLAGS := $(FAST) $(OPENMP)
 SHIM_FLAGS := -O2 $(NATIVE) -DSHIM -fopenmp
 FP64 := -DPRECISION_FP64
 BF16 := -DPRECISION_BF16
@@ -152,7 +163,7 @@ define program_rules
 $(O)/$(1)$(LOOPS)/%.o: %.cu
 	$$(call compile,$(2))
 $(O)/$(1)$(LOOPS)/%: $(O)/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
-	$$(call link,-fopenmp)
+	$$(call link,$(OPENMP))
 endef
 $(eval $(call program_rules,cpu-fp32,$(CPU_FLAGS)))
 $(eval $(call program_rules,cpu-fp64,$(CPU_FLAGS) $(FP64)))
@@ -175,9 +186,9 @@ $(O)/gpu-bf16$(LOOPS)/bench_%.o: dev/bench/%.cu
 
 data/tokenize: LIBS := $(DEPS_LIB) -lutf8proc
 data/tokenize: $(O)/tokenize.o $(BASE_OBJECTS)
-	$(call link,-fopenmp)
+	$(call link,$(OPENMP))
 $(O)/tokenize.o: data/tokenize.cpp
-	$(call compile,-O3 $(NATIVE) -fopenmp)
+	$(call compile,-O3 $(NATIVE) $(OPENMP))
 .SECONDARY:  # keep the objects
 
 # ---- tests: see test/README.md

@@ -243,7 +243,7 @@ void sync_directory_of(const std::string& path) { sync_file(parent_of(path)); }
 
 int create_file(std::string& path) {
     unsigned char random[8];
-    if (getrandom(random, sizeof random, 0) != sizeof random) return -1;
+    if (getentropy(random, sizeof random) != 0) return -1;
     path += ".";
     for (unsigned char r : random) path += "abcdefghijklmnopqrstuvwxyz234567"[r % 32];
     return open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -312,11 +312,13 @@ void replace_directory(const std::string& path, const std::string& from) {
         fail("cannot replace %s: expected a directory, found a file", path.c_str());
     sync_tree(from);
     if (!exists(path)) return move_directory(from, path);
+#ifdef SYS_renameat2                  // Linux
     constexpr unsigned exchange = 2;  // RENAME_EXCHANGE: both names change hands in one step
     if (syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, path.c_str(), exchange) == 0) {
         sync_directory_of(path);
         return remove_tree(from);
     }
+#endif
     // This file system cannot exchange. For a moment the old directory is at PATH.old and nothing at PATH.
     const std::string old = path + ".old";
     remove_tree(old);

@@ -34,6 +34,10 @@
 #include "common/base/json.h"
 #include "common/base/types.h"
 
+#ifdef __APPLE__
+#define st_mtim st_mtimespec
+#endif
+
 enum BinKind : uint32_t { BIN_TEXT = 1, BIN_CLASSIFY = 2, BIN_INSTRUCT = 3 };
 
 struct BinHeader {

@@ -12,8 +12,12 @@
 #include <vector>
 
 #ifndef BLAS_LOOPS
+#ifdef __APPLE__
+#include <Accelerate/Accelerate.h>
+#else
 #include <cblas.h>
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
+#endif
 #endif
 
 #include "common/base/threads.h"
@@ -70,7 +74,7 @@ template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, c
 // Once, at the start of a program: the BLAS must not start threads of its own under our loops.
 inline void blas_init() {
     check_threads();
-#ifndef BLAS_LOOPS
+#if !defined(BLAS_LOOPS) && !defined(__APPLE__)
     if (openblas_set_num_threads) openblas_set_num_threads(1);
 #endif
 }

@@ -133,6 +133,21 @@ class Alone(unittest.TestCase):
             self.assertIn("std", compile_alone("x.h", root=root))
 
 
+class Mac(unittest.TestCase):
+    def test_flags(self):
+        """What make would run there; nothing more of it can be tested here."""
+        command = ["make", "-n", "V=1", "DEVICE=cpu", "UNAME=Darwin", "BREW=/brew", "O=build/mac", "all"]
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        done = subprocess.run(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+        compile = next(line for line in done.stdout.splitlines() if line.endswith("cpu-fp32/sft.o") and " -c " in line)
+        link = next(line for line in done.stdout.splitlines() if " -o build/mac/cpu-fp32/sft " in line)
+        for flag in ("-Xpreprocessor -fopenmp", "-DACCELERATE_NEW_LAPACK", "-isystem /brew/opt/libomp/include"):
+            self.assertIn(flag, compile)
+        for flag in ("-framework Accelerate", "-L/brew/opt/libomp/lib", "-lomp"):
+            self.assertIn(flag, link)
+        self.assertNotIn("openblas", link)
+
+
 for name in ROOMS:
     setattr(Alone, f"test_{name}", lambda self, room=name: self.check(room))
 
