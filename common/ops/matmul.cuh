@@ -142,7 +142,10 @@ void matmul_forward_bf16(T* out, const T* inp, const bf16* weight, const T* bias
         const std::vector<T> panel(weight + (size_t)o * C, weight + (size_t)(o + rows) * C);  // (rows, C)
         gemm(false, true, N, rows, C, inp, C, panel.data(), C, T(0), out + o, OC);
         for (int n = 0; bias && n < N; n++)
-            for (int k = 0; k < rows; k++) out[(size_t)n * OC + o + k] += bias[o + k];
+            for (int k = 0; k < rows; k++) {
+                T& to = out[(size_t)n * OC + o + k];
+                to = (acc<T>)to + (acc<T>)bias[o + k];
+            }
     }
 }
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
