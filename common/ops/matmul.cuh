@@ -32,7 +32,11 @@ inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2
 // which takes longer than the product itself. A tile of K channels and R rows has its sums in registers, a vector of 64
 // bytes each, and asks for the weights of the next one. A sum is added up in one order, whatever N and the tile are.
 constexpr int FEW_ROWS = 32;
+#ifdef __CUDACC__
+#define KEEP_IN_REGISTERS
+#else
 #define KEEP_IN_REGISTERS _Pragma("GCC unroll 8")
+#endif
 template <class A> struct VectorOf {
     typedef A type __attribute__((vector_size(64)));
 };
