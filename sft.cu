@@ -454,7 +454,7 @@ int eval_sft(const SftFlags& sf, const SamplingFlags& sampling, std::vector<std:
             name = format("%s (%d)", path.c_str(), n);  // given twice
         LoadedGpt& gpt = *models[i];
         const int64_t T = std::min(gpt.model.config.T, files.longest + sf.max_new), N = std::max<int64_t>(4096, T);
-        gpt.allocate((int)N, (int)N, (int)sampling.batch, (int)T);
+        gpt.allocate((int)N, (int)N, (int)sampling.batch, (int)T, sampling.weights);
         AnsweringGpt answering{gpt.model, gpt.generator, gpt.bpe, stats, sf.max_new};
         const std::string answers = sf.out.empty() ? "" : sf.out + "/" + names[i + 1];
         systems.push_back(evaluate_on_instructions(name, sets, answering, answers));
@@ -472,10 +472,11 @@ int eval_sft(const SftFlags& sf, const SamplingFlags& sampling, std::vector<std:
 // A tuned model with its template, to answer up to `slots` prompts at a time.
 struct LoadedSft {
     LoadedGpt gpt;
+    const std::string weights;  // full, or bf16
     ChatTemplate templ;
     int64_t context;  // tokens of the longest prompt with its answer: the model's, or less
 
-    LoadedSft(const SamplingFlags& f) : gpt(f.model, f.adapter) {
+    LoadedSft(const SamplingFlags& f) : gpt(f.model, f.adapter), weights(f.weights) {
         if (!ChatTemplate::of_model(gpt.dir, templ))
             fail(
                 "%s: expected template.json, or a chat_template in tokenizer_config.json, found none: tune the model "
@@ -486,7 +487,8 @@ struct LoadedSft {
     }
     // For prompts of up to `longest` tokens, `slots` texts of up to `context` tokens at a time
     void allocate(size_t longest, int slots, int64_t context) {
-        gpt.allocate((int)std::max<size_t>(longest, 2048), slots, slots, (int)std::min(gpt.model.config.T, context));
+        gpt.allocate(
+            (int)std::max<size_t>(longest, 2048), slots, slots, (int)std::min(gpt.model.config.T, context), weights);
     }
     // The rendered row and what goes before it, which leaves room for an answer of `answer_tokens`; what had to go is
     // told in `truncation`. shots < 0: as many few-shot examples as the rows of tuning showed, or as fit
@@ -752,6 +754,7 @@ int main(int argc, char** argv) {
             {{"model", &sampling.model, "DIR",
                  "run or model directory; eval takes several, DIR,DIR, and compares all others with the first"},
                 {"adapter", &sampling.adapter, "DIR", "low-rank adapters of the model, ours or PEFT's"}}});
+        groups.push_back({"Memory", "eval generate chat", {sampling.weights_flag()}});
         groups.push_back({"Evaluation", "eval",
             {{"data", &sf.data, "FILE",
                  "a .bin file of instructions, or the directory with test_*.bin; more can follow the flags"},

@@ -59,7 +59,7 @@ struct GptTensors {
 // two matrices of a layer that write into the residual stream begin smaller, by √(2L): so many of them add up there.
 template <class X> std::vector<ParamSpec> gpt_table(GptTensors<X>& t, const GptConfig& c, X* base) {
     t = {};
-    TableBuilder<X> table{c.init_std, {}, {}};
+    TableBuilder<X> table{c.init_std, {}, {}, c.bf16_matrices};
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), Q = c.NH * c.HS;
     const std::vector<size_t> qkv_rows = {Q, (size_t)(c.NKV * c.HS), (size_t)(c.NKV * c.HS)};
     double residual_std = c.init_std / sqrt(2.0 * (double)c.L);
@@ -252,7 +252,10 @@ struct Gpt {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, NKV = config.NKV, HS = config.HS, FF = config.FF;
         areal eps = (areal)config.eps;
         real* x = acts.layer[0].x;  // (N, C)
-        embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
+        if (config.bf16_matrices)
+            cpu::embedding_forward(x, (const bf16*)(const void*)params.wte, (const bf16*)(const void*)params.wpe,
+                (const bf16*)nullptr, b.tokens, b.pos, b.types, N, C);
+        else embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
         norm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,
             params.layer[0].ln1b, N, C, eps);
@@ -281,7 +284,7 @@ struct Gpt {
             linear.forward(a.sum, att, w.attw, w.attb, R, A(), C, d);
             residual_norm_forward(
                 a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 2));
-            if (config.llama || linear.has(w.fcw)) {
+            if (config.llama || config.bf16_matrices || linear.has(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
                 if (config.llama) swiglu_forward(a.act, a.pre, R, FF);
                 else gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
@@ -300,7 +303,7 @@ struct Gpt {
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
     void logits_forward(int m, int rows) {
         const real* lnf = acts.layer[config.L].ln1 + (size_t)m * config.C;  // (rows, C)
-        matmul_forward(acts.logits, lnf, params.head, (const real*)nullptr, rows, config.C, Vp());
+        linear.forward(acts.logits, lnf, params.head, (const real*)nullptr, rows, config.C, Vp(), {});
     }
 
     // The loss of lnf(M, C), what decode() returned: adds its Σ and the hits to `stats`. In chunks of rows: logits =
@@ -420,9 +423,11 @@ struct Sampler {
 
     // What is drawn depends on (seed, prompt, position) alone, and so not on what else is in the batch.
     template <class T> int pick(const T* logits /* (V) */, int V, uint64_t prompt, uint64_t position) {
-        auto smaller = [](const T& a, const T& b) { return (float)a < (float)b; };
-        const T* largest = std::max_element(logits, logits + V, smaller);
-        if (greedy || temperature == 0) return (int)(largest - logits);
+        float largest = (float)logits[0];
+#pragma omp simd reduction(max : largest)
+        for (int v = 0; v < V; v++) largest = (float)logits[v] > largest ? (float)logits[v] : largest;
+        auto is_largest = [&](const T& x) { return (float)x == largest; };
+        if (greedy || temperature == 0) return (int)(std::find_if(logits, logits + V - 1, is_largest) - logits);
         candidates.resize(V);
         for (int v = 0; v < V; v++) candidates[v] = {(float)logits[v], v};
         auto larger = [](auto& a, auto& b) { return a.first != b.first ? a.first > b.first : a.second < b.second; };
@@ -433,7 +438,7 @@ struct Sampler {
             std::partial_sort(begin, begin + n, candidates.end(), larger);
         }
         double total = 0;
-        auto weight = [&](size_t i) { return exp((double)(candidates[i].first - (float)*largest) / temperature); };
+        auto weight = [&](size_t i) { return exp((double)(candidates[i].first - largest) / temperature); };
         for (size_t i = 0; i < n; i++) total += weight(i);
         if (top_p < 1) {  // sort as many as it takes
             double sum = 0;
@@ -524,7 +529,8 @@ struct Generator {
         if (!one_more) b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
         NoDropout inference(model->dropout);
         real* out = model->decode(b, &cache);  // (R, C), and perhaps padding
-        matmul_forward(logits, out, model->params.head, (const real*)nullptr, R, model->config.C, model->Vp());
+        model->linear.forward(
+            logits, out, model->params.head, (const real*)nullptr, R, model->config.C, model->Vp(), {});
         copy_to_host(host_logits.data(), logits, (size_t)R * model->Vp() * sizeof(real));
     }
 
@@ -582,10 +588,14 @@ struct Generator {
 };
 
 struct SamplingFlags {
-    std::string model, adapter;
+    std::string model, adapter, weights = "full";
     int64_t max_new = 100, batch = 16, context = 2048;
     Sampler sampler{0.8, 1, 40};
 
+    Flag weights_flag() {
+        return {"weights", &weights, "full|bf16",
+            "bf16, on a CPU: matrices are rounded to bfloat16 and kept so, which halves what a token reads of memory"};
+    }
     std::vector<Flag> flags() {
         return {{"max-new-tokens", &max_new, between(1, 1 << 24), "largest number of tokens to write"},
             {"temperature", &sampler.temperature, between(0, 100),
@@ -748,8 +758,12 @@ struct LoadedGpt {
         generator.vocab_limit = (int)bpe.size();
     }
     LoadedGpt(const LoadedGpt&) = delete;
-    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens in the making
-    void allocate(int N, int M, int slots, int context) {
+    // For up to N tokens with M targets at a time, and `slots` texts of up to `context` tokens in the making; the
+    // matrices of the model as "bf16" or as they are
+    void allocate(int N, int M, int slots, int context, const std::string& matrices = "") {
+        if (matrices == "bf16" && !device_is_host)
+            fail_usage(
+                "--weights bf16: expected a build for the CPU, found one for a GPU, where make PRECISION=bf16 is it");
         model.shape.N = std::max(N, slots);
         model.shape.M = std::max(M, slots);
         model.context = context;
@@ -761,9 +775,16 @@ struct LoadedGpt {
                 generator.plan(arena, model, slots, context);
             },
             [&](const std::vector<ParamSpec>& table, std::vector<areal>& values) {
-                if (adapter.empty()) return;
-                merge_adapter(adapter, table, values.data());
-                refuse_not_finite(table, values, adapter);
+                if (!adapter.empty()) {
+                    merge_adapter(adapter, table, values.data());
+                    refuse_not_finite(table, values, adapter);
+                }
+                if (matrices != "bf16") return;
+                model.config.bf16_matrices = model.linear.bf16_weights = true;
+                const double before = (double)values.size();
+                values = pack_bf16(table, model.point(nullptr, nullptr), values);
+                fprintf(stderr, "weights as bf16: %.1f MiB in place of %.1f\n",
+                    (double)(values.size() * sizeof(real)) / MiB, before * sizeof(real) / MiB);
             });
     }
 };
@@ -852,7 +873,8 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
     if (!ids.empty()) {
         int slots = (int)std::min<size_t>(f.batch, ids.size());
         int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
-        gpt.allocate((int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context);
+        gpt.allocate(
+            (int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context, f.weights);
         gpt.generator.generate(ids, f.max_new, f.sampler, on_token, on_answer);
     }
     print_bad();
@@ -905,7 +927,7 @@ int main(int argc, char** argv) {
         groups.push_back({"Sampling", "generate", sf.flags()});
         groups.push_back({"Prompts", "generate",
             {{"model", &sf.model, "DIR", "run directory or model directory"},
-                {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"},
+                {"adapter", &sf.adapter, "DIR", "low-rank adapters of this model, ours or PEFT's"}, sf.weights_flag(),
                 {"prompt", &pf.prompt, "TEXT",
                     "text to continue; words after the flags are more prompts; without any, each line of "
                     "standard input is one"},

@@ -206,7 +206,7 @@ template <class T> void attention_decode(
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
     int G = NH / NKV;  // queries of a group: each key and value is read once for all of them
-#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= 4 * OMP_MIN_ELEMENTS)
+#pragma omp parallel for collapse(2) schedule(dynamic, 1) if ((size_t)R * C * (pos[0] + 1) >= OMP_MIN_ELEMENTS)
     for (int r = 0; r < R; r++)
         for (int h = 0; h < NKV; h++) {
             const T* q = qkv + r * (C + 2 * KV) + (size_t)h * G * HS;  // (G, HS)

@@ -28,15 +28,15 @@ struct SortedIds {
 constexpr size_t embedding_slots(size_t N) { return N / 32 + 1; }
 
 namespace cpu {
-// out(N,C); wte(V,C); wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N)
-template <class T> void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,
+// out(N,C); wte(V,C); wpe(maxT,C), wtt(types,C) or nullptr; tokens, pos, types (N). W: T or bf16
+template <class T, class W> void embedding_forward(T* out, const W* wte, const W* wpe, const W* wtt, const int* tokens,
     const int* pos, const int* types, int N, int C) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
     for (int n = 0; n < N; n++) {
         T* o = out + (size_t)n * C;                                // (C)
-        const T* te = wte + (size_t)tokens[n] * C;                 // (C)
-        const T* pe = wpe ? wpe + (size_t)pos[n] * C : nullptr;    // (C)
-        const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
+        const W* te = wte + (size_t)tokens[n] * C;                 // (C)
+        const W* pe = wpe ? wpe + (size_t)pos[n] * C : nullptr;    // (C)
+        const W* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
         for (int c = 0; c < C; c++) o[c] = (acc<T>)te[c] + (pe ? (acc<T>)pe[c] : 0) + (tt ? (acc<T>)tt[c] : 0);
     }
 }

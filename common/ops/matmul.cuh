@@ -7,7 +7,11 @@
 // On the CPU a single-threaded BLAS runs under one OpenMP loop of ours over panels of rows: the bits do not depend on
 // the number of threads, and bias and GELU are applied while a panel is in the cache.
 #pragma once
+#include <string.h>
+
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
 #include "common/base/threads.h"
 #include "common/base/types.h"
@@ -23,30 +27,89 @@ namespace cpu {
 // the weights than they gain). It depends on N alone, so that results do not depend on the number of threads.
 inline int panel_rows(int N) { return N <= 64 ? 64 : (int)round_up(ceil_div(N, 2 * ceil_div(N, 512)), 8); }
 
-// Few rows (generation: one row a prompt): panels of output channels instead, so that there is work for all threads.
-// The weights are read once, straight from where they are: a BLAS would copy them into another order first, which takes
-// longer than the product itself. Four sums at a time hide how long one addition takes.
-constexpr int FEW_ROWS = 8;
-template <class T> void matmul_few_rows(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+// Few rows (generation: one row a text): panels of output channels instead, so that there is work for all threads. The
+// weights are read once, straight from where they are, as T or bf16: a BLAS would copy them into another order first,
+// which takes longer than the product itself. A tile of K channels and R rows has its sums in registers, a vector of 64
+// bytes each, and asks for the weights of the next one. A sum is added up in one order, whatever N and the tile are.
+constexpr int FEW_ROWS = 32;
+#ifdef __CUDACC__
+#define KEEP_IN_REGISTERS
+#else
+#define KEEP_IN_REGISTERS _Pragma("GCC unroll 8")
+#endif
+template <class A> struct VectorOf {
+    typedef A type __attribute__((vector_size(64)));
+};
+template <int LANES, class V, class X> void load_vector(V& v, const X* x) {
+    memcpy((void*)&v, (const void*)x, sizeof v);
+}
+template <int LANES, class V> void load_vector(V& v, const bf16* x) {  // a bf16 is the upper half of a float
+    typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
+    typedef float Floats __attribute__((vector_size(4 * LANES)));
+    uint16_t half __attribute__((vector_size(2 * LANES)));
+    memcpy((void*)&half, (const void*)x, sizeof half);
+    v = __builtin_convertvector((Floats)(__builtin_convertvector(half, Bits) << 16), V);
+}
+// sums(n) = the sum of each of lanes(n, LANES), by halves. One function for all tiles: one order.
+template <int LANES, class A> __attribute__((noinline)) void sum_lanes(A* sums, const A* lanes, int n) {
+    for (int i = 0; i < n; i++, lanes += LANES) {
+        A half[LANES / 2];
+        for (int l = 0; l < LANES / 2; l++) half[l] = lanes[l] + lanes[LANES / 2 + l];
+        for (int h = LANES / 4; h > 0; h /= 2)
+            for (int l = 0; l < h; l++) half[l] += half[h + l];
+        sums[i] = half[0];
+    }
+}
+// out[r OC + k] = the product's of R rows of inp(R,C) and K of weight(K,C), and bias(K)
+template <int K, int R, class T, class W>
+void few_rows_tile(T* out, const T* inp, const W* weight, const T* bias, int C, int OC) {
     typedef acc<T> A;
-#pragma omp parallel for schedule(static) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
-    for (int o = 0; o < OC; o += 4) {
-        const T* w[4];  // (C) each; beyond the last channel that one again
-        for (int k = 0; k < 4; k++) w[k] = weight + (size_t)std::min(o + k, OC - 1) * C;
-        const T *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];  // (C)
-        for (int n = 0; n < N; n++) {
-            const T* x = inp + (size_t)n * C;  // (C)
-            A s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-            for (int c = 0; c < C; c++) {
-                s0 += (A)x[c] * (A)w0[c];
-                s1 += (A)x[c] * (A)w1[c];
-                s2 += (A)x[c] * (A)w2[c];
-                s3 += (A)x[c] * (A)w3[c];
-            }
-            const A s[4] = {s0, s1, s2, s3};
-            for (int k = 0; k < 4 && o + k < OC; k++)
-                out[(size_t)n * OC + o + k] = s[k] + (bias ? (A)bias[o + k] : A(0));
+    typedef typename VectorOf<A>::type V;
+    constexpr int LANES = 64 / sizeof(A);
+    V s[K][R] = {};
+    int c = 0;
+    for (; c + LANES <= C; c += LANES) {
+        V x[R], w;
+        KEEP_IN_REGISTERS
+        for (int r = 0; r < R; r++) load_vector<LANES>(x[r], inp + (size_t)r * C + c);
+        KEEP_IN_REGISTERS
+        for (int k = 0; k < K; k++) {
+            load_vector<LANES>(w, weight + (size_t)k * C + c);
+            __builtin_prefetch((const void*)(weight + (size_t)(K + k) * C + c));
+            KEEP_IN_REGISTERS
+            for (int r = 0; r < R; r++) s[k][r] += x[r] * w;
         }
+    }
+    A lanes[K][R][LANES], sums[K][R];
+    KEEP_IN_REGISTERS
+    for (int k = 0; k < K; k++) {
+        KEEP_IN_REGISTERS
+        for (int r = 0; r < R; r++) memcpy((void*)lanes[k][r], (const void*)&s[k][r], sizeof s[k][r]);
+    }
+    for (int l = 0; c + l < C; l++)
+        for (int k = 0; k < K; k++)
+            for (int r = 0; r < R; r++)
+                lanes[k][r][l] += (A)inp[(size_t)r * C + c + l] * (A)weight[(size_t)k * C + c + l];
+    sum_lanes<LANES>(sums[0], lanes[0][0], K * R);
+    for (int k = 0; k < K; k++)
+        for (int r = 0; r < R; r++) out[(size_t)r * OC + k] = sums[k][r] + (bias ? (A)bias[k] : A(0));
+}
+// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), W: T or bf16
+template <class T, class W>
+void matmul_few_rows(T* out, const T* inp, const W* weight, const T* bias, int N, int C, int OC) {
+    // of K channels from o on, all rows
+    auto channels = [&](auto K, int o) {
+        const W* w = weight + (size_t)o * C;     // (K, C)
+        const T* b = bias ? bias + o : nullptr;  // (K)
+        int n = 0;
+        for (; n + 8 <= N; n += 8) few_rows_tile<K(), 8>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
+        for (; n + 4 <= N; n += 4) few_rows_tile<K(), 4>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
+        for (; n < N; n++) few_rows_tile<K(), 1>(out + (size_t)n * OC + o, inp + (size_t)n * C, w, b, C, OC);
+    };
+#pragma omp parallel for schedule(dynamic, 16) if ((size_t)C * OC >= 8 * OMP_MIN_ELEMENTS)
+    for (int o = 0; o < OC; o += 2) {
+        if (o + 1 < OC) channels(std::integral_constant<int, 2>(), o);
+        else channels(std::integral_constant<int, 1>(), o);
     }
 }
 // f(n, rows) for every panel [n, n + rows) of N rows, each on one thread
@@ -71,6 +134,23 @@ void matmul_panels(T* out, const T* inp, const T* weight, const T* bias, int N, 
 template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
     matmul_panels(out, inp, weight, bias, N, C, OC, [](size_t) {});
+}
+// The same of weights that are kept as bf16: panels of output channels, for which they become T
+template <class T>
+void matmul_forward_bf16(T* out, const T* inp, const bf16* weight, const T* bias, int N, int C, int OC) {
+    if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
+    constexpr int PANEL = 128;
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int o = 0; o < OC; o += PANEL) {
+        const int rows = std::min(PANEL, OC - o);
+        const std::vector<T> panel(weight + (size_t)o * C, weight + (size_t)(o + rows) * C);  // (rows, C)
+        gemm(false, true, N, rows, C, inp, C, panel.data(), C, T(0), out + o, OC);
+        for (int n = 0; bias && n < N; n++)
+            for (int k = 0; k < rows; k++) {
+                T& to = out[(size_t)n * OC + o + k];
+                to = (acc<T>)to + (acc<T>)bias[o + k];
+            }
+    }
 }
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
 template <Gelu kind, class T>

@@ -16,11 +16,12 @@ struct GptConfig {
 
     // Where the models differ. A Llama is a GPT-2 with RMSNorm, RoPE and SwiGLU for LayerNorm, learned positions and
     // GELU, and without biases.
-    std::string type = "gpt2";  // "model_type"
-    bool llama = false;         // of this kind: llama, qwen2, qwen3, smollm3
-    bool qkv_bias = true;       // GPT-2; of a Llama's kind: Qwen2 alone
-    bool qk_norm = false;       // RMSNorm on each head of q and k: Qwen3
-    bool tied = true;           // the output matrix is that of the embeddings
+    std::string type = "gpt2";   // "model_type"
+    bool llama = false;          // of this kind: llama, qwen2, qwen3, smollm3
+    bool qkv_bias = true;        // GPT-2; of a Llama's kind: Qwen2 alone
+    bool qk_norm = false;        // RMSNorm on each head of q and k: Qwen3
+    bool tied = true;            // the output matrix is that of the embeddings
+    bool bf16_matrices = false;  // on a CPU, without training: matrices are kept as bf16, all else as real
     RopeConfig rope;
     std::vector<int> no_rope;  // layers without RoPE: SmolLM3
     Json generation;           // generation_config.json, kept for what the user set there

@@ -23,6 +23,7 @@ struct ParamSpec {
     int layer = -1;     // −1: belongs to no layer
     size_t offset = 0;  // first element in memory, set by layout()
     size_t count = 0;   // elements in memory; beyond names × shape (a padded vocabulary) they are zero and never saved
+    bool as_bf16 = false;  // kept as bf16, whatever the others are
 
     std::vector<size_t> shape_of(size_t i) const {  // of names[i]
         std::vector<size_t> s = shape;
@@ -40,6 +41,9 @@ struct ParamSpec {
         return n;
     }
     size_t used() const { return begin(names.size()); }
+    size_t room() const {  // its place in memory, in elements of the model's
+        return round_up(as_bf16 ? ceil_div(count * sizeof(bf16), sizeof(real)) : count, PARAM_BLOCK);
+    }
 };
 
 // Sets count (where 0) and offset of each row, a multiple of PARAM_BLOCK. Returns the elements of all, gaps included.
@@ -51,13 +55,13 @@ inline size_t layout(std::vector<ParamSpec>& specs) {
         if (s.count < used || (s.transpose && s.shape.size() != 2))
             fail("parameter table: %s: cannot be laid out", s.names[0].c_str());
         s.offset = offset;
-        offset += round_up(s.count, PARAM_BLOCK);
+        offset += s.room();
     }
     return offset;
 }
 // The elements of all tensors of a table that is laid out, gaps included
 inline size_t total_count(const std::vector<ParamSpec>& specs) {
-    return specs.empty() ? 0 : specs.back().offset + round_up(specs.back().count, PARAM_BLOCK);
+    return specs.empty() ? 0 : specs.back().offset + specs.back().room();
 }
 
 // Collects the rows of a table, each with the member of a struct of pointers that it belongs to.
@@ -65,6 +69,7 @@ template <class X> struct TableBuilder {
     double std;  // of Init::normal
     std::vector<ParamSpec> rows;
     std::vector<X**> members;
+    bool bf16_matrices = false;  // which the members then point to, though they are X*
 
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
@@ -96,6 +101,7 @@ template <class X> struct TableBuilder {
     }
     // Lays the table out and points the members into the array `base` (total_count(); nullptr: for the table alone)
     std::vector<ParamSpec> point(X* base) {
+        for (ParamSpec& s : rows) s.as_bf16 = bf16_matrices && s.shape.size() == 2;
         layout(rows);
         for (size_t i = 0; i < rows.size(); i++) *members[i] = base ? base + rows[i].offset : nullptr;
         return rows;

@@ -11,6 +11,23 @@ template <class From, class To> void transpose_copy(To* dst, const From* src, si
         for (size_t j = 0; j < cols; j++) dst[j * rows + i] = (To)src[i * cols + j];
 }
 
+// values(total_count(from)) as they lie in memory by the table `to`, that of the same model with matrices as bf16
+template <class T> std::vector<T> pack_bf16(
+    const std::vector<ParamSpec>& from, const std::vector<ParamSpec>& to, const std::vector<T>& values) {
+    std::vector<T> packed(total_count(to));
+    for (size_t i = 0; i < to.size(); i++) {
+        const T *v = &values[from[i].offset], *end = v + from[i].count;
+        if (!to[i].as_bf16) {
+            std::copy(v, end, &packed[to[i].offset]);
+            continue;
+        }
+        std::vector<bf16> rounded(from[i].count);
+        std::transform(v, end, rounded.begin(), [](T x) { return bf16((float)x); });
+        memcpy((void*)&packed[to[i].offset], (const void*)rounded.data(), rounded.size() * sizeof(bf16));
+    }
+    return packed;
+}
+
 // ---------------------------------------------------------------- in
 struct LoadReport {
     size_t loaded = 0;                 // tensors

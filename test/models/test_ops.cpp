@@ -687,6 +687,43 @@ TEST_SUITE("ops in fp32") {
         CHECK(distance(act.data(), swiglu.data(), 4) < 1e-6);
     }
 
+    // Few rows: the product of double to the rounding of up to 600 numbers of size 1, a few ε √C, the bits of a row
+    // alone, and those of weights that were bf16 before
+    template <class T> static void few_rows(double tolerance) {
+        for (auto [C, OC] : {std::pair{5, 1}, {16, 2}, {40, 7}, {600, 450}}) {
+            const int most = cpu::FEW_ROWS + 2;
+            const std::vector<T> x = random_numbers<T>(most * C, 1), bias = random_numbers<T>(OC, 3);
+            const std::vector<bf16> half = random_numbers<bf16>((size_t)OC * C, 2);
+            const std::vector<T> w(half.begin(), half.end());
+            std::vector<T> alone(most * OC);
+            for (int n = 0; n < most; n++)
+                cpu::matmul_forward(&alone[n * OC], &x[n * C], w.data(), bias.data(), 1, C, OC);
+            for (int N : {1, 4, 7, 8, 13, cpu::FEW_ROWS, most}) {
+                std::vector<T> out(N * OC), of_half(N * OC), no_bias(OC);
+                cpu::matmul_forward(out.data(), x.data(), w.data(), bias.data(), N, C, OC);
+                cpu::matmul_forward_bf16(of_half.data(), x.data(), half.data(), bias.data(), N, C, OC);
+                double worst = 0, worst_half = 0;
+                for (int i = 0; i < N * OC; i++) {
+                    double sum = (double)bias[i % OC];
+                    for (int c = 0; c < C; c++) sum += (double)x[i / OC * C + c] * (double)w[i % OC * C + c];
+                    worst = std::max(worst, std::fabs(sum - (double)out[i]) / std::sqrt(C));
+                    worst_half = std::max(worst_half, std::fabs(sum - (double)of_half[i]) / std::sqrt(C));
+                }
+                CHECK(worst < tolerance);
+                CHECK(worst_half < tolerance);
+                if (N > cpu::FEW_ROWS) continue;  // a BLAS
+                CHECK(out == std::vector<T>(alone.begin(), alone.begin() + N * OC));
+                CHECK(of_half == out);
+                cpu::matmul_forward(no_bias.data(), x.data(), w.data(), (const T*)nullptr, 1, C, OC);
+                for (int o = 0; o < OC; o++) CHECK((double)(no_bias[o] + bias[o]) == (double)alone[o]);
+            }
+        }
+    }
+    TEST_CASE("a product with few rows, weights as they are and as bf16") {
+        few_rows<float>(4e-6);
+        few_rows<double>(1e-14);
+    }
+
     // all ops once, at shapes with several chunks, panels and tiles
     static Floats all_ops() {
         const int N = 700, C = 32, FF = 160, NH = 2, V = 70, Vp = 128;
