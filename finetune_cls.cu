@@ -163,6 +163,13 @@ ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const 
     return report;
 }
 
+BertConfig read_classifier_config(const std::string& dir) {
+    const BertConfig c = read_bert_config(dir);
+    if (c.type != "bert")
+        fail("%s/config.json: model_type: expected \"bert\", found \"%s\": no classifier is implemented on it",
+            dir.c_str(), c.type.c_str());
+    return c;
+}
 // The names of its classes, in order; none if it is no classifier. Regression and several labels at once are refused.
 std::vector<std::string> read_labels(const std::string& dir) {
     std::string path = dir + "/config.json";
@@ -210,7 +217,7 @@ struct LoadedClassifier {
     explicit LoadedClassifier(const std::string& path) {
         if (path.empty()) fail_usage("--model DIR is missing: the --out of a fine-tuning run, or a model directory");
         dir = resolve_model_dir(path);
-        BertConfig& c = model.bert.config = read_bert_config(dir);
+        BertConfig& c = model.bert.config = read_classifier_config(dir);
         labels = read_labels(dir);
         if (labels.empty())
             fail(
@@ -417,7 +424,7 @@ struct ClassifyTask {
             label2id.o.emplace_back(labels[k], (int64_t)k);
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
-        write_bert_config(dir, model.bert.config, "BertForSequenceClassification", extra);
+        write_bert_config(dir, model.bert.config, "ForSequenceClassification", extra);
         tokenizer.save(dir, (int)cf.max_len, true);
         opt.save(dir);
     }
@@ -617,7 +624,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             "--out %s: a run is there already; continue it with --resume or take another directory", f.out.c_str());
     const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
     const WordPiece tokenizer = WordPiece::load(init);
-    BertConfig config = read_bert_config(init);
+    BertConfig config = read_classifier_config(init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)

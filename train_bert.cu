@@ -1,10 +1,17 @@
-// train_bert.cu: pretraining of a BERT encoder by masked LM (Devlin et al. 2018), from one end to the other.
+// train_bert.cu: pretraining of an encoder, BERT (Devlin et al. 2018) or ModernBERT (Warner et al. 2024) and their
+// relatives, by masked LM, from one end to the other.
 //
 //   make && ./train_bert --data datasets/books --size mini --out runs/bert     train
 //   ./train_bert fill-mask --model runs/bert "the old man was very [MASK] ."   predict masked words
 //
-// Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. The model is
-// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Dimensions: common/base/types.h.
+// Read in this order: parameters → activations → forward → backward → pretraining → fill-mask → main. A BERT is
+// post-LN: x = LN(x + dropout(attention(x))), x = LN(x + dropout(mlp(x))). Where a ModernBERT differs, the line says
+// `config.modern`; it is pre-LN: x += dropout(attention(LN(x))), x += dropout(mlp(LN(x))), and a last LN. Both are one
+// row of the same norms: what differs is whether a branch is added to what the norm before it put out or to what it
+// took in. So ln2 of a layer is here the norm after its feed-forward part, in a ModernBERT's files the first one of the
+// next layer, or the last one of all; its first layer has none of its own. Dimensions: common/base/types.h, and
+//
+//   UP   what goes into the activation: FF for GELU; of GeGLU gate and up, 2 FF
 #ifndef TRAIN_BERT_CU
 #define TRAIN_BERT_CU
 #include <algorithm>
@@ -17,8 +24,10 @@
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
+#include "common/ops/glu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
+#include "common/ops/rope.cuh"
 #include "common/text/wordpiece.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
@@ -30,14 +39,14 @@ using namespace device;  // cpu:: or gpu::, as device.cuh has picked: the loops 
 template <class X>  // X: real for the parameters, areal for their gradients
 struct BertTensors {
     X* wte;                      // (Vp, C)  word embeddings, and the decoder of the masked-LM head
-    X* wpe;                      // (T, C)
-    X* wtt;                      // (types, C)
-    X *ln_embed_w, *ln_embed_b;  // (C)
+    X* wpe;                      // (positions, C)  nullptr with RoPE
+    X* wtt;                      // (types, C)      nullptr without types
+    X *ln_embed_w, *ln_embed_b;  // (C)             here and below: biases are nullptr where there are none
     struct Layer {
         X *qkvw, *qkvb;    // (3C, C), (3C)
         X *attw, *attb;    // (C, C), (C)
         X *ln1w, *ln1b;    // (C)
-        X *fcw, *fcb;      // (FF, C), (FF)
+        X *fcw, *fcb;      // (UP, C), (UP)
         X *projw, *projb;  // (C, FF), (C)
         X *ln2w, *ln2b;    // (C)
     } layer[MAX_LAYERS];
@@ -49,30 +58,47 @@ struct BertTensors {
 // The encoder's part of the table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests
 // all come from it.
 template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
-    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64);
-    table.tensor(t.wte, {"bert.embeddings.word_embeddings.weight"}, {V, C}, true, Init::normal, -1, Vp * C);
-    table.tensor(t.wpe, {"bert.embeddings.position_embeddings.weight"}, {(size_t)c.T, C}, true, Init::normal, -1);
-    table.tensor(t.wtt, {"bert.embeddings.token_type_embeddings.weight"}, {(size_t)c.types, C}, true, Init::normal, -1);
-    table.layernorm(t.ln_embed_w, t.ln_embed_b, "bert.embeddings.LayerNorm", C, -1);
+    const BertType& names = bert_type(c.type);
+    const std::string base = names.base;
+    size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), positions = c.T + c.first_position;
+    // the matrices that write into a residual stream without a norm begin smaller: so many of them add up there
+    const double std = c.init_std, residual_std = c.modern ? std / sqrt(2.0 * (double)c.L) : std;
+    auto embedding = [&](X*& w, const char* name, size_t rows, size_t count = 0) {
+        table.tensor(w, {base + name + ".weight"}, {rows, C}, true, Init::normal, -1, count);
+    };
+    t = {};
+    table.biases = !c.modern;
+    embedding(t.wte, names.words, V, Vp * C);
+    if (!c.modern) embedding(t.wpe, names.positions, positions);
+    if (c.types) embedding(t.wtt, names.types, c.types);
+    table.layernorm(t.ln_embed_w, t.ln_embed_b, base + names.norm, C, -1);
     for (int l = 0; l < c.L; l++) {
         auto& w = t.layer[l];
-        std::string name = format("bert.encoder.layer.%d.", l);
-        table.linear(w.qkvw, w.qkvb, name + "attention.self.", {"query", "key", "value"}, C, C, l);
-        table.linear(w.attw, w.attb, name + "attention.output.", {"dense"}, C, C, l);
-        table.layernorm(w.ln1w, w.ln1b, name + "attention.output.LayerNorm", C, l);
-        table.linear(w.fcw, w.fcb, name + "intermediate.", {"dense"}, FF, C, l);
-        table.linear(w.projw, w.projb, name + "output.", {"dense"}, C, FF, l);
-        table.layernorm(w.ln2w, w.ln2b, name + "output.LayerNorm", C, l);
+        auto layer = [&](int l) { return base + names.layers + format(".%d.", l); };
+        const std::string name = layer(l);
+        table.linear(w.qkvw, w.qkvb, name, names.qkv, 3 * C / names.qkv.size(), C, l);
+        table.std = residual_std;
+        table.linear(w.attw, w.attb, name, {names.attention}, C, C, l);
+        table.std = std;
+        table.layernorm(w.ln1w, w.ln1b, name + names.norm1, C, l);
+        table.linear(w.fcw, w.fcb, name, {names.fc}, c.modern ? 2 * FF : FF, C, l);
+        table.std = residual_std;
+        table.linear(w.projw, w.projb, name, {names.projection}, C, FF, l);
+        table.std = std;
+        const std::string norm2 = c.modern && l == c.L - 1 ? base + "final_norm" : layer(l + c.modern) + names.norm2;
+        table.layernorm(w.ln2w, w.ln2b, norm2, C, l);
     }
 }
 // The whole table: the encoder and the masked-LM head.
 template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
     TableBuilder<X> table{c.init_std, {}, {}};
+    const BertType& names = bert_type(c.type);
     int L = (int)c.L;
     encoder_table(table, t, c);
-    table.linear(t.headw, t.headb, "cls.predictions.transform.", {"dense"}, c.C, c.C, L);
-    table.layernorm(t.ln_head_w, t.ln_head_b, "cls.predictions.transform.LayerNorm", c.C, L);
-    table.tensor(t.decoder_bias, {"cls.predictions.bias"}, {(size_t)c.V}, false, Init::zeros, L, round_up(c.V, 64));
+    table.linear(t.headw, t.headb, "", {names.head}, c.C, c.C, L);
+    table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, c.C, L);
+    const std::string decoder = names.decoder + std::string(".bias");
+    table.tensor(t.decoder_bias, {decoder}, {(size_t)c.V}, false, Init::zeros, L, round_up(c.V, 64));
     return table.point(base);
 }
 
@@ -82,18 +108,19 @@ struct BertActivations {
     areal *mean_embed, *rstd_embed;  // (N)
     real* x0;                        // (N, C)  input of the first layer
     struct Layer {
-        real* qkv;             // (N, 3, NH, HS)
-        real* att;             // (N, C)  heads side by side
-        areal* lse;            // (NH, N)
-        real* sum1;            // (N, C)  residual + dropout(attention's output)
-        areal *mean1, *rstd1;  // (N)
-        real* x1;              // (N, C)  after the first LayerNorm
-        real *pre, *act;       // (N, FF) before and after GELU
-        real* sum2;            // (N, C)
-        areal *mean2, *rstd2;  // (N)
-        real* x2;              // (N, C)  output of the layer
-    } layer[MAX_LAYERS];       // of the last layer everything after `lse` has only the M rows that have a target
-    real *last_att, *last_x;   // (M, C)  these rows of the last layer's att and input
+        real* qkv;                    // (N, 3, NH, HS)
+        real* att;                    // (N, C)  heads side by side
+        areal* lse;                   // (NH, N)
+        real* sum1;                   // (N, C)  residual + dropout(attention's output)
+        areal *mean1, *rstd1;         // (N)
+        real* x1;                     // (N, C)  after the first LayerNorm
+        real *pre, *act;              // (N, UP), (N, FF) before and after GELU or GeGLU
+        real* sum2;                   // (N, C)
+        areal *mean2, *rstd2;         // (N)
+        real* x2;                     // (N, C)  output of the layer
+    } layer[MAX_LAYERS];              // of the last layer everything after `lse` has only the M rows that have a target
+    real *last_att, *last_x;          // (M, C)  these rows of the last layer's att and of what it is added to
+    areal *global_rope, *local_rope;  // (positions, 2, HS/2) cosines and sines
     // head, over the M rows that have a target
     real *head_pre, *head_act, *head_out;  // (M, C)
     areal *mean_head, *rstd_head;          // (M)
@@ -103,7 +130,7 @@ struct BertActivations {
     real* dhead;                // (M, C)
     areal* head_scratch;        // partial sums
     real *dx, *dsum, *dbranch;  // (N, C)
-    real* dscratch;             // (N, max(FF, 4C))
+    real* dscratch;             // (N, max(UP, 4C))
     areal *delta, *scratch;     // (NH, N); partial sums
 };
 
@@ -119,6 +146,7 @@ struct Bert {
     int frozen = -1;         // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
 
     int Vp() const { return (int)round_up(config.V, 64); }
+    int UP() const { return (int)(config.modern ? 2 * config.FF : config.FF); }
 
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
     std::vector<ParamSpec> point(real* parameters, areal* gradients) {
@@ -149,11 +177,18 @@ struct Bert {
             arena.take(a.lse, NH * N);
             arena.take_each(R * C, a.sum1, a.sum2);
             arena.take_each(R, a.mean1, a.rstd1, a.mean2, a.rstd2);
-            arena.take(a.pre, R * FF);
+            arena.take(a.pre, R * UP());
         }
         arena.take_each(shape.M * C, acts.last_att, acts.last_x);
+        const int HS = (int)(C / NH), positions = config.modern ? (int)std::min<size_t>(config.T, N) : 0;
+        for (auto [table, rope] :
+            {std::pair{&acts.global_rope, &config.global_rope}, {&acts.local_rope, &config.local_rope}}) {
+            arena.take(*table, positions * HS);
+            if (arena.base && positions)
+                copy_to_device(*table, rope_table<areal>(*rope, positions, HS).data(), positions * HS * sizeof(areal));
+        }
         if (!backward) return;
-        size_t wide = std::max(FF, 4 * C);
+        size_t wide = std::max<size_t>(UP(), 4 * C);
         arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
@@ -181,38 +216,51 @@ struct Bert {
     }
 
     // ---------------------------------------------------------------- forward
+    const areal* rope(int l) const { return config.is_local(l) ? acts.local_rope : acts.global_rope; }
+
     // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
     // the others, so after the attention of the last layer they are not computed.
     real* encode(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
-        embedding_forward(acts.embedded, params.wte, params.wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
+        const real* wpe = params.wpe ? params.wpe + config.first_position * C : nullptr;
+        embedding_forward(acts.embedded, params.wte, wpe, params.wtt, b.tokens, b.pos, b.types, N, C);
         norm_forward(
             acts.x0, acts.mean_embed, acts.rstd_embed, acts.embedded, params.ln_embed_w, params.ln_embed_b, N, C, eps);
         dropout_forward(acts.x0, acts.x0, N, C, drop(b, 0));
-        real* x = acts.x0;  // (N, C)
+        real* x = acts.x0;  // (N, C) what the norms put out
+        real* sum = x;      // (N, C) what a ModernBERT's branches are added to
         for (int l = 0; l < config.L; l++) {
             auto& w = params.layer[l];
             auto& a = acts.layer[l];
             matmul_forward(a.qkv, x, w.qkvw, w.qkvb, N, C, 3 * C);
-            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, false, drop(b, 3 * l + 1));
-            real* att = a.att;  // (R, C)
+            if (config.modern)
+                rope_forward(a.qkv, (areal*)nullptr, a.qkv, (const real*)nullptr, (const real*)nullptr, rope(l), b.pos,
+                    N, NH, NH, HS, eps);
+            attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, config.reach(l), drop(b, 3 * l + 1));
+            real *att = a.att, *residual = config.modern ? sum : x;  // (R, C)
             int R = N;
             if (l == config.L - 1) {
                 gather_rows(acts.last_att, a.att, b.rows, M, C);
-                gather_rows(acts.last_x, x, b.rows, M, C);
+                gather_rows(acts.last_x, residual, b.rows, M, C);
                 att = acts.last_att;
-                x = acts.last_x;
+                residual = acts.last_x;
                 R = M;
             }
             matmul_forward(a.sum1, att, w.attw, w.attb, R, C, C);
             residual_norm_forward(
-                a.x1, a.sum1, a.mean1, a.rstd1, x, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
-            matmul_gelu_forward<Gelu::erf>(a.act, a.pre, a.x1, w.fcw, w.fcb, R, C, FF);
+                a.x1, a.sum1, a.mean1, a.rstd1, residual, a.sum1, w.ln1w, w.ln1b, R, C, eps, drop(b, 3 * l + 2));
+            if (config.modern) {
+                matmul_forward(a.pre, a.x1, w.fcw, w.fcb, R, C, UP());
+                glu_forward<GeluErf>(a.act, a.pre, R, FF);
+            } else {
+                matmul_gelu_forward<Gelu::erf>(a.act, a.pre, a.x1, w.fcw, w.fcb, R, C, FF);
+            }
             matmul_forward(a.sum2, a.act, w.projw, w.projb, R, FF, C);
-            residual_norm_forward(
-                a.x2, a.sum2, a.mean2, a.rstd2, a.x1, a.sum2, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 3));
+            residual_norm_forward(a.x2, a.sum2, a.mean2, a.rstd2, config.modern ? a.sum1 : a.x1, a.sum2, w.ln2w, w.ln2b,
+                R, C, eps, drop(b, 3 * l + 3));
             x = a.x2;
+            sum = a.sum2;
         }
         return x;
     }
@@ -275,7 +323,10 @@ struct Bert {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
         real *dqkv = acts.dscratch, *datt = acts.dscratch + (size_t)N * 3 * C;  // (N, 3C), (N, C)
-        real* dpre = acts.dscratch;                                             // (N, FF)
+        real* dpre = acts.dscratch;                                             // (N, UP)
+        const bool modern = config.modern;
+        real* dx1 = modern ? acts.dx : acts.dsum;        // (N, C) gradient of x1
+        real* dresidual = modern ? acts.dsum : acts.dx;  // (N, C) of what a layer's attention is added to
         for (int l = config.L - 1; l >= std::max(frozen, 0); l--) {
             auto& w = params.layer[l];
             auto& g = grads.layer[l];
@@ -283,55 +334,70 @@ struct Bert {
             const real* x = l == 0 ? acts.x0 : acts.layer[l - 1].x2;  // (N, C) input of the layer
             bool last = l == config.L - 1;
             int R = last ? M : N;
-            // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch
-            residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx, (const real*)nullptr, a.sum2,
-                w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C, drop(b, 3 * l + 3));
-            if (recompute) gelu_forward<Gelu::erf>(a.act, a.pre, (size_t)R * FF);
+            // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch; of a
+            // ModernBERT it goes to sum1, and there is already in dsum what reaches sum2 from later layers
+            residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx,
+                modern && !last ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
+                drop(b, 3 * l + 3));
+            if (recompute && modern) glu_forward<GeluErf>(a.act, a.pre, R, FF);
+            if (recompute && !modern) gelu_forward<Gelu::erf>(a.act, a.pre, (size_t)R * FF);
             matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
-            matmul_backward_input_gelu<Gelu::erf>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
-            // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses, the second gradient is added to the first
+            if (modern) {
+                matmul_backward_input(a.act, acts.dbranch, w.projw, R, FF, C);  // act is not needed any more
+                glu_backward<GeluErf>(dpre, a.act, a.pre, R, FF);
+            } else {
+                matmul_backward_input_gelu<Gelu::erf>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
+            }
+            // act = gelu(pre), pre = x1 fcwᵀ + fcb; x1 has two uses in a BERT, the second gradient is added to the
+            // first
             if (recompute) norm_forward(a.x1, a.mean1, a.rstd1, a.sum1, w.ln1w, w.ln1b, R, C, eps);
-            matmul_backward_weight(g.fcw, g.fcb, dpre, a.x1, acts.scratch, R, C, FF);
-            matmul_backward_input(acts.dsum, dpre, w.fcw, R, C, FF, true);
-            // x1 = layernorm(sum1 = x + dropout(att attwᵀ + attb))
-            real* dx = last ? acts.dscratch : acts.dx;  // (R, C)
-            residual_norm_backward(dx, acts.dbranch, g.ln1w, g.ln1b, acts.dsum, (const real*)nullptr, a.sum1, w.ln1w,
-                a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
+            matmul_backward_weight(g.fcw, g.fcb, dpre, a.x1, acts.scratch, R, C, UP());
+            matmul_backward_input(dx1, dpre, w.fcw, R, C, UP(), !modern);
+            // x1 = layernorm(sum1 = residual + dropout(att attwᵀ + attb)), residual = x; of a ModernBERT the sum below
+            real* dres = last ? acts.dscratch : dresidual;  // (R, C)
+            residual_norm_backward(dres, acts.dbranch, g.ln1w, g.ln1b, dx1, modern ? acts.dsum : nullptr, a.sum1,
+                w.ln1w, a.mean1, a.rstd1, acts.scratch, R, C, drop(b, 3 * l + 2));
             matmul_backward_weight(g.attw, g.attb, acts.dbranch, last ? acts.last_att : a.att, acts.scratch, R, C, C);
-            matmul_backward_input(last ? acts.dsum : datt, acts.dbranch, w.attw, R, C, C);
-            if (last) {  // last_att = att[rows], last_x = x[rows]
-                scatter_rows(datt, acts.dsum, b.rows, N, M, C);
-                scatter_rows(acts.dx, dx, b.rows, N, M, C);
+            matmul_backward_input(last ? dx1 : datt, acts.dbranch, w.attw, R, C, C);
+            if (last) {  // last_att = att[rows], last_x = residual[rows]
+                scatter_rows(datt, dx1, b.rows, N, M, C);
+                scatter_rows(dresidual, dres, b.rows, N, M, C);
             }
             // att = attention(qkv)
             attention_backward(
-                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, false, drop(b, 3 * l + 1));
-            // qkv = x qkvwᵀ + qkvb; x has two uses
+                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NH, HS, config.reach(l), drop(b, 3 * l + 1));
+            if (modern)
+                rope_backward(dqkv, (areal*)nullptr, (areal*)nullptr, a.qkv, (const real*)nullptr, (const real*)nullptr,
+                    (areal*)nullptr, rope(l), b.pos, acts.scratch, N, NH, NH, HS);
+            // qkv = x qkvwᵀ + qkvb; x has two uses, but in a ModernBERT only x0
             if (recompute && l > 0) {
                 auto& w_below = params.layer[l - 1];
                 auto& below = acts.layer[l - 1];
                 norm_forward(below.x2, below.mean2, below.rstd2, below.sum2, w_below.ln2w, w_below.ln2b, N, C, eps);
             }
             matmul_backward_weight(g.qkvw, g.qkvb, dqkv, x, acts.scratch, N, C, 3 * C);
-            matmul_backward_input(acts.dx, dqkv, w.qkvw, N, C, 3 * C, true);
+            const bool two_uses = !modern || l == 0;
+            matmul_backward_input(two_uses ? dresidual : acts.dx, dqkv, w.qkvw, N, C, 3 * C, two_uses);
         }
         if (frozen >= 0) return;
         // x0 = dropout(layernorm(embedded))
-        dropout_forward(acts.dx, acts.dx, N, C, drop(b, 0));
-        norm_backward(acts.dx, grads.ln_embed_w, grads.ln_embed_b, acts.dx, acts.embedded, params.ln_embed_w,
-            acts.mean_embed, acts.rstd_embed, acts.scratch, N, C);
+        real* dx0 = dresidual;
+        dropout_forward(dx0, dx0, N, C, drop(b, 0));
+        norm_backward(dx0, grads.ln_embed_w, grads.ln_embed_b, dx0, acts.embedded, params.ln_embed_w, acts.mean_embed,
+            acts.rstd_embed, acts.scratch, N, C);
         // embedded = wte[tokens] + wpe[pos] + wtt[types]
-        embedding_backward(grads.wte, acts.dx, b.by_token, acts.scratch, C);
-        embedding_backward(grads.wpe, acts.dx, b.by_pos, acts.scratch, C);
-        embedding_backward(grads.wtt, acts.dx, b.by_type, acts.scratch, C);
+        embedding_backward(grads.wte, dx0, b.by_token, acts.scratch, C);
+        if (grads.wpe) embedding_backward(grads.wpe + config.first_position * C, dx0, b.by_pos, acts.scratch, C);
+        if (grads.wtt) embedding_backward(grads.wtt, dx0, b.by_type, acts.scratch, C);
     }
 
     // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
     // sequence; fraction: of the tokens, those that have a target, which alone get past the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + 2 * C * config.FF;  // rest: of a layer, after its attention
+        double C = config.C, rest = C * C + (UP() + config.FF) * C, seen = 0;  // rest: of a layer, after its attention
+        for (int l = 0; l < config.L; l++) seen += std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
         double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * (C * config.V + C * C);
-        return 6 * matrices + 3 * 4 * config.L * T * C;
+        return 6 * matrices + 3 * 4 * seen * C;
     }
 };
 
@@ -350,7 +416,8 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
     BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<WordPiece>& data, const BertConfig& config)
         : PretrainTask(f, data, (int)bf.model.max_len, (int)config.V, data.tokenizer), bf(bf) {
         const WordPiece& tokenizer = data.tokenizer;
-        head = {"cls."};
+        const BertType& names = bert_type(config.type);
+        head = {names.head, names.head_norm, names.decoder};
         train_data.rate = bf.mask_rate;
         train_data.whole_words = bf.whole_words;
         for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
@@ -395,7 +462,7 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_bert_config(init);
-        if (config.types < 2)
+        if (config.types == 1)  // of models without types pairs have none
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
                 init.c_str(), (long long)config.types);
         check_init(init, config.V, data.tokenizer, f.data);

@@ -25,10 +25,10 @@
 #include "common/ops/crossentropy.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
+#include "common/ops/glu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/ops/swiglu.cuh"
 #include "common/text/answered_rows.h"
 #include "common/text/bpe.h"
 #include "common/train/gpt_config.h"
@@ -268,7 +268,7 @@ struct Gpt {
             if (cache && cache->one_more) {
                 attention_decode(a.att, cache->layer(l, NKV * HS), a.qkv, cache->slot_of, b.pos, N, NH, NKV, HS);
             } else {
-                attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
+                attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NKV, HS, CAUSAL, drop(b, 3 * l + 1));
                 if (cache) attention_cache(cache->layer(l, NKV * HS), a.qkv, b.seq, cache->slot_of, NH, NKV, HS);
             }
             real* att = a.att;  // (R, A)
@@ -286,7 +286,7 @@ struct Gpt {
                 a.ln2, a.sum, a.mean2, a.rstd2, x, a.sum, w.ln2w, w.ln2b, R, C, eps, drop(b, 3 * l + 2));
             if (config.llama || config.bf16_matrices || linear.has(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
-                if (config.llama) swiglu_forward(a.act, a.pre, R, FF);
+                if (config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
                 else gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
             } else {
                 matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
@@ -354,13 +354,13 @@ struct Gpt {
             bool last = l == L - 1;
             int R = last ? M : N;
             // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
-            if (recompute && config.llama) swiglu_forward(a.act, a.pre, R, FF);
+            if (recompute && config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
             if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
             const Dropout d = drop(b, 3 * l + 2, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
             if (config.llama || linear.has(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
-                if (config.llama) swiglu_backward(dpre, a.act, a.pre, R, FF);
+                if (config.llama) glu_backward<Silu>(dpre, a.act, a.pre, R, FF);
                 else gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
             } else {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
@@ -382,7 +382,7 @@ struct Gpt {
             }
             // att = attention(qkv)
             attention_backward(
-                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, true, drop(b, 3 * l + 1));
+                dqkv, acts.delta, datt, a.att, a.qkv, a.lse, b.seq, NH, NKV, HS, CAUSAL, drop(b, 3 * l + 1));
             // qkv = proj, normalised and turned: dqkv becomes dproj
             if (config.has_rope(l))
                 rope_backward(dqkv, g.qnormw, g.knormw, a.proj, w.qnormw, w.knormw, a.qk_rstd, acts.rope, b.pos,

@@ -33,17 +33,24 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    ModernBertConfig,
+    ModernBertForMaskedLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForMaskedLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
+from transformers.models.modernbert import modeling_modernbert
 
 OPTIMISER = dict(lr=1e-3, betas=(0.9, 0.98), eps=1e-6)
 DECAY, CLIP, STEPS = 0.01, 1.0, 3
@@ -103,10 +110,9 @@ def training(model, fresh_gradient, optimiser, decay):
 
 
 def bert_mlm():
-    vocab, max_len, lengths = 61, 32, [1, 5, 17, 32]
     config = BertConfig(
-        vocab_size=vocab,
-        max_position_embeddings=max_len,
+        vocab_size=61,
+        max_position_embeddings=32,
         hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=2,
@@ -118,42 +124,59 @@ def bert_mlm():
         layer_norm_eps=1e-12,
         attn_implementation="eager",
     )
-    generator = torch.Generator().manual_seed(2)
-    model = BertForMaskedLM(config).double().train()
+    model = "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0"
+    return encoder(config, BertForMaskedLM, 2, model, GIVEN)
+
+
+def encoder(config, model_class, seed, description, given_names=()):
+    """given_names: of the parameters of given/"""
+    vocab, max_len, lengths, pad = 61, 32, [1, 5, 17, 32], config.pad_token_id
+    generator = torch.Generator().manual_seed(seed)
+    model = model_class(config).double().train()
     init(model, generator)
+    has_types = getattr(config, "type_vocab_size", 1) > 1
+    more = {}
 
     # A ragged batch: padded for PyTorch, packed for us. Type 1 from a third of a sequence on; about a third of the rows
     # have targets.
-    padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
+    padded = torch.full((len(lengths), max_len), pad)
     types, mask, labels = torch.zeros_like(padded), torch.zeros_like(padded), torch.full_like(padded, -100)
     for s, n in enumerate(lengths):
-        # not 0: that is transformers' padding_idx, whose gradient PyTorch drops
-        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)
-        types[s, (n + 2) // 3 : n] = 1
+        # not the padding's: that is transformers' padding_idx, whose gradient PyTorch drops
+        padded[s, :n] = torch.randint(pad + 1, vocab, (n,), generator=generator)
+        types[s, (n + 2) // 3 : n] = has_types
         mask[s, :n] = 1
         chosen = torch.randperm(n, generator=generator)[: max(1, n // 3)]
         labels[s, chosen] = torch.randint(vocab, (len(chosen),), generator=generator)
+    if has_types:
+        more["token_type_ids"] = types
     real = mask.bool()
     packed_labels = labels[real]
     rows = (packed_labels >= 0).nonzero().flatten()
 
     def forward():
-        return model(input_ids=padded, token_type_ids=types, attention_mask=mask, labels=labels)
+        out = model(input_ids=padded, attention_mask=mask, labels=labels, **more)
+        logits = out.logits[real][rows]
+        return logits, torch.nn.functional.cross_entropy(logits, packed_labels[rows]), out.loss
 
     def fresh_gradient():
         model.zero_grad()
-        forward().loss.backward()
+        forward()[1].backward()
 
+    in_float = forward()[0].detach()
+    all_in_double(model)
     fresh_gradient()
-    out = forward()
+    logits, loss, theirs = forward()
+    assert abs(loss.item() - theirs.item()) < 1e-6, (loss, theirs)  # theirs may be computed in float32
+    assert (logits - in_float).norm() < 1e-5 * logits.norm(), (logits - in_float).norm()
     tensors = {
         "tokens": padded[real],
         "types": types[real],
         "seq_start": torch.tensor([0] + lengths).cumsum(0),
         "rows": rows,
         "targets": packed_labels[rows],
-        "logits": out.logits[real][rows].detach(),
-        "loss": out.loss.detach().reshape(1),
+        "logits": logits.detach(),
+        "loss": loss.detach().reshape(1),
     }
     trained, norm = training(model, fresh_gradient, OPTIMISER, DECAY)
     tensors |= trained
@@ -165,17 +188,76 @@ def bert_mlm():
     with torch.no_grad():
         for n, p in model.named_parameters():
             p.copy_(trained[f"param/{n}"])
-    given = adamw_three_steps(model, given_gradient)
-    given = {f"given/{n}": x for n, x in given.items() if n.endswith(GIVEN)}
-    assert len(given) == len(GIVEN)
-    tensors |= given
+    if given_names:
+        given = adamw_three_steps(model, given_gradient)
+        given = {f"given/{n}": x for n, x in given.items() if n.endswith(given_names)}
+        assert len(given) == len(given_names)
+        tensors |= given
     facts = {
-        "model": "BertForMaskedLM L=2 C=64 NH=2 FF=128 V=61 maxT=32 types=2 eps=1e-12 gelu (erf), dropout 0",
+        "model": description,
         "optimiser": describe_optimiser(OPTIMISER, DECAY),
         "grad_norm": repr(norm),
-        "loss": repr(out.loss.item()),
+        "loss": repr(loss.item()),
+        "config": config.to_json_string(),
     }
     return tensors, facts
+
+
+def distilbert_mlm():
+    """No types."""
+    config = DistilBertConfig(
+        vocab_size=61,
+        max_position_embeddings=32,
+        dim=64,
+        n_layers=2,
+        n_heads=2,
+        hidden_dim=48,
+        dropout=0.0,
+        attention_dropout=0.0,
+        attn_implementation="eager",
+    )
+    return encoder(config, DistilBertForMaskedLM, 10, "DistilBertForMaskedLM")
+
+
+def roberta_mlm():
+    """One type, and positions that begin behind the padding's."""
+    config = RobertaConfig(
+        vocab_size=61,
+        max_position_embeddings=34,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=1e-5,
+        attn_implementation="eager",
+    )
+    return encoder(config, RobertaForMaskedLM, 11, "RobertaForMaskedLM")
+
+
+def modernbert_mlm():
+    """Layers 0 and 2 see everything, layer 1 four tokens to each side, of sequences of up to 32."""
+    config = ModernBertConfig(
+        vocab_size=61,
+        max_position_embeddings=32,
+        hidden_size=64,
+        num_hidden_layers=3,
+        global_attn_every_n_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        local_attention=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+        global_rope_theta=1000.0,
+        local_rope_theta=100.0,
+        attn_implementation="sdpa",
+    )
+    return encoder(config, ModernBertForMaskedLM, 12, "ModernBertForMaskedLM")
 
 
 def bert_classifier():
@@ -312,7 +394,8 @@ def decoder(config, model_class, seed, description, lora=None):
 
 def all_in_double(model):
     """transformers computes RMSNorm and the angles of RoPE in float32 even in a model of doubles. Here they are
-    computed in double, so that 1e-6 can be asked for; the inverse frequencies are theirs, float32."""
+    computed in double, so that 1e-6 can be asked for; the inverse frequencies are theirs, float32. So are ModernBERT's,
+    one list of them for each kind of layers, and its rotation of queries and keys."""
 
     def rms_norm(self, x):
         return self.weight * (x * torch.rsqrt((x**2).mean(-1, keepdim=True) + self.variance_epsilon))
@@ -322,7 +405,20 @@ def all_in_double(model):
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos() * self.attention_scaling, angles.sin() * self.attention_scaling
 
+    def modern_rotary(self, x, position_ids, layer_type):
+        angles = position_ids[..., None].double() * getattr(self, f"{layer_type}_inv_freq").double()
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
+
+    def rotated(q, k, cos, sin, unsqueeze_dim=1):
+        cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        return [x * cos + modeling_modernbert.rotate_half(x) * sin for x in (q, k)]
+
+    modeling_modernbert.apply_rotary_pos_emb = rotated
     for module in model.modules():
+        if type(module).__name__ == "ModernBertRotaryEmbedding":
+            module.forward = types.MethodType(modern_rotary, module)
+            continue
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = types.MethodType(rms_norm, module)
         if type(module).__name__.endswith("RotaryEmbedding"):
@@ -459,7 +555,19 @@ def main():
     out = args.out
     os.makedirs(out, exist_ok=True)
     torch.set_num_threads(1)
-    for make in (bert_mlm, bert_classifier, gpt2_lm, llama_lm, qwen2_lm, qwen3_lm, smollm3_lm, lora_lm):
+    for make in (
+        bert_mlm,
+        distilbert_mlm,
+        roberta_mlm,
+        modernbert_mlm,
+        bert_classifier,
+        gpt2_lm,
+        llama_lm,
+        qwen2_lm,
+        qwen3_lm,
+        smollm3_lm,
+        lora_lm,
+    ):
         name = make.__name__
         if args.only not in ("", name):
             continue

@@ -35,8 +35,8 @@ WIDE = {
     "copy_rows_kernel": (4, 4),
     "dropout_forward_kernel": (4, 4),
     "elementwise_kernel": (1, 1),
-    "swiglu_forward_kernel": (2, 1),
-    "swiglu_backward_kernel": (3, 2),
+    "glu_forward_kernel": (2, 1),
+    "glu_backward_kernel": (3, 2),
     "crossentropy_kernel": (1, 1),
 }
 ALWAYS_WIDE = {

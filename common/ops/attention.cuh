@@ -1,6 +1,6 @@
 // attention.cuh: scaled dot-product attention (Vaswani et al. 2017) over packed sequences, in tiles (Dao et al. 2022).
 //
-// For each sequence, head and query i, over the keys j of the same sequence (causal: j ≤ i):
+// For each sequence, head and query i, over the keys j of the same sequence within its reach (sequences.h):
 //   s_ij = q_i · k_j / √HS        p_ij = exp(s_ij − lse_i),   lse_i = log Σ_j exp(s_ij)
 //   o_i = Σ_j drop_ij p_ij v_j
 // Backward, with delta_i = do_i · o_i  (equal to Σ_j p_ij dp_ij, also under dropout):
@@ -63,7 +63,7 @@ void copy_head(X* to, size_t to_stride, const Y* from, size_t from_stride, int l
 
 // out(N, NH, HS), lse(NH, N)
 template <class T> void attention_forward(
-    T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+    T* out, acc<T>* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, Reach reach, Dropout dropout) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS;
     A scale = 1 / std::sqrt((A)HS);
@@ -79,32 +79,35 @@ template <class T> void attention_forward(
             copy_head(k, HS, y, C + 2 * KV, len, HS, A(1));
             copy_head(v, HS, y + KV, C + 2 * KV, len, HS, A(1));
             for (int i0 = 0; i0 < len; i0 += TQ) {
-                int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
+                int rows = std::min(TQ, len - i0), first = std::max(0, i0 - reach.before);
+                int keys = std::min(len, i0 + rows + reach.after);  // [first, keys): what these queries see
                 A row_max[TQ], sum[TQ];  // of each query so far: largest score, Σ exp(score − row_max)
                 std::fill(row_max, row_max + TQ, -INFINITY);
                 std::fill(sum, sum + TQ, A(0));
                 std::fill(o, o + (size_t)TQ * HS, A(0));
-                for (int j0 = 0; j0 < keys; j0 += TK) {
+                for (int j0 = first; j0 < keys; j0 += TK) {
                     int cols = std::min(TK, keys - j0);
                     gemm(false, true, rows, cols, HS, q + (size_t)i0 * HS, HS, k + (size_t)j0 * HS, HS, A(0), p, TK);
                     for (int i = 0; i < rows; i++) {
                         A* x = p + (size_t)i * TK;  // (cols)
                         A new_max = row_max[i], add = 0;
-                        int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
-                        for (int j = 0; j < seen; j++) new_max = x[j] > new_max ? x[j] : new_max;
+                        int unseen = std::clamp(i0 + i - reach.before - j0, 0, cols);
+                        int seen = std::clamp(i0 + i + 1 + reach.after - j0, 0, cols);  // keys [unseen, seen)
+                        for (int j = unseen; j < seen; j++) new_max = x[j] > new_max ? x[j] : new_max;
                         A rescale = row_max[i] == -INFINITY ? A(0) : vec_exp(row_max[i] - new_max);
-                        for (int j = 0; j < seen; j++) {
+                        for (int j = unseen; j < seen; j++) {
                             x[j] = vec_exp(x[j] - new_max);
                             add += x[j];
                         }
+                        std::fill(x, x + unseen, A(0));
                         std::fill(x + seen, x + cols, A(0));
                         if (dropout.p > 0) {
                             DropoutRow drop(dropout, n0 + i0 + i, NH, h);
-                            for (int j = 0; j < seen; j++) x[j] *= drop(j0 + j);
+                            for (int j = unseen; j < seen; j++) x[j] *= drop(j0 + j);
                         }
                         row_max[i] = new_max;
                         sum[i] = sum[i] * rescale + add;
-                        if (j0 > 0)
+                        if (j0 > first)
                             for (int c = 0; c < HS; c++) o[(size_t)i * HS + c] *= rescale;
                     }
                     gemm(false, false, rows, HS, cols, p, TK, v + (size_t)j0 * HS, HS, A(1), o, HS);
@@ -121,7 +124,7 @@ template <class T> void attention_forward(
 
 // dqkv(N, NH + 2 NKV, HS) = ; dout, out (N, NH, HS); lse(NH, N). delta(NH, N) is scratch.
 template <class T> void attention_backward(T* dqkv, acc<T>* delta, const T* dout, const T* out, const T* qkv,
-    const acc<T>* lse, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+    const acc<T>* lse, Sequences seq, int NH, int NKV, int HS, Reach reach, Dropout dropout) {
     typedef acc<T> A;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
     A scale = 1 / std::sqrt((A)HS);
@@ -150,19 +153,21 @@ template <class T> void attention_backward(T* dqkv, acc<T>* delta, const T* dout
                     delta_h[t] = sum;
                 }
                 for (int i0 = 0; i0 < len; i0 += TQ) {
-                    int rows = std::min(TQ, len - i0), keys = causal ? i0 + rows : len;
+                    int rows = std::min(TQ, len - i0), first = std::max(0, i0 - reach.before);
+                    int keys = std::min(len, i0 + rows + reach.after);  // [first, keys): what these queries see
                     const A *qi = q + (size_t)i0 * HS, *di = d + (size_t)i0 * HS;  // (rows, HS)
-                    for (int j0 = 0; j0 < keys; j0 += TK) {
+                    for (int j0 = first; j0 < keys; j0 += TK) {
                         int cols = std::min(TK, keys - j0);
                         size_t j1 = (size_t)j0 * HS;
                         gemm(false, true, rows, cols, HS, qi, HS, k + j1, HS, A(0), p, TK);
                         gemm(false, true, rows, cols, HS, di, HS, v + j1, HS, A(0), ds, TK);
                         for (int i = 0; i < rows; i++) {
                             A *x = p + (size_t)i * TK, *y = pd + (size_t)i * TK, *z = ds + (size_t)i * TK;  // (cols)
-                            int seen = causal ? std::clamp(i0 + i + 1 - j0, 0, cols) : cols;
+                            int unseen = std::clamp(i0 + i - reach.before - j0, 0, cols);
+                            int seen = std::clamp(i0 + i + 1 + reach.after - j0, 0, cols);  // keys [unseen, seen)
                             A l = lse_h[i0 + i], del = delta_h[i0 + i];
                             auto gradient = [&](auto drop) {
-                                for (int j = 0; j < seen; j++) {
+                                for (int j = unseen; j < seen; j++) {
                                     A w = vec_exp(x[j] - l), drop_scale = drop(j0 + j);
                                     y[j] = w * drop_scale;
                                     z[j] = w * (z[j] * drop_scale - del);
@@ -170,7 +175,8 @@ template <class T> void attention_backward(T* dqkv, acc<T>* delta, const T* dout
                             };
                             if (dropout.p > 0) gradient(DropoutRow(dropout, n0 + i0 + i, NH, h));
                             else gradient([](int) { return A(1); });
-                            for (int j = seen; j < cols; j++) y[j] = z[j] = 0;
+                            for (int j = 0; j < cols; j++)
+                                if (j < unseen || j >= seen) y[j] = z[j] = 0;
                         }
                         // q holds q/√HS, so dk = dsᵀ q has its factor already; dq takes it at the end
                         gemm(true, false, cols, HS, rows, pd, TK, di, HS, A(1), dv + j1, HS);
@@ -306,7 +312,7 @@ template <int HS> constexpr size_t attention_backward_shared = (4 * TILE * TILE_
 // One block per 64 queries of one head. The queries stay in shared memory, their outputs, largest scores and sums in
 // registers; the keys come by in tiles of 64, followed by their values in the same place.
 template <int HS> __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2) attention_forward_kernel(
-    float* out, float* lse, const float* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+    float* out, float* lse, const float* qkv, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr int E = HS / 16;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *kv = q + TILE * TILE_HS<HS>, *p = kv + TILE * TILE_HS<HS>;  // (64, HS), (64, 64)
@@ -319,9 +325,10 @@ template <int HS> __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2) atten
     const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
     const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
     load_tile<HS>(q, queries, i0, len, row, 1.0f / sqrtf((float)HS));
-    float o[4][E] = {}, sum[4] = {}, row_max[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
-    int end = causal ? min(len, i0 + TILE) : len;
-    for (int j0 = 0; j0 < end; j0 += TILE) {
+    float o[4][E] = {}, sum[4] = {}, row_max[4];
+    for (float& m : row_max) m = -1e30f;  // below every score, but a number: a query may see nothing of a tile
+    int end = min(len, i0 + TILE + reach.after);
+    for (int j0 = max(0, i0 - reach.before) / TILE * TILE; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the values of the tile before
         load_tile<HS>(kv, keys, j0, len, row, 1.0f);
         __syncthreads();  // the keys (and, the first time, the queries) are there
@@ -329,19 +336,20 @@ template <int HS> __global__ void __launch_bounds__(256, HS == 32 ? 3 : 2) atten
         tile_dot<HS>(score, q, kv);
         UNROLL
         for (int i = 0; i < 4; i++) {
-            int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;  // keys that it sees: at least key 0
+            int query = i0 + 4 * y + i, unseen = query - reach.before, seen = min(query + 1 + reach.after, len);
             float new_max = row_max[i], add = 0;
             UNROLL
             for (int j = 0; j < 4; j++)
-                if (j0 + x + 16 * j < seen) new_max = fmaxf(new_max, score[i][j]);
+                if (int key = j0 + x + 16 * j; key >= unseen && key < seen) new_max = fmaxf(new_max, score[i][j]);
             new_max = warp_max<16>(new_max);
             UNROLL
             for (int j = 0; j < 4; j++) {
-                score[i][j] = j0 + x + 16 * j < seen ? vec_exp(score[i][j] - new_max) : 0.0f;
+                int key = j0 + x + 16 * j;
+                score[i][j] = key >= unseen && key < seen ? vec_exp(score[i][j] - new_max) : 0.0f;
                 add += score[i][j];
             }
             add = warp_sum<16>(add);
-            float rescale = j0 == 0 ? 0.0f : vec_exp(row_max[i] - new_max);
+            float rescale = vec_exp(row_max[i] - new_max);
             row_max[i] = new_max;
             sum[i] = sum[i] * rescale + add;
             UNROLL
@@ -390,7 +398,7 @@ template <int HS, class T> void attention_delta(float* delta, const T* dout, con
 // dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
 template <int HS> __global__ void __launch_bounds__(256)
     attention_dq_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
-        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+        Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -411,8 +419,8 @@ template <int HS> __global__ void __launch_bounds__(256)
         l[i] = lse[(size_t)h * seq.N + n0 + query];
         del[i] = delta[(size_t)h * seq.N + n0 + query];
     }
-    int end = causal ? min(len, i0 + TILE) : len;
-    for (int j0 = 0; j0 < end; j0 += TILE) {
+    int end = min(len, i0 + TILE + reach.after);
+    for (int j0 = max(0, i0 - reach.before) / TILE * TILE; j0 < end; j0 += TILE) {
         __syncthreads();  // everybody is done with the tile before
         load_tile<HS>(k, keys, j0, len, row, 1.0f);
         load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
@@ -422,14 +430,14 @@ template <int HS> __global__ void __launch_bounds__(256)
         tile_dot<HS>(dp, d, v);
         UNROLL
         for (int i = 0; i < 4; i++) {
-            int query = i0 + 4 * y + i, seen = causal ? min(query + 1, len) : len;
+            int query = i0 + 4 * y + i, unseen = query - reach.before, seen = min(query + 1 + reach.after, len);
             DropoutRow drop(dropout, n0 + query, NH, h);
             UNROLL
             for (int j = 0; j < 4; j++) {
                 int key = j0 + x + 16 * j;
                 float drop_scale = dropout.p > 0 ? drop(key) : 1.0f;
-                score[i][j] = key < seen && query < len ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * drop_scale - del[i])
-                                                        : 0.0f;
+                bool sees = key >= unseen && key < seen && query < len;
+                score[i][j] = sees ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * drop_scale - del[i]) : 0.0f;
             }
         }
         store_scores(p, score);
@@ -450,7 +458,7 @@ template <int HS> __global__ void __launch_bounds__(256)
 // The scores lie on their side here: a row is a key, a column a query.
 template <int HS> __global__ void __launch_bounds__(256)
     attention_dkv_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
-        Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+        Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
@@ -464,7 +472,8 @@ template <int HS> __global__ void __launch_bounds__(256)
     float scale = 1.0f / sqrtf((float)HS), dk[4][E] = {}, dv[4][E] = {};
     load_tile<HS>(k, keys, j0, len, row, 1.0f);
     load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
-    int group = NH / NKV, first = causal ? j0 : 0, tiles = (len - first + TILE - 1) / TILE;
+    int group = NH / NKV, first = max(0, j0 - reach.after) / TILE * TILE, end = min(len, j0 + TILE + reach.before);
+    int tiles = (end - first + TILE - 1) / TILE;
     for (int i = 0; i < group * tiles; i++) {
         int h = kv * group + i / tiles, i0 = first + i % tiles * TILE;
         __syncthreads();  // everybody is done with the tile before
@@ -482,7 +491,7 @@ template <int HS> __global__ void __launch_bounds__(256)
             UNROLL
             for (int i = 0; i < 4; i++) {
                 int key = j0 + 4 * y + i;
-                bool sees = query < len && key < len && (!causal || key <= query);
+                bool sees = query < len && key < len && key >= query - reach.before && key <= query + reach.after;
                 float drop_scale = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
                 score[i][j] = w * drop_scale;
                 dp[i][j] = w * (dp[i][j] * drop_scale - del);
@@ -576,25 +585,25 @@ template <int HS, class T> __global__ void __launch_bounds__(128) attention_deco
 }
 
 template <class T> void attention_forward(
-    T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+    T* out, float* lse, const T* qkv, Sequences seq, int NH, int NKV, int HS, Reach reach, Dropout dropout) {
     pick_head_size(HS, [&](auto hs) {
-        if constexpr (std::is_same_v<T, bf16>) flash_forward<hs()>(out, lse, qkv, seq, NH, NKV, causal, dropout);
+        if constexpr (std::is_same_v<T, bf16>) flash_forward<hs()>(out, lse, qkv, seq, NH, NKV, reach, dropout);
         else
             launch(attention_forward_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_forward_shared<hs()>, out,
-                lse, qkv, seq, NH, NKV, causal, dropout);
+                lse, qkv, seq, NH, NKV, reach, dropout);
     });
 }
 template <class T> void attention_backward(T* dqkv, float* delta, const T* dout, const T* out, const T* qkv,
-    const float* lse, Sequences seq, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+    const float* lse, Sequences seq, int NH, int NKV, int HS, Reach reach, Dropout dropout) {
     pick_head_size(HS, [&](auto hs) {
         attention_delta<hs()>(delta, dout, out, seq.N, NH);
         if constexpr (std::is_same_v<T, bf16>) {
-            flash_backward<hs()>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+            flash_backward<hs()>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
         } else {
             launch(attention_dq_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<hs()>, dqkv,
-                delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+                delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
             launch(attention_dkv_kernel<hs()>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<hs()>, dqkv,
-                delta, dout, qkv, lse, seq, NH, NKV, causal, dropout);
+                delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
         }
     });
 }

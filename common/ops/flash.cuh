@@ -157,7 +157,7 @@ __device__ inline void find_ranges(uint32_t* range, const int* start, int count,
 // Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the
 // rows are keys, the columns queries, else the other way round.
 template <bool KEYS, int M, int N> __device__ inline void apply_mask(
-    float s[M][N][4], int row0, int col0, int len, bool causal, bool several, const uint32_t* range) {
+    float s[M][N][4], int row0, int col0, int len, Reach reach, bool several, const uint32_t* range) {
     int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
@@ -167,8 +167,8 @@ template <bool KEYS, int M, int N> __device__ inline void apply_mask(
             from = range[row] & 0xffff;
             to = range[row] >> 16;
         }
-        if (causal && KEYS) from = max(from, row);
-        if (causal && !KEYS) to = min(to, row + 1);
+        from = max(from, row - (KEYS ? reach.after : reach.before));
+        to = min(to, row + 1 + (KEYS ? reach.before : reach.after));
         UNROLL
         for (int n = 0; n < N; n++) UNROLL
         for (int i = 0; i < 2; i++) {
@@ -185,7 +185,7 @@ template <int HS> constexpr size_t flash_forward_shared = (ATTENTION_TILE + 4 * 
                                                           ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel(
-    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>;
     constexpr bool HELD = HS <= 64;                     // the queries in registers
     DYNAMIC_SHARED(bf16, q);                            // (128, HS)
@@ -208,12 +208,14 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     };
     copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     cp_async_commit();
-    copy(0, 0);
-    int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
+    int begin = max(0, i0 - reach.before) / KEYS * KEYS, end = min(len, i0 + ATTENTION_TILE + reach.after);
+    copy(begin, 0);
+    int from_key = max(0, first - reach.before),
+        to_key = min(len, first + 32 + reach.after);  // what the warp sees, at most
     if (count > 1) {
         find_ranges(range, seq.start + s0, count, n0);
         if (first < len) {
-            from_key = range[first] & 0xffff;
+            from_key = max(from_key, (int)(range[first] & 0xffff));
             to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
         }
     }
@@ -241,8 +243,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
         __syncthreads();  // the queries are there
         load_rows<HS, M>(x, q + 32 * warp * HS);
     }
-    int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
-    for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
+    for (int j0 = begin, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
         // this tile is there, and everybody is done with the one before, whose place the next one takes
         __syncthreads();
@@ -254,8 +255,8 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
         if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
         else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
         // some query of the warp does not see some key; every query sees itself
-        if (count > 1 || j0 + KEYS > (causal ? min(len, first + 1) : len))
-            apply_mask<false, M, KEYS / 8>(s, first, j0, len, causal, count > 1, range);
+        if (count > 1 || j0 + KEYS > min(len, first + 1 + reach.after) || j0 < first + 31 - reach.before)
+            apply_mask<false, M, KEYS / 8>(s, first, j0, len, reach, count > 1, range);
         UNROLL
         for (int m = 0; m < M; m++) UNROLL
         for (int r = 0; r < 2; r++) {
@@ -302,9 +303,9 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, inv_sum);
 }
 template <int HS> void flash_forward(
-    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+    bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     launch(flash_forward_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_forward_shared<HS>, out, lse, qkv, seq, NH, NKV,
-        causal, dropout);
+        reach, dropout);
 }
 
 // ---------------------------------------------------------------- backward: dq
@@ -314,7 +315,7 @@ template <int HS> constexpr size_t flash_dq_shared = (2 * ATTENTION_TILE + 4 * F
                                                      ATTENTION_TILE * sizeof(uint32_t);
 
 template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16* dqkv, const float* delta,
-    const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+    const bf16* dout, const bf16* qkv, const float* lse, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // queries and dout in registers
     constexpr int M = 2, KEYS = FLASH_KEYS<HS>, SLICE = HELD ? 16 : 32;
     DYNAMIC_SHARED(bf16, q);                                           // (128, HS)
@@ -337,12 +338,14 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
     copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     copy_tile<HS, ATTENTION_TILE, 128>(d, dout + (size_t)n0 * C + h * HS, C, i0, len);
     cp_async_commit();
-    copy(0, 0);
-    int from_key = 0, to_key = causal ? min(len, first + 32) : len;  // what the queries of the warp see, at most
+    int begin = max(0, i0 - reach.before) / KEYS * KEYS, end = min(len, i0 + ATTENTION_TILE + reach.after);
+    copy(begin, 0);
+    int from_key = max(0, first - reach.before),
+        to_key = min(len, first + 32 + reach.after);  // what the warp sees, at most
     if (count > 1) {
         find_ranges(range, seq.start + s0, count, n0);
         if (first < len) {
-            from_key = range[first] & 0xffff;
+            from_key = max(from_key, (int)(range[first] & 0xffff));
             to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
         }
     }
@@ -373,8 +376,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
         load_rows<HS, M>(x, q + 32 * warp * HS);
         load_rows<HS, M>(y, d + 32 * warp * HS);
     }
-    int end = causal ? min(len, i0 + ATTENTION_TILE) : len;
-    for (int j0 = 0, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
+    for (int j0 = begin, buffer = 0; j0 < end; j0 += KEYS, buffer ^= 1) {
         cp_async_wait<0>();
         // this tile is there, and everybody is done with the one before, whose place the next one takes
         __syncthreads();
@@ -392,8 +394,8 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
                 multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
             }
             // some query of the warp does not see some key
-            if (count > 1 || j0 + j + SLICE > (causal ? min(len, first + 1) : len))
-                apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, causal, count > 1, range);
+            if (count > 1 || j0 + j + SLICE > min(len, first + 1 + reach.after) || j0 + j < first + 31 - reach.before)
+                apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, reach, count > 1, range);
             auto gradient = [&](auto drops) {  // s = p (dp − delta)
                 UNROLL
                 for (int m = 0; m < M; m++) UNROLL
@@ -431,7 +433,7 @@ template <int HS> constexpr size_t flash_dkv_shared = (2 * ATTENTION_TILE + 4 * 
 
 template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 128 ? 1 : 2)
     flash_dkv_kernel(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv, const float* lse, Sequences seq,
-        int NH, int NKV, bool causal, Dropout dropout) {
+        int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr bool HELD = HS <= 64;  // keys in registers
     constexpr int M = FLASH_DKV_M<HS>, BLOCK = FLASH_DKV_BLOCK<HS>, QUERIES = FLASH_QUERIES, SLICE = HELD ? 16 : 32;
     constexpr int SIZE = ATTENTION_TILE * HS;
@@ -444,7 +446,7 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
     if (s0 < 0) return;  // the whole block
     int count = max(-j0, 1), n0 = seq.start[s0], len = seq.start[s0 + count] - n0;
     j0 = max(j0, 0);
-    if (causal) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
+    if (reach.after == 0) j0 = (len - 1) / ATTENTION_TILE * ATTENTION_TILE - j0;
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     int first = j0 + 16 * M * warp;  // first key of the warp
     unsigned C = (unsigned)NH * HS, KV = (unsigned)NKV * HS, row = C + 2 * KV;
@@ -473,12 +475,14 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
     copy_tile<HS, ATTENTION_TILE, BLOCK>(k, from, row, j0, len);
     cp_async_commit();
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + KV, row, j0, len);
-    int begin = causal ? j0 : 0, h = kv * (NH / NKV), end_h = h + NH / NKV;
-    int from_query = causal ? first : 0, to_query = len;  // what sees the keys of the warp, at most
+    int begin = max(0, j0 - reach.after) / QUERIES * QUERIES, end = min(len, j0 + ATTENTION_TILE + reach.before);
+    int h = kv * (NH / NKV), end_h = h + NH / NKV;
+    int from_query = first - reach.after,
+        to_query = min(len, first + 16 * M + reach.before);  // what sees the warp's keys
     if (count > 1) find_ranges(range, seq.start + s0, count, n0);
     if (count > 1 && first < len) {
         from_query = max(from_query, (int)(range[first] & 0xffff));
-        to_query = range[min(first + 16 * M, len) - 1] >> 16;
+        to_query = min(to_query, (int)(range[min(first + 16 * M, len) - 1] >> 16));
     }
     copy(h, begin, 0);
 
@@ -495,7 +499,7 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
         // this tile is there, and everybody is done with the one before, whose place the next one takes
         __syncthreads();
         next = i0 + QUERIES;
-        if (next >= len) {  // these were the last ones of their head
+        if (next >= end) {  // these were the last ones of their head
             next = begin;
             h++;
         }
@@ -510,8 +514,9 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
             else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
             multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
             // some key of the warp is not seen by some query
-            if (count > 1 || first + 16 * M > (causal ? min(len, i0 + i1 + 1) : len))
-                apply_mask<true, M, SLICE / 8>(s, first, i0 + i1, len, causal, count > 1, range);
+            if (count > 1 || first + 16 * M > min(len, i0 + i1 + 1 + reach.after) ||
+                first < i0 + i1 + SLICE - 1 - reach.before)
+                apply_mask<true, M, SLICE / 8>(s, first, i0 + i1, len, reach, count > 1, range);
             auto gradient = [&](auto drops) {  // s = drop p, dp = p (drop dp − delta)
                 UNROLL
                 for (int n = 0; n < SLICE / 8; n++) {
@@ -556,11 +561,11 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
     store_rows<HS, M>(to + KV, row, len - first, v + 16 * M * warp * HS, dv, factor_v);
 }
 template <int HS> void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv,
-    const float* lse, Sequences seq, int NH, int NKV, bool causal, Dropout dropout) {
+    const float* lse, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     launch(flash_dq_kernel<HS>, (unsigned)(seq.W * NH), 128, flash_dq_shared<HS>, dqkv, delta, dout, qkv, lse, seq, NH,
-        NKV, causal, dropout);
+        NKV, reach, dropout);
     launch(flash_dkv_kernel<HS>, (unsigned)(seq.W * NKV), FLASH_DKV_BLOCK<HS>, flash_dkv_shared<HS>, dqkv, delta, dout,
-        qkv, lse, seq, NH, NKV, causal, dropout);
+        qkv, lse, seq, NH, NKV, reach, dropout);
 }
 }  // namespace gpu
 #endif

@@ -42,7 +42,7 @@ void layernorm_row(T* out, acc<T>& mean, acc<T>& rstd, const T* x, const T* weig
     m /= C;
     for (int c = 0; c < C; c++) v += ((A)x[c] - m) * ((A)x[c] - m);
     A r = 1 / std::sqrt(v / C + eps);
-    for (int c = 0; c < C; c++) out[c] = ((A)x[c] - m) * r * (A)weight[c] + (A)bias[c];
+    for (int c = 0; c < C; c++) out[c] = ((A)x[c] - m) * r * (A)weight[c] + (bias ? (A)bias[c] : 0);
     mean = m;
     rstd = r;
 }
@@ -94,7 +94,8 @@ template <class T> void rmsnorm_row_backward(
 }
 
 // out(N,C), sum(N,C), mean(N), rstd(N) = layernorm(sum = residual(N,C) + dropout(branch(N,C))). sum may be branch or
-// residual. branch = nullptr: of residual alone, `sum` is not written. mean = nullptr: RMSNorm, without bias.
+// residual. branch = nullptr: of residual alone, `sum` is not written. bias may be nullptr. mean = nullptr: RMSNorm,
+// without bias.
 template <class T> void residual_norm_forward(T* out, T* sum, acc<T>* mean, acc<T>* rstd, const T* residual,
     const T* branch, const T* weight, const T* bias, int N, int C, acc<T> eps, Dropout dropout) {
 #pragma omp parallel for if ((size_t)N * C >= OMP_MIN_ELEMENTS)
@@ -199,7 +200,7 @@ template <int W, int E, bool RMS, class T> __global__ void layernorm_forward_ker
         if (c >= width) continue;
         float w[W], b[W] = {};
         load<W>(w, weight + c);  // the same for all rows: from the cache
-        if (!RMS) load<W>(b, bias + c);
+        if (!RMS && bias) load<W>(b, bias + c);
         for (int k = 0; k < W; k++) x[i].at[k] = (T)(((float)x[i].at[k] - m) * r * w[k] + b[k]);
         store_pack<W>(out + row + c, x[i]);
     }

@@ -124,8 +124,8 @@ void matmul_panels(T* out, const T* inp, const T* weight, const T* bias, int N, 
     for_panels(N, [&](int n, int rows) {
         size_t begin = (size_t)n * OC, end = begin + (size_t)rows * OC;
         gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), out + begin, OC);
-        for (size_t row = begin; bias && row < end; row += OC) {
-            for (int c = 0; c < OC; c++) out[row + c] = (acc<T>)out[row + c] + (acc<T>)bias[c];
+        for (size_t row = begin; row < end; row += OC) {
+            for (int c = 0; bias && c < OC; c++) out[row + c] = (acc<T>)out[row + c] + (acc<T>)bias[c];
             finish(row);
         }
     });
@@ -152,7 +152,7 @@ void matmul_forward_bf16(T* out, const T* inp, const bf16* weight, const T* bias
             }
     }
 }
-// pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre)
+// pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre); bias may be nullptr
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) {
@@ -249,8 +249,12 @@ template <class T> void matmul_forward(T* out, const T* inp, const T* weight, co
 }
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+    auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
+    if (!bias) {
+        matmul_forward(pre, inp, weight, bias, N, C, OC);
+        return gelu_after();
+    }
     auto bias_then_gelu = [&] {
-        auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
         auto both_after = [&] {
             gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
             add_bias<true, kind>(act, pre, bias, N, OC);

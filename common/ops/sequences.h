@@ -5,6 +5,12 @@
 
 constexpr int ATTENTION_TILE = 128;  // queries of one entry of the work list, at most
 
+// The keys that query i sees of its sequence: from i − before to i + after
+struct Reach {
+    int before, after;
+};
+constexpr Reach ALL_KEYS = {1 << 30, 1 << 30}, CAUSAL = {1 << 30, 0};
+
 // The sequences of a batch; arrays in device memory. Unused capacity is padded with entries that mean nothing to do.
 struct Sequences {
     int* start;  // (S+1)  sequence s is tokens [start[s], start[s+1])

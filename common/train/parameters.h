@@ -70,6 +70,7 @@ template <class X> struct TableBuilder {
     std::vector<ParamSpec> rows;
     std::vector<X**> members;
     bool bf16_matrices = false;  // which the members then point to, though they are X*
+    bool biases = true;  // else linear() and layernorm() leave b as it is
 
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
@@ -80,13 +81,13 @@ template <class X> struct TableBuilder {
     // a matrix (out, in) and its bias; several parts lie one after the other; out_memory: rows in memory, where more
     void linear(X*& w, X*& b, std::string prefix, std::vector<std::string> parts, size_t out, size_t in, int layer,
         size_t out_memory = 0) {
-        std::vector<std::string> weights, biases;
+        std::vector<std::string> weights, bias_names;
         for (auto& part : parts) {
             weights.push_back(prefix + part + ".weight");
-            biases.push_back(prefix + part + ".bias");
+            bias_names.push_back(prefix + part + ".bias");
         }
         tensor(w, weights, {out, in}, true, Init::normal, layer, out_memory * in);
-        tensor(b, biases, {out}, false, Init::zeros, layer, out_memory);
+        if (biases) tensor(b, bias_names, {out}, false, Init::zeros, layer, out_memory);
     }
     // GPT-2's Conv1D: (in, out) in the checkpoint, (out, in) in memory; std: of its initial values
     void conv1d(X*& w, X*& b, std::string name, size_t out, size_t in, int layer, double std) {
@@ -97,7 +98,7 @@ template <class X> struct TableBuilder {
     }
     void layernorm(X*& w, X*& b, std::string name, size_t C, int layer) {
         tensor(w, {name + ".weight"}, {C}, false, Init::ones, layer);
-        tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
+        if (biases) tensor(b, {name + ".bias"}, {C}, false, Init::zeros, layer);
     }
     // Lays the table out and points the members into the array `base` (total_count(); nullptr: for the table alone)
     std::vector<ParamSpec> point(X* base) {

@@ -56,12 +56,13 @@ struct LoadReport {
 };
 
 // The one name for all spellings: without what stands before it, the model's own name ("bert.", "transformer.",
-// "model." of Llama) or that of a wrapper ("module." of DataParallel, "_orig_mod." of torch.compile, "model." of a
-// trainer; one in the other), and LayerNorm.weight/bias for LayerNorm.gamma/beta.
+// "model." of Llama and ModernBERT) or that of a wrapper ("module." of DataParallel, "_orig_mod." of torch.compile,
+// "model." of a trainer; one in the other), and LayerNorm.weight/bias for LayerNorm.gamma/beta.
 inline std::string canonical_name(std::string name) {
     for (bool found = true; found;) {
         found = false;
-        for (std::string_view prefix : {"module.", "_orig_mod.", "model.", "bert.", "transformer."})
+        for (std::string_view prefix :
+            {"module.", "_orig_mod.", "model.", "bert.", "distilbert.", "roberta.", "transformer."})
             if (starts_with(name, prefix)) {
                 name.erase(0, prefix.size());
                 found = true;
@@ -129,7 +130,7 @@ template <class T> LoadReport load_tensors(
         for (const std::string& name : s.names) wanted.insert(canonical_name(name));
     // A tied weight: the copy is a second name of the original. Take it where the original is missing; where both are
     // there they have to be equal. Not where the table lacks the head that reads the copy, or has the copy itself.
-    auto tie = [&](const char* copy, const char* original, const char* head) {
+    auto tie = [&](const std::string& copy, const std::string& original, const char* head) {
         auto c = found.find(copy), o = found.find(original);
         if (!wanted.count(head) || wanted.count(copy) || c == found.end()) return;
         Entry& e = c->second;
@@ -145,8 +146,12 @@ template <class T> LoadReport load_tensors(
                 "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
                 e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
     };
-    tie("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight", "cls.predictions.bias");
-    tie("cls.predictions.decoder.bias", "cls.predictions.bias", "cls.predictions.bias");
+    for (auto [decoder, bias, words] : {std::tuple{"cls.predictions.decoder", "cls.predictions.bias", "word"},
+             {"lm_head.decoder", "lm_head.bias", "word"}, {"vocab_projector", "vocab_projector.bias", "word"},
+             {"decoder", "decoder.bias", "tok"}}) {
+        tie(decoder + std::string(".weight"), std::string("embeddings.") + words + "_embeddings.weight", bias);
+        tie(decoder + std::string(".bias"), bias, bias);
+    }
     tie("lm_head.weight", "wte.weight", "wte.weight");
     tie("lm_head.weight", "embed_tokens.weight", "embed_tokens.weight");
     for (const ParamSpec& s : specs) {

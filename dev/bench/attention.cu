@@ -22,9 +22,11 @@ static void bench(int N, int T, int NH, int NKV, int HS, bool causal, float p, i
     float* lse = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
     float* delta = (float*)gpu::device_alloc((size_t)NH * N * sizeof(float));
     double forward = median_us(
-        times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, NKV, HS, causal, dropout); });
-    double backward = median_us(
-        times, [&] { gpu::attention_backward(dqkv, delta, dout, out, qkv, lse, seq, NH, NKV, HS, causal, dropout); });
+        times, [&] { gpu::attention_forward(out, lse, qkv, seq, NH, NKV, HS, causal ? CAUSAL : ALL_KEYS, dropout); });
+    double backward = median_us(times, [&] {
+        gpu::attention_backward(
+            dqkv, delta, dout, out, qkv, lse, seq, NH, NKV, HS, causal ? CAUSAL : ALL_KEYS, dropout);
+    });
     double flop = 4.0 * N * T * C * (causal ? 0.5 : 1);
     printf(
         "{\"N\": %d, \"T\": %d, \"NH\": %d, \"NKV\": %d, \"HS\": %d, \"causal\": %s, \"dropout\": %.1f, "

@@ -7,10 +7,10 @@
 // it works; those times mean nothing.
 #include "common/ops/adamw.cuh"
 #include "common/ops/crossentropy.cuh"
+#include "common/ops/glu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/ops/swiglu.cuh"
 #include "dev/bench/timing.h"
 
 static int times = 20;
@@ -81,8 +81,8 @@ static void bench_llama(size_t N, size_t C, size_t FF, size_t NH, size_t NKV, si
     time("qk norm and rope backward", turned, 6.0 * turned,
         [&] { gpu::rope_backward<bf16>(out, dw, dw + HS, qkv, w, w, rstd, table, pos, scratch, n, nh, nkv, hs); });
     bf16 *gate_up = part(N * 2 * FF), *dact = part(N * FF);
-    time("swiglu forward", FF, 6.0 * FF, [&] { gpu::swiglu_forward<bf16>(out, gate_up, n, (int)FF); });
-    time("swiglu backward", FF, 10.0 * FF, [&] { gpu::swiglu_backward<bf16>(out, dact, gate_up, n, (int)FF); });
+    time("swiglu forward", FF, 6.0 * FF, [&] { gpu::glu_forward<Silu, bf16>(out, gate_up, n, (int)FF); });
+    time("swiglu backward", FF, 10.0 * FF, [&] { gpu::glu_backward<Silu, bf16>(out, dact, gate_up, n, (int)FF); });
     for (void* p : {(void*)out, (void*)sum, (void*)rstd, (void*)dw, (void*)scratch, (void*)table, (void*)pos})
         release(p);
 }

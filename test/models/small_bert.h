@@ -16,7 +16,8 @@ struct SmallBert : Small<Bert> {
         c.T = T;
         return c;
     }
-    SmallBert(const BertConfig& config, int N, float dropout = 0) : config(config) {
+    SmallBert(const BertConfig& config, int N, float dropout = 0, bool recompute = false) : config(config) {
+        model.recompute = recompute;
         model.config = config;
         model.dropout = dropout;
         model.shape.N = model.shape.M = N;
@@ -25,4 +26,9 @@ struct SmallBert : Small<Bert> {
     }
 };
 
-inline bool is_key_bias(const std::string& name) { return name.find("self.key.bias") != std::string::npos; }
+// of BERT and RoBERTa, or of DistilBERT
+inline bool is_bias_of(const std::string& name, const char* part, const char* distil) {
+    return ends_with(name, format("self.%s.bias", part)) || ends_with(name, format("%s_lin.bias", distil));
+}
+inline bool is_query_bias(const std::string& name) { return is_bias_of(name, "query", "q"); }
+inline bool is_key_bias(const std::string& name) { return is_bias_of(name, "key", "k"); }

@@ -1,14 +1,16 @@
-// test_fixtures.cpp: our BERT, and a classifier on it, beside PyTorch's: logits, loss, every gradient, and AdamW
-// (dev/fixtures.py made the reference in double). Built three times: with -DPRECISION_FP64, where the reference's own
-// rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM: whole training steps
-// of the kernels, on the CPU. Run from the top directory (or FIXTURES=DIR).
+// test_fixtures.cpp: our encoders of every kind, and a classifier on a BERT, beside PyTorch's: logits, loss, every
+// gradient, and AdamW (dev/fixtures.py made the reference in double). Built three times: with -DPRECISION_FP64, where
+// the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM:
+// whole training steps of the kernels, on the CPU. Run from the top directory (or FIXTURES=DIR).
 #include "finetune_cls.cu"
 
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
+#include "test/temp.h"
 #include "test/tensors.h"
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
+static const char* const MODELS[] = {"bert_mlm", "distilbert_mlm", "roberta_mlm", "modernbert_mlm"};
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
 
 template <class Model> struct Fixture {
@@ -16,9 +18,11 @@ template <class Model> struct Fixture {
     Model bert;
     std::vector<int> targets;
 
+    static std::string path(const std::string& name) {
+        return format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name.c_str());
+    }
     template <class... Arguments> Fixture(const char* name, Arguments... arguments)
-        : file(format("%s/%s.safetensors", getenv("FIXTURES") ? getenv("FIXTURES") : "test/fixtures", name)),
-          bert(arguments...) {
+        : file(path(name)), bert(arguments...) {
         auto ints = [&](const char* name) { return read_tensor<int>(file, name, file.find(name)->shape); };
         std::vector<int> tokens = ints("tokens"), types = ints("types"), start = ints("seq_start"), rows = ints("rows");
         targets = ints("targets");
@@ -52,7 +56,7 @@ template <class Model> struct Fixture {
         for_each_tensor(bert.opt.table, [&](const std::string& name, size_t at, size_t n) {
             std::vector<real> g = read("grad/" + name);
             REQUIRE(g.size() == n);
-            if (name.find("self.query.bias") != std::string::npos) query_bias = l2(g.data(), n);
+            if (is_query_bias(name)) query_bias = l2(g.data(), n);
             // zero in exact arithmetic; what is left is rounding
             if (is_key_bias(name)) CHECK_MESSAGE(l2(bert.opt.grads + at, n) <= TOLERANCE * query_bias, name);
             else CHECK_MESSAGE(distance(bert.opt.grads + at, g.data(), n) <= TOLERANCE, name);
@@ -69,7 +73,16 @@ template <class Model> struct Fixture {
 };
 
 struct Reference : Fixture<SmallBert> {
-    Reference() : Fixture("bert_mlm", SmallBert::dimensions(2, 64, 2, 128, 61, 32), 55) {}
+    explicit Reference(const char* name = "bert_mlm") : Fixture(name, config(name), 55) {}
+    // what transformers wrote as config.json; the file of BERT is older
+    static BertConfig config(const char* name) {
+        const SafeTensors file(path(name));
+        const Json about = parse_json(file.metadata.find("about")->s, file.path);
+        if (!about.find("config")) return SmallBert::dimensions(2, 64, 2, 128, 61, 32);
+        TempDir dir;
+        write_file_atomic(dir / "config.json", about.find("config")->s);
+        return read_bert_config(dir.path);
+    }
     // the optimiser of dev/fixtures.py
     static TrainFlags flags() {
         TrainFlags f;
@@ -101,28 +114,31 @@ struct ClassifierReference : Fixture<SmallClassifier> {
 
 TEST_SUITE("reference outputs") {
     TEST_CASE("logits, loss and gradients are PyTorch's") {
-        Reference r;
-        SmallBert& bert = r.bert;
-        const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Vp();
-        Batch b = r.bert.batch();
+        for (const char* name : MODELS) {
+            CAPTURE(name);
+            Reference r(name);
+            SmallBert& bert = r.bert;
+            const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Vp();
+            Batch b = r.bert.batch();
 
-        bert.model.head_forward(b, bert.model.encode(b));
-        bert.model.logits_forward(0, M);
-        std::vector<real> logits = r.read("logits"), ours;
-        REQUIRE(logits.size() == (size_t)M * V);
-        for (int m = 0; m < M; m++)
-            ours.insert(ours.end(), bert.model.acts.logits + m * Vp, bert.model.acts.logits + m * Vp + V);
-        CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
+            bert.model.head_forward(b, bert.model.encode(b));
+            bert.model.logits_forward(0, M);
+            std::vector<real> logits = r.read("logits"), ours;
+            REQUIRE(logits.size() == (size_t)M * V);
+            for (int m = 0; m < M; m++)
+                ours.insert(ours.end(), bert.model.acts.logits + m * Vp, bert.model.acts.logits + m * Vp + V);
+            CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
 
-        bert.opt.zero_gradients();
-        bert.model.forward_backward(b, bert.opt.stats);
-        CHECK(bert.opt.stats->loss * *b.loss_scale == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
-        double correct = 0;
-        for (int m = 0; m < M; m++)
-            correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
-        CHECK(bert.opt.stats->correct == correct);
+            bert.opt.zero_gradients();
+            bert.model.forward_backward(b, bert.opt.stats);
+            CHECK(bert.opt.stats->loss * *b.loss_scale == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
+            double correct = 0;
+            for (int m = 0; m < M; m++)
+                correct += std::max_element(&logits[m * V], &logits[m * V] + V) - &logits[m * V] == r.targets[m];
+            CHECK(bert.opt.stats->correct == correct);
 
-        r.check_gradients();
+            r.check_gradients();
+        }
     }
 
     TEST_CASE("three AdamW steps on given gradients are PyTorch's") {
@@ -149,14 +165,17 @@ TEST_SUITE("reference outputs") {
     // fp32: AdamW's first steps go by the sign of each gradient, so that elements with a gradient of about zero may go
     // either way
     TEST_CASE("three training steps are PyTorch's" * doctest::skip(!fp64)) {
-        Reference r;
-        Batch b = r.bert.batch();
-        for (int step = 0; step < 3; step++) {
-            r.bert.opt.zero_gradients();
-            r.bert.model.forward_backward(b, r.bert.opt.stats);
-            update(r.bert.opt, Reference::flags(), step);
+        for (const char* name : MODELS) {
+            CAPTURE(name);
+            Reference r(name);
+            Batch b = r.bert.batch();
+            for (int step = 0; step < 3; step++) {
+                r.bert.opt.zero_gradients();
+                r.bert.model.forward_backward(b, r.bert.opt.stats);
+                update(r.bert.opt, Reference::flags(), step);
+            }
+            r.check_after();
         }
-        r.check_after();
     }
 
     TEST_CASE("a classifier's logits, loss and gradients are PyTorch's") {

@@ -7,9 +7,9 @@
 
 #include "common/ops/lora.cuh"
 
+#include "common/ops/glu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/rope.cuh"
-#include "common/ops/swiglu.cuh"
 #include "test/models/check_gradient.h"
 #include "test/models/small_bert.h"
 #include "test/models/small_classifier.h"
@@ -278,25 +278,29 @@ TEST_SUITE("gradients of ops") {
         }
     }
 
-    TEST_CASE("swiglu") {
+    template <class F> static void check_glu(double (*f)(double)) {
         for (auto [N, FF] : {std::pair{1, 1}, {7, 9}}) {
             Numbers x = random_numbers(N * 2 * FF, 1, 2), dout = random_numbers(N * FF, 2), out(N * FF),
                     dx = nans(N * 2 * FF);
             auto loss = [&, N = N, FF = FF] {
-                swiglu_forward(out.data(), x.data(), N, FF);
+                glu_forward<F>(out.data(), x.data(), N, FF);
                 return dot(out, dout);
             };
-            swiglu_backward(dx.data(), dout.data(), x.data(), N, FF);
+            glu_backward<F>(dx.data(), dout.data(), x.data(), N, FF);
             check_gradient("dinp", x, dx, loss);
             loss();
             for (int i = 0; i < N * FF; i++) {
                 double gate = x[i / FF * 2 * FF + i % FF], up = x[(i / FF * 2 + 1) * FF + i % FF];
-                CHECK(out[i] == doctest::Approx(gate / (1 + exp(-gate)) * up).epsilon(1e-13));
+                CHECK(out[i] == doctest::Approx(f(gate) * up).epsilon(1e-13));
             }
             Numbers d = x;  // in place
-            swiglu_backward(d.data(), dout.data(), d.data(), N, FF);
+            glu_backward<F>(d.data(), dout.data(), d.data(), N, FF);
             CHECK(d == dx);
         }
+    }
+    TEST_CASE("gated units") {
+        check_glu<Silu>([](double x) { return x / (1 + exp(-x)); });
+        check_glu<GeluErf>([](double x) { return x / 2 * (1 + erf(x / sqrt(2))); });
     }
 
     TEST_CASE("matmul") {
@@ -588,9 +592,10 @@ TEST_SUITE("gradients of ops") {
 
     // qkv of one token next to the other's; loss = Σ w · out
     static void check_attention(
-        const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p, size_t most) {
+        const std::vector<int>& lengths, int NH, int NKV, int HS, Reach reach, float p, size_t most) {
         CAPTURE(NKV);
-        CAPTURE(causal);
+        CAPTURE(reach.before);
+        CAPTURE(reach.after);
         CAPTURE(p);
         CAPTURE(lengths.size());
         StepCounters counters{5, 6, 7};
@@ -601,13 +606,13 @@ TEST_SUITE("gradients of ops") {
         Sequences seq{start.data(), nullptr, (int)lengths.size(), 0, N};
         Numbers qkv = random_numbers(N * row, 1), dout = random_numbers(N * C, 2), out(N * C), lse(NH * N);
         auto loss = [&] {
-            attention_forward(out.data(), lse.data(), qkv.data(), seq, NH, NKV, HS, causal, dropout);
+            attention_forward(out.data(), lse.data(), qkv.data(), seq, NH, NKV, HS, reach, dropout);
             return dot(out, dout);
         };
         loss();
         Numbers dqkv = nans(N * row), delta = nans(NH * N);
         attention_backward(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), seq, NH, NKV, HS,
-            causal, dropout);
+            reach, dropout);
         check_gradient("qkv", qkv, dqkv, loss, most);
 
         // the forward pass against the formula
@@ -618,8 +623,9 @@ TEST_SUITE("gradients of ops") {
                     DropoutRow keep(dropout, i, NH, h);
                     Numbers o(HS);
                     double sum = 0;
-                    int end = causal ? i + 1 : start[s + 1], kv = h * NKV / NH;
-                    for (int j = start[s]; j < end; j++) {
+                    const int kv = h * NKV / NH;
+                    for (int j = start[s]; j < start[s + 1]; j++) {
+                        if (j < i - reach.before || j > i + reach.after) continue;
                         double score = 0;
                         for (int c = 0; c < HS; c++)
                             score += qkv[i * row + h * HS + c] * qkv[j * row + C + kv * HS + c];
@@ -634,7 +640,8 @@ TEST_SUITE("gradients of ops") {
                 }
         CHECK(worst < 1e-12);
 
-        if (!causal || p > 0) return;  // with a cache, the last token of each sequence by itself: the same
+        if (reach.after > 0 || reach.before < N || p > 0)
+            return;  // with a cache, the last token of each sequence by itself: the same
         const int S = seq.S, context = 310;
         std::vector<int> slots, pos;
         Numbers last, want, k = nans((size_t)S * context * KV), v = k, got((size_t)S * C);
@@ -652,18 +659,18 @@ TEST_SUITE("gradients of ops") {
         CHECK(distance(got.data(), want.data(), want.size()) < 1e-13);
     }
     TEST_CASE("attention, every element") {
-        for (bool causal : {false, true})
-            for (float p : {0.0f, 0.3f}) check_attention({1, 5, 2, 4}, 2, 2, 4, causal, p, 1000);
+        for (Reach reach : {ALL_KEYS, CAUSAL, Reach{1, 1}, Reach{2, 0}, Reach{0, 3}})
+            for (float p : {0.0f, 0.3f}) check_attention({1, 5, 2, 4}, 2, 2, 4, reach, p, 1000);
     }
     TEST_CASE("attention, sequences longer than the tiles of 64 queries and 256 keys") {
-        for (bool causal : {false, true})
-            for (float p : {0.0f, 0.1f}) check_attention({70, 1, 300}, 2, 2, 8, causal, p, 60);
+        for (Reach reach : {ALL_KEYS, CAUSAL, Reach{64, 64}, Reach{20, 7}, Reach{270, 250}})
+            for (float p : {0.0f, 0.1f}) check_attention({70, 1, 300}, 2, 2, 8, reach, p, 60);
     }
     TEST_CASE("attention, several heads of queries to one of keys") {
-        for (bool causal : {false, true})
+        for (Reach reach : {ALL_KEYS, CAUSAL, Reach{1, 2}})
             for (float p : {0.0f, 0.3f})
-                for (int NKV : {1, 2, 3}) check_attention({1, 5, 2, 4}, 6, NKV, 3, causal, p, 1000);
-        check_attention({70, 1, 300}, 4, 2, 8, true, 0.1f, 60);
+                for (int NKV : {1, 2, 3}) check_attention({1, 5, 2, 4}, 6, NKV, 3, reach, p, 1000);
+        check_attention({70, 1, 300}, 4, 2, 8, CAUSAL, 0.1f, 60);
     }
 }
 
@@ -671,7 +678,7 @@ TEST_SUITE("gradients of ops") {
 template <class S> static void check_bert_gradients(S& small, const Batch& b) {
     double query_bias = 0;
     check_model_gradients(small, b, [&](const std::string& name, size_t at, size_t n, const Numbers& g) {
-        if (name.find("self.query.bias") != std::string::npos) query_bias = l2(&g[at], n);
+        if (is_query_bias(name)) query_bias = l2(&g[at], n);
         // a key bias adds the same to all scores of a query: its gradient is zero in exact arithmetic
         if (is_key_bias(name)) CHECK_MESSAGE(l2(&g[at], n) <= 1e-6 * query_bias, name);
         else check_gradient(name, small.opt.params + at, &g[at], n, [&] { return small.loss(b); }, 48);
@@ -679,8 +686,19 @@ template <class S> static void check_bert_gradients(S& small, const Batch& b) {
 }
 
 TEST_SUITE("gradients of the model") {
-    static void check_model(float dropout) {
-        SmallBert bert(SmallBert::dimensions(2, 16, 2, 24, 37, 12), 40, dropout);
+    static void check_model(float dropout, const char* type = "bert", bool recompute = false) {
+        CAPTURE(type);
+        CAPTURE(recompute);
+        BertConfig config = SmallBert::dimensions(2, 16, 2, 24, 37, 12);
+        config.type = type;
+        config.modern = config.type == "modernbert";
+        if (config.modern) {  // layers 0 and 2 see everything, layer 1 three tokens to each side
+            config.L = 3;
+            config.types = 0;
+            config.window = 3;
+            config.global_every = 2;
+        }
+        SmallBert bert(config, 40, dropout, recompute);
         bert.randomise(1);
         bert.model.logits_chunk_rows = 5;  // the vocabulary in several chunks of rows, the last one smaller
         add_random_sequences(bert.builder, {12, 1, 7, 3, 12}, 37, 2);
@@ -691,6 +709,10 @@ TEST_SUITE("gradients of the model") {
     }
     TEST_CASE("loss of a BERT by every parameter tensor") { check_model(0); }
     TEST_CASE("loss of a BERT by every parameter tensor, dropout 0.1") { check_model(0.1f); }
+    TEST_CASE("loss of a ModernBERT by every parameter tensor, with and without recomputation and dropout") {
+        check_model(0, "modernbert");
+        check_model(0.1f, "modernbert", true);
+    }
 }
 
 TEST_SUITE("gradients of the classifier") {

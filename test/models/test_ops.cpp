@@ -2,8 +2,8 @@
 // batches.
 #include "train_bert.cu"
 
+#include "common/ops/glu.cuh"
 #include "common/ops/rope.cuh"
-#include "common/ops/swiglu.cuh"
 #include "data/bin_writer.h"
 #include "test/models/same_sums.h"
 #include "test/models/small_bert.h"
@@ -678,7 +678,7 @@ TEST_SUITE("ops in fp32") {
         cpu::rope_forward(out.data(), rstd, x.data(), w.data(), w.data(), angles.data(), &pos, 1, 1, 1, 8, 1e-6f);
         Floats gate_up = x;
         for (int i = 0; i < 4; i++) gate_up[i] = gate_up[i] * 4 - 2;
-        cpu::swiglu_forward(act.data(), gate_up.data(), 1, 4);
+        cpu::glu_forward<Silu>(act.data(), gate_up.data(), 1, 4);
         cpu::rope_forward<float>(x.data(), nullptr, x.data(), nullptr, nullptr, angles.data(), &pos, 1, 1, 1, 8, 0);
         for (int head : {0, 8}) {
             CHECK(distance(&x[head], turned.data(), 8) < 1e-6);
@@ -780,15 +780,16 @@ TEST_SUITE("ops in fp32") {
         scatter_rows(dx, y.data(), b.rows, N, b.M, C);
         keep();
         for (bool causal : {false, true}) {
-            attention_forward(out, lse, qkv.data(), b.seq, NH, NH, C / NH, causal, dropout);
-            attention_backward(big, delta, y.data(), out, qkv.data(), lse, b.seq, NH, NH, C / NH, causal, dropout);
+            attention_forward(out, lse, qkv.data(), b.seq, NH, NH, C / NH, causal ? CAUSAL : ALL_KEYS, dropout);
+            attention_backward(
+                big, delta, y.data(), out, qkv.data(), lse, b.seq, NH, NH, C / NH, causal ? CAUSAL : ALL_KEYS, dropout);
             keep();
         }
         // four heads of queries, two of keys
         Floats table = rope_table<float>(RopeConfig(), N, 8);
         float *lse4 = room(4 * N), *heads = room(4 * N);
-        attention_forward(out, lse4, qkv.data(), b.seq, 4, 2, 8, true, dropout);
-        attention_backward(big, heads, y.data(), out, qkv.data(), lse4, b.seq, 4, 2, 8, true, dropout);
+        attention_forward(out, lse4, qkv.data(), b.seq, 4, 2, 8, CAUSAL, dropout);
+        attention_backward(big, heads, y.data(), out, qkv.data(), lse4, b.seq, 4, 2, 8, CAUSAL, dropout);
         keep();
         rope_forward<float>(big, nullptr, big, nullptr, nullptr, table.data(), b.pos, N, 4, 2, 8, 0);
         rope_backward<float>(
@@ -807,8 +808,8 @@ TEST_SUITE("ops in fp32") {
         residual_norm_backward(
             dx, dy, dw, nullptr, y.data(), x.data(), sum, gain.data(), nullptr, rstd, scratch.data(), N, C, dropout);
         keep();
-        swiglu_forward(big, wide.data(), N, FF / 2);
-        swiglu_backward(big2, big, wide.data(), N, FF / 2);
+        glu_forward<Silu>(big, wide.data(), N, FF / 2);
+        glu_backward<Silu>(big2, big, wide.data(), N, FF / 2);
         keep();
         Floats logits = random_numbers<float>((size_t)b.M * Vp, 8);
         crossentropy(big, big2, logits.data(), b.targets, b.loss_scale, b.M, V, Vp, true);

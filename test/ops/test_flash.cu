@@ -202,7 +202,7 @@ struct Expected {
 };
 // lse and out of the backward pass are given: what the kernels get, too
 template <class T> Expected definition(const std::vector<T>& qkv, const std::vector<T>& dout,
-    const std::vector<int>& start, int NH, int NKV, int HS, bool causal, Dropout dropout) {
+    const std::vector<int>& start, int NH, int NKV, int HS, Reach reach, Dropout dropout) {
     int N = start.back(), C = NH * HS;
     Expected e{Result((size_t)N * C), Result((size_t)N * (NH + 2 * NKV) * HS), std::vector<double>((size_t)NH * N)};
     // element c of what head h of the queries uses as its query (0), key (1) or value (2)
@@ -215,10 +215,10 @@ template <class T> Expected definition(const std::vector<T>& qkv, const std::vec
     for (size_t s = 0; s + 1 < start.size(); s++)
         for (int h = 0; h < NH; h++)
             for (int i = start[s]; i < start[s + 1]; i++) {
-                int seen = causal ? i + 1 : start[s + 1];
+                int first = std::max(start[s], i - reach.before), seen = std::min(start[s + 1], i + 1 + reach.after);
                 std::vector<double> p;
                 double sum = 0, lse, delta = 0;
-                for (int j = start[s]; j < seen; j++) {
+                for (int j = first; j < seen; j++) {
                     double x = 0, size = 0;
                     for (int c = 0; c < HS; c++) {
                         x += in(i, 0, h, c) * in(j, 1, h, c) * scale;
@@ -232,8 +232,8 @@ template <class T> Expected definition(const std::vector<T>& qkv, const std::vec
                 lse = e.lse[(size_t)h * N + i] = top + log(sum);
                 for (double& x : p) x = exp(x - (double)(float)lse);
                 DropoutRow drop(dropout, i, NH, h);
-                for (int j = start[s]; j < seen; j++) {
-                    double w = p[j - start[s]] * (double)drop(j - start[s]);
+                for (int j = first; j < seen; j++) {
+                    double w = p[j - first] * (double)drop(j - start[s]);
                     for (int c = 0; c < HS; c++)
                         e.out.add((size_t)i * C + h * HS + c, w * in(j, 2, h, c), w * fabs(in(j, 2, h, c)));
                 }
@@ -241,8 +241,8 @@ template <class T> Expected definition(const std::vector<T>& qkv, const std::vec
                     size_t o = (size_t)i * C + h * HS + c;
                     delta += (double)(float)dout[o] * (double)(float)(bf16)(float)e.out.x[o];
                 }
-                for (int j = start[s]; j < seen; j++) {
-                    double dp = 0, size = fabs(delta), w = p[j - start[s]], keep = drop(j - start[s]);
+                for (int j = first; j < seen; j++) {
+                    double dp = 0, size = fabs(delta), w = p[j - first], keep = drop(j - start[s]);
                     for (int c = 0; c < HS; c++) {
                         double d = (double)(float)dout[(size_t)i * C + h * HS + c] * keep;
                         dp += d * in(j, 2, h, c);
@@ -288,12 +288,13 @@ static void check(const char* what, const std::vector<bf16>& got, const Result& 
 }
 static void add_bits(const std::vector<bf16>& x) { bits = fnv1a(x.data(), x.size() * sizeof(bf16), bits); }
 
+static const std::vector<Reach> REACHES = {ALL_KEYS, CAUSAL, {9, 9}, {64, 64}};
 enum Input {
     RANDOM,    // scores of standard deviation 2
     SHARP,     // of 40: p is nearly 0 or 1
     FAR_BELOW  // all around −200: lse, too
 };
-static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p,
+static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS, Reach reach, float p,
     Input input = RANDOM, bool group = false) {
     Dice dice;
     std::vector<int> start, tiles;
@@ -302,7 +303,8 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     CAPTURE(N);
     CAPTURE(NKV);
     CAPTURE(HS);
-    CAPTURE(causal);
+    CAPTURE(reach.before);
+    CAPTURE(reach.after);
     CAPTURE(p);
     CAPTURE(input);
     CAPTURE(group);
@@ -316,14 +318,14 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
     there.start = d_start;
     there.tiles = d_tiles;
-    Expected want = definition(qkv, dout, start, NH, NKV, HS, causal, dice.cpu(p));
+    Expected want = definition(qkv, dout, start, NH, NKV, HS, reach, dice.cpu(p));
     if (input == FAR_BELOW)
         CHECK(*std::max_element(want.lse.begin(), want.lse.end()) < -130);  // exp2(−lse) is beyond fp32
 
     // forward
     Device<bf16> d_qkv(qkv), d_dout(dout), d_out(nothing<bf16>((size_t)N * C));
     Device<float> d_lse(nothing<float>((size_t)NH * N));
-    gpu::attention_forward<bf16>(d_out, d_lse, d_qkv, there, NH, NKV, HS, causal, dice.gpu(p));
+    gpu::attention_forward<bf16>(d_out, d_lse, d_qkv, there, NH, NKV, HS, reach, dice.gpu(p));
     check("out", d_out.get(), want.out, want.largest);
     auto lse = d_lse.get();
     double worst = 0;  // a score is good to some ulp of its terms, a logarithm is, too
@@ -338,8 +340,7 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     std::vector<float> float_lse(want.lse.begin(), want.lse.end());
     Device<bf16> c_out(out), d_dqkv(nothing<bf16>((size_t)N * row));
     Device<float> c_lse(float_lse), d_delta(nothing<float>((size_t)NH * N));
-    gpu::attention_backward<bf16>(
-        d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
+    gpu::attention_backward<bf16>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, reach, dice.gpu(p));
     auto dqkv = d_dqkv.get();
     check("dq", dqkv, want.dqkv, want.largest, row, 0, C);
     check("dk", dqkv, want.dqkv, want.largest, row, C, C + KV);
@@ -354,9 +355,9 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     for (bf16 x : dout) dout64.push_back((float)x);
     for (bf16 x : out) out64.push_back((float)x);
     std::vector<double> lse64(float_lse.begin(), float_lse.end());
-    cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
+    cpu::attention_forward<double>(o64.data(), l64.data(), qkv64.data(), here, NH, NKV, HS, reach, dice.cpu(p));
     cpu::attention_backward<double>(dqkv64.data(), delta64.data(), dout64.data(), out64.data(), qkv64.data(),
-        lse64.data(), here, NH, NKV, HS, causal, dice.cpu(p));
+        lse64.data(), here, NH, NKV, HS, reach, dice.cpu(p));
     double off = 0, lse_size = 0;
     for (double x : want.lse) lse_size = std::max(lse_size, fabs(x));
     for (size_t i = 0; i < o64.size(); i++)
@@ -369,52 +370,52 @@ static void test_flash(const std::vector<int>& lengths, int NH, int NKV, int HS,
     CHECK(off < 1e-10);
 }
 TEST_CASE("flash attention: short sequences") {
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f}) {
-            test_flash({1}, 1, 1, 64, causal, p);
-            test_flash({1, 1, 3, 1}, 2, 2, 32, causal, p);
-            test_flash({17}, 1, 1, 128, causal, p);
+            test_flash({1}, 1, 1, 64, reach, p);
+            test_flash({1, 1, 3, 1}, 2, 2, 32, reach, p);
+            test_flash({17}, 1, 1, 128, reach, p);
         }
 }
 TEST_CASE("flash attention: groups of heads") {  // dk and dv: from the last tile of one head to the first of the next
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f}) {
-            test_flash({1, 30, 3}, 3, 1, 64, causal, p);
-            test_flash({1, 30, 3}, 6, 2, 32, causal, p, RANDOM, true);
-            test_flash({131}, 2, 1, 128, causal, p);
+            test_flash({1, 30, 3}, 3, 1, 64, reach, p);
+            test_flash({1, 30, 3}, 6, 2, 32, reach, p, RANDOM, true);
+            test_flash({131}, 2, 1, 128, reach, p);
             if (small) continue;
-            for (int HS : {64, 128}) test_flash({17, 64, 127, 1, 129}, 2, 1, HS, causal, p, RANDOM, causal);
+            for (int HS : {64, 128}) test_flash({17, 64, 127, 1, 129}, 2, 1, HS, reach, p, RANDOM, reach.after == 0);
         }
-    if (!small) test_flash({200}, 7, 1, 64, true, 0.1f);
+    if (!small) test_flash({200}, 7, 1, 64, CAUSAL, 0.1f);
 }
 TEST_CASE("flash attention: several tiles") {  // each buffer is filled twice at least
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f}) {
-            test_flash({130, 3}, 1, 1, 32, causal, p);
-            test_flash({131}, 1, 1, 64, causal, p);
-            test_flash({129}, 1, 1, 128, causal, p);
+            test_flash({130, 3}, 1, 1, 32, reach, p);
+            test_flash({131}, 1, 1, 64, reach, p);
+            test_flash({129}, 1, 1, 128, reach, p);
         }
 }
 TEST_CASE("flash attention: ragged" * doctest::skip(small)) {
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f})
-            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, causal, p);
-    test_flash({300, 513}, 1, 1, 64, false, 0.5f);
-    test_flash({300, 513}, 1, 1, 64, true, 0.5f);
+            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, reach, p);
+    test_flash({300, 513}, 1, 1, 64, ALL_KEYS, 0.5f);
+    test_flash({300, 513}, 1, 1, 64, CAUSAL, 0.5f);
 }
 // Sequences that share tiles. The loops of attention.cuh do not look at the work list.
 TEST_CASE("flash attention: several sequences in a tile") {
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f}) {
-            test_flash({1, 1, 3, 1}, 2, 2, 32, causal, p, RANDOM, true);
-            test_flash({7, 40, 30, 20, 16}, 1, 1, 64, causal, p, RANDOM,
+            test_flash({1, 1, 3, 1}, 2, 2, 32, reach, p, RANDOM, true);
+            test_flash({7, 40, 30, 20, 16}, 1, 1, 64, reach, p, RANDOM,
                 true);  // warps with one, two and three sequences
-            test_flash({64, 64, 129, 128, 1, 127}, 1, 1, 32, causal, p, small ? FAR_BELOW : RANDOM, true);
+            test_flash({64, 64, 129, 128, 1, 127}, 1, 1, 32, reach, p, small ? FAR_BELOW : RANDOM, true);
             if (small) continue;
-            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, causal, p, RANDOM, true);
+            for (int HS : {32, 64, 128}) test_flash(ragged, 2, 2, HS, reach, p, RANDOM, true);
             for (Input input : {SHARP, FAR_BELOW})
-                test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 1, 64, causal, p, input, true);
-            test_flash(std::vector<int>(150, 1), 1, 1, 64, causal, p, RANDOM, true);
+                test_flash({14, 9, 31, 70, 3, 5, 100, 32, 32, 32, 32, 200}, 1, 1, 64, reach, p, input, true);
+            test_flash(std::vector<int>(150, 1), 1, 1, 64, reach, p, RANDOM, true);
         }
 }
 TEST_CASE("the work list: every token once, at most a tile at a time, what takes longest first") {
@@ -445,17 +446,17 @@ TEST_CASE("the work list: every token once, at most a tile at a time, what takes
 }
 TEST_CASE("flash attention: weights of 0 and 1, and scores far below 0") {
     for (Input input : {SHARP, FAR_BELOW})
-        for (bool causal : {false, true}) {
-            test_flash({5, 70}, 1, 1, 32, causal, 0.1f, input);
+        for (Reach reach : REACHES) {
+            test_flash({5, 70}, 1, 1, 32, reach, 0.1f, input);
             if (small) continue;
-            test_flash({5, 70, 140}, 1, 1, 64, causal, 0, input);
-            test_flash({5, 70, 140}, 1, 1, 128, causal, 0.1f, input);
+            test_flash({5, 70, 140}, 1, 1, 64, reach, 0, input);
+            test_flash({5, 70, 140}, 1, 1, 128, reach, 0.1f, input);
         }
 }
 #ifndef __CUDACC__
 TEST_CASE("three orders, the same bits") {
     check_three_orders(
-        [] { test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 1, 32, true, 0.1f); });
+        [] { test_flash(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 200}, 2, 1, 32, CAUSAL, 0.1f); });
 }
 #endif
 

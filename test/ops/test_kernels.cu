@@ -13,11 +13,11 @@
 #include "common/ops/dropout.cuh"
 #include "common/ops/embedding.cuh"
 #include "common/ops/gather.cuh"
+#include "common/ops/glu.cuh"
 #include "common/ops/layernorm.cuh"
 #include "common/ops/lora.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/ops/swiglu.cuh"
 #include "test/ops/kernels.h"
 #include "test/ops/matmul_cases.h"
 
@@ -328,7 +328,7 @@ TEST_CASE_TEMPLATE("rope", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- elementwise
-TEST_CASE_TEMPLATE("swiglu", T, float, bf16) {
+template <class F, class T> void test_glu() {
     struct Shape {
         int N, FF;
     };
@@ -340,18 +340,22 @@ TEST_CASE_TEMPLATE("swiglu", T, float, bf16) {
         const float hostile[] = {0.0f, 30.0f, -30.0f, 1e-20f, -1e-3f, 100.0f, -100.0f};
         for (size_t i = 0; i < n && i < 7 && s.FF > 7; i++) x[i] = hostile[i];
         Device<T> d_x(x), d_d(d), d_act(act), d_dx(dx);
-        cpu::swiglu_forward<T>(act.data(), x.data(), s.N, s.FF);
-        gpu::swiglu_forward<T>(d_act, d_x, s.N, s.FF);
-        check("swiglu_forward", d_act.get(), act);
-        cpu::swiglu_backward<T>(dx.data(), d.data(), x.data(), s.N, s.FF);
-        gpu::swiglu_backward<T>(d_dx, d_d, d_x, s.N, s.FF);
-        check("swiglu_backward", d_dx.get(), dx);
-        gpu::swiglu_backward<T>(d_x, d_d, d_x, s.N, s.FF);
-        EXACTLY("swiglu_backward in place", d_x.get(), d_dx.get());
+        cpu::glu_forward<F, T>(act.data(), x.data(), s.N, s.FF);
+        gpu::glu_forward<F, T>(d_act, d_x, s.N, s.FF);
+        check("glu_forward", d_act.get(), act);
+        cpu::glu_backward<F, T>(dx.data(), d.data(), x.data(), s.N, s.FF);
+        gpu::glu_backward<F, T>(d_dx, d_d, d_x, s.N, s.FF);
+        check("glu_backward", d_dx.get(), dx);
+        gpu::glu_backward<F, T>(d_x, d_d, d_x, s.N, s.FF);
+        EXACTLY("glu_backward in place", d_x.get(), d_dx.get());
         int bad = 0;
         for (T y : d_dx.get()) bad += !std::isfinite((float)y);
         CHECK(bad == 0);
     }
+}
+TEST_CASE_TEMPLATE("gated units", T, float, bf16) {
+    test_glu<Silu, T>();
+    test_glu<GeluErf, T>();
 }
 template <Gelu kind, class T> void test_gelu() {
     for (size_t n : {size_t(1), size_t(7), size_t(1000), size_t(4096 + 8)}) {
@@ -506,7 +510,8 @@ TEST_CASE_TEMPLATE("parts of matrices", T, float, bf16) {
 }
 
 // ---------------------------------------------------------------- attention
-template <class T> void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, bool causal, float p) {
+static const std::vector<Reach> REACHES = {ALL_KEYS, CAUSAL, {9, 9}, {64, 64}};
+template <class T> void test_attention(const std::vector<int>& lengths, int NH, int NKV, int HS, Reach reach, float p) {
     Dice dice;
     std::vector<int> start, tiles;
     work_list(start, tiles, lengths);
@@ -514,7 +519,8 @@ template <class T> void test_attention(const std::vector<int>& lengths, int NH, 
     CAPTURE(N);
     CAPTURE(NKV);
     CAPTURE(HS);
-    CAPTURE(causal);
+    CAPTURE(reach.before);
+    CAPTURE(reach.after);
     CAPTURE(p);
     Device<int> d_start(start), d_tiles(tiles);
     Sequences here = {start.data(), tiles.data(), (int)start.size() - 1, (int)tiles.size() / 2, N}, there = here;
@@ -525,31 +531,31 @@ template <class T> void test_attention(const std::vector<int>& lengths, int NH, 
     auto lse = nothing<float>((size_t)NH * N), delta = lse;
     Device<T> d_qkv(qkv), d_dout(dout), d_out(out), d_dqkv(dqkv);
     Device<float> d_lse(lse), d_delta(lse);
-    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, NKV, HS, causal, dice.cpu(p));
-    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, NKV, HS, causal, dice.gpu(p));
+    cpu::attention_forward<T>(out.data(), lse.data(), qkv.data(), here, NH, NKV, HS, reach, dice.cpu(p));
+    gpu::attention_forward<T>(d_out, d_lse, d_qkv, there, NH, NKV, HS, reach, dice.gpu(p));
     // a score is a sum of HS products of size 1 that exp makes a relative error of the weight; a result sums `longest`
     // of them
     check("attention_forward out", d_out.get(), out, HS + longest);
     check("attention_forward lse", d_lse.get(), lse, HS, 1, 2);
     cpu::attention_backward<T>(dqkv.data(), delta.data(), dout.data(), out.data(), qkv.data(), lse.data(), here, NH,
-        NKV, HS, causal, dice.cpu(p));
+        NKV, HS, reach, dice.cpu(p));
     Device<T> c_out(out);
     Device<float> c_lse(lse);
-    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, causal, dice.gpu(p));
+    gpu::attention_backward<T>(d_dqkv, d_delta, d_dout, c_out, d_qkv, c_lse, there, NH, NKV, HS, reach, dice.gpu(p));
     check("attention_backward", d_dqkv.get(), dqkv, HS + longest * NH / NKV);
 }
 TEST_CASE_TEMPLATE("attention", T, float) {  // bf16: test_flash.cu
-    for (bool causal : {false, true})
+    for (Reach reach : REACHES)
         for (float p : {0.0f, 0.1f}) {
-            test_attention<T>({1}, 1, 1, 64, causal, p);
-            test_attention<T>({1, 1, 3, 1}, 2, 2, 32, causal, p);
-            test_attention<T>({1, 66, 3}, 6, 2, 32, causal, p);  // groups of three
-            test_attention<T>({65}, 1, 1, 64, causal, p);
+            test_attention<T>({1}, 1, 1, 64, reach, p);
+            test_attention<T>({1, 1, 3, 1}, 2, 2, 32, reach, p);
+            test_attention<T>({1, 66, 3}, 6, 2, 32, reach, p);  // groups of three
+            test_attention<T>({65}, 1, 1, 64, reach, p);
             if (small) continue;
-            for (int HS : {32, 64, 128}) test_attention<T>(ragged, 2, HS == 64 ? 1 : 2, HS, causal, p);
+            for (int HS : {32, 64, 128}) test_attention<T>(ragged, 2, HS == 64 ? 1 : 2, HS, reach, p);
         }
-    if (!small) test_attention<T>({300, 513}, 1, 1, 64, false, 0.1f);
-    CHECK_THROWS_AS(test_attention<T>({5}, 2, 2, 48, false, 0), Error);
+    if (!small) test_attention<T>({300, 513}, 1, 1, 64, ALL_KEYS, 0.1f);
+    CHECK_THROWS_AS(test_attention<T>({5}, 2, 2, 48, ALL_KEYS, 0), Error);
 }
 
 // a cache of noise, with sequences taken over by attention_cache() and tokens added one by one
@@ -778,7 +784,7 @@ TEST_CASE("a product refuses the host's memory") {
 // ---------------------------------------------------------------- the same bits, whatever the order
 TEST_CASE("three orders, the same bits") {
     check_three_orders([] {
-        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 2, 1, 32, true, 0.1f);
+        test_attention<float>(small ? std::vector<int>{3, 1} : std::vector<int>{65, 1, 130}, 2, 1, 32, CAUSAL, 0.1f);
         Dice dice;
         int N = 130, C = 33, V = 600;
         auto x = noise<float>((size_t)N * C), d = noise<float>((size_t)N * C), w = noise<float>(C),
