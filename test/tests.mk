@@ -188,7 +188,7 @@ $(EMULATOR)/$(CUBLASLT_SO): $(EMULATOR)/cublaslt.o $(EMULATOR)/$(notdir $(CUBLAS
 	$(link_library)
 define emulated_link
 $(call say,LD)
-$(Q)$(NVCC) -cudart none $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) $(EMULATOR_LIBS) -lgomp \
+$(Q)$(NVCC) -cudart none $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) -L$(EMULATOR) -l:$(CUDART_SO) -l:$(CUBLASLT_SO) -lgomp \
 	-Xlinker -rpath -Xlinker '$$ORIGIN/../emulator'
 endef
 $(O)/emulated-fp32/%: $(O)/gpu-fp32/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)

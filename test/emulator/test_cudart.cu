@@ -1,10 +1,9 @@
 // test_cudart.cu: the stand-in for the CUDA runtime against the reference manual: what waits for what, errors, events,
 // graphs. Nothing here is special to the emulator but the last case, so that it also says whether a GPU agrees; the
 // cases "nobody waited" show what a GPU may do.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#define DOCTEST_CONFIG_IMPLEMENT
 #include <cuda_runtime.h>
 #include <doctest/doctest.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -303,41 +302,42 @@ TEST_CASE("what may not be captured") {
     FAILS(cudaErrorStreamCaptureUnsupported, cudaStreamBeginCapture(0, cudaStreamCaptureModeThreadLocal));
 }
 
-// ---------------------------------------------------------------- errors that stay: in a process of its own
-TEST_CASE("a kernel's fault is the error of every later call") {
+// ---------------------------------------------------------------- what ends a process, in one of its own
+// A process that used CUDA may not fork and go on: this starts anew, with `what` as its argument. → as of wait()
+static int in_a_child(const char* what) {
     int code = -1;
-    fflush(stdout);
     if (fork() == 0) {
-        freopen("/dev/null", "w", stderr);
-        int* x;
-        cudaMalloc(&x, 4);
-        cudaFree(x);
-        fill<<<1, 1>>>(x, 1, 1);
-        if (cudaGetLastError() != cudaSuccess) _exit(1);
-        if (cudaDeviceSynchronize() != cudaErrorIllegalAddress) _exit(2);
-        if (cudaMalloc(&x, 4) != cudaErrorIllegalAddress) _exit(3);
-        if (cudaGetLastError() != cudaErrorIllegalAddress || cudaGetLastError() != cudaErrorIllegalAddress) _exit(4);
-        _exit(0);
+        execl("/proc/self/exe", "test_cudart", what, (char*)nullptr);
+        _exit(99);
     }
     wait(&code);
+    return code;
+}
+static int child(const std::string& what) {
+    if (!freopen("/dev/null", "w", stderr)) return 98;
+    int* x;
+    cudaMalloc(&x, 4);
+    if (what == "touch") {
+        *(volatile int*)x = 1;
+        return 0;
+    }
+    cudaFree(x);
+    fill<<<1, 1>>>(x, 1, 1);
+    if (cudaGetLastError() != cudaSuccess) return 1;
+    if (cudaDeviceSynchronize() != cudaErrorIllegalAddress) return 2;
+    if (cudaMalloc(&x, 4) != cudaErrorIllegalAddress) return 3;
+    if (cudaGetLastError() != cudaErrorIllegalAddress || cudaGetLastError() != cudaErrorIllegalAddress) return 4;
+    return 0;
+}
+TEST_CASE("a kernel's fault is the error of every later call") {
+    int code = in_a_child("fault");
     CHECK(WIFEXITED(code));
     CHECK(WEXITSTATUS(code) == 0);
     CHECK(std::string(cudaGetErrorString(cudaErrorIllegalAddress)) == "an illegal memory access was encountered");
     CHECK(std::string(cudaGetErrorName(cudaErrorInvalidValue)) == "cudaErrorInvalidValue");
 }
-TEST_CASE("memory of the device is out of the host's reach, and what the emulator lacks says so") {
-    int code = -1;
-    if (fork() == 0) {
-        freopen("/dev/null", "w", stderr);
-        signal(SIGSEGV, SIG_DFL);
-        int* x;
-        cudaMalloc(&x, 4);
-        *(volatile int*)x = 1;
-        _exit(0);
-    }
-    wait(&code);
-    CHECK(WIFSIGNALED(code));
-    FAILS(cudaErrorNotSupported, cudaMemcpy2D(nullptr, 0, nullptr, 0, 0, 0, cudaMemcpyDefault));
+TEST_CASE("memory of the device is out of the host's reach; managed memory is not") {
+    CHECK(WIFSIGNALED(in_a_child("touch")));
     int* managed;
     OK(cudaMallocManaged(&managed, N * sizeof(int)));
     managed[0] = 1;
@@ -345,4 +345,12 @@ TEST_CASE("memory of the device is out of the host's reach, and what the emulato
     OK(cudaDeviceSynchronize());
     CHECK(managed[0] == 2);
     OK(cudaFree(managed));
+}
+TEST_CASE("what the emulator lacks says so") {
+    FAILS(cudaErrorNotSupported, cudaMemcpy2D(nullptr, 0, nullptr, 0, 0, 0, cudaMemcpyDefault));
+}
+int main(int argc, char** argv) {
+    for (const char* what : {"fault", "touch"})
+        if (argc == 2 && !strcmp(argv[1], what)) return child(what);
+    return doctest::Context(argc, argv).run();
 }
