@@ -326,6 +326,12 @@ struct Decoder {
         }
         if (braces && opcode.compare(0, 4, "mov.") == 0)
             opcode += (braces == 1 ? ".unpack" : ".pack") + std::to_string(operands.size() - 1);
+        if (opcode.compare(0, 9, "cp.async.") == 0 && operands.size() > 2) {  // [to], [from], 16 (, size)
+            opcode += " " + operands[2] + (operands.size() == 3 ? " whole" : "");
+            operands.erase(operands.begin() + 2);
+            for (std::string& o : operands)
+                if (o[0] == '[') o = o.substr(1, o.size() - 2);
+        }
         const Op* op = find_op(opcode);
         if (!op) fail("instruction unknown to the emulator");
         in.run = op->run;
