@@ -273,7 +273,8 @@ FUNCTION(bf16_pair, f32 high, f32 low) { return (u32)to_bf16(high) << 16 | to_bf
 FUNCTION(f32_of_bf16, u16 x) { return bits<f32>((u32)x << 16); };
 
 // ---------------------------------------------------------------- memory
-template <class T, int N> void load(Warp& w, const Inst& in, u32 mask) {
+// A register may be wider than what is loaded, which is then extended: R is the type of the register.
+template <class T, int N, class R = T> void load(Warp& w, const Inst& in, u32 mask) {
     char* place[32];
     w.places(in, N, N * sizeof(T), Warp::READ, mask, place);
     for (int n = 0; n < N; n++) {
@@ -281,17 +282,17 @@ template <class T, int N> void load(Warp& w, const Inst& in, u32 mask) {
         each(mask, [&](int i) {
             T value;
             memcpy(&value, place[i] + n * (int)sizeof(T), sizeof(T));
-            set<T>(d, i, value);
+            set<R>(d, i, (R)value);
         });
     }
 }
-template <class T, int N> void store(Warp& w, const Inst& in, u32 mask) {
+template <class T, int N, class R = T> void store(Warp& w, const Inst& in, u32 mask) {
     char* place[32];
     w.places(in, 0, N * sizeof(T), Warp::WRITE, mask, place);
     for (int n = 0; n < N; n++) {
         const char* s = w.operand(in, n + 1);
         each(mask, [&](int i) {
-            T value = get<T>(s, i);
+            T value = (T)get<R>(s, i);
             memcpy(place[i] + n * (int)sizeof(T), &value, sizeof(T));
         });
     }
@@ -625,6 +626,11 @@ template <class T> void add_data(Table& t, const std::string& n) {  // moves, lo
         t.add(std::string("st") + name + n, store<T, 1>, "a" + l, space);
         t.add(std::string("ld") + name + ".v2" + n, load<T, 2>, l + l + "a", space);
         t.add(std::string("st") + name + ".v2" + n, store<T, 2>, "a" + l + l, space);
+        if constexpr (std::is_integral_v<T> && sizeof(T) < 8) {
+            using R = std::conditional_t<std::is_signed_v<T>, s64, u64>;
+            t.add(std::string("ld") + name + n + " wide", load<T, 1, R>, "da", space);
+            t.add(std::string("st") + name + n + " wide", store<T, 1, R>, "ad", space);
+        }
         if (sizeof(T) == 8) continue;
         t.add(std::string("ld") + name + ".v4" + n, load<T, 4>, l + l + l + l + "a", space);
         t.add(std::string("st") + name + ".v4" + n, store<T, 4>, "a" + l + l + l + l, space);

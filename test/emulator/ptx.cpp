@@ -294,6 +294,7 @@ struct Decoder {
             if (registers[(size_t)id].width != width) fail("register " + s + " has another width than the instruction");
             k.operands.push_back(id);
         } else if (width && value_of(s, value)) k.operands.push_back(constant(value, width));
+        else if (letter == 'p' && number(s, value)) k.operands.push_back(constant(value ? ~0u : 0, 4));
         else fail("unknown operand " + s);
     }
 
@@ -331,6 +332,12 @@ struct Decoder {
             operands.erase(operands.begin() + 2);
             for (std::string& o : operands)
                 if (o[0] == '[') o = o.substr(1, o.size() - 2);
+        }
+        for (size_t value : {0, 1}) {  // loads into a register of 64 bits, and stores of its lower part
+            if (opcode.compare(0, 3, value ? "st." : "ld.") || operands.size() != 2) continue;
+            int id = register_id(operands[value]);
+            const Op* narrow = find_op(opcode);
+            if (id >= 0 && registers[(size_t)id].width == 8 && narrow && narrow->operands[value] == 'w') opcode += " wide";
         }
         const Op* op = find_op(opcode);
         if (!op) fail("instruction unknown to the emulator");
