@@ -29,8 +29,9 @@ char* Warp::shared_place(uint64_t address, unsigned bytes, Access access, int la
     SharedMemory& s = block->shared;
     uint64_t offset = address - SHARED_START;
     if (offset >= s.data.size() || bytes > s.data.size() - offset) {
-        fail(Fault::address, lane, std::to_string(bytes) + " bytes at " + std::to_string((int64_t)offset) + " of " +
-                                       std::to_string(s.data.size()) + " bytes of shared memory");
+        fail(Fault::address, lane,
+            std::to_string(bytes) + " bytes at " + std::to_string((int64_t)offset) + " of " +
+                std::to_string(s.data.size()) + " bytes of shared memory");
     }
     const char* wrong = nullptr;
     bool atomic = access == ATOMIC;  // atomics do not race with each other
@@ -48,7 +49,8 @@ void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t
         a += (uint64_t)in.imm;
         if (in.target == 4) a &= ~0u;
         if (a % bytes) {
-            fail(Fault::misaligned, lane, "address " + std::to_string(a) + " is no multiple of " + std::to_string(bytes));
+            fail(Fault::misaligned, lane,
+                "address " + std::to_string(a) + " is no multiple of " + std::to_string(bytes));
         }
         Space space = in.space;
         if (space == Space::generic) {
@@ -64,7 +66,8 @@ void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t
                     snprintf(text, sizeof text, "%u bytes at 0x%llx end behind an allocation of %zu bytes at 0x%llx",
                         bytes, (unsigned long long)a, last->bytes, (unsigned long long)last->address);
                 else
-                    snprintf(text, sizeof text, "%u bytes at 0x%llx lie in no allocation", bytes, (unsigned long long)a);
+                    snprintf(
+                        text, sizeof text, "%u bytes at 0x%llx lie in no allocation", bytes, (unsigned long long)a);
                 fail(Fault::address, lane, text);
             }
             if (access & READ && options.uninitialised && !last->was_written(a, bytes))
@@ -112,9 +115,9 @@ void start(Warp& w, const Kernel& k) {
     for (const Special& s : k.specials) {
         for (uint32_t lane = 0; lane < 32; lane++) {
             uint32_t t = 32 * (uint32_t)w.index + lane, bit = 1u << lane;
-            const uint32_t values[] = {t % b.size.x, t / b.size.x % b.size.y, t / b.size.x / b.size.y, b.size.x, b.size.y,
-                b.size.z, b.index.x, b.index.y, b.index.z, b.grid.x, b.grid.y, b.grid.z, lane, (uint32_t)w.index, bit,
-                bit - 1, bit | (bit - 1), ~(bit | (bit - 1)), ~(bit - 1), 0, 0};
+            const uint32_t values[] = {t % b.size.x, t / b.size.x % b.size.y, t / b.size.x / b.size.y, b.size.x,
+                b.size.y, b.size.z, b.index.x, b.index.y, b.index.z, b.grid.x, b.grid.y, b.grid.z, lane,
+                (uint32_t)w.index, bit, bit - 1, bit | (bit - 1), ~(bit | (bit - 1)), ~(bit - 1), 0, 0};
             memcpy(w.base[0] + s.at + 4 * lane, &values[s.name], 4);
         }
     }
@@ -220,7 +223,9 @@ uint64_t lane_instructions() { return all_lanes; }
 void launch(const Kernel* kernel, Dim grid, Dim size, size_t dynamic_shared, const void* const* args) {
     decode(*const_cast<Kernel*>(kernel));
     const Kernel& k = *kernel;
-    auto refuse = [&](const std::string& what) { throw Error(Fault::launch, "kernel " + k.attributes.name + ": " + what); };
+    auto refuse = [&](const std::string& what) {
+        throw Error(Fault::launch, "kernel " + k.attributes.name + ": " + what);
+    };
     uint64_t threads = (uint64_t)size.x * size.y * size.z, blocks = (uint64_t)grid.x * grid.y * grid.z;
     if (!threads || threads > (uint64_t)k.attributes.max_threads || size.z > 64)
         refuse("a block of " + place_of(size) + " threads; at most " + std::to_string(k.attributes.max_threads));

@@ -30,10 +30,10 @@ struct AsyncCopy {  // of cp.async: in flight
 
 struct Warp {
     Block* block;
-    int index;        // in its block
-    char* base[2];    // of registers and of constants
-    uint32_t live;    // lanes that have not exited
-    uint32_t born;    // lanes that there are: not all 32 in the last warp of a block
+    int index;           // in its block
+    char* base[2];       // of registers and of constants
+    uint32_t live;       // lanes that have not exited
+    uint32_t born;       // lanes that there are: not all 32 in the last warp of a block
     uint32_t epoch = 0;  // barriers of the warp since the last one of the block
     bool waits = false;
     std::vector<Path> paths;

@@ -1,5 +1,5 @@
-// interpreter_ops.cpp: the instructions, after chapter 9 of the PTX manual: a table from the opcode, as it stands in the
-// PTX with all its modifiers, to the function that executes it.
+// interpreter_ops.cpp: the instructions, after chapter 9 of the PTX manual: a table from the opcode, as it stands in
+// the PTX with all its modifiers, to the function that executes it.
 //
 // Compile with -ffp-contract=off, and for speed with -march=native -O3 -fno-math-errno -fno-trapping-math.
 #include <fenv.h>
@@ -112,28 +112,49 @@ template <class T> const std::string type_name = [] {
     std::string kind = std::is_floating_point_v<T> ? ".f" : std::is_signed_v<T> ? ".s" : ".u";
     return std::is_same_v<T, bool> ? ".pred" : kind + std::to_string(8 * sizeof(T));
 }();
-template <class T> const std::string bits_name = std::is_same_v<T, bool> ? ".pred" : ".b" + std::to_string(8 * sizeof(T));
+template <class T> const std::string bits_name = std::is_same_v<T, bool> ? ".pred"
+                                                                         : ".b" + std::to_string(8 * sizeof(T));
 template <class T> struct Twice;
-template <> struct Twice<u16> { using type = u32; };
-template <> struct Twice<s16> { using type = s32; };
-template <> struct Twice<u32> { using type = u64; };
-template <> struct Twice<s32> { using type = s64; };
-template <> struct Twice<u64> { using type = unsigned __int128; };
-template <> struct Twice<s64> { using type = __int128; };
+template <> struct Twice<u16> {
+    using type = u32;
+};
+template <> struct Twice<s16> {
+    using type = s32;
+};
+template <> struct Twice<u32> {
+    using type = u64;
+};
+template <> struct Twice<s32> {
+    using type = s64;
+};
+template <> struct Twice<u64> {
+    using type = unsigned __int128;
+};
+template <> struct Twice<s64> {
+    using type = __int128;
+};
 
 // ---------------------------------------------------------------- functions of a lane
 #define FUNCTION(name, ...) constexpr auto name = [](__VA_ARGS__)
 FUNCTION(same, auto a) { return a; };
 FUNCTION(add, auto a, auto b) { return (decltype(a))(a + b); };
 FUNCTION(subtract, auto a, auto b) { return (decltype(a))(a - b); };
-FUNCTION(multiply, auto a, auto b) { return (decltype(a))((std::conditional_t<sizeof a == 2, u32, decltype(a)>)a * b); };
+FUNCTION(multiply, auto a, auto b) {
+    return (decltype(a))((std::conditional_t < sizeof a == 2, u32, decltype(a) >) a * b);
+};
 FUNCTION(multiply_add, auto a, auto b, auto c) { return (decltype(a))(multiply(a, b) + c); };
 FUNCTION(multiply_wide, auto a, auto b) { return (typename Twice<decltype(a)>::type)a * b; };
-FUNCTION(multiply_add_wide, auto a, auto b, auto c) { return (decltype(c))((std::make_unsigned_t<decltype(c)>)multiply_wide(a, b) + c); };
+FUNCTION(multiply_add_wide, auto a, auto b, auto c) {
+    return (decltype(c))((std::make_unsigned_t<decltype(c)>)multiply_wide(a, b) + c);
+};
 FUNCTION(multiply_high, auto a, auto b) { return (decltype(a))(multiply_wide(a, b) >> 8 * sizeof a); };
-FUNCTION(multiply_add_high, auto a, auto b, auto c) { return (decltype(a))((std::make_unsigned_t<decltype(a)>)multiply_high(a, b) + c); };
+FUNCTION(multiply_add_high, auto a, auto b, auto c) {
+    return (decltype(a))((std::make_unsigned_t<decltype(a)>)multiply_high(a, b) + c);
+};
 // a division by zero gives all ones, as the machine's; INT_MIN / -1 overflows to INT_MIN
-template <class T> constexpr bool overflows(T a, T b) { return std::is_signed_v<T> && b == (T)-1 && a == std::numeric_limits<T>::min(); }
+template <class T> constexpr bool overflows(T a, T b) {
+    return std::is_signed_v<T> && b == (T)-1 && a == std::numeric_limits<T>::min();
+}
 FUNCTION(divide, auto a, auto b) { return (decltype(a))(b == 0 ? -1 : overflows(a, b) ? a : a / b); };
 FUNCTION(remainder_of, auto a, auto b) { return (decltype(a))(b == 0 ? a : overflows(a, b) ? 0 : a % b); };
 FUNCTION(negate, auto a) { return (decltype(a))(0 - a); };
@@ -144,8 +165,13 @@ FUNCTION(bit_xor, auto a, auto b) { return (decltype(a))(a ^ b); };
 FUNCTION(bit_not, auto a) { return (decltype(a))~a; };
 FUNCTION(logical_not, bool a) { return !a; };
 FUNCTION(zero_not, auto a) { return (decltype(a))(a == 0); };
-FUNCTION(shift_left, auto a, u32 n) { return (decltype(a))(n >= 8 * sizeof a ? 0 : (std::make_unsigned_t<decltype(a)>)a << n); };
-FUNCTION(shift_right, auto a, u32 n) { return (decltype(a))(a >> std::min(n, (u32)(8 * sizeof a - 1)) >> (std::is_unsigned_v<decltype(a)> && n >= 8 * sizeof a)); };
+FUNCTION(shift_left, auto a, u32 n) {
+    return (decltype(a))(n >= 8 * sizeof a ? 0 : (std::make_unsigned_t<decltype(a)>)a << n);
+};
+FUNCTION(shift_right, auto a, u32 n) {
+    return (decltype(a))(a >> std::min(n, (u32)(8 * sizeof a - 1)) >>
+                         (std::is_unsigned_v<decltype(a)> && n >= 8 * sizeof a));
+};
 FUNCTION(minimum, auto a, auto b) { return b < a ? b : a; };
 FUNCTION(maximum, auto a, auto b) { return a < b ? b : a; };
 // of a number and a NaN the number; -0 is below +0
@@ -154,7 +180,9 @@ FUNCTION(float_maximum, auto a, auto b) { return a > b || b != b || (a == b && !
 FUNCTION(select, auto a, auto b, bool p) { return p ? a : b; };
 FUNCTION(select_sign, auto a, auto b, auto c) { return c >= 0 ? a : b; };
 FUNCTION(population, auto a) { return (u32)__builtin_popcountll(a); };
-FUNCTION(leading_zeros, auto a) { return (u32)(a ? __builtin_clzll(a) - 64 + (int)(8 * sizeof a) : 8 * (int)sizeof a); };
+FUNCTION(leading_zeros, auto a) {
+    return (u32)(a ? __builtin_clzll(a) - 64 + (int)(8 * sizeof a) : 8 * (int)sizeof a);
+};
 FUNCTION(reverse_bits, auto a) {
     decltype(a) r = 0;
     for (size_t i = 0; i < 8 * sizeof a; i++) r = (decltype(a))(r << 1 | (a >> i & 1));
@@ -171,8 +199,8 @@ FUNCTION(extract_field, auto a, u32 position, u32 length) {
     position &= 255, length &= 255;
     bool sign = std::is_signed_v<decltype(a)> && length && ((U)a >> std::min(position + length - 1, W - 1) & 1);
     U field = position < W ? (U)a >> position : 0;
-    U mask = length >= W ? (U)~(U)0 : (U)(((U)1 << length) - 1);
-    if (position + length > W) mask = position < W ? (U)~(U)0 >> position : 0;
+    U mask = length >= W ? (U) ~(U)0 : (U)(((U)1 << length) - 1);
+    if (position + length > W) mask = position < W ? (U) ~(U)0 >> position : 0;
     return (decltype(a))((field & mask) | (sign ? (U)~mask : 0));
 };
 FUNCTION(insert_field, auto a, auto b, u32 position, u32 length) {
@@ -180,7 +208,7 @@ FUNCTION(insert_field, auto a, auto b, u32 position, u32 length) {
     constexpr u32 W = 8 * sizeof a;
     position &= 255, length &= 255;
     if (position >= W) return b;
-    U mask = (length >= W ? (U)~(U)0 : (U)(((U)1 << length) - 1)) << position;
+    U mask = (length >= W ? (U) ~(U)0 : (U)(((U)1 << length) - 1)) << position;
     return (U)((b & ~mask) | (a << position & mask));
 };
 FUNCTION(permute, u32 a, u32 b, u32 selector) {
@@ -310,9 +338,8 @@ template <const auto& F, class T, bool RETURNS> void atomic(Warp& w, const Inst&
         if (!(mask >> i & 1)) continue;
         Slot<T>* p = (Slot<T>*)place[i];
         Slot<T> old = __atomic_load_n(p, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(p, &old, bits<Slot<T>>((T)F(bits<T>(old), get<T>(b, i))), false,
-            __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
-        }
+        while (!__atomic_compare_exchange_n(
+            p, &old, bits<Slot<T>>((T)F(bits<T>(old), get<T>(b, i))), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {}
         if (RETURNS) set<T>(d, i, bits<T>(old));
     }
 }
@@ -322,8 +349,8 @@ template <class T> void compare_and_swap(Warp& w, const Inst& in, u32 mask) {
     for (int i = 0; i < 32; i++) {
         if (!(mask >> i & 1)) continue;
         T old = get<T>(w.operand(in, 2), i);
-        __atomic_compare_exchange_n((T*)place[i], &old, get<T>(w.operand(in, 3), i), false, __ATOMIC_SEQ_CST,
-            __ATOMIC_SEQ_CST);
+        __atomic_compare_exchange_n(
+            (T*)place[i], &old, get<T>(w.operand(in, 3), i), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         set<T>(w.operand(in, 0), i, old);
     }
 }
@@ -374,7 +401,8 @@ template <Shuffle MODE> void shuffle(Warp& w, const Inst& in, u32 mask) {
                                     : (i & segment) | (by & ~segment);
         bool in_range = MODE == UP_LANE ? j >= last : j <= last;
         if (!in_range) j = i;
-        if (!(mask >> j & 1)) w.fail(Fault::barrier, i, "reads lane " + std::to_string(j) + ", which does not take part");
+        if (!(mask >> j & 1))
+            w.fail(Fault::barrier, i, "reads lane " + std::to_string(j) + ", which does not take part");
         inside |= (u32)in_range << i;
         result[i] = source[j];
     }
@@ -411,7 +439,8 @@ void active_mask(Warp& w, const Inst& in, u32 mask) {
     each(mask, [&](int i) { set<u32>(w.operand(in, 0), i, mask); });
 }
 void whole_warp(const Warp& w, u32 mask) {
-    if (mask != ~0u) w.fail(Fault::barrier, __builtin_ctz(~mask), "does not take part in an instruction of all 32 lanes");
+    if (mask != ~0u)
+        w.fail(Fault::barrier, __builtin_ctz(~mask), "does not take part in an instruction of all 32 lanes");
 }
 // N matrices of 8 rows of 8 elements of 16 bits. Lane 8m + i has the address of row i of matrix m.
 template <int N, bool TRANSPOSED> void load_matrices(Warp& w, const Inst& in, u32 mask) {
@@ -643,14 +672,15 @@ template <class T> void add_data(Table& t, const std::string& n) {  // moves, lo
     }
 }
 template <const auto& F, class T> void add_atomic(Table& t, const std::string& name) {
-    const std::pair<const char*, Space> spaces[] = {{"", Space::generic}, {".global", Space::global},
-        {".shared", Space::shared}};
+    const std::pair<const char*, Space> spaces[] = {
+        {"", Space::generic}, {".global", Space::global}, {".shared", Space::shared}};
     const std::string l(1, letter<T>);
     for (auto& [space_name, space] : spaces) {
         t.add(std::string("atom") + space_name + name, atomic<F, T, true>, l + "a" + l, space);
         t.add(std::string("red") + space_name + name, atomic<F, T, false>, "a" + l, space);
         if constexpr (std::is_unsigned_v<T>)
-            t.add(std::string("atom") + space_name + ".cas" + bits_name<T>, compare_and_swap<T>, l + "a" + l + l, space);
+            t.add(
+                std::string("atom") + space_name + ".cas" + bits_name<T>, compare_and_swap<T>, l + "a" + l + l, space);
     }
 }
 template <class T> void add_atomics(Table& t) {
@@ -754,7 +784,8 @@ Table make_table() {
     t.add("bar.warp.sync", warp_barrier, "w");
     t.add("membar.gl", nothing, ""), t.add("membar.cta", nothing, ""), t.add("fence.acq_rel.gpu", nothing, "");
     t.add("trap", trap, "");
-    for (const char* name : {"bar.sync", "barrier.sync", "barrier.sync.aligned"}) t.ops[name] = {nullptr, "i", Kind::barrier};
+    for (const char* name : {"bar.sync", "barrier.sync", "barrier.sync.aligned"})
+        t.ops[name] = {nullptr, "i", Kind::barrier};
     for (const char* name : {"bra", "bra.uni"}) t.ops[name] = {nullptr, "l", Kind::branch};
     for (const char* name : {"ret", "ret.uni", "exit"}) t.ops[name] = {nullptr, "", Kind::exit};
     return t;
@@ -767,11 +798,12 @@ const Op* find_op(const std::string& opcode) {
     bool memory = !name.compare(0, 3, "ld.") || !name.compare(0, 3, "st.");
     bool atomic = !name.compare(0, 5, "atom.") || !name.compare(0, 4, "red.");
     // what changes nothing here: hints for caches, and the order and reach of what is executed one after another anyway
-    for (const char* hint : {".nc", ".volatile", ".relaxed", ".acquire", ".release", ".gpu", ".cta", ".sys", ".ca", ".cg",
-             ".cs", ".lu", ".cv", ".wb", ".wt", ".L1::no_allocate", ".L1::evict_last", ".L2::128B", ".weak"}) {
+    for (const char* hint : {".nc", ".volatile", ".relaxed", ".acquire", ".release", ".gpu", ".cta", ".sys", ".ca",
+             ".cg", ".cs", ".lu", ".cv", ".wb", ".wt", ".L1::no_allocate", ".L1::evict_last", ".L2::128B", ".weak"}) {
         std::string h = hint;
         size_t at = memory || atomic ? name.find(h) : std::string::npos;
-        while (at != std::string::npos && at + h.size() < name.size() && name[at + h.size()] != '.') at = name.find(h, at + 1);
+        while (at != std::string::npos && at + h.size() < name.size() && name[at + h.size()] != '.')
+            at = name.find(h, at + 1);
         if (at != std::string::npos) name.erase(at, h.size());
     }
     auto found = table.ops.find(name);

@@ -76,7 +76,8 @@ const char* SharedMemory::read(size_t offset, size_t bytes, uint32_t now, bool u
     for (size_t i = offset / unit; i <= (offset + bytes - 1) / unit; i++) {
         if (uninitialised && !writer[i]) return "reads shared memory that nobody wrote";
         if (!races) continue;
-        if (unordered(writer[i], now)) return "race: reads shared memory that another thread wrote since the last barrier";
+        if (unordered(writer[i], now))
+            return "race: reads shared memory that another thread wrote since the last barrier";
         uint32_t old = reader[i];
         if (unordered(old, now)) {
             // several readers: remember of how many warps

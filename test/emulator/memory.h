@@ -35,11 +35,12 @@ struct Allocation {
 };
 const Allocation* find_allocation(uint64_t address);  // nullptr: in none
 
-// The shared memory of a block, and for each unit of it who wrote and who read it last. Two accesses of two threads, one
-// of them a write, are a race unless something orders them: a barrier of the block in between, or one of the warp if
-// both threads are of that warp. (The order in which the interpreter happens to run them says nothing.)
+// The shared memory of a block, and for each unit of it who wrote and who read it last. Two accesses of two threads,
+// one of them a write, are a race unless something orders them: a barrier of the block in between, or one of the warp
+// if both threads are of that warp. (The order in which the interpreter happens to run them says nothing.)
 struct SharedMemory {
-    // A record: thread 10 bits | the warp's epoch 10 | the block's epoch 10 | several threads of the warp 1 | of the block 1
+    // A record: thread 10 bits | the warp's epoch 10 | the block's epoch 10 | several threads of the warp 1 | of the
+    // block 1
     static constexpr uint32_t LAST_EPOCH = 1023, OF_WARP = 1u << 30, OF_BLOCK = 1u << 31;
     std::vector<char> data;
     std::vector<uint32_t> writer, reader;  // 0: nobody. A block's epoch is never 0 while it runs
@@ -51,9 +52,9 @@ struct SharedMemory {
     }
     void restart();  // forgets the order, not what was written: before an epoch overflows, and for the next block
     static bool unordered(uint32_t before, uint32_t now) {
-        if (((before ^ now) >> 20 & 1023) || !before) return false;     // another epoch of the block
+        if (((before ^ now) >> 20 & 1023) || !before) return false;      // another epoch of the block
         if (before & OF_BLOCK || (before ^ now) >> 5 & 31) return true;  // another warp
-        if ((before ^ now) >> 10 & 1023) return false;                  // another epoch of the warp
+        if ((before ^ now) >> 10 & 1023) return false;                   // another epoch of the warp
         return before & OF_WARP || (before ^ now) & 31;
     }
     // Each returns nullptr, or what is wrong. `now` is the thread with its epochs.

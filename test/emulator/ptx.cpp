@@ -151,8 +151,8 @@ void declare_variable(Module& m, const Declared& d, int line) {
 
 // ---------------------------------------------------------------- the body of a kernel
 struct Register {
-    int width;          // lanes of 4 or 8 bytes; 0: a predicate
-    int32_t at = -1;    // its offset in the file
+    int width;        // lanes of 4 or 8 bytes; 0: a predicate
+    int32_t at = -1;  // its offset in the file
 };
 
 struct Decoder {
@@ -337,7 +337,8 @@ struct Decoder {
             if (opcode.compare(0, 3, value ? "st." : "ld.") || operands.size() != 2) continue;
             int id = register_id(operands[value]);
             const Op* narrow = find_op(opcode);
-            if (id >= 0 && registers[(size_t)id].width == 8 && narrow && narrow->operands[value] == 'w') opcode += " wide";
+            if (id >= 0 && registers[(size_t)id].width == 8 && narrow && narrow->operands[value] == 'w')
+                opcode += " wide";
         }
         const Op* op = find_op(opcode);
         if (!op) fail("instruction unknown to the emulator");
@@ -385,7 +386,8 @@ struct Decoder {
         place_shared(statements);
         for (size_t i = 0; i < statements.size(); i++) {
             line = lines[i];
-            if (statements[i].back() == ':') labels[statements[i].substr(0, statements[i].size() - 1)] = (int)k.code.size();
+            if (statements[i].back() == ':')
+                labels[statements[i].substr(0, statements[i].size() - 1)] = (int)k.code.size();
             else instruction(statements[i]);
         }
         line = reader.line;

@@ -34,11 +34,11 @@ const Op* find_op(const std::string& opcode);  // interpreter.cpp; nullptr: unkn
 constexpr int32_t CONSTANT = INT32_MIN;  // this bit of an operand: an offset in the constants, not in the registers
 struct Inst {
     Run run;
-    const int32_t* op;      // an offset for each operand; `i` and `l` have none
-    int64_t imm;            // of an address or `i`
-    int32_t target, rpc;    // of a branch: where it goes, and where its lanes meet again
-    int32_t guard;          // the offset of @p, or -1
-    uint32_t negate;        // ~0 for @!p
+    const int32_t* op;    // an offset for each operand; `i` and `l` have none
+    int64_t imm;          // of an address or `i`
+    int32_t target, rpc;  // of a branch: where it goes, and where its lanes meet again
+    int32_t guard;        // the offset of @p, or -1
+    uint32_t negate;      // ~0 for @!p
     int32_t line;
     Kind kind;
     Space space;
@@ -76,9 +76,9 @@ struct Kernel {
     std::vector<int32_t> operands;
     std::vector<char> constants;  // 32 lanes each
     std::vector<Special> specials;
-    size_t register_bytes = 0;   // of a warp
-    unsigned shared_unit = 4;    // the smallest access to shared memory, at most 4 bytes
-    size_t dynamic_offset = 0;   // of dynamic shared memory behind SHARED_START
+    size_t register_bytes = 0;  // of a warp
+    unsigned shared_unit = 4;   // the smallest access to shared memory, at most 4 bytes
+    size_t dynamic_offset = 0;  // of dynamic shared memory behind SHARED_START
 };
 
 struct Module {

@@ -35,8 +35,9 @@ template <class T> struct Buffer {  // device memory that the test may look at
 static const Kernel* kernel(const std::string& body, int params = 4, const std::string& outside = "") {
     std::string ptx = ".version 8.0\n.target sm_90\n.address_size 64\n" + outside + "\n.visible .entry k(";
     for (int i = 0; i < params; i++) ptx += (i ? ", .param .u64 p" : ".param .u64 p") + std::to_string(i);
-    ptx += ")\n{\n.reg .pred %p<9>; .reg .b16 %h<9>; .reg .b32 %r<99>; .reg .f32 %f<19>; .reg .b64 %rd<19>;\n"
-           ".reg .f64 %fd<9>; .reg .b64 %a, %b, %c, %o; .reg .b32 %t;\nmov.u32 %t, %tid.x;\n";
+    ptx +=
+        ")\n{\n.reg .pred %p<9>; .reg .b16 %h<9>; .reg .b32 %r<99>; .reg .f32 %f<19>; .reg .b64 %rd<19>;\n"
+        ".reg .f64 %fd<9>; .reg .b64 %a, %b, %c, %o; .reg .b32 %t;\nmov.u32 %t, %tid.x;\n";
     const char* names[] = {"%a", "%b", "%c", "%o"};
     for (int i = 0; i < params && i < 4; i++)
         ptx += std::string("ld.param.u64 ") + names[i] + ", [p" + std::to_string(i) + "];\n";
@@ -57,8 +58,9 @@ template <class T> std::vector<T> edges() {
         return {0, (T)-0.0, 1, -1, (T)0.5, (T)1.5, (T)2.5, (T)-2.5, (T)0.1, (T)1e10, (T)-1e20, (T)3.3e38, L::min(),
             L::denorm_min(), -L::denorm_min(), L::max(), L::lowest(), L::infinity(), -L::infinity(), L::quiet_NaN(),
             (T)255.5, (T)-128.5, (T)65535.5, (T)2147483648.0, (T)4294967296.0, (T)1.9999999};
-    } else return {0, 1, 2, 3, 7, 8, 15, 16, 31, (T)32, (T)33, (T)63, (T)64, (T)100, (T)-1, (T)-2, (T)-7, L::min(), L::max(),
-                   (T)(L::max() - 1), (T)(L::min() + 1), (T)0x5555, (T)0xdeadbeef};
+    } else
+        return {0, 1, 2, 3, 7, 8, 15, 16, 31, (T)32, (T)33, (T)63, (T)64, (T)100, (T)-1, (T)-2, (T)-7, L::min(),
+            L::max(), (T)(L::max() - 1), (T)(L::min() + 1), (T)0x5555, (T)0xdeadbeef};
 }
 template <class T> bool same_value(T x, T y) { return !memcmp(&x, &y, sizeof x) || (x != x && y != y); }
 
@@ -72,13 +74,18 @@ template <class D, class... S, class F> void check(const char* op, F want) {
         expected.push_back(want(values...));
         std::apply([&](auto&... v) { (v.push_back(values), ...); }, in);
     };
-    if constexpr (N == 1) for (auto a : std::get<0>(e)) combine(a);
-    if constexpr (N == 2) for (auto a : std::get<0>(e)) for (auto b : std::get<1>(e)) combine(a, b);
+    if constexpr (N == 1)
+        for (auto a : std::get<0>(e)) combine(a);
+    if constexpr (N == 2)
+        for (auto a : std::get<0>(e))
+            for (auto b : std::get<1>(e)) combine(a, b);
     if constexpr (N == 3)
-        for (auto a : std::get<0>(e)) for (auto b : std::get<1>(e)) for (auto c : std::get<2>(e)) combine(a, b, c);
+        for (auto a : std::get<0>(e))
+            for (auto b : std::get<1>(e))
+                for (auto c : std::get<2>(e)) combine(a, b, c);
     size_t n = expected.size();
-    std::string body = "mov.u32 %r50, %ctaid.x; mad.lo.s32 %t, %r50, 96, %t; setp.ge.u32 %p0, %t, " + std::to_string(n) +
-                       "; @%p0 ret;\n";
+    std::string body = "mov.u32 %r50, %ctaid.x; mad.lo.s32 %t, %r50, 96, %t; setp.ge.u32 %p0, %t, " +
+                       std::to_string(n) + "; @%p0 ret;\n";
     const char* pointer[] = {"%a", "%b", "%c"};
     std::string operands;
     size_t i = 0;
@@ -162,8 +169,10 @@ TEST_CASE("bits") {
     check<s32, s32, u32>("shr.s32", [](s32 a, u32 n) { return a >> (n > 31 ? 31 : n); });
     check<u64, u64, u32>("shr.u64", [](u64 a, u32 n) { return n > 63 ? 0 : a >> n; });
     check<u16, u16, u32>("shr.u16", [](u16 a, u32 n) { return (u16)(n > 15 ? 0 : a >> n); });
-    check<u32, u32, u32, u32>("shf.l.wrap.b32", [](u32 a, u32 b, u32 c) { return (c & 31) ? b << (c & 31) | a >> (32 - (c & 31)) : b; });
-    check<u32, u32, u32, u32>("shf.r.wrap.b32", [](u32 a, u32 b, u32 c) { return (c & 31) ? b << (32 - (c & 31)) | a >> (c & 31) : a; });
+    check<u32, u32, u32, u32>(
+        "shf.l.wrap.b32", [](u32 a, u32 b, u32 c) { return (c & 31) ? b << (c & 31) | a >> (32 - (c & 31)) : b; });
+    check<u32, u32, u32, u32>(
+        "shf.r.wrap.b32", [](u32 a, u32 b, u32 c) { return (c & 31) ? b << (32 - (c & 31)) | a >> (c & 31) : a; });
     check<u32, u32, u32, u32>("shf.r.clamp.b32", [](u32 a, u32 b, u32 c) {
         u32 n = c > 32 ? 32 : c;
         return n == 0 ? a : n == 32 ? b : b << (32 - n) | a >> n;
@@ -246,7 +255,8 @@ TEST_CASE("floating point") {
         return fabs((double)near) > fabs(exact) ? nextafterf(near, 0) : near;
     });
     Buffer<u32> out(1);
-    run(kernel("mov.f32 %f0, 0f7f800000; sub.f32 %f0, %f0, %f0; st.global.f32 [%o], %f0;"), {1}, {1}, {0, 0, 0, out.address()});
+    run(kernel("mov.f32 %f0, 0f7f800000; sub.f32 %f0, %f0, %f0; st.global.f32 [%o], %f0;"), {1}, {1},
+        {0, 0, 0, out.address()});
     CHECK(out.data[0] == 0x7fffffff);  // the NaN that arithmetic makes
 }
 template <class D, class S> D clamp_convert(S x, S (*round)(S)) {
@@ -262,7 +272,8 @@ TEST_CASE("conversions") {
     check<u16, u32>("cvt.u16.u32", [](u32 a) { return (u16)a; });
     check<s32, s32>("cvt.s32.s8", [](s32 a) { return (s32)(int8_t)a; });
     check<u32, u64>("cvt.u32.u64", [](u64 a) { return (u32)a; });
-    check<s32, s64>("cvt.sat.s32.s64", [](s64 a) { return (s32)std::max<s64>(INT32_MIN, std::min<s64>(a, INT32_MAX)); });
+    check<s32, s64>(
+        "cvt.sat.s32.s64", [](s64 a) { return (s32)std::max<s64>(INT32_MIN, std::min<s64>(a, INT32_MAX)); });
     check<float, s32>("cvt.rn.f32.s32", [](s32 a) { return (float)a; });
     check<float, u64>("cvt.rn.f32.u64", [](u64 a) { return (float)a; });
     check<double, float>("cvt.f64.f32", [](float a) { return (double)a; });
@@ -288,13 +299,15 @@ TEST_CASE("comparisons") {
         std::string p = prefix<T>();
         Buffer<u32> out(edges<T>().size() * edges<T>().size());
         std::vector<T> a, b;
-        for (T x : edges<T>()) for (T y : edges<T>()) a.push_back(x), b.push_back(y);
+        for (T x : edges<T>())
+            for (T y : edges<T>()) a.push_back(x), b.push_back(y);
         Buffer<T> in_a(a), in_b(b);
         std::string w = std::to_string(sizeof(T)), body;
         body = "mov.u32 %r50, %ctaid.x; mad.lo.s32 %t, %r50, 64, %t; setp.ge.u32 %p0, %t, " + std::to_string(a.size()) +
-               "; @%p0 ret; mul.wide.u32 %rd9, %t, " + w + "; add.s64 %rd8, %rd9, %a; add.s64 %rd7, %rd9, %b; ld.global" +
-               suffix<T>() + " " + p + "1, [%rd8]; ld.global" + suffix<T>() + " " + p + "2, [%rd7];\n" + name + " %p1, " + p +
-               "1, " + p + "2; selp.u32 %r0, 1, 0, %p1; mul.wide.u32 %rd9, %t, 4; add.s64 %rd9, %rd9, %o; "
+               "; @%p0 ret; mul.wide.u32 %rd9, %t, " + w +
+               "; add.s64 %rd8, %rd9, %a; add.s64 %rd7, %rd9, %b; ld.global" + suffix<T>() + " " + p +
+               "1, [%rd8]; ld.global" + suffix<T>() + " " + p + "2, [%rd7];\n" + name + " %p1, " + p + "1, " + p +
+               "2; selp.u32 %r0, 1, 0, %p1; mul.wide.u32 %rd9, %t, 4; add.s64 %rd9, %rd9, %o; "
                "st.global.u32 [%rd9], %r0;";
         run(kernel(body), {(u32)(a.size() + 63) / 64}, {64}, {in_a.address(), in_b.address(), 0, out.address()});
         size_t bad = 0;
@@ -350,9 +363,11 @@ TEST_CASE("shared memory, static and dynamic, and barriers") {
 TEST_CASE("shfl.sync") {
     auto shuffle = [](const std::string& mode, int b, int c) {
         Buffer<u32> out(64);
-        run(kernel("shfl.sync." + mode + ".b32 %r1|%p1, %t, " + std::to_string(b) + ", " + std::to_string(c) +
-                   ", -1; selp.b32 %r2, 100, 0, %p1; add.s32 %r1, %r1, %r2; mul.wide.u32 %rd1, %t, 4; add.s64 %rd1, %rd1, "
-                   "%o; st.global.u32 [%rd1], %r1;"), {1}, {32}, {0, 0, 0, out.address()});
+        run(kernel(
+                "shfl.sync." + mode + ".b32 %r1|%p1, %t, " + std::to_string(b) + ", " + std::to_string(c) +
+                ", -1; selp.b32 %r2, 100, 0, %p1; add.s32 %r1, %r1, %r2; mul.wide.u32 %rd1, %t, 4; add.s64 %rd1, %rd1, "
+                "%o; st.global.u32 [%rd1], %r1;"),
+            {1}, {32}, {0, 0, 0, out.address()});
         return std::vector<u32>(out.data.begin(), out.data.begin() + 32);
     };
     for (int width : {32, 16, 8}) {
@@ -371,11 +386,74 @@ TEST_CASE("shfl.sync") {
         }
     }
 }
+static float of_bf16(u16 x) { return bits<float>((u32)x << 16); }
+// What the manual's figures say: g = lane / 4, t = lane % 4; register r of A holds A[g + 8 (r % 2)][2t + 8 (r / 2) ..],
+// of B it holds B[2t + 8r ..][g], and the four of D are D[g][2t], D[g][2t+1], D[g+8][2t], D[g+8][2t+1].
+TEST_CASE("mma.sync m16n8k16 in bf16") {
+    u16 a[16][16], b[16][8];
+    u32 seed = 1;
+    auto number = [&] { return (u16)(0x3f80 + ((seed = seed * 1664525 + 1013904223) >> 16 & 0x807f)); };  // ±1 … ±2
+    for (auto& row : a)
+        for (u16& x : row) x = number();
+    for (auto& row : b)
+        for (u16& x : row) x = number();
+    Buffer<u32> in(std::vector<u32>(32 * 6));
+    Buffer<float> c(std::vector<float>(32 * 4, 0.25f)), out(32 * 4);
+    for (u32 lane = 0; lane < 32; lane++) {
+        u32 g = lane / 4, t = 2 * (lane % 4);
+        for (u32 r = 0; r < 4; r++)
+            in.data[6 * lane + r] = a[g + 8 * (r % 2)][t + 8 * (r / 2)] | (u32)a[g + 8 * (r % 2)][t + 8 * (r / 2) + 1]
+                                                                              << 16;
+        for (u32 r = 0; r < 2; r++) in.data[6 * lane + 4 + r] = b[t + 8 * r][g] | (u32)b[t + 8 * r + 1][g] << 16;
+    }
+    run(kernel(R"(
+        mul.wide.u32 %rd1, %t, 24; add.s64 %rd1, %rd1, %a; mul.wide.u32 %rd2, %t, 16; add.s64 %rd3, %rd2, %b;
+        add.s64 %rd4, %rd2, %o; ld.global.v2.u32 {%r1, %r2}, [%rd1]; ld.global.v2.u32 {%r3, %r4}, [%rd1+8];
+        ld.global.v2.u32 {%r5, %r6}, [%rd1+16]; ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd3];
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};
+        st.global.v4.f32 [%rd4], {%f1, %f2, %f3, %f4};)"),
+        {1}, {32}, {in.address(), c.address(), 0, out.address()});
+    for (u32 i = 0; i < 16; i++) {
+        for (u32 j = 0; j < 8; j++) {
+            double sum = 0.25;
+            for (u32 k = 0; k < 16; k++) sum += (double)of_bf16(a[i][k]) * of_bf16(b[k][j]);
+            u32 lane = i % 8 * 4 + j / 2, r = i / 8 * 2 + j % 2;
+            CHECK(fabs(out.data[4 * lane + r] - sum) <= 64 * 17 * 1.2e-7);  // 17 roundings of sums below 64
+        }
+    }
+}
+// Row i of matrix m is at the address of lane 8m + i; lane (g, t) gets X[g][2t..], transposed X[2t][g], X[2t+1][g].
+TEST_CASE("ldmatrix") {
+    for (bool transposed : {false, true}) {
+        std::vector<u16> rows(32 * 8);
+        for (u32 i = 0; i < rows.size(); i++) rows[i] = (u16)(1000 + i);
+        Buffer<u16> in(rows);
+        Buffer<u32> out(32 * 4);
+        std::string name = std::string("ldmatrix.sync.aligned.m8n8.x4") + (transposed ? ".trans" : "") + ".shared.b16";
+        run(kernel("mul.wide.u32 %rd1, %t, 16; add.s64 %rd2, %rd1, %a; ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd2]; "
+                   "shl.b32 %r5, %t, 4; mov.u32 %r6, d; add.s32 %r5, %r5, %r6; st.shared.v4.u32 [%r5], {%r1, %r2, %r3, "
+                   "%r4}; "
+                   "bar.sync 0; " +
+                       name +
+                       " {%r1, %r2, %r3, %r4}, [%r5]; add.s64 %rd2, %rd1, %o; "
+                       "st.global.v4.u32 [%rd2], {%r1, %r2, %r3, %r4};",
+                4, ".extern .shared .align 16 .b8 d[];"),
+            {1}, {32}, {in.address(), 0, 0, out.address()}, 512);
+        for (u32 lane = 0; lane < 32; lane++) {
+            for (u32 m = 0; m < 4; m++) {
+                u32 g = lane / 4, t = 2 * (lane % 4);
+                auto x = [&](u32 i, u32 j) { return 1000 + 64 * m + 8 * i + j; };
+                u32 want = transposed ? x(t, g) | x(t + 1, g) << 16 : x(g, t) | x(g, t + 1) << 16;
+                CHECK(out.data[4 * lane + m] == want);
+            }
+        }
+    }
+}
 TEST_CASE("atomics from many blocks") {
     Buffer<u32> sum(std::vector<u32>{0});
     Buffer<float> total(std::vector<float>{0});
-    run(kernel("atom.global.add.u32 %r1, [%a], %t; mov.f32 %f1, 0f3F800000; atom.global.add.f32 %f2, [%b], %f1;"), {50}, {100},
-        {sum.address(), total.address(), 0, 0});
+    run(kernel("atom.global.add.u32 %r1, [%a], %t; mov.f32 %f1, 0f3F800000; atom.global.add.f32 %f2, [%b], %f1;"), {50},
+        {100}, {sum.address(), total.address(), 0, 0});
     CHECK(sum.data[0] == 50 * 4950);
     CHECK(total.data[0] == 5000);
 }
@@ -415,16 +493,20 @@ TEST_CASE("wrong kernels: shared memory") {
     std::string other = "xor.b32 %r2, %r2, 128; mov.u32 %r1, d; add.s32 %r1, %r1, %r2; ";
     caught(Fault::race, at + "st.shared.u32 [%r1], %t; bar.warp.sync -1; " + other + "st.shared.u32 [%r1], %t;", {64});
     // a write after others' reads
-    caught(Fault::race, at + "st.shared.u32 [%r1], %t; bar.sync 0; ld.shared.u32 %r3, [d]; st.shared.u32 [%r1], %t;", {64});
+    caught(Fault::race, at + "st.shared.u32 [%r1], %t; bar.sync 0; ld.shared.u32 %r3, [d]; st.shared.u32 [%r1], %t;",
+        {64});
     // all lanes to one place
     caught(Fault::race, "st.shared.u32 [d], %t;");
 }
 TEST_CASE("right kernels: barriers order") {
     std::string at = "mov.u32 %r1, d; shl.b32 %r2, %t, 2; add.s32 %r1, %r1, %r2; st.shared.u32 [%r1], %t; ";
     std::string neighbour = "xor.b32 %r2, %r2, 4; mov.u32 %r1, d; add.s32 %r1, %r1, %r2; ld.shared.u32 %r3, [%r1];";
-    run(kernel(at + "bar.warp.sync -1; " + neighbour, 4, ".extern .shared .align 16 .b8 d[];"), {2}, {64}, {0, 0, 0, 0}, 256);
-    run(kernel(at + "bar.sync 0; ld.shared.u32 %r3, [d]; bar.sync 0; st.shared.u32 [%r1], %r3; bar.sync 0; " + neighbour, 4,
-            ".extern .shared .align 16 .b8 d[];"), {2}, {64}, {0, 0, 0, 0}, 256);
+    run(kernel(at + "bar.warp.sync -1; " + neighbour, 4, ".extern .shared .align 16 .b8 d[];"), {2}, {64}, {0, 0, 0, 0},
+        256);
+    run(kernel(
+            at + "bar.sync 0; ld.shared.u32 %r3, [d]; bar.sync 0; st.shared.u32 [%r1], %r3; bar.sync 0; " + neighbour,
+            4, ".extern .shared .align 16 .b8 d[];"),
+        {2}, {64}, {0, 0, 0, 0}, 256);
 }
 TEST_CASE("wrong kernels: lanes and threads that are missing") {
     caught(Fault::barrier, "setp.lt.u32 %p1, %t, 16; @%p1 bra A; bar.sync 0; A:");
@@ -435,14 +517,18 @@ TEST_CASE("wrong kernels: lanes and threads that are missing") {
     caught(Fault::trap, "setp.eq.u32 %p1, %t, 7; @%p1 trap;");
 }
 TEST_CASE("wrong kernels: cp.async that nobody waited for") {
-    std::string copy = "mov.u32 %r1, d; shl.b32 %r2, %t, 2; add.s32 %r1, %r1, %r2; cvt.u64.u32 %rd2, %r2; add.s64 %rd1, %a, "
-                       "%rd2; cp.async.ca.shared.global [%r1], [%rd1], 4; cp.async.commit_group; ";
+    std::string copy =
+        "mov.u32 %r1, d; shl.b32 %r2, %t, 2; add.s32 %r1, %r1, %r2; cvt.u64.u32 %rd2, %r2; add.s64 %rd1, %a, "
+        "%rd2; cp.async.ca.shared.global [%r1], [%rd1], 4; cp.async.commit_group; ";
     caught(Fault::uninitialised, copy + "ld.shared.u32 %r3, [%r1];");
     caught(Fault::uninitialised, copy + "cp.async.wait_group 1; ld.shared.u32 %r3, [%r1];");
     caught(Fault::race, copy + "cp.async.wait_group 0; ld.shared.u32 %r3, [d];");
     Buffer<u32> a(std::vector<u32>(32, 7)), o(32);
-    run(kernel(copy + "cp.async.wait_group 0; ld.shared.u32 %r3, [%r1]; add.s64 %rd1, %o, %rd2; st.global.u32 [%rd1], %r3;", 4,
-            ".extern .shared .align 16 .b8 d[];"), {1}, {32}, {a.address(), 0, 0, o.address()}, 256);
+    run(kernel(
+            copy +
+                "cp.async.wait_group 0; ld.shared.u32 %r3, [%r1]; add.s64 %rd1, %o, %rd2; st.global.u32 [%rd1], %r3;",
+            4, ".extern .shared .align 16 .b8 d[];"),
+        {1}, {32}, {a.address(), 0, 0, o.address()}, 256);
     CHECK(o.data == a.data);
 }
 TEST_CASE("launches that cannot be") {
