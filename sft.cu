@@ -204,7 +204,7 @@ struct SftTask {
         templ.save_for_transformers(dir, bpe.name(bpe.bos()), bpe.name(bpe.eot()));
         if (is_lora()) {
             const std::string model_dir = std::filesystem::absolute(init).lexically_normal();
-            return save_adapter(dir, adapters, sf.lora, model_dir, !model.config.llama, opt.download().data());
+            return save_adapter(dir, adapters, sf.lora, model_dir, !model.config.llama, opt.values().data);
         }
         write_gpt_config(dir, model.config);
         opt.save(dir);

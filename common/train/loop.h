@@ -78,8 +78,9 @@ template <class Task> void validate(Task& task, Progress& progress, Checkpoints<
 // steps after it. They are saved, unless they are not finite themselves: the checkpoint before is then worth more.
 template <class Task>
 [[noreturn]] void stop_not_finite(const StepResult& r, Progress& progress, Checkpoints<Task>& checkpoints) {
-    std::vector<areal> values = checkpoints.task.opt.download();
-    bool finite = std::all_of(values.begin(), values.end(), [](areal x) { return std::isfinite(x); });
+    const Optimizer& opt = checkpoints.task.opt;
+    const Optimizer::HostView values = opt.values();
+    bool finite = std::all_of(values.data, values.data + opt.n, [](areal x) { return std::isfinite(x); });
     progress.cursor = r.step.before;
     if (finite) checkpoints.save_last(progress);
     const char* last = checkpoints.last.c_str();

@@ -44,8 +44,6 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t& 
     Arena measure;
     task.plan(measure);
     size_t needed = measure.used, available = device::device_memory();
-    // A save copies parameters, m and v: on the host, which is the device only on a CPU.
-    size_t copies = device_is_host ? 3 * task.opt.n * sizeof(areal) : 0;
     auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
         int64_t low = 0, high = max / unit + 1;  // low · unit fits
         const BatchShape shape = task.shape;
@@ -66,11 +64,7 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t& 
         return most ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)most)
                     : "take shorter sequences or a smaller model";
     };
-    int64_t largest = largest_value([&](size_t bytes) { return bytes + copies <= available; });
-    if (copies) {
-        measure.regions.push_back({"copies at a save", copies});
-        measure.used += copies;
-    }
+    int64_t largest = largest_value([&](size_t bytes) { return bytes <= available; });
     if (task.f.verbose) printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions)
         if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / MiB);

@@ -65,16 +65,23 @@ struct Optimizer {
         if (has_master) device::copy_to_device(master, values.data(), n * sizeof(areal));
         device::device_sync();
     }
-    // The parameters, of bf16 ones the master weights
-    std::vector<areal> download() const {
-        return host_copy(has_master ? master : (const areal*)(const void*)params);  // without masters real is areal
-    }
-    std::vector<areal> host_copy(const areal* array /* (n) */) const {
+    // An array for the host to read: on a CPU the array itself, until it changes
+    struct HostView {
+        std::vector<areal> copy;
+        const areal* data;  // (n)
+    };
+    HostView on_host(const areal* array /* (n) */) const {
+        if (device_is_host) return {{}, array};
         std::vector<areal> values(n);
         device::copy_to_host(values.data(), array, n * sizeof(areal));
-        return values;
+        const areal* data = values.data();
+        return {std::move(values), data};
     }
-    void save(const std::string& dir) const { save_tensors(dir, table, download().data()); }
+    // The parameters, of bf16 ones the master weights
+    HostView values() const {
+        return on_host(has_master ? master : (const areal*)(const void*)params);  // without masters real is areal
+    }
+    void save(const std::string& dir) const { save_tensors(dir, table, values().data); }
     void load(const std::string& dir) {  // the parameters of the model in `dir`, all of them
         std::vector<areal> values(n);
         load_tensors(dir, table, values.data()).refuse_missing(dir);

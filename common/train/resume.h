@@ -179,17 +179,16 @@ constexpr bool MODEL_FILE_IS_EXACT = std::is_same_v<real, float>;
 
 // Writes what restore_run() reads into the model directory `dir`, beside the model. identity: a Task's identity()
 inline void save_run(const std::string& dir, const Optimizer& opt, const Progress& progress, const Json& identity) {
-    std::vector<areal> m = opt.host_copy(opt.m), v = opt.host_copy(opt.v), master;
-    if (!MODEL_FILE_IS_EXACT) master = opt.download();
-    save_training_state(dir, opt.table, m.data(), v.data(), master.empty() ? nullptr : master.data(),
-        progress.to_json().set("identity", identity));
+    const Optimizer::HostView m = opt.on_host(opt.m), v = opt.on_host(opt.v);
+    const Optimizer::HostView master = MODEL_FILE_IS_EXACT ? Optimizer::HostView{} : opt.values();
+    save_training_state(dir, opt.table, m.data, v.data, master.data, progress.to_json().set("identity", identity));
 }
 // Parameters, m and v of the run saved in `dir`; returns how far it had come. A run of another identity is refused.
 inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& identity) {
     std::string path = dir + "/training_state.safetensors";
-    std::vector<areal> m(opt.n), v(opt.n), master(opt.n);
-    Json counters = load_training_state(
-        dir, opt.table, m.data(), v.data(), MODEL_FILE_IS_EXACT ? nullptr : master.data());
+    std::vector<areal> m(device_is_host ? 0 : opt.n), v(m.size()), master(opt.n);
+    Json counters = load_training_state(dir, opt.table, device_is_host ? opt.m : m.data(),
+        device_is_host ? opt.v : v.data(), MODEL_FILE_IS_EXACT ? nullptr : master.data());
     const Json& saved_identity = find_counter(counters, "identity", path);
     for (const auto& [key, value] : identity.o) {
         const Json* saved = saved_identity.find(key);
@@ -201,8 +200,10 @@ inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& 
         if (exists(dir + name)) SafeTensors(dir + name).verify();
     if (MODEL_FILE_IS_EXACT) load_tensors(dir, opt.table, master.data()).refuse_missing(dir);
     opt.upload(master);
-    device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));
-    device::copy_to_device(opt.v, v.data(), opt.n * sizeof(areal));
+    if (!device_is_host) {
+        device::copy_to_device(opt.m, m.data(), opt.n * sizeof(areal));
+        device::copy_to_device(opt.v, v.data(), opt.n * sizeof(areal));
+    }
     device::device_sync();
     Progress progress = Progress::from_json(counters, path);
     printf("resumed %s at step %lld\n", dir.c_str(), (long long)progress.step);

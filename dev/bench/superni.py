@@ -40,11 +40,11 @@ from lib.tokenizer import copy_tokenizer, tokenizer_dir  # noqa: E402
 from stats import bootstrap  # noqa: E402
 
 DRAW = 17  # the seed of what is held out
-HELD_OUT, FOR_RATES = 24, 8  # training tasks that are held out, and to choose rates with, at least
+HELD_OUT, FOR_RATES = 24, 24  # training tasks that are held out, and to choose rates with, at least
 LARGEST = 8  # tasks of a category that may be among these: else one category could be all
 TASKS = (0, 16, 4, 1)  # to tune on, in the order of the runs; 0: all
 METHODS = {"full": [], "lora": "--lora-r 16 --lora-alpha 32".split()}
-RATES = {"full": (3e-5, 1e-4, 3e-4), "lora": (3e-4, 1e-3, 3e-3)}
+RATES = {"full": (1e-5, 3e-5, 1e-4, 3e-4), "lora": (1e-4, 3e-4, 1e-3)}
 BATCH, MAX_LEN = 16, 384
 TUNE = f"--batch {BATCH} --schedule linear --warmup 0.1 --weight-decay 0 --eval-every 1000000 --log-every 5".split()
 EVAL = "--batch 16 --max-new-tokens 24".split()
@@ -330,7 +330,7 @@ def main():
     p.add_argument("--work", required=True, metavar="DIR")
     p.add_argument("--minutes", type=float, default=60, help="no run begins that would take longer (default 60)")
     p.add_argument("--rows", type=int, default=12, help="of each held-out task (default 12)")
-    p.add_argument("--tokens", type=int, default=64000, help="of each tuning (default 64000)")
+    p.add_argument("--tokens", type=int, default=128000, help="of each tuning (default 128000)")
     p.add_argument("--text-tokens", type=int, default=16384, help="of the other text (default 16384)")
     p.add_argument("--seeds", type=int, default=2)
     p.add_argument("--threads", type=int, default=os.cpu_count())

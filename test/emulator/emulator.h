@@ -58,11 +58,11 @@ struct Variable {
 Variable find_variable(Module*, const std::string& name);
 
 struct Attributes {
-    std::string name;                  // as in the PTX: mangled
-    std::vector<size_t> param_bytes;   // of each parameter
-    size_t static_shared, local;       // bytes of a block, of a thread
-    int max_threads;                   // by .maxntid or .reqntid, else 1024
-    int target;                        // sm_XX of the module
+    std::string name;                 // as in the PTX: mangled
+    std::vector<size_t> param_bytes;  // of each parameter
+    size_t static_shared, local;      // bytes of a block, of a thread
+    int max_threads;                  // by .maxntid or .reqntid, else 1024
+    int target;                       // sm_XX of the module
 };
 const Attributes& attributes(const Kernel*);
 
