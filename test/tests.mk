@@ -198,7 +198,8 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED_TESTS := $(addprefix $(O)/emulated-fp32/,test_cudart)
+EMULATED := $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
+EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
 endif
 
 test-gpu:
@@ -214,7 +215,7 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
-		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),"$(MAKE) $(EMULATED_TESTS)" --then $(EMULATED_TESTS))
+		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),"$(MAKE) $(EMULATED)" --then $(EMULATED_TESTS))
 endif
 
 setup-quiet:
