@@ -351,7 +351,8 @@ TEST_CASE("shared memory, static and dynamic, and barriers") {
     const char* body = R"(
         mov.u32 %r1, s; mov.u32 %r2, d; shl.b32 %r3, %t, 2; add.s32 %r1, %r1, %r3; st.shared.u32 [%r1], %t;
         add.s32 %r2, %r2, %r3; add.s32 %r4, %t, 1000; st.shared.u32 [%r2], %r4; bar.sync 0;
-        mov.u32 %r1, s; mov.u32 %r2, d; mov.u32 %r5, 252; sub.s32 %r5, %r5, %r3; add.s32 %r1, %r1, %r5; add.s32 %r2, %r2, %r5;
+        mov.u32 %r1, s; mov.u32 %r2, d; mov.u32 %r5, 252;
+        sub.s32 %r5, %r5, %r3; add.s32 %r1, %r1, %r5; add.s32 %r2, %r2, %r5;
         ld.shared.u32 %r6, [%r1]; cvt.u64.u32 %rd3, %r2; cvta.shared.u64 %rd3, %rd3; ld.u32 %r7, [%rd3];
         add.s32 %r6, %r6, %r7; mul.wide.u32 %rd1, %t, 4; add.s64 %rd1, %rd1, %o; st.global.u32 [%rd1], %r6;)";
     Buffer<u32> out(64);
@@ -410,7 +411,8 @@ TEST_CASE("mma.sync m16n8k16 in bf16") {
         mul.wide.u32 %rd1, %t, 24; add.s64 %rd1, %rd1, %a; mul.wide.u32 %rd2, %t, 16; add.s64 %rd3, %rd2, %b;
         add.s64 %rd4, %rd2, %o; ld.global.v2.u32 {%r1, %r2}, [%rd1]; ld.global.v2.u32 {%r3, %r4}, [%rd1+8];
         ld.global.v2.u32 {%r5, %r6}, [%rd1+16]; ld.global.v4.f32 {%f1, %f2, %f3, %f4}, [%rd3];
-        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4}, {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};
+        mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f1,%f2,%f3,%f4},
+            {%r1,%r2,%r3,%r4}, {%r5,%r6}, {%f1,%f2,%f3,%f4};
         st.global.v4.f32 [%rd4], {%f1, %f2, %f3, %f4};)"),
         {1}, {32}, {in.address(), c.address(), 0, out.address()});
     for (u32 i = 0; i < 16; i++) {
@@ -547,7 +549,8 @@ TEST_CASE("launches that cannot be") {
 TEST_CASE("speed: lane-instructions a second") {
     if (!getenv("EMULATOR_SPEED")) return;
     const char* loop = R"(
-        mov.u32 %r1, 0; mov.f32 %f1, 0f3F800000; mov.f32 %f2, 0f3F000000; mul.wide.u32 %rd1, %t, 4; add.s64 %rd1, %rd1, %o;
+        mov.u32 %r1, 0; mov.f32 %f1, 0f3F800000;
+        mov.f32 %f2, 0f3F000000; mul.wide.u32 %rd1, %t, 4; add.s64 %rd1, %rd1, %o;
         st.global.u32 [%rd1], %t;
         HEAD: fma.rn.f32 %f1, %f1, %f2, %f2; add.s32 %r2, %r1, %t; xor.b32 %r3, %r2, %r1; MEMORY
         mul.f32 %f3, %f1, %f2; add.f32 %f4, %f3, %f1; shl.b32 %r4, %r3, 3; add.s32 %r1, %r1, 1;
