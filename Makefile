@@ -22,7 +22,7 @@ Test (each ends with "N passed, N failed"; test/README.md says what they show)
   make test-aarch64  the same for ARM, cross-compiled and run by qemu
   make fuzz          every reader of files under libFuzzer, SECONDS=60 each; needs clang
   make torture       kills, full disks and power cuts, each followed by a resume that must end bit-equal
-  make test-gpu      compiles the GPU build, and runs the kernel tests if there is a GPU
+  make test-gpu      compiles the GPU build, and runs its tests on the GPU, or in the emulator where there is none
   make build/test/test_ops && build/test/test_ops -tc="*dropout*"       one suite, some of its cases
   .ci/run            all of the above, and the format
 
@@ -102,8 +102,9 @@ BLAS_FLAGS += -DACCELERATE_NEW_LAPACK
 endif
 CXXFLAGS := -std=c++17 -I. -MMD -MP $(WARN) $(DEPS_INC) $(BLAS_FLAGS)
 LIBS := $(DEPS_LIB) $(BLAS_LIBS) -lutf8proc
-# native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90)
-A100_AND_H100 := -gencode arch=compute_80$(,)code=sm_80 -gencode arch=compute_90$(,)code=[sm_90$(,)compute_90]
+# native code if there is a GPU, else code for the A100 (sm_80) and the H100 (sm_90), and their PTX as plain text, which
+# the emulator reads (test/emulator/README.md)
+A100_AND_H100 := --no-compress $(foreach v,80 90,-gencode arch=compute_$(v)$(,)code=[sm_$(v)$(,)compute_$(v)])
 ARCH ?= $(if $(HAVE_GPU),-arch=native,$(A100_AND_H100))
 NVCCFLAGS := -std=c++17 -O3 -Xcompiler -Wall,-Wextra,-fopenmp,-march=native -I. -MMD -MP $(ARCH) \
 	$(DEPS_INC) -isystem $(CUBLAS_INC) $(BLAS_FLAGS)

@@ -80,6 +80,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     std::unordered_map<std::string, int32_t> number;  // of a task
     std::vector<size_t> rows_of;                      // of each task
     RowCounts count;
+    std::string too_long;  // the first rows that are dropped, and how many more
     Progress progress("packing", total);
     for (const std::string& file : files) {
         InstructFile in(file, true);
@@ -110,7 +111,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
                             "out, --overlong truncate cuts their inputs",
                             r.row.where.c_str(), (long long)o.max_len, r.tokens.ids.size());
                     if (++count.dropped <= BadRows::shown)
-                        fprintf(stderr, "too long: %s: %zu tokens\n", r.row.where.c_str(), r.tokens.ids.size());
+                        too_long += format("too long: %s: %zu tokens\n", r.row.where.c_str(), r.tokens.ids.size());
                     continue;
                 }
                 count.fewer_examples += r.truncation.examples;
@@ -154,7 +155,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
         "task%s %s; in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, N, count.supervised, 100.0 * count.supervised / N, count.longest, lost.c_str(),
         templ.name.c_str(), tasks, tasks == 1 ? ":" : "s:", per_task.c_str(), seconds, bytes / seconds / 1e6);
-    if (count.dropped > BadRows::shown) fprintf(stderr, "too long: %zu more\n", count.dropped - BadRows::shown);
+    if (count.dropped > BadRows::shown) too_long += format("too long: %zu more\n", count.dropped - BadRows::shown);
+    fprintf(stderr, "%s", too_long.c_str());
     if (count.too_long)
         printf("%zu of %zu rows (%.1f %%) were too long: %s\n", count.too_long, count.read,
             100.0 * count.too_long / count.read,

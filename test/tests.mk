@@ -155,6 +155,53 @@ $(O)/gpu-fp32/test_%.o: test_%.cu
 $(O)/gpu-fp32/test_%.o: test_%.cpp
 	$(call nvcc_compile,-DMANAGED_MEMORY)
 $(O)/gpu-fp32/test_fixtures $(O)/gpu-fp32/test_gpt_fixtures: $(O)/test/main.o
+# The GPU build on a machine without a GPU: the same objects, linked with stand-ins for the CUDA runtime and cuBLASLt,
+# which interpret the PTX in them (test/emulator/README.md). They have the names that the real libraries call
+# themselves, and the version that the runtime's symbols carry, so that the same executables run on a GPU too.
+ifeq ($(DEVICE),gpu)
+EMULATOR := $(O)/emulator
+CUDART = $(realpath $(firstword $(wildcard $(CUDA_HOME)/lib64/libcudart.so $(CUDA_HOME)/targets/*/lib/libcudart.so)))
+soname = $(if $(1),$(shell readelf -d $(1) | sed -n 's/.*soname: \[\(.*\)\]/\1/p'))
+CUDART_SO := $(call soname,$(CUDART))
+CUBLASLT_SO := $(call soname,$(CUBLAS_LIB))
+EMULATOR_LIBS := $(EMULATOR)/$(CUDART_SO) $(EMULATOR)/$(CUBLASLT_SO)
+EMULATOR_FLAGS := $(NATIVE) -fno-math-errno -ffp-contract=off -fopenmp -fPIC \
+	-isystem $(CUDA_HOME)/include -isystem $(CUBLAS_INC)
+INTERPRETER := $(filter-out test_% cublaslt stubs,$(patsubst test/emulator/%.cpp,%,$(wildcard test/emulator/*.cpp)))
+$(EMULATOR)/%.o: test/emulator/%.cpp
+	$(call compile,-O3 $(EMULATOR_FLAGS))
+$(EMULATOR)/cublaslt.o: EMULATOR_FLAGS += $(FAST)
+# STUB(name) for every function of the real library
+$(EMULATOR)/%.names: $(CUDART) $(CUBLAS_LIB)
+	@mkdir -p $(@D)
+	@nm -D --defined-only $(filter %$*,$(CUDART) $(CUBLAS_LIB)) | sed -n 's/.* T \([A-Za-z0-9_]*\)@.*/STUB(\1)/p' > $@
+$(EMULATOR)/%-stubs.o: test/emulator/stubs.cpp $(EMULATOR)/%.names
+	$(call compile,-O1 -fPIC -DSTUBS='"$(EMULATOR)/$*.names"')
+define link_library
+$(call say,LD)
+@echo '$(notdir $@) { global: *; };' > $@.map
+$(Q)$(CXX) -shared -fopenmp -Wl,-soname,$(notdir $@) -Wl,--version-script=$@.map $(filter %.o %.so.%,$^) -o $@
+endef
+$(EMULATOR)/$(CUDART_SO): $(INTERPRETER:%=$(EMULATOR)/%.o) $(EMULATOR)/$(notdir $(CUDART))-stubs.o
+	$(link_library)
+$(EMULATOR)/$(CUBLASLT_SO): $(EMULATOR)/cublaslt.o $(EMULATOR)/$(notdir $(CUBLAS_LIB))-stubs.o $(EMULATOR)/$(CUDART_SO)
+	$(link_library)
+define emulated_link
+$(call say,LD)
+$(Q)$(NVCC) -cudart none $(ARCH) $(filter %.o,$^) -o $@ $(LIBS) -L$(EMULATOR) -l:$(CUDART_SO) -l:$(CUBLASLT_SO) -lgomp \
+	-Xlinker -rpath -Xlinker '$$ORIGIN/../emulator'
+endef
+$(O)/emulated-fp32/%: $(O)/gpu-fp32/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
+	$(emulated_link)
+$(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
+	$(emulated_link)
+$(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
+$(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
+	$(call nvcc_compile)
+EMULATED := $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
+EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
+endif
+
 test-gpu:
 	@bash dev/setup.sh gpu
 	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build
@@ -166,9 +213,9 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 	@echo "test-gpu: SKIPPED: $(if $(NVCC),nvcc is here but no cuBLAS,there is no nvcc on this machine)"
 	@echo "0 passed, 0 failed"
 else
-	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on")
+	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
-		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS))
+		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),"$(MAKE) $(EMULATED)" --then $(EMULATED_TESTS))
 endif
 
 setup-quiet:

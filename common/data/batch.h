@@ -72,7 +72,7 @@ struct BatchShape {
 };
 
 // Collects sequences and lays them out as a Batch in host memory. For kernels it is padded, so that there are few
-// different sizes (common/README.md, "Padding").
+// different sizes (dev/kernels.md, "Padding").
 struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;   // padding: sequences of this token, at most so long

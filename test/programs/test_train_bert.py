@@ -586,7 +586,7 @@ class Disturbed(Case):
                 run(train(whole, *self.FLAGS, data=data))
                 kept = read(data + "/" + file)
                 process = start(train(out, *self.FLAGS, data=data))
-                lines = 8 if file == "train.bin" else self.STEPS // 8  # after a validation
+                lines = 8 if file == "train.bin" else max(12, self.STEPS // 8)  # after two validations
                 wait_until(lambda: line_count(W.path(out)) >= lines, process, "%d lines of metrics" % lines)
                 change(data + "/" + file)
                 code, _, err = finish(process)

@@ -433,7 +433,8 @@ class JsonByContent(test_data.Case):
 
     def test_errors_name_the_line(self):
         """The only error begins so; the objects beside it, if there is another row to read, are read"""
-        one, no_end = {"a": 1}, "expected a JSON object, found no end of what begins here: the rest cannot be read"
+        one = {"a": 1}
+        no_end = "expected a JSON object of at most 64 MB, found no end of what begins here: the rest cannot be read"
         no_json = "this is not JSON as expected: "
         for data, expected, objects in (
             ('{"a": 1}\n{"a": \n', "F, line 2, column 6: " + no_json, [one]),

@@ -508,7 +508,11 @@ class Own(Case):
             (1, 'bad.json, element 6: expected "output"', "bad.json", "--val", "v.jsonl"),
             (1, 'notarray.json, line 1: expected "instruction"', "notarray.json", "--val", "v.jsonl"),
             (1, "notobject.json, element 1: expected a JSON object", "notobject.json"),
-            (1, "cut.json, element 1: expected a JSON object, found no end of what begins here", "cut.json"),
+            (
+                1,
+                "cut.json, element 1: expected a JSON object of at most 64 MB, found no end of what begins here",
+                "cut.json",
+            ),
             (1, "cut.jsonl, line 6, column 25: this is not JSON as expected", "cut.jsonl"),
             (
                 1,
