@@ -439,15 +439,10 @@ struct Bpe {
         for (const char* name : {"vocab.json", "encoder.json", "merges.txt", "vocab.bpe", "tokenizer.model"})
             if (exists(dir + "/" + name)) return true;
         if (!exists(dir + "/tokenizer.json")) return false;
-        const std::string all = read_file(dir + "/tokenizer.json");              // parsing takes long
-        for (size_t at = 0; (at = all.find("\"BPE\"", at)) != all.npos; at++) {  // "type": "BPE"
-            std::string_view before(all.data(), at);
-            before = before.substr(0, before.find_last_not_of(" \t\r\n") + 1);
-            if (!ends_with(before, ":")) continue;
-            before.remove_suffix(1);
-            if (ends_with(before.substr(0, before.find_last_not_of(" \t\r\n") + 1), "\"type\"")) return true;
-        }
-        return false;
+        std::string all = read_file(dir + "/tokenizer.json");  // parsing takes long
+        auto is_blank = [](char c) { return std::string_view(" \t\r\n").find(c) != std::string_view::npos; };
+        all.erase(std::remove_if(all.begin(), all.end(), is_blank), all.end());
+        return all.find(R"("type":"BPE")") != all.npos;
     }
 
     static Bpe load(const std::string& dir) {

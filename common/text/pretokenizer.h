@@ -84,34 +84,30 @@ inline size_t contraction_at(const char* p, const char* end, bool any_case) {
     }
     return 0;
 }
-// \s+(?!\S)|\s+ for white space from `start` to p: what comes after it takes the last character, `last`, if there is
-// another.
-inline const char* white_end(const char* start, const char* last, const char* p, const char* end) {
-    return last > start && p < end ? last : p;
-}
-inline const char* gpt2_word_end(const char* start, const char* end) {
-    if (*start == '\'')
-        if (size_t n = contraction_at(start, end, false)) return start + n;
-    const char *p = start, *last = start;  // last: the last character of the run
-    CharKind kind = next_kind(p, end);
-    if (*start == ' ' && p < end) {  // one space belongs to what follows
-        const char* next = p;
-        CharKind after = next_kind(next, end);
-        if (after != WHITE) {
-            kind = after;
-            p = next;
-        }
-    }
-    for (const char* next = p; p < end; p = next) {
-        if (next_kind(next, end) != kind) break;
-        last = p;
-    }
-    return kind == WHITE ? white_end(start, last, p, end) : p;
-}
 // The end of the characters of one kind from p on, at most n of them
 inline const char* run_end(const char* p, const char* end, CharKind kind, size_t n = SIZE_MAX) {
     for (const char* next = p; n > 0 && p < end && next_kind(next, end) == kind; n--) p = next;
     return p;
+}
+// \s+(?!\S)|\s+ for white space that begins at `start`, p after its first character: what comes after it takes the last
+// character, if there is another. to_line_end: \s*[\r\n]+ is tried before
+inline const char* white_end(const char* start, const char* p, const char* end, bool to_line_end) {
+    const char *last = start, *line = to_line_end && is_line_end(*start) ? p : nullptr;  // line: behind the last end
+    for (const char* next = p; p < end && next_kind(next, end) == WHITE; p = next) {
+        if (to_line_end && is_line_end(*p)) line = next;
+        last = p;
+    }
+    return line ? line : last > start && p < end ? last : p;
+}
+inline const char* gpt2_word_end(const char* start, const char* end) {
+    if (*start == '\'')
+        if (size_t n = contraction_at(start, end, false)) return start + n;
+    const char* p = start;
+    CharKind kind = next_kind(p, end);
+    const char* next = p;
+    if (*start == ' ' && p < end)  // one space belongs to what follows
+        if (CharKind after = next_kind(next, end); after != WHITE) return run_end(next, end, after);
+    return kind == WHITE ? white_end(start, p, end, false) : run_end(p, end, kind);
 }
 inline const char* llama3_word_end(const char* start, const char* end, size_t digits) {
     if (*start == '\'')
@@ -128,12 +124,7 @@ inline const char* llama3_word_end(const char* start, const char* end, size_t di
         while (p < end && is_line_end(*p)) p++;
         return p;
     }
-    const char *last = start, *line = is_line_end(*start) ? p : nullptr;  // line: behind the last line's end
-    for (next = p; p < end && next_kind(next, end) == WHITE; p = next) {
-        if (is_line_end(*p)) line = next;
-        last = p;
-    }
-    return line ? line : white_end(start, last, p, end);
+    return white_end(start, p, end, true);
 }
 
 // ---------------------------------------------------------------- changes of a text
