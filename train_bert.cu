@@ -422,7 +422,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
         train_data.whole_words = bf.whole_words;
         for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
             train_data.continues.push_back(tokenizer.is_continuation((int)id));
-        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), (int)bf.model.max_len);
+        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), bf.model.max_len, shape.N);
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
     BatchShape shape_for(int64_t tokens) const {
