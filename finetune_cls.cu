@@ -59,12 +59,10 @@ struct Classifier {
         size_t M = bert.shape.M, C = bert.config.C;
         bert.plan_encoder(arena, backward);
         arena.region("pooler, classifier");
-        arena.take(pooled, M * C);
-        arena.take(dropped, M * C);
+        arena.take_each(M * C, pooled, dropped);
         arena.take(logits, M * Kp());
         if (!backward) return;
-        arena.take(losses, M);
-        arena.take(correct, M);
+        arena.take_each(M, losses, correct);
         arena.take(dpooled, M * C);
         arena.take(head_scratch, column_sum_scratch(M, std::max((int)C, Kp())));
     }
