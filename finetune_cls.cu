@@ -200,15 +200,9 @@ std::vector<std::string> read_labels(const std::string& dir) {
 }
 
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
-struct LoadedClassifier {
-    Classifier model;
+struct LoadedClassifier : LoadedEncoder<Classifier> {
     std::vector<std::string> labels;
     std::unordered_map<std::string, int> number;  // of a label
-    WordPiece tokenizer;
-    BatchBuilder builder;
-    std::vector<char> host;
-    char* block = nullptr;
-    std::shared_ptr<void> memory;
     std::string dir;
     size_t T = 0;  // the longest input, in tokens: what the model was fine-tuned with
 
@@ -235,14 +229,7 @@ struct LoadedClassifier {
         BatchShape& shape = model.bert.shape;
         shape.N = (int)round_up(std::max<size_t>(4096, T), 128);
         shape.M = shape.N / 4;
-        builder.set_up(shape, tokenizer.pad(), (int)T, 128);
-        memory = load_parameters(
-            dir, [&](real* base) { return model.point(base, nullptr); },
-            [&](Arena& arena) {
-                model.plan_activations(arena, false);
-                arena.take(block, shape.bytes());
-            });
-        host.resize(shape.bytes());
+        load(dir, shape, (int)T, 128);
     }
     Predictor predictor() { return {model, builder, host.data(), block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
