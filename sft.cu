@@ -96,7 +96,7 @@ struct SftTask : RunTask<Gpt> {
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
     const Bpe& bpe;
     const ChatTemplate templ;
-    Generator generator;  // answers, before and after
+    Generator generator;                 // answers, before and after
     std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
     LoraTable adapters;
     real* base = nullptr;
@@ -108,7 +108,8 @@ struct SftTask : RunTask<Gpt> {
 
     SftTask(const TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
         const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
-        : RunTask{f}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init), context(context) {
+        : RunTask{f}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init),
+          context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")

@@ -124,8 +124,8 @@ template <class Task>
 
 // Trains; returns the exit code. baseline_loss: the validation loss of a model that reads no context, to compare with.
 // sample(steps done), if given, comes after every sample_every-th step and its validation.
-template <class Task> int train(Task& task, Cli& cli, const TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
-    const std::function<void(int64_t)>& sample = nullptr) {
+template <class Task> int train(Task& task, Cli& cli, const TrainFlags& f, double baseline_loss,
+    int64_t sample_every = 0, const std::function<void(int64_t)>& sample = nullptr) {
     Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best", f.out + "/metrics.jsonl"};
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });

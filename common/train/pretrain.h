@@ -47,7 +47,7 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
 template <class Model, class Windows, class Tokenizer> struct PretrainTask : RunTask<Model> {
     const PretrainData<Tokenizer>& data;
     Windows train_data, val_data;
-    uint64_t val_sequences;  // how many of val_data are validated on
+    uint64_t val_sequences;         // how many of val_data are validated on
     int end_token = -1;             // a token that follows every document; −1: none does
     std::vector<std::string> head;  // prefixes of the tensors that a model may lack
 
