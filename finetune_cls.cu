@@ -59,12 +59,10 @@ struct Classifier {
         size_t M = bert.shape.M, C = bert.config.C;
         bert.plan_encoder(arena, backward);
         arena.region("pooler, classifier");
-        arena.take(pooled, M * C);
-        arena.take(dropped, M * C);
+        arena.take_each(M * C, pooled, dropped);
         arena.take(logits, M * Kp());
         if (!backward) return;
-        arena.take(losses, M);
-        arena.take(correct, M);
+        arena.take_each(M, losses, correct);
         arena.take(dpooled, M * C);
         arena.take(head_scratch, column_sum_scratch(M, std::max((int)C, Kp())));
     }
@@ -202,15 +200,9 @@ std::vector<std::string> read_labels(const std::string& dir) {
 }
 
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
-struct LoadedClassifier {
-    Classifier model;
+struct LoadedClassifier : LoadedEncoder<Classifier> {
     std::vector<std::string> labels;
     std::unordered_map<std::string, int> number;  // of a label
-    WordPiece tokenizer;
-    BatchBuilder builder;
-    std::vector<char> host;
-    char* block = nullptr;
-    std::shared_ptr<void> memory;
     std::string dir;
     size_t T = 0;  // the longest input, in tokens: what the model was fine-tuned with
 
@@ -237,14 +229,7 @@ struct LoadedClassifier {
         BatchShape& shape = model.bert.shape;
         shape.N = (int)round_up(std::max<size_t>(4096, T), 128);
         shape.M = shape.N / 4;
-        builder.set_up(shape, tokenizer.pad(), (int)T, 128);
-        memory = load_parameters(
-            dir, [&](real* base) { return model.point(base, nullptr); },
-            [&](Arena& arena) {
-                model.plan_activations(arena, false);
-                arena.take(block, shape.bytes());
-            });
-        host.resize(shape.bytes());
+        load(dir, shape, (int)T, 128);
     }
     Predictor predictor() { return {model, builder, host.data(), block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
@@ -280,12 +265,7 @@ struct ClassifyFlags {
     int64_t top = 0;
 };
 
-struct ClassifyTask {
-    Classifier model;
-    Optimizer opt;
-    BatchShape shape;
-    BatchBuilder builder;
-    TrainFlags& f;
+struct ClassifyTask : RunTask<Classifier> {
     const ClassifyFlags& cf;
     const WordPiece& tokenizer;
     const std::vector<std::string>& labels;
@@ -295,13 +275,11 @@ struct ClassifyTask {
     ClassifyData train_data, dev_data;
     std::vector<std::unique_ptr<BinFile>> reported;  // val.bin, test.bin
     std::vector<double> weights;                     // (K)
-    std::vector<char> host;                          // validation batches
-    char* block = nullptr;
-    double* class_weights = nullptr;  // (K) in device memory
+    double* class_weights = nullptr;                 // (K) in device memory
 
-    ClassifyTask(TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
+    ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
         const BertConfig& config, const std::string& init)
-        : f(f), cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
+        : RunTask{f}, cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
           train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
         draw_examples();
         set_shape(shape_for(cf.batch));
@@ -387,7 +365,6 @@ struct ClassifyTask {
     int fill(BatchBuilder& b, Cursor& cursor) {
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)cf.batch);
     }
-    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     void set_dropout(double rate) { model.bert.dropout = (float)rate; }
     double flops(double tokens, double targets, double mean_length) const {
         return model.flops(tokens, targets, mean_length);
@@ -532,7 +509,7 @@ Json report_best(ClassifyTask& task) {
 
 // One run, in memory of the size that its task plans: train, then report the best model. Returns the exit code.
 int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& results) {
-    TrainFlags& f = task.f;
+    const TrainFlags& f = task.f;
     task.draw_examples();
     Arena whole, arena(memory);
     task.plan(whole);
@@ -580,8 +557,7 @@ void report_seeds(const std::string& out, const std::vector<Json>& results) {
 }
 
 // --seeds: OUT/seed-1, OUT/seed-2, ..., each a run of its own, and their mean
-int train_seeds(ClassifyTask& task, Cli& cli, ClassifyFlags& cf, void* memory) {
-    TrainFlags& f = task.f;
+int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, void* memory) {
     const std::string out = f.out;
     const int64_t seeds = cf.seeds, first = f.seed;
     const bool resume = f.resume;
@@ -671,7 +647,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
         labels.size(), name_list(labels, 20).c_str());
     std::vector<Json> results;
-    return cf.seeds == 1 ? train_once(task, cli, memory, results) : train_seeds(task, cli, cf, memory);
+    return cf.seeds == 1 ? train_once(task, cli, memory, results) : train_seeds(task, cli, f, cf, memory);
 }
 
 // ---------------------------------------------------------------- eval

@@ -90,20 +90,13 @@ struct SftFlags {
     bool json = false;
 };
 
-struct SftTask {
-    Gpt model;
-    Optimizer opt;
-    BatchShape shape;
-    BatchBuilder builder;
-    TrainFlags& f;
+struct SftTask : RunTask<Gpt> {
     const SftFlags& sf;
     InstructData train_data;
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
     const Bpe& bpe;
     const ChatTemplate templ;
-    Generator generator;     // answers, before and after
-    std::vector<char> host;  // validation batches
-    char* block = nullptr;
+    Generator generator;                 // answers, before and after
     std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
     LoraTable adapters;
     real* base = nullptr;
@@ -113,9 +106,10 @@ struct SftTask {
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
     int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
-    SftTask(TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
+    SftTask(const TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
         const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
-        : f(f), sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init), context(context) {
+        : RunTask{f}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init),
+          context(context) {
         const std::vector<double> weights = task_weights(train.tasks, sf.weights);
         same_question = train_data.mixture.hold_out(sf.holdout);
         if (sf.cap && sf.mix == "equal")
@@ -129,14 +123,11 @@ struct SftTask {
             val_data->mixture.mix(std::vector<double>(val->tasks.size(), 1.0), "size", 0);
             val_rows = validation_sequences(*val_data, f.eval_tokens);
         }
-        set_shape(shape_for(sf.batch));
-        builder.set_up(shape, bpe.eot(), (int)sf.max_len, 128);
-        model.config = config;
+        set_up(config, shape_for(sf.batch), bpe.eot(), sf.max_len, 128);
         model.context = (int)context;
-        model.dropout = (float)(is_lora() ? sf.lora.dropout : f.dropout);
-        model.recompute = f.recompute;
-        model_table = opt.table = model.point(nullptr, nullptr);
+        model_table = opt.table;
         if (is_lora()) {
+            model.dropout = (float)sf.lora.dropout;
             adapters = LoraTable(model_table, sf.lora);
             opt.table = adapters.rows;
             model.linear.point(adapters, model_table, nullptr, nullptr, nullptr);
@@ -149,7 +140,6 @@ struct SftTask {
         s.N = s.M = (int)round_up(std::max(batch * sf.max_len, context), 128);
         return s;
     }
-    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     void plan(Arena& arena) {
         opt.plan(arena);
         arena.region("frozen parameters");
@@ -184,12 +174,6 @@ struct SftTask {
     // What train() needs of a task
     int fill(BatchBuilder& b, Cursor& cursor) {
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)sf.batch);
-    }
-    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
-    void set_dropout(double rate) { model.dropout = (float)rate; }
-    float lr_factor(const ParamSpec&) const { return 1; }
-    double flops(double tokens, double targets, double mean_length) const {
-        return tokens * model.flops_per_token(mean_length, targets / tokens);
     }
     Eval evaluate() {
         if (val_rows == 0) return {};

@@ -422,7 +422,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
         train_data.whole_words = bf.whole_words;
         for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
             train_data.continues.push_back(tokenizer.is_continuation((int)id));
-        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), (int)bf.model.max_len);
+        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), bf.model.max_len, shape.N);
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
     BatchShape shape_for(int64_t tokens) const {
@@ -477,29 +477,36 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
 }
 
 // ---------------------------------------------------------------- fill-mask
-// The model of a directory, for up to `tokens` tokens at a time, without gradients
-struct LoadedBert {
-    Bert model;
+// The model of a directory, a Bert or what stands on one, without gradients
+template <class Model> struct LoadedEncoder {
+    Model model;
     WordPiece tokenizer;
     BatchBuilder builder;
     std::vector<char> host;  // a batch
     char* block = nullptr;   // the same in device memory
     std::shared_ptr<void> memory;
 
+    // For batches of `shape`, which is the model's, and sequences of up to T tokens
+    void load(const std::string& dir, const BatchShape& shape, int T, int multiple) {
+        builder.set_up(shape, tokenizer.pad(), T, multiple);
+        memory = load_parameters(
+            dir, [&](real* params) { return model.point(params, nullptr); },
+            [&](Arena& arena) {
+                model.plan_activations(arena, false);
+                arena.take(block, shape.bytes());
+            });
+        host.resize(shape.bytes());
+    }
+};
+// For up to `tokens` tokens at a time
+struct LoadedBert : LoadedEncoder<Bert> {
     LoadedBert(const std::string& path, int tokens) {
         std::string dir = resolve_model_dir(path);
         model.config = read_bert_config(dir);
         tokenizer = WordPiece::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
         model.shape.N = model.shape.M = tokens;
-        builder.set_up(model.shape, tokenizer.pad(), (int)model.config.T, tokens);
-        memory = load_parameters(
-            dir, [&](real* params) { return model.point(params, nullptr); },
-            [&](Arena& arena) {
-                model.plan_activations(arena, false);
-                arena.take(block, model.shape.bytes());
-            });
-        host.resize(model.shape.bytes());
+        load(dir, model.shape, (int)model.config.T, tokens);
     }
     // The logits (masks, Vp) of the [MASK]s of a text
     std::vector<std::vector<real>> run(const std::string& text, size_t number) {

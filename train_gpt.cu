@@ -650,7 +650,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
         train_data.draw_offsets = true;
         // a sample continues a prompt, of a batch's length at most, by a hundred tokens
         if (gf.sample_every) model.context = (int)std::min(config.T, std::max<int64_t>(1024, f.batch_tokens + 128));
-        set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), (int)gf.model.max_len);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.eot(), gf.model.max_len, shape.N);
     }
     static BatchShape shape_for(int64_t tokens) {  // every position has a target
         BatchShape s;

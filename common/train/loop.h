@@ -35,6 +35,36 @@ inline void finish_step(int) {
     if (write(STDERR_FILENO, text, sizeof text - 1) < 0) return;  // there is nobody to tell
 }
 
+// The part of a Task that is the same in most programs
+template <class M> struct RunTask {
+    const TrainFlags& f;
+    M model{};
+    Optimizer opt{};
+    BatchShape shape{};
+    BatchBuilder builder{};
+    std::vector<char> host{};  // a batch of the validation
+    char* block = nullptr;     // a batch, in device memory
+
+    // multiple: of which the tokens of a batch are, with its padding
+    template <class Config>
+    void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int64_t max_len, int multiple) {
+        set_shape(batch_shape);
+        builder.set_up(shape, pad_id, (int)max_len, multiple);
+        model.config = config;
+        model.dropout = (float)f.dropout;
+        model.recompute = f.recompute;
+        opt.table = model.point(nullptr, nullptr);
+        opt.n = total_count(opt.table);
+    }
+    void set_shape(const BatchShape& s) { shape = model.shape = s; }
+    void set_dropout(double rate) { model.dropout = (float)rate; }
+    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
+    float lr_factor(const ParamSpec&) const { return 1; }
+    double flops(double tokens, double targets, double mean_length) const {
+        return tokens * model.flops_per_token(mean_length, targets / tokens);
+    }
+};
+
 // OUT/last, the model and what --resume needs beside it, and OUT/best, a model alone
 template <class Task> struct Checkpoints {
     Task& task;
@@ -94,8 +124,8 @@ template <class Task>
 
 // Trains; returns the exit code. baseline_loss: the validation loss of a model that reads no context, to compare with.
 // sample(steps done), if given, comes after every sample_every-th step and its validation.
-template <class Task> int train(Task& task, Cli& cli, TrainFlags& f, double baseline_loss, int64_t sample_every = 0,
-    const std::function<void(int64_t)>& sample = nullptr) {
+template <class Task> int train(Task& task, Cli& cli, const TrainFlags& f, double baseline_loss,
+    int64_t sample_every = 0, const std::function<void(int64_t)>& sample = nullptr) {
     Checkpoints<Task> checkpoints{task, f.out + "/last", f.out + "/best", f.out + "/metrics.jsonl"};
     Progress progress;
     task.opt.set_blocks(f.weight_decay, [&](const ParamSpec& s) { return task.lr_factor(s); });

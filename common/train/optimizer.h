@@ -50,11 +50,9 @@ struct Optimizer {
         arena.region("gradients");
         arena.take(grads, n);
         arena.region(has_master ? "AdamW m, v, master" : "AdamW m, v");
-        arena.take(m, n);
-        arena.take(v, n);
+        arena.take_each(n, m, v);
         if (has_master) arena.take(master, n);
-        arena.take(lr_factor, n / PARAM_BLOCK);
-        arena.take(decay, n / PARAM_BLOCK);
+        arena.take_each(n / PARAM_BLOCK, lr_factor, decay);
         arena.take(norm_scratch, NORM_CHUNKS);
         arena.take(stats, 1);
         arena.take(hyper, 1 + device::Upload::SLOTS);

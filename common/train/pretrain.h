@@ -44,53 +44,30 @@ void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, 
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
-template <class Model, class Windows, class Tokenizer> struct PretrainTask {
-    const TrainFlags& f;
+template <class Model, class Windows, class Tokenizer> struct PretrainTask : RunTask<Model> {
     const PretrainData<Tokenizer>& data;
     Windows train_data, val_data;
-    uint64_t val_sequences;  // how many of val_data are validated on
-    Model model;
-    Optimizer opt;
-    BatchShape shape;
-    BatchBuilder builder;
-    std::vector<char> host;         // a batch of the validation
-    char* block = nullptr;          // a batch, in device memory
+    uint64_t val_sequences;         // how many of val_data are validated on
     int end_token = -1;             // a token that follows every document; −1: none does
     std::vector<std::string> head;  // prefixes of the tensors that a model may lack
 
     // more: of Windows, after the file
     template <class... More> PretrainTask(const TrainFlags& f, const PretrainData<Tokenizer>& data, const More&... more)
-        : f(f), data(data), train_data(data.train, more...), val_data(data.val, more...) {
+        : RunTask<Model>{f}, data(data), train_data(data.train, more...), val_data(data.val, more...) {
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    template <class Config> void set_up(const Config& config, const BatchShape& batch_shape, int pad_id, int max_len) {
-        set_shape(batch_shape);
-        builder.set_up(shape, pad_id, max_len, shape.N);
-        model.config = config;
-        model.dropout = (float)f.dropout;
-        model.recompute = f.recompute;
-        opt.table = model.point(nullptr, nullptr);
-        opt.n = total_count(opt.table);
-    }
-    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     // All of the run's device memory, in order
     void plan(Arena& arena) {
-        opt.plan(arena);
-        model.plan_activations(arena, true);
+        this->opt.plan(arena);
+        this->model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.device_bytes());
+        arena.take(this->block, this->shape.device_bytes());
     }
 
-    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, f.seed, true); }
-    void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
-    void set_dropout(double rate) { model.dropout = (float)rate; }
-    float lr_factor(const ParamSpec&) const { return 1; }
-    double flops(double tokens, double targets, double mean_length) const {
-        return tokens * model.flops_per_token(mean_length, targets / tokens);
-    }
+    int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, this->f.seed, true); }
     Json identity() const {
-        Json all = model_identity(model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
+        Json all = model_identity(this->model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
         all.set("train_tokens", (int64_t)data.train.tokens()).set("train_documents", (int64_t)data.train.sequences());
         return all.set("train_data", hex(data.train.header.content)).set("val_data", hex(data.val.header.content));
     }
