@@ -63,43 +63,30 @@ template <int HS> __device__ inline int place_b() {
     int lane = threadIdx.x % 32;
     return swizzle<HS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 }
-// s[m][n] += Σ_c a[16m + …][c] b[8n + …][c]: products of rows of two tiles
-template <int HS, int M, int N> __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16* b) {
-    int pa = place_a<HS>(), pb = place_b<HS>();
-    UNROLL
-    for (int k = 0; k < HS / 16; k++) {
-        uint32_t x[M][4], y[4];
-        UNROLL
-        for (int m = 0; m < M; m++) ldmatrix_x4(x[m], a + 16 * m * HS + (pa ^ 16 * k));
-        UNROLL
-        for (int n = 0; n < N; n += 2) {
-            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
-            UNROLL
-            for (int m = 0; m < M; m++) {
-                mma_16x8x16(s[m][n], x[m], y);
-                mma_16x8x16(s[m][n + 1], x[m], y + 2);
-            }
-        }
-    }
-}
-// The same with the left tile in registers, once loaded by load_rows
+// The left tile in registers: x[k][m] is the block at (16m, 16k) of the tile a
 template <int HS, int M> __device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
     UNROLL
     for (int k = 0; k < HS / 16; k++) UNROLL
     for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
 }
-template <int HS, int M, int N>
-__device__ inline void multiply_rows(float s[M][N][4], const uint32_t x[HS / 16][M][4], const bf16* b) {
-    int pb = place_b<HS>();
+// s[m][n] += Σ_c a[16m + …][c] b[8n + …][c]: products of rows of two tiles; HELD: a is not read, load_rows left it in x
+template <int HS, bool HELD, int M, int N>
+__device__ inline void multiply_rows(float s[M][N][4], uint32_t x[HS / 16][M][4], const bf16* a, const bf16* b) {
+    int pa = place_a<HS>(), pb = place_b<HS>();
     UNROLL
-    for (int k = 0; k < HS / 16; k++) UNROLL
-    for (int n = 0; n < N; n += 2) {
-        uint32_t y[4];
-        ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+    for (int k = 0; k < HS / 16; k++) {
+        uint32_t again[M][4], y[4];
+        auto left = HELD ? x[k] : again;  // (M, 4)
         UNROLL
-        for (int m = 0; m < M; m++) {
-            mma_16x8x16(s[m][n], x[k][m], y);
-            mma_16x8x16(s[m][n + 1], x[k][m], y + 2);
+        for (int m = 0; m < M && !HELD; m++) ldmatrix_x4(again[m], a + 16 * m * HS + (pa ^ 16 * k));
+        UNROLL
+        for (int n = 0; n < N; n += 2) {
+            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+            UNROLL
+            for (int m = 0; m < M; m++) {
+                mma_16x8x16(s[m][n], left[m], y);
+                mma_16x8x16(s[m][n + 1], left[m], y + 2);
+            }
         }
     }
 }
@@ -252,8 +239,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
             continue;                                 // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
         float s[M][KEYS / 8][4] = {};
-        if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
-        else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
+        multiply_rows<HS, HELD, M, KEYS / 8>(s, x, q + 32 * warp * HS, k);
         // some query of the warp does not see some key; every query sees itself
         if (count > 1 || j0 + KEYS > min(len, first + 1 + reach.after) || j0 < first + 31 - reach.before)
             apply_mask<false, M, KEYS / 8>(s, first, j0, len, reach, count > 1, range);
@@ -386,13 +372,8 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
             if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
             const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;         // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
-            if (HELD) {
-                multiply_rows<HS, M, SLICE / 8>(s, x, k);
-                multiply_rows<HS, M, SLICE / 8>(dp, y, v);
-            } else {
-                multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
-                multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
-            }
+            multiply_rows<HS, HELD, M, SLICE / 8>(s, x, q + 32 * warp * HS, k);
+            multiply_rows<HS, HELD, M, SLICE / 8>(dp, y, d + 32 * warp * HS, v);
             // some query of the warp does not see some key
             if (count > 1 || j0 + j + SLICE > min(len, first + 1 + reach.after) || j0 + j < first + 31 - reach.before)
                 apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, reach, count > 1, range);
@@ -510,9 +491,8 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
                 continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;  // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
-            if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
-            else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
-            multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
+            multiply_rows<HS, HELD, M, SLICE / 8>(s, x, k + 16 * M * warp * HS, q);
+            multiply_rows<HS, false, M, SLICE / 8>(dp, x, v + 16 * M * warp * HS, d);
             // some key of the warp is not seen by some query
             if (count > 1 || first + 16 * M > min(len, i0 + i1 + 1 + reach.after) ||
                 first < i0 + i1 + SLICE - 1 - reach.before)
