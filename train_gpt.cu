@@ -253,8 +253,8 @@ struct Gpt {
         areal eps = (areal)config.eps;
         real* x = acts.layer[0].x;  // (N, C)
         if (config.bf16_matrices)
-            cpu::embedding_forward(x, (const bf16*)(const void*)params.wte, (const bf16*)(const void*)params.wpe,
-                (const bf16*)nullptr, b.tokens, b.pos, b.types, N, C);
+            cpu::embedding_forward(x, bf16_matrix(params.wte), bf16_matrix(params.wpe), bf16_matrix(nullptr), b.tokens,
+                b.pos, b.types, N, C);
         else embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
         norm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,

@@ -701,7 +701,7 @@ TEST_SUITE("ops in fp32") {
             for (int N : {1, 4, 7, 8, 13, cpu::FEW_ROWS, most}) {
                 std::vector<T> out(N * OC), of_half(N * OC), no_bias(OC);
                 cpu::matmul_forward(out.data(), x.data(), w.data(), bias.data(), N, C, OC);
-                cpu::matmul_forward_bf16(of_half.data(), x.data(), half.data(), bias.data(), N, C, OC);
+                cpu::matmul_forward(of_half.data(), x.data(), half.data(), bias.data(), N, C, OC);
                 double worst = 0, worst_half = 0;
                 for (int i = 0; i < N * OC; i++) {
                     double sum = (double)bias[i % OC];
