@@ -287,7 +287,7 @@ struct Gpt {
             if (config.llama || config.bf16_matrices || linear.has(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
                 if (config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
-                else gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+                else elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
             } else {
                 matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
             }
@@ -355,13 +355,13 @@ struct Gpt {
             int R = last ? M : N;
             // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
             if (recompute && config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
-            if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+            if (recompute && !config.llama) elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
             const Dropout d = drop(b, 3 * l + 2, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
             if (config.llama || linear.has(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
                 if (config.llama) glu_backward<Silu>(dpre, a.act, a.pre, R, FF);
-                else gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
+                else elementwise(GeluGradient<Gelu::tanh>(), (size_t)R * FF, dpre, a.act, a.pre);
             } else {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }
