@@ -80,7 +80,7 @@ struct Classifier {
         int M = b.M, C = bert.config.C;
         encoded = bert.encode(b);
         matmul_forward(pooled, encoded, params.poolw, params.poolb, M, C, C);
-        tanh_forward(pooled, pooled, (size_t)M * C);
+        elementwise(TanhOf(), (size_t)M * C, pooled, pooled);
         dropout_forward(dropped, pooled, M, C, drop(b));
         matmul_forward(logits, dropped, params.clsw, params.clsb, M, C, Kp());
         return logits;
@@ -97,7 +97,7 @@ struct Classifier {
         matmul_backward_input(dpooled, logits, params.clsw, M, C, Kp());
         // dropped = dropout(pooled), pooled = tanh(encoded poolwᵀ + poolb)
         dropout_forward(dpooled, dpooled, M, C, drop(b));
-        tanh_backward(dpooled, dpooled, pooled, (size_t)M * C);
+        elementwise(TanhGradient(), (size_t)M * C, dpooled, dpooled, pooled);
         matmul_backward_weight(grads.poolw, grads.poolb, dpooled, encoded, head_scratch, M, C, C);
         if (bert.frozen >= bert.config.L) return;
         matmul_backward_input(bert.acts.dx, dpooled, params.poolw, M, C, C);

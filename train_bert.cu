@@ -312,7 +312,7 @@ struct Bert {
         norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
             acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
         // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
-        gelu_backward<Gelu::erf>(acts.dhead, acts.dhead, acts.head_pre, (size_t)M * C);
+        elementwise(GeluGradient<Gelu::erf>(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_pre);
         matmul_backward_weight(grads.headw, grads.headb, acts.dhead, x, acts.head_scratch, M, C, C);
         matmul_backward_input(acts.dx, acts.dhead, params.headw, M, C, C);
         encode_backward(b);
@@ -340,7 +340,7 @@ struct Bert {
                 modern && !last ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
                 drop(b, 3 * l + 3));
             if (recompute && modern) glu_forward<GeluErf>(a.act, a.pre, R, FF);
-            if (recompute && !modern) gelu_forward<Gelu::erf>(a.act, a.pre, (size_t)R * FF);
+            if (recompute && !modern) elementwise(GeluOf<Gelu::erf>(), (size_t)R * FF, a.act, a.pre);
             matmul_backward_weight(g.projw, g.projb, acts.dbranch, a.act, acts.scratch, R, FF, C);
             if (modern) {
                 matmul_backward_input(a.act, acts.dbranch, w.projw, R, FF, C);  // act is not needed any more

@@ -253,8 +253,8 @@ struct Gpt {
         areal eps = (areal)config.eps;
         real* x = acts.layer[0].x;  // (N, C)
         if (config.bf16_matrices)
-            cpu::embedding_forward(x, (const bf16*)(const void*)params.wte, (const bf16*)(const void*)params.wpe,
-                (const bf16*)nullptr, b.tokens, b.pos, b.types, N, C);
+            cpu::embedding_forward(x, bf16_matrix(params.wte), bf16_matrix(params.wpe), bf16_matrix(nullptr), b.tokens,
+                b.pos, b.types, N, C);
         else embedding_forward(x, params.wte, params.wpe, (const real*)nullptr, b.tokens, b.pos, b.types, N, C);
         dropout_forward(x, x, N, C, drop(b, 0));
         norm_forward(acts.layer[0].ln1, acts.layer[0].mean1, acts.layer[0].rstd1, x, params.layer[0].ln1w,
@@ -287,7 +287,7 @@ struct Gpt {
             if (config.llama || config.bf16_matrices || linear.has(w.fcw)) {
                 linear.forward(a.pre, a.ln2, w.fcw, w.fcb, R, C, UP(), d);
                 if (config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
-                else gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+                else elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
             } else {
                 matmul_gelu_forward<Gelu::tanh>(a.act, a.pre, a.ln2, w.fcw, w.fcb, R, C, FF);
             }
@@ -355,13 +355,13 @@ struct Gpt {
             int R = last ? M : N;
             // branch = act projwᵀ + projb, act = gelu(pre) or swiglu(pre)
             if (recompute && config.llama) glu_forward<Silu>(a.act, a.pre, R, FF);
-            if (recompute && !config.llama) gelu_forward<Gelu::tanh>(a.act, a.pre, (size_t)R * FF);
+            if (recompute && !config.llama) elementwise(GeluOf<Gelu::tanh>(), (size_t)R * FF, a.act, a.pre);
             const Dropout d = drop(b, 3 * l + 2, true);
             linear.backward_weight(g.projw, g.projb, acts.dbranch, a.act, w.projw, acts.scratch, R, FF, C, d);
             if (config.llama || linear.has(w.projw)) {
                 linear.backward_input(a.act, acts.dbranch, w.projw, R, FF, C, d);  // act is not needed any more
                 if (config.llama) glu_backward<Silu>(dpre, a.act, a.pre, R, FF);
-                else gelu_backward<Gelu::tanh>(dpre, a.act, a.pre, (size_t)R * FF);
+                else elementwise(GeluGradient<Gelu::tanh>(), (size_t)R * FF, dpre, a.act, a.pre);
             } else {
                 matmul_backward_input_gelu<Gelu::tanh>(dpre, acts.dbranch, w.projw, a.pre, R, FF, C);
             }

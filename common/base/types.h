@@ -55,6 +55,8 @@ typedef double real;
 #else
 typedef float real;
 #endif
+// matrices that are given as real* but kept as bf16 (train_gpt --weights bf16 on a CPU)
+inline const bf16* bf16_matrix(const void* matrix) { return (const bf16*)matrix; }
 // "accumulating real": what a program keeps its statistics, parameter gradients and master weights in
 typedef acc<real> areal;
 inline const char* precision() { return sizeof(real) == 8 ? "fp64" : sizeof(real) == 4 ? "fp32" : "bf16"; }

@@ -83,15 +83,3 @@ template <class F, class T, class... X> void elementwise(F f, size_t n, T* out, 
 }
 }  // namespace gpu
 #endif
-
-// gelu(inp(n)), dout(n) gelu'(inp(n)), tanh(inp(n)), dout(n) (1 − tanh²) where out(n) is the tanh
-template <Gelu kind, class T> void gelu_forward(T* out, const T* inp, size_t n) {
-    device::elementwise(GeluOf<kind>(), n, out, inp);
-}
-template <Gelu kind, class T> void gelu_backward(T* dinp, const T* dout, const T* inp, size_t n) {
-    device::elementwise(GeluGradient<kind>(), n, dinp, dout, inp);
-}
-template <class T> void tanh_forward(T* out, const T* inp, size_t n) { device::elementwise(TanhOf(), n, out, inp); }
-template <class T> void tanh_backward(T* dinp, const T* dout, const T* out, size_t n) {
-    device::elementwise(TanhGradient(), n, dinp, dout, out);
-}

@@ -63,43 +63,30 @@ template <int HS> __device__ inline int place_b() {
     int lane = threadIdx.x % 32;
     return swizzle<HS>(lane % 8 + lane / 16 * 8, lane / 8 % 2);
 }
-// s[m][n] += Σ_c a[16m + …][c] b[8n + …][c]: products of rows of two tiles
-template <int HS, int M, int N> __device__ inline void multiply_rows(float s[M][N][4], const bf16* a, const bf16* b) {
-    int pa = place_a<HS>(), pb = place_b<HS>();
-    UNROLL
-    for (int k = 0; k < HS / 16; k++) {
-        uint32_t x[M][4], y[4];
-        UNROLL
-        for (int m = 0; m < M; m++) ldmatrix_x4(x[m], a + 16 * m * HS + (pa ^ 16 * k));
-        UNROLL
-        for (int n = 0; n < N; n += 2) {
-            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
-            UNROLL
-            for (int m = 0; m < M; m++) {
-                mma_16x8x16(s[m][n], x[m], y);
-                mma_16x8x16(s[m][n + 1], x[m], y + 2);
-            }
-        }
-    }
-}
-// The same with the left tile in registers, once loaded by load_rows
+// The left tile in registers: x[k][m] is the block at (16m, 16k) of the tile a
 template <int HS, int M> __device__ inline void load_rows(uint32_t x[HS / 16][M][4], const bf16* a) {
     UNROLL
     for (int k = 0; k < HS / 16; k++) UNROLL
     for (int m = 0; m < M; m++) ldmatrix_x4(x[k][m], a + 16 * m * HS + (place_a<HS>() ^ 16 * k));
 }
-template <int HS, int M, int N>
-__device__ inline void multiply_rows(float s[M][N][4], const uint32_t x[HS / 16][M][4], const bf16* b) {
-    int pb = place_b<HS>();
+// s[m][n] += Σ_c a[16m + …][c] b[8n + …][c]: products of rows of two tiles; HELD: a is not read, load_rows left it in x
+template <int HS, bool HELD, int M, int N>
+__device__ inline void multiply_rows(float s[M][N][4], uint32_t x[HS / 16][M][4], const bf16* a, const bf16* b) {
+    int pa = place_a<HS>(), pb = place_b<HS>();
     UNROLL
-    for (int k = 0; k < HS / 16; k++) UNROLL
-    for (int n = 0; n < N; n += 2) {
-        uint32_t y[4];
-        ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+    for (int k = 0; k < HS / 16; k++) {
+        uint32_t again[M][4], y[4];
+        auto left = HELD ? x[k] : again;  // (M, 4)
         UNROLL
-        for (int m = 0; m < M; m++) {
-            mma_16x8x16(s[m][n], x[k][m], y);
-            mma_16x8x16(s[m][n + 1], x[k][m], y + 2);
+        for (int m = 0; m < M && !HELD; m++) ldmatrix_x4(again[m], a + 16 * m * HS + (pa ^ 16 * k));
+        UNROLL
+        for (int n = 0; n < N; n += 2) {
+            ldmatrix_x4(y, b + 8 * n * HS + (pb ^ 16 * k));
+            UNROLL
+            for (int m = 0; m < M; m++) {
+                mma_16x8x16(s[m][n], left[m], y);
+                mma_16x8x16(s[m][n + 1], left[m], y + 2);
+            }
         }
     }
 }
@@ -125,10 +112,10 @@ __device__ inline void multiply(float o[M][HS / 8][4], const float p[M][N][4], c
         }
     }
 }
-// The first `rows` of a warp's 16·M rows: o · factor[m][row / 8 % 2] in bf16 to `to`, by way of the tile (16M, HS) of
-// this warp, 16 bytes at a time
+// The first `rows` of a warp's 16·M rows: o · factor in bf16 to `to`, by way of the tile (16M, HS) of this warp, 16
+// bytes at a time
 template <int HS, int M> __device__ inline void store_rows(
-    bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4], const float factor[M][2]) {
+    bf16* to, unsigned stride, int rows, bf16* tile, const float o[M][HS / 8][4], float factor) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     __syncwarp();  // the other lanes have read what was there
     UNROLL
@@ -136,7 +123,7 @@ template <int HS, int M> __device__ inline void store_rows(
     for (int n = 0; n < HS / 8; n++) UNROLL
     for (int r = 0; r < 2; r++)
         store_4(tile + swizzle<HS>(16 * m + 8 * r + g, n) + 2 * t,
-            pack_bf16(o[m][n][2 * r] * factor[m][r], o[m][n][2 * r + 1] * factor[m][r]));
+            pack_bf16(o[m][n][2 * r] * factor, o[m][n][2 * r + 1] * factor));
     __syncwarp();  // they see what is there now
     UNROLL
     for (int i = lane; i < 16 * M * HS / 8; i += 32) {
@@ -221,7 +208,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     }
 
     // A lane has rows 16m + 8r + g: row_max is the largest score so far, sum its part of Σ exp(score − row_max)
-    float o[M][HS / 8][4] = {}, row_max[M][2], sum[M][2], inv_sum[M][2], c = LOG2E / sqrtf((float)HS);
+    float o[M][HS / 8][4] = {}, row_max[M][2], sum[M][2], c = LOG2E / sqrtf((float)HS);
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;
     UNROLL
@@ -252,8 +239,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
             continue;                                 // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
         float s[M][KEYS / 8][4] = {};
-        if (HELD) multiply_rows<HS, M, KEYS / 8>(s, x, k);
-        else multiply_rows<HS, M, KEYS / 8>(s, q + 32 * warp * HS, k);
+        multiply_rows<HS, HELD, M, KEYS / 8>(s, x, q + 32 * warp * HS, k);
         // some query of the warp does not see some key; every query sees itself
         if (count > 1 || j0 + KEYS > min(len, first + 1 + reach.after) || j0 < first + 31 - reach.before)
             apply_mask<false, M, KEYS / 8>(s, first, j0, len, reach, count > 1, range);
@@ -295,12 +281,15 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     for (int r = 0; r < 2; r++) {
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 1);
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 2);
-        inv_sum[m][r] = drop_scale / sum[m][r];
+        float inv_sum = drop_scale / sum[m][r];
+        UNROLL
+        for (int n = 0; n < HS / 8; n++) UNROLL
+        for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= inv_sum;
         int query = first + 16 * m + 8 * r + g;
         if (t == 0 && query < len)
             lse[(size_t)h * seq.N + n0 + query] = row_max[m][r] * (1.0f / sqrtf((float)HS)) + logf(sum[m][r]);
     }
-    store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, inv_sum);
+    store_rows<HS, M>(out + (size_t)(n0 + first) * C + h * HS, C, len - first, q + 32 * warp * HS, o, 1.0f);
 }
 template <int HS> void flash_forward(
     bf16* out, float* lse, const bf16* qkv, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
@@ -350,7 +339,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
         }
     }
 
-    float dq[M][HS / 8][4] = {}, lse2[M][2], del[M][2], factor[M][2];  // lse2 in powers of 2
+    float dq[M][HS / 8][4] = {}, lse2[M][2], del[M][2];  // lse2 in powers of 2
     float scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
     uint32_t k0[M][2], k1[M][2], threshold = 0;
     float drop_scale = 1;
@@ -361,7 +350,6 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
         int query = min(first + 16 * m + 8 * r + g, len - 1);
         lse2[m][r] = lse[(size_t)h * seq.N + n0 + query] * LOG2E;
         del[m][r] = delta[(size_t)h * seq.N + n0 + query];
-        factor[m][r] = scale;
         DropoutRow drop(dropout, n0 + query, NH, h);
         if (count > 1) drop.start_at(range[query] & 0xffff);
         k0[m][r] = drop.k0;
@@ -386,13 +374,8 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
             if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
             const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;         // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
-            if (HELD) {
-                multiply_rows<HS, M, SLICE / 8>(s, x, k);
-                multiply_rows<HS, M, SLICE / 8>(dp, y, v);
-            } else {
-                multiply_rows<HS, M, SLICE / 8>(s, q + 32 * warp * HS, k);
-                multiply_rows<HS, M, SLICE / 8>(dp, d + 32 * warp * HS, v);
-            }
+            multiply_rows<HS, HELD, M, SLICE / 8>(s, x, q + 32 * warp * HS, k);
+            multiply_rows<HS, HELD, M, SLICE / 8>(dp, y, d + 32 * warp * HS, v);
             // some query of the warp does not see some key
             if (count > 1 || j0 + j + SLICE > min(len, first + 1 + reach.after) || j0 + j < first + 31 - reach.before)
                 apply_mask<false, M, SLICE / 8>(s, first, j0 + j, len, reach, count > 1, range);
@@ -416,7 +399,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
         }
     }
     if (first < len)
-        store_rows<HS, M>(dqkv + (size_t)(n0 + first) * row + h * HS, row, len - first, q + 32 * warp * HS, dq, factor);
+        store_rows<HS, M>(dqkv + (size_t)(n0 + first) * row + h * HS, row, len - first, q + 32 * warp * HS, dq, scale);
 }
 
 // ---------------------------------------------------------------- backward: dk and dv
@@ -510,9 +493,8 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
                 continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;  // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
-            if (HELD) multiply_rows<HS, M, SLICE / 8>(s, x, q);
-            else multiply_rows<HS, M, SLICE / 8>(s, k + 16 * M * warp * HS, q);
-            multiply_rows<HS, M, SLICE / 8>(dp, v + 16 * M * warp * HS, d);
+            multiply_rows<HS, HELD, M, SLICE / 8>(s, x, k + 16 * M * warp * HS, q);
+            multiply_rows<HS, false, M, SLICE / 8>(dp, x, v + 16 * M * warp * HS, d);
             // some key of the warp is not seen by some query
             if (count > 1 || first + 16 * M > min(len, i0 + i1 + 1 + reach.after) ||
                 first < i0 + i1 + SLICE - 1 - reach.before)
@@ -547,18 +529,10 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
             multiply<HS, M, SLICE / 8>(dk, dp, q);
         }
     }
-    float factor_k[M][2], factor_v[M][2];
-    UNROLL
-    for (int m = 0; m < M; m++) UNROLL
-    for (int r = 0; r < 2; r++) {
-        factor_k[m][r] = scale;
-        factor_v[m][r] = any.scale;
-    }
     if (first >= len) return;
-    bf16* to = dqkv + (size_t)(n0 + first) * row + C +
-               kv * HS;  // (16 M, HS) of dk, rows `row` elements apart; dv: KV on
-    store_rows<HS, M>(to, row, len - first, k + 16 * M * warp * HS, dk, factor_k);
-    store_rows<HS, M>(to + KV, row, len - first, v + 16 * M * warp * HS, dv, factor_v);
+    bf16* to = dqkv + (size_t)(n0 + first) * row + C + kv * HS;  // (16 M, HS) of dk; dv: KV on
+    store_rows<HS, M>(to, row, len - first, k + 16 * M * warp * HS, dk, scale);
+    store_rows<HS, M>(to + KV, row, len - first, v + 16 * M * warp * HS, dv, any.scale);
 }
 template <int HS> void flash_backward(bf16* dqkv, const float* delta, const bf16* dout, const bf16* qkv,
     const float* lse, Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {

@@ -130,15 +130,11 @@ void matmul_panels(T* out, const T* inp, const T* weight, const T* bias, int N, 
         }
     });
 }
-// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr
-template <class T> void matmul_forward(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
+// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr. W: T, or bf16 that become T by panels of channels
+template <class T, class W>
+void matmul_forward(T* out, const T* inp, const W* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
-    matmul_panels(out, inp, weight, bias, N, C, OC, [](size_t) {});
-}
-// The same of weights that are kept as bf16: panels of output channels, for which they become T
-template <class T>
-void matmul_forward_bf16(T* out, const T* inp, const bf16* weight, const T* bias, int N, int C, int OC) {
-    if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
+    if constexpr (std::is_same_v<T, W>) return matmul_panels(out, inp, weight, bias, N, C, OC, [](size_t) {});
     constexpr int PANEL = 128;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int o = 0; o < OC; o += PANEL) {

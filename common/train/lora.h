@@ -139,7 +139,7 @@ struct Adapters {
     // out(N,OC) = inp(N,C) weightᵀ + bias, and what its adapter adds. drop: of its input, whose site is set here
     void forward(
         real* out, const real* inp, const real* weight, const real* bias, int N, int C, int OC, Dropout drop) const {
-        if (bf16_weights) cpu::matmul_forward_bf16(out, inp, (const bf16*)(const void*)weight, bias, N, C, OC);
+        if (bf16_weights) cpu::matmul_forward(out, inp, bf16_matrix(weight), bias, N, C, OC);
         else device::matmul_forward(out, inp, weight, bias, N, C, OC);
         if (const Adapter* a = find(weight, drop))
             lora_forward(out, a->u, dropped, inp, a->w, a->shape, N, C, OC, drop);

@@ -364,10 +364,10 @@ TEST_SUITE("gradients of ops") {
     template <Gelu kind> static void check_gelu() {
         Numbers x = random_numbers(61, 1, 2), dout = random_numbers(61, 2), out(61), dx = nans(61);
         auto loss = [&] {
-            gelu_forward<kind>(out.data(), x.data(), x.size());
+            elementwise(GeluOf<kind>(), x.size(), out.data(), x.data());
             return dot(out, dout);
         };
-        gelu_backward<kind>(dx.data(), dout.data(), x.data(), x.size());
+        elementwise(GeluGradient<kind>(), x.size(), dx.data(), dout.data(), x.data());
         check_gradient("dinp", x, dx, loss);
         // against the definitions, so that a forward and a backward that are wrong together do not pass
         loss();
@@ -385,16 +385,16 @@ TEST_SUITE("gradients of ops") {
     TEST_CASE("tanh") {
         Numbers x = random_numbers(61, 1, 2), dout = random_numbers(61, 2), out(61), dx = nans(61);
         auto loss = [&] {
-            tanh_forward(out.data(), x.data(), x.size());
+            elementwise(TanhOf(), x.size(), out.data(), x.data());
             return dot(out, dout);
         };
         loss();
         for (size_t i = 0; i < x.size(); i++) CHECK(out[i] == doctest::Approx(tanh(x[i])).epsilon(1e-12));
-        tanh_backward(dx.data(), dout.data(), out.data(), x.size());
+        elementwise(TanhGradient(), x.size(), dx.data(), dout.data(), out.data());
         check_gradient("dinp", x, dx, loss);
         Numbers y = x, d = dout;  // the allowed aliases
-        tanh_forward(y.data(), y.data(), y.size());
-        tanh_backward(d.data(), d.data(), y.data(), y.size());
+        elementwise(TanhOf(), y.size(), y.data(), y.data());
+        elementwise(TanhGradient(), y.size(), d.data(), d.data(), y.data());
         CHECK(y == out);
         CHECK(d == dx);
     }
