@@ -31,7 +31,7 @@ Format
   make format-check  says what is not formatted, and what ruff finds in the Python
 
 Variables
-  DEVICE=cpu         loops and a BLAS, OpenMP                PRECISION=fp32 (default) or fp64
+  DEVICE=cpu         loops and a BLAS, OpenMP                PRECISION=fp32 (default), fp64, or bf16 (products by oneDNN)
   DEVICE=gpu         the CUDA kernels, by nvcc               PRECISION=bf16 (default) or fp32
   DEVICE=shim        the CUDA kernels, run on the CPU        PRECISION=fp32 (default) or bf16; slow: for tests
   BLAS=loops         without a BLAS: loops of our own, slower
@@ -64,8 +64,12 @@ PRECISION ?= $(if $(filter gpu,$(DEVICE)),bf16,fp32)
 # another compiler's objects lie apart: build/clang++/...
 O := build$(if $(filter g++ c++,$(notdir $(CXX))),,/$(notdir $(CXX)))
 PAIR := $(DEVICE)-$(PRECISION)
-ifeq ($(filter $(PAIR),cpu-fp32 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
-$(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32 and fp64, gpu and shim have fp32 and bf16)
+ifeq ($(filter $(PAIR),cpu-fp32 cpu-bf16 cpu-fp64 gpu-fp32 gpu-bf16 shim-fp32 shim-bf16),)
+$(error DEVICE=$(DEVICE) PRECISION=$(PRECISION) makes no sense: cpu has fp32, bf16 and fp64, gpu and shim have fp32 and bf16)
+endif
+ONEDNN := $(firstword $(wildcard .deps/include/dnnl.hpp /usr/include/dnnl.hpp /usr/local/include/dnnl.hpp))
+ifeq ($(PAIR)$(BLAS)$(ONEDNN),cpu-bf16openblas)
+$(error PRECISION=bf16 on a CPU multiplies by oneDNN, and there is none: dev/setup.sh, or apt-get install libdnnl-dev)
 endif
 B := $(O)/$(PAIR)$(if $(filter loops,$(BLAS)),-loops)
 
@@ -168,6 +172,8 @@ $(O)/$(1)$(LOOPS)/%: $(O)/$(1)$(LOOPS)/%.o $(BASE_OBJECTS)
 endef
 $(eval $(call program_rules,cpu-fp32,$(CPU_FLAGS)))
 $(eval $(call program_rules,cpu-fp64,$(CPU_FLAGS) $(FP64)))
+$(eval $(call program_rules,cpu-bf16,$(CPU_FLAGS) $(BF16) $(if $(LOOPS),,-DONEDNN)))
+$(O)/cpu-bf16/%: LIBS += -ldnnl
 $(eval $(call program_rules,shim-fp32,$(SHIM_FLAGS)))
 $(eval $(call program_rules,shim-bf16,$(SHIM_FLAGS) $(BF16)))
 define gpu_program_rules

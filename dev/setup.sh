@@ -27,10 +27,11 @@ missing() {
     command -v make >/dev/null || echo make
     command -v python3 >/dev/null || echo python3
     if ! command -v g++ >/dev/null; then
-        echo g++ libopenblas-dev doctest-dev nlohmann-json3-dev libutf8proc-dev
+        echo g++ libopenblas-dev libdnnl-dev doctest-dev nlohmann-json3-dev libutf8proc-dev
         return
     fi
     has_header cblas.h && has_library openblas || echo libopenblas-dev
+    has_header dnnl.hpp && has_library dnnl || echo libdnnl-dev
     has_header doctest/doctest.h || echo doctest-dev
     has_header nlohmann/json.hpp || echo nlohmann-json3-dev
     has_header utf8proc.h && has_library utf8proc || echo libutf8proc-dev

@@ -14,6 +14,11 @@ vpath test_%.cpp $(ROOMS:%=test/%)
 vpath test_%.cu $(ROOMS:%=test/%)
 UNIT_TESTS := $(filter-out test/models/%,$(wildcard $(ROOMS:%=test/%/test_*.cpp)))
 UNIT_TESTS := $(patsubst %.cpp,$(O)/test/%,$(notdir $(UNIT_TESTS)))
+# products of bf16 by oneDNN, where it is: by each kind of instructions that this processor has
+UNIT_TESTS := $(filter-out $(O)/test/test_onednn,$(UNIT_TESTS))
+ONEDNN_TESTS := $(if $(ONEDNN),$(foreach isa,AVX512_CORE_AMX AVX512_CORE_BF16 AVX512_CORE AVX2,\
+	"ONEDNN_MAX_CPU_ISA=$(isa) $(O)/test/test_onednn"))
+CPU_BF16 := $(if $(ONEDNN),$(addprefix $(O)/cpu-bf16/,$(PROGRAMS)))
 KERNEL_TESTS := $(addprefix $(O)/test/,test_kernels test_flash test_cublaslt test_shim)
 ORDERS := forward reverse random
 
@@ -28,7 +33,9 @@ $(O)/test/test_%_shim.o: test_%.cpp
 	$(call compile,$(KERNEL_FLAGS))
 $(O)/test/test_%.o: test_%.cpp
 	$(call compile,$(TEST_FLAGS))
-$(UNIT_TESTS:%=%.o): $(O)/test/%.o: %.cpp
+$(O)/test/test_onednn.o: UNIT_FLAGS += -DONEDNN
+$(O)/test/test_onednn: LIBS += -ldnnl
+$(UNIT_TESTS:%=%.o) $(O)/test/test_onednn.o: $(O)/test/%.o: %.cpp
 	$(call compile,$(UNIT_FLAGS))
 $(O)/test/%: $(O)/test/%.o $(O)/test/main.o $(BASE_OBJECTS)
 	$(call link,-fopenmp)
@@ -70,7 +77,7 @@ $(TSAN_TESTS): %: %.o $(BASE_OBJECTS:$(O)/%=$(O)/tsan/%)
 TEST_PROGRAMS := data/tokenize $(addprefix $(O)/cpu-fp32$(LOOPS)/,$(PROGRAMS)) $(O)/cpu-fp64$(LOOPS)/train_bert \
 	$(addprefix $(O)/shim-fp32$(LOOPS)/,$(PROGRAMS)) \
 	$(addprefix $(O)/shim-bf16$(LOOPS)/,$(PROGRAMS) bench_attention bench_kernels)
-tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS)
+tests: $(UNIT_TESTS) $(MODEL_TESTS) $(KERNEL_TESTS) $(TEST_PROGRAMS) $(CPU_BF16) $(if $(ONEDNN),$(O)/test/test_onednn)
 
 # the longest first
 PYTHON_TESTS := $(sort $(wildcard test/programs/test_*.py test/scripts/test_*.py))
@@ -79,7 +86,8 @@ test: setup-quiet
 	@$(MAKE) tests
 	@python3 test/run.py $(PYTHON_TESTS:%="python3 %") \
 		$(call in_every_order,$(O)/test/test_kernels) $(call in_every_order,$(O)/test/test_flash) \
-		$(O)/test/test_shim $(O)/test/test_cublaslt $(MODEL_TESTS) $(UNIT_TESTS)
+		$(O)/test/test_shim $(O)/test/test_cublaslt $(MODEL_TESTS) $(UNIT_TESTS) \
+		$(ONEDNN_TESTS)
 # the programs' tests once more, of the programs that a GPU would run: its kernels, and its memory apart from the host's
 SHIM_PROGRAMS := TRAIN_BERT=$(O)/shim-fp32/train_bert FINETUNE_CLS=$(O)/shim-fp32/finetune_cls \
 	TRAIN_GPT=$(O)/shim-fp32/train_gpt SFT=$(O)/shim-fp32/sft

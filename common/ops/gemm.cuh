@@ -1,8 +1,9 @@
 // gemm.cuh: the one seam to the matrix product, c(m,n) = beta c + op(a) op(b), row-major.
 //
-// On the CPU a BLAS on one thread (matmul.cuh has the threads), or, without a BLAS (make BLAS=loops), a blocked loop.
-// On a GPU cuBLASLt: fused_gemm() also leaves the epilogue to it, a bias or a GELU that is applied before c is stored.
-// Which of its algorithms is the fastest for a shape is timed once a run (matmul_plans.h).
+// On the CPU a BLAS on one thread (matmul.cuh has the threads), for bf16 oneDNN, whose products of bf16 (AMX,
+// AVX512-BF16) are summed in fp32, or without them (make BLAS=loops, tests) a blocked loop. On a GPU cuBLASLt:
+// fused_gemm() also leaves the epilogue to it, a bias or a GELU that is applied before c is stored. Which of its
+// algorithms is the fastest for a shape is timed once a run (matmul_plans.h).
 #pragma once
 #include <string.h>
 
@@ -18,6 +19,9 @@
 #include <cblas.h>
 extern "C" void openblas_set_num_threads(int) __attribute__((weak));
 #endif
+#endif
+#ifdef ONEDNN
+#include <dnnl.hpp>
 #endif
 
 #include "common/base/threads.h"
@@ -58,9 +62,46 @@ template <class TA, class TC> void gemm_loops(bool ta, bool tb, int m, int n, in
             }
     }
 }
+#ifdef ONEDNN
+inline bool cpu_has(dnnl::cpu_isa isa) { return ((int)dnnl::get_effective_cpu_isa() & (int)isa) == (int)isa; }
+// what products of bf16 run on
+inline const char* bf16_instructions() {
+    if (cpu_has(dnnl::cpu_isa::avx512_core_amx)) return "bf16 by AMX";
+    if (cpu_has(dnnl::cpu_isa::avx512_core_bf16)) return "bf16 by AVX512-BF16";
+    return "this processor has no instructions for bf16: PRECISION=fp32 is faster";
+}
+// gemm() for bf16. oneDNN makes code for a shape at its first use, and finds it again in 2 µs at the next ones.
+template <class TC> void gemm_onednn(bool ta, bool tb, int m, int n, int k, const bf16* a, size_t lda, const bf16* b,
+    size_t ldb, TC beta, TC* c, size_t ldc) {
+    using dnnl::memory, dnnl::matmul;
+    static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    static thread_local dnnl::stream stream(engine);
+    auto matrix = [](int rows, int cols, size_t ld, bool transposed, bool is_bf16) {
+        memory::dims strides = {(int64_t)ld, 1};
+        if (transposed) std::swap(strides[0], strides[1]);
+        return memory::desc({rows, cols}, is_bf16 ? memory::data_type::bf16 : memory::data_type::f32, strides);
+    };
+    const memory::desc as = matrix(m, k, lda, ta, true), bs = matrix(k, n, ldb, tb, true);
+    const memory::desc cs = matrix(m, n, ldc, false, std::is_same_v<TC, bf16>);
+    dnnl::post_ops add;
+    if ((float)beta != 0) add.append_sum((float)beta);
+    dnnl::primitive_attr attributes;
+    attributes.set_post_ops(add);
+    matmul(matmul::primitive_desc({as, bs, cs}, attributes, engine))
+        .execute(stream, {{DNNL_ARG_SRC, memory(as, engine, (void*)a)},
+                             {DNNL_ARG_WEIGHTS, memory(bs, engine, (void*)b)}, {DNNL_ARG_DST, memory(cs, engine, c)}});
+}
+#else
+inline const char* bf16_instructions() { return "bf16 by loops: slow, for tests"; }
+#endif
 template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b,
     size_t ldb, TC beta, TC* c, size_t ldc) {
     if (m == 0 || n == 0) return;
+#ifdef ONEDNN
+    static const bool fast = cpu_has(dnnl::cpu_isa::avx512_core);  // below, oneDNN is slower than loops
+    if constexpr (std::is_same_v<TA, bf16>)
+        if (fast) return gemm_onednn(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
+#endif
 #ifndef BLAS_LOOPS
     CBLAS_TRANSPOSE opa = ta ? CblasTrans : CblasNoTrans, opb = tb ? CblasTrans : CblasNoTrans;
     if constexpr (std::is_same_v<TA, float>)

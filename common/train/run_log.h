@@ -66,8 +66,9 @@ struct RunLog {
             fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
         if (kept.empty()) add(Json().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
         if (peak > 0)
-            printf("peak of matrix products: %.0f GFLOP/s; \"of peak\" below counts the model's FLOPs against it\n\n",
-                peak / 1e9);
+            printf("peak of matrix products: %.0f GFLOP/s%s; \"of peak\" below counts the model's FLOPs against it\n\n",
+                peak / 1e9,
+                device_is_host && sizeof(real) == 2 ? format(" (%s)", cpu::bf16_instructions()).c_str() : "");
     }
     // The lines of metrics.jsonl up to `step`, as later ones are done again; what is no JSON is dropped (a power cut)
     static std::string kept_lines(const std::string& path, int64_t step) {

@@ -61,6 +61,7 @@ from harness import (
 FINETUNE = W.program = binary("FINETUNE_CLS", "build/cpu-fp32/finetune_cls")
 SHIM = binary("FINETUNE_CLS_SHIM", "build/shim-fp32/finetune_cls")
 SHIM_BF16 = binary("FINETUNE_CLS_SHIM_BF16", "build/shim-bf16/finetune_cls")
+CPU_BF16 = binary("FINETUNE_CLS_CPU_BF16", "build/cpu-bf16/finetune_cls")
 TRAIN_BERT = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
 
 LABELS = ["bad", "good", "so so"]
@@ -1004,15 +1005,17 @@ class Shim(Case):
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
     # the roundings before it. The loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005
     # leaves room for another order of sums on another machine.
-    @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/finetune_cls is not built: make DEVICE=shim PRECISION=bf16")
-    def test_bf16_follows_the_cpu(self):
+    def test_bf16_follows_fp32(self):
         pack("few", {"train": make_rows(9, 60), "val": make_rows(10, 20)})
         args = [*SMALL, "--batch", 8, "--steps", 4, "--warmup", 0, "--examples", 40, "--eval-every", 2]
         tune("exact", *args, data="few")
-        run(train("bf16", *args, data="few"), program=SHIM_BF16)
-        cpu, shim = (metrics(W.path(d)) for d in ("exact", "bf16"))
-        self.assert_close([m["loss"] for m in cpu if "loss" in m], [m["loss"] for m in shim if "loss" in m], 0.005)
-        self.assertAlmostEqual(results_of("exact")["val"]["loss"], results_of("bf16")["val"]["loss"], delta=0.005)
+        exact = [m["loss"] for m in metrics(W.path("exact")) if "loss" in m]
+        for name, program in {"shim-bf16": SHIM_BF16, "cpu-bf16": CPU_BF16}.items():
+            if not program:
+                continue
+            run(train(name, *args, data="few"), program=program)
+            self.assert_close(exact, [m["loss"] for m in metrics(W.path(name)) if "loss" in m], 0.005)
+            self.assertAlmostEqual(results_of("exact")["val"]["loss"], results_of(name)["val"]["loss"], delta=0.005)
 
     def test_predict(self):
         text = ["the king is wise .", "the queen is proud , and so on " * 4]

@@ -58,6 +58,7 @@ from harness import (
 TRAIN_BERT = W.program = binary("TRAIN_BERT", "build/cpu-fp32/train_bert")
 SHIM = binary("TRAIN_BERT_SHIM", "build/shim-fp32/train_bert")
 SHIM_BF16 = binary("TRAIN_BERT_SHIM_BF16", "build/shim-bf16/train_bert")
+CPU_BF16 = binary("TRAIN_BERT_CPU_BF16", "build/cpu-bf16/train_bert")
 FP64 = binary("TRAIN_BERT_FP64", "build/cpu-fp64/train_bert")
 
 TINY = "--layers 2 --hidden-size 64 --max-len 32 --batch-tokens 256".split()
@@ -257,6 +258,16 @@ def check_threads(case):
     case.assert_same_run("threads1", "threads3")
 
 
+def check_bf16(case, fp32, shim, cpu):
+    exact = trace("exact", fp32)
+    for name, program in {"shim-bf16": shim, "cpu-bf16": cpu}.items():
+        if program:
+            case.assert_close(exact, trace(name, program), 0.005)
+    if cpu:  # the bits do not depend on the number of threads
+        first, second = (trace("cpu-bf16-%d" % n, cpu, OMP_NUM_THREADS=n) for n in (1, 3))
+        case.assertEqual(first, second)
+
+
 def check_recompute(case, built):
     """What --recompute computes again has the bits of what it does not keep, in the loops and in the kernels."""
     for program in dict.fromkeys(filter(None, built)):  # make test-shim gives one twice
@@ -270,10 +281,11 @@ def check_recompute(case, built):
             case.assert_same_run(out + "kept", out + "again")
 
 
-def trace(out, program):
+def trace(out, program, **env):
     run(
         train(out, *TINY, "--steps", 5, "--eval-tokens", 512, "--lr", 3e-3, "--dropout", 0.1, "--warmup", 0),
         program=program,
+        **env,
     )
     return losses(W.path(out)) + validations(W.path(out))
 
@@ -306,9 +318,8 @@ class SameNumbers(Case):
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
     # the roundings before it. The loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005
     # leaves room for another order of sums on another machine.
-    @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_bert is not built: make DEVICE=shim PRECISION=bf16")
-    def test_bf16_follows_the_cpu(self):
-        self.assert_close(trace("exact", TRAIN_BERT), trace("bf16", SHIM_BF16), 0.005)
+    def test_bf16_follows_fp32(self):
+        check_bf16(self, TRAIN_BERT, SHIM_BF16, CPU_BF16)
 
     @unittest.skipUnless(FP64, "build/cpu-fp64/train_bert is not built: make DEVICE=cpu PRECISION=fp64")
     def test_fp64_is_near_fp32(self):

@@ -48,6 +48,7 @@ from test_train_bert import TINY, train
 TRAIN_GPT = W.program = binary("TRAIN_GPT", "build/cpu-fp32/train_gpt")  # also for what is inherited
 SHIM = binary("TRAIN_GPT_SHIM", "build/shim-fp32/train_gpt")
 SHIM_BF16 = binary("TRAIN_GPT_SHIM_BF16", "build/shim-bf16/train_gpt")
+CPU_BF16 = binary("TRAIN_GPT_CPU_BF16", "build/cpu-bf16/train_gpt")
 
 
 def build_world():
@@ -258,9 +259,8 @@ class SameNumbers(Case):
     # What is stored in bf16 is off by up to 2**-9 of its size, a logit of size 1 by 0.002, and as much again comes from
     # the roundings before it. The loss is a mean over many targets, of which a part cancels: 0.001 was seen; 0.005
     # leaves room for another order of sums on another machine.
-    @unittest.skipUnless(SHIM_BF16, "build/shim-bf16/train_gpt is not built: make DEVICE=shim PRECISION=bf16")
-    def test_bf16_follows_the_cpu(self):
-        self.assert_close(bert.trace("exact", TRAIN_GPT), bert.trace("bf16", SHIM_BF16), 0.005)
+    def test_bf16_follows_fp32(self):
+        bert.check_bf16(self, TRAIN_GPT, SHIM_BF16, CPU_BF16)
 
     @unittest.skipUnless(SHIM, "build/shim-fp32/train_gpt is not built: make DEVICE=shim")
     def test_shim_writes_the_same(self):
@@ -349,8 +349,8 @@ class Llama(Case):
             self.assert_close(exact, trace("llama-shim", program=SHIM), 1e-4)
             args = ["generate", "--model", W.path("llama"), "--greedy", "--max-new-tokens", 12, "--batch", 2, *PROMPTS]
             self.assertEqual(run(args).out, run(args, program=SHIM).out)
-        if SHIM_BF16:  # 0.005: as test_bf16_follows_the_cpu
-            self.assert_close(exact, trace("llama-bf16", program=SHIM_BF16), 0.005)
+        for i, program in enumerate(filter(None, (SHIM_BF16, CPU_BF16))):  # 0.005: as test_bf16_follows_fp32
+            self.assert_close(exact, trace("llama-bf16-%d" % i, program=program), 0.005)
 
     def test_bad_input(self):
         def edited(name, files):
