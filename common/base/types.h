@@ -29,17 +29,13 @@ typedef __nv_bfloat16 bf16;
 struct bf16 {
     uint16_t bits;
     bf16() = default;
-    bf16(float f) {
-        uint32_t u;
-        memcpy(&u, &f, 4);
+    bf16(float f) { *this = f; }
+    bf16& operator=(float f) {  // without a temporary object, which would keep loops from being vectorised
+        const uint32_t u = __builtin_bit_cast(uint32_t, f);
         bits = (u & 0x7fffffff) > 0x7f800000 ? 0x7fff : (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+        return *this;
     }
-    operator float() const {
-        uint32_t u = (uint32_t)bits << 16;
-        float f;
-        memcpy(&f, &u, 4);
-        return f;
-    }
+    operator float() const { return __builtin_bit_cast(float, (uint32_t)bits << 16); }
 };
 #endif
 
