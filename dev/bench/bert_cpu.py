@@ -114,12 +114,13 @@ def bert(threads, compiled):
     return Torch(transformers.BertForMaskedLM(config), ids, labels, threads, compiled)
 
 
-def peak(threads):
+def peak(threads, precision="fp32"):
     """FLOP/s of a 1024^3 product by PyTorch"""
     import torch
 
     torch.set_num_threads(threads)
-    a, b = torch.rand(1024, 1024), torch.rand(1024, 1024)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.rand(1024, 1024, dtype=dtype), torch.rand(1024, 1024, dtype=dtype)
     best = 1e9
     for _ in range(8):
         begin = time.perf_counter()

@@ -5,7 +5,8 @@ low-rank adapters, and generation with a cache; the same model, rows, batch and 
     data/superni.py --tokenizer models/smollm2 --keep-text --out datasets/superni
     make && python3 dev/bench/smollm2.py --model models/smollm2 --rows datasets/superni/train.jsonl
 
-in a Python with torch, transformers and peft. fp32, AdamW, clipping at 1, adapters of rank 16 on all matrices. Tuning:
+in a Python with torch, transformers and peft. fp32, or with --precision bf16 (after make PRECISION=bf16 DEVICE=cpu)
+build/cpu-bf16/ beside torch.autocast in bfloat16, which keeps its weights in fp32; the peaks are of that precision. AdamW, clipping at 1, adapters of rank 16 on all matrices. Tuning:
 steps of --batch rows, several strung together for each, until they are cut at 512 tokens, so that nothing is padded on
 either side (--mixed: rows as they are; transformers then pads to the longest). Only answers are learned; transformers
 computes the logits of all tokens, as it does by default, and ours those of the answers: ours with --train-on-prompt,
@@ -91,9 +92,13 @@ def process(a, command):
     return text, 1024 * usage.ru_maxrss
 
 
+def program(a, name):
+    return str(ROOT / f"build/cpu-{a.precision}" / name)
+
+
 def ours(a, folder, out, flags, peaks):
     """(tokens per second, peak memory)"""
-    command = [str(ROOT / "sft"), "--init", a.model, "--data", str(folder), "--out", str(out), "--batch", str(a.batch)]
+    command = [program(a, "sft"), "--init", a.model, "--data", str(folder), "--out", str(out), "--batch", str(a.batch)]
     command += ["--steps", str(a.steps), "--eval-every", "1000000", *flags]
     text, memory = process(a, command)
     peaks.append(float(re.search(r"peak of matrix products: (\d+) GFLOP/s", text).group(1)) * 1e9)
@@ -129,7 +134,9 @@ def peer(a, folder):
     times = []
     for _ in range(a.steps):
         begin = time.perf_counter()
-        model(**batch).loss.backward()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=a.precision == "bf16"):
+            loss = model(**batch).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -177,7 +184,7 @@ def training(a, found):
         length = tokens / len(rows)
         peaks, results = [], {}
         for r in range(a.rounds):
-            peaks.append(peak(a.threads))
+            peaks.append(peak(a.threads, a.precision))
             for side, flags in SIDES.items():
                 with tempfile.TemporaryDirectory(dir=tmp) as out:
                     mine = ours(a, folder, pathlib.Path(out) / "run", flags, peaks)
@@ -186,7 +193,10 @@ def training(a, found):
                     results.setdefault(("transformers", side), []).append(theirs(a, folder, side))
             each = ", ".join(f"{program} {side} {of[-1][0]:,.0f}" for (program, side), of in results.items())
             print(f"round {r + 1}: {each} tokens/s; best peak {max(peaks) / 1e9:.0f} GFLOP/s", file=sys.stderr)
-    print(f"\n| fp32, {len(rows)} rows of {length:.0f} tokens a step, {100 * learned:.1f} % of them learned ", end="")
+    print(
+        f"\n| {a.precision}, {len(rows)} rows of {length:.0f} tokens a step, {100 * learned:.1f} % of them learned ",
+        end="",
+    )
     print("| tokens/s | each round | tune.cu is | of the floor | peak memory, GB |\n|---|---|---|---|---|---|")
     for (program, side), of in results.items():
         speed = statistics.median(s for s, _ in of)
@@ -227,7 +237,7 @@ def bandwidth(a, n=1 << 28):
 
 
 def our_texts(a, batch, tokens):
-    command = [str(ROOT / "train_gpt"), "generate", "--model", a.model, "--greedy", "--json", "--batch", str(batch)]
+    command = [program(a, "train_gpt"), "generate", "--model", a.model, "--greedy", "--json", "--batch", str(batch)]
     command += ["--max-new-tokens", str(tokens), *a.flags.split(), *[a.prompt] * batch]
     begin = time.perf_counter()
     text, _ = process(a, command)
@@ -243,6 +253,8 @@ def generation(a, found):
 
     torch.set_num_threads(a.threads)
     model = transformers.AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32).eval()
+    if a.precision == "bf16":
+        model = model.bfloat16()
     ids = transformers.AutoTokenizer.from_pretrained(a.model)(a.prompt, return_tensors="pt")["input_ids"]
 
     def peer_texts(batch, tokens):
@@ -294,6 +306,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", required=True, help="the model directory")
     p.add_argument("--rows", metavar="FILE", help="JSON lines with instruction, input and output")
+    p.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     p.add_argument("--only", choices=["training", "generation"])
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--threads", type=int, default=os.cpu_count())

@@ -99,6 +99,7 @@ def design(a, tasks):
         "tokens": a.tokens,
         "seeds": a.seeds,
         "text_tokens": a.text_tokens,
+        "programs": str(a.programs.relative_to(ROOT)),
     }
     file = a.work / "design.json"
     if not file.exists():
@@ -175,7 +176,18 @@ def perplexity(a, d, model, folder):
             run(a, a.work / "log.txt", *pack, "--out", text / name)
     out = folder / "text"
     shutil.rmtree(out, ignore_errors=True)
-    command = ["./train_gpt", "--init", model, "--data", text, "--out", out, "--eval-tokens", d["text_tokens"], *LOSS]
+    command = [
+        a.programs / "train_gpt",
+        "--init",
+        model,
+        "--data",
+        text,
+        "--out",
+        out,
+        "--eval-tokens",
+        d["text_tokens"],
+        *LOSS,
+    ]
     run(a, folder / "log.txt", *command)
     rows = [json.loads(line) for line in open(out / "metrics.jsonl")]
     return math.exp(next(row["val_loss"] for row in rows if "val_loss" in row))
@@ -189,21 +201,30 @@ def do(a, d, s):
     data, model, result = dataset(a, s["part"], s["tasks"], s["seed"]), a.model, dict(s)
     if s["method"]:
         steps = max(1, round(d["tokens"] / (BATCH * mean_length(data / "train.bin"))))
-        sft = ["./sft", "--init", a.model, "--data", data, "--out", tuned, "--steps", steps, "--lr", s["lr"]]
+        sft = [a.programs / "sft", "--init", a.model, "--data", data, "--out", tuned, "--steps", steps, "--lr", s["lr"]]
         sft += ["--seed", s["seed"], *TUNE, *METHODS[s["method"]]]
         if not (tuned / "last").exists():  # not begun, or killed before there was anything to continue
             shutil.rmtree(tuned, ignore_errors=True)
-        run(a, log, *(["./sft", "--resume", "--out", tuned] if tuned.exists() else sft))
+        run(a, log, *([a.programs / "sft", "--resume", "--out", tuned] if tuned.exists() else sft))
         model = tuned / "last"
         steps = [r for r in (json.loads(line) for line in open(tuned / "metrics.jsonl")) if "loss" in r]
         result["train"] = {key: [r[key] for r in steps] for key in ("tokens", "loss", "tokens_per_s")}
         if s["method"] == "lora":
             shutil.rmtree(folder / "merged", ignore_errors=True)
-            run(a, log, "./sft", "merge", "--model", model, "--out", folder / "merged")
+            run(a, log, a.programs / "sft", "merge", "--model", model, "--out", folder / "merged")
             model = folder / "merged"
     trained = time.time()
     if not (answers / "results.json").exists():
-        evaluate = ["./sft", "eval", "--model", model, "--data", a.work / f"{s['part']}.bin", "--out", answers]
+        evaluate = [
+            a.programs / "sft",
+            "eval",
+            "--model",
+            model,
+            "--data",
+            a.work / f"{s['part']}.bin",
+            "--out",
+            answers,
+        ]
         run(a, log, *evaluate, "--rows", d["rows"], *EVAL)
     found = json.loads((answers / "results.json").read_text())[s["part"]]
     result.update((name if name in BASELINES else "model", of["tasks"]) for name, of in found.items())
@@ -274,7 +295,7 @@ def table(a, d, done):
     heads += ["exact match, %", "gain", *(["options, %", "gain"] if has_options else []), "perplexity of other text"]
     lines += [
         f"ROUGE-L, 0 to 100, mean over tasks, {d['rows']} rows each; {d['tokens']:,} tokens of each tuning, on up to "
-        f"{len(d['training'])} tasks",
+        f"{len(d['training'])} tasks; programs: {d['programs']}",
         "",
         "| " + " | ".join(heads) + " |",
         "|---|" + "---|" * (len(heads) - 1),
@@ -328,6 +349,9 @@ def main():
     p.add_argument("--instructions", required=True, metavar="DIR")
     p.add_argument("--text", required=True, metavar="FILE")
     p.add_argument("--work", required=True, metavar="DIR")
+    p.add_argument(
+        "--programs", default=".", metavar="DIR", help="the build: build/cpu-bf16 after make PRECISION=bf16 DEVICE=cpu"
+    )
     p.add_argument("--minutes", type=float, default=60, help="no run begins that would take longer (default 60)")
     p.add_argument("--rows", type=int, default=12, help="of each held-out task (default 12)")
     p.add_argument("--tokens", type=int, default=128000, help="of each tuning (default 128000)")
@@ -336,7 +360,7 @@ def main():
     p.add_argument("--threads", type=int, default=os.cpu_count())
     a = p.parse_args()
     a.model, a.text = os.path.abspath(a.model), os.path.abspath(a.text)
-    a.work = pathlib.Path(a.work).resolve()
+    a.work, a.programs = pathlib.Path(a.work).resolve(), ROOT / a.programs
     (a.work / "done").mkdir(parents=True, exist_ok=True)
     read = lambda name: [row for row, _ in json_objects(*find_named([a.instructions], name))]
     instances = read("superni_instances.jsonl")

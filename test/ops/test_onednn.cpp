@@ -14,8 +14,9 @@ template <class T> std::vector<T> noise(size_t n) {  // uniform within (-1, 1)
     for (size_t i = 0; i < n; i++) x[i] = T((float)uniform(mix64(seed, i)) * 2 - 1);
     return x;
 }
-// Products of bf16 are exact in fp32; both sides add k of them in fp32, in different orders, and round the sum once: what
-// differs is k roundings of 2⁻²⁴ of Σ|a b|, here ≤ k (noise lies within ±1), and in bf16 one ulp more, 2⁻⁸ of the sum.
+// Products of bf16 are exact in fp32; both sides add k of them in fp32, in different orders, and round the sum once:
+// what differs is k roundings of 2⁻²⁴ of Σ|a b|, here ≤ k (noise lies within ±1), and in bf16 one ulp more, 2⁻⁸ of the
+// sum.
 template <class TC> void test_product(bool ta, bool tb, int m, int n, int k, size_t more, TC beta) {
     CAPTURE(ta);
     CAPTURE(tb);
@@ -32,8 +33,9 @@ template <class TC> void test_product(bool ta, bool tb, int m, int n, int k, siz
     for (size_t i = 0; i < c.size(); i++) {
         const float x = c[i], y = expected[i];
         if (i % ldc >= (size_t)n) touched += memcmp((void*)&c[i], (void*)&expected[i], sizeof(TC)) != 0;
-        else wrong += !(std::abs(x - y) <= ldexpf(2.0f * k * k + 1, -24) +
-                                               (sizeof(TC) == 2 ? ldexpf(std::max(std::abs(x), std::abs(y)), -7) : 0));
+        else
+            wrong += !(std::abs(x - y) <= ldexpf(2.0f * k * k + 1, -24) +
+                                              (sizeof(TC) == 2 ? ldexpf(std::max(std::abs(x), std::abs(y)), -7) : 0));
     }
     CHECK(wrong == 0);
     CHECK(touched == 0);
@@ -44,7 +46,8 @@ TEST_CASE("products of bf16 equal the loops'") {
     MESSAGE(std::string(cpu::bf16_instructions()));
     for (bool ta : {false, true})
         for (bool tb : {false, true})
-            for (auto [m, n, k] : {std::array<int, 3>{1, 1, 1}, {33, 1, 65}, {1, 47, 2}, {64, 64, 64}, {31, 17, 3}, {100, 129, 257}})
+            for (auto [m, n, k] :
+                {std::array<int, 3>{1, 1, 1}, {33, 1, 65}, {1, 47, 2}, {64, 64, 64}, {31, 17, 3}, {100, 129, 257}})
                 for (size_t more : {0, 1, 32}) {
                     test_product<bf16>(ta, tb, m, n, k, more, bf16(0.0f));
                     test_product<bf16>(ta, tb, m, n, k, more, bf16(1.0f));
@@ -66,7 +69,8 @@ TEST_CASE("NaN and infinity go through a product, and what beta = 0 overwrites d
 
 TEST_CASE("the linear layer in bf16 has the same bits on 1, 2 and 3 threads") {
     const int N = 300, C = 96, OC = 200;
-    const auto inp = noise<bf16>(N * C), weight = noise<bf16>(OC * C), bias = noise<bf16>(OC), dout = noise<bf16>(N * OC);
+    const auto inp = noise<bf16>(N * C), weight = noise<bf16>(OC * C), bias = noise<bf16>(OC),
+               dout = noise<bf16>(N * OC);
     std::vector<std::vector<bf16>> outs, dinps;
     std::vector<std::vector<float>> dweights;
     const int threads = omp_get_max_threads();
