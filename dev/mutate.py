@@ -36,10 +36,10 @@ TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, PAGE = "dev/mutations.txt", "test/mutations.md"
 FLAGS = (
     "-x c++ -std=c++17 -I. -include mutant.h -O1 -march=native -fno-math-errno -fno-trapping-math -fno-signed-zeros "
-    "-fassociative-math -freciprocal-math -fopenmp -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS"
+    "-fassociative-math -freciprocal-math -fopenmp -DONEDNN -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS"
 ).split()
 IN_DOUBLE = ("test_gradients", "test_fixtures", "test_gpt_gradients", "test_sft")
-LIBRARIES = ("-fopenmp", "-lopenblas", "-lutf8proc")
+LIBRARIES = ("-fopenmp", "-lopenblas", "-ldnnl", "-lutf8proc")
 MUTANT_H = '#include <cstdlib>\ninline const int mutant = getenv("MUTANT") ? atoi(getenv("MUTANT")) : 0;\n'
 ASSIGNMENTS = "= += -= *= /= %= &= |= ^= <<= >>=".split()
 
