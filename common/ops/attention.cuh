@@ -469,19 +469,16 @@ template <int HS, bool KEYS> __global__ void __launch_bounds__(256)
     }
 }
 
-// one block per entry of the work list and head, a thread per element at a time
+// one block per sequence and head, a thread per element at a time
 template <class T> __global__ void attention_cache_kernel(
     KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
-    int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
-    if (first < 0) return;  // the whole block
-    for (int s = first; s < first + max(-t0, 1); s++) {
-        int n0 = seq.start[s], begin = max(t0, 0), end = min(begin + ATTENTION_TILE, seq.start[s + 1] - n0);
-        size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, to = ((size_t)slots[s] * NKV + h) * cache.context * HS;
-        for (int i = begin * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
-            const T* x = qkv + (n0 + i / HS) * (C + 2 * KV) + C + (size_t)h * HS + i % HS;  // of k; v: KV on
-            cache.k[to + i] = x[0];
-            cache.v[to + i] = x[KV];
-        }
+    int s = blockIdx.x, h = blockIdx.y, n0 = seq.start[s], len = seq.start[s + 1] - n0;
+    if (len == 0) return;  // it only fills the list
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, to = ((size_t)slots[s] * NKV + h) * cache.context * HS;
+    for (int i = threadIdx.x; i < len * HS; i += blockDim.x) {
+        const T* x = qkv + (n0 + i / HS) * (C + 2 * KV) + C + (size_t)h * HS + i % HS;  // of k; v: KV on
+        cache.k[to + i] = x[0];
+        cache.v[to + i] = x[KV];
     }
 }
 // One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in
@@ -563,7 +560,7 @@ template <class T> void attention_backward(T* dqkv, float* delta, const T* dout,
 }
 template <class T>
 void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
-    launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
+    launch(attention_cache_kernel<T>, dim3(seq.S, NKV), 1024, 0, cache, qkv, seq, slots, NH, NKV, HS);
 }
 template <class T> void attention_decode(
     T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int NKV, int HS) {
