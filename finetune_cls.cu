@@ -349,7 +349,7 @@ struct ClassifyTask : RunTask<Classifier> {
         opt.plan(arena);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.device_bytes());
+        arena.take(block, shape.bytes());
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {

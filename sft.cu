@@ -147,7 +147,7 @@ struct SftTask : RunTask<Gpt> {
         if (is_lora()) model.linear.point(adapters, model_table, base, opt.params, opt.grads);
         model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(block, shape.device_bytes());
+        arena.take(block, shape.bytes());
         if (context) generator.plan(arena, model, (int)sf.batch, (int)context);
         generator.block = block;
         generator.vocab_limit = (int)bpe.size();

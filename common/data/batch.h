@@ -41,8 +41,6 @@ struct BatchShape {
         Batch counted;
         return lay_out(counted, nullptr);
     }
-    // of a block on the device that a training step reads: with the slots of its upload
-    size_t device_bytes() const { return (1 + device::Upload::SLOTS) * bytes(); }
     int max_tiles() const { return N + N / ATTENTION_TILE + 1; }
     // Points the arrays of `b` into the block at `base`. Returns the block's bytes (base = nullptr: only counts them).
     size_t lay_out(Batch& b, char* base) const {

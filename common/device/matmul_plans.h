@@ -8,9 +8,11 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <tuple>
 
@@ -41,10 +43,9 @@ struct MatmulShape {   // c(m,n) = beta c + op(a) op(b), row-major
 struct MatmulPlan {
     // a cublasLtMatmulAlgo_t: plain data, good for the same GPU and version of the library
     std::array<unsigned char, 64> algorithm{};
-    bool separate = false;   // no algorithm: the product without the epilogue, then a kernel of ours
-    bool timed = false;      // else the first that cuBLASLt's heuristic names
-    bool from_file = false;  // and not checked yet
-    double us = 0;           // what it took
+    bool separate = false;  // no algorithm: the product without the epilogue, then a kernel of ours
+    bool timed = false;     // else the first that cuBLASLt's heuristic names
+    double us = 0;          // what it took
 };
 
 struct MatmulPlans {
@@ -75,7 +76,7 @@ struct MatmulPlans {
     // A plan that was timed is in the file before the first result that it computes.
     MatmulPlan* add(const MatmulShape& s, const MatmulPlan& plan) {
         MatmulPlan* p = &(plans[s] = plan);
-        if (plan.timed && !path.empty()) write();
+        if (plan.timed && !path.empty()) write_file_atomic(path, text());
         return p;
     }
 
@@ -91,7 +92,7 @@ private:
         line.set("epilogue", EPILOGUE_NAMES[(int)s.epilogue]);
         return line.set("algorithm", plan.separate ? "separate" : hex).set("us", plan.us);
     }
-    void write() const {
+    std::string text() const {
         std::string lines;
         int64_t count = 0;
         for (const auto& [shape, plan] : plans)
@@ -100,65 +101,45 @@ private:
                 count++;
             }
         Json head = Json::make_object();
-        head.set("device", device).set("cublaslt", library).set("plans", count).set("hash", hash(lines));
-        write_file_atomic(path, dump_json(head) + "\n" + lines);
+        head.set("device", device).set("cublaslt", library).set("plans", count);
+        return dump_json(head.set("hash", hex(fnv1a(lines.data(), lines.size())))) + "\n" + lines;
     }
-    static std::string hash(const std::string& text) { return hex(fnv1a(text.data(), text.size())); }
-
+    // What it cannot make sense of is left out, and so the file is not what it would write.
     void read() {
-        std::string text = read_file(path);
-        size_t end = std::min(text.find('\n'), text.size()), begin = std::min(end + 1, text.size());
-        Json head = parse_json(text.substr(0, end), path);
-        auto get = [&](const Json& line, const char* key, Json::Kind kind) -> const Json& {
+        const std::string file = read_file(path);
+        auto get = [](const Json& line, const char* key) {
             const Json* j = line.find(key);
-            const char* wanted = kind == Json::string    ? "a string"
-                                 : kind == Json::boolean ? "true or false"
-                                                         : "an integer";
-            if (!j || j->kind != kind)
-                fail("%s: %s: expected %s, found %s: the file is damaged", path.c_str(), key, wanted,
-                    j ? dump_json(*j).c_str() : "none");
-            return *j;
+            return j ? *j : Json();
         };
-        std::string lines = text.substr(begin);
-        std::string of = get(head, "device", Json::string).s;
-        std::string version = get(head, "cublaslt", Json::string).s;
-        if (get(head, "hash", Json::string).s != hash(lines))
-            fail("%s: expected lines with the hash that the first line names, found others: the file is damaged",
-                path.c_str());
+        size_t end = std::min(file.find('\n'), file.size());
+        const Json head = parse_json(file.substr(0, end), path);
+        const std::string of = get(head, "device").s, version = get(head, "cublaslt").s;
         if (of != device || version != library)
             fail("%s: made on %s with cuBLASLt %s, this is %s with %s", path.c_str(), of.c_str(), version.c_str(),
                 device.c_str(), library.c_str());
-        int64_t count = get(head, "plans", Json::integer).i;
-        for (begin = 0; begin < lines.size(); begin = end + 1, count--) {
-            end = std::min(lines.find('\n', begin), lines.size());
-            Json line = parse_json(lines.substr(begin, end - begin), path);
-            MatmulShape s;
+        for (size_t begin = end + 1; begin < file.size(); begin = end + 1) {
+            end = std::min(file.find('\n', begin), file.size());
+            const Json line = parse_json(file.substr(begin, end - begin), path);
+            MatmulShape s{};
             MatmulPlan plan;
-            s.ta = get(line, "ta", Json::boolean).b;
-            s.tb = get(line, "tb", Json::boolean).b;
-            s.add = get(line, "add", Json::boolean).b;
+            for (auto [key, value] : {std::pair{"ta", &s.ta}, {"tb", &s.tb}, {"add", &s.add}})
+                *value = get(line, key).b;
             for (auto [key, value] :
                 {std::pair{"m", &s.m}, {"n", &s.n}, {"k", &s.k}, {"lda", &s.lda}, {"ldb", &s.ldb}, {"ldc", &s.ldc},
                     {"in_bytes", &s.in_bytes}, {"out_bytes", &s.out_bytes}, {"alignment", &s.alignment}})
-                *value = get(line, key, Json::integer).i;
-            int epilogue = 0, kinds = sizeof EPILOGUE_NAMES / sizeof *EPILOGUE_NAMES;
-            while (epilogue < kinds && get(line, "epilogue", Json::string).s != EPILOGUE_NAMES[epilogue]) epilogue++;
-            const std::string& hex = get(line, "algorithm", Json::string).s;
-            plan.separate = hex == "separate";
-            bool digits = hex.size() == 2 * plan.algorithm.size() &&
-                          hex.find_first_not_of("0123456789abcdef") == std::string::npos;
-            if (epilogue == kinds || !(plan.separate || digits))
-                fail("%s: expected an epilogue and an algorithm of ours, found %s: the file is damaged", path.c_str(),
-                    dump_json(line).c_str());
-            for (size_t i = 0; i < plan.algorithm.size() && !plan.separate; i++)
-                plan.algorithm[i] = (unsigned char)std::stoul(hex.substr(2 * i, 2), nullptr, 16);
-            if (const Json* us = line.find("us")) plan.us = us->d;
-            s.epilogue = (Epilogue)epilogue;
-            plan.timed = plan.from_file = true;
+                *value = get(line, key).i;
+            for (int i = 0; i < (int)std::size(EPILOGUE_NAMES); i++)
+                if (get(line, "epilogue").s == EPILOGUE_NAMES[i]) s.epilogue = (Epilogue)i;
+            const std::string algorithm = get(line, "algorithm").s;
+            plan.separate = algorithm == "separate" && s.epilogue != Epilogue::none;
+            for (size_t i = 0; 2 * i + 1 < algorithm.size() && i < plan.algorithm.size() && !plan.separate; i++)
+                plan.algorithm[i] = (unsigned char)strtoul(algorithm.substr(2 * i, 2).c_str(), nullptr, 16);
+            plan.us = get(line, "us").d;
+            plan.timed = true;
             plans[s] = plan;
         }
-        if (count != 0)
-            fail("%s: expected as many plans as its first line says, found another number: the file is damaged",
-                path.c_str());
+        if (text() != file)
+            fail(
+                "%s: expected the lines that its first line tells of, found others: the file is damaged", path.c_str());
     }
 };

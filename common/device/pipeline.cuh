@@ -9,16 +9,14 @@
 #include <stdint.h>
 #include <string.h>
 
-#include <algorithm>
 #include <map>
 #include <vector>
 
 #include "common/device/device.cuh"
 
 namespace cpu {
-// Blocks of `bytes` on their way from the host to one place in device memory, followed by room for SLOTS blocks more.
+// Blocks of `bytes` on their way from the host to one place in device memory
 struct Upload {
-    static constexpr int SLOTS = 0;
     std::vector<char> block;
     void* to;
     Upload(void* to, size_t bytes) : block(bytes), to(to) {}
@@ -54,25 +52,18 @@ struct Event {
     operator cudaEvent_t() const { return event; }
 };
 
-// host ── pinned[slot] ──(copies)──▶ staging[slot] ──(compute_stream)──▶ to
-// The first copy goes over the bus while kernels run on compute_stream, the second stays within the GPU. So block i + 1
-// is built and copied while the GPU computes with block i, and graphs always read the same place. A slot is written
-// again when the GPU has taken what was in it; an event that was never recorded is one that has happened.
+// A block is copied between two steps of compute_stream, so that graphs always read the same place; the host builds the
+// next one meanwhile, in the other slot. A slot is written again when what was in it has arrived; an event that was
+// never recorded is one that has happened.
 struct Upload {
-    static constexpr int SLOTS = 2;
-    char *to, *pinned;  // (1 + SLOTS, bytes) in device memory; (SLOTS, bytes) on the host
+    char *to, *pinned;  // (bytes) in device memory; (2, bytes) on the host
     size_t bytes;
-    cudaStream_t copies;
-    Event arrived[2];  // the block is in staging[slot]
-    Event taken[2];    // it was copied from there
+    Event arrived[2];
     int slot = 1;
 
-    Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(SLOTS * bytes)), bytes(bytes) {
-        CUDA_CHECK(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking));
-    }
+    Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(2 * bytes)), bytes(bytes) {}
     ~Upload() {
-        cudaStreamSynchronize(copies);
-        cudaStreamDestroy(copies);
+        cudaStreamSynchronize(compute_stream);
         cudaFreeHost(pinned);
     }
     char* next() {
@@ -82,13 +73,8 @@ struct Upload {
         return pinned + slot * bytes;
     }
     void send() {
-        char* staging = to + (1 + slot) * bytes;
-        CUDA_CHECK(cudaStreamWaitEvent(copies, taken[slot], 0));
-        CUDA_CHECK(cudaMemcpyAsync(staging, pinned + slot * bytes, bytes, cudaMemcpyHostToDevice, copies));
-        CUDA_CHECK(cudaEventRecord(arrived[slot], copies));
-        CUDA_CHECK(cudaStreamWaitEvent(compute_stream, arrived[slot], 0));
-        CUDA_CHECK(cudaMemcpyAsync(to, staging, bytes, cudaMemcpyDeviceToDevice, compute_stream));
-        CUDA_CHECK(cudaEventRecord(taken[slot], compute_stream));
+        CUDA_CHECK(cudaMemcpyAsync(to, pinned + slot * bytes, bytes, cudaMemcpyHostToDevice, compute_stream));
+        CUDA_CHECK(cudaEventRecord(arrived[slot], compute_stream));
     }
 };
 template <class X> struct Readback {
@@ -125,47 +111,37 @@ template <class X> struct Readback {
 // kernels are loaded, plans of matrix products timed, buffers of libraries allocated, none of which can be captured.
 // The second time it is captured.
 struct Graphs {
-    static constexpr size_t MAX_GRAPHS = 64;  // graphs kept; a layer has some 40 kernels, each about 1 KB
-    struct Graph {
-        cudaGraphExec_t exec;  // nullptr: ran once
-        uint64_t used;
-    };
-    std::map<std::vector<int>, Graph> graphs;
-    uint64_t runs = 0;
+    static constexpr size_t MAX_GRAPHS = 64;             // graphs kept; a layer has some 40 kernels, each about 1 KB
+    std::map<std::vector<int>, cudaGraphExec_t> graphs;  // nullptr: ran once
 
     Graphs() = default;
     Graphs(const Graphs&) = delete;
-    ~Graphs() {
-        for (auto& [key, g] : graphs)
-            if (g.exec) cudaGraphExecDestroy(g.exec);
+    ~Graphs() { clear(); }
+    void clear() {
+        for (auto& [key, graph] : graphs)
+            if (graph) cudaGraphExecDestroy(graph);
+        graphs.clear();
     }
     template <class F> void run(const std::vector<int>& key, F body) {
         auto found = graphs.find(key);
         if (found == graphs.end()) {
-            if (graphs.size() == MAX_GRAPHS) drop_oldest();
-            graphs[key] = {nullptr, ++runs};
+            if (graphs.size() == MAX_GRAPHS) {  // all begin anew
+                device_sync();                  // one may still be running
+                clear();
+            }
+            graphs[key] = nullptr;
             return body();
         }
-        Graph& g = found->second;
-        g.used = ++runs;
-        if (!g.exec) {
+        cudaGraphExec_t& graph = found->second;
+        if (!graph) {
             cudaGraph_t captured;
             CUDA_CHECK(cudaStreamBeginCapture(compute_stream, cudaStreamCaptureModeThreadLocal));
             body();
             CUDA_CHECK(cudaStreamEndCapture(compute_stream, &captured));
-            CUDA_CHECK(cudaGraphInstantiateWithFlags(&g.exec, captured, 0));
+            CUDA_CHECK(cudaGraphInstantiateWithFlags(&graph, captured, 0));
             CUDA_CHECK(cudaGraphDestroy(captured));
         }
-        CUDA_CHECK(cudaGraphLaunch(g.exec, compute_stream));
-    }
-    void drop_oldest() {
-        auto oldest = std::min_element(
-            graphs.begin(), graphs.end(), [](auto& a, auto& b) { return a.second.used < b.second.used; });
-        if (oldest->second.exec) {
-            device_sync();  // it may still be running
-            CUDA_CHECK(cudaGraphExecDestroy(oldest->second.exec));
-        }
-        graphs.erase(oldest);
+        CUDA_CHECK(cudaGraphLaunch(graph, compute_stream));
     }
 };
 }  // namespace gpu

@@ -395,139 +395,90 @@ template <int HS, class T> void attention_delta(float* delta, const T* dout, con
     launch(attention_delta_kernel<HS, T>, ceil_div(threads, THREADS), THREADS, 0, delta, dout, out, N, NH);
 }
 
-// dq: one block per 64 queries of one head. q, do and the sum dq stay; keys and values come by.
-template <int HS> __global__ void __launch_bounds__(256)
-    attention_dq_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
+// One block per 64 queries of one head: dq. With KEYS one per 64 keys of one head: dk and dv. Its rows, q and do or k
+// and v, stay, and so do the sums; the columns come by: keys and values, or the queries that see these keys and their
+// do, of one head of the group after the other. So with KEYS the scores lie on their side.
+template <int HS, bool KEYS> __global__ void __launch_bounds__(256)
+    attention_backward_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
         Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
     constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
     DYNAMIC_SHARED(float, q);                                          // (64, HS)
     float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
     const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
-    int s = entry[0], i0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, h = blockIdx.y;
+    int s = entry[0], row0 = entry[1] + (int)(blockIdx.x % TILES) * TILE;
     if (s < 0) return;  // the whole block
     int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
-    if (i0 >= len) return;
+    if (row0 >= len) return;
+    int group = NH / NKV, h0 = KEYS ? blockIdx.y * group : blockIdx.y;
     size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
-    const float* queries = qkv + n0 * row + (size_t)h * HS;                  // (len, HS), rows `row` elements apart
-    const float* keys = qkv + n0 * row + C + (size_t)(h / (NH / NKV)) * HS;  // the same; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dq[4][E] = {}, l[4], del[4];
-    load_tile<HS>(q, queries, i0, len, row, scale);
-    load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        int query = min(i0 + 4 * y + i, len - 1);
-        l[i] = lse[(size_t)h * seq.N + n0 + query];
-        del[i] = delta[(size_t)h * seq.N + n0 + query];
-    }
-    int end = min(len, i0 + TILE + reach.after);
-    for (int j0 = max(0, i0 - reach.before) / TILE * TILE; j0 < end; j0 += TILE) {
-        __syncthreads();  // everybody is done with the tile before
-        load_tile<HS>(k, keys, j0, len, row, 1.0f);
-        load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
-        __syncthreads();  // all four tiles are there
-        float score[4][4] = {}, dp[4][4] = {};
-        tile_dot<HS>(score, q, k);
-        tile_dot<HS>(dp, d, v);
-        UNROLL
-        for (int i = 0; i < 4; i++) {
-            int query = i0 + 4 * y + i, unseen = query - reach.before, seen = min(query + 1 + reach.after, len);
-            DropoutRow drop(dropout, n0 + query, NH, h);
-            UNROLL
-            for (int j = 0; j < 4; j++) {
-                int key = j0 + x + 16 * j;
-                float drop_scale = dropout.p > 0 ? drop(key) : 1.0f;
-                bool sees = key >= unseen && key < seen && query < len;
-                score[i][j] = sees ? vec_exp(score[i][j] - l[i]) * (dp[i][j] * drop_scale - del[i]) : 0.0f;
-            }
-        }
-        store_scores(p, score);
-        tile_multiply<HS>(dq, p, k, min(TILE, end - j0));
-    }
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        int query = i0 + 4 * y + i;
-        if (query >= len) continue;
-        float* to = dqkv + (n0 + query) * row + (size_t)h * HS;  // (HS)
-        UNROLL
-        for (int e = 0; e < E; e++) to[x + 16 * e] = (dq[i][e] * scale);
-    }
-}
-
-// dk, dv: one block per 64 keys of one head. k, v and the sums dk, dv stay; the queries that see these keys come by, of
-// one head of the group after the other.
-// The scores lie on their side here: a row is a key, a column a query.
-template <int HS> __global__ void __launch_bounds__(256)
-    attention_dkv_kernel(float* dqkv, const float* delta, const float* dout, const float* qkv, const float* lse,
-        Sequences seq, int NH, int NKV, Reach reach, Dropout dropout) {
-    constexpr int E = HS / 16, SIZE = TILE * TILE_HS<HS>;
-    DYNAMIC_SHARED(float, q);                                          // (64, HS)
-    float *d = q + SIZE, *k = d + SIZE, *v = k + SIZE, *p = v + SIZE;  // (64, HS) each; p (64, 64)
-    const int* entry = seq.tiles + 2 * (blockIdx.x / TILES);
-    int s = entry[0], j0 = entry[1] + (int)(blockIdx.x % TILES) * TILE, kv = blockIdx.y;
-    if (s < 0) return;  // the whole block
-    int n0 = seq.start[s], len = seq.start[s + 1] - n0, x = threadIdx.x % 16, y = threadIdx.x / 16;
-    if (j0 >= len) return;
-    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, row = C + 2 * KV;
-    const float* keys = qkv + n0 * row + C + (size_t)kv * HS;  // (len, HS), rows `row` elements apart; values: KV on
-    float scale = 1.0f / sqrtf((float)HS), dk[4][E] = {}, dv[4][E] = {};
-    load_tile<HS>(k, keys, j0, len, row, 1.0f);
-    load_tile<HS>(v, keys + KV, j0, len, row, 1.0f);
-    int group = NH / NKV, first = max(0, j0 - reach.after) / TILE * TILE, end = min(len, j0 + TILE + reach.before);
-    int tiles = (end - first + TILE - 1) / TILE;
-    for (int i = 0; i < group * tiles; i++) {
-        int h = kv * group + i / tiles, i0 = first + i % tiles * TILE;
-        __syncthreads();  // everybody is done with the tile before
+    size_t to_q = n0 * row + (size_t)h0 * HS, to_k = n0 * row + C + (size_t)(h0 / group) * HS;  // in qkv; v: KV on
+    float scale = 1.0f / sqrtf((float)HS), dqk[4][E] = {}, dv[4][E] = {};                       // dqk: of q, or of k
+    auto load_queries = [&](int h, int i0) {
         load_tile<HS>(q, qkv + n0 * row + (size_t)h * HS, i0, len, row, scale);
         load_tile<HS>(d, dout + n0 * C + (size_t)h * HS, i0, len, C, 1.0f);
+    };
+    auto load_keys = [&](int j0) {
+        load_tile<HS>(k, qkv + to_k, j0, len, row, 1.0f);
+        load_tile<HS>(v, qkv + to_k + KV, j0, len, row, 1.0f);
+    };
+    if (KEYS) load_keys(row0);
+    else load_queries(h0, row0);
+    int begin = max(0, row0 - (KEYS ? reach.after : reach.before)) / TILE * TILE;
+    int end = min(len, row0 + TILE + (KEYS ? reach.before : reach.after));
+    int tiles = (end - begin + TILE - 1) / TILE;
+    for (int i = 0; i < (KEYS ? group : 1) * tiles; i++) {
+        int h = h0 + i / tiles, col0 = begin + i % tiles * TILE;
+        __syncthreads();  // everybody is done with the tile before
+        if (KEYS) load_queries(h, col0);
+        else load_keys(col0);
         __syncthreads();  // all four tiles are there
         float score[4][4] = {}, dp[4][4] = {};
-        tile_dot<HS>(score, k, q);
-        tile_dot<HS>(dp, v, d);
+        tile_dot<HS>(score, KEYS ? k : q, KEYS ? q : k);
+        tile_dot<HS>(dp, KEYS ? v : d, KEYS ? d : v);
         UNROLL
-        for (int j = 0; j < 4; j++) {
-            int query = i0 + x + 16 * j, known = min(query, len - 1);
+        for (int a = 0; a < 4; a++) {  // queries, then keys of this thread
+            int query = KEYS ? col0 + x + 16 * a : row0 + 4 * y + a, known = min(query, len - 1);
             float l = lse[(size_t)h * seq.N + n0 + known], del = delta[(size_t)h * seq.N + n0 + known];
-            DropoutRow drop(dropout, n0 + query, NH, h);
+            DropoutRow drop(dropout, n0 + known, NH, h);
             UNROLL
-            for (int i = 0; i < 4; i++) {
-                int key = j0 + 4 * y + i;
+            for (int b = 0; b < 4; b++) {
+                int key = KEYS ? row0 + 4 * y + b : col0 + x + 16 * b;
                 bool sees = query < len && key < len && key >= query - reach.before && key <= query + reach.after;
-                float drop_scale = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(score[i][j] - l) : 0.0f;
-                score[i][j] = w * drop_scale;
-                dp[i][j] = w * (dp[i][j] * drop_scale - del);
+                float &s_ij = KEYS ? score[b][a] : score[a][b], &dp_ij = KEYS ? dp[b][a] : dp[a][b];
+                float drop_ij = dropout.p > 0 ? drop(key) : 1.0f, w = sees ? vec_exp(s_ij - l) : 0.0f;
+                s_ij = w * drop_ij;
+                dp_ij = w * (dp_ij * drop_ij - del);
             }
         }
-        store_scores(p, score);
-        tile_multiply<HS>(dv, p, d, min(TILE, len - i0));
+        if (KEYS) {
+            store_scores(p, score);
+            tile_multiply<HS>(dv, p, d, min(TILE, end - col0));
+        }
         store_scores(p, dp);
-        tile_multiply<HS>(dk, p, q, min(TILE, len - i0));  // q holds q/√HS: the factor is in
+        tile_multiply<HS>(dqk, p, KEYS ? q : k, min(TILE, end - col0));  // q holds q/√HS: the factor is in dk
     }
     UNROLL
     for (int i = 0; i < 4; i++) {
-        int key = j0 + 4 * y + i;
-        if (key >= len) continue;
-        float* to = dqkv + (n0 + key) * row + C + (size_t)kv * HS;  // (HS) of dk; dv: KV on
+        if (row0 + 4 * y + i >= len) continue;
+        float* to = dqkv + (KEYS ? to_k : to_q) + (row0 + 4 * y + i) * row;  // (HS) of dq or dk; dv: KV on
         UNROLL
         for (int e = 0; e < E; e++) {
-            to[x + 16 * e] = dk[i][e];
-            to[KV + x + 16 * e] = dv[i][e];
+            to[x + 16 * e] = KEYS ? dqk[i][e] : dqk[i][e] * scale;
+            if (KEYS) to[KV + x + 16 * e] = dv[i][e];
         }
     }
 }
 
-// one block per entry of the work list and head, a thread per element at a time
+// one block per sequence and head, a thread per element at a time
 template <class T> __global__ void attention_cache_kernel(
     KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
-    int first = seq.tiles[2 * blockIdx.x], t0 = seq.tiles[2 * blockIdx.x + 1], h = blockIdx.y;
-    if (first < 0) return;  // the whole block
-    for (int s = first; s < first + max(-t0, 1); s++) {
-        int n0 = seq.start[s], begin = max(t0, 0), end = min(begin + ATTENTION_TILE, seq.start[s + 1] - n0);
-        size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, to = ((size_t)slots[s] * NKV + h) * cache.context * HS;
-        for (int i = begin * HS + threadIdx.x; i < end * HS; i += blockDim.x) {
-            const T* x = qkv + (n0 + i / HS) * (C + 2 * KV) + C + (size_t)h * HS + i % HS;  // of k; v: KV on
-            cache.k[to + i] = x[0];
-            cache.v[to + i] = x[KV];
-        }
+    int s = blockIdx.x, h = blockIdx.y, n0 = seq.start[s], len = seq.start[s + 1] - n0;
+    if (len == 0) return;  // it only fills the list
+    size_t C = (size_t)NH * HS, KV = (size_t)NKV * HS, to = ((size_t)slots[s] * NKV + h) * cache.context * HS;
+    for (int i = threadIdx.x; i < len * HS; i += blockDim.x) {
+        const T* x = qkv + (n0 + i / HS) * (C + 2 * KV) + C + (size_t)h * HS + i % HS;  // of k; v: KV on
+        cache.k[to + i] = x[0];
+        cache.v[to + i] = x[KV];
     }
 }
 // One block of 128 threads per row and head. The keys come by in tiles of 128, one a thread, which leaves its weight in
@@ -600,16 +551,16 @@ template <class T> void attention_backward(T* dqkv, float* delta, const T* dout,
         if constexpr (std::is_same_v<T, bf16>) {
             flash_backward<hs()>(dqkv, delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
         } else {
-            launch(attention_dq_kernel<hs()>, dim3(TILES * seq.W, NH), 256, attention_backward_shared<hs()>, dqkv,
-                delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
-            launch(attention_dkv_kernel<hs()>, dim3(TILES * seq.W, NKV), 256, attention_backward_shared<hs()>, dqkv,
-                delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
+            launch(attention_backward_kernel<hs(), false>, dim3(TILES * seq.W, NH), 256,
+                attention_backward_shared<hs()>, dqkv, delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
+            launch(attention_backward_kernel<hs(), true>, dim3(TILES * seq.W, NKV), 256,
+                attention_backward_shared<hs()>, dqkv, delta, dout, qkv, lse, seq, NH, NKV, reach, dropout);
         }
     });
 }
 template <class T>
 void attention_cache(KvCacheView<T> cache, const T* qkv, Sequences seq, const int* slots, int NH, int NKV, int HS) {
-    launch(attention_cache_kernel<T>, dim3(seq.W, NKV), 256, 0, cache, qkv, seq, slots, NH, NKV, HS);
+    launch(attention_cache_kernel<T>, dim3(seq.S, NKV), 1024, 0, cache, qkv, seq, slots, NH, NKV, HS);
 }
 template <class T> void attention_decode(
     T* out, KvCacheView<T> cache, const T* qkv, const int* slots, const int* pos, int R, int NH, int NKV, int HS) {

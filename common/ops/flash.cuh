@@ -52,6 +52,13 @@ __device__ inline void copy_tile(bf16* tile, const bf16* x, unsigned stride, int
         cp_async_16(
             tile + place + i * HS, x + (size_t)(unsigned)min(row + r + i, end - 1) * stride + 8 * c, row + r + i < end);
 }
+// Two tiles (ROWS, HS), one after the other, of x and y, by 128 threads: one group of copies
+template <int HS, int ROWS>
+__device__ inline void copy_two(bf16* tiles, const bf16* x, const bf16* y, unsigned stride, int row, int end) {
+    copy_tile<HS, ROWS, 128>(tiles, x, stride, row, end);
+    copy_tile<HS, ROWS, 128>(tiles + ROWS * HS, y, stride, row, end);
+    cp_async_commit();
+}
 // What the lanes bring to ldmatrix_x4 for a block of 16 × 16 elements at (0, 0): its four 8 × 8 matrices row by row, or
 // column by column. For the block at (16i, 16k) it is 16·i·HS + (place ^ 16k): the XOR of the swizzle and this one do
 // not mind each other.
@@ -132,13 +139,28 @@ template <int HS, int M> __device__ inline void store_rows(
     }
 }
 
-// Of the tokens [0, 128) from n0 on, in several sequences: range[r] = first + 65536 · end of the sequence of token r, 0
-// beyond all of them
-__device__ inline void find_ranges(uint32_t* range, const int* start, int count, int n0) {
-    for (int s = threadIdx.x; s < count; s += blockDim.x)
-        for (int r = start[s] - n0; r < start[s + 1] - n0; r++) range[r] = (start[s] - n0) | (start[s + 1] - n0) << 16;
-    for (int r = start[count] - n0 + threadIdx.x; r < ATTENTION_TILE; r += blockDim.x) range[r] = 0;
-    __syncthreads();  // everybody sees all of them
+// What some rows see of the tokens of a block, at most: [from, to)
+struct Seen {
+    int from, to;
+};
+// Of the `rows` rows of a warp, from `first` on, of `len` tokens. Several sequences, `count` of them that begin at
+// `start`, leave in range(128) for each token first + 65536 · end of its sequence, 0 beyond all of them. All threads of
+// the block come here.
+__device__ inline Seen rows_see(
+    uint32_t* range, const int* start, int count, int len, int first, int rows, int before, int after) {
+    Seen seen = {max(0, first - before), min(len, first + rows + after)};
+    if (count > 1) {
+        for (int s = threadIdx.x; s < count; s += blockDim.x)
+            for (int r = start[s] - start[0]; r < start[s + 1] - start[0]; r++)
+                range[r] = (start[s] - start[0]) | (start[s + 1] - start[0]) << 16;
+        for (int r = len + threadIdx.x; r < ATTENTION_TILE; r += blockDim.x) range[r] = 0;
+        __syncthreads();  // everybody sees all of them
+        if (first < len) {
+            seen.from = max(seen.from, (int)(range[first] & 0xffff));
+            seen.to = min(seen.to, (int)(range[min(first + rows, len) - 1] >> 16));
+        }
+    }
+    return seen;
 }
 
 // Scores s[m][n] of a warp: of rows row0 + 16m …, columns col0 + 8n …; −∞ where a query does not see a key. KEYS: the
@@ -187,30 +209,16 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     unsigned C = (unsigned)NH * HS, KV = (unsigned)NKV * HS, row = C + 2 * KV;
     const bf16* queries = qkv + (size_t)n0 * row + h * HS;                // (len, HS), rows `row` elements apart
     const bf16* keys = qkv + (size_t)n0 * row + C + h / (NH / NKV) * HS;  // the same; values: KV on
-    auto copy = [&](int j0, int buffer) {
-        bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
-        copy_tile<HS, KEYS, 128>(to, keys, row, j0, len);
-        copy_tile<HS, KEYS, 128>(to + KEYS * HS, keys + KV, row, j0, len);
-        cp_async_commit();
-    };
     copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     cp_async_commit();
     int begin = max(0, i0 - reach.before) / KEYS * KEYS, end = min(len, i0 + ATTENTION_TILE + reach.after);
-    copy(begin, 0);
-    int from_key = max(0, first - reach.before),
-        to_key = min(len, first + 32 + reach.after);  // what the warp sees, at most
-    if (count > 1) {
-        find_ranges(range, seq.start + s0, count, n0);
-        if (first < len) {
-            from_key = max(from_key, (int)(range[first] & 0xffff));
-            to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
-        }
-    }
+    copy_two<HS, KEYS>(kv, keys, keys + KV, row, begin, len);
+    Seen seen = rows_see(range, seq.start + s0, count, len, first, 32, reach.before, reach.after);
 
     // A lane has rows 16m + 8r + g: row_max is the largest score so far, sum its part of Σ exp(score − row_max)
     float o[M][HS / 8][4] = {}, row_max[M][2], sum[M][2], c = LOG2E / sqrtf((float)HS);
-    uint32_t k0[M][2], k1[M][2], threshold = 0;
-    float drop_scale = 1;
+    DropoutRow any(dropout, n0);  // threshold and scale are the same for all rows
+    uint32_t k0[M][2], k1[M][2];
     UNROLL
     for (int m = 0; m < M; m++) UNROLL
     for (int r = 0; r < 2; r++) {
@@ -221,8 +229,6 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
         if (count > 1) drop.start_at(range[query] & 0xffff);
         k0[m][r] = drop.k0;
         k1[m][r] = drop.k1;
-        threshold = drop.threshold;
-        drop_scale = drop.scale;
     }
     uint32_t x[HS / 16][M][4];
     if (HELD) {
@@ -234,8 +240,9 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
         cp_async_wait<0>();
         // this tile is there, and everybody is done with the one before, whose place the next one takes
         __syncthreads();
-        if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
-        if (first >= len || j0 >= to_key || j0 + KEYS <= from_key)
+        if (j0 + KEYS < end)
+            copy_two<HS, KEYS>(kv + (buffer ^ 1) * 2 * KEYS * HS, keys, keys + KV, row, j0 + KEYS, len);
+        if (first >= len || j0 >= seen.to || j0 + KEYS <= seen.from)
             continue;                                 // the whole warp has no queries, or they see none of these keys
         const bf16* k = kv + buffer * 2 * KEYS * HS;  // (KEYS, HS), and the values after them
         float s[M][KEYS / 8][4] = {};
@@ -269,7 +276,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
             for (int m = 0; m < M; m++) UNROLL
             for (int n = 0; n < KEYS / 8; n++) UNROLL
             for (int i = 0; i < 4; i++) {
-                bool kept = DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], threshold);
+                bool kept = DropoutRow::keeps(j0 + 8 * n + 2 * t + i % 2, k0[m][i / 2], k1[m][i / 2], any.threshold);
                 if (!kept) s[m][n][i] = 0;
             }
         }
@@ -281,7 +288,7 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_forward_kernel
     for (int r = 0; r < 2; r++) {
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 1);
         sum[m][r] += __shfl_xor_sync(0xffffffffu, sum[m][r], 2);
-        float inv_sum = drop_scale / sum[m][r];
+        float inv_sum = any.scale / sum[m][r];
         UNROLL
         for (int n = 0; n < HS / 8; n++) UNROLL
         for (int i = 2 * r; i < 2 * r + 2; i++) o[m][n][i] *= inv_sum;
@@ -319,25 +326,14 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
     const bf16* queries = qkv + (size_t)n0 * row + h * HS;                // (len, HS), rows `row` elements apart
     const bf16* keys = qkv + (size_t)n0 * row + C + h / (NH / NKV) * HS;  // the same; values: KV on
     auto copy = [&](int j0, int buffer) {
-        bf16* to = kv + buffer * 2 * KEYS * HS;  // (2, KEYS, HS)
-        copy_tile<HS, KEYS, 128>(to, keys, row, j0, len);
-        copy_tile<HS, KEYS, 128>(to + KEYS * HS, keys + KV, row, j0, len);
-        cp_async_commit();
+        copy_two<HS, KEYS>(kv + buffer * 2 * KEYS * HS, keys, keys + KV, row, j0, len);
     };
     copy_tile<HS, ATTENTION_TILE, 128>(q, queries, row, i0, len);
     copy_tile<HS, ATTENTION_TILE, 128>(d, dout + (size_t)n0 * C + h * HS, C, i0, len);
     cp_async_commit();
     int begin = max(0, i0 - reach.before) / KEYS * KEYS, end = min(len, i0 + ATTENTION_TILE + reach.after);
     copy(begin, 0);
-    int from_key = max(0, first - reach.before),
-        to_key = min(len, first + 32 + reach.after);  // what the warp sees, at most
-    if (count > 1) {
-        find_ranges(range, seq.start + s0, count, n0);
-        if (first < len) {
-            from_key = max(from_key, (int)(range[first] & 0xffff));
-            to_key = min(to_key, (int)(range[min(first + 31, len - 1)] >> 16));
-        }
-    }
+    Seen seen = rows_see(range, seq.start + s0, count, len, first, 32, reach.before, reach.after);
 
     float dq[M][HS / 8][4] = {}, lse2[M][2], del[M][2];  // lse2 in powers of 2
     float scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
@@ -371,8 +367,8 @@ template <int HS> __global__ void __launch_bounds__(128, 2) flash_dq_kernel(bf16
         if (j0 + KEYS < end) copy(j0 + KEYS, buffer ^ 1);
         ROLLED
         for (int j = 0; j < KEYS; j += SLICE) {
-            if (first >= len || j0 + j >= to_key || j0 + j + SLICE <= from_key) continue;  // the whole warp
-            const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;         // (SLICE, HS)
+            if (first >= len || j0 + j >= seen.to || j0 + j + SLICE <= seen.from) continue;  // the whole warp
+            const bf16 *k = kv + (buffer * 2 * KEYS + j) * HS, *v = k + KEYS * HS;           // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};
             multiply_rows<HS, HELD, M, SLICE / 8>(s, x, q + 32 * warp * HS, k);
             multiply_rows<HS, HELD, M, SLICE / 8>(dp, y, d + 32 * warp * HS, v);
@@ -460,13 +456,7 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
     copy_tile<HS, ATTENTION_TILE, BLOCK>(v, from + KV, row, j0, len);
     int begin = max(0, j0 - reach.after) / QUERIES * QUERIES, end = min(len, j0 + ATTENTION_TILE + reach.before);
     int h = kv * (NH / NKV), end_h = h + NH / NKV;
-    int from_query = first - reach.after,
-        to_query = min(len, first + 16 * M + reach.before);  // what sees the warp's keys
-    if (count > 1) find_ranges(range, seq.start + s0, count, n0);
-    if (count > 1 && first < len) {
-        from_query = max(from_query, (int)(range[first] & 0xffff));
-        to_query = min(to_query, (int)(range[min(first + 16 * M, len) - 1] >> 16));
-    }
+    Seen seen = rows_see(range, seq.start + s0, count, len, first, 16 * M, reach.after, reach.before);
     copy(h, begin, 0);
 
     float dk[M][HS / 8][4] = {}, dv[M][HS / 8][4] = {}, scale = 1.0f / sqrtf((float)HS), c = LOG2E * scale;
@@ -489,7 +479,7 @@ template <int HS> __global__ void __launch_bounds__(FLASH_DKV_BLOCK<HS>, HS == 1
         if (h < end_h) copy(h, next, buffer ^ 1);
         ROLLED
         for (int i1 = 0; i1 < QUERIES; i1 += SLICE) {
-            if (first >= len || i0 + i1 >= to_query || i0 + i1 + SLICE <= from_query)
+            if (first >= len || i0 + i1 >= seen.to || i0 + i1 + SLICE <= seen.from)
                 continue;  // the whole warp has no keys, or these do not see them
             const bf16 *q = qd + (buffer * 2 * QUERIES + i1) * HS, *d = q + QUERIES * HS;  // (SLICE, HS)
             float s[M][SLICE / 8][4] = {}, dp[M][SLICE / 8][4] = {};

@@ -228,16 +228,6 @@ struct Product {
         return cublasLtMatmul(cublas_lt.handle, &operation, &one, b, &b_layout, a, &a_layout, &beta, c, &c_layout, c,
             &c_layout, &algorithm, cublas_lt.workspace, WORKSPACE, compute_stream);
     }
-    // Can cuBLASLt run a plan that comes from a file?
-    bool accepts(const MatmulPlan& plan) {
-        if (plan.separate) return shape.epilogue != Epilogue::none;
-        cublasLtMatmulAlgo_t algorithm;
-        memcpy(&algorithm, plan.algorithm.data(), sizeof algorithm);
-        cublasLtMatmulHeuristicResult_t result{};
-        cublasStatus_t status = cublasLtMatmulAlgoCheck(
-            cublas_lt.handle, &operation, &b_layout, &a_layout, &c_layout, &c_layout, &algorithm, &result);
-        return status == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= WORKSPACE;
-    }
     // What the heuristic offers, fastest by its estimate first; nothing where cuBLASLt has no kernel for the product
     std::vector<MatmulPlan> candidates(int most) {
         cublasLtMatmulPreferenceOpaque_t preference;
@@ -345,19 +335,11 @@ template <class TA, class TC, class Fallback, class OnFused = Nothing> void fuse
         return status;
     };
     MatmulPlan* plan = cublas_lt.plans.find(shape);
-    if (plan && plan->from_file) {
-        plan->from_file = false;
-        if (!product.accepts(*plan)) {
-            printf("%s: cuBLASLt refuses its algorithm for %s: it gets another one\n", cublas_lt.plans.path.c_str(),
-                product.text().c_str());
-            plan = nullptr;
-        }
-    }
     if (!plan || (!plan->timed && may_time()))
         plan = cublas_lt.plans.add(shape, choose(product, fused, may_time(), run));
     if (cublasStatus_t status = run(*plan); status != CUBLAS_STATUS_SUCCESS)
-        fail("%s:%d: cublasLtMatmul for %s: %s", __FILE__, __LINE__, product.text().c_str(),
-            cublasLtGetStatusString(status));
+        fail("cublasLtMatmul for %s: %s%s", product.text().c_str(), cublasLtGetStatusString(status),
+            plan->timed ? ": --retune chooses another algorithm" : "");
 }
 template <class TA, class TC> void gemm(bool ta, bool tb, int m, int n, int k, const TA* a, size_t lda, const TA* b,
     size_t ldb, float beta, TC* c, size_t ldc) {

@@ -5,7 +5,7 @@
 //   dweight(OC,C) += doutᵀ inp,   dbias(OC) += Σₙ dout
 //
 // On the CPU a single-threaded BLAS runs under one OpenMP loop of ours over panels of rows: the bits do not depend on
-// the number of threads, and bias and GELU are applied while a panel is in the cache.
+// the number of threads.
 #pragma once
 #include <string.h>
 
@@ -118,23 +118,17 @@ template <class F> void for_panels(int N, F f) {
 #pragma omp parallel for schedule(static, 1)
     for (int n = 0; n < N; n += panel) f(n, std::min(panel, N - n));
 }
-// out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), and then finish(row) for each row of OC elements from `row` on
-template <class T, class Finish>
-void matmul_panels(T* out, const T* inp, const T* weight, const T* bias, int N, int C, int OC, Finish finish) {
-    for_panels(N, [&](int n, int rows) {
-        size_t begin = (size_t)n * OC, end = begin + (size_t)rows * OC;
-        gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), out + begin, OC);
-        for (size_t row = begin; row < end; row += OC) {
-            for (int c = 0; bias && c < OC; c++) out[row + c] = (acc<T>)out[row + c] + (acc<T>)bias[c];
-            finish(row);
-        }
-    });
-}
 // out(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC); bias may be nullptr. W: T, or bf16 that become T by panels of channels
 template <class T, class W>
 void matmul_forward(T* out, const T* inp, const W* weight, const T* bias, int N, int C, int OC) {
     if (N <= FEW_ROWS) return matmul_few_rows(out, inp, weight, bias, N, C, OC);
-    if constexpr (std::is_same_v<T, W>) return matmul_panels(out, inp, weight, bias, N, C, OC, [](size_t) {});
+    if constexpr (std::is_same_v<T, W>)
+        return for_panels(N, [&](int n, int rows) {
+            T* o = out + (size_t)n * OC;  // (rows, OC)
+            gemm(false, true, rows, OC, C, inp + (size_t)n * C, C, weight, C, T(0), o, OC);
+            for (int r = 0; bias && r < rows; r++, o += OC)
+                for (int c = 0; c < OC; c++) o[c] = (acc<T>)o[c] + (acc<T>)bias[c];
+        });
     constexpr int PANEL = 128;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int o = 0; o < OC; o += PANEL) {
@@ -151,13 +145,8 @@ void matmul_forward(T* out, const T* inp, const W* weight, const T* bias, int N,
 // pre(N,OC) = inp(N,C) weight(OC,C)ᵀ + bias(OC), act(N,OC) = gelu(pre); bias may be nullptr
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
-    if (N <= FEW_ROWS) {
-        matmul_few_rows(pre, inp, weight, bias, N, C, OC);
-        return elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre);
-    }
-    matmul_panels(pre, inp, weight, bias, N, C, OC, [&](size_t row) {
-        for (int c = 0; c < OC; c++) act[row + c] = gelu<kind>((acc<T>)pre[row + c]);
-    });
+    matmul_forward(pre, inp, weight, bias, N, C, OC);
+    elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre);
 }
 // dinp(N,C) = dout(N,OC) weight(OC,C); with add: += instead of =
 template <class T>
@@ -169,12 +158,8 @@ void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C
 // the same where inp was gelu(pre(N,C)): dpre(N,C) = (dout(N,OC) weight(OC,C)) · gelu'(pre)
 template <Gelu kind, class T>
 void matmul_backward_input_gelu(T* dpre, const T* dout, const T* weight, const T* pre, int N, int C, int OC) {
-    for_panels(N, [&](int n, int rows) {
-        T* d = dpre + (size_t)n * C;       // (rows, C)
-        const T* p = pre + (size_t)n * C;  // (rows, C)
-        gemm(false, false, rows, C, OC, dout + (size_t)n * OC, OC, weight, C, T(0), d, C);
-        for (size_t i = 0; i < (size_t)rows * C; i++) d[i] = (acc<T>)d[i] * gelu_derivative<kind>((acc<T>)p[i]);
-    });
+    matmul_backward_input(dpre, dout, weight, N, C, OC);
+    elementwise(GeluGradient<kind>(), (size_t)N * C, dpre, dpre, pre);
 }
 // sum(C) += Σₙ inp(N,C); scratch(column_sum_scratch(N,C))
 template <class T> void column_sum(acc<T>* sum, const T* inp, acc<T>* scratch, int N, int C) {
@@ -210,27 +195,15 @@ template <class TA, class TC> void gemm_of_part(bool ta, bool tb, int m, int n, 
 #ifdef WITH_KERNELS
 #include "common/device/pack.cuh"
 namespace gpu {
-// out(N,OC) += bias(OC), and act = gelu(out) if ACT; one thread per W elements
-template <int W, bool ACT, Gelu kind, class T>
-__global__ void bias_kernel(T* act, T* out, const T* bias, size_t n, int OC) {
+// out(N,OC) += bias(OC); one thread per W elements
+template <int W, class T> __global__ void bias_kernel(T* out, const T* bias, size_t n, int OC) {
     size_t i = ((size_t)blockIdx.x * blockDim.x + threadIdx.x) * W;
     if (i >= n) return;
     float x[W], b[W];
     load<W>(x, out + i);
     load<W>(b, bias + i % OC);
-    for (int k = 0; k < W; k++) x[k] = (float)(T)(x[k] + b[k]);  // rounded, as the backward pass will see it
+    for (int k = 0; k < W; k++) x[k] += b[k];
     store<W>(out + i, x);
-    if constexpr (ACT) {
-        UNROLL
-        for (int k = 0; k < W; k++) x[k] = gelu<kind>(x[k]);
-        store<W>(act + i, x);
-    }
-}
-template <bool ACT, Gelu kind, class T> void add_bias(T* act, T* out, const T* bias, int N, int OC) {
-    size_t n = (size_t)N * OC;
-    pick_width<T>(rows_are_wide<T>(OC, act, out, bias), [&](auto w) {
-        launch(bias_kernel<w(), ACT, kind, T>, ceil_div(n, THREADS * w()), THREADS, 0, act, out, bias, n, OC);
-    });
 }
 // cuBLASLt's GELU is the tanh form, to bf16's accuracy at least; fp32 is for exactness and takes ours.
 template <class T> constexpr bool cublas_gelu = std::is_same_v<T, bf16>;
@@ -240,28 +213,23 @@ template <class T> void matmul_forward(T* out, const T* inp, const T* weight, co
     if (!bias) return product();
     fused_gemm(false, true, N, OC, C, inp, C, weight, C, 0, out, OC, Fused{Epilogue::bias, bias}, [&] {
         product();
-        add_bias<false, Gelu::erf>((T*)nullptr, out, bias, N, OC);
+        pick_width<T>(rows_are_wide<T>(OC, out, bias), [&](auto w) {
+            size_t n = (size_t)N * OC;
+            launch(bias_kernel<w(), T>, ceil_div(n, THREADS * w()), THREADS, 0, out, bias, n, OC);
+        });
     });
 }
 template <Gelu kind, class T>
 void matmul_gelu_forward(T* act, T* pre, const T* inp, const T* weight, const T* bias, int N, int C, int OC) {
-    auto gelu_after = [&] { elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre); };
-    if (!bias) {
+    auto gelu_after = [&] {
         matmul_forward(pre, inp, weight, bias, N, C, OC);
-        return gelu_after();
-    }
-    auto bias_then_gelu = [&] {
-        auto both_after = [&] {
-            gemm(false, true, N, OC, C, inp, C, weight, C, 0, pre, OC);
-            add_bias<true, kind>(act, pre, bias, N, OC);
-        };
-        fused_gemm(
-            false, true, N, OC, C, inp, C, weight, C, 0, pre, OC, Fused{Epilogue::bias, bias}, both_after, gelu_after);
+        elementwise(GeluOf<kind>(), (size_t)N * OC, act, pre);
     };
     if constexpr (kind == Gelu::tanh && cublas_gelu<T>)
-        fused_gemm(
-            false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, bias_then_gelu);
-    else bias_then_gelu();
+        if (bias)
+            return fused_gemm(
+                false, true, N, OC, C, inp, C, weight, C, 0, act, OC, Fused{Epilogue::gelu, bias, pre}, gelu_after);
+    gelu_after();
 }
 template <class T>
 void matmul_backward_input(T* dinp, const T* dout, const T* weight, int N, int C, int OC, bool add = false) {

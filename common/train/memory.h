@@ -43,28 +43,21 @@ inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) 
 template <class Task> void* allocate_run(Task& task, const char* flag, int64_t& value, int64_t unit, int64_t max) {
     Arena measure;
     task.plan(measure);
-    size_t needed = measure.used, available = device::device_memory();
-    auto largest_value = [&](auto fits) {        // that fits(bytes of device memory); 0: none
-        int64_t low = 0, high = max / unit + 1;  // low · unit fits
-        const BatchShape shape = task.shape;
-        const int64_t given = value;
-        while (high - low > 1) {
-            int64_t mid = (low + high) / 2;
-            Arena arena;
-            value = mid * unit;
-            task.set_shape(task.shape_for(value));
-            task.plan(arena);
-            (fits(arena.used) ? low : high) = mid;
-        }
-        task.set_shape(shape);
-        value = given;
-        return low * unit;
-    };
-    auto advice = [&](int64_t most) {
-        return most ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)most)
-                    : "take shorter sequences or a smaller model";
-    };
-    int64_t largest = largest_value([&](size_t bytes) { return bytes <= available; });
+    const size_t available = device::device_memory();
+    const BatchShape shape = task.shape;
+    const int64_t given = value;
+    int64_t low = 0, high = max / unit + 1;  // low · unit fits
+    while (high - low > 1) {
+        int64_t mid = (low + high) / 2;
+        Arena arena;
+        value = mid * unit;
+        task.set_shape(task.shape_for(value));
+        task.plan(arena);
+        (arena.used <= available ? low : high) = mid;
+    }
+    task.set_shape(shape);
+    value = given;
+    const int64_t largest = low * unit;  // 0: none
     if (task.f.verbose) printf("\nmemory                MiB\n");
     for (const Arena::Region& r : measure.regions)
         if (task.f.verbose) printf("  %-18s %7.1f\n", r.name.c_str(), (double)r.bytes / MiB);
@@ -73,23 +66,10 @@ template <class Task> void* allocate_run(Task& task, const char* flag, int64_t& 
         device::device_name().c_str(), flag, largest ? thousands((double)largest).c_str() : "none");
     if (measure.used > available)
         fail("the run needs %.1f MiB of memory, the device has %.1f MiB: %s", (double)measure.used / MiB,
-            (double)available / MiB, advice(largest).c_str());
-    auto try_alloc = [](size_t bytes) -> void* {  // nullptr: there is not enough
-        try {
-            return device::device_alloc(bytes);
-        } catch (const OutOfMemory&) {
-            return nullptr;
-        }
-    };
-    if (void* memory = try_alloc(needed)) return memory;
-    // Another process took it meanwhile, or a limit is set that we do not see: trying finds what can be had.
-    largest = largest_value([&](size_t bytes) {
-        void* p = try_alloc(bytes);
-        if (p) device::device_free(p, bytes);
-        return p != nullptr;
-    });
-    fail("could not get %.1f MiB of memory, though the device said that it has %.1f MiB: %s", (double)needed / MiB,
-        (double)available / MiB, advice(largest).c_str());
+            (double)available / MiB,
+            largest ? format("take %s %lld or less (and --accum for the same step)", flag, (long long)largest).c_str()
+                    : "take shorter sequences or a smaller model");
+    return device::device_alloc(measure.used);
 }
 
 // Fails if a parameter is infinite or not a number. values: (total_count(table)), from the model directory `dir`

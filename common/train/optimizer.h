@@ -40,7 +40,7 @@ struct Optimizer {
     float *lr_factor = nullptr, *decay = nullptr;        // (n / PARAM_BLOCK)
     double* norm_scratch = nullptr;                      // (NORM_CHUNKS)
     StepStats* stats = nullptr;
-    AdamWStep* hyper = nullptr;  // (1 + Upload::SLOTS)
+    AdamWStep* hyper = nullptr;
 
     static constexpr bool has_master = !std::is_same_v<real, areal>;
 
@@ -55,7 +55,7 @@ struct Optimizer {
         arena.take_each(n / PARAM_BLOCK, lr_factor, decay);
         arena.take(norm_scratch, NORM_CHUNKS);
         arena.take(stats, 1);
-        arena.take(hyper, 1 + device::Upload::SLOTS);
+        arena.take(hyper, 1);
     }
     // Sets parameters (and masters) from host memory.
     void upload(const std::vector<areal>& values) {

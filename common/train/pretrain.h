@@ -62,7 +62,7 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask : Run
         this->opt.plan(arena);
         this->model.plan_activations(arena, true);
         arena.region("batch");
-        arena.take(this->block, this->shape.device_bytes());
+        arena.take(this->block, this->shape.bytes());
     }
 
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, this->f.seed, true); }

@@ -820,22 +820,12 @@ class BadInput(Case):
         tokens, limit = 1 << 17, 1 << 30
         flags = [*TINY, "--steps", 1, "--batch-tokens", tokens]
         done = run(train("no-memory", *flags), code=1, memory=limit)
-        needed, value = map(
-            float,
+        needed = float(
             re.fullmatch(
-                r"error: could not get ([0-9.]+) MiB of memory, though the device said "
-                r"that it has [0-9.]+ MiB: take --batch-tokens "
-                r"([0-9]+) or less \(and --accum for the same step\)\n",
-                done.err,
-            ).groups(),
+                r"error: could not get ([0-9.]+) MiB of memory: take a smaller batch or a smaller model\n", done.err
+            )[1]
         )
-        print("%d tokens need %.0f MiB; of %d MiB that are to be had, %d fit" % (tokens, needed, limit >> 20, value))
-        # by proportion, as nearly all of it are activations; what the program has mapped already is some 100 MiB, more
-        # with many threads
         self.assertGreater(needed * 2**20, limit)
-        self.assertLess(needed * 2**20 * value / tokens, limit)
-        self.assertGreater(needed * 2**20 * value / tokens, 0.3 * limit)
-        self.assertEqual(value % 128, 0)
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_output_that_cannot_be_written(self):
