@@ -9,13 +9,15 @@
 
 struct ConfigJson {
     Json json;
-    std::string where;  // the file; of an object in it also its key
+    std::string where;     // the file; of an object in it also its key
+    std::string advice{};  // of a refusal that has no reason of its own
 
     const Json* find(const char* key) const {  // nullptr: missing or null
         const Json* j = json.find(key);
         return j && j->kind != Json::null ? j : nullptr;
     }
-    [[noreturn]] void refuse(const std::string& key, const std::string& expected, const std::string& why = "") const {
+    [[noreturn]] void refuse(const std::string& key, const std::string& expected, std::string why = "") const {
+        if (why.empty()) why = advice;
         std::vector<std::string> keys;
         for (const auto& [name, value] : json.o) keys.push_back(name);
         const Json* found = json.find(key);

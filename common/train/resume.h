@@ -74,6 +74,10 @@ inline void prepare_flags(
         }
 }
 
+// What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
+inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
+    "errors.tsv", "answers.jsonl", "answers_before.jsonl"};
+
 // Makes --out ready for this process alone.
 inline void open_run_dir(const TrainFlags& f) {
     const char* out = f.out.c_str();
@@ -86,11 +90,10 @@ inline void open_run_dir(const TrainFlags& f) {
         // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
         const std::string config = f.out + "/config.json";
         const std::string text = exists(config) && !is_directory(config) ? read_file(config) : "";
-        if (text.find("\"flags\": {") == text.npos || text.find("\"resume\": ") == text.npos)
-            refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
-        refuse_existing("--out", f.out,
-            {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv", "answers.jsonl",
-                "answers_before.jsonl"});  // also links that lead nowhere
+        const bool ours = text.find("\"flags\": {") != text.npos && text.find("\"resume\": ") != text.npos;
+        if (!ours) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+        refuse_existing("--out", f.out, {"last", "best"});  // also links that lead nowhere
+        refuse_existing("--out", f.out, {RUN_FILES.begin() + ours, RUN_FILES.end()});
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
@@ -102,24 +105,13 @@ inline void open_run_dir(const TrainFlags& f) {
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");
     }
-    const std::vector<std::string> written = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
-        "errors.tsv", "answers.jsonl", "answers_before.jsonl"};  // each at first as NAME.tmp. and eight letters
     std::error_code e;
-    std::vector<std::string> left;
     for (std::filesystem::directory_iterator entry(f.out, e), end; !e && entry != end; entry.increment(e)) {
         const std::string name = entry->path().filename();
         const size_t at = name.find(".tmp.");
-        if (at != name.npos && name.size() == at + 13 && contains(written, name.substr(0, at)))
-            left.push_back(entry->path());
+        if (at != name.npos && name.size() == at + 13 && contains(RUN_FILES, name.substr(0, at)))
+            unlink(entry->path().c_str());
     }
-    for (const std::string& path : left) unlink(path.c_str());
-}
-
-// A counter of training_state.safetensors; `path` is that file, for errors.
-inline const Json& find_counter(const Json& counters, const char* key, const std::string& path) {
-    const Json* counter = counters.find(key);
-    if (!counter) fail("%s: expected \"%s\" in its counters, found none: the file is damaged", path.c_str(), key);
-    return *counter;
 }
 
 // How far a run has come.
@@ -148,18 +140,13 @@ struct Progress {
     }
     // From the counters in the file `path`; what is infinite is null there.
     static Progress from_json(const Json& counters, const std::string& path) {
+        const ConfigJson json{counters, path, "the file is damaged"};
         Progress p;
         for_each(p, [&](const char* key, auto& x) {
-            const Json& counter = find_counter(counters, key, path);
-            constexpr bool whole = !std::is_same_v<decltype(x), double&>;
-            const bool best = !strncmp(key, "best", 4), none = !whole && best && counter.kind == Json::null;
-            const bool is_number = counter.kind == Json::integer || (!whole && counter.kind == Json::number);
-            if (!none &&
-                !(is_number && std::fabs(counter.d) < 1e18 && (counter.d >= (whole ? -best : 0) || (best && !whole))))
-                fail("%s: expected a number that can be for \"%s\", found %s: the file is damaged", path.c_str(), key,
-                    dump_json(counter).c_str());
-            if constexpr (whole) x = counter.i;
-            else if (!none) x = counter.d;
+            const bool best = !strncmp(key, "best", 4);
+            if (!counters.find(key)) json.refuse(key, "a counter");
+            if constexpr (!std::is_same_v<decltype(x), double&>) x = json.integer(key, best ? -1 : 0, 1ll << 59);
+            else x = best ? json.number(key, -1e18, 1e18, x) : json.number(key, 0, 1e18);
         });
         return p;
     }
@@ -189,9 +176,9 @@ inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& 
     std::vector<areal> m(device_is_host ? 0 : opt.n), v(m.size()), master(opt.n);
     Json counters = load_training_state(dir, opt.table, device_is_host ? opt.m : m.data(),
         device_is_host ? opt.v : v.data(), MODEL_FILE_IS_EXACT ? nullptr : master.data());
-    const Json& saved_identity = find_counter(counters, "identity", path);
+    const Json* saved_identity = counters.find("identity");
     for (const auto& [key, value] : identity.o) {
-        const Json* saved = saved_identity.find(key);
+        const Json* saved = saved_identity ? saved_identity->find(key) : nullptr;
         if (!saved || dump_json(*saved) != dump_json(value))
             fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", dir.c_str(),
                 key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
