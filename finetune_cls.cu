@@ -123,7 +123,7 @@ struct Classifier {
 struct Predictor {
     Classifier& model;
     BatchBuilder& builder;
-    char *host, *block;  // a batch in host and device memory
+    char* block;  // a batch in device memory
     std::vector<std::function<void(const double*)>> answers{};
 
     void add(const std::vector<int>& tokens, const std::vector<int>& types,
@@ -134,7 +134,7 @@ struct Predictor {
     }
     void flush() {
         if (answers.empty()) return;
-        Batch b = to_device(builder.finish(host, StepCounters{}, 1), model.bert.shape, block, host);
+        Batch b = builder.send(block);
         NoDropout inference(model.bert.dropout);
         const int K = model.K, Kp = model.Kp();
         const auto called = std::exchange(answers, {});  // also where one of them throws
@@ -231,7 +231,7 @@ struct LoadedClassifier : LoadedEncoder<Classifier> {
         shape.M = shape.N / 4;
         load(dir, shape, (int)T, 128);
     }
-    Predictor predictor() { return {model, builder, host.data(), block}; }
+    Predictor predictor() { return {model, builder, block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
     std::string encode(const std::string& where, std::string_view text, std::string_view text2,
         std::vector<int>& tokens, std::vector<int>& types, size_t& cut) const {
@@ -355,7 +355,6 @@ struct ClassifyTask : RunTask<Classifier> {
     void allocate(Arena& arena) {
         plan(arena);
         model.point(opt.params, opt.grads);
-        host.resize(shape.bytes());
         copy_to_device(class_weights, weights.data(), weights.size() * sizeof(double));
         device_sync();
         model.class_weights = builder.weights ? class_weights : nullptr;
@@ -376,7 +375,7 @@ struct ClassifyTask : RunTask<Classifier> {
 
     Predictor predictor() {
         builder.clear();
-        return {model, builder, host.data(), block};
+        return {model, builder, block};
     }
     Eval evaluate() {
         Eval e;
@@ -584,7 +583,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(
     const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
-    check_tokenizer(file, tokenizer, init);
+    file.require_tokenizer(tokenizer, init);
     for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
         if (file.pair(s))
             fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",

@@ -66,7 +66,7 @@ private:
 
 // Does data that was packed with this tokenizer and this template fit the model?
 void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string& dir) {
-    check_tokenizer(file, bpe, dir);
+    file.require_tokenizer(bpe, dir);
     const std::string path = dir + "/template.json";
     if (!exists(path)) return;
     uint64_t known = template_fingerprint(parse_json(read_file(path), path));
@@ -156,7 +156,6 @@ struct SftTask : RunTask<Gpt> {
         plan(arena);
         if (is_lora()) model.point(base, nullptr);
         else model.point(opt.params, opt.grads);
-        host.resize(shape.bytes());
     }
 
     // The parameters before tuning: those of the model in `dir`, and adapters that change nothing yet
@@ -235,11 +234,9 @@ struct AnsweringGpt {
         BatchBuilder& builder = generator.builder;
         auto flush = [&] {
             if (builder.rows.empty()) return;
-            Batch b = to_device(builder.finish(generator.host.data(), StepCounters{}, 1), model.shape, generator.block,
-                generator.host.data());
             NoDropout inference(model.dropout);
             device_zero(stats, sizeof(StepStats));
-            model.forward(b, stats);
+            model.forward(builder.send(generator.block), stats);
             std::vector<areal> losses(answer_of.size());  // −log p of each target
             copy_to_host(losses.data(), model.acts.losses, losses.size() * sizeof(areal));
             for (size_t m = 0; m < losses.size(); m++) sums[answer_of[m]] -= (double)losses[m];

@@ -476,7 +476,6 @@ struct Generator {
     int vocab_limit = 0;  // tokens that may be drawn: those that the tokenizer knows, if the model has more; 0: all
     BatchBuilder builder;
     char* block = nullptr;   // a batch in device memory, the owner's
-    std::vector<char> host;  // the same on the host
     int* index = nullptr;    // (4, slots) of the sequences of a step: slots, tokens, positions; 0, 1, 2, …
     real* logits = nullptr;  // (slots, Vp)
     std::vector<real> host_logits;
@@ -503,7 +502,6 @@ struct Generator {
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
-        host.resize(gpt.shape.bytes());
         host_index.resize(4 * R);
         host_logits.resize(R * gpt.Vp());
     }
@@ -526,7 +524,7 @@ struct Generator {
         b.tokens = index + slots;
         b.pos = index + 2 * slots;
         b.rows = index + 3 * slots;
-        if (!one_more) b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
+        if (!one_more) b = builder.send(block);
         NoDropout inference(model->dropout);
         real* out = model->decode(b, &cache);  // (R, C), and perhaps padding
         model->linear.forward(
@@ -704,7 +702,7 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 
     const std::string init = starting_model(cli, f);
     GptConfig config = init.empty() ? gf.config(bpe) : read_gpt_config(init);
-    if (!init.empty()) check_init(init, config.V, bpe, f.data);
+    if (!init.empty()) data.check_init(init, config.V);
     // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
     // 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;

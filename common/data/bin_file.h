@@ -75,34 +75,31 @@ inline uint64_t template_fingerprint(const Json& templ) {
 // The file is mapped, not read.
 //   BinFile data("x.bin", kind);
 //   BIN_TEXT       data.token(s, i) is token i of sequence s
-//   BIN_CLASSIFY   and data.labels[data.label(s)], data.second(s), data.text(s)
-//   BIN_INSTRUCT   and data.tasks[data.task(s)], data.span(s, i) with i < data.spans(s), data.text(s), data.templ
+//   BIN_CLASSIFY   and data.labels[data.label[s]], data.second[s], data.text(s)
+//   BIN_INSTRUCT   and data.tasks[data.task[s]], data.span(s, i) with i < data.spans(s), data.text(s), data.templ
 struct BinFile {
     std::string path;
     BinHeader header;
-    std::shared_ptr<const char> mapping;
-    struct stat opened{};       // as it was when it was mapped
-    const char* map = nullptr;  // the whole file
     size_t bytes = 0;
+    std::shared_ptr<const char> map;    // the whole file
+    struct stat opened{};               // as it was when it was mapped
     const uint64_t* offsets = nullptr;  // (S + 1)
     const void* data = nullptr;         // (N) u16 or u32
     // classify
-    const int32_t* label_of = nullptr;    // (S)
-    const uint32_t* second_at = nullptr;  // (S)
+    const int32_t* label = nullptr;    // (S)
+    const uint32_t* second = nullptr;  // (S) length(s) where there is no second segment
     std::vector<std::string> labels;
     // instruct
     const uint64_t* span_at = nullptr;   // (S + 1)
     const BinSpan* span_list = nullptr;  // (K)
-    const int32_t* task_of = nullptr;    // (S)
+    const int32_t* task = nullptr;       // (S)
     std::vector<std::string> tasks;
     Json templ;
     // both
     const uint64_t* text_at = nullptr;  // (S + 1)
     const char* texts = nullptr;        // (text_bytes)
 
-    explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
-        mapping = map_file(path, &bytes);
-        map = mapping.get();
+    explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path), map(map_file(path, &bytes)) {
         stat(path.c_str(), &opened);
         check(kind);
     }
@@ -110,12 +107,8 @@ struct BinFile {
     size_t sequences() const { return header.sequences; }
     size_t tokens() const { return header.tokens; }
     size_t vocab() const { return header.vocab; }
-    uint64_t fingerprint() const { return header.tokenizer; }
     size_t length(size_t s) const { return offsets[s + 1] - offsets[s]; }
-    int32_t label(size_t s) const { return label_of[s]; }
-    size_t second(size_t s) const { return second_at[s]; }  // length(s) where there is no second segment
-    bool pair(size_t s) const { return second(s) < length(s); }
-    int32_t task(size_t s) const { return task_of[s]; }
+    bool pair(size_t s) const { return second[s] < length(s); }
     size_t spans(size_t s) const { return span_at[s + 1] - span_at[s]; }
     BinSpan span(size_t s, size_t i) const { return span_list[span_at[s] + i]; }
     std::string_view text(size_t s) const { return std::string_view(texts + text_at[s], text_at[s + 1] - text_at[s]); }
@@ -137,14 +130,17 @@ struct BinFile {
                 "%s: the file was changed while it was read: put back what it was, or start another run", path.c_str());
     }
 
-    // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
-    void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
-        if (header.tokenizer == fingerprint) return;
-        fail(
-            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it again: data/tokenize pack "
-            "--tokenizer %s --kind %s --in FILE --out %s",
-            path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint,
-            dir.c_str(), kind_name(header.kind), path.c_str());
+    // Refuses data that another tokenizer than this one, of the directory `dir`, has made.
+    template <class Tokenizer> void require_tokenizer(const Tokenizer& tokenizer, const std::string& dir) const {
+        if (header.tokenizer != tokenizer.fingerprint())
+            fail(
+                "%s was made with another tokenizer (%s) than that of %s (%s); make it again: data/tokenize pack "
+                "--tokenizer %s --kind %s --in FILE --out %s",
+                path.c_str(), hex(header.tokenizer).c_str(), dir.c_str(), hex(tokenizer.fingerprint()).c_str(),
+                dir.c_str(), kind_name(header.kind), path.c_str());
+        if (vocab() != tokenizer.tokens.size())
+            damaged(format("expected a vocabulary of %zu tokens, as %s has, found %zu", tokenizer.tokens.size(),
+                dir.c_str(), vocab()));
     }
 
 private:
@@ -157,7 +153,7 @@ private:
         const char* p = path.c_str();
         const BinHeader good;
         if (bytes < sizeof header) fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", p, bytes);
-        memcpy(&header, map, sizeof header);
+        memcpy(&header, map.get(), sizeof header);
         if (memcmp(header.magic, good.magic, 8))
             fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
         if (header.version != good.version)
@@ -182,18 +178,18 @@ private:
             bad(format("expected %.0f bytes (%zu sequences, %zu tokens), found %zu: the file is cut off or damaged",
                 (double)expected, sequences(), tokens(), bytes));
         if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
-        offsets = (const uint64_t*)(map + 256);
+        offsets = (const uint64_t*)(map.get() + 256);
         data = offsets + header.sequences + 1;
         check_table(offsets, "offsets", "sequence", header.tokens);
         if (kind != BIN_TEXT) {
-            text_at = (const uint64_t*)(map + (size_t)tokens_end);
-            texts = map + bytes - header.names_bytes - header.text_bytes;
+            text_at = (const uint64_t*)(map.get() + (size_t)tokens_end);
+            texts = map.get() + bytes - header.names_bytes - header.text_bytes;
             check_table(text_at, "texts", "the text of example", header.text_bytes);
             const Json names = parse_json({texts + header.text_bytes, header.names_bytes}, path + ", names");
             kind == BIN_CLASSIFY ? check_examples(names) : check_rows(names);
         }
         // the whole content, where that takes no more than about a second
-        if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256))
+        if (bytes <= (1u << 30) && header.content != fnv1a(map.get() + 256, bytes - 256))
             bad("the content is damaged (its checksum is wrong)");
     }
     // A table of S + 1 places, from 0 to `end`, says where each of S things begins
@@ -233,21 +229,21 @@ private:
     }
     void check_examples(const Json& names) {
         const size_t S = header.sequences;
-        label_of = (const int32_t*)(text_at + S + 1);
-        second_at = (const uint32_t*)(label_of + S);
+        label = (const int32_t*)(text_at + S + 1);
+        second = (const uint32_t*)(label + S);
         labels = names_of(names, "labels", 2);
         for (size_t s = 0; s < S; s++) {
-            check_name("example", s, "label", label(s), labels.size());
-            if (second(s) > length(s))
-                damaged(format(
-                    "example %zu: expected a second segment at %zu at most, found %zu", s, length(s), second(s)));
+            check_name("example", s, "label", label[s], labels.size());
+            if (second[s] > length(s))
+                damaged(
+                    format("example %zu: expected a second segment at %zu at most, found %u", s, length(s), second[s]));
         }
     }
     void check_rows(const Json& names) {
         const size_t S = header.sequences;
         span_at = text_at + S + 1;
         span_list = (const BinSpan*)(span_at + S + 1);
-        task_of = (const int32_t*)(span_list + header.spans);
+        task = (const int32_t*)(span_list + header.spans);
         tasks = names_of(names, "tasks", 1);
         if (!names.find("template") || names.find("template")->kind != Json::object)
             bad("expected {\"template\": {...}} at the end, found none");
@@ -261,7 +257,7 @@ private:
             const size_t first = span_at[s], end = span_at[s + 1];
             if (first >= end || end > header.spans)
                 damaged(format("row %zu: expected at least one span, found %zu to %zu", s, first, end));
-            check_name("row", s, "task", task(s), tasks.size());
+            check_name("row", s, "task", task[s], tasks.size());
             size_t last = 1;  // the first token cannot be predicted
             for (size_t i = 0; i < spans(s); i++) {
                 const BinSpan a = span(s, i);

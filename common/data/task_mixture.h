@@ -57,7 +57,7 @@ struct TaskMixture {
     uint64_t seed = 0;
 
     explicit TaskMixture(const BinFile& file) : file(file), rows(file.tasks.size()), take(rows.size()) {
-        for (size_t s = 0; s < file.sequences(); s++) rows[file.task(s)].push_back((uint32_t)s);
+        for (size_t s = 0; s < file.sequences(); s++) rows[file.task[s]].push_back((uint32_t)s);
         mix(std::vector<double>(rows.size(), 1.0), "size", 0);
     }
     uint64_t rows_per_epoch() const { return first.back(); }

@@ -28,7 +28,7 @@ inline TestSet draw_test_set(const std::string& name, const BinFile& file, int64
     const std::function<bool(const std::string&)>& chosen = nullptr) {
     TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size()), strict, 0};
     for (size_t s = 0; s < file.sequences(); s++)
-        if (!chosen || chosen(file.tasks[file.task(s)])) set.rows[file.task(s)].push_back((uint32_t)s);
+        if (!chosen || chosen(file.tasks[file.task[s]])) set.rows[file.task[s]].push_back((uint32_t)s);
     set.drawn_from = set.count();
     for (size_t t = 0; t < set.rows.size(); t++) {
         auto& rows = set.rows[t];

@@ -42,8 +42,7 @@ template <class M> struct RunTask {
     Optimizer opt{};
     BatchShape shape{};
     BatchBuilder builder{};
-    std::vector<char> host{};  // a batch of the validation
-    char* block = nullptr;     // a batch, in device memory
+    char* block = nullptr;  // a batch, in device memory
 
     // multiple: of which the tokens of a batch are, with its padding
     template <class Config>

@@ -72,7 +72,7 @@ TEST_CASE("bin: written and read, 2 and 4 bytes a token") {
         CHECK(f.sequences() == 4);
         CHECK(f.tokens() == 6);
         CHECK(f.vocab() == vocab);
-        CHECK(f.fingerprint() == 0x1234567890abcdef);
+        CHECK(f.header.tokenizer == 0x1234567890abcdef);
         for (size_t d = 0; d < 4; d++) {
             CHECK(f.length(d) == sequences[d].size());
             for (size_t i = 0; i < f.length(d); i++) CHECK(f.token(d, i) == sequences[d][i]);
@@ -132,13 +132,21 @@ TEST_CASE("bin: an unfinished or failed writer leaves the old file") {
 }
 
 TEST_CASE("bin: foreign tokenizers are refused with the command that helps") {
+    struct Tokenizer {
+        uint64_t number;
+        std::vector<std::string> tokens;
+        uint64_t fingerprint() const { return number; }
+    };
+    const std::vector<std::string> ten(10);
     TempDir s;
     write_sequences(s / "x.bin", 10, {{1}});
     BinFile f(s / "x.bin");
-    f.require_tokenizer(0x1234567890abcdef, "tok");
-    std::string e = bin_error([&] { f.require_tokenizer(5, "tok"); });
+    f.require_tokenizer(Tokenizer{0x1234567890abcdef, ten}, "tok");
+    std::string e = bin_error([&] { f.require_tokenizer(Tokenizer{5, ten}, "tok"); });
     CHECK(has(e, "was made with another tokenizer (1234567890abcdef) than that of tok (0000000000000005)"));
     CHECK(has(e, "data/tokenize pack --tokenizer tok --kind text --in FILE --out " + s / "x.bin"));
+    e = bin_error([&] { f.require_tokenizer(Tokenizer{0x1234567890abcdef, {"a"}}, "tok"); });
+    CHECK(has(e, "expected a vocabulary of 1 tokens, as tok has, found 10: the file is damaged; pack the data again"));
 }
 
 TEST_CASE("bin: bad files") {
@@ -273,8 +281,8 @@ TEST_CASE("bin: examples, written and read") {
             for (size_t e = 0; e < 3; e++) {
                 CHECK(f.length(e) == examples[e].ids.size());
                 for (size_t i = 0; i < f.length(e); i++) CHECK(f.token(e, i) == examples[e].ids[i]);
-                CHECK(f.label(e) == examples[e].label);
-                CHECK(f.second(e) == examples[e].second);
+                CHECK(f.label[e] == examples[e].label);
+                CHECK(f.second[e] == examples[e].second);
                 CHECK(f.pair(e) == (e == 1));
                 CHECK(f.text(e) == examples[e].shown);
             }
@@ -422,8 +430,8 @@ TEST_CASE("fuzz: .bin files of kind classify") {
             opened++;
             size_t letters = 0;
             for (size_t e = 0; e < f.sequences(); e++) {
-                CHECK((size_t)f.label(e) < f.labels.size());
-                CHECK(f.second(e) <= f.length(e));
+                CHECK((size_t)f.label[e] < f.labels.size());
+                CHECK(f.second[e] <= f.length(e));
                 for (char c : f.text(e)) letters += c != 0;
                 for (size_t t = 0; t < f.length(e); t++) f.token(e, t);
             }
@@ -471,7 +479,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
             for (size_t r = 0; r < 3; r++) {
                 CHECK(f.length(r) == rows[r].ids.size());
                 for (size_t i = 0; i < f.length(r); i++) CHECK(f.token(r, i) == rows[r].ids[i]);
-                CHECK(f.task(r) == rows[r].task);
+                CHECK(f.task[r] == rows[r].task);
                 CHECK(f.text(r) == rows[r].text);
                 REQUIRE(f.spans(r) == rows[r].spans.size());
                 for (size_t i = 0; i < f.spans(r); i++)
@@ -597,7 +605,7 @@ TEST_CASE("fuzz: .bin files of kind instruct") {
             opened++;
             size_t letters = 0;
             for (size_t r = 0; r < f.sequences(); r++) {
-                CHECK((size_t)f.task(r) < f.tasks.size());
+                CHECK((size_t)f.task[r] < f.tasks.size());
                 CHECK(f.spans(r) > 0);
                 for (size_t k = 0; k < f.spans(r); k++)
                     for (size_t t = f.span(r, k).begin; t < f.span(r, k).end; t++) {

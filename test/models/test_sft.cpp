@@ -137,7 +137,7 @@ TEST_SUITE("what is learned") {
         size_t n = r.file->length(2);  // the longest but one
         CHECK(data.mixture.longer_than(n) == 1);
         CHECK(data.mixture.longer_than(n - 1) == 2);
-        data.mixture.rows[r.file->task(2)].clear();  // held out
+        data.mixture.rows[r.file->task[2]].clear();  // held out
         CHECK(data.mixture.longer_than(n - 1) == 1);
     }
     TEST_CASE("a packed batch of rows gives the losses and the gradients of its rows one by one") {
@@ -305,11 +305,11 @@ TEST_SUITE("mixture") {
             for (uint64_t epoch = 0; epoch < 12; epoch++)
                 for (uint64_t q = 0; q < data.sequences(); q++) {
                     data.make(epoch, q);
-                    int s = row_of_tokens.at(data.tokens), t = r.file->task(s);
+                    int s = row_of_tokens.at(data.tokens), t = r.file->task[s];
                     count[s]++;
                     order[t].push_back(s);
                     for (int other = 0; other < (int)rows.size(); other++)
-                        if (r.file->task(other) == t) REQUIRE(std::abs(count[other] - count[s]) <= 1);
+                        if (r.file->task[other] == t) REQUIRE(std::abs(count[other] - count[s]) <= 1);
                 }
             for (int t = 0; t < 3; t++) CHECK(order[t].size() == 12 * data.mixture.take[t]);
             Ids once(order[0].begin(), order[0].begin() + 17), twice(order[0].begin() + 17, order[0].begin() + 34);
@@ -614,7 +614,7 @@ TEST_SUITE("answers") {
             CHECK(lines[i].find("task")->s == rows[s].task);
             CHECK(lines[i].find("set")->s == "all");
             CHECK(has(lines[i].find("prompt")->s, rows[s].turns.back().instruction));
-            score[r.file->task(s)].add(expected[s], parse_instruct_text(*r.file, s), false);
+            score[r.file->task[s]].add(expected[s], parse_instruct_text(*r.file, s), false);
             exact += exact_match(expected[s], rows[s].outputs);
             rouge += rouge_l(expected[s], rows[s].outputs);  // any of the references
             CHECK(lines[i].find("exact")->b == exact_match(expected[s], rows[s].outputs));
