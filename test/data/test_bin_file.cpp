@@ -131,18 +131,17 @@ TEST_CASE("bin: an unfinished or failed writer leaves the old file") {
     CHECK(entries(s) == 1);
 }
 
+struct Tokenizer {
+    uint64_t number;
+    std::vector<std::string> tokens = std::vector<std::string>(10);
+    uint64_t fingerprint() const { return number; }
+};
 TEST_CASE("bin: foreign tokenizers are refused with the command that helps") {
-    struct Tokenizer {
-        uint64_t number;
-        std::vector<std::string> tokens;
-        uint64_t fingerprint() const { return number; }
-    };
-    const std::vector<std::string> ten(10);
     TempDir s;
     write_sequences(s / "x.bin", 10, {{1}});
     BinFile f(s / "x.bin");
-    f.require_tokenizer(Tokenizer{0x1234567890abcdef, ten}, "tok");
-    std::string e = bin_error([&] { f.require_tokenizer(Tokenizer{5, ten}, "tok"); });
+    f.require_tokenizer(Tokenizer{0x1234567890abcdef}, "tok");
+    std::string e = bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); });
     CHECK(has(e, "was made with another tokenizer (1234567890abcdef) than that of tok (0000000000000005)"));
     CHECK(has(e, "data/tokenize pack --tokenizer tok --kind text --in FILE --out " + s / "x.bin"));
     e = bin_error([&] { f.require_tokenizer(Tokenizer{0x1234567890abcdef, {"a"}}, "tok"); });
@@ -290,7 +289,7 @@ TEST_CASE("bin: examples, written and read") {
         }
     CHECK(has(open_error(path), "expected data of kind text, found classify"));
     BinFile f(path, BIN_CLASSIFY);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+    CHECK(has(bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); }),
         "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
 }
 
@@ -490,7 +489,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
     CHECK(has(open_error(path), "expected data of kind text, found instruct"));
     CHECK(has(bin_error([&] { BinFile f(path, BIN_CLASSIFY); }), "expected data of kind classify, found instruct"));
     BinFile f(path, BIN_INSTRUCT);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+    CHECK(has(bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); }),
         "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
 }
 
