@@ -480,9 +480,8 @@ struct LoadedSft {
         if (most < 1)
             fail("%s: the context of %lld tokens leaves no room for a prompt", row.where.c_str(), (long long)context);
         int64_t shown = shots < 0 ? templ.shots : shots;
-        truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
-        while (!truncation.fits && shots < 0 && shown > 0)
-            truncation = render_row(gpt.bpe, templ, row, (size_t)--shown, false, (size_t)most, truncate, rendered);
+        do truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
+        while (!truncation.fits && shots < 0 && shown-- > 0);
         if (!truncation.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it",
                 row.where.c_str(), rendered.ids.size(), (long long)most, (long long)context);
@@ -559,32 +558,20 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
         if (stream) shown.add(token);
         return true;
     };
-    size_t full = 0, next = 0;  // of the rows
-    auto print_bad = [&] {
-        for (; next < rows.size() && !rows[next].error.empty(); next++) {
-            Json line = rows[next].json.kind == Json::object ? rows[next].json : Json::make_object();
-            printf("%s\n", dump_json(line.set("error", rows[next].error)).c_str());
+    auto print = [&](const InstructRow& row, const Answer* a) {
+        if (stream) return shown.finish();
+        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
+        if (a) {
+            const std::string text = bpe.decode(a->tokens.data(), a->tokens.size());
+            if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
+            line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a->stop));
+        } else {
+            line.set("error", row.error);
         }
-    };
-    auto on_answer = [&](const Answer& a) {  // in the order of the rows
-        print_bad();
-        Json line = rows[next++].json;  // all that was given, as an id
-        full += a.stop == Stop::context;
-        if (stream) return;
-        std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
-        line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
-        flush_output();
     };
-    sft.gpt.generator.generate(prompts, sampling.max_new, sampling.sampler, on_token, on_answer);
-    print_bad();
-    if (stream) shown.finish();
-    flush_output();
-    if (full)
-        fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
-            prompts.size(), (long long)sft.gpt.model.config.T);
-    answered.finish();
+    answer_rows(sft.gpt, sampling, rows, prompts, on_token, print, "answers");
+    answered.finish("the others have their answers");
     return EXIT_OK;
 }
 

@@ -787,6 +787,29 @@ struct LoadedGpt {
     }
 };
 
+// Continues prompts, those of the rows without an error. print(row, answer) is called for every row in their order,
+// with nullptr for one that has an error. `texts` is what the answers are called where the context is too small for
+// some.
+template <class Row, class OnToken, class Print> void answer_rows(LoadedGpt& gpt, const SamplingFlags& f,
+    const std::vector<Row>& rows, const std::vector<std::vector<int>>& prompts, OnToken on_token, Print print,
+    const char* texts) {
+    size_t full = 0, next = 0;  // of the rows
+    auto print_bad = [&] {
+        for (; next < rows.size() && !rows[next].error.empty(); next++) print(rows[next], nullptr);
+    };
+    gpt.generator.generate(prompts, f.max_new, f.sampler, on_token, [&](const Answer& a) {
+        print_bad();
+        print(rows[next++], &a);
+        flush_output();
+        full += a.stop == Stop::context;
+    });
+    print_bad();
+    flush_output();
+    if (full)
+        fprintf(stderr, "%zu of %zu %s end because the model's context of %lld tokens is full\n", full, prompts.size(),
+            texts, (long long)gpt.model.config.T);
+}
+
 // A text to continue, or why it cannot be
 struct Prompt {
     std::string text, where, error{};
@@ -847,42 +870,23 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         if (show_tokens) shown.print(gpt.bpe.decode(&token, 1, false));
         return true;
     };
-    size_t full = 0, next = 0;  // of the prompts
-    auto print = [&](const Answer& a) {
-        const Prompt& p = prompts[next];
-        const bool is_bad = !p.error.empty();
-        const std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
-        full += a.stop == Stop::context;
+    auto print = [&](const Prompt& p, const Answer* a) {
+        const std::string text = a ? gpt.bpe.decode(a->tokens.data(), a->tokens.size()) : "";
         Json line = p.row.kind == Json::object ? p.row : Json().set("prompt", p.text);
-        if (is_bad) line.set("error", p.error);
-        else line.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop));
+        if (!a) line.set("error", p.error);
+        else line.set("text", text).set("tokens", (int64_t)a->tokens.size()).set("stop", stop_name(a->stop));
         if (pf.json) printf("%s\n", dump_json(line).c_str());
-        else if (!show_tokens) shown.print((next ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
-        next++;
-    };
-    auto print_bad = [&] {
-        while (next < prompts.size() && !prompts[next].error.empty()) print({});
-    };
-    auto on_answer = [&](const Answer& a) {  // in the order of the prompts
-        print_bad();
-        print(a);
-        flush_output();
+        else if (show_tokens) shown.print("\n");
+        else shown.print((&p == &prompts[0] ? "" : "--------\n") + (a ? p.text : "") + text + "\n");
     };
     if (!ids.empty()) {
         int slots = (int)std::min<size_t>(f.batch, ids.size());
         int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
         gpt.allocate(
             (int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context, f.weights);
-        gpt.generator.generate(ids, f.max_new, f.sampler, on_token, on_answer);
     }
-    print_bad();
-    if (show_tokens) shown.print("\n");
-    shown.finish();
-    flush_output();
-    if (full)
-        fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
-            prompts.size(), (long long)T);
-    rows.finish();
+    answer_rows(gpt, f, prompts, ids, on_token, print, "texts");
+    rows.finish("the others have their answers");
     return EXIT_OK;
 }
 
