@@ -770,7 +770,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
     };
     try {
         for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
-        if (!texts.empty()) rows.add_blank_rows();
+        if (!texts.empty()) rows.row("");  // blank ones count
         const bool terminal = texts.empty() && isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
         LineReader lines("standard input", stdin);
@@ -784,7 +784,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
     }
     answer_all();
     if (cut) fprintf(stderr, "warning: %zu texts have more than %zu tokens and were cut\n", cut, c.T);
-    rows.finish();
+    rows.finish("the others have their answers");
     return EXIT_OK;
 }
 
@@ -849,7 +849,7 @@ int main(int argc, char** argv) {
             groups};
         cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "eval") return eval_classifier(cf, rows.bad);
+        if (cli.command == "eval") return eval_classifier(cf, rows);
         if (cli.command == "predict") return predict(cf, rows, cli.positional);
         return train_classifier(cli, f, cf);
     });

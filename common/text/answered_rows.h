@@ -4,27 +4,20 @@
 #include "common/base/cli.h"
 #include "common/text/line_reader.h"
 
-struct AnsweredRows {
-    BadRows bad{};
+struct AnsweredRows : BadRows {
     std::vector<std::string> blank{};  // errors of blank rows, which are none if nothing but blank rows follows
 
     Flag flag() {
-        return {"on-error", &bad.on_error, "skip|stop",
+        return {"on-error", &on_error, "skip|stop",
             "what happens to rows that cannot be answered: they are named, counted and have an empty line or an "
             "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
     }
-    // Every row in turn. error: "" where it has none
+    // Every row in turn, then finish(). error: "" where it has none
     void row(const std::string& error, bool is_blank = false) {
         if (is_blank) return blank.push_back(error);
-        add_blank_rows();
-        if (!error.empty()) bad.add(error);
+        for (const std::string& e : std::exchange(blank, {})) add(e);
+        if (!error.empty()) add(error);
     }
-    void add_blank_rows() {
-        for (const std::string& error : blank) bad.add(error);
-        blank.clear();
-    }
-    // After the last answer
-    void finish() const { bad.finish("the others have their answers"); }
 };
 
 // All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them, not those after the
