@@ -212,18 +212,14 @@ struct AnsweringGpt {
     size_t max_prompt() const { return (size_t)std::min(generator.cache.context - 1, model.shape.N); }
     // The most likely token, one after the other, until `end`
     template <class Progress>
-    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
+    std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
         model.config.eot = end;
         Sampler greedy;
         greedy.temperature = 0;
-        std::vector<Answer> answers = generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
+        return generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
             progress(i);
             return true;
         });
-        std::vector<GeneratedAnswer> texts;
-        for (const Answer& a : answers)
-            texts.push_back({bpe.decode(a.tokens.data(), a.tokens.size()), stop_name(a.stop)});
-        return texts;
     }
     // Σ log p of the tokens of each answer and of `end` after it, after the prompt; as many answers at a time as fit
     // into a batch. None if an answer does not fit into the context.

@@ -37,6 +37,16 @@ inline Range at_least(double lo) { return {lo, INFINITY, format(" >= %.15g", lo)
 inline Range between(double lo, double hi) { return {lo, hi, format(" from %.15g to %.15g", lo, hi)}; }
 inline Range up_to(double lo, double hi) { return {lo, nextafter(hi, lo), format(" >= %.15g and < %.15g", lo, hi)}; }
 
+// text → number; false, and the number as it was, if the text is none in the range. No hex, inf, nan, nor spaces.
+template <class X> bool read_number(const std::string& text, const Range& range, X* to) {
+    X x{};
+    const char* end = text.data() + text.size();
+    auto [stop, error] = std::from_chars(text.data(), end, x);
+    if (stop != end || error != std::errc() || !std::isfinite((double)x) || !range.has((double)x)) return false;
+    *to = x;
+    return true;
+}
+
 struct Flag {
     enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE, LIST } type;  // a LIST may be given several times
     std::vector<std::string> names;  // the one that is shown, then those that it had before, which are still taken
@@ -64,8 +74,8 @@ struct Flag {
     }
     // text → variable; false, and the variable as it was, if the text is not what expected() says
     bool set(const std::string& text) {
-        if (type == INTEGER) return set_number((int64_t*)value, text);
-        if (type == NUMBER) return set_number((double*)value, text);
+        if (type == INTEGER) return read_number(text, range, (int64_t*)value);
+        if (type == NUMBER) return read_number(text, range, (double*)value);
         if (type == BOOL && text != "true" && text != "false") return false;
         if (type == CHOICE && !contains(split_list(what, '|'), text)) return false;
         if (type == BOOL) *(bool*)value = text == "true";
@@ -84,14 +94,6 @@ struct Flag {
 private:
     Flag(const char* names, Type type, void* value, Range range, const char* what, const char* help)
         : type(type), names(split_list(names, '|')), value(value), range(range), what(what), help(help) {}
-    template <class X> bool set_number(X* to, const std::string& text) {  // no hex, inf, nan, nor anything around it
-        X x{};
-        const char* end = text.data() + text.size();
-        auto [stop, error] = std::from_chars(text.data(), end, x);
-        if (stop != end || error != std::errc() || !std::isfinite((double)x) || !range.has((double)x)) return false;
-        *to = x;
-        return true;
-    }
 };
 
 struct Command {

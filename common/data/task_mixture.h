@@ -26,10 +26,8 @@ inline std::vector<double> task_weights(const std::vector<std::string>& tasks, c
     std::vector<double> weight(tasks.size(), 1.0);
     for (const std::string& item : split_list(weights)) {
         size_t equal = item.rfind('=');
-        const char* number = equal == item.npos ? "" : item.c_str() + equal + 1;
-        char* end = nullptr;
-        double value = strtod(number, &end);
-        if (end == number || *end || !(value >= 0) || !std::isfinite(value))
+        double value = 0;
+        if (equal == item.npos || !read_number(item.substr(equal + 1), at_least(0), &value))
             fail_usage("--weights: expected NAME=NUMBER with commas between, found \"%s\"", item.c_str());
         const std::string name = item.substr(0, equal);
         bool found = false;

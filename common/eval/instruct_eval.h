@@ -62,10 +62,6 @@ struct System {
     std::string name;
     std::vector<std::vector<TaskScore>> score;  // [set][task]
 };
-struct GeneratedAnswer {
-    std::string text;
-    std::string stop;  // why it ended: "end", "length" or "context"
-};
 
 // Which option is the most likely one, as a whole and per byte, and is it right? log_likelihoods: of the row's options;
 // empty: one does not fit into the context, none is chosen, which is wrong. `line` tells the choice.
@@ -91,8 +87,8 @@ inline void score_options(
 // Answers all rows and scores the answers, which are also written to the file `path` (or nowhere, if it is empty) as
 // JSON lines. A Model has its tokenizer bpe, and
 //   max_prompt()                           tokens of the longest prompt that can be answered
-//   generate(prompts, end, progress)       a GeneratedAnswer for every prompt (token ids), up to the token `end`;
-//                                          progress(i) is called while answer i is being written
+//   generate(prompts, end, progress)       an answer to every prompt (token ids), up to the token `end`: its tokens and
+//                                          the `stop` that stop_name() names; progress(i) is called while i is written
 //   log_likelihoods(prompt, answers, end)  log p of each of these texts as the answer to a prompt, `end` included; none
 //                                          if a text does not fit into the context
 template <class Model> System evaluate_on_instructions(
@@ -123,7 +119,7 @@ template <class Model> System evaluate_on_instructions(
                 task_and_row.push_back({t, s});
             }
         size_t begun = 0;
-        std::vector<GeneratedAnswer> answers = model.generate(prompts, end, [&](size_t i) {
+        const auto answers = model.generate(prompts, end, [&](size_t i) {
             begun = std::max(begun, i);
             if (!terminal || time(nullptr) == last_shown) return;  // once a second
             fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done + begun, total);
@@ -133,12 +129,12 @@ template <class Model> System evaluate_on_instructions(
         for (size_t i = 0; i < prompts.size(); i++) {
             const auto [t, s] = task_and_row[i];
             const InstructText row = parse_instruct_text(*set.file, s);
-            const std::string answer = trimmed(answers[i].text);
+            const std::string answer = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
             score[t].add(answer, row, set.strict);
             Json line, outputs = Json::make_array({row.outputs.begin(), row.outputs.end()});
             const std::string prompt = bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size());
             line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", prompt).set("outputs", outputs);
-            line.set("answer", answer).set("stop", answers[i].stop);
+            line.set("answer", answer).set("stop", stop_name(answers[i].stop));
             line.set("exact", exact_match(answer, row.outputs, set.strict));
             line.set("rouge_l", rouge_l(answer, row.outputs));
             if (!row.options.empty()) {

@@ -70,13 +70,10 @@ inline RopeConfig read_rope(const ConfigJson& json, double theta) {
     if (rope.json.kind != Json::object || (kind != "default" && kind != "llama3"))
         fail("%s: rope_type: expected \"default\" or \"llama3\", found %s: other kinds of RoPE are not implemented",
             rope.where.c_str(), dump_json(rope.json).c_str());
-    for (const auto& [name, value] : rope.json.o) {
-        bool known = false;
-        for (const char* k : {"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-                 "original_max_position_embeddings", "partial_rotary_factor"})
-            known |= name == k;
-        if (!known) rope.refuse(name, "no such key", "it is not implemented");
-    }
+    const std::vector<std::string> known = {"rope_type", "type", "rope_theta", "factor", "low_freq_factor",
+        "high_freq_factor", "original_max_position_embeddings", "partial_rotary_factor"};
+    for (const auto& [name, value] : rope.json.o)
+        if (!contains(known, name)) rope.refuse(name, "no such key", "it is not implemented");
     r.theta = rope.number("rope_theta", 1, 1e15, r.theta);
     rope.number("partial_rotary_factor", 1, 1, 1);
     if (kind == "default") return r;

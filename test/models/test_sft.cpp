@@ -718,9 +718,9 @@ TEST_SUITE("answers") {
                 const Bpe& bpe = BPE;
                 int asked = 0, with_space = 0;
                 size_t max_prompt() const { return 96; }
-                std::vector<GeneratedAnswer> generate(
+                std::vector<Answer> generate(
                     const std::vector<Ids>& prompts, int, const std::function<void(size_t)>&) const {
-                    return std::vector<GeneratedAnswer>(prompts.size());
+                    return std::vector<Answer>(prompts.size());
                 }
                 std::vector<double> log_likelihoods(const Ids&, const Texts& answers, int) {
                     asked++;
