@@ -1,28 +1,11 @@
 // bin_file.h: the .bin format, token sequences on disk, which data/bin_writer.h writes and the loader maps.
+// data/README.md has it byte for byte ("The .bin format"); little-endian, as the machines are that this runs on:
 //
-//   BinHeader           256 bytes
-//   u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
-//   token[N]
+//   all        BinHeader, u64 offset[S+1], token[N]: sequence s is tokens [offset[s], offset[s+1])
+//   classify   u64 text_at[S+1], i32 label[S], u32 second[S], char texts[], char names[]
+//   instruct   u64 text_at[S+1], u64 span_at[S+1], BinSpan span[K], i32 task[S], char texts[], char names[]
 //
-// classify, after the tokens and zeros up to a multiple of 8 bytes; a sequence is an example without special tokens:
-//
-//   u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
-//   i32 label[S]        0 ... number of labels - 1
-//   u32 second[S]       where the second segment begins, in tokens; the length where there is none
-//   char texts[...]     for people to read: as it was, control characters as spaces, a tab between two segments
-//   char names[...]     {"labels": ["negative", "positive"]}
-//
-// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered, with its special tokens:
-//
-//   u64 text_at[S+1]
-//   u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0, span_at[S] = K
-//   u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end token;
-//                       0 < begin < end, and none begins before the one before it has ended
-//   i32 task[S]         0 ... number of tasks - 1
-//   char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
-//   char names[...]     {"tasks": ["family/task", ...], "template": {...}}
-//
-// All little-endian, as the machines are that this runs on.
+// A sequence is a document or an example without special tokens, or a row of instructions as it is learned, with them.
 #pragma once
 #include <string.h>
 #include <sys/stat.h>
@@ -58,7 +41,7 @@ struct BinHeader {
 };
 static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
-struct BinSpan {  // tokens [begin, end) of a sequence
+struct BinSpan {  // tokens [begin, end) of a sequence, to be learned: an answer and its end token
     uint32_t begin, end;
 };
 
