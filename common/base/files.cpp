@@ -128,19 +128,17 @@ std::string not_text(std::string_view begin) {
         size_t at;
         std::vector<std::string> bytes;  // one of these
         std::string what, advice;
+        bool written = false;  // in characters, as a text is
     };
     using namespace std::string_literals;  // with their NUL bytes
-    static const Kind written[] = {
-        // in characters, as a text is
-        {0, {"%PDF-"}, "a PDF document", save},
-        {0, {"%!PS-Adobe"}, "a PostScript document", save},
-        {0, {"{\\rtf"}, "an RTF document", save},
+    static const Kind kinds[] = {
+        {0, {"%PDF-"}, "a PDF document", save, true},
+        {0, {"%!PS-Adobe"}, "a PostScript document", save, true},
+        {0, {"{\\rtf"}, "an RTF document", save, true},
         {0, {"version https://git-lfs.github.com/spec/"}, "a Git LFS pointer",
-            "fetch the file itself with git lfs pull"},
-    };
-    static const Kind binary[] = {
-        {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32", ""},
-        {0, {"\xff\xfe", "\xfe\xff"}, "UTF-16", ""},
+            "fetch the file itself with git lfs pull", true},
+        {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32 text", "convert it first, iconv -f UTF-32 -t UTF-8"},
+        {0, {"\xff\xfe", "\xfe\xff"}, "UTF-16 text", "convert it first, iconv -f UTF-16 -t UTF-8"},
         {30, {"mimetypeapplication/epub+zip"}, "an EPUB book", save},
         {30, {"mimetypeapplication/vnd.oasis"}, "an OpenDocument file", save},
         {30, {"mimetype"}, "an EPUB book or OpenDocument file", save},
@@ -176,21 +174,13 @@ std::string not_text(std::string_view begin) {
         {4, {"\0\0\0\0{"s}, "a model (safetensors)", none},
         {0, {"tunebin\n"}, "a packed .bin file", "give the text that it was made from"},
     };
-    auto is = [&](const Kind& kind) {
-        return std::any_of(kind.bytes.begin(), kind.bytes.end(), [&](const std::string& bytes) {
-            return begin.size() > kind.at && starts_with(begin.substr(kind.at), bytes);
-        });
-    };
-    for (const Kind& kind : written)
-        if (is(kind)) return kind.what + ": " + kind.advice;
-    if (begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos) return "";
-    for (const Kind& kind : binary)
-        if (is(kind))
-            return kind.what + (kind.advice.empty() ? " text: convert it first, iconv -f " + kind.what + " -t UTF-8"
-                                                    : ": " + kind.advice);
-    if (const char* wide = wide_text(begin))
-        return format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide);
-    return "";
+    const bool is_text = begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos;
+    for (const Kind& kind : kinds)
+        for (const std::string& bytes : kind.bytes)
+            if ((kind.written || !is_text) && begin.size() > kind.at && starts_with(begin.substr(kind.at), bytes))
+                return kind.what + ": " + kind.advice;
+    const char* wide = is_text ? nullptr : wide_text(begin);
+    return wide ? format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide) : "";
 }
 
 void require_text(std::string_view text, const std::string& path, size_t line) {
