@@ -289,7 +289,7 @@ struct SftFiles {
             };
             const char* name = trained ? "held-out tasks" : "held-out families";
             TestSet set = draw_test_set(name, train, sf.rows, sf.strict, chosen);
-            if (set.count()) sets.push_back(set);
+            if (!set.rows.empty()) sets.push_back(set);
         }
     }
 };
@@ -306,7 +306,7 @@ void report(SftTask& task, const std::vector<TestSet>& sets) {
     if (task.val_data && sets[0].file == &task.val_data->file)
         printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
     size_t rows = 0;
-    for (const TestSet& set : sets) rows += set.count();
+    for (const TestSet& set : sets) rows += set.rows.size();
     printf("%s test rows of %zu set%s: the answers before tuning and after\n", thousands((double)rows).c_str(),
         sets.size(), sets.size() == 1 ? "" : "s");
     fflush(stdout);
@@ -759,7 +759,6 @@ int main(int argc, char** argv) {
                     "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, "
                     "Ctrl-C stops an answer"}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command != "train" && split_list(sampling.model).empty())
             fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");
