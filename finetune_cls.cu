@@ -346,10 +346,7 @@ struct ClassifyTask : RunTask<Classifier> {
     }
     void set_shape(const BatchShape& s) { shape = model.bert.shape = s; }
     void plan(Arena& arena) {
-        opt.plan(arena);
-        model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(block, shape.device_bytes());
+        RunTask::plan(arena);
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {
@@ -847,7 +844,6 @@ int main(int argc, char** argv) {
                 {"eval", "", "accuracy, F1, MCC and confusion matrix on a file"},
                 {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command == "eval") return eval_classifier(cf, rows);
         if (cli.command == "predict") return predict(cf, rows, cli.positional);

@@ -620,7 +620,6 @@ int main(int argc, char** argv) {
             {{"train", "", "pretrain on DATA/train.bin"},
                 {"fill-mask", "TEXT...", "the most likely tokens for every [MASK]", 1, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.command == "fill-mask" ? fill_mask(ff, cli.positional) : train_bert(cli, f, bf);
     });

@@ -945,7 +945,6 @@ int main(int argc, char** argv) {
             "--top-k 40\n",
             {{"train", "", "pretrain on DATA/train.bin"}, {"generate", "[PROMPT...]", "continue texts", 0, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.command == "generate" ? generate(sf, pf, rows, cli.positional) : train_gpt(cli, f, gf);
     });

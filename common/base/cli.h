@@ -154,12 +154,17 @@ inline std::string wrapped(std::string line) {
     return line;
 }
 
+inline const char* EXIT_CODES_TEXT =
+    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by\n"
+    "Ctrl-C or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets\n"
+    "the number of CPU threads; it changes no result.\n";
+
 struct Cli {
     std::string program, about, examples;
     std::vector<Command> commands;
     std::vector<FlagGroup> groups{};
-    bool command_required = false;  // true: the first word has to be a command
-    std::string closing{};          // what --help ends with
+    bool command_required = false;          // true: the first word has to be a command
+    std::string closing = EXIT_CODES_TEXT;  // what --help ends with
     // set by parse()
     std::string command{};
     std::vector<std::string> positional{};  // the words that are no flags

@@ -24,9 +24,9 @@ template <class Tokenizer> struct PretrainData {
 inline std::string starting_model(Cli& cli, const TrainFlags& f) {
     if (f.resume) return resolve_model_dir(f.out + "/last");
     if (f.init.empty()) return "";
-    std::string dir = resolve_model_dir(f.init);
-    ModelFlags::refuse_with_init(cli);
-    return dir;
+    for (const char* flag : {"arch", "size", "layers", "hidden-size", "heads", "kv-heads", "ffn-dim", "positions"})
+        if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+    return resolve_model_dir(f.init);
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
@@ -43,14 +43,6 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask : Run
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    // All of the run's device memory, in order
-    void plan(Arena& arena) {
-        this->opt.plan(arena);
-        this->model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(this->block, this->shape.device_bytes());
-    }
-
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, this->f.seed, true); }
     Json identity() const {
         Json all = model_identity(this->model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
