@@ -313,11 +313,6 @@ void replace_directory(const std::string& path, const std::string& from) {
     const std::string old = path + ".old";
     remove_tree(old);
     move_directory(path, old);
-    try {
-        move_directory(from, path);
-    } catch (...) {
-        rename(old.c_str(), path.c_str());
-        throw;
-    }
+    move_directory(from, path);
     remove_tree(old);
 }
