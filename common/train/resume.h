@@ -74,6 +74,12 @@ inline void prepare_flags(
         }
 }
 
+// Refuses --out where a run or a model is
+inline void refuse_run(const std::string& out, const char* advice) {
+    if (exists(out + "/metrics.jsonl") || exists(out + "/last") || exists(out + "/best") || is_model_directory(out))
+        fail_usage("--out %s: a run or a model is there already%s take another directory", out.c_str(), advice);
+}
+
 // What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
 inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
     "errors.tsv", "answers.jsonl", "answers_before.jsonl"};
@@ -82,11 +88,7 @@ inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl
 inline void open_run_dir(const TrainFlags& f) {
     const char* out = f.out.c_str();
     if (!f.resume) {
-        if (exists(f.out + "/metrics.jsonl") || exists(f.out + "/last") || exists(f.out + "/best") ||
-            is_model_directory(f.out))
-            fail_usage(
-                "--out %s: a run or a model is there already; continue it with --resume or take another directory",
-                out);
+        refuse_run(f.out, "; continue it with --resume or");
         // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
         const std::string config = f.out + "/config.json";
         const std::string text = exists(config) && !is_directory(config) ? read_file(config) : "";

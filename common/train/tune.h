@@ -34,9 +34,6 @@ inline void count_steps(Cli& cli, TrainFlags& f, double rows, int64_t batch) {
 
 // --out of an evaluation: no run, no model, and none of these files may be there.
 inline void refuse_used_directory(const std::string& out, const std::vector<std::string>& names) {
-    if (exists(out + "/metrics.jsonl") || is_model_directory(out))
-        fail_usage(
-            "--out %s: a run or a model is there already, whose files this would overwrite: take another directory",
-            out.c_str());
+    refuse_run(out, ", whose files this would overwrite:");
     refuse_existing("--out", out, names);
 }
