@@ -31,10 +31,7 @@ struct GptConfig {
 };
 
 // The models and transformers' classes for them
-struct GptType {
-    const char *type, *architecture;
-};
-constexpr GptType GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"}, {"llama", "LlamaForCausalLM"},
+constexpr std::pair<const char*, const char*> GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"}, {"llama", "LlamaForCausalLM"},
     {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}, {"smollm3", "SmolLM3ForCausalLM"}};
 
 // ---------------------------------------------------------------- in
@@ -147,7 +144,7 @@ inline void read_llama(const ConfigJson& json, GptConfig& c) {
 // Of the model in `dir`; fails where it needs what is not implemented.
 inline GptConfig read_gpt_config(const std::string& dir) {
     std::vector<std::string> types;
-    for (GptType t : GPT_TYPES) types.push_back(t.type);
+    for (auto [type, architecture] : GPT_TYPES) types.push_back(type);
     const ConfigJson json = read_config(dir, types);
     GptConfig c;
     c.type = json.find("model_type")->s;
@@ -206,8 +203,8 @@ inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     std::vector<int> ends = c.stops;
     if (!contains(ends, (int)c.eot)) ends.insert(ends.begin(), (int)c.eot);
     if (ends.size() > 1) eos = Json::make_array({ends.begin(), ends.end()});
-    for (GptType t : GPT_TYPES)
-        if (c.type == t.type) names.a.push_back(t.architecture);
+    for (auto [type, architecture] : GPT_TYPES)
+        if (c.type == type) names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", c.type).set("dtype", "float32");
     c.llama ? write_llama(json, c, eos) : write_gpt2(json, c);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");
