@@ -16,7 +16,6 @@
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
-#include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"
 #include "common/train/tune.h"
 

@@ -154,8 +154,7 @@ struct SftTask : RunTask<Gpt> {
     }
     void allocate(Arena& arena) {
         plan(arena);
-        if (is_lora()) model.point(base, nullptr);
-        else model.point(opt.params, opt.grads);
+        model.point(is_lora() ? base : opt.params, is_lora() ? nullptr : opt.grads);
     }
 
     // The parameters before tuning: those of the model in `dir`, and adapters that change nothing yet
@@ -520,7 +519,7 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
         return {row};
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
-    InstructFile in(stdin);
+    InstructFile in("standard input", false, stdin);
     return read_rows<InstructRow>(in.lines, [&](InstructRow& row) { return in.next(row); });
 }
 

@@ -127,20 +127,21 @@ struct Builder {
 
 }  // namespace
 
-static Json parse(Builder& builder, std::string_view text, const std::string& where) {
+static Json parse(Builder& builder, std::string_view text, const std::string& where, size_t first_line = 0) {
     Reading reading(text);
     std::istream stream(&reading);
     if (nlohmann::json::sax_parse(stream, &builder)) return std::move(builder.root);
     const std::string_view read = text.substr(0, reading.read());
-    const size_t line = 1 + std::count(read.begin(), read.end(), '\n'), column = read.size() - (read.rfind('\n') + 1);
-    const std::string found = not_text(text);
-    if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
-    fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
-        builder.error.c_str());
+    const size_t line = std::max<size_t>(first_line, 1) + std::count(read.begin(), read.end(), '\n');
+    const size_t column = read.size() - (read.rfind('\n') + 1);
+    const std::string found = not_text(text), start = where + (first_line ? format(", line %zu", line) : "");
+    if (!found.empty()) fail("%s: expected JSON, found %s", start.c_str(), found.c_str());
+    fail("%s%s, column %zu: this is not JSON as expected: %s", start.c_str(),
+        first_line ? "" : format(": line %zu", line).c_str(), column, builder.error.c_str());
 }
-Json parse_json(std::string_view text, const std::string& where) {
+Json parse_json(std::string_view text, const std::string& where, size_t first_line) {
     Builder builder;
-    return parse(builder, text, where);
+    return parse(builder, text, where, first_line);
 }
 void for_each_member(
     std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member) {

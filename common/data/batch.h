@@ -86,13 +86,11 @@ struct BatchBuilder {
     std::vector<int> tokens, types, rows, targets, start{0};
 
     // On the CPU nothing is padded.
-    void set_up(const BatchShape& capacities, int padding, int padding_length, [[maybe_unused]] int multiple) {
+    void set_up(const BatchShape& capacities, int padding, int padding_length, int multiple) {
         shape = capacities;
         pad_id = padding;
         pad_length = padding_length;
-#ifdef WITH_KERNELS
-        pad_multiple = multiple;
-#endif
+        pad_multiple = device_is_host ? 0 : multiple;
     }
     void clear() {
         for (std::vector<int>* list : {&tokens, &types, &rows, &targets}) list->clear();

@@ -36,10 +36,9 @@ struct InstructFile {
     bool need_output;
     size_t prompts_beside_messages = 0;  // rows of which "prompt" was not read
 
-    // need_output: else rows may come without an answer, to be answered
-    InstructFile(const std::string& path, bool need_output) : lines(path), need_output(need_output) {}
-    explicit InstructFile(FILE* open) : lines("standard input", open), need_output(false) {}
-    size_t bytes() const { return lines.bytes; }  // read so far
+    // need_output: else rows may come without an answer, to be answered; open: to be read instead of `path`
+    InstructFile(const std::string& path, bool need_output, FILE* open = nullptr)
+        : lines(path, open), need_output(need_output) {}
 
     // The next row, good or with an error; false at the end of the file
     bool next(InstructRow& row) {

@@ -55,6 +55,7 @@ template <class M> struct RunTask {
         opt.table = model.point(nullptr, nullptr);
         opt.n = total_count(opt.table);
     }
+    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     // All of the run's device memory, in order
     void plan(Arena& arena) {
         opt.plan(arena);
@@ -62,7 +63,6 @@ template <class M> struct RunTask {
         arena.region("batch");
         arena.take(block, shape.device_bytes());
     }
-    void set_shape(const BatchShape& s) { shape = model.shape = s; }
     void set_dropout(double rate) { model.dropout = (float)rate; }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     float lr_factor(const ParamSpec&) const { return 1; }

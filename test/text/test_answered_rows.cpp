@@ -1,5 +1,5 @@
 // test_answered_rows.cpp: an answer for each line, and what is told of lines that have none.
-#include "common/text/answered_rows.h"
+#include "common/text/line_reader.h"
 
 #include <doctest/doctest.h>
 
