@@ -183,20 +183,21 @@ std::string not_text(std::string_view begin) {
     return wide ? format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide) : "";
 }
 
-void require_text(std::string_view text, const std::string& path, size_t line) {
-    const size_t nul = text.find('\0'), invalid = invalid_utf8(text), at = std::min(nul, invalid);
-    if (at == text.npos) return;
-    line += std::count(text.begin(), text.begin() + at, '\n');
-    if (at == nul) fail("%s, line %zu: expected text, found a NUL byte", path.c_str(), line);
-    fail("%s, line %zu: expected UTF-8, found the byte 0x%02x; convert the file first", path.c_str(), line,
-        (unsigned char)text[at]);
+std::string text_fault(std::string_view text, size_t* at) {
+    const size_t nul = text.find('\0'), invalid = invalid_utf8(text), first = std::min(nul, invalid);
+    if (at) *at = first;
+    if (first == text.npos) return "";
+    if (first == nul) return "expected text, found a NUL byte";
+    return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[first]);
 }
 
 std::string read_text(const std::string& path) {
     std::string text = read_file(path);
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
-    require_text(text, path);
+    size_t at;
+    if (const std::string fault = text_fault(text, &at); !fault.empty())
+        fail("%s, line %zu: %s", path.c_str(), 1 + std::count(text.begin(), text.begin() + at, '\n'), fault.c_str());
     if (starts_with(text, BYTE_ORDER_MARK)) text.erase(0, BYTE_ORDER_MARK.size());
     return text;
 }

@@ -14,10 +14,6 @@
 // fields of a row may be, if nothing reads them.
 //
 // A row that cannot be used has an error, and the next can be read; the file itself (no such column, damaged) ends it.
-//
-//   LabelledFile in("train.tsv", {});
-//   for (LabelledRow row; in.next(row);)
-//       if (!row.error.empty()) bad_rows.add(row.error);
 #pragma once
 #include <filesystem>
 #include <set>

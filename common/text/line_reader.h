@@ -140,17 +140,9 @@ struct LineReader {
         line = whole.substr(0, whole.find_last_not_of("\r\n") + 1);
         return true;
     }
-    // Why these bytes are no text, UTF-8 without a NUL; "" if they are
-    static std::string fault(std::string_view text) {
-        if (text.find('\0') != text.npos) return "expected text, found a NUL byte";
-        size_t at = invalid_utf8(text);
-        if (at == text.npos) return "";
-        return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[at]);
-    }
-    std::string fault() const { return fault(whole); }
     bool next() {  // next_line(), of text
         if (!next_line()) return false;
-        if (std::string what = fault(); !what.empty()) bad(number, what);
+        if (std::string what = text_fault(whole); !what.empty()) bad(number, what);
         return true;
     }
     // From keep() on lines are kept; rewind() goes back to where that was, so that they are read once more.
@@ -177,7 +169,7 @@ struct LineReader {
     // it begins with "[", one array of objects; or, if it begins with a line "{", objects of several lines.
     bool next_object(Json& json) {
         if (!next_value()) return false;
-        if (std::string what = fault(value); !what.empty()) bad(begin, what);
+        if (std::string what = text_fault(value); !what.empty()) bad(begin, what);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
         try {
