@@ -71,11 +71,8 @@ void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string&
     if (!exists(path)) return;
     uint64_t known = template_fingerprint(parse_json(read_file(path), path));
     if (known != file.header.templ)
-        fail(
-            "%s: it was packed with another template (%016llx) than %s was tuned with (%016llx): pack it again with "
-            "--template %s",
-            file.path.c_str(), (unsigned long long)file.header.templ, dir.c_str(), (unsigned long long)known,
-            path.c_str());
+        fail(file.path + ": it was packed with another template (" + hex(file.header.templ) + ") than " + dir +
+             " was tuned with (" + hex(known) + "): pack it again with --template " + path);
 }
 
 // ---------------------------------------------------------------- the task
@@ -353,8 +350,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     for (const BinFile& file : files.files) {
         check_instruct_data(file, bpe, init);
         if (file.header.templ != train_file.header.templ)
-            fail("%s: it was packed with another template than %s: pack both with the same", file.path.c_str(),
-                train_file.path.c_str());
+            fail(file.path + ": it was packed with another template than " + train_file.path +
+                 ": pack both with the same");
     }
     const ChatTemplate templ = ChatTemplate::from_json(train_file.templ, train_file.path);
     config.eot = end_token(bpe, templ);

@@ -134,10 +134,9 @@ static Json parse(Builder& builder, std::string_view text, const std::string& wh
     const std::string_view read = text.substr(0, reading.read());
     const size_t line = std::max<size_t>(first_line, 1) + std::count(read.begin(), read.end(), '\n');
     const size_t column = read.size() - (read.rfind('\n') + 1);
-    const std::string found = not_text(text), start = where + (first_line ? format(", line %zu", line) : "");
-    if (!found.empty()) fail("%s: expected JSON, found %s", start.c_str(), found.c_str());
-    fail("%s%s, column %zu: this is not JSON as expected: %s", start.c_str(),
-        first_line ? "" : format(": line %zu", line).c_str(), column, builder.error.c_str());
+    const std::string at = (first_line ? where : where + ": ") + format("line %zu", line), found = not_text(text);
+    if (!found.empty()) fail((first_line ? at : where) + ": expected JSON, found " + found);
+    fail(at + format(", column %zu: this is not JSON as expected: ", column) + builder.error);
 }
 Json parse_json(std::string_view text, const std::string& where, size_t first_line) {
     Builder builder;

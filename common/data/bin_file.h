@@ -109,27 +109,22 @@ struct BinFile {
         struct stat now;
         if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino || now.st_size != opened.st_size ||
             now.st_mtim.tv_sec != opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != opened.st_mtim.tv_nsec)
-            fail(
-                "%s: the file was changed while it was read: put back what it was, or start another run", path.c_str());
+            fail(path + ": the file was changed while it was read: put back what it was, or start another run");
     }
 
     // Refuses data that another tokenizer than this one, of the directory `dir`, has made.
     template <class Tokenizer> void require_tokenizer(const Tokenizer& tokenizer, const std::string& dir) const {
         if (header.tokenizer != tokenizer.fingerprint())
-            fail(
-                "%s was made with another tokenizer (%s) than that of %s (%s); make it again: data/tokenize pack "
-                "--tokenizer %s --kind %s --in FILE --out %s",
-                path.c_str(), hex(header.tokenizer).c_str(), dir.c_str(), hex(tokenizer.fingerprint()).c_str(),
-                dir.c_str(), kind_name(header.kind), path.c_str());
+            fail(path + " was made with another tokenizer (" + hex(header.tokenizer) + ") than that of " + dir + " (" +
+                 hex(tokenizer.fingerprint()) + "); make it again: data/tokenize pack --tokenizer " + dir + " --kind " +
+                 kind_name(header.kind) + " --in FILE --out " + path);
         if (vocab() != tokenizer.tokens.size())
             damaged(format("expected a vocabulary of %zu tokens, as %s has, found %zu", tokenizer.tokens.size(),
                 dir.c_str(), vocab()));
     }
 
 private:
-    [[noreturn]] void bad(const std::string& what) const {
-        fail("%s: %s; pack the data again", path.c_str(), what.c_str());
-    }
+    [[noreturn]] void bad(const std::string& what) const { fail(path + ": " + what + "; pack the data again"); }
     [[noreturn]] void damaged(const std::string& what) const { bad(what + ": the file is damaged"); }
 
     void check(BinKind kind) {

@@ -37,8 +37,8 @@ inline std::vector<double> task_weights(const std::vector<std::string>& tasks, c
                 found = true;
             }
         if (!found)
-            fail_usage("--weights: expected tasks or families of the training data, found \"%s\"; there are %s",
-                name.c_str(), name_list(tasks, 20).c_str());
+            fail_usage("--weights: expected tasks or families of the training data, found \"" + name +
+                       "\"; there are " + name_list(tasks, 20));
     }
     return weight;
 }

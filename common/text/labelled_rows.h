@@ -252,7 +252,7 @@ private:
             most_equal = std::max(most_equal, equal);
             lines.rewind();
         }
-        if (!best) fail("%s", problem.c_str());
+        if (!best) fail(problem);
         begin_with(best);
         lines.rewind();
     }

@@ -33,7 +33,7 @@ struct BadRows {
     static constexpr size_t shown = 5;
 
     void add(const std::string& error) {
-        if (on_error == "stop") fail("%s", error.c_str());
+        if (on_error == "stop") fail(error);
         if (++count <= shown) fprintf(stderr, "left out: %s\n", error.c_str());
     }
     // To be called when all else is done: exit code 1 if rows were left out. done: what the others became
@@ -173,7 +173,7 @@ struct LineReader {
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
         try {
-            json = parse_json(value, element ? place(path, begin, element) : path, begin);
+            json = parse_json(value, element ? place(path, begin, element) + ": " : path + ", ", begin);
         } catch (const Error& e) {
             throw BadRow(begin, e.what());
         }

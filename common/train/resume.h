@@ -22,11 +22,11 @@
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";
     if (!exists(path))
-        fail("--resume: expected %s, found no such file: nothing was started in %s yet%s", path.c_str(), f.out.c_str(),
-            nearest_entry(f.out).c_str());
+        fail("--resume: expected " + path + ", found no such file: nothing was started in " + f.out + " yet" +
+             nearest_entry(f.out));
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
-    if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
+    if (!flags) fail(path + ": expected \"flags\", found none: not written by this program");
     if (const Json* program = saved.find("program"); program && program->s != cli.program)
         fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(),
             program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
@@ -77,7 +77,7 @@ inline void prepare_flags(
 // Refuses --out where a run or a model is
 inline void refuse_run(const std::string& out, const char* advice) {
     if (exists(out + "/metrics.jsonl") || exists(out + "/last") || exists(out + "/best") || is_model_directory(out))
-        fail_usage("--out %s: a run or a model is there already%s take another directory", out.c_str(), advice);
+        fail_usage("--out " + out + ": a run or a model is there already" + advice + " take another directory");
 }
 
 // What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
@@ -182,8 +182,8 @@ inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& 
     for (const auto& [key, value] : identity.o) {
         const Json* saved = saved_identity ? saved_identity->find(key) : nullptr;
         if (!saved || dump_json(*saved) != dump_json(value))
-            fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", dir.c_str(),
-                key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
+            fail(dir + ": " + key + ": it was trained with " + (saved ? dump_json(*saved) : "none") +
+                 ", this run has " + dump_json(value) + ": give --data and --out of the same run");
     }
     for (const char* name : {"/model.safetensors", "/adapter_model.safetensors"})
         if (exists(dir + name)) SafeTensors(dir + name).verify();

@@ -99,10 +99,8 @@ struct SafeTensors {
         uint64_t sum = checksum(header.data(), header.size());
         for (const TensorInfo& t : tensors) sum = checksum(data(t), t.end - t.begin, sum);
         if (hex(sum) != expected->s)
-            fail(
-                "%s: expected the checksum %s, found %s: the file is damaged; go on from another one, by --init DIR "
-                "--out ANOTHER",
-                path.c_str(), expected->s.c_str(), hex(sum).c_str());
+            fail(path + ": expected the checksum " + expected->s + ", found " + hex(sum) +
+                 ": the file is damaged; go on from another one, by --init DIR --out ANOTHER");
     }
     // The bytes of a tensor; not aligned, so copy from them.
     const char* data(const TensorInfo& t) const { return map.get() + data_start + t.begin; }
@@ -116,9 +114,7 @@ struct SafeTensors {
         else if (t.dtype == "F64") convert<double, double>(src, dst, t.count);
         else if (t.dtype == "F16") convert<Half, float>(src, dst, t.count);
         else if (t.dtype == "BF16") convert<bf16, float>(src, dst, t.count);
-        else
-            fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
-                t.dtype.c_str());
+        else fail(path + ": " + t.name + ": expected F32, F16, BF16 or F64 numbers, found " + t.dtype);
     }
 
 private:
@@ -150,8 +146,7 @@ private:
             if (name != "__metadata__") return tensors.push_back(parse_entry(name, entry));
             if (entry.kind != Json::object) fail("%s: __metadata__: expected an object of strings", path.c_str());
             for (const auto& [key, value] : entry.o)
-                if (value.kind != Json::string)
-                    fail("%s: __metadata__: %s: expected a string", path.c_str(), key.c_str());
+                if (value.kind != Json::string) fail(path + ": __metadata__: " + key + ": expected a string");
             metadata = entry;
         });
         std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
@@ -220,10 +215,8 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorT
         std::vector<size_t> factors = t.shape;
         factors.push_back(size);
         if (!size || !checked_product(factors, &bytes))
-            fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
-                shape_text(t.shape).c_str());
-        if (begin % size)
-            fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
+            fail(path + ": " + t.name + ": cannot write " + t.dtype + " " + shape_text(t.shape));
+        if (begin % size) fail(path + ": " + t.name + ": wide types have to come first, so that all are aligned");
         header += "," + dump_json(t.name) +
                   format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
                       dump_json(Json::make_array({t.shape.begin(), t.shape.end()})).c_str(), begin, begin + bytes);

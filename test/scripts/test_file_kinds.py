@@ -446,7 +446,7 @@ class JsonByContent(test_data.Case):
             (b'{"a": "\xe9"}\n{"a": 1}\n', "F, line 1: expected UTF-8, found the byte 0xe9", [one]),
             ("[1]", 'F, element 1: expected a JSON object, found "1"', []),
             ('[\n{"a": 1},\n[2],{"a": 1}]', 'F, element 2: expected a JSON object, found "[2]"', [one, one]),
-            ('[\n{"a": 1},\n{"a": 1 2}\n]\n', "F, element 2, line 3, column 10: " + no_json, [one]),
+            ('[\n{"a": 1},\n{"a": 1 2}\n]\n', "F, element 2: line 3, column 10: " + no_json, [one]),
             ('[\n{"a": 1}\n', "F, element 1: expected ] after the last row, found the end of the file", [one]),
             ('[{"a": 1}, {"b": 1\n', "F, element 2: " + no_end, [one]),
             ('{\n"a": 1,\n"b"}\n' + '{"a": 1}\n' * 9999, "F, line 3, column 4: " + no_json, [one] * 9999),
