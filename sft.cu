@@ -639,8 +639,7 @@ int merge(const SamplingFlags& f, const std::string& out) {
     if (out.empty()) fail_usage("--out DIR is missing: a directory for the merged model");
     LoadedGpt gpt(f.model, f.adapter);
     if (gpt.adapter.empty())
-        fail_usage(
-            "--model %s: expected adapters, or --adapter DIR beside a model, found a model alone", f.model.c_str());
+        fail_usage("--model " + f.model + ": expected adapters, or --adapter DIR beside a model, found a model alone");
     for (const char* end : {"", ".tmp", ".old"}) refuse_existing("--out", without_slash(out) + end);
     const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
     std::vector<areal> values(total_count(table));

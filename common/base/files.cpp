@@ -293,14 +293,12 @@ static void sync_tree(const std::string& dir) {
 }
 
 static void move_directory(const std::string& from, const std::string& to) {
-    if (rename(from.c_str(), to.c_str()) != 0)
-        fail("cannot rename %s to %s: %s", from.c_str(), to.c_str(), strerror(errno));
+    if (rename(from.c_str(), to.c_str()) != 0) fail("cannot rename " + from + " to " + to + ": " + strerror(errno));
     sync_directory_of(to);
 }
 
 void replace_directory(const std::string& path, const std::string& from) {
-    if (exists(path) && !is_directory(path))
-        fail("cannot replace %s: expected a directory, found a file", path.c_str());
+    if (exists(path) && !is_directory(path)) fail("cannot replace " + path + ": expected a directory, found a file");
     sync_tree(from);
     if (!exists(path)) return move_directory(from, path);
 #ifdef SYS_renameat2                  // Linux

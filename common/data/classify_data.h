@@ -45,10 +45,8 @@ struct ClassifyData {
         for (const std::string& name : file.labels) {
             auto place = places.find(name);
             if (place == places.end())
-                fail(
-                    "%s: expected the labels of the training data (%s), found \"%s\" as well%s: pack it with --labels "
-                    "and their train.bin",
-                    file.path.c_str(), name_list(labels).c_str(), name.c_str(), nearest_hint(name, labels).c_str());
+                fail(file.path + ": expected the labels of the training data (" + name_list(labels) + "), found \"" +
+                     name + "\" as well" + nearest_hint(name, labels) + ": pack it with --labels and their train.bin");
             label_id.push_back(place->second);
         }
         for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);

@@ -118,10 +118,8 @@ struct LabelledFile {
             return s.find_first_not_of("0123456789") == s.npos && s[0] != '0';
         };
         if (!c.header && (!is_number(c.text) || (!is_number(c.label) && label.empty())))
-            fail_usage(
-                "--no-header: expected the numbers of the columns, --text-column N --label-column N, found \"%s\" "
-                "and \"%s\"",
-                c.text.c_str(), c.label.c_str());
+            fail_usage("--no-header: expected the numbers of the columns, --text-column N --label-column N, found \"" +
+                       c.text + "\" and \"" + c.label + "\"");
         if (kind == TABLE) read_header();
     }
 

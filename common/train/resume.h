@@ -35,10 +35,9 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && !contains(free, name) && dump_json(flag->json()) != dump_json(value))
-            fail_usage(
-                "--%s: the run in %s has %s, a resumed run keeps its flags (to train differently from here: --init "
-                "%s/last --out ANOTHER)",
-                flag->name().c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
+            fail_usage("--" + flag->name() + ": the run in " + f.out + " has " + dump_json(value) +
+                       ", a resumed run keeps its flags (to train differently from here: --init " + f.out +
+                       "/last --out ANOTHER)");
     }
     for (const char* name : {"out", "resume", "retune", "verbose"})
         cli.find(name)->given = true;  // of this start alone
@@ -62,11 +61,9 @@ inline void prepare_flags(
     if (cli.given("steps")) f.epochs = 0;  // also those of the run that is resumed
     for (const char* file : files)
         if (!exists(f.data + "/" + file))
-            fail(
-                "--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... "
-                "--out %s%s",
-                f.data.c_str(), file, scripts.first, f.data.c_str(), scripts.second, f.data.c_str(),
-                nearest_entry(f.data + "/" + file).c_str());
+            fail("--data " + f.data + ": expected " + file + " there, found none: make it with " + scripts.first +
+                 " --out " + f.data + ", or of your own with " + scripts.second + " FILE... --out " + f.data +
+                 nearest_entry(f.data + "/" + file));
     for (std::string* path : {&f.data, &f.init})  // config.json holds full paths, for a --resume from elsewhere
         if (char* full = realpath(path->c_str(), nullptr)) {
             *path = full;

@@ -139,9 +139,8 @@ template <class T> LoadReport load_tensors(
         const Entry& w = o->second;
         if (e.info->dtype != w.info->dtype || e.info->shape != w.info->shape ||
             memcmp(e.file->data(*e.info), w.file->data(*w.info), e.info->end - e.info->begin) != 0)
-            fail(
-                "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
-                e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
+            fail(e.file->path + ": " + e.info->name + ": expected a copy of " + w.info->name +
+                 ", since config.json does not say tie_word_embeddings false, found others");
     };
     for (auto [decoder, bias, words] : {std::tuple{"cls.predictions.decoder", "cls.predictions.bias", "word"},
              {"lm_head.decoder", "lm_head.bias", "word"}, {"vocab_projector", "vocab_projector.bias", "word"},
