@@ -16,7 +16,6 @@
 
 #include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
-#include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"
 #include "common/train/tune.h"
 
@@ -123,7 +122,7 @@ struct Classifier {
 struct Predictor {
     Classifier& model;
     BatchBuilder& builder;
-    char *host, *block;  // a batch in host and device memory
+    char* block;  // a batch in device memory
     std::vector<std::function<void(const double*)>> answers{};
 
     void add(const std::vector<int>& tokens, const std::vector<int>& types,
@@ -134,7 +133,7 @@ struct Predictor {
     }
     void flush() {
         if (answers.empty()) return;
-        Batch b = to_device(builder.finish(host, StepCounters{}, 1), model.bert.shape, block, host);
+        Batch b = builder.send(block);
         NoDropout inference(model.bert.dropout);
         const int K = model.K, Kp = model.Kp();
         const auto called = std::exchange(answers, {});  // also where one of them throws
@@ -231,7 +230,7 @@ struct LoadedClassifier : LoadedEncoder<Classifier> {
         shape.M = shape.N / 4;
         load(dir, shape, (int)T, 128);
     }
-    Predictor predictor() { return {model, builder, host.data(), block}; }
+    Predictor predictor() { return {model, builder, block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
     std::string encode(const std::string& where, std::string_view text, std::string_view text2,
         std::vector<int>& tokens, std::vector<int>& types, size_t& cut) const {
@@ -346,16 +345,12 @@ struct ClassifyTask : RunTask<Classifier> {
     }
     void set_shape(const BatchShape& s) { shape = model.bert.shape = s; }
     void plan(Arena& arena) {
-        opt.plan(arena);
-        model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(block, shape.bytes());
+        RunTask::plan(arena);
         arena.take(class_weights, labels.size());
     }
     void allocate(Arena& arena) {
         plan(arena);
         model.point(opt.params, opt.grads);
-        host.resize(shape.bytes());
         copy_to_device(class_weights, weights.data(), weights.size() * sizeof(double));
         device_sync();
         model.class_weights = builder.weights ? class_weights : nullptr;
@@ -376,7 +371,7 @@ struct ClassifyTask : RunTask<Classifier> {
 
     Predictor predictor() {
         builder.clear();
-        return {model, builder, host.data(), block};
+        return {model, builder, block};
     }
     Eval evaluate() {
         Eval e;
@@ -584,7 +579,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(
     const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
-    check_tokenizer(file, tokenizer, init);
+    file.require_tokenizer(tokenizer, init);
     for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
         if (file.pair(s))
             fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",
@@ -771,7 +766,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
     };
     try {
         for (size_t i = 0; i < texts.size(); i++) add(texts[i], format("text %zu", i + 1));
-        if (!texts.empty()) rows.add_blank_rows();
+        if (!texts.empty()) rows.row("");  // blank ones count
         const bool terminal = texts.empty() && isatty(0);
         if (terminal) fprintf(stderr, "a text on each line, Ctrl-D ends\n");
         LineReader lines("standard input", stdin);
@@ -785,7 +780,7 @@ int predict(const ClassifyFlags& cf, AnsweredRows& rows, const std::vector<std::
     }
     answer_all();
     if (cut) fprintf(stderr, "warning: %zu texts have more than %zu tokens and were cut\n", cut, c.T);
-    rows.finish();
+    rows.finish("the others have their answers");
     return EXIT_OK;
 }
 
@@ -848,9 +843,8 @@ int main(int argc, char** argv) {
                 {"eval", "", "accuracy, F1, MCC and confusion matrix on a file"},
                 {"predict", "[TEXT...]", "the class of each text, or of each line of standard input", 0, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
-        if (cli.command == "eval") return eval_classifier(cf, rows.bad);
+        if (cli.command == "eval") return eval_classifier(cf, rows);
         if (cli.command == "predict") return predict(cf, rows, cli.positional);
         return train_classifier(cli, f, cf);
     });

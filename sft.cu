@@ -66,16 +66,13 @@ private:
 
 // Does data that was packed with this tokenizer and this template fit the model?
 void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string& dir) {
-    check_tokenizer(file, bpe, dir);
+    file.require_tokenizer(bpe, dir);
     const std::string path = dir + "/template.json";
     if (!exists(path)) return;
     uint64_t known = template_fingerprint(parse_json(read_file(path), path));
     if (known != file.header.templ)
-        fail(
-            "%s: it was packed with another template (%016llx) than %s was tuned with (%016llx): pack it again with "
-            "--template %s",
-            file.path.c_str(), (unsigned long long)file.header.templ, dir.c_str(), (unsigned long long)known,
-            path.c_str());
+        fail(file.path + ": it was packed with another template (" + hex(file.header.templ) + ") than " + dir +
+             " was tuned with (" + hex(known) + "): pack it again with --template " + path);
 }
 
 // ---------------------------------------------------------------- the task
@@ -154,9 +151,7 @@ struct SftTask : RunTask<Gpt> {
     }
     void allocate(Arena& arena) {
         plan(arena);
-        if (is_lora()) model.point(base, nullptr);
-        else model.point(opt.params, opt.grads);
-        host.resize(shape.bytes());
+        model.point(is_lora() ? base : opt.params, is_lora() ? nullptr : opt.grads);
     }
 
     // The parameters before tuning: those of the model in `dir`, and adapters that change nothing yet
@@ -213,18 +208,14 @@ struct AnsweringGpt {
     size_t max_prompt() const { return (size_t)std::min(generator.cache.context - 1, model.shape.N); }
     // The most likely token, one after the other, until `end`
     template <class Progress>
-    std::vector<GeneratedAnswer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
+    std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
         model.config.eot = end;
         Sampler greedy;
         greedy.temperature = 0;
-        std::vector<Answer> answers = generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
+        return generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
             progress(i);
             return true;
         });
-        std::vector<GeneratedAnswer> texts;
-        for (const Answer& a : answers)
-            texts.push_back({bpe.decode(a.tokens.data(), a.tokens.size()), stop_name(a.stop)});
-        return texts;
     }
     // Σ log p of the tokens of each answer and of `end` after it, after the prompt; as many answers at a time as fit
     // into a batch. None if an answer does not fit into the context.
@@ -235,11 +226,9 @@ struct AnsweringGpt {
         BatchBuilder& builder = generator.builder;
         auto flush = [&] {
             if (builder.rows.empty()) return;
-            Batch b = to_device(builder.finish(generator.host.data(), StepCounters{}, 1), model.shape, generator.block,
-                generator.host.data());
             NoDropout inference(model.dropout);
             device_zero(stats, sizeof(StepStats));
-            model.forward(b, stats);
+            model.forward(builder.send(generator.block), stats);
             std::vector<areal> losses(answer_of.size());  // −log p of each target
             copy_to_host(losses.data(), model.acts.losses, losses.size() * sizeof(areal));
             for (size_t m = 0; m < losses.size(); m++) sums[answer_of[m]] -= (double)losses[m];
@@ -296,7 +285,7 @@ struct SftFiles {
             };
             const char* name = trained ? "held-out tasks" : "held-out families";
             TestSet set = draw_test_set(name, train, sf.rows, sf.strict, chosen);
-            if (set.count()) sets.push_back(set);
+            if (!set.rows.empty()) sets.push_back(set);
         }
     }
 };
@@ -313,7 +302,7 @@ void report(SftTask& task, const std::vector<TestSet>& sets) {
     if (task.val_data && sets[0].file == &task.val_data->file)
         printf("no test_*.bin and no --holdout: rows of val.bin, which also chooses the model, stand in for a test\n");
     size_t rows = 0;
-    for (const TestSet& set : sets) rows += set.count();
+    for (const TestSet& set : sets) rows += set.rows.size();
     printf("%s test rows of %zu set%s: the answers before tuning and after\n", thousands((double)rows).c_str(),
         sets.size(), sets.size() == 1 ? "" : "s");
     fflush(stdout);
@@ -361,8 +350,8 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     for (const BinFile& file : files.files) {
         check_instruct_data(file, bpe, init);
         if (file.header.templ != train_file.header.templ)
-            fail("%s: it was packed with another template than %s: pack both with the same", file.path.c_str(),
-                train_file.path.c_str());
+            fail(file.path + ": it was packed with another template than " + train_file.path +
+                 ": pack both with the same");
     }
     const ChatTemplate templ = ChatTemplate::from_json(train_file.templ, train_file.path);
     config.eot = end_token(bpe, templ);
@@ -483,9 +472,8 @@ struct LoadedSft {
         if (most < 1)
             fail("%s: the context of %lld tokens leaves no room for a prompt", row.where.c_str(), (long long)context);
         int64_t shown = shots < 0 ? templ.shots : shots;
-        truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
-        while (!truncation.fits && shots < 0 && shown > 0)
-            truncation = render_row(gpt.bpe, templ, row, (size_t)--shown, false, (size_t)most, truncate, rendered);
+        do truncation = render_row(gpt.bpe, templ, row, (size_t)shown, false, (size_t)most, truncate, rendered);
+        while (!truncation.fits && shots < 0 && shown-- > 0);
         if (!truncation.fits)
             fail("%s: the prompt has %zu tokens, expected at most %lld of the model's context of %lld: shorten it",
                 row.where.c_str(), rendered.ids.size(), (long long)most, (long long)context);
@@ -528,7 +516,7 @@ std::vector<InstructRow> rows_to_answer(const std::vector<std::string>& instruct
         return {row};
     }
     if (isatty(0)) fprintf(stderr, "a JSON object on each line, {\"instruction\": ..., \"input\": ...}; Ctrl-D ends\n");
-    InstructFile in(stdin);
+    InstructFile in("standard input", false, stdin);
     return read_rows<InstructRow>(in.lines, [&](InstructRow& row) { return in.next(row); });
 }
 
@@ -562,32 +550,20 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
         if (stream) shown.add(token);
         return true;
     };
-    size_t full = 0, next = 0;  // of the rows
-    auto print_bad = [&] {
-        for (; next < rows.size() && !rows[next].error.empty(); next++) {
-            Json line = rows[next].json.kind == Json::object ? rows[next].json : Json::make_object();
-            printf("%s\n", dump_json(line.set("error", rows[next].error)).c_str());
+    auto print = [&](const InstructRow& row, const Answer* a) {
+        if (stream) return shown.finish();
+        Json line = row.json.kind == Json::object ? row.json : Json::make_object();  // all that was given, as an id
+        if (a) {
+            const std::string text = bpe.decode(a->tokens.data(), a->tokens.size());
+            if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
+            line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a->stop));
+        } else {
+            line.set("error", row.error);
         }
-    };
-    auto on_answer = [&](const Answer& a) {  // in the order of the rows
-        print_bad();
-        Json line = rows[next++].json;  // all that was given, as an id
-        full += a.stop == Stop::context;
-        if (stream) return;
-        std::string text = bpe.decode(a.tokens.data(), a.tokens.size());
-        if (line.find("output") && !line.find("reference")) line.set("reference", Json(*line.find("output")));
-        line.set("output", std::string(ChatTemplate::answer_of(text))).set("stop", stop_name(a.stop));
         printf("%s\n", dump_json(line).c_str());
-        flush_output();
     };
-    sft.gpt.generator.generate(prompts, sampling.max_new, sampling.sampler, on_token, on_answer);
-    print_bad();
-    if (stream) shown.finish();
-    flush_output();
-    if (full)
-        fprintf(stderr, "%zu of %zu answers end because the model's context of %lld tokens is full\n", full,
-            prompts.size(), (long long)sft.gpt.model.config.T);
-    answered.finish();
+    answer_rows(sft.gpt, sampling, rows, prompts, on_token, print, "answers");
+    answered.finish("the others have their answers");
     return EXIT_OK;
 }
 
@@ -663,8 +639,7 @@ int merge(const SamplingFlags& f, const std::string& out) {
     if (out.empty()) fail_usage("--out DIR is missing: a directory for the merged model");
     LoadedGpt gpt(f.model, f.adapter);
     if (gpt.adapter.empty())
-        fail_usage(
-            "--model %s: expected adapters, or --adapter DIR beside a model, found a model alone", f.model.c_str());
+        fail_usage("--model " + f.model + ": expected adapters, or --adapter DIR beside a model, found a model alone");
     for (const char* end : {"", ".tmp", ".old"}) refuse_existing("--out", without_slash(out) + end);
     const std::vector<ParamSpec> table = gpt.model.point(nullptr, nullptr);
     std::vector<areal> values(total_count(table));
@@ -779,7 +754,6 @@ int main(int argc, char** argv) {
                     "a conversation in the terminal: /reset forgets it, /system TEXT goes before it, /quit ends it, "
                     "Ctrl-C stops an answer"}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         if (cli.command != "train" && split_list(sampling.model).empty())
             fail_usage("--model DIR is missing: the --out of a tuning run, or a model directory");

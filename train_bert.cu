@@ -465,7 +465,7 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
         if (config.types == 1)  // of models without types pairs have none
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
                 init.c_str(), (long long)config.types);
-        check_init(init, config.V, data.tokenizer, f.data);
+        data.check_init(init, config.V);
     }
     // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
     if (f.lr == 0) f.lr = config.C <= 256 ? 1e-3 : config.C <= 512 ? 5e-4 : config.C <= 768 ? 2e-4 : 1e-4;
@@ -482,8 +482,7 @@ template <class Model> struct LoadedEncoder {
     Model model;
     WordPiece tokenizer;
     BatchBuilder builder;
-    std::vector<char> host;  // a batch
-    char* block = nullptr;   // the same in device memory
+    char* block = nullptr;  // a batch in device memory
     std::shared_ptr<void> memory;
 
     // For batches of `shape`, which is the model's, and sequences of up to T tokens
@@ -495,7 +494,6 @@ template <class Model> struct LoadedEncoder {
                 model.plan_activations(arena, false);
                 arena.take(block, shape.bytes());
             });
-        host.resize(shape.bytes());
     }
 };
 // For up to `tokens` tokens at a time
@@ -522,8 +520,7 @@ struct LoadedBert : LoadedEncoder<Bert> {
             if (ids[i] == tokenizer.mask()) positions.push_back((int)i);
         builder.clear();
         builder.add(ids, std::vector<int>(ids.size(), 0), positions, std::vector<int>(positions.size(), 0));
-        Batch batch = builder.finish(host.data(), StepCounters{}, 1);
-        batch = to_device(batch, model.shape, block, host.data());
+        Batch batch = builder.send(block);
         model.head_forward(batch, model.encode(batch));
         std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Vp()));
         for (size_t k = 0; k < logits.size(); k++) {
@@ -623,7 +620,6 @@ int main(int argc, char** argv) {
             {{"train", "", "pretrain on DATA/train.bin"},
                 {"fill-mask", "TEXT...", "the most likely tokens for every [MASK]", 1, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.command == "fill-mask" ? fill_mask(ff, cli.positional) : train_bert(cli, f, bf);
     });

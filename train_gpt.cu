@@ -29,8 +29,8 @@
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/text/answered_rows.h"
 #include "common/text/bpe.h"
+#include "common/text/line_reader.h"
 #include "common/train/gpt_config.h"
 #include "common/train/lora.h"
 #include "common/train/parameters.h"
@@ -476,7 +476,6 @@ struct Generator {
     int vocab_limit = 0;  // tokens that may be drawn: those that the tokenizer knows, if the model has more; 0: all
     BatchBuilder builder;
     char* block = nullptr;   // a batch in device memory, the owner's
-    std::vector<char> host;  // the same on the host
     int* index = nullptr;    // (4, slots) of the sequences of a step: slots, tokens, positions; 0, 1, 2, …
     real* logits = nullptr;  // (slots, Vp)
     std::vector<real> host_logits;
@@ -503,7 +502,6 @@ struct Generator {
         arena.take(logits, R * gpt.Vp());
         builder.shape = gpt.shape;
         if (!arena.base) return;
-        host.resize(gpt.shape.bytes());
         host_index.resize(4 * R);
         host_logits.resize(R * gpt.Vp());
     }
@@ -526,7 +524,7 @@ struct Generator {
         b.tokens = index + slots;
         b.pos = index + 2 * slots;
         b.rows = index + 3 * slots;
-        if (!one_more) b = to_device(builder.finish(host.data(), StepCounters{}, 1), model->shape, block, host.data());
+        if (!one_more) b = builder.send(block);
         NoDropout inference(model->dropout);
         real* out = model->decode(b, &cache);  // (R, C), and perhaps padding
         model->linear.forward(
@@ -704,7 +702,7 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 
     const std::string init = starting_model(cli, f);
     GptConfig config = init.empty() ? gf.config(bpe) : read_gpt_config(init);
-    if (!init.empty()) check_init(init, config.V, bpe, f.data);
+    if (!init.empty()) data.check_init(init, config.V);
     // Wider decoders take lower rates; GPT-2 124M is commonly trained with 6e-4, medium with 3e-4, larger ones with
     // 2e-4 (Brown et al. 2020)
     if (f.lr == 0) f.lr = config.C <= 512 ? 1e-3 : config.C <= 768 ? 6e-4 : config.C <= 1024 ? 3e-4 : 2e-4;
@@ -789,6 +787,29 @@ struct LoadedGpt {
     }
 };
 
+// Continues prompts, those of the rows without an error. print(row, answer) is called for every row in their order,
+// with nullptr for one that has an error. `texts` is what the answers are called where the context is too small for
+// some.
+template <class Row, class OnToken, class Print> void answer_rows(LoadedGpt& gpt, const SamplingFlags& f,
+    const std::vector<Row>& rows, const std::vector<std::vector<int>>& prompts, OnToken on_token, Print print,
+    const char* texts) {
+    size_t full = 0, next = 0;  // of the rows
+    auto print_bad = [&] {
+        for (; next < rows.size() && !rows[next].error.empty(); next++) print(rows[next], nullptr);
+    };
+    gpt.generator.generate(prompts, f.max_new, f.sampler, on_token, [&](const Answer& a) {
+        print_bad();
+        print(rows[next++], &a);
+        flush_output();
+        full += a.stop == Stop::context;
+    });
+    print_bad();
+    flush_output();
+    if (full)
+        fprintf(stderr, "%zu of %zu %s end because the model's context of %lld tokens is full\n", full, prompts.size(),
+            texts, (long long)gpt.model.config.T);
+}
+
 // A text to continue, or why it cannot be
 struct Prompt {
     std::string text, where, error{};
@@ -849,42 +870,23 @@ int generate(const SamplingFlags& f, const PromptFlags& pf, AnsweredRows& rows, 
         if (show_tokens) shown.print(gpt.bpe.decode(&token, 1, false));
         return true;
     };
-    size_t full = 0, next = 0;  // of the prompts
-    auto print = [&](const Answer& a) {
-        const Prompt& p = prompts[next];
-        const bool is_bad = !p.error.empty();
-        const std::string text = gpt.bpe.decode(a.tokens.data(), a.tokens.size());
-        full += a.stop == Stop::context;
+    auto print = [&](const Prompt& p, const Answer* a) {
+        const std::string text = a ? gpt.bpe.decode(a->tokens.data(), a->tokens.size()) : "";
         Json line = p.row.kind == Json::object ? p.row : Json().set("prompt", p.text);
-        if (is_bad) line.set("error", p.error);
-        else line.set("text", text).set("tokens", (int64_t)a.tokens.size()).set("stop", stop_name(a.stop));
+        if (!a) line.set("error", p.error);
+        else line.set("text", text).set("tokens", (int64_t)a->tokens.size()).set("stop", stop_name(a->stop));
         if (pf.json) printf("%s\n", dump_json(line).c_str());
-        else if (!show_tokens) shown.print((next ? "--------\n" : "") + (is_bad ? "" : p.text) + text + "\n");
-        next++;
-    };
-    auto print_bad = [&] {
-        while (next < prompts.size() && !prompts[next].error.empty()) print({});
-    };
-    auto on_answer = [&](const Answer& a) {  // in the order of the prompts
-        print_bad();
-        print(a);
-        flush_output();
+        else if (show_tokens) shown.print("\n");
+        else shown.print((&p == &prompts[0] ? "" : "--------\n") + (a ? p.text : "") + text + "\n");
     };
     if (!ids.empty()) {
         int slots = (int)std::min<size_t>(f.batch, ids.size());
         int context = (int)std::min<int64_t>(T, (int64_t)longest + f.max_new);
         gpt.allocate(
             (int)std::clamp<size_t>(all, longest, std::max<size_t>(longest, 4096)), slots, slots, context, f.weights);
-        gpt.generator.generate(ids, f.max_new, f.sampler, on_token, on_answer);
     }
-    print_bad();
-    if (show_tokens) shown.print("\n");
-    shown.finish();
-    flush_output();
-    if (full)
-        fprintf(stderr, "%zu of %zu texts end because the model's context of %lld tokens is full\n", full,
-            prompts.size(), (long long)T);
-    rows.finish();
+    answer_rows(gpt, f, prompts, ids, on_token, print, "texts");
+    rows.finish("the others have their answers");
     return EXIT_OK;
 }
 
@@ -943,7 +945,6 @@ int main(int argc, char** argv) {
             "--top-k 40\n",
             {{"train", "", "pretrain on DATA/train.bin"}, {"generate", "[PROMPT...]", "continue texts", 0, CLI_MANY}},
             groups};
-        cli.closing = EXIT_CODES_TEXT;
         if (!cli.parse(argc, argv)) return (int)EXIT_OK;
         return cli.command == "generate" ? generate(sf, pf, rows, cli.positional) : train_gpt(cli, f, gf);
     });

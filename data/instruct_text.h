@@ -41,6 +41,6 @@ inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
     }
     add(file.length(s));
     return format("---- row %zu of %zu, task %s, %zu tokens, %zu supervised\n", s + 1, file.sequences(),
-               file.tasks[file.task(s)].c_str(), file.length(s), supervised) +
+               file.tasks[file.task[s]].c_str(), file.length(s), supervised) +
            out + "\n";
 }

@@ -99,7 +99,7 @@ private:
         row.line = 1;
         std::string problem;
         for (; texts->next_line(); row.text += texts->whole)
-            if (problem.empty()) problem = texts->fault();
+            if (problem.empty()) problem = text_fault(texts->whole);
         if (!problem.empty()) texts->bad(1, problem);
         row.text.resize(row.text.find_last_not_of("\r\n") + 1);
         return true;

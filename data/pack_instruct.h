@@ -85,9 +85,9 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     for (const std::string& file : files) {
         InstructFile in(file, true);
         const size_t before = count.read;
-        for (size_t n = 1; n > 0; progress.update(bytes + in.bytes())) {
+        for (size_t n = 1; n > 0; progress.update(bytes + in.lines.bytes)) {
             n = 0;
-            for (size_t begin = in.bytes(); in.bytes() - begin < 4 << 20; n++) {
+            for (size_t begin = in.lines.bytes; in.lines.bytes - begin < 4 << 20; n++) {
                 if (n == rows.size()) rows.emplace_back();
                 if (!in.next(rows[n].row)) break;
             }
@@ -130,7 +130,7 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
             }
         }
         if (count.read == before) fail("%s: expected rows of instructions, found none", file.c_str());
-        bytes += in.bytes();
+        bytes += in.lines.bytes;
         if (in.prompts_beside_messages)
             fprintf(stderr, "note: %s: %zu rows have a \"prompt\" beside their \"messages\"; the messages were taken\n",
                 file.c_str(), in.prompts_beside_messages);

@@ -37,6 +37,16 @@ inline Range at_least(double lo) { return {lo, INFINITY, format(" >= %.15g", lo)
 inline Range between(double lo, double hi) { return {lo, hi, format(" from %.15g to %.15g", lo, hi)}; }
 inline Range up_to(double lo, double hi) { return {lo, nextafter(hi, lo), format(" >= %.15g and < %.15g", lo, hi)}; }
 
+// text → number; false, and the number as it was, if the text is none in the range. No hex, inf, nan, nor spaces.
+template <class X> bool read_number(const std::string& text, const Range& range, X* to) {
+    X x{};
+    const char* end = text.data() + text.size();
+    auto [stop, error] = std::from_chars(text.data(), end, x);
+    if (stop != end || error != std::errc() || !std::isfinite((double)x) || !range.has((double)x)) return false;
+    *to = x;
+    return true;
+}
+
 struct Flag {
     enum Type { INTEGER, NUMBER, BOOL, TEXT, CHOICE, LIST } type;  // a LIST may be given several times
     std::vector<std::string> names;  // the one that is shown, then those that it had before, which are still taken
@@ -64,8 +74,8 @@ struct Flag {
     }
     // text → variable; false, and the variable as it was, if the text is not what expected() says
     bool set(const std::string& text) {
-        if (type == INTEGER) return set_number((int64_t*)value, text);
-        if (type == NUMBER) return set_number((double*)value, text);
+        if (type == INTEGER) return read_number(text, range, (int64_t*)value);
+        if (type == NUMBER) return read_number(text, range, (double*)value);
         if (type == BOOL && text != "true" && text != "false") return false;
         if (type == CHOICE && !contains(split_list(what, '|'), text)) return false;
         if (type == BOOL) *(bool*)value = text == "true";
@@ -84,14 +94,6 @@ struct Flag {
 private:
     Flag(const char* names, Type type, void* value, Range range, const char* what, const char* help)
         : type(type), names(split_list(names, '|')), value(value), range(range), what(what), help(help) {}
-    template <class X> bool set_number(X* to, const std::string& text) {  // no hex, inf, nan, nor anything around it
-        X x{};
-        const char* end = text.data() + text.size();
-        auto [stop, error] = std::from_chars(text.data(), end, x);
-        if (stop != end || error != std::errc() || !std::isfinite((double)x) || !range.has((double)x)) return false;
-        *to = x;
-        return true;
-    }
 };
 
 struct Command {
@@ -152,12 +154,17 @@ inline std::string wrapped(std::string line) {
     return line;
 }
 
+inline const char* EXIT_CODES_TEXT =
+    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by\n"
+    "Ctrl-C or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets\n"
+    "the number of CPU threads; it changes no result.\n";
+
 struct Cli {
     std::string program, about, examples;
     std::vector<Command> commands;
     std::vector<FlagGroup> groups{};
-    bool command_required = false;  // true: the first word has to be a command
-    std::string closing{};          // what --help ends with
+    bool command_required = false;          // true: the first word has to be a command
+    std::string closing = EXIT_CODES_TEXT;  // what --help ends with
     // set by parse()
     std::string command{};
     std::vector<std::string> positional{};  // the words that are no flags
@@ -180,8 +187,8 @@ struct Cli {
                 continue;
             }
             if (arg.size() > 1 && arg[0] == '-' && isalpha((unsigned char)arg[1]) && arg.find(' ') == arg.npos)
-                fail_usage("unknown flag %s: flags begin with two dashes; nearest: --%s", arg.c_str(),
-                    nearest_flag(arg.substr(1)).c_str());
+                fail_usage(
+                    "unknown flag " + arg + ": flags begin with two dashes; nearest: --" + nearest_flag(arg.substr(1)));
             positional.push_back(arg);
             i++;
         }
@@ -190,9 +197,8 @@ struct Cli {
             const int n = (int)positional.size();
             if (c.name != command || (n >= c.min_positional && n <= c.max_positional)) continue;
             const std::string found = n < c.min_positional ? "nothing" : "\"" + positional[c.max_positional] + "\"";
-            fail_usage("%s %s: expected %s, found %s%s", program.c_str(), command.c_str(),
-                c.what.empty() ? "only flags" : c.what.c_str(), found.c_str(),
-                n > c.max_positional && c.max_positional ? " as well" : "");
+            fail_usage(program + " " + command + ": expected " + (c.what.empty() ? "only flags" : c.what) + ", found " +
+                       found + (n > c.max_positional && c.max_positional ? " as well" : ""));
         }
         return true;
     }
@@ -217,7 +223,7 @@ struct Cli {
     }
     // For --resume: sets from such an object the flags that were not given. where: the file, for errors
     void from_json(const Json& all, const std::string& where) {
-        if (all.kind != Json::object) fail("%s: expected an object of flags", where.c_str());
+        if (all.kind != Json::object) fail(where + ": expected an object of flags");
         for (const auto& [name, value] : all.o) {
             Flag* f = find(name);
             if (!f)
@@ -225,8 +231,7 @@ struct Cli {
                     where.c_str(), name.c_str(), program.c_str(), nearest_flag(name).c_str());
             std::string text = value.kind == Json::string ? bytes_of_json(value.s) : dump_json(value);
             if (!f->given && !f->set(text))
-                fail("%s: \"%s\": expected %s, found %s", where.c_str(), name.c_str(), f->expected().c_str(),
-                    text.c_str());
+                fail(where + ": \"" + name + "\": expected " + f->expected() + ", found " + text);
         }
     }
 
@@ -275,10 +280,9 @@ private:
         command = named ? args[0] : names[0];
         if (named || wants_help) return named;
         if (command_required || (!args.empty() && args[0][0] != '-' && commands[0].max_positional == 0))
-            fail_usage("%s: expected a command (%s), found %s; see %s --help", program.c_str(),
-                name_list(names, SIZE_MAX).c_str(),
-                args.empty() ? "nothing" : ("\"" + args[0] + "\"" + nearest_hint(args[0], names)).c_str(),
-                program.c_str());
+            fail_usage(program + ": expected a command (" + name_list(names, SIZE_MAX) + "), found " +
+                       (args.empty() ? "nothing" : "\"" + args[0] + "\"" + nearest_hint(args[0], names)) + "; see " +
+                       program + " --help");
         return 0;
     }
     // Sets the flag at args[i]; returns the index of the word after it and its value.
@@ -291,26 +295,22 @@ private:
         if (!f) unknown_flag(name);
         f->given = true;
         if (f->type == Flag::BOOL) {
-            if (has_value)
-                fail_usage(
-                    "--%s takes no value: write --%s or --no-%s", name.c_str(), f->name().c_str(), f->name().c_str());
+            if (has_value) fail_usage("--" + name + " takes no value: write --" + f->name() + " or --no-" + f->name());
             *(bool*)f->value = f != off;
             return i + 1;
         }
         if (!has_value && (is_last || (args[i + 1].size() > 2 && starts_with(args[i + 1], "--"))))
-            fail_usage("--%s: expected %s, found %s", name.c_str(), f->expected().c_str(),
-                is_last ? "nothing" : args[i + 1].c_str());
+            fail_usage("--" + name + ": expected " + f->expected() + ", found " + (is_last ? "nothing" : args[i + 1]));
         const std::string text = has_value ? args[i].substr(equals + 1) : args[i + 1];
-        if (!f->set(text))
-            fail_usage("--%s: expected %s, found \"%s\"", name.c_str(), f->expected().c_str(), text.c_str());
+        if (!f->set(text)) fail_usage("--" + name + ": expected " + f->expected() + ", found \"" + text + "\"");
         return has_value ? i + 1 : i + 2;
     }
     [[noreturn]] void unknown_flag(const std::string& name) {
         for (const FlagGroup& g : groups)
             for (const Flag& f : g.flags)
                 if (contains(f.names, name))
-                    fail_usage("--%s is a flag of %s, not of %s", name.c_str(), g.commands.c_str(), command.c_str());
-        fail_usage("unknown flag --%s; nearest: --%s; see %s %s --help", name.c_str(), nearest_flag(name).c_str(),
-            program.c_str(), command.c_str());
+                    fail_usage("--" + name + " is a flag of " + g.commands + ", not of " + command);
+        fail_usage("unknown flag --" + name + "; nearest: --" + nearest_flag(name) + "; see " + program + " " +
+                   command + " --help");
     }
 };

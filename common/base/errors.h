@@ -50,3 +50,6 @@ __attribute__((format(printf, 1, 2))) inline std::string format(const char* fmt,
     va_end(args);
     throw Error(EXIT_USAGE, s);
 }
+// the same with a message that is put together
+[[noreturn]] inline void fail(const std::string& what) { throw Error(EXIT_FAILED, what); }
+[[noreturn]] inline void fail_usage(const std::string& what) { throw Error(EXIT_USAGE, what); }

@@ -128,19 +128,17 @@ std::string not_text(std::string_view begin) {
         size_t at;
         std::vector<std::string> bytes;  // one of these
         std::string what, advice;
+        bool written = false;  // in characters, as a text is
     };
     using namespace std::string_literals;  // with their NUL bytes
-    static const Kind written[] = {
-        // in characters, as a text is
-        {0, {"%PDF-"}, "a PDF document", save},
-        {0, {"%!PS-Adobe"}, "a PostScript document", save},
-        {0, {"{\\rtf"}, "an RTF document", save},
+    static const Kind kinds[] = {
+        {0, {"%PDF-"}, "a PDF document", save, true},
+        {0, {"%!PS-Adobe"}, "a PostScript document", save, true},
+        {0, {"{\\rtf"}, "an RTF document", save, true},
         {0, {"version https://git-lfs.github.com/spec/"}, "a Git LFS pointer",
-            "fetch the file itself with git lfs pull"},
-    };
-    static const Kind binary[] = {
-        {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32", ""},
-        {0, {"\xff\xfe", "\xfe\xff"}, "UTF-16", ""},
+            "fetch the file itself with git lfs pull", true},
+        {0, {"\xff\xfe\0\0"s, "\0\0\xfe\xff"s}, "UTF-32 text", "convert it first, iconv -f UTF-32 -t UTF-8"},
+        {0, {"\xff\xfe", "\xfe\xff"}, "UTF-16 text", "convert it first, iconv -f UTF-16 -t UTF-8"},
         {30, {"mimetypeapplication/epub+zip"}, "an EPUB book", save},
         {30, {"mimetypeapplication/vnd.oasis"}, "an OpenDocument file", save},
         {30, {"mimetype"}, "an EPUB book or OpenDocument file", save},
@@ -176,37 +174,30 @@ std::string not_text(std::string_view begin) {
         {4, {"\0\0\0\0{"s}, "a model (safetensors)", none},
         {0, {"tunebin\n"}, "a packed .bin file", "give the text that it was made from"},
     };
-    auto is = [&](const Kind& kind) {
-        return std::any_of(kind.bytes.begin(), kind.bytes.end(), [&](const std::string& bytes) {
-            return begin.size() > kind.at && starts_with(begin.substr(kind.at), bytes);
-        });
-    };
-    for (const Kind& kind : written)
-        if (is(kind)) return kind.what + ": " + kind.advice;
-    if (begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos) return "";
-    for (const Kind& kind : binary)
-        if (is(kind))
-            return kind.what + (kind.advice.empty() ? " text: convert it first, iconv -f " + kind.what + " -t UTF-8"
-                                                    : ": " + kind.advice);
-    if (const char* wide = wide_text(begin))
-        return format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide);
-    return "";
+    const bool is_text = begin.find('\0') == begin.npos && invalid_utf8(begin) == begin.npos;
+    for (const Kind& kind : kinds)
+        for (const std::string& bytes : kind.bytes)
+            if ((kind.written || !is_text) && begin.size() > kind.at && starts_with(begin.substr(kind.at), bytes))
+                return kind.what + ": " + kind.advice;
+    const char* wide = is_text ? nullptr : wide_text(begin);
+    return wide ? format("%.6s text: convert it first, iconv -f %s -t UTF-8", wide, wide) : "";
 }
 
-void require_text(std::string_view text, const std::string& path, size_t line) {
-    const size_t nul = text.find('\0'), invalid = invalid_utf8(text), at = std::min(nul, invalid);
-    if (at == text.npos) return;
-    line += std::count(text.begin(), text.begin() + at, '\n');
-    if (at == nul) fail("%s, line %zu: expected text, found a NUL byte", path.c_str(), line);
-    fail("%s, line %zu: expected UTF-8, found the byte 0x%02x; convert the file first", path.c_str(), line,
-        (unsigned char)text[at]);
+std::string text_fault(std::string_view text, size_t* at) {
+    const size_t nul = text.find('\0'), invalid = invalid_utf8(text), first = std::min(nul, invalid);
+    if (at) *at = first;
+    if (first == text.npos) return "";
+    if (first == nul) return "expected text, found a NUL byte";
+    return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[first]);
 }
 
 std::string read_text(const std::string& path) {
     std::string text = read_file(path);
     const std::string found = not_text(text);
     if (!found.empty()) fail("%s: expected UTF-8 text, found %s", path.c_str(), found.c_str());
-    require_text(text, path);
+    size_t at;
+    if (const std::string fault = text_fault(text, &at); !fault.empty())
+        fail("%s, line %zu: %s", path.c_str(), 1 + std::count(text.begin(), text.begin() + at, '\n'), fault.c_str());
     if (starts_with(text, BYTE_ORDER_MARK)) text.erase(0, BYTE_ORDER_MARK.size());
     return text;
 }
@@ -302,14 +293,12 @@ static void sync_tree(const std::string& dir) {
 }
 
 static void move_directory(const std::string& from, const std::string& to) {
-    if (rename(from.c_str(), to.c_str()) != 0)
-        fail("cannot rename %s to %s: %s", from.c_str(), to.c_str(), strerror(errno));
+    if (rename(from.c_str(), to.c_str()) != 0) fail("cannot rename " + from + " to " + to + ": " + strerror(errno));
     sync_directory_of(to);
 }
 
 void replace_directory(const std::string& path, const std::string& from) {
-    if (exists(path) && !is_directory(path))
-        fail("cannot replace %s: expected a directory, found a file", path.c_str());
+    if (exists(path) && !is_directory(path)) fail("cannot replace " + path + ": expected a directory, found a file");
     sync_tree(from);
     if (!exists(path)) return move_directory(from, path);
 #ifdef SYS_renameat2                  // Linux
@@ -323,11 +312,6 @@ void replace_directory(const std::string& path, const std::string& from) {
     const std::string old = path + ".old";
     remove_tree(old);
     move_directory(path, old);
-    try {
-        move_directory(from, path);
-    } catch (...) {
-        rename(old.c_str(), path.c_str());
-        throw;
-    }
+    move_directory(from, path);
     remove_tree(old);
 }

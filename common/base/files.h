@@ -19,8 +19,8 @@ std::string nearest_entry(const std::string& path);
 // "a gzip archive: unpack it first". data/lib/file_kinds.py says the same.
 std::string not_text(std::string_view begin);
 constexpr std::string_view BYTE_ORDER_MARK = "\xef\xbb\xbf";  // may begin a file of UTF-8; it is not part of the text
-// Fails with "PATH, line N" at the first NUL byte or byte that is not UTF-8. line: the number of the text's first line
-void require_text(std::string_view text, const std::string& path, size_t line = 1);
+// Why these bytes are no text: the first of them, at `at`, that is NUL or not UTF-8; "" if they are
+std::string text_fault(std::string_view text, size_t* at = nullptr);
 std::string read_text(const std::string& path);  // a checked file of UTF-8, without its byte order mark
 bool exists(const std::string& path);
 bool is_directory(const std::string& path);

@@ -127,20 +127,20 @@ struct Builder {
 
 }  // namespace
 
-static Json parse(Builder& builder, std::string_view text, const std::string& where) {
+static Json parse(Builder& builder, std::string_view text, const std::string& where, size_t first_line = 0) {
     Reading reading(text);
     std::istream stream(&reading);
     if (nlohmann::json::sax_parse(stream, &builder)) return std::move(builder.root);
     const std::string_view read = text.substr(0, reading.read());
-    const size_t line = 1 + std::count(read.begin(), read.end(), '\n'), column = read.size() - (read.rfind('\n') + 1);
-    const std::string found = not_text(text);
-    if (!found.empty()) fail("%s: expected JSON, found %s", where.c_str(), found.c_str());
-    fail("%s: line %zu, column %zu: this is not JSON as expected: %s", where.c_str(), line, column,
-        builder.error.c_str());
+    const size_t line = std::max<size_t>(first_line, 1) + std::count(read.begin(), read.end(), '\n');
+    const size_t column = read.size() - (read.rfind('\n') + 1);
+    const std::string at = (first_line ? where : where + ": ") + format("line %zu", line), found = not_text(text);
+    if (!found.empty()) fail((first_line ? at : where) + ": expected JSON, found " + found);
+    fail(at + format(", column %zu: this is not JSON as expected: ", column) + builder.error);
 }
-Json parse_json(std::string_view text, const std::string& where) {
+Json parse_json(std::string_view text, const std::string& where, size_t first_line) {
     Builder builder;
-    return parse(builder, text, where);
+    return parse(builder, text, where, first_line);
 }
 void for_each_member(
     std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member) {

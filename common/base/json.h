@@ -37,9 +37,10 @@ struct Json {
     Json& set(const std::string& key, Json value);  // add or replace; returns *this
 };
 
-// text → value; `where` (a file name) begins the error message, which names line and column. Duplicate keys, NaN,
-// invalid UTF-8, nesting deeper than 200 and anything after the value are refused.
-Json parse_json(std::string_view text, const std::string& where);
+// text → value; `where` (a file name) begins the error message, which names line and column; first_line: where the text
+// begins in the file, if it is a part of one ("FILE, " or "FILE, element 2: "). Duplicate keys, NaN, invalid UTF-8,
+// nesting deeper than 200 and anything after the value are refused.
+Json parse_json(std::string_view text, const std::string& where, size_t first_line = 0);
 // For a text that is one object and may be large: calls member(key, value) for one after the other, and keeps none. The
 // caller notices a key that is there twice. One value may hold at most 100,000 others.
 void for_each_member(

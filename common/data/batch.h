@@ -67,6 +67,11 @@ struct BatchShape {
         }
         return at;
     }
+    // The batch, laid out on the host, where a copy of its block lies in device memory
+    Batch on_device(Batch b, char* base) const {
+        lay_out(b, base);
+        return b;
+    }
 };
 
 // Collects sequences and lays them out as a Batch in host memory. For kernels it is padded, so that there are few
@@ -79,13 +84,11 @@ struct BatchBuilder {
     std::vector<int> tokens, types, rows, targets, start{0};
 
     // On the CPU nothing is padded.
-    void set_up(const BatchShape& capacities, int padding, int padding_length, [[maybe_unused]] int multiple) {
+    void set_up(const BatchShape& capacities, int padding, int padding_length, int multiple) {
         shape = capacities;
         pad_id = padding;
         pad_length = padding_length;
-#ifdef WITH_KERNELS
-        pad_multiple = multiple;
-#endif
+        pad_multiple = device_is_host ? 0 : multiple;
     }
     void clear() {
         for (std::vector<int>* list : {&tokens, &types, &rows, &targets}) list->clear();
@@ -135,8 +138,16 @@ struct BatchBuilder {
         if (pad_multiple) pad_lists(b);
         return b;
     }
+    // Copies it to `block` in device memory as well: for validation and inference. Training has an Upload.
+    Batch send(char* block) {
+        host.resize(shape.bytes());
+        const Batch b = finish(host.data(), StepCounters{}, 1);
+        device::copy_to_device(block, host.data(), host.size());
+        return shape.on_device(b, block);
+    }
 
 private:
+    std::vector<char> host;  // a block
     void pad_tokens_and_rows() {
         size_t full = std::min<size_t>(round_up_bits(ceil_div(tokens.size(), pad_multiple), 5) * pad_multiple, shape.N);
         while (tokens.size() < full) {
@@ -199,18 +210,6 @@ private:
         pad_ids(b.by_type, 2);
     }
 };
-
-// The same batch where a copy of its block lies in device memory
-inline Batch on_device(const Batch& host, const BatchShape& shape, char* device_base) {
-    Batch b = host;
-    shape.lay_out(b, device_base);
-    return b;
-}
-// Copies the block as well. For validation and inference; training has an Upload.
-inline Batch to_device(const Batch& host, const BatchShape& shape, char* device_base, const char* host_base) {
-    device::copy_to_device(device_base, host_base, shape.bytes());
-    return on_device(host, shape, device_base);
-}
 
 // ---------------------------------------------------------------- which sequences come next
 // Position in an endless stream of shuffled epochs: sequence `next % sequences` of epoch `next / sequences`. Whatever

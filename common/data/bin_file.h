@@ -1,28 +1,11 @@
 // bin_file.h: the .bin format, token sequences on disk, which data/bin_writer.h writes and the loader maps.
+// data/README.md has it byte for byte ("The .bin format"); little-endian, as the machines are that this runs on:
 //
-//   BinHeader           256 bytes
-//   u64 offset[S+1]     sequence s is tokens [offset[s], offset[s+1]); offset[0] = 0, offset[S] = N
-//   token[N]
+//   all        BinHeader, u64 offset[S+1], token[N]: sequence s is tokens [offset[s], offset[s+1])
+//   classify   u64 text_at[S+1], i32 label[S], u32 second[S], char texts[], char names[]
+//   instruct   u64 text_at[S+1], u64 span_at[S+1], BinSpan span[K], i32 task[S], char texts[], char names[]
 //
-// classify, after the tokens and zeros up to a multiple of 8 bytes; a sequence is an example without special tokens:
-//
-//   u64 text_at[S+1]    the shown text of s is bytes [text_at[s], text_at[s+1]) of the texts; text_at[0] = 0
-//   i32 label[S]        0 ... number of labels - 1
-//   u32 second[S]       where the second segment begins, in tokens; the length where there is none
-//   char texts[...]     for people to read: as it was, control characters as spaces, a tab between two segments
-//   char names[...]     {"labels": ["negative", "positive"]}
-//
-// instruct, after the tokens in the same way; a sequence is a row as it is learned, rendered, with its special tokens:
-//
-//   u64 text_at[S+1]
-//   u64 span_at[S+1]    the spans of s are [span_at[s], span_at[s+1]), at least one; span_at[0] = 0, span_at[S] = K
-//   u32 span[2 K]       begin, end within the sequence of the tokens to learn, each an answer and its end token;
-//                       0 < begin < end, and none begins before the one before it has ended
-//   i32 task[S]         0 ... number of tasks - 1
-//   char texts[...]     {"input": "...", "outputs": ["...", ...], "options": [...]}: what evaluation needs
-//   char names[...]     {"tasks": ["family/task", ...], "template": {...}}
-//
-// All little-endian, as the machines are that this runs on.
+// A sequence is a document or an example without special tokens, or a row of instructions as it is learned, with them.
 #pragma once
 #include <string.h>
 #include <sys/stat.h>
@@ -58,7 +41,7 @@ struct BinHeader {
 };
 static_assert(sizeof(BinHeader) == 256, "the header has 256 bytes");
 
-struct BinSpan {  // tokens [begin, end) of a sequence
+struct BinSpan {  // tokens [begin, end) of a sequence, to be learned: an answer and its end token
     uint32_t begin, end;
 };
 
@@ -75,34 +58,31 @@ inline uint64_t template_fingerprint(const Json& templ) {
 // The file is mapped, not read.
 //   BinFile data("x.bin", kind);
 //   BIN_TEXT       data.token(s, i) is token i of sequence s
-//   BIN_CLASSIFY   and data.labels[data.label(s)], data.second(s), data.text(s)
-//   BIN_INSTRUCT   and data.tasks[data.task(s)], data.span(s, i) with i < data.spans(s), data.text(s), data.templ
+//   BIN_CLASSIFY   and data.labels[data.label[s]], data.second[s], data.text(s)
+//   BIN_INSTRUCT   and data.tasks[data.task[s]], data.span(s, i) with i < data.spans(s), data.text(s), data.templ
 struct BinFile {
     std::string path;
     BinHeader header;
-    std::shared_ptr<const char> mapping;
-    struct stat opened{};       // as it was when it was mapped
-    const char* map = nullptr;  // the whole file
     size_t bytes = 0;
+    std::shared_ptr<const char> map;    // the whole file
+    struct stat opened{};               // as it was when it was mapped
     const uint64_t* offsets = nullptr;  // (S + 1)
     const void* data = nullptr;         // (N) u16 or u32
     // classify
-    const int32_t* label_of = nullptr;    // (S)
-    const uint32_t* second_at = nullptr;  // (S)
+    const int32_t* label = nullptr;    // (S)
+    const uint32_t* second = nullptr;  // (S) length(s) where there is no second segment
     std::vector<std::string> labels;
     // instruct
     const uint64_t* span_at = nullptr;   // (S + 1)
     const BinSpan* span_list = nullptr;  // (K)
-    const int32_t* task_of = nullptr;    // (S)
+    const int32_t* task = nullptr;       // (S)
     std::vector<std::string> tasks;
     Json templ;
     // both
     const uint64_t* text_at = nullptr;  // (S + 1)
     const char* texts = nullptr;        // (text_bytes)
 
-    explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path) {
-        mapping = map_file(path, &bytes);
-        map = mapping.get();
+    explicit BinFile(const std::string& path, BinKind kind = BIN_TEXT) : path(path), map(map_file(path, &bytes)) {
         stat(path.c_str(), &opened);
         check(kind);
     }
@@ -110,12 +90,8 @@ struct BinFile {
     size_t sequences() const { return header.sequences; }
     size_t tokens() const { return header.tokens; }
     size_t vocab() const { return header.vocab; }
-    uint64_t fingerprint() const { return header.tokenizer; }
     size_t length(size_t s) const { return offsets[s + 1] - offsets[s]; }
-    int32_t label(size_t s) const { return label_of[s]; }
-    size_t second(size_t s) const { return second_at[s]; }  // length(s) where there is no second segment
-    bool pair(size_t s) const { return second(s) < length(s); }
-    int32_t task(size_t s) const { return task_of[s]; }
+    bool pair(size_t s) const { return second[s] < length(s); }
     size_t spans(size_t s) const { return span_at[s + 1] - span_at[s]; }
     BinSpan span(size_t s, size_t i) const { return span_list[span_at[s] + i]; }
     std::string_view text(size_t s) const { return std::string_view(texts + text_at[s], text_at[s + 1] - text_at[s]); }
@@ -133,31 +109,29 @@ struct BinFile {
         struct stat now;
         if (stat(path.c_str(), &now) != 0 || now.st_ino != opened.st_ino || now.st_size != opened.st_size ||
             now.st_mtim.tv_sec != opened.st_mtim.tv_sec || now.st_mtim.tv_nsec != opened.st_mtim.tv_nsec)
-            fail(
-                "%s: the file was changed while it was read: put back what it was, or start another run", path.c_str());
+            fail(path + ": the file was changed while it was read: put back what it was, or start another run");
     }
 
-    // Refuses data that another tokenizer has made. `dir` is where the tokenizer at hand comes from.
-    void require_tokenizer(uint64_t fingerprint, const std::string& dir) const {
-        if (header.tokenizer == fingerprint) return;
-        fail(
-            "%s was made with another tokenizer (%016llx) than that of %s (%016llx); make it again: data/tokenize pack "
-            "--tokenizer %s --kind %s --in FILE --out %s",
-            path.c_str(), (unsigned long long)header.tokenizer, dir.c_str(), (unsigned long long)fingerprint,
-            dir.c_str(), kind_name(header.kind), path.c_str());
+    // Refuses data that another tokenizer than this one, of the directory `dir`, has made.
+    template <class Tokenizer> void require_tokenizer(const Tokenizer& tokenizer, const std::string& dir) const {
+        if (header.tokenizer != tokenizer.fingerprint())
+            fail(path + " was made with another tokenizer (" + hex(header.tokenizer) + ") than that of " + dir + " (" +
+                 hex(tokenizer.fingerprint()) + "); make it again: data/tokenize pack --tokenizer " + dir + " --kind " +
+                 kind_name(header.kind) + " --in FILE --out " + path);
+        if (vocab() != tokenizer.tokens.size())
+            damaged(format("expected a vocabulary of %zu tokens, as %s has, found %zu", tokenizer.tokens.size(),
+                dir.c_str(), vocab()));
     }
 
 private:
-    [[noreturn]] void bad(const std::string& what) const {
-        fail("%s: %s; pack the data again", path.c_str(), what.c_str());
-    }
+    [[noreturn]] void bad(const std::string& what) const { fail(path + ": " + what + "; pack the data again"); }
     [[noreturn]] void damaged(const std::string& what) const { bad(what + ": the file is damaged"); }
 
     void check(BinKind kind) {
         const char* p = path.c_str();
         const BinHeader good;
         if (bytes < sizeof header) fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", p, bytes);
-        memcpy(&header, map, sizeof header);
+        memcpy(&header, map.get(), sizeof header);
         if (memcmp(header.magic, good.magic, 8))
             fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
         if (header.version != good.version)
@@ -182,18 +156,18 @@ private:
             bad(format("expected %.0f bytes (%zu sequences, %zu tokens), found %zu: the file is cut off or damaged",
                 (double)expected, sequences(), tokens(), bytes));
         if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
-        offsets = (const uint64_t*)(map + 256);
+        offsets = (const uint64_t*)(map.get() + 256);
         data = offsets + header.sequences + 1;
         check_table(offsets, "offsets", "sequence", header.tokens);
         if (kind != BIN_TEXT) {
-            text_at = (const uint64_t*)(map + (size_t)tokens_end);
-            texts = map + bytes - header.names_bytes - header.text_bytes;
+            text_at = (const uint64_t*)(map.get() + (size_t)tokens_end);
+            texts = map.get() + bytes - header.names_bytes - header.text_bytes;
             check_table(text_at, "texts", "the text of example", header.text_bytes);
             const Json names = parse_json({texts + header.text_bytes, header.names_bytes}, path + ", names");
             kind == BIN_CLASSIFY ? check_examples(names) : check_rows(names);
         }
         // the whole content, where that takes no more than about a second
-        if (bytes <= (1u << 30) && header.content != fnv1a(map + 256, bytes - 256))
+        if (bytes <= (1u << 30) && header.content != fnv1a(map.get() + 256, bytes - 256))
             bad("the content is damaged (its checksum is wrong)");
     }
     // A table of S + 1 places, from 0 to `end`, says where each of S things begins
@@ -233,21 +207,21 @@ private:
     }
     void check_examples(const Json& names) {
         const size_t S = header.sequences;
-        label_of = (const int32_t*)(text_at + S + 1);
-        second_at = (const uint32_t*)(label_of + S);
+        label = (const int32_t*)(text_at + S + 1);
+        second = (const uint32_t*)(label + S);
         labels = names_of(names, "labels", 2);
         for (size_t s = 0; s < S; s++) {
-            check_name("example", s, "label", label(s), labels.size());
-            if (second(s) > length(s))
-                damaged(format(
-                    "example %zu: expected a second segment at %zu at most, found %zu", s, length(s), second(s)));
+            check_name("example", s, "label", label[s], labels.size());
+            if (second[s] > length(s))
+                damaged(
+                    format("example %zu: expected a second segment at %zu at most, found %u", s, length(s), second[s]));
         }
     }
     void check_rows(const Json& names) {
         const size_t S = header.sequences;
         span_at = text_at + S + 1;
         span_list = (const BinSpan*)(span_at + S + 1);
-        task_of = (const int32_t*)(span_list + header.spans);
+        task = (const int32_t*)(span_list + header.spans);
         tasks = names_of(names, "tasks", 1);
         if (!names.find("template") || names.find("template")->kind != Json::object)
             bad("expected {\"template\": {...}} at the end, found none");
@@ -261,7 +235,7 @@ private:
             const size_t first = span_at[s], end = span_at[s + 1];
             if (first >= end || end > header.spans)
                 damaged(format("row %zu: expected at least one span, found %zu to %zu", s, first, end));
-            check_name("row", s, "task", task(s), tasks.size());
+            check_name("row", s, "task", task[s], tasks.size());
             size_t last = 1;  // the first token cannot be predicted
             for (size_t i = 0; i < spans(s); i++) {
                 const BinSpan a = span(s, i);

@@ -15,11 +15,10 @@ struct CausalLmData {
     int T, eot, bos;  // what ends a document, and what begins one: of GPT-2 the same
     uint64_t seed = 0;
     bool draw_offsets = false;
-    std::vector<uint64_t> first;                         // (documents + 1) number of the first window of each document
+    std::vector<uint64_t> first{0};                      // (documents + 1) number of the first window of each document
     std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
 
     CausalLmData(const BinFile& file, int T, int eot, int bos) : file(file), T(T), eot(eot), bos(bos) {
-        first.assign(1, 0);
         for (uint64_t d = 0; d < file.sequences(); d++) first.push_back(first.back() + windows(file.length(d) + 1));
         if (first.back() == 0) fail("%s: it has no tokens to train on", file.path.c_str());
     }

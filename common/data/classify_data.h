@@ -45,18 +45,16 @@ struct ClassifyData {
         for (const std::string& name : file.labels) {
             auto place = places.find(name);
             if (place == places.end())
-                fail(
-                    "%s: expected the labels of the training data (%s), found \"%s\" as well%s: pack it with --labels "
-                    "and their train.bin",
-                    file.path.c_str(), name_list(labels).c_str(), name.c_str(), nearest_hint(name, labels).c_str());
+                fail(file.path + ": expected the labels of the training data (" + name_list(labels) + "), found \"" +
+                     name + "\" as well" + nearest_hint(name, labels) + ": pack it with --labels and their train.bin");
             label_id.push_back(place->second);
         }
         for (size_t s = 0; s < file.sequences(); s++) which.push_back((uint32_t)s);
     }
     uint64_t sequences() const { return which.size(); }
-    int label(uint64_t i) const { return label_id[file.label(which[i])]; }
+    int label(uint64_t i) const { return label_id[file.label[which[i]]]; }
     bool make(uint64_t, uint64_t i) {  // was it cut?
-        size_t s = which[i], n = file.length(s), na = file.second(s);
+        size_t s = which[i], n = file.length(s), na = file.second[s];
         ids.resize(n);
         for (size_t k = 0; k < n; k++) ids[k] = file.token(s, k);
         targets[0] = label(i);
@@ -64,7 +62,7 @@ struct ClassifyData {
     }
     size_t count_cut() const {
         size_t cut = 0;
-        for (uint32_t s : which) cut += file.length(s) + (file.second(s) < file.length(s) ? 3 : 2) > T;
+        for (uint32_t s : which) cut += file.length(s) + (file.pair(s) ? 3 : 2) > T;
         return cut;
     }
 };

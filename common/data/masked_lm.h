@@ -21,7 +21,7 @@ struct MaskedLmData {
     uint64_t seed = 0;
     bool whole_words = false;                            // all pieces of a word are chosen together (needs `continues`)
     std::vector<char> continues;                         // (V) is this id a continuation piece (##…)?
-    std::vector<uint64_t> first;                         // (documents + 1) number of the first piece of each document
+    std::vector<uint64_t> first{0};                      // (documents + 1) number of the first piece of each document
     std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
     std::vector<std::pair<uint64_t, int>> drawn;
 
@@ -30,7 +30,6 @@ struct MaskedLmData {
         : file(file), T(T), V(V), cls(tokenizer.cls()), sep(tokenizer.sep()), mask(tokenizer.mask()),
           pad(tokenizer.pad()) {
         if (T < 5) fail_usage("--max-len: expected at least 5, found %d", T);
-        first.assign(1, 0);
         for (uint64_t d = 0; d < file.sequences(); d++) first.push_back(first.back() + pieces(d, file.length(d)));
         if (first.back() == 0) fail("%s: it has no tokens to train on", file.path.c_str());
     }

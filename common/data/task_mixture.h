@@ -26,10 +26,8 @@ inline std::vector<double> task_weights(const std::vector<std::string>& tasks, c
     std::vector<double> weight(tasks.size(), 1.0);
     for (const std::string& item : split_list(weights)) {
         size_t equal = item.rfind('=');
-        const char* number = equal == item.npos ? "" : item.c_str() + equal + 1;
-        char* end = nullptr;
-        double value = strtod(number, &end);
-        if (end == number || *end || !(value >= 0) || !std::isfinite(value))
+        double value = 0;
+        if (equal == item.npos || !read_number(item.substr(equal + 1), at_least(0), &value))
             fail_usage("--weights: expected NAME=NUMBER with commas between, found \"%s\"", item.c_str());
         const std::string name = item.substr(0, equal);
         bool found = false;
@@ -39,8 +37,8 @@ inline std::vector<double> task_weights(const std::vector<std::string>& tasks, c
                 found = true;
             }
         if (!found)
-            fail_usage("--weights: expected tasks or families of the training data, found \"%s\"; there are %s",
-                name.c_str(), name_list(tasks, 20).c_str());
+            fail_usage("--weights: expected tasks or families of the training data, found \"" + name +
+                       "\"; there are " + name_list(tasks, 20));
     }
     return weight;
 }
@@ -57,7 +55,7 @@ struct TaskMixture {
     uint64_t seed = 0;
 
     explicit TaskMixture(const BinFile& file) : file(file), rows(file.tasks.size()), take(rows.size()) {
-        for (size_t s = 0; s < file.sequences(); s++) rows[file.task(s)].push_back((uint32_t)s);
+        for (size_t s = 0; s < file.sequences(); s++) rows[file.task[s]].push_back((uint32_t)s);
         mix(std::vector<double>(rows.size(), 1.0), "size", 0);
     }
     uint64_t rows_per_epoch() const { return first.back(); }

@@ -14,30 +14,23 @@
 struct TestSet {
     std::string name;
     const BinFile* file;
-    std::vector<std::vector<uint32_t>> rows;  // of each of the file's tasks, in the file's order
-    bool strict;                              // exact match counts case and punctuation
-    size_t drawn_from;                        // rows that these were drawn from
-    size_t count() const {
-        size_t n = 0;
-        for (auto& task : rows) n += task.size();
-        return n;
-    }
+    std::vector<uint32_t> rows;  // by task, of each in the file's order
+    bool strict;                 // exact match counts case and punctuation
+    size_t drawn_from;           // rows that these were drawn from
 };
 // Of each task (for which chosen(task) is true) at most `rows_per_task` rows (0: all), drawn always the same.
 inline TestSet draw_test_set(const std::string& name, const BinFile& file, int64_t rows_per_task, bool strict,
     const std::function<bool(const std::string&)>& chosen = nullptr) {
-    TestSet set{name, &file, std::vector<std::vector<uint32_t>>(file.tasks.size()), strict, 0};
+    TestSet set{name, &file, {}, strict, 0};
+    std::vector<std::vector<uint32_t>> rows(file.tasks.size());
     for (size_t s = 0; s < file.sequences(); s++)
-        if (!chosen || chosen(file.tasks[file.task(s)])) set.rows[file.task(s)].push_back((uint32_t)s);
-    set.drawn_from = set.count();
-    for (size_t t = 0; t < set.rows.size(); t++) {
-        auto& rows = set.rows[t];
-        if (rows_per_task == 0 || rows.size() <= (size_t)rows_per_task) continue;
-        std::vector<uint32_t> drawn;
-        Permutation order(rows.size(), mix64(1, t));
-        for (int64_t i = 0; i < rows_per_task; i++) drawn.push_back(rows[order((uint64_t)i)]);
-        std::sort(drawn.begin(), drawn.end());
-        rows = drawn;
+        if (!chosen || chosen(file.tasks[file.task[s]])) rows[file.task[s]].push_back((uint32_t)s);
+    for (size_t t = 0; t < rows.size(); t++) {
+        const size_t n = rows[t].size(), drawn = rows_per_task ? std::min(n, (size_t)rows_per_task) : n;
+        const Permutation order(n, mix64(1, t));
+        for (size_t i = 0; i < drawn; i++) set.rows.push_back(rows[t][order(i)]);
+        std::sort(set.rows.end() - (ptrdiff_t)drawn, set.rows.end());
+        set.drawn_from += n;
     }
     return set;
 }
@@ -61,10 +54,6 @@ inline std::vector<std::string> test_files(const std::string& dir) {
 struct System {
     std::string name;
     std::vector<std::vector<TaskScore>> score;  // [set][task]
-};
-struct GeneratedAnswer {
-    std::string text;
-    std::string stop;  // why it ended: "end", "length" or "context"
 };
 
 // Which option is the most likely one, as a whole and per byte, and is it right? log_likelihoods: of the row's options;
@@ -91,8 +80,8 @@ inline void score_options(
 // Answers all rows and scores the answers, which are also written to the file `path` (or nowhere, if it is empty) as
 // JSON lines. A Model has its tokenizer bpe, and
 //   max_prompt()                           tokens of the longest prompt that can be answered
-//   generate(prompts, end, progress)       a GeneratedAnswer for every prompt (token ids), up to the token `end`;
-//                                          progress(i) is called while answer i is being written
+//   generate(prompts, end, progress)       an answer to every prompt (token ids), up to the token `end`: its tokens and
+//                                          the `stop` that stop_name() names; progress(i) is called while i is written
 //   log_likelihoods(prompt, answers, end)  log p of each of these texts as the answer to a prompt, `end` included; none
 //                                          if a text does not fit into the context
 template <class Model> System evaluate_on_instructions(
@@ -101,29 +90,28 @@ template <class Model> System evaluate_on_instructions(
     System system{name, {}};
     std::string lines;
     size_t total = 0, done = 0;
-    for (const TestSet& set : sets) total += set.count();
+    for (const TestSet& set : sets) total += set.rows.size();
     time_t last_shown = time(nullptr);
     const bool terminal = isatty(2);
     for (const TestSet& set : sets) {
         set.file->require_unchanged();
-        std::vector<TaskScore>& score = system.score.emplace_back(set.rows.size());
+        std::vector<TaskScore>& score = system.score.emplace_back(set.file->tasks.size());
         const ChatTemplate templ = ChatTemplate::from_json(set.file->templ, set.file->path);
         const std::vector<int> start = row_start(bpe, templ);
         const int end = end_token(bpe, templ);
         std::vector<std::vector<int>> prompts;
-        std::vector<std::pair<size_t, uint32_t>> task_and_row;  // of each prompt
-        for (size_t t = 0; t < set.rows.size(); t++)
-            for (uint32_t s : set.rows[t]) {
-                std::vector<int> ids = row_prompt(*set.file, s, start);
-                if (ids.size() > model.max_prompt()) {
-                    score[t].add_too_long(parse_instruct_text(*set.file, s));
-                    continue;
-                }
-                prompts.push_back(ids);
-                task_and_row.push_back({t, s});
+        std::vector<uint32_t> row_of;  // each prompt
+        for (uint32_t s : set.rows) {
+            std::vector<int> ids = row_prompt(*set.file, s, start);
+            if (ids.size() > model.max_prompt()) {
+                score[set.file->task[s]].add_too_long(parse_instruct_text(*set.file, s));
+                continue;
             }
+            prompts.push_back(ids);
+            row_of.push_back(s);
+        }
         size_t begun = 0;
-        std::vector<GeneratedAnswer> answers = model.generate(prompts, end, [&](size_t i) {
+        const auto answers = model.generate(prompts, end, [&](size_t i) {
             begun = std::max(begun, i);
             if (!terminal || time(nullptr) == last_shown) return;  // once a second
             fprintf(stderr, "\r%s: %zu of %zu answers ", name.c_str(), done + begun, total);
@@ -131,14 +119,14 @@ template <class Model> System evaluate_on_instructions(
         });
         const std::string space = templ.before_output(true).second;  // it belongs to the answer (chat_template.h)
         for (size_t i = 0; i < prompts.size(); i++) {
-            const auto [t, s] = task_and_row[i];
-            const InstructText row = parse_instruct_text(*set.file, s);
-            const std::string answer = trimmed(answers[i].text);
+            const int t = set.file->task[row_of[i]];
+            const InstructText row = parse_instruct_text(*set.file, row_of[i]);
+            const std::string answer = trimmed(bpe.decode(answers[i].tokens.data(), answers[i].tokens.size()));
             score[t].add(answer, row, set.strict);
             Json line, outputs = Json::make_array({row.outputs.begin(), row.outputs.end()});
             const std::string prompt = bpe.decode(prompts[i].data() + start.size(), prompts[i].size() - start.size());
             line.set("set", set.name).set("task", set.file->tasks[t]).set("prompt", prompt).set("outputs", outputs);
-            line.set("answer", answer).set("stop", answers[i].stop);
+            line.set("answer", answer).set("stop", stop_name(answers[i].stop));
             line.set("exact", exact_match(answer, row.outputs, set.strict));
             line.set("rouge_l", rouge_l(answer, row.outputs));
             if (!row.options.empty()) {
@@ -148,7 +136,7 @@ template <class Model> System evaluate_on_instructions(
             }
             if (!path.empty()) lines += dump_json(line) + "\n";
         }
-        done += set.count();
+        done += set.rows.size();
     }
     if (terminal) fprintf(stderr, "\r%*s\r", 60, "");
     if (!path.empty()) write_file_atomic(path, lines);
@@ -160,12 +148,11 @@ template <class Model> System evaluate_on_instructions(
 inline System copy_input_baseline(const std::vector<TestSet>& sets) {
     System system{"copy the input", {}};
     for (const TestSet& set : sets) {
-        auto& score = system.score.emplace_back(set.rows.size());
-        for (size_t t = 0; t < set.rows.size(); t++)
-            for (uint32_t s : set.rows[t]) {
-                const InstructText row = parse_instruct_text(*set.file, s);
-                score[t].add(row.input, row, set.strict);
-            }
+        auto& score = system.score.emplace_back(set.file->tasks.size());
+        for (uint32_t s : set.rows) {
+            const InstructText row = parse_instruct_text(*set.file, s);
+            score[set.file->task[s]].add(row.input, row, set.strict);
+        }
     }
     return system;
 }
@@ -176,14 +163,15 @@ inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
     constexpr int DRAWS = 32;
     System system{"most frequent answer", {}};
     for (const TestSet& set : sets) {
-        auto& score = system.score.emplace_back(set.rows.size());
-        for (size_t t = 0; t < set.rows.size(); t++) {
-            const size_t n = set.rows[t].size();
+        auto& score = system.score.emplace_back(set.file->tasks.size());
+        for (size_t from = 0, n; from < set.rows.size(); from += n) {
+            const int t = set.file->task[set.rows[from]];
+            for (n = 1; from + n < set.rows.size() && set.file->task[set.rows[from + n]] == t; n++) {}
             std::vector<InstructText> rows;
             // of each row's answers, as exact_match() tells them apart: normalized → one that normalizes to it
             std::vector<std::map<std::string, std::string>> answers(n);
             for (size_t i = 0; i < n; i++) {
-                rows.push_back(parse_instruct_text(*set.file, set.rows[t][i]));
+                rows.push_back(parse_instruct_text(*set.file, set.rows[from + i]));
                 for (const std::string& output : rows[i].outputs) {
                     std::string normalized = normalize_answer(output, set.strict);
                     answers[i].emplace(normalized.empty() ? normalize_answer(output, true) : normalized, output);
@@ -191,7 +179,7 @@ inline System most_frequent_baseline(const std::vector<TestSet>& sets) {
             }
             std::vector<std::map<std::string, int>> given(n);  // to each row: answer → in how many of the draws
             for (int d = 0; d < DRAWS; d++) {
-                const Permutation drawn(n, mix64(2, t, (uint64_t)d));
+                const Permutation drawn(n, mix64(2, (uint64_t)t, (uint64_t)d));
                 // of each half: normalized answer → in how many rows, and one of its spellings
                 std::map<std::string, std::pair<size_t, std::string>> count[2];
                 for (size_t i = 0; i < n; i++)

@@ -64,13 +64,14 @@ inline void print_results(const std::vector<TestSet>& sets, const std::vector<Sy
         const TestSet& set = sets[k];
         const size_t tasks = of_tasks(METRICS[EXACT], systems[REFERENCE].score[k]).size();
         if (!tasks) continue;
-        std::string drawn = set.drawn_from > set.count() ? " of " + thousands((double)set.drawn_from) : "";
+        std::string drawn = set.drawn_from > set.rows.size() ? " of " + thousands((double)set.drawn_from) : "";
         printf("\n%s: %zu task%s, %s%s rows%s\n  %-*s  exact match   ROUGE-L, 0 to 1\n", set.name.c_str(), tasks,
-            tasks == 1 ? "" : "s", thousands((double)set.count()).c_str(), drawn.c_str(),
+            tasks == 1 ? "" : "s", thousands((double)set.rows.size()).c_str(), drawn.c_str(),
             set.strict ? "; exact match counts case and punctuation" : "", width, each_task ? "" : "mean over tasks");
-        for (size_t t = 0; each_task && t < set.rows.size(); t++) {
-            if (set.rows[t].empty()) continue;
-            printf("  %s (%zu rows)\n", visible(set.file->tasks[t]).c_str(), set.rows[t].size());
+        for (size_t t = 0; each_task && t < set.file->tasks.size(); t++) {
+            const double rows = systems[REFERENCE].score[k][t].rows;
+            if (rows == 0) continue;
+            printf("  %s (%.0f rows)\n", visible(set.file->tasks[t]).c_str(), rows);
             for (const System& system : systems)
                 print_scores(format("    %-*s", width - 2, system.name.c_str()), {system.score[k][t]}, false);
         }

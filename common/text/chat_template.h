@@ -388,7 +388,7 @@ inline std::vector<Segment> render(const ChatTemplate& templ, const InstructRow&
                     "%s: expected a template with \"example\", which says what a few-shot example looks like, found "
                     "none in %s: write it as .json, or take --shots 0",
                     row.where.c_str(), templ.name.c_str());
-            const FewShotExample& e = row.examples[k];
+            const Turn& e = row.examples[k];
             instruction += ChatTemplate::substitute(
                 blank(e.input) ? ChatTemplate::without_input_part(templ.example) : templ.example, "", e.input,
                 e.output);

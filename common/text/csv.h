@@ -23,7 +23,7 @@ struct CsvFields {
         if (!lines.next_line()) return false;
         begin = lines.number;
         count = 0;
-        std::string problem = lines.fault();  // told when the whole row was read
+        std::string problem = text_fault(lines.whole);  // told when the whole row was read
         size_t problem_at = begin;
         for (size_t at = 0;; at++) {  // at the beginning of a field
             std::string& field = add();
@@ -76,7 +76,7 @@ private:
                     give_up(lines, "expected a closing quote, found the end of the file: a quote was opened here");
                 }
                 if (problem.empty()) {
-                    problem = lines.fault();
+                    problem = text_fault(lines.whole);
                     problem_at = lines.number;
                 }
                 at = 0;

@@ -16,11 +16,8 @@
 #pragma once
 #include "common/text/line_reader.h"
 
-struct Turn {  // of a conversation: what the user says, and the answer
+struct Turn {  // of a conversation: what the user says, and the answer; a few-shot example has no instruction
     std::string instruction, input, output;
-};
-struct FewShotExample {
-    std::string input, output;
 };
 struct InstructRow {
     std::string task;                  // "": the row names none
@@ -28,7 +25,7 @@ struct InstructRow {
     std::vector<Turn> turns;           // the last one's output is outputs[0]
     std::vector<std::string> outputs;  // references; none: there is nothing to learn
     std::vector<std::string> options;
-    std::vector<FewShotExample> examples;
+    std::vector<Turn> examples;
     std::string where;  // "FILE, line N", for errors
     std::string error;  // "": the row is good; else "FILE, line N: expected ..., found ..."
     Json json;          // all that was given, of rows that may come without an answer, or with an error
@@ -39,10 +36,9 @@ struct InstructFile {
     bool need_output;
     size_t prompts_beside_messages = 0;  // rows of which "prompt" was not read
 
-    // need_output: else rows may come without an answer, to be answered
-    InstructFile(const std::string& path, bool need_output) : lines(path), need_output(need_output) {}
-    explicit InstructFile(FILE* open) : lines("standard input", open), need_output(false) {}
-    size_t bytes() const { return lines.bytes; }  // read so far
+    // need_output: else rows may come without an answer, to be answered; open: to be read instead of `path`
+    InstructFile(const std::string& path, bool need_output, FILE* open = nullptr)
+        : lines(path, open), need_output(need_output) {}
 
     // The next row, good or with an error; false at the end of the file
     bool next(InstructRow& row) {
@@ -98,7 +94,7 @@ private:
             for (const Json& example : examples->a) {
                 if (example.kind != Json::object || !example.find("output"))
                     bad("expected examples {\"input\": ..., \"output\": ...}, found " + start_of(dump_json(example)));
-                row.examples.push_back({text(example, "input", false), text(example, "output")});
+                row.examples.push_back({"", text(example, "input", false), text(example, "output")});
                 if (blank(row.examples.back().output))
                     bad("expected an \"output\" in every example, found an empty one");
             }

@@ -14,10 +14,6 @@
 // fields of a row may be, if nothing reads them.
 //
 // A row that cannot be used has an error, and the next can be read; the file itself (no such column, damaged) ends it.
-//
-//   LabelledFile in("train.tsv", {});
-//   for (LabelledRow row; in.next(row);)
-//       if (!row.error.empty()) bad_rows.add(row.error);
 #pragma once
 #include <filesystem>
 #include <set>
@@ -122,10 +118,8 @@ struct LabelledFile {
             return s.find_first_not_of("0123456789") == s.npos && s[0] != '0';
         };
         if (!c.header && (!is_number(c.text) || (!is_number(c.label) && label.empty())))
-            fail_usage(
-                "--no-header: expected the numbers of the columns, --text-column N --label-column N, found \"%s\" "
-                "and \"%s\"",
-                c.text.c_str(), c.label.c_str());
+            fail_usage("--no-header: expected the numbers of the columns, --text-column N --label-column N, found \"" +
+                       c.text + "\" and \"" + c.label + "\"");
         if (kind == TABLE) read_header();
     }
 
@@ -256,7 +250,7 @@ private:
             most_equal = std::max(most_equal, equal);
             lines.rewind();
         }
-        if (!best) fail("%s", problem.c_str());
+        if (!best) fail(problem);
         begin_with(best);
         lines.rewind();
     }

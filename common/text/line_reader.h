@@ -15,14 +15,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <string>
-#include <string_view>
+#include <utility>
 
-#include "common/base/errors.h"
+#include "common/base/cli.h"
 #include "common/base/files.h"
-#include "common/base/json.h"
-#include "common/base/text.h"
-#include "common/base/unicode.h"
 
 struct BadRow : Error {
     size_t line;  // where it is
@@ -37,7 +33,7 @@ struct BadRows {
     static constexpr size_t shown = 5;
 
     void add(const std::string& error) {
-        if (on_error == "stop") fail("%s", error.c_str());
+        if (on_error == "stop") fail(error);
         if (++count <= shown) fprintf(stderr, "left out: %s\n", error.c_str());
     }
     // To be called when all else is done: exit code 1 if rows were left out. done: what the others became
@@ -45,6 +41,24 @@ struct BadRows {
         if (count == 0) return;
         fail("%zu row%s left out%s; %s; --on-error stop ends at the first", count, count > 1 ? "s were" : " was",
             count > shown ? format(", of which the first %zu are named above", shown).c_str() : "", done.c_str());
+    }
+};
+
+// The rows of an input that are answered line for line. One that cannot be is told, counted and answered by an empty
+// line or an "error", and the exit code is 1 in the end, or it ends the program.
+struct AnsweredRows : BadRows {
+    std::vector<std::string> blank{};  // errors of blank rows, which are none if nothing but blank rows follows
+
+    Flag flag() {
+        return {"on-error", &on_error, "skip|stop",
+            "what happens to rows that cannot be answered: they are named, counted and have an empty line or an "
+            "\"error\" for an answer, and the exit code is 1 in the end; or the first of them ends it"};
+    }
+    // Every row in turn, then finish(). error: "" where it has none
+    void row(const std::string& error, bool is_blank = false) {
+        if (is_blank) return blank.push_back(error);
+        for (const std::string& e : std::exchange(blank, {})) add(e);
+        if (!error.empty()) add(error);
     }
 };
 
@@ -126,17 +140,9 @@ struct LineReader {
         line = whole.substr(0, whole.find_last_not_of("\r\n") + 1);
         return true;
     }
-    // Why these bytes are no text, UTF-8 without a NUL; "" if they are
-    static std::string fault(std::string_view text) {
-        if (text.find('\0') != text.npos) return "expected text, found a NUL byte";
-        size_t at = invalid_utf8(text);
-        if (at == text.npos) return "";
-        return format("expected UTF-8, found the byte 0x%02x; convert the file first", (unsigned char)text[at]);
-    }
-    std::string fault() const { return fault(whole); }
     bool next() {  // next_line(), of text
         if (!next_line()) return false;
-        if (std::string what = fault(); !what.empty()) bad(number, what);
+        if (std::string what = text_fault(whole); !what.empty()) bad(number, what);
         return true;
     }
     // From keep() on lines are kept; rewind() goes back to where that was, so that they are read once more.
@@ -163,20 +169,13 @@ struct LineReader {
     // it begins with "[", one array of objects; or, if it begins with a line "{", objects of several lines.
     bool next_object(Json& json) {
         if (!next_value()) return false;
-        if (std::string what = fault(value); !what.empty()) bad(begin, what);
+        if (std::string what = text_fault(value); !what.empty()) bad(begin, what);
         if (value[value.find_first_not_of(" \t\r")] != '{')
             bad(begin, "expected a JSON object, found " + start_of(value));
-        const std::string start = format("%s, line %zu", path.c_str(), begin);
         try {
-            json = parse_json(value, start);
+            json = parse_json(value, element ? place(path, begin, element) + ": " : path + ", ", begin);
         } catch (const Error& e) {
-            const char* what = e.what() + start.size();
-            size_t line = 0;
-            int n = 0;
-            if (sscanf(what, ": line %zu%n", &line, &n) < 1) throw BadRow(begin, e.what());
-            // the parser counts lines from the value's beginning
-            throw BadRow(begin, (element ? place(path, begin, element) + ": " : path + ", ") +
-                                    format("line %zu%s", begin + line - 1, what + n));
+            throw BadRow(begin, e.what());
         }
         return true;
     }
@@ -327,3 +326,21 @@ private:
             fail("cannot read %s: the compressed file is cut short or damaged", path.c_str());
     }
 };
+
+// All rows of an input, by next(row); and of JSON, an object a line, the blank lines among them, not those after the
+// last. A Row has where and error.
+template <class Row, class Next> std::vector<Row> read_rows(LineReader& lines, Next next) {
+    std::vector<Row> rows;
+    size_t line = 0;  // of the row before
+    for (Row row; next(row); row = {}) {
+        for (line++; !lines.over_lines && line < lines.number; line++) {
+            Row empty;
+            empty.where = format("%s, line %zu", lines.path.c_str(), line);
+            empty.error = empty.where + ": expected a JSON object, found an empty line";
+            rows.push_back(empty);
+        }
+        line = lines.number;
+        rows.push_back(row);
+    }
+    return rows;
+}

@@ -28,31 +28,28 @@ struct BertConfig {
 // The models, transformers' classes for them, and how they call their tensors: each of the names is that of a matrix
 // or a norm, with .weight and mostly .bias after it
 struct BertType {
-    const char *type, *architecture;               // + "ForMaskedLM"
-    const char* base;                              // before all names of the encoder
-    const char *words, *positions, *types, *norm;  // embeddings
-    const char* layers;                            // before those of a layer, its number
-    std::vector<std::string> qkv;
-    const char *attention, *norm1, *fc, *projection, *norm2;  // of a layer
-    const char *head, *head_norm, *decoder;                   // masked LM; of the decoder its bias
+    const char *type, *architecture;         // + "ForMaskedLM"
+    const char* base;                        // before all names of the encoder
+    const char *head, *head_norm, *decoder;  // masked LM; of the decoder its bias
+    // embeddings, of BERT
+    const char *words = "embeddings.word_embeddings", *positions = "embeddings.position_embeddings";
+    const char *types = "embeddings.token_type_embeddings", *norm = "embeddings.LayerNorm";
+    // a layer, of BERT; before these names stand that of all layers and its number
+    const char* layers = "encoder.layer";
+    std::vector<std::string> qkv = {"attention.self.query", "attention.self.key", "attention.self.value"};
+    const char *attention = "attention.output.dense", *norm1 = "attention.output.LayerNorm";
+    const char *fc = "intermediate.dense", *projection = "output.dense", *norm2 = "output.LayerNorm";
 };
 inline const std::vector<BertType> BERT_TYPES = {
-    {"bert", "Bert", "bert.", "embeddings.word_embeddings", "embeddings.position_embeddings",
-        "embeddings.token_type_embeddings", "embeddings.LayerNorm", "encoder.layer",
-        {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
-        "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
-        "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"},
-    {"distilbert", "DistilBert", "distilbert.", "embeddings.word_embeddings", "embeddings.position_embeddings", "",
-        "embeddings.LayerNorm", "transformer.layer", {"attention.q_lin", "attention.k_lin", "attention.v_lin"},
-        "attention.out_lin", "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm", "vocab_transform",
-        "vocab_layer_norm", "vocab_projector"},
-    {"roberta", "Roberta", "roberta.", "embeddings.word_embeddings", "embeddings.position_embeddings",
-        "embeddings.token_type_embeddings", "embeddings.LayerNorm", "encoder.layer",
-        {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
-        "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm", "lm_head.dense",
-        "lm_head.layer_norm", "lm_head"},
-    {"modernbert", "ModernBert", "model.", "embeddings.tok_embeddings", "", "", "embeddings.norm", "layers",
-        {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm", "head.dense", "head.norm", "decoder"},
+    {"bert", "Bert", "bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
+        "cls.predictions"},
+    {"distilbert", "DistilBert", "distilbert.", "vocab_transform", "vocab_layer_norm", "vocab_projector",
+        "embeddings.word_embeddings", "embeddings.position_embeddings", "", "embeddings.LayerNorm", "transformer.layer",
+        {"attention.q_lin", "attention.k_lin", "attention.v_lin"}, "attention.out_lin", "sa_layer_norm", "ffn.lin1",
+        "ffn.lin2", "output_layer_norm"},
+    {"roberta", "Roberta", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head"},
+    {"modernbert", "ModernBert", "model.", "head.dense", "head.norm", "decoder", "embeddings.tok_embeddings", "", "",
+        "embeddings.norm", "layers", {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm"},
 };
 inline const BertType& bert_type(const std::string& type) {
     return *std::find_if(BERT_TYPES.begin(), BERT_TYPES.end(), [&](const BertType& t) { return t.type == type; });

@@ -9,19 +9,20 @@
 
 struct ConfigJson {
     Json json;
-    std::string where;  // the file; of an object in it also its key
+    std::string where;     // the file; of an object in it also its key
+    std::string advice{};  // of a refusal that has no reason of its own
 
     const Json* find(const char* key) const {  // nullptr: missing or null
         const Json* j = json.find(key);
         return j && j->kind != Json::null ? j : nullptr;
     }
-    [[noreturn]] void refuse(const std::string& key, const std::string& expected, const std::string& why = "") const {
+    [[noreturn]] void refuse(const std::string& key, const std::string& expected, std::string why = "") const {
+        if (why.empty()) why = advice;
         std::vector<std::string> keys;
         for (const auto& [name, value] : json.o) keys.push_back(name);
         const Json* found = json.find(key);
-        fail("%s: %s: expected %s, found %s%s", where.c_str(), key.c_str(), expected.c_str(),
-            found ? dump_json(*found).c_str() : ("none" + nearest_hint(key, keys)).c_str(),
-            (why.empty() ? "" : ": " + why).c_str());
+        fail(where + ": " + key + ": expected " + expected + ", found " +
+             (found ? dump_json(*found) : "none" + nearest_hint(key, keys)) + (why.empty() ? "" : ": " + why));
     }
     // The key must be missing or have this value; `why` says what the other values would need.
     void expects(const char* key, const Json& value, const char* why) const {
@@ -64,8 +65,7 @@ inline bool is_model_config(const Json& config) {
 // DIR/config.json of a model of one of these types; fails for any other
 inline ConfigJson read_config(const std::string& dir, const std::vector<std::string>& model_types) {
     const std::string path = dir + "/config.json";
-    if (!exists(path))
-        fail("%s: expected a model's config.json, found no such file%s", path.c_str(), nearest_entry(path).c_str());
+    if (!exists(path)) fail(path + ": expected a model's config.json, found no such file" + nearest_entry(path));
     const ConfigJson config{parse_json(read_file(path), path), path};
     const Json* type = config.json.find("model_type");
     if (!type && model_types[0] == "bert" && is_model_config(config.json))
@@ -75,6 +75,5 @@ inline ConfigJson read_config(const std::string& dir, const std::vector<std::str
         if (type && type->s == t) return config;
         expected += (expected.empty() ? "\"" : " or \"") + t + "\"";
     }
-    fail("%s: expected \"model_type\": %s, found %s", path.c_str(), expected.c_str(),
-        type ? dump_json(*type).c_str() : "none");
+    fail(path + ": expected \"model_type\": " + expected + ", found " + (type ? dump_json(*type) : "none"));
 }

@@ -120,10 +120,6 @@ struct ModelFlags {
                 (long long)c.NH, (long long)HS);
         return c;
     }
-    static void refuse_with_init(Cli& cli) {
-        for (const char* flag : {"arch", "size", "layers", "hidden-size", "heads", "kv-heads", "ffn-dim", "positions"})
-            if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
-    }
     void check_max_len(int64_t T, int64_t batch_tokens) const {
         if (max_len > T)
             fail_usage("--max-len: the model has %lld positions, found %lld", (long long)T, (long long)max_len);
@@ -132,8 +128,3 @@ struct ModelFlags {
                 (long long)batch_tokens);
     }
 };
-
-inline const char* EXIT_CODES_TEXT =
-    "\nExit codes: 0 done, 1 failed, 2 the command line makes no sense, 3 the loss was not finite, 130 stopped by\n"
-    "Ctrl-C or SIGTERM (the first finishes the step and saves, a second one stops at once). OMP_NUM_THREADS sets\n"
-    "the number of CPU threads; it changes no result.\n";

@@ -31,10 +31,7 @@ struct GptConfig {
 };
 
 // The models and transformers' classes for them
-struct GptType {
-    const char *type, *architecture;
-};
-constexpr GptType GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"}, {"llama", "LlamaForCausalLM"},
+constexpr std::pair<const char*, const char*> GPT_TYPES[] = {{"gpt2", "GPT2LMHeadModel"}, {"llama", "LlamaForCausalLM"},
     {"qwen2", "Qwen2ForCausalLM"}, {"qwen3", "Qwen3ForCausalLM"}, {"smollm3", "SmolLM3ForCausalLM"}};
 
 // ---------------------------------------------------------------- in
@@ -70,13 +67,10 @@ inline RopeConfig read_rope(const ConfigJson& json, double theta) {
     if (rope.json.kind != Json::object || (kind != "default" && kind != "llama3"))
         fail("%s: rope_type: expected \"default\" or \"llama3\", found %s: other kinds of RoPE are not implemented",
             rope.where.c_str(), dump_json(rope.json).c_str());
-    for (const auto& [name, value] : rope.json.o) {
-        bool known = false;
-        for (const char* k : {"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor",
-                 "original_max_position_embeddings", "partial_rotary_factor"})
-            known |= name == k;
-        if (!known) rope.refuse(name, "no such key", "it is not implemented");
-    }
+    const std::vector<std::string> known = {"rope_type", "type", "rope_theta", "factor", "low_freq_factor",
+        "high_freq_factor", "original_max_position_embeddings", "partial_rotary_factor"};
+    for (const auto& [name, value] : rope.json.o)
+        if (!contains(known, name)) rope.refuse(name, "no such key", "it is not implemented");
     r.theta = rope.number("rope_theta", 1, 1e15, r.theta);
     rope.number("partial_rotary_factor", 1, 1, 1);
     if (kind == "default") return r;
@@ -150,7 +144,7 @@ inline void read_llama(const ConfigJson& json, GptConfig& c) {
 // Of the model in `dir`; fails where it needs what is not implemented.
 inline GptConfig read_gpt_config(const std::string& dir) {
     std::vector<std::string> types;
-    for (GptType t : GPT_TYPES) types.push_back(t.type);
+    for (auto [type, architecture] : GPT_TYPES) types.push_back(type);
     const ConfigJson json = read_config(dir, types);
     GptConfig c;
     c.type = json.find("model_type")->s;
@@ -209,8 +203,8 @@ inline void write_gpt_config(const std::string& dir, const GptConfig& c) {
     std::vector<int> ends = c.stops;
     if (!contains(ends, (int)c.eot)) ends.insert(ends.begin(), (int)c.eot);
     if (ends.size() > 1) eos = Json::make_array({ends.begin(), ends.end()});
-    for (GptType t : GPT_TYPES)
-        if (c.type == t.type) names.a.push_back(t.architecture);
+    for (auto [type, architecture] : GPT_TYPES)
+        if (c.type == type) names.a.push_back(architecture);
     json.set("architectures", names).set("model_type", c.type).set("dtype", "float32");
     c.llama ? write_llama(json, c, eos) : write_gpt2(json, c);
     write_file_atomic(dir + "/config.json", dump_json(json, 2) + "\n");

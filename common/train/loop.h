@@ -42,8 +42,7 @@ template <class M> struct RunTask {
     Optimizer opt{};
     BatchShape shape{};
     BatchBuilder builder{};
-    std::vector<char> host{};  // a batch of the validation
-    char* block = nullptr;     // a batch, in device memory
+    char* block = nullptr;  // a batch, in device memory
 
     // multiple: of which the tokens of a batch are, with its padding
     template <class Config>
@@ -57,6 +56,13 @@ template <class M> struct RunTask {
         opt.n = total_count(opt.table);
     }
     void set_shape(const BatchShape& s) { shape = model.shape = s; }
+    // All of the run's device memory, in order
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.bytes());
+    }
     void set_dropout(double rate) { model.dropout = (float)rate; }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     float lr_factor(const ParamSpec&) const { return 1; }

@@ -27,8 +27,7 @@ template <class F> void save_directory(const std::string& path, F fill) {
                 fs::copy(entry->path(), target, fs::copy_options::recursive | fs::copy_options::copy_symlinks, e);
             if (e) break;  // else increment() would forget it
         }
-        if (e && exists(dir))
-            fail("cannot copy what is in %s to %s: %s", dir.c_str(), tmp.c_str(), e.message().c_str());
+        if (e && exists(dir)) fail("cannot copy what is in " + dir + " to " + tmp + ": " + e.message());
         replace_directory(dir, tmp);
     } catch (...) {
         fs::remove_all(tmp, e);
@@ -62,12 +61,13 @@ inline std::string resolve_model_dir(const std::string& path) {
     // Without a validation a run has no best/.
     const std::string last = ends_with("/" + dir, "/best") ? dir.substr(0, dir.size() - 4) + "last" : "";
     if (!is_directory(dir))
-        fail("%s: expected a model directory, found %s", dir.c_str(),
-            exists(dir)                                 ? "a file"
-            : !last.empty() && is_model_directory(last) ? ("nothing of that name; there is " + last).c_str()
-                                                        : ("nothing of that name" + nearest_entry(dir)).c_str());
+        fail(dir + ": expected a model directory, found " +
+             (exists(dir)                                    ? "a file"
+                 : !last.empty() && is_model_directory(last) ? "nothing of that name; there is " + last
+                                                             : "nothing of that name" + nearest_entry(dir)));
     const bool config = exists(dir + "/config.json");
-    fail("%s: expected config.json with a \"model_type\" and model.safetensors, here, in best/ or in last/, found %s%s",
-        dir.c_str(), config ? "a config.json, but no model" : "no config.json",
-        nearest_entry(dir + (config ? "/model.safetensors" : "/config.json")).c_str());
+    fail(dir +
+         ": expected config.json with a \"model_type\" and model.safetensors, here, in best/ or in last/, found " +
+         (config ? "a config.json, but no model" : "no config.json") +
+         nearest_entry(dir + (config ? "/model.safetensors" : "/config.json")));
 }

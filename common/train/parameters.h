@@ -50,10 +50,7 @@ struct ParamSpec {
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
-        size_t used = s.used();
-        if (s.count == 0) s.count = used;
-        if (s.count < used || (s.transpose && s.shape.size() != 2))
-            fail("parameter table: %s: cannot be laid out", s.names[0].c_str());
+        if (s.count == 0) s.count = s.used();
         s.offset = offset;
         offset += s.room();
     }

@@ -11,13 +11,12 @@ template <class Tokenizer> struct PretrainData {
 
     explicit PretrainData(const std::string& dir)
         : train(dir + "/train.bin"), val(dir + "/val.bin"), tokenizer(Tokenizer::load(dir)) {
-        for (const BinFile* file : {&train, &val}) {
-            file->require_tokenizer(tokenizer.fingerprint(), dir);
-            if (file->vocab() != tokenizer.tokens.size())
-                fail(
-                    "%s: expected a vocabulary of %zu tokens, as %s has, found %zu: the file is damaged, pack it again",
-                    file->path.c_str(), tokenizer.tokens.size(), dir.c_str(), file->vocab());
-        }
+        for (const BinFile* file : {&train, &val}) file->require_tokenizer(tokenizer, dir);
+    }
+    // Is it the tokenizer of the model to start from, in `init`, whose vocabulary is V?
+    void check_init(const std::string& init, int64_t V) const {
+        train.require_tokenizer(Tokenizer::load(init), init);
+        check_vocabulary(init, tokenizer.tokens.size(), V);
     }
 };
 
@@ -25,22 +24,9 @@ template <class Tokenizer> struct PretrainData {
 inline std::string starting_model(Cli& cli, const TrainFlags& f) {
     if (f.resume) return resolve_model_dir(f.out + "/last");
     if (f.init.empty()) return "";
-    std::string dir = resolve_model_dir(f.init);
-    ModelFlags::refuse_with_init(cli);
-    return dir;
-}
-
-// The model to start from, of vocabulary V, beside the tokenizer of --data
-template <class Tokenizer>
-void check_init(const std::string& init, int64_t V, const Tokenizer& tokenizer, const std::string& data) {
-    if ((int64_t)tokenizer.tokens.size() > V)
-        fail(
-            "%s: its vocabulary has %lld tokens, that of %s %zu: pack the data with the model's tokenizer (--tokenizer "
-            "%s)",
-            init.c_str(), (long long)V, data.c_str(), tokenizer.tokens.size(), init.c_str());
-    if (Tokenizer::load(init).fingerprint() != tokenizer.fingerprint())
-        fail("%s: %s was packed with another tokenizer: make it again with --tokenizer %s", init.c_str(), data.c_str(),
-            init.c_str());
+    for (const char* flag : {"arch", "size", "layers", "hidden-size", "heads", "kv-heads", "ffn-dim", "positions"})
+        if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
+    return resolve_model_dir(f.init);
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.
@@ -57,14 +43,6 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask : Run
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    // All of the run's device memory, in order
-    void plan(Arena& arena) {
-        this->opt.plan(arena);
-        this->model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(this->block, this->shape.bytes());
-    }
-
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, this->f.seed, true); }
     Json identity() const {
         Json all = model_identity(this->model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
@@ -89,7 +67,6 @@ template <class Task> int pretrain(Task& task, Cli& cli, TrainFlags& f, const st
     Arena arena(allocate_run(task, "--batch-tokens", f.batch_tokens, 128, 1 << 22));
     task.plan(arena);
     task.model.point(task.opt.params, task.opt.grads);
-    task.host.resize(task.shape.bytes());
 
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, f.seed);

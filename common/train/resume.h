@@ -22,11 +22,11 @@
 inline void resume_flags(Cli& cli, const TrainFlags& f) {
     std::string path = f.out + "/config.json";
     if (!exists(path))
-        fail("--resume: expected %s, found no such file: nothing was started in %s yet%s", path.c_str(), f.out.c_str(),
-            nearest_entry(f.out).c_str());
+        fail("--resume: expected " + path + ", found no such file: nothing was started in " + f.out + " yet" +
+             nearest_entry(f.out));
     Json saved = parse_json(read_file(path), path);
     const Json* flags = saved.find("flags");
-    if (!flags) fail("%s: expected \"flags\", found none: not written by this program", path.c_str());
+    if (!flags) fail(path + ": expected \"flags\", found none: not written by this program");
     if (const Json* program = saved.find("program"); program && program->s != cli.program)
         fail("--resume: expected a run of %s, found one of %s in %s: ./%s --resume --out %s", cli.program.c_str(),
             program->s.c_str(), path.c_str(), program->s.c_str(), f.out.c_str());
@@ -35,10 +35,9 @@ inline void resume_flags(Cli& cli, const TrainFlags& f) {
     for (auto& [name, value] : flags->o) {
         const Flag* flag = cli.find(name);
         if (flag && flag->given && !contains(free, name) && dump_json(flag->json()) != dump_json(value))
-            fail_usage(
-                "--%s: the run in %s has %s, a resumed run keeps its flags (to train differently from here: --init "
-                "%s/last --out ANOTHER)",
-                flag->name().c_str(), f.out.c_str(), dump_json(value).c_str(), f.out.c_str());
+            fail_usage("--" + flag->name() + ": the run in " + f.out + " has " + dump_json(value) +
+                       ", a resumed run keeps its flags (to train differently from here: --init " + f.out +
+                       "/last --out ANOTHER)");
     }
     for (const char* name : {"out", "resume", "retune", "verbose"})
         cli.find(name)->given = true;  // of this start alone
@@ -62,11 +61,9 @@ inline void prepare_flags(
     if (cli.given("steps")) f.epochs = 0;  // also those of the run that is resumed
     for (const char* file : files)
         if (!exists(f.data + "/" + file))
-            fail(
-                "--data %s: expected %s there, found none: make it with %s --out %s, or of your own with %s FILE... "
-                "--out %s%s",
-                f.data.c_str(), file, scripts.first, f.data.c_str(), scripts.second, f.data.c_str(),
-                nearest_entry(f.data + "/" + file).c_str());
+            fail("--data " + f.data + ": expected " + file + " there, found none: make it with " + scripts.first +
+                 " --out " + f.data + ", or of your own with " + scripts.second + " FILE... --out " + f.data +
+                 nearest_entry(f.data + "/" + file));
     for (std::string* path : {&f.data, &f.init})  // config.json holds full paths, for a --resume from elsewhere
         if (char* full = realpath(path->c_str(), nullptr)) {
             *path = full;
@@ -74,23 +71,28 @@ inline void prepare_flags(
         }
 }
 
+// Refuses --out where a run or a model is
+inline void refuse_run(const std::string& out, const char* advice) {
+    if (exists(out + "/metrics.jsonl") || exists(out + "/last") || exists(out + "/best") || is_model_directory(out))
+        fail_usage("--out " + out + ": a run or a model is there already" + advice + " take another directory");
+}
+
+// What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
+inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
+    "errors.tsv", "answers.jsonl", "answers_before.jsonl"};
+
 // Makes --out ready for this process alone.
 inline void open_run_dir(const TrainFlags& f) {
     const char* out = f.out.c_str();
     if (!f.resume) {
-        if (exists(f.out + "/metrics.jsonl") || exists(f.out + "/last") || exists(f.out + "/best") ||
-            is_model_directory(f.out))
-            fail_usage(
-                "--out %s: a run or a model is there already; continue it with --resume or take another directory",
-                out);
+        refuse_run(f.out, "; continue it with --resume or");
         // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
         const std::string config = f.out + "/config.json";
         const std::string text = exists(config) && !is_directory(config) ? read_file(config) : "";
-        if (text.find("\"flags\": {") == text.npos || text.find("\"resume\": ") == text.npos)
-            refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
-        refuse_existing("--out", f.out,
-            {"last", "best", "metrics.jsonl", "results.json", "predictions.tsv", "errors.tsv", "answers.jsonl",
-                "answers_before.jsonl"});  // also links that lead nowhere
+        const bool ours = text.find("\"flags\": {") != text.npos && text.find("\"resume\": ") != text.npos;
+        if (!ours) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
+        refuse_existing("--out", f.out, {"last", "best"});  // also links that lead nowhere
+        refuse_existing("--out", f.out, {RUN_FILES.begin() + ours, RUN_FILES.end()});
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
@@ -102,24 +104,13 @@ inline void open_run_dir(const TrainFlags& f) {
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");
     }
-    const std::vector<std::string> written = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
-        "errors.tsv", "answers.jsonl", "answers_before.jsonl"};  // each at first as NAME.tmp. and eight letters
     std::error_code e;
-    std::vector<std::string> left;
     for (std::filesystem::directory_iterator entry(f.out, e), end; !e && entry != end; entry.increment(e)) {
         const std::string name = entry->path().filename();
         const size_t at = name.find(".tmp.");
-        if (at != name.npos && name.size() == at + 13 && contains(written, name.substr(0, at)))
-            left.push_back(entry->path());
+        if (at != name.npos && name.size() == at + 13 && contains(RUN_FILES, name.substr(0, at)))
+            unlink(entry->path().c_str());
     }
-    for (const std::string& path : left) unlink(path.c_str());
-}
-
-// A counter of training_state.safetensors; `path` is that file, for errors.
-inline const Json& find_counter(const Json& counters, const char* key, const std::string& path) {
-    const Json* counter = counters.find(key);
-    if (!counter) fail("%s: expected \"%s\" in its counters, found none: the file is damaged", path.c_str(), key);
-    return *counter;
 }
 
 // How far a run has come.
@@ -148,18 +139,13 @@ struct Progress {
     }
     // From the counters in the file `path`; what is infinite is null there.
     static Progress from_json(const Json& counters, const std::string& path) {
+        const ConfigJson json{counters, path, "the file is damaged"};
         Progress p;
         for_each(p, [&](const char* key, auto& x) {
-            const Json& counter = find_counter(counters, key, path);
-            constexpr bool whole = !std::is_same_v<decltype(x), double&>;
-            const bool best = !strncmp(key, "best", 4), none = !whole && best && counter.kind == Json::null;
-            const bool is_number = counter.kind == Json::integer || (!whole && counter.kind == Json::number);
-            if (!none &&
-                !(is_number && std::fabs(counter.d) < 1e18 && (counter.d >= (whole ? -best : 0) || (best && !whole))))
-                fail("%s: expected a number that can be for \"%s\", found %s: the file is damaged", path.c_str(), key,
-                    dump_json(counter).c_str());
-            if constexpr (whole) x = counter.i;
-            else if (!none) x = counter.d;
+            const bool best = !strncmp(key, "best", 4);
+            if (!counters.find(key)) json.refuse(key, "a counter");
+            if constexpr (!std::is_same_v<decltype(x), double&>) x = json.integer(key, best ? -1 : 0, 1ll << 59);
+            else x = best ? json.number(key, -1e18, 1e18, x) : json.number(key, 0, 1e18);
         });
         return p;
     }
@@ -189,12 +175,12 @@ inline Progress restore_run(const std::string& dir, Optimizer& opt, const Json& 
     std::vector<areal> m(device_is_host ? 0 : opt.n), v(m.size()), master(opt.n);
     Json counters = load_training_state(dir, opt.table, device_is_host ? opt.m : m.data(),
         device_is_host ? opt.v : v.data(), MODEL_FILE_IS_EXACT ? nullptr : master.data());
-    const Json& saved_identity = find_counter(counters, "identity", path);
+    const Json* saved_identity = counters.find("identity");
     for (const auto& [key, value] : identity.o) {
-        const Json* saved = saved_identity.find(key);
+        const Json* saved = saved_identity ? saved_identity->find(key) : nullptr;
         if (!saved || dump_json(*saved) != dump_json(value))
-            fail("%s: %s: it was trained with %s, this run has %s: give --data and --out of the same run", dir.c_str(),
-                key.c_str(), saved ? dump_json(*saved).c_str() : "none", dump_json(value).c_str());
+            fail(dir + ": " + key + ": it was trained with " + (saved ? dump_json(*saved) : "none") +
+                 ", this run has " + dump_json(value) + ": give --data and --out of the same run");
     }
     for (const char* name : {"/model.safetensors", "/adapter_model.safetensors"})
         if (exists(dir + name)) SafeTensors(dir + name).verify();

@@ -63,7 +63,7 @@ struct RunLog {
         write_file_atomic(path, kept);
         file.open(path, std::ios::app);
         if (!file || stat(path.c_str(), &opened) != 0)
-            fail("%s: could not open it for writing: %s", path.c_str(), strerror(errno));
+            fail(path + ": could not open it for writing: " + strerror(errno));
         if (kept.empty()) add(Json().set("step", 0).set("unigram_loss", baseline_loss));  // NAN is written as null
         if (peak > 0)
             printf("peak of matrix products: %.0f GFLOP/s%s; \"of peak\" below counts the model's FLOPs against it\n\n",

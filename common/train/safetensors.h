@@ -99,10 +99,8 @@ struct SafeTensors {
         uint64_t sum = checksum(header.data(), header.size());
         for (const TensorInfo& t : tensors) sum = checksum(data(t), t.end - t.begin, sum);
         if (hex(sum) != expected->s)
-            fail(
-                "%s: expected the checksum %s, found %s: the file is damaged; go on from another one, by --init DIR "
-                "--out ANOTHER",
-                path.c_str(), expected->s.c_str(), hex(sum).c_str());
+            fail(path + ": expected the checksum " + expected->s + ", found " + hex(sum) +
+                 ": the file is damaged; go on from another one, by --init DIR --out ANOTHER");
     }
     // The bytes of a tensor; not aligned, so copy from them.
     const char* data(const TensorInfo& t) const { return map.get() + data_start + t.begin; }
@@ -116,9 +114,7 @@ struct SafeTensors {
         else if (t.dtype == "F64") convert<double, double>(src, dst, t.count);
         else if (t.dtype == "F16") convert<Half, float>(src, dst, t.count);
         else if (t.dtype == "BF16") convert<bf16, float>(src, dst, t.count);
-        else
-            fail("%s: %s: expected F32, F16, BF16 or F64 numbers, found %s", path.c_str(), t.name.c_str(),
-                t.dtype.c_str());
+        else fail(path + ": " + t.name + ": expected F32, F16, BF16 or F64 numbers, found " + t.dtype);
     }
 
 private:
@@ -150,8 +146,7 @@ private:
             if (name != "__metadata__") return tensors.push_back(parse_entry(name, entry));
             if (entry.kind != Json::object) fail("%s: __metadata__: expected an object of strings", path.c_str());
             for (const auto& [key, value] : entry.o)
-                if (value.kind != Json::string)
-                    fail("%s: __metadata__: %s: expected a string", path.c_str(), key.c_str());
+                if (value.kind != Json::string) fail(path + ": __metadata__: " + key + ": expected a string");
             metadata = entry;
         });
         std::sort(tensors.begin(), tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
@@ -170,38 +165,33 @@ private:
     }
 
     TensorInfo parse_entry(const std::string& name, const Json& entry) const {
-        const char *file = path.c_str(), *tensor = name.c_str();
+        auto expect = [&](bool good, const std::string& what) {
+            if (!good) fail("%s: %s: expected %s", path.c_str(), name.c_str(), what.c_str());
+        };
         const Json *dtype = entry.find("dtype"), *shape = entry.find("shape"), *offsets = entry.find("data_offsets");
-        if (!dtype || dtype->kind != Json::string) fail("%s: %s: expected a dtype", file, tensor);
-        if (!shape || shape->kind != Json::array) fail("%s: %s: expected a shape", file, tensor);
-        if (!offsets || offsets->kind != Json::array || offsets->a.size() != 2)
-            fail("%s: %s: expected two data_offsets", file, tensor);
+        expect(dtype && dtype->kind == Json::string, "a dtype");
+        expect(shape && shape->kind == Json::array, "a shape");
+        expect(offsets && offsets->kind == Json::array && offsets->a.size() == 2, "two data_offsets");
+        for (const Json* list : {shape, offsets})
+            for (const Json& n : list->a)
+                expect(n.kind == Json::integer && n.i >= 0,
+                    "an integer >= 0, found " + dump_json(n) + ", in its shape and data_offsets");
         TensorInfo t;
         t.name = name;
         t.dtype = dtype->s;
-        for (const Json& n : shape->a) t.shape.push_back(parse_size(n, name, "shape"));
-        t.begin = parse_size(offsets->a[0], name, "data_offsets");
-        t.end = parse_size(offsets->a[1], name, "data_offsets");
-        if (t.begin > t.end || t.end > file_size - data_start)
-            fail(
-                "%s: %s: expected data_offsets within the %zu bytes of data, found [%zu, %zu]: the file is cut off or "
-                "damaged",
-                file, tensor, file_size - data_start, t.begin, t.end);
-        if (!checked_product(t.shape, &t.count))
-            fail("%s: %s: expected a shape that fits in memory, found %s", file, tensor, shape_text(t.shape).c_str());
+        for (const Json& n : shape->a) t.shape.push_back((size_t)n.i);
+        t.begin = (size_t)offsets->a[0].i;
+        t.end = (size_t)offsets->a[1].i;
+        const std::string shown = shape_text(t.shape);
         size_t bits, size = dtype_bits(t.dtype);
-        if (!size)
-            fail("%s: %s: expected a dtype of safetensors (F32, BF16, ...), found %s", file, tensor, t.dtype.c_str());
-        if (!checked_product({t.count, size}, &bits) || bits % 8 || bits / 8 != t.end - t.begin)
-            fail("%s: %s: expected the bytes of %s %s, found %zu", file, tensor, t.dtype.c_str(),
-                shape_text(t.shape).c_str(), t.end - t.begin);
+        expect(t.begin <= t.end && t.end <= file_size - data_start,
+            format("data_offsets within the %zu bytes of data, found [%zu, %zu]: the file is cut off or damaged",
+                file_size - data_start, t.begin, t.end));
+        expect(checked_product(t.shape, &t.count), "a shape that fits in memory, found " + shown);
+        expect(size, "a dtype of safetensors (F32, BF16, ...), found " + t.dtype);
+        expect(checked_product({t.count, size}, &bits) && bits % 8 == 0 && bits / 8 == t.end - t.begin,
+            format("the bytes of %s %s, found %zu", t.dtype.c_str(), shown.c_str(), t.end - t.begin));
         return t;
-    }
-    size_t parse_size(const Json& n, const std::string& name, const char* what) const {
-        if (n.kind != Json::integer || n.i < 0)
-            fail("%s: %s: %s: expected an integer >= 0, found %s", path.c_str(), name.c_str(), what,
-                dump_json(n).c_str());
-        return (size_t)n.i;
     }
 };
 
@@ -225,10 +215,8 @@ inline void write_safetensors(const std::string& path, const std::vector<TensorT
         std::vector<size_t> factors = t.shape;
         factors.push_back(size);
         if (!size || !checked_product(factors, &bytes))
-            fail("%s: %s: cannot write %s %s", path.c_str(), t.name.c_str(), t.dtype.c_str(),
-                shape_text(t.shape).c_str());
-        if (begin % size)
-            fail("%s: %s: wide types have to come first, so that all are aligned", path.c_str(), t.name.c_str());
+            fail(path + ": " + t.name + ": cannot write " + t.dtype + " " + shape_text(t.shape));
+        if (begin % size) fail(path + ": " + t.name + ": wide types have to come first, so that all are aligned");
         header += "," + dump_json(t.name) +
                   format(":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t.dtype.c_str(),
                       dump_json(Json::make_array({t.shape.begin(), t.shape.end()})).c_str(), begin, begin + bytes);

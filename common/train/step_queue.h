@@ -60,7 +60,7 @@ template <class Task> struct StepQueue {
         for (BatchBuilder& b : micro_batches) {
             StepCounters counters{(uint64_t)f.seed, (uint64_t)launched, token0};
             size_t tokens = b.tokens.size();  // without the padding that finish() adds
-            Batch batch = on_device(b.finish(batches.next(), counters, 1 / s.weight), task.shape, task.block);
+            Batch batch = task.shape.on_device(b.finish(batches.next(), counters, 1 / s.weight), task.block);
             batches.send();
             token0 += tokens;
             s.padding += (double)batch.N - (double)tokens;

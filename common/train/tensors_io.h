@@ -80,21 +80,18 @@ inline bool is_buffer(const std::string& canonical) {
 
 // The weights of a model directory: model.safetensors, or the shards that model.safetensors.index.json lists.
 inline std::vector<SafeTensors> open_weights(const std::string& dir) {
-    const char* d = dir.c_str();
-    if (!exists(dir))
-        fail("%s: expected a model directory, found nothing of that name%s", d, nearest_entry(dir).c_str());
-    if (!is_directory(dir)) fail("%s: expected a model directory, found a file", d);
+    if (!exists(dir)) fail(dir + ": expected a model directory, found nothing of that name" + nearest_entry(dir));
+    if (!is_directory(dir)) fail(dir + ": expected a model directory, found a file");
     std::string file = dir + "/model.safetensors", index = file + ".index.json", pickle = dir + "/pytorch_model.bin";
     if (!exists(file) && exists(dir + "/adapter_model.safetensors"))
         file = dir + "/adapter_model.safetensors";  // lora.h
     if (exists(file)) return {SafeTensors(file)};
     if (!exists(index) && exists(pickle))
-        fail(
-            "%s: expected model.safetensors, found only pytorch_model.bin; convert it: python3 data/convert_weights.py "
-            "%s",
-            d, d);
-    if (!exists(index))
-        fail("%s: expected model.safetensors in this directory, found none%s", d, nearest_entry(file).c_str());
+        fail(dir +
+             ": expected model.safetensors, found only pytorch_model.bin; convert it: python3 "
+             "data/convert_weights.py " +
+             dir);
+    if (!exists(index)) fail(dir + ": expected model.safetensors in this directory, found none" + nearest_entry(file));
     const Json json = parse_json(read_file(index), index), *names = json.find("weight_map");
     if (!names || names->kind != Json::object || names->o.empty())
         fail("%s: expected an object \"weight_map\" of tensor names and files", index.c_str());
@@ -102,7 +99,7 @@ inline std::vector<SafeTensors> open_weights(const std::string& dir) {
     std::set<std::string> seen;
     for (const auto& [name, shard] : names->o) {
         if (shard.s.empty() || shard.s.find('/') != std::string::npos)
-            fail("%s: %s: expected the name of a file beside it", index.c_str(), name.c_str());
+            fail(index + ": " + name + ": expected the name of a file beside it");
         if (seen.insert(shard.s).second) files.emplace_back(dir + "/" + shard.s);
     }
     return files;
@@ -142,9 +139,8 @@ template <class T> LoadReport load_tensors(
         const Entry& w = o->second;
         if (e.info->dtype != w.info->dtype || e.info->shape != w.info->shape ||
             memcmp(e.file->data(*e.info), w.file->data(*w.info), e.info->end - e.info->begin) != 0)
-            fail(
-                "%s: %s: expected a copy of %s, since config.json does not say tie_word_embeddings false, found others",
-                e.file->path.c_str(), e.info->name.c_str(), w.info->name.c_str());
+            fail(e.file->path + ": " + e.info->name + ": expected a copy of " + w.info->name +
+                 ", since config.json does not say tie_word_embeddings false, found others");
     };
     for (auto [decoder, bias, words] : {std::tuple{"cls.predictions.decoder", "cls.predictions.bias", "word"},
              {"lm_head.decoder", "lm_head.bias", "word"}, {"vocab_projector", "vocab_projector.bias", "word"},
@@ -241,11 +237,9 @@ Json load_training_state(const std::string& dir, const std::vector<ParamSpec>& s
     file.verify();
     const Json *layout = file.metadata.find("layout"), *counters = file.metadata.find("counters");
     if (!layout || !counters)
-        fail("%s: expected \"layout\" and \"counters\" in __metadata__, found none: not written by this program",
-            path.c_str());
+        fail(path + ": expected \"layout\" and \"counters\" in __metadata__, found none: not written by this program");
     if (layout->s != layout_fingerprint(specs))
-        fail(
-            "%s: expected the state of this model, found that of another size or version of the program", path.c_str());
+        fail(path + ": expected the state of this model, found that of another size or version of the program");
     for (auto [name, values] : {std::pair{"m", m}, {"v", v}, {"master", master}}) {
         if (!values) continue;
         const TensorInfo* t = file.find(name);

@@ -24,14 +24,6 @@ inline std::string start_tuning(Cli& cli, TrainFlags& f, std::pair<const char*, 
     return resolve_model_dir(f.resume && exists(last) && !is_adapter(last) ? last : f.init);
 }
 
-// Was the file packed with the tokenizer of the model in `dir`?
-template <class Tokenizer>
-void check_tokenizer(const BinFile& file, const Tokenizer& tokenizer, const std::string& dir) {
-    if (file.fingerprint() != tokenizer.fingerprint() || file.vocab() != tokenizer.tokens.size())
-        fail("%s: it was packed with another tokenizer than that of %s: pack it again with --tokenizer %s",
-            file.path.c_str(), dir.c_str(), dir.c_str());
-}
-
 // The steps that --epochs are, and those between two validations if it is an epoch
 inline void count_steps(Cli& cli, TrainFlags& f, double rows, int64_t batch) {
     const double rows_per_step = (double)(batch * f.accum);
@@ -42,9 +34,6 @@ inline void count_steps(Cli& cli, TrainFlags& f, double rows, int64_t batch) {
 
 // --out of an evaluation: no run, no model, and none of these files may be there.
 inline void refuse_used_directory(const std::string& out, const std::vector<std::string>& names) {
-    if (exists(out + "/metrics.jsonl") || is_model_directory(out))
-        fail_usage(
-            "--out %s: a run or a model is there already, whose files this would overwrite: take another directory",
-            out.c_str());
+    refuse_run(out, ", whose files this would overwrite:");
     refuse_existing("--out", out, names);
 }

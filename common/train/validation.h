@@ -45,8 +45,7 @@ template <class Task, class Data> Eval mean_loss(Task& task, Data& data, uint64_
         fill_batch(task.builder, data, cursor, 0, true, sequences);
         e.targets += task.builder.targets.size();
         if (on_batch) on_batch(task.builder.targets);
-        Batch batch = task.builder.finish(task.host.data(), StepCounters{}, 1);
-        task.model.forward(to_device(batch, task.shape, task.block, task.host.data()), task.opt.stats);
+        task.model.forward(task.builder.send(task.block), task.opt.stats);
     }
     StepStats stats;
     device::copy_to_host(&stats, task.opt.stats, sizeof stats);

@@ -72,7 +72,7 @@ TEST_CASE("bin: written and read, 2 and 4 bytes a token") {
         CHECK(f.sequences() == 4);
         CHECK(f.tokens() == 6);
         CHECK(f.vocab() == vocab);
-        CHECK(f.fingerprint() == 0x1234567890abcdef);
+        CHECK(f.header.tokenizer == 0x1234567890abcdef);
         for (size_t d = 0; d < 4; d++) {
             CHECK(f.length(d) == sequences[d].size());
             for (size_t i = 0; i < f.length(d); i++) CHECK(f.token(d, i) == sequences[d][i]);
@@ -131,14 +131,21 @@ TEST_CASE("bin: an unfinished or failed writer leaves the old file") {
     CHECK(entries(s) == 1);
 }
 
+struct Tokenizer {
+    uint64_t number;
+    std::vector<std::string> tokens = std::vector<std::string>(10);
+    uint64_t fingerprint() const { return number; }
+};
 TEST_CASE("bin: foreign tokenizers are refused with the command that helps") {
     TempDir s;
     write_sequences(s / "x.bin", 10, {{1}});
     BinFile f(s / "x.bin");
-    f.require_tokenizer(0x1234567890abcdef, "tok");
-    std::string e = bin_error([&] { f.require_tokenizer(5, "tok"); });
+    f.require_tokenizer(Tokenizer{0x1234567890abcdef}, "tok");
+    std::string e = bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); });
     CHECK(has(e, "was made with another tokenizer (1234567890abcdef) than that of tok (0000000000000005)"));
     CHECK(has(e, "data/tokenize pack --tokenizer tok --kind text --in FILE --out " + s / "x.bin"));
+    e = bin_error([&] { f.require_tokenizer(Tokenizer{0x1234567890abcdef, {"a"}}, "tok"); });
+    CHECK(has(e, "expected a vocabulary of 1 tokens, as tok has, found 10: the file is damaged; pack the data again"));
 }
 
 TEST_CASE("bin: bad files") {
@@ -273,8 +280,8 @@ TEST_CASE("bin: examples, written and read") {
             for (size_t e = 0; e < 3; e++) {
                 CHECK(f.length(e) == examples[e].ids.size());
                 for (size_t i = 0; i < f.length(e); i++) CHECK(f.token(e, i) == examples[e].ids[i]);
-                CHECK(f.label(e) == examples[e].label);
-                CHECK(f.second(e) == examples[e].second);
+                CHECK(f.label[e] == examples[e].label);
+                CHECK(f.second[e] == examples[e].second);
                 CHECK(f.pair(e) == (e == 1));
                 CHECK(f.text(e) == examples[e].shown);
             }
@@ -282,7 +289,7 @@ TEST_CASE("bin: examples, written and read") {
         }
     CHECK(has(open_error(path), "expected data of kind text, found classify"));
     BinFile f(path, BIN_CLASSIFY);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+    CHECK(has(bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); }),
         "data/tokenize pack --tokenizer tok --kind classify --in FILE --out " + path));
 }
 
@@ -422,8 +429,8 @@ TEST_CASE("fuzz: .bin files of kind classify") {
             opened++;
             size_t letters = 0;
             for (size_t e = 0; e < f.sequences(); e++) {
-                CHECK((size_t)f.label(e) < f.labels.size());
-                CHECK(f.second(e) <= f.length(e));
+                CHECK((size_t)f.label[e] < f.labels.size());
+                CHECK(f.second[e] <= f.length(e));
                 for (char c : f.text(e)) letters += c != 0;
                 for (size_t t = 0; t < f.length(e); t++) f.token(e, t);
             }
@@ -471,7 +478,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
             for (size_t r = 0; r < 3; r++) {
                 CHECK(f.length(r) == rows[r].ids.size());
                 for (size_t i = 0; i < f.length(r); i++) CHECK(f.token(r, i) == rows[r].ids[i]);
-                CHECK(f.task(r) == rows[r].task);
+                CHECK(f.task[r] == rows[r].task);
                 CHECK(f.text(r) == rows[r].text);
                 REQUIRE(f.spans(r) == rows[r].spans.size());
                 for (size_t i = 0; i < f.spans(r); i++)
@@ -482,7 +489,7 @@ TEST_CASE("bin: rows of instructions, written and read") {
     CHECK(has(open_error(path), "expected data of kind text, found instruct"));
     CHECK(has(bin_error([&] { BinFile f(path, BIN_CLASSIFY); }), "expected data of kind classify, found instruct"));
     BinFile f(path, BIN_INSTRUCT);
-    CHECK(has(bin_error([&] { f.require_tokenizer(5, "tok"); }),
+    CHECK(has(bin_error([&] { f.require_tokenizer(Tokenizer{5}, "tok"); }),
         "data/tokenize pack --tokenizer tok --kind instruct --in FILE --out " + path));
 }
 
@@ -597,7 +604,7 @@ TEST_CASE("fuzz: .bin files of kind instruct") {
             opened++;
             size_t letters = 0;
             for (size_t r = 0; r < f.sequences(); r++) {
-                CHECK((size_t)f.task(r) < f.tasks.size());
+                CHECK((size_t)f.task[r] < f.tasks.size());
                 CHECK(f.spans(r) > 0);
                 for (size_t k = 0; k < f.spans(r); k++)
                     for (size_t t = f.span(r, k).begin; t < f.span(r, k).end; t++) {

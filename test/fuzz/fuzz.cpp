@@ -89,8 +89,8 @@ static void bin(BinKind kind) {
     size_t sum = 0;
     for (size_t s = 0; s < file.sequences(); s++) {
         for (size_t i = 0; i < file.length(s); i++) sum += file.token(s, i);
-        if (kind == BIN_CLASSIFY) sum += file.labels[file.label(s)].size() + file.second(s);
-        if (kind == BIN_INSTRUCT) sum += file.tasks[file.task(s)].size() + file.span(s, file.spans(s) - 1).end;
+        if (kind == BIN_CLASSIFY) sum += file.labels[file.label[s]].size() + file.second[s];
+        if (kind == BIN_INSTRUCT) sum += file.tasks[file.task[s]].size() + file.span(s, file.spans(s) - 1).end;
         if (kind != BIN_TEXT)
             for (unsigned char c : file.text(s)) sum += c;
     }

@@ -230,7 +230,7 @@ TEST_SUITE("examples") {
             REQUIRE(data.tokens.size() == stays + 2 + pair);
             REQUIRE(data.tokens[1] == e.file->token(q, 0));
             REQUIRE((data.types.back() == (int)pair && data.types[0] == 0 && data.positions == std::vector<int>{0}));
-            REQUIRE(data.targets == std::vector<int>{std::vector<int>{3, 0, 1}[e.file->label(q)]});
+            REQUIRE(data.targets == std::vector<int>{std::vector<int>{3, 0, 1}[e.file->label[q]]});
         }
         CHECK(cut == data.count_cut());
         CHECK((cut > 0 && cut < data.sequences()));
@@ -258,7 +258,7 @@ TEST_SUITE("examples") {
             std::vector<double> count(K, 0.0);
             double worst = 0;  // distance of a class from its share, over what it may be
             for (int m = 0; m < n; m++) {
-                count[e.file->label(order[m])]++;
+                count[e.file->label[order[m]]]++;
                 // up to a key x class k has n_k x ± 1/2 examples, all classes n x ± K/2, so class k is at most 1/2 +
                 // K/2 n_k/n from its share
                 for (int k = 0; k < K; k++)
@@ -451,7 +451,7 @@ TEST_SUITE("prediction") {
             c.builder.shape.M = c.model.bert.shape.M = rows;
             std::vector<double> p;
             std::vector<char> block(c.block.size());
-            Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
+            Predictor predictor{c.model, c.builder, block.data()};
             std::vector<size_t> flushed;  // after how many sequences were there new answers?
             for (size_t s = 0; s < lengths.size(); s++) {
                 size_t had = p.size();
@@ -481,7 +481,7 @@ TEST_SUITE("prediction") {
         for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
         std::vector<char> block(c.block.size());
         double sum = 0;
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
+        Predictor predictor{c.model, c.builder, block.data()};
         predictor.add({1, 2, 3}, {0, 0, 0}, [&](const double* p) { sum = p[0] + p[1] + p[2]; });
         predictor.flush();
         CHECK(sum == doctest::Approx(1));
@@ -491,7 +491,7 @@ TEST_SUITE("prediction") {
         randomise(c.opt, 1);
         c.model.params.clsw[40] = NAN;
         std::vector<char> block(c.block.size());
-        Predictor predictor{c.model, c.builder, c.block.data(), block.data()};
+        Predictor predictor{c.model, c.builder, block.data()};
         predictor.add({1, 2, 3}, {0, 0, 0}, [](const double*) {});
         try {
             predictor.flush();

@@ -550,10 +550,10 @@ TEST_SUITE("config.json of Llama's kind") {
     }
 
     TEST_CASE("comes back as it was written, every type of it") {
-        for (GptType t : GPT_TYPES) {
-            if (std::string(t.type) == "gpt2") continue;
+        for (auto t : GPT_TYPES) {
+            if (std::string(t.first) == "gpt2") continue;
             TempDir dir;
-            GptConfig c = SmallGpt::llama(t.type, 5, 96, 6, 2, 24, 200, 77, 50);
+            GptConfig c = SmallGpt::llama(t.first, 5, 96, 6, 2, 24, 200, 77, 50);
             c.eps = 1e-6;
             c.eot = 5;
             c.stops = {5, 7};
@@ -566,7 +566,7 @@ TEST_SUITE("config.json of Llama's kind") {
             GptConfig d = read_gpt_config(dir.path);
             CHECK((d.V == 77 && d.T == 50 && d.C == 96 && d.L == 5 && d.NH == 6 && d.NKV == 2 && d.HS == 24));
             CHECK((d.FF == 200 && d.eps == 1e-6 && d.eot == 5 && d.bos == 3 && d.pad == -1 && d.dropout == 0.25));
-            CHECK((d.type == t.type && d.llama && d.qkv_bias == c.qkv_bias && d.qk_norm == c.qk_norm));
+            CHECK((d.type == t.first && d.llama && d.qkv_bias == c.qkv_bias && d.qk_norm == c.qk_norm));
             CHECK((d.tied == c.tied && d.no_rope == c.no_rope && d.stops == c.stops && d.init_std == 0.03));
             CHECK(memcmp(&d.rope, &c.rope, sizeof d.rope) == 0);
             Json generation = parse_json(read_file(dir / "generation_config.json"), "");

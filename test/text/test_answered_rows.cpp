@@ -1,5 +1,5 @@
 // test_answered_rows.cpp: an answer for each line, and what is told of lines that have none.
-#include "common/text/answered_rows.h"
+#include "common/text/line_reader.h"
 
 #include <doctest/doctest.h>
 
@@ -44,9 +44,9 @@ TEST_CASE("answered rows: a row for every line") {
 TEST_CASE("answered rows: blank ones at the end are no error") {
     auto bad = [](std::vector<std::pair<const char*, bool>> list, const char* on_error = "skip") {
         AnsweredRows rows;
-        rows.bad.on_error = on_error;
+        rows.on_error = on_error;
         for (auto [error, blank] : list) rows.row(error, blank);
-        return rows.bad.count;
+        return rows.count;
     };
     CHECK(bad({{"", false}, {"", false}}) == 0);
     CHECK(bad({{"", false}, {"empty", true}, {"empty", true}}) == 0);
@@ -54,8 +54,8 @@ TEST_CASE("answered rows: blank ones at the end are no error") {
     CHECK(bad({{"", false}, {"empty", true}}, "stop") == 0);
     CHECK_THROWS_WITH(bad({{"empty", true}, {"", false}}, "stop"), "empty");
     AnsweredRows rows;
-    rows.finish();
-    rows.row("wrong", false);
-    CHECK_THROWS_WITH(
-        rows.finish(), "1 row was left out; the others have their answers; --on-error stop ends at the first");
+    rows.finish("none");
+    rows.row("wrong");
+    CHECK_THROWS_WITH(rows.finish("the others are there"),
+        "1 row was left out; the others are there; --on-error stop ends at the first");
 }
