@@ -571,7 +571,7 @@ TEST_SUITE("config.json of Llama's kind") {
             CHECK(memcmp(&d.rope, &c.rope, sizeof d.rope) == 0);
             Json generation = parse_json(read_file(dir / "generation_config.json"), "");
             CHECK(dump_json(generation) == "{\"temperature\": 0.6, \"eos_token_id\": [5, 7], \"bos_token_id\": 3}");
-            CHECK(has(read_file(dir / "config.json"), format("\"%s\"", t.architecture)));
+            CHECK(has(read_file(dir / "config.json"), format("\"%s\"", t.second)));
         }
     }
     TEST_CASE("both dialects, and what a missing key means") {
