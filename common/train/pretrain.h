@@ -24,9 +24,10 @@ template <class Tokenizer> struct PretrainData {
 inline std::string starting_model(Cli& cli, const TrainFlags& f) {
     if (f.resume) return resolve_model_dir(f.out + "/last");
     if (f.init.empty()) return "";
+    const std::string dir = resolve_model_dir(f.init);
     for (const char* flag : {"arch", "size", "layers", "hidden-size", "heads", "kv-heads", "ffn-dim", "positions"})
         if (cli.given(flag)) fail_usage("--%s: with --init the dimensions are those of the model", flag);
-    return resolve_model_dir(f.init);
+    return dir;
 }
 
 // The part of a pretraining Task (loop.h) that does not depend on the model. Windows: MaskedLmData or CausalLmData.

@@ -107,14 +107,14 @@ TEST_CASE("instruct: templates") {
 
 TEST_CASE("instruct: few-shot examples, conversations, prompts to be answered") {
     InstructRow row = row_of("first?", "c d", "c");
-    row.examples = {{"a b", "a"}, {"e f", "e"}};
+    row.examples = {{"", "a b", "a"}, {"", "e f", "e"}};
     const ChatTemplate t = short_template();
     CHECK(joined(render(t, row, 0, true)) == "first?\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 1, true)) == "first?\na b\nanswer : a\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 2, true)) == "first?\na b\nanswer : a\ne f\nanswer : e\nc d\nanswer :[ c]");
     CHECK(joined(render(t, row, 9, true)) == joined(render(t, row, 2, true)));
     CHECK(joined(render(t, row, 1, false)) == "first?\na b\nanswer : a\nc d\nanswer :");
-    row.examples = {{" ", "a"}};  // without an input
+    row.examples = {{"", " ", "a"}};  // without an input
     CHECK(joined(render(t, row, 1, true)) == "first?\nanswer : a\nc d\nanswer :[ c]");
     CHECK(has(joined(render(alpaca_template(), row, 1, true)),
         "### Instruction:\nfirst?\n\n### Example response:\na\n\n### Input:\nc d\n\n### Response:[c]"));
