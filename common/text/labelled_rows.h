@@ -169,8 +169,7 @@ private:
     bool text2_may_be_missing() const { return columns.text2 == LabelledColumns().text2; }
     // Is it there? A number becomes the name of its class.
     void check_label(LabelledRow& row) const {
-        if (row.label.empty())
-            lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
+        if (row.label.empty()) lines.bad(row.line, "expected a label in \"" + columns.label + "\", found nothing");
         if (classes.empty() || known.count(row.label)) return;
         char* end = nullptr;
         long long n = strtoll(row.label.c_str(), &end, 10), last = columns.first_class + (long long)classes.size() - 1;

@@ -83,7 +83,6 @@ inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl
 
 // Makes --out ready for this process alone.
 inline void open_run_dir(const TrainFlags& f) {
-    const char* out = f.out.c_str();
     if (!f.resume) {
         refuse_run(f.out, "; continue it with --resume or");
         // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
@@ -96,10 +95,10 @@ inline void open_run_dir(const TrainFlags& f) {
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
-    int lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock < 0) fail("--out %s: expected a directory: %s", out, strerror(errno));
+    int lock = open(f.out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) fail("--out " + f.out + ": expected a directory: " + strerror(errno));
     if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        fail("--out %s: another process is training there", out);
+        fail("--out " + f.out + ": another process is training there");
     for (const char* name : {"/last", "/best"}) {  // what a save left that was cut off
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");
