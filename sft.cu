@@ -667,8 +667,7 @@ int main(int argc, char** argv) {
         SftFlags sf;
         SamplingFlags sampling;
         AnsweredRows answered;
-        sampling.sampler.temperature = 0;
-        sampling.sampler.top_k = 0;
+        sampling.sampler = {0};  // the likeliest token
         sampling.max_new = 128;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});
