@@ -77,7 +77,7 @@ inline void refuse_run(const std::string& out, const char* advice) {
         fail_usage("--out " + out + ": a run or a model is there already" + advice + " take another directory");
 }
 
-// What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
+// What a run writes to --out beside last/ and best/, config.json first; each begins as NAME.tmp. and eight letters
 inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
     "errors.tsv", "answers.jsonl", "answers_before.jsonl"};
 
@@ -91,7 +91,7 @@ inline void open_run_dir(const TrainFlags& f) {
         const bool ours = text.find("\"flags\": {") != text.npos && text.find("\"resume\": ") != text.npos;
         if (!ours) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
         refuse_existing("--out", f.out, {"last", "best"});  // also links that lead nowhere
-        refuse_existing("--out", f.out, {RUN_FILES.begin() + ours, RUN_FILES.end()});
+        refuse_existing("--out", f.out, {RUN_FILES.begin() + (ours ? 1 : 0), RUN_FILES.end()});
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
