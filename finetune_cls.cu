@@ -636,8 +636,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     if (f.patience > 0 && cf.dev_split == 0)
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
 
-    print_machine("finetune_cls");
-    print_parameters(task.opt.table, f.verbose);
+    print_parameters("finetune_cls", task.opt.table, f.verbose);
     void* memory = allocate_run(task, "--batch", cf.batch, 1, 1 << 16);
     printf("data: %s examples in train.bin of %zu classes: %s\n", thousands((double)train_file.sequences()).c_str(),
         labels.size(), name_list(labels, 20).c_str());

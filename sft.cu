@@ -210,9 +210,7 @@ struct AnsweringGpt {
     template <class Progress>
     std::vector<Answer> generate(const std::vector<std::vector<int>>& prompts, int end, Progress progress) {
         model.config.eot = end;
-        Sampler greedy;
-        greedy.temperature = 0;
-        return generator.generate(prompts, max_new, greedy, [&](size_t i, int) {
+        return generator.generate(prompts, max_new, Sampler{0}, [&](size_t i, int) {
             progress(i);
             return true;
         });
@@ -372,8 +370,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
     count_steps(cli, f, rows, sf.batch);
 
     check_tensors(init, task.model_table);
-    print_machine("sft");
-    print_parameters(task.opt.table, f.verbose);
+    print_parameters("sft", task.opt.table, f.verbose);
     if (is_lora)
         printf("low-rank adapters: these parameters are trained, the %s of the model are frozen\n",
             thousands((double)total_count(task.model_table)).c_str());
@@ -670,8 +667,7 @@ int main(int argc, char** argv) {
         SftFlags sf;
         SamplingFlags sampling;
         AnsweredRows answered;
-        sampling.sampler.temperature = 0;
-        sampling.sampler.top_k = 0;
+        sampling.sampler = {0};  // the likeliest token
         sampling.max_new = 128;
         std::vector<FlagGroup> groups = f.groups();
         without(groups, {"batch-tokens"});

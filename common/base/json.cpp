@@ -50,8 +50,8 @@ struct Builder {
     std::vector<Json*> open;
     std::vector<std::unordered_set<std::string>> keys;  // one set for each of `open`
     std::string next_key, error;
-    const std::function<void(std::string&, Json&)>* member = nullptr;  // for_each_member(): who gets the root's members
-    size_t values = 0;                                                 // in the member so far
+    const EachMember* each = nullptr;  // who gets the root's members
+    size_t values = 0;                 // in the member so far
 
     bool refuse(const std::string& why) {
         error = why;
@@ -68,11 +68,11 @@ struct Builder {
     }
     // After a value: is it a whole member of the root?
     bool done() {
-        if (!member) return true;
+        if (!each) return true;
         if (root.kind != Json::object) return refuse("expected an object");
         if (values > 100000) return refuse("a value with more than 100000 others in it");
         if (open.size() != 1 || root.o.empty()) return true;
-        (*member)(root.o[0].first, root.o[0].second);
+        (*each)(root.o[0].first, root.o[0].second);
         root.o.clear();
         values = 0;
         return true;
@@ -108,7 +108,7 @@ struct Builder {
     bool start_array(size_t) { return enter(Json::make_array()); }
     bool end_array() { return leave(); }
     bool key(std::string& k) {
-        if (!(member && open.size() == 1) && !keys.back().insert(k).second)
+        if (!(each && open.size() == 1) && !keys.back().insert(k).second)
             return refuse("the key \"" + k.substr(0, 100) + "\" appears twice in one object");
         next_key = k;
         return true;
@@ -127,7 +127,9 @@ struct Builder {
 
 }  // namespace
 
-static Json parse(Builder& builder, std::string_view text, const std::string& where, size_t first_line = 0) {
+Json parse_json(std::string_view text, const std::string& where, size_t first_line, const EachMember& each) {
+    Builder builder;
+    if (each) builder.each = &each;
     Reading reading(text);
     std::istream stream(&reading);
     if (nlohmann::json::sax_parse(stream, &builder)) return std::move(builder.root);
@@ -137,16 +139,6 @@ static Json parse(Builder& builder, std::string_view text, const std::string& wh
     const std::string at = (first_line ? where : where + ": ") + format("line %zu", line), found = not_text(text);
     if (!found.empty()) fail((first_line ? at : where) + ": expected JSON, found " + found);
     fail(at + format(", column %zu: this is not JSON as expected: ", column) + builder.error);
-}
-Json parse_json(std::string_view text, const std::string& where, size_t first_line) {
-    Builder builder;
-    return parse(builder, text, where, first_line);
-}
-void for_each_member(
-    std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member) {
-    Builder builder;
-    builder.member = &member;
-    parse(builder, text, where);
 }
 
 static constexpr const char* AS_BYTES = "bytes:";

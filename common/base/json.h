@@ -39,12 +39,12 @@ struct Json {
 
 // text → value; `where` (a file name) begins the error message, which names line and column; first_line: where the text
 // begins in the file, if it is a part of one ("FILE, " or "FILE, element 2: "). Duplicate keys, NaN, invalid UTF-8,
-// nesting deeper than 200 and anything after the value are refused.
-Json parse_json(std::string_view text, const std::string& where, size_t first_line = 0);
-// For a text that is one object and may be large: calls member(key, value) for one after the other, and keeps none. The
-// caller notices a key that is there twice. One value may hold at most 100,000 others.
-void for_each_member(
-    std::string_view text, const std::string& where, const std::function<void(std::string& key, Json& value)>& member);
+// nesting deeper than 200 and anything after the value are refused. each(key, value): for a text that is one object and
+// may be large, it takes one member after the other, and none is kept; it notices a key that is there twice. One value
+// may then hold at most 100,000 others.
+typedef std::function<void(std::string& key, Json& value)> EachMember;
+Json parse_json(
+    std::string_view text, const std::string& where, size_t first_line = 0, const EachMember& each = nullptr);
 // Any bytes, as a file's name may be, ↔ a JSON string: UTF-8 as it is; other bytes as "bytes:caf%E9", with every byte
 // that is not printable ASCII, and %, by its number. So a name that begins with "bytes:" is written in this way, too.
 Json json_of_bytes(const std::string& bytes);

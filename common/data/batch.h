@@ -2,6 +2,7 @@
 // rows with a target; how one is built on the host and reaches the device; and which sequences come next.
 #pragma once
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "common/base/rng.h"
@@ -140,14 +141,14 @@ struct BatchBuilder {
     }
     // Copies it to `block` in device memory as well: for validation and inference. Training has an Upload.
     Batch send(char* block) {
-        host.resize(shape.bytes());
-        const Batch b = finish(host.data(), StepCounters{}, 1);
-        device::copy_to_device(block, host.data(), host.size());
+        host->resize(shape.bytes());
+        const Batch b = finish(host->data(), StepCounters{}, 1);
+        device::copy_to_device(block, host->data(), host->size());
         return shape.on_device(b, block);
     }
 
 private:
-    std::vector<char> host;  // a block
+    std::shared_ptr<std::vector<char>> host = std::make_shared<std::vector<char>>();  // a block; copies share it
     void pad_tokens_and_rows() {
         size_t full = std::min<size_t>(round_up_bits(ceil_div(tokens.size(), pad_multiple), 5) * pad_multiple, shape.N);
         while (tokens.size() < full) {

@@ -128,18 +128,18 @@ private:
     [[noreturn]] void damaged(const std::string& what) const { bad(what + ": the file is damaged"); }
 
     void check(BinKind kind) {
-        const char* p = path.c_str();
         const BinHeader good;
-        if (bytes < sizeof header) fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", p, bytes);
+        if (bytes < sizeof header)
+            fail("%s: expected a .bin file (256 bytes of header), found %zu bytes", path.c_str(), bytes);
         memcpy(&header, map.get(), sizeof header);
         if (memcmp(header.magic, good.magic, 8))
-            fail("%s: expected a .bin file, found something else; make one with data/tokenize pack", p);
+            fail(path + ": expected a .bin file, found something else; make one with data/tokenize pack");
         if (header.version != good.version)
             bad(format("expected .bin version %u, found %u", good.version, header.version));
         if (header.checksum != header.expected_checksum()) bad("the header is damaged (its checksum is wrong)");
         if (header.kind != kind)
-            fail("%s: expected data of kind %s, found %s; make it with data/tokenize pack --kind %s", p,
-                kind_name(kind), kind_name(header.kind), kind_name(kind));
+            fail(path + ": expected data of kind " + kind_name(kind) + ", found " + kind_name(header.kind) +
+                 "; make it with data/tokenize pack --kind " + kind_name(kind));
         if (header.header_bytes != 256 || (header.token_bytes != 2 && header.token_bytes != 4) || header.vocab == 0 ||
             header.vocab > INT32_MAX)
             bad(format("the header makes no sense (%u bytes of header, %u per token, vocabulary %zu)",
@@ -155,7 +155,7 @@ private:
         if (expected != bytes)
             bad(format("expected %.0f bytes (%zu sequences, %zu tokens), found %zu: the file is cut off or damaged",
                 (double)expected, sequences(), tokens(), bytes));
-        if (header.sequences == 0 || header.tokens == 0) fail("%s: there are no tokens in it", p);
+        if (header.sequences == 0 || header.tokens == 0) fail(path + ": there are no tokens in it");
         offsets = (const uint64_t*)(map.get() + 256);
         data = offsets + header.sequences + 1;
         check_table(offsets, "offsets", "sequence", header.tokens);

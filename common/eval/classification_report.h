@@ -48,8 +48,7 @@ struct ClassificationReport {
                 (long long)n, labels[most].c_str());
         for (int k = 0; k < confusion.K; k++)
             if (confusion.predicted(k) == n)
-                return format(
-                    "the model takes every example for \"%s\": it does not tell the classes apart", labels[k].c_str());
+                return "the model takes every example for \"" + labels[k] + "\": it does not tell the classes apart";
         auto [low, high] = interval();
         if (low > confusion.majority_accuracy()) return "";
         return format(

@@ -114,9 +114,8 @@ struct LabelledFile {
         if (c.text == c.text2 || c.text == c.label || c.text2 == c.label)
             fail_usage("expected three different columns, found text \"%s\", second text \"%s\", label \"%s\"",
                 c.text.c_str(), c.text2.c_str(), c.label.c_str());
-        auto is_number = [](const std::string& s) {
-            return s.find_first_not_of("0123456789") == s.npos && s[0] != '0';
-        };
+        int64_t n;
+        auto is_number = [&](const std::string& s) { return read_number(s, at_least(1), &n); };
         if (!c.header && (!is_number(c.text) || (!is_number(c.label) && label.empty())))
             fail_usage("--no-header: expected the numbers of the columns, --text-column N --label-column N, found \"" +
                        c.text + "\" and \"" + c.label + "\"");
@@ -169,8 +168,7 @@ private:
     bool text2_may_be_missing() const { return columns.text2 == LabelledColumns().text2; }
     // Is it there? A number becomes the name of its class.
     void check_label(LabelledRow& row) const {
-        if (row.label.empty())
-            lines.bad(row.line, format("expected a label in \"%s\", found nothing", columns.label.c_str()));
+        if (row.label.empty()) lines.bad(row.line, "expected a label in \"" + columns.label + "\", found nothing");
         if (classes.empty() || known.count(row.label)) return;
         char* end = nullptr;
         long long n = strtoll(row.label.c_str(), &end, 10), last = columns.first_class + (long long)classes.size() - 1;

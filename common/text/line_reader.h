@@ -25,8 +25,7 @@ struct BadRow : Error {
     BadRow(size_t line, const std::string& what) : Error(EXIT_FAILED, what), line(line) {}
 };
 
-// The rows that a program cannot use: they are told, counted and left out (--on-error skip), or the first ends it
-// (stop).
+// The rows that a program cannot use: told, counted and left out (--on-error skip), or the first ends it (stop).
 struct BadRows {
     std::string on_error = "skip";
     size_t count = 0;

@@ -105,10 +105,8 @@ inline void read_llama(const ConfigJson& json, GptConfig& c) {
     json.expects("quantization_config", Json(), "take the model as it was before it was quantised");
     for (const Json& type : json.list("layer_types"))
         if (type.s != "full_attention")
-            fail(
-                "%s: layer_types: expected \"full_attention\" for every layer, found %s: other kinds are not "
-                "implemented",
-                json.where.c_str(), dump_json(type).c_str());
+            fail(json.where + ": layer_types: expected \"full_attention\" for every layer, found " + dump_json(type) +
+                 ": other kinds are not implemented");
     // null: as many as heads; where the key is missing transformers has another default for every type
     const bool has_default = c.type == "llama" || json.json.find("num_key_value_heads");
     c.NKV = json.integer("num_key_value_heads", 1, 1 << 20, has_default ? std::optional(c.NH) : std::nullopt);

@@ -9,12 +9,11 @@
 
 constexpr double MiB = 1 << 20;
 
-inline void print_machine(const char* program) {
-    printf("%s on %s, %s%s\n", program, device::device_name().c_str(), precision(),
+// The machine, and how many parameters; verbose: names, shapes and sizes, of the layers only the first and what is
+// after the last.
+inline void print_parameters(const std::string& program, const std::vector<ParamSpec>& table, bool verbose) {
+    printf("%s on %s, %s%s\n", program.c_str(), device::device_name().c_str(), precision(),
         device_is_host ? format(", %d threads", omp_get_max_threads()).c_str() : "");
-}
-// How many parameters; verbose: names, shapes and sizes, of the layers only the first and what is after the last.
-inline void print_parameters(const std::vector<ParamSpec>& table, bool verbose) {
     size_t total = 0, tensors = 0;
     if (verbose) printf("\n%-64s %-15s %s\n", "parameters", "shape", "number");
     for (const ParamSpec& s : table) {

@@ -63,8 +63,7 @@ template <class Task> int pretrain(Task& task, Cli& cli, TrainFlags& f, const st
     if (f.epochs > 0) f.steps = std::max<int64_t>(1, llround(f.epochs * tokens_per_epoch / tokens_per_step));
 
     if (!init.empty()) check_tensors(init, task.opt.table, task.head);
-    print_machine(cli.program.c_str());
-    print_parameters(task.opt.table, f.verbose);
+    print_parameters(cli.program, task.opt.table, f.verbose);
     Arena arena(allocate_run(task, "--batch-tokens", f.batch_tokens, 128, 1 << 22));
     task.plan(arena);
     task.model.point(task.opt.params, task.opt.grads);

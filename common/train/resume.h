@@ -77,13 +77,12 @@ inline void refuse_run(const std::string& out, const char* advice) {
         fail_usage("--out " + out + ": a run or a model is there already" + advice + " take another directory");
 }
 
-// What a run writes to --out beside last/ and best/, each at first as NAME.tmp. and eight letters
+// What a run writes to --out beside last/ and best/, config.json first; each begins as NAME.tmp. and eight letters
 inline const std::vector<std::string> RUN_FILES = {"config.json", "metrics.jsonl", "results.json", "predictions.tsv",
     "errors.tsv", "answers.jsonl", "answers_before.jsonl"};
 
 // Makes --out ready for this process alone.
 inline void open_run_dir(const TrainFlags& f) {
-    const char* out = f.out.c_str();
     if (!f.resume) {
         refuse_run(f.out, "; continue it with --resume or");
         // A config.json with flags is of a run that was killed before its first checkpoint; no other may be there.
@@ -92,14 +91,14 @@ inline void open_run_dir(const TrainFlags& f) {
         const bool ours = text.find("\"flags\": {") != text.npos && text.find("\"resume\": ") != text.npos;
         if (!ours) refuse_existing("--out", f.out, {"config.json", "last.tmp", "best.tmp", "last.old", "best.old"});
         refuse_existing("--out", f.out, {"last", "best"});  // also links that lead nowhere
-        refuse_existing("--out", f.out, {RUN_FILES.begin() + ours, RUN_FILES.end()});
+        refuse_existing("--out", f.out, {RUN_FILES.begin() + (ours ? 1 : 0), RUN_FILES.end()});
     }
     make_directories(f.out);
     // A lock on the directory. It is released when the process ends, however it ends.
-    int lock = open(out, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock < 0) fail("--out %s: expected a directory: %s", out, strerror(errno));
+    int lock = open(f.out.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (lock < 0) fail("--out " + f.out + ": expected a directory: " + strerror(errno));
     if (flock(lock, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        fail("--out %s: another process is training there", out);
+        fail("--out " + f.out + ": another process is training there");
     for (const char* name : {"/last", "/best"}) {  // what a save left that was cut off
         remove_tree(f.out + name + ".tmp");
         if (exists(f.out + name)) remove_tree(f.out + name + ".old");

@@ -141,7 +141,7 @@ private:
         data_start = 8 + header_size;
         std::set<std::string> names;
         // one entry at a time: as a tree a header of 10 MB would take 870
-        for_each_member(std::string_view(map.get() + 8, header_size), path, [&](std::string& name, Json& entry) {
+        parse_json({map.get() + 8, header_size}, path, 0, [&](std::string& name, Json& entry) {
             if (!names.insert(name).second) fail("%s: %s is there twice", path.c_str(), name.c_str());
             if (name != "__metadata__") return tensors.push_back(parse_entry(name, entry));
             if (entry.kind != Json::object) fail("%s: __metadata__: expected an object of strings", path.c_str());

@@ -17,13 +17,11 @@ template <class T> std::vector<T> pack_bf16(
     std::vector<T> packed(total_count(to));
     for (size_t i = 0; i < to.size(); i++) {
         const T *v = &values[from[i].offset], *end = v + from[i].count;
-        if (!to[i].as_bf16) {
-            std::copy(v, end, &packed[to[i].offset]);
-            continue;
+        if (!to[i].as_bf16) std::copy(v, end, &packed[to[i].offset]);
+        for (bf16* at = (bf16*)(void*)&packed[to[i].offset]; to[i].as_bf16 && v < end; at++, v++) {
+            const bf16 rounded((float)*v);
+            memcpy((void*)at, (const void*)&rounded, sizeof rounded);
         }
-        std::vector<bf16> rounded(from[i].count);
-        std::transform(v, end, rounded.begin(), [](T x) { return bf16((float)x); });
-        memcpy((void*)&packed[to[i].offset], (const void*)rounded.data(), rounded.size() * sizeof(bf16));
     }
     return packed;
 }

@@ -53,7 +53,7 @@ static void json() {
     require(bytes_of_json(json_of_bytes(text).s) == text, "bytes come back from JSON as others");
 }
 static void members() {
-    for_each_member(read_text(dir + "/json"), "json", [&](std::string&, Json& value) { used = dump_json(value)[0]; });
+    parse_json(read_text(dir + "/json"), "json", 0, [&](std::string&, Json& value) { used = dump_json(value)[0]; });
 }
 static void safetensors() {
     SafeTensors file(dir + "/model.safetensors");
