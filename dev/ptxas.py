@@ -30,10 +30,10 @@ OBJECTS = [
 WIDE = {
     "layernorm_forward_kernel": (4, 2),
     "layernorm_backward_kernel": (4, 2),
-    "embedding_forward_kernel": (6, 2),
+    "embedding_forward_kernel": (3, 1),
     "embedding_runs_kernel": (8, 0),
-    "copy_rows_kernel": (4, 4),
-    "dropout_forward_kernel": (4, 4),
+    "copy_rows_kernel": (1, 1),
+    "dropout_forward_kernel": (1, 1),
     "elementwise_kernel": (1, 1),
     "glu_forward_kernel": (2, 1),
     "glu_backward_kernel": (3, 2),

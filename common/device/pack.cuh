@@ -65,10 +65,4 @@ template <class F> void pick_head_size(int HS, F f) {
 }
 
 constexpr unsigned THREADS = 256;  // of a block, where nothing speaks for another number
-
-// A kernel that only moves data starts several loads before it waits for one (dev/kernels.md: 40 KB have to be on their
-// way to each multiprocessor; a load of 16 bytes by each lane of its 64 warps is 32 KB). The compiler may not move a
-// load above a store (they might be the same address), so the source has to: first all loads, then all stores. The
-// kernels that move rows take one warp per row, and every lane LOADS_IN_FLIGHT packs at a time.
-constexpr int LOADS_IN_FLIGHT = 4;
 inline unsigned row_blocks(size_t rows) { return (unsigned)ceil_div(rows, THREADS / 32); }  // a warp per row

@@ -39,11 +39,6 @@ struct Graphs {
 
 #if defined(__CUDACC__) || defined(CUDA_STREAMS)  // or test/device/cuda_streams.h, which stands in for them
 namespace gpu {
-inline void* pinned_alloc(size_t bytes) {  // memory of the host that a copy reads or writes while the host continues
-    void* p;
-    CUDA_CHECK(cudaMallocHost(&p, bytes));
-    return p;
-}
 struct Event {
     cudaEvent_t event;
     Event() { CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming)); }
@@ -56,12 +51,14 @@ struct Event {
 // next one meanwhile, in the other slot. A slot is written again when what was in it has arrived; an event that was
 // never recorded is one that has happened.
 struct Upload {
-    char *to, *pinned;  // (bytes) in device memory; (2, bytes) on the host
+    char *to, *pinned;  // (bytes) in device memory; (2, bytes) of the host's that a copy reads while the host continues
     size_t bytes;
     Event arrived[2];
     int slot = 1;
 
-    Upload(void* to, size_t bytes) : to((char*)to), pinned((char*)pinned_alloc(2 * bytes)), bytes(bytes) {}
+    Upload(void* to, size_t bytes) : to((char*)to), bytes(bytes) {
+        CUDA_CHECK(cudaMallocHost((void**)&pinned, 2 * bytes));
+    }
     ~Upload() {
         cudaStreamSynchronize(compute_stream);
         cudaFreeHost(pinned);
@@ -78,10 +75,11 @@ struct Upload {
     }
 };
 template <class X> struct Readback {
-    X* slot = (X*)pinned_alloc(2 * sizeof(X));
+    X* slot;  // (2)
     Event arrived[2];
     unsigned sent = 0, taken = 0;
 
+    Readback() { CUDA_CHECK(cudaMallocHost((void**)&slot, 2 * sizeof(X))); }
     ~Readback() {
         cudaStreamSynchronize(compute_stream);
         cudaFreeHost(slot);

@@ -76,8 +76,9 @@ template <class T> void adamw_update(T* params, acc<T>* master, acc<T>* m, acc<T
 #include "common/device/pack.cuh"
 #include "common/device/reduce.cuh"
 namespace gpu {
+constexpr int LOADS_IN_FLIGHT = 4;
 // One block per chunk, then one block for the chunks. A thread has four loads of 16 bytes on their way: with 8 blocks
-// on a multiprocessor 64 KB.
+// on a multiprocessor 64 KB (dev/kernels.md: 40 KB have to be).
 static __global__ void norm_chunks_kernel(double* chunks, const float* grads, size_t chunk, size_t n) {
     size_t end = min((blockIdx.x + 1) * chunk, n);
     double sum = 0;

@@ -109,45 +109,30 @@ template <int W, bool SHARED, class T> __global__ void crossentropy_kernel(float
     float max_logit = -INFINITY, sum = 0;
     float x_target = (float)row[target], before = -INFINITY;  // before: the largest logit left of the target
     const T* x = SHARED ? copy : row;                         // (Vp)
-    auto take = [&](int from, int to) {                       // this thread's logits of [from, to)
-        for (int v = from + first; v < to && v < V; v += step) {
-            float a[W];
-            load<W>(a, x + v);
-            if (v + W > V)
-                for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
-            float largest = a[0];
-            for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
-            if (v + W <= target) {
-                before = fmaxf(before, largest);
-            } else if (v < target) {
-                for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
-            }
-            if (largest > max_logit) {
-                sum *= fast_exp2((max_logit - largest) * LOG2E);  // 0 the first time
-                max_logit = largest;
-            }
-            float base = max_logit > -INFINITY ? max_logit * LOG2E : 0;  // −∞ − (−∞) would not be a number
-            UNROLL
-            for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
-        }
-    };
-    if constexpr (SHARED) {
-        // in four parts: the sums of the first begin while the others come. A thread reads what it copied: no barrier
-        int part = (Vp + 4 * step - 1) / (4 * step) * step;
-        for (int p = 0; p < 4; p++) {
-            for (int v = p * part + first; v < (p + 1) * part && v < Vp; v += step) cp_async_16(copy + v, row + v);
-            cp_async_commit();
-        }
-        cp_async_wait<3>();
-        take(0, part);
-        cp_async_wait<2>();
-        take(part, 2 * part);
-        cp_async_wait<1>();
-        take(2 * part, 3 * part);
+    if constexpr (SHARED) {                                   // a thread reads what it copied: no barrier
+        for (int v = first; v < Vp; v += step) cp_async_16(copy + v, row + v);
+        cp_async_commit();
         cp_async_wait<0>();
-        take(3 * part, Vp);
-    } else {
-        take(0, Vp);
+    }
+    for (int v = first; v < V; v += step) {
+        float a[W];
+        load<W>(a, x + v);
+        if (v + W > V)
+            for (int k = 0; k < W; k++) a[k] = v + k < V ? a[k] : -INFINITY;
+        float largest = a[0];
+        for (int k = 1; k < W; k++) largest = fmaxf(largest, a[k]);
+        if (v + W <= target) {
+            before = fmaxf(before, largest);
+        } else if (v < target) {
+            for (int k = 0; k < W; k++) before = v + k < target ? fmaxf(before, a[k]) : before;
+        }
+        if (largest > max_logit) {
+            sum *= fast_exp2((max_logit - largest) * LOG2E);  // 0 the first time
+            max_logit = largest;
+        }
+        float base = max_logit > -INFINITY ? max_logit * LOG2E : 0;  // −∞ − (−∞) would not be a number
+        UNROLL
+        for (int k = 0; k < W; k++) sum += fast_exp2(a[k] * LOG2E - base);
     }
     float mine = max_logit;
     max_logit = block_max(max_logit);

@@ -98,19 +98,12 @@ template <int W, class T> __global__ void dropout_forward_kernel(T* out, const T
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (n >= N) return;
     DropoutRow keep(dropout, n);
-    size_t row = (size_t)n * C;
-    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
-        Pack<T, W> x[LOADS_IN_FLIGHT];
+    for (int c = lane * W; c < C; c += 32 * W) {
+        float x[W];
+        load<W>(x, inp + (size_t)n * C + c);
         UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (c < C) x[i] = load_pack<W>(inp + row + c);
-        UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W) {
-            if (c >= C) continue;
-            UNROLL
-            for (int k = 0; k < W; k++) x[i].at[k] = (T)((float)x[i].at[k] * keep(c + k));  // 1 if there is no dropout
-            store_pack<W>(out + row + c, x[i]);
-        }
+        for (int k = 0; k < W; k++) x[k] *= keep(c + k);  // 1 if there is no dropout
+        store<W>(out + (size_t)n * C + c, x);
     }
 }
 template <class T> void dropout_forward(T* out, const T* inp, int N, int C, Dropout dropout) {

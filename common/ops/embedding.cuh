@@ -67,7 +67,7 @@ template <class T> void embedding_backward(acc<T>* dw, const T* dout, SortedIds 
 #include "common/device/pack.cuh"
 #include "common/device/reduce.cuh"
 namespace gpu {
-// one warp per token, from all tables at once; two packs of each lane at a time (six loads)
+// one warp per token, from all tables at once
 template <int W, class T> __global__ void embedding_forward_kernel(T* out, const T* wte, const T* wpe, const T* wtt,
     const int* tokens, const int* pos, const int* types, int N, int C) {
     int lane = threadIdx.x % 32, n = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
@@ -75,25 +75,14 @@ template <int W, class T> __global__ void embedding_forward_kernel(T* out, const
     const T* te = wte + (size_t)tokens[n] * C;                 // (C)
     const T* pe = wpe ? wpe + (size_t)pos[n] * C : nullptr;    // (C)
     const T* tt = wtt ? wtt + (size_t)types[n] * C : nullptr;  // (C)
-    for (int c0 = lane * W; c0 < C; c0 += 2 * 32 * W) {
-        Pack<T, W> x[2], y[2], z[2];
+    for (int c = lane * W; c < C; c += 32 * W) {
+        float x[W], y[W] = {}, z[W] = {};
+        load<W>(x, te + c);
+        if (pe) load<W>(y, pe + c);
+        if (tt) load<W>(z, tt + c);
         UNROLL
-        for (int i = 0, c = c0; i < 2; i++, c += 32 * W)
-            if (c < C) {
-                x[i] = load_pack<W>(te + c);
-                if (pe) y[i] = load_pack<W>(pe + c);
-                if (tt) z[i] = load_pack<W>(tt + c);
-            }
-        UNROLL
-        for (int i = 0, c = c0; i < 2; i++, c += 32 * W) {
-            if (c >= C) continue;
-            UNROLL
-            for (int k = 0; k < W; k++) {
-                float sum = pe ? (float)x[i].at[k] + (float)y[i].at[k] : (float)x[i].at[k];
-                x[i].at[k] = (T)(tt ? sum + (float)z[i].at[k] : sum);
-            }
-            store_pack<W>(out + (size_t)n * C + c, x[i]);
-        }
+        for (int k = 0; k < W; k++) x[k] = x[k] + y[k] + z[k];
+        store<W>(out + (size_t)n * C + c, x);
     }
 }
 template <class T> void embedding_forward(T* out, const T* wte, const T* wpe, const T* wtt, const int* tokens,

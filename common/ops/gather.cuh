@@ -35,14 +35,10 @@ __global__ void copy_rows_kernel(T* out, const T* inp, const int* rows, int M, i
     int lane = threadIdx.x % 32, m = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     if (m >= M || (SCATTER && rows[m] < 0)) return;
     int row = rows[m], from = SCATTER ? m : row, to = SCATTER ? row : m;
-    for (int c0 = lane * W; c0 < C; c0 += LOADS_IN_FLIGHT * 32 * W) {
-        Pack<T, W> x[LOADS_IN_FLIGHT] = {};
-        UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (from >= 0 && c < C) x[i] = load_pack<W>(inp + (size_t)from * C + c);
-        UNROLL
-        for (int i = 0, c = c0; i < LOADS_IN_FLIGHT; i++, c += 32 * W)
-            if (c < C) store_pack<W>(out + (size_t)to * C + c, x[i]);
+    for (int c = lane * W; c < C; c += 32 * W) {
+        Pack<T, W> x = {};
+        if (from >= 0) x = load_pack<W>(inp + (size_t)from * C + c);
+        store_pack<W>(out + (size_t)to * C + c, x);
     }
 }
 template <bool SCATTER, class T> void copy_rows(T* out, const T* inp, const int* rows, int M, int C) {
