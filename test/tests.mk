@@ -198,7 +198,7 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED := $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
+EMULATED := $(addprefix $(O)/emulated-fp32/,test_kernels test_flash test_fixtures test_gpt_fixtures test_cudart)
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
 endif
 
