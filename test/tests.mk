@@ -199,7 +199,9 @@ $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
 EMULATED := $(addprefix $(O)/emulated-fp32/,test_kernels test_flash test_fixtures test_gpt_fixtures test_cudart)
-EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
+EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
+EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
+	"python3 test/emulator/test_programs.py Bf16" "python3 test/emulator/test_programs.py Fp32"
 endif
 
 test-gpu:
@@ -215,7 +217,9 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
-		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),"$(MAKE) $(EMULATED)" --then $(EMULATED_TESTS))
+		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),\
+		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS)" \
+		"$(MAKE) DEVICE=cpu PRECISION=fp32 data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32/%)" --then $(EMULATED_TESTS))
 endif
 
 setup-quiet:
