@@ -171,10 +171,13 @@ INTERPRETER := $(filter-out test_% cublaslt stubs,$(patsubst test/emulator/%.cpp
 $(EMULATOR)/%.o: test/emulator/%.cpp
 	$(call compile,-O3 $(EMULATOR_FLAGS))
 $(EMULATOR)/cublaslt.o: EMULATOR_FLAGS += $(FAST)
-$(EMULATOR)/test_interpreter.o: EMULATOR_FLAGS += -O1 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
+$(addprefix $(EMULATOR)/,test_interpreter.o test_products.o): EMULATOR_FLAGS += -O1 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
 $(EMULATOR)/test_interpreter: $(patsubst %,$(EMULATOR)/%.o,$(filter-out cudart,$(INTERPRETER)) test_interpreter) \
 		$(O)/test/main.o
 	$(call link,-fopenmp)
+$(EMULATOR)/test_products: $(EMULATOR)/test_products.o $(O)/test/main.o $(EMULATOR_LIBS)
+	$(call say,LD)
+	$(Q)$(CXX) $(filter %.o,$^) -o $@ -L$(EMULATOR) -l:$(CUDART_SO) -l:$(CUBLASLT_SO) -Wl,-rpath,'$$ORIGIN'
 # STUB(name) for every function of the real library
 $(EMULATOR)/%.names: $(CUDART) $(CUBLAS_LIB)
 	@mkdir -p $(@D)
@@ -207,7 +210,7 @@ EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
 	"python3 test/emulator/test_programs.py Bf16" "python3 test/emulator/test_programs.py Fp32" \
 	$(foreach t,kernels flash,"EMULATOR_CHECKS=global-races TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
-	$(EMULATOR)/test_interpreter
+	$(addprefix $(EMULATOR)/,test_interpreter test_products)
 endif
 
 test-gpu:
@@ -224,7 +227,7 @@ else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
 		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),\
-		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(EMULATOR)/test_interpreter" \
+		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(addprefix $(EMULATOR)/,test_interpreter test_products)" \
 		"$(MAKE) DEVICE=cpu PRECISION=fp32 data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32/%)" --then $(EMULATED_TESTS))
 endif
 
