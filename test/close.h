@@ -8,16 +8,18 @@ constexpr float BF16_ULP = 1.0f / 128;  // the largest ulp of bf16, relative: 8 
 // which are good to a few ulp). Adding `length` terms in another order moves a sum by about sqrt(length) ulp of the
 // size of its terms, for which we take the largest element of the tensor, or `size` where all sums may be smaller than
 // their terms; the factor 4 covers the tails and the functions. A result stored in bf16 may then be rounded the other
-// way: one ulp of bf16 (`roundings` of them, where a stored value enters the next one).
+// way: one ulp of bf16 (`roundings` of them, where a stored value enters the next one). A function in the middle, whose
+// two forms differ by 4 EPS and less, is multiplied afterwards: by slope[i], if there is one for each element.
 template <class T> void check(const char* what, const std::vector<T>& got, const std::vector<T>& want,
-    double length = 1, int roundings = 1, double size = 0) {
+    double length = 1, int roundings = 1, double size = 0, const std::vector<double>& slope = {}) {
     REQUIRE(got.size() == want.size());
     double largest = size, worst = 0;
     size_t at = 0;
     for (const T& x : want)
         if (std::isfinite((float)x)) largest = std::max(largest, (double)fabsf((float)x));
     for (size_t i = 0; i < got.size(); i++) {
-        double g = (float)got[i], w = (float)want[i], limit = 4 * EPS * (std::sqrt(length) * largest + fabs(w)) + 1e-37;
+        double g = (float)got[i], w = (float)want[i], terms = std::sqrt(length) * largest + fabs(w);
+        double limit = 4 * EPS * (terms + (slope.empty() ? 0 : slope[i])) + 1e-37;
         if (std::is_same_v<T, bf16>) limit += roundings * BF16_ULP * fabs(w) + (roundings - 1) * BF16_ULP * largest;
         bool same = g == w || (std::isnan(g) && std::isnan(w));
         double error = same ? 0 : std::isfinite(g) && std::isfinite(w) ? fabs(g - w) / limit : 1e30;

@@ -173,12 +173,19 @@ soname = $(if $(1),$(shell readelf -d $(1) | sed -n 's/.*soname: \[\(.*\)\]/\1/p
 CUDART_SO := $(call soname,$(CUDART))
 CUBLASLT_SO := $(call soname,$(CUBLAS_LIB))
 EMULATOR_LIBS := $(EMULATOR)/$(CUDART_SO) $(EMULATOR)/$(CUBLASLT_SO)
-EMULATOR_FLAGS := $(NATIVE) -fno-math-errno -ffp-contract=off -fopenmp -fPIC \
+EMULATOR_FLAGS := $(NATIVE) -fno-math-errno -fno-trapping-math -ffp-contract=off -fopenmp -fPIC \
 	-isystem $(CUDA_HOME)/include -isystem $(CUBLAS_INC)
 INTERPRETER := $(filter-out test_% cublaslt stubs,$(patsubst test/emulator/%.cpp,%,$(wildcard test/emulator/*.cpp)))
 $(EMULATOR)/%.o: test/emulator/%.cpp
 	$(call compile,-O3 $(EMULATOR_FLAGS))
 $(EMULATOR)/cublaslt.o: EMULATOR_FLAGS += $(FAST)
+$(addprefix $(EMULATOR)/,test_interpreter.o test_products.o): EMULATOR_FLAGS += -O1 -DDOCTEST_CONFIG_SUPER_FAST_ASSERTS
+$(EMULATOR)/test_interpreter: $(patsubst %,$(EMULATOR)/%.o,$(filter-out cudart,$(INTERPRETER)) test_interpreter) \
+		$(O)/test/main.o
+	$(call link,-fopenmp)
+$(EMULATOR)/test_products: $(EMULATOR)/test_products.o $(O)/test/main.o $(EMULATOR_LIBS)
+	$(call say,LD)
+	$(Q)$(CXX) $(filter %.o,$^) -o $@ -L$(EMULATOR) -l:$(CUDART_SO) -l:$(CUBLASLT_SO) -Wl,-rpath,'$$ORIGIN'
 # STUB(name) for every function of the real library
 $(EMULATOR)/%.names: $(CUDART) $(CUBLAS_LIB)
 	@mkdir -p $(@D)
@@ -206,8 +213,12 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED := $(addprefix $(O)/emulated-fp32/,test_cudart test_flash test_fixtures test_gpt_fixtures)
-EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED))
+EMULATED := $(addprefix $(O)/emulated-fp32/,test_kernels test_flash test_fixtures test_gpt_fixtures test_cudart)
+EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
+EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
+	"python3 test/emulator/test_programs.py Bf16" "python3 test/emulator/test_programs.py Fp32" \
+	$(foreach t,kernels flash,"EMULATOR_CHECKS=global-races TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
+	$(addprefix $(EMULATOR)/,test_interpreter test_products)
 endif
 
 test-gpu:
@@ -223,7 +234,9 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 else
 	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
-		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),"$(MAKE) $(EMULATED)" --then $(EMULATED_TESTS))
+		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),\
+		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(addprefix $(EMULATOR)/,test_interpreter test_products)" \
+		"$(MAKE) DEVICE=cpu PRECISION=fp32 data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32/%)" --then $(EMULATED_TESTS))
 endif
 
 setup-quiet:

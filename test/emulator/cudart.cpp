@@ -7,7 +7,8 @@
 // behind it, or frees memory. So a program that forgets to wait reads what was there before, every time.
 // CUDA_LAUNCH_BLOCKING=1 runs everything at once, as on a GPU.
 //
-// EMULATOR_DEVICE=h200 (the default), a100, or none; EMULATOR_MEMORY=BYTES in place of the device's own.
+// EMULATOR_DEVICE=h200 (the default), h100, a100, or none; EMULATOR_MEMORY=BYTES in place of the device's own.
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -60,14 +61,17 @@ constexpr int MAX_THREADS = 1024, MAX_BLOCK_Z = 64, MAX_GRID_X = 0x7fffffff, MAX
 constexpr int REGISTERS = 65536, THREADS_PER_MULTIPROCESSOR = 2048, BLOCKS_PER_MULTIPROCESSOR = 32;
 // CUDA C++ programming guide, "Compute Capabilities"; data sheets
 const Device H200 = {"NVIDIA H200 (emulated)", 9, 0, 132, 227 << 10, 228 << 10, 60 << 20, 1980000, 6144, 150754820096};
+const Device H100 = {"NVIDIA H100 (emulated)", 9, 0, 132, 227 << 10, 228 << 10, 50 << 20, 1980000, 5120, 85899345920};
 const Device A100 = {"NVIDIA A100 (emulated)", 8, 0, 108, 163 << 10, 164 << 10, 40 << 20, 1410000, 5120, 85899345920};
 
 const Device* device() {  // nullptr: there is none
     static const Device* chosen = [] {
         const char* name = getenv("EMULATOR_DEVICE");
         if (!name || !strcmp(name, "h200")) return &H200;
+        if (!strcmp(name, "h100")) return &H100;
         if (!strcmp(name, "a100")) return &A100;
-        if (strcmp(name, "none")) say("EMULATOR_DEVICE=%s: expected h200, a100 or none: there is no device", name);
+        if (strcmp(name, "none"))
+            say("EMULATOR_DEVICE=%s: expected h200, h100, a100 or none: there is no device", name);
         return (const Device*)nullptr;
     }();
     return chosen;
@@ -368,10 +372,11 @@ cudaError_t fill(void* to, int value, size_t bytes, CUstream_st* stream) {
 
 // ---------------------------------------------------------------- kernels
 struct FatBinary {
-    std::string name;                    // of the executable, and which of its files
-    std::string ptx;                     // for the newest architecture that the device has
-    std::string why;                     // there is none
-    emulator::Module* module = nullptr;  // nullptr: not loaded yet
+    std::string name;                      // of the executable, and which of its files
+    std::string ptx;                       // for the newest architecture that the device has
+    std::string why;                       // there is none
+    std::map<std::string, int> registers;  // of a thread of each kernel, by the machine code for the same architecture
+    emulator::Module* module = nullptr;    // nullptr: not loaded yet
 };
 }  // namespace
 struct CUkern_st {  // what a cudaKernel_t points to
@@ -387,6 +392,35 @@ std::map<const void*, CUkern_st> kernels;  // by the address of the host's stub
 int target_of(const std::string& ptx) {
     size_t at = ptx.find(".target sm_");
     return at == std::string::npos ? 0 : atoi(ptx.c_str() + at + 11);
+}
+// How many registers a thread needs is in the machine code (an ELF file) alone: in .nv.info an entry of 12 bytes, 4 (a
+// value of a symbol), 0x2f (REGCOUNT), 8 (bytes behind it), the symbol, the registers. Not documented, but printed by
+// cuobjdump --dump-elf.
+void read_registers(const char* elf, std::map<std::string, int>& registers) {
+    Elf64_Ehdr file;
+    memcpy(&file, elf, sizeof file);
+    std::vector<Elf64_Shdr> sections(file.e_shnum);
+    memcpy(sections.data(), elf + file.e_shoff, sections.size() * sizeof sections[0]);
+    const Elf64_Shdr* symbols = nullptr;
+    for (const Elf64_Shdr& s : sections)
+        if (s.sh_type == SHT_SYMTAB) symbols = &s;
+    for (const Elf64_Shdr& s : sections) {
+        const char* at = elf + s.sh_offset;
+        if (!symbols || strcmp(elf + sections[file.e_shstrndx].sh_offset + s.sh_name, ".nv.info")) continue;
+        for (const char* end = at + s.sh_size; at + 12 <= end;) {
+            uint8_t format = (uint8_t)at[0], attribute = (uint8_t)at[1];
+            uint16_t bytes;
+            uint32_t value[2];
+            memcpy(&bytes, at + 2, 2);
+            memcpy(value, at + 4, sizeof value);
+            if (format == 4 && attribute == 0x2f && bytes == 8) {
+                Elf64_Sym symbol;
+                memcpy(&symbol, elf + symbols->sh_offset + value[0] * sizeof symbol, sizeof symbol);
+                registers[elf + sections[symbols->sh_link].sh_offset + symbol.st_name] = (int)value[1];
+            }
+            at += format == 4 ? 4 + bytes : 4;
+        }
+    }
 }
 // The layout of a fat binary is not documented; it is that of crt/fatbinary (the wrapper) and what nvcc 12 and 13
 // write: a header of 16 bytes, and entries, each with a header of its own.
@@ -405,10 +439,12 @@ FatBinary* read_fat_binary(const void* wrapper) {
         uint16_t kind, version;
         uint32_t header;   // bytes
         uint64_t payload;  // bytes
-        uint32_t compressed;
+        uint32_t compressed, options;
+        uint16_t minor, major;
+        uint32_t architecture;
     };
     constexpr uint32_t WRAPPER = 0x466243b1, MAGIC = 0xba55ed50;
-    constexpr int PTX = 1;
+    constexpr int PTX = 1, MACHINE_CODE = 2;
     static int count = 0;
     FatBinary* binary = new FatBinary;
     binary->name = std::string(program_invocation_short_name) + "#" + std::to_string(++count) + ".ptx";
@@ -419,11 +455,18 @@ FatBinary* read_fat_binary(const void* wrapper) {
         binary->why = "a fat binary of an unknown format";
         return binary;
     }
-    int best = 0, wanted = device() ? device()->major * 10 + device()->minor : 0;
+    int best = 0, best_code = 0, wanted = device() ? device()->major * 10 + device()->minor : 0;
     bool compressed = false;
     for (const char *at = p + header.size, *end = at + header.bytes; at < end;) {
         Entry entry;
         memcpy(&entry, at, sizeof entry);
+        int architecture = (int)entry.architecture;
+        if (entry.kind == MACHINE_CODE && architecture > best_code && architecture <= wanted &&
+            !memcmp(at + entry.header, ELFMAG, SELFMAG)) {
+            best_code = architecture;
+            binary->registers.clear();
+            read_registers(at + entry.header, binary->registers);
+        }
         if (entry.kind == PTX) {
             std::string text(at + entry.header, strnlen(at + entry.header, entry.payload));
             int target = target_of(text);
@@ -476,6 +519,9 @@ cudaError_t launch(CUkern_st* k, dim3 grid, dim3 block, void** arguments, size_t
     if (threads > (uint64_t)kernel.max_threads) return cudaErrorInvalidValue;
     size_t allowed = k->dynamic_shared >= 0 ? (size_t)k->dynamic_shared : SHARED_WITHOUT_OPT_IN - kernel.static_shared;
     if (shared > allowed) return cudaErrorInvalidValue;
+    // registers are handed out to warps, 256 at a time
+    int registers = k->binary->registers[k->name];
+    if ((threads + 31) / 32 * ((registers * 32 + 255) / 256 * 256) > REGISTERS) return cudaErrorLaunchOutOfResources;
     // the kernel runs later, so its arguments are copied
     std::vector<std::vector<char>> values;
     for (size_t i = 0; i < kernel.param_bytes.size(); i++)

@@ -77,7 +77,7 @@ void launch(const Kernel*, Dim grid, Dim block, size_t dynamic_shared, const voi
 struct Options {
     bool uninitialised = true;  // reads of memory that nobody wrote
     bool shared_races = true;   // between two barriers of a block
-    bool global_races = false;  // between blocks of one launch; needs 8 bytes for each 4 of device memory
+    bool global_races = false;  // between blocks of one launch; 16 bytes for each element that is touched
     size_t max_dynamic_shared = 232448 - 1024;
 };
 extern Options options;  // first from EMULATOR_CHECKS=[no-]uninitialised,[no-]shared-races,[no-]global-races

@@ -73,6 +73,11 @@ void Warp::places(const Inst& in, int i, unsigned bytes, Access access, uint32_t
             if (access & READ && options.uninitialised && !last->was_written(a, bytes))
                 fail(Fault::uninitialised, lane, "reads global memory that nobody wrote");
             if (access & WRITE) last->mark(a, bytes);
+            if (last->touched && options.global_races) {
+                const char* wrong = last->touch(
+                    a, bytes, block->kernel.global_unit, access & WRITE, access == ATOMIC, block->now);
+                if (wrong) fail(Fault::race, lane, wrong);
+            }
             place[lane] = last->at(a);
         } else if (space == Space::local) {
             size_t size = block->kernel.attributes.local;
@@ -215,7 +220,7 @@ void run_block(Block& b, std::vector<Warp>& warps, Executed& executed) {
 }
 
 std::map<std::string, Counts> all_counts;
-uint64_t all_lanes = 0;
+uint64_t all_lanes = 0, launches = 0;
 }  // namespace
 const std::map<std::string, Counts>& counts() { return all_counts; }
 uint64_t lane_instructions() { return all_lanes; }
@@ -236,6 +241,7 @@ void launch(const Kernel* kernel, Dim grid, Dim size, size_t dynamic_shared, con
     std::vector<char> params(k.param_bytes + 16);
     for (size_t i = 0; i < k.params.size(); i++) memcpy(&params[k.params[i].offset], args[i], k.params[i].bytes);
 
+    launches++;
     Executed total{std::vector<uint64_t>(k.code.size()), std::vector<uint64_t>(k.code.size())};
     std::exception_ptr error;
     uint64_t failed_block = UINT64_MAX;  // the first in order, so that the message is the same each time
@@ -252,6 +258,7 @@ void launch(const Kernel* kernel, Dim grid, Dim size, size_t dynamic_shared, con
                 size_t bytes = dynamic_shared ? k.dynamic_offset + dynamic_shared : k.attributes.static_shared;
                 Block block{k, grid, size, index, SharedMemory(bytes, k.shared_unit),
                     std::vector<char>(threads * k.attributes.local), params.data()};
+                block.now = launches << 33 | (uint32_t)i;
                 run_block(block, warps, executed);
             } catch (...) {
                 std::lock_guard<std::mutex> lock(mutex);

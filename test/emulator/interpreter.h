@@ -14,6 +14,7 @@ struct Block {
     SharedMemory shared;
     std::vector<char> local;  // of all its threads, one after another
     const char* params;
+    uint64_t now = 0;  // as Allocation::touch() wants it
 };
 
 // Lanes that run together until `rpc`, where the entry below goes on with all of them.

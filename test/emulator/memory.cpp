@@ -2,6 +2,7 @@
 #include "test/emulator/memory.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -36,14 +37,23 @@ static Options from_environment() {
 }
 Options options = from_environment();
 
+// two records for each byte: a kernel may write single ones
+static size_t touched_bytes(size_t bytes) { return 2 * sizeof(uint64_t) * std::max<size_t>(bytes, 1); }
 void register_allocation(uint64_t address, size_t bytes, char* data, bool managed) {
     uint8_t* written = managed ? nullptr : (uint8_t*)calloc(std::max<size_t>(bytes, 1), 1);
-    allocations()[address] = {address, bytes, data, written};
+    void* touched = nullptr;
+    if (options.global_races) {  // address space; of memory only what is touched
+        touched = mmap(
+            nullptr, touched_bytes(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (touched == MAP_FAILED) throw Error(Fault::unsupported, "global-races: no address space left");
+    }
+    allocations()[address] = {address, bytes, data, written, (std::atomic<uint64_t>*)touched};
 }
 void unregister_allocation(uint64_t address) {
     auto found = allocations().find(address);
     if (found == allocations().end()) throw Error(Fault::address, hexadecimal(address) + " is no allocation");
     free(found->second.written);
+    if (found->second.touched) munmap((void*)found->second.touched, touched_bytes(found->second.bytes));
     allocations().erase(found);
 }
 const Allocation* find_allocation(uint64_t address) {
@@ -64,6 +74,27 @@ char* access(uint64_t address, size_t bytes, bool writes) {
     else if (options.uninitialised && !a->was_written(address, bytes))
         throw Error(Fault::uninitialised, "of the " + range + " some were never written");
     return a->at(address);
+}
+
+const char* Allocation::touch(uint64_t a, size_t n, unsigned unit, bool writes, bool atomic, uint64_t now) const {
+    constexpr uint64_t SEVERAL = UINT32_MAX, BY_ATOMICS = 1ull << 32;
+    auto by_others = [&](uint64_t record) { return !((record ^ now) >> 33) && (uint32_t)(record ^ now); };
+    for (size_t i = (a - address) / unit; i <= (a - address + n - 1) / unit; i++) {
+        std::atomic<uint64_t>&wrote = touched[2 * i], &read = touched[2 * i + 1];
+        std::atomic<uint64_t>& record = writes ? wrote : read;
+        uint64_t before = record, next;
+        do {
+            next = by_others(before) ? now | SEVERAL : now;
+            bool first = (before ^ now) >> 33;
+            if (atomic && (first || before & BY_ATOMICS)) next |= BY_ATOMICS;
+        } while (next != before && !record.compare_exchange_weak(before, next));
+        // blocks run at the same time: each has left its record before it looks at the other one
+        if (writes && by_others(before) && !(atomic && before & BY_ATOMICS))
+            return "race: writes global memory that another block wrote";
+        if (writes && by_others(read)) return "race: writes global memory that another block read";
+        if (!writes && by_others(wrote)) return "race: reads global memory that another block wrote";
+    }
+    return nullptr;
 }
 
 void SharedMemory::restart() {

@@ -3,6 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <atomic>
 #include <vector>
 
 #include "test/emulator/emulator.h"
@@ -13,6 +14,9 @@ struct Allocation {
     size_t bytes;
     char* data;
     uint8_t* written;  // 1 for each byte that was; nullptr: managed memory counts as written
+    // For each unit who wrote and who read it last, with options.global_races; else nullptr.
+    // A record: launch 31 bits | by atomics alone 1 | block 32, all ones for several
+    std::atomic<uint64_t>* touched;
 
     bool holds(uint64_t a, size_t n) const { return a - address < bytes && n <= bytes - (a - address); }
     char* at(uint64_t a) const { return data + (a - address); }
@@ -32,6 +36,9 @@ struct Allocation {
     void mark(uint64_t a, size_t n) const {
         if (written) memset(written + (a - address), 1, n);
     }
+    // Two accesses of two blocks of a launch, one of them a write, are a race: nothing orders blocks. Atomics are none
+    // with each other. Returns nullptr, or what is wrong; `now` is the launch and the block.
+    const char* touch(uint64_t a, size_t n, unsigned unit, bool writes, bool atomic, uint64_t now) const;
 };
 const Allocation* find_allocation(uint64_t address);  // nullptr: in none
 

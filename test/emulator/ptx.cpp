@@ -533,11 +533,13 @@ void decode(Kernel& k) {
     Decoder(k).body();
     for (size_t i = 0; i < k.code.size(); i++) {
         Space s = k.code[i].space;
-        if (s != Space::shared && s != Space::generic) continue;
         const std::string& o = k.opcodes[i];
         bool memory = !o.compare(0, 3, "ld.") || !o.compare(0, 3, "st.") || !o.compare(0, 4, "atom") ||
                       !o.compare(0, 4, "red.");
-        if (memory) k.shared_unit = std::min(k.shared_unit, (unsigned)type_bytes(o.substr(o.rfind('.'))));
+        if (!memory) continue;
+        unsigned bytes = (unsigned)type_bytes(o.substr(o.rfind('.')));
+        if (s == Space::shared || s == Space::generic) k.shared_unit = std::min(k.shared_unit, bytes);
+        if (s == Space::global || s == Space::generic) k.global_unit = std::min(k.global_unit, bytes);
     }
     k.decoded = true;
 }

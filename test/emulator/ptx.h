@@ -78,6 +78,7 @@ struct Kernel {
     std::vector<Special> specials;
     size_t register_bytes = 0;  // of a warp
     unsigned shared_unit = 4;   // the smallest access to shared memory, at most 4 bytes
+    unsigned global_unit = 4;   // … to global memory
     size_t dynamic_offset = 0;  // of dynamic shared memory behind SHARED_START
 };
 

@@ -29,6 +29,15 @@ static __global__ void much_shared(int* x) {
     __syncthreads();
     x[threadIdx.x] = buffer[31 - threadIdx.x] + own[31 - threadIdx.x];
 }
+static __global__ void many_registers(int* x) {  // 96 numbers, which the barrier keeps from being read later
+    int v[96], sum = 0;
+#pragma unroll
+    for (int i = 0; i < 96; i++) v[i] = x[((unsigned)(7 * i) + threadIdx.x) % 64];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 96; i++) sum = sum * v[i] + v[95 - i];
+    if (sum == 5) x[threadIdx.x % 64] = sum;
+}
 static __global__ void __launch_bounds__(128) bounded(int* x) { x[threadIdx.x] = 1; }
 
 #define OK(call) REQUIRE((call) == cudaSuccess)
@@ -170,6 +179,15 @@ TEST_CASE("launches that no device can run") {
     bounded<<<1, N>>>(x.p);
     OK(cudaGetLastError());
     CHECK(x[0] == 1);
+}
+TEST_CASE("more registers than there are") {
+    Ints x;
+    OK(cudaMemset(x.p, 0, N * sizeof(int)));
+    many_registers<<<1, 256>>>(x.p);
+    OK(cudaGetLastError());
+    many_registers<<<1, 1024>>>(x.p);  // 1024 threads have 64 each
+    FAILS(cudaErrorLaunchOutOfResources, cudaPeekAtLastError());
+    OK(cudaDeviceSynchronize());
 }
 TEST_CASE("more than 48 KiB of shared memory wants permission") {
     Ints x;

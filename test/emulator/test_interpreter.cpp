@@ -153,15 +153,21 @@ TEST_CASE("integer arithmetic") {
     check<u32, u32>("neg.s32", [](u32 a) { return 0u - a; });
     check<s32, s32, s32>("min.s32", [](s32 a, s32 b) { return a < b ? a : b; });
     check<u64, u64, u64>("max.u64", [](u64 a, u64 b) { return a > b ? a : b; });
+    check<u64, u64, u64>("min.u64", [](u64 a, u64 b) { return a < b ? a : b; });
+    check<s32, s32, s32>("max.s32", [](s32 a, s32 b) { return a > b ? a : b; });
     // what a division by zero gives, the manual leaves open: the machine's all ones
     check<u32, u32, u32>("div.u32", [](u32 a, u32 b) { return b ? a / b : ~0u; });
     check<s32, s32, s32>("div.s32", [](s32 a, s32 b) { return b == 0 ? -1 : b == -1 ? (s32)(0u - (u32)a) : a / b; });
     check<s32, s32, s32>("rem.s32", [](s32 a, s32 b) { return b == 0 ? a : b == -1 ? 0 : a % b; });
     check<u64, u64, u64>("rem.u64", [](u64 a, u64 b) { return b ? a % b : a; });
+    check<u32, u32, u32>("rem.u32", [](u32 a, u32 b) { return b ? a % b : a; });
 }
 TEST_CASE("bits") {
     check<u32, u32, u32>("and.b32", [](u32 a, u32 b) { return a & b; });
+    check<u64, u64, u64>("and.b64", [](u64 a, u64 b) { return a & b; });
+    check<u64, u64, u64>("or.b64", [](u64 a, u64 b) { return a | b; });
     check<u64, u64, u64>("xor.b64", [](u64 a, u64 b) { return a ^ b; });
+    check<u32, u32>("not.b32", [](u32 a) { return ~a; });
     check<u16, u16>("not.b16", [](u16 a) { return (u16)~a; });
     check<u32, u32, u32>("shl.b32", [](u32 a, u32 n) { return n > 31 ? 0 : a << n; });
     check<u64, u64, u32>("shl.b64", [](u64 a, u32 n) { return n > 63 ? 0 : a << n; });
@@ -236,6 +242,14 @@ TEST_CASE("floating point") {
     check<double, double, double>("add.f64", [](double a, double b) { return a + b; });
     check<double, double, double, double>("fma.rn.f64", [](double a, double b, double c) { return fma(a, b, c); });
     check<double, double>("abs.f64", [](double a) { return fabs(a); });
+    check<double, double, double>("sub.f64", [](double a, double b) { return a - b; });
+    check<double, double, double>("mul.f64", [](double a, double b) { return a * b; });
+    check<double, double, double>("div.rn.f64", [](double a, double b) { return a / b; });
+    check<double, double>("sqrt.rn.f64", [](double a) { return sqrt(a); });
+    check<double, double>("rcp.rn.f64", [](double a) { return 1 / a; });
+    check<float, float, float>("sub.f32", [](float a, float b) { return a - b; });
+    check<float, float>("abs.f32", [](float a) { return fabsf(a); });
+    check<float, float>("neg.f32", [](float a) { return -a; });
     check<float, float>("rcp.approx.ftz.f32", [](float a) { return ftz_of(1 / ftz_of(a)); });
     check<float, float>("ex2.approx.ftz.f32", [](float a) { return ftz_of(exp2f(ftz_of(a))); });
     check<float, float, float>("copysign.f32", [](float a, float b) { return copysignf(b, a); });
@@ -254,6 +268,15 @@ TEST_CASE("floating point") {
         float near = (float)exact;
         return fabs((double)near) > fabs(exact) ? nextafterf(near, 0) : near;
     });
+    // … of a sum of three whole numbers that fp32 has not, but double has; the edges are too far from each other
+    check<float, u32, u32>(
+        "cvt.rn.f32.u32 %f1, %r1; cvt.rn.f32.u32 %f2, %r2; mov.f32 %f3, 0f3F800001; fma.rm.f32 %f0, "
+        "%f1, %f3, %f2; mov.b32 %r0, %f0; mov.b32 %r2, %r0; or.b32 %r1, %r2, %r0; or.b32",
+        [](u32 a, u32 b) {
+            long double exact = (long double)(float)a * (1 + 0x1p-23L) + (float)b;
+            float near = (float)exact;
+            return near > exact ? nextafterf(near, -INFINITY) : near;
+        });
     Buffer<u32> out(1);
     run(kernel("mov.f32 %f0, 0f7f800000; sub.f32 %f0, %f0, %f0; st.global.f32 [%o], %f0;"), {1}, {1},
         {0, 0, 0, out.address()});
@@ -276,6 +299,7 @@ TEST_CASE("conversions") {
         "cvt.sat.s32.s64", [](s64 a) { return (s32)std::max<s64>(INT32_MIN, std::min<s64>(a, INT32_MAX)); });
     check<float, s32>("cvt.rn.f32.s32", [](s32 a) { return (float)a; });
     check<float, u64>("cvt.rn.f32.u64", [](u64 a) { return (float)a; });
+    check<float, u32>("cvt.rn.f32.u32", [](u32 a) { return (float)a; });
     check<double, float>("cvt.f64.f32", [](float a) { return (double)a; });
     check<float, double>("cvt.rn.f32.f64", [](double a) { return (float)a; });
     check<s32, float>("cvt.rzi.s32.f32", [](float a) { return clamp_convert<s32, float>(a, truncf); });
@@ -326,6 +350,97 @@ TEST_CASE("comparisons") {
     compare("setp.geu.f64", 0.0, [](double a, double b) { return !(a < b); });
     compare("setp.nan.f32", 0.0f, [](float a, float b) { return a != a || b != b; });
     compare("setp.eq.s16", s16(), [](s16 a, s16 b) { return a == b; });
+    compare("setp.eq.b32", u32(), [](u32 a, u32 b) { return a == b; });
+    compare("setp.eq.s64", s64(), [](s64 a, s64 b) { return a == b; });
+    compare("setp.gt.s32", s32(), [](s32 a, s32 b) { return a > b; });
+    compare("setp.gt.u32", u32(), [](u32 a, u32 b) { return a > b; });
+    compare("setp.le.s32", s32(), [](s32 a, s32 b) { return a <= b; });
+    compare("setp.le.u64", u64(), [](u64 a, u64 b) { return a <= b; });
+    compare("setp.lt.s64", s64(), [](s64 a, s64 b) { return a < b; });
+    compare("setp.lt.u64", u64(), [](u64 a, u64 b) { return a < b; });
+    compare("setp.ge.s32", s32(), [](s32 a, s32 b) { return a >= b; });
+    compare("setp.ge.f32", 0.0f, [](float a, float b) { return a >= b; });
+    compare("setp.gt.f32", 0.0f, [](float a, float b) { return a > b; });
+    compare("setp.le.f32", 0.0f, [](float a, float b) { return a <= b; });
+    compare("setp.lt.f64", 0.0, [](double a, double b) { return a < b; });
+    compare("setp.leu.f64", 0.0, [](double a, double b) { return !(a > b); });
+    compare("setp.neu.f64", 0.0, [](double a, double b) { return a != b; });
+    compare("setp.gtu.f32", 0.0f, [](float a, float b) { return !(a <= b); });
+}
+TEST_CASE("predicates and selections") {
+    // p and q of all lanes, from the lowest two bits of each number
+    auto on = [](const char* op, auto f) {
+        check<u32, u32>(
+            (std::string("and.b32 %r2, %r1, 1; and.b32 %r3, %r1, 2; setp.ne.s32 %p1, %r2, 0; setp.ne.s32 %p2, "
+                         "%r3, 0; ") +
+                op + "; selp.b32 %r0, 5, 9, %p3; mov.b32 %r1, %r0; mov.b32")
+                .c_str(),
+            [&](u32 a) { return f((a & 1) != 0, (a & 2) != 0) ? 5u : 9u; });
+    };
+    on("and.pred %p3, %p1, %p2", [](bool p, bool q) { return p && q; });
+    on("or.pred %p3, %p1, %p2", [](bool p, bool q) { return p || q; });
+    on("xor.pred %p3, %p1, %p2", [](bool p, bool q) { return p != q; });
+    on("not.pred %p3, %p1", [](bool p, bool) { return !p; });
+    on("mov.pred %p3, %p2", [](bool, bool q) { return q; });
+    check<u64, u64, u64>(
+        "setp.lt.u64 %p1, %rd1, %rd2; selp.b64 %rd0, %rd1, %rd2, %p1; mov.b64 %rd1, %rd0; mov.b64 %rd2, "
+        "%rd0; and.b64",
+        [](u64 a, u64 b) { return a < b ? a : b; });
+}
+// Loads extend what they read to the register, stores write its lower part; a vector is in order.
+TEST_CASE("loads and stores of every type") {
+    std::vector<u32> values;
+    for (u32 i = 0; i < 64; i++) values.push_back(0x9e3779b9u * (i + 1));
+    const char* in_bytes = (const char*)values.data();
+    struct Type {
+        const char* name;
+        int bytes;
+        bool is_signed;
+    };
+    for (const std::string space : {"global", "shared"}) {
+        for (Type t : {Type{"u8", 1, false}, {"s8", 1, true}, {"u16", 2, false}, {"s16", 2, true}, {"b16", 2, false},
+                 {"u32", 4, false}, {"s32", 4, true}, {"f32", 4, false}, {"u64", 8, false}, {"f64", 8, false}}) {
+            for (int n : {1, 2, 4}) {
+                if (n * t.bytes > 16) continue;
+                // each of 16 lanes moves n elements from its place in `a` to the same place in `o`, over `space`; its
+                // first element is stored once more as 64 bits
+                std::string reg = t.bytes == 8       ? (t.name[0] == 'f' ? "%fd" : "%rd")
+                                  : t.name[0] == 'f' ? "%f"
+                                  : t.bytes == 2     ? "%h"
+                                                     : "%r";
+                std::string list, v = n > 1 ? ".v" + std::to_string(n) : "", size = std::to_string(n * t.bytes);
+                for (int i = 0; i < n; i++) list += (i ? ", " : "") + reg + std::to_string(i);
+                if (n > 1) list = "{" + list + "}";
+                std::string
+                    op = v + "." + t.name + " ",
+                    body =
+                        "mul.lo.s32 %r50, %t, " + size +
+                        "; cvt.u64.u32 %rd9, %r50; "
+                        "add.s64 %rd8, %rd9, %a; add.s64 %rd7, %rd9, %o; mov.u32 %r51, d; add.s32 %r51, %r51, %r50; ";
+                if (space == "shared") {
+                    body += "ld.global" + op + list + ", [%rd8]; st.shared" + op + "[%r51], " + list + "; ld.shared" +
+                            op + list + ", [%r51]; st.global" + op + "[%rd7], " + list + ";";
+                } else {
+                    body += "ld.global" + op + list + ", [%rd8]; st.global" + op + "[%rd7], " + list + ";";
+                    if (t.bytes < 4)
+                        body += "cvt." + std::string(t.is_signed ? "s64.s" : "u64.u") + (t.bytes == 1 ? "32" : "16") +
+                                " %rd1, " + reg +
+                                "0; mul.wide.u32 %rd2, %t, 8; add.s64 %rd2, %rd2, %b; st.global.u64 [%rd2], %rd1;";
+                }
+                Buffer<u32> in(values), out(64);
+                Buffer<s64> first(16);
+                run(kernel(body, 4, ".extern .shared .align 16 .b8 d[];"), {1}, {16},
+                    {in.address(), first.address(), 0, out.address()}, 256);
+                CHECK_MESSAGE(!memcmp(out.data.data(), in_bytes, (size_t)(16 * n * t.bytes)), space, v, ".", t.name);
+                for (int i = 0; i < 16 && t.bytes < 4 && space == "global"; i++) {
+                    s64 want = 0;
+                    memcpy(&want, in_bytes + i * n * t.bytes, (size_t)t.bytes);
+                    if (t.is_signed) want = t.bytes == 1 ? (int8_t)want : (s16)want;
+                    CHECK_MESSAGE(first.data[(size_t)i] == want, v, ".", t.name);
+                }
+            }
+        }
+    }
 }
 
 // ---------------------------------------------------------------- control flow, shared memory, lanes together
@@ -459,6 +574,53 @@ TEST_CASE("atomics from many blocks") {
     CHECK(sum.data[0] == 50 * 4950);
     CHECK(total.data[0] == 5000);
 }
+// 3 blocks of 40 threads; thread i (of all) brings b(i). What is left does not depend on the order.
+TEST_CASE("every atomic operation") {
+    constexpr u32 N = 120;
+    auto after = [](const std::string& op, u32 begin) {
+        Buffer<u32> a(std::vector<u32>{begin});
+        std::string body =
+            "mov.u32 %r2, %ctaid.x; mad.lo.s32 %r3, %r2, 40, %t; mul.lo.s32 %r4, %r3, 7; xor.b32 %r4, %r4, 64; ";
+        run(kernel(body + op), {3}, {40}, {a.address(), 0, 0, 0});
+        return a.data[0];
+    };
+    auto fold = [](u32 x, auto f) {
+        for (u32 i = 0; i < N; i++) x = f(x, i * 7 ^ 64);
+        return x;
+    };
+    CHECK(after("atom.global.add.u32 %r5, [%a], %r4;", 3) == fold(3, [](u32 x, u32 b) { return x + b; }));
+    CHECK(after("red.global.add.u32 [%a], %r4;", 3) == fold(3, [](u32 x, u32 b) { return x + b; }));
+    CHECK(after("atom.global.max.u32 %r5, [%a], %r4;", 3) == fold(3, [](u32 x, u32 b) { return x > b ? x : b; }));
+    CHECK(after("atom.global.min.s32 %r5, [%a], %r4;", 3) ==
+          fold(3, [](u32 x, u32 b) { return (s32)x < (s32)b ? x : b; }));
+    CHECK(after("atom.global.min.s32 %r5, [%a], %r4;", (u32)-3) == (u32)-3);
+    CHECK(after("atom.global.min.u32 %r5, [%a], %r4;", 900) == fold(900, [](u32 x, u32 b) { return x < b ? x : b; }));
+    CHECK(after("atom.global.and.b32 %r5, [%a], %r4;", ~0u) == fold(~0u, [](u32 x, u32 b) { return x & b; }));
+    CHECK(after("atom.global.or.b32 %r5, [%a], %r4;", 1) == fold(1, [](u32 x, u32 b) { return x | b; }));
+    CHECK(after("red.global.xor.b32 [%a], %r4;", 1) == fold(1, [](u32 x, u32 b) { return x ^ b; }));
+    CHECK(after("atom.global.inc.u32 %r5, [%a], 6;", 0) == N % 7);
+    CHECK(after("atom.global.dec.u32 %r5, [%a], 6;", 0) == (7 - N % 7) % 7);
+    CHECK(after("mov.f32 %f1, 0f3E800000; red.global.add.f32 [%a], %f1;", 0) == bits<u32>(N * 0.25f));
+    // one thread gets in: what was there before is 0 for it alone
+    CHECK(after("atom.global.cas.b32 %r5, [%a], 0, 1; setp.eq.u32 %p1, %r5, 0; @%p1 red.global.add.u32 [%a], 100;",
+              0) == 101);
+    CHECK(after("atom.global.exch.b32 %r5, [%a], 9;", 5) == 9);
+    // what each returns is what was there: the tickets 0 … 119, each once
+    Buffer<u32> counter(std::vector<u32>{0}), tickets(std::vector<u32>(N, 0));
+    run(kernel(
+            "atom.global.add.u32 %r5, [%a], 1; mul.wide.u32 %rd1, %r5, 4; add.s64 %rd1, %rd1, %o; red.global.add.u32 "
+            "[%rd1], 1;"),
+        {3}, {40}, {counter.address(), 0, 0, tickets.address()});
+    CHECK(tickets.data == std::vector<u32>(N, 1));
+    // in shared memory, and in fp64
+    Buffer<u32> out(2);
+    run(kernel(
+            "setp.eq.u32 %p1, %t, 0; @%p1 st.shared.u64 [d], 0; bar.sync 0; mov.f64 %fd1, 0d3FE0000000000000; "
+            "atom.shared.add.f64 %fd2, [d], %fd1; bar.sync 0; ld.shared.u64 %rd1, [d]; @%p1 st.global.u64 [%o], %rd1;",
+            4, ".extern .shared .align 16 .b8 d[];"),
+        {1}, {40}, {0, 0, 0, out.address()}, 16);
+    CHECK(bits<double>((u64)out.data[1] << 32 | out.data[0]) == 20);
+}
 
 // ---------------------------------------------------------------- wrong kernels
 static std::string caught(Fault fault, const std::string& body, Dim block = {32}, size_t shared = 256) {
@@ -499,6 +661,56 @@ TEST_CASE("wrong kernels: shared memory") {
         {64});
     // all lanes to one place
     caught(Fault::race, "st.shared.u32 [d], %t;");
+}
+// %r3: the block
+static std::string block_race(const std::string& body, u32 blocks = 2) {
+    options.global_races = true;
+    Buffer<u32> a(std::vector<u32>(128, 0)), b(std::vector<u32>(128, 0));
+    std::string said;
+    try {
+        std::string own =
+            "mov.u32 %r3, %ctaid.x; mad.lo.s32 %r4, %r3, 32, %t; mul.wide.u32 %rd1, %r4, 4; add.s64 %rd2, %rd1, "
+            "%b; add.s64 %rd1, %rd1, %a; ";  // %rd1, %rd2: the thread's own words
+        const Kernel* k = kernel(own + body);
+        for (int launches = 0; launches < 2; launches++) run(k, {blocks}, {32}, {a.address(), b.address(), 0, 0});
+    } catch (const Error& e) {
+        CHECK(e.fault == Fault::race);
+        said = e.what();
+        said = said.substr(said.find("race: "), said.find(';') - said.find("race: "));
+    }
+    options.global_races = false;
+    return said;
+}
+TEST_CASE("wrong kernels: blocks that meet in global memory") {
+    std::string first = "setp.eq.u32 %p1, %t, 0; setp.eq.u32 %p2, %r3, 0; ";
+    CHECK(block_race("st.global.u32 [%a], %t;", 2) == "race: writes global memory that another block wrote");
+    // the same value, too
+    CHECK(
+        block_race(first + "@%p1 st.global.u32 [%a], 7;", 3) == "race: writes global memory that another block wrote");
+    // block 1 reads what block 0 writes: which of them sees it depends on who comes first
+    std::string meet = block_race(first + "@%p2 st.global.u32 [%rd1], %t; ld.global.u32 %r5, [%a];");
+    CHECK((meet == "race: reads global memory that another block wrote" ||
+           meet == "race: writes global memory that another block read"));
+    meet = block_race(first + "@%p2 bra A; ld.global.u32 %r5, [%a]; bra B; A: st.global.u32 [%a], %t; B:", 90);
+    CHECK(meet.find("another block") != std::string::npos);
+    // an atomic and a plain write
+    CHECK(block_race(first + "@%p2 bra A; red.global.add.u32 [%a], 1; bra B; A: @%p1 st.global.u32 [%a], 5; B:") ==
+          "race: writes global memory that another block wrote");
+    // in a vector's last word
+    CHECK(block_race("mul.wide.u32 %rd3, %r3, 12; add.s64 %rd3, %rd3, %a; @%p1 bra A; A: st.global.u32 [%rd3+12], %t; "
+                     "st.global.u32 [%rd3], %t;") == "race: writes global memory that another block wrote");
+}
+TEST_CASE("right kernels: blocks that do not meet") {
+    CHECK(block_race("st.global.u32 [%rd1], %t; ld.global.u32 %r5, [%rd1]; ld.global.u32 %r6, [%b]; ", 4) == "");
+    CHECK(block_race("red.global.add.u32 [%a], %t;", 4) == "");
+    // the two halves of a word
+    CHECK(block_race(
+              "mul.wide.u32 %rd3, %r3, 2; mul.wide.u32 %rd4, %t, 4; add.s64 %rd3, %rd3, %rd4; add.s64 %rd3, %rd3, %a; "
+              "mov.u16 %h1, 3; st.global.u16 [%rd3], %h1;") == "");
+    // what one launch wrote the next one reads, in other blocks
+    CHECK(block_race(
+              "xor.b32 %r5, %r3, 1; mad.lo.s32 %r5, %r5, 32, %t; mul.wide.u32 %rd3, %r5, 4; add.s64 %rd3, %rd3, %b; "
+              "ld.global.u32 %r6, [%rd3]; st.global.u32 [%rd1], %r6;") == "");
 }
 TEST_CASE("right kernels: barriers order") {
     std::string at = "mov.u32 %r1, d; shl.b32 %r2, %t, 2; add.s32 %r1, %r1, %r2; st.shared.u32 [%r1], %t; ";
