@@ -50,7 +50,10 @@ struct ParamSpec {
 inline size_t layout(std::vector<ParamSpec>& specs) {
     size_t offset = 0;
     for (ParamSpec& s : specs) {
-        if (s.count == 0) s.count = s.used();
+        size_t used = s.used();
+        if (s.count == 0) s.count = used;
+        if (s.count < used || (s.transpose && s.shape.size() != 2))
+            fail("parameter table: %s: cannot be laid out", s.names[0].c_str());
         s.offset = offset;
         offset += s.room();
     }
@@ -67,7 +70,7 @@ template <class X> struct TableBuilder {
     std::vector<ParamSpec> rows;
     std::vector<X**> members;
     bool bf16_matrices = false;  // which the members then point to, though they are X*
-    bool biases = true;          // else linear() and layernorm() leave b as it is
+    bool biases = true;  // else linear() and layernorm() leave b as it is
 
     // count: elements in memory, where they are more than the names' (a padded vocabulary)
     void tensor(X*& p, std::vector<std::string> names, std::vector<size_t> shape, bool decay, Init init, int layer,
