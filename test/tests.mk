@@ -206,7 +206,7 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED := $(addprefix $(O)/emulated-fp32/,test_kernels test_flash test_fixtures test_gpt_fixtures test_ptx test_cudart)
+EMULATED := $(addprefix $(O)/emulated-fp32/test_,kernels flash fixtures gpt_fixtures ptx cudart)
 EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
 # the longest first; the same for compute_80; what the blocks of a launch do to each other, at small shapes
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
