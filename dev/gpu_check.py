@@ -21,7 +21,7 @@ from run import count  # noqa: E402
 
 LIMIT = 530  # seconds of a stage
 PROGRAMS = ["train_bert", "finetune_cls", "train_gpt", "sft"]
-KERNEL_TESTS, FIXTURES = ["test_kernels", "test_flash"], ["test_fixtures", "test_gpt_fixtures"]
+KERNEL_TESTS, FIXTURES = ["test_kernels", "test_flash", "test_ptx"], ["test_fixtures", "test_gpt_fixtures"]
 BENCHES = ["bench_kernels", "bench_attention"]
 # Of one H200, measured with PyTorch on random data; each result says what was measured beside it.
 PEAK_TFLOPS, PEAK_TB_S = 790, 4.3

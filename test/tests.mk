@@ -19,7 +19,7 @@ UNIT_TESTS := $(filter-out $(O)/test/test_onednn,$(UNIT_TESTS))
 ONEDNN_TESTS := $(if $(ONEDNN),$(foreach isa,AVX512_CORE_AMX AVX512_CORE_BF16 AVX512_CORE AVX2,\
 	"ONEDNN_MAX_CPU_ISA=$(isa) $(O)/test/test_onednn"))
 CPU_BF16 := $(if $(ONEDNN),$(addprefix $(O)/cpu-bf16/,$(PROGRAMS)))
-KERNEL_TESTS := $(addprefix $(O)/test/,test_kernels test_flash test_cublaslt test_shim)
+KERNEL_TESTS := $(addprefix $(O)/test/,test_kernels test_flash test_ptx test_cublaslt test_shim)
 ORDERS := forward reverse random
 
 $(O)/test/main.o: test/main.cpp
@@ -86,7 +86,7 @@ test: setup-quiet
 	@$(MAKE) tests
 	@python3 test/run.py $(PYTHON_TESTS:%="python3 %") \
 		$(call in_every_order,$(O)/test/test_kernels) $(call in_every_order,$(O)/test/test_flash) \
-		$(O)/test/test_shim $(O)/test/test_cublaslt $(MODEL_TESTS) $(UNIT_TESTS) \
+		$(O)/test/test_shim $(O)/test/test_cublaslt $(O)/test/test_ptx $(MODEL_TESTS) $(UNIT_TESTS) \
 		$(ONEDNN_TESTS)
 # the programs' tests once more, of the programs that a GPU would run: its kernels, and its memory apart from the host's
 SHIM_PROGRAMS := TRAIN_BERT=$(O)/shim-fp32/train_bert FINETUNE_CLS=$(O)/shim-fp32/finetune_cls \
@@ -100,7 +100,8 @@ test-asan: setup-quiet
 test-tsan: setup-quiet
 	@$(MAKE) $(TSAN_TESTS)
 	@python3 test/run.py $(call in_every_order,TEST_SMALL=1 $(O)/tsan/test_kernels) \
-		$(call in_every_order,TEST_SMALL=1 $(O)/tsan/test_flash) $(O)/tsan/test_shim "TEST_SMALL=1 $(O)/tsan/test_cublaslt"
+		$(call in_every_order,TEST_SMALL=1 $(O)/tsan/test_flash) $(O)/tsan/test_shim $(O)/tsan/test_ptx \
+		"TEST_SMALL=1 $(O)/tsan/test_cublaslt"
 
 # against PyTorch and transformers, of which users need neither; in a virtual environment of the project's own, or
 # PYTHON=...
@@ -155,7 +156,7 @@ torture: setup-quiet
 	@$(MAKE) DEVICE=cpu $(O)/test/faults.so data/tokenize $(PROGRAMS:%=$(O)/cpu-fp32$(LOOPS)/%)
 	@python3 test/torture/torture.py --kills $(KILLS) --every $(EVERY)
 
-# compiles everything for the GPU; runs the kernel tests where there is one
+# compiles everything for the GPU; runs its tests there, or in the emulator
 $(O)/gpu-fp32/test_%.o: test_%.cu
 	$(call nvcc_compile)
 # whole models beside PyTorch's numbers: the tests read and write device memory from the host as well, so it is managed;
@@ -213,18 +214,21 @@ $(O)/emulated-bf16/%: $(O)/gpu-bf16/%.o $(BASE_OBJECTS) $(EMULATOR_LIBS)
 $(O)/emulated-fp32/test_fixtures $(O)/emulated-fp32/test_gpt_fixtures: $(O)/test/main.o
 $(O)/gpu-fp32/test_cudart.o: test/emulator/test_cudart.cu
 	$(call nvcc_compile)
-EMULATED := $(addprefix $(O)/emulated-fp32/,test_kernels test_flash test_fixtures test_gpt_fixtures test_cudart)
+EMULATED := $(addprefix $(O)/emulated-fp32/test_,kernels flash fixtures gpt_fixtures ptx cudart)
 EMULATED_PROGRAMS := $(foreach p,bf16 fp32,$(PROGRAMS:%=$(O)/emulated-$(p)/%))
+# the longest first; the same for compute_80; what the blocks of a launch do to each other, at small shapes
 EMULATED_TESTS := $(patsubst %_fixtures,"CUDA_LAUNCH_BLOCKING=1 %_fixtures",$(EMULATED)) \
 	"python3 test/emulator/test_programs.py Bf16" "python3 test/emulator/test_programs.py Fp32" \
 	$(foreach t,kernels flash,"EMULATOR_CHECKS=global-races TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
-	$(addprefix $(EMULATOR)/,test_interpreter test_products)
+	$(foreach t,flash ptx cudart,"EMULATOR_DEVICE=a100 TEST_SMALL=1 $(O)/emulated-fp32/test_$(t)") \
+	"EMULATOR_DEVICE=a100 python3 test/emulator/test_programs.py Bf16.test_train_gpt Bf16.test_train_bert" \
+	$(EMULATOR)/test_interpreter $(EMULATOR)/test_products
 endif
 
 test-gpu:
 	@bash dev/setup.sh gpu
 	@$(MAKE) DEVICE=gpu PRECISION=bf16 test-gpu-build
-GPU_TESTS := $(addprefix $(O)/gpu-fp32/,test_kernels test_flash)
+GPU_TESTS := $(addprefix $(O)/gpu-fp32/,test_kernels test_flash test_ptx)
 GPU_TARGETS := $(addprefix $(O)/gpu-bf16/,$(PROGRAMS) bench_attention bench_kernels) \
 	$(addprefix $(O)/gpu-fp32/,$(PROGRAMS)) $(GPU_TESTS) $(addprefix $(O)/gpu-fp32/,test_fixtures test_gpt_fixtures)
 test-gpu-build: $(BASE_OBJECTS) $(O)/test/main.o
@@ -232,7 +236,7 @@ ifeq ($(and $(NVCC),$(CUBLAS_INC)),)
 	@echo "test-gpu: SKIPPED: $(if $(NVCC),nvcc is here but no cuBLAS,there is no nvcc on this machine)"
 	@echo "0 passed, 0 failed"
 else
-	$(if $(HAVE_GPU),,@echo "test-gpu: compiling only: there is no GPU here to run it on: what can be is emulated")
+	$(if $(HAVE_GPU),,@echo "test-gpu: there is no GPU here: what nvcc compiles runs in the emulator")
 	@python3 test/run.py --each $(GPU_TARGETS:%="$(MAKE) %") \
 		--then "python3 dev/ptxas.py" $(if $(HAVE_GPU),$(GPU_TESTS),\
 		"$(MAKE) $(EMULATED) $(EMULATED_PROGRAMS) $(addprefix $(EMULATOR)/,test_interpreter test_products)" \

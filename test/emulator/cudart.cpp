@@ -7,7 +7,8 @@
 // behind it, or frees memory. So a program that forgets to wait reads what was there before, every time.
 // CUDA_LAUNCH_BLOCKING=1 runs everything at once, as on a GPU.
 //
-// EMULATOR_DEVICE=h200 (the default), h100, a100, or none; EMULATOR_MEMORY=BYTES in place of the device's own.
+// EMULATOR_DEVICE=h200 (the default), h100, a100, or none; EMULATOR_MEMORY=BYTES in place of the device's own;
+// EMULATOR_PTX=FILE in place of the executable's PTX, to try what another one would do.
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +21,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -477,6 +479,12 @@ FatBinary* read_fat_binary(const void* wrapper) {
             }
         }
         at += entry.header + entry.payload;
+    }
+    if (const char* path = getenv("EMULATOR_PTX")) {
+        std::ifstream file(path);
+        binary->ptx.assign(std::istreambuf_iterator<char>(file), {});
+        binary->name = path;
+        best = wanted;
     }
     if (!best)
         binary->why = compressed ? "its PTX is compressed: build with nvcc --no-compress"
