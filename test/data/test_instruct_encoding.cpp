@@ -67,7 +67,7 @@ TEST_CASE("instruct: what is learned is known by construction") {
         };
         InstructRow any = row_of(text(), rng() % 2 ? text() : "", text());
         if (rng() % 3 == 0) any.turns.push_back({text(), "", text()});
-        any.examples = {{text(), text()}};
+        any.examples = {{"", text(), text()}};
         for (const ChatTemplate& t : {short_template(), alpaca_template()}) {
             RenderedRow whole, prompt;
             encode_segments(bpe, render(t, any, i % 3, true), whole);
@@ -88,7 +88,7 @@ TEST_CASE("instruct: rows that are too long") {
     RenderedRow r;
     InstructRow row = row_of("pick", "one \u00e9\u00e9\u00e9 two",
         "yes");  // pick \n 14 bytes \n answer : 2 tokens and the end
-    row.examples = {{"q", "no"}, {"w", "no"}};
+    row.examples = {{"", "q", "no"}, {"", "w", "no"}};
     auto fit = [&](const InstructRow& any, size_t shots, size_t max_len, bool truncate) {
         return render_row(bpe, t, any, shots, true, max_len, truncate, r);
     };
