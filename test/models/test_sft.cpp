@@ -924,7 +924,7 @@ TEST_SUITE("inference") {
         "the prompt of generate and chat is the row that was learned, up to its answer; the tuned model has the "
         "tensors of the base") {
         std::vector<InstructRow> rows = ragged_rows();
-        rows[0].examples = {{"a b", "b"}, {"c d", "d"}};
+        rows[0].examples = {{"", "a b", "b"}, {"", "c d", "d"}};
         for (size_t shots : {0, 1, 2})
             for (const ChatTemplate& templ : {alpaca_template(), short_template()}) {
                 Rows r(rows, templ, shots);
