@@ -218,7 +218,7 @@ struct LoadedClassifier : LoadedEncoder<Classifier> {
                 dir.c_str(), path.c_str());
         model.K = (int)labels.size();
         for (int k = 0; k < model.K; k++) number[labels[k]] = k;
-        tokenizer = WordPiece::load(dir);
+        tokenizer = Tokenizer::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), c.V);
         T = (size_t)c.T;
         if (const std::string path = dir + "/tokenizer_config.json"; exists(path)) {
@@ -267,7 +267,7 @@ struct ClassifyFlags {
 
 struct ClassifyTask : RunTask<Classifier> {
     const ClassifyFlags& cf;
-    const WordPiece& tokenizer;
+    const Tokenizer& tokenizer;
     const std::vector<std::string>& labels;
     const std::string init;                // the directory of the model to start with
     std::vector<std::string> new_tensors;  // those that are not taken from it
@@ -277,7 +277,7 @@ struct ClassifyTask : RunTask<Classifier> {
     std::vector<double> weights;                     // (K)
     double* class_weights = nullptr;                 // (K) in device memory
 
-    ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
+    ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const Tokenizer& tokenizer,
         const BertConfig& config, const std::string& init)
         : RunTask{f}, cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
           train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
@@ -583,7 +583,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(
-    const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
+    const BinFile& file, const Tokenizer& tokenizer, const BertConfig& config, const std::string& init) {
     check_tokenizer(file, tokenizer, init);
     for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
         if (file.pair(s))
@@ -599,7 +599,7 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         fail_usage(
             "--out %s: a run is there already; continue it with --resume or take another directory", f.out.c_str());
     const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
-    const WordPiece tokenizer = WordPiece::load(init);
+    const Tokenizer tokenizer = Tokenizer::load(init);
     BertConfig config = read_classifier_config(init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;

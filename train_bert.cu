@@ -28,7 +28,7 @@
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
@@ -410,12 +410,12 @@ struct BertFlags {
     bool whole_words = false;
 };
 
-struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
+struct BertTask : PretrainTask<Bert, MaskedLmData, Tokenizer> {
     const BertFlags& bf;
 
-    BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<WordPiece>& data, const BertConfig& config)
+    BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<Tokenizer>& data, const BertConfig& config)
         : PretrainTask(f, data, (int)bf.model.max_len, (int)config.V, data.tokenizer), bf(bf) {
-        const WordPiece& tokenizer = data.tokenizer;
+        const Tokenizer& tokenizer = data.tokenizer;
         const BertType& names = bert_type(config.type);
         head = {names.head, names.head_norm, names.decoder};
         train_data.rate = bf.mask_rate;
@@ -454,7 +454,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
 int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     open_run_dir(f);
-    PretrainData<WordPiece> data(f.data);
+    PretrainData<Tokenizer> data(f.data);
 
     BertConfig config = bf.model.config<BertConfig>();
     config.V = (int64_t)data.tokenizer.tokens.size();
@@ -480,7 +480,7 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
 // The model of a directory, a Bert or what stands on one, without gradients
 template <class Model> struct LoadedEncoder {
     Model model;
-    WordPiece tokenizer;
+    Tokenizer tokenizer;
     BatchBuilder builder;
     std::vector<char> host;  // a batch
     char* block = nullptr;   // the same in device memory
@@ -503,7 +503,7 @@ struct LoadedBert : LoadedEncoder<Bert> {
     LoadedBert(const std::string& path, int tokens) {
         std::string dir = resolve_model_dir(path);
         model.config = read_bert_config(dir);
-        tokenizer = WordPiece::load(dir);
+        tokenizer = Tokenizer::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
         model.shape.N = model.shape.M = tokens;
         load(dir, model.shape, (int)model.config.T, tokens);

@@ -84,12 +84,12 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
     double total = total_size(files), start = omp_get_wtime();
     if (!o.labels.empty()) labels = given_labels(o.labels);
     std::string dir = tokenizer_dir(o.tokenizer);
-    if (Bpe::is_in(dir))
+    const Tokenizer tokenizer = Tokenizer::load(dir);
+    if (tokenizer.model == Tokenizer::BPE)
         fail_usage(
             "--tokenizer %s: expected WordPiece (vocab.txt) for --kind classify, as finetune_cls needs it, found "
             "byte-level BPE",
             dir.c_str());
-    WordPiece tokenizer = WordPiece::load(dir);
     LabelledRows in(sources, o.columns);
     if (labels.empty()) labels = o.columns.class_names();
     const bool labels_given = !labels.empty();
@@ -129,7 +129,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             tokenizer.encode(e.row.text, e.ids);
             e.second = e.ids.size();
             if (e.row.pair) tokenizer.encode(e.row.text2, e.ids);
-            e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+            e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk);
             append_shown(e.shown, e.row);
         }
         for (size_t i = 0; i < n; i++) {

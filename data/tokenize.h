@@ -7,8 +7,7 @@
 
 #include <chrono>
 
-#include "common/text/bpe.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 #include "data/labelled_sources.h"
 
 struct Options {
@@ -80,13 +79,6 @@ inline int64_t longest_input(const std::string& dir, const char* key) {
     const Json config = exists(path) ? parse_json(read_file(path), path) : Json();
     const Json* positions = config.find(key);
     return positions && positions->kind == Json::integer ? positions->i : 0;
-}
-
-// Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
-template <class F> inline void with_tokenizer(const std::string& given, F f) {
-    std::string dir = tokenizer_dir(given);
-    if (Bpe::is_in(dir)) f(Bpe::load(dir));
-    else f(WordPiece::load(dir));
 }
 
 inline void report_invalid(size_t invalid, bool kept) {

@@ -6,14 +6,14 @@
 #include "common/base/rng.h"
 #include "common/base/text.h"
 #include "common/data/bin_file.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 
 constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
 // [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
 // equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
-    size_t nb, const WordPiece& tokenizer, size_t T) {
+    size_t nb, const Tokenizer& tokenizer, size_t T) {
     const bool pair = nb > 0;
     const size_t most = T - (pair ? 3 : 2);
     const bool cut = na + nb > most;
@@ -32,13 +32,13 @@ inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, con
 // Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.
 struct ClassifyData {
     const BinFile& file;
-    const WordPiece& tokenizer;
+    const Tokenizer& tokenizer;
     size_t T;
     std::vector<int> label_id;    // of the file's labels among the model's
     std::vector<uint32_t> which;  // examples of the file
     std::vector<int> tokens, types, positions{0}, targets{0}, ids;
 
-    ClassifyData(const BinFile& file, const WordPiece& tokenizer, size_t T, const std::vector<std::string>& labels)
+    ClassifyData(const BinFile& file, const Tokenizer& tokenizer, size_t T, const std::vector<std::string>& labels)
         : file(file), tokenizer(tokenizer), T(T) {
         std::unordered_map<std::string, int> places;
         for (size_t k = 0; k < labels.size(); k++) places[labels[k]] = (int)k;

@@ -25,7 +25,6 @@ struct MaskedLmData {
     std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
     std::vector<std::pair<uint64_t, int>> drawn;
 
-    // The tokenizer has to say which ids are [CLS], [SEP], [MASK] and [PAD] (WordPiece does).
     template <class Tokenizer> MaskedLmData(const BinFile& file, int T, int V, const Tokenizer& tokenizer)
         : file(file), T(T), V(V), cls(tokenizer.cls()), sep(tokenizer.sep()), mask(tokenizer.mask()),
           pad(tokenizer.pad()) {

@@ -152,11 +152,11 @@ TEST_SUITE("classifier") {
 struct Examples {
     static constexpr int V = 60;
     TempDir dir;
-    WordPiece words;
+    Tokenizer words{Tokenizer::WORDPIECE};
     std::vector<std::string> labels;
     std::unique_ptr<BinFile> file;
     explicit Examples(std::vector<int> of_class, uint64_t seed = 1, const std::vector<std::string>& names = {}) {
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 5; i < V; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         std::vector<int> label;

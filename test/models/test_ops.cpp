@@ -180,13 +180,13 @@ TEST_SUITE("dropout") {
 struct TestData {
     static constexpr int T = 16, WORDS = 50, V = 5 + WORDS + 20;  // the last 20 are continuation pieces
     TempDir dir;
-    WordPiece words;
+    Tokenizer words{Tokenizer::WORDPIECE};
     std::vector<std::vector<int>> documents;
     std::unique_ptr<BinFile> file;
     std::unique_ptr<MaskedLmData> data;
 
     TestData() {
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 0; i < WORDS; i++) words.tokens.push_back(format("w%d", i));
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("##c%d", i));
         words.build("test");
@@ -290,12 +290,12 @@ TEST_SUITE("loader") {
     }
     TEST_CASE("special tokens that the text itself holds are nothing to guess") {
         TempDir dir;
-        WordPiece words;
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        Tokenizer words{Tokenizer::WORDPIECE};
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         BinWriter out(dir / "train.bin", BIN_TEXT, 25, words.fingerprint());
-        std::vector<int> text{7, words.mask(), words.cls(), words.unk(), words.sep(), words.pad()},
+        std::vector<int> text{7, words.mask(), words.cls(), words.unk, words.sep(), words.pad()},
             nothing{words.mask(), words.sep()};
         out.append(text.data(), text.size());
         out.end_sequence();
@@ -307,7 +307,7 @@ TEST_SUITE("loader") {
         d.rate = 0.9;
         for (uint64_t epoch = 0; epoch < 20; epoch++) {
             d.make(epoch, 0);
-            CHECK(d.targets == std::vector<int>{7, words.unk()});  // round(0.9 · 2): the word and the unknown one
+            CHECK(d.targets == std::vector<int>{7, words.unk});  // round(0.9 · 2): the word and the unknown one
             d.make(epoch, 1);
             CHECK(d.targets.empty());
         }
