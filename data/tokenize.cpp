@@ -114,24 +114,32 @@ static void print_line(std::string& out) {
 
 static void encode(const Options& o, const Tokenizer& tokenizer) {
     LineReader lines("standard input", stdin);
-    std::string out, decoded;
+    std::string out, decoded, second;
     std::vector<int32_t> ids;
     size_t invalid = 0;
+    bool pair = false;
     while (lines.next_bytes()) {
         std::string_view text = lines.line;
         if (o.json) {
             Json json = parse_json(text, lines.where());
-            if (json.kind != Json::string)
-                fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
-            decoded = json.s;
+            const bool two = o.add_special_tokens && json.a.size() == 2 && json.a[1].kind == Json::string;
+            if (json.kind != Json::string && !(two && json.a[0].kind == Json::string))
+                fail("%s: expected a JSON string%s, found %.60s", lines.where().c_str(),
+                    o.add_special_tokens ? " or a list of two" : "", dump_json(json).c_str());
+            decoded = two ? json.a[0].s : json.s;
+            second = two ? json.a[1].s : "";
+            pair = two;
             text = decoded;
         } else if (text.find('\0') != text.npos) {
             lines.bad(lines.number, "expected text, found a NUL byte");
         }
         ids.clear();
-        if (o.add_special_tokens) ids = tokenizer.prefix;
-        invalid += tokenizer.encode(text, ids, o.specials_as_text ? SPECIALS_AS_TEXT : SPECIALS_PARSED);
-        if (o.add_special_tokens) ids.insert(ids.end(), tokenizer.suffix.begin(), tokenizer.suffix.end());
+        auto encode = [&](std::string_view part) {
+            invalid += tokenizer.encode(part, ids, o.specials_as_text ? SPECIALS_AS_TEXT : SPECIALS_PARSED);
+        };
+        if (!o.add_special_tokens) encode(text);
+        else
+            for (int32_t id : pair ? tokenizer.pair : tokenizer.single) id < 0 ? encode(id == -1 ? text : second) : ids.push_back(id);
         if (o.json) out += '[';
         for (size_t i = 0; i < ids.size(); i++) {
             char digits[12];
@@ -273,7 +281,8 @@ int main(int argc, char** argv) {
             {"Special tokens", "encode decode",
                 {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
                     {"add-special-tokens", &o.add_special_tokens,
-                        "encode: with the tokens that the tokenizer puts before and after a text"},
+                        "encode: with the tokens that the tokenizer puts before and after a text; with --json also around two, an "
+                        "array of strings"},
                     {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
             {"Packing", "pack",
                 {{"kind", &o.kind, "text|classify|instruct",

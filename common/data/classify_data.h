@@ -10,22 +10,21 @@
 
 constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
-// [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
-// equals B). Was it cut?
+// A text, or two, as the model reads them: [CLS] A [SEP], [CLS] A [SEP] B [SEP], <s> A </s></s> B </s>, with types 0 and
+// from B on 1; of at most T tokens: the longer segment is cut first (of equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
     size_t nb, const Tokenizer& tokenizer, size_t T) {
     const bool pair = nb > 0;
-    const size_t most = T - (pair ? 3 : 2);
+    const size_t most = T - tokenizer.added(pair);
     const bool cut = na + nb > most;
     while (na + nb > most) (nb >= na ? nb : na)--;
-    tokens.assign(1, tokenizer.cls());
-    tokens.insert(tokens.end(), a, a + na);
-    tokens.push_back(tokenizer.sep());
-    types.assign(tokens.size(), 0);
-    if (!pair) return cut;
-    tokens.insert(tokens.end(), b, b + nb);
-    tokens.push_back(tokenizer.sep());
-    types.resize(tokens.size(), 1);
+    tokens.clear();
+    types.clear();
+    for (int32_t id : pair ? tokenizer.pair : tokenizer.single) {
+        const int* text = id == -1 ? a : id == -2 ? b : &id;
+        tokens.insert(tokens.end(), text, text + (id == -1 ? na : id == -2 ? nb : 1));
+        types.resize(tokens.size(), id == -2 || (!types.empty() && types.back()));
+    }
     return cut;
 }
 
@@ -64,7 +63,7 @@ struct ClassifyData {
     }
     size_t count_cut() const {
         size_t cut = 0;
-        for (uint32_t s : which) cut += file.length(s) + (file.second(s) < file.length(s) ? 3 : 2) > T;
+        for (uint32_t s : which) cut += file.length(s) + tokenizer.added(file.second(s) < file.length(s)) > T;
         return cut;
     }
 };

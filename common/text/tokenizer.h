@@ -58,7 +58,8 @@ struct Tokenizer {
     // SentencePiece, decoding: tokens <0x0A> are bytes; one space is taken off the text's beginning; all of its first
     // token's are
     bool decodes_bytes = false, strips_space = false, strips_first_token = false;
-    std::vector<int32_t> prefix, suffix;  // what the post-processor puts around a text
+    // What a model reads of a text A, −1, or of two, A and B, −2: these, and tokens around them (post-processor)
+    std::vector<int32_t> single{-1}, pair{-1, -2};
     // A prompt comes after bos(), as a text that begins. encode() does not look at it.
     bool add_bos = false;
     TokenizerFiles files;  // what load() read, for save()
@@ -84,14 +85,15 @@ struct Tokenizer {
     int32_t eot() const { return of_role(EOS); }
     int32_t bos() const {
         const int32_t id = role_id[BOS];
-        return !prefix.empty() ? prefix[0] : id >= 0 ? id : eot();
+        return single[0] >= 0 ? single[0] : id >= 0 ? id : eot();
     }
     bool is_special(int32_t id) const { return (size_t)id < special_id.size() && special_id[id]; }
     // Does this token continue the word of the one before it? (whole-word masking)
-    bool is_continuation(int32_t id) const { return is_continuation(tokens[id]); }
-    bool is_continuation(std::string_view t) const {
-        return model == WORDPIECE && t.size() > 2 && starts_with(t, "##");
+    bool is_continuation(int32_t id) const {
+        const std::string& t = tokens[id];
+        return model == WORDPIECE ? has_sharps(t) : !starts_with(t, mark) && byte_table.kind[(uint8_t)t[0]] != SPACE;
     }
+    bool has_sharps(std::string_view t) const { return model == WORDPIECE && t.size() > 2 && starts_with(t, "##"); }
     // Are the rules BERT's own, whatever lower_case, strip_accents and split_cjk are?
     bool are_berts() const {
         return words.description() == "BertPreTokenizer;" && normalizer.description() == "BertNormalizer;" &&
@@ -120,8 +122,24 @@ struct Tokenizer {
                 role == EOS ? "a decoder" : "an encoder");
         return role_id[role];
     }
+    // Fails unless encoders can read with it
+    void check_encoder() const {
+        for (Role role : {CLS, SEP, PAD, MASK}) of_role(role);
+        if (single[0] < 0 || std::count(pair.begin(), pair.end(), -1) != 1 || std::count(pair.begin(), pair.end(), -2) != 1)
+            fail("%s/tokenizer.json: post_processor: expected tokens before a text, and before a pair of texts, found %s",
+                files.dir.c_str(), dump_json(template_of(single, pair)).c_str());
+    }
+    // How many tokens stand around a text, or around two
+    size_t added(bool two) const { return two ? pair.size() - 2 : single.size() - 1; }
+    // Files without tokenizer.json, of which transformers makes a RobertaTokenizer
+    bool is_roberta() const {
+        const std::string type = json_text(files.config, files.path("tokenizer_config.json"), "tokenizer_class");
+        const bool named = starts_with(type, "RobertaTokenizer");
+        const Json* model_type = files.model.find("model_type");
+        return !files.find("tokenizer.json") && (named || (type.empty() && model_type && model_type->s == "roberta"));
+    }
     int32_t id_of(std::string_view token) const {  // −1: not in the vocabulary
-        return is_continuation(token) ? tree.find(2, token.substr(2)) : tree.find(1, token);
+        return has_sharps(token) ? tree.find(2, token.substr(2)) : tree.find(1, token);
     }
     // The same of a token as files write it
     int32_t id_of_name(const std::string& name) const {
@@ -150,7 +168,7 @@ struct Tokenizer {
         for (int32_t id = 0; id < vocab_size; id++) {
             const std::string& t = tokens[id];
             if (t.empty()) fail("%s: line %d: expected a token, found an empty line", where.c_str(), id + 1);
-            const bool continues = is_continuation(t);
+            const bool continues = has_sharps(t);
             int32_t& place = tree.at(continues || unwritten[id] ? 2 : 1, std::string_view(t).substr(continues ? 2 : 0));
             if (place >= 0)
                 fail("%s: line %d: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(), place + 1);
@@ -194,8 +212,8 @@ struct Tokenizer {
         }
         if (model == WORDPIECE) {
             unk = role_id[UNK];
-            prefix = {cls()};
-            suffix = {sep()};
+            single = {cls(), -1, sep()};
+            pair = {cls(), -1, sep(), -2, sep()};
         } else {
             special.find_stops(files, tokens.size());
             int32_t& eot = role_id[EOS];
@@ -475,17 +493,24 @@ struct Tokenizer {
         const std::string where = files.path(vocab_name), config = files.path("tokenizer_config.json");
         const std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
         const std::string slow = ends_with(type, "Fast") ? type.substr(0, type.size() - 4) : type;
-        const bool qwen2 = slow == "Qwen2Tokenizer";
-        if (!qwen2 && slow != "GPT2Tokenizer" && slow != "PreTrainedTokenizer")
+        const bool qwen2 = slow == "Qwen2Tokenizer", roberta = is_roberta();
+        if (!qwen2 && !roberta && slow != "GPT2Tokenizer" && slow != "PreTrainedTokenizer")
             fail(
-                "%s: tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no tokenizer.json, "
-                "found %s",
+                "%s: tokenizer_class: expected GPT2Tokenizer, Qwen2Tokenizer or RobertaTokenizer where there is no "
+                "tokenizer.json, found %s",
                 config.c_str(), slow.c_str());
         const Json vocab = parse_json(*files.find(vocab_name), where);
+        for (auto [role, name] : {std::pair{BOS, "<s>"}, {EOS, "</s>"}, {UNK, "<unk>"}, {SEP, "</s>"}, {PAD, "<pad>"},
+                 {CLS, "<s>"}, {MASK, "<mask>"}})
+            if (roberta) special.set_default(role, name);
+        auto is_object = [](const Json& from) { return from.find("mask_token") && from.find("mask_token")->s.empty(); };
+        for (AddedToken& t : special.added.tokens)  // " <mask>" is one token, unless a file says otherwise
+            if (roberta && t.content == special.roles[MASK] && t.id < 0)
+                t.lstrip = t.lstrip || !(is_object(files.config) || is_object(files.special_map));
         if (!contains(read_vocab(vocab, where), std::string(eot_name)) && special.roles[EOS].empty())
             fail("%s: expected the token %s, found none: this is no GPT-2 vocabulary", where.c_str(), eot_name);
         for (Role role : {BOS, EOS, UNK})
-            if (!qwen2 || role != BOS) special.set_default(role, eot_name);
+            if (!roberta && (!qwen2 || role != BOS)) special.set_default(role, eot_name);
 
         std::vector<std::string_view> lines = TokenizerFiles::lines(*files.find(merges_name));
         const size_t first = !lines.empty() && starts_with(lines[0], "#version");  // line with a pair, from 0
@@ -641,12 +666,11 @@ struct Tokenizer {
         return name == "PreTrainedTokenizerFast" || name == "TokenizersBackend";
     }
 
-    // After build(): prefix, suffix, add_bos
+    // After build(): single, pair, add_bos
     void read_post_processor(const Json* rule, const std::string& where) {
         if (model == WORDPIECE) {
             const Json both = post_processor(), one = Json(both).set("pair", Json::make_array());
-            auto end = [&](int32_t id) { return Json::make_array({tokens[id], id}); };
-            const Json bert = Json().set("type", "BertProcessing").set("sep", end(sep())).set("cls", end(cls()));
+            const Json bert = Json().set("type", "BertProcessing").set("sep", named(sep())).set("cls", named(cls()));
             const bool given = rule && rule->kind != Json::null;
             if (given && !same_json(*rule, both) && !same_json(*rule, one) && !same_json(*rule, bert))
                 refuse_rule(where, *rule, dump_json(both));
@@ -655,39 +679,61 @@ struct Tokenizer {
         for (const Json& r : rules_of(rule, where, "processors")) {
             const std::string type = json_text(r, where, "type");
             if (type == "ByteLevel") continue;
-            if (type != "TemplateProcessing")
-                refuse_rule(where, r, "ByteLevel, TemplateProcessing, a Sequence of them or null");
-            refuse_unknown_keys(r, where, {"type", "single", "pair", "special_tokens"});
-            const Json *single = json_member(r, where, "single", Json::array), none;
-            const Json* known = json_member(r, where, "special_tokens", Json::object);
-            std::vector<int32_t> before, after;
-            size_t texts = 0;
-            for (const Json& part : single ? single->a : none.a) {
-                const Json *token = part.find("SpecialToken"), *name = token ? token->find("id") : nullptr;
-                const Json* entry = known && name ? known->find(name->s) : nullptr;
-                const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
-                if (part.find("Sequence")) texts++;
-                else if (!ids) refuse_rule(where, r, "the ids of its special tokens");
-                for (const Json& id : ids ? ids->a : none.a) {
-                    if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
-                        refuse_rule(where, r, format("ids from 0 to %zu", size() - 1));
-                    (texts ? after : before).push_back((int32_t)id.i);
-                }
+            if (single.size() > 1) refuse_rule(where, r, "one rule that adds tokens");
+            if (type == "RobertaProcessing") {
+                refuse_unknown_keys(r, where, {"type", "sep", "cls", "trim_offsets", "add_prefix_space"});
+                auto id = [&](const char* key) {
+                    const Json* token = json_member(r, where, key, Json::array);
+                    if (!token || token->a.size() != 2) refuse_rule(where, r, "[\"token\", id] for cls and for sep");
+                    return known_id(token->a[1], where, r);
+                };
+                read_roberta(id("cls"), id("sep"));
+            } else if (type == "TemplateProcessing") {
+                refuse_unknown_keys(r, where, {"type", "single", "pair", "special_tokens"});
+                single = read_template(r, where, "single");
+                pair = read_template(r, where, "pair");
+                if (std::count(single.begin(), single.end(), -1) != 1 || contains(single, -2))
+                    refuse_rule(where, r, "one text in its \"single\"");
+            } else {
+                refuse_rule(where, r, "ByteLevel, TemplateProcessing, RobertaProcessing, a Sequence of them or null");
             }
-            if (texts != 1) refuse_rule(where, r, "one text in its \"single\"");
-            prefix.insert(prefix.begin(), before.begin(), before.end());
-            suffix.insert(suffix.end(), after.begin(), after.end());
         }
+        if (is_roberta()) read_roberta(cls(), sep());
         const std::string config = files.path("tokenizer_config.json");
         auto flag = [&](const char* key) { return json_flag(files.config, config, key, false); };
         const bool bos = flag("add_bos_token"), eos = flag("add_eos_token");
         if (files.config.find("add_bos_token") || files.config.find("add_eos_token")) {
             // no matter what tokenizer.json says, as transformers
-            const int32_t first = role_id[BOS], last = role_id[EOS];
-            prefix.assign(bos && first >= 0, first);
-            suffix.assign(eos && last >= 0, last);
+            single = {-1};
+            if (bos && role_id[BOS] >= 0) single.insert(single.begin(), role_id[BOS]);
+            if (eos && role_id[EOS] >= 0) single.push_back(role_id[EOS]);
         }
-        add_bos = !prefix.empty();
+        add_bos = single[0] >= 0;
+    }
+    Json named(int32_t id) const { return Json::make_array({tokens[id], id}); }
+    void read_roberta(int32_t c, int32_t s) {
+        single = {c, -1, s};
+        pair = {c, -1, s, s, -2, s};
+    }
+    int32_t known_id(const Json& id, const std::string& where, const Json& rule) const {
+        if (id.kind != Json::integer || id.i < 0 || (size_t)id.i >= size())
+            refuse_rule(where, rule, format("ids from 0 to %zu", size() - 1));
+        return (int32_t)id.i;
+    }
+    std::vector<int32_t> read_template(const Json& rule, const std::string& where, const char* key) const {
+        std::vector<int32_t> out;
+        const Json *list = json_member(rule, where, key, Json::array), none;
+        const Json* known = json_member(rule, where, "special_tokens", Json::object);
+        for (const Json& part : list ? list->a : none.a) {
+            const Json *text = part.find("Sequence"), *token = text ? text : part.find("SpecialToken");
+            const std::string name = token ? json_text(*token, where, "id") : "";
+            const Json* entry = known && !text ? known->find(name) : nullptr;
+            const Json* ids = entry ? json_member(*entry, where, "ids", Json::array) : nullptr;
+            if (text) out.push_back(name == "B" ? -2 : -1);
+            else if (!ids) refuse_rule(where, rule, "the ids of its special tokens");
+            for (const Json& id : ids ? ids->a : none.a) out.push_back(known_id(id, where, rule));
+        }
+        return out;
     }
 
     void read_decoder(const Json* rule, const std::string& where) {
@@ -724,7 +770,7 @@ struct Tokenizer {
         const Json rule = Json().set("type", "ByteLevel").set("add_prefix_space", adds_space);
         return Json(rule).set("trim_offsets", true).set("use_regex", by_expression);
     }
-    // A post-processor of two lists of ids, in which −1 is a text A, and −2 a text B
+    // The post-processor of two such lists
     Json template_of(const std::vector<int32_t>& single, const std::vector<int32_t>& pair) const {
         Json out = Json().set("type", "TemplateProcessing"), known = Json::make_object();
         for (const auto* ids : {&single, &pair}) {
@@ -743,7 +789,7 @@ struct Tokenizer {
         return out.set("special_tokens", known);
     }
     Json post_processor() const {
-        if (model == WORDPIECE) return template_of({cls(), -1, sep()}, {cls(), -1, sep(), -2, sep()});
+        if (model == WORDPIECE) return template_of(single, pair);
         const Json bytes = byte_level ? byte_level_rule(false, true) : Json();
         if (!add_bos) return bytes;
         const Json begins = template_of({bos(), -1}, {bos(), -1, -2});  // as transformers reads add_bos
@@ -770,6 +816,10 @@ struct Tokenizer {
         } else {
             const bool qwen2 = words.has(Step::QWEN2);
             pre = post = decoder = byte_level_rule(words.has(Step::PREFIX), !qwen2);
+            if (is_roberta()) {
+                post = Json().set("type", "RobertaProcessing").set("sep", named(sep())).set("cls", named(cls()));
+                post.set("trim_offsets", true).set("add_prefix_space", words.has(Step::PREFIX));
+            }
             if (qwen2) {
                 Json split = Json().set("type", "Split").set("pattern", Json().set("Regex", known_regexes[2].second));
                 split.set("behavior", "Isolated").set("invert", false);
@@ -791,7 +841,7 @@ struct Tokenizer {
     // input, where it was more; exactly: in any case
     void save(const std::string& dir, int max_len = 512, bool exactly = false) const {
         const std::string* all = files.find("tokenizer.json");
-        const bool changed = model == BPE && add_bos != !prefix.empty();  // by a program
+        const bool changed = model == BPE && add_bos != (single[0] >= 0);  // by a program
         Json config = files.config;
         if (exactly) config.set("model_max_length", max_len);
         auto set_new = [&](const char* key, const Json& value) {
@@ -817,11 +867,12 @@ struct Tokenizer {
         const std::string type = json_text(config, dir, "tokenizer_class");
         const std::string steps = normalizer.description() + "/" + words.description();
         const bool stock = (starts_with(type, "GPT2Tokenizer") && steps == "/gpt2;") ||
+                           (starts_with(type, "RobertaTokenizer") && steps == "/gpt2;" && pair.size() == 6) ||
                            (starts_with(type, "Qwen2Tokenizer") && steps == "nfc;/qwen2;");
         if (model == WORDPIECE ? !are_berts() : !stock || !byte_level || ignore_merges || unk >= 0)
             config.set("tokenizer_class", "PreTrainedTokenizerFast");
         if (changed) config.set("add_bos_token", add_bos);
-        if (add_bos && prefix.empty()) config.set("bos_token", tokens[bos()]);
+        if (add_bos && single[0] < 0) config.set("bos_token", tokens[bos()]);
         files.save(dir, config, max_len);
         if (changed || !all) {
             Json rules = all ? parse_json(*all, files.path("tokenizer.json")) : json();

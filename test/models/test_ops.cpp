@@ -204,9 +204,8 @@ struct TestData {
         }
         out.finish();
         file = std::make_unique<BinFile>(dir / "train.bin");
-        data = std::make_unique<MaskedLmData>(*file, (int)T, (int)V, words);
+        data = std::make_unique<MaskedLmData>(*file, (int)T, words);
         data->seed = 7;
-        for (int id = 0; id < V; id++) data->continues.push_back(words.is_continuation(id));
     }
     // tokens of the last sequence before masking
     std::vector<int> original() const {
@@ -303,7 +302,7 @@ TEST_SUITE("loader") {
         out.end_sequence();
         out.finish();
         BinFile file(dir / "train.bin");
-        MaskedLmData d(file, 16, 25, words);
+        MaskedLmData d(file, 16, words);
         d.rate = 0.9;
         for (uint64_t epoch = 0; epoch < 20; epoch++) {
             d.make(epoch, 0);
