@@ -12,6 +12,7 @@
 // next layer, or the last one of all; its first layer has none of its own. Dimensions: common/base/types.h, and
 //
 //   UP   what goes into the activation: FF for GELU; of GeGLU gate and up, 2 FF
+//   K    what the head puts out: V words, or of finetune_cls.cu the classes; Kp: rounded up, for the kernels
 #ifndef TRAIN_BERT_CU
 #define TRAIN_BERT_CU
 #include <algorithm>
@@ -51,13 +52,13 @@ struct BertTensors {
         X *ln2w, *ln2b;    // (C)
     } layer[MAX_LAYERS];
     X *headw, *headb;          // (C, C), (C)
-    X *ln_head_w, *ln_head_b;  // (C)
-    X* decoder_bias;           // (Vp)
+    X *ln_head_w, *ln_head_b;  // (C)              nullptr: a head without a norm
+    X *outw, *outb;            // (Kp, C), (Kp)    outw of masked LM: wte
 };
 
-// The encoder's part of the table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests
-// all come from it.
-template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
+// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
+template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* memory) {
+    TableBuilder<X> table{c.init_std, {}, {}};
     const BertType& names = bert_type(c.type);
     const std::string base = names.base;
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), positions = c.T + c.first_position;
@@ -88,18 +89,14 @@ template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t,
         const std::string norm2 = c.modern && l == c.L - 1 ? base + "final_norm" : layer(l + c.modern) + names.norm2;
         table.layernorm(w.ln2w, w.ln2b, norm2, C, l);
     }
-}
-// The whole table: the encoder and the masked-LM head.
-template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
-    TableBuilder<X> table{c.init_std, {}, {}};
-    const BertType& names = bert_type(c.type);
-    int L = (int)c.L;
-    encoder_table(table, t, c);
-    table.linear(t.headw, t.headb, "", {names.head}, c.C, c.C, L);
-    table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, c.C, L);
-    const std::string decoder = names.decoder + std::string(".bias");
-    table.tensor(t.decoder_bias, {decoder}, {(size_t)c.V}, false, Init::zeros, L, round_up(c.V, 64));
-    return table.point(base);
+    const int L = (int)c.L;
+    table.linear(t.headw, t.headb, "", {c.classes ? names.pooler : names.head}, C, C, L);
+    if (!c.classes) table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, C, L);
+    if (c.classes) table.linear(t.outw, t.outb, "", {names.classifier}, c.K(), C, L, c.Kp());
+    else table.tensor(t.outb, {names.decoder + std::string(".bias")}, {V}, false, Init::zeros, L, Vp);
+    const std::vector<ParamSpec> rows = table.point(memory);
+    if (!c.classes) t.outw = t.wte;
+    return rows;
 }
 
 // ---------------------------------------------------------------- activations
@@ -122,9 +119,9 @@ struct BertActivations {
     real *last_att, *last_x;          // (M, C)  these rows of the last layer's att and of what it is added to
     areal *global_rope, *local_rope;  // (positions, 2, HS/2) cosines and sines
     // head, over the M rows that have a target
-    real *head_pre, *head_act, *head_out;  // (M, C)
+    real *head_pre, *head_act, *head_out;  // (M, C) before and after its activation; after its norm and dropout
     areal *mean_head, *rstd_head;          // (M)
-    real* logits;             // (logits_chunk_rows, Vp) of so many rows at a time; overwritten by their gradient
+    real* logits;             // (logits_chunk_rows, Kp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;  // (M)
     // gradients on the way back
     real* dhead;                // (M, C)
@@ -144,8 +141,10 @@ struct Bert {
     float dropout = 0;
     bool recompute = false;  // the backward pass computes x1, x2 and act again: all layers share one buffer of each
     int frozen = -1;         // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
+    const double* class_weights = nullptr;  // (K) in device memory, or nullptr: all 1
 
-    int Vp() const { return (int)round_up(config.V, 64); }
+    int K() const { return (int)config.K(); }
+    int Kp() const { return (int)config.Kp(); }
     int UP() const { return (int)(config.modern ? 2 * config.FF : config.FF); }
 
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
@@ -156,17 +155,13 @@ struct Bert {
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
-        plan_encoder(arena, backward);
-        plan_head(arena, backward);
-    }
-    void plan_encoder(Arena& arena, bool backward) {
-        size_t N = shape.N, C = config.C, FF = config.FF, NH = config.NH;
+        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
         arena.region("encoder");
         arena.take_each(N * C, acts.embedded, acts.x0);
         arena.take_each(N, acts.mean_embed, acts.rstd_embed);
         for (int l = 0; l < config.L; l++) {
             auto& a = acts.layer[l] = acts.layer[0];  // what a layer does not take for itself it shares with the first
-            size_t R = l == config.L - 1 ? shape.M : N;
+            size_t R = l == config.L - 1 ? M : N;
             if (l > 0 && !backward) continue;
             if (l == 0 || !recompute) {
                 arena.take_each(R * C, a.x1, a.x2);
@@ -179,7 +174,7 @@ struct Bert {
             arena.take_each(R, a.mean1, a.rstd1, a.mean2, a.rstd2);
             arena.take(a.pre, R * UP());
         }
-        arena.take_each(shape.M * C, acts.last_att, acts.last_x);
+        arena.take_each(M * C, acts.last_att, acts.last_x);
         const int HS = (int)(C / NH), positions = config.modern ? (int)std::min<size_t>(config.T, N) : 0;
         for (auto [table, rope] :
             {std::pair{&acts.global_rope, &config.global_rope}, {&acts.local_rope, &config.local_rope}}) {
@@ -187,30 +182,29 @@ struct Bert {
             if (arena.base && positions)
                 copy_to_device(*table, rope_table<areal>(*rope, positions, HS).data(), positions * HS * sizeof(areal));
         }
+        arena.region("head");
+        logits_chunk_rows = (int)round_up(std::max<size_t>(M, 1), 128);
+        if (!config.classes)
+            logits_chunk_rows = (int)std::min<size_t>(
+                logits_chunk_rows, std::max<size_t>(128, LOGITS_BUDGET / (Kp() * sizeof(real)) / 128 * 128));
+        arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
+        arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
+        arena.take(acts.logits, (size_t)logits_chunk_rows * Kp());
         if (!backward) return;
+        arena.region("backward pass");
         size_t wide = std::max<size_t>(UP(), 4 * C);
         arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
         arena.take(
             acts.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
-    }
-    void plan_head(Arena& arena, bool backward) {
-        size_t M = shape.M, C = config.C;
-        logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
-            std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
-        arena.region("masked-LM head");
-        arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
-        arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
-        arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
-        if (!backward) return;
         arena.take(acts.dhead, M * C);
         arena.take(acts.head_scratch,
-            std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(logits_chunk_rows, Vp())}));
+            std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(logits_chunk_rows, Kp())}));
     }
 
-    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
-    // rows are the tokens, or after the last attention the M rows that have a target.
+    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l; 3L+1
+    // a classifier's. Its rows are the tokens, or after the last attention the M rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
         return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
     }
@@ -264,32 +258,38 @@ struct Bert {
         }
         return x;
     }
-    // The masked-LM head up to its last LayerNorm, of x (M, C): acts.head_out (M, C).
+    // The head up to its last product, of x (M, C): acts.head_out (M, C). Masked LM: layernorm(gelu(x headwᵀ + headb));
+    // a classifier: dropout(tanh(x headwᵀ + headb)).
     void head_forward(const Batch& b, const real* x) {
         int M = b.M, C = config.C;
+        if (config.classes) {
+            matmul_forward(acts.head_act, x, params.headw, params.headb, M, C, C);
+            elementwise(TanhOf(), (size_t)M * C, acts.head_act, acts.head_act);
+            return dropout_forward(acts.head_out, acts.head_act, M, C, drop(b, 3 * (int)config.L + 1));
+        }
         matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
         norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w, params.ln_head_b,
             M, C, (areal)config.eps);
     }
-    // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
+    // Rows [m, m + rows) of the logits, in acts.logits (rows, Kp)
     void logits_forward(int m, int rows) {
         matmul_forward(
-            acts.logits, acts.head_out + (size_t)m * config.C, params.wte, params.decoder_bias, rows, config.C, Vp());
+            acts.logits, acts.head_out + (size_t)m * config.C, params.outw, params.outb, rows, config.C, Kp());
     }
 
-    // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out wteᵀ +
-    // decoder_bias, loss, and with `backward` straight back to acts.dhead(M, C).
+    // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out outwᵀ +
+    // outb, loss, and with `backward` straight back to acts.dhead(M, C).
     void loss(const Batch& b, StepStats* stats, bool backward) {
         int C = config.C;
         for (int m = 0; m < b.M; m += logits_chunk_rows) {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                Vp(), backward);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, K(), Kp(),
+                backward, class_weights);
             if (!backward) continue;
-            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, grads.decoder_bias, acts.logits, acts.head_out + (size_t)m * C,
-                acts.head_scratch, rows, C, Vp());
+            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.outw, rows, C, Kp());
+            matmul_backward_weight(
+                grads.outw, grads.outb, acts.logits, acts.head_out + (size_t)m * C, acts.head_scratch, rows, C, Kp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -308,12 +308,16 @@ struct Bert {
         head_forward(b, x);
         loss(b, stats, true);
 
-        // head_out = layernorm(head_act)
-        norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
-            acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
-        // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
-        elementwise(GeluGradient<Gelu::erf>(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_pre);
+        if (config.classes) {  // head_out = dropout(head_act), head_act = tanh(x headwᵀ + headb)
+            dropout_forward(acts.dhead, acts.dhead, M, C, drop(b, 3 * (int)config.L + 1));
+            elementwise(TanhGradient(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_act);
+        } else {  // head_out = layernorm(head_act), head_act = gelu(head_pre), head_pre = x headwᵀ + headb
+            norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
+                acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
+            elementwise(GeluGradient<Gelu::erf>(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_pre);
+        }
         matmul_backward_weight(grads.headw, grads.headb, acts.dhead, x, acts.head_scratch, M, C, C);
+        if (frozen >= config.L) return;
         matmul_backward_input(acts.dx, acts.dhead, params.headw, M, C, C);
         encode_backward(b);
     }
@@ -391,13 +395,17 @@ struct Bert {
         if (grads.wtt) embedding_backward(grads.wtt, dx0, b.by_type, acts.scratch, C);
     }
 
-    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
-    // sequence; fraction: of the tokens, those that have a target, which alone get past the last attention
+    // Work of one token, forward and backward, in FLOP: 2 per weight of a matrix product and pass, of which there are
+    // three, or one through what is frozen. T: the length of its sequence; fraction: of the tokens, those that have a
+    // target, which alone get past the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + (UP() + config.FF) * C, seen = 0;  // rest: of a layer, after its attention
-        for (int l = 0; l < config.L; l++) seen += std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
-        double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * (C * config.V + C * C);
-        return 6 * matrices + 3 * 4 * seen * C;
+        double C = config.C, products = 3 * fraction * (C * K() + C * C);
+        for (int l = 0; l < config.L; l++) {
+            double seen = std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
+            double rest = (l == config.L - 1 ? fraction : 1) * (C * C + (UP() + config.FF) * C);  // after its attention
+            products += (l < frozen ? 1 : 3) * (3 * C * C + 2 * seen * C + rest);
+        }
+        return 2 * products;
     }
 };
 
@@ -477,18 +485,29 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
 }
 
 // ---------------------------------------------------------------- fill-mask
-// The model of a directory, a Bert or what stands on one, without gradients
-template <class Model> struct LoadedEncoder {
-    Model model;
+// The model of a directory, without gradients
+struct LoadedEncoder {
+    std::string dir;
+    Bert model;
     WordPiece tokenizer;
     BatchBuilder builder;
     std::vector<char> host;  // a batch
     char* block = nullptr;   // the same in device memory
     std::shared_ptr<void> memory;
 
-    // For batches of `shape`, which is the model's, and sequences of up to T tokens
-    void load(const std::string& dir, const BatchShape& shape, int T, int multiple) {
-        builder.set_up(shape, tokenizer.pad(), T, multiple);
+    explicit LoadedEncoder(const std::string& path) {
+        if (path.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+        dir = resolve_model_dir(path);
+        model.config = read_bert_config(dir);
+        tokenizer = WordPiece::load(dir);
+        check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
+    }
+    // For batches of N tokens and M rows, and sequences of up to T tokens
+    void load(int N, int M, int64_t T, int multiple) {
+        BatchShape& shape = model.shape;
+        shape.N = N;
+        shape.M = M;
+        builder.set_up(shape, tokenizer.pad(), (int)T, multiple);
         memory = load_parameters(
             dir, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
@@ -499,16 +518,11 @@ template <class Model> struct LoadedEncoder {
     }
 };
 // For up to `tokens` tokens at a time
-struct LoadedBert : LoadedEncoder<Bert> {
-    LoadedBert(const std::string& path, int tokens) {
-        std::string dir = resolve_model_dir(path);
-        model.config = read_bert_config(dir);
-        tokenizer = WordPiece::load(dir);
-        check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
-        model.shape.N = model.shape.M = tokens;
-        load(dir, model.shape, (int)model.config.T, tokens);
+struct LoadedBert : LoadedEncoder {
+    LoadedBert(const std::string& path, int tokens) : LoadedEncoder(path) {
+        load(tokens, tokens, model.config.T, tokens);
     }
-    // The logits (masks, Vp) of the [MASK]s of a text
+    // The logits (masks, Kp) of the [MASK]s of a text
     std::vector<std::vector<real>> run(const std::string& text, size_t number) {
         std::vector<int> ids{tokenizer.cls()};
         if (size_t invalid = tokenizer.encode(text, ids))
@@ -525,10 +539,10 @@ struct LoadedBert : LoadedEncoder<Bert> {
         Batch batch = builder.finish(host.data(), StepCounters{}, 1);
         batch = to_device(batch, model.shape, block, host.data());
         model.head_forward(batch, model.encode(batch));
-        std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Vp()));
+        std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Kp()));
         for (size_t k = 0; k < logits.size(); k++) {
             model.logits_forward((int)k, 1);
-            copy_to_host(logits[k].data(), model.acts.logits, model.Vp() * sizeof(real));
+            copy_to_host(logits[k].data(), model.acts.logits, model.Kp() * sizeof(real));
         }
         return logits;
     }
@@ -555,7 +569,6 @@ struct FillFlags {
 
 // Prints the most likely tokens for every [MASK] of every text.
 int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
-    if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
     for (const std::string& text : texts)
         if (text.find("[MASK]") == std::string::npos)
             fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());

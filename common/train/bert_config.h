@@ -10,6 +10,7 @@
 
 struct BertConfig {
     int64_t V = 30522, T = 512, C = 768, L = 12, NH = 12, FF = 3072, types = 2, pad_id = 0;  // T: the longest sequence
+    int64_t classes = 0;  // of a classifier; 0: it is a masked LM
     double eps = 1e-12, dropout = 0.1, attention_dropout = 0.1, init_std = 0.02;
 
     // Where the models differ. A ModernBERT is a BERT with norms at the beginning of the branches, RoPE and GeGLU for
@@ -21,6 +22,8 @@ struct BertConfig {
     int64_t window = 64, global_every = 3;  // layer l sees so far to each side, or everything where global_every | l
     RopeConfig global_rope{160000}, local_rope{10000};
 
+    int64_t K() const { return classes ? classes : V; }  // what its head puts out
+    int64_t Kp() const { return (int64_t)round_up(K(), classes ? 8 : 64); }
     bool is_local(int l) const { return modern && l % global_every; }
     Reach reach(int l) const { return is_local(l) ? Reach{(int)window, (int)window} : ALL_KEYS; }
 };
@@ -35,24 +38,27 @@ struct BertType {
     std::vector<std::string> qkv;
     const char *attention, *norm1, *fc, *projection, *norm2;  // of a layer
     const char *head, *head_norm, *decoder;                   // masked LM; of the decoder its bias
+    const char *pooler, *classifier;
 };
 inline const std::vector<BertType> BERT_TYPES = {
     {"bert", "Bert", "bert.", "embeddings.word_embeddings", "embeddings.position_embeddings",
         "embeddings.token_type_embeddings", "embeddings.LayerNorm", "encoder.layer",
         {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
         "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm",
-        "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions"},
+        "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm", "cls.predictions",
+        "bert.pooler.dense", "classifier"},
     {"distilbert", "DistilBert", "distilbert.", "embeddings.word_embeddings", "embeddings.position_embeddings", "",
         "embeddings.LayerNorm", "transformer.layer", {"attention.q_lin", "attention.k_lin", "attention.v_lin"},
         "attention.out_lin", "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm", "vocab_transform",
-        "vocab_layer_norm", "vocab_projector"},
+        "vocab_layer_norm", "vocab_projector", "pre_classifier", "classifier"},
     {"roberta", "Roberta", "roberta.", "embeddings.word_embeddings", "embeddings.position_embeddings",
         "embeddings.token_type_embeddings", "embeddings.LayerNorm", "encoder.layer",
         {"attention.self.query", "attention.self.key", "attention.self.value"}, "attention.output.dense",
         "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm", "lm_head.dense",
-        "lm_head.layer_norm", "lm_head"},
+        "lm_head.layer_norm", "lm_head", "classifier.dense", "classifier.out_proj"},
     {"modernbert", "ModernBert", "model.", "embeddings.tok_embeddings", "", "", "embeddings.norm", "layers",
-        {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm", "head.dense", "head.norm", "decoder"},
+        {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm", "head.dense", "head.norm", "decoder",
+        "head.dense", "classifier"},
 };
 inline const BertType& bert_type(const std::string& type) {
     return *std::find_if(BERT_TYPES.begin(), BERT_TYPES.end(), [&](const BertType& t) { return t.type == type; });

@@ -118,7 +118,7 @@ TEST_SUITE("reference outputs") {
             CAPTURE(name);
             Reference r(name);
             SmallBert& bert = r.bert;
-            const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Vp();
+            const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Kp();
             Batch b = r.bert.batch();
 
             bert.model.head_forward(b, bert.model.encode(b));
@@ -182,7 +182,7 @@ TEST_SUITE("reference outputs") {
         ClassifierReference r;
         SmallClassifier& c = r.bert;
         Batch b = c.batch();
-        c.model.forward(b);
+        c.forward(b);
         std::vector<real> logits = r.read("logits"), ours = c.logits(b.M);
         REQUIRE(logits.size() == ours.size());
         CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);

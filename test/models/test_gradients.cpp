@@ -742,7 +742,7 @@ TEST_SUITE("gradients of the classifier") {
         double loss = c.opt.stats->loss;
         for (int frozen : {-1, 0, 2, 3}) {
             CAPTURE(frozen);
-            c.model.bert.frozen = frozen;
+            c.model.frozen = frozen;
             Numbers g = c.gradients(b);
             CHECK(c.opt.stats->loss == loss);
             int zero = 0, tensors = 0;
