@@ -6,8 +6,9 @@
 //
 // The model is that of train_bert.cu with another head: of each sequence the first token's row, [CLS], goes through
 //   head_out = dropout(tanh(x[CLS] headwᵀ + headb)),   logits = head_out outwᵀ + outb,   cross-entropy over K classes
-// and the gradient goes all the way down. Read in this order: prediction → the task → train → eval → predict → main.
-// How a text becomes a sequence: common/data/classify_data.h; what is reported: common/eval/classification_report.h.
+// (of a BERT; others: Bert::head_forward()), and the gradient goes all the way down. Read in this order: prediction →
+// the task → train → eval → predict → main. How a text becomes a sequence: common/data/classify_data.h; what is
+// reported: common/eval/classification_report.h.
 #ifndef FINETUNE_CLS_CU
 #define FINETUNE_CLS_CU
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
@@ -63,11 +64,6 @@ ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const 
     return report;
 }
 
-void check_classifier_type(const BertConfig& c, const std::string& dir) {
-    if (c.type != "bert")
-        fail("%s/config.json: model_type: expected \"bert\", found \"%s\": no classifier is implemented on it",
-            dir.c_str(), c.type.c_str());
-}
 // The names of its classes, in order; none if it is no classifier. Regression and several labels at once are refused.
 std::vector<std::string> read_labels(const std::string& dir) {
     std::string path = dir + "/config.json";
@@ -106,7 +102,6 @@ struct LoadedClassifier : LoadedEncoder {
     size_t T = 0;                                 // the longest input, in tokens: what the model was fine-tuned with
 
     explicit LoadedClassifier(const std::string& path) : LoadedEncoder(path) {
-        check_classifier_type(model.config, dir);
         labels = read_labels(dir);
         if (labels.empty())
             fail(
@@ -138,7 +133,7 @@ struct LoadedClassifier : LoadedEncoder {
         if (pair && (has_no_text(text2) || b.empty()))
             return where + ": expected a second text, found only characters that give no token";
         if (!pair) b.clear();
-        if (!b.empty() && model.config.types < 2)
+        if (!b.empty() && !model.config.takes_pairs())
             return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), tokenizer, T);
         return "";
@@ -163,6 +158,7 @@ struct ClassifyTask : RunTask<Bert> {
     const WordPiece& tokenizer;
     const std::vector<std::string>& labels;
     const std::string init;                // the directory of the model to start with
+    std::vector<std::string> head;         // prefixes of the tensors that it may lack
     std::vector<std::string> new_tensors;  // those that are not taken from it
     std::vector<size_t> head_rows;         // (K) of each class, where its row is in its classifier; empty: as it is
     ClassifyData train_data, dev_data;
@@ -176,7 +172,10 @@ struct ClassifyTask : RunTask<Bert> {
           train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
         draw_examples();
         config.classes = (int64_t)labels.size();
+        const BertType& names = bert_type(config.type);
+        head = {names.pooler, names.classifier, names.head_norm};
         set_up(config, shape_for(cf.batch), tokenizer.pad(), cf.max_len, 128);
+        builder.last_type = config.last_type();
         model.frozen = (int)cf.freeze;
     }
     // By --seed: the examples of a run, and of these the part that chooses the epoch
@@ -291,10 +290,11 @@ struct ClassifyTask : RunTask<Bert> {
 };
 
 // ---------------------------------------------------------------- train
-// The rows of the classifier go where the names of their classes are. values: (total_count(table))
+// The rows of the classifier, the end of the table, go where the names of their classes are. values:
+// (total_count(table))
 void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
-    for (const ParamSpec& s : table) {
-        if (rows.empty() || !starts_with(s.names[0], "classifier.")) continue;
+    for (size_t i = table.size() - 2; i < table.size() && !rows.empty(); i++) {
+        const ParamSpec& s = table[i];
         const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
         const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
         for (size_t k = 0; k < rows.size(); k++)
@@ -397,8 +397,7 @@ int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& re
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)f.seed);
         if (!task.cf.from_scratch) {
-            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors)
-                .announce(task.init, {"bert.pooler.", "classifier."});
+            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors).announce(task.init, task.head);
             reorder_head(values, task.opt.table, task.head_rows);
             refuse_not_finite(task.opt.table, values, task.init);
         }
@@ -464,7 +463,7 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
 void check_classify_data(
     const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
     check_tokenizer(file, tokenizer, init);
-    for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
+    for (size_t s = 0; !config.takes_pairs() && s < file.sequences(); s++)
         if (file.pair(s))
             fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",
                 file.path.c_str(), init.c_str(), (long long)config.types);
@@ -480,7 +479,6 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
     const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
     const WordPiece tokenizer = WordPiece::load(init);
     BertConfig config = read_bert_config(init);
-    check_classifier_type(config, init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)
@@ -514,9 +512,10 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             init.c_str());
         for (auto& label : labels) task.head_rows.push_back(row_of[label]);
     } else if (old != labels) {
-        task.new_tensors = {"classifier.weight", "classifier.bias"};
+        const std::string classifier = bert_type(config.type).classifier;
+        task.new_tensors = {classifier + ".weight", classifier + ".bias"};
     }
-    check_tensors(init, task.opt.table, {"bert.pooler.", "classifier."}, task.new_tensors);
+    check_tensors(init, task.opt.table, task.head, task.new_tensors);
     count_steps(cli, f, (double)task.train_data.sequences(), cf.batch);
     if (f.patience > 0 && cf.dev_split == 0)
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");

@@ -91,7 +91,8 @@ template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const Be
     }
     const int L = (int)c.L;
     table.linear(t.headw, t.headb, "", {c.classes ? names.pooler : names.head}, C, C, L);
-    if (!c.classes) table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, C, L);
+    if (c.head() == Head::gelu_norm) table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, C, L);
+    table.biases = true;
     if (c.classes) table.linear(t.outw, t.outb, "", {names.classifier}, c.K(), C, L, c.Kp());
     else table.tensor(t.outb, {names.decoder + std::string(".bias")}, {V}, false, Init::zeros, L, Vp);
     const std::vector<ParamSpec> rows = table.point(memory);
@@ -161,7 +162,7 @@ struct Bert {
         arena.take_each(N, acts.mean_embed, acts.rstd_embed);
         for (int l = 0; l < config.L; l++) {
             auto& a = acts.layer[l] = acts.layer[0];  // what a layer does not take for itself it shares with the first
-            size_t R = l == config.L - 1 ? M : N;
+            size_t R = drops_rows(l) ? M : N;
             if (l > 0 && !backward) continue;
             if (l == 0 || !recompute) {
                 arena.take_each(R * C, a.x1, a.x2);
@@ -204,16 +205,20 @@ struct Bert {
     }
 
     // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l; 3L+1
-    // a classifier's. Its rows are the tokens, or after the last attention the M rows that have a target.
+    // a classifier's, 3L+2 that before its first matrix. Its rows are the tokens, or after the last attention the M
+    // rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
-        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+        const bool of_rows = site > 3 * (int)config.L - (config.mean_pooling ? 0 : 2);
+        return {batch.counters, (uint32_t)site, dropout, of_rows ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- forward
     const areal* rope(int l) const { return config.is_local(l) ? acts.local_rope : acts.global_rope; }
+    // Do only the rows that have a target get past the attention of layer l? Nobody reads the others of the last one.
+    bool drops_rows(int l) const { return l == config.L - 1 && !config.mean_pooling; }
 
-    // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so after the attention of the last layer they are not computed.
+    // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target, or with
+    // mean_pooling the mean over each of their sequences.
     real* encode(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -234,7 +239,7 @@ struct Bert {
             attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, config.reach(l), drop(b, 3 * l + 1));
             real *att = a.att, *residual = config.modern ? sum : x;  // (R, C)
             int R = N;
-            if (l == config.L - 1) {
+            if (drops_rows(l)) {
                 gather_rows(acts.last_att, a.att, b.rows, M, C);
                 gather_rows(acts.last_x, residual, b.rows, M, C);
                 att = acts.last_att;
@@ -256,20 +261,28 @@ struct Bert {
             x = a.x2;
             sum = a.sum2;
         }
-        return x;
+        if (!config.mean_pooling) return x;  // else last_x is free
+        mean_forward(acts.last_x, x, b.rows, b.seq.start, M, C);
+        return acts.last_x;
     }
     // The head up to its last product, of x (M, C): acts.head_out (M, C). Masked LM: layernorm(gelu(x headwᵀ + headb));
-    // a classifier: dropout(tanh(x headwᵀ + headb)).
-    void head_forward(const Batch& b, const real* x) {
-        int M = b.M, C = config.C;
-        if (config.classes) {
+    // a classifier: dropout(tanh(x headwᵀ + headb)), but relu of DistilBERT, of RoBERTa with dropout of x as well, of
+    // ModernBERT with masked LM's layernorm(gelu(...)).
+    void head_forward(const Batch& b, real* x) {
+        const int M = b.M, C = config.C, L = (int)config.L;
+        const size_t n = (size_t)M * C;
+        if (config.head() == Head::dropout_tanh) dropout_forward(x, x, M, C, drop(b, 3 * L + 2));
+        if (config.head() == Head::gelu_norm) {
+            matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
+            norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w,
+                params.ln_head_b, M, C, (areal)config.eps);
+        } else {
             matmul_forward(acts.head_act, x, params.headw, params.headb, M, C, C);
-            elementwise(TanhOf(), (size_t)M * C, acts.head_act, acts.head_act);
-            return dropout_forward(acts.head_out, acts.head_act, M, C, drop(b, 3 * (int)config.L + 1));
+            if (config.head() == Head::relu) elementwise(ReluOf(), n, acts.head_act, acts.head_act);
+            else elementwise(TanhOf(), n, acts.head_act, acts.head_act);
         }
-        matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
-        norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w, params.ln_head_b,
-            M, C, (areal)config.eps);
+        const real* out = config.head() == Head::gelu_norm ? acts.head_out : acts.head_act;
+        if (config.classes) dropout_forward(acts.head_out, out, M, C, drop(b, 3 * L + 1));
     }
     // Rows [m, m + rows) of the logits, in acts.logits (rows, Kp)
     void logits_forward(int m, int rows) {
@@ -303,26 +316,34 @@ struct Bert {
     // Adds the batch's part of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
     // stands under the forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
-        int M = b.M, C = config.C;
+        const int M = b.M, C = config.C, L = (int)config.L;
+        const size_t n = (size_t)M * C;
         real* x = encode(b);  // (M, C)
         head_forward(b, x);
         loss(b, stats, true);
 
-        if (config.classes) {  // head_out = dropout(head_act), head_act = tanh(x headwᵀ + headb)
-            dropout_forward(acts.dhead, acts.dhead, M, C, drop(b, 3 * (int)config.L + 1));
-            elementwise(TanhGradient(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_act);
-        } else {  // head_out = layernorm(head_act), head_act = gelu(head_pre), head_pre = x headwᵀ + headb
+        // head_out = dropout(layernorm(head_act)), head_act = gelu(head_pre), or its like; head_pre = x headwᵀ + headb
+        if (config.classes) dropout_forward(acts.dhead, acts.dhead, M, C, drop(b, 3 * L + 1));
+        if (config.head() == Head::gelu_norm) {
             norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
                 acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
-            elementwise(GeluGradient<Gelu::erf>(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_pre);
+            elementwise(GeluGradient<Gelu::erf>(), n, acts.dhead, acts.dhead, acts.head_pre);
+        } else if (config.head() == Head::relu) {
+            elementwise(ReluGradient(), n, acts.dhead, acts.dhead, acts.head_act);
+        } else {
+            elementwise(TanhGradient(), n, acts.dhead, acts.dhead, acts.head_act);
         }
         matmul_backward_weight(grads.headw, grads.headb, acts.dhead, x, acts.head_scratch, M, C, C);
         if (frozen >= config.L) return;
-        matmul_backward_input(acts.dx, acts.dhead, params.headw, M, C, C);
+        real* dx = config.mean_pooling ? acts.dbranch : acts.dx;  // (M, C)
+        matmul_backward_input(dx, acts.dhead, params.headw, M, C, C);
+        if (config.head() == Head::dropout_tanh) dropout_forward(dx, dx, M, C, drop(b, 3 * L + 2));
+        if (config.mean_pooling) mean_backward(acts.dx, dx, b.rows, b.seq.start, b.N, M, C);
         encode_backward(b);
     }
 
-    // From acts.dx (M, C), the gradient of the encoder's output, to those of all its parameters that are not frozen
+    // From acts.dx (M, C), or with mean_pooling (N, C), the gradient of the encoder's output, to those of all its
+    // parameters that are not frozen
     void encode_backward(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -336,12 +357,12 @@ struct Bert {
             auto& g = grads.layer[l];
             auto& a = acts.layer[l];
             const real* x = l == 0 ? acts.x0 : acts.layer[l - 1].x2;  // (N, C) input of the layer
-            bool last = l == config.L - 1;
-            int R = last ? M : N;
+            const bool last = drops_rows(l);
+            const int R = last ? M : N;
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch; of a
             // ModernBERT it goes to sum1, and there is already in dsum what reaches sum2 from later layers
             residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx,
-                modern && !last ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
+                modern && l < config.L - 1 ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
                 drop(b, 3 * l + 3));
             if (recompute && modern) glu_forward<GeluErf>(a.act, a.pre, R, FF);
             if (recompute && !modern) elementwise(GeluOf<Gelu::erf>(), (size_t)R * FF, a.act, a.pre);
@@ -402,7 +423,7 @@ struct Bert {
         double C = config.C, products = 3 * fraction * (C * K() + C * C);
         for (int l = 0; l < config.L; l++) {
             double seen = std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
-            double rest = (l == config.L - 1 ? fraction : 1) * (C * C + (UP() + config.FF) * C);  // after its attention
+            double rest = (drops_rows(l) ? fraction : 1) * (C * C + (UP() + config.FF) * C);  // after its attention
             products += (l < frozen ? 1 : 3) * (3 * C * C + 2 * seen * C + rest);
         }
         return 2 * products;
@@ -414,9 +435,34 @@ struct BertFlags {
     ModelFlags model{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 4, 512}, {"medium", 8, 512}, {"base", 12, 768},
                          {"large", 24, 1024}},
         128};
+    std::string arch = "bert";
     double mask_rate = 0.15;
     bool whole_words = false;
+
+    // A new model. A ModernBERT of a size has the layers and the width of that BERT, and two thirds of its parameters.
+    BertConfig config(const WordPiece& tokenizer) const {
+        BertConfig c = model.config<BertConfig>();
+        c.type = arch;
+        c.modern = arch == "modernbert";
+        c.V = (int64_t)tokenizer.tokens.size();
+        c.pad_id = tokenizer.pad();
+        if (!c.modern) return c;
+        c.types = 0;
+        c.eps = 1e-5;
+        c.bos = tokenizer.cls();
+        c.eos = tokenizer.sep();
+        if (!model.ffn_dim) c.FF = 3 * c.C / 2;
+        return c;
+    }
 };
+
+// What of a model may not change in a resumed run (resume.h)
+Json model_identity(const BertConfig& c) {
+    Json all = model_identity<BertConfig>(c).set("model_type", c.type);
+    if (c.modern) all.set("window", c.window).set("global_every", c.global_every).set("mean_pooling", c.mean_pooling);
+    if (c.modern) all.set("global_theta", c.global_rope.theta).set("local_theta", c.local_rope.theta);
+    return all;
+}
 
 struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
     const BertFlags& bf;
@@ -431,6 +477,7 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
         for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
             train_data.continues.push_back(tokenizer.is_continuation((int)id));
         set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), bf.model.max_len, shape.N);
+        builder.last_type = config.last_type();
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
     BatchShape shape_for(int64_t tokens) const {
@@ -464,19 +511,18 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     open_run_dir(f);
     PretrainData<WordPiece> data(f.data);
 
-    BertConfig config = bf.model.config<BertConfig>();
-    config.V = (int64_t)data.tokenizer.tokens.size();
-    config.pad_id = data.tokenizer.pad();
+    BertConfig config = bf.config(data.tokenizer);
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_bert_config(init);
-        if (config.types == 1)  // of models without types pairs have none
+        if (!config.takes_pairs())
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
                 init.c_str(), (long long)config.types);
         check_init(init, config.V, data.tokenizer, f.data);
     }
     // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
     if (f.lr == 0) f.lr = config.C <= 256 ? 1e-3 : config.C <= 512 ? 5e-4 : config.C <= 768 ? 2e-4 : 1e-4;
+    if (config.modern && !f.resume && !cli.given("dropout")) f.dropout = 0;
     config.dropout = config.attention_dropout = f.dropout;
     bf.model.check_max_len(config.T, f.batch_tokens);
 
@@ -508,6 +554,7 @@ struct LoadedEncoder {
         shape.N = N;
         shape.M = M;
         builder.set_up(shape, tokenizer.pad(), (int)T, multiple);
+        builder.last_type = model.config.last_type();
         memory = load_parameters(
             dir, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
@@ -615,11 +662,17 @@ int main(int argc, char** argv) {
         BertFlags bf;
         FillFlags ff;
         std::vector<FlagGroup> groups = f.groups();
-        groups.insert(
-            groups.begin() + 1, bf.model.group(MAX_LAYERS, 5,
-                                    "longest training sequence, in tokens; a model from scratch learns much faster "
-                                    "from short ones (32) at first",
-                                    "longest input that the model will take, in tokens; 0: --max-len"));
+        FlagGroup dimensions = bf.model.group(MAX_LAYERS, 5,
+            "longest training sequence, in tokens; a model from scratch learns much faster from short ones (32) at "
+            "first",
+            "longest input that the model will take, in tokens; 0: --max-len");
+        dimensions.flags.insert(dimensions.flags.begin(),
+            {"arch", &bf.arch, "bert|modernbert",
+                "norms last, learned positions and GELU; or norms first, RoPE and GeGLU, without biases, two of three "
+                "layers seeing 64 tokens to each side, dropout 0 if no other is asked for"});
+        groups.insert(groups.begin() + 1, dimensions);
+        describe(groups, "ffn-dim",
+            "number of channels inside the feed-forward part; 0: 4 x hidden size, or 1.5 x for modernbert");
         groups.push_back({"Masked LM", "train",
             {{"mlm-probability|mask-rate", &bf.mask_rate, between(0.01, 0.9),
                  "fraction of the tokens to predict in training (validation: always 0.15)"},

@@ -142,6 +142,21 @@ TEST_SUITE("classifier") {
             CHECK(l2(c.model.grads.outb, 3) > 0);
         }
     }
+    TEST_CASE("the types of a pair: 0 and 1, of RoBERTa both 0; a model with one type takes none") {
+        BertConfig c = SIZE;
+        for (auto [type, types, pairs] : {std::tuple{"bert", 2, true}, {"bert", 1, false}, {"roberta", 1, true},
+                 {"roberta", 2, true}, {"distilbert", 0, true}, {"modernbert", 0, true}}) {
+            CAPTURE(type);
+            CAPTURE(types);
+            c.type = type;
+            c.types = types;
+            CHECK(c.takes_pairs() == pairs);
+            BatchBuilder builder;
+            builder.last_type = c.last_type();
+            builder.add({1, 2, 3}, {0, 0, 1}, {0}, {0});
+            CHECK(builder.types == std::vector<int>{0, 0, type == std::string("roberta") ? 0 : 1});
+        }
+    }
     TEST_CASE("columns of the logits: classes rounded up to 8") {
         for (auto [K, Kp] : {std::pair{2, 8}, {8, 8}, {9, 16}, {150, 152}})
             CHECK(SmallClassifier::of_classes(SIZE, K).Kp() == Kp);
