@@ -57,6 +57,13 @@ template <class M> struct RunTask {
         opt.n = total_count(opt.table);
     }
     void set_shape(const BatchShape& s) { shape = model.shape = s; }
+    // All of the run's device memory, in order
+    void plan(Arena& arena) {
+        opt.plan(arena);
+        model.plan_activations(arena, true);
+        arena.region("batch");
+        arena.take(block, shape.device_bytes());
+    }
     void set_dropout(double rate) { model.dropout = (float)rate; }
     void forward_backward(const Batch& b, StepStats* stats) { model.forward_backward(b, stats); }
     float lr_factor(const ParamSpec&) const { return 1; }

@@ -57,14 +57,6 @@ template <class Model, class Windows, class Tokenizer> struct PretrainTask : Run
         train_data.seed = f.seed;
         val_sequences = validation_sequences(val_data, f.eval_tokens);
     }
-    // All of the run's device memory, in order
-    void plan(Arena& arena) {
-        this->opt.plan(arena);
-        this->model.plan_activations(arena, true);
-        arena.region("batch");
-        arena.take(this->block, this->shape.device_bytes());
-    }
-
     int fill(BatchBuilder& b, Cursor& cursor) { return fill_batch(b, train_data, cursor, this->f.seed, true); }
     Json identity() const {
         Json all = model_identity(this->model.config).set("tokenizer", hex(data.tokenizer.fingerprint()));
