@@ -13,7 +13,6 @@
 #define FINETUNE_CLS_CU
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
-#include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/text/answered_rows.h"
 #include "common/text/labelled_rows.h"

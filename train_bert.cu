@@ -20,6 +20,7 @@
 #include <numeric>
 
 #include "common/base/cli.h"
+#include "common/data/classify_data.h"
 #include "common/data/masked_lm.h"
 #include "common/ops/attention.cuh"
 #include "common/ops/crossentropy.cuh"
@@ -29,7 +30,6 @@
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/text/tokenizer.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
@@ -468,15 +468,12 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, Tokenizer> {
     const BertFlags& bf;
 
     BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<Tokenizer>& data, const BertConfig& config)
-        : PretrainTask(f, data, (int)bf.model.max_len, (int)config.V, data.tokenizer), bf(bf) {
-        const Tokenizer& tokenizer = data.tokenizer;
+        : PretrainTask(f, data, (int)bf.model.max_len, data.tokenizer), bf(bf) {
         const BertType& names = bert_type(config.type);
         head = {names.head, names.head_norm, names.decoder};
         train_data.rate = bf.mask_rate;
         train_data.whole_words = bf.whole_words;
-        for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
-            train_data.continues.push_back(tokenizer.is_continuation((int)id));
-        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), bf.model.max_len, shape.N);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.pad(), bf.model.max_len, shape.N);
         builder.last_type = config.last_type();
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
@@ -488,8 +485,11 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, Tokenizer> {
         s.M = (int)std::min((size_t)tokens, round_up((size_t)rows, 128));
         return s;
     }
-    // [CLS], [SEP] and, in every second sequence, another [SEP] are added to the text.
-    double tokens_per_epoch() const { return (double)data.train.tokens() + 2.5 * (double)train_data.sequences(); }
+    // What the tokenizer puts around a text and, in every second sequence, around two
+    double tokens_per_epoch() const {
+        const double added = (double)(data.tokenizer.added(false) + data.tokenizer.added(true)) / 2;
+        return (double)data.train.tokens() + added * (double)train_data.sequences();
+    }
     std::string sequences() const { return thousands((double)train_data.sequences()) + " sequences"; }
 
     // Validation always masks 15 %, with masks and sequences that depend on the data alone, so that all runs compare.
@@ -547,6 +547,7 @@ struct LoadedEncoder {
         model.config = read_bert_config(dir);
         tokenizer = Tokenizer::load(dir);
         check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
+        tokenizer.check_encoder();
     }
     // For batches of N tokens and M rows, and sequences of up to T tokens
     void load(int N, int M, int64_t T, int multiple) {
@@ -571,10 +572,10 @@ struct LoadedBert : LoadedEncoder {
     }
     // The logits (masks, Kp) of the [MASK]s of a text
     std::vector<std::vector<real>> run(const std::string& text, size_t number) {
-        std::vector<int> ids{tokenizer.cls()};
-        if (size_t invalid = tokenizer.encode(text, ids))
+        std::vector<int> ids, types, words = tokenizer.encode(text);
+        if (size_t invalid = count_invalid(text))
             fail("text %zu: expected UTF-8, found %zu bytes that are not", number, invalid);
-        ids.push_back(tokenizer.sep());
+        join_segments(ids, types, words.data(), words.size(), nullptr, 0, tokenizer, SIZE_MAX);
         if (int64_t longest = std::min<int64_t>(model.config.T, model.shape.N); (int64_t)ids.size() > longest)
             fail("the text has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(),
                 (long long)longest, text.c_str());
@@ -582,7 +583,7 @@ struct LoadedBert : LoadedEncoder {
         for (size_t i = 0; i < ids.size(); i++)
             if (ids[i] == tokenizer.mask()) positions.push_back((int)i);
         builder.clear();
-        builder.add(ids, std::vector<int>(ids.size(), 0), positions, std::vector<int>(positions.size(), 0));
+        builder.add(ids, types, positions, std::vector<int>(positions.size(), 0));
         Batch batch = builder.finish(host.data(), StepCounters{}, 1);
         batch = to_device(batch, model.shape, block, host.data());
         model.head_forward(batch, model.encode(batch));
@@ -616,12 +617,13 @@ struct FillFlags {
 
 // Prints the most likely tokens for every [MASK] of every text.
 int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
-    for (const std::string& text : texts)
-        if (text.find("[MASK]") == std::string::npos)
-            fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());
     if (!f.logits.empty()) refuse_existing("--logits", f.logits);
     LoadedBert bert(f.model, 4096);
     const std::vector<std::string>& tokens = bert.tokenizer.tokens;
+    const std::string mask = tokens[bert.tokenizer.mask()];
+    for (const std::string& text : texts)
+        if (text.find(mask) == std::string::npos)
+            fail_usage("expected at least one %s in every text, found none: \"%s\"", mask.c_str(), text.c_str());
     const int V = (int)bert.model.config.V, top_k = (int)std::min<int64_t>(f.top_k, V);
     std::vector<float> all_logits;  // (masks, V)
     size_t masks = 0;
@@ -640,7 +642,8 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
             for (int i = 0; i < top_k; i++) {
                 int id = order[i];
                 std::string token = id < (int)tokens.size() ? tokens[id] : format("[%d]", id);
-                if (!f.json) printf("  [MASK] %-3zu %5.1f %%  %s\n", k + 1, 100 * p[id], visible(token).c_str());
+                if (!f.json)
+                    printf("  %s %-3zu %5.1f %%  %s\n", mask.c_str(), k + 1, 100 * p[id], visible(token).c_str());
                 guesses.a.push_back(Json::make_object().set("token", token).set("id", id).set("p", p[id]));
             }
             answers.a.push_back(guesses);

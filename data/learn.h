@@ -223,6 +223,6 @@ inline Tokenizer learn_bpe(const WordCounts& counts, size_t size, const std::fun
     };
     merge_pairs(words, b.tokens, size - 1, join, progress);
     b.tokens.push_back(Tokenizer::eot_name);
-    b.build("the learned vocabulary", [](size_t i) { return format("merge %zu", i + 1); });
+    b.build("the learned vocabulary");
     return b;
 }

@@ -184,7 +184,8 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
         "%s: %zu examples, %zu of them pairs, %zu tokens; with %s and %s %.1f an example, the longest has %zu; "
         "labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
         o.out.c_str(), S, pairs, (size_t)out.header.tokens, tokenizer.tokens[tokenizer.cls()].c_str(),
-        tokenizer.tokens[tokenizer.sep()].c_str(), (out.header.tokens + added) / S, longest, name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
+        tokenizer.tokens[tokenizer.sep()].c_str(), (out.header.tokens + added) / S, longest,
+        name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
     std::string limit = "finetune_cls --max-len N takes more";
     if (positions) limit += format(", up to the model's longest input of %lld", (long long)positions);
     if (positions && positions <= CLASSIFY_MAX_LEN) limit = "it is the model's longest input";

@@ -139,7 +139,8 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
         };
         if (!o.add_special_tokens) encode(text);
         else
-            for (int32_t id : pair ? tokenizer.pair : tokenizer.single) id < 0 ? encode(id == -1 ? text : second) : ids.push_back(id);
+            for (int32_t id : pair ? tokenizer.pair : tokenizer.single)
+                id < 0 ? encode(id == -1 ? text : second) : ids.push_back(id);
         if (o.json) out += '[';
         for (size_t i = 0; i < ids.size(); i++) {
             char digits[12];
@@ -281,7 +282,8 @@ int main(int argc, char** argv) {
             {"Special tokens", "encode decode",
                 {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
                     {"add-special-tokens", &o.add_special_tokens,
-                        "encode: with the tokens that the tokenizer puts before and after a text; with --json also around two, an "
+                        "encode: with the tokens that the tokenizer puts before and after a text; with --json also "
+                        "around two, an "
                         "array of strings"},
                     {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
             {"Packing", "pack",

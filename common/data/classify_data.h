@@ -10,8 +10,8 @@
 
 constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
-// A text, or two, as the model reads them: [CLS] A [SEP], [CLS] A [SEP] B [SEP], <s> A </s></s> B </s>, with types 0 and
-// from B on 1; of at most T tokens: the longer segment is cut first (of equals B). Was it cut?
+// A text, or two, as the model reads them: [CLS] A [SEP], [CLS] A [SEP] B [SEP], <s> A </s></s> B </s>, with types 0
+// and from B on 1; of at most T tokens: the longer segment is cut first (of equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
     size_t nb, const Tokenizer& tokenizer, size_t T) {
     const bool pair = nb > 0;
@@ -39,6 +39,7 @@ struct ClassifyData {
 
     ClassifyData(const BinFile& file, const Tokenizer& tokenizer, size_t T, const std::vector<std::string>& labels)
         : file(file), tokenizer(tokenizer), T(T) {
+        tokenizer.check_encoder();
         std::unordered_map<std::string, int> places;
         for (size_t k = 0; k < labels.size(); k++) places[labels[k]] = (int)k;
         for (const std::string& name : file.labels) {

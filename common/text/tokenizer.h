@@ -19,12 +19,13 @@
 //                   becomes tokens of its bytes, <0xE2> <0x82> <0xAC> (byte_fallback), or unk_token
 //
 // A tokenizer directory holds, besides what special_tokens.h names,
-//   tokenizer.json           all: rules, vocabulary, merges. A rule that is not obeyed here is refused by name. (No rules
-//                            for us: truncation and padding, since a text is encoded whole; WordPiece's decoder.)
+//   tokenizer.json           all: rules, vocabulary, merges. A rule that is not obeyed is refused by name. (No rules
+//   for
+//                            us: truncation and padding, since a text is encoded whole; WordPiece's decoder.)
 // or, where this file is missing,
 //   vocab.txt                WordPiece, a token a line, the line number (from 0) is its id. The rules are BERT's
 //   vocab.json, merges.txt   byte-level BPE, {"token": id} and a pair a line, in the order of learning; line 1 may be
-//                            "#version: 0.2". Older names: encoder.json, vocab.bpe. The rules are GPT-2's or Qwen2's
+//                            "#version: 0.2". Older names: encoder.json, vocab.bpe. Rules of GPT-2, Qwen2, RoBERTa
 // and tokenizer_config.json  BERT's do_lower_case, strip_accents, tokenize_chinese_chars, add_bos_token, add_eos_token:
 //                            where they are given they have the last word, as in transformers
 // All of it is saved again as it was.
@@ -50,6 +51,8 @@ struct Tokenizer {
     // id → the token: of byte-level BPE its bytes, else as the vocabulary has it; of an added token its content
     std::vector<std::string> tokens;
     std::vector<std::pair<int32_t, int32_t>> merges;  // in the order of learning
+    std::string merge_place = "merge ";  // where merges[0] stands, for messages: "FILE, line " and the number
+    size_t first_merge = 1;
     // The rules; those of BERT or GPT-2 unless load() reads others
     Steps normalizer, words;
     SpecialTokens special;  // added tokens, and their roles
@@ -108,9 +111,9 @@ struct Tokenizer {
     std::vector<bool> unwritten;                     // id → is it such a one?
     std::unordered_map<int32_t, std::string> shown;  // added tokens that are another text after normalisation
     int32_t byte_id[256];
-    int32_t vocab_size = 0;        // without added tokens that are not in it
-    int32_t role_id[7];            // of each Role; −1: none
-    std::vector<bool> special_id;  // id → is it a special token?
+    int32_t vocab_size = 0;          // without added tokens that are not in it
+    int32_t role_id[7];              // of each Role; −1: none
+    std::vector<bool> special_id;    // id → is it a special token?
     bool cuts_before_marks = false;  // no token goes on from another character to a ▁: each run of them begins a word
     bool fast = false;               // BERT's rules, and no added token is looked for after normalisation
     uint64_t serial = 0;             // of this vocabulary among all that were built: what the caches of words belong to
@@ -118,15 +121,17 @@ struct Tokenizer {
     int32_t of_role(Role role) const {
         if (role_id[role] < 0)
             fail("%s: expected a%s %s, found none in tokenizer_config.json nor elsewhere: this is no tokenizer of %s",
-                files.dir.c_str(), role == EOS ? "n" : "", role_names[role],
-                role == EOS ? "a decoder" : "an encoder");
+                files.dir.c_str(), role == EOS ? "n" : "", role_names[role], role == EOS ? "a decoder" : "an encoder");
         return role_id[role];
     }
     // Fails unless encoders can read with it
     void check_encoder() const {
         for (Role role : {CLS, SEP, PAD, MASK}) of_role(role);
-        if (single[0] < 0 || std::count(pair.begin(), pair.end(), -1) != 1 || std::count(pair.begin(), pair.end(), -2) != 1)
-            fail("%s/tokenizer.json: post_processor: expected tokens before a text, and before a pair of texts, found %s",
+        if (single[0] < 0 || std::count(pair.begin(), pair.end(), -1) != 1 ||
+            std::count(pair.begin(), pair.end(), -2) != 1)
+            fail(
+                "%s/tokenizer.json: post_processor: expected tokens before a text, and before a pair of texts, found "
+                "%s",
                 files.dir.c_str(), dump_json(template_of(single, pair)).c_str());
     }
     // How many tokens stand around a text, or around two
@@ -171,7 +176,8 @@ struct Tokenizer {
             const bool continues = has_sharps(t);
             int32_t& place = tree.at(continues || unwritten[id] ? 2 : 1, std::string_view(t).substr(continues ? 2 : 0));
             if (place >= 0)
-                fail("%s: line %d: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(), place + 1);
+                fail(
+                    "%s: line %d: the token %s stands in line %d already", where.c_str(), id + 1, t.c_str(), place + 1);
             place = id;
             if (continues && both) tree.at(1, t) = id;
         }
@@ -180,8 +186,7 @@ struct Tokenizer {
         special.added.build([&](const std::string& t) { return normalized(t); });
         fast = model == WORDPIECE && are_berts() && !special.added.any_normalized;
     }
-    // merge_where(i) says where merge i stands.
-    void build(const std::string& where, const std::function<std::string(size_t)>& merge_where = {}) {
+    void build(const std::string& where) {
         build_index(where);
         if (model == BPE) build_bytes(where);
         else
@@ -218,7 +223,7 @@ struct Tokenizer {
             special.find_stops(files, tokens.size());
             int32_t& eot = role_id[EOS];
             if (eot < 0) eot = special.stops.empty() ? special.added.id_of(eot_name) : special.stops[0];
-            build_merges(merge_where);
+            build_merges();
         }
         static std::atomic<uint64_t> built{0};
         serial = ++built;
@@ -235,7 +240,8 @@ struct Tokenizer {
             fail("%s: expected a token for each of the 256 bytes, found none for %s: this is no %s vocabulary",
                 where.c_str(), missing.c_str(), byte_level ? "byte-level" : "byte_fallback");
     }
-    void build_merges(const std::function<std::string(size_t)>& where) {
+    std::string merge_where(size_t merge) const { return merge_place + std::to_string(first_merge + merge); }
+    void build_merges() {
         table.reset(merges.size());
         cuts_before_marks = !byte_level && id_of(mark) >= 0;
         for (size_t i = 0; i < merges.size(); i++) {
@@ -243,11 +249,12 @@ struct Tokenizer {
             const std::string both = tokens[left] + tokens[right];
             const int32_t joined = id_of(both);
             if (joined < 0)
-                fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary", where(i).c_str(),
-                    name(left).c_str(), name(right).c_str(), (name(left) + name(right)).c_str());
+                fail("%s: expected the pair %s %s to make a token, found no %s in the vocabulary",
+                    merge_where(i).c_str(), name(left).c_str(), name(right).c_str(),
+                    (name(left) + name(right)).c_str());
             if (const MergeTable::Merge* m = table.find(left, right))
-                fail("%s: the pair %s %s stands in %s already", where(i).c_str(), name(left).c_str(),
-                    name(right).c_str(), where(m->rank).c_str());
+                fail("%s: the pair %s %s stands in %s already", merge_where(i).c_str(), name(left).c_str(),
+                    name(right).c_str(), merge_where(m->rank).c_str());
             if (is_special(left) || is_special(right) || is_special(joined)) continue;  // never comes out of text
             table.add(left, right, (int32_t)i, joined);
             cuts_before_marks = cuts_before_marks && both.find(mark, end_of_marks(both, 0)) == both.npos;
@@ -415,7 +422,7 @@ struct Tokenizer {
         }
         r = format("%d%d%d%d %d ", byte_level, byte_fallback, ignore_merges, fuse_unk, unk) + normalizer.description() +
             "/" + words.description();
-        for (AddedToken t : special.added.tokens) {
+        for (AddedToken t : special.added.by_id()) {
             t.normalized = t.normalized && !normalizer.steps.empty();
             r += format(" %zu", t.content.size()) + t.flags() + t.content;
         }
@@ -451,16 +458,14 @@ struct Tokenizer {
         t.special = SpecialTokens::read(f);
         t.files = std::move(f);
         std::string where = lines ? t.files.path("vocab.txt") : all;
-        std::function<std::string(size_t)> merge_where = [&](size_t i) {
-            return format("%s, merge %zu", all.c_str(), i + 1);
-        };
         if (lines)
             for (std::string_view line : TokenizerFiles::lines(*t.files.find("vocab.txt"))) t.tokens.emplace_back(line);
         if (has_all) {
-            t.read_all(t.files.all, all, merge_where);
+            t.merge_place = all + ", merge ";
+            t.read_all(t.files.all, all);
         } else if (bpe && t.files.find(vocab) && t.files.find(merges)) {
             where = t.files.path(vocab);
-            merge_where = t.read_stock(vocab, merges);
+            t.read_stock(vocab, merges);
         } else if (of_bpe) {
             const bool has_vocab = t.files.find(vocab);
             fail("%s: expected %s beside %s, found none", dir.c_str(),
@@ -478,7 +483,7 @@ struct Tokenizer {
                 dir.c_str(), dir.c_str());
         }
         t.read_config(has_all);
-        t.build(where, merge_where);
+        t.build(where);
         t.read_post_processor(t.files.all.find("post_processor"), all + ": post_processor");
         if (t.model == BPE) {
             t.read_decoder(t.files.all.find("decoder"), all + ": decoder");
@@ -487,9 +492,8 @@ struct Tokenizer {
         return t;
     }
 
-    // vocab.json and merges.txt, which say nothing about rules: those are what transformers' class of this name has.
-    // Returns where a merge stands
-    std::function<std::string(size_t)> read_stock(const char* vocab_name, const char* merges_name) {
+    // vocab.json and merges.txt, which say nothing about rules: those are what transformers' class of this name has
+    void read_stock(const char* vocab_name, const char* merges_name) {
         const std::string where = files.path(vocab_name), config = files.path("tokenizer_config.json");
         const std::string type = json_text(files.config, config, "tokenizer_class", "GPT2Tokenizer");
         const std::string slow = ends_with(type, "Fast") ? type.substr(0, type.size() - 4) : type;
@@ -504,7 +508,7 @@ struct Tokenizer {
                  {CLS, "<s>"}, {MASK, "<mask>"}})
             if (roberta) special.set_default(role, name);
         auto is_object = [](const Json& from) { return from.find("mask_token") && from.find("mask_token")->s.empty(); };
-        for (AddedToken& t : special.added.tokens)  // " <mask>" is one token, unless a file says otherwise
+        for (AddedToken& t : special.added.tokens)  // " <mask>" is one token, as for RoBERTa's own tokenizer.json
             if (roberta && t.content == special.roles[MASK] && t.id < 0)
                 t.lstrip = t.lstrip || !(is_object(files.config) || is_object(files.special_map));
         if (!contains(read_vocab(vocab, where), std::string(eot_name)) && special.roles[EOS].empty())
@@ -514,22 +518,20 @@ struct Tokenizer {
 
         std::vector<std::string_view> lines = TokenizerFiles::lines(*files.find(merges_name));
         const size_t first = !lines.empty() && starts_with(lines[0], "#version");  // line with a pair, from 0
+        merge_place = files.path(merges_name) + ", line ";
+        first_merge = first + 1;
         if (!lines.empty() && lines.back().empty()) lines.pop_back();
         Json pairs = Json::make_array();
         for (size_t i = first; i < lines.size(); i++) pairs.a.push_back(std::string(lines[i]));
-        auto merge_where = [first, path = files.path(merges_name)](size_t i) {
-            return format("%s, line %zu", path.c_str(), first + i + 1);
-        };
         words.steps = {{qwen2 ? Step::QWEN2 : Step::GPT2}};
         if (json_flag(files.config, config, "add_prefix_space", false))
             words.steps.insert(words.steps.begin(), {Step::PREFIX, "", " "});
         if (qwen2) normalizer.steps = {{Step::NFC}};
-        read_bpe(Json().set("vocab", vocab).set("merges", pairs), "", where, merge_where);
-        return merge_where;
+        read_bpe(Json().set("vocab", vocab).set("merges", pairs), "", where);
     }
 
-    // tokenizer.json: its model, normalizer and pre_tokenizer. merge_where(i) says where merge i stands
-    void read_all(const Json& json, const std::string& where, const std::function<std::string(size_t)>& merge_where) {
+    // tokenizer.json: its model, normalizer and pre_tokenizer
+    void read_all(const Json& json, const std::string& where) {
         refuse_unknown_keys(json, where,
             {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor",
                 "decoder", "model"});
@@ -543,7 +545,9 @@ struct Tokenizer {
                 found == "BPE" || found == "WordPiece" ? expected.c_str() : "BPE or WordPiece", found.c_str());
         std::vector<std::string_view> keys = {"type", "vocab", "unk_token", "continuing_subword_prefix"};
         if (!bpe) keys.push_back("max_input_chars_per_word");
-        else keys.insert(keys.end(), {"dropout", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "merges"});
+        else
+            keys.insert(
+                keys.end(), {"dropout", "end_of_word_suffix", "fuse_unk", "byte_fallback", "ignore_merges", "merges"});
         refuse_unknown_keys(*m, where + ": model", keys);
         std::vector<std::pair<const char*, Json>> values = {
             {"continuing_subword_prefix", "##"}, {"max_input_chars_per_word", (int)max_word_chars}};
@@ -562,10 +566,11 @@ struct Tokenizer {
         normalizer = read_steps(json, where, "normalizer",
             bpe ? "NFC, Prepend, Replace" : "BertNormalizer, Lowercase, StripAccents, NFC, NFD, NFKC, NFKD, Replace");
         byte_level = words.byte_level;
-        if (bpe) return read_bpe(*m, unknown, where, merge_where);
-
+        bpe ? read_bpe(*m, unknown, where) : read_wordpiece(*m, unknown, where);
+    }
+    void read_wordpiece(const Json& m, const std::string& unknown, const std::string& where) {
         const std::vector<std::string> lines = std::move(tokens);  // of vocab.txt, if it is there
-        tokens = read_vocab(*vocab, where);
+        tokens = read_vocab(*m.find("vocab"), where);
         for (size_t id = 0; !lines.empty() && id < std::max(lines.size(), tokens.size()); id++)
             if (id >= lines.size() || id >= tokens.size() || lines[id] != tokens[id])
                 fail("%s: the token %zu is %s, in %s it is %s", files.path("vocab.txt").c_str(), id,
@@ -585,14 +590,13 @@ struct Tokenizer {
                 "found neither",
                 where.c_str());
     }
-    void read_bpe(const Json& m, const std::string& unknown, const std::string& where,
-        const std::function<std::string(size_t)>& merge_where) {
-        const Json* list = json_member(m, where + ": model", "merges", Json::array);
-        if (!list) fail("%s: expected a model of type BPE with merges, found none", where.c_str());
-        byte_fallback = json_flag(m, where, "byte_fallback", false) && !byte_level;
-        ignore_merges = json_flag(m, where, "ignore_merges", false);
-        fuse_unk = json_flag(m, where, "fuse_unk", false);
-        tokens = read_vocab(*m.find("vocab"), where);
+    void read_bpe(const Json& m, const std::string& unknown, const std::string& file) {
+        const Json* list = json_member(m, file + ": model", "merges", Json::array);
+        if (!list) fail("%s: expected a model of type BPE with merges, found none", file.c_str());
+        byte_fallback = json_flag(m, file, "byte_fallback", false) && !byte_level;
+        ignore_merges = json_flag(m, file, "ignore_merges", false);
+        fuse_unk = json_flag(m, file, "fuse_unk", false);
+        tokens = read_vocab(*m.find("vocab"), file);
         unwritten.assign(tokens.size(), false);
         std::string bytes;
         for (size_t id = 0; byte_level && id < tokens.size(); id++) {
@@ -602,17 +606,17 @@ struct Tokenizer {
                 fail(
                     "%s: expected bytes as printable characters in the token of id %zu, found \"%s\": this is no "
                     "byte-level vocabulary",
-                    where.c_str(), id, tokens[id].c_str());
+                    file.c_str(), id, tokens[id].c_str());
         }
-        build_index(where);
+        build_index(file);
         unk = unknown.empty() ? -1 : id_of_name(unknown);
         if (!unknown.empty() && unk < 0)
-            fail("%s: model: the unk_token %s is not in the vocabulary", where.c_str(), unknown.c_str());
+            fail("%s: model: the unk_token %s is not in the vocabulary", file.c_str(), unknown.c_str());
         if (!byte_level && !byte_fallback && unk < 0)
             fail(
                 "%s: model: expected byte_fallback or an unk_token, found none: characters without a token would be "
                 "lost",
-                where.c_str());
+                file.c_str());
         for (const Json& pair : list->a) {  // "left right" or ["left", "right"]
             const size_t space = std::min(pair.s.find(' '), pair.s.size());
             const bool two = pair.a.size() == 2;
@@ -803,7 +807,8 @@ struct Tokenizer {
     }
     // tokenizer.json of a tokenizer that has BERT's, GPT-2's or Qwen2's rules
     Json json() const {
-        Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null})", ""), m, norm, pre, post, decoder;
+        Json all = parse_json(R"({"version": "1.0", "truncation": null, "padding": null})", ""), m, norm, pre, post,
+             decoder;
         if (model == WORDPIECE) {
             const Step& bert = normalizer.steps[0];
             norm.set("type", "BertNormalizer").set("clean_text", true).set("handle_chinese_chars", bert.split_cjk);
@@ -854,7 +859,11 @@ struct Tokenizer {
                 config.set("do_lower_case", bert.lower_case).set("tokenize_chinese_chars", bert.split_cjk);
                 config.set("strip_accents", bert.strip_accents == bert.lower_case ? Json() : Json(bert.strip_accents));
             }
-            for (int s = 0; s < 5 && !all; s++) set_new(role_names[special_roles[s]], tokens[role_id[special_roles[s]]]);
+            for (int s = 0; s < 5 && !all; s++)
+                set_new(role_names[special_roles[s]], tokens[role_id[special_roles[s]]]);
+        } else if (is_roberta()) {
+            set_new("tokenizer_class", "RobertaTokenizer");
+            for (int r = 0; r < 7; r++) set_new(role_names[r], special.roles[r]);
         } else if (config.kind == Json::null) {
             config.set("tokenizer_class", "GPT2Tokenizer");
             if (byte_level) config.set("add_prefix_space", words.has(Step::PREFIX));

@@ -380,6 +380,25 @@ class Classifier(unittest.TestCase):
         make_tiny_bert.make(encoder)
         self.assert_refused("fine-tune it first", FINETUNE, "predict", "--model", encoder, "the old man")
 
+    def test_byte_level(self):
+        """RoBERTa and ModernBERT with byte-level BPE: pairs as theirs, also where the data are packed"""
+        labels = ["no", "yes", "perhaps"]
+        for kind in make_tiny_bert.BYTE_KINDS:
+            with self.subTest(kind=kind):
+                directory = self.path(kind)
+                make_classifier(directory, labels, seed=3, kind=kind, byte_level=True)
+                model, tokenizer, complaints = read_theirs(directory)
+                self.assertEqual(complaints, [])
+                texts = some_texts(8, 30) + ["a %s b\tc" % tokenizer.mask_token]
+                expected = their_probabilities(model, tokenizer, texts)
+                self.assert_same(self.our_probabilities(directory, texts, labels), expected)
+                data, out = self.make_data(directory, labels, "data " + kind), self.path("run " + kind)
+                run(FINETUNE, "--init", directory, "--data", data, "--out", out, "--epochs", "1", "--lr", "1e-5")
+                model, tokenizer, complaints = read_theirs(os.path.join(out, "best"))
+                self.assertEqual(complaints, [])
+                expected = their_probabilities(model, tokenizer, texts)
+                self.assert_same(self.our_probabilities(os.path.join(out, "best"), texts, labels), expected)
+
     def test_figures_are_those_of_scikit_learn(self):
         """Random models asked about texts with random labels; with K > 2 class 0 is never right, and class 1 never
         predicted."""

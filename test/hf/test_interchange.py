@@ -150,6 +150,23 @@ class Interchange(unittest.TestCase):
                 self.assertEqual(complaints, [])
                 self.assert_same(self.our_logits(directory), their_logits(model, tokenizer))
 
+    def test_byte_level(self):
+        """RoBERTa and ModernBERT with byte-level BPE: masks and words as theirs, also of a model that was trained on"""
+        for kind in make_tiny_bert.BYTE_KINDS:
+            with self.subTest(kind=kind):
+                self.tiny = self.path(kind)
+                make_tiny_bert.make(self.tiny, kind=kind, byte_level=True)
+                model, tokenizer, complaints = read_theirs(self.tiny)
+                self.assertEqual(complaints, [])
+                texts = [t.replace("[MASK]", tokenizer.mask_token) for t in [*TEXTS, "Éé  日[MASK], [MASK]\t?"]]
+                self.assert_same(self.our_logits(self.tiny, texts), their_logits(model, tokenizer, texts))
+                out = self.path("run " + kind)
+                self.train(out, "--init", self.tiny, "--whole-words")
+                last = os.path.join(out, "last")
+                model, tokenizer, complaints = read_theirs(last)
+                self.assertEqual(complaints, [])
+                self.assert_same(self.our_logits(last, texts), their_logits(model, tokenizer, texts))
+
     def test_the_longest_text(self):
         model, tokenizer, _ = read_theirs(self.tiny)
         text = ["[MASK] " + "the " * 44 + "."]  # with [CLS] and [SEP] 48 tokens, as many as there are positions
@@ -230,8 +247,7 @@ class Interchange(unittest.TestCase):
 
     def make_data(self):
         """A data directory packed with the tiny model's tokenizer."""
-        data = self.path("data")
-        os.makedirs(data)
+        data = tempfile.mkdtemp(dir=self.dir)
         rng = random.Random(1)
         for name, lines in (("train", 400), ("val", 40)):
             text = "".join(
@@ -259,7 +275,7 @@ class Interchange(unittest.TestCase):
                 shutil.copy(os.path.join(self.tiny, name), data)
         return data
 
-    def check_we_write(self, out, *flags, kind="Bert"):
+    def train(self, out, *flags):
         run(
             TRAIN_BERT,
             "train",
@@ -281,6 +297,9 @@ class Interchange(unittest.TestCase):
             "0",
             *flags,
         )
+
+    def check_we_write(self, out, *flags, kind="Bert"):
+        self.train(out, *flags)
         last = os.path.join(out, "last")
         model, tokenizer, complaints = read_theirs(last)
         self.assertEqual(complaints, [])

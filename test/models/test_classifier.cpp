@@ -196,6 +196,23 @@ struct Examples {
 };
 
 TEST_SUITE("examples") {
+    TEST_CASE("join_segments: what stands around texts is the tokenizer's affair") {
+        Examples e({1, 1});
+        const int c = e.words.cls(), s = e.words.sep(), a[] = {10, 11, 12}, b[] = {30, 31};
+        e.words.pair = {c, -1, s, s, -2, s};  // RoBERTa's
+        std::vector<int> tokens, types;
+        CHECK_FALSE(join_segments(tokens, types, a, 3, b, 2, e.words, 9));
+        CHECK(tokens == std::vector<int>{c, 10, 11, 12, s, s, 30, 31, s});
+        CHECK(types == std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1});
+        CHECK(join_segments(tokens, types, a, 3, b, 2, e.words, 7));
+        CHECK(tokens == std::vector<int>{c, 10, 11, s, s, 30, s});
+        CHECK_FALSE(join_segments(tokens, types, a, 3, nullptr, 0, e.words, 5));
+        CHECK(tokens == std::vector<int>{c, 10, 11, 12, s});
+        ClassifyData data(*e.file, e.words, 9, e.labels);
+        size_t cut = 0;
+        for (uint64_t i = 0; i < data.sequences(); i++) cut += data.make(0, i);
+        CHECK(data.count_cut() == cut);
+    }
     TEST_CASE("join_segments: the longer segment gives way first") {
         Examples e({1, 1});
         std::vector<int> a, b, tokens, types;

@@ -252,6 +252,32 @@ TEST_SUITE("loader") {
         CHECK(fabs(pairs / (pairs + singles) - 0.5) < 0.05);
         CHECK(moved > 0.5 * pairs);  // the cut is drawn again in every epoch
     }
+    TEST_CASE("pieces: pairs with two separators, as RoBERTa has them") {
+        TestData t;
+        const int c = t.words.cls(), s = t.words.sep();
+        t.words.pair = {c, -1, s, s, -2, s};
+        t.data = std::make_unique<MaskedLmData>(*t.file, (int)TestData::T, t.words);
+        uint64_t q = 0;
+        size_t longest[2] = {};  // of one text, of two
+        for (auto& document : t.documents) {
+            std::vector<int> text;
+            while (text.size() < document.size()) {
+                t.data->make(0, q++);
+                const std::vector<int> x = t.original(), &types = t.data->types;
+                const size_t b = std::find(types.begin(), types.end(), 1) - types.begin();  // first of type 1
+                const bool pair = b < x.size();
+                REQUIRE((x.size() == types.size() && x.front() == c && x.back() == s));
+                if (pair) REQUIRE((x[b - 1] == s && x[b - 2] == s && x[b - 3] != s && types.back() == 1));
+                longest[pair] = std::max(longest[pair], x.size());
+                for (int id : x)
+                    if (!t.words.is_special(id)) text.push_back(id);
+            }
+            REQUIRE(text == document);
+        }
+        CHECK(q == t.data->sequences());
+        for (size_t n : longest) CHECK(n == TestData::T);
+        CHECK_THROWS_WITH_AS(MaskedLmData(*t.file, 5, t.words), "--max-len: expected at least 6, found 5", Error);
+    }
     TEST_CASE("masks: how many, where, and what stands there") {
         TestData t;
         MaskedLmData& d = *t.data;

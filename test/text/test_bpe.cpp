@@ -30,7 +30,7 @@ Tokenizer make(const Pairs& pairs) {
         if (!id_of.count(left + right)) b.tokens.push_back(left + right);
     }
     b.tokens.push_back(Tokenizer::eot_name);
-    b.build("test", [](size_t i) { return format("merge %zu", i + 1); });
+    b.build("test");
     return b;
 }
 
@@ -449,7 +449,7 @@ TEST_CASE("BPE directories: what is saved is loaded, by all names; fingerprint")
     for (auto& [left, right] : first.merges)
         for (int32_t* id : {&left, &right}) *id = *id == 0 ? (int32_t)b.size() - 1 : *id;
     first.special.added.tokens[0].id = -1;
-    first.build("test", [](size_t) { return ""; });
+    first.build("test");
     CHECK(first.eot() == 0);
     CHECK(first.fingerprint() != b.fingerprint());
     first.save(s / "first");
@@ -571,7 +571,7 @@ TEST_CASE("BPE directories: bad ones") {
              R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}], "special_tokens": {}})",
              R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "x"}}, {"Sequence": {"id": "A"}}],
               "special_tokens": {"x": {"ids": [259]}}})",
-             R"({"type": "RobertaProcessing", "cls": ["a", 0], "sep": ["a", 1]})"})
+             R"({"type": "BertProcessing", "cls": ["a", 0], "sep": ["a", 1]})"})
         CHECK(has(load_all(top("post_processor", rule)), "post_processor: expected"));
     CHECK(has(load_all(top("added_tokens", R"([{"id": 300, "content": "<pad>"}])")),
         "the added token <pad> has the id 300; expected 259"));
@@ -585,7 +585,7 @@ TEST_CASE("BPE directories: bad ones") {
     CHECK(has(config(R"({"split_special_tokens": true})"), "split_special_tokens: expected false"));
     write_file_atomic(s / "d/merges.txt", merges);
     write_file_atomic(s / "d/tokenizer_config.json", R"({"tokenizer_class": "CLIPTokenizer"})");
-    CHECK(has(load(vocab, merges), "tokenizer_class: expected GPT2Tokenizer or Qwen2Tokenizer where there is no"));
+    CHECK(has(load(vocab, merges), "expected GPT2Tokenizer, Qwen2Tokenizer or RobertaTokenizer where there is no"));
 
     write_file_atomic(s / "good/vocab.txt", "a");  // WordPiece's
     CHECK(has(
@@ -704,7 +704,8 @@ TEST_CASE("BPE: added tokens, and what never comes out of a text") {
     b.add_bos = true;
     b.save(s / "begins");
     Tokenizer begins = Tokenizer::load(s / "begins");
-    CHECK((begins.add_bos && begins.prefix == std::vector<int32_t>{258} && begins.fingerprint() == b.fingerprint()));
+    CHECK(
+        (begins.add_bos && begins.single == std::vector<int32_t>{258, -1} && begins.fingerprint() == b.fingerprint()));
     // all that decides about ids is in the fingerprint
     auto changed = [&](const char* key, Json value) {
         Json other = json;
@@ -725,14 +726,14 @@ TEST_CASE("BPE: added tokens, and what never comes out of a text") {
         Json other = json;
         write_file_atomic(s / "tokenizer.json", dump_json(other.set("post_processor", parse_json(rule, "test"))));
         Tokenizer c = Tokenizer::load(s.path);
-        return std::make_pair(c.prefix, c.suffix);
+        return std::make_pair(c.single, c.pair);
     };
     typedef std::vector<int32_t> Ids;
     CHECK(around(R"({"type": "Sequence", "processors": [{"type": "ByteLevel"}, {"type": "TemplateProcessing", "single":
         [{"SpecialToken": {"id": "p", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
          {"SpecialToken": {"id": "q", "type_id": 0}}], "pair": [], "special_tokens": {
         "p": {"id": "p", "ids": [3, 4], "tokens": []}, "q": {"id": "q", "ids": [5], "tokens": []}}}]})") ==
-          std::make_pair(Ids{3, 4}, Ids{5}));
+          std::make_pair(Ids{3, 4, -1, 5}, Ids{}));
     // no eos_token: only who asks is told
     write_file_atomic(s / "tokenizer_config.json", "{}");
     added.a.erase(added.a.begin());
@@ -740,6 +741,97 @@ TEST_CASE("BPE: added tokens, and what never comes out of a text") {
     write_file_atomic(s / "tokenizer.json", dump_json(json));
     b = Tokenizer::load(s.path);
     CHECK(has(error_of([&] { b.eot(); }), "expected an eos_token, found none"));
+}
+
+// Byte-level BPE of an encoder: RoBERTa's names or ModernBERT's, and what stands around texts
+TEST_CASE("BPE: encoders: <s> A </s></s> B </s>, [CLS] A [SEP] B [SEP]; <mask> takes the space before it") {
+    TempDir s;
+    make({{"a", "b"}, {" ", "ab"}, {" ", "a"}}).save(s / "gpt2");
+    typedef std::vector<int32_t> Ids;
+    Json all = parse_json(read_file(s / "gpt2/tokenizer.json"), "test");
+    auto encoder = [&](const std::string& dir, const std::vector<const char*>& names, const Json& post) {
+        Json added = Json::make_array(), config = Json().set("tokenizer_class", "PreTrainedTokenizerFast");
+        for (size_t i = 0; i < names.size(); i++)
+            added.a.push_back(Json()
+                    .set("id", (int)(260 + i))
+                    .set("content", names[i])
+                    .set("special", true)
+                    .set("normalized", false)
+                    .set("lstrip", i == 3));
+        const char* roles[] = {"cls_token", "sep_token", "pad_token", "mask_token"};
+        for (int i = 0; i < 4; i++) config.set(roles[i], names[i]);
+        make_directories(s / dir);
+        write_file_atomic(
+            s / (dir + "/tokenizer.json"), dump_json(Json(all).set("added_tokens", added).set("post_processor", post)));
+        write_file_atomic(s / (dir + "/tokenizer_config.json"), dump_json(config));
+        return error_of([&] { Tokenizer::load(s / dir).check_encoder(); });
+    };
+    const Json roberta = parse_json(R"({"type": "RobertaProcessing", "sep": ["</s>", 261], "cls": ["<s>", 260],
+        "trim_offsets": true, "add_prefix_space": false})",
+        "test");
+    REQUIRE(encoder("r", {"<s>", "</s>", "<pad>", "<mask>"}, roberta) == "no error");
+    Tokenizer r = Tokenizer::load(s / "r");
+    CHECK((r.cls() == 260 && r.sep() == 261 && r.pad() == 262 && r.mask() == 263));
+    CHECK((r.single == Ids{260, -1, 261} && r.pair == Ids{260, -1, 261, 261, -2, 261}));
+    CHECK((r.added(false) == 2 && r.added(true) == 4));
+    CHECK(pieces(r, "ab <mask> ab<s>") == "ab|<mask>| ab|<s>|");
+    CHECK(r.encode("<mask>", SPECIALS_AS_TEXT).size() == 6);
+    for (const char* begins : {" a", " ab"}) CHECK_FALSE(r.is_continuation(r.id_of(begins)));
+    CHECK(r.is_continuation(r.id_of("ab")));
+    r.save(s / "saved");
+    CHECK(read_file(s / "saved/tokenizer.json") == read_file(s / "r/tokenizer.json"));
+
+    const Json modern = parse_json(
+        R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id":
+        0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "[SEP]", "type_id": 0}}], "pair":
+        [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id":
+        "[SEP]", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
+        "special_tokens": {"[CLS]": {"id": "[CLS]", "ids": [260], "tokens": ["[CLS]"]},
+        "[SEP]": {"id": "[SEP]", "ids": [261], "tokens": ["[SEP]"]}}})",
+        "test");
+    REQUIRE(encoder("m", {"[CLS]", "[SEP]", "[PAD]", "[MASK]"}, modern) == "no error");
+    CHECK(Tokenizer::load(s / "m").pair == Ids{260, -1, 261, -2, 261});
+
+    // what encoders cannot read with
+    const std::vector<const char*> names = {"[CLS]", "[SEP]", "[PAD]", "[MASK]"};
+    CHECK(has(encoder("x", names, Json()), "post_processor: expected tokens before a text, and before a pair"));
+    CHECK(has(encoder("x", names, Json(modern).set("pair", Json::make_array())), "post_processor: expected tokens"));
+    CHECK(has(error_of([&] { Tokenizer::load(s / "gpt2").check_encoder(); }), "expected a cls_token, found none"));
+    auto bad = [&](const char* key, const char* value) {
+        return encoder("x", names, Json(roberta).set(key, parse_json(value, "test")));
+    };
+    for (const char* value : {"null", R"(["a"])", R"(["a", -1])", R"(["a", 264])", R"(["a", 1.5])"})
+        CHECK(has(bad("cls", value), "post_processor: expected"));
+    CHECK(has(bad("glue", "1"), "the key \"glue\""));
+    const Json twice = Json().set("type", "Sequence").set("processors", Json::make_array({roberta, modern}));
+    CHECK(has(encoder("x", names, twice), "post_processor: expected one rule that adds tokens"));
+
+    // vocab.json and merges.txt alone: by the class, or by the model's config.json, RoBERTa's
+    make_directories(s / "stock");
+    Json vocab = parse_json(read_file(s / "gpt2/vocab.json"), "test");
+    vocab.o.pop_back();  // <|endoftext|>
+    for (const char* name : {"<s>", "</s>", "<pad>", "<unk>", "<mask>"}) vocab.set(name, (int)vocab.o.size());
+    write_file_atomic(s / "stock/vocab.json", dump_json(vocab));
+    write_file_atomic(s / "stock/merges.txt", read_file(s / "gpt2/merges.txt"));
+    CHECK(has(error_of([&] { Tokenizer::load(s / "stock"); }), "expected the token <|endoftext|>, found none"));
+    for (const char* name : {"config.json", "tokenizer_config.json"}) {
+        const bool model = name[0] == 'c';
+        write_file_atomic(s / ("stock/" + std::string(name)),
+            model ? R"({"model_type": "roberta"})" : R"({"tokenizer_class": "RobertaTokenizer"})");
+        Tokenizer t = Tokenizer::load(s / "stock");
+        t.check_encoder();
+        CHECK((t.cls() == 259 && t.sep() == 260 && t.pad() == 261 && t.mask() == 263 && t.eot() == 260));
+        CHECK(t.pair == Ids{259, -1, 260, 260, -2, 260});
+        CHECK(pieces(t, "ab <mask> ab") == "ab|<mask>| ab|");
+        t.save(s / "stock_saved");
+        const Tokenizer u = Tokenizer::load(s / "stock_saved");
+        CHECK((u.pair == t.pair && u.fingerprint() == t.fingerprint() && u.mask() == t.mask()));
+        CHECK(pieces(u, "ab <mask> ab") == "ab|<mask>| ab|");
+        remove((s / "stock/config.json").c_str());
+    }
+    write_file_atomic(s / "stock/tokenizer_config.json",
+        R"({"tokenizer_class": "RobertaTokenizer", "mask_token": {"content": "<mask>", "lstrip": false}})");
+    CHECK(pieces(Tokenizer::load(s / "stock"), "ab <mask>") == "ab| |<mask>|");
 }
 
 static void mutate(std::string& text, std::mt19937& rng) {
