@@ -4,123 +4,23 @@
 //   ./finetune_cls eval --model runs/sst2 --data reviews.tsv               how good is it?
 //   ./finetune_cls predict --model runs/sst2 "a gorgeous, witty film"      the class of a text
 //
-// The encoder is that of train_bert.cu. New is what stands on it: of each sequence the first token's row, [CLS], goes
-// through
-//   pooled = tanh(x[CLS] poolwᵀ + poolb),   logits = dropout(pooled) clswᵀ + clsb,   cross-entropy over the K classes
-// and the gradient goes all the way down. Read in this order: parameters → model (forward, backward) → prediction → the
-// task → train → eval → predict → main. How a text becomes a sequence: common/data/classify_data.h; what is reported:
-// common/eval/classification_report.h.
+// The model is that of train_bert.cu with another head: of each sequence the first token's row, [CLS], goes through
+//   head_out = dropout(tanh(x[CLS] headwᵀ + headb)),   logits = head_out outwᵀ + outb,   cross-entropy over K classes
+// (of a BERT; others: Bert::head_forward()), and the gradient goes all the way down. Read in this order: prediction →
+// the task → train → eval → predict → main. How a text becomes a sequence: common/data/classify_data.h; what is
+// reported: common/eval/classification_report.h.
 #ifndef FINETUNE_CLS_CU
 #define FINETUNE_CLS_CU
 #include "train_bert.cu"  // the model and its files; a program that is included leaves out its main (see its end)
 
-#include "common/data/classify_data.h"
 #include "common/eval/classification_report.h"
 #include "common/text/labelled_rows.h"
 #include "common/train/tune.h"
 
-// ---------------------------------------------------------------- parameters
-template <class X> struct ClassifierTensors {
-    BertTensors<X> bert;  // without its masked-LM head
-    X *poolw, *poolb;     // (C, C), (C)
-    X *clsw, *clsb;       // (Kp, C), (Kp)   Kp: K rounded up to 8, for the kernels
-};
-inline int padded_classes(int K) { return (int)round_up(K, 8); }
-
-// The table of parameters: the encoder, the pooler, the classifier (train_bert.cu has more about it).
-template <class X>
-std::vector<ParamSpec> classifier_table(ClassifierTensors<X>& t, const BertConfig& c, int K, X* base) {
-    TableBuilder<X> table{c.init_std, {}, {}};
-    encoder_table(table, t.bert, c);
-    table.linear(t.poolw, t.poolb, "bert.pooler.", {"dense"}, c.C, c.C, (int)c.L);
-    table.linear(t.clsw, t.clsb, "", {"classifier"}, K, c.C, (int)c.L, padded_classes(K));
-    return table.point(base);
-}
-
-// ---------------------------------------------------------------- model
-struct Classifier {
-    Bert bert;
-    int K = 2;  // classes
-    ClassifierTensors<real> params;
-    ClassifierTensors<areal> grads;
-    real* encoded;                          // (M, C) the encoder's output
-    real *pooled, *dropped, *logits;        // (M, C) twice, (M, Kp)
-    areal *losses, *correct;                // (M)
-    real* dpooled;                          // (M, C)
-    areal* head_scratch;                    // partial sums
-    const double* class_weights = nullptr;  // (K) in device memory, or nullptr: all 1
-
-    int Kp() const { return padded_classes(K); }
-    // the site after those of the encoder
-    Dropout drop(const Batch& batch) const { return bert.drop(batch, 3 * (int)bert.config.L + 1); }
-
-    void plan_activations(Arena& arena, bool backward) {
-        size_t M = bert.shape.M, C = bert.config.C;
-        bert.plan_encoder(arena, backward);
-        arena.region("pooler, classifier");
-        arena.take_each(M * C, pooled, dropped);
-        arena.take(logits, M * Kp());
-        if (!backward) return;
-        arena.take_each(M, losses, correct);
-        arena.take(dpooled, M * C);
-        arena.take(head_scratch, column_sum_scratch(M, std::max((int)C, Kp())));
-    }
-    // Points parameters (and gradients) into their arrays.
-    std::vector<ParamSpec> point(real* parameters, areal* gradients) {
-        if (gradients) classifier_table(grads, bert.config, K, gradients);
-        std::vector<ParamSpec> table = classifier_table(params, bert.config, K, parameters);
-        bert.params = params.bert;
-        bert.grads = grads.bert;
-        return table;
-    }
-
-    // The logits (M, Kp) of the batch's M sequences, whose first tokens are its rows
-    real* forward(const Batch& b) {
-        int M = b.M, C = bert.config.C;
-        encoded = bert.encode(b);
-        matmul_forward(pooled, encoded, params.poolw, params.poolb, M, C, C);
-        elementwise(TanhOf(), (size_t)M * C, pooled, pooled);
-        dropout_forward(dropped, pooled, M, C, drop(b));
-        matmul_forward(logits, dropped, params.clsw, params.clsb, M, C, Kp());
-        return logits;
-    }
-
-    // Adds the batch's part of the loss to `stats` and of the gradients to `grads`.
-    void forward_backward(const Batch& b, StepStats* stats) {
-        int M = b.M, C = bert.config.C;
-        forward(b);
-        crossentropy(losses, correct, logits, b.targets, b.loss_scale, M, K, Kp(), true, class_weights);
-        sum_losses(stats, losses, correct, M);
-        // logits = dropped clswᵀ + clsb
-        matmul_backward_weight(grads.clsw, grads.clsb, logits, dropped, head_scratch, M, C, Kp());
-        matmul_backward_input(dpooled, logits, params.clsw, M, C, Kp());
-        // dropped = dropout(pooled), pooled = tanh(encoded poolwᵀ + poolb)
-        dropout_forward(dpooled, dpooled, M, C, drop(b));
-        elementwise(TanhGradient(), (size_t)M * C, dpooled, dpooled, pooled);
-        matmul_backward_weight(grads.poolw, grads.poolb, dpooled, encoded, head_scratch, M, C, C);
-        if (bert.frozen >= bert.config.L) return;
-        matmul_backward_input(bert.acts.dx, dpooled, params.poolw, M, C, C);
-        bert.encode_backward(b);
-    }
-
-    // Work of so many tokens in so many sequences, forward and backward, in FLOP; what is frozen has no backward pass,
-    // and only [CLS] gets past the last attention.
-    double flops(double tokens, double sequences, double T) const {
-        const BertConfig& c = bert.config;
-        double C = c.C, L = c.L;
-        double passes = 3 * L - 2 * std::max(0, bert.frozen);     // of a layer; a backward pass counts twice
-        double last = bert.frozen < L ? 3 : 1;                    // of the last layer
-        double attention = tokens * (2 * 3 * C * C + 4 * T * C);  // with its input projections, forward
-        double rest = 2 * (C * C + 2 * C * c.FF);                 // of a row, after the attention
-        return passes * attention + ((passes - last) * tokens + last * sequences) * rest +
-               6 * sequences * (C * C + C * K);
-    }
-};
-
 // ---------------------------------------------------------------- prediction
 // Collects sequences, runs the model over full batches and calls answer(probabilities (K)) of each sequence, in order.
 struct Predictor {
-    Classifier& model;
+    Bert& model;
     BatchBuilder& builder;
     char* block;  // a batch in device memory
     std::vector<std::function<void(const double*)>> answers{};
@@ -133,12 +33,14 @@ struct Predictor {
     }
     void flush() {
         if (answers.empty()) return;
-        Batch b = builder.send(block);
-        NoDropout inference(model.bert.dropout);
-        const int K = model.K, Kp = model.Kp();
+        const Batch b = builder.send(block);
+        NoDropout inference(model.dropout);
+        model.head_forward(b, model.encode(b));
+        model.logits_forward(0, b.M);
+        const int K = model.K(), Kp = model.Kp();
         const auto called = std::exchange(answers, {});  // also where one of them throws
         std::vector<real> logits(called.size() * Kp);    // (M, Kp)
-        copy_to_host(logits.data(), model.forward(b), logits.size() * sizeof(real));
+        copy_to_host(logits.data(), model.acts.logits, logits.size() * sizeof(real));
         builder.clear();
         for (size_t m = 0; m < called.size(); m++) called[m](softmax(&logits[m * Kp], K).data());
     }
@@ -160,13 +62,6 @@ ClassificationReport predict_set(Predictor predictor, ClassifyData& data, const 
     return report;
 }
 
-BertConfig read_classifier_config(const std::string& dir) {
-    const BertConfig c = read_bert_config(dir);
-    if (c.type != "bert")
-        fail("%s/config.json: model_type: expected \"bert\", found \"%s\": no classifier is implemented on it",
-            dir.c_str(), c.type.c_str());
-    return c;
-}
 // The names of its classes, in order; none if it is no classifier. Regression and several labels at once are refused.
 std::vector<std::string> read_labels(const std::string& dir) {
     std::string path = dir + "/config.json";
@@ -199,36 +94,28 @@ std::vector<std::string> read_labels(const std::string& dir) {
 }
 
 // A classifier of a directory, ready to predict up to `tokens` tokens at a time.
-struct LoadedClassifier : LoadedEncoder<Classifier> {
+struct LoadedClassifier : LoadedEncoder {
     std::vector<std::string> labels;
     std::unordered_map<std::string, int> number;  // of a label
-    std::string dir;
-    size_t T = 0;  // the longest input, in tokens: what the model was fine-tuned with
+    size_t T = 0;                                 // the longest input, in tokens: what the model was fine-tuned with
 
-    explicit LoadedClassifier(const std::string& path) {
-        if (path.empty()) fail_usage("--model DIR is missing: the --out of a fine-tuning run, or a model directory");
-        dir = resolve_model_dir(path);
-        BertConfig& c = model.bert.config = read_classifier_config(dir);
+    explicit LoadedClassifier(const std::string& path) : LoadedEncoder(path) {
         labels = read_labels(dir);
         if (labels.empty())
             fail(
                 "%s: expected a classifier, found an encoder without labels: fine-tune it first: "
                 "./finetune_cls --init %s --data DIR --out DIR",
                 dir.c_str(), path.c_str());
-        model.K = (int)labels.size();
-        for (int k = 0; k < model.K; k++) number[labels[k]] = k;
-        tokenizer = WordPiece::load(dir);
-        check_vocabulary(dir, tokenizer.tokens.size(), c.V);
-        T = (size_t)c.T;
+        model.config.classes = (int64_t)labels.size();
+        for (size_t k = 0; k < labels.size(); k++) number[labels[k]] = (int)k;
+        T = (size_t)model.config.T;
         if (const std::string path = dir + "/tokenizer_config.json"; exists(path)) {
             const Json tokenizer_config = parse_json(read_file(path), path);
             const Json* most = tokenizer_config.find("model_max_length");
             if (most && most->kind == Json::integer && most->i >= 5) T = std::min(T, (size_t)most->i);
         }
-        BatchShape& shape = model.bert.shape;
-        shape.N = (int)round_up(std::max<size_t>(4096, T), 128);
-        shape.M = shape.N / 4;
-        load(dir, shape, (int)T, 128);
+        const int N = (int)round_up(std::max<size_t>(4096, T), 128);
+        load(N, N / 4, (int64_t)T, 128);
     }
     Predictor predictor() { return {model, builder, block}; }
     // The sequence of a text, or of two; counts the one that was cut. Returns why there is none; "": there is
@@ -244,7 +131,7 @@ struct LoadedClassifier : LoadedEncoder<Classifier> {
         if (pair && (has_no_text(text2) || b.empty()))
             return where + ": expected a second text, found only characters that give no token";
         if (!pair) b.clear();
-        if (!b.empty() && model.bert.config.types < 2)
+        if (!b.empty() && !model.config.takes_pairs())
             return where + ": expected one text, found a pair: " + dir + "/config.json says type_vocab_size 1";
         cut += join_segments(tokens, types, a.data(), a.size(), b.data(), b.size(), tokenizer, T);
         return "";
@@ -264,11 +151,12 @@ struct ClassifyFlags {
     int64_t top = 0;
 };
 
-struct ClassifyTask : RunTask<Classifier> {
+struct ClassifyTask : RunTask<Bert> {
     const ClassifyFlags& cf;
-    const WordPiece& tokenizer;
+    const Tokenizer& tokenizer;
     const std::vector<std::string>& labels;
     const std::string init;                // the directory of the model to start with
+    std::vector<std::string> head;         // prefixes of the tensors that it may lack
     std::vector<std::string> new_tensors;  // those that are not taken from it
     std::vector<size_t> head_rows;         // (K) of each class, where its row is in its classifier; empty: as it is
     ClassifyData train_data, dev_data;
@@ -276,20 +164,17 @@ struct ClassifyTask : RunTask<Classifier> {
     std::vector<double> weights;                     // (K)
     double* class_weights = nullptr;                 // (K) in device memory
 
-    ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const WordPiece& tokenizer,
-        const BertConfig& config, const std::string& init)
+    ClassifyTask(const TrainFlags& f, const ClassifyFlags& cf, const BinFile& train, const Tokenizer& tokenizer,
+        BertConfig config, const std::string& init)
         : RunTask{f}, cf(cf), tokenizer(tokenizer), labels(train.labels), init(init),
           train_data(train, tokenizer, cf.max_len, labels), dev_data(train_data) {
         draw_examples();
-        set_shape(shape_for(cf.batch));
-        builder.set_up(shape, tokenizer.pad(), (int)cf.max_len, 128);
-        model.bert.config = config;
-        model.bert.dropout = (float)f.dropout;
-        model.bert.frozen = (int)cf.freeze;
-        model.bert.recompute = f.recompute;
-        model.K = (int)labels.size();
-        opt.table = model.point(nullptr, nullptr);
-        opt.n = total_count(opt.table);
+        config.classes = (int64_t)labels.size();
+        const BertType& names = bert_type(config.type);
+        head = {names.pooler, names.classifier, names.head_norm};
+        set_up(config, shape_for(cf.batch), tokenizer.pad(), cf.max_len, 128);
+        builder.last_type = config.last_type();
+        model.frozen = (int)cf.freeze;
     }
     // By --seed: the examples of a run, and of these the part that chooses the epoch
     void draw_examples() {
@@ -343,7 +228,6 @@ struct ClassifyTask : RunTask<Classifier> {
         }
         return w;
     }
-    void set_shape(const BatchShape& s) { shape = model.bert.shape = s; }
     void plan(Arena& arena) {
         RunTask::plan(arena);
         arena.take(class_weights, labels.size());
@@ -360,13 +244,9 @@ struct ClassifyTask : RunTask<Classifier> {
     int fill(BatchBuilder& b, Cursor& cursor) {
         return fill_batch(b, train_data, cursor, (uint64_t)f.seed, true, cursor.next + (uint64_t)cf.batch);
     }
-    void set_dropout(double rate) { model.bert.dropout = (float)rate; }
-    double flops(double tokens, double targets, double mean_length) const {
-        return model.flops(tokens, targets, mean_length);
-    }
     // Layer-wise decay: 1 for the head, then each layer `layer_decay` times the one above, down to the embeddings
     float lr_factor(const ParamSpec& s) const {
-        return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.bert.config.L - s.layer));
+        return s.layer < cf.freeze ? 0.0f : (float)pow(cf.layer_decay, (double)(model.config.L - s.layer));
     }
 
     Predictor predictor() {
@@ -396,21 +276,22 @@ struct ClassifyTask : RunTask<Classifier> {
             label2id.o.emplace_back(labels[k], (int64_t)k);
         }
         extra.set("id2label", id2label).set("label2id", label2id).set("problem_type", "single_label_classification");
-        write_bert_config(dir, model.bert.config, "ForSequenceClassification", extra);
+        write_bert_config(dir, model.config, "ForSequenceClassification", extra);
         tokenizer.save(dir, (int)cf.max_len, true);
         opt.save(dir);
     }
     Json identity() const {
-        Json id = model_identity(model.bert.config).set("labels", Json::make_array({labels.begin(), labels.end()}));
+        Json id = model_identity(model.config).set("labels", Json::make_array({labels.begin(), labels.end()}));
         return id.set("tokenizer", hex(tokenizer.fingerprint())).set("train_data", hex(train_data.file.header.content));
     }
 };
 
 // ---------------------------------------------------------------- train
-// The rows of the classifier go where the names of their classes are. values: (total_count(table))
+// The rows of the classifier, the end of the table, go where the names of their classes are. values:
+// (total_count(table))
 void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& table, const std::vector<size_t>& rows) {
-    for (const ParamSpec& s : table) {
-        if (rows.empty() || !starts_with(s.names[0], "classifier.")) continue;
+    for (size_t i = table.size() - 2; i < table.size() && !rows.empty(); i++) {
+        const ParamSpec& s = table[i];
         const size_t width = s.elements() / rows.size();  // C of the matrix, 1 of the bias
         const std::vector<areal> old(values.begin() + s.offset, values.begin() + s.offset + s.elements());
         for (size_t k = 0; k < rows.size(); k++)
@@ -423,7 +304,7 @@ void reorder_head(std::vector<areal>& values, const std::vector<ParamSpec>& tabl
 double print_data(const ClassifyTask& task) {
     const TrainFlags& f = task.f;
     const ClassifyData &train_data = task.train_data, &dev_data = task.dev_data;
-    const int K = task.model.K;
+    const int K = task.model.K();
     const double examples = (double)train_data.sequences();
     std::vector<double> count(K, 0), frequency;
     for (uint64_t i = 0; i < train_data.sequences(); i++) count[train_data.label(i)]++;
@@ -513,8 +394,7 @@ int train_once(ClassifyTask& task, Cli& cli, void* memory, std::vector<Json>& re
     if (!f.resume) {
         std::vector<areal> values = initial_values(task.opt.table, task.opt.n, (uint64_t)f.seed);
         if (!task.cf.from_scratch) {
-            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors)
-                .announce(task.init, {"bert.pooler.", "classifier."});
+            load_tensors(task.init, task.opt.table, values.data(), task.new_tensors).announce(task.init, task.head);
             reorder_head(values, task.opt.table, task.head_rows);
             refuse_not_finite(task.opt.table, values, task.init);
         }
@@ -578,9 +458,9 @@ int train_seeds(ClassifyTask& task, Cli& cli, TrainFlags& f, ClassifyFlags& cf, 
 
 // Was the data packed with the tokenizer of the model in `init`, and does the model take its pairs?
 void check_classify_data(
-    const BinFile& file, const WordPiece& tokenizer, const BertConfig& config, const std::string& init) {
+    const BinFile& file, const Tokenizer& tokenizer, const BertConfig& config, const std::string& init) {
     file.require_tokenizer(tokenizer, init);
-    for (size_t s = 0; config.types < 2 && s < file.sequences(); s++)
+    for (size_t s = 0; !config.takes_pairs() && s < file.sequences(); s++)
         if (file.pair(s))
             fail("%s: it holds pairs, and %s/config.json says type_vocab_size %lld: expected at least 2",
                 file.path.c_str(), init.c_str(), (long long)config.types);
@@ -594,8 +474,8 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
         fail_usage(
             "--out %s: a run is there already; continue it with --resume or take another directory", f.out.c_str());
     const std::string init = start_tuning(cli, f, {"data/sst2.py", "data/classify.py"});
-    const WordPiece tokenizer = WordPiece::load(init);
-    BertConfig config = read_classifier_config(init);
+    const Tokenizer tokenizer = Tokenizer::load(init);
+    BertConfig config = read_bert_config(init);
     check_vocabulary(init, tokenizer.tokens.size(), config.V);
     config.dropout = config.attention_dropout = f.dropout;
     if (cf.freeze > config.L)
@@ -629,9 +509,10 @@ int train_classifier(Cli& cli, TrainFlags& f, ClassifyFlags& cf) {
             init.c_str());
         for (auto& label : labels) task.head_rows.push_back(row_of[label]);
     } else if (old != labels) {
-        task.new_tensors = {"classifier.weight", "classifier.bias"};
+        const std::string classifier = bert_type(config.type).classifier;
+        task.new_tensors = {classifier + ".weight", classifier + ".bias"};
     }
-    check_tensors(init, task.opt.table, {"bert.pooler.", "classifier."}, task.new_tensors);
+    check_tensors(init, task.opt.table, task.head, task.new_tensors);
     count_steps(cli, f, (double)task.train_data.sequences(), cf.batch);
     if (f.patience > 0 && cf.dev_split == 0)
         fail_usage("--patience: expected a --dev-split above 0 with it: nothing else says which model is better");
@@ -658,7 +539,7 @@ int eval_classifier(const ClassifyFlags& cf, BadRows& bad) {
     PredictionFiles files{c.labels};
     if (std::filesystem::path(cf.data).extension() == ".bin") {
         const BinFile file(cf.data, BIN_CLASSIFY);
-        check_classify_data(file, c.tokenizer, c.model.bert.config, c.dir);
+        check_classify_data(file, c.tokenizer, c.model.config, c.dir);
         ClassifyData data(file, c.tokenizer, c.T, c.labels);
         cut = data.count_cut();
         auto each = [&](uint64_t i, int gold, int prediction, const double* probabilities) {

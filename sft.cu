@@ -65,7 +65,7 @@ private:
 };
 
 // Does data that was packed with this tokenizer and this template fit the model?
-void check_instruct_data(const BinFile& file, const Bpe& bpe, const std::string& dir) {
+void check_instruct_data(const BinFile& file, const Tokenizer& bpe, const std::string& dir) {
     file.require_tokenizer(bpe, dir);
     const std::string path = dir + "/template.json";
     if (!exists(path)) return;
@@ -91,7 +91,7 @@ struct SftTask : RunTask<Gpt> {
     const SftFlags& sf;
     InstructData train_data;
     std::unique_ptr<InstructData> val_data;  // of val.bin, or none
-    const Bpe& bpe;
+    const Tokenizer& bpe;
     const ChatTemplate templ;
     Generator generator;                 // answers, before and after
     std::vector<ParamSpec> model_table;  // of the model's parameters: opt's, or with adapters frozen, at `base`
@@ -103,7 +103,7 @@ struct SftTask : RunTask<Gpt> {
     size_t same_question = 0;  // rows for training that ask what a held-out row asks
     int64_t context;           // tokens that the longest test row and its answer may have; 0: there are none to answer
 
-    SftTask(const TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Bpe& bpe,
+    SftTask(const TrainFlags& f, const SftFlags& sf, const BinFile& train, const BinFile* val, const Tokenizer& bpe,
         const ChatTemplate& templ, const GptConfig& config, const std::string& init, int64_t context)
         : RunTask{f}, sf(sf), train_data(train, row_start(bpe, templ)), bpe(bpe), templ(templ), init(init),
           context(context) {
@@ -201,7 +201,7 @@ struct SftTask : RunTask<Gpt> {
 struct AnsweringGpt {
     Gpt& model;
     Generator& generator;
-    const Bpe& bpe;
+    const Tokenizer& bpe;
     StepStats* stats;  // in device memory
     int64_t max_new;
 
@@ -325,7 +325,7 @@ int train_sft(Cli& cli, TrainFlags& f, SftFlags& sf) {
         fail_usage("--dropout: with --lora-r the model is frozen and its adapters have --lora-dropout");
     LoadedGpt base(init);  // of which its config and tokenizer are taken
     GptConfig& config = base.model.config;
-    Bpe& bpe = base.bpe;
+    Tokenizer& bpe = base.bpe;
     preset_dropout(cli, f, config);
     config.dropout = f.dropout;
     if (cli.given("max-len") && sf.max_len > config.T)
@@ -482,7 +482,7 @@ struct LoadedSft {
 
 // An answer that is shown while it is being written
 struct AnswerStream {
-    const Bpe& bpe;
+    const Tokenizer& bpe;
     std::string text{};
     bool begun = false;
     WordWrap terminal{};
@@ -525,7 +525,7 @@ int generate_answers(const SamplingFlags& sampling, const SftFlags& sf, Answered
     if (!instruction.empty() && blank(instruction[0]))
         fail_usage("generate: expected an instruction, found an empty text");
     LoadedSft sft(sampling);
-    const Bpe& bpe = sft.gpt.bpe;
+    const Tokenizer& bpe = sft.gpt.bpe;
     std::vector<InstructRow> rows = rows_to_answer(instruction, sf.input);
     std::vector<std::vector<int>> prompts;  // of the rows without an error
     for (InstructRow& row : rows) {

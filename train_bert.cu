@@ -12,6 +12,7 @@
 // next layer, or the last one of all; its first layer has none of its own. Dimensions: common/base/types.h, and
 //
 //   UP   what goes into the activation: FF for GELU; of GeGLU gate and up, 2 FF
+//   K    what the head puts out: V words, or of finetune_cls.cu the classes; Kp: rounded up, for the kernels
 #ifndef TRAIN_BERT_CU
 #define TRAIN_BERT_CU
 #include <algorithm>
@@ -19,6 +20,7 @@
 #include <numeric>
 
 #include "common/base/cli.h"
+#include "common/data/classify_data.h"
 #include "common/data/masked_lm.h"
 #include "common/ops/attention.cuh"
 #include "common/ops/crossentropy.cuh"
@@ -28,7 +30,6 @@
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/text/wordpiece.h"
 #include "common/train/bert_config.h"
 #include "common/train/parameters.h"
 #include "common/train/pretrain.h"
@@ -51,13 +52,13 @@ struct BertTensors {
         X *ln2w, *ln2b;    // (C)
     } layer[MAX_LAYERS];
     X *headw, *headb;          // (C, C), (C)
-    X *ln_head_w, *ln_head_b;  // (C)
-    X* decoder_bias;           // (Vp)
+    X *ln_head_w, *ln_head_b;  // (C)              nullptr: a head without a norm
+    X *outw, *outb;            // (Kp, C), (Kp)    outw of masked LM: wte
 };
 
-// The encoder's part of the table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests
-// all come from it.
-template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t, const BertConfig& c) {
+// The table of parameters: sizes, pointers, initialisation, weight decay, checkpoints and tests all come from it.
+template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* memory) {
+    TableBuilder<X> table{c.init_std, {}, {}};
     const BertType& names = bert_type(c.type);
     const std::string base = names.base;
     size_t C = c.C, FF = c.FF, V = c.V, Vp = round_up(V, 64), positions = c.T + c.first_position;
@@ -88,18 +89,15 @@ template <class X> void encoder_table(TableBuilder<X>& table, BertTensors<X>& t,
         const std::string norm2 = c.modern && l == c.L - 1 ? base + "final_norm" : layer(l + c.modern) + names.norm2;
         table.layernorm(w.ln2w, w.ln2b, norm2, C, l);
     }
-}
-// The whole table: the encoder and the masked-LM head.
-template <class X> std::vector<ParamSpec> bert_table(BertTensors<X>& t, const BertConfig& c, X* base) {
-    TableBuilder<X> table{c.init_std, {}, {}};
-    const BertType& names = bert_type(c.type);
-    int L = (int)c.L;
-    encoder_table(table, t, c);
-    table.linear(t.headw, t.headb, "", {names.head}, c.C, c.C, L);
-    table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, c.C, L);
-    const std::string decoder = names.decoder + std::string(".bias");
-    table.tensor(t.decoder_bias, {decoder}, {(size_t)c.V}, false, Init::zeros, L, round_up(c.V, 64));
-    return table.point(base);
+    const int L = (int)c.L;
+    table.linear(t.headw, t.headb, "", {c.classes ? names.pooler : names.head}, C, C, L);
+    if (c.head() == Head::gelu_norm) table.layernorm(t.ln_head_w, t.ln_head_b, names.head_norm, C, L);
+    table.biases = true;
+    if (c.classes) table.linear(t.outw, t.outb, "", {names.classifier}, c.K(), C, L, c.Kp());
+    else table.tensor(t.outb, {names.decoder + std::string(".bias")}, {V}, false, Init::zeros, L, Vp);
+    const std::vector<ParamSpec> rows = table.point(memory);
+    if (!c.classes) t.outw = t.wte;
+    return rows;
 }
 
 // ---------------------------------------------------------------- activations
@@ -122,9 +120,9 @@ struct BertActivations {
     real *last_att, *last_x;          // (M, C)  these rows of the last layer's att and of what it is added to
     areal *global_rope, *local_rope;  // (positions, 2, HS/2) cosines and sines
     // head, over the M rows that have a target
-    real *head_pre, *head_act, *head_out;  // (M, C)
+    real *head_pre, *head_act, *head_out;  // (M, C) before and after its activation; after its norm and dropout
     areal *mean_head, *rstd_head;          // (M)
-    real* logits;             // (logits_chunk_rows, Vp) of so many rows at a time; overwritten by their gradient
+    real* logits;             // (logits_chunk_rows, Kp) of so many rows at a time; overwritten by their gradient
     areal *losses, *correct;  // (M)
     // gradients on the way back
     real* dhead;                // (M, C)
@@ -144,8 +142,10 @@ struct Bert {
     float dropout = 0;
     bool recompute = false;  // the backward pass computes x1, x2 and act again: all layers share one buffer of each
     int frozen = -1;         // fine-tuning: embeddings and so many first layers get no gradient; −1: all do
+    const double* class_weights = nullptr;  // (K) in device memory, or nullptr: all 1
 
-    int Vp() const { return (int)round_up(config.V, 64); }
+    int K() const { return (int)config.K(); }
+    int Kp() const { return (int)config.Kp(); }
     int UP() const { return (int)(config.modern ? 2 * config.FF : config.FF); }
 
     // Points the tensors into these two arrays (nullptr: nowhere yet); returns their table.
@@ -156,17 +156,13 @@ struct Bert {
 
     // Buffers for `shape`; without `backward` only what the forward pass needs.
     void plan_activations(Arena& arena, bool backward) {
-        plan_encoder(arena, backward);
-        plan_head(arena, backward);
-    }
-    void plan_encoder(Arena& arena, bool backward) {
-        size_t N = shape.N, C = config.C, FF = config.FF, NH = config.NH;
+        size_t N = shape.N, M = shape.M, C = config.C, FF = config.FF, NH = config.NH;
         arena.region("encoder");
         arena.take_each(N * C, acts.embedded, acts.x0);
         arena.take_each(N, acts.mean_embed, acts.rstd_embed);
         for (int l = 0; l < config.L; l++) {
             auto& a = acts.layer[l] = acts.layer[0];  // what a layer does not take for itself it shares with the first
-            size_t R = l == config.L - 1 ? shape.M : N;
+            size_t R = drops_rows(l) ? M : N;
             if (l > 0 && !backward) continue;
             if (l == 0 || !recompute) {
                 arena.take_each(R * C, a.x1, a.x2);
@@ -179,7 +175,7 @@ struct Bert {
             arena.take_each(R, a.mean1, a.rstd1, a.mean2, a.rstd2);
             arena.take(a.pre, R * UP());
         }
-        arena.take_each(shape.M * C, acts.last_att, acts.last_x);
+        arena.take_each(M * C, acts.last_att, acts.last_x);
         const int HS = (int)(C / NH), positions = config.modern ? (int)std::min<size_t>(config.T, N) : 0;
         for (auto [table, rope] :
             {std::pair{&acts.global_rope, &config.global_rope}, {&acts.local_rope, &config.local_rope}}) {
@@ -187,39 +183,42 @@ struct Bert {
             if (arena.base && positions)
                 copy_to_device(*table, rope_table<areal>(*rope, positions, HS).data(), positions * HS * sizeof(areal));
         }
+        arena.region("head");
+        logits_chunk_rows = (int)round_up(std::max<size_t>(M, 1), 128);
+        if (!config.classes)
+            logits_chunk_rows = (int)std::min<size_t>(
+                logits_chunk_rows, std::max<size_t>(128, LOGITS_BUDGET / (Kp() * sizeof(real)) / 128 * 128));
+        arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
+        arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
+        arena.take(acts.logits, (size_t)logits_chunk_rows * Kp());
         if (!backward) return;
+        arena.region("backward pass");
         size_t wide = std::max<size_t>(UP(), 4 * C);
         arena.take_each(N * C, acts.dx, acts.dsum, acts.dbranch);
         arena.take(acts.dscratch, N * wide);
         arena.take(acts.delta, NH * N);
         arena.take(
             acts.scratch, std::max({layernorm_scratch(N, C), column_sum_scratch(N, wide), embedding_slots(N) * C}));
-    }
-    void plan_head(Arena& arena, bool backward) {
-        size_t M = shape.M, C = config.C;
-        logits_chunk_rows = (int)std::min(round_up(std::max<size_t>(M, 1), 128),
-            std::max<size_t>(128, LOGITS_BUDGET / (Vp() * sizeof(real)) / 128 * 128));
-        arena.region("masked-LM head");
-        arena.take_each(M * C, acts.head_pre, acts.head_act, acts.head_out);
-        arena.take_each(M, acts.mean_head, acts.rstd_head, acts.losses, acts.correct);
-        arena.take(acts.logits, (size_t)logits_chunk_rows * Vp());
-        if (!backward) return;
         arena.take(acts.dhead, M * C);
         arena.take(acts.head_scratch,
-            std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(logits_chunk_rows, Vp())}));
+            std::max({layernorm_scratch(M, C), column_sum_scratch(M, C), column_sum_scratch(logits_chunk_rows, Kp())}));
     }
 
-    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l. Its
-    // rows are the tokens, or after the last attention the M rows that have a target.
+    // Dropout of a site: 0 embeddings; 3l+1 attention, 3l+2 its output, 3l+3 the feed-forward output of layer l; 3L+1
+    // a classifier's, 3L+2 that before its first matrix. Its rows are the tokens, or after the last attention the M
+    // rows that have a target.
     Dropout drop(const Batch& batch, int site) const {
-        return {batch.counters, (uint32_t)site, dropout, site > 3 * (int)config.L - 2 ? batch.rows : nullptr};
+        const bool of_rows = site > 3 * (int)config.L - (config.mean_pooling ? 0 : 2);
+        return {batch.counters, (uint32_t)site, dropout, of_rows ? batch.rows : nullptr};
     }
 
     // ---------------------------------------------------------------- forward
     const areal* rope(int l) const { return config.is_local(l) ? acts.local_rope : acts.global_rope; }
+    // Do only the rows that have a target get past the attention of layer l? Nobody reads the others of the last one.
+    bool drops_rows(int l) const { return l == config.L - 1 && !config.mean_pooling; }
 
-    // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target. Nobody reads
-    // the others, so after the attention of the last layer they are not computed.
+    // The encoder over the batch's N tokens; returns its output (M, C) for the rows that have a target, or with
+    // mean_pooling the mean over each of their sequences.
     real* encode(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -240,7 +239,7 @@ struct Bert {
             attention_forward(a.att, a.lse, a.qkv, b.seq, NH, NH, HS, config.reach(l), drop(b, 3 * l + 1));
             real *att = a.att, *residual = config.modern ? sum : x;  // (R, C)
             int R = N;
-            if (l == config.L - 1) {
+            if (drops_rows(l)) {
                 gather_rows(acts.last_att, a.att, b.rows, M, C);
                 gather_rows(acts.last_x, residual, b.rows, M, C);
                 att = acts.last_att;
@@ -262,34 +261,48 @@ struct Bert {
             x = a.x2;
             sum = a.sum2;
         }
-        return x;
+        if (!config.mean_pooling) return x;  // else last_x is free
+        mean_forward(acts.last_x, x, b.rows, b.seq.start, M, C);
+        return acts.last_x;
     }
-    // The masked-LM head up to its last LayerNorm, of x (M, C): acts.head_out (M, C).
-    void head_forward(const Batch& b, const real* x) {
-        int M = b.M, C = config.C;
-        matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
-        norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w, params.ln_head_b,
-            M, C, (areal)config.eps);
+    // The head up to its last product, of x (M, C): acts.head_out (M, C). Masked LM: layernorm(gelu(x headwᵀ + headb));
+    // a classifier: dropout(tanh(x headwᵀ + headb)), but relu of DistilBERT, of RoBERTa with dropout of x as well, of
+    // ModernBERT with masked LM's layernorm(gelu(...)).
+    void head_forward(const Batch& b, real* x) {
+        const int M = b.M, C = config.C, L = (int)config.L;
+        const size_t n = (size_t)M * C;
+        if (config.head() == Head::dropout_tanh) dropout_forward(x, x, M, C, drop(b, 3 * L + 2));
+        if (config.head() == Head::gelu_norm) {
+            matmul_gelu_forward<Gelu::erf>(acts.head_act, acts.head_pre, x, params.headw, params.headb, M, C, C);
+            norm_forward(acts.head_out, acts.mean_head, acts.rstd_head, acts.head_act, params.ln_head_w,
+                params.ln_head_b, M, C, (areal)config.eps);
+        } else {
+            matmul_forward(acts.head_act, x, params.headw, params.headb, M, C, C);
+            if (config.head() == Head::relu) elementwise(ReluOf(), n, acts.head_act, acts.head_act);
+            else elementwise(TanhOf(), n, acts.head_act, acts.head_act);
+        }
+        const real* out = config.head() == Head::gelu_norm ? acts.head_out : acts.head_act;
+        if (config.classes) dropout_forward(acts.head_out, out, M, C, drop(b, 3 * L + 1));
     }
-    // Rows [m, m + rows) of the logits, in acts.logits (rows, Vp)
+    // Rows [m, m + rows) of the logits, in acts.logits (rows, Kp)
     void logits_forward(int m, int rows) {
         matmul_forward(
-            acts.logits, acts.head_out + (size_t)m * config.C, params.wte, params.decoder_bias, rows, config.C, Vp());
+            acts.logits, acts.head_out + (size_t)m * config.C, params.outw, params.outb, rows, config.C, Kp());
     }
 
-    // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out wteᵀ +
-    // decoder_bias, loss, and with `backward` straight back to acts.dhead(M, C).
+    // The loss of acts.head_out(M, C): adds its Σ and the hits to `stats`. In chunks of rows: logits = head_out outwᵀ +
+    // outb, loss, and with `backward` straight back to acts.dhead(M, C).
     void loss(const Batch& b, StepStats* stats, bool backward) {
         int C = config.C;
         for (int m = 0; m < b.M; m += logits_chunk_rows) {
             int rows = std::min(logits_chunk_rows, b.M - m);
             logits_forward(m, rows);
-            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, config.V,
-                Vp(), backward);
+            crossentropy(acts.losses + m, acts.correct + m, acts.logits, b.targets + m, b.loss_scale, rows, K(), Kp(),
+                backward, class_weights);
             if (!backward) continue;
-            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.wte, rows, C, Vp());
-            matmul_backward_weight(grads.wte, grads.decoder_bias, acts.logits, acts.head_out + (size_t)m * C,
-                acts.head_scratch, rows, C, Vp());
+            matmul_backward_input(acts.dhead + (size_t)m * C, acts.logits, params.outw, rows, C, Kp());
+            matmul_backward_weight(
+                grads.outw, grads.outb, acts.logits, acts.head_out + (size_t)m * C, acts.head_scratch, rows, C, Kp());
         }
         sum_losses(stats, acts.losses, acts.correct, b.M);
     }
@@ -303,22 +316,34 @@ struct Bert {
     // Adds the batch's part of the loss to `stats` and of the gradients to `grads`. Each line of the backward pass
     // stands under the forward line that it differentiates.
     void forward_backward(const Batch& b, StepStats* stats) {
-        int M = b.M, C = config.C;
+        const int M = b.M, C = config.C, L = (int)config.L;
+        const size_t n = (size_t)M * C;
         real* x = encode(b);  // (M, C)
         head_forward(b, x);
         loss(b, stats, true);
 
-        // head_out = layernorm(head_act)
-        norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
-            acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
-        // head_act = gelu(head_pre), head_pre = x headwᵀ + headb
-        elementwise(GeluGradient<Gelu::erf>(), (size_t)M * C, acts.dhead, acts.dhead, acts.head_pre);
+        // head_out = dropout(layernorm(head_act)), head_act = gelu(head_pre), or its like; head_pre = x headwᵀ + headb
+        if (config.classes) dropout_forward(acts.dhead, acts.dhead, M, C, drop(b, 3 * L + 1));
+        if (config.head() == Head::gelu_norm) {
+            norm_backward(acts.dhead, grads.ln_head_w, grads.ln_head_b, acts.dhead, acts.head_act, params.ln_head_w,
+                acts.mean_head, acts.rstd_head, acts.head_scratch, M, C);
+            elementwise(GeluGradient<Gelu::erf>(), n, acts.dhead, acts.dhead, acts.head_pre);
+        } else if (config.head() == Head::relu) {
+            elementwise(ReluGradient(), n, acts.dhead, acts.dhead, acts.head_act);
+        } else {
+            elementwise(TanhGradient(), n, acts.dhead, acts.dhead, acts.head_act);
+        }
         matmul_backward_weight(grads.headw, grads.headb, acts.dhead, x, acts.head_scratch, M, C, C);
-        matmul_backward_input(acts.dx, acts.dhead, params.headw, M, C, C);
+        if (frozen >= config.L) return;
+        real* dx = config.mean_pooling ? acts.dbranch : acts.dx;  // (M, C)
+        matmul_backward_input(dx, acts.dhead, params.headw, M, C, C);
+        if (config.head() == Head::dropout_tanh) dropout_forward(dx, dx, M, C, drop(b, 3 * L + 2));
+        if (config.mean_pooling) mean_backward(acts.dx, dx, b.rows, b.seq.start, b.N, M, C);
         encode_backward(b);
     }
 
-    // From acts.dx (M, C), the gradient of the encoder's output, to those of all its parameters that are not frozen
+    // From acts.dx (M, C), or with mean_pooling (N, C), the gradient of the encoder's output, to those of all its
+    // parameters that are not frozen
     void encode_backward(const Batch& b) {
         int N = b.N, M = b.M, C = config.C, NH = config.NH, HS = C / NH, FF = config.FF;
         areal eps = (areal)config.eps;
@@ -332,12 +357,12 @@ struct Bert {
             auto& g = grads.layer[l];
             auto& a = acts.layer[l];
             const real* x = l == 0 ? acts.x0 : acts.layer[l - 1].x2;  // (N, C) input of the layer
-            bool last = l == config.L - 1;
-            int R = last ? M : N;
+            const bool last = drops_rows(l);
+            const int R = last ? M : N;
             // x2 = layernorm(sum2 = x1 + dropout(act projwᵀ + projb)): dsum goes to x1, dbranch into the branch; of a
             // ModernBERT it goes to sum1, and there is already in dsum what reaches sum2 from later layers
             residual_norm_backward(acts.dsum, acts.dbranch, g.ln2w, g.ln2b, acts.dx,
-                modern && !last ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
+                modern && l < config.L - 1 ? acts.dsum : nullptr, a.sum2, w.ln2w, a.mean2, a.rstd2, acts.scratch, R, C,
                 drop(b, 3 * l + 3));
             if (recompute && modern) glu_forward<GeluErf>(a.act, a.pre, R, FF);
             if (recompute && !modern) elementwise(GeluOf<Gelu::erf>(), (size_t)R * FF, a.act, a.pre);
@@ -391,13 +416,17 @@ struct Bert {
         if (grads.wtt) embedding_backward(grads.wtt, dx0, b.by_type, acts.scratch, C);
     }
 
-    // Work of one token, forward and backward, in FLOP: 6 per weight of a matrix product. T: the length of its
-    // sequence; fraction: of the tokens, those that have a target, which alone get past the last attention
+    // Work of one token, forward and backward, in FLOP: 2 per weight of a matrix product and pass, of which there are
+    // three, or one through what is frozen. T: the length of its sequence; fraction: of the tokens, those that have a
+    // target, which alone get past the last attention
     double flops_per_token(double T, double fraction) const {
-        double C = config.C, rest = C * C + (UP() + config.FF) * C, seen = 0;  // rest: of a layer, after its attention
-        for (int l = 0; l < config.L; l++) seen += std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
-        double matrices = config.L * 3 * C * C + (config.L - 1 + fraction) * rest + fraction * (C * config.V + C * C);
-        return 6 * matrices + 3 * 4 * seen * C;
+        double C = config.C, products = 3 * fraction * (C * K() + C * C);
+        for (int l = 0; l < config.L; l++) {
+            double seen = std::min(T, 1.0 + config.reach(l).before + config.reach(l).after);
+            double rest = (drops_rows(l) ? fraction : 1) * (C * C + (UP() + config.FF) * C);  // after its attention
+            products += (l < frozen ? 1 : 3) * (3 * C * C + 2 * seen * C + rest);
+        }
+        return 2 * products;
     }
 };
 
@@ -406,23 +435,46 @@ struct BertFlags {
     ModelFlags model{{{"tiny", 2, 128}, {"mini", 4, 256}, {"small", 4, 512}, {"medium", 8, 512}, {"base", 12, 768},
                          {"large", 24, 1024}},
         128};
+    std::string arch = "bert";
     double mask_rate = 0.15;
     bool whole_words = false;
+
+    // A new model. A ModernBERT of a size has the layers and the width of that BERT, and two thirds of its parameters.
+    BertConfig config(const Tokenizer& tokenizer) const {
+        BertConfig c = model.config<BertConfig>();
+        c.type = arch;
+        c.modern = arch == "modernbert";
+        c.V = (int64_t)tokenizer.tokens.size();
+        c.pad_id = tokenizer.pad();
+        if (!c.modern) return c;
+        c.types = 0;
+        c.eps = 1e-5;
+        c.bos = tokenizer.cls();
+        c.eos = tokenizer.sep();
+        if (!model.ffn_dim) c.FF = 3 * c.C / 2;
+        return c;
+    }
 };
 
-struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
+// What of a model may not change in a resumed run (resume.h)
+Json model_identity(const BertConfig& c) {
+    Json all = model_identity<BertConfig>(c).set("model_type", c.type);
+    if (c.modern) all.set("window", c.window).set("global_every", c.global_every).set("mean_pooling", c.mean_pooling);
+    if (c.modern) all.set("global_theta", c.global_rope.theta).set("local_theta", c.local_rope.theta);
+    return all;
+}
+
+struct BertTask : PretrainTask<Bert, MaskedLmData, Tokenizer> {
     const BertFlags& bf;
 
-    BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<WordPiece>& data, const BertConfig& config)
-        : PretrainTask(f, data, (int)bf.model.max_len, (int)config.V, data.tokenizer), bf(bf) {
-        const WordPiece& tokenizer = data.tokenizer;
+    BertTask(const TrainFlags& f, const BertFlags& bf, const PretrainData<Tokenizer>& data, const BertConfig& config)
+        : PretrainTask(f, data, (int)bf.model.max_len, data.tokenizer), bf(bf) {
         const BertType& names = bert_type(config.type);
         head = {names.head, names.head_norm, names.decoder};
         train_data.rate = bf.mask_rate;
         train_data.whole_words = bf.whole_words;
-        for (size_t id = 0; id < tokenizer.tokens.size(); id++)  // V may be larger
-            train_data.continues.push_back(tokenizer.is_continuation((int)id));
-        set_up(config, shape_for(f.batch_tokens), tokenizer.pad(), bf.model.max_len, shape.N);
+        set_up(config, shape_for(f.batch_tokens), data.tokenizer.pad(), bf.model.max_len, shape.N);
+        builder.last_type = config.last_type();
     }
     // Rows for the targets of a micro-batch: 25 % more than the average; the builder closes a batch that has so many.
     BatchShape shape_for(int64_t tokens) const {
@@ -433,8 +485,11 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
         s.M = (int)std::min((size_t)tokens, round_up((size_t)rows, 128));
         return s;
     }
-    // [CLS], [SEP] and, in every second sequence, another [SEP] are added to the text.
-    double tokens_per_epoch() const { return (double)data.train.tokens() + 2.5 * (double)train_data.sequences(); }
+    // What the tokenizer puts around a text and, in every second sequence, around two
+    double tokens_per_epoch() const {
+        const double added = (double)(data.tokenizer.added(false) + data.tokenizer.added(true)) / 2;
+        return (double)data.train.tokens() + added * (double)train_data.sequences();
+    }
     std::string sequences() const { return thousands((double)train_data.sequences()) + " sequences"; }
 
     // Validation always masks 15 %, with masks and sequences that depend on the data alone, so that all runs compare.
@@ -454,21 +509,20 @@ struct BertTask : PretrainTask<Bert, MaskedLmData, WordPiece> {
 int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/books.py", "data/text.py"});
     open_run_dir(f);
-    PretrainData<WordPiece> data(f.data);
+    PretrainData<Tokenizer> data(f.data);
 
-    BertConfig config = bf.model.config<BertConfig>();
-    config.V = (int64_t)data.tokenizer.tokens.size();
-    config.pad_id = data.tokenizer.pad();
+    BertConfig config = bf.config(data.tokenizer);
     std::string init = starting_model(cli, f);
     if (!init.empty()) {
         config = read_bert_config(init);
-        if (config.types == 1)  // of models without types pairs have none
+        if (!config.takes_pairs())
             fail("%s/config.json: type_vocab_size: expected at least 2, for pairs of segments, found %lld",
                 init.c_str(), (long long)config.types);
         data.check_init(init, config.V);
     }
     // Wider encoders take lower rates; BERT-base was published with 1e-4 (Devlin et al. 2018)
     if (f.lr == 0) f.lr = config.C <= 256 ? 1e-3 : config.C <= 512 ? 5e-4 : config.C <= 768 ? 2e-4 : 1e-4;
+    if (config.modern && !f.resume && !cli.given("dropout")) f.dropout = 0;
     config.dropout = config.attention_dropout = f.dropout;
     bf.model.check_max_len(config.T, f.batch_tokens);
 
@@ -477,17 +531,30 @@ int train_bert(Cli& cli, TrainFlags& f, const BertFlags& bf) {
 }
 
 // ---------------------------------------------------------------- fill-mask
-// The model of a directory, a Bert or what stands on one, without gradients
-template <class Model> struct LoadedEncoder {
-    Model model;
-    WordPiece tokenizer;
+// The model of a directory, without gradients
+struct LoadedEncoder {
+    std::string dir;
+    Bert model;
+    Tokenizer tokenizer;
     BatchBuilder builder;
     char* block = nullptr;  // a batch in device memory
     std::shared_ptr<void> memory;
 
-    // For batches of `shape`, which is the model's, and sequences of up to T tokens
-    void load(const std::string& dir, const BatchShape& shape, int T, int multiple) {
-        builder.set_up(shape, tokenizer.pad(), T, multiple);
+    explicit LoadedEncoder(const std::string& path) {
+        if (path.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
+        dir = resolve_model_dir(path);
+        model.config = read_bert_config(dir);
+        tokenizer = Tokenizer::load(dir);
+        check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
+        tokenizer.check_encoder();
+    }
+    // For batches of N tokens and M rows, and sequences of up to T tokens
+    void load(int N, int M, int64_t T, int multiple) {
+        BatchShape& shape = model.shape;
+        shape.N = N;
+        shape.M = M;
+        builder.set_up(shape, tokenizer.pad(), (int)T, multiple);
+        builder.last_type = model.config.last_type();
         memory = load_parameters(
             dir, [&](real* params) { return model.point(params, nullptr); },
             [&](Arena& arena) {
@@ -497,21 +564,16 @@ template <class Model> struct LoadedEncoder {
     }
 };
 // For up to `tokens` tokens at a time
-struct LoadedBert : LoadedEncoder<Bert> {
-    LoadedBert(const std::string& path, int tokens) {
-        std::string dir = resolve_model_dir(path);
-        model.config = read_bert_config(dir);
-        tokenizer = WordPiece::load(dir);
-        check_vocabulary(dir, tokenizer.tokens.size(), model.config.V);
-        model.shape.N = model.shape.M = tokens;
-        load(dir, model.shape, (int)model.config.T, tokens);
+struct LoadedBert : LoadedEncoder {
+    LoadedBert(const std::string& path, int tokens) : LoadedEncoder(path) {
+        load(tokens, tokens, model.config.T, tokens);
     }
-    // The logits (masks, Vp) of the [MASK]s of a text
+    // The logits (masks, Kp) of the [MASK]s of a text
     std::vector<std::vector<real>> run(const std::string& text, size_t number) {
-        std::vector<int> ids{tokenizer.cls()};
-        if (size_t invalid = tokenizer.encode(text, ids))
+        std::vector<int> ids, types, words = tokenizer.encode(text);
+        if (size_t invalid = count_invalid(text))
             fail("text %zu: expected UTF-8, found %zu bytes that are not", number, invalid);
-        ids.push_back(tokenizer.sep());
+        join_segments(ids, types, words.data(), words.size(), nullptr, 0, tokenizer, SIZE_MAX);
         if (int64_t longest = std::min<int64_t>(model.config.T, model.shape.N); (int64_t)ids.size() > longest)
             fail("the text has %zu tokens, the model takes %lld: shorten it: \"%.60s...\"", ids.size(),
                 (long long)longest, text.c_str());
@@ -519,13 +581,13 @@ struct LoadedBert : LoadedEncoder<Bert> {
         for (size_t i = 0; i < ids.size(); i++)
             if (ids[i] == tokenizer.mask()) positions.push_back((int)i);
         builder.clear();
-        builder.add(ids, std::vector<int>(ids.size(), 0), positions, std::vector<int>(positions.size(), 0));
+        builder.add(ids, types, positions, std::vector<int>(positions.size(), 0));
         Batch batch = builder.send(block);
         model.head_forward(batch, model.encode(batch));
-        std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Vp()));
+        std::vector<std::vector<real>> logits(positions.size(), std::vector<real>(model.Kp()));
         for (size_t k = 0; k < logits.size(); k++) {
             model.logits_forward((int)k, 1);
-            copy_to_host(logits[k].data(), model.acts.logits, model.Vp() * sizeof(real));
+            copy_to_host(logits[k].data(), model.acts.logits, model.Kp() * sizeof(real));
         }
         return logits;
     }
@@ -552,13 +614,13 @@ struct FillFlags {
 
 // Prints the most likely tokens for every [MASK] of every text.
 int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
-    if (f.model.empty()) fail_usage("--model DIR is missing: a run directory or a model directory");
-    for (const std::string& text : texts)
-        if (text.find("[MASK]") == std::string::npos)
-            fail_usage("expected at least one [MASK], in upper case, in every text, found none: \"%s\"", text.c_str());
     if (!f.logits.empty()) refuse_existing("--logits", f.logits);
     LoadedBert bert(f.model, 4096);
     const std::vector<std::string>& tokens = bert.tokenizer.tokens;
+    const std::string mask = tokens[bert.tokenizer.mask()];
+    for (const std::string& text : texts)
+        if (text.find(mask) == std::string::npos)
+            fail_usage("expected at least one %s in every text, found none: \"%s\"", mask.c_str(), text.c_str());
     const int V = (int)bert.model.config.V, top_k = (int)std::min<int64_t>(f.top_k, V);
     std::vector<float> all_logits;  // (masks, V)
     size_t masks = 0;
@@ -577,7 +639,8 @@ int fill_mask(const FillFlags& f, const std::vector<std::string>& texts) {
             for (int i = 0; i < top_k; i++) {
                 int id = order[i];
                 std::string token = id < (int)tokens.size() ? tokens[id] : format("[%d]", id);
-                if (!f.json) printf("  [MASK] %-3zu %5.1f %%  %s\n", k + 1, 100 * p[id], visible(token).c_str());
+                if (!f.json)
+                    printf("  %s %-3zu %5.1f %%  %s\n", mask.c_str(), k + 1, 100 * p[id], visible(token).c_str());
                 guesses.a.push_back(Json::make_object().set("token", token).set("id", id).set("p", p[id]));
             }
             answers.a.push_back(guesses);
@@ -599,11 +662,17 @@ int main(int argc, char** argv) {
         BertFlags bf;
         FillFlags ff;
         std::vector<FlagGroup> groups = f.groups();
-        groups.insert(
-            groups.begin() + 1, bf.model.group(MAX_LAYERS, 5,
-                                    "longest training sequence, in tokens; a model from scratch learns much faster "
-                                    "from short ones (32) at first",
-                                    "longest input that the model will take, in tokens; 0: --max-len"));
+        FlagGroup dimensions = bf.model.group(MAX_LAYERS, 5,
+            "longest training sequence, in tokens; a model from scratch learns much faster from short ones (32) at "
+            "first",
+            "longest input that the model will take, in tokens; 0: --max-len");
+        dimensions.flags.insert(dimensions.flags.begin(),
+            {"arch", &bf.arch, "bert|modernbert",
+                "norms last, learned positions and GELU; or norms first, RoPE and GeGLU, without biases, two of three "
+                "layers seeing 64 tokens to each side, dropout 0 if no other is asked for"});
+        groups.insert(groups.begin() + 1, dimensions);
+        describe(groups, "ffn-dim",
+            "number of channels inside the feed-forward part; 0: 4 x hidden size, or 1.5 x for modernbert");
         groups.push_back({"Masked LM", "train",
             {{"mlm-probability|mask-rate", &bf.mask_rate, between(0.01, 0.9),
                  "fraction of the tokens to predict in training (validation: always 0.15)"},

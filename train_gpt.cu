@@ -29,8 +29,8 @@
 #include "common/ops/layernorm.cuh"
 #include "common/ops/matmul.cuh"
 #include "common/ops/rope.cuh"
-#include "common/text/bpe.h"
 #include "common/text/line_reader.h"
+#include "common/text/tokenizer.h"
 #include "common/train/gpt_config.h"
 #include "common/train/lora.h"
 #include "common/train/parameters.h"
@@ -616,7 +616,7 @@ struct GptFlags {
     int64_t kv_heads = 0, sample_every = 0;
 
     // A new model. A Llama of a size has as many parameters as the GPT-2 of that size, but for the positions.
-    GptConfig config(const Bpe& bpe) const {
+    GptConfig config(const Tokenizer& bpe) const {
         GptConfig c = model.config<GptConfig>();
         c.V = (int64_t)bpe.size();
         c.bos = bpe.bos();
@@ -639,10 +639,10 @@ void preset_dropout(Cli& cli, TrainFlags& f, const GptConfig& c) {
     if (c.llama && !f.resume && !cli.given("dropout")) f.dropout = 0;
 }
 
-struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
+struct GptTask : PretrainTask<Gpt, CausalLmData, Tokenizer> {
     Generator generator;  // of samples
 
-    GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Bpe>& data, const GptConfig& config)
+    GptTask(const TrainFlags& f, const GptFlags& gf, const PretrainData<Tokenizer>& data, const GptConfig& config)
         : PretrainTask(f, data, (int)gf.model.max_len, data.tokenizer.eot(), data.tokenizer.bos()) {
         end_token = data.tokenizer.eot();
         train_data.draw_offsets = true;
@@ -683,7 +683,7 @@ struct GptTask : PretrainTask<Gpt, CausalLmData, Bpe> {
 };
 
 // The tokens of a prompt, at least one; bos: with what begins a text before them, if it is not there
-std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
+std::vector<int> prompt_ids(const Tokenizer& bpe, const std::string& text, bool bos) {
     std::vector<int> ids;
     bpe.encode(text, ids);
     if (ids.empty() || (ids[0] != bpe.bos() && bos)) ids.insert(ids.begin(), bpe.bos());
@@ -693,8 +693,8 @@ std::vector<int> prompt_ids(const Bpe& bpe, const std::string& text, bool bos) {
 int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
     prepare_flags(cli, f, {"train.bin", "val.bin"}, {"data/shakespeare.py", "data/text.py"});
     open_run_dir(f);
-    PretrainData<Bpe> data(f.data);
-    Bpe& bpe = data.tokenizer;
+    PretrainData<Tokenizer> data(f.data);
+    Tokenizer& bpe = data.tokenizer;
     // Does <|endoftext|> go before a prompt? In training each text begins with it; a model knows what it means if it
     // has read many beginnings: if a text has at most 16 windows on average. Of one long text, a book in characters, it
     // has hardly read any, and a prompt is then better taken as the middle.
@@ -731,7 +731,7 @@ int train_gpt(Cli& cli, TrainFlags& f, const GptFlags& gf) {
 struct LoadedGpt {
     std::string adapter, dir, weights;  // where the tokenizer is, and where the weights are
     Gpt model;
-    Bpe bpe;
+    Tokenizer bpe;
     Generator generator;
     std::shared_ptr<void> memory;  // all of the model's and the generator's
 
@@ -748,7 +748,7 @@ struct LoadedGpt {
         }
         if (!adapter.empty()) dir = exists(adapter + "/tokenizer_config.json") ? adapter : weights;
         model.config = read_gpt_config(weights);
-        bpe = Bpe::load(dir);
+        bpe = Tokenizer::load(dir);
         check_vocabulary(dir, bpe.size(), model.config.V);
         if (!model.config.llama || model.config.eot < 0) model.config.eot = bpe.eot();
         if (const std::string file = adapter + "/template.json"; !adapter.empty() && exists(file))

@@ -22,7 +22,7 @@ inline size_t count_supervised(const std::vector<BinSpan>& spans) {  // tokens
     return n;
 }
 // A row of a .bin as text, with what is supervised in brackets: "... Response:⟦pear<|endoftext|>⟧"
-inline std::string show_row(const BinFile& file, const Bpe& bpe, size_t s) {
+inline std::string show_row(const BinFile& file, const Tokenizer& bpe, size_t s) {
     std::string out;
     size_t at = 0, supervised = 0;
     auto add = [&](size_t end) {

@@ -13,8 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/text/bpe.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 
 typedef std::unordered_map<std::string, int64_t> WordCounts;  // word → how often
 
@@ -110,9 +109,9 @@ template <class Join> void merge_pairs(std::vector<CountedWord>& words, const st
 // ---------------------------------------------------------------- WordPiece
 // The words are what for_each_word finds; special tokens in the text do not count. Returns how many bytes are not
 // UTF-8.
-inline size_t count_words(const WordPiece& rules, std::string_view text, WordCounts& counts) {
+inline size_t count_words(const Tokenizer& rules, std::string_view text, WordCounts& counts) {
     auto word = [&](const char* w, size_t n) {
-        if (!rules.too_long(w, n)) counts[std::string(w, n)]++;
+        if (!rules.too_long({w, n})) counts[std::string(w, n)]++;
     };
     return rules.for_each_word(text, word, [](int32_t) {});
 }
@@ -124,12 +123,12 @@ inline size_t count_words(const WordPiece& rules, std::string_view text, WordCou
 // where it occurs so. Words with other characters do not take part. Pairs that occur once are not merged, so a
 // small text can give fewer than `size` tokens. The result depends on the counts only. progress(tokens so far) is
 // called now and then.
-inline WordPiece learn_wordpiece(
+inline Tokenizer learn_wordpiece(
     const WordCounts& counts, size_t size, bool lower_case, const std::function<void(size_t)>& progress = {}) {
     if (size < 32 || size > 1000000) fail_usage("expected a vocabulary of 32 to 1000000 tokens, found %zu", size);
-    WordPiece result(lower_case);
+    Tokenizer result(Tokenizer::WORDPIECE, lower_case);
     std::vector<std::string>& tokens = result.tokens;
-    tokens.assign(WordPiece::special_names, WordPiece::special_names + 5);
+    tokens.assign(Tokenizer::special_names, Tokenizer::special_names + 5);
 
     // the alphabet
     std::unordered_map<int32_t, int64_t> chars;
@@ -189,7 +188,8 @@ inline size_t count_words(std::string_view text, WordCounts& counts) {
     const Steps gpt2{{{Step::GPT2}}};
     const size_t invalid = count_invalid(text);
     auto count = [&](const char* w, size_t n) { counts[std::string(w, n)]++; };
-    for (size_t at; (at = text.find(Bpe::eot_name)) != text.npos; text.remove_prefix(at + strlen(Bpe::eot_name)))
+    for (size_t at; (at = text.find(Tokenizer::eot_name)) != text.npos;
+        text.remove_prefix(at + strlen(Tokenizer::eot_name)))
         gpt2.split(text.substr(0, at), Steps::FIRST, count);
     gpt2.split(text, Steps::FIRST, count);
     return invalid;
@@ -198,11 +198,11 @@ inline size_t count_words(std::string_view text, WordCounts& counts) {
 // Learns `size` tokens: the 256 bytes in the order of GPT-2's vocabulary, what merge_pairs makes of them in the
 // words counted so far, and <|endoftext|> as the last. The result depends on the counts only. progress(tokens so
 // far) is called now and then.
-inline Bpe learn_bpe(const WordCounts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
+inline Tokenizer learn_bpe(const WordCounts& counts, size_t size, const std::function<void(size_t)>& progress = {}) {
     if (size < 257 || size > 1000000)
-        fail_usage(
-            "expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu", Bpe::eot_name, size);
-    Bpe b;
+        fail_usage("expected a vocabulary of 257 to 1000000 tokens (256 bytes, merges, %s), found %zu",
+            Tokenizer::eot_name, size);
+    Tokenizer b;
     std::unordered_map<std::string, int32_t> id_of;
     for (int32_t byte : byte_names.byte)
         if (byte >= 0) {
@@ -222,7 +222,7 @@ inline Bpe learn_bpe(const WordCounts& counts, size_t size, const std::function<
         return it->second;
     };
     merge_pairs(words, b.tokens, size - 1, join, progress);
-    b.tokens.push_back(Bpe::eot_name);
-    b.build("the learned vocabulary", [](size_t i) { return format("merge %zu", i + 1); });
+    b.tokens.push_back(Tokenizer::eot_name);
+    b.build("the learned vocabulary");
     return b;
 }

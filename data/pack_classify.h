@@ -84,12 +84,13 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
     double total = total_size(files), start = omp_get_wtime();
     if (!o.labels.empty()) labels = given_labels(o.labels);
     std::string dir = tokenizer_dir(o.tokenizer);
-    if (Bpe::is_in(dir))
+    const Tokenizer tokenizer = Tokenizer::load(dir);
+    if (tokenizer.role_id[CLS] < 0 || tokenizer.role_id[SEP] < 0)
         fail_usage(
-            "--tokenizer %s: expected WordPiece (vocab.txt) for --kind classify, as finetune_cls needs it, found "
-            "byte-level BPE",
+            "--tokenizer %s: expected the tokenizer of an encoder for --kind classify, as finetune_cls needs it, found "
+            "one without cls_token and sep_token",
             dir.c_str());
-    WordPiece tokenizer = WordPiece::load(dir);
+    tokenizer.check_encoder();
     LabelledRows in(sources, o.columns);
     if (labels.empty()) labels = o.columns.class_names();
     const bool labels_given = !labels.empty();
@@ -112,6 +113,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
     };
     std::vector<Example> examples;  // of a block, the first n; the others are kept for their memory
     size_t unknown = 0, pairs = 0, longest = 0, cut = 0;
+    double added = 0;  // tokens around texts
     const int64_t positions = longest_input(dir, "max_position_embeddings");
     const size_t max_len = positions ? std::min(CLASSIFY_MAX_LEN, positions) : CLASSIFY_MAX_LEN;
     Progress progress("packing", total);
@@ -129,7 +131,7 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             tokenizer.encode(e.row.text, e.ids);
             e.second = e.ids.size();
             if (e.row.pair) tokenizer.encode(e.row.text2, e.ids);
-            e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+            e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk);
             append_shown(e.shown, e.row);
         }
         for (size_t i = 0; i < n; i++) {
@@ -149,8 +151,9 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
             out.end_example(number_of(e.row.label), e.second, e.shown);
             unknown += e.unknown;
             pairs += e.row.pair;
-            longest = std::max(longest, e.ids.size() + 2 + e.row.pair);
-            cut += e.ids.size() + 2 + e.row.pair > max_len;
+            added += (double)tokenizer.added(e.row.pair);
+            longest = std::max(longest, e.ids.size() + tokenizer.added(e.row.pair));
+            cut += e.ids.size() + tokenizer.added(e.row.pair) > max_len;
         }
     }
     size_t S = out.label.size();
@@ -178,9 +181,10 @@ inline void pack_classify(Options o, const std::vector<LabelledSource>& sources)
     for (size_t i = 0; i < count.size(); i++)
         counts.push_back(format("%s %zu (%.1f %%)", out.labels[i].c_str(), count[i], 100.0 * count[i] / S));
     printf(
-        "%s: %zu examples, %zu of them pairs, %zu tokens; with [CLS] and [SEP] %.1f an example, the longest has %zu; "
+        "%s: %zu examples, %zu of them pairs, %zu tokens; with %s and %s %.1f an example, the longest has %zu; "
         "labels: %s; %.3f %% [UNK], in %.2f s (%.1f MB/s)\n",
-        o.out.c_str(), S, pairs, (size_t)out.header.tokens, (out.header.tokens + 2.0 * S + pairs) / S, longest,
+        o.out.c_str(), S, pairs, (size_t)out.header.tokens, tokenizer.tokens[tokenizer.cls()].c_str(),
+        tokenizer.tokens[tokenizer.sep()].c_str(), (out.header.tokens + added) / S, longest,
         name_list(counts, 21).c_str(), 100.0 * unknown / out.header.tokens, seconds, in.bytes() / seconds / 1e6);
     std::string limit = "finetune_cls --max-len N takes more";
     if (positions) limit += format(", up to the model's longest input of %lld", (long long)positions);

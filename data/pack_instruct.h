@@ -18,7 +18,7 @@ struct RowToPack {
 };
 // Renders the first n rows, all threads together.
 inline void render_rows(
-    std::vector<RowToPack>& rows, size_t n, const Bpe& bpe, const ChatTemplate& templ, const Options& o) {
+    std::vector<RowToPack>& rows, size_t n, const Tokenizer& bpe, const ChatTemplate& templ, const Options& o) {
 #pragma omp parallel for schedule(dynamic, 64)
     for (size_t i = 0; i < n; i++) {
         RowToPack& r = rows[i];
@@ -56,7 +56,8 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     const std::string dir = tokenizer_dir(o.tokenizer);
-    if (!Bpe::is_in(dir))
+    const Tokenizer bpe = Tokenizer::load(dir);
+    if (bpe.model != Tokenizer::BPE)
         fail_usage(
             "--tokenizer %s: expected byte-level BPE (vocab.json and merges.txt) for --kind instruct, as sft needs it, "
             "found WordPiece",
@@ -66,7 +67,6 @@ inline void pack_instruct(Options o, std::vector<std::string> files, bool overlo
     if (o.max_len == 0) o.max_len = positions;
     if (overlong && o.max_len == 0)
         fail_usage("--overlong: expected --max-len N, beyond which a row is too long, found none");
-    const Bpe bpe = Bpe::load(dir);
     ChatTemplate templ = alpaca_template();
     if (o.templ != "auto") templ = load_template(o.templ);
     else ChatTemplate::of_model(dir, templ);

@@ -5,9 +5,11 @@
 #include "data/tokenize.h"
 
 // o.in and `files` → o.out, and says on the console what became of it.
-template <class Tokenizer>
 inline void pack_text(const Options& o, std::vector<std::string> files, const Tokenizer& tokenizer) {
-    constexpr bool bpe = std::is_same_v<Tokenizer, Bpe>;
+    const bool bpe = tokenizer.model == Tokenizer::BPE;
+    // Bytes that have no token are left out, as tokenizers does it
+    const bool loses = bpe && tokenizer.byte_level && tokenizer.unk < 0;
+    auto is_lost = [&](char b) { return tokenizer.byte_id[(uint8_t)b] < 0; };
     files.insert(files.begin(), o.in);
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directory_of(o.out);
@@ -37,18 +39,14 @@ inline void pack_text(const Options& o, std::vector<std::string> files, const To
                 e.ids.reserve(parts[i].text.size() / 3);
                 bool begins = i == 0 ? new_document : ends_document(parts[i - 1], o.documents);
                 for_each_stretch(parts[i], o.documents, [&](std::string_view text, bool ends) {
-                    if constexpr (bpe) {
-                        e.invalid += tokenizer.encode(
-                            text, e.ids, SPECIALS_AS_TEXT, begins ? Steps::FIRST : Steps::GOES_ON);
-                        e.lost += tokenizer.count_lost(text);
-                        for (size_t at = 0; (at = text.find(Bpe::eot_name, at)) != text.npos; at++) e.inner++;
-                    } else {
-                        e.invalid += tokenizer.encode(text, e.ids);
-                    }
+                    const Specials specials = bpe ? SPECIALS_AS_TEXT : SPECIALS_PARSED;
+                    e.invalid += tokenizer.encode(text, e.ids, specials, begins ? Steps::FIRST : Steps::GOES_ON);
+                    if (loses) e.lost += std::count_if(text.begin(), text.end(), is_lost);
+                    for (size_t at = 0; bpe && (at = text.find(Tokenizer::eot_name, at)) != text.npos; at++) e.inner++;
                     if (ends) e.ends.push_back(e.ids.size());
                     begins = ends;
                 });
-                if constexpr (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk());
+                if (!bpe) e.unknown = std::count(e.ids.begin(), e.ids.end(), tokenizer.unk);
             }
             for (const Encoded& e : encoded) {
                 size_t done = 0;

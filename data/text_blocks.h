@@ -9,18 +9,17 @@
 #include "common/base/errors.h"
 #include "common/base/files.h"
 #include "common/base/unicode.h"
-#include "common/text/bpe.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 
 // Where a tokenizer lets a text be cut: BPE by Llama 3's rules joins a line's end to punctuation before it, one without
 // rules may join a space to anything.
 struct CutRules {
     bool at_spaces = true, joins_line_ends = false;
 };
-inline CutRules cut_rules(const WordPiece&) { return {}; }
-inline CutRules cut_rules(const Bpe& bpe) {
-    const bool llama3 = bpe.words.has(Step::LLAMA3) || bpe.words.has(Step::QWEN2);
-    return {llama3 || bpe.words.has(Step::GPT2) || bpe.words.has(Step::CUT_BEFORE) || bpe.cuts_before_marks, llama3};
+inline CutRules cut_rules(const Tokenizer& t) {
+    const bool llama3 = t.words.has(Step::LLAMA3) || t.words.has(Step::QWEN2);
+    const bool bpe = llama3 || t.words.has(Step::GPT2) || t.words.has(Step::CUT_BEFORE) || t.cuts_before_marks;
+    return {bpe || t.model == Tokenizer::WORDPIECE, llama3};
 }
 
 // May text be cut here, so that no tokenizer and no separator of documents can tell? Before white space, all of which

@@ -1,6 +1,6 @@
 // tokenize: learns tokenizers, turns text into ids and back, and packs text into .bin files.
-// See data/tokenize --help; the rules of WordPiece are in common/text/wordpiece.h, those of byte-level BPE in
-// common/text/bpe.h, the .bin format in common/data/bin_file.h.
+// See data/tokenize --help; the rules of tokenizers are in common/text/tokenizer.h, the .bin format in
+// common/data/bin_file.h.
 #include <charconv>
 #include <filesystem>
 
@@ -44,7 +44,7 @@ static void learn(const Options& o, Cli& cli) {
                     "--out %s: expected files of a tokenizer alone in learning.tmp, found %s; take another "
                     "directory",
                     o.out.c_str(), found.c_str());
-    const WordPiece rules(o.lower_case);  // no pieces yet, only how words are made
+    const Tokenizer rules(Tokenizer::WORDPIECE, o.lower_case);  // no pieces yet, only how words are made
     double total = total_size(files), bytes = 0, start = omp_get_wtime();
     make_directories(o.out);
     size_t invalid = 0;
@@ -80,7 +80,7 @@ static void learn(const Options& o, Cli& cli) {
         remove_tree(work);
         bool moved = false;  // some of them
         try {
-            learned.save(work);
+            learned.save(work, bpe ? 1024 : 512);
             for (const char* name : TokenizerFiles::names) {
                 const std::string made = work + "/" + name;
                 if (!exists(made)) continue;
@@ -112,31 +112,35 @@ static void print_line(std::string& out) {
     out.clear();
 }
 
-template <class Tokenizer>  // WordPiece or Bpe, as below
 static void encode(const Options& o, const Tokenizer& tokenizer) {
     LineReader lines("standard input", stdin);
-    std::string out, decoded;
+    std::string out, decoded, second;
     std::vector<int32_t> ids;
     size_t invalid = 0;
+    bool pair = false;
     while (lines.next_bytes()) {
         std::string_view text = lines.line;
         if (o.json) {
             Json json = parse_json(text, lines.where());
-            if (json.kind != Json::string)
-                fail("%s: expected a JSON string, found %.60s", lines.where().c_str(), dump_json(json).c_str());
-            decoded = json.s;
+            const bool two = o.add_special_tokens && json.a.size() == 2 && json.a[1].kind == Json::string;
+            if (json.kind != Json::string && !(two && json.a[0].kind == Json::string))
+                fail("%s: expected a JSON string%s, found %.60s", lines.where().c_str(),
+                    o.add_special_tokens ? " or a list of two" : "", dump_json(json).c_str());
+            decoded = two ? json.a[0].s : json.s;
+            second = two ? json.a[1].s : "";
+            pair = two;
             text = decoded;
         } else if (text.find('\0') != text.npos) {
             lines.bad(lines.number, "expected text, found a NUL byte");
         }
         ids.clear();
-        if constexpr (std::is_same_v<Tokenizer, Bpe>) {
-            if (o.add_special_tokens) ids = tokenizer.prefix;
-            invalid += tokenizer.encode(text, ids, o.specials_as_text ? SPECIALS_AS_TEXT : SPECIALS_PARSED);
-            if (o.add_special_tokens) ids.insert(ids.end(), tokenizer.suffix.begin(), tokenizer.suffix.end());
-        } else {
-            invalid += tokenizer.encode(text, ids);
-        }
+        auto encode = [&](std::string_view part) {
+            invalid += tokenizer.encode(part, ids, o.specials_as_text ? SPECIALS_AS_TEXT : SPECIALS_PARSED);
+        };
+        if (!o.add_special_tokens) encode(text);
+        else
+            for (int32_t id : pair ? tokenizer.pair : tokenizer.single)
+                id < 0 ? encode(id == -1 ? text : second) : ids.push_back(id);
         if (o.json) out += '[';
         for (size_t i = 0; i < ids.size(); i++) {
             char digits[12];
@@ -146,14 +150,12 @@ static void encode(const Options& o, const Tokenizer& tokenizer) {
         if (o.json) out += ']';
         print_line(out);
     }
-    report_invalid(invalid, std::is_same_v<Tokenizer, Bpe>);
+    report_invalid(invalid, tokenizer.model == Tokenizer::BPE);
 }
 
-template <class Tokenizer> static void decode(const Options& o, const Tokenizer& tokenizer) {
+static void decode(const Options& o, const Tokenizer& tokenizer) {
     auto text_of = [&](const std::vector<int32_t>& ids) {
-        if constexpr (std::is_same_v<Tokenizer, Bpe>)
-            return tokenizer.decode(ids.data(), ids.size(), true, o.skip_special_tokens);
-        else return tokenizer.decode(ids);
+        return tokenizer.decode(ids.data(), ids.size(), true, o.skip_special_tokens);
     };
     LineReader lines("standard input", stdin);
     std::string out;
@@ -237,8 +239,7 @@ static void pack(const Options& o, Cli& cli) {
     require(o.out, "pack", "--out FILE.bin");
     refuse_overwrite(o, cli.positional);
     if (o.kind == "instruct") return pack_instruct(o, cli.positional, cli.given("overlong"));
-    if (o.kind == "text")
-        return with_tokenizer(o.tokenizer, [&](const auto& tokenizer) { pack_text(o, cli.positional, tokenizer); });
+    if (o.kind == "text") return pack_text(o, cli.positional, Tokenizer::load(tokenizer_dir(o.tokenizer)));
     std::vector<std::string> files = cli.positional;
     if (!o.in.empty()) files.insert(files.begin(), o.in);
     pack_classify(o, labelled_sources(o, files));
@@ -278,10 +279,12 @@ int main(int argc, char** argv) {
                     "train_gpt"}}},
             {"Lines", "encode decode",
                 {{"json", &o.json, "read and write JSON lines: a text is a string, its ids are an array"}}},
-            {"Special tokens, of BPE", "encode decode",
+            {"Special tokens", "encode decode",
                 {{"specials-as-text", &o.specials_as_text, "encode: <|im_end|> in a text stays text and is no token"},
                     {"add-special-tokens", &o.add_special_tokens,
-                        "encode: with the tokens that the tokenizer puts before and after a text"},
+                        "encode: with the tokens that the tokenizer puts before and after a text; with --json also "
+                        "around two, an "
+                        "array of strings"},
                     {"skip-special-tokens", &o.skip_special_tokens, "decode: without special tokens"}}},
             {"Packing", "pack",
                 {{"kind", &o.kind, "text|classify|instruct",
@@ -334,8 +337,8 @@ int main(int argc, char** argv) {
         if (cli.command == "learn") learn(o, cli);
         if (cli.command == "encode" || cli.command == "decode") {
             require(o.tokenizer, cli.command.c_str(), "--tokenizer DIR");
-            with_tokenizer(o.tokenizer,
-                [&](const auto& tokenizer) { cli.command == "encode" ? encode(o, tokenizer) : decode(o, tokenizer); });
+            const Tokenizer tokenizer = Tokenizer::load(tokenizer_dir(o.tokenizer));
+            cli.command == "encode" ? encode(o, tokenizer) : decode(o, tokenizer);
         }
         if (cli.command == "pack") pack(o, cli);
         if (cli.command == "rows") {

@@ -7,8 +7,7 @@
 
 #include <chrono>
 
-#include "common/text/bpe.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 #include "data/labelled_sources.h"
 
 struct Options {
@@ -78,15 +77,9 @@ inline std::string tokenizer_dir(const std::string& dir) {
 inline int64_t longest_input(const std::string& dir, const char* key) {
     const std::string path = dir + "/config.json";
     const Json config = exists(path) ? parse_json(read_file(path), path) : Json();
-    const Json* positions = config.find(key);
-    return positions && positions->kind == Json::integer ? positions->i : 0;
-}
-
-// Calls f with the tokenizer of a directory, a WordPiece or a Bpe.
-template <class F> inline void with_tokenizer(const std::string& given, F f) {
-    std::string dir = tokenizer_dir(given);
-    if (Bpe::is_in(dir)) f(Bpe::load(dir));
-    else f(WordPiece::load(dir));
+    const Json *positions = config.find(key), *type = config.find("model_type"), *pad = config.find("pad_token_id");
+    const bool roberta = type && type->s == "roberta";  // its positions begin after that of the padding
+    return positions && positions->kind == Json::integer ? positions->i - (roberta ? 1 + (pad ? pad->i : 1) : 0) : 0;
 }
 
 inline void report_invalid(size_t invalid, bool kept) {

@@ -15,7 +15,7 @@ to float32 before, so that they are exact. All the files hold these tensors, in 
     base/NAME                              F32   lora_lm: the frozen parameters
     given/NAME                             F32   bert_mlm, some parameters: after three AdamW steps, each of which is
                                                  given grad/*, clipped
-    class_weights (K)                      F32   bert_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w;
+    class_weights (K)                      F32   *_classifier: loss is CrossEntropyLoss(class_weights), Σ w l / Σ w;
                                                  logits are (M, K)
 """
 
@@ -35,18 +35,21 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForMaskedLM,
+    DistilBertForSequenceClassification,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
     ModernBertConfig,
     ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
     RobertaConfig,
     RobertaForMaskedLM,
+    RobertaForSequenceClassification,
     SmolLM3Config,
     SmolLM3ForCausalLM,
 )
@@ -260,48 +263,38 @@ def modernbert_mlm():
     return encoder(config, ModernBertForMaskedLM, 12, "ModernBertForMaskedLM")
 
 
-def bert_classifier():
+def classifier(config, model_class, seed, description):
     """Single texts and pairs, three classes with weights; the optimiser with finetune_cls's defaults."""
     vocab, max_len, lengths, weights = 37, 16, [3, 16, 7, 12, 1, 16, 5, 9], [1.0, 0.25, 3.0]
     optimiser = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
-    config = BertConfig(
-        vocab_size=vocab,
-        max_position_embeddings=max_len,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=1,
-        intermediate_size=48,
-        type_vocab_size=2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        hidden_act="gelu",
-        layer_norm_eps=1e-12,
-        attn_implementation="eager",
-        num_labels=len(weights),
-    )
-    generator = torch.Generator().manual_seed(3)
-    model = BertForSequenceClassification(config).double().train()
+    generator = torch.Generator().manual_seed(seed)
+    model = model_class(config).double().train()
     init(model, generator)
-    padded = torch.zeros(len(lengths), max_len, dtype=torch.long)
+    has_types, pad = getattr(config, "type_vocab_size", 1) > 1, config.pad_token_id
+    padded = torch.full((len(lengths), max_len), pad)
     types, mask = torch.zeros_like(padded), torch.zeros_like(padded)
     for s, n in enumerate(lengths):
-        padded[s, :n] = torch.randint(1, vocab, (n,), generator=generator)
-        types[s, (n + 2) // 3 : n] = s % 2  # every second one is a pair
+        padded[s, :n] = torch.randint(pad + 1, vocab, (n,), generator=generator)
+        types[s, (n + 2) // 3 : n] = has_types and s % 2  # every second one is a pair
         mask[s, :n] = 1
+    more = {"token_type_ids": types} if has_types else {}
     labels = torch.tensor([0, 1, 2, 1, 0, 2, 2, 1])
     real = mask.bool()
     weight = torch.tensor(weights, dtype=torch.float64)
 
     def forward():
-        logits = model(input_ids=padded, token_type_ids=types, attention_mask=mask).logits
+        logits = model(input_ids=padded, attention_mask=mask, **more).logits
         return logits, torch.nn.CrossEntropyLoss(weight)(logits, labels)
 
     def fresh_gradient():
         model.zero_grad()
         forward()[1].backward()
 
+    in_float = forward()[0].detach()
+    all_in_double(model)
     fresh_gradient()
     logits, loss = forward()
+    assert (logits - in_float).norm() < 1e-5 * logits.norm(), (logits - in_float).norm()
     start = torch.tensor([0] + lengths).cumsum(0)
     tensors = {
         "tokens": padded[real],
@@ -316,13 +309,94 @@ def bert_classifier():
     trained, norm = training(model, fresh_gradient, optimiser, DECAY)
     tensors |= trained
     facts = {
-        "model": "BertForSequenceClassification L=2 C=32 NH=1 FF=48 V=37 maxT=16 types=2 K=3 eps=1e-12 gelu (erf), "
-        "dropout 0",
+        "model": description,
         "optimiser": describe_optimiser(optimiser, DECAY),
         "grad_norm": repr(norm),
         "loss": repr(loss.item()),
+        "config": config.to_json_string(),
     }
     return tensors, facts
+
+
+def bert_classifier():
+    config = BertConfig(
+        vocab_size=37,
+        max_position_embeddings=16,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=48,
+        type_vocab_size=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        hidden_act="gelu",
+        layer_norm_eps=1e-12,
+        attn_implementation="eager",
+        num_labels=3,
+    )
+    return classifier(config, BertForSequenceClassification, 3, "BertForSequenceClassification")
+
+
+def distilbert_classifier():
+    config = DistilBertConfig(
+        vocab_size=37,
+        max_position_embeddings=16,
+        dim=32,
+        n_layers=2,
+        n_heads=1,
+        hidden_dim=48,
+        dropout=0.0,
+        attention_dropout=0.0,
+        seq_classif_dropout=0.0,
+        attn_implementation="eager",
+        num_labels=3,
+    )
+    return classifier(config, DistilBertForSequenceClassification, 13, "DistilBertForSequenceClassification")
+
+
+def roberta_classifier():
+    config = RobertaConfig(
+        vocab_size=37,
+        max_position_embeddings=18,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=1,
+        intermediate_size=48,
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        layer_norm_eps=1e-5,
+        attn_implementation="eager",
+        num_labels=3,
+    )
+    return classifier(config, RobertaForSequenceClassification, 14, "RobertaForSequenceClassification")
+
+
+def modernbert_classifier(pooling="cls", seed=15):
+    config = ModernBertConfig(
+        vocab_size=37,
+        max_position_embeddings=16,
+        hidden_size=32,
+        num_hidden_layers=2,
+        global_attn_every_n_layers=2,
+        num_attention_heads=1,
+        intermediate_size=24,
+        local_attention=8,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        cls_token_id=1,
+        sep_token_id=2,
+        classifier_pooling=pooling,
+        attn_implementation="sdpa",
+        num_labels=3,
+    )
+    return classifier(config, ModernBertForSequenceClassification, seed, "ModernBertForSequenceClassification")
+
+
+def modernbert_mean_classifier():
+    """Pooling by the mean over a text."""
+    return modernbert_classifier("mean", 16)
 
 
 def decoder(config, model_class, seed, description, lora=None):
@@ -561,6 +635,10 @@ def main():
         roberta_mlm,
         modernbert_mlm,
         bert_classifier,
+        distilbert_classifier,
+        roberta_classifier,
+        modernbert_classifier,
+        modernbert_mean_classifier,
         gpt2_lm,
         llama_lm,
         qwen2_lm,

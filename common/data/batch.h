@@ -81,6 +81,7 @@ struct BatchBuilder {
     BatchShape shape;
     int pad_id = 0, pad_length = 1;   // padding: sequences of this token, at most so long
     int pad_multiple = 0;             // tokens are padded to a multiple of this; 0: nothing is padded
+    int last_type = 1;                // of the model: what has a higher type gets this one
     const double* weights = nullptr;  // (K) of the classes; nullptr: 1
     std::vector<int> tokens, types, rows, targets, start{0};
 
@@ -113,7 +114,7 @@ struct BatchBuilder {
             targets.push_back(target[i]);
         }
         tokens.insert(tokens.end(), t.begin(), t.end());
-        types.insert(types.end(), ty.begin(), ty.end());
+        for (int type : ty) types.push_back(std::min(type, last_type));
         start.push_back((int)tokens.size());
     }
     // Lays the batch out at `base` (host memory of shape.bytes()).

@@ -29,7 +29,7 @@ struct BinHeader {
     uint32_t token_bytes = 2, header_bytes = 256;  // 4 a token of vocabularies beyond 65536
     uint64_t sequences = 0, tokens = 0;            // S, N; of text a sequence is a document, without special tokens
     uint64_t vocab = 0;                            // size of the vocabulary; every token is smaller
-    uint64_t tokenizer = 0;                        // its fingerprint (wordpiece.h, bpe.h)
+    uint64_t tokenizer = 0;                        // its fingerprint (tokenizer.h)
     uint64_t templ = 0;                            // instruct: template_fingerprint()
     uint64_t content = 0;                          // FNV-1a of everything after the header: what the data are known by
     uint32_t labels = 0, zero = 0;                 // classify: number of labels, instruct: of tasks

@@ -6,40 +6,40 @@
 #include "common/base/rng.h"
 #include "common/base/text.h"
 #include "common/data/bin_file.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 
 constexpr int64_t CLASSIFY_MAX_LEN = 128;  // tokens of the longest example, if finetune_cls is not told otherwise
 
-// [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with types 0 and 1, of at most T tokens: the longer segment is cut first (of
-// equals B). Was it cut?
+// A text, or two, as the model reads them: [CLS] A [SEP], [CLS] A [SEP] B [SEP], <s> A </s></s> B </s>, with types 0
+// and from B on 1; of at most T tokens: the longer segment is cut first (of equals B). Was it cut?
 inline bool join_segments(std::vector<int>& tokens, std::vector<int>& types, const int* a, size_t na, const int* b,
-    size_t nb, const WordPiece& tokenizer, size_t T) {
+    size_t nb, const Tokenizer& tokenizer, size_t T) {
     const bool pair = nb > 0;
-    const size_t most = T - (pair ? 3 : 2);
+    const size_t most = T - tokenizer.added(pair);
     const bool cut = na + nb > most;
     while (na + nb > most) (nb >= na ? nb : na)--;
-    tokens.assign(1, tokenizer.cls());
-    tokens.insert(tokens.end(), a, a + na);
-    tokens.push_back(tokenizer.sep());
-    types.assign(tokens.size(), 0);
-    if (!pair) return cut;
-    tokens.insert(tokens.end(), b, b + nb);
-    tokens.push_back(tokenizer.sep());
-    types.resize(tokens.size(), 1);
+    tokens.clear();
+    types.clear();
+    for (int32_t id : pair ? tokenizer.pair : tokenizer.single) {
+        const int* text = id == -1 ? a : id == -2 ? b : &id;
+        tokens.insert(tokens.end(), text, text + (id == -1 ? na : id == -2 ? nb : 1));
+        types.resize(tokens.size(), id == -2 || (!types.empty() && types.back()));
+    }
     return cut;
 }
 
 // Some of the examples of a .bin file, in the form that fill_batch() takes: make(epoch, i) makes the i-th of them.
 struct ClassifyData {
     const BinFile& file;
-    const WordPiece& tokenizer;
+    const Tokenizer& tokenizer;
     size_t T;
     std::vector<int> label_id;    // of the file's labels among the model's
     std::vector<uint32_t> which;  // examples of the file
     std::vector<int> tokens, types, positions{0}, targets{0}, ids;
 
-    ClassifyData(const BinFile& file, const WordPiece& tokenizer, size_t T, const std::vector<std::string>& labels)
+    ClassifyData(const BinFile& file, const Tokenizer& tokenizer, size_t T, const std::vector<std::string>& labels)
         : file(file), tokenizer(tokenizer), T(T) {
+        tokenizer.check_encoder();
         std::unordered_map<std::string, int> places;
         for (size_t k = 0; k < labels.size(); k++) places[labels[k]] = (int)k;
         for (const std::string& name : file.labels) {
@@ -62,7 +62,7 @@ struct ClassifyData {
     }
     size_t count_cut() const {
         size_t cut = 0;
-        for (uint32_t s : which) cut += file.length(s) + (file.pair(s) ? 3 : 2) > T;
+        for (uint32_t s : which) cut += file.length(s) + tokenizer.added(file.pair(s)) > T;
         return cut;
     }
 };

@@ -13,7 +13,7 @@ struct RenderedRow {
 // The ids of the segments, one after the other; what is supervised of them becomes spans. In plain text each segment is
 // encoded by itself, and <|endoftext|> ends an answer. Where there is markup, the text between two special tokens is
 // encoded as a whole, an answer begins with the first id that has a byte of it, and the next special token ends it.
-inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
+inline void encode_segments(const Tokenizer& bpe, const std::vector<Segment>& segments, RenderedRow& out) {
     out.ids.clear();
     out.spans.clear();
     const bool plain = std::none_of(segments.begin(), segments.end(), [](const Segment& s) { return s.is_markup; });
@@ -52,7 +52,7 @@ inline void encode_segments(const Bpe& bpe, const std::vector<Segment>& segments
     encode_text();
 }
 // The token that ends an answer, at which generation stops
-inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
+inline int32_t end_token(const Tokenizer& bpe, const ChatTemplate& templ) {
     if (!templ.is_chat()) return bpe.eot();
     int32_t end = -1;
     const std::string after = around_text(templ.turns.assistant).second;
@@ -65,7 +65,7 @@ inline int32_t end_token(const Bpe& bpe, const ChatTemplate& templ) {
     return end;
 }
 // What goes before a row's tokens: in plain text what begins every text in pretraining; a chat's turns bring theirs.
-inline std::vector<int32_t> row_start(const Bpe& bpe, const ChatTemplate& templ) {
+inline std::vector<int32_t> row_start(const Tokenizer& bpe, const ChatTemplate& templ) {
     return templ.is_chat() ? std::vector<int32_t>{} : std::vector<int32_t>{bpe.bos()};
 }
 
@@ -81,7 +81,7 @@ struct Truncation {
 // Renders a row into at most max_len tokens (0: any number). What is too long loses, with `truncate`, first its
 // few-shot examples, the last one first, then its earliest turns, then the end of its input. An answer, its end token,
 // an instruction are never cut: such a row does not fit.
-inline Truncation render_row(const Bpe& bpe, const ChatTemplate& templ, const InstructRow& row, size_t shots,
+inline Truncation render_row(const Tokenizer& bpe, const ChatTemplate& templ, const InstructRow& row, size_t shots,
     bool with_answer, size_t max_len, bool truncate, RenderedRow& out) {
     Truncation result;
     auto fits = [&](const InstructRow& r) {

@@ -3,9 +3,9 @@
 // A document's tokens in pieces, each a sequence of at most T tokens, never across documents. Pieces alternate between
 //   [CLS] A [SEP]           T − 2 tokens of text
 //   [CLS] A [SEP] B [SEP]   T − 3 tokens of text, B follows A, types 0 and 1, the cut drawn again in every epoch
-// beginning with the one or the other by the document's number. In each, max(1, round(rate · n)) of the n tokens of
-// text that are no special tokens become targets (Devlin et al. 2018): 80 % are replaced by [MASK], 10 % by any id of
-// the vocabulary, 10 % stay.
+// beginning with the one or the other by the document's number; what stands around texts is the tokenizer's affair. In
+// each, max(1, round(rate · n)) of the n tokens of text that are no special tokens become targets (Devlin et al. 2018):
+// 80 % are replaced by [MASK], 10 % by any id of the tokenizer, 10 % stay.
 #pragma once
 #include <math.h>
 
@@ -13,33 +13,35 @@
 
 #include "common/base/rng.h"
 #include "common/data/bin_file.h"
+#include "common/text/tokenizer.h"
 
 struct MaskedLmData {
     const BinFile& file;
-    int T, V, cls, sep, mask, pad;
+    const Tokenizer& tokenizer;
+    const int T;
+    const int64_t two;  // tokens of text in two neighbouring pieces
     double rate = 0.15;
     uint64_t seed = 0;
-    bool whole_words = false;                            // all pieces of a word are chosen together (needs `continues`)
-    std::vector<char> continues;                         // (V) is this id a continuation piece (##…)?
+    bool whole_words = false;                            // all pieces of a word are chosen together
+    std::vector<int32_t> special;                        // not to be guessed
     std::vector<uint64_t> first{0};                      // (documents + 1) number of the first piece of each document
     std::vector<int> tokens, types, positions, targets;  // the sequence that make() made
     std::vector<std::pair<uint64_t, int>> drawn;
 
-    // The tokenizer has to say which ids are [CLS], [SEP], [MASK] and [PAD] (WordPiece does).
-    template <class Tokenizer> MaskedLmData(const BinFile& file, int T, int V, const Tokenizer& tokenizer)
-        : file(file), T(T), V(V), cls(tokenizer.cls()), sep(tokenizer.sep()), mask(tokenizer.mask()),
-          pad(tokenizer.pad()) {
-        if (T < 5) fail_usage("--max-len: expected at least 5, found %d", T);
+    MaskedLmData(const BinFile& file, int T, const Tokenizer& tokenizer)
+        : file(file), tokenizer(tokenizer), T(T), two(2 * T - (int)(tokenizer.added(false) + tokenizer.added(true))) {
+        tokenizer.check_encoder();
+        special = {tokenizer.cls(), tokenizer.sep(), tokenizer.mask(), tokenizer.pad()};
+        const int least = (int)tokenizer.added(true) + 2;
+        if (T < least) fail_usage("--max-len: expected at least %d, found %d", least, T);
         for (uint64_t d = 0; d < file.sequences(); d++) first.push_back(first.back() + pieces(d, file.length(d)));
         if (first.back() == 0) fail("%s: it has no tokens to train on", file.path.c_str());
     }
     uint64_t sequences() const { return first.back(); }
-    // Piece k of document d begins at token begin(d, k): two neighbouring pieces hold 2T − 5 tokens.
-    uint64_t begin(uint64_t d, uint64_t k) const {
-        return k / 2 * (2 * (uint64_t)T - 5) + (k % 2 ? (d % 2 ? T - 3 : T - 2) : 0);
-    }
+    // Piece k of document d begins at token begin(d, k)
+    uint64_t begin(uint64_t d, uint64_t k) const { return k / 2 * two + (k % 2 ? T - tokenizer.added(d % 2) : 0); }
     uint64_t pieces(uint64_t d, uint64_t n) const {
-        uint64_t k = n / (2 * (uint64_t)T - 5) * 2;
+        uint64_t k = n / two * 2;
         while (begin(d, k) < n) k++;
         return k;
     }
@@ -50,26 +52,21 @@ struct MaskedLmData {
         uint64_t key = mix64(seed, epoch, q);
         bool pair = (k + d) % 2 && n > 1;
         uint64_t cut = pair ? 1 + below(mix64(key, 1), n - 1) : n;  // tokens of A
-        tokens.assign(1, cls);
-        types.assign(1, 0);
-        positions.clear();
-        targets.clear();
+        for (std::vector<int>* list : {&tokens, &types, &positions, &targets}) list->clear();
         drawn.clear();
-        for (uint64_t i = 0; i < n; i++) {
-            if (i == cut) {
-                tokens.push_back(sep);
-                types.push_back(0);
+        for (int32_t part : pair ? tokenizer.pair : tokenizer.single) {
+            if (part >= 0) tokens.push_back(part);
+            const uint64_t start = part == -2 ? cut : 0, end = part >= 0 ? start : part == -1 ? cut : n;
+            for (uint64_t i = start; i < end; i++) {
+                const int p = (int)tokens.size(), id = file.token(d, from + i);
+                tokens.push_back(id);
+                if (contains(special, id)) continue;  // written in the text: nothing to guess
+                if (whole_words && !drawn.empty() && i != start && tokenizer.is_continuation(id))
+                    drawn.push_back({drawn.back().first, p});  // its word's draw
+                else drawn.push_back({mix64(key, 2, p), p});
             }
-            int p = (int)tokens.size(), id = file.token(d, from + i);
-            tokens.push_back(id);
-            types.push_back(i >= cut);
-            if (id == cls || id == sep || id == mask || id == pad) continue;  // written in the text: nothing to guess
-            if (whole_words && !drawn.empty() && i != cut && continues[id])
-                drawn.push_back({drawn.back().first, p});  // its word's draw
-            else drawn.push_back({mix64(key, 2, p), p});
+            types.resize(tokens.size(), part == -2 || (!types.empty() && types.back()));
         }
-        tokens.push_back(sep);
-        types.push_back(pair);
         if (!drawn.empty()) choose(key, std::max(1, (int)lround(rate * (double)drawn.size())));
     }
 
@@ -94,8 +91,8 @@ private:
             positions.push_back(p);
             targets.push_back(tokens[p]);
             double u = uniform(mix64(key, 3, p));
-            if (u < 0.8) tokens[p] = mask;
-            else if (u < 0.9) tokens[p] = (int)below(mix64(key, 4, p), V);
+            if (u < 0.8) tokens[p] = tokenizer.mask();
+            else if (u < 0.9) tokens[p] = (int)below(mix64(key, 4, p), tokenizer.size());
         }
     }
 };

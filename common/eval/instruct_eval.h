@@ -86,7 +86,7 @@ inline void score_options(
 //                                          if a text does not fit into the context
 template <class Model> System evaluate_on_instructions(
     const std::string& name, const std::vector<TestSet>& sets, Model& model, const std::string& path) {
-    const Bpe& bpe = model.bpe;
+    const Tokenizer& bpe = model.bpe;
     System system{name, {}};
     std::string lines;
     size_t total = 0, done = 0;

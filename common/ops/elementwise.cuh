@@ -1,5 +1,5 @@
-// elementwise.cuh: out[i] = f(inp[i], …): scaling, adding, tanh, which the pooler of BERT has (y = tanh(x), dx =
-// dy (1 − y²)), and the two forms of GELU (Hendrycks and Gimpel 2016):
+// elementwise.cuh: out[i] = f(inp[i], …): scaling, adding, tanh and relu, which the heads of classifiers have (y =
+// tanh(x), dx = dy (1 − y²); y = max(x, 0)), and the two forms of GELU (Hendrycks and Gimpel 2016):
 //   erf  (BERT)    gelu(x) = x Φ(x),                        gelu'(x) = Φ(x) + x φ(x)
 //   tanh (GPT-2)   gelu(x) = x/2 (1 + tanh u),              gelu'(x) = (1 + tanh u)/2 + x/2 (1 − tanh² u) u'
 //                  u = √(2/π) (x + 0.044715 x³)
@@ -39,6 +39,12 @@ struct TanhOf {
 };
 struct TanhGradient {
     template <class A> HOST_DEVICE A operator()(A dout, A out) const { return dout * (A(1) - out * out); }
+};
+struct ReluOf {
+    template <class A> HOST_DEVICE A operator()(A x) const { return x < A(0) ? A(0) : x; }
+};
+struct ReluGradient {
+    template <class A> HOST_DEVICE A operator()(A dout, A out) const { return out > A(0) ? dout : A(0); }
 };
 struct Times {
     float s;

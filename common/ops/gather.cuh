@@ -1,5 +1,6 @@
-// gather.cuh: only the rows that have a target continue after the last attention, and their gradients come back.
-// rows(M) are distinct token indices; −1 marks padding (a batch's M is rounded up): it reads as zeros and goes nowhere.
+// gather.cuh: only the rows that have a target continue after the last attention, or the means of whole sequences, and
+// their gradients come back. rows(M) are distinct token indices; −1 marks padding (a batch's M is rounded up): it reads
+// as zeros and goes nowhere. Of means there is a row for each sequence, start[m] to start[m + 1].
 #pragma once
 #include <stddef.h>
 #include <string.h>
@@ -23,6 +24,26 @@ template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, in
     for (int m = 0; m < M; m++)
         if (rows[m] >= 0)
             memcpy((void*)(dinp + (size_t)rows[m] * C), (const void*)(dout + (size_t)m * C), C * sizeof(T));
+}
+// out(M,C): the mean of inp(N,C) over each sequence
+template <class T> void mean_forward(T* out, const T* inp, const int* rows, const int* start, int M, int C) {
+#pragma omp parallel for
+    for (int m = 0; m < M; m++)
+        for (int c = 0; c < C; c++) {
+            acc<T> sum = 0;
+            const int begin = start[m], end = rows[m] < 0 ? begin : start[m + 1];
+            for (int n = begin; n < end; n++) sum += (acc<T>)inp[(size_t)n * C + c];
+            out[(size_t)m * C + c] = sum / (acc<T>)(end > begin ? end - begin : 1);
+        }
+}
+// dinp(N,C) = dout(M,C) of each token's sequence, divided by its length
+template <class T> void mean_backward(T* dinp, const T* dout, const int* rows, const int* start, int N, int M, int C) {
+    device_zero(dinp, (size_t)N * C * sizeof(T));
+#pragma omp parallel for
+    for (int m = 0; m < M; m++)
+        for (int n = start[m]; rows[m] >= 0 && n < start[m + 1]; n++)
+            for (int c = 0; c < C; c++)
+                dinp[(size_t)n * C + c] = (acc<T>)dout[(size_t)m * C + c] / (acc<T>)(start[m + 1] - start[m]);
 }
 }  // namespace cpu
 
@@ -51,6 +72,30 @@ template <class T> void gather_rows(T* out, const T* inp, const int* rows, int M
 template <class T> void scatter_rows(T* dinp, const T* dout, const int* rows, int N, int M, int C) {
     device_zero(dinp, (size_t)N * C * sizeof(T));
     copy_rows<true>(dinp, dout, rows, M, C);
+}
+// One thread per column and sequence
+template <class T>
+__global__ void mean_forward_kernel(T* out, const T* inp, const int* rows, const int* start, int M, int C) {
+    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, m = i / C, c = i % C;
+    if (m >= (size_t)M) return;
+    float sum = 0;
+    int begin = start[m], end = rows[m] < 0 ? begin : start[m + 1];
+    for (int n = begin; n < end; n++) sum += (float)inp[(size_t)n * C + c];
+    out[i] = (T)(sum / (float)(end > begin ? end - begin : 1));
+}
+template <class T>
+__global__ void mean_backward_kernel(T* dinp, const T* dout, const int* rows, const int* start, int M, int C) {
+    size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x, m = i / C, c = i % C;
+    if (m >= (size_t)M || rows[m] < 0) return;
+    for (int n = start[m]; n < start[m + 1]; n++)
+        dinp[(size_t)n * C + c] = (T)((float)dout[i] / (float)(start[m + 1] - start[m]));
+}
+template <class T> void mean_forward(T* out, const T* inp, const int* rows, const int* start, int M, int C) {
+    launch(mean_forward_kernel<T>, ceil_div((size_t)M * C, THREADS), THREADS, 0, out, inp, rows, start, M, C);
+}
+template <class T> void mean_backward(T* dinp, const T* dout, const int* rows, const int* start, int N, int M, int C) {
+    device_zero(dinp, (size_t)N * C * sizeof(T));
+    launch(mean_backward_kernel<T>, ceil_div((size_t)M * C, THREADS), THREADS, 0, dinp, dout, rows, start, M, C);
 }
 }  // namespace gpu
 #endif

@@ -22,8 +22,8 @@
 #pragma once
 #include <set>
 
-#include "common/text/bpe.h"
 #include "common/text/instruct_rows.h"
+#include "common/text/tokenizer.h"
 
 // How a chat marks who speaks. All empty: it does not, the template is plain text.
 struct Turns {
@@ -348,9 +348,9 @@ private:
             fail("%s: expected a template with %s, each once, and at most %s beside, found %s in %s", where.c_str(),
                 needed.c_str(), allowed.empty() ? "nothing" : allowed.c_str(), found.empty() ? "none" : found.c_str(),
                 start_of(t).c_str());
-        if (t.find(Bpe::eot_name) != t.npos)
+        if (t.find(Tokenizer::eot_name) != t.npos)
             fail("%s: expected a template without %s, which ends every answer by itself, found it", where.c_str(),
-                Bpe::eot_name);
+                Tokenizer::eot_name);
     }
 };
 

@@ -8,7 +8,8 @@
 //   qwen2    the same with \p{N}, one digit at a time
 //   digits   every digit is a piece (SmolLM2: digits, then gpt2)
 //   ▁        SentencePiece's way: spaces become ▁, one more stands before the text, words begin with it
-//   bert     clean, lower case, accents off (wordpiece.h); then white space parts words, punctuation stands alone
+//   bert     drop U+0000, U+FFFD and controls; ideographs stand alone; canonical decomposition (NFD), combining marks
+//            (Mn) off, lower case, one code point at a time; then white space parts words, punctuation stands alone
 //
 // The scanners are written by hand, each beside its expression, and take time linear in the text.
 #pragma once
@@ -305,6 +306,29 @@ private:
         }
     }
 };
+
+// The words of BERT's rules, in one pass over a text that is not normalised; the same as by these two, ten times as
+// fast
+template <class Word> void bert_words(std::string_view text, const Steps& normalizer, const Steps& words, Word&& word) {
+    const char *p = text.data(), *end = p + text.size();
+    auto kind = [&](const char* q) { return byte_table.kind[(uint8_t)*q]; };
+    char folded[100];
+    while (p < end) {
+        const char* start = p;
+        while (p < end && kind(p) == WORD) p++;
+        if (p < end && kind(p) == OTHER) {  // not plain ASCII: the full rules, up to the next ASCII separator
+            while (p < end && (kind(p) == WORD || kind(p) == OTHER)) p++;
+            words.split(normalizer.normalized({start, p}), Steps::FIRST, word);
+        } else if (p > start) {
+            const size_t n = p - start;
+            const bool fold = normalizer.steps[0].lower_case && n <= sizeof folded;  // a longer one is [UNK]
+            for (size_t i = 0; fold && i < n; i++) folded[i] = byte_table.lower[(uint8_t)start[i]];
+            word(fold ? folded : start, n);
+        }
+        while (p < end && kind(p) == SPACE) p++;
+        for (; p < end && kind(p) == PUNCTUATION; p++) word(p, 1);
+    }
+}
 
 // ---------------------------------------------------------------- tokenizer.json → steps
 // The rules of a Sequence, in `list`, and of those in it; else the rule itself, or none

@@ -1,5 +1,4 @@
-// special_tokens.h: what the tokenizers share of their directory: its files, how tokenizer.json has a vocabulary and a
-// template, and one reading of every place that can name special tokens:
+// special_tokens.h: the files of a tokenizer's directory, and every place in them that can name special tokens:
 //
 //   tokenizer.json            added_tokens: content, id, flags. (What its post_processor adds, the tokenizer looks at.)
 //   tokenizer_config.json     added_tokens_decoder: id → content, flags; bos_token, eos_token … x_token, as text or
@@ -120,20 +119,6 @@ struct TokenizerFiles {
 };
 
 // ---------------------------------------------------------------- tokenizer.json
-// Its model, of this type and with these keys
-inline const Json& model_of(
-    const Json& all, const std::string& where, const std::string& type, std::vector<std::string_view> keys) {
-    refuse_unknown_keys(all, where,
-        {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
-            "model"});
-    const Json* model = json_member(all, where, "model", Json::object);
-    const std::string found = model ? json_text(*model, where, "type", type.c_str()) : "none";
-    if (found != type || !json_member(*model, where, "vocab", Json::object))
-        fail("%s: expected a model of type %s with a vocab, found %s", where.c_str(), type.c_str(), found.c_str());
-    keys.insert(keys.end(), {"type", "vocab", "unk_token", "continuing_subword_prefix"});
-    refuse_unknown_keys(*model, where + ": model", keys);
-    return *model;
-}
 // {"token": id, …} → the tokens, in the order of their ids
 inline std::vector<std::string> read_vocab(const Json& vocab, const std::string& where) {
     if (vocab.kind != Json::object || vocab.o.empty())
@@ -149,18 +134,6 @@ inline std::vector<std::string> read_vocab(const Json& vocab, const std::string&
     }
     return tokens;
 }
-// an id that is to be decoded
-inline size_t checked_id(int32_t id, size_t size) {
-    if (id < 0 || (size_t)id >= size) fail("cannot decode id %d: the vocabulary has ids 0 to %zu", id, size - 1);
-    return id;
-}
-// {"a": 0, "b": 1} of two tokens
-inline Json vocab_json(const std::vector<std::string>& tokens) {
-    Json vocab = Json::make_object();
-    for (size_t id = 0; id < tokens.size(); id++) vocab.o.emplace_back(tokens[id], Json((int64_t)id));
-    return vocab;
-}
-
 // Are they the same, whatever the order of keys?
 inline bool same_json(const Json& x, const Json& y) {
     if (x.kind != y.kind || x.o.size() != y.o.size()) return false;
@@ -169,45 +142,22 @@ inline bool same_json(const Json& x, const Json& y) {
     if (x.kind == Json::array) return std::equal(x.a.begin(), x.a.end(), y.a.begin(), y.a.end(), same_json);
     return x.kind == Json::object || dump_json(x) == dump_json(y);
 }
-// A part of what a post-processor makes of a text A, or of two, A and B: a text (id −1) or a special token
-struct TemplatePart {
-    std::string name;
-    int64_t id = -1, type = 0;
-};
-inline Json make_template(const std::vector<TemplatePart>& single, const std::vector<TemplatePart>& pair) {
-    Json out = Json().set("type", "TemplateProcessing"), tokens = Json::make_object();
-    for (auto [key, parts] : {std::pair{"single", &single}, {"pair", &pair}}) {
-        Json list = Json::make_array();
-        for (const TemplatePart& p : *parts) {
-            const Json inner = Json().set("id", p.name).set("type_id", p.type);
-            list.a.push_back(Json().set(p.id < 0 ? "Sequence" : "SpecialToken", inner));
-            const Json ids = Json::make_array({p.id}), names = Json::make_array({p.name});
-            if (p.id >= 0) tokens.set(p.name, Json().set("id", p.name).set("ids", ids).set("tokens", names));
-        }
-        out.set(key, list);
-    }
-    return out.set("special_tokens", tokens);
-}
 
 // ---------------------------------------------------------------- what they name
+enum Role : int { BOS, EOS, UNK, SEP, PAD, CLS, MASK };
+constexpr const char* role_names[] = {
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+
 struct SpecialTokens {
-    static constexpr const char* role_names[] = {
-        "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
     AddedTokens added;
-    std::string roles[7];        // contents, in the order of the names; "": none
+    std::string roles[7];        // the content of each Role; "": none
     std::vector<int32_t> stops;  // ids that end a generated text; set by find_stops()
 
-    // The content of a role; "": none
-    std::string& role(std::string_view name) {
-        size_t i = std::find(role_names, role_names + 7, name) - role_names;
-        if (i == 7) fail("%.60s is no name of a special token", std::string(name).c_str());
-        return roles[i];
-    }
     // What a tokenizer's kind has where no file names one; before added.number()
-    void set_default(std::string_view name, const char* content) {
-        std::string& r = role(name);
+    void set_default(Role role, const char* content) {
+        std::string& r = roles[role];
         if (r.empty()) r = content;
-        if (!added.find(r)) added.tokens.push_back({r, -1, true, false, false, false, false, std::string(name)});
+        if (!added.find(r)) added.tokens.push_back({r, -1, true, false, false, false, false, role_names[role]});
     }
 
     static SpecialTokens read(const TokenizerFiles& f) {
@@ -248,9 +198,11 @@ struct SpecialTokens {
 
         // roles, and special tokens without one; added below, after those that have an id
         std::vector<AddedToken> named;
+        std::unordered_set<std::string> special;
         for (auto [json, file] : {std::pair{&f.config, config}, {&f.special_map, f.path("special_tokens_map.json")}}) {
             auto add_name = [&, file = file](const std::string& key, const Json& token) {
                 named.push_back(read_token(token, file + ": " + key, -1, true));
+                special.insert(named.back().content);
             };
             for (const auto& [key, value] : json->o) {
                 const size_t i = std::find(role_names, role_names + 7, key) - role_names;
@@ -270,8 +222,6 @@ struct SpecialTokens {
                     for (const auto& [name, token] : value->o) add_name(key, token);
                 }
         }
-        std::unordered_set<std::string> special;
-        for (const AddedToken& t : named) special.insert(t.content);
         for (const auto& [content, id] : f.added.o) {
             AddedToken t = read_token(content, f.path("added_tokens.json"), id.kind == Json::integer ? id.i : -1);
             t.special = special.count(content);
@@ -298,7 +248,7 @@ struct SpecialTokens {
                     if (!found) stops.push_back((int32_t)id.i);
                 }
             }
-        const int32_t eos = added.id_of(role("eos_token"));
+        const int32_t eos = added.id_of(roles[EOS]);
         if (stops.empty() && eos >= 0) stops.push_back(eos);
     }
 

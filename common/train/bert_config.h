@@ -8,8 +8,13 @@
 #include "common/ops/sequences.h"
 #include "common/train/config_json.h"
 
+// What comes before the last matrix of a head, after its first one: masked LM and ModernBERT's classifier | BERT's |
+// RoBERTa's | DistilBERT's
+enum class Head { gelu_norm, tanh, dropout_tanh, relu };
+
 struct BertConfig {
     int64_t V = 30522, T = 512, C = 768, L = 12, NH = 12, FF = 3072, types = 2, pad_id = 0;  // T: the longest sequence
+    int64_t classes = 0;  // of a classifier; 0: it is a masked LM
     double eps = 1e-12, dropout = 0.1, attention_dropout = 0.1, init_std = 0.02;
 
     // Where the models differ. A ModernBERT is a BERT with norms at the beginning of the branches, RoPE and GeGLU for
@@ -20,7 +25,16 @@ struct BertConfig {
     int64_t first_position = 0;             // of a sequence; RoBERTa: 2
     int64_t window = 64, global_every = 3;  // layer l sees so far to each side, or everything where global_every | l
     RopeConfig global_rope{160000}, local_rope{10000};
+    bool mean_pooling = false;  // a classifier reads the mean over a text, not its first token
 
+    int64_t K() const { return classes ? classes : V; }  // what its head puts out
+    int64_t Kp() const { return (int64_t)round_up(K(), classes ? 8 : 64); }
+    Head head() const {
+        if (!classes || modern) return Head::gelu_norm;
+        return type == "roberta" ? Head::dropout_tanh : type == "distilbert" ? Head::relu : Head::tanh;
+    }
+    int last_type() const { return type == "roberta" ? 0 : 1; }  // of a pair's second text
+    bool takes_pairs() const { return types == 0 || types > last_type(); }
     bool is_local(int l) const { return modern && l % global_every; }
     Reach reach(int l) const { return is_local(l) ? Reach{(int)window, (int)window} : ALL_KEYS; }
 };
@@ -31,6 +45,7 @@ struct BertType {
     const char *type, *architecture;         // + "ForMaskedLM"
     const char* base;                        // before all names of the encoder
     const char *head, *head_norm, *decoder;  // masked LM; of the decoder its bias
+    const char *pooler, *classifier;
     // embeddings, of BERT
     const char *words = "embeddings.word_embeddings", *positions = "embeddings.position_embeddings";
     const char *types = "embeddings.token_type_embeddings", *norm = "embeddings.LayerNorm";
@@ -42,13 +57,14 @@ struct BertType {
 };
 inline const std::vector<BertType> BERT_TYPES = {
     {"bert", "Bert", "bert.", "cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm",
-        "cls.predictions"},
+        "cls.predictions", "bert.pooler.dense", "classifier"},
     {"distilbert", "DistilBert", "distilbert.", "vocab_transform", "vocab_layer_norm", "vocab_projector",
-        "embeddings.word_embeddings", "embeddings.position_embeddings", "", "embeddings.LayerNorm", "transformer.layer",
+        "pre_classifier", "classifier", "embeddings.word_embeddings", "embeddings.position_embeddings", "", "embeddings.LayerNorm", "transformer.layer",
         {"attention.q_lin", "attention.k_lin", "attention.v_lin"}, "attention.out_lin", "sa_layer_norm", "ffn.lin1",
         "ffn.lin2", "output_layer_norm"},
-    {"roberta", "Roberta", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head"},
-    {"modernbert", "ModernBert", "model.", "head.dense", "head.norm", "decoder", "embeddings.tok_embeddings", "", "",
+    {"roberta", "Roberta", "roberta.", "lm_head.dense", "lm_head.layer_norm", "lm_head", "classifier.dense",
+        "classifier.out_proj"},
+    {"modernbert", "ModernBert", "model.", "head.dense", "head.norm", "decoder", "head.dense", "classifier", "embeddings.tok_embeddings", "", "",
         "embeddings.norm", "layers", {"attn.Wqkv"}, "attn.Wo", "mlp_norm", "mlp.Wi", "mlp.Wo", "attn_norm"},
 };
 inline const BertType& bert_type(const std::string& type) {
@@ -63,6 +79,9 @@ inline void read_modern_bert(const ConfigJson& json, BertConfig& c) {
     json.expects("decoder_bias", true, "a masked-LM head without a bias is not implemented");
     json.expects("classifier_activation", "gelu", "another head is not implemented");
     json.expects("tie_word_embeddings", true, "an output matrix of its own is not implemented for ModernBERT");
+    const Json* pooling = json.find("classifier_pooling");
+    c.mean_pooling = pooling && pooling->s == "mean";
+    if (!c.mean_pooling) json.expects("classifier_pooling", "cls", "only \"cls\" and \"mean\" are implemented");
     c.window = json.integer("local_attention", 1, 1 << 24, 128) / 2;
     c.global_every = json.integer("global_attn_every_n_layers", 1, 1 << 20, 3);
     auto kind = [](bool local) { return local ? "sliding_attention" : "full_attention"; };
@@ -142,7 +161,7 @@ inline void write_bert_config(
     if (c.type == "distilbert") {
         json.set("dim", c.C).set("n_layers", c.L).set("n_heads", c.NH).set("hidden_dim", c.FF);
         json.set("activation", "gelu").set("dropout", c.dropout).set("attention_dropout", c.attention_dropout);
-        json.set("sinusoidal_pos_embds", false);
+        json.set("seq_classif_dropout", c.dropout).set("sinusoidal_pos_embds", false);
     } else {
         json.set("hidden_size", c.C).set("num_hidden_layers", c.L).set("num_attention_heads", c.NH);
         json.set("intermediate_size", c.FF);
@@ -153,6 +172,7 @@ inline void write_bert_config(
         json.set("local_rope_theta", c.local_rope.theta).set("attention_dropout", c.attention_dropout);
         for (const char* key : {"embedding_dropout", "mlp_dropout", "classifier_dropout"}) json.set(key, c.dropout);
         for (const char* key : {"norm_bias", "attention_bias", "mlp_bias", "classifier_bias"}) json.set(key, false);
+        json.set("classifier_pooling", c.mean_pooling ? "mean" : "cls");
         if (c.bos >= 0 && c.eos >= 0) json.set("cls_token_id", c.bos).set("sep_token_id", c.eos);
     } else if (c.type != "distilbert") {
         json.set("type_vocab_size", c.types).set("hidden_act", "gelu").set("layer_norm_eps", c.eps);

@@ -37,8 +37,9 @@ def is_bpe(folder):
     if not has("tokenizer.json"):
         return True  # tokenizer.model
     try:
-        return json.loads(read_text(os.path.join(folder, "tokenizer.json")))["model"]["type"] == "BPE"
-    except (Failure, ValueError, LookupError, TypeError):
+        model = json.loads(read_text(os.path.join(folder, "tokenizer.json")))["model"]
+        return model.get("type", "BPE" if "merges" in model else "") == "BPE"
+    except (Failure, ValueError, LookupError, TypeError, AttributeError):
         return False  # data/tokenize says what is wrong with it
 
 

@@ -10,8 +10,8 @@
 
 namespace {
 // The 256 bytes, some words, the end: enough of a vocabulary
-Bpe small_bpe() {
-    Bpe b;
+Tokenizer small_bpe() {
+    Tokenizer b;
     for (int i = 0; i < 256; i++) b.tokens.push_back(std::string(1, (char)i));
     auto merge = [&](const std::string& left, const std::string& right) {
         auto id = [&](const std::string& t) {
@@ -25,14 +25,14 @@ Bpe small_bpe() {
     merge(" ", "yes");
     merge("n", "o");
     merge(" ", "no");
-    b.tokens.push_back(Bpe::eot_name);
-    b.build("test", [](size_t i) { return std::to_string(i); });
+    b.tokens.push_back(Tokenizer::eot_name);
+    b.build("test");
     return b;
 }
 }  // namespace
 
 TEST_CASE("instruct: what is learned is known by construction") {
-    const Bpe bpe = small_bpe();
+    const Tokenizer bpe = small_bpe();
     const int32_t yes = 258, eot = bpe.eot();
     REQUIRE(bpe.tokens[yes] == " yes");
     RenderedRow r;
@@ -83,7 +83,7 @@ TEST_CASE("instruct: what is learned is known by construction") {
 }
 
 TEST_CASE("instruct: rows that are too long") {
-    const Bpe bpe = small_bpe();
+    const Tokenizer bpe = small_bpe();
     const ChatTemplate t = short_template();
     RenderedRow r;
     InstructRow row = row_of("pick", "one \u00e9\u00e9\u00e9 two",
@@ -129,7 +129,7 @@ TEST_CASE("instruct: rows that are too long") {
 
 TEST_CASE("instruct: the text of a row in a .bin, and showing it") {
     TempDir dir;
-    const Bpe bpe = small_bpe();
+    const Tokenizer bpe = small_bpe();
     InstructRow row = row_of("is it?", "so", "yes"), plain = row_of("say no", "", "no");
     row.outputs = {"yes", "Yes \"!\""};
     row.options = {"yes", "Yes \"!\"", "no"};

@@ -3,7 +3,7 @@
 
 #include <random>
 
-#include "common/text/bpe.h"
+#include "common/text/tokenizer.h"
 #include "data/text_blocks.h"
 #include "test/temp.h"
 
@@ -49,23 +49,23 @@ struct Rules {
 const Rules all_rules[] = {{"WordPiece", {}}, {"GPT-2", {{Step::GPT2}}}, {"Llama 3", {{Step::LLAMA3}}},
     {"Qwen 2", {{Step::NFC}, {Step::QWEN2}}}, {"SmolLM", {{Step::DIGITS}, {Step::GPT2}}},
     {"prefix", {{Step::PREFIX, "", " "}, {Step::GPT2}}},
-    {"Metaspace",
-        {{Step::REPLACE, " ", Bpe::mark}, {Step::PREFIX_FIRST, "", Bpe::mark}, {Step::CUT_BEFORE, Bpe::mark}}}};
+    {"Metaspace", {{Step::REPLACE, " ", Tokenizer::mark}, {Step::PREFIX_FIRST, "", Tokenizer::mark},
+                      {Step::CUT_BEFORE, Tokenizer::mark}}}};
 
 void split(const Rules& rules, std::string_view text, Steps::Place place, std::string& out) {
     // Metaspace makes one word of what stands on both sides of a line's end; no token of such a vocabulary goes across
     // it
     const std::string bar = !rules.steps.empty() && rules.steps.back().rule == Step::CUT_BEFORE ? "" : "|";
     auto add = [&](const char* w, size_t n) { out += std::string(w, n) + bar; };
-    static WordPiece wordpiece;  // no pieces, only how words are made
+    static Tokenizer wordpiece(Tokenizer::WORDPIECE);  // no pieces, only how words are made
     Steps steps{rules.steps};
     if (rules.steps.empty()) wordpiece.for_each_word(text, add, [](int) {});
     else steps.split(text, place, add);
 }
 CutRules cuts_of(const Rules& rules) {
-    Bpe bpe;
+    Tokenizer bpe;
     bpe.words = Steps{rules.steps};
-    return rules.steps.empty() ? cut_rules(WordPiece()) : cut_rules(bpe);
+    return rules.steps.empty() ? cut_rules(Tokenizer()) : cut_rules(bpe);
 }
 
 }  // namespace

@@ -18,11 +18,10 @@
 #include "common/base/json.h"
 #include "common/data/bin_file.h"
 #include "common/device/matmul_plans.h"
-#include "common/text/bpe.h"
 #include "common/text/chat_template.h"
 #include "common/text/instruct_rows.h"
 #include "common/text/labelled_rows.h"
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 #include "common/train/bert_config.h"
 #include "common/train/gpt_config.h"
 #include "common/train/lora.h"
@@ -99,7 +98,7 @@ static void bin(BinKind kind) {
 }
 static const char* const SAMPLE =
     " Don't  pay 1,234.50\n\nto \xc3\x89t\xc3\xa9 \xe4\xb8\xad\xe6\x96\x87 <s>[MASK]\xf0\x9f\x98\x80 \t_\xcc\x81";
-template <class Tokenizer> void tokenizer() {
+static void tokenizer() {
     const Tokenizer t = Tokenizer::load(dir);
     std::vector<int32_t> ids;
     t.encode(SAMPLE, ids);
@@ -183,8 +182,8 @@ static const std::vector<Target> TARGETS = {
     {"bin_text", {"bin"}, [] { bin(BIN_TEXT); }},
     {"bin_classify", {"bin"}, [] { bin(BIN_CLASSIFY); }},
     {"bin_instruct", {"bin"}, [] { bin(BIN_INSTRUCT); }},
-    {"wordpiece", TOKENIZER, tokenizer<WordPiece>},
-    {"bpe", TOKENIZER, tokenizer<Bpe>},
+    {"wordpiece", TOKENIZER, tokenizer},
+    {"bpe", TOKENIZER, tokenizer},
     {"gpt_config", {"config.json", "generation_config.json"}, gpt_config},
     {"bert_config", {"config.json"}, bert_config},
     {"chat_template", {"tokenizer_config.json", "chat_template.jinja", "template.json"}, chat_template},

@@ -117,10 +117,9 @@ class Bpe(unittest.TestCase):
                 out.write(f.read())
         return directory, GPT2TokenizerFast(vocab=vocab, merges=merges)
 
-    def compare(self, directory, theirs, texts):
-        mine = ours(directory, texts)
+    def compare_ids(self, mine, texts, theirs, **more):
         self.assertEqual(len(mine), len(texts))
-        for text, ids, expected in zip(texts, mine, theirs(texts, verbose=False)["input_ids"]):
+        for text, ids, expected in zip(texts, mine, theirs(texts, verbose=False, **more)["input_ids"]):
             if ids != expected:
                 at = next((i for i, (x, y) in enumerate(zip(ids, expected)) if x != y), min(len(ids), len(expected)))
                 self.fail(
@@ -132,6 +131,10 @@ class Bpe(unittest.TestCase):
                         theirs.convert_ids_to_tokens(expected[at : at + 9]),
                     )
                 )
+
+    def compare(self, directory, theirs, texts):
+        mine = ours(directory, texts)
+        self.compare_ids(mine, texts, theirs)
         lines = "".join(json.dumps(ids) + "\n" for ids in mine).encode()
         run = subprocess.run(
             [TOKENIZE, "decode", "--tokenizer", directory, "--json"], input=lines, stdout=subprocess.PIPE, check=True
@@ -197,6 +200,34 @@ class Bpe(unittest.TestCase):
             found += len(text)
         print("\n%.1f MB of text: the same ids" % (found / 1e6), file=sys.stderr)
 
+    def test_roberta(self):
+        """vocab.json and merges.txt alone, and what transformers saves of them: ids, <mask>, pairs"""
+        directory = os.path.join(self.dir, "roberta")
+        learned = self.learn(ENGLISH, 600, "learned")
+        os.makedirs(directory)
+        with open(os.path.join(learned, "vocab.json"), encoding="utf-8") as f:
+            tokens = [t for t in json.load(f) if t != "<|endoftext|>"]
+        vocab = {t: i for i, t in enumerate(["<s>", "<pad>", "</s>", "<unk>", *tokens, "<mask>"])}
+        with open(os.path.join(directory, "vocab.json"), "w", encoding="utf-8") as f:
+            json.dump(vocab, f)
+        shutil.copy(os.path.join(learned, "merges.txt"), directory)
+        with open(os.path.join(directory, "config.json"), "w") as f:
+            json.dump({"model_type": "roberta"}, f)
+        rng, many = random.Random(3), [t.replace("<|endoftext|>", "<mask>") for t in texts(1000, 21)]
+        many = [t if rng.random() < 0.5 else t[: len(t) // 2] + " <mask> " + t[len(t) // 2 :] for t in many]
+        many += ["a <mask>.", "<s>a</s>", "<mask><mask>", "x </s></s> y"]
+        pairs = list(zip(many, many[1:]))
+        # roberta-base's own tokenizer.json, and transformers 4, give <mask> the space before it; transformers 5 not always
+        mask = AddedToken("<mask>", special=True, lstrip=True, normalized=False)
+        saved, theirs = os.path.join(self.dir, "saved"), AutoTokenizer.from_pretrained(directory, mask_token=mask)
+        theirs.save_pretrained(saved)
+        self.assertEqual((theirs.mask_token_id, theirs.pad_token_id), (len(vocab) - 1, 1))
+        for folder in (directory, saved):
+            self.compare_ids(ours(folder, many), many, theirs, add_special_tokens=False)
+            mine = tokenize("encode", folder, pairs, "--add-special-tokens")
+            for pair, x, y in zip(pairs, mine, theirs(*map(list, zip(*pairs)))["input_ids"]):
+                self.assertEqual(x, y, pair)
+
 
 # ---------------------------------------------------------------- every kind of rules
 QWEN2 = (
@@ -221,7 +252,9 @@ def kinds():
     fallback = {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True}
     found = {
         "gpt2": (None, level(), {}),
-        "roberta": (None, level(add_prefix_space=True), {}),
+        "roberta": (None, level(), {}),
+        "roberta, spaces": (None, level(add_prefix_space=True), {}),
+        "modernbert": (normalizers.NFC(), level(), {}),
         "smollm2": (None, digits(True), {}),
         "digit runs": (None, digits(False), {}),
         "qwen2": (normalizers.NFC(), split(QWEN2), {}),
@@ -278,6 +311,13 @@ def build(name, normalizer, pre_tokenizer, options, corpus):
     tokenizer = Tokenizer.from_str(json.dumps(rules))
     tokenizer.add_tokens(ADDED)
     bos, eos = (("<s>", tokenizer.token_to_id("<s>")), ("</s>", tokenizer.token_to_id("</s>")))
+    if name.startswith("roberta"):
+        tokenizer.post_processor = processors.RobertaProcessing(eos, bos, add_prefix_space="spaces" in name)
+    if name == "modernbert":
+        tokenizer.add_tokens([AddedToken(" " * n, special=False, normalized=True) for n in range(7, 1, -1)])
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[bos, eos]
+        )
     if name in ("llama2", "llama3"):
         template = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A <s> $B", special_tokens=[bos, eos])
         tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
@@ -358,12 +398,15 @@ class Kinds(unittest.TestCase):
                 self.fail("%.300r\nours   %.500s\ntheirs %.500s" % (text, words(x), words(y)))
 
     def compare(self, directory, tokenizer, texts):
-        """Special tokens parsed, and with what the post-processor adds; left as text; and back"""
+        """Special tokens parsed, and with what the post-processor adds, also around two texts; left as text; back"""
         for flags in ([], ["--add-special-tokens"], ["--specials-as-text"]):
             tokenizer.encode_special_tokens = flags == ["--specials-as-text"]
             theirs = tokenizer.encode_batch(texts, add_special_tokens=flags == ["--add-special-tokens"])
             self.same(tokenizer, texts, tokenize("encode", directory, texts, *flags), [e.ids for e in theirs])
         tokenizer.encode_special_tokens = False
+        pairs = list(zip(texts, texts[1:]))
+        theirs = [e.ids for e in tokenizer.encode_batch(pairs, add_special_tokens=True)]
+        self.same(tokenizer, pairs, tokenize("encode", directory, pairs, "--add-special-tokens"), theirs)
         ids = [e.ids for e in tokenizer.encode_batch(texts)]
         for flags in ([], ["--skip-special-tokens"]):
             theirs = tokenizer.decode_batch(ids, skip_special_tokens=bool(flags))

@@ -19,7 +19,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 from safetensors.torch import load_file
 from sklearn import metrics
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import make_tiny_bert
@@ -41,38 +41,22 @@ def some_texts(seed, n):
     return [text() + ("\t" + text() if i % 3 == 2 else "") for i in range(n)]
 
 
-def make_classifier(directory, labels, seed=1, bias=None, **config):
+def make_classifier(directory, labels, seed=1, bias=None, kind="Bert", **config):
     """A random classifier with a tokenizer, as transformers saves them: weights N(0, 0.15), of attention N(0, 0.3) and
     of the classifier N(0, 1),
     so that the words of a text matter to the row of [CLS]."""
-    make_tiny_bert.make(directory)
-    model = BertForSequenceClassification(
-        BertConfig(
-            **{
-                **dict(
-                    vocab_size=len(make_tiny_bert.VOCAB),
-                    hidden_size=64,
-                    num_hidden_layers=2,
-                    num_attention_heads=2,
-                    intermediate_size=96,
-                    max_position_embeddings=48,
-                    id2label=dict(enumerate(labels)),
-                    label2id={name: k for k, name in enumerate(labels)},
-                ),
-                **config,
-            }
-        )
-    )
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            std = (
-                1 if name.startswith("classifier") else 0.3 if "attention" in name and "LayerNorm" not in name else 0.15
-            )
-            p.copy_(torch.randn(p.shape, generator=generator) * std + name.endswith("LayerNorm.weight"))
-        if bias is not None:
+
+    def std(name):
+        if "classifier" in name and "pre_" not in name and "dense" not in name:
+            return 1
+        return 0.3 if ("attention" in name or "attn" in name) and not make_tiny_bert.is_norm(name) else 0.15
+
+    names = dict(id2label=dict(enumerate(labels)), label2id={name: k for k, name in enumerate(labels)})
+    model = make_tiny_bert.make(directory, seed, kind, "ForSequenceClassification", std, **names, **config)
+    if bias is not None:
+        with torch.no_grad():
             model.classifier.bias.copy_(torch.tensor(bias))
-    model.eval().save_pretrained(directory)
+        model.save_pretrained(directory)
     return model
 
 
@@ -92,6 +76,8 @@ def read_theirs(directory):
 
 def their_probabilities(model, tokenizer, texts, **options):
     rows = []
+    if model.config.model_type != "bert":
+        options["return_token_type_ids"] = False
     for text in texts:
         with torch.no_grad():
             rows.append(model(**tokenizer(*text.split("\t"), return_tensors="pt", **options)).logits.softmax(-1)[0])
@@ -176,9 +162,58 @@ class Classifier(unittest.TestCase):
                 file=sys.stderr,
             )
 
+    def test_we_read_other_kinds(self):
+        """With what comes of each head: relu, dropout and tanh, gelu and a norm, and the mean over a text."""
+        labels = ["no", "yes", "perhaps"]
+        for kind, config in (
+            ("DistilBert", {}),
+            ("Roberta", {}),
+            ("ModernBert", {}),
+            ("ModernBert", {"classifier_pooling": "mean"}),
+        ):
+            with self.subTest(kind=kind, **config):
+                directory = self.path(kind + "".join(config))
+                make_classifier(directory, labels, kind=kind, **config)
+                model, tokenizer, complaints = read_theirs(directory)
+                self.assertEqual(complaints, [])
+                texts = some_texts(6, 30)
+                self.assert_same(
+                    self.our_probabilities(directory, texts, labels), their_probabilities(model, tokenizer, texts)
+                )
+
+    def test_they_read_our_other_kinds(self):
+        """Trained from a masked LM of each kind. config.json has what theirs has, in every key that is in both."""
+        labels = ["no", "yes"]
+        for kind, more in (("DistilBert", {}), ("Roberta", {}), ("ModernBert", {"classifier_pooling": "mean"})):
+            with self.subTest(kind=kind):
+                tiny, out = self.path("tiny" + kind), self.path("run" + kind)
+                make_tiny_bert.make(tiny, kind=kind, **more)
+                if kind == "DistilBert":
+                    data = self.make_data(tiny, labels)
+                flags = ["--steps", "20", "--lr", "3e-3", "--batch", "16", "--max-len", "40", "--dropout", "0"]
+                run(FINETUNE, "--init", tiny, "--data", data, "--out", out, *flags)
+                model, tokenizer, complaints = read_theirs(os.path.join(out, "best"))
+                self.assertEqual(complaints, [])
+                self.assertEqual(type(model).__name__, kind + "ForSequenceClassification")
+                self.assertEqual(model.config.id2label, dict(enumerate(labels)))
+                configs = []
+                for directory in (tiny, os.path.join(out, "best")):
+                    with open(os.path.join(directory, "config.json")) as f:
+                        configs.append(json.load(f))
+                ours = {k: v for k, v in configs[1].items() if k in configs[0]}
+                theirs = {k: v for k, v in configs[0].items() if k in ours}
+                for key in list(theirs):
+                    if "dropout" in key or key in ("architectures", "tie_word_embeddings"):
+                        del ours[key], theirs[key]
+                self.assertEqual(ours, theirs)
+                self.assertGreater(len(ours), 10)
+                texts = some_texts(7, 20)
+                self.assert_same(
+                    self.our_probabilities(out, texts, labels), their_probabilities(model, tokenizer, texts)
+                )
+
     def test_a_model_whose_labels_have_no_names(self):
         directory = self.path("plain")
-        make_tiny_bert.make(directory)
         model = make_classifier(directory, ["LABEL_0", "LABEL_1"])
         texts = some_texts(2, 20)
         ours = self.our_probabilities(directory, texts, ["LABEL_0", "LABEL_1"])
@@ -344,6 +379,25 @@ class Classifier(unittest.TestCase):
         encoder = self.path("encoder")
         make_tiny_bert.make(encoder)
         self.assert_refused("fine-tune it first", FINETUNE, "predict", "--model", encoder, "the old man")
+
+    def test_byte_level(self):
+        """RoBERTa and ModernBERT with byte-level BPE: pairs as theirs, also where the data are packed"""
+        labels = ["no", "yes", "perhaps"]
+        for kind in make_tiny_bert.BYTE_KINDS:
+            with self.subTest(kind=kind):
+                directory = self.path(kind)
+                make_classifier(directory, labels, seed=3, kind=kind, byte_level=True)
+                model, tokenizer, complaints = read_theirs(directory)
+                self.assertEqual(complaints, [])
+                texts = some_texts(8, 30) + ["a %s b\tc" % tokenizer.mask_token]
+                expected = their_probabilities(model, tokenizer, texts)
+                self.assert_same(self.our_probabilities(directory, texts, labels), expected)
+                data, out = self.make_data(directory, labels, "data " + kind), self.path("run " + kind)
+                run(FINETUNE, "--init", directory, "--data", data, "--out", out, "--epochs", "1", "--lr", "1e-5")
+                model, tokenizer, complaints = read_theirs(os.path.join(out, "best"))
+                self.assertEqual(complaints, [])
+                expected = their_probabilities(model, tokenizer, texts)
+                self.assert_same(self.our_probabilities(os.path.join(out, "best"), texts, labels), expected)
 
     def test_figures_are_those_of_scikit_learn(self):
         """Random models asked about texts with random labels; with K > 2 class 0 is never right, and class 1 never

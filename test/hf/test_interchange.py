@@ -86,7 +86,7 @@ def their_logits(model, tokenizer, texts=TEXTS):
     """(masks, V): the logits of every [MASK] of every text, in order."""
     rows = []
     for text in texts:
-        batch = tokenizer(text, return_tensors="pt")
+        batch = tokenizer(text, return_tensors="pt", return_token_type_ids=model.config.model_type == "bert")
         with torch.no_grad():
             logits = model(**batch).logits[0]
         rows.append(logits[batch["input_ids"][0] == tokenizer.mask_token_id])
@@ -140,6 +140,32 @@ class Interchange(unittest.TestCase):
         lines = run(TRAIN_BERT, "fill-mask", "--model", self.tiny, "--json", *TEXTS).stdout.splitlines()
         ids = [mask[0]["id"] for line in lines for mask in json.loads(line)["masks"]]
         self.assertEqual(ids, their_logits(model, tokenizer).argmax(-1).tolist())
+
+    def test_we_read_other_kinds(self):
+        for kind in ("DistilBert", "Roberta", "ModernBert"):
+            with self.subTest(kind=kind):
+                directory = self.path(kind)
+                make_tiny_bert.make(directory, kind=kind)
+                model, tokenizer, complaints = read_theirs(directory)
+                self.assertEqual(complaints, [])
+                self.assert_same(self.our_logits(directory), their_logits(model, tokenizer))
+
+    def test_byte_level(self):
+        """RoBERTa and ModernBERT with byte-level BPE: masks and words as theirs, also of a model that was trained on"""
+        for kind in make_tiny_bert.BYTE_KINDS:
+            with self.subTest(kind=kind):
+                self.tiny = self.path(kind)
+                make_tiny_bert.make(self.tiny, kind=kind, byte_level=True)
+                model, tokenizer, complaints = read_theirs(self.tiny)
+                self.assertEqual(complaints, [])
+                texts = [t.replace("[MASK]", tokenizer.mask_token) for t in [*TEXTS, "Éé  日[MASK], [MASK]\t?"]]
+                self.assert_same(self.our_logits(self.tiny, texts), their_logits(model, tokenizer, texts))
+                out = self.path("run " + kind)
+                self.train(out, "--init", self.tiny, "--whole-words")
+                last = os.path.join(out, "last")
+                model, tokenizer, complaints = read_theirs(last)
+                self.assertEqual(complaints, [])
+                self.assert_same(self.our_logits(last, texts), their_logits(model, tokenizer, texts))
 
     def test_the_longest_text(self):
         model, tokenizer, _ = read_theirs(self.tiny)
@@ -221,8 +247,7 @@ class Interchange(unittest.TestCase):
 
     def make_data(self):
         """A data directory packed with the tiny model's tokenizer."""
-        data = self.path("data")
-        os.makedirs(data)
+        data = tempfile.mkdtemp(dir=self.dir)
         rng = random.Random(1)
         for name, lines in (("train", 400), ("val", 40)):
             text = "".join(
@@ -250,7 +275,7 @@ class Interchange(unittest.TestCase):
                 shutil.copy(os.path.join(self.tiny, name), data)
         return data
 
-    def check_we_write(self, out, *flags):
+    def train(self, out, *flags):
         run(
             TRAIN_BERT,
             "train",
@@ -272,10 +297,13 @@ class Interchange(unittest.TestCase):
             "0",
             *flags,
         )
+
+    def check_we_write(self, out, *flags, kind="Bert"):
+        self.train(out, *flags)
         last = os.path.join(out, "last")
         model, tokenizer, complaints = read_theirs(last)
         self.assertEqual(complaints, [])
-        self.assertEqual(type(model).__name__, "BertForMaskedLM")
+        self.assertEqual(type(model).__name__, kind + "ForMaskedLM")
         ours, theirs = self.our_logits(last), their_logits(model, tokenizer)
         if flags[0] == "--init":
             worst = self.assert_same(ours, theirs)
@@ -405,6 +433,12 @@ class Interchange(unittest.TestCase):
         texts, ids, config = self.check_tokenizer_is_kept(change)
         self.assertEqual(ids, self.theirs(texts, add_special_tokens=False)["input_ids"])
         self.assertEqual(config["model_max_length"], 40)
+
+    def test_we_write_a_modernbert_from_scratch(self):
+        flags = "--arch modernbert --layers 4 --hidden-size 64 --heads 2".split()
+        config = self.check_we_write(self.path("run"), *flags, kind="ModernBert")[0].config
+        self.assertEqual((config.intermediate_size, config.local_attention, config.pad_token_id), (96, 128, 0))
+        self.assertEqual(config.layer_types, ["full_attention", *["sliding_attention"] * 2, "full_attention"])
 
     def test_we_write_from_scratch(self):
         model, _ = self.check_we_write(

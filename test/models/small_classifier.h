@@ -1,7 +1,7 @@
 // small_classifier.h: a small classifier.
 #pragma once
 #include "finetune_cls.cu"
-#include "test/models/small.h"
+#include "test/models/small_bert.h"
 
 // A batch of random sequences of these lengths, every second one a pair, of classes 0, 1, ..., K − 1, 0, 1, ...
 inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& lengths, int V, int K, uint64_t seed) {
@@ -15,39 +15,32 @@ inline void add_random_examples(BatchBuilder& builder, const std::vector<int>& l
     }
 }
 
-struct SmallClassifier : Small<Classifier> {
+struct SmallClassifier : SmallBert {
     Memory weights;  // (K) of the classes, where they have any
 
     SmallClassifier(
-        const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {}) {
-        model.K = K;
-        model.bert.config = config;
-        model.bert.dropout = dropout;
-        model.bert.shape.N = model.bert.shape.M = N;
-        if (!class_weights.empty()) {
-            weights.resize(class_weights.size() * sizeof(double));
-            model.class_weights = builder.weights = (double*)weights.data();
-            std::copy(class_weights.begin(), class_weights.end(), (double*)weights.data());
-        }
-        allocate(
-            model.bert.shape, config.T, [&](real* params, areal* grads) { return model.point(params, grads); },
-            [&](Arena& arena) { model.plan_activations(arena, true); });
+        const BertConfig& config, int K, int N, float dropout = 0, const std::vector<double>& class_weights = {})
+        : SmallBert(of_classes(config, K), N, dropout) {
+        if (class_weights.empty()) return;
+        weights.resize(class_weights.size() * sizeof(double));
+        model.class_weights = builder.weights = (double*)weights.data();
+        std::copy(class_weights.begin(), class_weights.end(), (double*)weights.data());
     }
-    SmallClassifier(const SmallClassifier&) = delete;
-    // Σ w l / Σ w of a batch, forward pass only
-    double loss(const Batch& b) {
-        StepStats stats{};
-        model.forward(b);
-        crossentropy(model.losses, model.correct, model.logits, b.targets, b.loss_scale, b.M, model.K, model.Kp(),
-            false, model.class_weights);
-        sum_losses(&stats, model.losses, model.correct, b.M);
-        return stats.loss * *b.loss_scale;
+    static BertConfig of_classes(BertConfig config, int K) {
+        config.classes = K;
+        return config;
     }
-    // (M, K) as the last forward pass left them
+    // Leaves the logits of a batch; logits() are those without their padding, (M, K)
+    void forward(const Batch& b) {
+        model.head_forward(b, model.encode(b));
+        model.logits_forward(0, b.M);
+    }
     std::vector<real> logits(int M) const {
         std::vector<real> x;
-        for (int m = 0; m < M; m++)
-            x.insert(x.end(), model.logits + (size_t)m * model.Kp(), model.logits + (size_t)m * model.Kp() + model.K);
+        for (int m = 0; m < M; m++) {
+            const real* row = model.acts.logits + (size_t)m * model.Kp();
+            x.insert(x.end(), row, row + model.K());
+        }
         return x;
     }
 };

@@ -23,7 +23,7 @@ TEST_SUITE("classifier") {
             randomise(c.opt, 1);
             add_random_examples(c.builder, LENGTHS, 101, 3, 1);
             Batch b = c.batch();
-            c.model.forward(b);
+            c.forward(b);
             Floats x = c.logits(b.M);
             double above = 0, below = 0, correct = 0;
             for (int m = 0; m < b.M; m++) {
@@ -46,12 +46,12 @@ TEST_SUITE("classifier") {
         add_random_examples(c.builder, LENGTHS, 101, 3, 1);
         BatchBuilder all = c.builder;
         Batch b = c.batch();
-        c.model.forward(b);
+        c.forward(b);
         Floats together = c.logits(b.M), apart;
         for (size_t s = 0; s < LENGTHS.size(); s++) {
             c.builder.clear();
             add_sequence(c.builder, all, s);
-            c.model.forward(c.batch());
+            c.forward(c.batch());
             Floats one = c.logits(1);
             apart.insert(apart.end(), one.begin(), one.end());
         }
@@ -66,7 +66,7 @@ TEST_SUITE("classifier") {
         const size_t C = 32, M = LENGTHS.size();
         Floats full = c.gradients(c.batch({5, 6, 0}));
         StepStats stats = *c.opt.stats;
-        Floats dropped(c.model.dropped, c.model.dropped + M * C), parts;
+        Floats dropped(c.model.acts.head_out, c.model.acts.head_out + M * C), parts;
         CHECK(std::count(dropped.begin(), dropped.end(), 0.0f) > 0);
         c.opt.zero_gradients();
         uint64_t token0 = 0;
@@ -74,7 +74,7 @@ TEST_SUITE("classifier") {
             c.builder.clear();
             for (size_t s = from; s < to; s++) add_sequence(c.builder, all, s);
             c.model.forward_backward(c.batch({5, 6, token0}, all.weight()), c.opt.stats);
-            parts.insert(parts.end(), c.model.dropped, c.model.dropped + (to - from) * C);
+            parts.insert(parts.end(), c.model.acts.head_out, c.model.acts.head_out + (to - from) * C);
             token0 += c.builder.tokens.size();
         }
         size_t differ = 0;
@@ -96,13 +96,13 @@ TEST_SUITE("classifier") {
         add_random_examples(c.builder, LENGTHS, 101, 3, 1);
         StepCounters counters{5, 6, 1000};
         Batch b = c.batch(counters);
-        c.model.forward(b);
+        c.forward(b);
         size_t differ = 0, agree = 0;
         for (int m = 0; m < b.M; m++) {
             DropoutRow keep(Dropout{&counters, 3 * 2 + 1, 0.3f}, b.rows[m]),
                 last(Dropout{&counters, 3 * 2, 0.3f}, b.rows[m]);
             for (int i = 0; i < 32; i++) {
-                differ += c.model.dropped[m * 32 + i] != c.model.pooled[m * 32 + i] * keep(i);
+                differ += c.model.acts.head_out[m * 32 + i] != c.model.acts.head_act[m * 32 + i] * keep(i);
                 agree += keep(i) == last(i);
             }
         }
@@ -136,14 +136,30 @@ TEST_SUITE("classifier") {
             update(c.opt, f, step);
             CHECK(c.model.Kp() == 8);
             double rest = 0;
-            for (int i = 3 * 32; i < 8 * 32; i++) rest += fabs(c.model.params.clsw[i]) + fabs(c.model.grads.clsw[i]);
-            for (int i = 3; i < 8; i++) rest += fabs(c.model.params.clsb[i]) + fabs(c.model.grads.clsb[i]);
+            for (int i = 3 * 32; i < 8 * 32; i++) rest += fabs(c.model.params.outw[i]) + fabs(c.model.grads.outw[i]);
+            for (int i = 3; i < 8; i++) rest += fabs(c.model.params.outb[i]) + fabs(c.model.grads.outb[i]);
             CHECK(rest == 0);
-            CHECK(l2(c.model.grads.clsb, 3) > 0);
+            CHECK(l2(c.model.grads.outb, 3) > 0);
+        }
+    }
+    TEST_CASE("the types of a pair: 0 and 1, of RoBERTa both 0; a model with one type takes none") {
+        BertConfig c = SIZE;
+        for (auto [type, types, pairs] : {std::tuple{"bert", 2, true}, {"bert", 1, false}, {"roberta", 1, true},
+                 {"roberta", 2, true}, {"distilbert", 0, true}, {"modernbert", 0, true}}) {
+            CAPTURE(type);
+            CAPTURE(types);
+            c.type = type;
+            c.types = types;
+            CHECK(c.takes_pairs() == pairs);
+            BatchBuilder builder;
+            builder.last_type = c.last_type();
+            builder.add({1, 2, 3}, {0, 0, 1}, {0}, {0});
+            CHECK(builder.types == std::vector<int>{0, 0, type == std::string("roberta") ? 0 : 1});
         }
     }
     TEST_CASE("columns of the logits: classes rounded up to 8") {
-        for (auto [K, Kp] : {std::pair{2, 8}, {8, 8}, {9, 16}, {150, 152}}) CHECK(padded_classes(K) == Kp);
+        for (auto [K, Kp] : {std::pair{2, 8}, {8, 8}, {9, 16}, {150, 152}})
+            CHECK(SmallClassifier::of_classes(SIZE, K).Kp() == Kp);
     }
 }
 
@@ -152,11 +168,11 @@ TEST_SUITE("classifier") {
 struct Examples {
     static constexpr int V = 60;
     TempDir dir;
-    WordPiece words;
+    Tokenizer words{Tokenizer::WORDPIECE};
     std::vector<std::string> labels;
     std::unique_ptr<BinFile> file;
     explicit Examples(std::vector<int> of_class, uint64_t seed = 1, const std::vector<std::string>& names = {}) {
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 5; i < V; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         std::vector<int> label;
@@ -180,6 +196,23 @@ struct Examples {
 };
 
 TEST_SUITE("examples") {
+    TEST_CASE("join_segments: what stands around texts is the tokenizer's affair") {
+        Examples e({1, 1});
+        const int c = e.words.cls(), s = e.words.sep(), a[] = {10, 11, 12}, b[] = {30, 31};
+        e.words.pair = {c, -1, s, s, -2, s};  // RoBERTa's
+        std::vector<int> tokens, types;
+        CHECK_FALSE(join_segments(tokens, types, a, 3, b, 2, e.words, 9));
+        CHECK(tokens == std::vector<int>{c, 10, 11, 12, s, s, 30, 31, s});
+        CHECK(types == std::vector<int>{0, 0, 0, 0, 0, 0, 1, 1, 1});
+        CHECK(join_segments(tokens, types, a, 3, b, 2, e.words, 7));
+        CHECK(tokens == std::vector<int>{c, 10, 11, s, s, 30, s});
+        CHECK_FALSE(join_segments(tokens, types, a, 3, nullptr, 0, e.words, 5));
+        CHECK(tokens == std::vector<int>{c, 10, 11, 12, s});
+        ClassifyData data(*e.file, e.words, 9, e.labels);
+        size_t cut = 0;
+        for (uint64_t i = 0; i < data.sequences(); i++) cut += data.make(0, i);
+        CHECK(data.count_cut() == cut);
+    }
     TEST_CASE("join_segments: the longer segment gives way first") {
         Examples e({1, 1});
         std::vector<int> a, b, tokens, types;
@@ -420,7 +453,7 @@ TEST_SUITE("fine-tuning") {
         CHECK(a.loss == doctest::Approx(loss / (double)a.targets).epsilon(1e-5));
         CHECK(a.accuracy == correct / (double)a.targets);
         CHECK(a.score == a.accuracy);
-        CHECK(t.task->model.bert.dropout == 0.1f);
+        CHECK(t.task->model.dropout == 0.1f);
     }
 }
 
@@ -436,19 +469,19 @@ TEST_SUITE("prediction") {
         all.shape.M = 100;
         add_random_examples(all, lengths, 101, 3, 4);
         std::vector<double> single;
-        c.model.bert.dropout = 0;
+        c.model.dropout = 0;
         for (size_t s = 0; s < lengths.size(); s++) {
             c.builder.clear();
             add_sequence(c.builder, all, s);
-            c.model.forward(c.batch());
+            c.forward(c.batch());
             Floats x = c.logits(1);
             double sum = exp((double)x[0]) + exp((double)x[1]) + exp((double)x[2]);
             for (float v : x) single.push_back(exp((double)v) / sum);
         }
-        c.model.bert.dropout = 0.5f;
+        c.model.dropout = 0.5f;
         for (int rows : {64, 2, 1}) {
             c.builder.clear();
-            c.builder.shape.M = c.model.bert.shape.M = rows;
+            c.builder.shape.M = c.model.shape.M = rows;
             std::vector<double> p;
             std::vector<char> block(c.block.size());
             Predictor predictor{c.model, c.builder, block.data()};
@@ -471,14 +504,14 @@ TEST_SUITE("prediction") {
             double worst = 0;
             for (size_t i = 0; i < p.size(); i++) worst = std::max(worst, fabs(p[i] - single[i]));
             CHECK(worst < 1e-6);
-            CHECK(c.model.bert.dropout == 0.5f);
+            CHECK(c.model.dropout == 0.5f);
         }
         CHECK(l2(single.data(), 3) < 0.999);
     }
     TEST_CASE("logits of any size give probabilities") {
         SmallClassifier c(SIZE, 3, 64);
         randomise(c.opt, 1);
-        for (int i = 0; i < 3 * 32; i++) c.model.params.clsw[i] *= 1e6f;
+        for (int i = 0; i < 3 * 32; i++) c.model.params.outw[i] *= 1e6f;
         std::vector<char> block(c.block.size());
         double sum = 0;
         Predictor predictor{c.model, c.builder, block.data()};
@@ -489,7 +522,7 @@ TEST_SUITE("prediction") {
     TEST_CASE("an output that is not finite is an error, not an answer") {
         SmallClassifier c(SIZE, 3, 64);
         randomise(c.opt, 1);
-        c.model.params.clsw[40] = NAN;
+        c.model.params.outw[40] = NAN;
         std::vector<char> block(c.block.size());
         Predictor predictor{c.model, c.builder, block.data()};
         predictor.add({1, 2, 3}, {0, 0, 0}, [](const double*) {});

@@ -1,4 +1,4 @@
-// test_fixtures.cpp: our encoders of every kind, and a classifier on a BERT, beside PyTorch's: logits, loss, every
+// test_fixtures.cpp: our encoders and classifiers of every kind beside PyTorch's: logits, loss, every
 // gradient, and AdamW (dev/fixtures.py made the reference in double). Built three times: with -DPRECISION_FP64, where
 // the reference's own rounding to float32 (6e-8) allows a tolerance of 1e-6, in fp32 (1e-5), and in fp32 with -DSHIM:
 // whole training steps of the kernels, on the CPU. Run from the top directory (or FIXTURES=DIR).
@@ -11,6 +11,8 @@
 
 static constexpr bool fp64 = std::is_same_v<real, double>;
 static const char* const MODELS[] = {"bert_mlm", "distilbert_mlm", "roberta_mlm", "modernbert_mlm"};
+static const char* const CLASSIFIERS[] = {"bert_classifier", "distilbert_classifier", "roberta_classifier",
+    "modernbert_classifier", "modernbert_mean_classifier"};
 static constexpr double TOLERANCE = fp64 ? 1e-6 : 1e-5;  // of ‖ours − reference‖ / ‖reference‖, per tensor
 
 template <class Model> struct Fixture {
@@ -78,7 +80,9 @@ struct Reference : Fixture<SmallBert> {
     static BertConfig config(const char* name) {
         const SafeTensors file(path(name));
         const Json about = parse_json(file.metadata.find("about")->s, file.path);
-        if (!about.find("config")) return SmallBert::dimensions(2, 64, 2, 128, 61, 32);
+        if (!about.find("config"))
+            return name == std::string("bert_mlm") ? SmallBert::dimensions(2, 64, 2, 128, 61, 32)
+                                                   : SmallBert::dimensions(2, 32, 1, 48, 37, 16);
         TempDir dir;
         write_file_atomic(dir / "config.json", about.find("config")->s);
         return read_bert_config(dir.path);
@@ -99,9 +103,8 @@ struct Reference : Fixture<SmallBert> {
 };
 
 struct ClassifierReference : Fixture<SmallClassifier> {
-    ClassifierReference()
-        : Fixture("bert_classifier", SmallBert::dimensions(2, 32, 1, 48, 37, 16), 3, 69, 0.0f,
-              std::vector<double>{1, 0.25, 3}) {
+    explicit ClassifierReference(const char* name)
+        : Fixture(name, Reference::config(name), 3, 69, 0.0f, std::vector<double>{1, 0.25, 3}) {
         REQUIRE(read("class_weights") == std::vector<real>{1, 0.25f, 3});
     }
     static TrainFlags flags() {
@@ -118,7 +121,7 @@ TEST_SUITE("reference outputs") {
             CAPTURE(name);
             Reference r(name);
             SmallBert& bert = r.bert;
-            const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Vp();
+            const int M = (int)r.targets.size(), V = 61, Vp = bert.model.Kp();
             Batch b = r.bert.batch();
 
             bert.model.head_forward(b, bert.model.encode(b));
@@ -179,28 +182,34 @@ TEST_SUITE("reference outputs") {
     }
 
     TEST_CASE("a classifier's logits, loss and gradients are PyTorch's") {
-        ClassifierReference r;
-        SmallClassifier& c = r.bert;
-        Batch b = c.batch();
-        c.model.forward(b);
-        std::vector<real> logits = r.read("logits"), ours = c.logits(b.M);
-        REQUIRE(logits.size() == ours.size());
-        CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
-        c.gradients(b);
-        CHECK(c.opt.stats->loss * *b.loss_scale == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
-        double correct = 0;
-        for (int m = 0; m < b.M; m++)
-            correct += std::max_element(&logits[m * 3], &logits[m * 3] + 3) - &logits[m * 3] == r.targets[m];
-        CHECK(c.opt.stats->correct == correct);
-        r.check_gradients();
+        for (const char* name : CLASSIFIERS) {
+            CAPTURE(name);
+            ClassifierReference r(name);
+            SmallClassifier& c = r.bert;
+            Batch b = c.batch();
+            c.forward(b);
+            std::vector<real> logits = r.read("logits"), ours = c.logits(b.M);
+            REQUIRE(logits.size() == ours.size());
+            CHECK(distance(ours.data(), logits.data(), ours.size()) <= TOLERANCE);
+            c.gradients(b);
+            CHECK(c.opt.stats->loss * *b.loss_scale == doctest::Approx(r.read("loss")[0]).epsilon(TOLERANCE));
+            double correct = 0;
+            for (int m = 0; m < b.M; m++)
+                correct += std::max_element(&logits[m * 3], &logits[m * 3] + 3) - &logits[m * 3] == r.targets[m];
+            CHECK(c.opt.stats->correct == correct);
+            r.check_gradients();
+        }
     }
     TEST_CASE("three training steps of a classifier are PyTorch's" * doctest::skip(!fp64)) {
-        ClassifierReference r;
-        Batch b = r.bert.batch();
-        for (int step = 0; step < 3; step++) {
-            r.bert.gradients(b);
-            update(r.bert.opt, ClassifierReference::flags(), step);
+        for (const char* name : CLASSIFIERS) {
+            CAPTURE(name);
+            ClassifierReference r(name);
+            Batch b = r.bert.batch();
+            for (int step = 0; step < 3; step++) {
+                r.bert.gradients(b);
+                update(r.bert.opt, ClassifierReference::flags(), step);
+            }
+            r.check_after();
         }
-        r.check_after();
     }
 }

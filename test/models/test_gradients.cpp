@@ -718,10 +718,17 @@ TEST_SUITE("gradients of the model") {
 TEST_SUITE("gradients of the classifier") {
     static const std::vector<int> LENGTHS{12, 1, 7, 3, 12, 9};
 
-    static void check_classifier(int K, float dropout, const std::vector<double>& weights) {
+    static void check_classifier(
+        int K, float dropout, const std::vector<double>& weights, const char* type = "bert", bool mean = false) {
         CAPTURE(K);
         CAPTURE(dropout);
-        SmallClassifier c(SmallBert::dimensions(2, 16, 2, 24, 37, 12), K, 50, dropout, weights);
+        CAPTURE(type);
+        BertConfig config = SmallBert::dimensions(2, 16, 2, 24, 37, 12);
+        config.type = type;
+        config.modern = config.type == "modernbert";
+        config.mean_pooling = mean;
+        if (config.modern) config.types = 0;
+        SmallClassifier c(config, K, 50, dropout, weights);
         randomise(c.opt, 1);
         add_random_examples(c.builder, LENGTHS, 37, K, 2);
         Batch b = c.batch({3, 4, 5});
@@ -731,6 +738,12 @@ TEST_SUITE("gradients of the classifier") {
     TEST_CASE("loss of a classifier by every parameter tensor, class weights, dropout 0.1") {
         check_classifier(2, 0.1f, {0.5, 3});
         check_classifier(5, 0.1f, {1, 0.25, 2, 4, 0.75});
+    }
+    TEST_CASE("loss of a classifier of each other kind, dropout 0.1") {
+        check_classifier(3, 0.1f, {}, "distilbert");
+        check_classifier(3, 0.1f, {}, "roberta");
+        check_classifier(3, 0.1f, {}, "modernbert");
+        check_classifier(3, 0.1f, {}, "modernbert", true);
     }
 
     TEST_CASE("what is frozen has no gradient, and the rest has the same bits") {
@@ -742,7 +755,7 @@ TEST_SUITE("gradients of the classifier") {
         double loss = c.opt.stats->loss;
         for (int frozen : {-1, 0, 2, 3}) {
             CAPTURE(frozen);
-            c.model.bert.frozen = frozen;
+            c.model.frozen = frozen;
             Numbers g = c.gradients(b);
             CHECK(c.opt.stats->loss == loss);
             int zero = 0, tensors = 0;

@@ -180,13 +180,13 @@ TEST_SUITE("dropout") {
 struct TestData {
     static constexpr int T = 16, WORDS = 50, V = 5 + WORDS + 20;  // the last 20 are continuation pieces
     TempDir dir;
-    WordPiece words;
+    Tokenizer words{Tokenizer::WORDPIECE};
     std::vector<std::vector<int>> documents;
     std::unique_ptr<BinFile> file;
     std::unique_ptr<MaskedLmData> data;
 
     TestData() {
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 0; i < WORDS; i++) words.tokens.push_back(format("w%d", i));
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("##c%d", i));
         words.build("test");
@@ -204,9 +204,8 @@ struct TestData {
         }
         out.finish();
         file = std::make_unique<BinFile>(dir / "train.bin");
-        data = std::make_unique<MaskedLmData>(*file, (int)T, (int)V, words);
+        data = std::make_unique<MaskedLmData>(*file, (int)T, words);
         data->seed = 7;
-        for (int id = 0; id < V; id++) data->continues.push_back(words.is_continuation(id));
     }
     // tokens of the last sequence before masking
     std::vector<int> original() const {
@@ -253,6 +252,32 @@ TEST_SUITE("loader") {
         CHECK(fabs(pairs / (pairs + singles) - 0.5) < 0.05);
         CHECK(moved > 0.5 * pairs);  // the cut is drawn again in every epoch
     }
+    TEST_CASE("pieces: pairs with two separators, as RoBERTa has them") {
+        TestData t;
+        const int c = t.words.cls(), s = t.words.sep();
+        t.words.pair = {c, -1, s, s, -2, s};
+        t.data = std::make_unique<MaskedLmData>(*t.file, (int)TestData::T, t.words);
+        uint64_t q = 0;
+        size_t longest[2] = {};  // of one text, of two
+        for (auto& document : t.documents) {
+            std::vector<int> text;
+            while (text.size() < document.size()) {
+                t.data->make(0, q++);
+                const std::vector<int> x = t.original(), &types = t.data->types;
+                const size_t b = std::find(types.begin(), types.end(), 1) - types.begin();  // first of type 1
+                const bool pair = b < x.size();
+                REQUIRE((x.size() == types.size() && x.front() == c && x.back() == s));
+                if (pair) REQUIRE((x[b - 1] == s && x[b - 2] == s && x[b - 3] != s && types.back() == 1));
+                longest[pair] = std::max(longest[pair], x.size());
+                for (int id : x)
+                    if (!t.words.is_special(id)) text.push_back(id);
+            }
+            REQUIRE(text == document);
+        }
+        CHECK(q == t.data->sequences());
+        for (size_t n : longest) CHECK(n == TestData::T);
+        CHECK_THROWS_WITH_AS(MaskedLmData(*t.file, 5, t.words), "--max-len: expected at least 6, found 5", Error);
+    }
     TEST_CASE("masks: how many, where, and what stands there") {
         TestData t;
         MaskedLmData& d = *t.data;
@@ -290,12 +315,12 @@ TEST_SUITE("loader") {
     }
     TEST_CASE("special tokens that the text itself holds are nothing to guess") {
         TempDir dir;
-        WordPiece words;
-        for (const char* name : WordPiece::special_names) words.tokens.push_back(name);
+        Tokenizer words{Tokenizer::WORDPIECE};
+        for (const char* name : Tokenizer::special_names) words.tokens.push_back(name);
         for (int i = 0; i < 20; i++) words.tokens.push_back(format("w%d", i));
         words.build("test");
         BinWriter out(dir / "train.bin", BIN_TEXT, 25, words.fingerprint());
-        std::vector<int> text{7, words.mask(), words.cls(), words.unk(), words.sep(), words.pad()},
+        std::vector<int> text{7, words.mask(), words.cls(), words.unk, words.sep(), words.pad()},
             nothing{words.mask(), words.sep()};
         out.append(text.data(), text.size());
         out.end_sequence();
@@ -303,11 +328,11 @@ TEST_SUITE("loader") {
         out.end_sequence();
         out.finish();
         BinFile file(dir / "train.bin");
-        MaskedLmData d(file, 16, 25, words);
+        MaskedLmData d(file, 16, words);
         d.rate = 0.9;
         for (uint64_t epoch = 0; epoch < 20; epoch++) {
             d.make(epoch, 0);
-            CHECK(d.targets == std::vector<int>{7, words.unk()});  // round(0.9 · 2): the word and the unknown one
+            CHECK(d.targets == std::vector<int>{7, words.unk});  // round(0.9 · 2): the word and the unknown one
             d.make(epoch, 1);
             CHECK(d.targets.empty());
         }

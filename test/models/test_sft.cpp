@@ -14,16 +14,16 @@ typedef std::vector<int> Ids;
 
 // ---------------------------------------------------------------- rows
 // The 256 bytes, one longer token, the end of text
-static Bpe small_bpe() {
-    Bpe b;
+static Tokenizer small_bpe() {
+    Tokenizer b;
     for (int i = 0; i < 256; i++) b.tokens.push_back(std::string(1, (char)i));
     b.merges.push_back({'e', 'r'});
     b.tokens.push_back("er");
-    b.tokens.push_back(Bpe::eot_name);
-    b.build("test", [](size_t i) { return std::to_string(i); });
+    b.tokens.push_back(Tokenizer::eot_name);
+    b.build("test");
     return b;
 }
-static const Bpe BPE = small_bpe();
+static const Tokenizer BPE = small_bpe();
 static const int V = 258, EOT = 257;
 
 static InstructRow row_of(const std::string& task, const std::string& instruction, const std::string& input,
@@ -714,7 +714,7 @@ TEST_SUITE("answers") {
             }
             // an evaluation asks for the options as the template puts them after a prompt
             struct Options {
-                const Bpe& bpe = BPE;
+                const Tokenizer& bpe = BPE;
                 int asked = 0, with_space = 0;
                 size_t max_prompt() const { return 96; }
                 std::vector<Answer> generate(

@@ -448,24 +448,55 @@ TEST_CASE_TEMPLATE("dropout of gathered rows", T, float, bf16) {
                 EXACTLY("dropout_forward, rows, in place", d_x.get(), out);
             }
 }
-TEST_CASE_TEMPLATE("tanh", T, float, bf16) {
+template <class T, class F, class Gradient> static void check_activation(const char* name, F f, Gradient gradient) {
+    CAPTURE(name);
     for (size_t n : {size_t(0), size_t(1), size_t(7), size_t(65 * 65), size_t(4096 + 8)}) {
         CAPTURE(n);
         auto x = noise<T>(n, 2), d = noise<T>(n), out = nothing<T>(n), dx = nothing<T>(n);
         const float hostile[] = {0.0f, 30.0f, -30.0f, 1e-20f, -1e-3f, 100.0f};
         for (size_t i = 0; i < n && i < 6; i++) x[i] = hostile[i];
         Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
-        cpu::elementwise(TanhOf(), n, out.data(), x.data());
-        gpu::elementwise(TanhOf(), n, d_out.p, d_x.p);
-        check("tanh_forward", d_out.get(), out);
+        cpu::elementwise(f, n, out.data(), x.data());
+        gpu::elementwise(f, n, d_out.p, d_x.p);
+        check("forward", d_out.get(), out);
         Device<T> c_out(out);
-        cpu::elementwise(TanhGradient(), n, dx.data(), d.data(), out.data());
-        gpu::elementwise(TanhGradient(), n, d_dx.p, d_d.p, c_out.p);
-        check("tanh_backward", d_dx.get(), dx);
-        gpu::elementwise(TanhOf(), n, d_x.p, d_x.p);
-        check("tanh_forward in place", d_x.get(), out);
-        gpu::elementwise(TanhGradient(), n, d_d.p, d_d.p, c_out.p);
-        check("tanh_backward in place", d_d.get(), dx);
+        cpu::elementwise(gradient, n, dx.data(), d.data(), out.data());
+        gpu::elementwise(gradient, n, d_dx.p, d_d.p, c_out.p);
+        check("backward", d_dx.get(), dx);
+        gpu::elementwise(f, n, d_x.p, d_x.p);
+        check("forward in place", d_x.get(), out);
+        gpu::elementwise(gradient, n, d_d.p, d_d.p, c_out.p);
+        check("backward in place", d_d.get(), dx);
+    }
+}
+TEST_CASE_TEMPLATE("tanh and relu", T, float, bf16) {
+    check_activation<T>("tanh", TanhOf(), TanhGradient());
+    check_activation<T>("relu", ReluOf(), ReluGradient());
+}
+TEST_CASE("relu keeps what is not a number") {
+    CHECK(std::isnan(ReluOf()(NAN)));
+    CHECK((ReluOf()(-1.0f) == 0 && ReluOf()(2.0f) == 2));
+}
+TEST_CASE_TEMPLATE("means of sequences", T, float, bf16) {
+    for (int C : {64, 65, 3}) {
+        CAPTURE(C);
+        const std::vector<int> start{0, 5, 6, 40, 43, 43, 43}, rows{0, 5, 6, -1, -1, -1};  // then padding
+        const int M = 6, N = 43;
+        auto x = noise<T>((size_t)N * C), d = noise<T>((size_t)M * C), out = nothing<T>((size_t)M * C),
+             dx = nothing<T>((size_t)N * C);
+        Device<T> d_x(x), d_d(d), d_out(out), d_dx(dx);
+        Device<int> d_rows(rows), d_start(start);
+        cpu::mean_forward<T>(out.data(), x.data(), rows.data(), start.data(), M, C);
+        gpu::mean_forward<T>(d_out, d_x, d_rows, d_start, M, C);
+        check("mean_forward", d_out.get(), out);
+        float sum = 0;  // of the last sequence, in another order
+        for (int n = 39; n >= 6; n--) sum += (float)x[(size_t)n * C + 1];
+        CHECK((float)out[2 * C + 1] == doctest::Approx(sum / 34).epsilon(0.01));
+        CHECK(((float)out[3 * C] == 0 && (float)out[5 * C] == 0));
+        cpu::mean_backward<T>(dx.data(), d.data(), rows.data(), start.data(), N, M, C);
+        gpu::mean_backward<T>(d_dx, d_d, d_rows, d_start, N, M, C);
+        EXACTLY("mean_backward", d_dx.get(), dx);
+        CHECK((float)dx[(size_t)41 * C] == 0);
     }
 }
 TEST_CASE_TEMPLATE("gather and scatter", T, float, bf16) {

@@ -747,7 +747,7 @@ class RunDirectory(Case):
         for part in (
             "word_embeddings.weight",
             "total",
-            "masked-LM head",
+            "head",
             "largest --batch-tokens that fits",
             "step 1/2 | loss",
             "| lr",

@@ -465,7 +465,7 @@ class TokenizeBpe(Case):
     def test_bad_input(self):
         self.refused(
             2,
-            "expected WordPiece (vocab.txt) for --kind classify",
+            "expected the tokenizer of an encoder for --kind classify",
             TOKENIZE,
             "pack",
             "--tokenizer",

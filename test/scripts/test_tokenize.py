@@ -192,7 +192,7 @@ class Pack(Case):
         self.write("empty/x", "")
         self.refused(
             1,
-            "empty: expected vocab.txt or tokenizer.json, found neither",
+            "empty: expected tokenizer.json, vocab.txt, or vocab.json and merges.txt, found none",
             "pack",
             "--tokenizer",
             "empty",

@@ -183,16 +183,16 @@ TEST_CASE("special tokens: every place that names them") {
               "pad_token": null, "add_bos_token": true, "image_token": "<i>", "additional_special_tokens": ["<p>"],
               "extra_special_tokens": {"video": "<v>"}})");
     CHECK(f.list() == "<y> 3 nr, <z> 12 s, <e> -1 s, <b> -1 sl, <i> -1 s, <p> -1 s, <v> -1 s, ");
-    CHECK(f.read().role("eos_token") == "<e>");
-    CHECK(f.read().role("bos_token") == "<b>");
-    CHECK(f.read().role("pad_token") == "");
+    CHECK(f.read().roles[EOS] == "<e>");
+    CHECK(f.read().roles[BOS] == "<b>");
+    CHECK(f.read().roles[PAD] == "");
     f.put("special_tokens_map.json", R"({"eos_token": {"content": "<e>"}, "sep_token": "<q>"})");
     f.put("added_tokens.json", R"({"<p>": 14, "<n>": 13})");
     CHECK(f.list() == "<y> 3 nr, <z> 12 s, <n> 13 n, <p> 14 s, <e> -1 s, <b> -1 sl, <i> -1 s, <v> -1 s, <q> -1 s, ");
     SpecialTokens s = f.read();
-    s.set_default("eos_token", "<none>");
-    s.set_default("mask_token", "<m>");
-    CHECK(s.role("mask_token") == "<m>");
+    s.set_default(EOS, "<none>");
+    s.set_default(MASK, "<m>");
+    CHECK(s.roles[MASK] == "<m>");
     CHECK(s.added.find("<m>")->special);
     CHECK(s.added.find("<none>") == nullptr);
 }
@@ -250,8 +250,6 @@ TEST_CASE("special tokens: bad values are refused by name") {
             error("tokenizer_config.json", format("{\"added_tokens_decoder\": {\"%s\": {\"content\": \"a\"}}}", id)),
             "expected a token with a content and an id"));
     CHECK(has(error("added_tokens.json", "{\"a\": \"1\"}"), "added_tokens.json: expected a token with a content and"));
-    SpecialTokens s;
-    CHECK(has(error_of([&] { s.role("eof_token"); }), "eof_token is no name of a special token"));
 }
 
 TEST_CASE("special tokens: what ends a generated text") {

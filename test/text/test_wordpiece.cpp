@@ -5,14 +5,14 @@
 
 #include <random>
 
-#include "common/text/wordpiece.h"
+#include "common/text/tokenizer.h"
 #include "data/learn.h"
 #include "test/temp.h"
 
 namespace {
 
-WordPiece make(std::vector<std::string> pieces, bool lower_case = true) {
-    WordPiece w(lower_case);
+Tokenizer make(std::vector<std::string> pieces, bool lower_case = true) {
+    Tokenizer w(Tokenizer::WORDPIECE, lower_case);
     w.tokens = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
     w.tokens.insert(w.tokens.end(), pieces.begin(), pieces.end());
     w.build("test");
@@ -21,7 +21,7 @@ WordPiece make(std::vector<std::string> pieces, bool lower_case = true) {
 
 // the words of a text, joined by |
 std::string words(const std::string& text, bool lower_case = true) {
-    WordPiece w = make({}, lower_case);
+    Tokenizer w = make({}, lower_case);
     std::string out;
     w.for_each_word(
         text, [&](const char* p, size_t n) { out += std::string(p, n) + "|"; },
@@ -30,7 +30,7 @@ std::string words(const std::string& text, bool lower_case = true) {
 }
 
 // the pieces of a text, joined by spaces
-std::string pieces(const WordPiece& w, const std::string& text) {
+std::string pieces(const Tokenizer& w, const std::string& text) {
     std::string out;
     for (int32_t id : w.encode(text)) out += (out.empty() ? "" : " ") + w.tokens[id];
     return out;
@@ -90,7 +90,7 @@ TEST_CASE("words: special tokens in the text") {
 }
 
 TEST_CASE("words: bytes that are not UTF-8 are dropped and counted") {
-    WordPiece w = make({"ab"});
+    Tokenizer w = make({"ab"});
     std::vector<int32_t> ids;
     CHECK(w.encode("a\xff"
                    "b \xc3",
@@ -106,7 +106,7 @@ TEST_CASE("words: bytes that are not UTF-8 are dropped and counted") {
 }
 
 TEST_CASE("encode: longest match from the left") {
-    WordPiece w = make({"un", "##aff", "##able", "##a", "##f", "u", "##n", "a", "##ffab", ",", "\u00e9", "##\u00e9"});
+    Tokenizer w = make({"un", "##aff", "##able", "##a", "##f", "u", "##n", "a", "##ffab", ",", "\u00e9", "##\u00e9"});
     CHECK(pieces(w, "unaffable") == "un ##aff ##able");
     CHECK(pieces(w, "Un, a") == "un , a");
     CHECK(pieces(w, "unb") == "[UNK]");  // no way on: all of the word is unknown, not its end only
@@ -118,18 +118,18 @@ TEST_CASE("encode: longest match from the left") {
 }
 
 TEST_CASE("encode: a word of more than 100 code points is [UNK]") {
-    WordPiece w = make({"a", "##a", "\u4e00", "\u0436", "##\u0436"});
+    Tokenizer w = make({"a", "##a", "\u4e00", "\u0436", "##\u0436"});
     CHECK(w.encode(std::string(100, 'a')).size() == 100);
-    CHECK(w.encode(std::string(101, 'a')) == std::vector<int32_t>{w.unk()});
-    CHECK(w.encode(std::string(100000, 'a')) == std::vector<int32_t>{w.unk()});
+    CHECK(w.encode(std::string(101, 'a')) == std::vector<int32_t>{w.unk});
+    CHECK(w.encode(std::string(100000, 'a')) == std::vector<int32_t>{w.unk});
     std::string zh;
     for (int i = 0; i < 100; i++) zh += "\u0436";
     CHECK(w.encode(zh).size() == 100);
-    CHECK(w.encode(zh + "\u0436") == std::vector<int32_t>{w.unk()});
+    CHECK(w.encode(zh + "\u0436") == std::vector<int32_t>{w.unk});
 }
 
 TEST_CASE("decode") {
-    WordPiece w = make({"un", "##aff", "##able", ",", "!", "'", "##", "it"});
+    Tokenizer w = make({"un", "##aff", "##able", ",", "!", "'", "##", "it"});
     auto decoded = [&](const std::vector<int32_t>& ids) { return w.decode(ids); };
     CHECK(decoded({}) == "");
     CHECK(decoded({5, 6, 7, 8, 5, 9}) == "unaffable, un!");
@@ -145,7 +145,7 @@ TEST_CASE("decode") {
 TEST_CASE("learn: most frequent pair first, ties to the greater pair") {
     // ab 5 times, ac 5 times, ad 3 times: (a,##c) before (a,##b), then (a,##d)
     WordCounts counts = {{"ab", 5}, {"ac", 5}, {"ad", 3}, {"xyz", 4}};
-    WordPiece w = learn_wordpiece(counts, 32, true);
+    Tokenizer w = learn_wordpiece(counts, 32, true);
     std::vector<std::string> expected = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "x", "##b", "##c", "##d",
         "##y", "##z", "ac", "ab", "xy", "xyz", "ad"};
     CHECK(w.tokens == expected);
@@ -153,7 +153,7 @@ TEST_CASE("learn: most frequent pair first, ties to the greater pair") {
 }
 
 TEST_CASE("learn: repeated pieces overlap; pairs seen once are not merged; rare characters drop their words") {
-    WordPiece w = learn_wordpiece({{"aaaa", 3}, {"bc", 1}}, 32, true);
+    Tokenizer w = learn_wordpiece({{"aaaa", 3}, {"bc", 1}}, 32, true);
     // (##a,##a) counts twice a word, (a,##a) once
     CHECK(w.tokens[9] == "##aa");
     CHECK(std::count(w.tokens.begin(), w.tokens.end(), "bc") == 0);
@@ -209,7 +209,7 @@ TEST_CASE("learn: equals the slow definition on random words") {
             for (int n = 1 + rng() % 9; n > 0; n--) word += "abc"[rng() % (round % 2 ? 3 : 2)];
             counts[word] += 1 + rng() % 4;
         }
-        WordPiece fast = learn_wordpiece(counts, 70, true);
+        Tokenizer fast = learn_wordpiece(counts, 70, true);
         std::vector<std::string> alphabet;  // specials and single characters
         for (const std::string& t : fast.tokens)
             if (t[0] == '[' || t.size() == 1 || (t.size() == 3 && t[0] == '#')) alphabet.push_back(t);
@@ -219,9 +219,9 @@ TEST_CASE("learn: equals the slow definition on random words") {
 
 TEST_CASE("directories: what is saved is loaded; flags; fingerprint") {
     TempDir s;
-    WordPiece w = make({"h\u00e9", "##\u00e9", "\"", "\\", "he"}, false);
+    Tokenizer w = make({"h\u00e9", "##\u00e9", "\"", "\\", "he"}, false);
     w.save(s / "a");
-    WordPiece v = WordPiece::load(s / "a");
+    Tokenizer v = Tokenizer::load(s / "a");
     CHECK(v.tokens == w.tokens);
     CHECK(v.normalizer.steps[0].lower_case == false);
     CHECK(v.normalizer.steps[0].strip_accents == false);
@@ -229,22 +229,22 @@ TEST_CASE("directories: what is saved is loaded; flags; fingerprint") {
     CHECK(pieces(v, "h\u00e9\u00e9") == "h\u00e9 ##\u00e9");
 
     remove((s / "a/vocab.txt").c_str());  // tokenizer.json alone is enough
-    CHECK(WordPiece::load(s / "a").fingerprint() == w.fingerprint());
+    CHECK(Tokenizer::load(s / "a").fingerprint() == w.fingerprint());
     remove((s / "a/tokenizer_config.json").c_str());
-    CHECK(WordPiece::load(s / "a").fingerprint() == w.fingerprint());
+    CHECK(Tokenizer::load(s / "a").fingerprint() == w.fingerprint());
 
     make_directories(s / "stock");  // vocab.txt alone is lower-case; lines may end in \r\n
     write_file_atomic(s / "stock/vocab.txt", "[PAD]\r\n[UNK]\r\n[CLS]\r\n[SEP]\r\n[MASK]\r\nhe");
-    v = WordPiece::load(s / "stock");
+    v = Tokenizer::load(s / "stock");
     CHECK(v.normalizer.steps[0].lower_case);
     CHECK(pieces(v, "H\u00c9") == "he");
     uint64_t before = v.fingerprint();
     write_file_atomic(s / "stock/tokenizer_config.json", "{\"do_lower_case\": true, \"strip_accents\": false}");
-    v = WordPiece::load(s / "stock");
+    v = Tokenizer::load(s / "stock");
     CHECK(v.fingerprint() != before);
     CHECK(pieces(v, "H\u00c9") == "[UNK]");
     v.save(s / "b");
-    CHECK(WordPiece::load(s / "b").fingerprint() == v.fingerprint());
+    CHECK(Tokenizer::load(s / "b").fingerprint() == v.fingerprint());
     CHECK(make({"ab", "c"}).fingerprint() != make({"a", "bc"}).fingerprint());
 }
 
@@ -254,7 +254,7 @@ TEST_CASE("directories: bad ones") {
         make_directories(s / "d");
         write_file_atomic(s / "d/vocab.txt", vocab);
         if (!config.empty()) write_file_atomic(s / "d/tokenizer_config.json", config);
-        return error_of([&] { WordPiece::load(s / "d"); });
+        return error_of([&] { Tokenizer::load(s / "d"); });
     };
     const std::string good = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n";
     CHECK(load(good) == "no error");
@@ -265,17 +265,18 @@ TEST_CASE("directories: bad ones") {
     CHECK(has(load(""), "expected the token [PAD], found none"));
     CHECK(has(load(good, "{\"do_lower_case\": 1}"), "expected true or false for do_lower_case, found 1"));
     CHECK(has(load(good, "{\"do_lower_case\": tru}"), "tokenizer_config.json: line 1, column"));
-    CHECK(has(error_of([&] { WordPiece::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
-    CHECK(has(error_of([&] { WordPiece::load(s / "d/vocab.txt"); }), "expected a tokenizer directory, found a file"));
+    CHECK(has(error_of([&] { Tokenizer::load(s / "none"); }), "expected a tokenizer directory, found nothing"));
+    CHECK(has(error_of([&] { Tokenizer::load(s / "d/vocab.txt"); }), "expected a tokenizer directory, found a file"));
     make_directories(s / "e");
-    CHECK(has(error_of([&] { WordPiece::load(s / "e"); }), "expected vocab.txt or tokenizer.json, found neither"));
-    write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {}}}");
-    CHECK(
-        has(error_of([&] { WordPiece::load(s / "e"); }), "expected a model of type WordPiece with a vocab, found BPE"));
+    CHECK(has(error_of([&] { Tokenizer::load(s / "e"); }),
+        "expected tokenizer.json, vocab.txt, or vocab.json and merges.txt, found none"));
+    write_file_atomic(s / "e/tokenizer.json", "{\"model\": {\"type\": \"Unigram\", \"vocab\": {}}}");
+    CHECK(has(error_of([&] { Tokenizer::load(s / "e"); }),
+        "expected a model of type BPE or WordPiece with a vocab, found Unigram"));
     write_file_atomic(
         s / "e/tokenizer.json", "{\"model\": {\"type\": \"WordPiece\", \"vocab\": {\"a\": 0, \"b\": 2}}}");
     CHECK(
-        has(error_of([&] { WordPiece::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
+        has(error_of([&] { Tokenizer::load(s / "e"); }), "expected the ids 0 to 1 once each, found 2 for the token b"));
 }
 
 // ---------------------------------------------------------------- rules of tokenizer.json
@@ -321,7 +322,7 @@ std::string with_rules(const Json& all, const std::string& text, const std::stri
     write_bytes(d / "tokenizer.json", dump_json(all));
     write_bytes(d / "tokenizer_config.json", config);
     std::string out;
-    std::string error = error_of([&] { out = pieces(WordPiece::load(d.path), text); });
+    std::string error = error_of([&] { out = pieces(Tokenizer::load(d.path), text); });
     return error == "no error" ? out : error;
 }
 std::string normalized_by(const std::string& rule, const std::string& text) {
@@ -439,7 +440,7 @@ TEST_CASE("rules: what is not known is refused by name") {
     for (const char* config : {R"({"do_basic_tokenize": false})", R"({"never_split": ["a"]})",
              R"({"split_special_tokens": true})", R"({"strip_accents": "yes"})", R"({"unk_token": "b"})"})
         CHECK(has(with_rules(tokenizer_json(R"({"normalizer": {"type": "BertNormalizer"}})"), "a", config),
-            config[2] == 'u' ? "expected b, which is unk_token" : "tokenizer_config.json: expected "));
+            config[2] == 'u' ? "expected b, which is unk_token" : "tokenizer_config.json: "));
 }
 
 TEST_CASE("rules: an unknown key in any object is refused, or there is nothing to obey there") {
@@ -476,7 +477,7 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
                     "mask_token": {"content": "<mask>", "lstrip": true, "normalized": true}})");
     write_bytes(d / "tokenizer_config.json",
         R"({"tokenizer_class": "MPNetTokenizer", "chat_template": "x", "model_max_length": 7})");
-    WordPiece w = WordPiece::load(d.path);
+    Tokenizer w = Tokenizer::load(d.path);
     CHECK(w.size() == 11);
     CHECK(w.cls() == 2);
     CHECK(w.sep() == 3);
@@ -490,7 +491,7 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
     CHECK(config.find("chat_template")->s == "x");
     CHECK(config.find("tokenizer_class")->s == "MPNetTokenizer");
     CHECK(config.find("model_max_length")->i == 7);
-    WordPiece v = WordPiece::load(d / "b");
+    Tokenizer v = Tokenizer::load(d / "b");
     CHECK(v.fingerprint() == w.fingerprint());
     CHECK(pieces(v, "A[e1]b <MASK><s2>ab") == "a [E1] b <mask> <s2> a ##b");
     v.save(d / "c", 100, true);
@@ -500,7 +501,7 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
     make_directories(d / "other");  // rules that transformers must not replace by those of BertTokenizer
     write_bytes(d / "other/tokenizer.json", dump_json(tokenizer_json()));
     write_bytes(d / "other/tokenizer_config.json", R"({"tokenizer_class": "BertTokenizer"})");
-    WordPiece::load(d / "other").save(d / "e");
+    Tokenizer::load(d / "other").save(d / "e");
     config = parse_json(read_file(d / "e/tokenizer_config.json"), "saved");
     CHECK(config.find("tokenizer_class")->s == "PreTrainedTokenizerFast");
     CHECK(config.find("do_lower_case") == nullptr);
@@ -508,18 +509,18 @@ TEST_CASE("directories: added tokens, special tokens by other names, saved whole
 
     write_bytes(d / "tokenizer_config.json", R"({"tokenizer_class": "BertJapaneseTokenizer"})");
     CHECK(
-        has(error_of([&] { WordPiece::load(d.path); }), "the rules of the tokenizer_class BertJapaneseTokenizer are"));
+        has(error_of([&] { Tokenizer::load(d.path); }), "the rules of the tokenizer_class BertJapaneseTokenizer are"));
     write_bytes(d / "tokenizer_config.json", R"({"cls_token": "<none>"})");
-    CHECK(has(error_of([&] { WordPiece::load(d.path); }), "special_tokens_map.json: cls_token is <s>, in "));
+    CHECK(has(error_of([&] { Tokenizer::load(d.path); }), "special_tokens_map.json: cls_token is <s>, in "));
     write_bytes(d / "b/vocab.txt", "<pad>\n[UNK]\n<s>\n</s>\n<mask>\na\nc\n##b\ne\n");
-    CHECK(has(error_of([&] { WordPiece::load(d / "b"); }), "b/vocab.txt: the token 6 is c, in "));
+    CHECK(has(error_of([&] { Tokenizer::load(d / "b"); }), "b/vocab.txt: the token 6 is c, in "));
 }
 
 TEST_CASE("fingerprint: all that decides about ids") {
     auto of = [](const std::string& with, const std::string& model = "{}") {
         TempDir d;
         write_bytes(d / "tokenizer.json", dump_json(tokenizer_json(with, model)));
-        return WordPiece::load(d.path).fingerprint();
+        return Tokenizer::load(d.path).fingerprint();
     };
     std::vector<uint64_t> all = {of("{}"), of("{\"normalizer\": null}"), of("{\"normalizer\": {\"type\": \"NFC\"}}"),
         of("{\"pre_tokenizer\": {\"type\": \"Whitespace\"}}"), of("{\"added_tokens\": []}"),
@@ -633,13 +634,13 @@ TEST_CASE("fuzz: JSON") {
 
 TEST_CASE("fuzz: text") {
     std::mt19937 rng(3);
-    WordPiece lower = make({"a", "##a", "b", "##b", "\u4e2d", "\u00e9", ",", "["}),
+    Tokenizer lower = make({"a", "##a", "b", "##b", "\u4e2d", "\u00e9", ",", "["}),
               cased = make({"a", "##A", "\u00e9"}, false);
     const std::string seed = "aAb \u00c9a\u0301\u4e2d[MASK]\u200d\U0001f600, [SEP]\u0130\u03a3\u1fef\uac01 ##a b\t\r\n";
     for (int i = 0; i < 20000; i++) {
         std::string text = seed + seed.substr(rng() % seed.size());
         mutate(text, rng);
-        for (const WordPiece* w : {&lower, &cased}) {
+        for (const Tokenizer* w : {&lower, &cased}) {
             std::vector<int32_t> ids = w->encode(text);
             std::vector<int32_t> apart;  // cutting at white space changes nothing
             size_t cut = text.find(' ');
@@ -662,7 +663,7 @@ TEST_CASE("fuzz: tokenizer directories") {
             mutate(bytes, rng);
             write_bytes(s.path + std::string(name), bytes);
             try {
-                WordPiece::load(s.path).encode("a \u00e9 aa");
+                Tokenizer::load(s.path).encode("a \u00e9 aa");
             } catch (const Error&) {}
         }
         remove((s.path + std::string(name)).c_str());
